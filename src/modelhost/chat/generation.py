@@ -1,0 +1,110 @@
+"""One answer from a model: the turn between a checked request and the blocks that the client gets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from modelhost.chat import fanout
+from modelhost.chat.answer import Answer
+from modelhost.chat.legacy_logprobs import LegacyLogprobs
+from modelhost.chat.relay import Relay, Report, encode_event, payloads_of
+from modelhost.engines.base import Operation
+from modelhost.errors import ModelhostError
+
+OBJECTS = {"chat": "chat.completion", "completions": "text_completion"}
+DONE_EVENT = b"data: [DONE]\n\n"
+
+
+class Blocks(Protocol):
+    """An answer as it is read: blocks of whole events, ``b""`` at the end."""
+
+    async def read(self) -> bytes: ...
+
+
+class ModelSide(Protocol):
+    """What a turn needs of a worker."""
+
+    def stream(self, operation: Operation, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
+
+    def refusal(self, status: int, payload: Any) -> ModelhostError: ...
+
+
+class Generation:
+    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream."""
+
+    def __init__(self, operation: Operation, body: dict[str, Any], *, include_usage: bool) -> None:
+        self.operation = operation
+        self.report = Report()
+        self._include_usage = include_usage
+        self._parts = fanout.split(body)
+        self._choices_per_prompt = body.get("n") or 1
+        self._rewrites_logprobs = operation == "completions" and body.get("logprobs") is not None
+
+    @asynccontextmanager
+    async def stream(self, model: ModelSide) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the blocks of the answer, the end marker included, once the engine has accepted the request."""
+        if len(self._parts) == 1 and not self._rewrites_logprobs:
+            async with model.stream(self.operation, self._parts[0]) as blocks:
+                relayed = self._relayed(model, blocks)
+                async with aclosing(relayed):
+                    yield relayed
+            return
+        chunks = self._chunks(model)
+        async with aclosing(chunks):
+            yield self._encoded(chunks)
+
+    async def whole(self, model: ModelSide) -> dict[str, Any]:
+        """Return the answer as one object."""
+        answer = Answer(OBJECTS[self.operation])
+        chunks = self._chunks(model)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                answer.add(chunk)
+        return {**answer.whole(), "usage": self.report.usage}
+
+    async def _relayed(self, model: ModelSide, blocks: Blocks) -> AsyncGenerator[bytes, None]:
+        relay = Relay(report=self.report, include_usage=self._include_usage, refusal=model.refusal)
+        while block := await blocks.read():
+            if passed := relay.pass_on(block):
+                yield passed
+
+    async def _chunks(self, model: ModelSide) -> fanout.Chunks:
+        """Yield the decoded chunks of all parts and, at the end, the usage of them all on an empty chunk."""
+        reports = [Report() for _ in self._parts]
+        sources: list[Callable[[], fanout.Chunks]] = [
+            partial(self._part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
+        ]
+        merged = fanout.merge(sources) if len(sources) > 1 else sources[0]()
+        chunk: dict[str, Any] = {}
+        async with aclosing(merged):
+            async for chunk in merged:
+                yield chunk
+        usages = [report.usage for report in reports if report.usage is not None]
+        if len(usages) == 1:
+            self.report.usage = usages[0]
+        elif usages:
+            self.report.usage = fanout.total(usages, choices_per_prompt=self._choices_per_prompt)
+        yield {**chunk, "choices": [], "usage": self.report.usage}
+
+    async def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> fanout.Chunks:
+        relay = Relay(report=report, include_usage=False, refusal=model.refusal)
+        logprobs = LegacyLogprobs() if self._rewrites_logprobs else None
+        async with model.stream(self.operation, body) as blocks:
+            while block := await blocks.read():
+                for chunk in payloads_of(relay.pass_on(block)):
+                    yield logprobs.rewrite(chunk) if logprobs else chunk
+                self._note_times(report)
+
+    def _note_times(self, part: Report) -> None:
+        if self.report.first_at is None:
+            self.report.first_at = part.first_at
+        self.report.last_at = part.last_at
+
+    async def _encoded(self, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            if chunk["choices"] or self._include_usage:
+                yield encode_event(chunk)
+        yield DONE_EVENT

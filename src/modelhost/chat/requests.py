@@ -1,0 +1,261 @@
+"""What a request may hold, as OpenAI defines it, checked before any engine sees it.
+
+A field that no engine needs to honour (``user``, ``metadata`` ...) is accepted and goes no further. A field that stands
+neither here nor in the engine's own list is refused: nothing is ignored in silence.
+Source: https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from modelhost.engines.base import Engine, Operation
+from modelhost.errors import InvalidRequest, UnsupportedParameter
+
+MAX_CHOICES = 64
+
+Text = str
+Stop = str | Annotated[list[str], Field(max_length=16)] | None
+Number = int | float
+
+
+class _Request(BaseModel):
+    # Strict: "0.5" is not a number. Extra fields are the engine's business and are checked against its list.
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    model: str | None = None
+    user: str | None = None
+
+
+class TextPart(BaseModel):
+    """A piece of text in a message whose content is a list of parts."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["text", "refusal"]
+    text: str | None = None
+
+
+class MediaPart(BaseModel):
+    """A piece that is no text; only models that can see or hear take it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["image_url", "input_audio", "file"]
+
+
+class FunctionCall(BaseModel):
+    """The name and the arguments (JSON text, or the object itself) of a call in the conversation so far."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+
+
+class ToolCall(BaseModel):
+    """A call in an assistant message."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(BaseModel):
+    """One message of the conversation."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Annotated[TextPart | MediaPart, Field(discriminator="type")]] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class Function(BaseModel):
+    """What a tool is called, what it is for, and the JSON schema of its arguments."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(BaseModel):
+    """A tool that the model may call."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(BaseModel):
+    """The name in a named tool choice."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
+
+
+class NamedTool(BaseModel):
+    """``tool_choice`` for exactly one tool."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides the answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class JsonSchema(BaseModel):
+    """A named JSON schema that the answer has to follow."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """Text, any JSON object, or JSON of a given schema."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class _Generation(_Request):
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    stop: Stop = None
+    seed: int | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Number] | None = None
+
+
+class ChatRequest(_Generation):
+    """``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class CompletionRequest(_Generation):
+    """``POST /v1/completions``."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[int], Field(min_length=1)]
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: Literal[False] | None = None
+
+
+class EmbeddingsRequest(_Request):
+    """``POST /v1/embeddings``."""
+
+    input: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[list[int]], Field(min_length=1)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+
+
+class RerankRequest(_Request):
+    """``POST /v1/rerank``."""
+
+    query: str
+    documents: Annotated[list[str], Field(min_length=1)]
+    top_n: Annotated[int, Field(ge=1)] | None = None
+
+
+class TokenizeRequest(_Request):
+    """``POST /tokenize``: llama.cpp's ``content`` or vLLM's ``prompt``."""
+
+    content: str | None = None
+    prompt: str | None = None
+    add_special: bool | None = None
+    parse_special: bool | None = None
+
+
+class DetokenizeRequest(_Request):
+    """``POST /detokenize``."""
+
+    tokens: list[Annotated[int, Field(ge=0)]]
+
+
+MODELS: Mapping[Operation, type[_Request]] = {
+    "chat": ChatRequest,
+    "completions": CompletionRequest,
+    "embeddings": EmbeddingsRequest,
+    "rerank": RerankRequest,
+    "tokenize": TokenizeRequest,
+    "detokenize": DetokenizeRequest,
+}
+# Accepted because clients send them as a matter of course; they change nothing about the answer.
+INERT = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+
+
+def validate(operation: Operation, body: Any) -> None:
+    """Check types and ranges of ``body``.
+
+    Raises:
+        InvalidRequest: with ``param`` naming the first field that is wrong.
+    """
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body has to be a JSON object.")
+    try:
+        MODELS[operation].model_validate(body)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def validate_fields(operation: Operation, body: Mapping[str, Any], engine: Engine) -> None:
+    """Check that each field of ``body`` means something to OpenAI's API or to ``engine``.
+
+    Raises:
+        UnsupportedParameter: naming the field, with the closest known one.
+    """
+    known = MODELS[operation].model_fields.keys() | engine.fields(operation)
+    for name in body:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f' Did you mean "{close[0]}"?' if close else ""
+            raise UnsupportedParameter(
+                f'The field "{name}" is not supported by {engine.name} for {operation}.{hint}', param=name
+            )
+
+
+def _explain(error: ValidationError) -> InvalidRequest:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # Of a union pydantic names the branches too, which no caller ever wrote: keep keys and positions of the request.
+    path = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier() and part not in _BRANCHES]
+    param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return InvalidRequest(f"{param or 'body'}: {first['msg']}.", param=param or None)
+
+
+_BRANCHES = frozenset({"str", "int", "float", "text", "image_url", "NamedTool", "TextPart", "MediaPart", "constrained"})

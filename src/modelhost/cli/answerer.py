@@ -1,0 +1,22 @@
+"""What ``ask`` and ``chat`` talk to, whether it is a running host or a model of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Protocol
+
+Message = dict[str, str]
+"""An OpenAI chat message: ``role`` and ``content``."""
+
+
+class Answerer(Protocol):
+    """Answers conversations. Failures are raised as a ``ModelhostError`` whose message is for a person."""
+
+    def models(self) -> Sequence[str]:
+        """The names of the models that can be asked."""
+
+    def complete(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The whole answer, as an OpenAI chat completion."""
+
+    def stream(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
+        """The answer as OpenAI chunks; closing the generator stops the model."""

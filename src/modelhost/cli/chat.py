@@ -1,0 +1,44 @@
+"""``modelhost chat``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+
+from modelhost.cli import console
+from modelhost.cli.connect import open_answerer
+from modelhost.cli.conversation import Conversation
+from modelhost.cli.line_chat import LineChat
+from modelhost.cli.talk_options import TalkOptions, takes_talk_options
+
+PROMPT = "you> "
+
+
+@takes_talk_options
+def chat(options: TalkOptions) -> None:
+    """Talk with a model, line by line; /help lists the commands.
+
+    A running host answers if there is one; otherwise the command starts a model of its own for the time of the chat.
+    """
+    with open_answerer(options) as (answering, name):
+        if sys.stdin.isatty():
+            _use_line_editing()
+            console.note(f"talking with {name}; /help lists the commands, Ctrl-D ends")
+        LineChat(
+            answering,
+            Conversation(system=options.system),
+            model=name,
+            params=options.sampling(),
+            read_line=_read_line,
+        ).run()
+
+
+def _read_line() -> str:
+    return input(PROMPT if sys.stdin.isatty() else "")
+
+
+def _use_line_editing() -> None:
+    """Give ``input`` editing and a history of this chat, where this Python has readline: importing it is enough."""
+    if importlib.util.find_spec("readline"):
+        importlib.import_module("readline")

@@ -1,0 +1,77 @@
+"""``modelhost config show`` and ``modelhost config check``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modelhost.cli import console
+from modelhost.cli.settings_flags import takes_settings
+from modelhost.config import environment
+from modelhost.config.fields import SETTINGS
+from modelhost.config.shown import plain, text
+from modelhost.config.sources import Effective, load
+
+config_app = typer.Typer(no_args_is_help=True, help="Show and check the configuration.")
+
+_PIPED_WIDTH = 1000  # a table that is not for a terminal keeps each setting on one line
+
+
+@config_app.command(
+    "show",
+    epilog="Examples:\n  modelhost config show\n  modelhost config show --port 9000 --json\n"
+    "  MODELHOST_PORT=9000 modelhost config show",
+)
+@takes_settings
+def show(
+    effective: Effective,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print every setting as `serve` would take it, and where it came from. API keys are masked."""
+    if as_json:
+        typer.echo(json.dumps(_as_json(effective), indent=2, ensure_ascii=False))
+    else:
+        _print_table(effective)
+
+
+@config_app.command(
+    "check", epilog="Examples:\n  modelhost config check\n  modelhost config check deploy/modelhost.yaml"
+)
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="The file. Default: the one that `serve` would take.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Check a configuration file and the environment: print OK, or all that is wrong and exit 1."""
+    effective = load({}, config_path=file, environ=environment.current(), cwd=Path.cwd())
+    for warning in effective.warnings:
+        console.warning(warning)
+    given = sum(origin.kind != "default" for origin in effective.origins.values())
+    typer.echo(f"OK: {effective.file or 'no configuration file'}, {given} of {len(SETTINGS)} settings given")
+
+
+def _as_json(effective: Effective) -> dict[str, Any]:
+    values = {
+        key: {"value": plain(getattr(effective.settings, key)), "origin": origin.kind, "from": origin.name or None}
+        for key, origin in effective.origins.items()
+    }
+    return {"file": None if effective.file is None else str(effective.file), "settings": values}
+
+
+def _print_table(effective: Effective) -> None:
+    from rich.console import Console  # noqa: PLC0415  (slow to import, and only this table needs it)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("Setting", "Value", "From", box=None, pad_edge=False, header_style="bold")
+    for key, origin in effective.origins.items():
+        style = "dim" if origin.kind == "default" else ""
+        table.add_row(Text(key), Text(text(getattr(effective.settings, key))), Text(str(origin)), style=style)
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(table)

@@ -1,0 +1,50 @@
+"""Finds what ``ask`` and ``chat`` talk to: the host they are told, one on this machine, or a model of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelhost.cli import console
+from modelhost.cli.answerer import Answerer
+from modelhost.cli.remote import RemoteHost, normal_url
+from modelhost.cli.talk_options import DEFAULT_URL, TalkOptions
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+
+
+@contextmanager
+def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
+    """Something that answers, and the name of the model to ask.
+
+    Without an address, a model that is a file or directory here is always served by the command itself.
+
+    Raises:
+        ModelhostError: the host that was named does not answer, or the model cannot be started.
+    """
+    host = _running_host(options)
+    if host is not None:
+        yield host, options.model or _first_model(host)
+        return
+    # Here and not at the top: it brings the whole host with it, which a remote answer does not need.
+    from modelhost.cli.own import own_model  # noqa: PLC0415
+
+    console.note(f"no host is running; starting {options.model or 'the bundled model'}")
+    with own_model(options.model) as own:
+        yield own, own.name
+
+
+def _running_host(options: TalkOptions) -> RemoteHost | None:
+    environ = current()
+    url, api_key = options.url or environ.get(URL_VARIABLE), options.api_key or environ.get(KEY_VARIABLE) or None
+    if url:
+        return RemoteHost(url=normal_url(url), api_key=api_key)
+    if options.model is not None and Path(options.model).expanduser().exists():
+        return None
+    local = RemoteHost(url=DEFAULT_URL, api_key=api_key)
+    return local if local.is_modelhost() else None
+
+
+def _first_model(host: RemoteHost) -> str:
+    """The host's main model; the host says what is wrong if it has none and is asked for it."""
+    return next(iter(host.models()), "")

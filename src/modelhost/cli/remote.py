@@ -1,0 +1,132 @@
+"""A running host as an answerer, over its HTTP API.
+
+``http.client`` and not the asynchronous client of the host: one request at a time needs no event loop, the command
+starts faster, and Ctrl-C stops an answer at once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from modelhost.cli.answerer import Message
+from modelhost.cli.event_stream import events
+from modelhost.cli.host_errors import error_in, error_of_status
+from modelhost.errors import ConfigError, HostUnreachable
+
+CONNECT_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 0.5  # a host on this machine answers in milliseconds; without one the port refuses at once
+
+
+def normal_url(url: str) -> str:
+    """``url`` with a scheme and without a trailing slash or ``/v1``.
+
+    Raises:
+        ConfigError: not an HTTP address.
+    """
+    address = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(address)
+        is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_http = False
+    if not is_http:
+        raise ConfigError(f'"{url}" is not the address of a host; it looks like http://127.0.0.1:8000')
+    return address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteHost:
+    """The host at ``url`` (as ``normal_url`` gives it)."""
+
+    url: str
+    api_key: str | None = None
+
+    def is_modelhost(self) -> bool:
+        """Whether a modelhost answers there; anything else, or nothing, is ``False``."""
+        try:
+            with self._answer("GET", "/version", connect_seconds=PROBE_SECONDS, read_seconds=PROBE_SECONDS) as response:
+                version = json.loads(response.read())
+        except (HostUnreachable, ValueError):
+            return False
+        return isinstance(version, dict) and version.get("name") == "modelhost"
+
+    def models(self) -> Sequence[str]:
+        with self._answer("GET", "/v1/models") as response:
+            return [str(model["id"]) for model in self._json(response)["data"]]
+
+    def complete(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Mapping[str, Any]:
+        with self._answer("POST", "/v1/chat/completions", {**params, "messages": messages}) as response:
+            completion: Mapping[str, Any] = self._json(response)
+            return completion
+
+    def stream(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
+        request = {**params, "messages": messages, "stream": True}
+        with self._answer("POST", "/v1/chat/completions", request) as response:
+            for event in events(_lines(response)):
+                if event.data.strip() == "[DONE]":
+                    return
+                if event.name not in {"", "message", "error"}:
+                    continue  # an extension event, such as a tool call that the host made
+                chunk = json.loads(event.data)
+                if error := error_in(chunk):
+                    raise error
+                yield chunk
+            raise HostUnreachable(f"the host at {self.url} went away in the middle of the answer")
+
+    def _json(self, response: http.client.HTTPResponse) -> Any:
+        try:
+            return json.loads(response.read())
+        except (ValueError, http.client.HTTPException) as error:
+            raise HostUnreachable(f"{self.url} did not send whole JSON; is it a modelhost?") from error
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer to one request; its status is below 400. Without a limit reading waits: models take their time."""
+        parts = urlsplit(self.url)
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        with closing(connect(parts.hostname or "", parts.port, timeout=connect_seconds)) as connection:
+            try:
+                connection.connect()
+                connection.sock.settimeout(read_seconds)
+                payload = None if body is None else json.dumps(body)
+                connection.request(method, parts.path + path, body=payload, headers=self._headers())
+                response = connection.getresponse()
+                refused = response.read() if response.status >= 400 else None
+            except (OSError, http.client.HTTPException) as error:
+                raise HostUnreachable(
+                    f"no modelhost answers at {self.url} ({error}); start one with: modelhost serve"
+                ) from error
+            if refused is not None:
+                raise error_of_status(self.url, response.status, refused)
+            with response:
+                yield response
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "User-Agent": "modelhost"}
+        return headers if self.api_key is None else {**headers, "Authorization": f"Bearer {self.api_key}"}
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The lines of a streamed answer until it ends or breaks off."""
+    while True:
+        try:
+            line = response.readline()
+        except (OSError, http.client.HTTPException):
+            return
+        if not line:
+            return
+        yield line

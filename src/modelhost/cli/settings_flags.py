@@ -1,0 +1,115 @@
+"""One flag per setting, made from ``Settings``, for every command that takes the configuration of a host."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, Final
+
+import typer
+from rich.markup import escape
+
+from modelhost.cli import console
+from modelhost.cli.signature import option, with_signature
+from modelhost.config import environment
+from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.shown import text
+from modelhost.config.sources import Effective, load
+from modelhost.errors import ConfigError, ModelFileMissing
+
+_METAVARS: Final = {"text": "TEXT", "integer": "N", "number": "NUMBER", "list": "TEXT", "mapping": "KEY=VALUE"}
+
+
+def _flag(setting: Setting) -> inspect.Parameter:
+    """The option of one setting. All take text: the configuration checks it, with one wording for all sources."""
+    annotation: Any = list[str] if setting.kind in {"list", "mapping"} else str
+    return option(
+        setting.key,
+        bool | None if setting.kind == "boolean" else annotation | None,
+        typer.Option(
+            None,
+            *(() if setting.kind == "boolean" else setting.flags),
+            help=escape(_help(setting)),
+            metavar="|".join(setting.choices) or _METAVARS.get(setting.kind),
+            show_default=False,
+            rich_help_panel=setting.panel,
+            autocompletion=_completion(setting),
+        ),
+    )
+
+
+def _help(setting: Setting) -> str:
+    default = text(setting.default)
+    return setting.description if default == "-" else f"{setting.description} Default: {default}."
+
+
+def _completion(setting: Setting) -> Callable[[str], list[str]] | None:
+    """What the shell offers for the value of this option."""
+
+    def choices(incomplete: str) -> list[str]:
+        return [choice for choice in setting.choices if choice.startswith(incomplete)]
+
+    return choices if setting.choices else None
+
+
+_MODEL: Final = (
+    option(
+        "model",
+        str | None,
+        typer.Argument(None, metavar="MODEL", help=escape(SETTINGS["model"].description), show_default=False),
+    ),
+    option(
+        "hub_id",
+        str | None,
+        typer.Option(None, "--m", "--model", metavar="MODEL", help="The same as MODEL.", rich_help_panel="Model"),
+    ),
+    option(
+        "local_path",
+        Path | None,
+        typer.Option(None, "--w", help="MODEL as a local file or directory.", rich_help_panel="Model"),
+    ),
+    option(
+        "config_path",
+        Path | None,
+        typer.Option(None, "--config", "-c", help="Configuration file. Default: modelhost.yaml, if it is there."),
+    ),
+)
+
+
+def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Callable[..., None]:
+    """A command with a flag for each setting: it loads the configuration and hands it on as the first argument.
+
+    The other parameters of ``command`` stay options of their own.
+    """
+    _effective, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+    @functools.wraps(command)
+    def with_flags(**values: Any) -> None:
+        flags = {key: values[key] for key in SETTINGS if key != "model"}
+        flags["model"] = chosen_model(values["model"], values["hub_id"], values["local_path"])
+        effective = load(flags, config_path=values["config_path"], environ=environment.current(), cwd=Path.cwd())
+        for warning in effective.warnings:
+            console.warning(warning)
+        command(effective, **{parameter.name: values[parameter.name] for parameter in own})
+
+    settings = (_flag(setting) for key, setting in SETTINGS.items() if key != "model")
+    return with_signature(with_flags, [*_MODEL, *settings, *own])
+
+
+def chosen_model(model: str | None, hub_id: str | None, local_path: Path | None) -> str | None:
+    """The one model that MODEL, ``--m`` and ``--w`` name together; ``None`` when none of them is given.
+
+    Raises:
+        ConfigError: they name different models.
+        ModelFileMissing: there is nothing at ``local_path``.
+    """
+    if local_path is not None and not local_path.expanduser().exists():
+        raise ModelFileMissing(f"--w: there is no file or directory {local_path}")
+    given = {"MODEL": model, "--m": hub_id, "--w": None if local_path is None else str(local_path)}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(set(named.values())) > 1:
+        listed = " and ".join(f"{name} {value}" for name, value in named.items())
+        raise ConfigError(f"{listed} name different models; give one of them")
+    return next(iter(named.values()), None)

@@ -1,0 +1,58 @@
+"""The options that ``ask`` and ``chat`` share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Concatenate, Final, get_type_hints
+
+import typer
+
+from modelhost.cli.signature import option, with_signature
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalkOptions:
+    """Whom to talk to, and how it should answer. ``None`` is not given."""
+
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A model of the host; or, to serve one here, a file, directory or hub id."),
+    ] = None
+    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions that come before the talk.")] = None
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", "-t", min=0, help="0: always the likeliest answer.")
+    ] = None
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = None
+    seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same answer.")] = None
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL} if a modelhost answers there."
+        ),
+    ] = None
+    api_key: Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")] = None
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling parameters that were given, under their OpenAI names."""
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def takes_talk_options(command: Callable[Concatenate[TalkOptions, ...], None]) -> Callable[..., None]:
+    """A command with these options, which it gets as its first argument; its other parameters stay its own."""
+    _options, *own = inspect.signature(command, eval_str=True).parameters.values()
+    hints = get_type_hints(TalkOptions, include_extras=True)
+    shared = [option(field.name, hints[field.name], field.default) for field in fields(TalkOptions)]
+
+    @functools.wraps(command)
+    def with_options(**values: Any) -> None:
+        own_values = {parameter.name: values.pop(parameter.name) for parameter in own}
+        command(TalkOptions(**values), **own_values)
+
+    return with_signature(with_options, [*own, *shared])

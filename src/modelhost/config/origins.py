@@ -1,0 +1,54 @@
+"""Where a value came from, and what one source (file, environment, flags) had to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelhost.config.fields import Setting
+
+OriginKind = Literal["default", "file", "environment", "flag"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """``name`` is the file's path, the variable or the flag; empty for a default."""
+
+    kind: OriginKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".rstrip()
+
+
+DEFAULT = Origin(kind="default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A value that a source gave, already of its Python type, not yet checked. ``label`` names it in messages."""
+
+    setting: Setting
+    value: Any
+    origin: Origin
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one source said: values, problems that make the configuration invalid, and warnings that do not."""
+
+    given: tuple[Given, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def joined(readings: Iterable[Reading]) -> Reading:
+    """One reading of several, in their order: a later value of the same setting wins when they are applied."""
+    parts = list(readings)
+    return Reading(
+        given=tuple(given for part in parts for given in part.given),
+        problems=tuple(problem for part in parts for problem in part.problems),
+        warnings=tuple(warning for part in parts for warning in part.warnings),
+    )

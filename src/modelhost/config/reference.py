@@ -1,0 +1,61 @@
+"""The reference page of the settings, ``docs/reference/settings.md``, made from the declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES
+from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.shown import text
+
+COLUMNS: Final = ("Key", "Flag", "Environment", "Type", "Default", "Meaning")
+
+_INTRODUCTION: Final = """\
+# Settings
+
+A setting is taken from the first of these that has it: the command-line flag, the environment variable, the
+configuration file, the default. `modelhost config show` prints the effective values and where each came from;
+`modelhost config check` says what is wrong with them.
+
+The file is YAML or JSON: the one named by `--config PATH` or `MODELHOST_CONFIG`, otherwise `modelhost.yaml`,
+`modelhost.yml` or `modelhost.json` in the working directory. An unknown key is an error.
+
+In the environment a list is written `a,b` or as JSON, engine options `key=value,key=value` or as JSON, and an empty
+variable counts as not set. On the command line the flag of a list is repeated. A list or the engine options of a
+stronger source replace those of a weaker one; they are not merged.
+"""
+
+
+def markdown() -> str:
+    """The whole page: one table for each panel of the command line's help, then the other variables."""
+    panels = dict.fromkeys(setting.panel for setting in SETTINGS.values())
+    sections = [
+        f"## {panel}\n\n" + _table(COLUMNS, (_row(setting) for setting in SETTINGS.values() if setting.panel == panel))
+        for panel in panels
+    ]
+    return "\n".join([_INTRODUCTION, *sections, _other_variables()])
+
+
+def _other_variables() -> str:
+    rows = {name: other.description for name, other in OTHER_NAMES.items()} | dict(OTHER_VARIABLES)
+    table = _table(("Variable", "Meaning"), ((f"`{name}`", rows[name]) for name in sorted(rows)))
+    return f"## Other environment variables\n\n{table}"
+
+
+def _row(setting: Setting) -> Sequence[str]:
+    flags = ", ".join(f"`{flag}`" for flag in setting.flags)
+    default = text(setting.default)
+    return (
+        f"`{setting.key}`",
+        flags,
+        f"`{setting.environment}`",
+        setting.type_name,
+        default if default == "-" else f"`{default}`",
+        setting.description,
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)

@@ -1,0 +1,84 @@
+"""The effective configuration: default < file < environment < flag, with the origin of every value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from modelhost.config import environment, file
+from modelhost.config.check import problems_of, suggestion
+from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.origins import DEFAULT, Given, Origin, Reading, joined
+from modelhost.config.settings import Settings
+from modelhost.config.text import pairs, scalar
+from modelhost.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effective:
+    """What a host runs with. ``origins`` has an entry for every setting; ``warnings`` are for a person to read."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    file: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def load(flags: Mapping[str, Any], *, config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> Effective:
+    """Read all sources and put them together. ``flags`` maps keys to text or to typed values; ``None`` is not given.
+
+    Raises:
+        ConfigError: with every problem that was found, in any source, even one whose value is overridden.
+    """
+    path = file.find(config_path, environ=environ, cwd=cwd)
+    readings = [] if path is None else [file.read(path, cwd=cwd)]
+    reading = joined([*readings, environment.read(environ), _read_flags(flags)])
+    problems = [*reading.problems, *(problem for given in reading.given for problem in problems_of(given))]
+    if problems:
+        raise _error(problems)
+    winning = {given.setting.key: given for given in reading.given}
+    return Effective(
+        settings=Settings.model_validate({key: given.value for key, given in winning.items()}),
+        origins=MappingProxyType({key: winning[key].origin if key in winning else DEFAULT for key in SETTINGS}),
+        file=path,
+        warnings=reading.warnings,
+    )
+
+
+def _error(problems: list[str]) -> ConfigError:
+    if len(problems) == 1:
+        return ConfigError(problems[0], problems=problems)
+    listed = "".join(f"\n  {problem}" for problem in problems)
+    return ConfigError(f"the configuration has {len(problems)} problems:{listed}", problems=problems)
+
+
+def _read_flags(flags: Mapping[str, Any]) -> Reading:
+    given, problems = [], []
+    for key, value in flags.items():
+        if key not in SETTINGS:
+            problems.append(f'unknown setting "{key}"{suggestion(key, SETTINGS)}')
+        elif value is not None:
+            setting = SETTINGS[key]
+            origin = Origin(kind="flag", name=setting.flags[0])
+            try:
+                typed = _typed(setting, value)
+            except ValueError as error:
+                problems.append(f"{origin.name}: {error}")
+            else:
+                given.append(Given(setting=setting, value=typed, origin=origin, label=origin.name))
+    return Reading(given=tuple(given), problems=tuple(problems))
+
+
+def _typed(setting: Setting, value: Any) -> Any:
+    """``value`` of a flag in the type of its setting: repeated flags are a list, text stands for a scalar."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if setting.kind == "list":
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+    if setting.kind == "mapping" and isinstance(value, list | tuple):
+        return pairs(value)
+    return scalar(setting, value) if isinstance(value, str) else value

@@ -1,0 +1,72 @@
+"""Text from the environment or the command line, brought to the type that a setting has.
+
+Text that does not fit stays text: the check that follows says what was expected, in one wording for all sources.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from modelhost.config.fields import Kind, Setting
+
+_BOOLEANS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+_SCALARS: Final[Mapping[Kind, Callable[[str], Any]]] = {
+    "integer": int,
+    "number": float,
+    "boolean": lambda text: _BOOLEANS[text.strip().lower()],
+}
+
+
+def scalar(setting: Setting, text: str) -> Any:
+    """The integer, number or boolean that ``text`` is; ``text`` itself where it is none or the setting takes text."""
+    convert = _SCALARS.get(setting.kind)
+    if convert is None:
+        return text
+    try:
+        return convert(text)
+    except (KeyError, ValueError):
+        return text
+
+
+def from_variable(setting: Setting, text: str) -> Any:
+    """A whole environment value: lists as ``a,b`` or JSON, mappings as ``k=v,k=v`` or JSON.
+
+    Raises:
+        ValueError: JSON that is broken, or a pair without ``=``; the message is the end of a sentence.
+    """
+    if setting.kind == "list":
+        return tuple(_json(text)) if text.lstrip().startswith("[") else tuple(_split(text))
+    if setting.kind == "mapping":
+        return _json(text) if text.lstrip().startswith("{") else pairs(_split(text))
+    return scalar(setting, text)
+
+
+def pairs(items: Iterable[str]) -> dict[str, str]:
+    """``["a=1", "b=2"]`` as a mapping.
+
+    Raises:
+        ValueError: an item without ``=``; the message is the end of a sentence.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        key, separator, value = item.partition("=")
+        if not separator or not key.strip():
+            raise ValueError(f'expected key=value, got "{item}"')
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON: {error.msg} at character {error.pos + 1}") from error

@@ -1,0 +1,136 @@
+"""llama.cpp, the default engine: GGUF models on any machine.
+
+The parameters a request may carry beyond OpenAI's are those of llama.cpp's server
+(https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.engines.base import Launch, ModelSpec, Operation
+from modelhost.engines.options import check_options
+from modelhost.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelhostError,
+    UnsupportedOperation,
+)
+
+SAMPLING = frozenset(
+    "temperature top_p top_k min_p typical_p top_n_sigma xtc_probability xtc_threshold dynatemp_range dynatemp_exponent "
+    "repeat_last_n repeat_penalty repetition_penalty presence_penalty frequency_penalty dry_multiplier dry_base "
+    "dry_allowed_length dry_penalty_last_n dry_sequence_breakers mirostat mirostat_tau mirostat_eta min_keep samplers "
+    "logit_bias seed grammar json_schema ignore_eos n_probs post_sampling_probs backend_sampling".split()
+)
+RUNNING = frozenset(
+    "cache_prompt id_slot n_keep n_indent t_max_predict_ms timings_per_token return_tokens return_progress lora".split()
+)
+CHAT = frozenset(
+    "chat_template_kwargs reasoning_format add_generation_prompt continue_final_message parse_tool_calls".split()
+)
+FIELDS: Mapping[Operation, frozenset[str]] = {
+    "chat": SAMPLING | RUNNING | CHAT,
+    "completions": SAMPLING | RUNNING,
+    "embeddings": frozenset({"embd_normalize"}),
+    "rerank": frozenset(),
+    "tokenize": frozenset({"with_pieces"}),
+    "detokenize": frozenset(),
+}
+RENAMED = {"repetition_penalty": "repeat_penalty"}
+PATHS: Mapping[Operation, str] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+    "tokenize": "/tokenize",
+    "detokenize": "/detokenize",
+}
+OPTIONS: Mapping[str, Any] = {
+    "cache_ram_mib": 512,  # prompts of finished conversations kept in memory, to be continued without evaluating them again
+    "n_cache_reuse": 0,
+    "batch_size": None,
+    "mmap": True,
+    "pooling": None,
+    "slot_save_path": None,
+}
+FALLBACK_CONTEXT = 4096
+LARGEST_BATCH = 2048
+
+
+class LlamaCpp:
+    """The :class:`~modelhost.engines.base.Engine` for llama.cpp."""
+
+    name = "llamacpp"
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        options = check_options(self.name, spec.options, OPTIONS)
+        context = spec.context_length or FALLBACK_CONTEXT
+        config = {
+            "name": spec.name,
+            "path": str(spec.path),
+            "api_key": api_key,
+            "context_length": context,
+            "slots": spec.slots or 1,
+            "threads": spec.threads or 1,
+            "gpu_layers": spec.gpu_layers,
+            "kv_cache_type": spec.kv_cache_type,
+            "lora": [[str(path), scale] for path, scale in spec.lora],
+            "draft_path": str(spec.draft_path) if spec.draft_path else None,
+            "chat_template": spec.chat_template,
+            "max_in_flight": spec.max_in_flight,
+            **options,
+            "pooling": options["pooling"] or spec.pooling or "mean",
+            "embedding_only": spec.embedding_only,
+            "batch_size": options["batch_size"] or min(context, LARGEST_BATCH),
+        }
+        argv = (sys.executable, "-m", "modelhost.engines.llamacpp_worker")
+        # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
+        return Launch(argv=argv, env={"GGML_NO_BACKTRACE": "1"}, config=config)
+
+    def fields(self, operation: Operation) -> frozenset[str]:
+        return FIELDS[operation]
+
+    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        for ours, theirs in RENAMED.items():
+            if ours in body:
+                body[theirs] = body.pop(ours)
+        return body
+
+    def path(self, operation: Operation) -> str:
+        return PATHS[operation]
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        error = payload.get("error") if isinstance(payload, dict) else None
+        if not isinstance(error, dict):
+            error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
+        message, kind = str(error.get("message", "")), error.get("type")
+        if kind == "exceed_context_size_error":
+            tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
+            return ContextLengthExceeded(
+                f"The prompt has {tokens} tokens; {model} holds {limit}. Shorten the conversation, or serve the model "
+                "with a larger --context-length.",
+                param="messages",
+                prompt_tokens=tokens,
+                context_length=limit,
+            )
+        if kind == "not_supported_error" or "is not supported" in message:
+            return UnsupportedOperation(f"{model}: {message}", model=model)
+        if "is too large to process" in message:
+            return ContextLengthExceeded(f"{model}: {message}", param="input")
+        if kind == "invalid_request_error" or "Failed to parse" in message and "messages" in message:
+            return InvalidRequest(message)
+        return EngineError(
+            f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)
+        )
+
+
+def allowed_cores() -> int:
+    """Return how many cores this process may use (an affinity mask counts; every machine has one at least)."""
+    if sys.platform == "linux":
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)

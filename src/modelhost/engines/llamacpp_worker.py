@@ -1,0 +1,142 @@
+"""The worker process of one GGUF model: llama.cpp's own HTTP server, started through the ``xllamacpp`` package.
+
+Started as ``python -m modelhost.engines.llamacpp_worker`` with the protocol of :mod:`modelhost.engines.base`. The requests
+never pass through Python: they go from the host to llama.cpp's C++ listener.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from importlib import metadata
+from typing import Any
+
+from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
+
+
+def main() -> None:
+    """Load the model, announce the address, wait for the end."""
+    config = read_config()
+    watch_lifeline()
+    try:
+        # Here, not at the top: the lifeline is watched already while this loads 100 MB of native code.
+        import xllamacpp
+    except ImportError as error:
+        announce_failed("system_library_missing", _library_advice(str(error)))
+        sys.exit(1)
+    params = build_params(xllamacpp, config)
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        announce_failed("load_failed", str(error))
+        sys.exit(1)
+    # An orderly interpreter exit while llama.cpp's threads work ends in a segmentation fault: leave without one.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    announce_ready(
+        server.listening_address,
+        context_length=config["context_length"],
+        slots=config["slots"],
+        operations=operations_of(config),
+        engine_version=metadata.version("xllamacpp"),
+    )
+    threading.Event().wait()
+
+
+def _library_advice(reason: str) -> str:
+    """Say how to get the library whose absence made the import fail."""
+    if "libgomp" in reason:
+        return (
+            "llama.cpp needs the system library libgomp.so.1, which is not installed. "
+            "Debian and Ubuntu: apt-get install libgomp1; Fedora: dnf install libgomp; Alpine: apk add libgomp."
+        )
+    if "libstdc++" in reason:
+        return "llama.cpp needs the system library libstdc++.so.6. Debian and Ubuntu: apt-get install libstdc++6."
+    return f"xllamacpp, the package that holds llama.cpp, cannot be loaded: {reason}. Try: pip install --force-reinstall xllamacpp"
+
+
+def operations_of(config: dict[str, Any]) -> list[str]:
+    """Return what this model can do. A reranker has no text to generate; all others can embed besides generating."""
+    shared = ["tokenize", "detokenize"]
+    if config["pooling"] == "rank":
+        return ["rerank", *shared]
+    if config["embedding_only"]:
+        return ["embeddings", *shared]
+    return ["chat", "completions", "embeddings", *shared]
+
+
+def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
+    """Return llama.cpp's parameters for ``config`` (made by :meth:`modelhost.engines.llamacpp.LlamaCpp.launch`)."""
+    params = xllamacpp.CommonParams()
+    params.model.path = config["path"]
+    params.model_alias = {config["name"]}
+    params.offline = True
+    _set_network(params, config)
+    _set_context(xllamacpp, params, config)
+    _set_speed(xllamacpp, params, config)
+    if config["chat_template"] is not None:
+        params.chat_template = config["chat_template"]
+    params.use_jinja = True
+    if config["lora"]:
+        params.lora_adapters = [_lora(xllamacpp, path, scale) for path, scale in config["lora"]]
+    if config["draft_path"] is not None:
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = config["draft_path"]
+        params.speculative.draft.cpuparams.n_threads = config["threads"]
+        params.speculative.draft.cpuparams_batch.n_threads = config["threads"]
+    return params
+
+
+def _set_network(params: Any, config: dict[str, Any]) -> None:
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [config["api_key"]]
+    params.ui = False
+    params.endpoint_slots = True
+    params.endpoint_metrics = True
+    # Each open stream holds a thread of the listener; without this many, the requests beyond wait unseen.
+    params.n_threads_http = config["max_in_flight"] + 8
+    params.sse_ping_interval = -1  # the host sends keep-alive comments itself
+    params.verbosity = 1
+
+
+def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
+    params.n_parallel = config["slots"]
+    params.n_ctx = config["context_length"] * config["slots"]
+    # Each slot has the whole context for itself: with a shared one, full slots fail each other's requests.
+    params.kv_unified = False
+    params.kv_unified_per_slot = config["context_length"]
+    params.ctx_shift = False  # it would drop the beginning of a long conversation without a word
+    kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{config['kv_cache_type'].upper()}")
+    params.cache_type_k = params.cache_type_v = kind
+    params.cache_ram_mib = config["cache_ram_mib"]
+    params.n_cache_reuse = config["n_cache_reuse"]
+    # Embeddings need their whole input in one batch.
+    params.n_batch = params.n_ubatch = config["batch_size"]
+    params.embedding = True
+    params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{config['pooling'].upper()}")
+    if config["slot_save_path"] is not None:
+        params.slot_save_path = config["slot_save_path"]
+
+
+def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
+    params.cpuparams.n_threads = config["threads"]
+    params.cpuparams_batch.n_threads = config["threads"]
+    if config["gpu_layers"] is not None:
+        params.n_gpu_layers = config["gpu_layers"]
+    # Mapped into memory, a file that is cut short while the model runs would kill the worker with SIGBUS.
+    mode = xllamacpp.llama_load_mode
+    params.load_mode = mode.LLAMA_LOAD_MODE_MMAP if config["mmap"] else mode.LLAMA_LOAD_MODE_NONE
+    params.fit_params = False  # the host has decided the context and the slots
+
+
+def _lora(xllamacpp: Any, path: str, scale: float) -> Any:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path = path
+    adapter.scale = scale
+    return adapter
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The check of an engine's own options, the same for every engine."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.errors import ConfigError
+
+
+def check_options(engine: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``known`` (name to default) overlaid with ``given``; values are brought to the type of the default.
+
+    Raises:
+        ConfigError: an unknown option, or a value of the wrong type.
+    """
+    values = dict(known)
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else f"; it has: {', '.join(sorted(known))}"
+            raise ConfigError(f'engine option "{name}" is unknown to {engine}{hint}', param="engine_options")
+        values[name] = _convert(engine, name, value, known[name])
+    return values
+
+
+def _convert(engine: str, name: str, value: Any, default: Any) -> Any:
+    """Bring ``value``, which may be text from the command line, to the type of ``default`` (``None``: any type)."""
+    if default is None or type(value) is type(default):
+        return value
+    text = str(value).strip()
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        if isinstance(default, int | float) and not isinstance(value, bool):
+            return type(default)(text)
+    except (KeyError, ValueError):
+        pass
+    else:
+        if isinstance(default, str):
+            return text
+    raise ConfigError(
+        f'engine option "{name}" of {engine} takes {_KINDS[type(default)]}, not {value!r}', param="engine_options"
+    )
+
+
+_KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+}

@@ -1,0 +1,108 @@
+"""The scripted engine: a worker process that replays a script at a set speed.
+
+For tests of faults and for benchmarks. It is a real process behind real HTTP, but no model: nothing said about it is a
+claim about an engine. Its dialect (paths, request fields, the shapes of answers and errors) is llama.cpp's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.engines.base import Launch, ModelSpec, Operation
+from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.options import check_options
+from modelhost.errors import ConfigError, ModelhostError
+
+DEFAULT_TEXT = "This is the scripted engine. It replays a script at a set speed and knows nothing about anything."
+NEVER = -1
+DEFAULT_CONTEXT = 4096
+
+REPLY_OPTIONS: Mapping[str, Any] = {
+    "text": DEFAULT_TEXT,  # what is answered; one word is one token
+    "tokens": 0,  # how many tokens: the words of the text, over and over; 0: the text once
+    "reasoning": "",  # comes before the text, as `reasoning_content`
+    "tool_calls": None,  # list of {name, arguments}, for requests that bring tools and end in no tool's result
+    "tokens_per_second": 0.0,  # of each stream; 0: as fast as it can
+    "first_token_delay": 0.0,  # seconds
+    "crash_after_tokens": NEVER,  # SIGKILL of itself
+    "hang_after_tokens": NEVER,  # silence until the client leaves
+    "malformed_after_tokens": NEVER,  # one event that is not JSON
+    "error_status": 0,  # answer with this status instead
+    "error_body": None,  # the JSON of that answer; default: an error object as llama.cpp has it
+}
+OPTIONS: Mapping[str, Any] = {
+    **REPLY_OPTIONS,
+    "script": "",  # YAML or JSON file: list of {match, reply, and any of the options above}; the first match answers
+    "events_per_write": 16,  # when nothing paces it; a high number makes the bare worker hard to keep up with
+    "context_length": 0,  # in words; 0: what --context-length says
+    "load_seconds": 0.0,
+    "load_progress": 0,  # announcements of progress while loading
+    "fail_load": "",  # message with which loading fails
+    "exit_at_start": NEVER,  # status with which it ends without a word
+    "stderr_lines": 0,  # lines that it logs before anything else
+}
+
+
+class Scripted:
+    """The :class:`~modelhost.engines.base.Engine` that plays a script."""
+
+    name = "scripted"
+
+    def __init__(self) -> None:
+        self._dialect = LlamaCpp()
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        options = check_options(self.name, spec.options, OPTIONS)
+        for setting in ("lora", "draft_path", "chat_template"):
+            if getattr(spec, setting):
+                raise ConfigError(f"the scripted engine has no model, so it cannot use {setting}", param=setting)
+        config = {
+            "name": spec.name,
+            "api_key": api_key,
+            "slots": spec.slots or spec.max_in_flight,
+            **options,
+            "context_length": options["context_length"] or spec.context_length or DEFAULT_CONTEXT,
+            "tool_calls": checked_calls(options["tool_calls"]),
+        }
+        return Launch(argv=(sys.executable, "-m", "modelhost.engines.scripted_worker"), env={}, config=config)
+
+    def fields(self, operation: Operation) -> frozenset[str]:
+        """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""
+        return self._dialect.fields(operation)
+
+    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        return self._dialect.adapt(operation, body)
+
+    def path(self, operation: Operation) -> str:
+        return self._dialect.path(operation)
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return self._dialect.translate_error(status, payload, model=model, worker=worker)
+
+
+def checked_calls(value: Any) -> list[dict[str, Any]]:
+    """Return the ``tool_calls`` option as a list of ``{"name": text, "arguments": text}``.
+
+    Arguments may be an object, or text, which is then passed on as it is, valid or not. The whole may be JSON text, as
+    it comes from the command line.
+
+    Raises:
+        ConfigError: it is anything else.
+    """
+    if value is None:
+        return []
+    try:
+        calls = json.loads(value) if isinstance(value, str) else value
+        return [_checked_call(**call) for call in calls]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f'engine option "tool_calls" of scripted is a list of {{"name": ..., "arguments": {{...}}}}, not {value!r}',
+            param="engine_options",
+        ) from error
+
+
+def _checked_call(name: str, arguments: Any) -> dict[str, Any]:
+    return {"name": str(name), "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}

@@ -1,0 +1,131 @@
+"""The HTTP side of the scripted engine: plain ASGI, for the sake of speed.
+
+It answers llama.cpp's paths in llama.cpp's shapes, and besides ``GET /scripted/state``: what is in flight, how many
+requests there were, how many lost their client, and the last body, so that tests can see what a host did.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from modelhost.engines.scripted_chunks import json_bytes
+from modelhost.engines.scripted_generation import JSON_TYPE, Generator, Receive, Send, send_answer
+from modelhost.engines.scripted_reply import Rule
+from modelhost.engines.scripted_request import Refused, error_body, invalid, read_json, read_texts
+from modelhost.engines.scripted_vectors import Vocabulary, embeddings_answer, rerank_answer
+
+Scope = MutableMapping[str, Any]
+
+GENERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/chat/completions": "chat",
+    "/v1/completions": "completions",
+}
+TEXT_TYPE = [(b"content-type", b"text/plain; version=0.0.4")]
+
+
+class ScriptedApp:
+    """The ASGI application of one worker. ``config`` is made by :meth:`modelhost.engines.scripted.Scripted.launch`."""
+
+    def __init__(self, config: Mapping[str, Any], rules: Sequence[Rule]) -> None:
+        self._config = config
+        self._generator = Generator(config, rules)
+        self._key = f"Bearer {config['api_key']}".encode()
+        self._vocabulary = Vocabulary()
+        self._gets: dict[str, Callable[[], Any]] = {
+            "/health": lambda: {"status": "ok"},
+            "/v1/models": self._models,
+            "/scripted/state": self._shown_state,
+        }
+        self._posts: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "/v1/embeddings": self._embeddings,
+            "/v1/rerank": self._rerank,
+            "/tokenize": self._tokenize,
+            "/detokenize": self._detokenize,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._route(scope, receive, send)
+        except Refused as refused:
+            await send_answer(send, refused.status, JSON_TYPE, json_bytes(refused.body))
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if path != "/health" and not hmac.compare_digest(_authorization(scope), self._key):
+            raise Refused(401, error_body(401, "authentication_error", "Invalid API Key"))
+        if method == "GET" and path == "/metrics":
+            await send_answer(send, 200, TEXT_TYPE, self._metrics())
+        elif method == "GET" and path in self._gets:
+            await send_answer(send, 200, JSON_TYPE, json_bytes(self._gets[path]()))
+        elif method == "POST" and path in GENERATIONS:
+            await self._generator.answer(GENERATIONS[path], read_json(await _read_body(receive)), receive, send)
+        elif method == "POST" and path in self._posts:
+            body = read_json(await _read_body(receive))
+            await send_answer(send, 200, JSON_TYPE, json_bytes(self._posts[path](body)))
+        else:
+            raise Refused(404, error_body(404, "not_found_error", "File Not Found"))
+
+    def _embeddings(self, body: dict[str, Any]) -> Any:
+        as_base64 = body.get("encoding_format") == "base64"
+        return embeddings_answer(self._config["name"], read_texts(body, "input"), as_base64=as_base64)
+
+    def _rerank(self, body: dict[str, Any]) -> Any:
+        (query,) = read_texts(body, "query")[:1] or [""]
+        return rerank_answer(self._config["name"], query, read_texts(body, "documents"), body.get("top_n"))
+
+    def _tokenize(self, body: dict[str, Any]) -> Any:
+        (text,) = read_texts(body, "content")[:1] or [""]
+        tokens: list[Any] = self._vocabulary.encode(text)
+        if body.get("with_pieces"):
+            tokens = [{"id": token, "piece": self._vocabulary.decode([token])} for token in tokens]
+        return {"tokens": tokens}
+
+    def _detokenize(self, body: dict[str, Any]) -> Any:
+        try:
+            return {"content": self._vocabulary.decode(body.get("tokens") or ())}
+        except (LookupError, TypeError) as error:
+            raise invalid("'tokens' has to be a list of numbers that /tokenize has given") from error
+
+    def _models(self) -> Any:
+        meta = {"n_ctx": self._config["context_length"], "n_params": 0}
+        model = {"id": self._config["name"], "object": "model", "owned_by": "scripted", "created": 0, "meta": meta}
+        return {"object": "list", "data": [model]}
+
+    def _shown_state(self) -> Any:
+        state = self._generator.state
+        return {
+            "in_flight": state.in_flight,
+            "total": state.total,
+            "cancelled": state.cancelled,
+            "tokens": state.tokens,
+            "last_body": state.last_body,
+        }
+
+    def _metrics(self) -> bytes:
+        state = self._generator.state
+        values = {
+            "prompt_tokens_total": ("counter", state.prompt_tokens),
+            "tokens_predicted_total": ("counter", state.tokens),
+            "requests_processing": ("gauge", state.in_flight),
+        }
+        lines = [f"# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n" for name, (kind, value) in values.items()]
+        return "".join(lines).encode()
+
+
+async def _read_body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _authorization(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return bytes(value)
+    return b""

@@ -1,0 +1,115 @@
+"""A request as the scripted engine reads it, and the refusals that it has in common with llama.cpp's server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class Refused(Exception):
+    """An answer with an error status; ``body`` is its JSON."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What a chat or a completion asks for. ``prompt_tokens`` counts words."""
+
+    kind: str
+    model: str
+    message: str
+    prompt_tokens: int
+    may_call: bool
+    most_tokens: int | None
+    stops: tuple[str, ...]
+    n: int
+    stream: bool
+    include_usage: bool
+    logprobs: bool
+
+
+def error_body(status: int, kind: str, message: str, **details: Any) -> dict[str, Any]:
+    """Return an error object in llama.cpp's shape."""
+    return {"error": {"code": status, "message": message, "type": kind, **details}}
+
+
+def invalid(message: str) -> Refused:
+    return Refused(400, error_body(400, "invalid_request_error", message))
+
+
+def read_json(raw: bytes) -> dict[str, Any]:
+    """Return the body of a request; raises :class:`Refused` for anything but a JSON object."""
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        raise invalid(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise invalid("the body has to be a JSON object")
+    return body
+
+
+def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_length: int) -> Generation:
+    """Return what ``body`` asks for; raises :class:`Refused` if it is malformed or too long."""
+    if kind == "chat":
+        message, words, after_tool = _read_messages(body.get("messages"))
+    else:
+        message, after_tool = _read_prompt(body.get("prompt")), False
+        words = len(message.split())
+    if words >= context_length:
+        text = f"request ({words} tokens) exceeds the available context size ({context_length} tokens)"
+        details = {"n_prompt_tokens": words, "n_ctx": context_length}
+        raise Refused(400, error_body(400, "exceed_context_size_error", text, **details))
+    stop = body.get("stop") or ()
+    most = body.get("max_completion_tokens", body.get("max_tokens"))
+    return Generation(
+        kind=kind,
+        model=str(body.get("model") or model),
+        message=message,
+        prompt_tokens=words,
+        may_call=bool(body.get("tools")) and body.get("tool_choice") != "none" and not after_tool,
+        most_tokens=most if isinstance(most, int) else None,
+        stops=(stop,) if isinstance(stop, str) else tuple(stop),
+        n=int(body.get("n") or 1),
+        stream=bool(body.get("stream")),
+        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        logprobs=bool(body.get("logprobs")),
+    )
+
+
+def _read_messages(messages: Any) -> tuple[str, int, bool]:
+    """Return the last message of the user, the words of all, and whether a tool's result comes last."""
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages) or not messages:
+        raise invalid("'messages' has to be a list of objects")
+    texts = [_text_of(message.get("content")) for message in messages]
+    users = [text for message, text in zip(messages, texts, strict=True) if message.get("role") == "user"]
+    words = sum(len(text.split()) for text in texts)
+    return users[-1] if users else "", words, messages[-1].get("role") == "tool"
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _read_prompt(prompt: Any) -> str:
+    if isinstance(prompt, list) and len(prompt) == 1:
+        return _read_prompt(prompt[0])
+    if not isinstance(prompt, str):
+        raise invalid("'prompt' has to be text; the scripted engine answers one prompt per request")
+    return prompt
+
+
+def read_texts(body: Mapping[str, Any], name: str) -> list[str]:
+    """Return the text or texts of the field ``name``."""
+    value = body.get(name)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise invalid(f"'{name}' has to be text, or a list of texts")
+    return texts

@@ -1,0 +1,127 @@
+"""The worker process of the scripted engine.
+
+Started as ``python -m modelhost.engines.scripted_worker`` with the protocol of :mod:`modelhost.engines.base`. What it
+can be told is listed in :mod:`modelhost.engines.scripted` (options of the worker) and
+:mod:`modelhost.engines.scripted_reply` (rules of a script, and commands like ``/crash 5`` in the prompt).
+
+As fast as it can, it puts up to ``events_per_write`` chunks (16) into one write, which is cheaper than any engine that
+writes each token as it comes; ``events_per_write=1`` is the comparison with such an engine. Paced, each token is a
+write of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+import yaml
+
+from modelhost.engines.scripted_http import ScriptedApp
+from modelhost.engines.scripted_reply import Rule, rules_of
+from modelhost.engines.worker_process import (
+    announce_failed,
+    announce_progress,
+    announce_ready,
+    read_config,
+    watch_lifeline,
+)
+from modelhost.errors import ConfigError
+from modelhost.version import __version__
+
+OPERATIONS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize")
+BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """Announces itself once it listens, and ends at once at SIGTERM: the host has drained before."""
+
+    def __init__(self, config: uvicorn.Config, url: str, settings: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self._url, self._settings = url, settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        announce_ready(
+            self._url,
+            context_length=self._settings["context_length"],
+            slots=self._settings["slots"],
+            operations=OPERATIONS,
+            engine_version=__version__,
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGINT:
+            os._exit(0)
+
+
+def main() -> None:
+    """Read the configuration, play the loading, serve."""
+    config = read_config()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    watch_lifeline()
+    for number in range(1, config["stderr_lines"] + 1):
+        sys.stderr.write(f"scripted: line {number}\n")
+    sys.stderr.flush()
+    if config["exit_at_start"] >= 0:
+        sys.exit(config["exit_at_start"])
+    _load(config)
+    try:
+        rules = read_script(config["script"])
+    except ConfigError as error:
+        announce_failed(error.code, error.message)
+        sys.exit(1)
+    _serve(config, rules)
+
+
+def _load(config: Mapping[str, Any]) -> None:
+    steps = max(1, config["load_progress"])
+    for step in range(1, steps + 1):
+        time.sleep(config["load_seconds"] / steps)
+        if config["load_progress"]:
+            announce_progress(step / steps)
+    if config["fail_load"]:
+        announce_failed("load_failed", config["fail_load"])
+        sys.exit(1)
+
+
+def read_script(path: str) -> tuple[Rule, ...]:
+    """Return the rules of the script at ``path``, none for an empty path.
+
+    Raises:
+        ConfigError: the file is not there, or it is not a script.
+    """
+    if not path:
+        return ()
+    try:
+        return rules_of(yaml.safe_load(Path(path).read_text("utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"the script {path} cannot be read: {error}", param="script") from error
+
+
+def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    settings = uvicorn.Config(
+        ScriptedApp(config, rules),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        backlog=BACKLOG,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+    )
+    _Server(settings, f"http://127.0.0.1:{listener.getsockname()[1]}", config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The worker's side of the protocol of :mod:`modelhost.engines.base`, for workers written in Python.
+
+Call :func:`read_config` first, before anything may print: from then on file descriptor 1 leads to standard error, and
+only the announcements below reach the host. Then :func:`watch_lifeline`, then the slow imports and the loading.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_host: list[int] = []  # the descriptor that leads to the host, once read_config has moved it
+
+
+def read_config() -> dict[str, Any]:
+    """Read the configuration and take standard output for the announcements; to be called once, first of all.
+
+    Raises:
+        ValueError: standard input did not begin with a line of JSON.
+    """
+    _host.append(os.dup(STDOUT))
+    os.dup2(STDERR, STDOUT)
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        # Straight from the descriptor: a buffered reader would be locked by the lifeline's thread at exit.
+        byte = os.read(STDIN, 1)
+        if not byte:
+            break
+        line += byte
+    config: dict[str, Any] = json.loads(line)
+    return config
+
+
+def watch_lifeline() -> None:
+    """End this process at once when the host is gone.
+
+    The end of standard input says so everywhere. On Linux the kernel says it too, which also reaches a process whose
+    threads are stuck; it means the *thread* that spawned this process, so the host spawns from one that lives as long
+    as the host. SIGINT is ignored: Ctrl-C reaches the whole process group, and the host decides when a worker ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_exit_at_end_of_input, name="lifeline", daemon=True).start()
+
+
+def _exit_at_end_of_input() -> None:
+    while os.read(STDIN, 4096):
+        pass
+    os._exit(0)
+
+
+def announce_progress(fraction: float) -> None:
+    """Say that ``fraction`` (0 to 1) of the loading is done."""
+    _announce({"event": "progress", "fraction": fraction})
+
+
+def announce_ready(
+    url: str,
+    *,
+    context_length: int | None = None,
+    slots: int | None = None,
+    operations: Iterable[str] = (),
+    engine_version: str | None = None,
+) -> None:
+    """Say that the worker listens at ``url`` (see :class:`modelhost.engines.base.Ready`)."""
+    _announce(
+        {
+            "event": "ready",
+            "url": url,
+            "context_length": context_length,
+            "slots": slots,
+            "operations": list(operations),
+            "engine_version": engine_version,
+        }
+    )
+
+
+def announce_failed(code: str, message: str) -> None:
+    """Say why the worker cannot start; the caller exits afterwards."""
+    _announce({"event": "failed", "code": code, "message": message})
+
+
+def _announce(event: dict[str, Any]) -> None:
+    line = json.dumps(event).encode() + b"\n"
+    os.write(_host[0], line)

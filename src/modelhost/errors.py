@@ -1,0 +1,187 @@
+"""Every error that modelhost raises, as one small tree.
+
+    ModelhostError
+    ├── RequestError             the caller can mend it
+    │   ├── InvalidRequest           a value, a type, a missing field
+    │   ├── InvalidJson              the body is not JSON
+    │   ├── UnsupportedParameter     known nowhere, or not by this model's engine
+    │   ├── UnsupportedOperation     this model cannot do that (embeddings, rerank ...)
+    │   ├── ContextLengthExceeded    the prompt does not fit
+    │   ├── ModelNotFound            no model of that name
+    │   ├── NotFound                 no such path
+    │   ├── MethodNotAllowed         the path exists, the method does not
+    │   ├── RequestTooLarge          the body is over the limit
+    │   └── Unauthorized             no key, or a wrong one
+    ├── Unavailable              try again later
+    │   ├── QueueFull                too many requests wait already
+    │   ├── QueueTimeout             waited for the model as long as allowed
+    │   ├── ModelFailed              the model could not be started and is not being retried
+    │   └── ShuttingDown             the host is being stopped
+    ├── WorkerError              the worker process of one model
+    │   ├── WorkerStartFailed        did not become ready
+    │   ├── WorkerCrashed            ended while it had work
+    │   └── EngineError              answered with an error of its own
+    └── SetupError               what a person set up; the command line exits 1
+        ├── ConfigError              a setting, or its file
+        ├── ModelFileMissing         no such path
+        ├── ModelFileInvalid         not a model, damaged, or of an unknown kind
+        ├── EngineMissing            the model needs an engine that is not installed
+        ├── DownloadFailed           the hub did not give the file
+        ├── PortInUse                the address is taken
+        ├── HostUnreachable          no modelhost answers at that address
+        └── SystemLibraryMissing     a shared library of the operating system is not there
+
+Each leaf has a stable ``code``, a message that says what to do next, and ``details`` (JSON values). ``source`` says who
+refused: the host, or the worker of a model. Only the HTTP face knows status codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class ModelhostError(Exception):
+    """Base of the tree; never raised itself."""
+
+    code: ClassVar[str] = "modelhost_error"
+
+    def __init__(self, message: str, *, param: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.details: Mapping[str, Any] = details
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Who refused: ``{"kind": "host"}``, or the worker and its model."""
+        return {"kind": "host"}
+
+
+class RequestError(ModelhostError):
+    """The caller sent something that cannot be served as it is."""
+
+
+class InvalidRequest(RequestError):
+    code = "invalid_request"
+
+
+class InvalidJson(RequestError):
+    code = "invalid_json"
+
+
+class UnsupportedParameter(RequestError):
+    code = "unsupported_parameter"
+
+
+class UnsupportedOperation(RequestError):
+    code = "unsupported_operation"
+
+
+class ContextLengthExceeded(RequestError):
+    code = "context_length_exceeded"
+
+
+class ModelNotFound(RequestError):
+    code = "model_not_found"
+
+
+class NotFound(RequestError):
+    code = "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    code = "method_not_allowed"
+
+
+class RequestTooLarge(RequestError):
+    code = "request_too_large"
+
+
+class Unauthorized(RequestError):
+    code = "invalid_api_key"
+
+
+class Unavailable(ModelhostError):
+    """The request was fine; there is no place for it now. ``retry_after_seconds`` says when to come back."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QueueFull(Unavailable):
+    code = "queue_full"
+
+
+class QueueTimeout(Unavailable):
+    code = "queue_timeout"
+
+
+class ModelFailed(Unavailable):
+    code = "model_failed"
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting_down"
+
+
+class WorkerError(ModelhostError):
+    """Something the worker of ``model`` did or said."""
+
+    def __init__(self, message: str, *, model: str, worker: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.model = model
+        self.worker = worker
+
+    @property
+    def source(self) -> dict[str, str]:
+        return {"kind": "worker", "model": self.model, "worker": self.worker}
+
+
+class WorkerStartFailed(WorkerError):
+    code = "worker_start_failed"
+
+
+class WorkerCrashed(WorkerError):
+    code = "worker_crashed"
+
+
+class EngineError(WorkerError):
+    code = "engine_error"
+
+
+class SetupError(ModelhostError):
+    """What a person set up does not work; commands print the message and exit 1."""
+
+
+class ConfigError(SetupError):
+    code = "config_error"
+
+
+class ModelFileMissing(SetupError):
+    code = "model_file_missing"
+
+
+class ModelFileInvalid(SetupError):
+    code = "model_file_invalid"
+
+
+class EngineMissing(SetupError):
+    code = "engine_missing"
+
+
+class DownloadFailed(SetupError):
+    code = "download_failed"
+
+
+class PortInUse(SetupError):
+    code = "port_in_use"
+
+
+class HostUnreachable(SetupError):
+    code = "host_unreachable"
+
+
+class SystemLibraryMissing(SetupError):
+    code = "system_library_missing"

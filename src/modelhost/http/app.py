@@ -1,0 +1,62 @@
+"""The HTTP face as an ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from modelhost.errors import MethodNotAllowed, ModelhostError, NotFound
+from modelhost.host import Host
+from modelhost.http.edge import Edge
+from modelhost.http.errors import error_answer
+from modelhost.http.generate import OperationEndpoint
+from modelhost.http.models import models_router
+from modelhost.http.openapi import OPERATIONS, describe
+from modelhost.http.system import system_router
+from modelhost.version import __version__
+
+
+def build_app(host: Host) -> ASGIApp:
+    """Return the application that serves ``host``."""
+    app = FastAPI(
+        title="modelhost",
+        version=__version__,
+        description="Language models behind OpenAI's API. The POST endpoints take llama.cpp's sampling fields too.",
+        redoc_url=None,
+    )
+    # In front of FastAPI's own routes and without its machinery: these are the way of every token.
+    for operation in OPERATIONS:
+        for path in operation.paths:
+            app.router.routes.append(Route(path, OperationEndpoint(host, operation.name), methods=["POST"]))
+    app.include_router(models_router(host))
+    app.include_router(system_router(host))
+    app.add_exception_handler(ModelhostError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_routing_error)
+    describe(app, needs_key=bool(host.settings.api_keys))
+    return Edge(app, api_keys=[key.get_secret_value() for key in host.settings.api_keys])
+
+
+async def _answer_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ModelhostError)
+    return _response(error)
+
+
+async def _answer_routing_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return _response(MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}."), allow=allowed)
+    return _response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
+
+
+def _response(error: ModelhostError, **more_headers: Any) -> Response:
+    status, headers, body = error_answer(error)
+    texts = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status, headers={**texts, **more_headers})

@@ -1,0 +1,62 @@
+"""What every request passes first: the key, the request's id, and the answer to what nobody else answers."""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+import secrets
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelhost.errors import Unauthorized
+from modelhost.http.errors import error_answer
+
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/version", "/docs", "/openapi.json", "/redoc"})
+
+
+class Edge:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, *, api_keys: Sequence[str]) -> None:
+        self._app = app
+        self._keys = [key.encode() for key in api_keys]
+        self._start = secrets.token_hex(6)
+        self._count = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _header(scope, b"x-request-id") or f"req-{self._start}-{next(self._count)}".encode()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        error = self._refusal(scope)
+        if error is None:
+            await self._app(scope, receive, send_with_id)
+            return
+        status, headers, body = error_answer(error)
+        await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
+        await send_with_id({"type": "http.response.body", "body": body})
+
+    def _refusal(self, scope: Scope) -> Unauthorized | None:
+        if not self._keys or scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
+            return None
+        scheme, _, given = (_header(scope, b"authorization") or b"").partition(b" ")
+        given = given.strip() if scheme.lower() == b"bearer" else (_header(scope, b"x-api-key") or b"")
+        if not given:
+            return Unauthorized("This host needs an API key: send it as `Authorization: Bearer KEY`.")
+        # Every key is compared, in constant time: the time taken tells nothing.
+        matches = [hmac.compare_digest(given, key) for key in self._keys]
+        return None if any(matches) else Unauthorized("The API key is not one of this host's.")
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None

@@ -1,0 +1,75 @@
+"""Errors as OpenAI error objects with a status: the only place that knows status codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from modelhost import errors
+from modelhost.errors import ModelhostError, Unauthorized, Unavailable
+
+STATUS: Mapping[type[ModelhostError], int] = {
+    errors.InvalidRequest: 400,
+    errors.InvalidJson: 400,
+    errors.UnsupportedParameter: 400,
+    errors.UnsupportedOperation: 400,
+    errors.ContextLengthExceeded: 400,
+    errors.Unauthorized: 401,
+    errors.ModelNotFound: 404,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.RequestTooLarge: 413,
+    errors.EngineError: 502,
+    errors.WorkerCrashed: 502,
+    errors.WorkerStartFailed: 503,
+    errors.QueueFull: 503,
+    errors.ModelFailed: 503,
+    errors.ShuttingDown: 503,
+    errors.QueueTimeout: 504,
+    # What a person set up: raised before the host listens, or by an administrative operation.
+    errors.ConfigError: 400,
+    errors.ModelFileMissing: 404,
+    errors.ModelFileInvalid: 422,
+    errors.EngineMissing: 501,
+    errors.DownloadFailed: 502,
+    errors.PortInUse: 500,
+    errors.HostUnreachable: 502,
+    errors.SystemLibraryMissing: 500,
+}
+
+
+def error_type(error: ModelhostError) -> str:
+    """Return OpenAI's ``type`` for ``error``."""
+    if isinstance(error, Unauthorized):
+        return "authentication_error"
+    status = STATUS[type(error)]
+    if isinstance(error, Unavailable) or status == 503:
+        return "service_unavailable"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def error_object(error: ModelhostError) -> dict[str, Any]:
+    """Return ``error`` as the body of an answer."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error_type(error),
+            "param": error.param,
+            "code": error.code,
+            "source": error.source,
+            "details": dict(error.details),
+        }
+    }
+
+
+def error_answer(error: ModelhostError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return status, headers and body for ``error``."""
+    body = orjson.dumps(error_object(error), default=str)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if isinstance(error, Unavailable):
+        headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
+    return STATUS[type(error)], headers, body

@@ -1,0 +1,168 @@
+"""One HTTP exchange: the body in, an answer or a stream out, and the news that the client has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
+from modelhost.http.errors import error_answer, error_object
+
+Headers = list[tuple[bytes, bytes]]
+STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class ClientLeft(Exception):  # noqa: N818 - no error: an event
+    """The client closed the connection; nobody is there to be answered."""
+
+
+class Exchange:
+    """Wraps the three ASGI parts of a request."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, keep_alive_seconds: float = 15.0) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._keep_alive_seconds = keep_alive_seconds
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._keep_alive_task: asyncio.Task[None] | None = None
+        self.has_begun = False
+
+    async def json(self, limit_bytes: int) -> Any:
+        """Return the decoded body.
+
+        Raises:
+            RequestTooLarge, InvalidJson: as their names say.
+            ClientLeft: it went before the end of the body.
+        """
+        parts, size = [], 0
+        _check_size(self._declared_length(), limit_bytes)
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            part = message.get("body", b"")
+            size += len(part)
+            _check_size(size, limit_bytes)
+            parts.append(part)
+            if not message.get("more_body", False):
+                break
+        try:
+            return orjson.loads(b"".join(parts))
+        except orjson.JSONDecodeError as error:
+            raise InvalidJson(f"The body is not valid JSON: {error}.") from None
+
+    def _declared_length(self) -> int:
+        for name, value in self._scope["headers"]:
+            if name == b"content-length":
+                return int(value)
+        return 0
+
+    @asynccontextmanager
+    async def while_client_is_there(self) -> AsyncIterator[None]:
+        """Cancel what is inside as soon as the client leaves, and raise :class:`ClientLeft` instead."""
+        work = asyncio.current_task()
+        assert work is not None
+        has_left = False
+
+        async def watch() -> None:
+            nonlocal has_left
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            has_left = True
+            work.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not has_left:
+                raise
+            work.uncancel()
+            raise ClientLeft from None
+        finally:
+            watcher.cancel()
+
+    async def answer(self, status: int, body: bytes, headers: Headers) -> None:
+        """Send a whole answer."""
+        self.has_begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def answer_json(self, payload: Any) -> None:
+        """Send ``payload`` with status 200."""
+        body = orjson.dumps(payload)
+        length = str(len(body)).encode()
+        await self.answer(200, body, [(b"content-type", b"application/json"), (b"content-length", length)])
+
+    @asynccontextmanager
+    async def event_stream(self) -> AsyncIterator[None]:
+        """Send the answer as a stream of events by :meth:`write`, with a comment whenever it is silent for long.
+
+        The status goes out with the first block or comment, so that an error before that is still an ordinary one.
+        """
+        self._sent_at = self._loop.time()
+        self._timer = self._loop.call_later(self._keep_alive_seconds, self._tick)
+        try:
+            yield
+            await self._begin_stream()
+            await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            self._timer.cancel()
+
+    async def write(self, block: bytes) -> None:
+        """Send whole events."""
+        if not self.has_begun:
+            await self._begin_stream()
+        self._sent_at = self._loop.time()
+        await self._send({"type": "http.response.body", "body": block, "more_body": True})
+
+    async def fail(self, error: ModelhostError) -> None:
+        """Send ``error``: as an answer, or as the last event of a stream that has begun."""
+        if not self.has_begun:
+            await self.answer(*_in_order(error_answer(error)))
+            return
+        event = b"data: " + orjson.dumps(error_object(error), default=str) + b"\n\n"
+        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def fail_at_shutdown(self) -> None:
+        """Tell a client whose request is cut off by the end of the host."""
+        await self.fail(ShuttingDown("The host was stopped before the answer was complete."))
+
+    async def _begin_stream(self) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+
+    def _tick(self) -> None:
+        silent_seconds = self._loop.time() - self._sent_at
+        rest = self._keep_alive_seconds - silent_seconds
+        if rest <= 0:
+            self._keep_alive_task = self._loop.create_task(self.write(KEEP_ALIVE))
+            rest = self._keep_alive_seconds
+        self._timer = self._loop.call_later(rest, self._tick)
+
+
+def _check_size(size: int, limit_bytes: int) -> None:
+    if size > limit_bytes:
+        raise RequestTooLarge(
+            f"The body is larger than the {limit_bytes} bytes allowed (--max-body-mb).", limit_bytes=limit_bytes
+        )
+
+
+def _in_order(answer: tuple[int, Headers, bytes]) -> tuple[int, bytes, Headers]:
+    status, headers, body = answer
+    return status, body, headers

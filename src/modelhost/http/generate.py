@@ -1,0 +1,90 @@
+"""The POST endpoints: one small ASGI application for each operation, since this is the way of every token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from modelhost.engines.base import Operation
+from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound
+from modelhost.host import GENERATING, Host
+from modelhost.http.errors import STATUS
+from modelhost.http.exchange import ClientLeft, Exchange
+from modelhost.http.tokens import detokenized, tokenized, wanted_content
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+
+log = get_logger(__name__)
+
+CLIENT_LEFT_STATUS = 499  # nginx's number for it; only logs and metrics see it
+BYTES_PER_MB = 1_000_000
+
+
+class OperationEndpoint:
+    """Answers ``operation`` for the host's models."""
+
+    def __init__(self, host: Host, operation: Operation) -> None:
+        self._host = host
+        self._operation = operation
+        self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, keep_alive_seconds=self._host.settings.keep_alive_interval)
+        began = time.perf_counter()
+        body: Any = None
+        code: str | None = None
+        try:
+            body = await exchange.json(self._limit_bytes)
+            async with exchange.while_client_is_there():
+                await self._respond(exchange, body)
+            status = 200
+        except ModelhostError as error:
+            status, code = STATUS[type(error)], error.code
+            await exchange.fail(error)
+        except ClientLeft:
+            status = CLIENT_LEFT_STATUS
+        except asyncio.CancelledError:
+            await exchange.fail_at_shutdown()
+            raise
+        self._note(body, status, code, time.perf_counter() - began)
+
+    async def _respond(self, exchange: Exchange, body: Any) -> None:
+        if self._operation in GENERATING and isinstance(body, dict) and body.get("stream") is True:
+            async with exchange.event_stream(), self._host.stream(self._operation, body) as blocks:
+                async for block in blocks:
+                    await exchange.write(block)
+        else:
+            await exchange.answer_json(await self._whole(body))
+
+    async def _whole(self, body: Any) -> dict[str, Any]:
+        if not isinstance(body, dict):
+            raise InvalidRequest("The body has to be a JSON object.")
+        if self._operation == "tokenize":
+            return tokenized(
+                await self._host.call("tokenize", wanted_content(body)), self._host.find(body.get("model"))
+            )
+        answer = await self._host.call(self._operation, body)
+        return detokenized(answer) if self._operation == "detokenize" else answer
+
+    def _note(self, body: Any, status: int, code: str | None, seconds: float) -> None:
+        model = self._model_label(body)
+        METERS.requests.labels(model, self._operation, str(status)).inc()
+        METERS.request_seconds.labels(model, self._operation).observe(seconds)
+        if code is not None:
+            METERS.errors.labels(model, code).inc()
+        if status == CLIENT_LEFT_STATUS:
+            METERS.cancelled.labels(model).inc()
+        log.info("request", operation=self._operation, model=model, status=status, code=code, seconds=round(seconds, 4))
+
+    def _model_label(self, body: Any) -> str:
+        """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
+        name = body.get("model") if isinstance(body, dict) else None
+        if name is not None and not isinstance(name, str):
+            return ""
+        try:
+            return self._host.find(name).name
+        except ModelNotFound:
+            return ""

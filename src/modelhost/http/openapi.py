@@ -1,0 +1,107 @@
+"""The POST endpoints, listed once, and their part of ``/openapi.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from modelhost.chat.requests import MODELS
+from modelhost.engines.base import Operation
+
+REF = "#/components/schemas/{model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """An operation, where it is served, and what to say of it."""
+
+    name: Operation
+    paths: tuple[str, ...]
+    summary: str
+    streams: bool = False
+
+
+OPERATIONS: Sequence[Described] = (
+    Described(name="chat", paths=("/v1/chat/completions",), summary="Answer a conversation", streams=True),
+    Described(name="completions", paths=("/v1/completions",), summary="Continue a text", streams=True),
+    Described(name="embeddings", paths=("/v1/embeddings",), summary="Turn texts into vectors"),
+    Described(name="rerank", paths=("/v1/rerank",), summary="Order documents by how well they fit a query"),
+    Described(name="tokenize", paths=("/tokenize",), summary="Turn a text into tokens"),
+    Described(name="detokenize", paths=("/detokenize",), summary="Turn tokens into a text"),
+)
+STATUSES = {
+    "400": "The request cannot be served as it is",
+    "401": "The API key is missing or wrong",
+    "404": "No model of that name",
+    "413": "The body is too large",
+    "502": "The worker of the model failed",
+    "503": "No place now; Retry-After says when to come back",
+    "504": "The model was not ready in time",
+}
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code", "source", "details"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+                "source": {"type": "object", "description": "Who refused: the host, or the worker of a model."},
+                "details": {"type": "object"},
+            },
+        }
+    },
+    "required": ["error"],
+}
+
+
+def describe(app: FastAPI, *, needs_key: bool) -> None:
+    """Let ``app`` serve a document that holds the POST endpoints too; it is made when it is first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, needs_key=needs_key)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    _, definitions = models_json_schema([(model, "validation") for model in MODELS.values()], ref_template=REF)
+    schemas.update(definitions["$defs"])
+    schemas["Error"] = ERROR_SCHEMA
+    for operation in OPERATIONS:
+        for path in operation.paths:
+            document["paths"][path] = {"post": _post(operation)}
+    if needs_key:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _post(operation: Described) -> dict[str, Any]:
+    request = {"$ref": REF.format(model=MODELS[operation.name].__name__)}
+    error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
+    answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if operation.streams:
+        answer["text/event-stream"] = {"schema": {"type": "string"}}
+    return {
+        "tags": ["models"],
+        "summary": operation.summary,
+        "operationId": operation.name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {
+            "200": {"description": "The answer", "content": answer},
+            **{status: {"description": text, "content": error} for status, text in STATUSES.items()},
+        },
+    }

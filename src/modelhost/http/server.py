@@ -1,0 +1,161 @@
+"""``modelhost serve``: from settings to a listening host and back to an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+import uvloop
+
+from modelhost import logs
+from modelhost.config.settings import Settings
+from modelhost.errors import PortInUse
+from modelhost.host import Host
+from modelhost.http.app import build_app
+from modelhost.models.download import DownloadProgress
+from modelhost.workers.process import ProgressCallback
+
+log = logs.get_logger(__name__)
+
+Announce = Callable[[str, Host], None]
+BACKLOG = 2048
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(
+    settings: Settings,
+    *,
+    announce: Announce,
+    on_download: DownloadProgress | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> int:
+    """Serve until a signal ends it; return the exit status. ``announce`` is called with the address once it listens.
+
+    Raises:
+        SetupError: the port, the model or a setting cannot be used.
+        WorkerStartFailed: the engine could not load the model.
+    """
+    logs.setup(settings.log_level, settings.log_format)
+    # Before the model is loaded: nobody wants to learn after minutes that the port is taken.
+    with (
+        _bound_socket(settings.host, settings.port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        return runner.run(_serve(settings, listener, announce, on_download, on_progress))
+
+
+async def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    announce: Announce,
+    on_download: DownloadProgress | None,
+    on_progress: ProgressCallback | None,
+) -> int:
+    host = Host(settings)
+    starting = asyncio.ensure_future(host.start(on_download=on_download, on_progress=on_progress))
+    loop = asyncio.get_running_loop()
+    with _signals(loop, starting.cancel):
+        try:
+            await starting
+        except asyncio.CancelledError:
+            log.info("stopped_while_starting")
+            return 0
+    url = _url(settings.host, listener)
+    server = _Server(_config(settings, host), on_listening=lambda: _listening(url, host, announce))
+    with _signals(loop, server.stop_gracefully):
+        await server.serve(sockets=[listener])
+    await host.stop(drain_seconds=1.0)
+    log.info("stopped")
+    return 0
+
+
+def _listening(url: str, host: Host, announce: Announce) -> None:
+    log.info("listening", url=url, models=[model.name for model in host.models], pid=os.getpid())
+    announce(url, host)
+
+
+def _config(settings: Settings, host: Host) -> uvicorn.Config:
+    return uvicorn.Config(
+        build_app(host),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with signals of ours: ours also end the worker, and know a first from a second signal."""
+
+    def __init__(self, config: uvicorn.Config, *, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_listening()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop_gracefully(self) -> None:
+        log.info("stopping", requests=len(self.server_state.tasks))
+        self.should_exit = True
+
+
+@contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, first: Callable[[], object]) -> Iterator[None]:
+    """Call ``first`` at the first SIGTERM or SIGINT; a second one ends the process at once (and with it the workers)."""
+    seen = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal seen
+        if seen:
+            os._exit(128 + number)
+        seen = True
+        first()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that holds the address without listening yet.
+
+    Raises:
+        PortInUse: somebody has it, or this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise PortInUse(
+            f"Cannot listen on {host}:{port}: {reason}. Choose another with --port (0 picks a free one) or --host.",
+            host=host,
+            port=port,
+        ) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

@@ -1,0 +1,75 @@
+"""Every metric of the host, in one list. Whoever measures imports :data:`METERS`; ``/metrics`` renders it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BETWEEN_TOKENS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+WHOLE_REQUEST = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+LOADING = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+class Meters:
+    """The metrics by name. The label ``model`` is the main name of a known model, or empty."""
+
+    requests = Counter("modelhost_requests", "Requests answered.", ["model", "operation", "status"], registry=REGISTRY)
+    errors = Counter(
+        "modelhost_errors", "Requests answered with an error, by its code.", ["model", "code"], registry=REGISTRY
+    )
+    cancelled = Counter(
+        "modelhost_cancelled", "Requests whose client left before the end.", ["model"], registry=REGISTRY
+    )
+    request_seconds = Histogram(
+        "modelhost_request_seconds",
+        "From the request's arrival to its last byte.",
+        ["model", "operation"],
+        buckets=WHOLE_REQUEST,
+        registry=REGISTRY,
+    )
+    time_to_first_token = Histogram(
+        "modelhost_time_to_first_token_seconds",
+        "From the request's arrival to the first piece of the answer.",
+        ["model"],
+        buckets=FAST,
+        registry=REGISTRY,
+    )
+    time_between_tokens = Histogram(
+        "modelhost_time_between_tokens_seconds",
+        "Mean time between the tokens of one answer, once for each answer of two tokens or more.",
+        ["model"],
+        buckets=BETWEEN_TOKENS,
+        registry=REGISTRY,
+    )
+    tokens_in = Counter(
+        "modelhost_tokens_in", "Prompt tokens, those from the cache included.", ["model"], registry=REGISTRY
+    )
+    tokens_cached = Counter(
+        "modelhost_tokens_cached", "Prompt tokens that came from the cache.", ["model"], registry=REGISTRY
+    )
+    tokens_out = Counter("modelhost_tokens_out", "Generated tokens.", ["model"], registry=REGISTRY)
+    queue_length = Gauge("modelhost_queue_length", "Requests waiting for the model.", ["model"], registry=REGISTRY)
+    queue_seconds = Histogram(
+        "modelhost_queue_seconds",
+        "How long requests that had to wait did wait.",
+        ["model"],
+        buckets=FAST,
+        registry=REGISTRY,
+    )
+    in_flight = Gauge("modelhost_requests_in_flight", "Requests that the model works on.", ["model"], registry=REGISTRY)
+    slots = Gauge("modelhost_slots", "Conversations that the engine can work on at once.", ["model"], registry=REGISTRY)
+    slots_in_use = Gauge("modelhost_slots_in_use", "Slots at work.", ["model"], registry=REGISTRY)
+    model_ready = Gauge("modelhost_model_ready", "1 while the model can answer.", ["model"], registry=REGISTRY)
+    load_seconds = Histogram(
+        "modelhost_load_seconds",
+        "From the start of a worker to its readiness.",
+        ["model"],
+        buckets=LOADING,
+        registry=REGISTRY,
+    )
+    worker_exits = Counter("modelhost_worker_exits", "Workers that ended unasked.", ["model"], registry=REGISTRY)
+
+
+METERS = Meters()

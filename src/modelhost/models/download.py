@@ -1,0 +1,67 @@
+"""From a hub id to GGUF files on this machine.
+
+The variables of huggingface_hub (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``,
+``HUGGING_FACE_HUB_TOKEN``) are read by that library. Its client is imported only when something has to be downloaded:
+it takes 24 MB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from modelhost.models.hub_cache import RepositoryCache
+from modelhost.models.hub_reference import HubReference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileProgress:
+    """How far the download of one file is; ``part`` of ``parts`` counts from 1."""
+
+    file: str
+    done_bytes: int
+    total_bytes: int
+    part: int
+    parts: int
+
+
+class DownloadProgress(Protocol):
+    """Told about each step; an exception from it ends the download, and what has arrived is kept."""
+
+    def __call__(self, progress: FileProgress) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where to download from and to; ``None`` is what huggingface_hub's variables say."""
+
+    token: str | None = None
+    endpoint: str | None = None
+    cache_dir: Path | None = None
+    retry_wait_seconds: float = 1.0
+
+
+def download(
+    reference: HubReference,
+    progress: DownloadProgress | None = None,
+    *,
+    source: Source | None = None,
+    refresh: bool = False,
+) -> Path:
+    """Return the file of the model that ``reference`` names; of a split model the first part, the others lie beside it.
+
+    Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` asks the hub
+    whether its branch has moved on.
+
+    Raises:
+        DownloadFailed: the hub did not give it; the message says why and what to do.
+        EngineMissing: the repository has no GGUF.
+    """
+    source = source or Source()
+    cached = None if refresh else RepositoryCache(reference.repository, source.cache_dir).find(reference)
+    if cached:
+        return cached[0]
+    from modelhost.models.hub_client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
+
+    return download_from_hub(reference, progress, source)

@@ -1,0 +1,120 @@
+"""The network half of a download: list a repository, choose, transfer, publish in the cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoSibling
+
+# Both are public as huggingface_hub.utils.X, but exported there only in a way that type checkers do not follow.
+from huggingface_hub.utils._fixes import WeakFileLock
+from huggingface_hub.utils._headers import build_hf_headers
+
+from modelhost.errors import DownloadFailed
+from modelhost.models.download import DownloadProgress, FileProgress, Source
+from modelhost.models.hub_cache import RepositoryCache
+from modelhost.models.hub_errors import translated
+from modelhost.models.hub_files import HubFile, choose_files
+from modelhost.models.hub_reference import HubReference
+from modelhost.models.transfer import fetch
+
+LISTING_TIMEOUT_SECONDS = 30.0
+_BLOB = re.compile(r"[0-9a-f]{40,64}")
+
+
+def download_from_hub(reference: HubReference, progress: DownloadProgress | None, source: Source) -> Path:
+    """Return the first file of ``reference``, downloading what is not in the cache; raises as ``download``."""
+    endpoint = source.endpoint or constants.ENDPOINT
+    cache = RepositoryCache(reference.repository, source.cache_dir)
+    api = HfApi(endpoint=endpoint, token=source.token)
+    with translated(reference, endpoint):
+        commit, listing = _list_files(api, reference)
+        chosen = choose_files(listing, reference)
+        for part, file in enumerate(chosen, 1):
+            report = partial(_report, progress, file, part, len(chosen))
+            _ensure_blob(cache, file, _url(reference, commit, file, endpoint), source, report)
+        paths = [cache.publish(file, commit) for file in chosen]
+        cache.remember(reference.revision, commit, listing)
+    return paths[0]
+
+
+def _list_files(api: HfApi, reference: HubReference) -> tuple[str, list[HubFile]]:
+    """Return the commit that the revision means now, and its files."""
+    try:
+        info = api.model_info(
+            reference.repository, revision=reference.revision, files_metadata=True, timeout=LISTING_TIMEOUT_SECONDS
+        )
+    except GatedRepoError:
+        raise
+    except RepositoryNotFoundError as error:
+        similar = _similar(api, reference.repository)
+        if not similar:
+            raise
+        raise DownloadFailed(
+            f"{reference.repository} is not on {api.endpoint}, or it is private: did you mean {' or '.join(similar)}? "
+            "For a private one set HF_TOKEN",
+            repository=reference.repository,
+            suggestions=similar,
+        ) from error
+    if info.sha is None:
+        raise DownloadFailed(f"{api.endpoint} does not answer as a model hub: check HF_ENDPOINT")
+    return info.sha, [file for file in map(_hub_file, info.siblings or []) if _is_safe(file)]
+
+
+def _similar(api: HfApi, repository: str) -> list[str]:
+    """Return repositories of a like name; a hub that does not answer that has no suggestions."""
+    try:
+        return [model.id for model in api.list_models(search=repository.rsplit("/", 1)[-1], limit=3)]
+    except (HfHubHTTPError, httpx2.HTTPError):
+        return []
+
+
+def _hub_file(sibling: RepoSibling) -> HubFile:
+    sha256 = sibling.lfs.sha256 if sibling.lfs else None
+    size = sibling.lfs.size if sibling.lfs else sibling.size
+    return HubFile(
+        name=sibling.rfilename, size_bytes=size or 0, sha256=sha256, blob=sha256 or sibling.blob_id or sibling.rfilename
+    )
+
+
+def _is_safe(file: HubFile) -> bool:
+    """Whether the names that the hub gave stay inside the cache folder."""
+    name = PurePosixPath(file.name)
+    return not name.is_absolute() and ".." not in name.parts and _BLOB.fullmatch(file.blob) is not None
+
+
+def _url(reference: HubReference, commit: str, file: HubFile, endpoint: str) -> str:
+    return hf_hub_url(reference.repository, file.name, revision=commit, endpoint=endpoint)
+
+
+def _report(progress: DownloadProgress | None, file: HubFile, part: int, parts: int, done_bytes: int) -> None:
+    if progress is not None:
+        progress(
+            FileProgress(file=file.name, done_bytes=done_bytes, total_bytes=file.size_bytes, part=part, parts=parts)
+        )
+
+
+def _ensure_blob(
+    cache: RepositoryCache, file: HubFile, url: str, source: Source, report: Callable[[int], None]
+) -> None:
+    """Transfer ``file`` unless its content is here; a second process that wants it waits for the first."""
+    blob = cache.blob(file)
+    lock = cache.lock(file)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if blob.is_file() and blob.stat().st_size == file.size_bytes:
+            return
+        fetch(
+            url,
+            file,
+            blob,
+            headers=build_hf_headers(token=source.token),
+            on_bytes=report,
+            retry_wait_seconds=source.retry_wait_seconds,
+        )

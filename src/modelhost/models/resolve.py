@@ -1,0 +1,120 @@
+"""From the settings of a model to what an engine can start: files on this machine, and every size decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from modelhost.config.settings import Settings
+from modelhost.engines import ENGINES
+from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.llamacpp import allowed_cores
+from modelhost.errors import ConfigError, ModelFileMissing
+from modelhost.models.download import DownloadProgress, download
+from modelhost.models.gguf import read_header
+from modelhost.models.locate import Located, locate
+from modelhost.models.sizing import load_timeout_seconds, size_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A model that can be started."""
+
+    spec: ModelSpec
+    engine: Engine
+    load_timeout_seconds: float
+
+
+def resolve(settings: Settings, *, on_download: DownloadProgress | None = None) -> Resolved:
+    """Return the model of ``settings``, downloaded if it is not here. Blocks: call it in a thread.
+
+    Raises:
+        SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
+    """
+    located = _here(locate(settings.model, revision=settings.revision, engine=settings.engine), settings, on_download)
+    engine = ENGINES["scripted" if located.kind == "engine" else "llamacpp"]
+    names = settings.alias or (located.name,)
+    header = located.header
+    context_length, slots = settings.context_length, settings.slots
+    if header is not None:
+        size = size_for(
+            header,
+            available_bytes=psutil.virtual_memory().available,
+            context_length=context_length,
+            slots=slots,
+            kv_cache_type=settings.kv_cache_type,
+        )
+        context_length, slots = size.context_length, size.slots
+    spec = ModelSpec(
+        name=names[0],
+        aliases=tuple(names[1:]),
+        path=located.path,
+        context_length=context_length,
+        slots=slots,
+        threads=_threads(settings.threads),
+        gpu_layers=settings.gpu_layers,
+        kv_cache_type=settings.kv_cache_type,
+        lora=tuple(_lora(entry) for entry in settings.lora),
+        draft_path=_draft(settings.draft_model),
+        chat_template=_template(settings.chat_template),
+        pooling="rank" if header is not None and header.is_reranker else None,
+        embedding_only=header is not None and header.is_embedding,
+        max_in_flight=settings.max_in_flight,
+        options=settings.engine_options,
+    )
+    size_bytes = header.size_bytes if header is not None else 0
+    return Resolved(
+        spec=spec, engine=engine, load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes)
+    )
+
+
+def _here(located: Located, settings: Settings, on_download: DownloadProgress | None) -> Located:
+    if located.reference is None:
+        return located
+    path = download(located.reference, progress=on_download)
+    return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
+
+
+def _threads(wanted: int | None) -> int:
+    """Engines spin while they wait: with more threads than cores they slow each other, and the host, to a crawl."""
+    cores = allowed_cores()
+    if wanted is None:
+        return max(1, cores - 1)
+    if wanted > cores:
+        raise ConfigError(f"threads: {wanted} is more than the {cores} cores this process may use", param="threads")
+    return wanted
+
+
+def _lora(entry: str) -> tuple[Path, float]:
+    """Split ``FILE`` or ``FILE:SCALE``."""
+    file, _, scale = entry.rpartition(":")
+    if file and not Path(entry).exists():
+        try:
+            return _existing("lora", file), float(scale)
+        except ValueError:
+            raise ConfigError(f'lora: "{entry}" is neither FILE nor FILE:SCALE with a number', param="lora") from None
+    return _existing("lora", entry), 1.0
+
+
+def _draft(model: str | None) -> Path | None:
+    if model is None:
+        return None
+    path = _existing("draft_model", model)
+    read_header(path)
+    return path
+
+
+def _template(value: str | None) -> str | None:
+    """Return the template's text: what has Jinja in it is the text itself, all else names a file."""
+    if value is None or "{%" in value or "{{" in value:
+        return value
+    return _existing("chat_template", value).read_text(encoding="utf-8")
+
+
+def _existing(setting: str, name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ModelFileMissing(f"{setting}: there is no file {name}", path=name)
+    return path

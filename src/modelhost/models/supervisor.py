@@ -1,0 +1,283 @@
+"""The supervisor of one model: keeps a worker alive for it and lends that worker out, one lease per turn.
+
+All of its state is changed by its own synchronous methods on the event loop, none of which awaits between looking and
+acting; one task starts the worker, waits for its end and starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import aiohttp
+
+from modelhost.engines.base import Engine, ModelSpec
+from modelhost.errors import ModelFailed, ModelhostError, QueueFull, QueueTimeout, ShuttingDown
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.models.backoff import Backoff
+from modelhost.workers.client import Worker
+from modelhost.workers.process import ProgressCallback, WorkerProcess
+
+log = get_logger(__name__)
+
+STARTS_BEFORE_FAILED = 3  # in a row; after that requests are refused at once until a start succeeds
+
+
+class State(StrEnum):
+    """What a model is doing."""
+
+    LOADING = "loading"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many requests may be at work and waiting, and for how long."""
+
+    max_in_flight: int
+    queue_size: int
+    request_timeout_seconds: float
+    load_timeout_seconds: float
+
+
+class Supervisor:
+    """Starts, lends out, restarts and stops the worker of one model."""
+
+    def __init__(self, *, spec: ModelSpec, engine: Engine, session: aiohttp.ClientSession, limits: Limits) -> None:
+        self.spec = spec
+        self.engine = engine
+        self.state = State.LOADING
+        self.last_error: ModelhostError | None = None
+        self.loaded_at = 0.0
+        self._session = session
+        self._limits = limits
+        self._worker: Worker | None = None
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._backoff = Backoff()
+        self._keeper: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        name = spec.name
+        self._in_flight_meter = METERS.in_flight.labels(name)
+        self._slots_in_use_meter = METERS.slots_in_use.labels(name)
+        self._queue_meter = METERS.queue_length.labels(name)
+        self._slots = 1
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def worker(self) -> Worker | None:
+        """The present worker, if it is ready: to look at, not to use without a lease."""
+        return self._worker
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    @property
+    def queue_length(self) -> int:
+        return len(self._waiting)
+
+    async def start(self, on_progress: ProgressCallback | None = None) -> None:
+        """Start the worker and return when it is ready; from then on it is kept alive.
+
+        Raises:
+            WorkerStartFailed: it could not become ready; nothing is left running.
+        """
+        worker = await self._launch(on_progress)
+        self._keeper = asyncio.create_task(self._keep_alive(worker), name=f"keeper of {self.name}")
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Refuse new requests, give those at work ``drain_seconds`` to finish, end the worker."""
+        self.state = State.STOPPED
+        METERS.model_ready.labels(self.name).set(0)
+        self._refuse_waiting(ShuttingDown("The host is being stopped."))
+        try:
+            async with asyncio.timeout(drain_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("drain_timed_out", model=self.name, in_flight=self._in_flight)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        if self._worker is not None:
+            await self._worker.process.stop()
+            self._worker = None
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Worker]:
+        """Lend the worker out for one turn, waiting for it if need be.
+
+        Raises:
+            QueueFull: as many requests as may wait are waiting.
+            QueueTimeout: the wait was longer than allowed.
+            ModelFailed: the worker does not start.
+            ShuttingDown: the host is being stopped.
+        """
+        worker = self._take_now() or await self._wait_for_worker()
+        try:
+            yield worker
+        finally:
+            self._give_back()
+
+    def _take_now(self) -> Worker | None:
+        if self.state is State.READY and self._in_flight < self._limits.max_in_flight and not self._waiting:
+            self._count(+1)
+            return self._worker
+        return None
+
+    async def _wait_for_worker(self) -> Worker:
+        self._check_may_wait()
+        place: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._queue_meter.inc()
+        began = time.monotonic()
+        worker: Worker | None = None
+        try:
+            async with asyncio.timeout(self._limits.request_timeout_seconds):
+                worker = await place
+        except TimeoutError:
+            raise self._timed_out() from None
+        finally:
+            METERS.queue_seconds.labels(self.name).observe(time.monotonic() - began)
+            self._queue_meter.dec()
+            if worker is None:
+                self._leave_queue(place)
+        return worker
+
+    def _check_may_wait(self) -> None:
+        if self.state is State.STOPPED:
+            raise ShuttingDown("The host is being stopped.")
+        if self.state is State.FAILED:
+            reason = self.last_error.message if self.last_error else "unknown"
+            raise ModelFailed(
+                f"{self.name} could not be started and is tried again later. {reason}",
+                retry_after_seconds=max(1, round(self._backoff.next_seconds)),
+                model=self.name,
+            )
+        if len(self._waiting) >= self._limits.queue_size:
+            raise QueueFull(
+                f"{len(self._waiting)} requests wait for {self.name} already ({self.state}). Try again, or raise --queue-size.",
+                retry_after_seconds=1,
+                model=self.name,
+                queue_length=len(self._waiting),
+                state=self.state.value,
+            )
+
+    def _timed_out(self) -> QueueTimeout:
+        seconds = self._limits.request_timeout_seconds
+        return QueueTimeout(
+            f"{self.name} was {self.state} for the {seconds:g} s that a request may wait. Try again, or raise --request-timeout.",
+            model=self.name,
+            state=self.state.value,
+            queue_length=len(self._waiting),
+        )
+
+    def _leave_queue(self, place: asyncio.Future[Worker]) -> None:
+        """Drop ``place``; a worker that was granted in the moment its client left goes to the next one."""
+        if place in self._waiting:
+            self._waiting.remove(place)
+        elif place.done() and not place.cancelled() and place.exception() is None:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._count(-1)
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        while self._waiting and self.state is State.READY and self._in_flight < self._limits.max_in_flight:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._count(+1)
+                assert self._worker is not None
+                place.set_result(self._worker)
+
+    def _refuse_waiting(self, error: ModelhostError) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_exception(error)
+
+    def _count(self, change: int) -> None:
+        self._in_flight += change
+        self._in_flight_meter.set(self._in_flight)
+        self._slots_in_use_meter.set(min(self._in_flight, self._slots))
+        if self._in_flight:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    async def _launch(self, on_progress: ProgressCallback | None = None) -> Worker:
+        began = time.monotonic()
+        api_key = secrets.token_urlsafe(24)
+        process = await WorkerProcess.start(
+            self.engine.launch(self.spec, api_key),
+            model=self.name,
+            timeout_seconds=self._limits.load_timeout_seconds,
+            on_progress=on_progress,
+        )
+        seconds = time.monotonic() - began
+        METERS.load_seconds.labels(self.name).observe(seconds)
+        log.info("worker_ready", model=self.name, pid=process.pid, seconds=round(seconds, 3))
+        worker = Worker(process=process, engine=self.engine, session=self._session, model=self.name, api_key=api_key)
+        self._became_ready(worker)
+        return worker
+
+    def _became_ready(self, worker: Worker) -> None:
+        self._worker = worker
+        self._slots = worker.ready.slots or 1
+        if self.state is not State.STOPPED:
+            self.state = State.READY
+        self.loaded_at = time.time()
+        METERS.slots.labels(self.name).set(self._slots)
+        METERS.model_ready.labels(self.name).set(1)
+        self._serve_waiting()
+
+    async def _keep_alive(self, worker: Worker) -> None:
+        while self.state is not State.STOPPED:
+            began = time.monotonic()
+            await worker.process.wait()
+            self._lost(worker, lived_seconds=time.monotonic() - began)
+            worker = await self._restart()
+
+    def _lost(self, worker: Worker, *, lived_seconds: float) -> None:
+        self._worker = None
+        if self.state is not State.STOPPED:
+            self.state = State.RESTARTING
+        METERS.model_ready.labels(self.name).set(0)
+        METERS.worker_exits.labels(self.name).inc()
+        self._backoff.survived(lived_seconds)
+        log.error(
+            "worker_lost",
+            model=self.name,
+            pid=worker.process.pid,
+            how=worker.process.describe_exit(),
+            stderr=worker.process.stderr_tail(),
+        )
+
+    async def _restart(self) -> Worker:
+        failures = 0
+        while True:
+            await asyncio.sleep(self._backoff.pause())
+            try:
+                return await self._launch()
+            except ModelhostError as error:
+                failures += 1
+                self.last_error = error
+                log.error("worker_start_failed", model=self.name, failures=failures, error=error.message)  # noqa: TRY400
+                if failures >= STARTS_BEFORE_FAILED:
+                    self.state = State.FAILED
+                    self._refuse_waiting(ModelFailed(error.message, model=self.name))

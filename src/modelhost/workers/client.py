@@ -1,0 +1,136 @@
+"""The host's connection to one worker: OpenAI's HTTP API over loopback, answers as streams of whole SSE events.
+
+Generations are always streamed: llama.cpp notices a client that left only while it streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from modelhost.engines.base import Engine, Operation, Ready
+from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
+from modelhost.workers.process import WorkerProcess
+
+READ_BUFFER_BYTES = 256 * 1024
+END_OF_EVENT = b"\n\n"
+SECONDS_TO_LEARN_OF_A_CRASH = 2.0
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return the session that all connections to workers share; the caller closes it.
+
+    A connection serves one request: llama.cpp drops kept connections without notice, and on loopback a new one is cheap.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
+        auto_decompress=False,
+        trust_env=False,
+        read_bufsize=READ_BUFFER_BYTES,
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+    )
+
+
+class EventBlocks:
+    """A streamed answer, read as blocks of whole events: no block ends inside an event."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        self._rest = b""
+
+    async def read(self) -> bytes:
+        """Return the next block, or ``b""`` at the end of the answer."""
+        while block := await self._content.readany():
+            if self._rest:
+                block = self._rest + block
+            if block.endswith(END_OF_EVENT):
+                self._rest = b""
+                return block
+            end = block.rfind(END_OF_EVENT) + len(END_OF_EVENT)
+            if end < len(END_OF_EVENT):
+                self._rest = block
+                continue
+            self._rest = block[end:]
+            return block[:end]
+        return b""
+
+
+class Worker:
+    """A ready worker process together with the way to talk to it."""
+
+    def __init__(
+        self, *, process: WorkerProcess, engine: Engine, session: aiohttp.ClientSession, model: str, api_key: str
+    ) -> None:
+        self.process = process
+        self.engine = engine
+        self.model = model
+        self._session = session
+        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+
+    @property
+    def ready(self) -> Ready:
+        return self.process.ready
+
+    @asynccontextmanager
+    async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
+        """Send ``body`` and yield the answer's events once the worker has accepted it; leaving cancels the work.
+
+        Raises:
+            ModelhostError: the worker refused the request (translated by its engine), failed or is gone.
+        """
+        async with self._post(operation, body) as response:
+            yield EventBlocks(response)
+
+    async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
+        """Send ``body`` and return the whole JSON answer; raises as :meth:`stream` does."""
+        async with self._post(operation, body) as response:
+            return _json(await response.read())
+
+    @asynccontextmanager
+    async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = self.ready.url + self.engine.path(operation)
+        try:
+            async with self._session.post(url, data=orjson.dumps(body), headers=self._headers) as response:
+                if response.status != 200:
+                    payload = _json(await response.read())
+                    raise self.refusal(response.status, payload)
+                yield response
+        except aiohttp.ClientError as error:
+            raise await self._explain_loss(error) from error
+
+    def refusal(self, status: int, payload: Any) -> ModelhostError:
+        """Return the worker's error answer as an error of ours."""
+        return self.engine.translate_error(status, payload, model=self.model, worker=self.process.name)
+
+    async def _explain_loss(self, error: aiohttp.ClientError) -> ModelhostError:
+        """A broken connection nearly always means a dead process: wait a moment for how it ended."""
+        try:
+            async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
+                await self.process.wait()
+        except TimeoutError:
+            return EngineError(
+                f"The worker of {self.model} broke the connection: {error}. It is still running; try again.",
+                model=self.model,
+                worker=self.process.name,
+            )
+        tail = self.process.stderr_tail()
+        return WorkerCrashed(
+            f"The worker of {self.model} {self.process.describe_exit()} while it answered. It is being restarted; try again.",
+            model=self.model,
+            worker=self.process.name,
+            stderr=tail,
+        )
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {"error": {"message": data[:500].decode(errors="replace"), "type": "not_json"}}

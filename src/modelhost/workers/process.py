@@ -1,0 +1,210 @@
+"""One worker process: start it, wait until it is ready, keep its last log lines, end it.
+
+The protocol is in :mod:`modelhost.engines.base`. The process gets a session of its own, so that a Ctrl-C in the terminal
+reaches the host alone and the whole group can be ended at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from modelhost.engines.base import Launch, Ready
+from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
+from modelhost.logs import get_logger
+
+log = get_logger(__name__)
+
+READY = TypeAdapter(Ready)
+ProgressCallback = Callable[[float], None]
+STDERR_LINES = 200  # kept for the message of a crash
+LINE_BYTES = 4096  # of a log line; the rest of a longer one is dropped
+TAIL_LINES = 12
+FATAL_SIGNAL_OFFSET = 128  # a shell's way to say "ended by signal N"
+
+
+class WorkerProcess:
+    """A worker that has become ready. Made by :meth:`start` only."""
+
+    def __init__(self, process: Process, *, model: str) -> None:
+        self._process = process
+        self._model = model
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._exited = asyncio.Event()
+        self._readers = [asyncio.create_task(self._keep_stderr())]
+        self._reaper = asyncio.create_task(self._reap())
+        self.ready = Ready(url="")
+
+    @classmethod
+    async def start(
+        cls, launch: Launch, *, model: str, timeout_seconds: float, on_progress: ProgressCallback | None = None
+    ) -> WorkerProcess:
+        """Start a worker and return it when it listens.
+
+        Raises:
+            WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left.
+            SystemLibraryMissing: the operating system lacks a library of the engine.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *launch.argv,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, **launch.env},
+            start_new_session=True,
+        )
+        worker = cls(process, model=model)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await worker._become_ready(launch, on_progress)
+        except TimeoutError:
+            await worker.kill()
+            raise worker._start_failed(f"was not ready after {timeout_seconds:.0f} s", reason="timeout") from None
+        except BaseException:
+            await worker.kill()
+            raise
+        worker._readers.append(asyncio.create_task(worker._drain_stdout()))
+        return worker
+
+    @property
+    def name(self) -> str:
+        """A name for logs and errors: the model and the process id."""
+        return f"{self._model}/{self._process.pid}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return not self._exited.is_set()
+
+    def stderr_tail(self) -> list[str]:
+        """Return the last lines that the worker wrote to its log."""
+        return list(self._stderr)[-TAIL_LINES:]
+
+    async def wait(self) -> int:
+        """Wait until the process has ended and its log is read to the end; return its exit status."""
+        await self._exited.wait()
+        return self._process.returncode or 0
+
+    def describe_exit(self) -> str:
+        """Say how the process ended."""
+        status = self._process.returncode
+        if status is None:
+            return "is still running"
+        number = -status if status < 0 else status - FATAL_SIGNAL_OFFSET
+        try:
+            return f"was ended by {signal.Signals(number).name}"
+        except ValueError:
+            return f"exited with status {status}"
+
+    async def stop(self, grace_seconds: float = 5.0) -> None:
+        """End the worker: SIGTERM, after ``grace_seconds`` SIGKILL to its whole group."""
+        if self.is_running:
+            self._signal_group(signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace_seconds):
+                    await self._exited.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End the whole group at once and wait for it."""
+        self._signal_group(signal.SIGKILL)
+        await self._exited.wait()
+        await asyncio.gather(*self._readers, self._reaper)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        # The group can outlive its leader (a child of an engine's own), and it can be gone already.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    async def _become_ready(self, launch: Launch, on_progress: ProgressCallback | None) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(ConnectionError):  # it died before reading: the end of its output says so below
+            self._process.stdin.write(orjson.dumps(dict(launch.config)) + b"\n")
+            await self._process.stdin.drain()
+        async for line in self._process.stdout:
+            event = self._parse(line)
+            match event.get("event"):
+                case "progress":
+                    if on_progress is not None:
+                        on_progress(float(event["fraction"]))
+                case "failed":
+                    await self._exited.wait()
+                    raise self._reported_failure(event)
+                case "ready":
+                    self.ready = READY.validate_python({key: value for key, value in event.items() if key != "event"})
+                    return
+        await self._exited.wait()
+        raise self._start_failed(self.describe_exit(), reason="exit")
+
+    def _parse(self, line: bytes) -> dict[str, Any]:
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            event = None
+        if not isinstance(event, dict):
+            self._stderr.append(line.decode(errors="replace").rstrip()[:LINE_BYTES])
+            return {}
+        return event
+
+    def _reported_failure(self, event: dict[str, Any]) -> ModelhostError:
+        message = str(event.get("message", ""))
+        if event.get("code") == SystemLibraryMissing.code:
+            return SystemLibraryMissing(message)
+        return self._start_failed(message, reason=str(event.get("code")))
+
+    def _start_failed(self, what: str, *, reason: str) -> WorkerStartFailed:
+        tail = self.stderr_tail()
+        said = "".join(f"\n  {line}" for line in tail) if tail else " (it wrote nothing to its log)"
+        return WorkerStartFailed(
+            f"The worker of {self._model} could not start: {what}. Its last lines:{said}",
+            model=self._model,
+            worker=self.name,
+            reason=reason,
+            exit_status=self._process.returncode,
+            stderr=tail,
+        )
+
+    async def _keep_stderr(self) -> None:
+        assert self._process.stderr is not None
+        async for line in _lines(self._process.stderr):
+            self._stderr.append(line)
+            log.debug("worker_log", model=self._model, pid=self._process.pid, line=line)
+
+    async def _drain_stdout(self) -> None:
+        assert self._process.stdout is not None
+        async for line in _lines(self._process.stdout):
+            self._stderr.append(line)
+
+    async def _reap(self) -> None:
+        await self._process.wait()
+        # The last lines are what a crash is explained with: read them before anyone is told.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asyncio.wait(self._readers[:1])
+        self._exited.set()
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Yield the lines of ``stream``, long ones cut; unlike ``readline`` it never fails on a long one."""
+    rest = b""
+    while block := await stream.read(65536):
+        *lines, rest = (rest + block).split(b"\n")
+        rest = rest[:LINE_BYTES]
+        for line in lines:
+            if text := line[:LINE_BYTES].decode(errors="replace").rstrip():
+                yield text
+    if rest:
+        yield rest.decode(errors="replace").rstrip()

@@ -1,0 +1,98 @@
+"""Where the configuration file is, and what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelhost.config import file
+from modelhost.errors import ConfigError
+
+
+def read(tmp_path: Path, text: str, name: str = "modelhost.yaml") -> dict[str, object]:
+    (tmp_path / name).write_text(text)
+    reading = file.read(Path(name), cwd=tmp_path)
+    assert reading.problems == ()
+    return {given.setting.key: given.value for given in reading.given}
+
+
+@pytest.mark.parametrize("name", file.DEFAULT_NAMES)
+def test_a_default_name_in_the_working_directory_is_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    assert file.find(None, environ={}, cwd=tmp_path) == Path(name)
+
+
+def test_without_a_file_there_is_none(tmp_path: Path) -> None:
+    assert file.find(None, environ={}, cwd=tmp_path) is None
+
+
+def test_two_default_names_at_once_are_refused(tmp_path: Path) -> None:
+    for name in ("modelhost.yaml", "modelhost.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError, match="modelhost.yaml and modelhost.json are both here"):
+        file.find(None, environ={}, cwd=tmp_path)
+
+
+def test_the_flag_wins_over_the_variable_which_wins_over_the_default_name(tmp_path: Path) -> None:
+    for name in ("modelhost.yaml", "a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("{}")
+    environ = {"MODELHOST_CONFIG": "b.yaml"}
+    assert file.find(Path("a.yaml"), environ=environ, cwd=tmp_path) == Path("a.yaml")
+    assert file.find(None, environ=environ, cwd=tmp_path) == Path("b.yaml")
+
+
+def test_a_named_file_that_is_not_there_is_an_error_that_says_who_named_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--config: there is no file x\.yaml$"):
+        file.find(Path("x.yaml"), environ={}, cwd=tmp_path)
+    with pytest.raises(ConfigError, match=r"^MODELHOST_CONFIG: there is no file y\.yaml$"):
+        file.find(None, environ={"MODELHOST_CONFIG": "y.yaml"}, cwd=tmp_path)
+
+
+def test_yaml_and_json_give_the_same_settings(tmp_path: Path) -> None:
+    expected = {"port": 9, "alias": ("a", "b"), "engine_options": {"n": 1}}
+    assert read(tmp_path, "port: 9\nalias: [a, b]\nengine_options:\n  n: 1\n") == expected
+    as_json = '{"port": 9,\t"alias": ["a", "b"], "engine_options": {"n": 1}}'
+    assert read(tmp_path, as_json, "modelhost.json") == expected
+
+
+@pytest.mark.parametrize("name", ["modelhost.yaml", "modelhost.json"])
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_empty_file_gives_nothing(tmp_path: Path, name: str, text: str) -> None:
+    assert read(tmp_path, text, name) == {}
+
+
+def test_one_text_stands_for_a_list_of_one(tmp_path: Path) -> None:
+    assert read(tmp_path, "lora: a,b.gguf") == {"lora": ("a,b.gguf",)}
+
+
+def test_a_revision_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
+    assert read(tmp_path, "revision: 2024-01-31") == {"revision": "2024-01-31"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.yaml", "prot: 1", 'c.yaml: unknown key "prot"; did you mean "port"?'),
+        ("c.yaml", "context-length: 1", 'c.yaml: unknown key "context-length"; did you mean "context_length"?'),
+        ("c.yaml", "xyzzy: 1", 'c.yaml: unknown key "xyzzy"'),
+        ("c.yaml", "1: 1", 'c.yaml: unknown key "1"'),
+        ("c.yaml", "port: 1\nport: 2", 'c.yaml: "port" is given twice'),
+        ("c.json", '{"port": 1, "port": 2}', 'c.json: "port" is given twice'),
+        ("c.yaml", "- port", 'c.yaml: expected keys and values, such as "port: 8000"'),
+        ("c.json", '{"port" 1}', "c.json: line 1, column 9: Expecting ':' delimiter"),
+        ("c.yaml", "port: 1\n alias: b", "c.yaml: line 2, column 7: mapping values are not allowed here"),
+        ("c.yaml", "port: \x01", "c.yaml: not YAML"),
+        ("c.yaml", "? [a]\n: b", "c.yaml: line 1, column 3: found unhashable key"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    (found,) = file.read(Path(name), cwd=tmp_path).problems
+    assert found.splitlines()[0].startswith(message)
+
+
+def test_a_file_that_is_not_text_or_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
+    assert file.read(Path("c.yaml"), cwd=tmp_path).problems == ("c.yaml: not UTF-8 text",)
+    assert file.read(tmp_path, cwd=tmp_path).problems == (f"{tmp_path}: Is a directory",)

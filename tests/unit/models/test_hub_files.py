@@ -1,0 +1,67 @@
+"""Which file of a repository is served, decided without a network."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelhost.errors import DownloadFailed, EngineMissing
+from modelhost.models.hub_files import HubFile, choose_files
+from modelhost.models.hub_reference import HubReference
+
+QUANTIZED = ("m-Q2_K.gguf", "m-Q4_K_M.gguf", "m-Q4_K_S.gguf", "m-Q8_0.gguf", "mmproj-m-f16.gguf", "m.imatrix.gguf")
+
+
+def _choose(names: tuple[str, ...], wanted: str | None = None) -> list[str]:
+    listing = [HubFile(name=name, size_bytes=1, sha256=None, blob="0" * 40) for name in names]
+    return [file.name for file in choose_files(listing, HubReference(repository="org/m", wanted=wanted))]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        (None, "m-Q4_K_M.gguf"),
+        ("Q8_0", "m-Q8_0.gguf"),
+        ("q4_k_s", "m-Q4_K_S.gguf"),
+        ("m-Q2_K.gguf", "m-Q2_K.gguf"),
+    ],
+)
+def test_wish_finds_its_file(wanted: str | None, name: str) -> None:
+    assert _choose(QUANTIZED, wanted) == [name]
+
+
+def test_only_model_needs_no_known_name() -> None:
+    assert _choose(("README.md", "ggml-model.gguf", "mmproj.gguf")) == ["ggml-model.gguf"]
+
+
+def test_without_the_usual_quantization_the_next_best_is_taken() -> None:
+    assert _choose(("m-f16.gguf", "m-q8_0.gguf", "m-q2_k.gguf")) == ["m-q8_0.gguf"]
+
+
+def test_split_model_brings_all_its_parts() -> None:
+    parts = tuple(f"Q4_K_M/m-0000{part}-of-00002.gguf" for part in (1, 2))
+    assert _choose((*parts, "m-Q8_0.gguf"), "q4_k_m") == list(parts)
+
+
+def test_split_model_without_a_part_is_refused() -> None:
+    with pytest.raises(DownloadFailed, match="lacks parts"):
+        _choose(("m-Q4_0-00001-of-00002.gguf",))
+
+
+def test_unknown_wish_lists_what_is_there() -> None:
+    with pytest.raises(DownloadFailed, match=r"has no 'Q3_K_M'; it has m-Q2_K\.gguf"):
+        _choose(QUANTIZED, "Q3_K_M")
+
+
+def test_ambiguous_wish_lists_the_candidates() -> None:
+    with pytest.raises(DownloadFailed, match=r"fits several files of org/m: a-Q4_0\.gguf, b-Q4_0\.gguf"):
+        _choose(("a-Q4_0.gguf", "b-Q4_0.gguf"))
+
+
+def test_repository_with_safetensors_only_names_the_engines() -> None:
+    with pytest.raises(EngineMissing, match="org/m has no GGUF file"):
+        _choose(("config.json", "model.safetensors"))
+
+
+def test_repository_without_a_model_says_what_it_holds() -> None:
+    with pytest.raises(DownloadFailed, match=r"holds README\.md"):
+        _choose(("README.md",))

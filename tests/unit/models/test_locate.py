@@ -1,0 +1,114 @@
+"""From what a person types to where the model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelhost.errors import EngineMissing, ModelFileInvalid, ModelFileMissing
+from modelhost.models.hub_reference import HubReference, parse_reference
+from modelhost.models.locate import BUNDLED_NAME, locate
+from tests.support.gguf_files import write_model, write_split_model
+
+
+def test_file_is_served_under_its_stem(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "Tiny-Q4_K_M.gguf")
+    located = locate(str(path))
+    assert (located.kind, located.name, located.path) == ("gguf", "Tiny-Q4_K_M", path)
+    assert located.header is not None
+
+
+def test_directory_with_one_model_is_that_model(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "tiny.gguf")
+    write_model(tmp_path / "mmproj-tiny.gguf")
+    assert locate(str(tmp_path)).path == path
+
+
+def test_directory_with_several_models_lists_them(tmp_path: Path) -> None:
+    write_model(tmp_path / "a.gguf")
+    write_model(tmp_path / "b.gguf")
+    with pytest.raises(ModelFileInvalid, match=r"a\.gguf, b\.gguf"):
+        locate(str(tmp_path))
+
+
+def test_directory_without_a_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileInvalid, match="holds no GGUF file"):
+        locate(str(tmp_path))
+
+
+def test_split_model_is_one_model_in_a_directory_and_by_any_part(tmp_path: Path) -> None:
+    parts = write_split_model(tmp_path, stem="large")
+    assert locate(str(tmp_path)).path == parts[0]
+    located = locate(str(parts[2]))
+    assert (located.name, located.path) == ("large", parts[0])
+
+
+def test_hugging_face_directory_names_the_engines_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(EngineMissing, match="vllm, mlx, mistralrs or transformers"):
+        locate(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "repository", "wanted"),
+    [
+        ("Qwen/Qwen3-4B-GGUF", "Qwen/Qwen3-4B-GGUF", None),
+        ("Qwen/Qwen3-4B-GGUF:q4_k_m", "Qwen/Qwen3-4B-GGUF", "q4_k_m"),
+        ("org/name:sub/model.gguf", "org/name", "sub/model.gguf"),
+        ("https://huggingface.co/org/name", "org/name", None),
+        ("hf.co/org/name:Q8_0", "org/name", "Q8_0"),
+    ],
+)
+def test_hub_id_is_a_reference(text: str, repository: str, wanted: str | None) -> None:
+    located = locate(text, revision="v1")
+    assert located.kind == "hub"
+    assert located.name == repository
+    assert located.reference == HubReference(repository=repository, wanted=wanted, revision="v1")
+
+
+@pytest.mark.parametrize("text", ["", "name", "a/b/c", "a/b:", "a b/c", "-a/b", "../b"])
+def test_other_text_is_no_reference(text: str) -> None:
+    assert parse_reference(text) is None
+
+
+def test_existing_path_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    write_model(tmp_path / "org" / "name")
+    assert locate("org/name").kind == "gguf"
+
+
+def test_missing_file_suggests_what_is_there(tmp_path: Path) -> None:
+    write_model(tmp_path / "tiny-model.gguf")
+    with pytest.raises(ModelFileMissing, match=r"did you mean .*tiny-model\.gguf\?"):
+        locate(str(tmp_path / "tiny-modle.gguf"))
+
+
+def test_missing_file_below_a_directory_that_exists_is_no_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ModelFileMissing, match="no such file"):
+        locate("models/tiny")
+
+
+def test_bare_word_says_what_can_be_given() -> None:
+    with pytest.raises(ModelFileMissing, match="org/name"):
+        locate("no-such-model")
+
+
+def test_nothing_is_the_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelhost.models.locate.files", lambda package: tmp_path)
+    with pytest.raises(ModelFileMissing, match="make nano"):
+        locate(None)
+    (tmp_path / "assets" / "nano").mkdir(parents=True)
+    path = write_model(tmp_path / "assets" / "nano" / f"{BUNDLED_NAME}.gguf")
+    located = locate(None)
+    assert (located.kind, located.name, located.path) == ("bundled", BUNDLED_NAME, path)
+
+
+def test_scripted_engine_needs_no_model() -> None:
+    assert locate(None, engine="scripted").kind == "engine"

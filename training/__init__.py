@@ -1,0 +1,1 @@
+"""Trains modelhost-nano, the tiny demonstration model in the wheel, from scratch (`python -m training.make_nano`)."""

@@ -1,0 +1,73 @@
+"""Batches: dialogues of like length side by side, positions with gaps, and where the replies are."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.lessons import lesson
+from training.render import render_dialogue
+from training.tokenizer import Encoder
+from training.words import Pools
+
+LONGEST = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Ids and positions `(rows, length)`; `at` are flat indices whose next token, in `targets`, is part of a reply."""
+
+    ids: Tensor
+    positions: Tensor
+    at: Tensor
+    targets: Tensor
+
+
+def positions(rng: random.Random, length: int, context: int) -> list[int]:
+    """0, 1, 2 ... or, for one row in five, with jumps, so that short dialogues teach distances up to the context."""
+    if rng.random() > 0.2:
+        return list(range(length))
+    jumps = [rng.random() < 0.03 for _ in range(length)]
+    room = rng.uniform(0.2, 1.0) * (context - length) / max(1, sum(jumps))
+    out, at = [], 0
+    for jump in jumps:
+        at += int(rng.uniform(0, room)) if jump else 0
+        out.append(at)
+        at += 1
+    return out
+
+
+def collate(rows: list[tuple[list[int], list[bool]]], rng: random.Random, context: int) -> Batch:
+    """Pads at the end: attention is causal, so padding is never seen."""
+    length = -(-max(len(ids) for ids, _ in rows) // 8) * 8
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    where = torch.zeros(len(rows), length, dtype=torch.bool)
+    places = torch.zeros(len(rows), length, dtype=torch.long)
+    for row, (tokens, mask) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        where[row, : len(tokens) - 1] = torch.tensor(mask[1:])
+        places[row] = torch.tensor(positions(rng, length, context))
+    at = where.flatten().nonzero().squeeze(1)
+    return Batch(ids=ids, positions=places, at=at, targets=ids.flatten()[at + 1])
+
+
+def batches(encoder: Encoder, pools: Pools, stage: str, chunk: int, tokens: int, context: int) -> Iterator[Batch]:
+    """One chunk of the endless, seeded stream: about 16 batches of about `tokens` tokens each."""
+    rng = random.Random(f"nano-{stage}-{chunk}-{pools.is_test}")
+    rows, total = [], 0
+    while total < 16 * tokens:
+        row = encoder.encode(render_dialogue(lesson(rng, pools, stage)), rng)
+        if len(row[0]) <= LONGEST and any(row[1]):
+            rows.append(row)
+            total += len(row[0])
+    rows.sort(key=lambda row: len(row[0]))
+    groups: list[list] = [[]]
+    for row in rows:
+        if (len(groups[-1]) + 1) * len(row[0]) > tokens:
+            groups.append([])
+        groups[-1].append(row)
+    rng.shuffle(groups)
+    for group in groups:
+        yield collate(group, rng, context)
