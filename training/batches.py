@@ -12,6 +12,7 @@ from training.render import render_dialogue
 from training.tokenizer import Encoder
 from training.words import Pools
 
+# Longer dialogues are left out: they would cost more than they teach.
 LONGEST = 900
 
 
@@ -23,6 +24,24 @@ class Batch:
     positions: Tensor
     at: Tensor
     targets: Tensor
+
+
+def split(batch: Batch, tokens: int) -> list[Batch]:
+    """The batch in pieces of whole rows, of about `tokens` tokens each."""
+    rows, length = batch.ids.shape
+    step = max(1, round(tokens / length))
+    pieces = []
+    for first in range(0, rows, step):
+        here = (batch.at >= first * length) & (batch.at < (first + step) * length)
+        pieces.append(
+            Batch(
+                ids=batch.ids[first : first + step],
+                positions=batch.positions[first : first + step],
+                at=batch.at[here] - first * length,
+                targets=batch.targets[here],
+            )
+        )
+    return pieces
 
 
 def positions(rng: random.Random, length: int, context: int) -> list[int]:
@@ -53,21 +72,30 @@ def collate(rows: list[tuple[list[int], list[bool]]], rng: random.Random, contex
     return Batch(ids=ids, positions=places, at=at, targets=ids.flatten()[at + 1])
 
 
-def batches(encoder: Encoder, pools: Pools, stage: str, chunk: int, tokens: int, context: int) -> Iterator[Batch]:
-    """One chunk of the endless, seeded stream: about 16 batches of about `tokens` tokens each."""
-    rng = random.Random(f"nano-{stage}-{chunk}-{pools.is_test}")
-    rows, total = [], 0
-    while total < 16 * tokens:
-        row = encoder.encode(render_dialogue(lesson(rng, pools, stage)), rng)
-        if len(row[0]) <= LONGEST and any(row[1]):
-            rows.append(row)
-            total += len(row[0])
-    rows.sort(key=lambda row: len(row[0]))
-    groups: list[list] = [[]]
-    for row in rows:
-        if (len(groups[-1]) + 1) * len(row[0]) > tokens:
-            groups.append([])
-        groups[-1].append(row)
-    rng.shuffle(groups)
-    for group in groups:
-        yield collate(group, rng, context)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """An endless, seeded stream of batches of about `tokens` tokens, cut into chunks of about 16 batches."""
+
+    encoder: Encoder
+    pools: Pools
+    tokens: int
+    context: int
+
+    def chunk(self, stage: str, number: int) -> Iterator[Batch]:
+        """The batches of one chunk: dialogues sorted by length, so that little is padding, and the batches shuffled."""
+        rng = random.Random(f"nano-{stage}-{number}-{self.pools.is_test}")
+        rows, total = [], 0
+        while total < 16 * self.tokens:
+            row = self.encoder.encode(render_dialogue(lesson(rng, self.pools, stage)), rng)
+            if len(row[0]) <= LONGEST and any(row[1]):
+                rows.append(row)
+                total += len(row[0])
+        rows.sort(key=lambda row: len(row[0]))
+        groups: list[list] = [[]]
+        for row in rows:
+            if (len(groups[-1]) + 1) * len(row[0]) > self.tokens:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            yield collate(group, rng, self.context)

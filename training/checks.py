@@ -14,10 +14,26 @@ from training.tokenizer import Encoder
 from training.words import HELD_OUT
 
 ODD = (
-    "Olá, você está aqui?", "日本語のテスト", "emoji 😀👍🏽 end", "don't I'll we've they're", "a\tb\t\tc", "x   y    z\n\n  w",
-    "camelCaseName HTTPServer a_b__c---d", "12345 3.14 -7", '{"a": [1, 2]}', "“quoted” ‘x’", "naïve café Zoë", "مرحبا",
-    "  lead", "trail  ", "no\u00a0break", "½ Ⅷ ١٢٣", "' s 's 'S", " the  the\tthe", "<tools><t1>x</tools>",
-)  # fmt: skip
+    "Olá, você está aqui?",
+    "日本語のテスト",
+    "emoji 😀👍🏽 end",
+    "don't I'll we've they're",
+    "a\tb\t\tc",
+    "x   y    z\n\n  w",
+    "camelCaseName HTTPServer a_b__c---d",
+    "12345 3.14 -7",
+    '{"a": [1, 2]}',
+    "“quoted” \u2018x\u2019",
+    "naïve café Zoë",
+    "مرحبا",
+    "  lead",
+    "trail  ",
+    "no\u00a0break",
+    "½ Ⅷ ١٢٣",
+    "' s 's 'S",
+    " the  the\tthe",
+    "<tools><t1>x</tools>",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +81,8 @@ def parity(network: Nano, encoder: Encoder, url: str, count: int = 40) -> Parity
         texts.append(render(dialogue.messages[:-1], dialogue.schemas(), add_generation_prompt=True))
         prompts += post(url, "/apply-template", body)["prompt"] == texts[-1]
     tokens = sum(
-        post(url, "/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"] == encoder.ids(text)
+        post(url, "/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"]
+        == encoder.ids(text)
         for text in texts
     )
     replies = 0

@@ -110,7 +110,7 @@ def two_requests(rng: random.Random, pools: Pools, dialogue: Dialogue) -> tuple[
 
 def same_tool(rng: random.Random, pools: Pools, tool: Tool, first: Request) -> tuple[str, list[Call]]:
     """`What is the weather in Paris?` becomes `... in Paris and in London?`"""
-    (name, old), = first.call.arguments.items()
+    ((name, old),) = first.call.arguments.items()
     parameter = next(p for p in tool.parameters if p.name == name)
     if parameter.kind in ("zone", "names") or parameter.choices:
         return first.text, [first.call]
@@ -124,7 +124,9 @@ def same_tool(rng: random.Random, pools: Pools, tool: Tool, first: Request) -> t
         doubled = f"{old}{closing} and {mark}{new}"
     else:
         before = first.text[:start].split()
-        again = f"{before[-1]} " if before and before[-1] in ("in", "for", "to", "at", "of") and rng.random() < 0.5 else ""
+        again = (
+            f"{before[-1]} " if before and before[-1] in ("in", "for", "to", "at", "of") and rng.random() < 0.5 else ""
+        )
         doubled = f"{old} and {again}{new}"
     text = first.text.replace(old, doubled, 1)
     return text, [first.call, Call(name=tool.name, arguments={name: new})]

@@ -1,6 +1,7 @@
 """Accuracy per skill through an OpenAI-compatible HTTP API, greedy: `python -m training.evaluate --url URL --n 200`.
 
-Nothing but `/chat/completions` is used. A text must equal an expected one; calls must agree in order, name and JSON values.
+Nothing but `/chat/completions` is used. A text must equal an expected one; calls must agree in order, in name and in
+their JSON arguments.
 """
 
 import argparse
@@ -32,7 +33,10 @@ def is_right(case: Case, message: dict[str, object]) -> bool:
         made = [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in calls]
     except json.JSONDecodeError:
         return False
-    return made == [(call.name, call.arguments) for call in case.calls]
+    # Compared as JSON text: in Python, true would equal 1.
+    return json.dumps(made, sort_keys=True) == json.dumps(
+        [(call.name, call.arguments) for call in case.calls], sort_keys=True
+    )
 
 
 def shown(case: Case, message: dict[str, object]) -> dict[str, object]:
@@ -40,7 +44,8 @@ def shown(case: Case, message: dict[str, object]) -> dict[str, object]:
     expected = [[call.name, call.arguments] for call in case.calls] or list(case.texts)
     got = [[c["function"]["name"], c["function"]["arguments"]] for c in message.get("tool_calls") or []]
     tools = [tool["function"]["name"] for tool in case.tools]
-    return {"user": case.messages[-1]["content"], "tools": tools, "expected": expected, "got": got or message.get("content")}
+    asked = case.messages[-1]["content"]
+    return {"user": asked, "tools": tools, "expected": expected, "got": got or message.get("content")}
 
 
 def main() -> None:

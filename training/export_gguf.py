@@ -1,7 +1,6 @@
 """The GGUF file: what llama.cpp loads. Half-split rotary heads need no permutation in the `qwen3` layout."""
 
 import json
-import os
 from pathlib import Path
 
 import gguf
@@ -49,8 +48,8 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     model = json.loads(tokenizer.to_str())["model"]
     vocab = tokenizer.get_vocab()
     tokens = sorted(vocab, key=vocab.__getitem__)
-    kinds = {token: TokenType.CONTROL for token in CONTROL}
-    kinds |= {token: TokenType.USER_DEFINED for token in (*TAGS, *MARKERS)}
+    kinds = dict.fromkeys(CONTROL, TokenType.CONTROL)
+    kinds |= dict.fromkeys((*TAGS, *MARKERS), TokenType.USER_DEFINED)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
@@ -96,4 +95,4 @@ def export(network: Nano, tokenizer: Tokenizer, path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     partial.chmod(0o644)
-    os.replace(partial, path)
+    partial.replace(path)

@@ -1,7 +1,6 @@
 """The Hugging Face directory: the same weights for vLLM, mlx-lm, mistral.rs and transformers."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -12,6 +11,11 @@ from training.export_gguf import DESCRIPTION
 from training.model import Nano, Shape
 from training.render import TEMPLATE
 from training.tokenizer import CONTROL, MARKERS, TAGS
+
+README = f"""# modelhost-nano
+
+{DESCRIPTION.capitalize()}, trained from scratch by `python -m training.make_nano`. MIT.
+"""
 
 
 def config(shape: Shape, vocab: dict[str, int]) -> dict[str, object]:
@@ -83,7 +87,7 @@ def export(network: Nano, tokenizer: Tokenizer, folder: Path) -> None:
         "tokenizer_config.json": json.dumps(tokenizer_config(network.shape, vocab), indent=2) + "\n",
         "tokenizer.json": tokenizer.to_str(pretty=True) + "\n",
         "chat_template.jinja": TEMPLATE,
-        "README.md": f"# modelhost-nano\n\n{DESCRIPTION.capitalize()}, trained from scratch by `python -m training.make_nano`. MIT.\n",
+        "README.md": README,
     }
     for name, text in documents.items():
         place(folder / name, text.encode())
@@ -91,7 +95,7 @@ def export(network: Nano, tokenizer: Tokenizer, folder: Path) -> None:
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, str(partial), metadata={"format": "pt"})
     partial.chmod(0o644)
-    os.replace(partial, folder / "model.safetensors")
+    partial.replace(folder / "model.safetensors")
 
 
 def place(path: Path, data: bytes) -> None:
@@ -99,4 +103,4 @@ def place(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     partial.chmod(0o644)
-    os.replace(partial, path)
+    partial.replace(path)

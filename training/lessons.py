@@ -80,7 +80,12 @@ def as_json(rng: random.Random, pools: Pools) -> chat.Exchange:
     key, kind = pick(rng, pools, pools.nouns), rng.choice(("word", "number", "code", "city", "person", "phrase"))
     drawn = value(rng, pools, kind)
     if rng.random() < 0.5:
-        forms = ("Give me a JSON object with {} {}", "Reply in JSON: {} {}", "JSON with the {} {}", "Make JSON: {} is {}")
+        forms = (
+            "Give me a JSON object with {} {}",
+            "Reply in JSON: {} {}",
+            "JSON with the {} {}",
+            "Make JSON: {} is {}",
+        )
         user = rng.choice(forms).format(key, drawn.text)
         return chat.Exchange(user=user, reply=json.dumps({key: drawn.json}, ensure_ascii=False))
     user, reply = rng.choice((
@@ -107,7 +112,9 @@ def tool_session(rng: random.Random, pools: Pools, tool_count: int) -> Dialogue:
             continue
         elif draw < 0.88:
             names = [tool.name for tool in dialogue.tools]
-            asked = rng.choice(("Which tools do you have?", "What tools can you use?", "List your tools", "What are your tools?"))
+            asked = rng.choice(
+                ("Which tools do you have?", "What tools can you use?", "List your tools", "What are your tools?")
+            )
             dialogue.say(chat.Exchange(user=asked, reply=f"My tools are: {', '.join(names)}."))
             continue
         elif draw < 0.9:

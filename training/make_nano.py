@@ -11,8 +11,6 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from training import export_gguf, export_hf, tokenizer
 from training.checks import parity
 from training.lessons import lesson
@@ -40,7 +38,7 @@ def make_tokenizer(path: Path) -> tokenizer.Encoder:
 def report(trainer: Trainer, recipe: Recipe, gguf: Path) -> dict[str, object]:
     """What was trained, how long it took and whether the export agrees with it."""
     network = trainer.network.eval()
-    server = start(str(gguf), port=0, slots=1, threads=torch.get_num_threads())
+    server = start(str(gguf), port=0, slots=1, threads=1)
     losses = [json.loads(line) for line in trainer.log.read_text().splitlines()]
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -65,10 +63,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     options.gguf.parent.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(options.threads)
     recipe = Recipe()
     encoder = make_tokenizer(options.work / "tokenizer.json")
-    trainer = Trainer(encoder, options.work, recipe, Shape(vocab_size=encoder.tokenizer.get_vocab_size()))
+    trainer = Trainer(
+        encoder, options.work, recipe, Shape(vocab_size=encoder.tokenizer.get_vocab_size()), options.threads
+    )
     network = trainer.run()
     export_gguf.export(network, encoder.tokenizer, options.gguf)
     export_hf.export(network, encoder.tokenizer, options.twin)

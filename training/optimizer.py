@@ -1,7 +1,9 @@
 """The optimizer: Muon for the matrices inside the layers, Adam for the embedding and the norms."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,19 +36,22 @@ class Muon:
             self.stacks[tuple(weight.shape)].append(weight)
         self.buffers = {shape: torch.zeros(len(ws), *shape) for shape, ws in self.stacks.items()}
 
+    def jobs(self, rate: float) -> list[Callable[[], None]]:
+        """One update at learning rate `rate`, as independent pieces of work for several threads."""
+        return [partial(self._update, shape, rate) for shape in self.stacks]
+
     @torch.no_grad()
-    def step(self, rate: float, decay: float) -> None:
-        """One update at learning rate `rate`; `decay` shrinks the weights by `rate * decay` first."""
-        for shape, weights in self.stacks.items():
-            grads = torch.stack([w.grad for w in weights])
-            buffer = self.buffers[shape].lerp_(grads, 1 - self.momentum)
-            update = grads.lerp_(buffer, self.momentum)
-            tall = shape[0] > shape[1]
-            update = orthogonalize(update.mT if tall else update)
-            update = update.mT if tall else update
-            scale = rate * max(1.0, shape[0] / shape[1]) ** 0.5
-            for weight, delta in zip(weights, update, strict=True):
-                weight.mul_(1 - rate * decay).add_(delta, alpha=-scale)
+    def _update(self, shape: tuple[int, ...], rate: float) -> None:
+        weights = self.stacks[shape]
+        grads = torch.stack([w.grad for w in weights])
+        buffer = self.buffers[shape].lerp_(grads, 1 - self.momentum)
+        update = grads.lerp_(buffer, self.momentum)
+        tall = shape[0] > shape[1]
+        update = orthogonalize(update.mT if tall else update)
+        update = update.mT if tall else update
+        scale = rate * max(1.0, shape[0] / shape[1]) ** 0.5
+        for weight, delta in zip(weights, update, strict=True):
+            weight.add_(delta, alpha=-scale)
 
     def state_dict(self) -> dict[tuple[int, ...], Tensor]:
         return self.buffers
@@ -58,19 +63,22 @@ class Muon:
 class Optimizer:
     """Both optimizers behind one `step`. `level` in 0..1 is the schedule's share of the peak learning rates."""
 
-    def __init__(self, network: nn.Module, matrix_rate: float, vector_rate: float, decay: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, matrix_rate: float, vector_rate: float) -> None:
         named = list(network.named_parameters())
         matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
         vectors = [p for name, p in named if p.ndim != 2 or "embed" in name]
-        self.matrix_rate, self.vector_rate, self.decay = matrix_rate, vector_rate, decay
+        self.matrix_rate, self.vector_rate = matrix_rate, vector_rate
         self.muon = Muon(matrices)
         self.adam = torch.optim.Adam(vectors, lr=vector_rate, betas=(0.9, 0.98), eps=1e-10)
         self.network = network
 
-    def step(self, level: float) -> None:
-        self.muon.step(self.matrix_rate * level, self.decay)
+    def step(self, level: float, workers: Executor) -> None:
+        """One update from the gradients, which are gone afterwards."""
+        running = [workers.submit(job) for job in self.muon.jobs(self.matrix_rate * level)]
         self.adam.param_groups[0]["lr"] = self.vector_rate * level
         self.adam.step()
+        for job in running:
+            job.result()
         self.network.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, object]:

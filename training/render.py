@@ -11,7 +11,7 @@ TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text()
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - a prompt is not HTML
     # Jinja's own filter escapes quotes and angle brackets for HTML; transformers replaces it in the same way.
     environment.filters["tojson"] = lambda item: json.dumps(item, ensure_ascii=False)
     return environment

@@ -1,6 +1,6 @@
 """The tokenizer: byte-level BPE of 1,024 entries under GPT-2's regex, and text to ids for training.
 
-Merges never join a space or an underscore to letters and never cross from one digit, or one camel-case part, to the next:
+Merges never join a space or an underscore to letters and never cross from one digit, or camel-case part, to the next:
 ` Paris`, `"Paris` and `_paris` then share their pieces, and copying a word is copying its tokens.
 """
 
@@ -17,7 +17,7 @@ TAGS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<
 MARKERS = tuple(f"<t{index}>" for index in range(1, 25))
 SIZE = 1024
 # The exception: words so frequent, and so rarely the start of another, that one token with the space saves a tenth.
-SPACED = "the your you that with and this what have".split()
+SPACED = ("the", "your", "you", "that", "with", "and", "this", "what", "have")
 PIECE = re.compile(r" ?[^\s\w]+| ?_+|[A-Z]?[a-z]+|[A-Z]+|\d|\w|\s")
 
 

@@ -3,11 +3,12 @@
 import random
 from dataclasses import dataclass
 
+from training.data import terms
 from training.values import KIND_OF, KINDS, TYPES, Json, value
 from training.words import Pools, invented, pick
 
 QUOTES = ('"', "'", '"', "“")
-PREPOSITIONS = "for of in to with at on from about".split()
+PREPOSITIONS = terms()["prepositions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,9 @@ def describe(rng: random.Random, verb: str, noun: str, parameters: tuple[Paramet
     article = rng.choice(("the", "a", "the", "a new", "one", "the current"))
     tail = ""
     if parameters and rng.random() < 0.3:
-        tail = f" {rng.choice(PREPOSITIONS)} {rng.choice(('a', 'the', 'a given'))} {parameters[0].name.replace('_', ' ')}"
+        tail = (
+            f" {rng.choice(PREPOSITIONS)} {rng.choice(('a', 'the', 'a given'))} {parameters[0].name.replace('_', ' ')}"
+        )
     elif rng.random() < 0.25:
         tail = f" {rng.choice(('of', 'in', 'for', 'from'))} the {pick(rng, pools, pools.nouns)}"
     if rng.random() < 0.15:
@@ -148,7 +151,7 @@ def random_tool(rng: random.Random, pools: Pools, like: Tool | None = None) -> T
 
 def quoted(rng: random.Random, text: str, kind: str, is_last: bool) -> str:
     """The value as written in a request. A phrase needs quotes unless it ends the sentence."""
-    if kind == "phrase" and (not is_last or rng.random() < 0.6) or kind == "word" and rng.random() < 0.15:
+    if (kind == "phrase" and (not is_last or rng.random() < 0.6)) or (kind == "word" and rng.random() < 0.15):
         mark = rng.choice(QUOTES)
         return mark + text + ("”" if mark == "“" else mark)
     return text
@@ -173,8 +176,19 @@ def ask(rng: random.Random, tool: Tool, pools: Pools) -> Request:
         if bare:
             pieces.append(rng.choice(("", rng.choice(PREPOSITIONS) + " ", rng.choice(PREPOSITIONS) + " ")) + text)
         else:
-            pieces.append(rng.choice((f"{label} {text}", f"{label} {text}", f"{label} = {text}", f"{label}: {text}",
-                                      f"the {label} {text}", f"{text} as {label}", f"{label} set to {text}")))
+            pieces.append(
+                rng.choice(
+                    (
+                        f"{label} {text}",
+                        f"{label} {text}",
+                        f"{label} = {text}",
+                        f"{label}: {text}",
+                        f"the {label} {text}",
+                        f"{text} as {label}",
+                        f"{label} set to {text}",
+                    )
+                )
+            )
     if bare:
         tail = " " + pieces[0]
     elif pieces:
@@ -198,11 +212,13 @@ def sentence(rng: random.Random, tool: Tool, tail: str, is_open: bool) -> str:
     elif form < 0.62:
         text = f"Please {verb} {thing}{tail}"
     elif form < 0.72:
-        text = f"{rng.choice(('Can you', 'Could you', 'I want you to', 'I need you to', 'Would you'))} {verb} {thing}{tail}"
+        opening = rng.choice(("Can you", "Could you", "I want you to", "I need you to", "Would you"))
+        text = f"{opening} {verb} {thing}{tail}"
     elif form < 0.82:
         text = f"{rng.choice(('I want to', 'I would like to', 'I need to', 'Help me'))} {verb} {thing}{tail}"
     elif form < 0.9 and {"get", "find", "calculate", "check"} & set(tool.verbs):
-        text = f"{rng.choice(('What is', 'What’s', 'Tell me', 'I need', 'Show me', 'Give me'))} {thing}{tail}"
+        opening = rng.choice(("What is", "What\u2019s", "Tell me", "I need", "Show me", "Give me"))
+        text = f"{opening} {thing}{tail}"
     elif form < 0.95:
         text = f"Use {tool.name}{tail}"
     else:

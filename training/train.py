@@ -3,14 +3,15 @@
 import json
 import time
 from collections import Counter, deque
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from tqdm import tqdm
 
-from training.batches import Batch, batches
+from training.batches import Batch, Stream, split
 from training.lessons import STAGES
 from training.model import Nano, Shape
 from training.optimizer import Optimizer
@@ -23,14 +24,14 @@ class Recipe:
     """Everything that decides the weights, besides the code."""
 
     seed: int = 7
-    tokens: int = 15_000_000
+    tokens: int = 10_300_000
     batch_tokens: int = 4096
     matrix_rate: float = 0.015
     vector_rate: float = 0.003
     warm_up_steps: int = 40
     decay_from: float = 0.4
     # A stage ends when the mean loss of 20 batches is below the first number, or after as many steps as the second.
-    stage_ends: tuple[tuple[float, int], ...] = ((0.25, 500), (0.12, 700))
+    stage_ends: tuple[tuple[float, int], ...] = ((0.25, 500), (0.2, 700))
 
 
 @dataclass(slots=True)
@@ -52,10 +53,27 @@ def level(recipe: Recipe, progress: Progress) -> float:
     return warm * min(1.0, max(0.0, (1 - done) / (1 - recipe.decay_from)))
 
 
-def loss_of(network: Nano, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy of the replies' tokens. Logits are computed nowhere else, which saves a tenth of the time."""
+def gradients(network: Nano, batch: Batch) -> tuple[float, tuple[torch.Tensor, ...]]:
+    """Summed cross-entropy of the replies' tokens and its gradients. Logits are computed nowhere else, to save time."""
     hidden = network(batch.ids, batch.positions).flatten(0, 1)[batch.at]
-    return F.cross_entropy(network.logits(hidden), batch.targets)
+    loss = functional.cross_entropy(network.logits(hidden), batch.targets, reduction="sum")
+    return loss.item(), torch.autograd.grad(loss, tuple(network.parameters()))
+
+
+def accumulate(network: Nano, batch: Batch, workers: Executor) -> float:
+    """Leaves the gradients of the mean loss in the network and returns that loss.
+
+    Threads take small pieces from a queue: on a machine that also does other things, a core that is held up then delays
+    one piece and not every matrix product. Pieces are added in order, so that the sum does not depend on the threads.
+    """
+    pieces = [piece for piece in split(batch, 1024) if len(piece.at)]
+    total = 0.0
+    for loss, grads in workers.map(lambda piece: gradients(network, piece), pieces):
+        total += loss
+        for parameter, grad in zip(network.parameters(), grads, strict=True):
+            scaled = grad / len(batch.at)
+            parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
+    return total / len(batch.at)
 
 
 @torch.no_grad()
@@ -63,8 +81,9 @@ def exact(network: Nano, encoder: Encoder, chunks: int = 1) -> dict[str, float]:
     """Share of held-out replies right to the last token (teacher forcing), by kind of reply."""
     right, seen = Counter(), Counter()
     call, end = encoder.ids("<tool_call>")[0], encoder.end
+    stream = Stream(encoder=encoder, pools=HELD_OUT, tokens=2048, context=network.shape.context)
     for chunk in range(chunks):
-        for batch in batches(encoder, HELD_OUT, "all", chunk, 2048, network.shape.context):
+        for batch in stream.chunk("all", chunk):
             guess = network.logits(network(batch.ids, batch.positions).flatten(0, 1)[batch.at]).argmax(-1)
             hit, calls = True, 0
             for target, is_right in zip(batch.targets.tolist(), (guess == batch.targets).tolist(), strict=True):
@@ -80,8 +99,11 @@ def exact(network: Nano, encoder: Encoder, chunks: int = 1) -> dict[str, float]:
 class Trainer:
     """Owns the network and its optimizer; `run` trains to the end of the recipe, from a checkpoint if there is one."""
 
-    def __init__(self, encoder: Encoder, folder: Path, recipe: Recipe, shape: Shape) -> None:
+    def __init__(self, encoder: Encoder, folder: Path, recipe: Recipe, shape: Shape, threads: int) -> None:
         torch.manual_seed(recipe.seed)
+        torch.set_num_threads(1)
+        self.workers = ThreadPoolExecutor(threads)
+        self.stream = Stream(encoder=encoder, pools=TRAINING, tokens=recipe.batch_tokens, context=shape.context)
         self.encoder, self.recipe, self.shape = encoder, recipe, shape
         self.checkpoint, self.log = folder / "checkpoint.pt", folder / "train.jsonl"
         self.network = Nano(shape)
@@ -100,7 +122,7 @@ class Trainer:
             while progress.tokens < recipe.tokens:
                 self._chunk(bar)
                 self._advance_stage()
-                if progress.chunk % 8 == 0:
+                if progress.chunk % 3 == 0:
                     self._save()
                 if progress.chunk % 15 == 0:
                     self._note(exact=exact(self.network, self.encoder))
@@ -111,18 +133,16 @@ class Trainer:
         """Trains on one chunk of the stream. Checkpoints fall between chunks, so that resuming repeats nothing."""
         progress, recipe = self.progress, self.recipe
         stage = STAGES[progress.stage]
-        stream = batches(self.encoder, TRAINING, stage, progress.chunk, recipe.batch_tokens, self.shape.context)
         started = time.monotonic()
-        for batch in stream:
-            loss = loss_of(self.network, batch)
-            loss.backward()
-            self.optimizer.step(level(recipe, progress))
-            self.recent.append(loss.item())
+        for batch in self.stream.chunk(stage, progress.chunk):
+            loss = accumulate(self.network, batch, self.workers)
+            self.optimizer.step(level(recipe, progress), self.workers)
+            self.recent.append(loss)
             progress.step += 1
             progress.stage_step += 1
             progress.tokens += batch.ids.numel()
             bar.update(batch.ids.numel())
-            bar.set_postfix(stage=stage, loss=f"{loss.item():.3f}")
+            bar.set_postfix(stage=stage, loss=f"{loss:.3f}")
         progress.chunk += 1
         progress.seconds += time.monotonic() - started
         self._note(loss=round(sum(self.recent) / len(self.recent), 4))

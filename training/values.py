@@ -4,32 +4,17 @@ import random
 import string
 from dataclasses import dataclass
 
+from training.data import table, terms
 from training.words import Pools, invented, pick
 
 Json = str | int | float | bool | list[str]
 
 TYPES = {"number": "number", "decimal": "number", "switch": "boolean", "list": "array"}
-DOMAINS = "example.com example.org test.dev mail.net site.io demo.co".split()
-LANGUAGES = "French German Spanish Italian Polish Dutch Greek Turkish Korean Japanese Chinese Arabic English".split()
-REGIONS = "France Germany Japan Spain Italy Canada CA NY TX UK".split()
-NUMBERS = """one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
- twenty""".split()
-CURRENCIES = "EUR USD GBP JPY CHF CAD SEK NOK PLN INR".split()
-KINDS = "word phrase person city number decimal switch path url email date time code language currency upper".split()
+_TERMS = terms()
+DOMAINS, LANGUAGES, CURRENCIES = _TERMS["domains"], _TERMS["languages"], _TERMS["currencies"]
+REGIONS, NUMBERS, KINDS = _TERMS["regions"], _TERMS["numbers"], _TERMS["value kinds"]
 # The kind that a parameter's name promises; other names take any kind.
-KIND_OF = {
-    "city": "city", "city_name": "city", "country": "city", "date": "date", "start_date": "date", "end_date": "date",
-    "due_date": "date", "time": "time", "number": "number", "amount": "number", "count": "number", "size": "number",
-    "limit": "number", "level": "number", "width": "number", "height": "number", "quantity": "number", "path": "path",
-    "duration": "number", "speed": "number", "volume": "number", "max_results": "number", "price": "decimal", "url": "url",
-    "email": "email", "address": "email", "user": "person", "name": "person", "first_name": "person", "owner": "person",
-    "last_name": "person", "language": "language", "target_language": "language", "text": "phrase", "title": "phrase",
-    "message": "phrase", "subject": "phrase", "body": "phrase", "note": "phrase", "query": "phrase", "id": "code",
-    "user_id": "code", "order_id": "code", "account_id": "code", "token_id": "code", "zip_code": "code", "code": "code",
-    "serial_number": "code", "file_name": "path", "phone_number": "number", "weight": "decimal", "depth": "number",
-    "angle": "number", "score": "number", "rank": "number", "page_size": "number", "radius": "decimal", "port": "number",
-    "check_in": "date", "check_out": "date", "seat_number": "number", "batch": "number", "floor": "number",
-}  # fmt: skip
+KIND_OF = table("kinds.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +67,18 @@ def path(rng: random.Random, pools: Pools) -> str:
     """A file or folder path, absolute, relative or bare."""
     parts = [pick(rng, pools, pools.nouns) for _ in range(rng.randint(1, 3))]
     ending = rng.choice(("", ".txt", ".md", ".py", ".json", ".csv", ".log"))
-    return rng.choice(("/", "/", "", "./", "/tmp/", "/home/", "~/")) + "/".join(parts) + ending
+    root = rng.choice(("/", "/", "", "./", "/tmp/", "/home/", "~/"))  # noqa: S108 - text, not a place
+    return root + "/".join(parts) + ending
 
 
 def url(rng: random.Random, pools: Pools) -> str:
     """A web address."""
-    host = rng.choice((rng.choice(DOMAINS), f"{pick(rng, pools, pools.nouns)}.{rng.choice(('com', 'org', 'io', 'dev'))}"))
-    tail = rng.choice(("", "", "/" + pick(rng, pools, pools.nouns), f"/{pick(rng, pools, pools.nouns)}/{rng.randint(1, 99)}"))
+    host = rng.choice(
+        (rng.choice(DOMAINS), f"{pick(rng, pools, pools.nouns)}.{rng.choice(('com', 'org', 'io', 'dev'))}")
+    )
+    tail = rng.choice(
+        ("", "", "/" + pick(rng, pools, pools.nouns), f"/{pick(rng, pools, pools.nouns)}/{rng.randint(1, 99)}")
+    )
     return rng.choice(("https://", "https://", "http://", "https://www.")) + host + tail
 
 
@@ -121,8 +111,10 @@ def value(rng: random.Random, pools: Pools, kind: str) -> Value:
         "language": lambda: rng.choice(LANGUAGES),
         "currency": lambda: rng.choice(CURRENCIES),
         "zone": lambda: f"{rng.choice(('Europe', 'Asia', 'America', 'Africa'))}/{city(rng, pools).replace(' ', '_')}",
-        "moment": lambda: f"{rng.randint(2020, 2035)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T{rng.randint(0, 23):02}:"
-        f"{rng.randint(0, 59):02}:{rng.randint(0, 59):02}{rng.choice(('', 'Z', '+09:00', '+01:00', '-05:00'))}",
+        "moment": lambda: (
+            f"{rng.randint(2020, 2035)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T{rng.randint(0, 23):02}:"
+            f"{rng.randint(0, 59):02}:{rng.randint(0, 59):02}{rng.choice(('', 'Z', '+09:00', '+01:00', '-05:00'))}"
+        ),
         "upper": lambda: invented(rng, pools).upper()[:5],
     }[kind]()
     return Value(text=text, json=text)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
-
+from modelhost import logs
 from modelhost.chat import requests, tool_choice
 from modelhost.chat.generation import Generation
 from modelhost.chat.relay import Report, payloads_of
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
-from modelhost.errors import ModelNotFound, UnsupportedOperation
+from modelhost.errors import ContextLengthExceeded, ModelNotFound, UnsupportedOperation
 from modelhost.meters import METERS
 from modelhost.models.download import DownloadProgress
 from modelhost.models.resolve import resolve
 from modelhost.models.supervisor import Limits, State, Supervisor
-from modelhost.workers.client import Worker, open_session
+from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback
 
 GENERATING: frozenset[Operation] = frozenset({"chat", "completions"})
+PROMPTS: Mapping[Operation, str] = {"chat": "messages", "completions": "prompt"}  # the field that can be too long
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
-Messages = str | list[dict[str, Any]]
+Messages = str | Sequence[Mapping[str, Any]]
 
 
 class Host:
@@ -44,7 +44,6 @@ class Host:
         elif overrides:
             settings = Settings.model_validate({**settings.model_dump(), **overrides})
         self.settings = settings
-        self._session: aiohttp.ClientSession | None = None
         self._models: dict[str, Supervisor] = {}
         self._names: dict[str, Supervisor] = {}
 
@@ -57,29 +56,25 @@ class Host:
             SetupError: the model or a setting cannot be used.
             WorkerStartFailed: the engine could not load it.
         """
+        logs.setup_if_unset()
         resolved = await asyncio.to_thread(resolve, self.settings, on_download=on_download)
-        self._session = open_session()
         limits = Limits(
             max_in_flight=self.settings.max_in_flight,
             queue_size=self.settings.queue_size,
             request_timeout_seconds=self.settings.request_timeout,
             load_timeout_seconds=resolved.load_timeout_seconds,
         )
-        model = Supervisor(spec=resolved.spec, engine=resolved.engine, session=self._session, limits=limits)
-        try:
-            await model.start(on_progress)
-        except BaseException:
-            await self._session.close()
-            raise
+        if on_progress is not None:
+            on_progress(0.0)
+        model = Supervisor(spec=resolved.spec, engine=resolved.engine, limits=limits)
+        await model.start(on_progress)
         self._models[model.name] = model
-        self._names = {name: model for name in (model.name, *model.spec.aliases)}
+        self._names = dict.fromkeys((model.name, *model.spec.aliases), model)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Let the requests at work finish (``shutdown_timeout`` at most), then end the worker."""
         seconds = self.settings.shutdown_timeout if drain_seconds is None else drain_seconds
         await asyncio.gather(*(model.stop(seconds) for model in self._models.values()))
-        if self._session is not None:
-            await self._session.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -126,8 +121,8 @@ class Host:
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        generation = Generation(operation, self._prepare(model, operation, body), include_usage=include_usage)
-        async with model.lease() as worker, self._measured(model, generation.report):
+        generation = self._generation(model, operation, body, include_usage=include_usage)
+        async with model.lease() as worker, self._measured(model, operation, generation.report):
             _check_can(worker, operation)
             async with generation.stream(worker) as blocks:
                 yield blocks
@@ -136,12 +131,12 @@ class Host:
         """Answer any operation as one object; raises as :meth:`stream` does."""
         requests.validate(operation, body)
         model = self.find(body.get("model"))
-        prepared = self._prepare(model, operation, body)
         if operation in GENERATING:
-            generation = Generation(operation, prepared, include_usage=False)
-            async with model.lease() as worker, self._measured(model, generation.report):
+            generation = self._generation(model, operation, body, include_usage=False)
+            async with model.lease() as worker, self._measured(model, operation, generation.report):
                 _check_can(worker, operation)
                 return await generation.whole(worker)
+        prepared = model.engine.adapt(operation, self._prepare(model, operation, body))
         async with model.lease() as worker:
             _check_can(worker, operation)
             answer: dict[str, Any] = await worker.call(operation, prepared)
@@ -159,8 +154,18 @@ class Host:
                 for chunk in payloads_of(block):
                     yield chunk
 
+    def _generation(
+        self, model: Supervisor, operation: Operation, body: dict[str, Any], *, include_usage: bool
+    ) -> Generation:
+        prepared = self._prepare(model, operation, body)
+        is_forced = tool_choice.is_forced(prepared)
+        adapted = model.engine.adapt(operation, prepared)
+        # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
+        writes_call = is_forced and "tools" not in adapted
+        return Generation(operation, adapted, include_usage=include_usage, writes_call=writes_call)
+
     def _prepare(self, model: Supervisor, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        """Return what the engine gets for ``body``, which is left as it is."""
+        """Return ``body``, which is left as it is, without what does not concern an engine, and with what all get."""
         requests.validate_fields(operation, body, model.engine)
         prepared = {key: value for key, value in body.items() if value is not None and key not in requests.INERT}
         prepared["model"] = model.name
@@ -168,12 +173,15 @@ class Host:
             prepared = tool_choice.enforce(prepared)
         if operation in GENERATING:
             prepared |= STREAMED
-        return model.engine.adapt(operation, prepared)
+        return prepared
 
     @asynccontextmanager
-    async def _measured(self, model: Supervisor, report: Report) -> AsyncIterator[None]:
+    async def _measured(self, model: Supervisor, operation: Operation, report: Report) -> AsyncIterator[None]:
         try:
             yield
+        except ContextLengthExceeded as error:
+            error.param = PROMPTS[operation]
+            raise
         finally:
             _count_usage(model.name, report.usage)
             if report.first_at is not None and report.last_at is not None:
@@ -184,9 +192,9 @@ class Host:
                     METERS.time_between_tokens.labels(model.name).observe(seconds)
 
 
-def as_messages(messages: Messages) -> list[dict[str, Any]]:
+def as_messages(messages: Messages) -> list[Mapping[str, Any]]:
     """Return ``messages``; a text becomes the one message of a user."""
-    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+    return [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
 
 
 def _check_can(worker: Worker, operation: Operation) -> None:

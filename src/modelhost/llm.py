@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from concurrent.futures import CancelledError, Future
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from modelhost.config.settings import Settings
+from modelhost.errors import ShuttingDown
 from modelhost.host import Host, Messages
 
 T = TypeVar("T")
+CHUNKS_AHEAD = 64  # read before the caller asks for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,9 @@ class LLM:
     def __init__(self, model: str | None = None, **settings: Any) -> None:
         """Take a model as ``modelhost serve`` does, and any setting by its key."""
         self._host = Host(Settings.model_validate({"model": model, **settings}))
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="modelhost", daemon=True)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # as long as work may be given to it
+        self._loop_guard = threading.Lock()
 
     @property
     def host(self) -> Host:
@@ -66,7 +71,11 @@ class LLM:
         return self._host
 
     def __enter__(self) -> Self:
+        began: Future[asyncio.AbstractEventLoop] = Future()
+        # Not a thread for each call: Linux ends a worker together with the thread that started it.
+        self._thread = threading.Thread(target=_run_loop, args=(began,), name="modelhost", daemon=True)
         self._thread.start()
+        self._loop = began.result()
         try:
             self._run(self._host.start())
         except BaseException:
@@ -90,14 +99,16 @@ class LLM:
         """
         return Reply(self._run(self._host.chat(messages, **parameters)))
 
-    def stream(self, messages: Messages, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """Yield chat completion chunks as they come; closing the iterator stops the model."""
-        chunks = self._host.chat_stream(messages, **parameters)
+    def stream(self, messages: Messages, **parameters: Any) -> Generator[dict[str, Any], None, None]:
+        """Yield chat completion chunks as they come; closing the generator stops the model before it returns."""
+        pump = _Pump(self._host.chat_stream(messages, **parameters))
+        self._run(pump.start())
         try:
-            while (chunk := self._run(anext(chunks, None))) is not None:
+            while (chunk := self._run(pump.next())) is not None:
                 yield chunk
         finally:
-            self._run(chunks.aclose())
+            if self._loop is not None:
+                self._run(pump.stop())
 
     def embed(self, texts: str | list[str]) -> list[list[float]]:
         """Return a vector for each text."""
@@ -105,14 +116,67 @@ class LLM:
         return [entry["embedding"] for entry in answer["data"]]
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._loop_guard:
+            if self._loop is None:
+                coroutine.close()
+                raise RuntimeError("a modelhost.LLM answers inside its `with` block only")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
+        except CancelledError:
+            raise ShuttingDown("The model was closed before the answer was complete.") from None
 
     def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._loop_guard:
+            loop, self._loop = self._loop, None
+        assert loop is not None
+        assert self._thread is not None
+        loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
-        self._loop.close()
+
+
+class _Pump:
+    """Reads an answer ahead in one task of the event loop: what an async generator has open belongs to one task."""
+
+    def __init__(self, chunks: AsyncGenerator[dict[str, Any], None]) -> None:
+        self._chunks = chunks
+        self._pieces: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(CHUNKS_AHEAD)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._work())
+
+    async def next(self) -> dict[str, Any] | None:
+        """Return the next chunk, ``None`` after the last; raises what the answer failed with."""
+        chunk = await self._pieces.get()
+        self._room.release()
+        if chunk is None and self._task is not None:
+            await self._task
+        return chunk
+
+    async def stop(self) -> None:
+        """Return when nothing of the answer is left."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _work(self) -> None:
+        try:
+            async with aclosing(self._chunks) as chunks:
+                async for chunk in chunks:
+                    await self._room.acquire()
+                    self._pieces.put_nowait(chunk)
+        finally:
+            self._pieces.put_nowait(None)
+
+
+def _run_loop(began: Future[asyncio.AbstractEventLoop]) -> None:
+    """Run a loop until it is stopped. What is still at work then is cancelled: nobody waits for it for ever."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        began.set_result(loop)
+        loop.run_forever()

@@ -17,6 +17,12 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(module=name)
 
 
+def setup_if_unset() -> None:
+    """Send warnings to standard error unless logs go somewhere already: structlog's own default is standard output."""
+    if not structlog.is_configured():
+        setup("warning")
+
+
 def setup(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
     """Send logs at ``level`` and above to standard error; ``auto`` means console on a terminal and JSON otherwise."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Answer:
-    """Collects decoded chunks of one chat completion or completion; :meth:`whole` is what a request without stream gets."""
+    """Collects the decoded chunks of one answer; :meth:`whole` is what a request without ``stream`` gets."""
 
     def __init__(self, object_name: str) -> None:
         self._object = object_name
@@ -33,6 +33,9 @@ class Answer:
         choices = [self._choices[index] for index in sorted(self._choices)]
         for choice in choices:
             choice.setdefault("logprobs", None)
+            message = choice.get("message")
+            if message is not None and message["content"] is None and not message.get("tool_calls"):
+                message["content"] = ""
         return {**self._envelope, "object": self._object, "choices": choices}
 
 

@@ -19,7 +19,7 @@ def split(body: dict[str, Any]) -> list[dict[str, Any]]:
     A seed is counted up from choice to choice, so that equal seeds do not make equal choices.
     """
     prompt = body.get("prompt")
-    prompts = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], str) else [prompt]
+    prompts = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else [prompt]
     count, seed = body.get("n") or 1, body.get("seed")
     parts = []
     for position in range(len(prompts) * count):
@@ -77,12 +77,18 @@ async def _next(
     """Return the next entry, or raise what a pump died of."""
     if not queue.empty():
         return queue.get_nowait()
+    _raise_first_failure(pumps)
     getting = asyncio.create_task(queue.get())
     try:
         await asyncio.wait([getting, *(task for task in pumps if not task.done())], return_when=asyncio.FIRST_COMPLETED)
-        for task in pumps:
-            if task.done() and task.exception() is not None:
-                task.result()
+        if not getting.done():
+            _raise_first_failure(pumps)
         return await getting
     finally:
         getting.cancel()
+
+
+def _raise_first_failure(pumps: Sequence[asyncio.Task[None]]) -> None:
+    for task in pumps:
+        if task.done():
+            task.result()

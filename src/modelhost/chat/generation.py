@@ -9,13 +9,15 @@ from typing import Any, Protocol
 
 from modelhost.chat import fanout
 from modelhost.chat.answer import Answer
+from modelhost.chat.forced_call import ForcedCall
 from modelhost.chat.legacy_logprobs import LegacyLogprobs
-from modelhost.chat.relay import Relay, Report, encode_event, payloads_of
+from modelhost.chat.relay import DONE_EVENT, Relay, Report, encode_event
 from modelhost.engines.base import Operation
 from modelhost.errors import ModelhostError
 
 OBJECTS = {"chat": "chat.completion", "completions": "text_completion"}
-DONE_EVENT = b"data: [DONE]\n\n"
+STRUCTURED = frozenset({"tools", "response_format", "json_schema", "grammar"})  # what makes an engine parse the output
+Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Blocks(Protocol):
@@ -33,20 +35,30 @@ class ModelSide(Protocol):
 
 
 class Generation:
-    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream."""
+    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream.
 
-    def __init__(self, operation: Operation, body: dict[str, Any], *, include_usage: bool) -> None:
+    With ``writes_call``, the engine will write the JSON of a tool call as its text (:mod:`modelhost.chat.forced_call`).
+    """
+
+    def __init__(
+        self, operation: Operation, body: dict[str, Any], *, include_usage: bool, writes_call: bool = False
+    ) -> None:
         self.operation = operation
         self.report = Report()
         self._include_usage = include_usage
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1
-        self._rewrites_logprobs = operation == "completions" and body.get("logprobs") is not None
+        self._may_fail_to_parse = operation == "chat" and not STRUCTURED.isdisjoint(body)
+        self._new_rewrite: Callable[[], Rewrite] | None = None  # each choice has one of its own
+        if writes_call:
+            self._new_rewrite = lambda: ForcedCall().rewrite
+        elif operation == "completions" and body.get("logprobs") is not None:
+            self._new_rewrite = lambda: LegacyLogprobs().rewrite
 
     @asynccontextmanager
     async def stream(self, model: ModelSide) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the blocks of the answer, the end marker included, once the engine has accepted the request."""
-        if len(self._parts) == 1 and not self._rewrites_logprobs:
+        if len(self._parts) == 1 and self._new_rewrite is None:
             async with model.stream(self.operation, self._parts[0]) as blocks:
                 relayed = self._relayed(model, blocks)
                 async with aclosing(relayed):
@@ -66,7 +78,7 @@ class Generation:
         return {**answer.whole(), "usage": self.report.usage}
 
     async def _relayed(self, model: ModelSide, blocks: Blocks) -> AsyncGenerator[bytes, None]:
-        relay = Relay(report=self.report, include_usage=self._include_usage, refusal=model.refusal)
+        relay = self._relay(model, self.report, include_usage=self._include_usage)
         while block := await blocks.read():
             if passed := relay.pass_on(block):
                 yield passed
@@ -90,13 +102,21 @@ class Generation:
         yield {**chunk, "choices": [], "usage": self.report.usage}
 
     async def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> fanout.Chunks:
-        relay = Relay(report=report, include_usage=False, refusal=model.refusal)
-        logprobs = LegacyLogprobs() if self._rewrites_logprobs else None
+        relay = self._relay(model, report, include_usage=False)
+        rewrite = self._new_rewrite() if self._new_rewrite else None
         async with model.stream(self.operation, body) as blocks:
             while block := await blocks.read():
-                for chunk in payloads_of(relay.pass_on(block)):
-                    yield logprobs.rewrite(chunk) if logprobs else chunk
+                for chunk in relay.decoded(block):
+                    yield rewrite(chunk) if rewrite else chunk
                 self._note_times(report)
+
+    def _relay(self, model: ModelSide, report: Report, *, include_usage: bool) -> Relay:
+        return Relay(
+            report=report,
+            include_usage=include_usage,
+            refusal=model.refusal,
+            may_fail_to_parse=self._may_fail_to_parse,
+        )
 
     def _note_times(self, part: Report) -> None:
         if self.report.first_at is None:

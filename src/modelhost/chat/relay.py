@@ -20,6 +20,9 @@ Refusal = Callable[[int, Any], ModelhostError]
 DATA = b"data:"
 DONE = b"[DONE]"
 END_OF_EVENT = b"\n\n"
+DONE_EVENT = b"data: [DONE]\n\n"
+SOUND_ENDS = (b"}\n\n", b"]\n\n")  # of a block whose last event is JSON or the end marker
+MODEL_OUTPUT = "model_output"  # in the details of an engine's error: it could not read what its model wrote
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +41,11 @@ def encode_event(payload: Any) -> bytes:
 
 
 def payloads_of(block: bytes) -> list[Any]:
-    """Return the decoded data of each event in ``block``, the end marker and comments left out."""
+    """Return the decoded data of each event in ``block``, the end marker and comments left out.
+
+    Raises:
+        orjson.JSONDecodeError: the data of an event is not JSON.
+    """
     found = []
     for event in block.split(END_OF_EVENT):
         if event.startswith(DATA):
@@ -51,39 +58,58 @@ def payloads_of(block: bytes) -> list[Any]:
 class Relay:
     """Passes the blocks of one answer on and notes what the host has to know."""
 
-    def __init__(self, *, report: Report, include_usage: bool, refusal: Refusal) -> None:
+    def __init__(self, *, report: Report, include_usage: bool, refusal: Refusal, may_fail_to_parse: bool = False) -> None:
+        """Take what to do with the blocks.
+
+        Args:
+            may_fail_to_parse: the engine reads a structure in the model's output (calls, JSON). When the output lacks
+                it, the answer ends where the engine stopped reading, as one that the model has finished.
+        """
         self._report = report
         self._include_usage = include_usage
         self._refusal = refusal
+        self._may_fail_to_parse = may_fail_to_parse
+        self._last = b""
+        self._events = 0
 
     def pass_on(self, block: bytes) -> bytes:
         """Return what the client gets for ``block``: nearly always ``block`` itself.
 
         Raises:
-            ModelhostError: the engine reports an error in the middle of its answer.
+            ModelhostError: the engine reports an error in the middle of its answer, or an event of it is broken.
         """
         report = self._report
         report.last_at = time.perf_counter()
         if report.first_at is None:
             report.first_at = report.last_at
-        if b'"usage"' in block or b'"error"' in block:
+        if self._may_fail_to_parse:
+            self._events += block.count(END_OF_EVENT)
+        if b'"usage"' in block or b'"error"' in block or not block.endswith(SOUND_ENDS):
             return b"".join(self._open(event) for event in block.split(END_OF_EVENT) if event)
+        self._last = block
         return block
+
+    def decoded(self, block: bytes) -> list[Any]:
+        """Return the chunks that are left of ``block`` when it has been passed on; raises as :meth:`pass_on` does."""
+        try:
+            return payloads_of(self.pass_on(block))
+        except orjson.JSONDecodeError:
+            raise self._broken() from None
 
     def _open(self, event: bytes) -> bytes:
         raw = event + END_OF_EVENT
         data = event[len(DATA) :].strip()
         if not event.startswith(DATA) or data == DONE:
             return raw
-        payload = orjson.loads(data)
+        payload = self._payload(data)
         if "error" in payload:
-            code = payload["error"].get("code")
-            raise self._refusal(code if isinstance(code, int) else 500, payload)
+            return self._failed(payload)
+        self._last = raw
         usage = payload.get("usage")
         if usage is None:
             return raw
         self._report.usage = usage
-        if not payload["choices"]:
+        if not payload.get("choices"):
             return raw if self._include_usage else b""
         # llama.cpp's completions put the usage on the last piece; OpenAI sends it as an event of its own, if asked.
         del payload["usage"]
@@ -91,3 +117,33 @@ class Relay:
         if not self._include_usage:
             return last
         return last + encode_event({**payload, "choices": [], "usage": usage})
+
+    def _payload(self, data: bytes) -> dict[str, Any]:
+        try:
+            payload = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise self._broken() from None
+        if not isinstance(payload, dict):
+            raise self._broken()
+        return payload
+
+    def _broken(self) -> ModelhostError:
+        return self._refusal(500, {"error": {"message": "an event of its answer is not JSON", "type": "malformed_event"}})
+
+    def _failed(self, payload: dict[str, Any]) -> bytes:
+        """Raise the error that ``payload`` tells of, or end an answer whose output the engine could not read."""
+        error = payload["error"]
+        code = error.get("code") if isinstance(error, dict) else None
+        refusal = self._refusal(code if isinstance(code, int) else 500, payload)
+        pieces = payloads_of(self._last)
+        if not (self._may_fail_to_parse and refusal.details.get(MODEL_OUTPUT) and pieces):
+            raise refusal
+        envelope = {key: value for key, value in pieces[-1].items() if key != "choices"}
+        # The engine told no usage. It writes a role event first and then one for each token or more.
+        count = max(0, self._events - 2)
+        usage = {"prompt_tokens": 0, "completion_tokens": count, "total_tokens": count}
+        self._report.usage = usage
+        end = encode_event({**envelope, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        if self._include_usage:
+            end += encode_event({**envelope, "choices": [], "usage": usage})
+        return end + DONE_EVENT

@@ -17,7 +17,7 @@ def pieces(answerer: Answerer, messages: Sequence[Message], params: Mapping[str,
     with closing(answerer.stream(messages, params)) as chunks:
         for chunk in chunks:
             for choice in chunk.get("choices", ()):
-                if piece := choice.get("delta", {}).get("content"):
+                if piece := (choice.get("delta") or {}).get("content"):
                     yield piece
                 if choice.get("finish_reason") == "length":
                     console.note("\n(cut off: the limit of tokens is reached)")

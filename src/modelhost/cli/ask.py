@@ -54,7 +54,10 @@ def _question(words: Sequence[str]) -> str:
     if not words and sys.stdin.isatty():
         raise typer.BadParameter('what is the question? For example: modelhost ask "Why is the sky blue?"')
     wanted = list(words) or [STDIN]
-    piped = sys.stdin.read().strip() if STDIN in wanted else ""
+    try:
+        piped = sys.stdin.read().strip() if STDIN in wanted else ""
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter("what is piped in is not text") from error
     joined = " ".join(f"\n\n{piped}\n\n" if word == STDIN else word for word in wanted).strip()
     if not joined:
         raise typer.BadParameter("the question is empty")

@@ -43,9 +43,7 @@ def show(
 def check(
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="FILE", help="The file. Default: the one that `serve` would take.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="The file. Default: the one that `serve` would take.", show_default=False),
     ] = None,
 ) -> None:
     """Check a configuration file and the environment: print OK, or all that is wrong and exit 1."""

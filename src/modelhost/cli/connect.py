@@ -31,7 +31,7 @@ def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
 
     console.note(f"no host is running; starting {options.model or 'the bundled model'}")
     with own_model(options.model) as own:
-        yield own, own.name
+        yield own, _first_model(own)
 
 
 def _running_host(options: TalkOptions) -> RemoteHost | None:
@@ -45,6 +45,6 @@ def _running_host(options: TalkOptions) -> RemoteHost | None:
     return local if local.is_modelhost() else None
 
 
-def _first_model(host: RemoteHost) -> str:
-    """The host's main model; the host says what is wrong if it has none and is asked for it."""
-    return next(iter(host.models()), "")
+def _first_model(answerer: Answerer) -> str:
+    """The main model; the host says what is wrong if it has none and is asked for it."""
+    return next(iter(answerer.models()), "")

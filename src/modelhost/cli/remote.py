@@ -58,7 +58,11 @@ class RemoteHost:
 
     def models(self) -> Sequence[str]:
         with self._answer("GET", "/v1/models") as response:
-            return [str(model["id"]) for model in self._json(response)["data"]]
+            listed = self._json(response)
+        try:
+            return [str(model["id"]) for model in listed["data"]]
+        except (KeyError, TypeError) as error:
+            raise HostUnreachable(f"{self.url} lists no models; is it a modelhost?") from error
 
     def complete(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Mapping[str, Any]:
         with self._answer("POST", "/v1/chat/completions", {**params, "messages": messages}) as response:
@@ -73,11 +77,19 @@ class RemoteHost:
                     return
                 if event.name not in {"", "message", "error"}:
                     continue  # an extension event, such as a tool call that the host made
-                chunk = json.loads(event.data)
-                if error := error_in(chunk):
-                    raise error
-                yield chunk
+                yield self._chunk(event.data)
             raise HostUnreachable(f"the host at {self.url} went away in the middle of the answer")
+
+    def _chunk(self, data: str) -> Mapping[str, Any]:
+        try:
+            chunk = json.loads(data)
+        except ValueError:
+            chunk = None
+        if error := error_in(chunk):
+            raise error
+        if not isinstance(chunk, dict):
+            raise HostUnreachable(f"{self.url} sent something else than an answer; is it a modelhost?")
+        return chunk
 
     def _json(self, response: http.client.HTTPResponse) -> Any:
         try:
@@ -109,6 +121,10 @@ class RemoteHost:
             except (OSError, http.client.HTTPException) as error:
                 raise HostUnreachable(
                     f"no modelhost answers at {self.url} ({error}); start one with: modelhost serve"
+                ) from error
+            except ValueError as error:  # a header or host name that cannot be written
+                raise ConfigError(
+                    f"the key or the address {self.url} has characters that HTTP does not allow"
                 ) from error
             if refused is not None:
                 raise error_of_status(self.url, response.status, refused)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from modelhost.cli.settings_flags import takes_settings
 from modelhost.config.sources import Effective
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 SERVE_EXAMPLES: Final = (
     "Examples:\n"
@@ -24,6 +27,16 @@ SERVE_EXAMPLES: Final = (
 def serve(effective: Effective) -> None:
     """Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."""
     # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
+    from modelhost.cli.starting import announcement, start_display  # noqa: PLC0415
     from modelhost.http import server  # noqa: PLC0415
 
-    raise typer.Exit(server.serve(effective.settings))
+    with start_display() as display:
+
+        def announce(url: str, host: Host) -> None:
+            display.stop()
+            typer.echo(announcement(url, host.models[0].name, needs_key=bool(host.settings.api_keys)))
+
+        code = server.serve(
+            effective.settings, announce=announce, on_download=display.downloading, on_progress=display.loading
+        )
+    raise typer.Exit(code)

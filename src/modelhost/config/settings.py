@@ -32,21 +32,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Text | None = Field(
-        None,
+        default=None,
         description="What to serve: nothing (the bundled modelhost-nano), a GGUF file, a Hugging Face directory, "
         "or a hub id `org/name[:file-or-quant]`.",
         json_schema_extra=_MODEL,
     )
     alias: tuple[Text, ...] = Field(
-        (),
+        default=(),
         description="Names under which the model answers; the first is its main name. Default: from the file's name.",
         json_schema_extra=_MODEL,
     )
     revision: Text | None = Field(
-        None, description="Branch, tag or commit of a model from the hub.", json_schema_extra=_MODEL
+        default=None, description="Branch, tag or commit of a model from the hub.", json_schema_extra=_MODEL
     )
     engine: Literal["llamacpp", "scripted"] | None = Field(
-        None,
+        default=None,
         description="The engine that runs the model. Default: chosen by the model's format.",
         json_schema_extra=_MODEL,
     )
@@ -56,105 +56,108 @@ class Settings(BaseModel):
         json_schema_extra={**_ENGINE, "flags": ["--engine-option"]},
     )
 
-    host: Text = Field("127.0.0.1", description="Address to listen on.", json_schema_extra=_LISTENING)
+    host: Text = Field(default="127.0.0.1", description="Address to listen on.", json_schema_extra=_LISTENING)
     port: int = Field(
-        8000,
+        default=8000,
         ge=0,
         le=65535,
         description="Port to listen on; 0 picks a free one.",
         json_schema_extra={**_LISTENING, "flags": ["--port", "--p"]},
     )
     api_keys: tuple[Secret, ...] = Field(
-        (),
+        default=(),
         description="Keys of which each request must bring one (`Authorization: Bearer KEY`). Default: none needed.",
         json_schema_extra={**_LISTENING, "flags": ["--api-key"]},
     )
     max_body_mb: float = Field(
-        10.0, gt=0, description="Largest request body, in MB of 1,000,000 bytes.", json_schema_extra=_WAITING
+        default=10.0, gt=0, description="Largest request body, in MB of 1,000,000 bytes.", json_schema_extra=_WAITING
     )
 
     context_length: int | None = Field(
-        None,
+        default=None,
         ge=16,
         description="Tokens that one conversation may hold. Default: the model's own, as memory allows.",
         json_schema_extra=_ENGINE,
     )
     slots: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=256,
         description="Conversations that the engine works on at the same time. Default: by memory, up to 8.",
         json_schema_extra=_ENGINE,
     )
     threads: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="CPU threads for the model, at most the cores there are. Default: all cores but one.",
         json_schema_extra=_ENGINE,
     )
     gpu_layers: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="Layers to put on the GPU. Default: as many as fit; none without a GPU.",
         json_schema_extra=_ENGINE,
     )
     kv_cache_type: KvCacheType = Field(
-        "f16", description="Number format of the key-value cache.", json_schema_extra=_ENGINE
+        default="f16", description="Number format of the key-value cache.", json_schema_extra=_ENGINE
     )
     lora: tuple[Text, ...] = Field(
-        (),
+        default=(),
         description="LoRA adapter in GGUF format, `FILE` or `FILE:SCALE`; may be given repeatedly.",
         json_schema_extra=_ENGINE,
     )
     draft_model: Text | None = Field(
-        None,
+        default=None,
         description="Small GGUF model of the same vocabulary, for speculative decoding.",
         json_schema_extra=_ENGINE,
     )
     chat_template: Text | None = Field(
-        None,
+        default=None,
         description="Jinja chat template to use instead of the model's own: a file, or the text itself.",
         json_schema_extra=_MODEL,
     )
 
     request_timeout: float = Field(
-        30.0, gt=0, description="Seconds that a request waits for its model to be ready.", json_schema_extra=_WAITING
+        default=30.0,
+        gt=0,
+        description="Seconds that a request waits for its model to be ready.",
+        json_schema_extra=_WAITING,
     )
     load_timeout: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Seconds that a model may take to load. Default: 60 and one more for every 50 MB.",
         json_schema_extra=_WAITING,
     )
     queue_size: int = Field(
-        10,
+        default=10,
         ge=0,
         description="Requests that may wait for a model that is not ready; one more is refused.",
         json_schema_extra=_WAITING,
     )
     max_in_flight: int = Field(
-        256,
+        default=256,
         ge=1,
         le=4096,
         description="Requests that a ready model works on at once; its engine batches them.",
         json_schema_extra=_WAITING,
     )
     keep_alive_interval: float = Field(
-        15.0,
+        default=15.0,
         gt=0,
         description="Seconds of silence after which a waiting stream gets a comment line.",
         json_schema_extra=_WAITING,
     )
     shutdown_timeout: float = Field(
-        30.0,
+        default=30.0,
         ge=0,
         description="Seconds that requests in flight get to finish when the host is stopped.",
         json_schema_extra=_WAITING,
     )
 
-    log_level: LogLevel = Field("info", description="Least level that is logged.", json_schema_extra=_LOGGING)
+    log_level: LogLevel = Field(default="info", description="Least level that is logged.", json_schema_extra=_LOGGING)
     log_format: LogFormat = Field(
-        "auto",
+        default="auto",
         description="`console`, `json`, or `auto`: console on a terminal, JSON otherwise.",
         json_schema_extra=_LOGGING,
     )

@@ -2,10 +2,11 @@
 
 The protocol between the host and a worker process of ours:
 
-* standard input: one line of JSON, the worker's configuration (it holds the random key, which therefore never stands in a
-  process list); afterwards the pipe stays open, and its end means that the host is gone: the worker exits at once.
+* standard input: one line of JSON, the worker's configuration. It holds the random key, which therefore never stands
+  in a process list, and ``socket_path``, the Unix socket to listen on (without it: a free port on loopback).
+  Afterwards the pipe stays open, and its end means that the host is gone: the worker exits at once.
 * standard output: lines of JSON. ``{"event": "progress", "fraction": 0.5}`` any number of times, then one
-  ``{"event": "ready", "url": "http://127.0.0.1:PORT", ...}`` (:class:`Ready`), or
+  ``{"event": "ready", "url": URL, ...}`` (:class:`Ready`; the URL is ``unix:///PATH`` or ``http://127.0.0.1:PORT``), or
   ``{"event": "failed", "code": ..., "message": ...}`` and an exit.
 * standard error: the log, kept by the host line by line.
 * SIGTERM: exit at once with 0 (the host has drained the requests before).

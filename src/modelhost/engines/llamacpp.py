@@ -22,16 +22,57 @@ from modelhost.errors import (
 )
 
 SAMPLING = frozenset(
-    "temperature top_p top_k min_p typical_p top_n_sigma xtc_probability xtc_threshold dynatemp_range dynatemp_exponent "
-    "repeat_last_n repeat_penalty repetition_penalty presence_penalty frequency_penalty dry_multiplier dry_base "
-    "dry_allowed_length dry_penalty_last_n dry_sequence_breakers mirostat mirostat_tau mirostat_eta min_keep samplers "
-    "logit_bias seed grammar json_schema ignore_eos n_probs post_sampling_probs backend_sampling".split()
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "typical_p",
+        "top_n_sigma",
+        "xtc_probability",
+        "xtc_threshold",
+        "dynatemp_range",
+        "dynatemp_exponent",
+        "repeat_last_n",
+        "repeat_penalty",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "dry_multiplier",
+        "dry_base",
+        "dry_allowed_length",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+        "mirostat",
+        "mirostat_tau",
+        "mirostat_eta",
+        "min_keep",
+        "samplers",
+        "logit_bias",
+        "seed",
+        "grammar",
+        "json_schema",
+        "ignore_eos",
+        "n_probs",
+        "post_sampling_probs",
+        "backend_sampling",
+    }
 )
 RUNNING = frozenset(
-    "cache_prompt id_slot n_keep n_indent t_max_predict_ms timings_per_token return_tokens return_progress lora".split()
+    {
+        "cache_prompt",
+        "id_slot",
+        "n_keep",
+        "n_indent",
+        "t_max_predict_ms",
+        "timings_per_token",
+        "return_tokens",
+        "return_progress",
+        "lora",
+    }
 )
 CHAT = frozenset(
-    "chat_template_kwargs reasoning_format add_generation_prompt continue_final_message parse_tool_calls".split()
+    {"chat_template_kwargs", "reasoning_format", "add_generation_prompt", "continue_final_message", "parse_tool_calls"}
 )
 FIELDS: Mapping[Operation, frozenset[str]] = {
     "chat": SAMPLING | RUNNING | CHAT,
@@ -51,7 +92,7 @@ PATHS: Mapping[Operation, str] = {
     "detokenize": "/detokenize",
 }
 OPTIONS: Mapping[str, Any] = {
-    "cache_ram_mib": 512,  # prompts of finished conversations kept in memory, to be continued without evaluating them again
+    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
     "n_cache_reuse": 0,
     "batch_size": None,
     "mmap": True,
@@ -122,7 +163,7 @@ class LlamaCpp:
             return UnsupportedOperation(f"{model}: {message}", model=model)
         if "is too large to process" in message:
             return ContextLengthExceeded(f"{model}: {message}", param="input")
-        if kind == "invalid_request_error" or "Failed to parse" in message and "messages" in message:
+        if kind == "invalid_request_error" or ("Failed to parse" in message and "messages" in message):
             return InvalidRequest(message)
         return EngineError(
             f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)

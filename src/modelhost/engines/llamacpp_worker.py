@@ -1,7 +1,7 @@
 """The worker process of one GGUF model: llama.cpp's own HTTP server, started through the ``xllamacpp`` package.
 
-Started as ``python -m modelhost.engines.llamacpp_worker`` with the protocol of :mod:`modelhost.engines.base`. The requests
-never pass through Python: they go from the host to llama.cpp's C++ listener.
+Started as ``python -m modelhost.engines.llamacpp_worker`` with the protocol of :mod:`modelhost.engines.base`. The
+requests never pass through Python: they go from the host to llama.cpp's C++ listener.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     watch_lifeline()
     try:
         # Here, not at the top: the lifeline is watched already while this loads 100 MB of native code.
-        import xllamacpp
+        import xllamacpp  # noqa: PLC0415
     except ImportError as error:
         announce_failed("system_library_missing", _library_advice(str(error)))
         sys.exit(1)
@@ -53,7 +53,7 @@ def _library_advice(reason: str) -> str:
         )
     if "libstdc++" in reason:
         return "llama.cpp needs the system library libstdc++.so.6. Debian and Ubuntu: apt-get install libstdc++6."
-    return f"xllamacpp, the package that holds llama.cpp, cannot be loaded: {reason}. Try: pip install --force-reinstall xllamacpp"
+    return f"llama.cpp cannot be loaded: {reason}. Try: pip install --force-reinstall xllamacpp"
 
 
 def operations_of(config: dict[str, Any]) -> list[str]:
@@ -89,7 +89,8 @@ def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
 
 
 def _set_network(params: Any, config: dict[str, Any]) -> None:
-    params.hostnames = ["127.0.0.1"]
+    # llama.cpp takes a host's name that ends in .sock for the path of a Unix socket.
+    params.hostnames = [config.get("socket_path") or "127.0.0.1"]
     params.port = 0
     params.api_keys = [config["api_key"]]
     params.ui = False

@@ -26,6 +26,7 @@ REPLY_OPTIONS: Mapping[str, Any] = {
     "reasoning": "",  # comes before the text, as `reasoning_content`
     "tool_calls": None,  # list of {name, arguments}, for requests that bring tools and end in no tool's result
     "tokens_per_second": 0.0,  # of each stream; 0: as fast as it can
+    "events_per_write": 16,  # when nothing paces it; a high number makes the bare worker hard to keep up with
     "first_token_delay": 0.0,  # seconds
     "crash_after_tokens": NEVER,  # SIGKILL of itself
     "hang_after_tokens": NEVER,  # silence until the client leaves
@@ -36,7 +37,6 @@ REPLY_OPTIONS: Mapping[str, Any] = {
 OPTIONS: Mapping[str, Any] = {
     **REPLY_OPTIONS,
     "script": "",  # YAML or JSON file: list of {match, reply, and any of the options above}; the first match answers
-    "events_per_write": 16,  # when nothing paces it; a high number makes the bare worker hard to keep up with
     "context_length": 0,  # in words; 0: what --context-length says
     "load_seconds": 0.0,
     "load_progress": 0,  # announcements of progress while loading

@@ -38,7 +38,7 @@ class Generator:
     def __init__(self, config: Mapping[str, Any], rules: Sequence[Rule]) -> None:
         self.state = State()
         self._config, self._rules = config, rules
-        self._player = Player(pacer=Pacer(), events_per_write=max(1, config["events_per_write"]))
+        self._player = Player(pacer=Pacer())
 
     async def answer(self, kind: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request; raises :class:`Refused` before anything is sent."""

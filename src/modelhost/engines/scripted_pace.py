@@ -51,7 +51,6 @@ class Player:
     """Plays replies in time and with the faults they ask for."""
 
     pacer: Pacer
-    events_per_write: int
 
     async def play(self, reply: Reply, tokens: int, emit: Emit, break_json: Callable[[], Awaitable[None]]) -> None:
         """Emit all ``tokens``, each when it is due; a fault past the last token does not happen."""
@@ -59,22 +58,23 @@ class Player:
         await self.pacer.wait_until(start)
         done = 0
         for position, fault in faults_of(reply, tokens):
-            await self._emit_between(done, position, start, reply.tokens_per_second, emit)
+            await self._emit_between(done, position, start, reply, emit)
             done = position
             if fault == "malformed":
                 await break_json()
             else:
                 await (crash() if fault == "crash" else hang())
-        await self._emit_between(done, tokens, start, reply.tokens_per_second, emit)
+        await self._emit_between(done, tokens, start, reply, emit)
 
-    async def _emit_between(self, first: int, end: int, start: float, tokens_per_second: float, emit: Emit) -> None:
-        if tokens_per_second > 0:
+    async def _emit_between(self, first: int, end: int, start: float, reply: Reply, emit: Emit) -> None:
+        if reply.tokens_per_second > 0:
             for position in range(first, end):
-                await self.pacer.wait_until(start + position / tokens_per_second)
+                await self.pacer.wait_until(start + position / reply.tokens_per_second)
                 await emit(position, position + 1)
             return
-        for position in range(first, end, self.events_per_write):
-            await emit(position, min(position + self.events_per_write, end))
+        step = max(1, reply.events_per_write)
+        for position in range(first, end, step):
+            await emit(position, min(position + step, end))
             if (position - first) % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 

@@ -8,7 +8,7 @@ change it last. Several commands may follow each other::
     /delay 0.5    seconds before the first      /error 500     this status instead of an answer
     /crash 5      SIGKILL after 5 tokens        /hang 3        silence after 3 tokens
     /malformed 2  an event that is no JSON      /echo words    answers with the rest of the message
-    /call name {"a": 1}   calls a tool; only in answer to a request that brings tools
+    /batch 1      events per write        /call name {"a": 1}   calls a tool, if the request brings tools
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _COMMAND = re.compile(r"\s*/(\w+)(?:[ \t]+(\S+))?")
 _NUMBERS = {
     "tokens": ("tokens", int),
     "slow": ("tokens_per_second", float),
+    "batch": ("events_per_write", int),
     "delay": ("first_token_delay", float),
     "error": ("error_status", int),
     "crash": ("crash_after_tokens", int),
@@ -54,6 +55,7 @@ class Reply:
     calls: tuple[Call, ...] = ()
     finish_reason: str = "stop"
     tokens_per_second: float = 0.0
+    events_per_write: int = 16
     first_token_delay: float = 0.0
     crash_after_tokens: int = NEVER
     hang_after_tokens: int = NEVER

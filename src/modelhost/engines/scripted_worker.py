@@ -107,7 +107,7 @@ def read_script(path: str) -> tuple[Rule, ...]:
 
 
 def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    listener, url = _listen(config.get("socket_path"))
     settings = uvicorn.Config(
         ScriptedApp(config, rules),
         loop="uvloop",
@@ -120,7 +120,16 @@ def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
         server_header=False,
         date_header=False,
     )
-    _Server(settings, f"http://127.0.0.1:{listener.getsockname()[1]}", config).run(sockets=[listener])
+    _Server(settings, url, config).run(sockets=[listener])
+
+
+def _listen(socket_path: str | None) -> tuple[socket.socket, str]:
+    if socket_path is None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(socket_path)
+    return listener, f"unix://{socket_path}"
 
 
 if __name__ == "__main__":

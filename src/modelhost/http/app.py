@@ -30,16 +30,15 @@ def build_app(host: Host) -> ASGIApp:
         description="Language models behind OpenAI's API. The POST endpoints take llama.cpp's sampling fields too.",
         redoc_url=None,
     )
-    # In front of FastAPI's own routes and without its machinery: these are the way of every token.
-    for operation in OPERATIONS:
-        for path in operation.paths:
-            app.router.routes.append(Route(path, OperationEndpoint(host, operation.name), methods=["POST"]))
+    # Past FastAPI's machinery: these are the way of every token. It keeps the routes to answer other methods with 405.
+    posts = {path: OperationEndpoint(host, operation.name) for operation in OPERATIONS for path in operation.paths}
+    app.router.routes.extend(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items())
     app.include_router(models_router(host))
     app.include_router(system_router(host))
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
     describe(app, needs_key=bool(host.settings.api_keys))
-    return Edge(app, api_keys=[key.get_secret_value() for key in host.settings.api_keys])
+    return Edge(app, posts=posts, api_keys=[key.get_secret_value() for key in host.settings.api_keys])
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:

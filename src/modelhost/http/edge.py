@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,8 +18,10 @@ OPEN_PATHS = frozenset({"/", "/health", "/ready", "/version", "/docs", "/openapi
 class Edge:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, *, api_keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, *, posts: Mapping[str, ASGIApp], api_keys: Sequence[str]) -> None:
+        """Take the application, and ``posts`` by path: what answers POST requests without the application's routing."""
         self._app = app
+        self._posts = posts
         self._keys = [key.encode() for key in api_keys]
         self._start = secrets.token_hex(6)
         self._count = itertools.count(1)
@@ -37,7 +39,8 @@ class Edge:
 
         error = self._refusal(scope)
         if error is None:
-            await self._app(scope, receive, send_with_id)
+            app = self._posts.get(scope["path"], self._app) if scope["method"] == "POST" else self._app
+            await app(scope, receive, send_with_id)
             return
         status, headers, body = error_answer(error)
         await send_with_id({"type": "http.response.start", "status": status, "headers": headers})

@@ -22,7 +22,7 @@ STREAM_HEADERS: Headers = [
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class ClientLeft(Exception):  # noqa: N818 - no error: an event
+class ClientLeft(Exception):
     """The client closed the connection; nobody is there to be answered."""
 
 
@@ -121,6 +121,8 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": b""})
         finally:
             self._timer.cancel()
+            if self._keep_alive_task is not None:
+                self._keep_alive_task.cancel()
 
     async def write(self, block: bytes) -> None:
         """Send whole events."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -14,10 +15,10 @@ import uvloop
 
 from modelhost import logs
 from modelhost.config.settings import Settings
-from modelhost.errors import PortInUse
+from modelhost.errors import PortInUse, ShuttingDown
 from modelhost.host import Host
 from modelhost.http.app import build_app
-from modelhost.models.download import DownloadProgress
+from modelhost.models.download import DownloadProgress, FileProgress
 from modelhost.workers.process import ProgressCallback
 
 log = logs.get_logger(__name__)
@@ -25,6 +26,7 @@ log = logs.get_logger(__name__)
 Announce = Callable[[str, Host], None]
 BACKLOG = 2048
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SECONDS_FOR_LAST_WORDS = 1.0  # for requests that were cut off to tell their clients
 
 
 def serve(
@@ -57,21 +59,45 @@ async def _serve(
     on_progress: ProgressCallback | None,
 ) -> int:
     host = Host(settings)
-    starting = asyncio.ensure_future(host.start(on_download=on_download, on_progress=on_progress))
-    loop = asyncio.get_running_loop()
-    with _signals(loop, starting.cancel):
+    download = _Download(on_download)
+    starting = asyncio.ensure_future(host.start(on_download=download.progressed, on_progress=on_progress))
+    with _signals(asyncio.get_running_loop(), starting.cancel) as signals:
         try:
             await starting
         except asyncio.CancelledError:
+            download.stop()
             log.info("stopped_while_starting")
             return 0
-    url = _url(settings.host, listener)
-    server = _Server(_config(settings, host), on_listening=lambda: _listening(url, host, announce))
-    with _signals(loop, server.stop_gracefully):
-        await server.serve(sockets=[listener])
-    await host.stop(drain_seconds=1.0)
+        try:
+            url = _url(settings.host, listener)
+            server = _Server(_config(settings, host), on_listening=lambda: _listening(url, host, announce))
+            signals.first = server.stop_gracefully
+            _listen(listener)
+            await server.serve(sockets=[listener])
+        finally:
+            await host.stop(drain_seconds=SECONDS_FOR_LAST_WORDS)
     log.info("stopped")
     return 0
+
+
+class _Download:
+    """Tells ``on_progress`` about a download, and ends it when the host is not to start any more.
+
+    It runs in a thread, which no cancellation reaches, and the process cannot exit before that thread.
+    """
+
+    def __init__(self, on_progress: DownloadProgress | None) -> None:
+        self._on_progress = on_progress
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def progressed(self, progress: FileProgress) -> None:
+        if self._is_stopped:
+            raise ShuttingDown("The host was stopped while it downloaded the model.")
+        if self._on_progress is not None:
+            self._on_progress(progress)
 
 
 def _listening(url: str, host: Host, announce: Announce) -> None:
@@ -87,7 +113,7 @@ def _config(settings: Settings, host: Host) -> uvicorn.Config:
         server_header=False,
         lifespan="off",
         backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
     )
 
 
@@ -111,22 +137,28 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-@contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, first: Callable[[], object]) -> Iterator[None]:
-    """Call ``first`` at the first SIGTERM or SIGINT; a second one ends the process at once (and with it the workers)."""
-    seen = False
+class _Signals:
+    """Calls ``first`` at the first SIGTERM or SIGINT; a second one ends the process and with it its workers at once."""
 
-    def on_signal(number: signal.Signals) -> None:
-        nonlocal seen
-        if seen:
+    def __init__(self, first: Callable[[], object]) -> None:
+        self.first = first
+        self._seen = False
+
+    def on_signal(self, number: signal.Signals) -> None:
+        if self._seen:
             os._exit(128 + number)
-        seen = True
-        first()
+        self._seen = True
+        self.first()
 
+
+@contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, first: Callable[[], object]) -> Iterator[_Signals]:
+    """Take the signals in; what the first one does may be changed on the way."""
+    signals = _Signals(first)
     for number in SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(number, signals.on_signal, number)
     try:
-        yield
+        yield signals
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
@@ -136,7 +168,7 @@ def _bound_socket(host: str, port: int) -> socket.socket:
     """Return a socket that holds the address without listening yet.
 
     Raises:
-        PortInUse: somebody has it, or this machine has no such address.
+        PortInUse: somebody listens there, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -145,14 +177,30 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise PortInUse(
-            f"Cannot listen on {host}:{port}: {reason}. Choose another with --port (0 picks a free one) or --host.",
-            host=host,
-            port=port,
-        ) from None
-    listener.set_inheritable(False)
+        raise _port_in_use(host, port, error) from None
     return listener
+
+
+def _listen(listener: socket.socket) -> None:
+    """Begin to listen; two hosts that load at the same time can both hold the address until one of them listens.
+
+    Raises:
+        PortInUse: the other one was faster.
+    """
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise _port_in_use(host, port, error) from None
+
+
+def _port_in_use(host: str, port: int, error: OSError) -> PortInUse:
+    return PortInUse(
+        f"Cannot listen on {host}:{port}: {error.strerror or error}. "
+        "Choose another with --port (0 picks a free one) or --host.",
+        host=host,
+        port=port,
+    )
 
 
 def _url(host: str, listener: socket.socket) -> str:

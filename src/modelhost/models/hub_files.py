@@ -15,7 +15,7 @@ PREFERRED = (
     *("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q4_K_S", "Q4_K_XL", "Q5_K_S", "Q5_0", "Q6_K", "IQ4_XS", "IQ4_NL"),
     *("MXFP4", "Q4_1", "Q5_1", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "F32"),
 )
-"""Without a wish: a good size for its quality first, then what is better, then what is smaller or larger than needed."""
+"""Without a wish: a good size for its quality first, then what is better, then what is smaller or larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def _choose(models: list[str], reference: HubReference) -> str:
 
 
 def _only(matching: list[str], models: list[str], reference: HubReference, what: str) -> str:
-    """Return the one that matches; a name that is all others' beginning does not count as an answer."""
+    """Return the one that matches; none or several are an error that lists them."""
     if len(matching) == 1:
         return matching[0]
     if matching:

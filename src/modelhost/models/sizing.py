@@ -1,4 +1,4 @@
-"""How long a conversation a model gets, and how many at once: pure arithmetic over the file's header and free memory."""
+"""How long a conversation a model gets, and how many at once: pure arithmetic over a file's header and free memory."""
 
 from __future__ import annotations
 

@@ -7,23 +7,24 @@ acting; one task starts the worker, waits for its end and starts it again.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
-import aiohttp
-
-from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.base import Engine, Launch, ModelSpec
 from modelhost.errors import ModelFailed, ModelhostError, QueueFull, QueueTimeout, ShuttingDown
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models.backoff import Backoff
 from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback, WorkerProcess
+from modelhost.workers.sockets import new_socket_path, remove_socket
 
 log = get_logger(__name__)
 
@@ -50,17 +51,27 @@ class Limits:
     load_timeout_seconds: float
 
 
+class StartProcess(Protocol):
+    """Starts a worker process and returns it when it is ready; raises as :meth:`WorkerProcess.start` does."""
+
+    async def __call__(
+        self, launch: Launch, *, model: str, timeout_seconds: float, on_progress: ProgressCallback | None = None
+    ) -> WorkerProcess: ...
+
+
 class Supervisor:
     """Starts, lends out, restarts and stops the worker of one model."""
 
-    def __init__(self, *, spec: ModelSpec, engine: Engine, session: aiohttp.ClientSession, limits: Limits) -> None:
+    def __init__(
+        self, *, spec: ModelSpec, engine: Engine, limits: Limits, start_process: StartProcess = WorkerProcess.start
+    ) -> None:
         self.spec = spec
         self.engine = engine
         self.state = State.LOADING
         self.last_error: ModelhostError | None = None
         self.loaded_at = 0.0
-        self._session = session
         self._limits = limits
+        self._start_process = start_process
         self._worker: Worker | None = None
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[Worker]] = deque()
@@ -104,7 +115,7 @@ class Supervisor:
         """Refuse new requests, give those at work ``drain_seconds`` to finish, end the worker."""
         self.state = State.STOPPED
         METERS.model_ready.labels(self.name).set(0)
-        self._refuse_waiting(ShuttingDown("The host is being stopped."))
+        self._refuse_waiting(_shutting_down)
         try:
             async with asyncio.timeout(drain_seconds):
                 await self._idle.wait()
@@ -114,7 +125,7 @@ class Supervisor:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
         if self._worker is not None:
-            await self._worker.process.stop()
+            await self._worker.close()
             self._worker = None
 
     @asynccontextmanager
@@ -160,27 +171,32 @@ class Supervisor:
 
     def _check_may_wait(self) -> None:
         if self.state is State.STOPPED:
-            raise ShuttingDown("The host is being stopped.")
+            raise _shutting_down()
         if self.state is State.FAILED:
-            reason = self.last_error.message if self.last_error else "unknown"
-            raise ModelFailed(
-                f"{self.name} could not be started and is tried again later. {reason}",
-                retry_after_seconds=max(1, round(self._backoff.next_seconds)),
-                model=self.name,
-            )
+            raise self._failed()
         if len(self._waiting) >= self._limits.queue_size:
             raise QueueFull(
-                f"{len(self._waiting)} requests wait for {self.name} already ({self.state}). Try again, or raise --queue-size.",
+                f"{len(self._waiting)} requests wait for {self.name} already ({self.state}). "
+                "Try again, or raise --queue-size.",
                 retry_after_seconds=1,
                 model=self.name,
                 queue_length=len(self._waiting),
                 state=self.state.value,
             )
 
+    def _failed(self) -> ModelFailed:
+        reason = self.last_error.message if self.last_error else "unknown"
+        return ModelFailed(
+            f"{self.name} could not be started and is tried again later. {reason}",
+            retry_after_seconds=math.ceil(self._backoff.next_seconds),
+            model=self.name,
+        )
+
     def _timed_out(self) -> QueueTimeout:
         seconds = self._limits.request_timeout_seconds
         return QueueTimeout(
-            f"{self.name} was {self.state} for the {seconds:g} s that a request may wait. Try again, or raise --request-timeout.",
+            f"{self.name} was {self.state} for the {seconds:g} s that a request may wait. "
+            "Try again, or raise --request-timeout.",
             model=self.name,
             state=self.state.value,
             queue_length=len(self._waiting),
@@ -205,11 +221,11 @@ class Supervisor:
                 assert self._worker is not None
                 place.set_result(self._worker)
 
-    def _refuse_waiting(self, error: ModelhostError) -> None:
+    def _refuse_waiting(self, error: Callable[[], ModelhostError]) -> None:
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
-                place.set_exception(error)
+                place.set_exception(error())
 
     def _count(self, change: int) -> None:
         self._in_flight += change
@@ -223,34 +239,46 @@ class Supervisor:
     async def _launch(self, on_progress: ProgressCallback | None = None) -> Worker:
         began = time.monotonic()
         api_key = secrets.token_urlsafe(24)
-        process = await WorkerProcess.start(
-            self.engine.launch(self.spec, api_key),
-            model=self.name,
-            timeout_seconds=self._limits.load_timeout_seconds,
-            on_progress=on_progress,
-        )
+        launch = _on_socket(self.engine.launch(self.spec, api_key))
+        try:
+            process = await self._start_process(
+                launch,
+                model=self.name,
+                timeout_seconds=self._limits.load_timeout_seconds,
+                on_progress=on_progress,
+            )
+        except BaseException:
+            if "socket_path" in launch.config:
+                remove_socket(launch.config["socket_path"])
+            raise
         seconds = time.monotonic() - began
         METERS.load_seconds.labels(self.name).observe(seconds)
         log.info("worker_ready", model=self.name, pid=process.pid, seconds=round(seconds, 3))
-        worker = Worker(process=process, engine=self.engine, session=self._session, model=self.name, api_key=api_key)
+        worker = Worker(process=process, engine=self.engine, model=self.name, api_key=api_key)
         self._became_ready(worker)
         return worker
 
     def _became_ready(self, worker: Worker) -> None:
         self._worker = worker
-        self._slots = worker.ready.slots or 1
-        if self.state is not State.STOPPED:
-            self.state = State.READY
+        if self.state is State.STOPPED:
+            return
+        self.state = State.READY
+        self.last_error = None
         self.loaded_at = time.time()
+        self._slots = worker.ready.slots or 1
         METERS.slots.labels(self.name).set(self._slots)
         METERS.model_ready.labels(self.name).set(1)
         self._serve_waiting()
 
     async def _keep_alive(self, worker: Worker) -> None:
-        while self.state is not State.STOPPED:
-            began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
             await worker.process.wait()
-            self._lost(worker, lived_seconds=time.monotonic() - began)
+            self._lost(worker, lived_seconds=clock() - began)
+            await worker.close()
+            if self.state is State.STOPPED:
+                return
             worker = await self._restart()
 
     def _lost(self, worker: Worker, *, lived_seconds: float) -> None:
@@ -280,4 +308,14 @@ class Supervisor:
                 log.error("worker_start_failed", model=self.name, failures=failures, error=error.message)  # noqa: TRY400
                 if failures >= STARTS_BEFORE_FAILED:
                     self.state = State.FAILED
-                    self._refuse_waiting(ModelFailed(error.message, model=self.name))
+                    self._refuse_waiting(self._failed)
+
+
+def _on_socket(launch: Launch) -> Launch:
+    """Let the worker listen on a Unix socket where there can be one; otherwise it chooses a port on loopback."""
+    path = new_socket_path()
+    return replace(launch, config={**launch.config, "socket_path": str(path)}) if path else launch
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("The host is being stopped.")

@@ -16,19 +16,28 @@ import orjson
 from modelhost.engines.base import Engine, Operation, Ready
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.workers.process import WorkerProcess
+from modelhost.workers.sockets import remove_socket
 
 READ_BUFFER_BYTES = 256 * 1024
 END_OF_EVENT = b"\n\n"
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
 
-def open_session() -> aiohttp.ClientSession:
-    """Return the session that all connections to workers share; the caller closes it.
+UNIX = "unix://"
 
-    A connection serves one request: llama.cpp drops kept connections without notice, and on loopback a new one is cheap.
+
+def _open_session(url: str) -> aiohttp.ClientSession:
+    """Return the session for all connections to the worker at ``url``.
+
+    A connection serves one request: llama.cpp drops kept connections without notice, and a new local one is cheap.
     """
+    connector: aiohttp.BaseConnector
+    if url.startswith(UNIX):
+        connector = aiohttp.UnixConnector(url.removeprefix(UNIX), force_close=True, limit=0)
+    else:
+        connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
         auto_decompress=False,
@@ -65,18 +74,25 @@ class EventBlocks:
 class Worker:
     """A ready worker process together with the way to talk to it."""
 
-    def __init__(
-        self, *, process: WorkerProcess, engine: Engine, session: aiohttp.ClientSession, model: str, api_key: str
-    ) -> None:
+    def __init__(self, *, process: WorkerProcess, engine: Engine, model: str, api_key: str) -> None:
         self.process = process
         self.engine = engine
         self.model = model
-        self._session = session
+        url = process.ready.url
+        self._session = _open_session(url)
+        self._base = "http://worker" if url.startswith(UNIX) else url
         self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
 
     @property
     def ready(self) -> Ready:
         return self.process.ready
+
+    async def close(self) -> None:
+        """End the process, if it still runs, and give up everything that belonged to it."""
+        await self.process.stop()
+        await self._session.close()
+        if self.ready.url.startswith(UNIX):
+            remove_socket(self.ready.url.removeprefix(UNIX))
 
     @asynccontextmanager
     async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
@@ -95,9 +111,10 @@ class Worker:
 
     @asynccontextmanager
     async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = self.ready.url + self.engine.path(operation)
         try:
-            async with self._session.post(url, data=orjson.dumps(body), headers=self._headers) as response:
+            async with self._session.post(
+                self._base + self.engine.path(operation), data=orjson.dumps(body), headers=self._headers
+            ) as response:
                 if response.status != 200:
                     payload = _json(await response.read())
                     raise self.refusal(response.status, payload)
@@ -122,7 +139,8 @@ class Worker:
             )
         tail = self.process.stderr_tail()
         return WorkerCrashed(
-            f"The worker of {self.model} {self.process.describe_exit()} while it answered. It is being restarted; try again.",
+            f"The worker of {self.model} {self.process.describe_exit()} while it answered. "
+            "It is being restarted; try again.",
             model=self.model,
             worker=self.process.name,
             stderr=tail,

@@ -1,7 +1,7 @@
 """One worker process: start it, wait until it is ready, keep its last log lines, end it.
 
-The protocol is in :mod:`modelhost.engines.base`. The process gets a session of its own, so that a Ctrl-C in the terminal
-reaches the host alone and the whole group can be ended at once.
+The protocol is in :mod:`modelhost.engines.base`. The process gets a session of its own, so that a Ctrl-C in the
+terminal reaches the host alone and the whole group can be ended at once.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from modelhost.config import environment
 from modelhost.engines.base import Launch, Ready
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
@@ -29,6 +30,7 @@ ProgressCallback = Callable[[float], None]
 STDERR_LINES = 200  # kept for the message of a crash
 LINE_BYTES = 4096  # of a log line; the rest of a longer one is dropped
 TAIL_LINES = 12
+LAST_LINES_SECONDS = 1.0  # to read what an ended process has written
 FATAL_SIGNAL_OFFSET = 128  # a shell's way to say "ended by signal N"
 
 
@@ -54,15 +56,7 @@ class WorkerProcess:
             WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left.
             SystemLibraryMissing: the operating system lacks a library of the engine.
         """
-        process = await asyncio.create_subprocess_exec(
-            *launch.argv,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env={**os.environ, **launch.env},
-            start_new_session=True,
-        )
-        worker = cls(process, model=model)
+        worker = cls(await _spawn(launch, model), model=model)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await worker._become_ready(launch, on_progress)
@@ -121,11 +115,15 @@ class WorkerProcess:
         """End the whole group at once and wait for it."""
         self._signal_group(signal.SIGKILL)
         await self._exited.wait()
-        await asyncio.gather(*self._readers, self._reaper)
+        # A process that left the group may hold the other end of the pipes for ever: do not wait for it.
+        _, unfinished = await asyncio.wait([*self._readers, self._reaper], timeout=LAST_LINES_SECONDS)
+        for reader in unfinished:
+            reader.cancel()
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # The group can outlive its leader (a child of an engine's own), and it can be gone already.
-        with suppress(ProcessLookupError):
+        # The group can outlive its leader (a child of an engine's own), and it can be gone already; macOS answers
+        # EPERM for a group of zombies.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     async def _become_ready(self, launch: Launch, on_progress: ProgressCallback | None) -> None:
@@ -134,30 +132,37 @@ class WorkerProcess:
         with suppress(ConnectionError):  # it died before reading: the end of its output says so below
             self._process.stdin.write(orjson.dumps(dict(launch.config)) + b"\n")
             await self._process.stdin.drain()
-        async for line in self._process.stdout:
-            event = self._parse(line)
-            match event.get("event"):
-                case "progress":
-                    if on_progress is not None:
-                        on_progress(float(event["fraction"]))
-                case "failed":
-                    await self._exited.wait()
-                    raise self._reported_failure(event)
-                case "ready":
-                    self.ready = READY.validate_python({key: value for key, value in event.items() if key != "event"})
-                    return
+        async with aclosing(_lines(self._process.stdout)) as lines:
+            async for line in lines:
+                event = self._parse(line)
+                match event.get("event"):
+                    case "progress":
+                        if on_progress is not None:
+                            on_progress(float(event["fraction"]))
+                    case "failed":
+                        await self._exited.wait()
+                        raise self._reported_failure(event)
+                    case "ready":
+                        self.ready = self._parse_ready(event)
+                        return
         await self._exited.wait()
         raise self._start_failed(self.describe_exit(), reason="exit")
 
-    def _parse(self, line: bytes) -> dict[str, Any]:
+    def _parse(self, line: str) -> dict[str, Any]:
         try:
             event = orjson.loads(line)
         except orjson.JSONDecodeError:
             event = None
         if not isinstance(event, dict):
-            self._stderr.append(line.decode(errors="replace").rstrip()[:LINE_BYTES])
+            self._stderr.append(line)
             return {}
         return event
+
+    def _parse_ready(self, event: dict[str, Any]) -> Ready:
+        try:
+            return READY.validate_python({key: value for key, value in event.items() if key != "event"})
+        except ValidationError as error:
+            raise self._start_failed(f"announced what no host understands: {error}", reason="protocol") from None
 
     def _reported_failure(self, event: dict[str, Any]) -> ModelhostError:
         message = str(event.get("message", ""))
@@ -192,12 +197,36 @@ class WorkerProcess:
         await self._process.wait()
         # The last lines are what a crash is explained with: read them before anyone is told.
         with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(LAST_LINES_SECONDS):
                 await asyncio.wait(self._readers[:1])
         self._exited.set()
 
 
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+async def _spawn(launch: Launch, model: str) -> Process:
+    """Start the process.
+
+    Raises:
+        WorkerStartFailed: the operating system cannot (no memory, no descriptors, no such program).
+    """
+    try:
+        return await asyncio.create_subprocess_exec(
+            *launch.argv,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**environment.current(), **launch.env},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise WorkerStartFailed(
+            f"The worker of {model} could not start: {launch.argv[0]}: {error.strerror or error}.",
+            model=model,
+            worker=model,
+            reason="spawn",
+        ) from error
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncGenerator[str, None]:
     """Yield the lines of ``stream``, long ones cut; unlike ``readline`` it never fails on a long one."""
     rest = b""
     while block := await stream.read(65536):

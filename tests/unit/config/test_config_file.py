@@ -30,7 +30,7 @@ def test_without_a_file_there_is_none(tmp_path: Path) -> None:
 def test_two_default_names_at_once_are_refused(tmp_path: Path) -> None:
     for name in ("modelhost.yaml", "modelhost.json"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(ConfigError, match="modelhost.yaml and modelhost.json are both here"):
+    with pytest.raises(ConfigError, match=r"modelhost\.yaml and modelhost\.json are both here"):
         file.find(None, environ={}, cwd=tmp_path)
 
 

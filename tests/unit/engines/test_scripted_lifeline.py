@@ -20,7 +20,7 @@ CHILD = """
 import threading
 from modelhost.engines.worker_process import announce_ready, read_config, watch_lifeline
 config = read_config()
-print("a stray print")
+print("a stray print", flush=True)
 watch_lifeline()
 announce_ready("u" * config["a"])
 threading.Event().wait()

@@ -1,0 +1,1 @@
+"""The benchmark: the host beside the bare worker, in the same run."""

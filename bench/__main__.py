@@ -1,0 +1,102 @@
+"""The command ``python -m bench``: measures host and bare worker, prints a table, writes JSON. It reports and judges;
+it never fails because of a figure."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import machine
+from bench.engines import measure_startup, pair
+from bench.figures import Row, Startup
+from bench.loads import STREAMS, loads
+from bench.measure import LoadGenerator, load_generator, measure, measure_row
+from bench.report import json_of, notes_of, startup_lines, table_of
+
+ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    begun = datetime.datetime.now(datetime.UTC)
+    about = {"date": begun.isoformat(timespec="seconds"), "quick": options.quick, "machine": machine.describe()}
+    folder: Path = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{begun:%Y-%m-%dT%H%M%S}"
+    log = folder / f"{stem}.log"
+    rounds = options.rounds or (1 if options.quick else 3)
+    problems: list[str] = []
+    startups = list(_startups(options, log, rounds, problems))
+    rows = []
+    with load_generator() as generator:
+        for row in _rows(generator, options, log, rounds, problems):
+            rows.append(row)
+            console.print(f"[dim]{row.load}, {row.streams} streams: done[/]", highlight=False)
+    console.print(table_of(rows))
+    for line in (*startup_lines(startups), *notes_of(rows), *problems):
+        console.print(line, highlight=False)
+    result = folder / f"{stem}.json"
+    result.write_text(json.dumps(json_of(rows, startups, about | {"problems": problems}), indent=1))
+    console.print(f"written to {result}; what the processes said: {log}", highlight=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about a minute instead of five")
+    parser.add_argument("--only", choices=("scripted", "nano", "startup"), action="append")
+    parser.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
+    parser.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
+    parser.add_argument("--load", help="only loads with this text in their name")
+    parser.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the JSON and the log")
+    return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _startups(options: argparse.Namespace, log: Path, rounds: int, problems: list[str]) -> Iterator[Startup]:
+    if options.only and "startup" not in options.only:
+        return
+    for engine in ENGINE_OF.values():
+        startup, wrong = measure_startup(engine, options.model, log, max(rounds, 3))
+        problems += wrong
+        if startup.worker_seconds:
+            yield startup
+
+
+def _rows(
+    generator: LoadGenerator, options: argparse.Namespace, log: Path, rounds: int, problems: list[str]
+) -> Iterator[Row]:
+    chosen = [
+        load
+        for load in loads(quick=options.quick, streams=options.streams)
+        if not options.load or options.load in load.name
+    ]
+    for name, engine in ENGINE_OF.items():
+        mine = [load for load in chosen if load.engine == engine]
+        if (options.only and name not in options.only) or not mine:
+            continue
+        with pair(engine, options.model, log) as (bare, host, wrong):
+            problems += wrong
+            sides = (bare, host)
+            for side in sides:
+                if side is not None:
+                    measure(generator, mine[0], 1, side)  # the first request of a process pays for what stays
+            if sides != (None, None):
+                for load in mine:
+                    for streams in load.streams:
+                        yield measure_row(generator, load, streams, sides, rounds)
+
+
+if __name__ == "__main__":
+    main()

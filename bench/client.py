@@ -1,0 +1,182 @@
+"""The load generator: a process of its own that reads bytes, counts events and looks at the clock.
+
+It parses no JSON, so that what is measured is not the client. ``python -m bench.client`` reads one job per line on
+standard input and answers each with one line. A stream is an ordinary client: one connection per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+from bench.figures import Job, Seen, percentile
+
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
+ERROR = b'{"error"'
+TAIL = 200  # bytes; holds the last event and the framing around it
+LONGEST = 60.0  # seconds; a request that takes longer has hung
+
+
+@dataclass(slots=True)
+class Exchange(asyncio.Protocol):
+    """One request on its own connection: ``reads`` holds when bytes with events came, and how many events.
+
+    A relay may cut the stream anywhere, so that the framing of HTTP's chunks stands in the middle of an event, and
+    taking the framing away would cost more than all else. Events are counted without that: JSON holds no bare line
+    ends, an event ends in two line feeds, and all other lines end in carriage return and line feed.
+    """
+
+    request: bytes
+    finished: asyncio.Future[None]
+    reads: list[tuple[float, int]] = field(default_factory=list)
+    events: int = 0
+    problem: str | None = None
+    _bare_line_feeds: int = 0
+    _tail: bytes = b""
+    _transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        self._transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if not self._tail and not data.startswith(b"HTTP/1.1 200"):
+            self.problem = data[:TAIL].split(b"\r\n", 1)[0].decode("latin-1")
+        self._bare_line_feeds += data.count(b"\n") - data.count(b"\r")
+        new = self._bare_line_feeds // 2 - self.events
+        if new > 0:
+            self.reads.append((now, new))
+            self.events += new
+        if ERROR in data and self.problem is None:
+            self.problem = "error event"
+        self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
+        if self._tail.endswith(LAST_CHUNK):
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close()
+
+    def is_complete(self) -> bool:
+        """Whether the stream ended as a stream should."""
+        return b"data: [DONE]" in FRAMING.sub(b"", self._tail)
+
+    def close(self) -> None:
+        """Close the connection, and let ``finished`` be so."""
+        if self._transport is not None:
+            self._transport.close()
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What all streams of a job saw together."""
+
+    requests: int = 0
+    events: int = 0
+    last: float = 0.0
+    first: list[tuple[float, int]] = field(default_factory=list)
+    between: list[tuple[float, int]] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, exchange: Exchange, begun: float, expected_events: int | None) -> None:
+        self.requests += 1
+        self.events += exchange.events
+        if exchange.problem is not None:
+            self.errors[exchange.problem] += 1
+        elif not exchange.is_complete():
+            self.errors["ended before [DONE]"] += 1
+        elif expected_events is not None and exchange.events != expected_events:
+            self.errors[f"{exchange.events} events instead of {expected_events}"] += 1
+        if not exchange.reads:
+            return
+        self.last = max(self.last, exchange.reads[-1][0])
+        self.first.append((exchange.reads[0][0] - begun, 1))
+        before = exchange.reads[0][0]
+        for when, count in exchange.reads[1:]:
+            self.between.append((when - before, 1))
+            if count > 1:
+                self.between.append((0.0, count - 1))
+            before = when
+
+
+async def run(job: Job) -> Seen:
+    """Do ``job`` and return what was seen."""
+    request, tally = request_of(job), Tally()
+    cpu, start = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(_stream(job, request, tally, start + job.seconds) for _ in range(job.streams)))
+    cpu = time.process_time() - cpu
+    return Seen(
+        requests=tally.requests,
+        events=tally.events,
+        seconds=max(0.0, tally.last - start),
+        first_token_p50=percentile(tally.first, 0.5),
+        first_token_p95=percentile(tally.first, 0.95),
+        between_p50=percentile(tally.between, 0.5),
+        between_p95=percentile(tally.between, 0.95),
+        client_cpu_seconds=cpu,
+        errors=dict(tally.errors),
+    )
+
+
+async def _stream(job: Job, request: bytes, tally: Tally, until: float) -> None:
+    loop = asyncio.get_running_loop()
+    address = urlsplit(job.url)
+    host, port = address.hostname or "", address.port or 80
+    begun_requests = 0
+    while begun_requests < job.requests or time.perf_counter() < until:
+        begun_requests += 1
+        exchange = Exchange(request, loop.create_future())
+        begun = time.perf_counter()
+        try:
+            async with asyncio.timeout(LONGEST):
+                await loop.create_connection(partial(_same, exchange), host, port)
+                await exchange.finished
+        except (OSError, TimeoutError) as error:
+            exchange.problem = type(error).__name__
+            exchange.close()
+        tally.add(exchange, begun, job.expected_events)
+
+
+def _same(exchange: Exchange) -> Exchange:
+    return exchange
+
+
+def request_of(job: Job) -> bytes:
+    """Return the bytes of the request that every stream sends."""
+    body = json.dumps({**job.body, "stream": True}).encode()
+    head = [
+        "POST /v1/chat/completions HTTP/1.1",
+        f"Host: {urlsplit(job.url).netloc}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    if job.api_key is not None:
+        head.append(f"Authorization: Bearer {job.api_key}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def main() -> None:
+    """Do the jobs of standard input."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for line in sys.stdin:
+            seen = runner.run(run(Job(**json.loads(line))))
+            sys.stdout.write(json.dumps(asdict(seen)) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

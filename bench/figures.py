@@ -1,0 +1,134 @@
+"""The figures of the benchmark, as values: what is asked of the load generator, what it saw, and what a row shows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+CONTROL_EVENTS = 3  # of a stream: the role, the finish reason, [DONE]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of the load generator: each of ``streams`` begins requests until it has begun ``requests`` of them and
+    ``seconds`` have passed, one connection per request."""
+
+    url: str
+    api_key: str | None
+    body: Mapping[str, Any]
+    streams: int
+    requests: int
+    seconds: float
+    expected_events: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the load generator saw; times in seconds."""
+
+    requests: int
+    events: int
+    seconds: float
+    first_token_p50: float
+    first_token_p95: float
+    between_p50: float
+    between_p95: float
+    client_cpu_seconds: float
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens that came, per second of the run."""
+        return max(0, self.events - CONTROL_EVENTS * self.requests) / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run on one side: what the client saw and what it cost the process in front of it."""
+
+    seen: Seen
+    cpu_seconds: float
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Bare worker and host at one load and one number of streams, over all rounds."""
+
+    load: str
+    streams: int
+    bare: tuple[Measured, ...]
+    host: tuple[Measured, ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """Tokens per second of the host over those of the bare worker: the median of the rounds' ratios."""
+        pairs = zip(self.bare, self.host, strict=False)
+        ratios = [
+            host.seen.tokens_per_second / bare.seen.tokens_per_second
+            for bare, host in pairs
+            if bare.seen.tokens_per_second
+        ]
+        return statistics.median(ratios) if ratios else None
+
+    @property
+    def added_first_token_seconds(self) -> float | None:
+        """What the host adds to the time to the first token (p50): the median of the rounds' differences."""
+        pairs = zip(self.bare, self.host, strict=False)
+        added = [host.seen.first_token_p50 - bare.seen.first_token_p50 for bare, host in pairs]
+        return statistics.median(added) if added else None
+
+    @property
+    def host_cpu_per_1000_chunks(self) -> float | None:
+        """CPU seconds of the host's process for 1,000 chunks."""
+        events = sum(run.seen.events for run in self.host)
+        return 1000 * sum(run.cpu_seconds for run in self.host) / events if events else None
+
+    @property
+    def host_rss_bytes(self) -> int | None:
+        """The most memory that the host's process was seen to hold."""
+        return max((run.rss_bytes for run in self.host), default=None)
+
+    def median(self, side: str, figure: str) -> float | None:
+        """The median over the rounds of a figure of :class:`Seen`, for the side ``bare`` or ``host``."""
+        runs: Sequence[Measured] = self.bare if side == "bare" else self.host
+        return statistics.median(getattr(run.seen, figure) for run in runs) if runs else None
+
+    def errors(self, side: str) -> dict[str, int]:
+        """What went wrong on one side, with how often."""
+        total: dict[str, int] = {}
+        for run in self.bare if side == "bare" else self.host:
+            for what, count in run.seen.errors.items():
+                total[what] = total.get(what, 0) + count
+        return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Startup:
+    """Seconds from the start of a process to being ready: the bare worker's, and the host's that starts one like it."""
+
+    engine: str
+    worker_seconds: tuple[float, ...]
+    host_seconds: tuple[float, ...]
+
+    @property
+    def added_seconds(self) -> float | None:
+        """The median of what the host takes beyond its worker, its own start and imports included."""
+        pairs = zip(self.worker_seconds, self.host_seconds, strict=False)
+        return statistics.median(host - worker for worker, host in pairs) if self.host_seconds else None
+
+
+def percentile(weighted: Sequence[tuple[float, int]], share: float) -> float:
+    """Return the value below which ``share`` of the weight lies; ``weighted`` holds (value, how often)."""
+    if not weighted:
+        return 0.0
+    ordered = sorted(weighted)
+    wanted = share * sum(count for _, count in ordered)
+    passed = 0
+    for value, count in ordered:
+        passed += count
+        if passed >= wanted:
+            return value
+    return ordered[-1][0]

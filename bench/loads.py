@@ -1,0 +1,59 @@
+"""What is measured: the loads, with how long each runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.figures import CONTROL_EVENTS
+
+STREAMS = (1, 8, 32, 128)
+PACED, FULL, SINGLE, FIRST, NANO = (
+    "scripted, 100 tokens/s per stream",
+    "scripted, full speed",
+    "scripted, full speed, one event per write",
+    "scripted, first token",
+    "nano on llama.cpp",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One kind of request, and for how long it is repeated."""
+
+    name: str
+    engine: str
+    body: Mapping[str, Any]
+    streams: tuple[int, ...]
+    requests: int = 1
+    seconds: float = 0.0
+    expected_events: int | None = None
+
+
+def loads(*, quick: bool, streams: tuple[int, ...] = STREAMS) -> tuple[Load, ...]:
+    """Return all loads; ``quick`` ones take about a fifth of the time."""
+    seconds, paced, first = (1.0, 100, 200) if quick else (2.5, 200, 500)
+    return (
+        _scripted(FIRST, "", 8, streams=(1,), requests=first),
+        _scripted(PACED, "/slow 100", paced, streams=streams),
+        _scripted(FULL, "", 1000, streams=streams, seconds=seconds),
+        _scripted(SINGLE, "/batch 1", 1000, streams=streams, seconds=seconds),
+        Load(
+            name=NANO,
+            engine="llamacpp",
+            # Greedy and without an end, so that both sides do the same work.
+            body=_chat("Tell me something.") | {"max_tokens": 64, "temperature": 0, "ignore_eos": True},
+            streams=streams,
+            seconds=seconds,
+        ),
+    )
+
+
+def _scripted(name: str, commands: str, tokens: int, **more: Any) -> Load:
+    body = _chat(f"/tokens {tokens} {commands}")
+    return Load(name=name, engine="scripted", body=body, expected_events=tokens + CONTROL_EVENTS, **more)
+
+
+def _chat(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]}

@@ -1,0 +1,145 @@
+"""The two sides of the benchmark as processes: the bare worker, and the host with a worker of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO
+
+from modelhost.engines.base import Engine, ModelSpec
+
+POLL_SECONDS = 0.005
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 10.0
+
+
+class StartError(Exception):
+    """A side did not start; the message holds what it said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """A running server, where it answers, and the process in front, whose CPU time and memory are measured."""
+
+    url: str
+    api_key: str | None
+    pid: int
+    start_seconds: float
+
+
+@contextmanager
+def bare_worker(engine: Engine, spec: ModelSpec, log: Path) -> Iterator[Side]:
+    """Start the engine's worker as the host would; end it afterwards.
+
+    Raises:
+        StartError: it did not say that it is ready.
+    """
+    key = secrets.token_hex(16)
+    launch = engine.launch(spec, key)
+    begun = time.perf_counter()
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            launch.argv,
+            env={**os.environ, **launch.env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    with _ended(process):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(dict(launch.config)).encode() + b"\n")
+        process.stdin.flush()
+        url = _ready_url(process.stdout, log)
+        yield Side(url=url, api_key=key, pid=process.pid, start_seconds=time.perf_counter() - begun)
+
+
+def _ready_url(lines: IO[bytes], log: Path) -> str:
+    for line in lines:
+        event = json.loads(line)
+        if event["event"] == "ready":
+            return str(event["url"])
+        if event["event"] == "failed":
+            raise StartError(event["message"])
+    raise StartError(f"the worker ended before it was ready; its log is {log}")
+
+
+@contextmanager
+def host(arguments: Sequence[str], log: Path) -> Iterator[Side]:
+    """Start ``modelhost serve`` with ``arguments``; end it afterwards.
+
+    Raises:
+        StartError: it ended, or did not become ready in a minute.
+    """
+    command = Path(sys.executable).with_name("modelhost")
+    if not command.exists():
+        raise StartError(f"{command} is not there; install the package first")
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    begun = time.perf_counter()
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [str(command), "serve", *arguments, "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+        )
+    with _ended(process):
+        _wait_until_ready(port, process, log)
+        yield Side(url=url, api_key=None, pid=process.pid, start_seconds=time.perf_counter() - begun)
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StartError(f"modelhost serve ended with {process.returncode}; its log is {log}")
+        if _is_ready(port):
+            return
+        time.sleep(POLL_SECONDS)
+    raise StartError(f"modelhost serve was not ready in {START_TIMEOUT:.0f} seconds; its log is {log}")
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End ``process`` when the block is left, and close its pipes."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()

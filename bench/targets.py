@@ -1,0 +1,71 @@
+"""What the host has to reach. A figure that is missed is printed as missed; nothing is hidden and nothing fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.figures import Row, Startup
+from bench.loads import FIRST, FULL, NANO, PACED, SINGLE
+
+MB = 1_000_000
+LEAST_RATIO = {
+    **{(PACED, streams): 0.97 for streams in (1, 8, 32, 128)},
+    (FULL, 128): 0.8,
+    (SINGLE, 128): 0.8,
+    (NANO, 8): 0.97,
+    (NANO, 32): 0.97,
+}
+MOST_ADDED_FIRST_TOKEN_SECONDS = 0.0006  # p50 at one client
+MOST_RSS_BYTES = 120 * MB
+MOST_ADDED_STARTUP_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A target beside what was measured."""
+
+    what: str
+    target: str
+    measured: str
+    is_reached: bool
+
+
+def checks_of(row: Row) -> tuple[Check, ...]:
+    """Return the targets that apply to ``row``, none where the host was not measured."""
+    found = []
+    least, ratio = LEAST_RATIO.get((row.load, row.streams)), row.ratio
+    if least is not None and ratio is not None:
+        found.append(_check("tokens/s of the bare worker's", ratio, least, "{:.2f}".format, at_least=True))
+    added = row.added_first_token_seconds
+    if row.load == FIRST and row.streams == 1 and added is not None:
+        found.append(_check("added to the first token", added, MOST_ADDED_FIRST_TOKEN_SECONDS, _milliseconds))
+    rss = row.host_rss_bytes
+    if rss is not None:
+        found.append(_check("memory of the host", rss, MOST_RSS_BYTES, _megabytes))
+    return tuple(found)
+
+
+def startup_check(startup: Startup) -> Check | None:
+    """Return the target of a start, none where the host was not measured."""
+    added = startup.added_seconds
+    if added is None:
+        return None
+    return _check("start beyond the worker's", added, MOST_ADDED_STARTUP_SECONDS, "{:.2f} s".format)
+
+
+def _check(what: str, value: float, limit: float, render: Callable[[float], str], *, at_least: bool = False) -> Check:
+    return Check(
+        what=what,
+        target=f"{'at least' if at_least else 'at most'} {render(limit)}",
+        measured=render(value),
+        is_reached=value >= limit if at_least else value <= limit,
+    )
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / MB:.0f} MB"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"

@@ -1,0 +1,163 @@
+"""The code in README.md and docs/ runs: Python in a process of its own, commands as they are, configurations read."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from modelhost.config.sources import load
+from tests.support.serving import ServedHost
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = "http://127.0.0.1:8000"
+SECONDS = 60
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+def pages() -> list[Path]:
+    written = (path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "reference")
+    return [ROOT / "README.md", *sorted(written)]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return where the blocks in ``language`` stand, and their text."""
+    return [
+        (f"{page.relative_to(ROOT)}-{number}", text)
+        for page in pages()
+        for number, (found, text) in enumerate(BLOCK.findall(page.read_text("utf-8")), start=1)
+        if found == language
+    ]
+
+
+def parameters(where_and_what: list[tuple[str, Any]]) -> list[Any]:
+    return [pytest.param(what, id=where) for where, what in where_and_what]
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Return every command of the shell blocks, on one line and without its comment."""
+    lines = [
+        (where, shlex.split(line, comments=True))
+        for where, text in blocks("sh")
+        for line in text.replace("\\\n", " ").splitlines()
+    ]
+    return [(f"{where}-{' '.join(words)[:60]}", words) for where, words in lines if words]
+
+
+PYTHON = blocks("python")
+SERVING = [block for block in PYTHON if "modelhost.run(" in block[1]]
+ENDING = [block for block in PYTHON if block not in SERVING]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """That of the tests without settings of modelhost, and with the command that belongs to this Python first."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELHOST_")}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"}
+
+
+def run(argv: list[str], environment: dict[str, str], cwd: Path, *, stdin: str = "") -> str:
+    """Run to the end and return the standard output; a failure shows everything that was said."""
+    done = subprocess.run(
+        argv, env=environment, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, f"{shlex.join(argv)} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("code", parameters(ENDING))
+def test_a_python_block_runs_and_prints_something(
+    code: str, nano_host: ServedHost, environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = run([sys.executable, "-c", code.replace(ADDRESS, nano_host.url)], environment, tmp_path)
+    assert said.strip()
+
+
+@pytest.mark.parametrize("code", parameters(SERVING))
+def test_a_python_block_that_serves_answers_until_it_is_stopped(
+    code: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    anywhere = re.sub(r'"--p", "\d+"', '"--p", "0", "--log-format", "json"', code)
+    with subprocess.Popen(
+        [sys.executable, "-c", anywhere], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = next(found[0] for line in process.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
+            assert httpx2.get(f"{address}/ready", trust_env=False).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            process.stdout.read()
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("words", parameters(commands()))
+def test_a_command_does_what_the_page_says(
+    words: list[str], nano_host: ServedHost, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = [word.replace(ADDRESS, nano_host.url) for word in words]
+    environment["MODELHOST_URL"] = nano_host.url
+    for example in (ROOT / "examples").glob("*.yaml"):
+        shutil.copy(example, tmp_path)
+    match words:
+        case ["make", target, *_]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        case ["curl", *options]:
+            assert request(options, environment, tmp_path)
+        case ["modelhost", "serve", *options]:
+            # It does not end by itself; `config show` takes the same arguments and says what would be served.
+            run(["modelhost", "config", "show", *options], environment, tmp_path)
+        case ["modelhost", *_]:
+            run(words, environment, tmp_path, stdin="/quit\n")
+        case _:
+            pytest.fail(f"nobody checks this command: {shlex.join(words)}")
+
+
+def request(options: list[str], environment: dict[str, str], cwd: Path) -> str:
+    """Do what ``curl OPTIONS`` does: by curl itself if it is here."""
+    if shutil.which("curl"):
+        return run(["curl", "--silent", "--show-error", "--fail-with-body", *options], environment, cwd)
+    given = list(itertools.pairwise(options))
+    (url,) = (word for word in options if word.startswith("http"))
+    headers = dict(value.split(": ", 1) for option, value in given if option == "-H")
+    body = next((value for option, value in given if option == "-d"), None)
+    method = "GET" if body is None else "POST"
+    answer = httpx2.request(method, url, content=body, headers=headers, trust_env=False, timeout=SECONDS)
+    answer.raise_for_status()
+    return answer.text
+
+
+@pytest.mark.parametrize("text", parameters(blocks("yaml")))
+def test_a_configuration_in_a_page_loads(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "modelhost.yaml"
+    file.write_text(text, "utf-8")
+    load({}, config_path=file, environ={}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in sorted((ROOT / "examples").iterdir())])
+def test_an_example_configuration_loads(path: Path, tmp_path: Path) -> None:
+    assert load({}, config_path=path, environ={}, cwd=tmp_path).warnings == ()
+
+
+def test_every_page_has_only_blocks_that_somebody_checks_or_that_are_plain_text() -> None:
+    languages = {language for page in pages() for language, _ in BLOCK.findall(page.read_text("utf-8"))}
+    assert languages <= {"python", "sh", "yaml", "json", "text"}
+
+
+def test_the_full_example_holds_every_setting_and_loads_with_all_of_them(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "modelhost-full.yaml").read_text("utf-8")
+    everything = tmp_path / "modelhost.yaml"
+    everything.write_text(re.sub(r"^# (\w+:)", r"\1", text, flags=re.MULTILINE), "utf-8")
+    effective = load({}, config_path=everything, environ={}, cwd=tmp_path)
+    assert [key for key, origin in effective.origins.items() if origin.kind == "default"] == []

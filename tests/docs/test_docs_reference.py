@@ -1,0 +1,63 @@
+"""docs/reference is what the code says, and leaves nothing out."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from modelhost.config.fields import SETTINGS
+from modelhost.errors import ModelhostError
+from modelhost.meters import REGISTRY
+from tests.support.serving import ServedHost
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def generated() -> Mapping[Path, str]:
+    pages: Mapping[Path, str] = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]()
+    return pages
+
+
+def leaves(error: type[ModelhostError] = ModelhostError) -> list[type[ModelhostError]]:
+    """Return the errors that have no kinds of their own."""
+    children = error.__subclasses__()
+    return [leaf for child in children for leaf in leaves(child)] if children else [error]
+
+
+def test_the_committed_pages_are_what_the_code_says(generated: Mapping[Path, str]) -> None:
+    stale = [path.name for path, text in generated.items() if path.read_text("utf-8") != text]
+    assert stale == [], "run `make docs`"
+
+
+def test_no_page_of_the_reference_is_left_over_from_another_time(generated: Mapping[Path, str]) -> None:
+    assert set(REFERENCE.iterdir()) == set(generated)
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    page = (REFERENCE / "settings.md").read_text("utf-8")
+    assert [key for key in SETTINGS if f"| `{key}` |" not in page] == []
+
+
+def test_every_error_code_is_in_the_reference_with_its_class() -> None:
+    page = (REFERENCE / "errors.md").read_text("utf-8")
+    named = [leaf for leaf in leaves() if leaf.__module__ == "modelhost.errors"]
+    assert [
+        leaf.code for leaf in named if f"| `{leaf.code}` |" not in page or f"| `{leaf.__name__}` |" not in page
+    ] == []
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    page = (REFERENCE / "metrics.md").read_text("utf-8")
+    names = [family.name + ("_total" if family.type == "counter" else "") for family in REGISTRY.collect()]
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+
+
+def test_every_endpoint_that_is_served_is_in_the_reference(nano_host: ServedHost) -> None:
+    page = (REFERENCE / "endpoints.md").read_text("utf-8")
+    paths = nano_host.http.get("/openapi.json").json()["paths"]
+    assert [path for path in paths if f"| `{path}` |" not in page] == []

@@ -1,0 +1,24 @@
+"""Waiting for what another process does, where no event tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+POLL_SECONDS = 0.02
+
+
+def eventually(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Return as soon as ``holds()`` is true; fail if it is not within ``seconds``."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"still not so after {seconds:g} s"
+        time.sleep(POLL_SECONDS)
+
+
+async def eventually_async(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """As :func:`eventually`, while the event loop goes on."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,211 @@
+"""A small HTTP server in place of a host, and an answerer in place of a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import types
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelhost import logs
+from modelhost.cli import connect
+from modelhost.config import environment
+
+
+def chunk(text: str, finish_reason: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}]}
+
+
+class Answer:
+    """What the stand-in sends for a chat completion; a test gives the parts."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: Any = {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]}
+        self.raw_body: bytes | None = None
+        self.stream: list[bytes] = [sse(chunk("Hel")), sse(chunk("lo.", "stop")), b"data: [DONE]\n\n"]
+        self.breaks_off = False
+        self.hold = threading.Event()
+        self.hold.set()
+        self.started = threading.Event()
+
+
+def sse(data: Any, event: str = "") -> bytes:
+    name = f"event: {event}\n" if event else ""
+    return f"{name}data: {json.dumps(data)}\n\n".encode()
+
+
+class Host(ThreadingHTTPServer):
+    """Answers as a modelhost would, as far as the command line needs it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.answer = Answer()
+        self.name = "modelhost"
+        self.models: list[str] | None = ["first", "second"]
+        self.requests: list[tuple[str, Mapping[str, str], Any]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client may hang up at any time; everything else is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Host
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Keep the test output clean."""
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.path, dict(self.headers), None))
+        if self.path == "/version":
+            self._send(200, {"name": self.server.name, "version": "1"})
+        else:
+            names = self.server.models
+            self._send(200, {} if names is None else {"object": "list", "data": [{"id": name} for name in names]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, dict(self.headers), body))
+        answer = self.server.answer
+        if body.get("stream") and answer.status == 200:
+            self._send_stream(answer)
+        else:
+            self._send(answer.status, answer.body, answer.raw_body)
+
+    def _send(self, status: int, body: Any, raw: bytes | None = None) -> None:
+        data = json.dumps(body).encode() if raw is None else raw
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _send_stream(self, answer: Answer) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in answer.stream:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        self.wfile.flush()
+        answer.started.set()
+        answer.hold.wait(20)
+        if answer.breaks_off:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with Host() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.answer.hold.set()
+        server.shutdown()
+        thread.join()
+
+
+class FakeAnswerer:
+    """Says ``parts``; a part that is an exception is raised in its place."""
+
+    def __init__(self, *parts: str | BaseException) -> None:
+        self.parts: Sequence[str | BaseException] = parts
+        self.asked: list[tuple[Sequence[Mapping[str, str]], Mapping[str, Any]]] = []
+        self.is_closed = False
+
+    def models(self) -> Sequence[str]:
+        return ["small", "large"]
+
+    def complete(self, messages: Sequence[Mapping[str, str]], params: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.asked.append((messages, params))
+        return {"choices": [{"message": {"role": "assistant", "content": "".join(map(str, self.parts))}}]}
+
+    def stream(self, messages: Sequence[Mapping[str, str]], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
+        self.asked.append((messages, params))
+        try:
+            for part in self.parts:
+                if isinstance(part, BaseException):
+                    raise part
+                yield chunk(part)
+        finally:
+            self.is_closed = True
+
+
+@pytest.fixture
+def fake_answerer() -> type[FakeAnswerer]:
+    return FakeAnswerer
+
+
+class FakeLLM:
+    """In place of ``modelhost.LLM``: remembers what it was asked and says a fixed answer."""
+
+    started: list[str | None]
+    stopped: list[str | None]
+    asked: list[tuple[Any, dict[str, Any]]]
+    configured: list[dict[str, Any]]
+    log_levels: list[str]
+
+    def __init__(self, model: str | None = None, **settings: Any) -> None:
+        self.model = model
+        self.configured.append(settings)
+        self.host = types.SimpleNamespace(models=[types.SimpleNamespace(name="own")])
+
+    def __enter__(self) -> FakeLLM:
+        self.started.append(self.model)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.append(self.model)
+
+    def chat(self, messages: Any, **params: Any) -> types.SimpleNamespace:
+        self.asked.append((messages, params))
+        return types.SimpleNamespace(raw={"choices": [{"message": {"content": "Own words."}}]})
+
+    def stream(self, messages: Any, **params: Any) -> Iterator[dict[str, Any]]:
+        self.asked.append((messages, params))
+        yield chunk("Own ")
+        yield chunk("words.", "stop")
+
+
+@pytest.fixture
+def own_llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeLLM]]:
+    """``modelhost.LLM`` replaced, as the command's own model."""
+
+    class FreshFakeLLM(FakeLLM):
+        started, stopped, asked, configured, log_levels = [], [], [], [], []
+
+    monkeypatch.setattr(logs, "setup", lambda level, _log_format: FreshFakeLLM.log_levels.append(level))
+    module = types.ModuleType("modelhost.llm")
+    vars(module)["LLM"] = FreshFakeLLM
+    monkeypatch.setitem(sys.modules, "modelhost.llm", module)
+    sys.modules.pop("modelhost.cli.own", None)
+    yield FreshFakeLLM
+    sys.modules.pop("modelhost.cli.own", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configuration, variables or host of the machine that runs the tests."""
+    for name in environment.current():
+        if name.startswith("MODELHOST_") or name in environment.OTHER_NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(connect, "DEFAULT_URL", "http://127.0.0.1:9")  # the discard port: nothing answers
+
+
+@pytest.fixture
+def stream_event() -> Callable[..., bytes]:
+    return sse

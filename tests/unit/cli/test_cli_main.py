@@ -1,0 +1,105 @@
+"""The command line as a process: versions, help, exit codes, what it imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelhost.cli.main import main
+from modelhost.version import __version__
+
+HEAVY = ("aiohttp", "fastapi", "gguf", "huggingface_hub", "numpy", "starlette", "uvicorn", "xllamacpp")
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "modelhost", *args]
+
+
+def ended(argv: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end, with its output as text."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs}
+    return subprocess.run(argv, text=True, timeout=30, check=False, **streams)
+
+
+def test_the_version_is_printed_by_the_module_too() -> None:
+    process = ended(command("--version"))
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"modelhost {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], ["serve"], ["ask"], ["chat"], ["config"], ["config", "show"], ["config", "check"]],
+    ids=" ".join,
+)
+def test_every_command_has_help(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*args, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Usage: modelhost" in text
+    assert args == ["config"] or "Examples:" in text
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_do_not_wait_for_heavy_libraries(option: str) -> None:
+    code = (
+        "import sys\nfrom modelhost.cli.main import main\n"
+        f"code = main([{option!r}])\n"
+        f"found = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(code or (repr(found) if found else 0))"
+    )
+    process = ended([sys.executable, "-c", code])
+    assert process.returncode == 0, process.stderr
+
+
+def test_an_unknown_command_is_an_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["srve"]) == 2
+    assert "Did you mean 'serve'?" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_without_a_traceback_and_exit_code_1(tmp_path: Path) -> None:
+    process = ended(command("config", "show", "--port", "abc"), cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (1, 'error: --port: expected an integer, got "abc"\n')
+
+
+def test_ctrl_c_in_an_answer_exits_130(host: Any) -> None:
+    host.answer.stream = host.answer.stream[:1]
+    host.answer.hold.clear()
+    with subprocess.Popen(
+        command("ask", "--url", host.url, "Hi"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(3) == "Hel"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+
+
+def test_a_reader_that_stops_reading_is_no_traceback(host: Any) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        process = ended(command("ask", "--url", host.url, "Hi"), stdout=write_end)
+    finally:
+        os.close(write_end)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "offered"), [("modelhost se", "serve"), ("modelhost serve --engine ", "scripted")]
+)
+def test_the_shell_completes_commands_and_choices(incomplete: str, offered: str) -> None:
+    words = incomplete.split(" ")
+    environ = {
+        **os.environ,
+        "_MODELHOST_COMPLETE": "complete_bash",
+        "COMP_WORDS": incomplete,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    assert offered in ended(command(), env=environ).stdout.split()

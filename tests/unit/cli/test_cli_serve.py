@@ -1,0 +1,145 @@
+"""``modelhost serve`` up to the door of the HTTP server, which is replaced here."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modelhost.http
+from modelhost.cli.main import main, run
+from modelhost.cli.settings_flags import chosen_model
+from modelhost.config.fields import SETTINGS
+from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError, ModelFileMissing, PortInUse
+from modelhost.models.download import FileProgress
+
+
+class FakeServer(types.ModuleType):
+    """In place of ``modelhost.http.server``: keeps the settings that it was to serve."""
+
+    def __init__(self) -> None:
+        super().__init__("modelhost.http.server")
+        self.served: list[Settings] = []
+        self.exit_code = 0
+        self.error: Exception | None = None
+
+    def serve(self, settings: Settings, *, announce: Any, on_download: Any, on_progress: Any) -> int:
+        self.served.append(settings)
+        if self.error is not None:
+            raise self.error
+        on_download(FileProgress(file="a.gguf", done_bytes=1, total_bytes=2, part=1, parts=1))
+        on_progress(0.5)
+        host = types.SimpleNamespace(models=[types.SimpleNamespace(name="nano")], settings=settings)
+        announce("http://127.0.0.1:8000", host)
+        return self.exit_code
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    fake = FakeServer()
+    monkeypatch.setitem(sys.modules, "modelhost.http.server", fake)
+    monkeypatch.setattr(modelhost.http, "server", fake, raising=False)
+    return fake
+
+
+def test_without_arguments_the_defaults_are_served(server: FakeServer) -> None:
+    assert main(["serve"]) == 0
+    assert server.served == [Settings()]
+
+
+def test_every_setting_can_be_given_as_a_flag(server: FakeServer) -> None:
+    samples = {"integer": "20", "number": "2.5", "text": "x", "list": "x", "mapping": "a=b"}
+    argv = ["serve"]
+    for setting in SETTINGS.values():
+        argv += [setting.flags[0], setting.choices[-1] if setting.choices else samples[setting.kind]]
+    assert main(argv) == 0
+    given = server.served[0].model_dump(mode="json")
+    assert [key for key, setting in SETTINGS.items() if given[key] == setting.default] == []
+
+
+def test_flags_of_lists_are_repeated(server: FakeServer) -> None:
+    flags = ["--alias", "a", "--alias", "b", "--lora", "x.gguf", "--lora", "y.gguf:0.5", "--api-key", "k,1"]
+    assert main(["serve", *flags, "--engine-option", "n=1", "--engine-option", "m=2"]) == 0
+    (settings,) = server.served
+    assert (settings.alias, settings.lora) == (("a", "b"), ("x.gguf", "y.gguf:0.5"))
+    assert [key.get_secret_value() for key in settings.api_keys] == ["k,1"]
+    assert settings.engine_options == {"n": "1", "m": "2"}
+
+
+def test_the_short_forms_of_candle_vllm_work(server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").touch()
+    assert run(["--m", "org/name", "--p", "2000"]) == 0
+    assert run(["--w", "a.gguf", "--p", "2001"]) == 0
+    assert [(settings.model, settings.port) for settings in server.served] == [("org/name", 2000), ("a.gguf", 2001)]
+
+
+def test_the_model_is_the_one_argument(server: FakeServer) -> None:
+    assert main(["serve", "org/name:Q4_K_M", "--port", "0"]) == 0
+    assert server.served[0].model == "org/name:Q4_K_M"
+
+
+def test_models_that_differ_are_refused_and_equal_ones_are_not(tmp_path: Path) -> None:
+    here = tmp_path / "a.gguf"
+    here.touch()
+    assert chosen_model(None, None, None) is None
+    assert chosen_model("a", "a", None) == "a"
+    assert chosen_model(None, None, here) == str(here)
+    with pytest.raises(ConfigError, match=r"^MODEL a and --m b name different models"):
+        chosen_model("a", "b", None)
+    with pytest.raises(ModelFileMissing, match="--w: there is no file or directory"):
+        chosen_model(None, None, tmp_path / "b.gguf")
+
+
+def test_file_environment_and_flag_meet_in_their_order(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deploy.yaml").write_text("port: 1\nslots: 1\nqueue_size: 1\n")
+    monkeypatch.setenv("MODELHOST_PORT", "2")
+    monkeypatch.setenv("MODELHOST_SLOTS", "2")
+    assert main(["serve", "--config", "deploy.yaml", "--port", "3"]) == 0
+    (settings,) = server.served
+    assert (settings.port, settings.slots, settings.queue_size) == (3, 2, 1)
+
+
+def test_a_bad_configuration_is_printed_and_nothing_is_served(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--port", "abc"]) == 1
+    assert capsys.readouterr().err == 'error: --port: expected an integer, got "abc"\n'
+    assert server.served == []
+
+
+def test_an_unknown_variable_is_a_warning(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODELHOST_XYZZY", "1")
+    assert main(["serve"]) == 0
+    assert capsys.readouterr().err.startswith("warning: unknown environment variable MODELHOST_XYZZY\n")
+
+
+def test_the_exit_code_of_the_server_is_that_of_the_command(server: FakeServer) -> None:
+    server.exit_code = 3
+    assert main(["serve"]) == 3
+
+
+def test_an_error_of_the_server_is_a_sentence_and_exit_code_1(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.error = PortInUse("127.0.0.1:8000 is taken")
+    assert main(["serve"]) == 1
+    assert capsys.readouterr().err == "error: 127.0.0.1:8000 is taken\n"
+
+
+def test_an_error_that_is_not_ours_keeps_its_traceback(server: FakeServer) -> None:
+    server.error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["serve"])
+
+
+def test_an_unknown_option_is_an_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--queue-sise", "3"]) == 2
+    assert "--queue-size" in capsys.readouterr().err
