@@ -35,11 +35,18 @@ test: $(DEVELOPS)  ## Run the whole test suite; ARGS="-k word" runs a part
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: check
-check: $(DEVELOPS)  ## Check format, lint, types, layers and documentation
+check: check-format check-lint check-types check-layers check-docs  ## Check format, lint, types, layers and documentation
+
+.PHONY: check-format check-lint check-types check-layers check-docs
+check-format: $(DEVELOPS)
 	$(BIN)/ruff format --check .
+check-lint: $(DEVELOPS)
 	$(BIN)/ruff check .
+check-types: $(DEVELOPS)
 	$(BIN)/mypy --strict
+check-layers: $(DEVELOPS)
 	$(BIN)/lint-imports
+check-docs: $(DEVELOPS)
 	$(BIN)/python -m pytest tests/docs
 	$(BIN)/mkdocs build --strict --quiet
 
@@ -50,7 +57,7 @@ format: $(DEVELOPS)  ## Format the code, and mend what the linter can mend
 
 .PHONY: docs
 docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site into site/
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m tools.reference
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 

@@ -16,9 +16,10 @@ from bench.engines import measure_startup, pair
 from bench.figures import Row, Startup
 from bench.loads import STREAMS, loads
 from bench.measure import LoadGenerator, load_generator, measure, measure_row
-from bench.report import json_of, notes_of, startup_lines, table_of
+from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
 
 ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
+WIDTH = 150
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = _parser().parse_args(arguments)
     console = Console()
+    console.width = max(console.width, WIDTH)  # a table in a log file is not to be cut
     begun = datetime.datetime.now(datetime.UTC)
     about = {"date": begun.isoformat(timespec="seconds"), "quick": options.quick, "machine": machine.describe()}
     folder: Path = options.output
@@ -40,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in _rows(generator, options, log, rounds, problems):
             rows.append(row)
             console.print(f"[dim]{row.load}, {row.streams} streams: done[/]", highlight=False)
-    console.print(table_of(rows))
+    for table in tables_of(rows):
+        console.print(table)
+    console.print(targets_of(rows, startups))
     for line in (*startup_lines(startups), *notes_of(rows), *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute instead of five")
+    parser.add_argument("--quick", action="store_true", help="little more than a minute instead of five")
     parser.add_argument("--only", choices=("scripted", "nano", "startup"), action="append")
     parser.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
     parser.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")

@@ -21,6 +21,7 @@ import uvloop
 
 from bench.figures import Job, Seen, percentile
 
+GOOD = b"HTTP/1.1 200"
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 ERROR = b'{"error"'
@@ -52,7 +53,7 @@ class Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
-        if not self._tail and not data.startswith(b"HTTP/1.1 200"):
+        if not self._tail and data[: len(GOOD)] != GOOD[: len(data)]:
             self.problem = data[:TAIL].split(b"\r\n", 1)[0].decode("latin-1")
         self._bare_line_feeds += data.count(b"\n") - data.count(b"\r")
         new = self._bare_line_feeds // 2 - self.events

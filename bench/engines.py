@@ -53,17 +53,23 @@ def pair(engine: str, model: Path | None, log: Path) -> Iterator[tuple[Side | No
 
 def measure_startup(engine: str, model: Path | None, log: Path, rounds: int) -> tuple[Startup, list[str]]:
     """Start bare worker and host in turns, and see how long each takes until it is ready."""
-    worker_seconds, host_seconds, problems = [], [], []
+    startup = Startup(engine=engine, worker_seconds=(), host_seconds=(), after_worker_seconds=())
+    problems = []
     for _ in range(rounds):
-        # In turns also within a round: while one starts, the other does not run.
         try:
             recipe, spec, arguments = spec_of(engine, model)
-            with bare_worker(recipe, spec, log) as side:
-                worker_seconds.append(side.start_seconds)
+            with bare_worker(recipe, spec, log) as bare:
+                pass
             with host(arguments, log) as side:
-                host_seconds.append(side.start_seconds)
+                pass
         except StartError as error:
             problems.append(f"{engine}: {error}")
             break
-    startup = Startup(engine=engine, worker_seconds=tuple(worker_seconds), host_seconds=tuple(host_seconds))
+        after = () if side.after_worker_seconds is None else (side.after_worker_seconds,)
+        startup = Startup(
+            engine=engine,
+            worker_seconds=(*startup.worker_seconds, bare.start_seconds),
+            host_seconds=(*startup.host_seconds, side.start_seconds),
+            after_worker_seconds=(*startup.after_worker_seconds, *after),
+        )
     return startup, problems

@@ -107,17 +107,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Startup:
-    """Seconds from the start of a process to being ready: the bare worker's, and the host's that starts one like it."""
+    """Seconds from the start of a process to being ready: of the bare worker, and of the host that starts one like it.
+
+    ``after_worker_seconds`` is from the host's worker being ready, as the host logs it, to the host being ready.
+    """
 
     engine: str
     worker_seconds: tuple[float, ...]
     host_seconds: tuple[float, ...]
-
-    @property
-    def added_seconds(self) -> float | None:
-        """The median of what the host takes beyond its worker, its own start and imports included."""
-        pairs = zip(self.worker_seconds, self.host_seconds, strict=False)
-        return statistics.median(host - worker for worker, host in pairs) if self.host_seconds else None
+    after_worker_seconds: tuple[float, ...]
 
 
 def percentile(weighted: Sequence[tuple[float, int]], share: float) -> float:

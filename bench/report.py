@@ -10,67 +10,75 @@ from typing import Any
 from rich.table import Table
 
 from bench.figures import Row, Startup
-from bench.targets import MB, Check, checks_of, startup_check
+from bench.targets import MB, checks_of, memory_check, startup_check
 
+COLUMNS = (
+    "streams",
+    "",
+    "tokens/s",
+    "first token p50",
+    "p95",
+    "between p50",
+    "p95",
+    "errors",
+    "ratio",
+    "added p50",
+    "CPU s/1000 chunks",
+    "RSS MB",
+)
 BUSY_CLIENT = 0.9  # share of a core from which on the load generator may be what is measured
 
 
-def table_of(rows: Sequence[Row]) -> Table:
-    """Return the table of all loads."""
-    table = Table(title="bare worker / host, medians of the rounds", title_justify="left")
-    table.add_column("load")
-    for name in (
-        "streams",
-        "tokens/s",
-        "ratio",
-        "first token p50 ms",
-        "p95 ms",
-        "added p50 ms",
-        "between p50 ms",
-        "p95 ms",
-        "host CPU s per 1000 chunks",
-        "host RSS MB",
-        "errors",
-    ):
+def tables_of(rows: Sequence[Row]) -> list[Table]:
+    """Return a table for each load."""
+    return [
+        _table_of(load, [row for row in rows if row.load == load]) for load in dict.fromkeys(row.load for row in rows)
+    ]
+
+
+def _table_of(load: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=f"{load} (times in ms, medians of the rounds)", title_justify="left")
+    for name in COLUMNS:
         table.add_column(name, justify="right")
-    table.add_column("targets")
     for row in rows:
-        table.add_row(*_cells(row), end_section=row is _last_of_load(rows, row))
+        table.add_row(str(row.streams), *_side_cells(row, "bare"))
+        compared = (
+            _number(row.ratio, "{:.3f}"),
+            _number(row.added_first_token_seconds, "{:+.2f}", 1000),
+            _number(row.host_cpu_per_1000_chunks, "{:.4f}"),
+            _number(row.host_rss_bytes, "{:.0f}", 1 / MB),
+        )
+        table.add_row("", *_side_cells(row, "host"), *compared, end_section=True)
     return table
 
 
-def _last_of_load(rows: Sequence[Row], row: Row) -> Row:
-    return [other for other in rows if other.load == row.load][-1]
-
-
-def _cells(row: Row) -> list[str]:
-    def both(figure: str, form: str, scale: float = 1) -> str:
-        return " / ".join(_number(row.median(side, figure), form, scale) for side in ("bare", "host"))
-
+def _side_cells(row: Row, side: str) -> list[str]:
     return [
-        row.load,
-        str(row.streams),
-        both("tokens_per_second", "{:,.0f}"),
-        _number(row.ratio, "{:.3f}"),
-        both("first_token_p50", "{:.2f}", 1000),
-        both("first_token_p95", "{:.2f}", 1000),
-        _number(row.added_first_token_seconds, "{:+.2f}", 1000),
-        both("between_p50", "{:.2f}", 1000),
-        both("between_p95", "{:.2f}", 1000),
-        _number(row.host_cpu_per_1000_chunks, "{:.4f}"),
-        _number(row.host_rss_bytes, "{:.0f}", 1 / MB),
-        f"{sum(row.errors('bare').values())} / {sum(row.errors('host').values())}",
-        "\n".join(_verdict(check) for check in checks_of(row)),
+        side,
+        _number(row.median(side, "tokens_per_second"), "{:,.0f}"),
+        _number(row.median(side, "first_token_p50"), "{:,.2f}", 1000),
+        _number(row.median(side, "first_token_p95"), "{:,.2f}", 1000),
+        _number(row.median(side, "between_p50"), "{:,.2f}", 1000),
+        _number(row.median(side, "between_p95"), "{:,.2f}", 1000),
+        str(sum(row.errors(side).values())),
     ]
+
+
+def targets_of(rows: Sequence[Row], startups: Sequence[Startup]) -> Table:
+    """Return the table of the targets that apply to what was measured."""
+    table = Table("target", "where", "measured", "wanted", "", title="targets", title_justify="left")
+    found = [(f"{row.load}, {row.streams} streams", check) for row in rows for check in checks_of(row)]
+    if check := memory_check(rows):
+        found.append(("all loads", check))
+    found += [(f"start, {startup.engine}", check) for startup in startups if (check := startup_check(startup))]
+    for where, check in found:
+        verdict = "[green]reached[/]" if check.is_reached else "[red]NOT reached[/]"
+        table.add_row(check.what, where, check.measured, check.target, verdict)
+    return table
 
 
 def _number(value: float | None, form: str, scale: float = 1) -> str:
     return "-" if value is None else form.format(value * scale)
-
-
-def _verdict(check: Check) -> str:
-    colour, word = ("green", "reached") if check.is_reached else ("red", "NOT reached")
-    return f"[{colour}]{check.what} {check.measured}, {check.target}: {word}[/]"
 
 
 def startup_lines(startups: Sequence[Startup]) -> list[str]:
@@ -79,9 +87,8 @@ def startup_lines(startups: Sequence[Startup]) -> list[str]:
     for startup in startups:
         worker = statistics.median(startup.worker_seconds) if startup.worker_seconds else None
         whole = statistics.median(startup.host_seconds) if startup.host_seconds else None
-        line = f"start, {startup.engine}: bare worker {_number(worker, '{:.2f}')} s, serve {_number(whole, '{:.2f}')} s"
-        check = startup_check(startup)
-        lines.append(f"{line}; {_verdict(check)}" if check else line)
+        seconds = f"bare worker {_number(worker, '{:.2f}')} s, serve with its worker {_number(whole, '{:.2f}')} s"
+        lines.append(f"from the start of the process to ready, {startup.engine}: {seconds}")
     return lines
 
 
@@ -120,11 +127,7 @@ def json_of(rows: Sequence[Row], startups: Sequence[Startup], about: dict[str, A
             for row in rows
         ],
         "startup": [
-            asdict(startup)
-            | {
-                "added_seconds": startup.added_seconds,
-                "target": asdict(check) if (check := startup_check(startup)) else None,
-            }
+            asdict(startup) | {"target": asdict(check) if (check := startup_check(startup)) else None}
             for startup in startups
         ],
     }

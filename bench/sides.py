@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import json
 import os
@@ -36,6 +37,7 @@ class Side:
     api_key: str | None
     pid: int
     start_seconds: float
+    after_worker_seconds: float | None = None
 
 
 @contextmanager
@@ -89,6 +91,7 @@ def host(arguments: Sequence[str], log: Path) -> Iterator[Side]:
     url = f"http://127.0.0.1:{port}"
     begun = time.perf_counter()
     with log.open("ab") as errors:
+        log_begin = errors.tell()
         process = subprocess.Popen(
             [str(command), "serve", *arguments, "--port", str(port)],
             stdin=subprocess.DEVNULL,
@@ -97,7 +100,18 @@ def host(arguments: Sequence[str], log: Path) -> Iterator[Side]:
         )
     with _ended(process):
         _wait_until_ready(port, process, log)
-        yield Side(url=url, api_key=None, pid=process.pid, start_seconds=time.perf_counter() - begun)
+        seconds, now = time.perf_counter() - begun, datetime.datetime.now(datetime.UTC)
+        worker_ready = worker_ready_at(log.read_bytes()[log_begin:])
+        after = None if worker_ready is None else (now - worker_ready).total_seconds()
+        yield Side(url=url, api_key=None, pid=process.pid, start_seconds=seconds, after_worker_seconds=after)
+
+
+def worker_ready_at(log: bytes) -> datetime.datetime | None:
+    """Return when the host saw that its worker was ready, from its log in JSON; none where the log does not say it."""
+    for line in log.splitlines():
+        if b'"worker_ready"' in line:
+            return datetime.datetime.fromisoformat(json.loads(line)["timestamp"])
+    return None
 
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -44,8 +44,6 @@ def test_a_library_stays_in_its_room(library: str, homes: list[str]) -> None:
 
 
 def test_the_environment_is_read_in_config_only() -> None:
-    # workers/process.py hands the whole environment on to the worker; it reads nothing of it.
-    allowed = {"config/environment.py", "workers/process.py"}
     reading = re.compile(r"os\.(environ|getenv)\b")
     users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if reading.search(path.read_text())}
-    assert users <= allowed
+    assert users == {"config/environment.py"}

@@ -18,12 +18,16 @@ LONGEST = 900
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Ids and positions `(rows, length)`; `at` are flat indices whose next token, in `targets`, is part of a reply."""
+    """Ids and positions `(rows, length)`; `at` are flat indices whose next token, in `targets`, is part of a reply.
+
+    `weights` say how much each of the targets counts.
+    """
 
     ids: Tensor
     positions: Tensor
     at: Tensor
     targets: Tensor
+    weights: Tensor
 
 
 def split(batch: Batch, tokens: int) -> list[Batch]:
@@ -39,6 +43,7 @@ def split(batch: Batch, tokens: int) -> list[Batch]:
                 positions=batch.positions[first : first + step],
                 at=batch.at[here] - first * length,
                 targets=batch.targets[here],
+                weights=batch.weights[here],
             )
         )
     return pieces
@@ -58,18 +63,18 @@ def positions(rng: random.Random, length: int, context: int) -> list[int]:
     return out
 
 
-def collate(rows: list[tuple[list[int], list[bool]]], rng: random.Random, context: int) -> Batch:
+def collate(rows: list[tuple[list[int], list[float]]], rng: random.Random, context: int) -> Batch:
     """Pads at the end: attention is causal, so padding is never seen."""
     length = -(-max(len(ids) for ids, _ in rows) // 8) * 8
     ids = torch.zeros(len(rows), length, dtype=torch.long)
-    where = torch.zeros(len(rows), length, dtype=torch.bool)
+    counts = torch.zeros(len(rows), length)
     places = torch.zeros(len(rows), length, dtype=torch.long)
-    for row, (tokens, mask) in enumerate(rows):
+    for row, (tokens, weights) in enumerate(rows):
         ids[row, : len(tokens)] = torch.tensor(tokens)
-        where[row, : len(tokens) - 1] = torch.tensor(mask[1:])
+        counts[row, : len(tokens) - 1] = torch.tensor(weights[1:])
         places[row] = torch.tensor(positions(rng, length, context))
-    at = where.flatten().nonzero().squeeze(1)
-    return Batch(ids=ids, positions=places, at=at, targets=ids.flatten()[at + 1])
+    at = counts.flatten().nonzero().squeeze(1)
+    return Batch(ids=ids, positions=places, at=at, targets=ids.flatten()[at + 1], weights=counts.flatten()[at])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +91,10 @@ class Stream:
         rng = random.Random(f"nano-{stage}-{number}-{self.pools.is_test}")
         rows, total = [], 0
         while total < 16 * self.tokens:
-            row = self.encoder.encode(render_dialogue(lesson(rng, self.pools, stage)), rng)
-            if len(row[0]) <= LONGEST and any(row[1]):
-                rows.append(row)
-                total += len(row[0])
+            ids, mask = self.encoder.encode(render_dialogue(lesson(rng, self.pools, stage)), rng)
+            if len(ids) <= LONGEST and any(mask):
+                rows.append((ids, self.encoder.weights(ids, mask)))
+                total += len(ids)
         rows.sort(key=lambda row: len(row[0]))
         groups: list[list] = [[]]
         for row in rows:

@@ -53,28 +53,28 @@ class Dialogue:
         return [tool.openai() for tool in self.tools]
 
 
-def begin(rng: random.Random, pools: Pools, tool_count: int = 0) -> Dialogue:
+def begin(rng: random.Random, pools: Pools, tool_count: int = 0, most: int = 3) -> Dialogue:
     """A dialogue with that many different tools and, in four of ten, a system message."""
     dialogue = Dialogue()
     if rng.random() < 0.4:
         dialogue.messages.append({"role": "system", "content": rng.choice(chat.SYSTEMS)})
-    add_tools(rng, pools, dialogue, tool_count)
+    add_tools(rng, pools, dialogue, tool_count, most)
     return dialogue
 
 
-def add_tools(rng: random.Random, pools: Pools, dialogue: Dialogue, count: int, without: Entry | None = None) -> None:
-    """Adds tools until there are `count`. Held-out dialogues draw only tools of unseen words."""
+def add_tools(rng: random.Random, pools: Pools, dialogue: Dialogue, count: int, most: int) -> None:
+    """Adds tools until there are `count`, invented ones with at most `most` parameters. Held-out dialogues draw only
+    tools of unseen words."""
     share_real = 0.0 if pools.is_test else rng.choice((0.0, 0.0, 0.5, 1.0))
     while len(dialogue.tools) < count:
         entry = None
         if rng.random() < share_real:
             tool, entry = real_tool(rng)
-            taken = [e for e in (*dialogue.entries.values(), without) if e]
-            if any(set(entry.names) & set(e.names) for e in taken):
+            if any(set(entry.names) & set(e.names) for e in dialogue.entries.values()):
                 continue
         else:
             like = rng.choice(dialogue.tools) if dialogue.tools and rng.random() < 0.4 else None
-            tool = random_tool(rng, pools, like)
+            tool = random_tool(rng, pools, like, most)
             if any(tool.noun == t.noun and set(tool.verbs) & set(t.verbs) for t in dialogue.tools):
                 continue
         if tool.name in [t.name for t in dialogue.tools]:

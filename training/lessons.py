@@ -8,7 +8,8 @@ from training.dialogues import Dialogue
 from training.values import value
 from training.words import Pools, invented, pick
 
-STAGES = ("copy", "one", "all")
+# "choose" stands between two stretches of the full mix: the mix alone teaches every reply but the choice of a tool.
+STAGES = ("copy", "one", "all", "choose", "all")
 
 
 def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
@@ -18,12 +19,21 @@ def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
         return copying(rng, pools)
     if stage == "one":
         return copying(rng, pools) if draw < 0.25 else tool_session(rng, pools, 1 if draw < 0.8 else 2)
-    if draw < 0.07:
+    if stage == "choose" and draw < 0.8:
+        return choosing(rng, pools, rng.choice((2, 2, 3, 3, 4, 5)), most=1)
+    return anything(rng, pools, draw)
+
+
+def anything(rng: random.Random, pools: Pools, draw: float) -> Dialogue:
+    """The full mix; `draw` in 0..1 picks the kind of dialogue."""
+    if draw < 0.05:
         return copying(rng, pools)
     if draw < 0.22:
         return conversation(rng, pools)
-    if draw < 0.3:
+    if draw < 0.29:
         return tool_session(rng, pools, rng.randint(5, 16))
+    if draw < 0.5:
+        return choosing(rng, pools, rng.choice((2, 3, 4, 4, 5, 6)), most=2)
     return tool_session(rng, pools, rng.choice((1, 1, 2, 2, 3, 3, 4, 4, 4, 5)))
 
 
@@ -95,6 +105,21 @@ def as_json(rng: random.Random, pools: Pools) -> chat.Exchange:
         (f"Return JSON with name {name}", f'{{"name": "{name}"}}'),
     ))  # fmt: skip
     return chat.Exchange(user=user, reply=reply)
+
+
+def choosing(rng: random.Random, pools: Pools, tool_count: int, most: int) -> Dialogue:
+    """Request after request over one list of simple tools: many choices for few tokens."""
+    dialogue = dialogues.begin(rng, pools, tool_count, most)
+    for _ in range(rng.randint(3, 7)):
+        draw = rng.random()
+        if draw < 0.84:
+            wanted = dialogues.request(rng, pools, dialogue)
+            dialogue.call(wanted.text, [wanted.call])
+        elif draw < 0.94:
+            dialogue.say(dialogues.unfit(rng, pools, dialogue))
+        else:
+            dialogues.talk(rng, pools, dialogue)
+    return dialogue
 
 
 def tool_session(rng: random.Random, pools: Pools, tool_count: int) -> Dialogue:

@@ -70,6 +70,7 @@ class Encoder:
         vocab = tokenizer.get_vocab()
         self.start, self.end = vocab["<|im_start|>"], vocab["<|im_end|>"]
         self.header = tokenizer.encode("<|im_start|>assistant\n").ids
+        self.naming = tokenizer.encode('{"name": "').ids
         self.markers = [vocab[marker] for marker in MARKERS]
         self.splits = {
             index: [vocab[char] for char in text]
@@ -95,6 +96,20 @@ class Encoder:
             elif not inside and ids[max(0, index + 1 - width) : index + 1] == self.header:
                 inside = True
         return ids, mask
+
+    def weights(self, ids: list[int], mask: list[bool]) -> list[float]:
+        """How much each token of a reply counts: four times where something is decided, 0 outside of replies.
+
+        Decisions are a reply's first token (call or text) and the first two of a tool's name (which tool).
+        """
+        found = [float(inside) for inside in mask]
+        width = len(self.naming)
+        for index in range(1, len(ids)):
+            if mask[index] and not mask[index - 1]:
+                found[index] = 4.0
+            if mask[index] and ids[max(0, index - width) : index] == self.naming:
+                found[index : index + 2] = [4.0, 4.0]
+        return found
 
     def _renumber(self, ids: list[int], rng: random.Random) -> list[int]:
         """Other line markers than 1, 2, 3: so that short lists of tools teach the markers of long ones."""

@@ -128,7 +128,7 @@ def random_parameters(rng: random.Random, pools: Pools, most: int = 3) -> tuple[
     return tuple(sorted(parameters, key=lambda p: not p.required))
 
 
-def random_tool(rng: random.Random, pools: Pools, like: Tool | None = None) -> Tool:
+def random_tool(rng: random.Random, pools: Pools, like: Tool | None = None, most: int = 3) -> Tool:
     """A tool of random words. `like` shares its noun or its verbs with the new one: a distractor that looks right."""
     verbs = list(rng.choice(pools.verbs)) if rng.random() > 0.15 else [invented(rng, pools)]
     noun = pick(rng, pools, pools.nouns)
@@ -137,7 +137,7 @@ def random_tool(rng: random.Random, pools: Pools, like: Tool | None = None) -> T
             noun = like.noun
         else:
             verbs = list(like.verbs)
-    parameters = random_parameters(rng, pools)
+    parameters = random_parameters(rng, pools, most)
     verb = rng.choice(verbs)
     described = rng.choice(verbs) if rng.random() < 0.3 else verb
     return Tool(

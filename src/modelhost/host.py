@@ -15,7 +15,6 @@ from modelhost.chat.relay import Report, payloads_of
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
 from modelhost.errors import ContextLengthExceeded, ModelNotFound, UnsupportedOperation
-from modelhost.meters import METERS
 from modelhost.models.download import DownloadProgress
 from modelhost.models.resolve import resolve
 from modelhost.models.supervisor import Limits, State, Supervisor
@@ -140,7 +139,7 @@ class Host:
         async with model.lease() as worker:
             _check_can(worker, operation)
             answer: dict[str, Any] = await worker.call(operation, prepared)
-        _count_usage(model.name, answer.get("usage"))
+        model.meters.count_usage(answer.get("usage"))
         return answer
 
     async def chat(self, messages: Messages, **parameters: Any) -> dict[str, Any]:
@@ -183,13 +182,13 @@ class Host:
             error.param = PROMPTS[operation]
             raise
         finally:
-            _count_usage(model.name, report.usage)
+            model.meters.count_usage(report.usage)
             if report.first_at is not None and report.last_at is not None:
-                METERS.time_to_first_token.labels(model.name).observe(report.first_at - report.began)
+                model.meters.time_to_first_token.observe(report.first_at - report.began)
                 tokens = (report.usage or {}).get("completion_tokens", 0)
                 if tokens > 1:
                     seconds = (report.last_at - report.first_at) / (tokens - 1)
-                    METERS.time_between_tokens.labels(model.name).observe(seconds)
+                    model.meters.time_between_tokens.observe(seconds)
 
 
 def as_messages(messages: Messages) -> list[Mapping[str, Any]]:
@@ -201,11 +200,3 @@ def _check_can(worker: Worker, operation: Operation) -> None:
     if operation not in worker.ready.operations:
         can = ", ".join(sorted(worker.ready.operations))
         raise UnsupportedOperation(f"{worker.model} cannot do {operation}; it can do: {can}.", model=worker.model)
-
-
-def _count_usage(model: str, usage: dict[str, Any] | None) -> None:
-    if usage:
-        METERS.tokens_in.labels(model).inc(usage.get("prompt_tokens", 0))
-        METERS.tokens_out.labels(model).inc(usage.get("completion_tokens", 0))
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-        METERS.tokens_cached.labels(model).inc(cached)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from modelhost.config.settings import Settings
-from modelhost.errors import ShuttingDown
+from modelhost.errors import ModelhostError, ShuttingDown
 from modelhost.host import Host, Messages
 
 T = TypeVar("T")
@@ -146,6 +146,7 @@ class _Pump:
         self._pieces: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(CHUNKS_AHEAD)
         self._task: asyncio.Task[None] | None = None
+        self._error: ModelhostError | None = None
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._work())
@@ -154,8 +155,8 @@ class _Pump:
         """Return the next chunk, ``None`` after the last; raises what the answer failed with."""
         chunk = await self._pieces.get()
         self._room.release()
-        if chunk is None and self._task is not None:
-            await self._task
+        if self._error is not None and chunk is None:
+            raise self._error
         return chunk
 
     async def stop(self) -> None:
@@ -170,6 +171,8 @@ class _Pump:
                 async for chunk in chunks:
                     await self._room.acquire()
                     self._pieces.put_nowait(chunk)
+        except ModelhostError as error:
+            self._error = error
         finally:
             self._pieces.put_nowait(None)
 

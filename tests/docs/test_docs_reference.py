@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from modelhost.config.fields import SETTINGS
 from modelhost.errors import ModelhostError
 from modelhost.meters import REGISTRY
 from tests.support.serving import ServedHost
+from tools.reference import pages
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -19,8 +19,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 @pytest.fixture(scope="module")
 def generated() -> Mapping[Path, str]:
-    pages: Mapping[Path, str] = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]()
-    return pages
+    return pages.generated()
 
 
 def leaves(error: type[ModelhostError] = ModelhostError) -> list[type[ModelhostError]]:

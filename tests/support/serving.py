@@ -57,7 +57,7 @@ class ServedHost:
         # Appending, since the process shares the position: reading from the start must not make it write there.
         self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 (entered)
         self._default_client: openai.OpenAI | None = None
-        self.process = subprocess.Popen(  # noqa: S603 (our own program)
+        self.process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, json.dumps(self.settings)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """Several choices or prompts in one request: one stream each, merged into one answer.
 
-llama.cpp's own ``n`` loses pieces and repeats usage when it streams, so every choice is a request of its own to the engine.
+llama.cpp's own ``n`` loses pieces and repeats usage when it streams, so every choice is a request of its own to the
+engine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A call that has to be made, for engines that cannot force one: the model writes its JSON, the client gets a tool call.
+"""A tool call that has to be made, for an engine that cannot force one: the model writes its JSON as its text.
 
-The engine is asked for JSON of the schema that :func:`schema_of` makes, ``{"name": ..., "arguments": {...}}`` in this
-order, and :class:`ForcedCall` turns that text, as it comes, into the incremental deltas of one tool call.
+The engine asks its model for JSON of the form ``{"name": ..., "arguments": {...}}``, in this order, and
+:class:`ForcedCall` turns that text, as it comes, into the incremental deltas of one tool call.
 """
 
 from __future__ import annotations
@@ -12,27 +12,7 @@ from typing import Any
 
 import orjson
 
-_OPENING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
-_NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
-
-
-def schema_of(tools: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the JSON schema of a call of one of ``tools``; none where references would lose their root."""
-    if b'"$ref"' in orjson.dumps(tools):
-        return None
-    calls = [_call_of(tool["function"]) for tool in tools]
-    return calls[0] if len(calls) == 1 else {"anyOf": calls}
-
-
-def _call_of(function: dict[str, Any]) -> dict[str, Any]:
-    parameters = function.get("parameters")
-    arguments = {"type": "object", **parameters} if parameters else _NO_ARGUMENTS
-    return {
-        "type": "object",
-        "properties": {"name": {"const": function["name"]}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
+_OPENING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\S)')
 
 
 class ForcedCall:
@@ -51,7 +31,9 @@ class ForcedCall:
             pieces = self._pieces(is_last=is_last)
             if pieces:
                 delta["tool_calls"] = pieces
-            if choice.get("finish_reason") == "stop":
+            if is_last and self._arguments_at is None:
+                delta["content"] = self._text  # cut before there was a call in it
+            elif choice.get("finish_reason") == "stop":
                 choice["finish_reason"] = "tool_calls"
         return chunk
 

@@ -1,7 +1,7 @@
 """One streamed answer on its way through the host: bytes in, the same bytes out.
 
-Only a block that holds usage or an error is opened, and that is one at the end of an answer. ``"usage"`` with its quotes
-cannot stand in generated text, where JSON escapes the quotes.
+Only a block that holds usage or an error is opened, and that is one at the end of an answer. ``"usage"`` with its
+quotes cannot stand in generated text, where JSON escapes the quotes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def payloads_of(block: bytes) -> list[Any]:
 class Relay:
     """Passes the blocks of one answer on and notes what the host has to know."""
 
-    def __init__(self, *, report: Report, include_usage: bool, refusal: Refusal, may_fail_to_parse: bool = False) -> None:
+    def __init__(
+        self, *, report: Report, include_usage: bool, refusal: Refusal, may_fail_to_parse: bool = False
+    ) -> None:
         """Take what to do with the blocks.
 
         Args:
@@ -128,7 +130,9 @@ class Relay:
         return payload
 
     def _broken(self) -> ModelhostError:
-        return self._refusal(500, {"error": {"message": "an event of its answer is not JSON", "type": "malformed_event"}})
+        return self._refusal(
+            500, {"error": {"message": "an event of its answer is not JSON", "type": "malformed_event"}}
+        )
 
     def _failed(self, payload: dict[str, Any]) -> bytes:
         """Raise the error that ``payload`` tells of, or end an answer whose output the engine could not read."""

@@ -1,7 +1,17 @@
 """What a request may hold, as OpenAI defines it, checked before any engine sees it.
 
-A field that no engine needs to honour (``user``, ``metadata`` ...) is accepted and goes no further. A field that stands
-neither here nor in the engine's own list is refused: nothing is ignored in silence.
+What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Continue, Crush), and what becomes of it:
+
+* honoured: the fields of the models below, and those that the engine lists for itself (``top_k``, ``min_p``,
+  ``repetition_penalty``, ``chat_template_kwargs``, ``reasoning_effort``, ``grammar`` ...).
+* inert (``INERT``): accepted and go no further, since they do not ask for another answer: ``user``, ``metadata``,
+  ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``; ``modalities``
+  if it asks for text, ``best_of`` 1, ``echo`` false.
+* refused with 400: whatever stands in neither list. ``INSTEAD`` names what to send in place of what is common
+  elsewhere: the deprecated ``functions`` and ``function_call``, other servers' ``max_new_tokens``, ``guided_json``,
+  ``think`` ...
+
+Nothing is ignored in silence.
 Source: https://platform.openai.com/docs/api-reference
 """
 
@@ -18,9 +28,13 @@ from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 MAX_CHOICES = 64
 
-Text = str
-Stop = str | Annotated[list[str], Field(max_length=16)] | None
-Number = int | float
+LARGEST_COUNT = 2**31 - 1  # engines count in 32 bits
+
+Piece = Annotated[str, Field(min_length=1)]
+Stop = Piece | Annotated[list[Piece], Field(max_length=16)] | None
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Tokens = Annotated[list[int], Field(min_length=1)]
+Number = float  # whole ones are taken too
 
 
 class _Request(BaseModel):
@@ -35,8 +49,16 @@ class TextPart(BaseModel):
     """A piece of text in a message whose content is a list of parts."""
 
     model_config = ConfigDict(extra="allow", strict=True)
-    type: Literal["text", "refusal"]
-    text: str | None = None
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(BaseModel):
+    """A piece of an earlier answer in which the model refused."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    type: Literal["refusal"]
+    refusal: str
 
 
 class MediaPart(BaseModel):
@@ -68,7 +90,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Annotated[TextPart | MediaPart, Field(discriminator="type")]] | None = None
+    content: str | list[Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
@@ -134,10 +156,10 @@ class ResponseFormat(BaseModel):
 class _Generation(_Request):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Count | None = None
     temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stop: Stop = None
@@ -151,7 +173,7 @@ class ChatRequest(_Generation):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
@@ -163,25 +185,23 @@ class ChatRequest(_Generation):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    modalities: list[Literal["text"]] | None = None
 
 
 class CompletionRequest(_Generation):
     """``POST /v1/completions``."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[int], Field(min_length=1)]
+    prompt: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
 
 
 class EmbeddingsRequest(_Request):
     """``POST /v1/embeddings``."""
 
-    input: (
-        str
-        | Annotated[list[str], Field(min_length=1)]
-        | Annotated[list[int], Field(min_length=1)]
-        | Annotated[list[list[int]], Field(min_length=1)]
-    )
+    input: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] | None = None
 
 
@@ -217,7 +237,35 @@ MODELS: Mapping[Operation, type[_Request]] = {
     "detokenize": DetokenizeRequest,
 }
 # Accepted because clients send them as a matter of course; they change nothing about the answer.
-INERT = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+INERT = frozenset(
+    {
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "modalities",
+        "echo",
+        "best_of",
+    }
+)
+# Refused, with what to send instead.
+INSTEAD: Mapping[str, str] = {
+    "functions": "tools",
+    "function_call": "tool_choice",
+    "max_new_tokens": "max_tokens",
+    "n_predict": "max_tokens",
+    "num_predict": "max_tokens",
+    "guided_json": "response_format",
+    "guided_grammar": "grammar",
+    "structured_outputs": "response_format",
+    "think": "chat_template_kwargs",
+    "thinking": "chat_template_kwargs",
+    "enable_thinking": "chat_template_kwargs",
+    "system": "messages",
+}
 
 
 def validate(operation: Operation, body: Any) -> None:
@@ -232,6 +280,11 @@ def validate(operation: Operation, body: Any) -> None:
         MODELS[operation].model_validate(body)
     except ValidationError as error:
         raise _explain(error) from None
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
+    shape = body.get("response_format") if operation == "chat" else None
+    if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
+        raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")
 
 
 def validate_fields(operation: Operation, body: Mapping[str, Any], engine: Engine) -> None:
@@ -245,17 +298,26 @@ def validate_fields(operation: Operation, body: Mapping[str, Any], engine: Engin
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f' Did you mean "{close[0]}"?' if close else ""
+            if name in INSTEAD:
+                hint = f' Use "{INSTEAD[name]}".'
             raise UnsupportedParameter(
                 f'The field "{name}" is not supported by {engine.name} for {operation}.{hint}', param=name
             )
 
 
 def _explain(error: ValidationError) -> InvalidRequest:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    # Of a union pydantic names the branches too, which no caller ever wrote: keep keys and positions of the request.
-    path = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier() and part not in _BRANCHES]
-    param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    return InvalidRequest(f"{param or 'body'}: {first['msg']}.", param=param or None)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    # Of a union, each branch says what it would have taken; the one that got furthest knows best where it went wrong.
+    of_first_field = [each for each in found if each["loc"][:1] == found[0]["loc"][:1]]
+    param = _param(max((each["loc"] for each in of_first_field), key=lambda location: len(_param(location))))
+    reasons = dict.fromkeys(each["msg"] for each in found if _param(each["loc"]) == param)
+    return InvalidRequest(f"{param or 'body'}: {'; or: '.join(reasons)}.", param=param or None)
 
 
-_BRANCHES = frozenset({"str", "int", "float", "text", "image_url", "NamedTool", "TextPart", "MediaPart", "constrained"})
+def _param(location: tuple[int | str, ...]) -> str:
+    """Return the path of keys and positions that the caller wrote: of a union pydantic names the branches too."""
+    path = [part for part in location if isinstance(part, int) or (part.isidentifier() and part not in _BRANCHES)]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+_BRANCHES = frozenset({"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "NamedTool"})

@@ -12,14 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelhost.engines.base import Launch, ModelSpec, Operation
+from modelhost.engines.llamacpp_calls import schema_of
+from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.options import check_options
-from modelhost.errors import (
-    ContextLengthExceeded,
-    EngineError,
-    InvalidRequest,
-    ModelhostError,
-    UnsupportedOperation,
-)
+from modelhost.errors import ModelhostError
 
 SAMPLING = frozenset(
     {
@@ -72,7 +68,14 @@ RUNNING = frozenset(
     }
 )
 CHAT = frozenset(
-    {"chat_template_kwargs", "reasoning_format", "add_generation_prompt", "continue_final_message", "parse_tool_calls"}
+    {
+        "chat_template_kwargs",
+        "reasoning_effort",
+        "reasoning_format",
+        "add_generation_prompt",
+        "continue_final_message",
+        "parse_tool_calls",
+    }
 )
 FIELDS: Mapping[Operation, frozenset[str]] = {
     "chat": SAMPLING | RUNNING | CHAT,
@@ -82,7 +85,7 @@ FIELDS: Mapping[Operation, frozenset[str]] = {
     "tokenize": frozenset({"with_pieces"}),
     "detokenize": frozenset(),
 }
-RENAMED = {"repetition_penalty": "repeat_penalty"}
+CONSTRAINTS = frozenset({"grammar", "json_schema"})
 PATHS: Mapping[Operation, str] = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
@@ -107,6 +110,10 @@ class LlamaCpp:
     """The :class:`~modelhost.engines.base.Engine` for llama.cpp."""
 
     name = "llamacpp"
+
+    def __init__(self, *, forces_calls: bool = True) -> None:
+        """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
+        self._forces_calls = forces_calls
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
@@ -137,37 +144,17 @@ class LlamaCpp:
         return FIELDS[operation]
 
     def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        for ours, theirs in RENAMED.items():
-            if ours in body:
-                body[theirs] = body.pop(ours)
+        body = adapted(operation, body)
+        if self._forces_calls and body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
+            schema = schema_of(body["tools"])
+            return show_tools_only(body, schema) if schema else body
         return body
 
     def path(self, operation: Operation) -> str:
         return PATHS[operation]
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-        error = payload.get("error") if isinstance(payload, dict) else None
-        if not isinstance(error, dict):
-            error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
-        message, kind = str(error.get("message", "")), error.get("type")
-        if kind == "exceed_context_size_error":
-            tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
-            return ContextLengthExceeded(
-                f"The prompt has {tokens} tokens; {model} holds {limit}. Shorten the conversation, or serve the model "
-                "with a larger --context-length.",
-                param="messages",
-                prompt_tokens=tokens,
-                context_length=limit,
-            )
-        if kind == "not_supported_error" or "is not supported" in message:
-            return UnsupportedOperation(f"{model}: {message}", model=model)
-        if "is too large to process" in message:
-            return ContextLengthExceeded(f"{model}: {message}", param="input")
-        if kind == "invalid_request_error" or ("Failed to parse" in message and "messages" in message):
-            return InvalidRequest(message)
-        return EngineError(
-            f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)
-        )
+        return translated(status, payload, model=model, worker=worker)
 
 
 def allowed_cores() -> int:

@@ -52,7 +52,7 @@ class Scripted:
     name = "scripted"
 
     def __init__(self) -> None:
-        self._dialect = LlamaCpp()
+        self._dialect = LlamaCpp(forces_calls=False)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelhost.errors import Unauthorized
 from modelhost.http.errors import error_answer
+from modelhost.meters import METERS
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/version", "/docs", "/openapi.json", "/redoc"})
 
@@ -42,6 +43,7 @@ class Edge:
             app = self._posts.get(scope["path"], self._app) if scope["method"] == "POST" else self._app
             await app(scope, receive, send_with_id)
             return
+        METERS.errors.labels("", error.code).inc()
         status, headers, body = error_answer(error)
         await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
         await send_with_id({"type": "http.response.body", "body": body})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +93,12 @@ def _lora(entry: str) -> tuple[Path, float]:
     file, _, scale = entry.rpartition(":")
     if file and not Path(entry).exists():
         try:
-            return _existing("lora", file), float(scale)
+            number = float(scale)
         except ValueError:
-            raise ConfigError(f'lora: "{entry}" is neither FILE nor FILE:SCALE with a number', param="lora") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f'lora: "{entry}" is neither FILE nor FILE:SCALE with a number', param="lora")
+        return _existing("lora", file), number
     return _existing("lora", entry), 1.0
 
 
@@ -110,7 +114,10 @@ def _template(value: str | None) -> str | None:
     """Return the template's text: what has Jinja in it is the text itself, all else names a file."""
     if value is None or "{%" in value or "{{" in value:
         return value
-    return _existing("chat_template", value).read_text(encoding="utf-8")
+    try:
+        return _existing("chat_template", value).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"chat_template: {value} is not UTF-8 text: {error}", param="chat_template") from None
 
 
 def _existing(setting: str, name: str) -> Path:

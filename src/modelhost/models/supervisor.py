@@ -20,7 +20,7 @@ from typing import Protocol
 from modelhost.engines.base import Engine, Launch, ModelSpec
 from modelhost.errors import ModelFailed, ModelhostError, QueueFull, QueueTimeout, ShuttingDown
 from modelhost.logs import get_logger
-from modelhost.meters import METERS
+from modelhost.meters import ModelMeters
 from modelhost.models.backoff import Backoff
 from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback, WorkerProcess
@@ -79,10 +79,7 @@ class Supervisor:
         self._keeper: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        name = spec.name
-        self._in_flight_meter = METERS.in_flight.labels(name)
-        self._slots_in_use_meter = METERS.slots_in_use.labels(name)
-        self._queue_meter = METERS.queue_length.labels(name)
+        self.meters = ModelMeters(spec.name)
         self._slots = 1
 
     @property
@@ -114,7 +111,7 @@ class Supervisor:
     async def stop(self, drain_seconds: float) -> None:
         """Refuse new requests, give those at work ``drain_seconds`` to finish, end the worker."""
         self.state = State.STOPPED
-        METERS.model_ready.labels(self.name).set(0)
+        self.meters.model_ready.set(0)
         self._refuse_waiting(_shutting_down)
         try:
             async with asyncio.timeout(drain_seconds):
@@ -154,7 +151,7 @@ class Supervisor:
         self._check_may_wait()
         place: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
-        self._queue_meter.inc()
+        self.meters.queue_length.inc()
         began = time.monotonic()
         worker: Worker | None = None
         try:
@@ -163,8 +160,8 @@ class Supervisor:
         except TimeoutError:
             raise self._timed_out() from None
         finally:
-            METERS.queue_seconds.labels(self.name).observe(time.monotonic() - began)
-            self._queue_meter.dec()
+            self.meters.queue_seconds.observe(time.monotonic() - began)
+            self.meters.queue_length.dec()
             if worker is None:
                 self._leave_queue(place)
         return worker
@@ -229,8 +226,8 @@ class Supervisor:
 
     def _count(self, change: int) -> None:
         self._in_flight += change
-        self._in_flight_meter.set(self._in_flight)
-        self._slots_in_use_meter.set(min(self._in_flight, self._slots))
+        self.meters.in_flight.set(self._in_flight)
+        self.meters.slots_in_use.set(min(self._in_flight, self._slots))
         if self._in_flight:
             self._idle.clear()
         else:
@@ -252,7 +249,7 @@ class Supervisor:
                 remove_socket(launch.config["socket_path"])
             raise
         seconds = time.monotonic() - began
-        METERS.load_seconds.labels(self.name).observe(seconds)
+        self.meters.load_seconds.observe(seconds)
         log.info("worker_ready", model=self.name, pid=process.pid, seconds=round(seconds, 3))
         worker = Worker(process=process, engine=self.engine, model=self.name, api_key=api_key)
         self._became_ready(worker)
@@ -266,8 +263,8 @@ class Supervisor:
         self.last_error = None
         self.loaded_at = time.time()
         self._slots = worker.ready.slots or 1
-        METERS.slots.labels(self.name).set(self._slots)
-        METERS.model_ready.labels(self.name).set(1)
+        self.meters.slots.set(self._slots)
+        self.meters.model_ready.set(1)
         self._serve_waiting()
 
     async def _keep_alive(self, worker: Worker) -> None:
@@ -285,8 +282,8 @@ class Supervisor:
         self._worker = None
         if self.state is not State.STOPPED:
             self.state = State.RESTARTING
-        METERS.model_ready.labels(self.name).set(0)
-        METERS.worker_exits.labels(self.name).inc()
+        self.meters.model_ready.set(0)
+        self.meters.worker_exits.inc()
         self._backoff.survived(lived_seconds)
         log.error(
             "worker_lost",

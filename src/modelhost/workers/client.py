@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from modelhost.engines.base import Engine, Operation, Ready
-from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
+from modelhost.errors import EngineError, ModelhostError, ShuttingDown, WorkerCrashed
 from modelhost.workers.process import WorkerProcess
 from modelhost.workers.sockets import remove_socket
 
@@ -78,6 +78,7 @@ class Worker:
         self.process = process
         self.engine = engine
         self.model = model
+        self._is_stopped = False  # by us, while it was well
         url = process.ready.url
         self._session = _open_session(url)
         self._base = "http://worker" if url.startswith(UNIX) else url
@@ -89,6 +90,7 @@ class Worker:
 
     async def close(self) -> None:
         """End the process, if it still runs, and give up everything that belonged to it."""
+        self._is_stopped = self._is_stopped or self.process.is_running
         await self.process.stop()
         await self._session.close()
         if self.ready.url.startswith(UNIX):
@@ -107,7 +109,15 @@ class Worker:
     async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
         """Send ``body`` and return the whole JSON answer; raises as :meth:`stream` does."""
         async with self._post(operation, body) as response:
-            return _json(await response.read())
+            data = await response.read()
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise EngineError(
+                f"The engine of {self.model} answered what is not JSON: {data[:200]!r}",
+                model=self.model,
+                worker=self.process.name,
+            ) from None
 
     @asynccontextmanager
     async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -137,6 +147,8 @@ class Worker:
                 model=self.model,
                 worker=self.process.name,
             )
+        if self._is_stopped:
+            return ShuttingDown(f"{self.model} was stopped before the answer was complete.")
         tail = self.process.stderr_tail()
         return WorkerCrashed(
             f"The worker of {self.model} {self.process.describe_exit()} while it answered. "

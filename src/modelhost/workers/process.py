@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
@@ -28,6 +28,7 @@ log = get_logger(__name__)
 READY = TypeAdapter(Ready)
 ProgressCallback = Callable[[float], None]
 STDERR_LINES = 200  # kept for the message of a crash
+BUFFER_BYTES = 65536
 LINE_BYTES = 4096  # of a log line; the rest of a longer one is dropped
 TAIL_LINES = 12
 LAST_LINES_SECONDS = 1.0  # to read what an ended process has written
@@ -37,13 +38,14 @@ FATAL_SIGNAL_OFFSET = 128  # a shell's way to say "ended by signal N"
 class WorkerProcess:
     """A worker that has become ready. Made by :meth:`start` only."""
 
-    def __init__(self, process: Process, *, model: str) -> None:
-        self._process = process
+    def __init__(self, transport: asyncio.SubprocessTransport, protocol: _Pipes, *, model: str) -> None:
+        self._process = Process(transport, protocol, asyncio.get_running_loop())
+        self._transport = transport
         self._model = model
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._exited = asyncio.Event()
         self._readers = [asyncio.create_task(self._keep_stderr())]
-        self._reaper = asyncio.create_task(self._reap())
+        self._reaper = asyncio.create_task(self._reap(protocol.exited))
         self.ready = Ready(url="")
 
     @classmethod
@@ -56,13 +58,14 @@ class WorkerProcess:
             WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left.
             SystemLibraryMissing: the operating system lacks a library of the engine.
         """
-        worker = cls(await _spawn(launch, model), model=model)
+        transport, pipes = await _spawn(launch, model)
+        worker = cls(transport, pipes, model=model)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await worker._become_ready(launch, on_progress)
         except TimeoutError:
             await worker.kill()
-            raise worker._start_failed(f"was not ready after {timeout_seconds:.0f} s", reason="timeout") from None
+            raise worker._start_failed(f"was not ready after {timeout_seconds:g} s", reason="timeout") from None
         except BaseException:
             await worker.kill()
             raise
@@ -119,6 +122,7 @@ class WorkerProcess:
         _, unfinished = await asyncio.wait([*self._readers, self._reaper], timeout=LAST_LINES_SECONDS)
         for reader in unfinished:
             reader.cancel()
+        self._transport.close()
 
     def _signal_group(self, number: signal.Signals) -> None:
         # The group can outlive its leader (a child of an engine's own), and it can be gone already; macOS answers
@@ -193,8 +197,8 @@ class WorkerProcess:
         async for line in _lines(self._process.stdout):
             self._stderr.append(line)
 
-    async def _reap(self) -> None:
-        await self._process.wait()
+    async def _reap(self, process_exited: asyncio.Event) -> None:
+        await process_exited.wait()
         # The last lines are what a crash is explained with: read them before anyone is told.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_LINES_SECONDS):
@@ -202,14 +206,27 @@ class WorkerProcess:
         self._exited.set()
 
 
-async def _spawn(launch: Launch, model: str) -> Process:
+class _Pipes(SubprocessStreamProtocol):
+    """Tells the end of the process at once; asyncio's own ``wait`` waits for the pipes, which a child may hold open."""
+
+    def __init__(self) -> None:
+        super().__init__(BUFFER_BYTES, asyncio.get_running_loop())
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+
+
+async def _spawn(launch: Launch, model: str) -> tuple[asyncio.SubprocessTransport, _Pipes]:
     """Start the process.
 
     Raises:
         WorkerStartFailed: the operating system cannot (no memory, no descriptors, no such program).
     """
     try:
-        return await asyncio.create_subprocess_exec(
+        return await asyncio.get_running_loop().subprocess_exec(
+            _Pipes,
             *launch.argv,
             stdin=PIPE,
             stdout=PIPE,
@@ -229,7 +246,7 @@ async def _spawn(launch: Launch, model: str) -> Process:
 async def _lines(stream: asyncio.StreamReader) -> AsyncGenerator[str, None]:
     """Yield the lines of ``stream``, long ones cut; unlike ``readline`` it never fails on a long one."""
     rest = b""
-    while block := await stream.read(65536):
+    while block := await stream.read(BUFFER_BYTES):
         *lines, rest = (rest + block).split(b"\n")
         rest = rest[:LINE_BYTES]
         for line in lines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import psutil
 import pytest
 
 PARENT = """
@@ -13,7 +12,7 @@ import json, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdin.write(b'{"a": 1}\\n')
 child.stdin.flush()
-print(child.pid, child.stdout.readline().decode().strip(), flush=True)
+print(child.stdout.readline().decode().strip(), flush=True)
 child.wait()
 """
 CHILD = """
@@ -38,14 +37,10 @@ async def test_worker_dies_with_a_killed_parent_and_stray_prints_go_to_standard_
 ) -> None:
     async with asyncio.timeout(10):
         assert parent.stdout is not None
-        pid, line = (await parent.stdout.readline()).decode().split(" ", 1)
-        child = psutil.Process(int(pid))
-        assert '"url": "u"' in line
+        line = await parent.stdout.readline()
+        assert b'"url": "u"' in line
         parent.kill()
         await parent.wait()
-        await asyncio.to_thread(psutil.wait_procs, [child], 8)
-        # Its standard error was inherited: the end of that pipe, too, proves that the child is gone.
+        # The child inherited this pipe: it ends when the child has ended, too.
         assert parent.stderr is not None
-        log = await parent.stderr.read()
-    assert log == b"a stray print\n"
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert await parent.stderr.read() == b"a stray print\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import AsyncExitStack
 
 import pytest
@@ -241,7 +242,7 @@ def test_a_crash_loop_is_slowed_down_to_the_longest_pause() -> None:
         pauses = [later - earlier for earlier, later in zip(starts.times, starts.times[1:], strict=False)]
         assert pauses[0] == pytest.approx(FIRST_SECONDS, abs=0.1)
         assert pauses[-1] == pytest.approx(LONGEST_SECONDS, abs=0.1)
-        assert all(later >= earlier - 0.1 for earlier, later in zip(pauses, pauses[1:], strict=False))
+        assert all(later >= earlier - 0.1 for earlier, later in itertools.pairwise(pauses))
         await supervisor.stop(0)
 
     run_in_virtual_time(work())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -156,7 +157,7 @@ class _Response:
 
 def _pieces(whole: bytes, cuts: list[int]) -> list[bytes]:
     bounds = [0, *sorted({cut % (len(whole) + 1) for cut in cuts}), len(whole)]
-    return [whole[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if end > start]
+    return [whole[start:end] for start, end in itertools.pairwise(bounds) if end > start]
 
 
 @given(

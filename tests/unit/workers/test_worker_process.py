@@ -105,7 +105,7 @@ async def test_a_program_that_is_not_there_is_a_failed_start() -> None:
 
 async def test_an_announcement_that_makes_no_sense_is_a_failed_start() -> None:
     with pytest.raises(WorkerStartFailed, match="announced what no host understands"):
-        await _start(READ + "print('{\"event\": \"ready\"}', flush=True)\n" + WAIT)
+        await _start(READ + 'print(\'{"event": "ready"}\', flush=True)\n' + WAIT)
 
 
 async def test_stray_output_before_and_after_readiness_is_kept_as_log_and_blocks_nobody() -> None:
@@ -147,7 +147,7 @@ async def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace() -> None
 async def test_a_stop_does_not_wait_for_a_grandchild_that_fled_with_the_pipes() -> None:
     fled = "child = subprocess.Popen(['sleep', '30'], start_new_session=True)\nsys.stderr.write(f'{child.pid}\\n')\n"
     worker = await _start(READ + fled + "sys.stderr.flush()\n" + READY + WAIT)
-    await eventually_async(lambda: worker.stderr_tail())
+    await eventually_async(worker.stderr_tail)
     began = time.monotonic()
     await worker.stop(grace_seconds=0.2)
     os.kill(int(worker.stderr_tail()[0]), signal.SIGKILL)
@@ -158,7 +158,7 @@ async def test_a_worker_is_in_a_group_of_its_own_which_ends_with_it() -> None:
     script = READ + "child = subprocess.Popen(['sleep', '60'])\nsys.stderr.write(f'{child.pid}\\n')\n"
     worker = await _start(script + "sys.stderr.flush()\n" + READY + WAIT)
     assert os.getpgid(worker.pid) == worker.pid != os.getpgid(0)
-    await eventually_async(lambda: worker.stderr_tail())
+    await eventually_async(worker.stderr_tail)
     child = int(worker.stderr_tail()[0])
     await worker.stop(grace_seconds=0.2)
     await eventually_async(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")

@@ -1,0 +1,160 @@
+"""Requests and errors in llama.cpp's dialect: what its server has other names for, overlooks, or answers with a 500.
+
+Of the fields beyond OpenAI's, llama.cpp checks the types of numbers; ``TYPES`` lists those where it takes anything in
+silence. ``reasoning_effort`` goes to the chat template, which is where the models that know it look for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from modelhost.engines.base import Operation
+from modelhost.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelhostError,
+    UnsupportedOperation,
+    UnsupportedParameter,
+)
+
+RENAMED = {"repetition_penalty": "repeat_penalty"}
+TYPES: Mapping[str, tuple[type, str]] = {
+    "add_generation_prompt": (bool, "true or false"),
+    "chat_template_kwargs": (dict, "an object"),
+    "continue_final_message": (bool, "true or false"),
+    "grammar": (str, "text"),
+    "id_slot": (int, "a whole number"),
+    "json_schema": (dict, "an object"),
+    "parse_tool_calls": (bool, "true or false"),
+    "reasoning_effort": (str, "text"),
+    "reasoning_format": (str, "text"),
+    "samplers": (list, "a list"),
+}
+LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
+MODEL_OUTPUT_FAILURES = (
+    "does not match the expected",
+    "Unexpected empty grammar stack",
+    "Failed to parse input at pos",
+)
+CALLERS_FAULTS = (
+    "Failed to parse messages",
+    "Unknown reasoning format",
+    "Cannot use both",
+    "Cannot use custom grammar",
+)
+_FIELD = re.compile(r"^Field '(\w+)': (?:\[json\.[\w.]+\] )?(?:Error: )?(.*)", re.DOTALL)
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)", re.DOTALL)
+
+
+def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` for llama.cpp; it is changed in place, what it holds is not.
+
+    Raises:
+        InvalidRequest: a field of a type that llama.cpp would not refuse by itself.
+    """
+    _check_types(body)
+    for ours, theirs in RENAMED.items():
+        if ours in body:
+            body[theirs] = body.pop(ours)
+    if "seed" in body:
+        # Below zero llama.cpp chooses one, as other servers do.
+        body["seed"] = body["seed"] % LARGEST_SEED if body["seed"] >= 0 else -1
+    if operation == "chat":
+        body["messages"] = [_message(message) for message in body["messages"]]
+        effort = body.pop("reasoning_effort", None)
+        if effort is not None:
+            thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
+            body["chat_template_kwargs"] = {**thinks, **body.get("chat_template_kwargs", {})}
+    return body
+
+
+def show_tools_only(body: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` so that the model sees its tools but writes JSON of ``schema``, from the first token on.
+
+    llama.cpp's own way to require a call lets the model talk first, and a small one may talk for ever.
+    """
+    tools = body["tools"]
+    dropped = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+    rest = {key: value for key, value in body.items() if key not in dropped}
+    rest["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "tools": tools}
+    rest["response_format"] = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
+    return rest
+
+
+def _check_types(body: Mapping[str, Any]) -> None:
+    for name, (kind, words) in TYPES.items():
+        value = body.get(name)
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    content, calls = message.get("content"), message.get("tool_calls")
+    if isinstance(content, list):
+        message = {**message, "content": [_part(part) for part in content]}
+    if calls:
+        message = {**message, "tool_calls": [_call(call) for call in calls]}
+    return message
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "text", "text": part["refusal"]} if part["type"] == "refusal" else part
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    """Return ``call`` with arguments that are the JSON of an object, whatever the model once wrote.
+
+    Templates walk through the arguments, and llama.cpp answers 500 where they are no JSON.
+    """
+    arguments = call["function"].get("arguments")
+    if isinstance(arguments, str):
+        try:
+            value = orjson.loads(arguments)
+        except orjson.JSONDecodeError:
+            value = {"text": arguments} if arguments.strip() else {}
+    else:
+        value = arguments
+    if not isinstance(value, dict):
+        value = {} if value is None else {"value": value}
+    return {**call, "function": {**call["function"], "arguments": orjson.dumps(value).decode()}}
+
+
+def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:  # noqa: PLR0911 (one for each)
+    """Return llama.cpp's error answer as one of ours."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
+    message, kind = str(error.get("message", "")), error.get("type")
+    if kind == "exceed_context_size_error":
+        return _too_long(model, error.get("n_prompt_tokens"), error.get("n_ctx"), param="messages")
+    if found := _TOO_LARGE.search(message):
+        return _too_long(model, int(found[1]), int(found[2]), param="input")
+    if "logprobs is not supported with tools" in message:
+        return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
+    if kind == "not_supported_error" or "is not supported" in message or "unsupported content[].type" in message:
+        return UnsupportedOperation(f"{model}: {message}", model=model)
+    if found := _FIELD.match(message):
+        return InvalidRequest(f"{found[1]}: {found[2]}", param=found[1])
+    if "_M_range_check" in message:
+        return InvalidRequest(f"tokens: at least one of them is no token of {model}.", param="tokens")
+    if kind == "invalid_request_error" or any(fault in message for fault in CALLERS_FAULTS):
+        return InvalidRequest(message)
+    details = {"status": status, "engine_type": str(kind)}
+    if any(failure in message for failure in MODEL_OUTPUT_FAILURES):
+        details["model_output"] = True
+    return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
+
+
+def _too_long(model: str, tokens: Any, limit: Any, *, param: str) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        f"The prompt has {tokens} tokens; {model} holds {limit}. Shorten it, or serve the model with a larger "
+        "--context-length.",
+        param=param,
+        prompt_tokens=tokens,
+        context_length=limit,
+    )

@@ -1,0 +1,101 @@
+"""The settings that change how llama.cpp runs a model, each seen to act on the real engine."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from modelhost import Host, ModelhostError
+from modelhost.models.gguf import read_header
+
+NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
+WITHOUT_SYSTEM = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\nTEMPLATE {{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
+async def answer(**settings: Any) -> dict[str, Any]:
+    async with Host(**settings) as host:
+        return await host.chat("Hello!", temperature=0, max_tokens=16, logprobs=True)
+
+
+def text_of(completion: dict[str, Any]) -> str:
+    return str(completion["choices"][0]["message"]["content"])
+
+
+def logprobs_of(completion: dict[str, Any]) -> list[float]:
+    return [token["logprob"] for token in completion["choices"][0]["logprobs"]["content"]]
+
+
+def write_lora(path: Path) -> None:
+    """Write a random adapter of rank 4 for the first layer's queries of nano."""
+    reader = gguf.GGUFReader(NANO)
+    weight = next(tensor for tensor in reader.tensors if tensor.name == "blk.0.attn_q.weight")
+    inputs, outputs = (int(length) for length in weight.shape)
+    writer = gguf.GGUFWriter(path, read_header(NANO).architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    numbers = np.random.default_rng(0)
+    writer.add_tensor("blk.0.attn_q.weight.lora_a", numbers.standard_normal((4, inputs)).astype(np.float32))
+    writer.add_tensor("blk.0.attn_q.weight.lora_b", numbers.standard_normal((outputs, 4)).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+async def test_a_lora_adapter_changes_the_answer_and_its_scale_is_honoured(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter.gguf"
+    write_lora(adapter)
+    plain = await answer()
+    assert logprobs_of(await answer(lora=(f"{adapter}:0.0",))) == pytest.approx(logprobs_of(plain), abs=1e-4)
+    assert logprobs_of(await answer(lora=(str(adapter),))) != pytest.approx(logprobs_of(plain), abs=1e-2)
+
+
+async def test_a_draft_model_leaves_the_greedy_answer_as_it_is_and_is_really_used() -> None:
+    plain = await answer()
+    async with Host(draft_model=str(NANO)) as host:
+        usage = {"include_usage": True}
+        chunks = [
+            chunk async for chunk in host.chat_stream("Hello!", temperature=0, max_tokens=16, stream_options=usage)
+        ]
+    drafted = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    assert drafted == text_of(plain)
+    assert chunks[-1]["timings"]["draft_n"] > 0
+
+
+async def test_a_quantized_key_value_cache_changes_the_numbers_a_little() -> None:
+    plain, quantized = await answer(), await answer(kv_cache_type="q8_0")
+    assert logprobs_of(quantized)[:1] == pytest.approx(logprobs_of(plain)[:1], abs=0.5)
+    assert logprobs_of(quantized)[:1] != logprobs_of(plain)[:1]
+
+
+@pytest.mark.parametrize("as_file", [False, True], ids=["text", "file"])
+async def test_a_chat_template_of_ones_own_replaces_the_models(tmp_path: Path, as_file: bool) -> None:
+    template = WITHOUT_SYSTEM
+    if as_file:
+        (tmp_path / "template.jinja").write_text(template)
+        template = str(tmp_path / "template.jinja")
+    plain, own = await answer(), await answer(chat_template=template)
+    assert own["usage"]["prompt_tokens"] != plain["usage"]["prompt_tokens"]
+
+
+async def test_the_context_length_is_that_of_each_conversation() -> None:
+    async with Host(context_length=64, slots=2) as host:
+        with pytest.raises(ModelhostError, match="holds 64") as caught:
+            await host.chat("word " * 100)
+    assert caught.value.details["context_length"] == 64
+
+
+@pytest.mark.parametrize("setting", ["lora", "draft_model", "chat_template"])
+async def test_a_file_that_is_not_there_is_named_with_its_setting(setting: str) -> None:
+    value: Any = ("missing.gguf",) if setting == "lora" else "missing.gguf"
+    with pytest.raises(ModelhostError, match=f"{setting}.*missing.gguf"):
+        await Host(**{setting: value}).start()

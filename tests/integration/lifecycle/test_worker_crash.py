@@ -1,0 +1,186 @@
+"""A worker that dies: its requests are told, the host goes on, others wait for the restart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import psutil
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.gguf_files import write_model
+from tests.support.processes import is_alive
+from tests.support.serving import ServedHost
+
+StartHost = Callable[..., ServedHost]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ServedHost]:
+    """A scripted host, healthy again before each test ends."""
+    with ServedHost(engine="scripted", alias=["scripted"], engine_options={"stderr_lines": 3}) as started:
+        yield started
+
+
+def _say(host: ServedHost, content: str, **parameters: Any) -> Any:
+    messages: list[Any] = [{"role": "user", "content": content}]
+    return host.client().chat.completions.create(model=_name(host), messages=messages, **parameters)
+
+
+def _name(host: ServedHost) -> str:
+    return str(host.http.get("/v1/models").json()["data"][0]["id"])
+
+
+def _kill_worker(host: ServedHost) -> int:
+    (worker,) = host.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    return worker
+
+
+def _is_ready(host: ServedHost) -> bool:
+    return bool(host.http.get("/ready").status_code == 200)
+
+
+def test_an_open_stream_gets_an_error_that_names_the_worker(host: ServedHost) -> None:
+    (worker,) = host.worker_pids()
+    received = 0
+    with pytest.raises(openai.APIError, match="was ended by SIGKILL") as crashed:
+        for _ in _say(host, "/crash 5 /tokens 50", stream=True):
+            received += 1
+    assert received >= 5
+    body: Any = crashed.value.body
+    assert body["code"] == "worker_crashed"
+    assert body["source"] == {"kind": "worker", "model": "scripted", "worker": f"scripted/{worker}"}
+    assert body["details"]["stderr"] == ["scripted: line 1", "scripted: line 2", "scripted: line 3"]
+
+
+def test_a_whole_answer_becomes_a_502_with_the_workers_last_lines(host: ServedHost) -> None:
+    with pytest.raises(openai.APIStatusError) as crashed:
+        _say(host, "/crash 5 /tokens 50")
+    assert crashed.value.status_code == 502
+    error: Any = crashed.value.body
+    assert error["code"] == "worker_crashed"
+    assert "scripted: line 3" in error["details"]["stderr"]
+
+
+def test_requests_during_the_restart_wait_and_succeed(host: ServedHost) -> None:
+    _say(host, "are you there?")
+    (before,) = host.worker_pids()
+    with pytest.raises(openai.APIStatusError):
+        _say(host, "/crash 0")
+    assert _say(host, "/echo again").choices[0].message.content.strip() == "again"
+    (after,) = host.worker_pids()
+    assert after != before
+    assert host.returncode is None
+
+
+def test_all_requests_of_a_dying_worker_are_told(host: ServedHost) -> None:
+    async def ask(client: openai.AsyncOpenAI, content: str) -> str:
+        try:
+            stream = await client.chat.completions.create(
+                model="scripted", messages=[{"role": "user", "content": content}], stream=True
+            )
+            async with stream:
+                async for _ in stream:
+                    pass
+        except openai.APIError as error:
+            return str(error.code)
+        return "finished"
+
+    async def ask_all() -> list[str]:
+        async with host.async_client() as client, asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(ask(client, "/hang 2")) for _ in range(8)]
+            while host.metric("modelhost_requests_in_flight") < 8:  # noqa: ASYNC110 (another process tells)
+                await asyncio.sleep(0.02)
+            asked.append(tasks.create_task(ask(client, "/crash 1")))
+        return [task.result() for task in asked]
+
+    _say(host, "are you there?")
+    assert asyncio.run(ask_all()) == ["worker_crashed"] * 9
+    eventually(lambda: host.metric("modelhost_requests_in_flight") == 0)
+
+
+def test_a_worker_killed_while_idle_is_replaced(host: ServedHost) -> None:
+    _say(host, "are you there?")
+    exits = host.metric("modelhost_worker_exits_total")
+    killed = _kill_worker(host)
+    eventually(lambda: host.metric("modelhost_worker_exits_total") == exits + 1)
+    assert _say(host, "hello").choices[0].finish_reason == "stop"
+    assert not is_alive(killed)
+
+
+def test_llama_cpp_killed_in_mid_stream_is_told_and_replaced(start_host: StartHost) -> None:
+    host = start_host()
+    with pytest.raises(openai.APIError, match="was ended by SIGKILL") as crashed:
+        for number, _ in enumerate(_say(host, "Hi", stream=True, max_tokens=1500, extra_body={"ignore_eos": True})):
+            if number == 3:
+                _kill_worker(host)
+    assert crashed.value.code == "worker_crashed"
+    assert _say(host, "Hello!", max_tokens=4).usage.completion_tokens > 0
+
+
+def test_a_model_that_cannot_be_started_again_is_refused_at_once_and_recovers(
+    start_host: StartHost, tmp_path: Path
+) -> None:
+    model, hidden = tmp_path / "tiny.gguf", tmp_path / "hidden"
+    write_model(model)
+    host = start_host(model=str(model))
+    shutil.move(model, hidden)
+    _kill_worker(host)
+    # Three starts fail, 0.1, 0.2 and 0.4 s after each other; who waited so long is told, too.
+    with pytest.raises(openai.APIStatusError) as waited:
+        _say(host, "hello", max_tokens=4)
+    assert waited.value.status_code == 503
+    with pytest.raises(openai.APIStatusError) as at_once:
+        _say(host, "hello", max_tokens=4)
+    assert at_once.value.code == "model_failed"
+    assert int(at_once.value.response.headers["retry-after"]) >= 1
+    assert "tiny" in at_once.value.message
+    assert host.http.get("/health").status_code == 200
+    assert host.http.get("/ready").status_code == 503
+    shutil.move(hidden, model)
+    eventually(lambda: _is_ready(host), seconds=30)
+    assert _say(host, "hello", max_tokens=4).usage.completion_tokens > 0
+
+
+def test_the_queue_has_an_end_and_waiting_has_one_too_while_the_worker_restarts(start_host: StartHost) -> None:
+    host = start_host(
+        engine="scripted", queue_size=2, request_timeout=1.0, engine_options={"load_seconds": 2.5}, alias=["scripted"]
+    )
+
+    async def ask(client: openai.AsyncOpenAI) -> tuple[int, str]:
+        try:
+            await client.chat.completions.create(model="scripted", messages=[{"role": "user", "content": "hello"}])
+        except openai.APIStatusError as error:
+            assert error.status_code != 503 or int(error.response.headers["retry-after"]) >= 1
+            return error.status_code, str(error.code)
+        return 200, ""
+
+    async def ask_all() -> list[tuple[int, str]]:
+        async with host.async_client() as client:
+            return await asyncio.gather(*(ask(client) for _ in range(5)))
+
+    _kill_worker(host)
+    eventually(lambda: not _is_ready(host))
+    answers = asyncio.run(ask_all())
+    assert sorted(answers) == [(503, "queue_full")] * 3 + [(504, "queue_timeout")] * 2
+    eventually(lambda: _is_ready(host))
+    assert asyncio.run(ask_all()) == [(200, "")] * 5
+
+
+def test_a_crash_loop_does_not_spin(start_host: StartHost) -> None:
+    host = start_host(engine="scripted", alias=["scripted"])
+    for _ in range(4):
+        with pytest.raises(openai.APIStatusError):
+            _say(host, "/crash 0")
+    eventually(lambda: _is_ready(host))
+    starts = [event["timestamp"] for event in host.log_events("worker_ready")]
+    assert len(starts) == 5
+    assert psutil.Process(host.pid).cpu_times().user < 20

@@ -1,0 +1,118 @@
+"""``modelhost.Host``: the asynchronous edge, and what its engine does when a caller leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+import modelhost
+from modelhost.errors import ModelFileMissing, ModelNotFound, ShuttingDown
+from tests.support.eventually import eventually_async
+from tests.support.processes import is_alive
+
+
+@pytest.fixture(scope="module")
+async def nano() -> AsyncIterator[modelhost.Host]:
+    async with modelhost.Host(threads=1, slots=2) as host:
+        yield host
+
+
+async def _ask_worker(host: modelhost.Host, path: str) -> Any:
+    """Ask the engine itself."""
+    worker = host.models[0].worker
+    assert worker is not None
+    async with worker._session.get(worker._base + path, headers=worker._headers) as response:
+        return await response.json()
+
+
+async def _busy_slots(host: modelhost.Host) -> int:
+    return sum(slot["is_processing"] for slot in await _ask_worker(host, "/slots"))
+
+
+async def _until_slots_are_free(host: modelhost.Host) -> None:
+    async with asyncio.timeout(1.0):  # typically it takes less than 0.2 s
+        while await _busy_slots(host):
+            await asyncio.sleep(0.01)
+
+
+async def test_it_answers_whole_and_streamed(nano: modelhost.Host) -> None:
+    answer = await nano.chat("Hello!", max_tokens=8)
+    assert answer["object"] == "chat.completion"
+    async with aclosing(nano.chat_stream("Hello!", max_tokens=8)) as chunks:
+        pieces = [chunk async for chunk in chunks]
+    assert pieces[-1]["choices"][0]["finish_reason"] in {"stop", "length"}
+
+
+async def test_a_stream_that_is_left_frees_the_engines_slot(nano: modelhost.Host) -> None:
+    async with aclosing(nano.chat_stream("Hello!", max_tokens=1800, ignore_eos=True)) as chunks:
+        await anext(chunks)
+        assert await _busy_slots(nano) == 1
+    await _until_slots_are_free(nano)
+
+
+async def test_a_whole_answer_that_is_cancelled_frees_the_engines_slot(nano: modelhost.Host) -> None:
+    asking = asyncio.create_task(nano.chat("Hello!", max_tokens=1800, ignore_eos=True))
+    async with asyncio.timeout(10):
+        while not await _busy_slots(nano):
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await _until_slots_are_free(nano)
+
+
+async def test_a_request_cancelled_before_its_first_token_frees_the_engines_slot(nano: modelhost.Host) -> None:
+    asking = asyncio.create_task(nano.chat("word " * 400, max_tokens=500, ignore_eos=True, cache_prompt=False))
+    await eventually_async(lambda: nano.models[0].in_flight == 1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await _until_slots_are_free(nano)
+
+
+async def test_an_unknown_model_is_named_with_those_that_there_are(nano: modelhost.Host) -> None:
+    with pytest.raises(ModelNotFound, match="modelhost-nano"):
+        await nano.chat("Hello!", model="gpt-9")
+
+
+async def test_the_worker_is_gone_after_the_block_and_after_an_error_in_it() -> None:
+    workers = []
+    async with modelhost.Host(engine="scripted") as host:
+        assert host.models[0].worker is not None
+        workers.append(host.models[0].worker.process.pid)
+    with pytest.raises(ZeroDivisionError):
+        async with modelhost.Host(engine="scripted") as host:
+            assert host.models[0].worker is not None
+            workers.append(host.models[0].worker.process.pid)
+            raise ZeroDivisionError
+    assert not any(is_alive(worker) for worker in workers)
+    with pytest.raises(ShuttingDown):
+        await host.chat("hello")
+
+
+async def test_leaving_the_block_lets_requests_at_work_finish() -> None:
+    async with modelhost.Host(engine="scripted") as host:
+        asking = asyncio.create_task(host.chat("/tokens 20 /slow 40"))
+        await eventually_async(lambda: host.models[0].in_flight == 1)
+    assert (await asking)["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_a_model_that_is_missing_is_an_exception() -> None:
+    with pytest.raises(ModelFileMissing, match="/no/such/model.gguf"):
+        async with modelhost.Host(model="/no/such/model.gguf"):
+            pytest.fail("it cannot be entered")
+
+
+async def test_a_start_that_is_cancelled_leaves_no_worker() -> None:
+    host = modelhost.Host(engine="scripted", engine_options={"load_seconds": 60.0})
+    before = asyncio.all_tasks()
+    starting = asyncio.create_task(host.start())
+    await asyncio.wait([starting], timeout=1.0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await eventually_async(lambda: asyncio.all_tasks() == before)

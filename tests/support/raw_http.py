@@ -1,0 +1,44 @@
+"""A chat request on a bare socket, for clients that leave, stall or read slowly."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+SMALL_BUFFER_BYTES = 4096
+TIMEOUT_SECONDS = 30.0
+
+
+def send_chat(url: str, content: str, *, small_buffer: bool = False, **parameters: Any) -> socket.socket:
+    """Send a chat request to the host at ``url`` and return the socket, from which nothing has been read."""
+    address = urlsplit(url)
+    assert address.hostname is not None
+    connection = socket.socket()
+    if small_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+    connection.settimeout(TIMEOUT_SECONDS)
+    connection.connect((address.hostname, address.port))
+    body = json.dumps({"messages": [{"role": "user", "content": content}], **parameters}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n"
+    connection.sendall(head.encode() + b"Content-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+    return connection
+
+
+def read_until(connection: socket.socket, wanted: bytes) -> bytes:
+    """Read up to and including ``wanted``; fail if the connection ends before."""
+    read = bytearray()
+    while wanted not in read:
+        block = connection.recv(65536)
+        assert block, f"the connection ended without {wanted!r}: {bytes(read[-500:])!r}"
+        read += block
+    return bytes(read)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read to the end of the connection."""
+    blocks = []
+    while block := connection.recv(65536):
+        blocks.append(block)
+    return b"".join(blocks)

@@ -1,0 +1,78 @@
+"""The way in on a fresh machine: which Python is taken, and what is said when there is none."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with the few commands that every machine has, and no Python."""
+    for command in ("sh", "env"):
+        (tmp_path / command).symlink_to(shutil.which(command) or pytest.skip(f"no {command} here"))
+    return tmp_path
+
+
+def give(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def choose(folder: Path, *named: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(ROOT / ".ci" / "python"), *named],
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_first_python_that_is_new_enough_is_taken(bare: Path) -> None:
+    give(bare, "python3", "exit 1")
+    (bare / "python3.13").symlink_to(sys.executable)
+    assert choose(bare).stdout == "python3.13\n"
+
+
+def test_without_a_python_it_says_what_to_install(bare: Path) -> None:
+    done = choose(bare)
+    assert done.returncode == 1
+    assert "here is no Python" in done.stderr
+    assert "apt-get install python3 python3-venv" in done.stderr
+
+
+def test_a_python_that_is_too_old_is_named_with_its_version(bare: Path) -> None:
+    give(bare, "python3", 'case "$1" in --version) echo "Python 3.9.2" ;; *) exit 1 ;; esac')
+    assert "here is Python 3.9.2" in choose(bare).stderr
+
+
+def test_a_python_without_venv_is_named_with_the_package_that_brings_it(bare: Path) -> None:
+    give(bare, "python3", 'case "$2" in *ensurepip*) exit 1 ;; *) exit 0 ;; esac')
+    done = choose(bare)
+    assert done.returncode == 1
+    assert "apt-get install python3-venv" in done.stderr
+
+
+def test_a_named_python_that_is_not_there_is_an_error(bare: Path) -> None:
+    assert "python9 is not there" in choose(bare, "python9").stderr
+
+
+def test_make_lists_every_target_that_a_person_would_use() -> None:
+    text = (ROOT / "Makefile").read_text()
+    documented = set(re.findall(r"^(\w+):.*##", text, flags=re.MULTILINE))
+    assert documented == set(re.findall(r"^\.PHONY: (\w+)", text, flags=re.MULTILINE))
+    assert {"run", "test", "check", "bench", "nano", "docs", "format", "clean", "help"} <= documented
+
+
+def test_the_scripts_can_be_run() -> None:
+    assert all(os.access(ROOT / ".ci" / name, os.X_OK) for name in ("run", "python"))

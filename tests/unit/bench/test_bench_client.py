@@ -1,0 +1,137 @@
+"""The load generator: what it counts, and what it calls an error. Nothing here looks at a clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.client import Exchange, run
+from bench.figures import Job
+from bench.loads import FULL, loads
+from bench.measure import load_generator, measure_row
+from bench.sides import Side, StartError, bare_worker
+from modelhost.engines.base import ModelSpec
+from modelhost.engines.scripted import Scripted
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENTS = [b'data: {"content":"a\\ndata: b"}\n\n', b'data: {"content":"\\r\\n"}\n\n', b"data: [DONE]\n\n"]
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def fed(data: bytes, size: int) -> Exchange:
+    exchange = Exchange(b"", asyncio.get_running_loop().create_future())
+    for start in range(0, len(data), size):
+        exchange.data_received(data[start : start + size])
+    return exchange
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
+    log = tmp_path_factory.mktemp("bench") / "log"
+    with bare_worker(Scripted(), ModelSpec(name="scripted"), log) as side:
+        yield side
+
+
+def job(side: Side, *, url: str | None = None, tokens: int = 20, expected: int | None = 23, streams: int = 4) -> Job:
+    return Job(
+        url=url or side.url,
+        api_key=side.api_key,
+        body={"messages": [{"role": "user", "content": f"/tokens {tokens}"}]},
+        streams=streams,
+        requests=2,
+        seconds=0.0,
+        expected_events=expected,
+    )
+
+
+@asynccontextmanager
+async def relay(target: str) -> AsyncIterator[str]:
+    """A stand-in for a host: passes bytes on, a few at a time."""
+    port = urlsplit(target).port
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while data := await reader.read(100):
+                writer.write(data)
+                await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pipe(reader, upstream[1]), pipe(upstream[0], writer), return_exceptions=True)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("read_size", [1, 2, 7, 64, 10_000])
+@pytest.mark.parametrize("chunk_size", [1, 3, 11, 10_000])
+async def test_events_are_counted_wherever_the_stream_is_cut(read_size: int, chunk_size: int) -> None:
+    exchange = fed(HEAD + chunked(b"".join(EVENTS), chunk_size), read_size)
+    assert exchange.events == len(EVENTS)
+    assert sum(count for _, count in exchange.reads) == len(EVENTS)
+    assert exchange.problem is None
+    assert exchange.finished.done()
+    assert exchange.is_complete()
+
+
+async def test_stream_that_breaks_off_is_not_complete() -> None:
+    exchange = fed(HEAD + chunked(b"".join(EVENTS), 50)[:60], 1000)
+    exchange.connection_lost(None)
+    assert exchange.finished.done()
+    assert not exchange.is_complete()
+
+
+async def test_error_status_and_error_event_are_problems() -> None:
+    assert fed(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", 1000).problem == "HTTP/1.1 503 Service Unavailable"
+    assert fed(HEAD + chunked(b'data: {"error": {}}\n\n', 100), 1000).problem == "error event"
+
+
+async def test_streams_of_a_real_worker_are_complete(bare: Side) -> None:
+    async with asyncio.timeout(10):
+        seen = await run(job(bare))
+    assert (seen.requests, seen.events, seen.errors) == (8, 8 * 23, {})
+    assert seen.first_token_p50 > 0
+
+
+async def test_same_job_through_a_relay_sees_the_same_events(bare: Side) -> None:
+    async with asyncio.timeout(10), relay(bare.url) as url:
+        seen = await run(job(bare, url=url))
+    assert (seen.requests, seen.events, seen.errors) == (8, 8 * 23, {})
+
+
+async def test_answers_of_the_wrong_length_are_errors(bare: Side) -> None:
+    async with asyncio.timeout(10):
+        seen = await run(job(bare, tokens=19, streams=1))
+    assert seen.errors == {"22 events instead of 23": 2}
+
+
+async def test_server_that_is_not_there_is_an_error_and_no_exception(bare: Side) -> None:
+    async with relay(bare.url) as url:
+        pass
+    async with asyncio.timeout(10):
+        seen = await run(job(bare, url=url, streams=1))
+    assert sum(seen.errors.values()) == 2
+
+
+def test_row_is_measured_by_a_process_of_its_own_in_turns(bare: Side) -> None:
+    (load,) = [load for load in loads(quick=True, streams=(2,)) if load.name == FULL]
+    with load_generator() as generator:
+        row = measure_row(generator, load, 2, (bare, bare), rounds=1)
+    assert (len(row.bare), len(row.host)) == (1, 1)
+    assert row.errors("bare") == row.errors("host") == {}
+    assert row.host_rss_bytes
+
+
+def test_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    spec = ModelSpec(name="scripted", options={"fail_load": "out of luck"})
+    with pytest.raises(StartError, match="out of luck"), bare_worker(Scripted(), spec, tmp_path / "log"):
+        pass

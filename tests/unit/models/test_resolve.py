@@ -1,0 +1,121 @@
+"""From settings to what an engine can start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelhost.config.settings import Settings
+from modelhost.engines.llamacpp import allowed_cores
+from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
+from modelhost.models.resolve import Resolved, resolve
+from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "tiny.gguf", context_length=512)
+
+
+def _resolve(**settings: Any) -> Resolved:
+    return resolve(Settings.model_validate({key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}))
+
+
+def test_nothing_is_the_bundled_model() -> None:
+    resolved = _resolve()
+    assert resolved.spec.name == "modelhost-nano"
+    assert resolved.engine.name == "llamacpp"
+    assert resolved.spec.context_length == 2048
+
+
+def test_a_file_is_called_after_itself_and_keeps_its_own_context(model: Path) -> None:
+    spec = _resolve(model=model).spec
+    assert (spec.name, spec.aliases, spec.path) == ("tiny", (), model)
+    assert spec.context_length == 512
+
+
+def test_aliases_replace_the_name_and_the_first_is_the_main_one(model: Path) -> None:
+    spec = _resolve(model=model, alias=["main", "other"]).spec
+    assert (spec.name, spec.aliases) == ("main", ("other",))
+
+
+def test_wishes_win_over_what_the_file_says(model: Path) -> None:
+    spec = _resolve(model=model, context_length=64, slots=3).spec
+    assert (spec.context_length, spec.slots) == (64, 3)
+
+
+def test_the_scripted_engine_needs_no_file() -> None:
+    resolved = _resolve(engine="scripted", engine_options={"text": "hello"})
+    assert resolved.engine.name == "scripted"
+    assert resolved.spec.options == {"text": "hello"}
+
+
+def test_threads_leave_a_core_to_the_host_by_default(model: Path) -> None:
+    assert _resolve(model=model).spec.threads == max(1, allowed_cores() - 1)
+    assert _resolve(model=model, threads=allowed_cores()).spec.threads == allowed_cores()
+
+
+def test_more_threads_than_cores_are_refused(model: Path) -> None:
+    cores = allowed_cores()
+    with pytest.raises(ConfigError, match=f"threads: {cores + 1} is more than the {cores} cores"):
+        _resolve(model=model, threads=cores + 1)
+
+
+def test_a_reranker_and_an_embedder_are_recognised(tmp_path: Path) -> None:
+    assert _resolve(model=write_reranker_model(tmp_path / "reranker.gguf")).spec.pooling == "rank"
+    assert _resolve(model=write_embedding_model(tmp_path / "embedder.gguf")).spec.embedding_only
+
+
+def test_a_load_timeout_that_is_given_is_used(model: Path) -> None:
+    assert _resolve(model=model, load_timeout=7).load_timeout_seconds == 7
+    assert _resolve(model=model).load_timeout_seconds >= 60
+
+
+@pytest.mark.parametrize(("suffix", "scale"), [("", 1.0), (":0.5", 0.5), (":-1", -1.0)])
+def test_an_adapter_may_have_a_scale(suffix: str, scale: float, model: Path) -> None:
+    assert _resolve(model=model, lora=[f"{model}{suffix}"]).spec.lora == ((model, scale),)
+
+
+def test_an_adapter_whose_name_has_a_colon_is_found(model: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter:2.gguf"
+    adapter.touch()
+    assert _resolve(model=model, lora=[str(adapter)]).spec.lora == ((adapter, 1.0),)
+    assert _resolve(model=model, lora=[f"{adapter}:0.25"]).spec.lora == ((adapter, 0.25),)
+
+
+def test_an_adapter_that_is_wrong_is_named(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileMissing, match="lora: there is no file /no/such"):
+        _resolve(model=model, lora=["/no/such"])
+    with pytest.raises(ConfigError, match="neither FILE nor FILE:SCALE"):
+        _resolve(model=model, lora=[f"{model}:strong"])
+    with pytest.raises(ConfigError, match="neither FILE nor FILE:SCALE"):
+        _resolve(model=model, lora=[f"{model}:nan"])
+
+
+def test_a_draft_model_is_checked(model: Path, tmp_path: Path) -> None:
+    assert _resolve(model=model, draft_model=model).spec.draft_path == model
+    with pytest.raises(ModelFileMissing, match="draft_model: there is no file"):
+        _resolve(model=model, draft_model="/no/such.gguf")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"nonsense")
+    with pytest.raises(ModelFileInvalid):
+        _resolve(model=model, draft_model=broken)
+
+
+def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Path) -> None:
+    text = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    file = tmp_path / "template.jinja"
+    file.write_text(text)
+    assert _resolve(model=model, chat_template=file).spec.chat_template == text
+    assert _resolve(model=model, chat_template=text).spec.chat_template == text
+    with pytest.raises(ModelFileMissing, match="chat_template: there is no file"):
+        _resolve(model=model, chat_template="/no/such.jinja")
+
+
+def test_a_chat_template_that_is_no_text_is_refused(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="chat_template: .*template.jinja is not UTF-8"):
+        _resolve(model=model, chat_template=file)

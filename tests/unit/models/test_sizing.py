@@ -1,0 +1,90 @@
+"""How long a conversation a model gets, and how many at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelhost.models.gguf import GgufHeader, read_header
+from modelhost.models.sizing import (
+    FALLBACK_CONTEXT,
+    LOAD_FLOOR_SECONDS,
+    LONGEST_DEFAULT,
+    MOST_SLOTS,
+    SHARE_OF_MEMORY,
+    SHORTEST_DEFAULT,
+    load_timeout_seconds,
+    size_for,
+)
+from tests.support.gguf_files import write_model
+
+GB = 1_000_000_000
+PLENTY = 1000 * GB
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> GgufHeader:
+    """A model of 8 billion parameters as its header says: 32 layers, 8 key-value heads of 128, trained for 131,072."""
+    tiny = read_header(write_model(tmp_path_factory.mktemp("model") / "tiny.gguf"))
+    return replace(tiny, context_length=131_072, head_count_kv=(8,) * 32, key_length=128, value_length=128)
+
+
+def _size(header: GgufHeader, available_bytes: int, **wanted: object) -> tuple[int, int]:
+    options = {"context_length": None, "slots": None, "kv_cache_type": "f16", **wanted}
+    size = size_for(header, available_bytes=available_bytes, **options)  # type: ignore[arg-type]
+    return size.context_length, size.slots
+
+
+def test_with_plenty_of_memory_the_longest_default_and_most_slots(header: GgufHeader) -> None:
+    assert _size(header, PLENTY) == (LONGEST_DEFAULT, MOST_SLOTS)
+
+
+def test_a_short_model_keeps_its_own_length(header: GgufHeader) -> None:
+    assert _size(replace(header, context_length=2048), PLENTY) == (2048, MOST_SLOTS)
+
+
+def test_a_file_that_is_silent_about_its_length_gets_the_fallback(header: GgufHeader) -> None:
+    assert _size(replace(header, context_length=None), PLENTY)[0] == FALLBACK_CONTEXT
+
+
+def test_little_memory_halves_the_context_before_it_gives_up_the_last_slot(header: GgufHeader) -> None:
+    # 131,072 bytes for each token: 8 GB leave 2 GB for caches, which is 15,258 tokens.
+    assert _size(header, 8 * GB) == (8192, 1)
+
+
+def test_no_memory_at_all_still_gives_the_shortest_default(header: GgufHeader) -> None:
+    assert _size(header, 0) == (SHORTEST_DEFAULT, 1)
+
+
+def test_a_smaller_cache_type_brings_more(header: GgufHeader) -> None:
+    assert _size(header, 8 * GB, kv_cache_type="q4_0") > _size(header, 8 * GB)
+
+
+def test_what_the_caller_decided_is_never_changed(header: GgufHeader) -> None:
+    assert _size(header, 0, context_length=100_000, slots=64) == (100_000, 64)
+
+
+@given(
+    memory=st.integers(0, PLENTY),
+    context_length=st.none() | st.integers(16, 1_000_000),
+    slots=st.none() | st.integers(1, 256),
+)
+def test_defaults_stay_within_the_share_of_memory_unless_they_are_the_least(
+    header: GgufHeader, memory: int, context_length: int | None, slots: int | None
+) -> None:
+    found_length, found_slots = _size(header, memory, context_length=context_length, slots=slots)
+    assert context_length in {None, found_length}
+    assert slots in {None, found_slots}
+    takes = found_length * found_slots * header.kv_bytes_per_token("f16")
+    can_shrink = (context_length is None and found_length // 2 >= SHORTEST_DEFAULT) or (
+        slots is None and found_slots > 1
+    )
+    assert takes <= memory * SHARE_OF_MEMORY or not can_shrink
+
+
+def test_a_large_file_may_take_longer_to_load() -> None:
+    assert load_timeout_seconds(0) == LOAD_FLOOR_SECONDS
+    assert load_timeout_seconds(50 * GB) == LOAD_FLOOR_SECONDS + 1000

@@ -1,0 +1,125 @@
+"""``docs/reference/endpoints.md``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.chat.requests import INERT, INSTEAD
+from modelhost.engines import ENGINES
+from modelhost.host import Host
+from modelhost.http.app import build_app
+from modelhost.http.edge import OPEN_PATHS
+from modelhost.http.openapi import OPERATIONS, Described
+from tools.reference.tables import table
+
+# What the document does not describe: the two ways to read it.
+UNDESCRIBED = (
+    ("get", "/docs", "The endpoints as a page to try them out"),
+    ("get", "/openapi.json", "The endpoints as a document for programs"),
+)
+
+
+def endpoints_page() -> str:
+    """Every endpoint, and every field that a request may hold."""
+    document = asyncio.run(_openapi())
+    schemas = document["components"]["schemas"]
+    routes = [
+        (method, path, described["summary"])
+        for path, methods in document["paths"].items()
+        for method, described in methods.items()
+    ]
+    rows = [
+        (f"`{method.upper()}`", f"`{path}`", summary, "no" if path in OPEN_PATHS else "yes")
+        for method, path, summary in [*routes, *UNDESCRIBED]
+    ]
+    sections = (_request_section(operation, document, schemas) for operation in OPERATIONS)
+    return f"""# Endpoints
+
+"Key" says whether a host that was started with `--api-key` asks for one.
+
+{table(("Method", "Path", "What it does", "Key"), rows)}
+{"".join(sections)}
+## Fields that go by another name here
+
+A request with one of these is refused with `unsupported_parameter`, and the message names what to send.
+
+{table(("Field", "Send"), sorted((f"`{theirs}`", f"`{ours}`") for theirs, ours in INSTEAD.items()))}"""
+
+
+def _request_section(operation: Described, document: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    path, *others = operation.paths
+    described = document["paths"][path]["post"]
+    schema = schemas[described["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
+    required = schema.get("required", [])
+    fields = [
+        (f"`{name}`", _type(field), "yes" if name in required else "") for name, field in schema["properties"].items()
+    ]
+    of_engine = sorted(ENGINES["llamacpp"].fields(operation.name) - schema["properties"].keys())
+    statuses = [(status, f"{answer['description']}.") for status, answer in described["responses"].items()]
+    inert = sorted(INERT & schema["properties"].keys())
+    parts = [
+        f"\n## {described['summary']}: `POST {path}`\n",
+        f"The same at {', '.join(f'`{other}`' for other in others)}.\n" if others else None,
+        table(("Field", "Type", "Required"), fields),
+        f"llama.cpp takes besides: {', '.join(f'`{name}`' for name in of_engine)}.\n" if of_engine else None,
+        f"Accepted without an effect: {', '.join(f'`{name}`' for name in inert)}.\n" if inert else None,
+        table(("Status", "Meaning"), statuses),
+    ]
+    return "\n".join(part for part in parts if part is not None)
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A field's JSON type in words."""
+    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
+    return " or ".join(dict.fromkeys(_one_type(option) for option in options))
+
+
+def _one_type(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        names = {option.get("type") for option in schema["anyOf"]}
+        word = "number" if names == {"integer", "number"} else _type(schema)
+    elif "$ref" in schema:
+        word = f"object ({schema['$ref'].rsplit('/', 1)[-1]})"
+    elif "enum" in schema or "const" in schema:
+        return " or ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
+    elif schema.get("type") == "array":
+        word = f"list of {_type(schema['items'])}"
+    else:
+        word = str(schema.get("type", "anything"))
+    return word + _range(schema)
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    low = schema.get("minimum", schema.get("ge"))
+    high = schema.get("maximum", schema.get("le"))
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f", {low} or more"
+    return f", at most {high}" if low is None else f", {low} to {high}"
+
+
+async def _openapi() -> dict[str, Any]:
+    """The document, asked of the application as a client would."""
+    parts: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        parts.append(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/openapi.json",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [],
+    }
+    await build_app(Host())(scope, receive, send)
+    document: dict[str, Any] = json.loads(b"".join(parts))
+    return document

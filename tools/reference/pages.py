@@ -1,0 +1,28 @@
+"""Every page of the reference, as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from modelhost.config import reference
+from tools.reference.commands import cli_page
+from tools.reference.endpoints import endpoints_page
+from tools.reference.errors import errors_page
+from tools.reference.metrics import metrics_page
+
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "reference"
+MARK: Final = "<!-- Written by `make docs` from the code: change it there. -->\n\n"
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "settings.md": reference.markdown,
+    "endpoints.md": endpoints_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+    "cli.md": cli_page,
+}
+
+
+def generated() -> Mapping[Path, str]:
+    """Return the text of every page by its path."""
+    return {FOLDER / name: MARK + page() for name, page in PAGES.items()}
