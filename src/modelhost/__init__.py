@@ -1,4 +1,4 @@
-"""modelhost: one program that hosts language models and tools.
+"""modelhost: one program that hosts language models in worker processes, behind OpenAI's API.
 
 The public names are loaded when they are first used, so that importing the package costs next to nothing.
 """

@@ -15,7 +15,7 @@
     ├── Unavailable              try again later
     │   ├── QueueFull                too many requests wait already
     │   ├── QueueTimeout             waited for the model as long as allowed
-    │   ├── ModelFailed              the model could not be started and is not being retried
+    │   ├── ModelFailed              the model could not be started; it is tried again, later
     │   └── ShuttingDown             the host is being stopped
     ├── WorkerError              the worker process of one model
     │   ├── WorkerStartFailed        did not become ready

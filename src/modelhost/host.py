@@ -15,7 +15,7 @@ from modelhost.chat.relay import Report, payloads_of
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
 from modelhost.errors import ContextLengthExceeded, ModelNotFound, UnsupportedOperation
-from modelhost.models.download import DownloadProgress
+from modelhost.models.download import DownloadProgress, StoppableProgress
 from modelhost.models.resolve import resolve
 from modelhost.models.supervisor import Limits, State, Supervisor
 from modelhost.workers.client import Worker
@@ -56,7 +56,12 @@ class Host:
             WorkerStartFailed: the engine could not load it.
         """
         logs.setup_if_unset()
-        resolved = await asyncio.to_thread(resolve, self.settings, on_download=on_download)
+        download = StoppableProgress(on_download)
+        try:
+            resolved = await asyncio.to_thread(resolve, self.settings, on_download=download)
+        except asyncio.CancelledError:
+            download.stop()
+            raise
         limits = Limits(
             max_in_flight=self.settings.max_in_flight,
             queue_size=self.settings.queue_size,

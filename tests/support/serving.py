@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
@@ -23,6 +24,7 @@ import psutil
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 CLIENT_SECONDS = 60.0
+METRIC_SECONDS = 10.0
 RUNNER = """
 import json, sys
 from modelhost.config.settings import Settings
@@ -55,7 +57,7 @@ class ServedHost:
         self.settings = {"port": 0, "threads": 1, "log_format": "json", **settings}
         self._things = ExitStack()
         # Appending, since the process shares the position: reading from the start must not make it write there.
-        self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 (entered)
+        self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))
         self._default_client: openai.OpenAI | None = None
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, json.dumps(self.settings)],
@@ -124,6 +126,12 @@ class ServedHost:
             if found == name and all(f'{key}="{wanted}"' in given for key, wanted in labels.items()):
                 total += float(value)
         return total
+
+    def wait_for_metric(self, name: str, value: float, **labels: str) -> None:
+        """Wait until the metric is ``value``: a request is counted a moment after its last byte has arrived."""
+        end = time.monotonic() + METRIC_SECONDS
+        while (found := self.metric(name, **labels)) != value:
+            assert time.monotonic() < end, f"{name} is {found}, not {value}"
 
     def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

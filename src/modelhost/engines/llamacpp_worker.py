@@ -105,8 +105,10 @@ def _set_network(params: Any, config: dict[str, Any]) -> None:
 def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.n_parallel = config["slots"]
     params.n_ctx = config["context_length"] * config["slots"]
-    # Each slot has the whole context for itself: with a shared one, full slots fail each other's requests.
-    params.kv_unified = False
+    # One cache for all slots, since with one for each llama.cpp pools only a part of a text's tokens when it evaluates
+    # texts of unequal length together. It is large enough for all of them, and no slot may take more than its share:
+    # full slots never fail each other's requests.
+    params.kv_unified = True
     params.kv_unified_per_slot = config["context_length"]
     params.ctx_shift = False  # it would drop the beginning of a long conversation without a word
     kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{config['kv_cache_type'].upper()}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from modelhost.errors import MethodNotAllowed, ModelhostError, NotFound
 from modelhost.host import Host
-from modelhost.http.edge import Edge
+from modelhost.http.edge import DOCS_FILES, Edge
 from modelhost.http.errors import error_answer
 from modelhost.http.generate import OperationEndpoint
 from modelhost.http.models import models_router
@@ -24,11 +24,13 @@ from modelhost.version import __version__
 
 def build_app(host: Host) -> ASGIApp:
     """Return the application that serves ``host``."""
-    app = FastAPI(
+    # FastAPI's own /docs loads its script from elsewhere, and is empty without a network.
+    app = FastAPIOffline(
         title="modelhost",
         version=__version__,
         description="Language models behind OpenAI's API. The POST endpoints take llama.cpp's sampling fields too.",
         redoc_url=None,
+        static_url=DOCS_FILES,
     )
     # Past FastAPI's machinery: these are the way of every token. It keeps the routes to answer other methods with 405.
     posts = {path: OperationEndpoint(host, operation.name) for operation in OPERATIONS for path in operation.paths}

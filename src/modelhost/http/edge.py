@@ -13,7 +13,8 @@ from modelhost.errors import Unauthorized
 from modelhost.http.errors import error_answer
 from modelhost.meters import METERS
 
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/version", "/docs", "/openapi.json", "/redoc"})
+OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json"})
+DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
 
 
 class Edge:
@@ -49,7 +50,7 @@ class Edge:
         await send_with_id({"type": "http.response.body", "body": body})
 
     def _refusal(self, scope: Scope) -> Unauthorized | None:
-        if not self._keys or scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
+        if not self._keys or _is_open(scope["path"]) or scope["method"] == "OPTIONS":
             return None
         scheme, _, given = (_header(scope, b"authorization") or b"").partition(b" ")
         given = given.strip() if scheme.lower() == b"bearer" else (_header(scope, b"x-api-key") or b"")
@@ -58,6 +59,10 @@ class Edge:
         # Every key is compared, in constant time: the time taken tells nothing.
         matches = [hmac.compare_digest(given, key) for key in self._keys]
         return None if any(matches) else Unauthorized("The API key is not one of this host's.")
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(DOCS_FILES + "/")
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

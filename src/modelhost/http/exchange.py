@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
+from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge
 from modelhost.http.errors import error_answer, error_object
 
 Headers = list[tuple[bytes, bytes]]
@@ -117,12 +117,13 @@ class Exchange:
         self._timer = self._loop.call_later(self._keep_alive_seconds, self._tick)
         try:
             yield
-            await self._begin_stream()
-            await self._send({"type": "http.response.body", "body": b""})
         finally:
             self._timer.cancel()
             if self._keep_alive_task is not None:
                 self._keep_alive_task.cancel()
+                await asyncio.wait([self._keep_alive_task])
+        await self._begin_stream()
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def write(self, block: bytes) -> None:
         """Send whole events."""
@@ -140,10 +141,6 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": event, "more_body": True})
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def fail_at_shutdown(self) -> None:
-        """Tell a client whose request is cut off by the end of the host."""
-        await self.fail(ShuttingDown("The host was stopped before the answer was complete."))
-
     async def _begin_stream(self) -> None:
         if not self.has_begun:
             self.has_begun = True
@@ -153,8 +150,9 @@ class Exchange:
         silent_seconds = self._loop.time() - self._sent_at
         rest = self._keep_alive_seconds - silent_seconds
         if rest <= 0:
-            self._keep_alive_task = self._loop.create_task(self.write(KEEP_ALIVE))
             rest = self._keep_alive_seconds
+            if self._keep_alive_task is None or self._keep_alive_task.done():  # else the client does not even read
+                self._keep_alive_task = self._loop.create_task(self.write(KEEP_ALIVE))
         self._timer = self._loop.call_later(rest, self._tick)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from modelhost.engines.base import Operation
-from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound
+from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, ShuttingDown
 from modelhost.host import GENERATING, Host
 from modelhost.http.errors import STATUS
 from modelhost.http.exchange import ClientLeft, Exchange
@@ -47,8 +47,9 @@ class OperationEndpoint:
         except ClientLeft:
             status = CLIENT_LEFT_STATUS
         except asyncio.CancelledError:
-            await exchange.fail_at_shutdown()
-            raise
+            # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
+            status, code = STATUS[ShuttingDown], ShuttingDown.code
+            await exchange.fail(ShuttingDown("The host was stopped before the answer was complete."))
         self._note(body, status, code, time.perf_counter() - began)
 
     async def _respond(self, exchange: Exchange, body: Any) -> None:

@@ -15,10 +15,10 @@ import uvloop
 
 from modelhost import logs
 from modelhost.config.settings import Settings
-from modelhost.errors import PortInUse, ShuttingDown
+from modelhost.errors import PortInUse
 from modelhost.host import Host
 from modelhost.http.app import build_app
-from modelhost.models.download import DownloadProgress, FileProgress
+from modelhost.models.download import DownloadProgress
 from modelhost.workers.process import ProgressCallback
 
 log = logs.get_logger(__name__)
@@ -59,13 +59,11 @@ async def _serve(
     on_progress: ProgressCallback | None,
 ) -> int:
     host = Host(settings)
-    download = _Download(on_download)
-    starting = asyncio.ensure_future(host.start(on_download=download.progressed, on_progress=on_progress))
+    starting = asyncio.ensure_future(host.start(on_download=on_download, on_progress=on_progress))
     with _signals(asyncio.get_running_loop(), starting.cancel) as signals:
         try:
             await starting
         except asyncio.CancelledError:
-            download.stop()
             log.info("stopped_while_starting")
             return 0
         try:
@@ -78,26 +76,6 @@ async def _serve(
             await host.stop(drain_seconds=SECONDS_FOR_LAST_WORDS)
     log.info("stopped")
     return 0
-
-
-class _Download:
-    """Tells ``on_progress`` about a download, and ends it when the host is not to start any more.
-
-    It runs in a thread, which no cancellation reaches, and the process cannot exit before that thread.
-    """
-
-    def __init__(self, on_progress: DownloadProgress | None) -> None:
-        self._on_progress = on_progress
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        self._is_stopped = True
-
-    def progressed(self, progress: FileProgress) -> None:
-        if self._is_stopped:
-            raise ShuttingDown("The host was stopped while it downloaded the model.")
-        if self._on_progress is not None:
-            self._on_progress(progress)
 
 
 def _listening(url: str, host: Host, announce: Announce) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from modelhost.errors import ShuttingDown
 from modelhost.models.hub_cache import RepositoryCache
 from modelhost.models.hub_reference import HubReference
 
@@ -30,6 +31,24 @@ class DownloadProgress(Protocol):
     """Told about each step; an exception from it ends the download, and what has arrived is kept."""
 
     def __call__(self, progress: FileProgress) -> None: ...
+
+
+class StoppableProgress:
+    """Tells ``on_progress`` about a download, and can end it: it runs in a thread, which no cancellation reaches."""
+
+    def __init__(self, on_progress: DownloadProgress | None) -> None:
+        self._on_progress = on_progress
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End the download at its next step; what has arrived is kept."""
+        self._is_stopped = True
+
+    def __call__(self, progress: FileProgress) -> None:
+        if self._is_stopped:
+            raise ShuttingDown("The host was stopped while it downloaded the model.")
+        if self._on_progress is not None:
+            self._on_progress(progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

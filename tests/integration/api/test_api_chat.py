@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from tests.integration.api.talk import HELLO, Talk, as_messages, error_of, finish_of, text_of
+from tests.support.serving import HostPool
 
 
 def test_a_whole_answer_has_every_part_that_openai_promises(any_talk: Talk) -> None:
@@ -301,3 +302,20 @@ def test_the_answer_stops_where_the_context_is_full(nano: Talk) -> None:
     answer = nano.post("/v1/completions", body).json()
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["total_tokens"] <= context
+
+
+def test_a_silent_stream_gets_comments_that_clients_overlook(hosts: HostPool) -> None:
+    talk = Talk(hosts.host(engine="scripted", alias=["scripted"], keep_alive_interval=0.05))
+    response = talk.post_chat("/delay 0.4 /echo hello", stream=True)
+    assert response.text.count(": keep-alive\n\n") >= 2
+    assert response.text.endswith("data: [DONE]\n\n")
+    assert text_of(talk.chunks("/delay 0.4 /tokens 2")) != ""
+    assert talk.host.log_events("error") == []
+
+
+def test_an_error_after_the_first_comment_is_an_event_of_the_stream(hosts: HostPool) -> None:
+    talk = Talk(hosts.host(engine="scripted", alias=["scripted"], keep_alive_interval=0.05))
+    response = talk.post_chat("/delay 0.4 /malformed 0", stream=True, n=2)
+    assert response.status_code == 200
+    assert '"code":"engine_error"' in response.text
+    assert "[DONE]" not in response.text

@@ -78,11 +78,10 @@ def test_errors_are_exceptions(llm: modelhost.LLM) -> None:
 
 
 def test_a_crash_in_mid_stream_is_an_exception_and_the_next_call_succeeds(llm: modelhost.LLM) -> None:
-    received = 0
+    received: list[object] = []
     with pytest.raises(WorkerCrashed, match="SIGKILL"):
-        for _ in llm.stream("/crash 5 /tokens 50"):
-            received += 1
-    assert received >= 5
+        received.extend(llm.stream("/crash 5 /tokens 50"))
+    assert len(received) >= 5
     assert llm.chat("/echo again").text.strip() == "again"
 
 
@@ -102,11 +101,16 @@ def test_two_threads_talk_at_the_same_time(llm: modelhost.LLM) -> None:
 
 
 def test_the_worker_is_gone_after_the_body_raised() -> None:
-    worker = 0
-    with pytest.raises(ZeroDivisionError), _scripted() as llm:
-        worker = _pid(llm)
-        raise ZeroDivisionError
-    assert not is_alive(worker)
+    workers: list[int] = []
+
+    def fail() -> None:
+        with _scripted() as llm:
+            workers.append(_pid(llm))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not is_alive(workers[0])
 
 
 def test_a_model_that_is_missing_leaves_no_thread() -> None:

@@ -93,3 +93,24 @@ async def test_a_reader_that_leaves_ends_every_part() -> None:
         await anext(merged)
         await merged.aclose()
         await asyncio.gather(*(each.wait() for each in closed))
+
+
+async def test_an_error_while_the_reader_is_away_is_raised_when_it_returns() -> None:
+    may_fail, has_failed = asyncio.Event(), asyncio.Event()
+
+    async def failing() -> Chunks:
+        try:
+            yield chunk("a")
+            await may_fail.wait()
+            raise InvalidRequest("no")
+        finally:
+            has_failed.set()
+
+    merged = merge([failing])
+    async with asyncio.timeout(5):
+        await anext(merged)
+        may_fail.set()
+        await has_failed.wait()
+        await asyncio.sleep(0)  # the task that reads the part ends
+        with pytest.raises(InvalidRequest):
+            await anext(merged)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import close_session, try_to_load_from_cache
 
-from modelhost.errors import DownloadFailed, EngineMissing
-from modelhost.models.download import FileProgress, Source, download
+from modelhost.errors import DownloadFailed, EngineMissing, ShuttingDown
+from modelhost.models.download import FileProgress, Source, StoppableProgress, download
 from modelhost.models.hub_reference import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
 
-TOKEN = "hf_for_tests"  # noqa: S105 (opens the stand-in only)
+TOKEN = "hf_for_tests"
 CONTENT = bytes(range(256)) * 8192
 REFERENCE = HubReference(repository="org/model")
 
@@ -194,7 +194,7 @@ except DownloadFailed as error:
 def _run(home: Path, model: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_HOME": str(home), **variables}
-    return subprocess.run(  # noqa: S603 (our own interpreter)
+    return subprocess.run(
         [sys.executable, "-c", _PROGRAM, model],
         env=environment,
         capture_output=True,
@@ -221,3 +221,9 @@ def test_offline_uses_the_cache_and_says_what_is_forbidden(hub: HubServer, tmp_p
     before = hub.request_count
     assert _run(tmp_path, "org/model", HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="1").returncode == 0
     assert hub.request_count == before
+
+
+def test_a_download_that_is_stopped_ends_at_its_next_step(hub: HubServer, source: Source) -> None:
+    progress = StoppableProgress(lambda _: progress.stop())
+    with pytest.raises(ShuttingDown):
+        download(REFERENCE, progress, source=source)

@@ -117,5 +117,5 @@ def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Pat
 def test_a_chat_template_that_is_no_text_is_refused(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "template.jinja"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="chat_template: .*template.jinja is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"chat_template: .*template\.jinja is not UTF-8"):
         _resolve(model=model, chat_template=file)

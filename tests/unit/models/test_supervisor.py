@@ -13,6 +13,7 @@ from modelhost.meters import METERS
 from modelhost.models.backoff import FIRST_SECONDS, HEALTHY_SECONDS, LONGEST_SECONDS
 from modelhost.models.supervisor import STARTS_BEFORE_FAILED, State, Supervisor
 from modelhost.workers.client import Worker
+from tests.support.eventually import eventually_async
 from tests.support.fake_workers import FakeStarts, fake_supervisor
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -221,8 +222,7 @@ def test_repeated_failures_refuse_those_who_wait_and_then_everyone_at_once_until
             await _lease(supervisor)
         assert asyncio.get_running_loop().time() == now
         assert at_once.value.retry_after_seconds >= 1
-        while supervisor.state is State.FAILED:
-            await asyncio.sleep(0.1)
+        await eventually_async(lambda: supervisor.state is State.READY, seconds=100)
         await _lease(supervisor)
         assert supervisor.last_error is None
         await supervisor.stop(0)
@@ -237,8 +237,7 @@ def test_a_crash_loop_is_slowed_down_to_the_longest_pause() -> None:
         await supervisor.start()
         for _ in range(12):
             await _crashed(supervisor, starts)
-            while supervisor.state is not State.READY:
-                await asyncio.sleep(0.05)
+            await eventually_async(lambda: supervisor.state is State.READY, seconds=100)
         pauses = [later - earlier for earlier, later in zip(starts.times, starts.times[1:], strict=False)]
         assert pauses[0] == pytest.approx(FIRST_SECONDS, abs=0.1)
         assert pauses[-1] == pytest.approx(LONGEST_SECONDS, abs=0.1)
@@ -255,8 +254,7 @@ def test_a_crash_after_a_healthy_life_is_mended_quickly() -> None:
         await supervisor.start()
         for _ in range(8):
             await _crashed(supervisor, starts)
-            while supervisor.state is not State.READY:
-                await asyncio.sleep(0.05)
+            await eventually_async(lambda: supervisor.state is State.READY, seconds=100)
         await asyncio.sleep(HEALTHY_SECONDS)
         await _crashed(supervisor, starts)
         died = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Any order of requests, cancellations, crashes and failing starts: the counts stay right and everyone is answered once."""
+"""Any order of requests, cancellations, crashes and failing starts: counts stay right, everyone is answered once."""
 
 from __future__ import annotations
 

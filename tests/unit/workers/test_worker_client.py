@@ -58,6 +58,14 @@ async def _worker(answer: Answer, seen: list[bytes] | None = None) -> AsyncItera
         await server.wait_closed()
 
 
+async def _read_all(worker: Worker) -> bytes:
+    read = b""
+    async with worker.stream("chat", {}) as blocks:
+        while block := await blocks.read():
+            read += block
+    return read
+
+
 async def test_a_request_carries_the_workers_key() -> None:
     seen: list[bytes] = []
     async with _worker(_whole(200, b'{"fine": 1}'), seen) as (worker, _):
@@ -93,10 +101,8 @@ async def test_a_stream_is_read_to_its_end() -> None:
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM_HEAD + _chunk(b"data: 1\n\n") + _chunk(b"data: 2\n\n") + b"0\r\n\r\n")
 
-    async with _worker(answer) as (worker, _), worker.stream("chat", {}) as blocks:
-        read = b""
-        while block := await blocks.read():
-            read += block
+    async with _worker(answer) as (worker, _):
+        read = await _read_all(worker)
     assert read == b"data: 1\n\ndata: 2\n\n"
 
 
@@ -110,9 +116,7 @@ async def test_a_connection_lost_by_a_dying_worker_is_a_crash_with_its_last_line
 
     async with _worker(answer) as (worker, process):
         with pytest.raises(WorkerCrashed, match="was ended by SIGKILL") as crashed:
-            async with worker.stream("chat", {}) as blocks:
-                while await blocks.read():
-                    pass
+            await _read_all(worker)
     assert crashed.value.details["stderr"] == ["the fake's last line"]
     assert crashed.value.source == {"kind": "worker", "model": "m", "worker": process.name}
 

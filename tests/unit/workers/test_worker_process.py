@@ -51,7 +51,7 @@ async def test_a_reported_failure_carries_its_reason_and_the_last_lines() -> Non
 
 async def test_a_missing_library_is_an_error_of_its_own() -> None:
     script = READ + "print(json.dumps({'event': 'failed', 'code': 'system_library_missing', 'message': 'install x'}))\n"
-    with pytest.raises(SystemLibraryMissing, match="^install x$"):
+    with pytest.raises(SystemLibraryMissing, match=r"^install x$"):
         await _start(script)
 
 

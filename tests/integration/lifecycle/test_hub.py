@@ -1,0 +1,61 @@
+"""``serve org/name``: a model that comes from a hub, here from a stand-in that speaks the hub's HTTP API."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from tests.support.hub import Repository, serve_hub
+from tests.support.serving import ServedHost, ServeFailed
+
+NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
+MODEL = "somebody/nano-GGUF"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+
+def _answer(host: ServedHost) -> str:
+    messages = [{"role": "user", "content": "Hello!"}]
+    completion = host.client().chat.completions.create(model=MODEL, messages=messages, temperature=0)
+    return completion.choices[0].message.content
+
+
+def test_a_model_of_the_hub_is_downloaded_once_and_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(files={"nano-F16.gguf": NANO.read_bytes(), "README.md": b"# nano"})
+    with serve_hub(**{MODEL: repository}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        with ServedHost(model=f"{MODEL}:f16") as host:
+            first = _answer(host)
+        assert first
+        served = hub.bytes_served
+        assert served >= NANO.stat().st_size
+    # The hub is gone now: what is here already needs none.
+    with ServedHost(model=f"{MODEL}:f16") as host:
+        assert _answer(host) == first
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = NANO.stat().st_size
+    with serve_hub(**{MODEL: Repository(files={"nano-F16.gguf": NANO.read_bytes()})}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        hub.cut_after.append(size // 2)
+        with ServedHost(model=MODEL) as host:
+            assert _answer(host)
+        assert hub.ranges[-1] is not None
+        assert hub.bytes_served < size * 1.2
+
+
+def test_a_model_that_the_hub_does_not_have_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        with pytest.raises(ServeFailed) as caught:
+            ServedHost(model="nobody/nothing-GGUF")
+    assert caught.value.returncode == 1
+    assert "nobody/nothing-GGUF" in caught.value.stderr
+    assert "Traceback" not in caught.value.stderr
