@@ -31,7 +31,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Hots'"):
-        modelhost.Hots
+        modelhost.Hots  # noqa: B018
 
 
 def test_importing_the_package_imports_no_library() -> None:

@@ -34,6 +34,8 @@ def config(shape: Shape, vocab: dict[str, int]) -> dict[str, object]:
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.norm_eps,
         "rope_theta": shape.rope_theta,
+        # transformers 5 reads this one, everybody else the one above.
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
         "rope_scaling": None,
         "attention_bias": False,
         "attention_dropout": 0.0,

@@ -20,5 +20,5 @@ def eventually(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
 async def eventually_async(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
     """As :func:`eventually`, while the event loop goes on."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 (another process changes it)
             await asyncio.sleep(POLL_SECONDS)

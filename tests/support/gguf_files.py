@@ -21,7 +21,7 @@ TEMPLATE = (
 _CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def write_model(
+def write_model(  # noqa: PLR0913 (each is a damage that some test does)
     path: Path,
     *,
     architecture: str = "llama",

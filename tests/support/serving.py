@@ -57,7 +57,7 @@ class ServedHost:
         self.settings = {"port": 0, "threads": 1, "log_format": "json", **settings}
         self._things = ExitStack()
         # Appending, since the process shares the position: reading from the start must not make it write there.
-        self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))
+        self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 (entered)
         self._default_client: openai.OpenAI | None = None
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, json.dumps(self.settings)],

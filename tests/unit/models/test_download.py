@@ -17,7 +17,7 @@ from modelhost.models.download import FileProgress, Source, StoppableProgress, d
 from modelhost.models.hub_reference import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
 
-TOKEN = "hf_for_tests"
+TOKEN = "hf_for_tests"  # noqa: S105 (opens the stand-in only)
 CONTENT = bytes(range(256)) * 8192
 REFERENCE = HubReference(repository="org/model")
 
