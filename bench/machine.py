@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("modelhost", "uvicorn", "uvloop", "httptools", "aiohttp", "fastapi", "orjson", "xllamacpp")
+PACKAGES = ("modelhost", "uvicorn", "uvloop", "httptools", "fastapi", "orjson", "xllamacpp")
 
 
 def describe() -> dict[str, Any]:

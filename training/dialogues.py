@@ -62,6 +62,17 @@ def begin(rng: random.Random, pools: Pools, tool_count: int = 0, most: int = 3) 
     return dialogue
 
 
+def known(rng: random.Random, pools: Pools, tool_count: int) -> Dialogue:
+    """A dialogue whose tools all come from the catalogue."""
+    dialogue = begin(rng, pools)
+    while len(dialogue.tools) < tool_count:
+        tool, entry = real_tool(rng)
+        if not any(set(entry.names) & set(e.names) for e in dialogue.entries.values()):
+            dialogue.tools.append(tool)
+            dialogue.entries[tool.name] = entry
+    return dialogue
+
+
 def add_tools(rng: random.Random, pools: Pools, dialogue: Dialogue, count: int, most: int) -> None:
     """Adds tools until there are `count`, invented ones with at most `most` parameters. Held-out dialogues draw only
     tools of unseen words."""

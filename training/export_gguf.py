@@ -17,6 +17,7 @@ from training.tokenizer import CONTROL, MARKERS, TAGS
 NAME = "modelhost-nano"
 DESCRIPTION = "a tiny demonstration model"
 LICENSE = "mit"
+TEMPERATURE = 0.25  # where a request says nothing: at the usual 0.8 so small a model loses its thread
 # Hugging Face's names in the state dict to GGUF's.
 IN_LAYER = {
     "input_layernorm": "attn_norm",
@@ -85,6 +86,7 @@ def export(network: Nano, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_layer_norm_rms_eps(shape.norm_eps)
     writer.add_vocab_size(shape.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_sampling_temp(TEMPERATURE)
     add_tokenizer(writer, tokenizer)
     for name, tensor in network.state_dict().items():
         kind = np.float16 if tensor.ndim == 2 else np.float32

@@ -9,7 +9,7 @@ from training.values import value
 from training.words import Pools, invented, pick
 
 # "choose" stands between two stretches of the full mix: the mix alone teaches every reply but the choice of a tool.
-STAGES = ("copy", "one", "all", "choose", "all")
+STAGES = ("copy", "one", "all", "choose", "all", "polish")
 
 
 def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
@@ -20,8 +20,20 @@ def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
     if stage == "one":
         return copying(rng, pools) if draw < 0.25 else tool_session(rng, pools, 1 if draw < 0.8 else 2)
     if stage == "choose" and draw < 0.8:
-        return choosing(rng, pools, rng.choice((2, 2, 3, 3, 4, 5)), most=1)
-    return anything(rng, pools, draw)
+        return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 2, 3, 3, 4, 5)), most=1))
+    if stage == "polish" and draw < 0.5:
+        return everyday(rng, pools, draw * 2)
+    return anything(rng, pools, rng.random())
+
+
+def everyday(rng: random.Random, pools: Pools, draw: float) -> Dialogue:
+    """What people try first: counting, and well-known tools in short lists and in lists as long as a server's."""
+    if draw < 0.12:
+        dialogue = dialogues.begin(rng, pools)
+        for _ in range(rng.randint(1, 4)):
+            dialogue.say(chat.count(rng))
+        return dialogue
+    return choosing(rng, pools, dialogues.known(rng, pools, rng.randint(8, 15) if draw < 0.5 else rng.randint(2, 6)))
 
 
 def anything(rng: random.Random, pools: Pools, draw: float) -> Dialogue:
@@ -33,7 +45,7 @@ def anything(rng: random.Random, pools: Pools, draw: float) -> Dialogue:
     if draw < 0.29:
         return tool_session(rng, pools, rng.randint(5, 16))
     if draw < 0.5:
-        return choosing(rng, pools, rng.choice((2, 3, 4, 4, 5, 6)), most=2)
+        return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 3, 4, 4, 5, 6)), most=2))
     return tool_session(rng, pools, rng.choice((1, 1, 2, 2, 3, 3, 4, 4, 4, 5)))
 
 
@@ -107,9 +119,8 @@ def as_json(rng: random.Random, pools: Pools) -> chat.Exchange:
     return chat.Exchange(user=user, reply=reply)
 
 
-def choosing(rng: random.Random, pools: Pools, tool_count: int, most: int) -> Dialogue:
+def choosing(rng: random.Random, pools: Pools, dialogue: Dialogue) -> Dialogue:
     """Request after request over one list of simple tools: many choices for few tokens."""
-    dialogue = dialogues.begin(rng, pools, tool_count, most)
     for _ in range(rng.randint(3, 7)):
         draw = rng.random()
         if draw < 0.84:

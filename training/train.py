@@ -24,14 +24,14 @@ class Recipe:
     """Everything that decides the weights, besides the code."""
 
     seed: int = 7
-    tokens: int = 9_000_000
+    tokens: int = 9_700_000
     batch_tokens: int = 4096
     matrix_rate: float = 0.015
     vector_rate: float = 0.003
     warm_up_steps: int = 40
     decay_from: float = 0.63
     # A stage ends when the mean loss of 20 batches is below the first number, or after as many steps as the second.
-    stage_ends: tuple[tuple[float, int], ...] = ((0.25, 500), (0.2, 700), (0.0, 360), (0.12, 400))
+    stage_ends: tuple[tuple[float, int], ...] = ((0.25, 500), (0.2, 700), (0.0, 360), (0.12, 400), (0.0, 640))
 
 
 @dataclass(slots=True)

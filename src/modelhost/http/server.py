@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -79,6 +80,9 @@ async def _serve(
 
 
 def _listening(url: str, host: Host, announce: Announce) -> None:
+    # What is there now stays: the collector need not walk through 60 MB of modules again and again while it serves.
+    gc.collect()
+    gc.freeze()
     log.info("listening", url=url, models=[model.name for model in host.models], pid=os.getpid())
     announce(url, host)
 
@@ -89,6 +93,7 @@ def _config(settings: Settings, host: Host) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
         lifespan="off",
         backlog=BACKLOG,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),

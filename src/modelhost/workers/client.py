@@ -8,55 +8,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
-import aiohttp
 import orjson
 
 from modelhost.engines.base import Engine, Operation, Ready
 from modelhost.errors import EngineError, ModelhostError, ShuttingDown, WorkerCrashed
+from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, connect
 from modelhost.workers.process import WorkerProcess
 from modelhost.workers.sockets import remove_socket
 
-READ_BUFFER_BYTES = 256 * 1024
 END_OF_EVENT = b"\n\n"
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
 
-UNIX = "unix://"
+class Body(Protocol):
+    """The body of an answer as it arrives; ``b""`` at its end."""
 
-
-def _open_session(url: str) -> aiohttp.ClientSession:
-    """Return the session for all connections to the worker at ``url``.
-
-    A connection serves one request: llama.cpp drops kept connections without notice, and a new local one is cheap.
-    """
-    connector: aiohttp.BaseConnector
-    if url.startswith(UNIX):
-        connector = aiohttp.UnixConnector(url.removeprefix(UNIX), force_close=True, limit=0)
-    else:
-        connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False)
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
-        auto_decompress=False,
-        trust_env=False,
-        read_bufsize=READ_BUFFER_BYTES,
-        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
-    )
+    async def read(self) -> bytes: ...
 
 
 class EventBlocks:
     """A streamed answer, read as blocks of whole events: no block ends inside an event."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._content = response.content
+    def __init__(self, body: Body) -> None:
+        self._body = body
         self._rest = b""
 
     async def read(self) -> bytes:
         """Return the next block, or ``b""`` at the end of the answer."""
-        while block := await self._content.readany():
+        while block := await self._body.read():
             if self._rest:
                 block = self._rest + block
             if block.endswith(END_OF_EVENT):
@@ -79,10 +60,10 @@ class Worker:
         self.engine = engine
         self.model = model
         self._is_stopped = False  # by us, while it was well
-        url = process.ready.url
-        self._session = _open_session(url)
-        self._base = "http://worker" if url.startswith(UNIX) else url
-        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+        self._head = (
+            f"Host: worker\r\nAuthorization: Bearer {api_key}\r\n"
+            "Content-Type: application/json\r\nConnection: close\r\n"
+        ).encode()
 
     @property
     def ready(self) -> Ready:
@@ -92,7 +73,6 @@ class Worker:
         """End the process, if it still runs, and give up everything that belonged to it."""
         self._is_stopped = self._is_stopped or self.process.is_running
         await self.process.stop()
-        await self._session.close()
         if self.ready.url.startswith(UNIX):
             remove_socket(self.ready.url.removeprefix(UNIX))
 
@@ -103,13 +83,21 @@ class Worker:
         Raises:
             ModelhostError: the worker refused the request (translated by its engine), failed or is gone.
         """
-        async with self._post(operation, body) as response:
-            yield EventBlocks(response)
+        async with self._post(operation, body) as connection:
+            yield EventBlocks(connection)
 
     async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
         """Send ``body`` and return the whole JSON answer; raises as :meth:`stream` does."""
-        async with self._post(operation, body) as response:
-            data = await response.read()
+        async with self._post(operation, body) as connection:
+            return self._decoded(await connection.read_all())
+
+    async def look(self, path: str) -> Any:
+        """Return the JSON that the engine tells of itself at ``path``; raises as :meth:`stream` does."""
+        async with self._connected() as connection:
+            await connection.get(path, self._head)
+            return self._decoded(await connection.read_all())
+
+    def _decoded(self, data: bytes) -> Any:
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -120,23 +108,26 @@ class Worker:
             ) from None
 
     @asynccontextmanager
-    async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[Connection]:
+        async with self._connected() as connection:
+            await connection.post(self.engine.path(operation), self._head, orjson.dumps(body))
+            if connection.status != 200:
+                raise self.refusal(connection.status, _json(await connection.read_all()))
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
         try:
-            async with self._session.post(
-                self._base + self.engine.path(operation), data=orjson.dumps(body), headers=self._headers
-            ) as response:
-                if response.status != 200:
-                    payload = _json(await response.read())
-                    raise self.refusal(response.status, payload)
-                yield response
-        except aiohttp.ClientError as error:
+            with await connect(self.ready.url) as connection:
+                yield connection
+        except ConnectionBroken as error:
             raise await self._explain_loss(error) from error
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         """Return the worker's error answer as an error of ours."""
         return self.engine.translate_error(status, payload, model=self.model, worker=self.process.name)
 
-    async def _explain_loss(self, error: aiohttp.ClientError) -> ModelhostError:
+    async def _explain_loss(self, error: ConnectionBroken) -> ModelhostError:
         """A broken connection nearly always means a dead process: wait a moment for how it ended."""
         try:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):

@@ -25,8 +25,7 @@ async def _ask_worker(host: modelhost.Host, path: str) -> Any:
     """Ask the engine itself."""
     worker = host.models[0].worker
     assert worker is not None
-    async with worker._session.get(worker._base + path, headers=worker._headers) as response:
-        return await response.json()
+    return await worker.look(path)
 
 
 async def _busy_slots(host: modelhost.Host) -> int:

@@ -7,9 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from hypothesis import given
@@ -148,14 +146,13 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
             await gone.wait()
 
 
-class _Response:
-    """What :class:`EventBlocks` needs of a response."""
+class _Body:
+    """A body that arrives in given pieces."""
 
     def __init__(self, blocks: list[bytes]) -> None:
-        self.content: Any = self
         self._blocks = [*blocks, b""]
 
-    async def readany(self) -> bytes:
+    async def read(self) -> bytes:
         return self._blocks.pop(0)
 
 
@@ -172,8 +169,7 @@ def test_blocks_are_whole_events_however_the_bytes_arrive(payloads: list[bytes],
     whole = b"".join(b"data: " + payload + b"\n\n" for payload in payloads)
 
     async def read_all() -> list[bytes]:
-        response: aiohttp.ClientResponse = _Response(_pieces(whole, cuts))  # type: ignore[assignment]
-        blocks, found = EventBlocks(response), []
+        blocks, found = EventBlocks(_Body(_pieces(whole, cuts))), []
         while block := await blocks.read():
             found.append(block)
         return found

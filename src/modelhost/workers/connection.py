@@ -1,0 +1,158 @@
+"""One HTTP request to a worker and its answer, over a connection of its own.
+
+A general HTTP client spends more time on a request to a neighbouring process than the way there takes. This one does
+what that way needs and no more: one request, a parsed head, a body as it arrives. The parsing is httptools'. A new
+connection for each request, since llama.cpp drops kept ones without notice, and a local one is cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+UNIX = "unix://"
+CONNECT_SECONDS = 5.0
+HIGH_WATER_BYTES = 256 * 1024  # unread; beyond it the worker has to wait
+
+
+class ConnectionBroken(Exception):
+    """There is no connection, or it ended before the answer did."""
+
+
+class Connection(asyncio.Protocol):
+    """Made by :func:`connect`; ``with`` closes it, which tells the worker that nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []
+        self._unread_bytes = 0
+        self._has_head = False
+        self._is_complete = False
+        self._is_paused = False
+        self._error: ConnectionBroken | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def post(self, path: str, head: bytes, body: bytes) -> None:
+        """Send a request and return when the head of its answer is there: :attr:`status`.
+
+        Args:
+            path: what to ask for.
+            head: further lines of the request's head, each ended by CRLF.
+            body: JSON.
+
+        Raises:
+            ConnectionBroken: the worker went away first.
+        """
+        await self._ask(b"POST %s HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n" % (path.encode(), head, len(body)) + body)
+
+    async def get(self, path: str, head: bytes) -> None:
+        """As :meth:`post`, without a body."""
+        await self._ask(b"GET %s HTTP/1.1\r\n%s\r\n" % (path.encode(), head))
+
+    async def read(self) -> bytes:
+        """Return what has arrived of the body, waiting for something if need be; ``b""`` at its end.
+
+        Raises:
+            ConnectionBroken: the worker went away before the end.
+        """
+        while not self._parts:
+            if self._is_complete:
+                return b""
+            await self._wait()
+        block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._unread_bytes = 0
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return block
+
+    async def read_all(self) -> bytes:
+        """Return the rest of the body; raises as :meth:`read` does."""
+        blocks = []
+        while block := await self.read():
+            blocks.append(block)
+        return b"".join(blocks)
+
+    async def _ask(self, request: bytes) -> None:
+        if self._transport is None:
+            raise self._error or ConnectionBroken("it is closed")
+        self._transport.write(request)
+        while not self._has_head:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._error = ConnectionBroken(f"its answer is not HTTP: {error}")
+        if self._unread_bytes > HIGH_WATER_BYTES and not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._error is None:
+            self._error = ConnectionBroken(str(exc) if exc else "it ended before its answer did")
+        self._wake()
+
+    # The callbacks of the parser.
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._has_head = True
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+        self._unread_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        self._is_complete = True
+
+
+async def connect(url: str) -> Connection:
+    """Return a connection to the worker at ``url``: ``unix:///PATH`` or ``http://HOST:PORT``.
+
+    Raises:
+        ConnectionBroken: nobody listens there.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            if url.startswith(UNIX):
+                _, connection = await loop.create_unix_connection(Connection, url.removeprefix(UNIX))
+            else:
+                parts = urlsplit(url)
+                _, connection = await loop.create_connection(Connection, parts.hostname or "", parts.port or 80)
+    except OSError as error:  # TimeoutError is one
+        raise ConnectionBroken(str(error) or "it did not take the connection") from error
+    return connection
