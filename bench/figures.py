@@ -51,6 +51,8 @@ class Measured:
     seen: Seen
     cpu_seconds: float
     rss_bytes: int
+    kernel_seconds: float = 0.0
+    """The part of ``cpu_seconds`` that system calls took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,12 @@ class Row:
         """CPU seconds of the host's process for 1,000 chunks."""
         events = sum(run.seen.events for run in self.host)
         return 1000 * sum(run.cpu_seconds for run in self.host) / events if events else None
+
+    @property
+    def host_kernel_share(self) -> float | None:
+        """The share of the host's CPU time that system calls took."""
+        whole = sum(run.cpu_seconds for run in self.host)
+        return sum(run.kernel_seconds for run in self.host) / whole if whole else None
 
     @property
     def host_rss_bytes(self) -> int | None:

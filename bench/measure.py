@@ -64,8 +64,13 @@ def measure(generator: LoadGenerator, load: Load, streams: int, side: Side) -> M
         )
     )
     after = process.cpu_times()
-    cpu = after.user + after.system - before.user - before.system
-    return Measured(seen=seen, cpu_seconds=cpu, rss_bytes=process.memory_info().rss)
+    kernel = after.system - before.system
+    return Measured(
+        seen=seen,
+        cpu_seconds=after.user - before.user + kernel,
+        kernel_seconds=kernel,
+        rss_bytes=process.memory_info().rss,
+    )
 
 
 def measure_row(generator: LoadGenerator, load: Load, streams: int, sides: Sequence[Side | None], rounds: int) -> Row:

@@ -24,6 +24,7 @@ COLUMNS = (
     "ratio",
     "added p50",
     "CPU s/1000 chunks",
+    "of it kernel",
     "RSS MB",
 )
 BUSY_CLIENT = 0.9  # share of a core from which on the load generator may be what is measured
@@ -46,6 +47,7 @@ def _table_of(load: str, rows: Sequence[Row]) -> Table:
             _number(row.ratio, "{:.3f}"),
             _number(row.added_first_token_seconds, "{:+.2f}", 1000),
             _number(row.host_cpu_per_1000_chunks, "{:.4f}"),
+            _number(row.host_kernel_share, "{:.0%}"),
             _number(row.host_rss_bytes, "{:.0f}", 1 / MB),
         )
         table.add_row("", *_side_cells(row, "host"), *compared, end_section=True)
@@ -119,6 +121,7 @@ def json_of(rows: Sequence[Row], startups: Sequence[Startup], about: dict[str, A
                 "ratio": row.ratio,
                 "added_first_token_seconds": row.added_first_token_seconds,
                 "host_cpu_seconds_per_1000_chunks": row.host_cpu_per_1000_chunks,
+                "host_kernel_share": row.host_kernel_share,
                 "host_rss_bytes": row.host_rss_bytes,
                 "bare": _side(row, "bare"),
                 "host": _side(row, "host"),
