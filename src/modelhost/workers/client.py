@@ -1,4 +1,4 @@
-"""The host's connection to one worker: OpenAI's HTTP API over loopback, answers as streams of whole SSE events.
+"""The host's connection to one worker: OpenAI's HTTP API over a local socket, answers as whole SSE events.
 
 Generations are always streamed: llama.cpp notices a client that left only while it streams.
 """

@@ -1,6 +1,6 @@
 """Where workers listen: Unix sockets in a folder that only this user can enter.
 
-Against a port on loopback that is one round trip less for every request, and nobody else on the machine can connect.
+Connecting to one costs less than to a port on loopback, and nobody else on the machine can.
 """
 
 from __future__ import annotations
