@@ -12,11 +12,15 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import machine
+from bench.alternation import Alternation, alternating, pace_of
 from bench.engines import measure_startup, pair
 from bench.figures import Row, Startup
+from bench.first_use import FirstUse, measure_first_use
 from bench.loads import STREAMS, loads
 from bench.measure import LoadGenerator, load_generator, measure, measure_row
+from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
+from bench.sides import StartError
 
 ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
 WIDTH = 150
@@ -42,20 +46,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in _rows(generator, options, log, rounds, problems):
             rows.append(row)
             console.print(f"[dim]{row.load}, {row.streams} streams: done[/]", highlight=False)
+        first_use = _first_use(generator, options, log, rounds, problems)
+        turns = []
+        for turn in _alternations(generator, options, log, rounds, problems):
+            turns.append(turn)
+            console.print(f"[dim]two models in turns, {turn.clients} clients: done[/]", highlight=False)
     for table in tables_of(rows):
         console.print(table)
-    console.print(targets_of(rows, startups))
-    for line in (*startup_lines(startups), *notes_of(rows), *problems):
+    if first_use is not None:
+        console.print(first_use_table(first_use))
+    if turns:
+        console.print(alternation_table(turns))
+    console.print(targets_of(rows, startups, models_checks(first_use, turns)))
+    for line in (*startup_lines(startups), *notes_of(rows), *models_notes(turns), *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
-    result.write_text(json.dumps(json_of(rows, startups, about | {"problems": problems}), indent=1))
+    found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns)
+    result.write_text(json.dumps(found, indent=1))
     console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="little more than a minute instead of five")
-    parser.add_argument("--only", choices=("scripted", "nano", "startup"), action="append")
+    parser.add_argument("--quick", action="store_true", help="little more than a minute instead of six")
+    parser.add_argument("--only", choices=("scripted", "nano", "startup", "unloaded", "alternating"), action="append")
     parser.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
     parser.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
     parser.add_argument("--load", help="only loads with this text in their name")
@@ -100,6 +114,32 @@ def _rows(
                 for load in mine:
                     for streams in load.streams:
                         yield measure_row(generator, load, streams, sides, rounds)
+
+
+def _first_use(
+    generator: LoadGenerator, options: argparse.Namespace, log: Path, rounds: int, problems: list[str]
+) -> FirstUse | None:
+    if options.only and "unloaded" not in options.only:
+        return None
+    try:
+        seen, wrong = measure_first_use(generator, options.model, log, 2 * rounds + 1)
+    except StartError as error:
+        problems.append(f"unloaded: {error}")
+        return None
+    problems += wrong
+    return seen
+
+
+def _alternations(
+    generator: LoadGenerator, options: argparse.Namespace, log: Path, rounds: int, problems: list[str]
+) -> Iterator[Alternation]:
+    if options.only and "alternating" not in options.only:
+        return
+    try:
+        with alternating(generator, options.model, log, pace_of(quick=options.quick, rounds=rounds)) as found:
+            yield from found
+    except StartError as error:
+        problems.append(f"alternating: {error}")
 
 
 if __name__ == "__main__":

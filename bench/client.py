@@ -12,14 +12,16 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
-from bench.figures import Job, Seen, percentile
+from bench.figures import Call, Job, Seen, percentile
 
 GOOD = b"HTTP/1.1 200"
 LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -115,9 +117,13 @@ class Tally:
 
 async def run(job: Job) -> Seen:
     """Do ``job`` and return what was seen."""
-    request, tally = request_of(job), Tally()
+    tally = Tally()
+    ways = [Way.of(call) for call in job.calls]
     cpu, start = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(_stream(job, request, tally, start + job.seconds) for _ in range(job.streams)))
+    streams = (
+        _stream(job, islice(cycle(ways), first, None), tally, start + job.seconds) for first in range(job.streams)
+    )
+    await asyncio.gather(*streams)
     cpu = time.process_time() - cpu
     return Seen(
         requests=tally.requests,
@@ -132,18 +138,17 @@ async def run(job: Job) -> Seen:
     )
 
 
-async def _stream(job: Job, request: bytes, tally: Tally, until: float) -> None:
+async def _stream(job: Job, ways: Iterator[Way], tally: Tally, until: float) -> None:
     loop = asyncio.get_running_loop()
-    address = urlsplit(job.url)
-    host, port = address.hostname or "", address.port or 80
     begun_requests = 0
     while begun_requests < job.requests or time.perf_counter() < until:
         begun_requests += 1
-        exchange = Exchange(request, loop.create_future())
+        way = next(ways)
+        exchange = Exchange(way.request, loop.create_future())
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(LONGEST):
-                await loop.create_connection(partial(_same, exchange), host, port)
+                await loop.create_connection(partial(_same, exchange), way.host, way.port)
                 await exchange.finished
         except (OSError, TimeoutError) as error:
             exchange.problem = type(error).__name__
@@ -155,26 +160,46 @@ def _same(exchange: Exchange) -> Exchange:
     return exchange
 
 
-def request_of(job: Job) -> bytes:
-    """Return the bytes of the request that every stream sends."""
-    body = json.dumps({**job.body, "stream": True}).encode()
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A call, ready to be sent: where to connect, and the bytes of the request."""
+
+    host: str
+    port: int
+    request: bytes
+
+    @classmethod
+    def of(cls, call: Call) -> Way:
+        address = urlsplit(call.url)
+        return cls(address.hostname or "", address.port or 80, request_of(call))
+
+
+def request_of(call: Call) -> bytes:
+    """Return the bytes of the request."""
+    body = json.dumps({**call.body, "stream": True}).encode()
     head = [
         "POST /v1/chat/completions HTTP/1.1",
-        f"Host: {urlsplit(job.url).netloc}",
+        f"Host: {urlsplit(call.url).netloc}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
     ]
-    if job.api_key is not None:
-        head.append(f"Authorization: Bearer {job.api_key}")
+    if call.api_key is not None:
+        head.append(f"Authorization: Bearer {call.api_key}")
     return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def job_of(line: str) -> Job:
+    """Return the job that ``line`` describes in JSON."""
+    values = json.loads(line)
+    return Job(**{**values, "calls": tuple(Call(**call) for call in values["calls"])})
 
 
 def main() -> None:
     """Do the jobs of standard input."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for line in sys.stdin:
-            seen = runner.run(run(Job(**json.loads(line))))
+            seen = runner.run(run(job_of(line)))
             sys.stdout.write(json.dumps(asdict(seen)) + "\n")
             sys.stdout.flush()
 

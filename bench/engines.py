@@ -24,9 +24,7 @@ def spec_of(engine: str, model: Path | None) -> tuple[Engine, ModelSpec, list[st
     """
     if engine == "scripted":
         return Scripted(), ModelSpec(name="scripted"), ["--engine", "scripted", "--alias", "scripted"]
-    path = model or next(iter(sorted(ASSETS.glob("*.gguf"))), None)
-    if path is None:
-        raise StartError(f"there is no bundled model in {ASSETS} yet; name a GGUF file with --model")
+    path = bundled(model)
     spec = ModelSpec(name="nano", path=path, context_length=CONTEXT, slots=SLOTS, threads=THREADS)
     settings = {"context-length": CONTEXT, "slots": SLOTS, "threads": THREADS, "alias": "nano"}
     return (
@@ -34,6 +32,18 @@ def spec_of(engine: str, model: Path | None) -> tuple[Engine, ModelSpec, list[st
         spec,
         [str(path), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))],
     )
+
+
+def bundled(model: Path | None) -> Path:
+    """Return ``model``, or without one the bundled model.
+
+    Raises:
+        StartError: there is none.
+    """
+    path = model or next(iter(sorted(ASSETS.glob("*.gguf"))), None)
+    if path is None:
+        raise StartError(f"there is no bundled model in {ASSETS} yet; name a GGUF file with --model")
+    return path.absolute()
 
 
 @contextmanager

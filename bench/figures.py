@@ -11,13 +11,21 @@ CONTROL_EVENTS = 3  # of a stream: the role, the finish reason, [DONE]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One run of the load generator: each of ``streams`` begins requests until it has begun ``requests`` of them and
-    ``seconds`` have passed, one connection per request."""
+class Call:
+    """One kind of request: where it goes, and its body."""
 
     url: str
     api_key: str | None
     body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of the load generator: each of ``streams`` begins requests until it has begun ``requests`` of them and
+    ``seconds`` have passed, one connection per request. It takes one call after the other, the second stream begins
+    with the second call."""
+
+    calls: tuple[Call, ...]
     streams: int
     requests: int
     seconds: float
@@ -42,6 +50,11 @@ class Seen:
     def tokens_per_second(self) -> float:
         """Tokens that came, per second of the run."""
         return max(0, self.events - CONTROL_EVENTS * self.requests) / self.seconds if self.seconds else 0.0
+
+    @property
+    def requests_per_second(self) -> float:
+        """Requests that were answered, per second of the run."""
+        return (self.requests - sum(self.errors.values())) / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,15 @@ PACED, FULL, SINGLE, FIRST, NANO = (
 )
 
 
+def _chat(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+# Greedy and without an end, so that both sides do the same work.
+_ENDLESS: Mapping[str, Any] = {**_chat("Tell me something."), "temperature": 0, "ignore_eos": True}
+SHORT: Mapping[str, Any] = {**_ENDLESS, "max_tokens": 16}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """One kind of request, and for how long it is repeated."""
@@ -43,8 +52,7 @@ def loads(*, quick: bool, streams: tuple[int, ...] = STREAMS) -> tuple[Load, ...
         Load(
             name=NANO,
             engine="llamacpp",
-            # Greedy and without an end, so that both sides do the same work.
-            body=_chat("Tell me something.") | {"max_tokens": 64, "temperature": 0, "ignore_eos": True},
+            body={**_ENDLESS, "max_tokens": 64},
             streams=streams,
             seconds=seconds,
         ),
@@ -54,7 +62,3 @@ def loads(*, quick: bool, streams: tuple[int, ...] = STREAMS) -> tuple[Load, ...
 def _scripted(name: str, commands: str, tokens: int, **more: Any) -> Load:
     body = _chat(f"/tokens {tokens} {commands}")
     return Load(name=name, engine="scripted", body=body, expected_events=tokens + CONTROL_EVENTS, **more)
-
-
-def _chat(text: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": text}]}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.figures import Job, Measured, Row, Seen
+from bench.figures import Call, Job, Measured, Row, Seen
 from bench.loads import Load
 from bench.sides import Side
 
@@ -54,9 +54,7 @@ def measure(generator: LoadGenerator, load: Load, streams: int, side: Side) -> M
     before = process.cpu_times()
     seen = generator.do(
         Job(
-            url=side.url,
-            api_key=side.api_key,
-            body=load.body,
+            calls=(Call(url=side.url, api_key=side.api_key, body=load.body),),
             streams=streams,
             requests=load.requests,
             seconds=load.seconds,

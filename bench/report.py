@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.figures import Row, Startup
-from bench.targets import MB, checks_of, memory_check, startup_check
+from bench.targets import MB, Check, checks_of, memory_check, startup_check
 
 COLUMNS = (
     "streams",
@@ -66,14 +66,14 @@ def _side_cells(row: Row, side: str) -> list[str]:
     ]
 
 
-def targets_of(rows: Sequence[Row], startups: Sequence[Startup]) -> Table:
-    """Return the table of the targets that apply to what was measured."""
+def targets_of(rows: Sequence[Row], startups: Sequence[Startup], others: Sequence[tuple[str, Check]] = ()) -> Table:
+    """Return the table of the targets that apply to what was measured; ``others`` are where, and what."""
     table = Table("target", "where", "measured", "wanted", "", title="targets", title_justify="left")
     found = [(f"{row.load}, {row.streams} streams", check) for row in rows for check in checks_of(row)]
     if check := memory_check(rows):
         found.append(("all loads", check))
     found += [(f"start, {startup.engine}", check) for startup in startups if (check := startup_check(startup))]
-    for where, check in found:
+    for where, check in (*found, *others):
         verdict = "[green]reached[/]" if check.is_reached else "[red]NOT reached[/]"
         table.add_row(check.what, where, check.measured, check.target, verdict)
     return table

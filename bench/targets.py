@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.alternation import Alternation
 from bench.figures import Row, Startup
+from bench.first_use import FirstUse
 from bench.loads import FIRST, FULL, NANO, PACED, SINGLE
 
 MB = 1_000_000
@@ -20,6 +22,8 @@ LEAST_RATIO = {
 MOST_ADDED_FIRST_TOKEN_SECONDS = 0.0006  # p50 at one client
 MOST_RSS_BYTES = 120 * MB
 MOST_AFTER_WORKER_SECONDS = 0.5
+MOST_ADDED_FIRST_USE_SECONDS = 0.060
+LEAST_TOGETHER_RATIO = 0.97
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,20 @@ def startup_check(startup: Startup) -> Check | None:
     return _check("serve ready after its worker", after, MOST_AFTER_WORKER_SECONDS, "{:.2f} s".format)
 
 
+def first_use_check(seen: FirstUse) -> Check:
+    """Return the target of a model that is not loaded."""
+    added, most = seen.added_seconds, MOST_ADDED_FIRST_USE_SECONDS
+    return _check("added to the first token", added, most, _whole_milliseconds)
+
+
+def together_check(row: Alternation) -> Check | None:
+    """Return the target of two loaded models in one host, none where nothing was answered."""
+    ratio = row.ratio
+    if ratio is None:
+        return None
+    return _check("requests/s, one host over two", ratio, LEAST_TOGETHER_RATIO, "{:.2f}".format, at_least=True)
+
+
 def _check(what: str, value: float, limit: float, render: Callable[[float], str], *, at_least: bool = False) -> Check:
     return Check(
         what=what,
@@ -73,3 +91,7 @@ def _megabytes(size: float) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.2f} ms"
+
+
+def _whole_milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"

@@ -8,6 +8,7 @@
     │   ├── UnsupportedOperation     this model cannot do that (embeddings, rerank ...)
     │   ├── ContextLengthExceeded    the prompt does not fit
     │   ├── ModelNotFound            no model of that name
+    │   ├── ModelBusy                it has requests in flight, and was not to be forced
     │   ├── NotFound                 no such path
     │   ├── MethodNotAllowed         the path exists, the method does not
     │   ├── RequestTooLarge          the body is over the limit
@@ -16,11 +17,18 @@
     │   ├── QueueFull                too many requests wait already
     │   ├── QueueTimeout             waited for the model as long as allowed
     │   ├── ModelFailed              the model could not be started; it is tried again, later
+    │   ├── ModelUnloaded            unloaded by force while it had the request
+    │   ├── InsufficientMemory       the model does not fit, whatever may be unloaded
     │   └── ShuttingDown             the host is being stopped
     ├── WorkerError              the worker process of one model
     │   ├── WorkerStartFailed        did not become ready
     │   ├── WorkerCrashed            ended while it had work
     │   └── EngineError              answered with an error of its own
+    ├── ToolError                an MCP server, or a tool of it
+    │   ├── McpServerNotFound        no MCP server of that name
+    │   ├── ToolNotFound             no tool of that name
+    │   ├── ToolServerUnavailable    not ready, disabled, failed, or lost meanwhile
+    │   └── ToolCallFailed           answered with an error
     └── SetupError               what a person set up; the command line exits 1
         ├── ConfigError              a setting, or its file
         ├── ModelFileMissing         no such path
@@ -86,6 +94,10 @@ class ModelNotFound(RequestError):
     code = "model_not_found"
 
 
+class ModelBusy(RequestError):
+    code = "model_busy"
+
+
 class NotFound(RequestError):
     code = "not_found"
 
@@ -122,6 +134,14 @@ class ModelFailed(Unavailable):
     code = "model_failed"
 
 
+class ModelUnloaded(Unavailable):
+    code = "model_unloaded"
+
+
+class InsufficientMemory(Unavailable):
+    code = "insufficient_memory"
+
+
 class ShuttingDown(Unavailable):
     code = "shutting_down"
 
@@ -149,6 +169,26 @@ class WorkerCrashed(WorkerError):
 
 class EngineError(WorkerError):
     code = "engine_error"
+
+
+class ToolError(ModelhostError):
+    """Something is wrong with an MCP server, or with what was wanted of one. A failed call of a model is no error."""
+
+
+class McpServerNotFound(ToolError):
+    code = "mcp_server_not_found"
+
+
+class ToolNotFound(ToolError):
+    code = "tool_not_found"
+
+
+class ToolServerUnavailable(ToolError):
+    code = "tool_server_unavailable"
+
+
+class ToolCallFailed(ToolError):
+    code = "tool_call_failed"
 
 
 class SetupError(ModelhostError):

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from modelhost import logs
-from modelhost.chat import requests, tool_choice
+from modelhost.chat import requests, tool_answer, tool_choice
+from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation
+from modelhost.chat.loop import LoopLimits, ToolLoop
+from modelhost.chat.questions import Questions
 from modelhost.chat.relay import Report, payloads_of
+from modelhost.chat.sampling import sampled, sampling_body
+from modelhost.config import environment
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
-from modelhost.errors import ContextLengthExceeded, ModelNotFound, UnsupportedOperation
-from modelhost.models.download import DownloadProgress, StoppableProgress
-from modelhost.models.resolve import resolve
-from modelhost.models.supervisor import Limits, State, Supervisor
+from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
+from modelhost.models.collection import Collection
+from modelhost.models.download import DownloadProgress
+from modelhost.models.finding import pull
+from modelhost.models.hosted import HostedModel
+from modelhost.models.scheduler import OnQueued
+from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
+from modelhost.tools.context import CallContext
+from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
+from modelhost.tools.toolbox import Toolbox
 from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback
 
 GENERATING: frozenset[Operation] = frozenset({"chat", "completions"})
 PROMPTS: Mapping[Operation, str] = {"chat": "messages", "completions": "prompt"}  # the field that can be too long
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+NOT_FOR_ENGINES = requests.INERT | {"mcp"}
+ANSWERING = frozenset({State.READY, State.BUSY, State.UNLOADED})
 Messages = str | Sequence[Mapping[str, Any]]
 
 
@@ -43,42 +56,33 @@ class Host:
         elif overrides:
             settings = Settings.model_validate({**settings.model_dump(), **overrides})
         self.settings = settings
-        self._models: dict[str, Supervisor] = {}
-        self._names: dict[str, Supervisor] = {}
+        self._collection: Collection | None = None
+        self._toolbox: Toolbox | None = None
+        self.questions = Questions(settings.question_timeout)
+        """What somebody is asked while tools run."""
 
     async def start(
         self, *, on_download: DownloadProgress | None = None, on_progress: ProgressCallback | None = None
     ) -> None:
-        """Find the model, start its worker and return when it can answer.
+        """Find the models, load the one that the settings name and return when it can answer.
 
         Raises:
-            SetupError: the model or a setting cannot be used.
+            SetupError: a model or a setting cannot be used.
             WorkerStartFailed: the engine could not load it.
         """
         logs.setup_if_unset()
-        download = StoppableProgress(on_download)
-        try:
-            resolved = await asyncio.to_thread(resolve, self.settings, on_download=download)
-        except asyncio.CancelledError:
-            download.stop()
-            raise
-        limits = Limits(
-            max_in_flight=self.settings.max_in_flight,
-            queue_size=self.settings.queue_size,
-            request_timeout_seconds=self.settings.request_timeout,
-            load_timeout_seconds=resolved.load_timeout_seconds,
-        )
-        if on_progress is not None:
-            on_progress(0.0)
-        model = Supervisor(spec=resolved.spec, engine=resolved.engine, limits=limits)
-        await model.start(on_progress)
-        self._models[model.name] = model
-        self._names = dict.fromkeys((model.name, *model.spec.aliases), model)
+        # First the servers of tools: they connect while the model is loaded.
+        path = Path(self.settings.mcp_config) if self.settings.mcp_config else None
+        self._toolbox = await Toolbox.start(path, environment.current(), sampler=self)
+        self._collection = await Collection.start(self.settings, on_download=on_download, on_progress=on_progress)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
-        """Let the requests at work finish (``shutdown_timeout`` at most), then end the worker."""
-        seconds = self.settings.shutdown_timeout if drain_seconds is None else drain_seconds
-        await asyncio.gather(*(model.stop(seconds) for model in self._models.values()))
+        """Let the requests at work finish (``shutdown_timeout`` at most), then end the workers."""
+        if self._collection is not None:
+            seconds = self.settings.shutdown_timeout if drain_seconds is None else drain_seconds
+            await self._collection.stop(seconds)
+        if self._toolbox is not None:
+            await self._toolbox.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -90,34 +94,96 @@ class Host:
         await self.stop(drain_seconds=0 if error is not None else None)
 
     @property
-    def models(self) -> tuple[Supervisor, ...]:
-        """The models, the default one first."""
-        return tuple(self._models.values())
+    def collection(self) -> Collection:
+        """The models, and what can be done with them.
+
+        Raises:
+            RuntimeError: the host has not been started.
+        """
+        if self._collection is None:
+            raise RuntimeError("a modelhost.Host has models once it is started: use it with `async with`")
+        return self._collection
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The MCP servers and their tools; raises RuntimeError as :attr:`collection` does."""
+        if self._toolbox is None:
+            raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
+        return self._toolbox
+
+    @property
+    def models(self) -> tuple[HostedModel, ...]:
+        """The models, the active one first."""
+        return self.collection.models
 
     @property
     def is_ready(self) -> bool:
-        """Whether a model can answer now."""
-        return any(model.state is State.READY for model in self._models.values())
+        """Whether a request would be answered: some model is ready, or waits for nothing but a request."""
+        return any(model.state in ANSWERING for model in self.collection.status().models)
 
-    def find(self, name: str | None) -> Supervisor:
-        """Return the model called ``name``; without a name the default one.
+    def find(self, name: str | None) -> HostedModel:
+        """Return the model called ``name``; without a name the active one.
 
         Raises:
             ModelNotFound: with the names that there are.
         """
-        if name is None:
-            return self.models[0]
-        model = self._names.get(name)
-        if model is None:
-            known = ", ".join(sorted(self._names))
-            raise ModelNotFound(f'There is no model "{name}" here. There is: {known}.', param="model", model=name)
-        return model
+        return self.collection.find(name)
+
+    def status(self) -> HostStatus:
+        """Return the state of all models."""
+        return self.collection.status()
+
+    async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
+        """Have a model loaded; return at once with an estimate, or with ``wait`` when it is ready.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelhostError: with ``wait``, why it could not be loaded.
+        """
+        return await self.collection.scheduler.load(self.find(name), wait=wait)
+
+    async def unload(self, name: str, *, force: bool = False) -> Unloaded:
+        """End the worker of a model and return when its memory is back.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelBusy: it has requests, and ``force`` is not given.
+        """
+        return await self.collection.scheduler.unload(self.find(name), force=force)
+
+    def select(self, name: str) -> Selected:
+        """Make a model the one of requests that name none, and have it loaded; raises ModelNotFound."""
+        return self.collection.select(name)
+
+    def configure(self, name: str, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Overlay the request defaults of a model (``None`` takes one away); return what is in force.
+
+        Raises:
+            ModelNotFound, InvalidRequest: as their names say.
+        """
+        return self.collection.configure(name, defaults)
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[ModelEvent]]:
+        """News of the models for one listener: first the state of each, then every change, until the host stops."""
+        return self.collection.events()
+
+    async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> Path:
+        """Download a model from the hub; return its (first) file.
+
+        Raises:
+            InvalidRequest: it is no hub id.
+            DownloadFailed, EngineMissing: the hub did not give it, or has no file that can be served.
+        """
+        return await pull(reference, revision=revision, on_progress=on_progress)
 
     @asynccontextmanager
-    async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(
+        self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Answer a chat completion or completion as SSE blocks; yields when the engine has accepted the request.
 
-        Leaving the context cancels the work.
+        Leaving the context cancels the work. ``on_queued`` is told the place in the queue if there is a wait.
+        ``depth`` says in how many calls of tools the request stands (:data:`modelhost.tools.flight.DEPTH_HEADER`).
 
         Raises:
             ModelhostError: before the first block, or out of the iterator in the middle of the answer.
@@ -125,23 +191,35 @@ class Host:
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        if operation == "chat" and (tools := tool_answer.tools_for(body, self.toolbox)):
+            loop = self._loop(model, body, on_queued, questions=self.questions, depth=depth)
+            answer = tool_answer.streamed(loop, tool_answer.with_tools(body, tools), include_usage=include_usage)
+            async with aclosing(answer):
+                yield answer
+            return
         generation = self._generation(model, operation, body, include_usage=include_usage)
-        async with model.lease() as worker, self._measured(model, operation, generation.report):
+        async with self._lease(model, on_queued) as worker, self._measured(model, operation, generation.report):
             _check_can(worker, operation)
             async with generation.stream(worker) as blocks:
                 yield blocks
 
-    async def call(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    async def call(
+        self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
+    ) -> dict[str, Any]:
         """Answer any operation as one object; raises as :meth:`stream` does."""
         requests.validate(operation, body)
         model = self.find(body.get("model"))
+        if operation == "chat" and (tools := tool_answer.tools_for(body, self.toolbox)):
+            # Nobody can be asked: the answer has no stream to ask on.
+            loop = self._loop(model, body, on_queued, questions=None, depth=depth)
+            return await tool_answer.whole(loop, tool_answer.with_tools(body, tools))
         if operation in GENERATING:
             generation = self._generation(model, operation, body, include_usage=False)
-            async with model.lease() as worker, self._measured(model, operation, generation.report):
+            async with self._lease(model, on_queued) as worker, self._measured(model, operation, generation.report):
                 _check_can(worker, operation)
                 return await generation.whole(worker)
         prepared = model.engine.adapt(operation, self._prepare(model, operation, body))
-        async with model.lease() as worker:
+        async with self._lease(model, on_queued) as worker:
             _check_can(worker, operation)
             answer: dict[str, Any] = await worker.call(operation, prepared)
         model.meters.count_usage(answer.get("usage"))
@@ -158,8 +236,42 @@ class Host:
                 for chunk in payloads_of(block):
                     yield chunk
 
+    def _loop(
+        self,
+        model: HostedModel,
+        body: Mapping[str, Any],
+        on_queued: OnQueued | None,
+        *,
+        questions: Questions | None,
+        depth: int,
+    ) -> ToolLoop:
+        wishes = tool_answer.wishes_of(body)
+
+        @asynccontextmanager
+        async def open_turn(turn: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+            generation = self._generation(model, "chat", turn, include_usage=False)
+            async with self._lease(model, on_queued) as worker, self._measured(model, "chat", generation.report):
+                _check_can(worker, "chat")
+                async with generation.chunks(worker) as chunks:
+                    yield chunks
+
+        most = self.settings.max_tool_turns
+        wanted = wishes.max_turns if wishes and wishes.max_turns else most
+        limits = LoopLimits(
+            turns=min(wanted, most), seconds=self.settings.tool_loop_timeout, depth=self.settings.max_tool_depth
+        )
+        context = CallContext(approval=wishes.approval if wishes else None, depth=depth)
+        return ToolLoop(open_turn, self.toolbox.hub, limits, context, questions)
+
+    def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
+        return self.collection.scheduler.lease(model, on_queued)
+
+    async def sample(self, request: SamplingRequest) -> SamplingAnswer:
+        """Write for an MCP server, with the model that its hints name, else with the active one."""
+        return sampled(await self.call("chat", sampling_body(request, self.models)))
+
     def _generation(
-        self, model: Supervisor, operation: Operation, body: dict[str, Any], *, include_usage: bool
+        self, model: HostedModel, operation: Operation, body: dict[str, Any], *, include_usage: bool
     ) -> Generation:
         prepared = self._prepare(model, operation, body)
         is_forced = tool_choice.is_forced(prepared)
@@ -168,10 +280,12 @@ class Host:
         writes_call = is_forced and "tools" not in adapted
         return Generation(operation, adapted, include_usage=include_usage, writes_call=writes_call)
 
-    def _prepare(self, model: Supervisor, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    def _prepare(self, model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body``, which is left as it is, without what does not concern an engine, and with what all get."""
         requests.validate_fields(operation, body, model.engine)
-        prepared = {key: value for key, value in body.items() if value is not None and key not in requests.INERT}
+        prepared = {key: value for key, value in body.items() if value is not None and key not in NOT_FOR_ENGINES}
+        if operation in GENERATING:
+            prepared = with_defaults(prepared, model.defaults)
         prepared["model"] = model.name
         if operation == "chat":
             prepared = tool_choice.enforce(prepared)
@@ -180,7 +294,7 @@ class Host:
         return prepared
 
     @asynccontextmanager
-    async def _measured(self, model: Supervisor, operation: Operation, report: Report) -> AsyncIterator[None]:
+    async def _measured(self, model: HostedModel, operation: Operation, report: Report) -> AsyncIterator[None]:
         try:
             yield
         except ContextLengthExceeded as error:

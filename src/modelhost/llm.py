@@ -91,6 +91,13 @@ class LLM:
         finally:
             self._end_loop()
 
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what ``coroutine``, of the host inside, gives; it runs in the host's own event loop.
+
+        It may be used while an answer is streamed.
+        """
+        return self._run(coroutine)
+
     def chat(self, messages: Messages, **parameters: Any) -> Reply:
         """Answer a conversation, or the text of a user's one message; ``parameters`` are those of the API.
 

@@ -72,6 +72,27 @@ class Meters:
         buckets=LOADING,
         registry=REGISTRY,
     )
+    loads = Counter("modelhost_model_loads", "Times that the model was loaded.", ["model"], registry=REGISTRY)
+    evictions = Counter(
+        "modelhost_model_evictions",
+        "Times that the model was unloaded to make room for another one.",
+        ["model"],
+        registry=REGISTRY,
+    )
+    memory_bytes = Gauge(
+        "modelhost_model_memory_bytes",
+        "What the model's worker takes, by pool (`ram`, `gpu:0` ...), measured every few seconds.",
+        ["model", "pool"],
+        registry=REGISTRY,
+    )
+    registry_ok = Gauge(
+        "modelhost_registry_ok",
+        "1 if the registry file is in force as it stands, 0 if it is broken.",
+        registry=REGISTRY,
+    )
+    mcp_config_ok = Gauge(
+        "modelhost_mcp_config_ok", "1 if `mcp.json` is in force as it stands, 0 if it is broken.", registry=REGISTRY
+    )
     worker_exits = Counter("modelhost_worker_exits", "Workers that ended unasked.", ["model"], registry=REGISTRY)
 
 
@@ -95,6 +116,16 @@ class ModelMeters:
         self.model_ready = METERS.model_ready.labels(model)
         self.load_seconds = METERS.load_seconds.labels(model)
         self.worker_exits = METERS.worker_exits.labels(model)
+        self.loads = METERS.loads.labels(model)
+        self.evictions = METERS.evictions.labels(model)
+        self._model = model
+        self._pools = {"ram"}
+
+    def set_memory(self, memory: Mapping[str, int]) -> None:
+        """Note what the worker takes, by pool; nothing: there is no worker."""
+        self._pools |= memory.keys()
+        for pool in self._pools:
+            METERS.memory_bytes.labels(self._model, pool).set(memory.get(pool, 0))
 
     def count_usage(self, usage: Mapping[str, Any] | None) -> None:
         """Count the tokens of OpenAI's usage object."""

@@ -16,7 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from modelhost.config.settings import Settings
 from modelhost.config.sources import load
+from modelhost.models.registry import read_registry
 from tests.support.serving import ServedHost
 
 ROOT = Path(__file__).parents[2]
@@ -138,16 +140,35 @@ def request(options: list[str], environment: dict[str, str], cwd: Path) -> str:
     return answer.text
 
 
+def is_registry(text: str) -> bool:
+    """Whether it is a registry of models, and not the settings of a host."""
+    return re.search("^models:", text, flags=re.MULTILINE) is not None
+
+
 @pytest.mark.parametrize("text", parameters(blocks("yaml")))
 def test_a_configuration_in_a_page_loads(text: str, tmp_path: Path) -> None:
-    file = tmp_path / "modelhost.yaml"
+    file = tmp_path / "some.yaml"
     file.write_text(text, "utf-8")
-    load({}, config_path=file, environ={}, cwd=tmp_path)
+    if is_registry(text):
+        read_registry(file, Settings())
+    else:
+        load({}, config_path=file, environ={}, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in sorted((ROOT / "examples").iterdir())])
+EXAMPLES = [pytest.param(path, id=path.name) for path in sorted((ROOT / "examples").iterdir())]
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
 def test_an_example_configuration_loads(path: Path, tmp_path: Path) -> None:
-    assert load({}, config_path=path, environ={}, cwd=tmp_path).warnings == ()
+    if is_registry(path.read_text("utf-8")):
+        assert read_registry(path, Settings()).entries
+    else:
+        assert load({}, config_path=path, environ={}, cwd=tmp_path).warnings == ()
+
+
+def test_the_commented_registry_holds_nothing_that_has_no_effect() -> None:
+    (warning,) = read_registry(ROOT / "examples" / "models.yaml", Settings()).warnings
+    assert "large.gguf yet" in warning  # it is nobody's file
 
 
 def test_every_page_has_only_blocks_that_somebody_checks_or_that_are_plain_text() -> None:

@@ -13,6 +13,8 @@ from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.http.edge import OPEN_PATHS
 from modelhost.http.openapi import OPERATIONS, Described
+from tools.reference.operations import administration_sections, tool_sections
+from tools.reference.schemas import type_in_words
 from tools.reference.tables import table
 
 # What the document does not describe: the two ways to read it.
@@ -42,6 +44,15 @@ def endpoints_page() -> str:
 
 {table(("Method", "Path", "What it does", "Key"), rows)}
 {"".join(sections)}
+## Administration
+
+What the following endpoints do is also what the commands of `modelhost models` do. A parameter that is not listed is
+refused with `unsupported_parameter`.
+{administration_sections(document)}
+## Tools
+
+The MCP servers of the host and their tools; [tools](../tools.md) explains them. `modelhost tools` does some of this, too.
+{tool_sections(document)}
 ## Fields that go by another name here
 
 A request with one of these is refused with `unsupported_parameter`, and the message names what to send.
@@ -55,7 +66,8 @@ def _request_section(operation: Described, document: Mapping[str, Any], schemas:
     schema = schemas[described["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
     required = schema.get("required", [])
     fields = [
-        (f"`{name}`", _type(field), "yes" if name in required else "") for name, field in schema["properties"].items()
+        (f"`{name}`", type_in_words(field), "yes" if name in required else "")
+        for name, field in schema["properties"].items()
     ]
     of_engine = sorted(ENGINES["llamacpp"].fields(operation.name) - schema["properties"].keys())
     statuses = [(status, f"{answer['description']}.") for status, answer in described["responses"].items()]
@@ -69,37 +81,6 @@ def _request_section(operation: Described, document: Mapping[str, Any], schemas:
         table(("Status", "Meaning"), statuses),
     ]
     return "\n".join(part for part in parts if part is not None)
-
-
-def _type(schema: Mapping[str, Any]) -> str:
-    """A field's JSON type in words."""
-    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
-    return " or ".join(dict.fromkeys(_one_type(option) for option in options))
-
-
-def _one_type(schema: Mapping[str, Any]) -> str:
-    if "anyOf" in schema:
-        names = {option.get("type") for option in schema["anyOf"]}
-        word = "number" if names == {"integer", "number"} else _type(schema)
-    elif "$ref" in schema:
-        word = f"object ({schema['$ref'].rsplit('/', 1)[-1]})"
-    elif "enum" in schema or "const" in schema:
-        return " or ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
-    elif schema.get("type") == "array":
-        word = f"list of {_type(schema['items'])}"
-    else:
-        word = str(schema.get("type", "anything"))
-    return word + _range(schema)
-
-
-def _range(schema: Mapping[str, Any]) -> str:
-    low = schema.get("minimum", schema.get("ge"))
-    high = schema.get("maximum", schema.get("le"))
-    if low is None and high is None:
-        return ""
-    if high is None:
-        return f", {low} or more"
-    return f", at most {high}" if low is None else f", {low} to {high}"
 
 
 async def _openapi() -> dict[str, Any]:

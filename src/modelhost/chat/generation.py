@@ -68,6 +68,13 @@ class Generation:
         async with aclosing(chunks):
             yield self._encoded(chunks)
 
+    @asynccontextmanager
+    async def chunks(self, model: ModelSide) -> AsyncIterator[fanout.Chunks]:
+        """Yield the decoded chunks of the answer; the last one has the usage and no choice."""
+        chunks = self._chunks(model)
+        async with aclosing(chunks):
+            yield chunks
+
     async def whole(self, model: ModelSide) -> dict[str, Any]:
         """Return the answer as one object."""
         answer = Answer(OBJECTS[self.operation])

@@ -4,6 +4,7 @@ What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Co
 
 * honoured: the fields of the models below, and those that the engine lists for itself (``top_k``, ``min_p``,
   ``repetition_penalty``, ``chat_template_kwargs``, ``reasoning_effort``, ``grammar`` ...).
+* the host's own: ``mcp`` chooses among its tools (:class:`ToolWishes`); it never reaches an engine.
 * inert (``INERT``): accepted and go no further, since they do not ask for another answer: ``user``, ``metadata``,
   ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``; ``modalities``
   if it asks for text, ``best_of`` 1, ``echo`` false.
@@ -169,6 +170,16 @@ class _Generation(_Request):
     logit_bias: dict[str, Number] | None = None
 
 
+class ToolWishes(BaseModel):
+    """``mcp``: what a request wants of the host's own tools. Without it they are all given, up to the limits."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    servers: list[Piece] | None = None
+    tools: list[Piece] | None = None
+    max_turns: Annotated[int, Field(ge=1, le=100)] | None = None
+    approval: Literal["auto", "read_only", "ask", "deny"] | None = None
+
+
 class ChatRequest(_Generation):
     """``POST /v1/chat/completions``."""
 
@@ -187,6 +198,7 @@ class ChatRequest(_Generation):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     modalities: list[Literal["text"]] | None = None
+    mcp: ToolWishes | None = None
 
 
 class CompletionRequest(_Generation):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
+from modelhost.operations.operation import Operation, P, R
+
 Message = dict[str, str]
 """An OpenAI chat message: ``role`` and ``content``."""
 
@@ -20,3 +22,6 @@ class Answerer(Protocol):
 
     def stream(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
         """The answer as OpenAI chunks; closing the generator stops the model."""
+
+    def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
+        """The result of an administrative operation; it may be called while an answer is streamed."""

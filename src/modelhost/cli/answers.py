@@ -1,28 +1,114 @@
-"""An answer on its way to the terminal."""
+"""An answer on its way to the terminal: its text, and what happens besides."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from modelhost.cli import console
 from modelhost.cli.answerer import Answerer, Message
+from modelhost.cli.person import Person
+from modelhost.errors import NotFound
+from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
+from modelhost.operations.tools import ANSWER, APPROVE
+
+RESULT_CHARS: Final = 80
+"""Of a tool's result, and of its arguments."""
 
 
-def pieces(answerer: Answerer, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[str]:
-    """The text of the answer, piece by piece; a note is printed when it ends at the limit of tokens."""
+def pieces(
+    answerer: Answerer, messages: Sequence[Message], params: Mapping[str, Any], person: Person
+) -> Generator[str]:
+    """The text of the answer, piece by piece.
+
+    Calls of tools, and why an answer ends early, are printed as notes; ``person`` answers what is asked meanwhile.
+    """
+    notes = _Notes()
     with closing(answerer.stream(messages, params)) as chunks:
         for chunk in chunks:
+            notes.on_tools(chunk)
+            if question := chunk.get("modelhost.question"):
+                notes.begin()
+                _answer(question, answerer, person)
             for choice in chunk.get("choices", ()):
-                if piece := (choice.get("delta") or {}).get("content"):
+                delta = choice.get("delta") or {}
+                if thought := delta.get("reasoning_content"):
+                    notes.on_thought(thought)
+                if piece := delta.get("content"):
+                    notes.on_text(piece)
                     yield piece
                 if choice.get("finish_reason") == "length":
-                    console.note("\n(cut off: the limit of tokens is reached)")
+                    details = chunk.get("modelhost.finish_details") or {}
+                    console.note(f"\n(cut off: {details.get('message') or 'the limit of tokens is reached'})")
 
 
 def show(text: str) -> None:
     """Write a piece of an answer; it is seen at once."""
     typer.echo(text, nl=False)
+
+
+class _Notes:
+    """Keeps what is printed besides on lines of its own."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Any] = {}
+        self._line = ""
+        """What stands on the line: nothing, ``text``, ``thought``."""
+
+    def begin(self) -> None:
+        """Begin a new line, if the cursor is not at the beginning of one."""
+        if self._line:
+            console.note("")
+        self._line = ""
+
+    def on_tools(self, chunk: Mapping[str, Any]) -> None:
+        if call := chunk.get("modelhost.tool_call"):
+            self._calls[call["id"]] = call.get("arguments")
+        if result := chunk.get("modelhost.tool_result"):
+            self.begin()
+            console.note(_line(result, self._calls.pop(result["id"], None)))
+        if ended := chunk.get("modelhost.tool_cancelled"):
+            self.begin()
+            given = _shortened(json.dumps(self._calls.pop(ended["id"], None), ensure_ascii=False))
+            console.note(f"⚙ {console.printable(str(ended['name']))} {given} (ended by the host)")
+
+    def on_thought(self, piece: str) -> None:
+        if self._line == "text":
+            self.begin()
+        console.thought(piece)
+        self._line = "thought"
+
+    def on_text(self, piece: str) -> None:
+        if self._line == "thought":
+            console.thought("\n")
+        self._line = "" if piece.endswith("\n") else "text"
+
+
+def _line(result: Mapping[str, Any], arguments: Any) -> str:
+    """A call that is over."""
+    known = ".".join(str(part) for part in (result.get("server"), result.get("tool")) if part)
+    given = _shortened(json.dumps(arguments, ensure_ascii=False))
+    failed = "failed: " if result.get("is_error") else ""
+    return f"⚙ {console.printable(known or str(result['name']))} {given} → {failed}{_shortened(str(result['text']))}"
+
+
+def _shortened(text: str) -> str:
+    line = console.printable(text[: 4 * RESULT_CHARS])
+    return line if len(line) <= RESULT_CHARS and len(text) <= 4 * RESULT_CHARS else f"{line[:RESULT_CHARS]} ..."
+
+
+def _answer(question: Mapping[str, Any], answerer: Answerer, person: Person) -> None:
+    try:
+        if question.get("kind") == "approval":
+            is_approved = person.approves(question)
+            answerer.call(APPROVE, ApprovalParameters(id=question["id"], approve=is_approved))
+        else:
+            said = person.elicited(question)
+            parameters = ElicitationParameters(id=question["id"], action=said.action, content=said.content)
+            answerer.call(ANSWER, parameters)
+    except NotFound:
+        console.note("(too late: the question was given up)")

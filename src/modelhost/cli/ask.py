@@ -11,6 +11,7 @@ import typer
 
 from modelhost.cli.answers import pieces, show
 from modelhost.cli.connect import open_answerer
+from modelhost.cli.person import Person
 from modelhost.cli.talk_options import TalkOptions, takes_talk_options
 
 STDIN = "-"
@@ -36,11 +37,11 @@ def ask(
     messages = [{"role": "system", "content": options.system}] if options.system else []
     messages.append({"role": "user", "content": _question(question or [])})
     with open_answerer(options) as (answering, name):
-        params = {"model": name, **options.sampling()}
+        params = {"model": name, **options.request()}
         if as_json:
             typer.echo(json.dumps(answering.complete(messages, params), indent=2, ensure_ascii=False))
             return
-        for piece in pieces(answering, messages, params):
+        for piece in pieces(answering, messages, params, Person.at_the_terminal()):
             show(piece)
         show("\n")
 

@@ -5,22 +5,33 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
 
 from modelhost.cli import console
 from modelhost.cli.connect import open_answerer
 from modelhost.cli.conversation import Conversation
 from modelhost.cli.line_chat import LineChat
+from modelhost.cli.person import Person
+from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.cli.talk_options import TalkOptions, takes_talk_options
+from modelhost.config.environment import URL_VARIABLE, current
+from modelhost.errors import ConfigError
 
 PROMPT = "you> "
 
 
 @takes_talk_options
-def chat(options: TalkOptions) -> None:
+def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryFile = None) -> None:
     """Talk with a model, line by line; /help lists the commands.
 
     A running host answers if there is one; otherwise the command starts a model of its own for the time of the chat.
     """
+    if smallest and (options.url or current().get(URL_VARIABLE)):
+        raise ConfigError(
+            f"--smallest starts a model here, and --url (or {URL_VARIABLE}) names a host; give one of them"
+        )
+    model = with_smallest(options.model, is_wanted=smallest, inventory=inventory)
+    options = replace(options, model=model)
     with open_answerer(options) as (answering, name):
         if sys.stdin.isatty():
             _use_line_editing()
@@ -28,9 +39,9 @@ def chat(options: TalkOptions) -> None:
         LineChat(
             answering,
             Conversation(system=options.system),
-            model=name,
-            params=options.sampling(),
+            params={**options.request(), "model": name},
             read_line=_read_line,
+            person=Person.at_the_terminal(),
         ).run()
 
 

@@ -11,17 +11,20 @@ from modelhost.cli.answerer import Answerer
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL, TalkOptions
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.errors import ConfigError
 
 
 @contextmanager
 def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
     """Something that answers, and the name of the model to ask.
 
-    Without an address, a model that is a file or directory here is always served by the command itself.
+    Without an address, a model that is a file or directory here is always served by the command itself, and so is any
+    with MCP servers of the command's own.
 
     Raises:
         ModelhostError: the host that was named does not answer, or the model cannot be started.
     """
+    options.request()  # raises before anything is started
     host = _running_host(options)
     if host is not None:
         yield host, options.model or _first_model(host)
@@ -30,7 +33,7 @@ def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
     from modelhost.cli.own import own_model  # noqa: PLC0415
 
     console.note(f"no host is running; starting {options.model or 'the bundled model'}")
-    with own_model(options.model) as own:
+    with own_model(options.model, mcp_config=options.mcp_config, has_tools=not options.no_tools) as own:
         yield own, _first_model(own)
 
 
@@ -38,7 +41,14 @@ def _running_host(options: TalkOptions) -> RemoteHost | None:
     environ = current()
     url, api_key = options.url or environ.get(URL_VARIABLE), options.api_key or environ.get(KEY_VARIABLE) or None
     if url:
+        if options.mcp_config is not None:
+            raise ConfigError(
+                f"--mcp-config is for a model that is started here, and --url (or {URL_VARIABLE}) names a host, which "
+                "has servers of its own; give one of them"
+            )
         return RemoteHost(url=normal_url(url), api_key=api_key)
+    if options.mcp_config is not None:
+        return None
     if options.model is not None and Path(options.model).expanduser().exists():
         return None
     local = RemoteHost(url=DEFAULT_URL, api_key=api_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 
@@ -18,3 +20,14 @@ def warning(message: str) -> None:
 def note(message: str) -> None:
     """Print a remark; dim on a terminal."""
     typer.echo(typer.style(message, dim=True), err=True)
+
+
+def thought(piece: str) -> None:
+    """Print a piece of what a model thinks before it answers, dim; on a terminal only, as it is not for logs."""
+    if sys.stderr.isatty():
+        typer.echo(typer.style(piece, dim=True), err=True, nl=False)
+
+
+def printable(text: str) -> str:
+    """``text`` of a stranger, such as a tool, on one line and without what a terminal would take as a command."""
+    return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelhost.errors import HostUnreachable, ModelhostError, RequestError, Unavailable, WorkerError
+from modelhost.errors import HostUnreachable, ModelhostError, RequestError, ToolError, Unavailable, WorkerError
 
 
 def error_in(answer: Any) -> ModelhostError | None:
@@ -39,5 +39,5 @@ def error_of_status(url: str, status: int, body: bytes) -> ModelhostError:
 
 def _leaves() -> Iterator[type[ModelhostError]]:
     """The errors that a host answers with."""
-    for family in (RequestError, Unavailable, WorkerError):
+    for family in (RequestError, Unavailable, WorkerError, ToolError):
         yield from family.__subclasses__()

@@ -13,6 +13,7 @@ from modelhost.cli import console
 from modelhost.cli.answerer import Answerer
 from modelhost.cli.answers import pieces, show
 from modelhost.cli.conversation import Conversation
+from modelhost.cli.person import Person
 from modelhost.config.check import suggestion
 from modelhost.errors import ModelhostError
 
@@ -27,22 +28,26 @@ HELP: Final[Mapping[str, str]] = {
 
 
 class LineChat:
-    """One chat at a terminal. ``read_line`` gives the next line and raises ``EOFError`` at the end."""
+    """One chat at a terminal. ``read_line`` gives the next line and raises ``EOFError`` at the end.
+
+    ``params`` are the fields of each request, the ``model`` to begin with among them.
+    """
 
     def __init__(
         self,
         answerer: Answerer,
         conversation: Conversation,
         *,
-        model: str,
         params: Mapping[str, Any],
         read_line: Callable[[], str],
+        person: Person,
     ) -> None:
         self._answerer = answerer
         self._conversation = conversation
-        self._model = model
+        self._model = str(params["model"])
         self._params = params
         self._read_line = read_line
+        self._person = person
         self._saved: set[Path] = set()
         self._commands: Mapping[str, Callable[[str], None]] = {
             "/help": self._help,
@@ -89,8 +94,9 @@ class LineChat:
         """Show the answer as it comes. One that is interrupted is kept as far as it came."""
         said: list[str] = []
         messages = self._conversation.asked(question)
+        params = {**self._params, "model": self._model}
         try:
-            with closing(pieces(self._answerer, messages, {**self._params, "model": self._model})) as answer:
+            with closing(pieces(self._answerer, messages, params, self._person)) as answer:
                 for piece in answer:
                     said.append(piece)
                     show(piece)

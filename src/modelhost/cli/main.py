@@ -12,7 +12,9 @@ from modelhost.cli import console
 from modelhost.cli.ask import ask
 from modelhost.cli.chat import chat
 from modelhost.cli.config import config_app
+from modelhost.cli.models import models_app
 from modelhost.cli.serve import SERVE_EXAMPLES, serve
+from modelhost.cli.tools import tools_app
 from modelhost.errors import ModelhostError
 from modelhost.version import __version__
 
@@ -28,7 +30,9 @@ app = typer.Typer(
     "  modelhost serve                          the bundled model on http://127.0.0.1:8000\n"
     "  modelhost serve Qwen/Qwen3-4B-GGUF       a model from the Hugging Face hub\n"
     '  modelhost ask "What is a llama?"         one question, one answer\n'
-    "  modelhost chat                           a conversation",
+    "  modelhost chat                           a conversation\n"
+    "  modelhost models list                    the models on this machine\n"
+    "  modelhost tools servers                  the MCP servers of the running host",
 )
 
 
@@ -62,8 +66,12 @@ app.command(
     "  modelhost chat\n"
     '  modelhost chat --system "You are a pirate."\n'
     "  modelhost chat --model ./model.gguf\n"
+    "  modelhost chat --smallest\n"
+    "  modelhost chat --mcp-config mcp.json --approval ask\n"
     "  modelhost chat --url http://gpu-box:8000",
 )(chat)
+app.add_typer(models_app, name="models")
+app.add_typer(tools_app, name="tools")
 app.add_typer(config_app, name="config")
 
 

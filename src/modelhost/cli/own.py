@@ -14,6 +14,9 @@ from modelhost.cli.answerer import Message
 from modelhost.config import environment
 from modelhost.config.sources import load
 from modelhost.llm import LLM
+from modelhost.operations.operation import Operation, P, R
+from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
+from modelhost.tools.status import ServerState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +31,29 @@ class OwnModel:
     def complete(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.llm.chat(_copied(messages), **params).raw
 
+    def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
+        return self.llm.wait_for(operation.run(self.llm.host, parameters))
+
     def stream(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
         yield from self.llm.stream(_copied(messages), **params)
 
 
 @contextmanager
-def own_model(model: str | None) -> Iterator[OwnModel]:
+def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: bool = True) -> Iterator[OwnModel]:
     """Start ``model``, with the settings of ``modelhost serve``, for as long as the ``with`` lasts.
+
+    With tools, they are those of ``mcp_config``, else of the settings, else of ``mcp.json`` if it is here.
 
     Raises:
         ModelhostError: the configuration is wrong, or the model cannot be started.
     """
-    effective = load({"model": model}, config_path=None, environ=environment.current(), cwd=Path.cwd())
+    effective = load(
+        {"model": model, "mcp_config": mcp_config},
+        config_path=None,
+        environ=environment.current(),
+        cwd=Path.cwd(),
+        default_files=("mcp_config",) if has_tools else (),
+    )
     for warning in effective.warnings:
         console.warning(warning)
     # The terminal belongs to the answer: only a level that somebody asked for lets more than warnings in.
@@ -48,8 +62,21 @@ def own_model(model: str | None) -> Iterator[OwnModel]:
     given = {
         key: getattr(effective.settings, key) for key, origin in effective.origins.items() if origin.kind != "default"
     }
+    if not has_tools:
+        given.pop("mcp_config", None)
     with LLM(**given) as llm:
+        if "mcp_config" in given:
+            _wait_for_tools(llm)
         yield OwnModel(llm=llm)
+
+
+def _wait_for_tools(llm: LLM) -> None:
+    """Return when every server is ready or has failed: a question that comes first would be answered without tools."""
+    hub = llm.host.toolbox.hub
+    llm.wait_for(hub.settled(CONNECT_TIMEOUT_SECONDS))
+    for status in hub.statuses():
+        if status.state not in {ServerState.READY, ServerState.DISABLED}:
+            console.warning(f"{status.name} {console.printable(status.last_error or f'is {status.state}')}")
 
 
 def _copied(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ SERVE_EXAMPLES: Final = (
     "  modelhost serve\n"
     "  modelhost serve ./model.gguf --alias small --port 9000\n"
     "  modelhost serve Qwen/Qwen3-4B-GGUF:Q4_K_M --context-length 8192 --api-key SECRET\n"
+    "  modelhost serve --smallest\n"
     "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n\n"
     "Every option has a twin in the environment, as MODELHOST_QUEUE_SIZE for --queue-size, and in "
     "modelhost.yaml, as queue_size. The option wins over the environment, and the environment over the file."

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from modelhost.cli import console
 from modelhost.cli.signature import option, with_signature
+from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.config import environment
 from modelhost.config.fields import SETTINGS, Setting
 from modelhost.config.shown import text
@@ -70,6 +71,8 @@ _MODEL: Final = (
         Path | None,
         typer.Option(None, "--w", help="MODEL as a local file or directory.", rich_help_panel="Model"),
     ),
+    option("smallest", Smallest, False),
+    option("inventory", InventoryFile, None),
     option(
         "config_path",
         Path | None,
@@ -88,7 +91,8 @@ def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Call
     @functools.wraps(command)
     def with_flags(**values: Any) -> None:
         flags = {key: values[key] for key in SETTINGS if key != "model"}
-        flags["model"] = chosen_model(values["model"], values["hub_id"], values["local_path"])
+        named = chosen_model(values["model"], values["hub_id"], values["local_path"])
+        flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])
         effective = load(flags, config_path=values["config_path"], environ=environment.current(), cwd=Path.cwd())
         for warning in effective.warnings:
             console.warning(warning)

@@ -6,12 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, get_type_hints
 
 import typer
 
 from modelhost.cli.signature import option, with_signature
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
+from modelhost.errors import ConfigError
+from modelhost.tools.entry import Approval
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
@@ -37,10 +40,40 @@ class TalkOptions:
         ),
     ] = None
     api_key: Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")] = None
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Answer without tools of MCP servers.")] = False
+    approval: Annotated[
+        Approval | None,
+        typer.Option(
+            "--approval",
+            help="When tools run: always, if they only read (else ask), if you agree, never. The stricter of this and "
+            "the host's own rule counts.",
+        ),
+    ] = None
+    mcp_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--mcp-config",
+            metavar="FILE",
+            help="MCP servers for a model of the command's own, which is then started. Default: `mcp.json` if there.",
+            show_default=False,
+        ),
+    ] = None
 
-    def sampling(self) -> dict[str, Any]:
-        """The sampling parameters that were given, under their OpenAI names."""
-        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
+    def request(self) -> dict[str, Any]:
+        """The fields of a request that were given, under their names in the API.
+
+        Raises:
+            ConfigError: two of them contradict each other.
+        """
+        if self.no_tools and (self.approval is not None or self.mcp_config is not None):
+            raise ConfigError("--no-tools leaves nothing for --approval and --mcp-config to do; give one of them")
+        given: dict[str, Any] = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "tools": [] if self.no_tools else None,
+            "mcp": None if self.approval is None else {"approval": self.approval},
+        }
         return {name: value for name, value in given.items() if value is not None}
 
 

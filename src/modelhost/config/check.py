@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from modelhost.config.fields import Setting
 from modelhost.config.origins import Given
 from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError
 
 # Keys are pydantic's stable error types: https://docs.pydantic.dev/latest/errors/validation_errors/
 _EXPECTED: Final[Mapping[str, str]] = {
@@ -21,7 +22,9 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "bool_type": "expected true or false",
     "string_type": "expected text",
     "tuple_type": "expected a list",
+    "list_type": "expected a list",
     "dict_type": "expected keys and values",
+    "model_type": "expected keys and values",
 }
 _LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "greater_than": ("must be greater than", "gt"),
@@ -30,6 +33,8 @@ _LIMITS: Final[Mapping[str, tuple[str, str]]] = {
     "less_than_equal": ("must be at most", "le"),
 }
 _EMPTY: Final = ("too_short", "string_too_short")
+WHOLE_SENTENCE: Final = "whole_sentence"
+"""Type of an error of our own whose message needs nothing added."""
 
 
 def problems_of(given: Given) -> list[str]:
@@ -48,28 +53,47 @@ def suggestion(name: str, known: Iterable[str], *, show: Callable[[str], str] = 
     return f'; did you mean "{show(close[0])}"?' if close else ""
 
 
+def config_error(problems: Sequence[str], *, what: str) -> ConfigError:
+    """All ``problems`` of ``what`` in one error."""
+    if len(problems) == 1:
+        return ConfigError(problems[0], problems=list(problems))
+    listed = "".join(f"\n  {problem}" for problem in problems)
+    return ConfigError(f"{what} has {len(problems)} problems:{listed}", problems=list(problems))
+
+
+def explained(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:
+    """What one of pydantic's errors says, as the end of a sentence; a secret is not repeated."""
+    if detail["type"] in _EMPTY:
+        return "must not be empty"
+    if detail["type"] == WHOLE_SENTENCE:
+        return str(detail["msg"])
+    choices = _choices(detail)
+    return f"{_expectation(detail, choices)}{'' if is_secret else _got(detail['input'], choices)}"
+
+
 def _sentence(given: Given, detail: Mapping[str, Any]) -> str:
-    kind, value, place = detail["type"], detail["input"], detail["loc"][1:]
+    place = detail["loc"][1:]
     item = f", item {place[0] + 1}" if place and isinstance(place[0], int) else ""
-    if kind in _EMPTY:
-        return f"{given.label}{item}: must not be empty"
-    return f"{given.label}{item}: {_expectation(given.setting, detail)}{_got(given.setting, value)}"
+    return f"{given.label}{item}: {explained(detail, is_secret=given.setting.is_secret)}"
 
 
-def _expectation(setting: Setting, detail: Mapping[str, Any]) -> str:
+def _choices(detail: Mapping[str, Any]) -> list[str]:
+    """The values of a choice, which pydantic lists as ``'a', 'b' or 'c'``."""
+    return re.findall(r"'([^']*)'", detail["ctx"]["expected"]) if detail["type"] == "literal_error" else []
+
+
+def _expectation(detail: Mapping[str, Any], choices: Sequence[str]) -> str:
     kind = detail["type"]
-    if kind == "literal_error":
-        return f"expected one of {', '.join(setting.choices)}"
+    if choices:
+        return f"expected one of {', '.join(choices)}"
     if kind in _LIMITS:
         words, bound = _LIMITS[kind]
         return f"{words} {detail['ctx'][bound]:g}"
     return _EXPECTED.get(kind) or str(detail["msg"])
 
 
-def _got(setting: Setting, value: Any) -> str:
-    if setting.is_secret:
-        return ""
+def _got(value: Any, choices: Sequence[str]) -> str:
     if value is None:
         return ", got nothing"
-    hint = suggestion(value, setting.choices) if isinstance(value, str) else ""
+    hint = suggestion(value, choices) if isinstance(value, str) else ""
     return f", got {json.dumps(value, default=str, ensure_ascii=False)}{hint}"

@@ -40,6 +40,10 @@ class OtherName:
 OTHER_NAMES: Final[Mapping[str, OtherName]] = MappingProxyType(
     {
         KEY_VARIABLE: OtherName(key="api_keys", description=OTHER_VARIABLES[KEY_VARIABLE]),
+        "CANDLE_VLLM_MODELS_CONFIG": OtherName(
+            key="models_config", description="`models_config`, under candle-vllm's name."
+        ),
+        "CANDLE_VLLM_MCP_CONFIG": OtherName(key="mcp_config", description="`mcp_config`, under candle-vllm's name."),
         # candle-vllm counts milliseconds here.
         "KEEP_ALIVE_INTERVAL": OtherName(
             key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", factor=0.001

@@ -79,7 +79,7 @@ def _setting(key: str, field: FieldInfo) -> Setting:
         description=field.description or "",
         panel=extra.get("panel", "Other"),
         flags=tuple(extra.get("flags", ["--" + key.replace("_", "-")])),
-        is_secret=kind == "list" and _plain(get_args(annotation)[0]) is SecretStr,
+        is_secret=any(_plain(inner) is SecretStr for inner in get_args(annotation)),
     )
 
 

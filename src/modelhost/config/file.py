@@ -1,21 +1,20 @@
-"""The configuration file: where it is, its YAML or JSON, and the settings in it."""
+"""The configuration file: where it is, and the settings in it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from modelhost.config.check import suggestion
+from modelhost.config.document import parse, read_content
 from modelhost.config.environment import CONFIG_VARIABLE
 from modelhost.config.fields import SETTINGS
 from modelhost.config.origins import Given, Origin, Reading
 from modelhost.errors import ConfigError
 
 DEFAULT_NAMES: Final = ("modelhost.yaml", "modelhost.yml", "modelhost.json")
+EXAMPLE: Final = "port: 8000"
 
 
 def find(config_path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -39,11 +38,7 @@ def find(config_path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
 def read(path: Path, *, cwd: Path) -> Reading:
     """The settings in the file at ``path``; a file that cannot be read or parsed is a problem of the reading."""
     try:
-        content = _parse((cwd / path.expanduser()).read_text(encoding="utf-8"), is_json=path.suffix == ".json")
-    except OSError as error:
-        return Reading(problems=(f"{path}: {error.strerror}",))
-    except UnicodeDecodeError:
-        return Reading(problems=(f"{path}: not UTF-8 text",))
+        content = parse(read_content(cwd / path.expanduser()), is_json=path.suffix == ".json", example=EXAMPLE)
     except ValueError as error:
         return Reading(problems=(f"{path}: {error}",))
     given, problems = [], []
@@ -60,58 +55,3 @@ def _given(path: Path, key: str, value: Any) -> Given:
     if setting.kind == "list" and isinstance(value, str | list):
         value = (value,) if isinstance(value, str) else tuple(value)
     return Given(setting=setting, value=value, origin=Origin(kind="file", name=str(path)), label=f'{path}: "{key}"')
-
-
-def _parse(text: str, *, is_json: bool) -> Mapping[Any, Any]:
-    """The mapping that ``text`` holds; an empty text holds none.
-
-    Raises:
-        ValueError: not JSON or YAML, a key given twice, or not a mapping; the message is the end of a sentence.
-    """
-    try:
-        content = json.loads(text, object_pairs_hook=_once) if is_json and text.strip() else _yaml(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ValueError('expected keys and values, such as "port: 8000"')  # noqa: TRY004  (a ValueError by contract)
-    return content
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{place}{error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {error}") from error
-
-
-def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """The pairs as a mapping.
-
-    Raises:
-        ValueError: a key given twice, of which one would otherwise be lost in silence.
-    """
-    found: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f'"{key}" is given twice')
-        found[key] = value
-    return found
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that reads dates as text (a ``revision`` may look like one) and refuses a key given twice."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  (declared so by PyYAML)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _once([(key.value, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)])
-        return super().construct_mapping(node, deep=deep)

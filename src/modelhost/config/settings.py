@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
+from modelhost.config.sizes import SizeText
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -20,6 +22,8 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 
 # Where the help and the reference page put a setting, and its flags where they are not just its name.
 _MODEL: Final[JsonDict] = {"panel": "Model"}
+_MODELS: Final[JsonDict] = {"panel": "Several models"}
+_TOOLS: Final[JsonDict] = {"panel": "Tools"}
 _LISTENING: Final[JsonDict] = {"panel": "Listening"}
 _ENGINE: Final[JsonDict] = {"panel": "Engine"}
 _WAITING: Final[JsonDict] = {"panel": "Waiting and limits"}
@@ -56,6 +60,66 @@ class Settings(BaseModel):
         json_schema_extra={**_ENGINE, "flags": ["--engine-option"]},
     )
 
+    worker_python: Text | None = Field(
+        default=None,
+        description="Python that runs the engine, such as that of another virtual environment with modelhost in it. "
+        "Default: the host's own.",
+        json_schema_extra=_ENGINE,
+    )
+    worker_env: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Environment variables of the engine's process, as `KEY=value`.",
+        json_schema_extra=_ENGINE,
+    )
+
+    models_config: Text | None = Field(
+        default=None,
+        description="Registry of models, YAML or JSON; it is watched while the host runs. Default: `models.yaml`, "
+        "`models.yml` or `models.json` if there.",
+        json_schema_extra=_MODELS,
+    )
+    memory_budget: SizeText | None = Field(
+        default=None,
+        description="Memory that all models together may take: bytes, `24GB`, `24GiB` or `80%` of the machine's. "
+        "Default: 90%.",
+        json_schema_extra=_MODELS,
+    )
+    gpu_memory_budget: SizeText | None = Field(
+        default=None,
+        description="The same for each GPU. Default: 90%.",
+        json_schema_extra=_MODELS,
+    )
+    max_models: int | None = Field(
+        default=None,
+        ge=1,
+        description="Models that may be loaded at the same time. Default: as many as fit.",
+        json_schema_extra=_MODELS,
+    )
+    idle_unload_secs: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a request after which a model is unloaded. Default: never.",
+        json_schema_extra=_MODELS,
+    )
+    burst_requests: int = Field(
+        default=32,
+        ge=1,
+        description="Requests that a loaded model may still begin while another one waits for its memory.",
+        json_schema_extra=_MODELS,
+    )
+    burst_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Seconds for which it may begin them.",
+        json_schema_extra=_MODELS,
+    )
+    stall_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds without a token after which a worker that has work is ended and started again.",
+        json_schema_extra=_WAITING,
+    )
+
     host: Text = Field(default="127.0.0.1", description="Address to listen on.", json_schema_extra=_LISTENING)
     port: int = Field(
         default=8000,
@@ -86,6 +150,13 @@ class Settings(BaseModel):
         description="Conversations that the engine works on at the same time. Default: by memory, up to 8.",
         json_schema_extra=_ENGINE,
     )
+    max_slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Most conversations at once where `slots` leaves it to the memory. Default: 8.",
+        json_schema_extra=_ENGINE,
+    )
     threads: int | None = Field(
         default=None,
         ge=1,
@@ -100,6 +171,13 @@ class Settings(BaseModel):
     )
     kv_cache_type: KvCacheType = Field(
         default="f16", description="Number format of the key-value cache.", json_schema_extra=_ENGINE
+    )
+    kv_cache_memory: SizeText | None = Field(
+        default=None,
+        description="Memory that the key-value cache of a model may take: bytes, `4GB`, `4GiB`, or `40%` of what is "
+        "free. Slots are left out and a default context is shortened to fit. Default: 25%, and no bound for what is "
+        "given.",
+        json_schema_extra=_ENGINE,
     )
     lora: tuple[Text, ...] = Field(
         default=(),
@@ -153,6 +231,45 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds that requests in flight get to finish when the host is stopped.",
         json_schema_extra=_WAITING,
+    )
+
+    mcp_config: Text | None = Field(
+        default=None,
+        description="MCP servers whose tools the models get, as JSON or YAML; the file is watched while the host runs. "
+        "Default: `mcp.json` if there.",
+        json_schema_extra=_TOOLS,
+    )
+    max_tool_turns: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="Turns that a model may take in one answer while it calls tools.",
+        json_schema_extra=_TOOLS,
+    )
+    max_tool_depth: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Calls of tools in which a request may stand and still have its own made, where a tool asks a "
+        "host that called it.",
+        json_schema_extra=_TOOLS,
+    )
+    tool_loop_timeout: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds that one answer with tools may take.",
+        json_schema_extra=_TOOLS,
+    )
+    question_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds that somebody has to answer whether a tool may run, or what a server wants to know.",
+        json_schema_extra=_TOOLS,
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Listen beyond this machine without an API key although tools are configured.",
+        json_schema_extra=_TOOLS,
     )
 
     log_level: LogLevel = Field(default="info", description="Least level that is logged.", json_schema_extra=_LOGGING)

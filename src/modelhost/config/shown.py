@@ -16,6 +16,8 @@ def plain(value: Any) -> Any:
         return MASK
     if isinstance(value, tuple):
         return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     return value
 
 
@@ -26,5 +28,5 @@ def text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(plain(item)) for item in value)
     if isinstance(value, dict | bool):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(plain(value), ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,21 +1,25 @@
-"""The effective configuration: default < file < environment < flag, with the origin of every value."""
+"""The effective configuration: default < file < environment < flag, with the origin of every value.
+
+Settings that name a file beside this one (a registry of models, MCP servers) have as a default the file of the usual
+name in the working directory, if there is one.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from modelhost.config import environment, file
-from modelhost.config.check import problems_of, suggestion
+from modelhost.config.check import config_error, problems_of, suggestion
+from modelhost.config.default_files import DEFAULT_FILES, found_in
 from modelhost.config.fields import SETTINGS, Setting
 from modelhost.config.origins import DEFAULT, Given, Origin, Reading, joined
 from modelhost.config.settings import Settings
 from modelhost.config.text import pairs, scalar
-from modelhost.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,17 @@ class Effective:
     warnings: tuple[str, ...] = ()
 
 
-def load(flags: Mapping[str, Any], *, config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> Effective:
+def load(
+    flags: Mapping[str, Any],
+    *,
+    config_path: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    default_files: Collection[str] = tuple(DEFAULT_FILES),
+) -> Effective:
     """Read all sources and put them together. ``flags`` maps keys to text or to typed values; ``None`` is not given.
+
+    ``default_files`` are the settings whose file is looked for in ``cwd`` when no source names one.
 
     Raises:
         ConfigError: with every problem that was found, in any source, even one whose value is overridden.
@@ -39,21 +52,16 @@ def load(flags: Mapping[str, Any], *, config_path: Path | None, environ: Mapping
     reading = joined([*readings, environment.read(environ), _read_flags(flags)])
     problems = [*reading.problems, *(problem for given in reading.given for problem in problems_of(given))]
     if problems:
-        raise _error(problems)
+        raise config_error(problems, what="the configuration")
     winning = {given.setting.key: given for given in reading.given}
+    for given in found_in(cwd, [key for key in default_files if key not in winning]):
+        winning[given.setting.key] = given
     return Effective(
         settings=Settings.model_validate({key: given.value for key, given in winning.items()}),
         origins=MappingProxyType({key: winning[key].origin if key in winning else DEFAULT for key in SETTINGS}),
         file=path,
         warnings=reading.warnings,
     )
-
-
-def _error(problems: list[str]) -> ConfigError:
-    if len(problems) == 1:
-        return ConfigError(problems[0], problems=problems)
-    listed = "".join(f"\n  {problem}" for problem in problems)
-    return ConfigError(f"the configuration has {len(problems)} problems:{listed}", problems=problems)
 
 
 def _read_flags(flags: Mapping[str, Any]) -> Reading:

@@ -1,9 +1,35 @@
-"""The engines by name."""
+"""The engines by name.
 
-from collections.abc import Mapping
+Each is imported when it is first asked for: a worker process, which runs a module of this package, needs none of them.
+"""
 
-from modelhost.engines.base import Engine
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.scripted import Scripted
+from __future__ import annotations
 
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (LlamaCpp(), Scripted())}
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from modelhost.engines.base import Engine
+
+
+class _Engines(Mapping[str, "Engine"]):
+    def __getitem__(self, name: str) -> Engine:
+        return _engines()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_engines())
+
+    def __len__(self) -> int:
+        return len(_engines())
+
+
+@cache
+def _engines() -> Mapping[str, Engine]:
+    from modelhost.engines.llamacpp import LlamaCpp  # noqa: PLC0415
+    from modelhost.engines.scripted import Scripted  # noqa: PLC0415
+
+    return {engine.name: engine for engine in (LlamaCpp(), Scripted())}
+
+
+ENGINES: Final[Mapping[str, Engine]] = _Engines()

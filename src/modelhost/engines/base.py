@@ -43,6 +43,10 @@ class ModelSpec:
     embedding_only: bool = False
     max_in_flight: int = 256
     options: Mapping[str, Any] = field(default_factory=dict)
+    python: str | None = None
+    """The Python that runs the worker; ``None`` is the host's own."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Environment variables of the worker beside the host's; they may be secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,8 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     config: Mapping[str, Any]
+    memory_phrases: tuple[str, ...] = ()
+    """Lower-case parts of log lines that say that the engine did not get the memory it asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +71,31 @@ class Ready:
     engine_version: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What an engine makes of the launch parameters of a registry entry.
+
+    ``settings`` are values of :class:`~modelhost.config.settings.Settings`. ``problems`` make the entry invalid;
+    ``warnings`` name what has no effect with this engine, and what does its job instead.
+    """
+
+    settings: Mapping[str, Any]
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """One engine. Everything here is pure: processes are the business of ``workers/``."""
 
     name: str
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        """Return what this engine makes of ``params``: those of the registry that are given, checked for type.
+
+        Nothing is ignored in silence: what the engine cannot honour is a problem, or a warning where the answers are
+        the same without it.
+        """
+        ...
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         """Return how to start a worker for ``spec``.

@@ -6,15 +6,17 @@ The parameters a request may carry beyond OpenAI's are those of llama.cpp's serv
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Launch, ModelSpec, Operation
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
-from modelhost.engines.options import check_options
+from modelhost.engines.llamacpp_params import accepted
+from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ModelhostError
 
 SAMPLING = frozenset(
@@ -97,11 +99,20 @@ PATHS: Mapping[Operation, str] = {
 OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
     "n_cache_reuse": 0,
-    "batch_size": None,
+    "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
     "mmap": True,
     "pooling": None,
     "slot_save_path": None,
 }
+MEMORY_PHRASES = (
+    "insufficient memory",  # ggml_aligned_malloc
+    "failed to allocate",  # any buffer of the model, the cache or the computation, on whatever device
+    "unable to allocate",  # the model's, when the device refuses it
+    "out of memory",  # CUDA, HIP and SYCL
+    "outofmemory",  # Metal
+    "erroroutof",  # Vulkan: of device memory, or of the host's
+    "bad_alloc",
+)
 FALLBACK_CONTEXT = 4096
 LARGEST_BATCH = 2048
 
@@ -114,6 +125,9 @@ class LlamaCpp:
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
         self._forces_calls = forces_calls
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        return accepted(params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS))
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
@@ -134,11 +148,13 @@ class LlamaCpp:
             **options,
             "pooling": options["pooling"] or spec.pooling or "mean",
             "embedding_only": spec.embedding_only,
-            "batch_size": options["batch_size"] or min(context, LARGEST_BATCH),
+            "batch_size": batch_size(spec),
         }
-        argv = (sys.executable, "-m", "modelhost.engines.llamacpp_worker")
+        argv = (spec.python or sys.executable, "-m", "modelhost.engines.llamacpp_worker")
         # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
-        return Launch(argv=argv, env={"GGML_NO_BACKTRACE": "1"}, config=config)
+        return Launch(
+            argv=argv, env={"GGML_NO_BACKTRACE": "1", **spec.env}, config=config, memory_phrases=MEMORY_PHRASES
+        )
 
     def fields(self, operation: Operation) -> frozenset[str]:
         return FIELDS[operation]
@@ -155,6 +171,18 @@ class LlamaCpp:
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
+
+
+def batch_size(spec: ModelSpec) -> int:
+    """Return how many tokens of a prompt are worked on at once.
+
+    Raises:
+        ConfigError: an engine option that is not one.
+    """
+    wanted: int = check_options(LlamaCpp.name, spec.options, OPTIONS)["batch_size"]
+    # A multiple of the slots: llama.cpp shares a batch out among them, and aborts while it loads if that leaves a rest.
+    slots = spec.slots or 1
+    return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
 
 
 def allowed_cores() -> int:

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from importlib import metadata
 from typing import Any
 
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
@@ -39,7 +38,7 @@ def main() -> None:
         context_length=config["context_length"],
         slots=config["slots"],
         operations=operations_of(config),
-        engine_version=metadata.version("xllamacpp"),
+        engine_version=xllamacpp.__version__,
     )
     threading.Event().wait()
 

@@ -25,6 +25,15 @@ def check_options(engine: str, given: Mapping[str, Any], known: Mapping[str, Any
     return values
 
 
+def problem_of_options(engine: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Return what :func:`check_options` would raise as a sentence; empty if all is well."""
+    try:
+        check_options(engine, given, known)
+    except ConfigError as error:
+        return error.message
+    return ""
+
+
 def _convert(engine: str, name: str, value: Any, default: Any) -> Any:
     """Bring ``value``, which may be text from the command line, to the type of ``default`` (``None``: any type)."""
     if default is None or type(value) is type(default):

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Launch, ModelSpec, Operation
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
 from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.options import check_options
+from modelhost.engines.llamacpp_params import MOST_SLOTS
+from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 
 DEFAULT_TEXT = "This is the scripted engine. It replays a script at a set speed and knows nothing about anything."
@@ -24,7 +25,8 @@ REPLY_OPTIONS: Mapping[str, Any] = {
     "text": DEFAULT_TEXT,  # what is answered; one word is one token
     "tokens": 0,  # how many tokens: the words of the text, over and over; 0: the text once
     "reasoning": "",  # comes before the text, as `reasoning_content`
-    "tool_calls": None,  # list of {name, arguments}, for requests that bring tools and end in no tool's result
+    "tool_calls": None,  # list of {name, arguments}, for requests that bring tools
+    "tool_turns": 1,  # turns in which they are made; "{turn}" in their arguments becomes the turn's number
     "tokens_per_second": 0.0,  # of each stream; 0: as fast as it can
     "events_per_write": 16,  # when nothing paces it; a high number makes the bare worker hard to keep up with
     "first_token_delay": 0.0,  # seconds
@@ -54,6 +56,24 @@ class Scripted:
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)
 
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        """A script has slots and a context; what belongs to a model's weights and memory has no effect."""
+        settings = {
+            name: params[name] for name in ("context_length", "slots", "threads", "engine_options") if name in params
+        }
+        if "max_num_seqs" in params:
+            settings.setdefault("slots", min(params["max_num_seqs"], MOST_SLOTS))
+        refused = [name for name in ("lora", "draft_model", "chat_template") if params.get(name)]
+        unused = params.keys() - settings.keys() - {*refused, "max_num_seqs"}
+        problems = [f'"params.{name}": the scripted engine has no model, so it cannot use it' for name in refused]
+        if problem := problem_of_options(self.name, params.get("engine_options") or {}, OPTIONS):
+            problems.append(problem)
+        return Accepted(
+            settings=settings,
+            problems=tuple(problems),
+            warnings=tuple(f'"params.{name}" has no effect with the scripted engine' for name in sorted(unused)),
+        )
+
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
         for setting in ("lora", "draft_path", "chat_template"):
@@ -67,7 +87,8 @@ class Scripted:
             "context_length": options["context_length"] or spec.context_length or DEFAULT_CONTEXT,
             "tool_calls": checked_calls(options["tool_calls"]),
         }
-        return Launch(argv=(sys.executable, "-m", "modelhost.engines.scripted_worker"), env={}, config=config)
+        argv = (spec.python or sys.executable, "-m", "modelhost.engines.scripted_worker")
+        return Launch(argv=argv, env=dict(spec.env), config=config)
 
     def fields(self, operation: Operation) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""

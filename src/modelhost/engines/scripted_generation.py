@@ -46,7 +46,7 @@ class Generator:
         self.state.total += 1
         limit = self._config["context_length"]
         asked = read_generation(kind, body, model=self._config["name"], context_length=limit)
-        reply = decide(self._config, self._rules, asked.message, may_call=asked.may_call)
+        reply = decide(self._config, self._rules, asked.message, may_call=asked.may_call, tool_turns=asked.tool_turns)
         if reply.error_status:
             shape = error_body(reply.error_status, "server_error", "the script says so")
             raise Refused(reply.error_status, shape if reply.error_body is None else reply.error_body)

@@ -9,6 +9,7 @@ change it last. Several commands may follow each other::
     /crash 5      SIGKILL after 5 tokens        /hang 3        silence after 3 tokens
     /malformed 2  an event that is no JSON      /echo words    answers with the rest of the message
     /batch 1      events per write        /call name {"a": 1}   calls a tool, if the request brings tools
+    /turns 5      calls in so many turns  ({turn} in the arguments becomes the turn's number)
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from modelhost.errors import ConfigError
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 _COMMAND = re.compile(r"\s*/(\w+)(?:[ \t]+(\S+))?")
+TURN = "{turn}"  # in the arguments of a call: the number of the turn
 _NUMBERS = {
+    "turns": ("tool_turns", int),
     "tokens": ("tokens", int),
     "slow": ("tokens_per_second", float),
     "batch": ("events_per_write", int),
@@ -99,11 +102,14 @@ def _rule(entry: Any) -> Rule:
     return Rule(match=entry["match"], changes=changes)
 
 
-def decide(options: Mapping[str, Any], rules: Sequence[Rule], message: str, *, may_call: bool) -> Reply:
+def decide(
+    options: Mapping[str, Any], rules: Sequence[Rule], message: str, *, may_call: bool, tool_turns: int = 0
+) -> Reply:
     """Return the reply to ``message``, the last one of the user.
 
     Args:
-        may_call: the request brings tools, allows them, and does not end in a tool's result.
+        may_call: the request brings tools, and allows them.
+        tool_turns: how often tools have answered since.
     """
     values = {name: options[name] for name in REPLY_OPTIONS}
     for rule in rules:
@@ -111,8 +117,8 @@ def decide(options: Mapping[str, Any], rules: Sequence[Rule], message: str, *, m
             values.update(rule.changes)
             break
     values.update(commands_of(message))
-    calls = tuple(Call(**call) for call in values.pop("tool_calls") or ()) if may_call else ()
-    values.pop("tool_calls", None)
+    calls, turns = values.pop("tool_calls") or (), values.pop("tool_turns")
+    calls = tuple(_call_of(call, tool_turns + 1) for call in calls) if may_call and tool_turns < turns else ()
     words, count = split_words(values.pop("text")), values.pop("tokens")
     if count > 0 and words:
         words = tuple(_spaced(islice(cycle(words), count)))
@@ -120,6 +126,10 @@ def decide(options: Mapping[str, Any], rules: Sequence[Rule], message: str, *, m
     if calls:
         return Reply(reasoning=reasoning, calls=calls, finish_reason="tool_calls", **values)
     return Reply(reasoning=reasoning, content=words, **values)
+
+
+def _call_of(call: Mapping[str, str], turn: int) -> Call:
+    return Call(name=call["name"], arguments=call["arguments"].replace(TURN, str(turn)))
 
 
 def commands_of(message: str) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class Generation:
     message: str
     prompt_tokens: int
     may_call: bool
+    tool_turns: int
+    """How often tools have answered since the last message of the user."""
     most_tokens: int | None
     stops: tuple[str, ...]
     n: int
@@ -57,9 +59,9 @@ def read_json(raw: bytes) -> dict[str, Any]:
 def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_length: int) -> Generation:
     """Return what ``body`` asks for; raises :class:`Refused` if it is malformed or too long."""
     if kind == "chat":
-        message, words, after_tool = _read_messages(body.get("messages"))
+        message, words, tool_turns = _read_messages(body.get("messages"))
     else:
-        message, after_tool = _read_prompt(body.get("prompt")), False
+        message, tool_turns = _read_prompt(body.get("prompt")), 0
         words = len(message.split())
     if words >= context_length:
         text = f"request ({words} tokens) exceeds the available context size ({context_length} tokens)"
@@ -72,7 +74,8 @@ def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_l
         model=str(body.get("model") or model),
         message=message,
         prompt_tokens=words,
-        may_call=bool(body.get("tools")) and body.get("tool_choice") != "none" and not after_tool,
+        may_call=bool(body.get("tools")) and body.get("tool_choice") != "none",
+        tool_turns=tool_turns,
         most_tokens=most if isinstance(most, int) else None,
         stops=(stop,) if isinstance(stop, str) else tuple(stop),
         n=int(body.get("n") or 1),
@@ -82,14 +85,18 @@ def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_l
     )
 
 
-def _read_messages(messages: Any) -> tuple[str, int, bool]:
-    """Return the last message of the user, the words of all, and whether a tool's result comes last."""
+def _read_messages(messages: Any) -> tuple[str, int, int]:
+    """Return the last message of the user, the words of all, and how often tools have answered since."""
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages) or not messages:
         raise invalid("'messages' has to be a list of objects")
     texts = [_text_of(message.get("content")) for message in messages]
     users = [text for message, text in zip(messages, texts, strict=True) if message.get("role") == "user"]
     words = sum(len(text.split()) for text in texts)
-    return users[-1] if users else "", words, messages[-1].get("role") == "tool"
+    roles = [message.get("role") for message in messages]
+    since = roles[len(roles) - roles[::-1].index("user") :] if users else roles
+    # The results of one turn stand together.
+    tool_turns = sum(role == "tool" and before != "tool" for before, role in zip([None, *since], since, strict=False))
+    return users[-1] if users else "", words, tool_turns
 
 
 def _text_of(content: Any) -> str:

@@ -22,7 +22,6 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-import yaml
 
 from modelhost.engines.scripted_http import ScriptedApp
 from modelhost.engines.scripted_reply import Rule, rules_of
@@ -100,6 +99,8 @@ def read_script(path: str) -> tuple[Rule, ...]:
     """
     if not path:
         return ()
+    import yaml  # noqa: PLC0415 - most workers have no script: they start the sooner without it
+
     try:
         return rules_of(yaml.safe_load(Path(path).read_text("utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:

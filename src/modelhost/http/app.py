@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi_offline import FastAPIOffline
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp
 
 from modelhost.errors import MethodNotAllowed, ModelhostError, NotFound
 from modelhost.host import Host
+from modelhost.http import model_events
+from modelhost.http.administration import administration_routes
 from modelhost.http.edge import DOCS_FILES, Edge
 from modelhost.http.errors import error_answer
 from modelhost.http.generate import OperationEndpoint
@@ -22,8 +25,8 @@ from modelhost.http.system import system_router
 from modelhost.version import __version__
 
 
-def build_app(host: Host) -> ASGIApp:
-    """Return the application that serves ``host``."""
+def build_app(host: Host, *, stopping: asyncio.Event | None = None) -> ASGIApp:
+    """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves."""
     # FastAPI's own /docs loads its script from elsewhere, and is empty without a network.
     app = FastAPIOffline(
         title="modelhost",
@@ -35,6 +38,12 @@ def build_app(host: Host) -> ASGIApp:
     # Past FastAPI's machinery: these are the way of every token. It keeps the routes to answer other methods with 405.
     posts = {path: OperationEndpoint(host, operation.name) for operation in OPERATIONS for path in operation.paths}
     app.router.routes.extend(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items())
+    # Before the route that takes every path below /v1/models.
+    app.router.routes.extend(administration_routes(host))
+    events = model_events.EventsEndpoint(
+        host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping or asyncio.Event()
+    )
+    app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
     app.include_router(models_router(host))
     app.include_router(system_router(host))
     app.add_exception_handler(ModelhostError, _answer_error)

@@ -39,9 +39,15 @@ class Exchange:
         self._timer: asyncio.TimerHandle | None = None
         self._keep_alive_task: asyncio.Task[None] | None = None
         self.has_begun = False
+        self.headers: Headers = []
+        """What an answer carries besides."""
 
-    async def json(self, limit_bytes: int) -> Any:
-        """Return the decoded body.
+    def tell_queued(self, position: int) -> None:
+        """Tell the client that its request had to wait, and at which place."""
+        self.headers.append((b"x-queue-position", str(position).encode()))
+
+    async def json(self, limit_bytes: int, *, if_empty: Any = None) -> Any:
+        """Return the decoded body, ``if_empty`` (if that is given) in the place of one that is empty.
 
         Raises:
             RequestTooLarge, InvalidJson: as their names say.
@@ -59,6 +65,8 @@ class Exchange:
             parts.append(part)
             if not message.get("more_body", False):
                 break
+        if not size and if_empty is not None:
+            return if_empty
         try:
             return orjson.loads(b"".join(parts))
         except orjson.JSONDecodeError as error:
@@ -98,7 +106,7 @@ class Exchange:
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:
         """Send a whole answer."""
         self.has_begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.start", "status": status, "headers": headers + self.headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def answer_json(self, payload: Any) -> None:
@@ -144,7 +152,7 @@ class Exchange:
     async def _begin_stream(self) -> None:
         if not self.has_begun:
             self.has_begun = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + self.headers})
 
     def _tick(self) -> None:
         silent_seconds = self._loop.time() - self._sent_at

@@ -16,11 +16,15 @@ from modelhost.http.exchange import ClientLeft, Exchange
 from modelhost.http.tokens import detokenized, tokenized, wanted_content
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+from modelhost.models.scheduler import OnQueued
+from modelhost.tools.flight import DEPTH_HEADER
 
 log = get_logger(__name__)
 
 CLIENT_LEFT_STATUS = 499  # nginx's number for it; only logs and metrics see it
 BYTES_PER_MB = 1_000_000
+DEPTH_HEADER_BYTES = DEPTH_HEADER.lower().encode()
+DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
 
 
 class OperationEndpoint:
@@ -39,7 +43,7 @@ class OperationEndpoint:
         try:
             body = await exchange.json(self._limit_bytes)
             async with exchange.while_client_is_there():
-                await self._respond(exchange, body)
+                await self._respond(exchange, body, _depth_of(scope))
             status = 200
         except ModelhostError as error:
             status, code = STATUS[type(error)], error.code
@@ -52,22 +56,23 @@ class OperationEndpoint:
             await exchange.fail(ShuttingDown("The host was stopped before the answer was complete."))
         self._note(body, status, code, time.perf_counter() - began)
 
-    async def _respond(self, exchange: Exchange, body: Any) -> None:
+    async def _respond(self, exchange: Exchange, body: Any, depth: int) -> None:
         if self._operation in GENERATING and isinstance(body, dict) and body.get("stream") is True:
-            async with exchange.event_stream(), self._host.stream(self._operation, body) as blocks:
+            stream = self._host.stream(self._operation, body, exchange.tell_queued, depth=depth)
+            async with exchange.event_stream(), stream as blocks:
                 async for block in blocks:
                     await exchange.write(block)
         else:
-            await exchange.answer_json(await self._whole(body))
+            await exchange.answer_json(await self._whole(body, exchange.tell_queued, depth))
 
-    async def _whole(self, body: Any) -> dict[str, Any]:
+    async def _whole(self, body: Any, on_queued: OnQueued, depth: int) -> dict[str, Any]:
         if not isinstance(body, dict):
             raise InvalidRequest("The body has to be a JSON object.")
         if self._operation == "tokenize":
             return tokenized(
-                await self._host.call("tokenize", wanted_content(body)), self._host.find(body.get("model"))
+                await self._host.call("tokenize", wanted_content(body), on_queued), self._host.find(body.get("model"))
             )
-        answer = await self._host.call(self._operation, body)
+        answer = await self._host.call(self._operation, body, on_queued, depth=depth)
         return detokenized(answer) if self._operation == "detokenize" else answer
 
     def _note(self, body: Any, status: int, code: str | None, seconds: float) -> None:
@@ -89,3 +94,17 @@ class OperationEndpoint:
             return self._host.find(name).name
         except ModelNotFound:
             return ""
+
+
+def _depth_of(scope: Scope) -> int:
+    """Return in how many calls of tools the request stands.
+
+    Raises:
+        InvalidRequest: the header is no number.
+    """
+    for name, value in scope["headers"]:
+        if name == DEPTH_HEADER_BYTES:
+            if not value.isdigit():
+                raise InvalidRequest(f"The header {DEPTH_HEADER} has to be a whole number, as the host sent it.")
+            return int(value[:DEPTH_DIGITS])
+    return 0

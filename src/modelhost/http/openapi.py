@@ -1,4 +1,4 @@
-"""The POST endpoints, listed once, and their part of ``/openapi.json``."""
+"""What FastAPI does not describe in ``/openapi.json``: the POST endpoints, listed here, and the administration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.requests import MODELS
 from modelhost.engines.base import Operation
+from modelhost.http.openapi_administration import administration_models, administration_paths
 
 REF = "#/components/schemas/{model}"
 
@@ -42,6 +43,7 @@ STATUSES = {
     "502": "The worker of the model failed",
     "503": "No place now; Retry-After says when to come back",
     "504": "The model was not ready in time",
+    "507": "The model does not fit into memory, whatever is unloaded",
 }
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -77,12 +79,15 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
 def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    _, definitions = models_json_schema([(model, "validation") for model in MODELS.values()], ref_template=REF)
+    _, definitions = models_json_schema(
+        [*((model, "validation") for model in MODELS.values()), *administration_models()], ref_template=REF
+    )
     schemas.update(definitions["$defs"])
     schemas["Error"] = ERROR_SCHEMA
     for operation in OPERATIONS:
         for path in operation.paths:
             document["paths"][path] = {"post": _post(operation)}
+    document["paths"].update(administration_paths())
     if needs_key:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]

@@ -19,6 +19,7 @@ from modelhost.config.settings import Settings
 from modelhost.errors import PortInUse
 from modelhost.host import Host
 from modelhost.http.app import build_app
+from modelhost.http.exposure import check_exposure
 from modelhost.models.download import DownloadProgress
 from modelhost.workers.process import ProgressCallback
 
@@ -49,6 +50,7 @@ def serve(
         _bound_socket(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+        check_exposure(settings, listener.getsockname()[0])
         return runner.run(_serve(settings, listener, announce, on_download, on_progress))
 
 
@@ -69,7 +71,9 @@ async def _serve(
             return 0
         try:
             url = _url(settings.host, listener)
-            server = _Server(_config(settings, host), on_listening=lambda: _listening(url, host, announce))
+            stopping = asyncio.Event()
+            config = _config(settings, host, stopping)
+            server = _Server(config, stopping, on_listening=lambda: _listening(url, host, announce))
             signals.first = server.stop_gracefully
             _listen(listener)
             await server.serve(sockets=[listener])
@@ -87,9 +91,9 @@ def _listening(url: str, host: Host, announce: Announce) -> None:
     announce(url, host)
 
 
-def _config(settings: Settings, host: Host) -> uvicorn.Config:
+def _config(settings: Settings, host: Host, stopping: asyncio.Event) -> uvicorn.Config:
     return uvicorn.Config(
-        build_app(host),
+        build_app(host, stopping=stopping),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -103,8 +107,9 @@ def _config(settings: Settings, host: Host) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """uvicorn's server with signals of ours: ours also end the worker, and know a first from a second signal."""
 
-    def __init__(self, config: uvicorn.Config, *, on_listening: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, *, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
+        self._stopping = stopping  # ends the answers that would never end by themselves
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -117,6 +122,7 @@ class _Server(uvicorn.Server):
 
     def stop_gracefully(self) -> None:
         log.info("stopping", requests=len(self.server_state.tasks))
+        self._stopping.set()
         self.should_exit = True
 
 

@@ -45,7 +45,7 @@ def system_router(host: Host) -> APIRouter:
     @router.get("/ready", summary="Can a model answer?", responses={503: {"model": Readiness}})
     async def ready(response: Response) -> Readiness:
         response.status_code = 200 if host.is_ready else 503
-        states = {model.name: model.state.value for model in host.models}
+        states = {model.name: model.state.value for model in host.status().models}
         return Readiness(status="ready" if host.is_ready else "not_ready", models=states)
 
     @router.get("/version", summary="What answers here?")

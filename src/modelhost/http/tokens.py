@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelhost.errors import InvalidRequest
-from modelhost.models.supervisor import Supervisor
+from modelhost.models.hosted import HostedModel
 
 
 def wanted_content(body: dict[str, Any]) -> dict[str, Any]:
@@ -17,10 +17,9 @@ def wanted_content(body: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "content": content if prompt is None else prompt}
 
 
-def tokenized(answer: dict[str, Any], model: Supervisor) -> dict[str, Any]:
+def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:
     """Return the tokens with what vLLM tells besides."""
-    context_length = model.worker.ready.context_length if model.worker else model.spec.context_length
-    return {**answer, "count": len(answer["tokens"]), "max_model_len": context_length}
+    return {**answer, "count": len(answer["tokens"]), "max_model_len": model.context_length}
 
 
 def detokenized(answer: dict[str, Any]) -> dict[str, Any]:

@@ -8,25 +8,42 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from huggingface_hub import constants
 
+from modelhost.errors import ModelFileMissing
 from modelhost.models.hub_files import HubFile, choose_files
-from modelhost.models.hub_reference import HubReference
+from modelhost.models.hub_reference import HubReference, parse_reference
+from modelhost.models.locate import servable_models
+from modelhost.models.split_files import part_names
 
 DEFAULT_REVISION = "main"
+_FOLDER_PREFIX = "models--"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """A GGUF model in the cache. ``path`` is the file to serve; ``size_bytes`` is that of all its parts."""
+
+    repository: str
+    revision: str
+    """The branch or tag that means it, else its commit."""
+    path: Path
+    size_bytes: int
 
 
 class RepositoryCache:
     """The folder of one model repository below ``cache_dir`` (default: where ``HF_HOME`` and ``HF_HUB_CACHE`` say)."""
 
     def __init__(self, repository: str, cache_dir: Path | None = None) -> None:
-        root = Path(constants.HF_HUB_CACHE) if cache_dir is None else cache_dir
-        folder_name = "models--" + repository.replace("/", "--")
+        root = cache_root(cache_dir)
+        folder_name = _FOLDER_PREFIX + repository.replace("/", "--")
         self.folder = root / folder_name
         self.locks = root / ".locks" / folder_name
 
@@ -99,6 +116,83 @@ class RepositoryCache:
         return self.folder / "modelhost" / f"{commit}.json"
 
 
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """Return the folder of all repositories."""
+    return Path(constants.HF_HUB_CACHE) if cache_dir is None else cache_dir
+
+
+def downloaded(cache_dir: Path | None = None) -> list[Downloaded]:
+    """Return the GGUF models in the cache, whoever downloaded them; each once, under the newest commit that has it."""
+    root = cache_root(cache_dir)
+    folders = sorted(root.glob(f"{_FOLDER_PREFIX}*--*")) if root.is_dir() else []
+    return [model for folder in folders for model in _models_in(folder)]
+
+
+def cached_folder(repository: str, cache_dir: Path | None = None) -> Path:
+    """Return the folder that holds all that is in the cache of ``repository``, transfers that broke off too.
+
+    Raises:
+        ModelFileMissing: there is nothing of it.
+    """
+    root = cache_root(cache_dir)
+    reference = parse_reference(repository)
+    folder = None if reference is None else RepositoryCache(reference.repository, root).folder
+    if folder is None or folder.is_symlink() or not folder.is_dir():
+        known = sorted({model.repository for model in downloaded(cache_dir)})
+        close = get_close_matches(repository, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"it holds {', '.join(known) or 'no models'}."
+        raise ModelFileMissing(
+            f"{repository} is not in the cache {root}: {hint} Only what was downloaded can be removed; "
+            "files elsewhere are yours to delete",
+            path=str(root),
+        )
+    return folder
+
+
+def remove_repository(repository: str, cache_dir: Path | None = None) -> int:
+    """Delete ``repository`` from the cache and return the bytes that are free now. Links are removed, not followed.
+
+    Raises:
+        ModelFileMissing: there is nothing of it, or it cannot be deleted.
+    """
+    folder = cached_folder(repository, cache_dir)
+    freed_bytes = disk_bytes(folder)
+    locks = folder.parent / ".locks" / folder.name
+    try:
+        shutil.rmtree(folder)
+        if locks.is_dir():
+            shutil.rmtree(locks)
+    except OSError as error:
+        raise ModelFileMissing(f"{error.filename} cannot be deleted ({error.strerror})", path=str(folder)) from error
+    return freed_bytes
+
+
+def _models_in(folder: Path) -> Iterator[Downloaded]:
+    repository = folder.name.removeprefix(_FOLDER_PREFIX).replace("--", "/")
+    revisions = {path.read_text().strip(): path.name for path in (folder / "refs").glob("*") if path.is_file()}
+    snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
+    known: set[tuple[str, ...]] = set()
+    for snapshot in sorted(snapshots, key=lambda path: (path.name in revisions, path.stat().st_mtime), reverse=True):
+        names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*.gguf")]
+        for name in servable_models(names):
+            parts = [snapshot / name]
+            parts = [parts[0].with_name(part) for part in part_names(parts[0].name)]
+            blobs = tuple(str(part.resolve()) for part in parts)
+            if blobs not in known and all(part.is_file() for part in parts):
+                known.add(blobs)
+                yield Downloaded(
+                    repository=repository,
+                    revision=revisions.get(snapshot.name, snapshot.name),
+                    path=parts[0],
+                    size_bytes=sum(part.stat().st_size for part in parts),
+                )
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return what the files below ``folder`` take; links count nothing."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -106,3 +200,8 @@ def _write(path: Path, text: str) -> None:
 
 def _has_size(path: Path, size_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == size_bytes
+
+
+def is_offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids to ask the hub."""
+    return bool(constants.HF_HUB_OFFLINE)

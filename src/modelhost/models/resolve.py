@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from modelhost.config.settings import Settings
+from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
-from modelhost.engines.llamacpp import allowed_cores
+from modelhost.engines.llamacpp import allowed_cores, batch_size
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.download import DownloadProgress, download
-from modelhost.models.gguf import read_header
+from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.locate import Located, locate
-from modelhost.models.sizing import load_timeout_seconds, size_for
+from modelhost.models.needs import need_bytes
+from modelhost.models.sizing import Size, Wanted, load_timeout_seconds, size_for
+from modelhost.models.states import RAM, Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +31,23 @@ class Resolved:
     spec: ModelSpec
     engine: Engine
     load_timeout_seconds: float
+    size_bytes: int = 0
+    """All files of the model together, with those beside it (draft model, adapters)."""
+    need_bytes: Bytes = field(default_factory=dict)
+    """What it is estimated to take of each pool; empty if its engine needs no files."""
 
 
-def resolve(settings: Settings, *, on_download: DownloadProgress | None = None) -> Resolved:
+def resolve(
+    settings: Settings,
+    *,
+    gpus: Sequence[int] = (),
+    available_bytes: int | None = None,
+    on_download: DownloadProgress | None = None,
+) -> Resolved:
     """Return the model of ``settings``, downloaded if it is not here. Blocks: call it in a thread.
+
+    ``gpus`` are those that the machine has and the engine can use; ``available_bytes`` is the memory that sizes are
+    decided by (default: what is free now).
 
     Raises:
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
@@ -40,13 +58,7 @@ def resolve(settings: Settings, *, on_download: DownloadProgress | None = None) 
     header = located.header
     context_length, slots = settings.context_length, settings.slots
     if header is not None:
-        size = size_for(
-            header,
-            available_bytes=psutil.virtual_memory().available,
-            context_length=context_length,
-            slots=slots,
-            kv_cache_type=settings.kv_cache_type,
-        )
+        size = _size(header, settings, available_bytes)
         context_length, slots = size.context_length, size.slots
     spec = ModelSpec(
         name=names[0],
@@ -64,11 +76,62 @@ def resolve(settings: Settings, *, on_download: DownloadProgress | None = None) 
         embedding_only=header is not None and header.is_embedding,
         max_in_flight=settings.max_in_flight,
         options=settings.engine_options,
+        python=settings.worker_python,
+        env={name: value.get_secret_value() for name, value in settings.worker_env.items()},
     )
     size_bytes = header.size_bytes if header is not None else 0
     return Resolved(
-        spec=spec, engine=engine, load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes)
+        spec=spec,
+        engine=engine,
+        load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes),
+        size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
+        need_bytes=_need(spec, header, visible_gpus(spec.env, gpus)) if header is not None else {},
     )
+
+
+def visible_gpus(env: Mapping[str, str], gpus: Sequence[int]) -> tuple[int, ...]:
+    """Return those of ``gpus`` that a worker with ``env`` sees: all, unless CUDA is told which."""
+    named = env.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return tuple(gpus)
+    visible = {int(part) for part in named.split(",") if part.strip().isdigit()}
+    return tuple(gpu for gpu in gpus if gpu in visible)
+
+
+def _size(header: GgufHeader, settings: Settings, available_bytes: int | None) -> Size:
+    available = psutil.virtual_memory().available if available_bytes is None else available_bytes
+    bound = parse_size(settings.kv_cache_memory).of(available) if settings.kv_cache_memory else None
+    wanted = Wanted(
+        context_length=settings.context_length,
+        slots=settings.slots,
+        max_slots=settings.max_slots,
+        kv_cache_type=settings.kv_cache_type,
+        cache_bytes=bound,
+    )
+    return size_for(header, wanted, available_bytes=available)
+
+
+def _need(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> Bytes:
+    """Return the estimate for the model and the draft model together; adapters stay in main memory."""
+    need: Counter[str] = Counter({RAM: sum(path.stat().st_size for path, _ in spec.lora)})
+    headers = [header] if spec.draft_path is None else [header, read_header(spec.draft_path)]
+    for each in headers:
+        need.update(
+            need_bytes(
+                each,
+                context_length=spec.context_length or header.context_length or 0,
+                slots=spec.slots or 1,
+                kv_cache_type=spec.kv_cache_type,
+                gpu_layers=spec.gpu_layers,
+                batch_size=batch_size(spec),
+                gpus=gpus,
+            )
+        )
+    return dict(need)
+
+
+def _beside(spec: ModelSpec) -> list[Path]:
+    return [*(path for path, _ in spec.lora), *([spec.draft_path] if spec.draft_path else [])]
 
 
 def _here(located: Located, settings: Settings, on_download: DownloadProgress | None) -> Located:

@@ -6,14 +6,16 @@ Generations are always streamed: llama.cpp notices a client that left only while
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import orjson
 
 from modelhost.engines.base import Engine, Operation, Ready
-from modelhost.errors import EngineError, ModelhostError, ShuttingDown, WorkerCrashed
+from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
+from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, connect
 from modelhost.workers.process import WorkerProcess
 from modelhost.workers.sockets import remove_socket
@@ -59,7 +61,9 @@ class Worker:
         self.process = process
         self.engine = engine
         self.model = model
-        self._is_stopped = False  # by us, while it was well
+        self._explain: endings.Explain | None = None  # why we ended it, while it ran
+        self._open: set[Connection] = set()  # requests at work
+        self._heard_at = -math.inf  # from those that are not open any more
         self._head = (
             f"Host: worker\r\nAuthorization: Bearer {api_key}\r\n"
             "Content-Type: application/json\r\nConnection: close\r\n"
@@ -69,12 +73,52 @@ class Worker:
     def ready(self) -> Ready:
         return self.process.ready
 
-    async def close(self) -> None:
-        """End the process, if it still runs, and give up everything that belonged to it."""
-        self._is_stopped = self._is_stopped or self.process.is_running
+    @property
+    def open_requests(self) -> int:
+        """How many requests the worker has."""
+        return len(self._open)
+
+    @property
+    def last_output_at(self) -> float:
+        """When the last bytes of any answer came, by the event loop's clock; ``-inf`` before the first."""
+        return max(self._heard_at, max((connection.heard_at for connection in self._open), default=-math.inf))
+
+    def silent_seconds(self, now: float) -> float | None:
+        """Return for how long the worker has produced nothing although it had work; ``None`` while it has none.
+
+        An answer that this side has paused, since its client reads slowly, is no work.
+        """
+        waits_since = min((each.waits_since for each in self._open if not each.is_paused), default=None)
+        return None if waits_since is None else max(0.0, now - max(waits_since, self.last_output_at))
+
+    async def memory(self) -> Mapping[str, int]:
+        """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`WorkerProcess.memory`."""
+        return await self.process.memory()
+
+    async def close(self, explain: endings.Explain = endings.stopped) -> Mapping[str, int]:
+        """End the process, if it still runs, and give up everything that belonged to it.
+
+        Requests at work fail with what ``explain`` makes, or as after a crash if the process had ended by itself.
+
+        Returns:
+            The memory that came back, by pool, measured before; empty if the process had ended already.
+        """
+        freed = await self.memory()
+        self._end_because(explain)
         await self.process.stop()
         if self.ready.url.startswith(UNIX):
             remove_socket(self.ready.url.removeprefix(UNIX))
+        return freed
+
+    async def end_stalled(self, seconds: float) -> None:
+        """Kill the process, which has been silent for ``seconds``; its requests fail with a :class:`WorkerCrashed`
+        that says so. To be closed afterwards like one that crashed."""
+        self._end_because(endings.stalled(seconds))
+        await self.process.kill()
+
+    def _end_because(self, explain: endings.Explain) -> None:
+        if self.process.is_running and self._explain is None:
+            self._explain = explain
 
     @asynccontextmanager
     async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
@@ -110,10 +154,15 @@ class Worker:
     @asynccontextmanager
     async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[Connection]:
         async with self._connected() as connection:
-            await connection.post(self.engine.path(operation), self._head, orjson.dumps(body))
-            if connection.status != 200:
-                raise self.refusal(connection.status, _json(await connection.read_all()))
-            yield connection
+            self._open.add(connection)
+            try:
+                await connection.post(self.engine.path(operation), self._head, orjson.dumps(body))
+                if connection.status != 200:
+                    raise self.refusal(connection.status, _json(await connection.read_all()))
+                yield connection
+            finally:
+                self._open.discard(connection)
+                self._heard_at = max(self._heard_at, connection.heard_at)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
@@ -133,13 +182,10 @@ class Worker:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
                 await self.process.wait()
         except TimeoutError:
-            return EngineError(
-                f"The worker of {self.model} broke the connection: {error}. It is still running; try again.",
-                model=self.model,
-                worker=self.process.name,
-            )
-        if self._is_stopped:
-            return ShuttingDown(f"{self.model} was stopped before the answer was complete.")
+            if self._explain is None:
+                return self._still_running(error)
+        if self._explain is not None:
+            return self._explain(self.model, self.process.name)
         tail = self.process.stderr_tail()
         return WorkerCrashed(
             f"The worker of {self.model} {self.process.describe_exit()} while it answered. "
@@ -147,6 +193,13 @@ class Worker:
             model=self.model,
             worker=self.process.name,
             stderr=tail,
+        )
+
+    def _still_running(self, error: ConnectionBroken) -> EngineError:
+        return EngineError(
+            f"The worker of {self.model} broke the connection: {error}. It is still running; try again.",
+            model=self.model,
+            worker=self.process.name,
         )
 
 

@@ -8,6 +8,7 @@ connection for each request, since llama.cpp drops kept ones without notice, and
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Self, cast
 from urllib.parse import urlsplit
 
@@ -26,7 +27,12 @@ class Connection(asyncio.Protocol):
     """Made by :func:`connect`; ``with`` closes it, which tells the worker that nobody waits any more."""
 
     def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
         self.status = 0
+        self.waits_since = self._now()
+        """Since when the worker could have sent something: the request's start, or the end of a pause of ours."""
+        self.heard_at = -math.inf
+        """When the last bytes came."""
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []
@@ -43,6 +49,11 @@ class Connection(asyncio.Protocol):
     def __exit__(self, *_: object) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def is_paused(self) -> bool:
+        """Nothing is taken from the worker until its reader here has caught up."""
+        return self._is_paused
 
     async def post(self, path: str, head: bytes, body: bytes) -> None:
         """Send a request and return when the head of its answer is there: :attr:`status`.
@@ -76,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._unread_bytes = 0
         if self._is_paused and self._transport is not None:
             self._is_paused = False
+            self.waits_since = self._now()
             self._transport.resume_reading()
         return block
 
@@ -110,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._now()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -7,11 +7,11 @@ terminal reaches the host alone and the whole group can be ended at once.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
-from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -22,6 +22,11 @@ from modelhost.config import environment
 from modelhost.engines.base import Launch, Ready
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
+from modelhost.workers import gpus, memory
+from modelhost.workers.child import Child
+from modelhost.workers.groups import members, see_group_end
+from modelhost.workers.machine import oom_kills
+from modelhost.workers.out_of_memory import ended_for_memory
 
 log = get_logger(__name__)
 
@@ -38,14 +43,16 @@ FATAL_SIGNAL_OFFSET = 128  # a shell's way to say "ended by signal N"
 class WorkerProcess:
     """A worker that has become ready. Made by :meth:`start` only."""
 
-    def __init__(self, transport: asyncio.SubprocessTransport, protocol: _Pipes, *, model: str) -> None:
-        self._process = Process(transport, protocol, asyncio.get_running_loop())
-        self._transport = transport
+    def __init__(self, child: Child, *, model: str, memory_phrases: Collection[str]) -> None:
+        self._process = child
         self._model = model
+        self._memory_phrases = memory_phrases
+        self._oom_kills_before = oom_kills()
+        self._was_killed = False  # by us, while it ran
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._exited = asyncio.Event()
         self._readers = [asyncio.create_task(self._keep_stderr())]
-        self._reaper = asyncio.create_task(self._reap(protocol.exited))
+        self._reaper = asyncio.create_task(self._reap())
         self.ready = Ready(url="")
 
     @classmethod
@@ -55,11 +62,11 @@ class WorkerProcess:
         """Start a worker and return it when it listens.
 
         Raises:
-            WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left.
+            WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left. The detail
+                ``out_of_memory`` says whether it was for want of memory.
             SystemLibraryMissing: the operating system lacks a library of the engine.
         """
-        transport, pipes = await _spawn(launch, model)
-        worker = cls(transport, pipes, model=model)
+        worker = cls(_spawn(launch, model), model=model, memory_phrases=launch.memory_phrases)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await worker._become_ready(launch, on_progress)
@@ -85,6 +92,13 @@ class WorkerProcess:
     def is_running(self) -> bool:
         return not self._exited.is_set()
 
+    async def memory(self) -> Mapping[str, int]:
+        """Return what the worker with all its children takes now, by pool; empty once it has ended.
+
+        As :func:`modelhost.workers.memory.measure` does: 2 ms in a thread for a small model.
+        """
+        return await memory.measure(self.pid) if self.is_running else {}
+
     def stderr_tail(self) -> list[str]:
         """Return the last lines that the worker wrote to its log."""
         return list(self._stderr)[-TAIL_LINES:]
@@ -106,36 +120,48 @@ class WorkerProcess:
             return f"exited with status {status}"
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
-        """End the worker: SIGTERM, after ``grace_seconds`` SIGKILL to its whole group."""
+        """End the worker: SIGTERM, after ``grace_seconds`` SIGKILL to its whole group; then as :meth:`kill`."""
+        pids = self._pids_on_gpus()
         if self.is_running:
             self._signal_group(signal.SIGTERM)
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_seconds):
                     await self._exited.wait()
-        await self.kill()
+        await self._kill(pids)
 
     async def kill(self) -> None:
-        """End the whole group at once and wait for it."""
-        self._signal_group(signal.SIGKILL)
+        """End the whole group at once, and wait until all of it is gone and its GPU memory is back.
+
+        What is not gone after some seconds (stuck in a driver) is named in the log.
+        """
+        await self._kill(self._pids_on_gpus())
+
+    async def _kill(self, pids_on_gpus: Collection[int]) -> None:
+        if self._process.returncode is None:
+            self._was_killed = True
+            self._signal_group(signal.SIGKILL)
         await self._exited.wait()
+        if left := await see_group_end(self.pid):
+            log.warning("worker_left_processes", model=self._model, worker=self.name, pids=sorted(left))
         # A process that left the group may hold the other end of the pipes for ever: do not wait for it.
         _, unfinished = await asyncio.wait([*self._readers, self._reaper], timeout=LAST_LINES_SECONDS)
         for reader in unfinished:
             reader.cancel()
-        self._transport.close()
+        self._process.close()
+        if pids_on_gpus and not await gpus.see_memory_back(pids_on_gpus):
+            log.warning("worker_left_gpu_memory", model=self._model, worker=self.name, pids=sorted(pids_on_gpus))
+
+    def _pids_on_gpus(self) -> Collection[int]:
+        """Return whose GPU memory is to come back. To be asked before the end: afterwards nobody knows the children."""
+        return {self.pid, *members(self.pid)} if gpus.have_driver() else ()
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # The group can outlive its leader (a child of an engine's own), and it can be gone already; macOS answers
-        # EPERM for a group of zombies.
+        # It can be gone already; macOS answers EPERM for a group of zombies.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     async def _become_ready(self, launch: Launch, on_progress: ProgressCallback | None) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with suppress(ConnectionError):  # it died before reading: the end of its output says so below
-            self._process.stdin.write(orjson.dumps(dict(launch.config)) + b"\n")
-            await self._process.stdin.drain()
+        self._process.send(orjson.dumps(dict(launch.config)) + b"\n")
         async with aclosing(_lines(self._process.stdout)) as lines:
             async for line in lines:
                 event = self._parse(line)
@@ -183,22 +209,30 @@ class WorkerProcess:
             worker=self.name,
             reason=reason,
             exit_status=self._process.returncode,
+            out_of_memory=self._is_out_of_memory(what),
             stderr=tail,
         )
 
+    def _is_out_of_memory(self, what: str) -> bool:
+        return ended_for_memory(
+            exit_status=self._process.returncode,
+            was_killed_by_us=self._was_killed,
+            oom_kills=(self._oom_kills_before, oom_kills()),
+            said=[*self._stderr, what],
+            phrases=self._memory_phrases,
+        )
+
     async def _keep_stderr(self) -> None:
-        assert self._process.stderr is not None
         async for line in _lines(self._process.stderr):
             self._stderr.append(line)
             log.debug("worker_log", model=self._model, pid=self._process.pid, line=line)
 
     async def _drain_stdout(self) -> None:
-        assert self._process.stdout is not None
         async for line in _lines(self._process.stdout):
             self._stderr.append(line)
 
-    async def _reap(self, process_exited: asyncio.Event) -> None:
-        await process_exited.wait()
+    async def _reap(self) -> None:
+        await self._process.exited.wait()
         # The last lines are what a crash is explained with: read them before anyone is told.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_LINES_SECONDS):
@@ -206,40 +240,21 @@ class WorkerProcess:
         self._exited.set()
 
 
-class _Pipes(SubprocessStreamProtocol):
-    """Tells the end of the process at once; asyncio's own ``wait`` waits for the pipes, which a child may hold open."""
-
-    def __init__(self) -> None:
-        super().__init__(BUFFER_BYTES, asyncio.get_running_loop())
-        self.exited = asyncio.Event()
-
-    def process_exited(self) -> None:
-        super().process_exited()
-        self.exited.set()
-
-
-async def _spawn(launch: Launch, model: str) -> tuple[asyncio.SubprocessTransport, _Pipes]:
+def _spawn(launch: Launch, model: str) -> Child:
     """Start the process.
 
     Raises:
         WorkerStartFailed: the operating system cannot (no memory, no descriptors, no such program).
     """
     try:
-        return await asyncio.get_running_loop().subprocess_exec(
-            _Pipes,
-            *launch.argv,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env={**environment.current(), **launch.env},
-            start_new_session=True,
-        )
+        return Child(launch.argv, {**environment.current(), **launch.env})
     except OSError as error:
         raise WorkerStartFailed(
             f"The worker of {model} could not start: {launch.argv[0]}: {error.strerror or error}.",
             model=model,
             worker=model,
             reason="spawn",
+            out_of_memory=error.errno == errno.ENOMEM,
         ) from error
 
 

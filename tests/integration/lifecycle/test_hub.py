@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -49,6 +51,26 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(monkeypatch: pytest.
             assert _answer(host)
         assert hub.ranges[-1] is not None
         assert hub.bytes_served < size * 1.2
+
+
+def test_a_model_that_was_pulled_is_served_offline_until_it_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_hub(**{MODEL: Repository(files={"nano-F16.gguf": NANO.read_bytes()})}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        pulled = _modelhost("models", "pull", MODEL)
+    assert pulled.returncode == 0, pulled.stderr
+    assert Path(pulled.stdout.strip()).read_bytes() == NANO.read_bytes()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with ServedHost(model=MODEL) as host:
+        assert _answer(host)
+    assert _modelhost("models", "rm", MODEL, "--yes").returncode == 0
+    refused = _modelhost("models", "pull", MODEL)
+    assert refused.returncode == 1
+    assert "HF_HUB_OFFLINE forbids" in refused.stderr
+
+
+def _modelhost(*arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "modelhost", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_model_that_the_hub_does_not_have_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.gguf_files import write_model
 from tests.support.processes import is_alive
+from tests.support.raw_http import read_until, send_chat
 from tests.support.serving import ServedHost
 
 StartHost = Callable[..., ServedHost]
@@ -136,10 +138,12 @@ def test_a_model_that_cannot_be_started_again_is_refused_at_once_and_recovers(
     host = start_host(model=str(model))
     shutil.move(model, hidden)
     _kill_worker(host)
-    # Three starts fail, 0.1, 0.2 and 0.4 s after each other; who waited so long is told, too.
+    # The first restart comes after 0.1 s and fails; who waited so long is told, too.
     with pytest.raises(openai.APIStatusError) as waited:
         _say(host, "hello", max_tokens=4)
     assert waited.value.status_code == 503
+    assert waited.value.code == "model_failed"
+    assert host.http.get("/ready").json()["models"] == {"tiny": "failed"}
     with pytest.raises(openai.APIStatusError) as at_once:
         _say(host, "hello", max_tokens=4)
     assert at_once.value.code == "model_failed"
@@ -152,28 +156,41 @@ def test_a_model_that_cannot_be_started_again_is_refused_at_once_and_recovers(
     assert _say(host, "hello", max_tokens=4).usage.completion_tokens > 0
 
 
-def test_the_queue_has_an_end_and_waiting_has_one_too_while_the_worker_restarts(start_host: StartHost) -> None:
+async def _ask(client: openai.AsyncOpenAI) -> tuple[int, str, bool]:
+    """Return status, error code and whether the answer says when to come back."""
+    try:
+        await client.chat.completions.create(model="scripted", messages=[{"role": "user", "content": "hello"}])
+    except openai.APIStatusError as error:
+        return error.status_code, str(error.code), "retry-after" in error.response.headers
+    return 200, "", False
+
+
+async def _ask_at_once(host: ServedHost, count: int) -> list[tuple[int, str, bool]]:
+    async with host.async_client() as client:
+        return await asyncio.gather(*(_ask(client) for _ in range(count)))
+
+
+def test_the_queue_has_an_end_while_the_worker_restarts_and_that_is_not_counted_as_waiting(
+    start_host: StartHost,
+) -> None:
     host = start_host(
-        engine="scripted", queue_size=2, request_timeout=1.0, engine_options={"load_seconds": 2.5}, alias=["scripted"]
+        engine="scripted", queue_size=2, request_timeout=1.0, engine_options={"load_seconds": 1.5}, alias=["scripted"]
     )
-
-    async def ask(client: openai.AsyncOpenAI) -> tuple[int, str, bool]:
-        try:
-            await client.chat.completions.create(model="scripted", messages=[{"role": "user", "content": "hello"}])
-        except openai.APIStatusError as error:
-            return error.status_code, str(error.code), "retry-after" in error.response.headers
-        return 200, "", False
-
-    async def ask_all() -> list[tuple[int, str, bool]]:
-        async with host.async_client() as client:
-            return await asyncio.gather(*(ask(client) for _ in range(5)))
-
     _kill_worker(host)
     eventually(lambda: not _is_ready(host))
-    answers = asyncio.run(ask_all())
-    assert sorted(answers) == [(503, "queue_full", True)] * 3 + [(504, "queue_timeout", True)] * 2
-    eventually(lambda: _is_ready(host))
-    assert asyncio.run(ask_all()) == [(200, "", False)] * 5
+    answers = asyncio.run(_ask_at_once(host, 5))
+    assert sorted(answers) == [(200, "", False)] * 2 + [(503, "queue_full", True)] * 3
+    assert asyncio.run(_ask_at_once(host, 5)) == [(200, "", False)] * 5
+
+
+def test_waiting_has_an_end_too(start_host: StartHost) -> None:
+    host = start_host(engine="scripted", queue_size=2, request_timeout=1.0, max_in_flight=1, alias=["scripted"])
+    with closing(send_chat(host.url, "/hang 1", stream=True)) as stream:
+        read_until(stream, b"data: ")
+        answers = asyncio.run(_ask_at_once(host, 3))
+    assert sorted(answers) == [(503, "queue_full", True)] + [(504, "queue_timeout", True)] * 2
+    eventually(lambda: host.metric("modelhost_requests_in_flight") == 0)
+    assert asyncio.run(_ask_at_once(host, 1)) == [(200, "", False)]
 
 
 def test_a_crash_loop_does_not_spin(start_host: StartHost) -> None:

@@ -66,7 +66,7 @@ async def test_a_whole_answer_that_is_cancelled_frees_the_engines_slot(nano: mod
 
 async def test_a_request_cancelled_before_its_first_token_frees_the_engines_slot(nano: modelhost.Host) -> None:
     asking = asyncio.create_task(nano.chat("word " * 400, max_tokens=500, ignore_eos=True, cache_prompt=False))
-    await eventually_async(lambda: nano.models[0].in_flight == 1)
+    await eventually_async(lambda: nano.status().models[0].in_flight == 1)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
@@ -99,7 +99,7 @@ async def test_the_worker_is_gone_after_the_block(fails: bool) -> None:
 async def test_leaving_the_block_lets_requests_at_work_finish() -> None:
     async with modelhost.Host(engine="scripted") as host:
         asking = asyncio.create_task(host.chat("/tokens 20 /slow 40"))
-        await eventually_async(lambda: host.models[0].in_flight == 1)
+        await eventually_async(lambda: host.status().models[0].in_flight == 1)
     assert (await asking)["choices"][0]["finish_reason"] == "stop"
 
 

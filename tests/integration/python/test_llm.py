@@ -56,16 +56,16 @@ def test_a_stream_brings_all_pieces_in_order(llm: modelhost.LLM) -> None:
 def test_closing_a_stream_early_frees_its_slot(llm: modelhost.LLM) -> None:
     pieces = llm.stream("/tokens 5000 /slow 100")
     next(pieces)
-    assert llm.host.models[0].in_flight == 1
+    assert llm.host.status().models[0].in_flight == 1
     pieces.close()
-    assert llm.host.models[0].in_flight == 0
+    assert llm.host.status().models[0].in_flight == 0
 
 
 def test_several_choices_are_streamed_and_closed_early(llm: modelhost.LLM) -> None:
     pieces = llm.stream("/tokens 5000 /slow 100", n=3)
     assert next(pieces)["choices"]
     pieces.close()
-    assert llm.host.models[0].in_flight == 0
+    assert llm.host.status().models[0].in_flight == 0
 
 
 def test_errors_are_exceptions(llm: modelhost.LLM) -> None:
@@ -146,7 +146,7 @@ def test_a_thread_that_waits_for_an_answer_is_told_when_the_model_is_closed() ->
     with _scripted() as llm:
         thread = threading.Thread(target=ask)
         thread.start()
-        eventually(lambda: llm.host.models[0].in_flight == 1)
+        eventually(lambda: llm.host.status().models[0].in_flight == 1)
     thread.join(10)
     assert [type(error) for error in told] == [ShuttingDown]
 
@@ -162,7 +162,7 @@ with modelhost.LLM(engine="scripted") as llm:
     try:
         list(pieces)
     except KeyboardInterrupt:
-        print("interrupted", llm.host.models[0].in_flight, flush=True)
+        print("interrupted", llm.host.status().models[0].in_flight, flush=True)
     print(llm.chat("/echo still here").text.strip(), flush=True)
     threading.Timer(0.3, interrupt).start()
     llm.chat("/hang 3")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from bench.client import Exchange, run
-from bench.figures import Job
+from bench.figures import Call, Job
 from bench.loads import FULL, loads
 from bench.measure import load_generator, measure_row
 from bench.sides import Side, StartError, bare_worker
@@ -41,11 +42,14 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
         yield side
 
 
+def call(side: Side, tokens: int, *, url: str | None = None) -> Call:
+    body = {"messages": [{"role": "user", "content": f"/tokens {tokens}"}]}
+    return Call(url=url or side.url, api_key=side.api_key, body=body)
+
+
 def job(side: Side, *, url: str | None = None, tokens: int = 20, expected: int | None = 23, streams: int = 4) -> Job:
     return Job(
-        url=url or side.url,
-        api_key=side.api_key,
-        body={"messages": [{"role": "user", "content": f"/tokens {tokens}"}]},
+        calls=(call(side, tokens, url=url),),
         streams=streams,
         requests=2,
         seconds=0.0,
@@ -112,6 +116,15 @@ async def test_answers_of_the_wrong_length_are_errors(bare: Side) -> None:
     async with asyncio.timeout(10):
         seen = await run(job(bare, tokens=19, streams=1))
     assert seen.errors == {"22 events instead of 23": 2}
+
+
+async def test_streams_take_the_calls_in_turns_and_begin_with_one_after_the_other(bare: Side) -> None:
+    calls = (call(bare, 20), call(bare, 40))
+    async with asyncio.timeout(10):
+        one = await run(replace(job(bare, expected=None, streams=1), calls=calls, requests=3))
+        two = await run(replace(job(bare, expected=None, streams=2), calls=calls, requests=1))
+    assert one.events == 23 + 43 + 23
+    assert two.events == 23 + 43
 
 
 async def test_server_that_is_not_there_is_an_error_and_no_exception(bare: Side) -> None:

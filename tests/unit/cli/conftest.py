@@ -119,11 +119,13 @@ def host() -> Iterator[Host]:
 
 
 class FakeAnswerer:
-    """Says ``parts``; a part that is an exception is raised in its place."""
+    """Says ``parts``; one that is an exception is raised in its place, and one that is a chunk is sent as it is."""
 
-    def __init__(self, *parts: str | BaseException) -> None:
-        self.parts: Sequence[str | BaseException] = parts
+    def __init__(self, *parts: str | BaseException | dict[str, Any]) -> None:
+        self.parts: Sequence[str | BaseException | dict[str, Any]] = parts
         self.asked: list[tuple[Sequence[Mapping[str, str]], Mapping[str, Any]]] = []
+        self.called: list[tuple[str, dict[str, Any]]] = []
+        self.failure: Exception | None = None
         self.is_closed = False
 
     def models(self) -> Sequence[str]:
@@ -139,9 +141,14 @@ class FakeAnswerer:
             for part in self.parts:
                 if isinstance(part, BaseException):
                     raise part
-                yield chunk(part)
+                yield chunk(part) if isinstance(part, str) else part
         finally:
             self.is_closed = True
+
+    def call(self, operation: Any, parameters: Any) -> None:
+        self.called.append((operation.name, parameters.model_dump(exclude_unset=True)))
+        if self.failure is not None:
+            raise self.failure
 
 
 @pytest.fixture

@@ -13,10 +13,15 @@ from typer.testing import CliRunner
 from modelhost.cli.conversation import Conversation
 from modelhost.cli.line_chat import LineChat
 from modelhost.cli.main import app
+from modelhost.cli.person import Person
 from modelhost.errors import QueueFull
 
+NOBODY = Person(is_there=False)
 
-def chat(answerer: Any, *lines: str | BaseException, system: str | None = None) -> Conversation:
+
+def chat(
+    answerer: Any, *lines: str | BaseException, system: str | None = None, person: Person | None = None
+) -> Conversation:
     """Run a chat in which a person types ``lines`` (an exception: presses a key); the input ends after them."""
     typed = iter(lines)
 
@@ -27,7 +32,8 @@ def chat(answerer: Any, *lines: str | BaseException, system: str | None = None) 
         return line
 
     conversation = Conversation(system=system)
-    LineChat(answerer, conversation, model="small", params={"seed": 1}, read_line=read_line).run()
+    params = {"model": "small", "seed": 1}
+    LineChat(answerer, conversation, params=params, read_line=read_line, person=person or NOBODY).run()
     return conversation
 
 

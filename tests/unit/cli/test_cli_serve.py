@@ -55,7 +55,9 @@ def test_every_setting_can_be_given_as_a_flag(server: FakeServer) -> None:
     samples = {"integer": "20", "number": "2.5", "text": "x", "list": "x", "mapping": "a=b"}
     argv = ["serve"]
     for setting in SETTINGS.values():
-        argv += [setting.flags[0], setting.choices[-1] if setting.choices else samples[setting.kind]]
+        sample = "1GB" if setting.key.endswith(("memory", "memory_budget")) else samples.get(setting.kind, "")
+        value = setting.choices[-1] if setting.choices else sample
+        argv += [setting.flags[0], *([] if setting.kind == "boolean" else [value])]
     assert main(argv) == 0
     given = server.served[0].model_dump(mode="json")
     assert [key for key, setting in SETTINGS.items() if given[key] == setting.default] == []

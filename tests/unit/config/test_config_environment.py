@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelhost.config import environment
+from modelhost.config.check import problems_of
 from modelhost.config.fields import SETTINGS
 
 
@@ -92,3 +93,16 @@ def test_what_kubernetes_sets_for_a_service_called_modelhost_is_not_taken_for_se
 def test_the_process_environment_is_read_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELHOST_URL", "http://here")
     assert environment.current()["MODELHOST_URL"] == "http://here"
+
+
+def test_the_registry_of_candle_vllm_is_found_and_gives_way_to_our_own() -> None:
+    assert values({"CANDLE_VLLM_MODELS_CONFIG": "a.yaml"}) == {"models_config": "a.yaml"}
+    both = {"CANDLE_VLLM_MODELS_CONFIG": "a.yaml", "MODELHOST_MODELS_CONFIG": "b.yaml"}
+    assert values(both) == {"models_config": "b.yaml"}
+
+
+def test_a_wrong_variable_of_a_worker_is_not_repeated() -> None:
+    (given,) = environment.read({"MODELHOST_WORKER_ENV": '{"TOKEN": 123456}'}).given
+    (problem,) = problems_of(given)
+    assert "TOKEN" not in problem
+    assert "123456" not in problem

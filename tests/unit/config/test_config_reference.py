@@ -35,8 +35,8 @@ def test_kind_and_flags_come_from_the_class(key: str, kind: str, flags: tuple[st
     assert (SETTINGS[key].kind, SETTINGS[key].flags) == (kind, flags)
 
 
-def test_only_api_keys_are_secret() -> None:
-    assert [key for key, setting in SETTINGS.items() if setting.is_secret] == ["api_keys"]
+def test_api_keys_and_the_variables_of_workers_are_secret() -> None:
+    assert {key for key, setting in SETTINGS.items() if setting.is_secret} == {"api_keys", "worker_env"}
 
 
 def test_the_page_has_a_row_for_each_setting_and_each_other_variable() -> None:
@@ -65,6 +65,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header() -> None:
         ({"a": 1}, '{"a": 1}'),
         (True, "true"),
         ((SecretStr("sesame"),), MASK),
+        ({"A": SecretStr("sesame")}, f'{{"A": "{MASK}"}}'),
     ],
 )
 def test_values_are_shown_on_one_line_with_secrets_masked(value: object, shown: str) -> None:

@@ -14,8 +14,9 @@ from modelhost.engines.scripted_request import Refused, read_generation
 from modelhost.errors import ConfigError, ContextLengthExceeded
 
 
-def reply_to(message: str, *, may_call: bool = False, script: Any = (), **options: Any) -> Reply:
-    return decide({**REPLY_OPTIONS, **options}, rules_of(list(script)), message, may_call=may_call)
+def reply_to(message: str, *, may_call: bool = False, tool_turns: int = 0, script: Any = (), **options: Any) -> Reply:
+    rules = rules_of(list(script))
+    return decide({**REPLY_OPTIONS, **options}, rules, message, may_call=may_call, tool_turns=tool_turns)
 
 
 def test_unknown_option_is_refused_with_a_suggestion() -> None:
@@ -76,6 +77,31 @@ def test_tools_are_called_only_where_the_request_allows_it() -> None:
     assert reply_to('/call g {"a": 1}', may_call=True).calls == (Call(name="g", arguments='{"a": 1}'),)
 
 
+def test_calls_are_made_in_as_many_turns_as_the_script_says() -> None:
+    message = '/turns 2 /call g {"n": {turn}}'
+    assert reply_to(message, may_call=True).calls == (Call(name="g", arguments='{"n": 1}'),)
+    assert reply_to(message, may_call=True, tool_turns=1).calls == (Call(name="g", arguments='{"n": 2}'),)
+    assert reply_to(message, may_call=True, tool_turns=2, text="done").content == ("done",)
+    assert reply_to("/call g", may_call=True, tool_turns=1).calls == ()
+
+
+@pytest.mark.parametrize(
+    ("roles", "tool_turns"),
+    [
+        (["user"], 0),
+        (["user", "assistant", "tool"], 1),
+        (["user", "assistant", "tool", "tool"], 1),
+        (["user", "assistant", "tool", "tool", "assistant", "tool"], 2),
+        (["user", "assistant", "tool", "assistant", "user"], 0),
+        (["tool"], 1),
+    ],
+)
+def test_turns_of_tools_are_counted_since_the_users_last_message(roles: list[str], tool_turns: int) -> None:
+    messages = [{"role": role, "content": "go"} for role in roles]
+    asked = read_generation("chat", {"messages": messages}, model="m", context_length=100)
+    assert asked.tool_turns == tool_turns
+
+
 def test_first_rule_that_matches_answers_and_commands_come_last() -> None:
     script = [
         {"match": "re:^weather in \\w+$", "reply": "rain", "tokens_per_second": 5},
@@ -113,8 +139,8 @@ def test_prompt_that_is_too_long_is_refused_as_llama_cpp_does_it() -> None:
     assert isinstance(error, ContextLengthExceeded)
 
 
-def test_tool_result_at_the_end_forbids_another_call() -> None:
+def test_request_that_ends_in_a_tools_result_is_in_its_second_turn() -> None:
     messages = [{"role": "user", "content": "go"}, {"role": "tool", "content": "42", "tool_call_id": "1"}]
     tools = [{"type": "function", "function": {"name": "f"}}]
     asked = read_generation("chat", {"messages": messages, "tools": tools}, model="m", context_length=99)
-    assert (asked.message, asked.may_call) == ("go", False)
+    assert (asked.message, asked.may_call, asked.tool_turns) == ("go", True, 1)

@@ -68,6 +68,57 @@ def test_a_reranker_and_an_embedder_are_recognised(tmp_path: Path) -> None:
     assert _resolve(model=write_embedding_model(tmp_path / "embedder.gguf")).spec.embedding_only
 
 
+def test_the_files_are_counted_and_the_need_is_estimated_by_pool(model: Path) -> None:
+    resolved = _resolve(model=model)
+    assert resolved.size_bytes == model.stat().st_size
+    assert set(resolved.need_bytes) == {"ram"}
+    assert resolved.need_bytes["ram"] > model.stat().st_size
+
+
+def test_a_draft_model_is_part_of_the_size_and_of_the_need(model: Path) -> None:
+    alone, both = _resolve(model=model), _resolve(model=model, draft_model=model)
+    assert both.size_bytes == 2 * alone.size_bytes
+    assert both.need_bytes["ram"] >= alone.need_bytes["ram"] + model.stat().st_size
+
+
+def test_an_engine_without_files_needs_nothing_that_could_be_estimated() -> None:
+    resolved = _resolve(engine="scripted")
+    assert (resolved.size_bytes, resolved.need_bytes) == (0, {})
+
+
+def test_only_the_gpus_that_the_worker_sees_are_counted(model: Path) -> None:
+    def pools(**settings: Any) -> set[str]:
+        given = Settings.model_validate({"model": str(model), **settings})
+        return {pool for pool, need in resolve(given, gpus=(0, 1, 2)).need_bytes.items() if need}
+
+    assert pools() == {"ram", "gpu:0", "gpu:1", "gpu:2"}
+    assert pools(worker_env={"CUDA_VISIBLE_DEVICES": "1, 7"}) == {"ram", "gpu:1"}
+    assert pools(worker_env={"CUDA_VISIBLE_DEVICES": ""}) == {"ram"}
+
+
+def test_the_memory_that_sizes_are_decided_by_may_be_said(model: Path) -> None:
+    given = Settings(model=str(model))
+    assert resolve(given, available_bytes=0).spec.slots == 1
+    assert resolve(given, available_bytes=1 << 40).spec.slots == 8
+
+
+def test_the_cache_may_be_bounded(model: Path) -> None:
+    # 2 layers of 2 heads of 32, keys and values in 2 bytes: 512 bytes a token.
+    assert _resolve(model=model, kv_cache_memory="1MiB").spec.slots == 4
+    assert _resolve(model=model, max_slots=2).spec.slots == 2
+    with pytest.raises(ConfigError, match="kv_cache_memory: 1 conversation of 4,096 tokens"):
+        _resolve(model=model, kv_cache_memory="1MiB", context_length=4096)
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "scripted"])
+def test_the_python_and_the_variables_of_the_worker_reach_its_launch(model: Path, engine: str) -> None:
+    resolved = _resolve(model=model, engine=engine, worker_python="/opt/python", worker_env={"TOKEN": "secret"})
+    launch = resolved.engine.launch(resolved.spec, "key")
+    assert launch.argv[0] == "/opt/python"
+    assert launch.env["TOKEN"] == "secret"  # noqa: S105
+    assert "secret" not in repr(resolved)
+
+
 def test_a_load_timeout_that_is_given_is_used(model: Path) -> None:
     assert _resolve(model=model, load_timeout=7).load_timeout_seconds == 7
     assert _resolve(model=model).load_timeout_seconds >= 60

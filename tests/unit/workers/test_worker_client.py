@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.engines.scripted import Scripted
-from modelhost.errors import ContextLengthExceeded, EngineError, WorkerCrashed
+from modelhost.errors import ContextLengthExceeded, EngineError, ModelUnloaded, ShuttingDown, WorkerCrashed
 from modelhost.workers.client import EventBlocks, Worker
-from tests.support.fake_workers import FakeProcess
+from modelhost.workers.endings import unloaded_by_force
+from tests.support.eventually import eventually_async
+from tests.support.fake_process import FakeProcess
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -144,6 +146,148 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
             await blocks.read()
         async with asyncio.timeout(5):
             await gone.wait()
+
+
+@asynccontextmanager
+async def _held_open() -> AsyncIterator[tuple[Worker, FakeProcess, asyncio.Event]]:
+    """A worker that sends one event at the word, and nothing else until it dies."""
+    speak = asyncio.Event()
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD)
+        speaking = asyncio.create_task(speak.wait())
+        speaking.add_done_callback(lambda task: task.cancelled() or writer.write(_chunk(b"data: 1\n\n")))
+        await process.wait()
+        speaking.cancel()
+        writer.transport.abort()
+
+    async with _worker(answer) as (worker, process):
+        yield worker, process, speak
+
+
+async def test_a_worker_is_silent_from_the_start_of_its_work_until_its_first_output_and_again() -> None:
+    now = asyncio.get_running_loop().time
+    async with _held_open() as (worker, _, speak):
+        assert (worker.silent_seconds(now()), worker.open_requests) == (None, 0)
+        began = now()
+        async with worker.stream("chat", {}) as blocks:
+            assert worker.open_requests == 1
+            assert worker.silent_seconds(now() + 100) == pytest.approx(100, abs=1)
+            assert worker.last_output_at >= began  # the head of the answer
+            speak.set()
+            assert await blocks.read()
+            spoke_at = worker.last_output_at
+            assert began < spoke_at <= now()
+            assert worker.silent_seconds(spoke_at + 7) == pytest.approx(7)
+        assert (worker.silent_seconds(now() + 100), worker.open_requests) == (None, 0)
+        assert worker.last_output_at == spoke_at
+
+
+async def test_a_request_after_a_long_rest_does_not_find_its_worker_silent() -> None:
+    async with _held_open() as (worker, _, _):
+        loop = asyncio.get_running_loop()
+        worker._heard_at = loop.time() - 1000
+        async with worker.stream("chat", {}):
+            silent = worker.silent_seconds(loop.time())
+            assert silent is not None
+            assert silent < 5
+
+
+async def test_a_second_request_does_not_hide_that_the_first_one_waits() -> None:
+    async with _held_open() as (worker, _, _), worker.stream("chat", {}):
+        first = next(iter(worker._open))
+        first.waits_since -= 100
+        first.heard_at -= 100
+        async with worker.stream("chat", {}):
+            second = next(each for each in worker._open if each is not first)
+            second.heard_at = first.heard_at  # as if not even the head of its answer had come
+            assert worker.silent_seconds(asyncio.get_running_loop().time()) == pytest.approx(100, abs=1)
+
+
+async def test_an_answer_whose_client_reads_slowly_is_no_silence_of_the_worker() -> None:
+    block = b"data: " + b"x" * 100_000 + b"\n\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD)
+        for _ in range(20):
+            writer.write(_chunk(block))
+        await reader.read()
+
+    async with _worker(answer) as (worker, _):
+        now = asyncio.get_running_loop().time
+        async with worker.stream("chat", {}) as blocks:
+            (connection,) = worker._open
+            await eventually_async(lambda: connection.is_paused)
+            assert worker.silent_seconds(now() + 1000) is None
+            connection.waits_since = connection.heard_at = now() - 1000
+            assert await blocks.read()
+            silent = worker.silent_seconds(now())
+            assert silent is not None
+            assert silent < 5
+
+
+async def test_a_refused_and_a_whole_answer_leave_no_open_request() -> None:
+    async with _worker(_whole(500, b"{}")) as (worker, _):
+        with pytest.raises(EngineError):
+            await worker.call("embeddings", {})
+        assert worker.open_requests == 0
+    async with _worker(_whole(200, b"{}")) as (worker, _):
+        await worker.call("embeddings", {})
+        assert worker.open_requests == 0
+        assert worker.last_output_at <= asyncio.get_running_loop().time()
+
+
+async def _reading(worker: Worker) -> asyncio.Task[bytes]:
+    reading = asyncio.create_task(_read_all(worker))
+    await eventually_async(lambda: worker.last_output_at > 0)
+    return reading
+
+
+async def test_a_stalled_worker_is_ended_and_its_requests_are_told_why() -> None:
+    async with _held_open() as (worker, process, _):
+        reading = await _reading(worker)
+        await worker.end_stalled(300)
+        with pytest.raises(
+            WorkerCrashed, match=r"produced nothing for 300 s while it had work and was ended\."
+        ) as ended:
+            await reading
+    assert (ended.value.details["reason"], ended.value.details["silent_seconds"]) == ("stalled", 300)
+    assert ended.value.worker == process.name
+
+
+async def test_requests_of_a_model_that_is_unloaded_by_force_are_told_so_and_its_memory_is_reported() -> None:
+    async with _held_open() as (worker, _, _):
+        reading = await _reading(worker)
+        assert await worker.close(unloaded_by_force) == {"ram": 1000}
+        with pytest.raises(ModelUnloaded, match=r"m was unloaded by force.*Try again"):
+            await reading
+        assert await worker.close() == {}
+
+
+async def test_requests_of_a_host_that_stops_are_told_so() -> None:
+    async with _held_open() as (worker, _, _):
+        reading = await _reading(worker)
+        await worker.close()
+        with pytest.raises(ShuttingDown):
+            await reading
+
+
+async def test_a_worker_that_crashed_before_it_was_unloaded_has_crashed() -> None:
+    async with _held_open() as (worker, process, _):
+        reading = await _reading(worker)
+        process.die()
+        await worker.close(unloaded_by_force)
+        with pytest.raises(WorkerCrashed, match="was ended by SIGKILL"):
+            await reading
+
+
+async def test_the_first_reason_of_an_end_holds() -> None:
+    async with _held_open() as (worker, _, _):
+        reading = await _reading(worker)
+        await worker.end_stalled(12)
+        await worker.close(unloaded_by_force)
+        with pytest.raises(WorkerCrashed, match="for 12 s"):
+            await reading
 
 
 class _Body:

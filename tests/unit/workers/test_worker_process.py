@@ -13,6 +13,8 @@ import pytest
 
 from modelhost.engines.base import Launch
 from modelhost.errors import SystemLibraryMissing, WorkerStartFailed
+from modelhost.workers import gpus
+from modelhost.workers.groups import group_is_gone, members
 from modelhost.workers.process import LINE_BYTES, STDERR_LINES, TAIL_LINES, WorkerProcess
 from tests.support.eventually import eventually_async
 
@@ -99,8 +101,9 @@ async def test_a_start_that_is_cancelled_leaves_no_process() -> None:
 
 async def test_a_program_that_is_not_there_is_a_failed_start() -> None:
     launch = Launch(argv=("/no/such/python",), env={}, config={})
-    with pytest.raises(WorkerStartFailed, match="/no/such/python: No such file"):
+    with pytest.raises(WorkerStartFailed, match="/no/such/python: No such file") as failed:
         await WorkerProcess.start(launch, model="m", timeout_seconds=5)
+    assert failed.value.details["reason"] == "spawn"
 
 
 async def test_an_announcement_that_makes_no_sense_is_a_failed_start() -> None:
@@ -154,6 +157,17 @@ async def test_a_stop_does_not_wait_for_a_grandchild_that_fled_with_the_pipes() 
     assert time.monotonic() - began < 10
 
 
+async def test_the_end_of_a_worker_is_told_though_a_grandchild_that_fled_holds_the_pipes() -> None:
+    fled = "child = subprocess.Popen(['sleep', '30'], start_new_session=True)\nsys.stderr.write(f'{child.pid}\\n')\n"
+    worker = await _start(READ + fled + "sys.stderr.flush()\n" + READY + WAIT)
+    await eventually_async(worker.stderr_tail)
+    os.kill(worker.pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        assert await worker.wait() == -signal.SIGKILL
+    os.kill(int(worker.stderr_tail()[0]), signal.SIGKILL)
+    await worker.kill()
+
+
 async def test_a_worker_is_in_a_group_of_its_own_which_ends_with_it() -> None:
     script = READ + "child = subprocess.Popen(['sleep', '60'])\nsys.stderr.write(f'{child.pid}\\n')\n"
     worker = await _start(script + "sys.stderr.flush()\n" + READY + WAIT)
@@ -174,3 +188,36 @@ async def test_starts_and_stops_leave_no_descriptors_and_no_zombies() -> None:
             await _start(READ + "sys.exit(1)")
     await eventually_async(lambda: me.num_fds() <= before)
     assert not [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE]
+
+
+async def test_a_child_that_ignores_sigterm_and_has_a_group_of_its_own_is_gone_when_a_stop_returns() -> None:
+    deaf = "import os, signal, time; os.setpgid(0, 0); signal.signal(15, signal.SIG_IGN); print(1, flush=True); "
+    script = READ + f"child = subprocess.Popen([sys.executable, '-c', {deaf + 'time.sleep(60)'!r}], stdout=-1)\n"
+    script += "child.stdout.read(1)\nsys.stderr.write(f'{child.pid}\\n')\nsys.stderr.flush()\n" + READY + WAIT
+    worker = await _start(script)
+    await eventually_async(worker.stderr_tail)
+    child = int(worker.stderr_tail()[0])
+    assert set(members(worker.pid)) == {worker.pid, child}
+    await worker.stop()
+    assert group_is_gone(worker.pid)
+
+
+async def test_the_memory_of_a_worker_is_measured_while_it_runs() -> None:
+    worker = await _start(READ + "held = b'x' * 50_000_000\n" + READY + WAIT)
+    assert (await worker.memory())["ram"] > 50_000_000
+    await worker.stop()
+    assert await worker.memory() == {}
+
+
+async def test_a_stop_waits_for_the_gpus_to_forget_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[int]] = []
+
+    def bytes_by_gpu(pids: set[int]) -> dict[int, int]:
+        asked.append(set(pids))
+        return {0: 5} if len(asked) < 3 else {}
+
+    monkeypatch.setattr(gpus, "have_driver", lambda: True)
+    monkeypatch.setattr(gpus, "bytes_by_gpu", bytes_by_gpu)
+    worker = await _start(READ + READY + WAIT)
+    await worker.stop()
+    assert asked == [{worker.pid}] * 3

@@ -1,0 +1,97 @@
+"""An answer in which the host runs tools: whether there is one, and its two shapes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from modelhost.chat.answer import Answer
+from modelhost.chat.loop import ToolLoop
+from modelhost.chat.relay import DONE_EVENT, encode_event
+from modelhost.chat.requests import ToolWishes
+from modelhost.errors import InvalidRequest
+from modelhost.tools.offered import OfferedTool, Selection
+from modelhost.tools.toolbox import Toolbox
+
+WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "logprobs")
+"""Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""
+
+
+def wishes_of(body: Mapping[str, Any]) -> ToolWishes | None:
+    """Return the (checked) field ``mcp``."""
+    given = body.get("mcp")
+    return None if given is None else ToolWishes.model_validate(given)
+
+
+def tools_for(body: Mapping[str, Any], toolbox: Toolbox) -> tuple[OfferedTool, ...]:
+    """Return the tools that the host gives to the model and runs for the request ``body``.
+
+    None if the request brings its own, or says ``"tools": []`` or ``"tool_choice": "none"``.
+
+    Raises:
+        McpServerNotFound, ToolNotFound: ``mcp`` names what is not there.
+        InvalidRequest: ``mcp`` together with tools of the client's own, or with something that excludes tools.
+    """
+    wishes = wishes_of(body)
+    own = body.get("tools")
+    if wishes is not None:
+        _check_alone(body)
+    if own is not None or body.get("tool_choice") == "none":
+        return ()
+    if wishes is None and (not toolbox.is_injected or _excludes_tools(body)):
+        return ()
+    if wishes is None or (wishes.servers is None and wishes.tools is None):
+        return toolbox.hub.offered()
+    return toolbox.hub.offered(
+        Selection(
+            servers=None if wishes.servers is None else frozenset(wishes.servers),
+            tools=None if wishes.tools is None else frozenset(wishes.tools),
+        )
+    )
+
+
+def _check_alone(body: Mapping[str, Any]) -> None:
+    if body.get("tools"):
+        raise InvalidRequest('Give either "tools", which you run yourself, or "mcp", which the host runs.', param="mcp")
+    if _excludes_tools(body):
+        names = ", ".join(["n", *WITHOUT_TOOLS])
+        raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
+
+
+def _excludes_tools(body: Mapping[str, Any]) -> bool:
+    if (body.get("n") or 1) > 1:
+        return True
+    shape = body.get("response_format")
+    is_text = isinstance(shape, Mapping) and shape.get("type") == "text"
+    return any(body.get(name) for name in WITHOUT_TOOLS if not (name == "response_format" and is_text))
+
+
+def with_tools(body: Mapping[str, Any], tools: Sequence[OfferedTool]) -> dict[str, Any]:
+    """Return ``body`` with the tools, and without the field that chose them."""
+    functions = [dict(tool.function) for tool in tools]
+    return {**{key: value for key, value in body.items() if key != "mcp"}, "tools": functions}
+
+
+async def streamed(loop: ToolLoop, body: dict[str, Any], *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+    """Yield the answer as SSE events, the end marker included."""
+    async with aclosing(loop.run(body)) as chunks:
+        async for chunk in chunks:
+            if chunk["choices"] or include_usage:
+                yield encode_event(chunk)
+    yield DONE_EVENT
+
+
+async def whole(loop: ToolLoop, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer as one object; ``modelhost.tool_calls`` lists the calls with their results."""
+    answer = Answer("chat.completion")
+    calls: dict[str, dict[str, Any]] = {}
+    async with aclosing(loop.run(body)) as chunks:
+        async for chunk in chunks:
+            for key in ("modelhost.tool_call", "modelhost.tool_result"):
+                if key in chunk:
+                    told = chunk.pop(key)
+                    calls.setdefault(told["id"], {}).update(told)
+            answer.add(chunk)
+    extra = {"modelhost.tool_calls": list(calls.values())} if calls else {}
+    return {**answer.whole(), **extra, "usage": loop.usage}

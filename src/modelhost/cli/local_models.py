@@ -1,0 +1,138 @@
+"""The models that are on this machine, from the places where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from modelhost.config import environment
+from modelhost.config.sources import load
+from modelhost.errors import DownloadFailed, EngineMissing, ModelFileMissing
+from modelhost.models.hub_cache import RepositoryCache, downloaded
+from modelhost.models.hub_reference import parse_reference
+from modelhost.models.inventory_file import FILE_NAME, read_inventory
+from modelhost.models.locate import locate
+from modelhost.models.registry import find_registry, read_registry
+from modelhost.models.registry_entry import ModelEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A model, and who knows it. ``path`` is ``None`` as long as it is not downloaded."""
+
+    name: str
+    source: Literal["registry", "inventory", "cache", "bundled"]
+    path: str | None = None
+    size_bytes: int | None = None
+    details: str = ""
+    why_not: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def all_models() -> list[KnownModel]:
+    """Return them: those of the registry, of the inventory, of the hub's cache, and the bundled one.
+
+    Raises:
+        ConfigError: the registry or the inventory in this directory cannot be read.
+    """
+    return [*_registered(), *_inventoried(), *_downloaded(), *_bundled()]
+
+
+def path_of(name: str) -> Path:
+    """Return the file or directory of the model that ``name`` is: a path, or a name in :func:`all_models`.
+
+    Raises:
+        ModelFileMissing: there is none, or it is not downloaded yet.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    models = all_models()
+    named = [model for model in models if model.name == name]
+    here = next((model.path for model in named if model.path is not None), None)
+    if here is not None:
+        return Path(here)
+    if named:
+        raise ModelFileMissing(f"{name} is not downloaded yet: modelhost models pull {named[0].details}", path=name)
+    close = get_close_matches(name, [model.name for model in models], n=2)
+    hint = f"did you mean {' or '.join(close)}?" if close else "see: modelhost models list"
+    raise ModelFileMissing(f"{name}: there is no such model or file; {hint}", path=name)
+
+
+def _registered() -> Iterator[KnownModel]:
+    effective = load({}, config_path=None, environ=environment.current(), cwd=Path.cwd())
+    file = find_registry(effective.settings.models_config, Path.cwd())
+    if file is None:
+        return
+    for entry in read_registry(file, effective.settings).entries:
+        yield _registered_model(entry)
+
+
+def _registered_model(entry: ModelEntry) -> KnownModel:
+    model = (entry.settings.model or "").removeprefix("hf://")
+    reference = parse_reference(model, entry.settings.revision)
+    path, why_not = Path(model).expanduser() if model else None, None
+    if path is not None and not path.exists():
+        path = None
+        try:
+            found = RepositoryCache(reference.repository).find(reference) if reference is not None else None
+            path = found[0] if found else None
+        except (DownloadFailed, EngineMissing) as error:  # what was downloaded is not what the entry wants
+            why_not = error.message
+    size_bytes = path.stat().st_size if path is not None and path.is_file() else None
+    return KnownModel(
+        name=entry.name,
+        source="registry",
+        path=None if path is None else str(path),
+        size_bytes=size_bytes,
+        details=model,
+        why_not=why_not,
+    )
+
+
+def _inventoried() -> Iterator[KnownModel]:
+    file = Path(FILE_NAME)
+    if not file.is_file():
+        return
+    for entry in read_inventory(file).entries:
+        yield KnownModel(
+            name=entry.name,
+            source="inventory",
+            path=entry.path,
+            size_bytes=entry.size_bytes,
+            details=" ".join(part for part in (entry.architecture, entry.quantization) if part),
+            why_not=entry.why_not,
+        )
+
+
+def _downloaded() -> Iterator[KnownModel]:
+    for model in downloaded():
+        yield KnownModel(
+            name=model.repository,
+            source="cache",
+            path=str(model.path),
+            size_bytes=model.size_bytes,
+            details=f"{model.path.name} ({model.revision[:12]})",
+        )
+
+
+def _bundled() -> Iterator[KnownModel]:
+    try:
+        located = locate(None)
+    except ModelFileMissing as error:
+        yield KnownModel(name="modelhost-nano", source="bundled", why_not=error.message)
+        return
+    assert located.header is not None
+    header = located.header
+    yield KnownModel(
+        name=located.name,
+        source="bundled",
+        path=str(located.path),
+        size_bytes=header.size_bytes,
+        details=f"{header.architecture} {header.quantization}",
+    )

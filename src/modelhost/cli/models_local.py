@@ -1,0 +1,145 @@
+"""The commands of ``modelhost models`` for the models on this machine: scan, pull, list, show, rm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from modelhost.cli import console
+from modelhost.errors import ConfigError, ModelFileInvalid
+
+# What reads models is imported by the commands that need it: `--help` and the commands for a host do not.
+INVENTORY: Final = "MODEL_INVENTORY.json"
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def scan(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Where to look, with all below.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(INVENTORY),
+    context: Annotated[
+        int | None,
+        typer.Option("--context", min=1, metavar="N", help="Tokens to estimate memory for. Default: at most 4096."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the models below directories and write what their headers say to MODEL_INVENTORY.json."""
+    from modelhost.cli.local_models_shown import inventory_table, print_plain, scan_progress  # noqa: PLC0415
+    from modelhost.models import inventory, inventory_file  # noqa: PLC0415
+
+    with scan_progress() as on_progress:
+        found = inventory.scan(
+            [directory.expanduser() for directory in directories], context_length=context, on_progress=on_progress
+        )
+    inventory_file.write_inventory(output, found)
+    for problem in found.problems:
+        console.warning(problem)
+    if as_json:
+        typer.echo(output.read_text(encoding="utf-8"), nl=False)
+    else:
+        print_plain(inventory_table(found.entries))
+        usable = sum(entry.is_usable for entry in found.entries)
+        console.note(f"{len(found.entries)} models, {usable} usable; written to {output}")
+
+
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="ORG/NAME[:QUANT]", help="A GGUF repository of the hub.")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit. Default: main.")] = None,
+) -> None:
+    """Download a model from the Hugging Face hub and print where it is.
+
+    A download that broke off goes on where it stopped, and every file is verified. What is here already is checked
+    against the hub. HF_TOKEN opens gated models.
+    """
+    from modelhost.cli.starting import start_display  # noqa: PLC0415
+    from modelhost.models.download import download  # noqa: PLC0415
+    from modelhost.models.gguf import read_header  # noqa: PLC0415
+    from modelhost.models.hub_cache import is_offline  # noqa: PLC0415
+    from modelhost.models.hub_reference import parse_reference  # noqa: PLC0415
+
+    wanted = parse_reference(reference, revision)
+    if wanted is None:
+        raise ConfigError(
+            f'"{reference}" is not the name of a model on the hub; it looks like Qwen/Qwen3-4B-GGUF:Q4_K_M'
+        )
+    with start_display() as display:
+        path = download(wanted, display.downloading, refresh=not is_offline())
+    header = read_header(path)
+    console.note(f"{wanted}: {header.quantization}, {header.size_bytes / 1e6:,.1f} MB")
+    typer.echo(path)
+
+
+def list_models(as_json: AsJson = False) -> None:
+    """List the models of models.yaml, of MODEL_INVENTORY.json and of the hub's cache, and the bundled one."""
+    from modelhost.cli.local_models import all_models  # noqa: PLC0415
+    from modelhost.cli.local_models_shown import models_table, print_plain  # noqa: PLC0415
+
+    models = all_models()
+    if as_json:
+        typer.echo(json.dumps([model.as_json() for model in models], indent=2, ensure_ascii=False))
+    else:
+        print_plain(models_table(models))
+
+
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name that `models list` prints, or a file or directory.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what the header of a model says, and the memory that it needs for several contexts."""
+    from modelhost.cli.local_models import path_of  # noqa: PLC0415
+    from modelhost.cli.local_models_shown import facts_of, print_facts  # noqa: PLC0415
+
+    facts = facts_of(path_of(name))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        print_facts(facts)
+
+
+def rm(
+    name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A downloaded model, as `models list` prints it.")],
+    is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a downloaded model, all of its files and versions, from the cache of the hub.
+
+    Files outside the cache are never touched.
+    """
+    from modelhost.models.hub_cache import cached_folder, disk_bytes, remove_repository  # noqa: PLC0415
+
+    if Path(name).expanduser().exists():
+        raise ModelFileInvalid(
+            f"{name} is not in the hub's cache: only downloaded models are removed, delete it yourself"
+        )
+    folder = cached_folder(name)
+    if not is_sure:
+        typer.confirm(f"Delete {folder} ({disk_bytes(folder) / 1e6:,.1f} MB)?", abort=True)
+    freed_bytes = remove_repository(name)
+    typer.echo(f"{name} is removed; {freed_bytes / 1e6:,.1f} MB are free again")
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["Examples:", *(f"  modelhost models {line}" for line in lines)])
+
+
+COMMANDS: Final[tuple[tuple[str, Callable[..., None], str], ...]] = (
+    ("scan", scan, _examples("scan ~/models", "scan /data/models ~/.cache/huggingface --context 8192 --json")),
+    (
+        "pull",
+        pull,
+        _examples("pull Qwen/Qwen3-4B-GGUF", "pull Qwen/Qwen3-4B-GGUF:Q8_0 --revision main"),
+    ),
+    ("list", list_models, _examples("list", "list --json")),
+    ("show", show, _examples("show modelhost-nano", "show ./model.gguf --json")),
+    ("rm", rm, _examples("rm Qwen/Qwen3-4B-GGUF", "rm Qwen/Qwen3-4B-GGUF --yes")),
+)
+
+
+def add_local_commands(models_app: typer.Typer) -> None:
+    """Add them."""
+    for name, command, examples in COMMANDS:
+        models_app.command(name, epilog=examples)(command)

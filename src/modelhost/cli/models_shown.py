@@ -1,0 +1,126 @@
+"""The models of a host as a table, once or as long as somebody watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from modelhost.cli.remote import RemoteHost
+from modelhost.errors import HostUnreachable
+from modelhost.models.states import Activity, State
+from modelhost.operations.events import EventReport
+from modelhost.operations.models import STATUS
+from modelhost.operations.operation import NoParameters
+from modelhost.operations.reports import HostReport, ModelReport
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+BETWEEN_LOOKS_SECONDS: Final = 0.2  # a load tells its progress more often than anybody can read
+STYLES: Final = {"ready": "green", "busy": "green", "loading": "yellow", "queued": "yellow", "failed": "red"}
+_PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each model on one line
+
+
+def amount(mb: int) -> str:
+    """Memory for a person."""
+    return f"{mb:,} MB" if mb < 10_000 else f"{mb / 1000:,.1f} GB"
+
+
+def percent(fraction: float) -> str:
+    """How far something is."""
+    return f"{fraction * 100:.0f} %"
+
+
+def doing(state: State | None, activity: Activity | None, progress: float | None) -> str:
+    """What a model is doing: the state says enough, unless it loads by downloading first."""
+    parts = (state, activity if activity == "download" else None, None if progress is None else percent(progress))
+    return " ".join(part for part in parts if part)
+
+
+def print_table(report: HostReport) -> None:
+    """Print the models on standard output."""
+    from rich.console import Console  # noqa: PLC0415  (slow to import, and only tables need it)
+
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(_table(report))
+
+
+def watch(remote: RemoteHost, *, as_json: bool) -> None:
+    """Show what happens until Ctrl-C: a table on a terminal, otherwise an event a line.
+
+    Raises:
+        HostUnreachable: the host went away.
+    """
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    if as_json or not Console().is_terminal:
+        for event in remote.model_events():
+            typer.echo(event.model_dump_json() if as_json else line(event))
+    else:
+        with Live(auto_refresh=False) as live:
+            for _event in _not_too_often(remote.model_events()):
+                live.update(_table(remote.call(STATUS, NoParameters())), refresh=True)
+    raise HostUnreachable(f"the host at {remote.url} has stopped")
+
+
+def line(event: EventReport) -> str:
+    """An event on a line."""
+    at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
+    is_about_state = event.kind in {"state", "progress"}
+    what = doing(event.state, event.activity, event.progress) if is_about_state else event.kind
+    return " ".join(part for part in (at, event.model, what, event.message) if part)
+
+
+def _not_too_often(events: Iterator[EventReport]) -> Iterator[EventReport]:
+    """``events`` without the steps of progress that come too soon after the last event."""
+    last = 0.0
+    for event in events:
+        now = time.monotonic()
+        if event.kind != "progress" or now - last >= BETWEEN_LOOKS_SECONDS:
+            last = now
+            yield event
+
+
+def _table(report: HostReport) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    used = ", ".join(
+        f"{pool} {amount(memory.used_mb)} of {amount(memory.budget_mb)}" for pool, memory in report.memory.items()
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=used or None, caption_justify="left")
+    for heading in ("Model", "State"):
+        table.add_column(heading)
+    for heading in ("Memory", "In flight", "Waiting"):
+        table.add_column(heading, justify="right")
+    table.add_column("Last error", overflow="fold")
+    for model in report.models:
+        name = f"{model.name} *" if model.name == report.active_model else model.name
+        table.add_row(
+            Text(name),
+            Text(doing(model.state, model.activity, model.progress), style=STYLES.get(model.state, "dim")),
+            Text(_memory(model)),
+            str(model.in_flight),
+            _waiting(model),
+            Text((model.last_error or "").partition("\n")[0]),
+        )
+    if report.registry_error:
+        table.add_row(Text(report.registry or "models.yaml"), "", "", "", "", Text(report.registry_error))
+    return table
+
+
+def _memory(model: ModelReport) -> str:
+    if model.memory_mb is not None:
+        return amount(model.memory_mb)
+    return f"~ {amount(model.need_mb)}" if model.need_mb is not None else ""
+
+
+def _waiting(model: ModelReport) -> str:
+    if not model.queue_length or model.oldest_wait_seconds is None:
+        return str(model.queue_length)
+    return f"{model.queue_length} ({model.oldest_wait_seconds:.0f} s)"

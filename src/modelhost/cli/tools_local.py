@@ -1,0 +1,82 @@
+"""The servers of an `mcp.json` without a host: started for one command, and ended with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from modelhost import logs
+from modelhost.chat.questions import Questions
+from modelhost.cli import console
+from modelhost.config import environment
+from modelhost.operations.operation import Operation, P, R
+from modelhost.tools.hub import ToolHub
+from modelhost.tools.servers_file import ToolServers, read_servers
+
+MORE_SECONDS: Final = 1.0  # for a server to be given up after its own time is over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTools:
+    """The servers, as the operations want them."""
+
+    hub: ToolHub
+    path: Path
+    file_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalHost:
+    """In the place of a host; nobody is asked anything."""
+
+    toolbox: LocalTools
+    questions: Questions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolsOfFile:
+    """Started servers, in an event loop that goes on while an operation is done."""
+
+    runner: asyncio.Runner
+    host: LocalHost
+
+    def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
+        """The result of an operation on tools; raises what that raises."""
+        return self.runner.run(operation.run(self.host, parameters))
+
+
+@contextmanager
+def tools_of_file(path: Path) -> Iterator[ToolsOfFile]:
+    """The servers of the file at ``path``, each ready or failed.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    logs.setup("error")  # what goes wrong with a server is for the answer to tell
+    path = path.expanduser()
+    servers = read_servers(path, environment.current())
+    for warning in servers.warnings:
+        console.warning(warning)
+    with asyncio.Runner() as runner:
+        hub = runner.run(_started(servers))
+        try:
+            host = LocalHost(toolbox=LocalTools(hub=hub, path=path), questions=Questions())
+            yield ToolsOfFile(runner=runner, host=host)
+        finally:
+            runner.run(hub.stop())
+
+
+async def _started(servers: ToolServers) -> ToolHub:
+    hub = ToolHub(servers.servers)
+    seconds = max((entry.connect_timeout_seconds for entry in servers.servers), default=0.0) + MORE_SECONDS
+    try:
+        await hub.start()
+        await hub.settled(seconds)
+    except BaseException:
+        await hub.stop()
+        raise
+    return hub

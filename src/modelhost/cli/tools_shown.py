@@ -1,0 +1,95 @@
+"""MCP servers and tools as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from modelhost.cli import console
+from modelhost.operations.tool_values import ServerList, ServerReport, ToolCard
+from modelhost.tools.status import ServerState
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STYLES: Final = {
+    ServerState.READY: "green",
+    ServerState.CONNECTING: "yellow",
+    ServerState.RESTARTING: "yellow",
+    ServerState.FAILED: "red",
+}
+_PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each row on one line
+
+
+def print_tools(tools: Sequence[ToolCard]) -> None:
+    """Print a row for each tool on standard output."""
+    from rich.text import Text  # noqa: PLC0415  (slow to import, and only tables need it)
+
+    if not tools:
+        console.note("no tools: `modelhost tools servers` says how the servers do")
+        return
+    table = _table("Tool", "Server", "Runs")
+    table.add_column("What it does", overflow="fold")
+    for tool in tools:
+        description = console.printable(tool.function.description.partition("\n")[0])
+        table.add_row(Text(tool.function.name), Text(tool.server), _runs(tool), Text(description))
+    _print(table)
+
+
+def print_servers(found: ServerList) -> None:
+    """Print a row for each server on standard output."""
+    from rich.text import Text  # noqa: PLC0415
+
+    if found.config_error:
+        console.error(found.config_error)
+    if not found.data:
+        where = f"in {found.config}" if found.config else "configured; --mcp-config names their file"
+        console.note(f"no MCP servers are {where}")
+        return
+    table = _table("Server", "State", "By", "Protocol")
+    for heading in ("Tools", "Calls", "Latency", "Restarts"):
+        table.add_column(heading, justify="right")
+    table.add_column("Problem", overflow="fold")
+    for server in found.data:
+        table.add_row(
+            Text(server.name),
+            Text(server.state, style=STYLES.get(server.state, "dim")),
+            server.transport or "",
+            server.protocol_version or "",
+            str(server.tools),
+            str(server.calls),
+            "" if server.latency_p50_seconds is None else f"{server.latency_p50_seconds * 1000:,.0f} ms",
+            str(server.restarts),
+            Text(_problem(server)),
+        )
+    if found.config:
+        table.caption, table.caption_justify = Text(found.config), "left"
+    _print(table)
+
+
+def _runs(tool: ToolCard) -> str:
+    """When its calls run, in a word or two."""
+    is_asked = tool.approval == "ask" or (tool.approval == "read_only" and not tool.annotations.get("readOnlyHint"))
+    return {"deny": "never"}.get(tool.approval, "if agreed" if is_asked else "always")
+
+
+def _problem(server: ServerReport) -> str:
+    if server.state is ServerState.READY:
+        return ""
+    return console.printable(server.why_disabled or server.last_error or "")
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(table)

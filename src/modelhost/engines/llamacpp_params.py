@@ -1,0 +1,162 @@
+"""What llama.cpp makes of the launch parameters of a registry entry, of which many are another engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from modelhost.engines.base import Accepted
+
+SETTINGS = (
+    *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
+    *("lora", "draft_model", "chat_template"),
+)
+"""Parameters that are settings of the same name."""
+MOST_SLOTS = 256
+DTYPES = ("auto", "f16", "float16", "half", "bf16", "bfloat16", "f32", "float32", "float")
+
+Found = tuple[Mapping[str, Any], str, str]
+"""Settings, a problem, a warning; empty is none."""
+
+
+def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str, Any]], str]) -> Accepted:
+    """Return ``params`` as settings. ``check_options`` returns what is wrong with engine options, or nothing."""
+    settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
+    problems, warnings = [], []
+    for name, translate in _TRANSLATIONS.items():
+        if params.get(name) is not None:
+            more, problem, warning = translate(params)
+            settings |= more
+            problems += [problem] if problem else []
+            warnings += [warning] if warning else []
+    options, problem = _options(params)
+    problem = problem or check_options(options)
+    if options:
+        settings["engine_options"] = options
+    return Accepted(settings=settings, problems=(*problems, *([problem] if problem else [])), warnings=tuple(warnings))
+
+
+def _options(params: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    options = dict(params.get("engine_options") or {})
+    chunk = params.get("prefill_chunk_size")
+    if chunk is None:
+        return options, ""
+    if "batch_size" in options:
+        return options, '"params.prefill_chunk_size" is the engine option batch_size, which is given too; keep one'
+    return {**options, "batch_size": chunk}, ""
+
+
+def _max_num_seqs(params: Mapping[str, Any]) -> Found:
+    for name in ("slots", "max_slots"):
+        if name in params:
+            return {}, f'"params.max_num_seqs" and "params.{name}" are both given; keep one', ""
+    # None: the bound is stronger than slots that were decided for all models.
+    return {"max_slots": min(params["max_num_seqs"], MOST_SLOTS), "slots": None}, "", ""
+
+
+def _cache_memory(params: Mapping[str, Any]) -> Found:
+    gpu, cpu = params.get("kvcache_mem_gpu"), params.get("kvcache_mem_cpu")
+    if "kv_cache_memory" in params:
+        name = "kvcache_mem_gpu" if gpu else "kvcache_mem_cpu"
+        return {}, f'"params.{name}" and "params.kv_cache_memory" bound the same; keep one', ""
+    on_cpu = params.get("device_ids") == []
+    chosen = (cpu or gpu) if on_cpu else (gpu or cpu)
+    warning = ""
+    if gpu and cpu and not on_cpu:
+        warning = (
+            '"params.kvcache_mem_cpu" has no effect: llama.cpp keeps the whole key-value cache in one place, which '
+            '"params.kvcache_mem_gpu" bounds'
+        )
+    return {"kv_cache_memory": f"{chosen}MiB"}, "", warning
+
+
+def _cpu_cache_memory(params: Mapping[str, Any]) -> Found:
+    return ({}, "", "") if params.get("kvcache_mem_gpu") else _cache_memory(params)
+
+
+def _device_ids(params: Mapping[str, Any]) -> Found:
+    devices = params["device_ids"]
+    if len(set(devices)) != len(devices):
+        return {}, f'"params.device_ids": a GPU is there twice in {devices}', ""
+    if devices:
+        # In the order of nvidia-smi, in which the GPUs' memory is counted too; CUDA's own begins with the fastest.
+        env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
+        return {"worker_env": env}, "", ""
+    if params.get("gpu_layers"):
+        return {}, '"params.device_ids": [] is the CPU alone, so "params.gpu_layers" has no GPU; remove one of them', ""
+    # Without this, a GPU that is there would still be used for large matrices of the prompt.
+    return {"gpu_layers": 0, "worker_env": {"CUDA_VISIBLE_DEVICES": ""}}, "", ""
+
+
+def _dtype(params: Mapping[str, Any]) -> Found:
+    dtype = params["dtype"]
+    if dtype.lower() not in DTYPES:
+        return {}, f'"params.dtype": expected one of {", ".join(DTYPES)}, got "{dtype}"', ""
+    if dtype.lower() == "auto":
+        return {}, "", ""
+    return {}, "", _without_effect("dtype", "the GGUF file decides the number format; choose another file")
+
+
+def _isq(params: Mapping[str, Any]) -> Found:
+    reason = (
+        f'"params.isq": llama.cpp does not quantize while it loads; take a file that is quantized already: an hf_id '
+        f'with GGUF files and "quantization: {params["isq"]}", or a weight_file'
+    )
+    return {}, reason, ""
+
+
+def _compression(params: Mapping[str, Any]) -> Found:
+    if params["kvcache_compression"].get("policy") == "disabled":
+        return {}, "", ""
+    reason = (
+        '"params.kvcache_compression" is not part of llama.cpp; "kv_cache_type: q8_0" takes half of the memory, '
+        "q4_0 about a quarter"
+    )
+    return {}, reason, ""
+
+
+def _prompt_cache(params: Mapping[str, Any]) -> Found:
+    if not params["prompt_cache"].get("enabled"):
+        return {}, "", ""
+    way_out = (
+        "llama.cpp keeps the beginnings of prompts by itself, in memory; the engine option cache_ram_mib says how much"
+    )
+    return {}, "", _without_effect("prompt_cache", way_out)
+
+
+def _multithread(params: Mapping[str, Any]) -> Found:
+    way_out = "several GPUs are used if device_ids names them, and several cores by threads"
+    return {}, "", _without_effect("multithread", way_out) if params["multithread"] else ""
+
+
+def _block_size(_: Mapping[str, Any]) -> Found:
+    return {}, "", _without_effect("block_size", "the key-value cache has no blocks; kv_cache_memory bounds it")
+
+
+def _tensor_parallel(params: Mapping[str, Any]) -> Found:
+    if params["tensor_parallel_size"] == 1:
+        return {}, "", ""
+    reason = (
+        '"params.tensor_parallel_size": llama.cpp does not split tensors between processes; device_ids lays the layers '
+        "out over several GPUs"
+    )
+    return {}, reason, ""
+
+
+def _without_effect(name: str, way_out: str) -> str:
+    return f'"params.{name}" has no effect with llama.cpp: {way_out}'
+
+
+_TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
+    "max_num_seqs": _max_num_seqs,
+    "kvcache_mem_gpu": _cache_memory,
+    "kvcache_mem_cpu": _cpu_cache_memory,
+    "device_ids": _device_ids,
+    "dtype": _dtype,
+    "isq": _isq,
+    "kvcache_compression": _compression,
+    "prompt_cache": _prompt_cache,
+    "multithread": _multithread,
+    "block_size": _block_size,
+    "tensor_parallel_size": _tensor_parallel,
+}

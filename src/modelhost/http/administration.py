@@ -1,0 +1,129 @@
+"""The administrative operations over HTTP, rendered from their declarations."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, ShuttingDown
+from modelhost.host import Host
+from modelhost.http.errors import STATUS
+from modelhost.http.exchange import ClientLeft, Exchange
+from modelhost.http.generate import BYTES_PER_MB, CLIENT_LEFT_STATUS
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.operations.models import MODEL_OPERATIONS
+from modelhost.operations.operation import AnyOperation
+from modelhost.operations.tools import TOOL_OPERATIONS
+
+log = get_logger(__name__)
+
+OPERATIONS: Final[tuple[AnyOperation, ...]] = (*MODEL_OPERATIONS, *TOOL_OPERATIONS)
+
+
+def administration_routes(host: Host) -> list[Route]:
+    """Return the routes of the operations; names of models and tools may hold slashes."""
+    return [
+        Route(
+            operation.route.path_with(lambda name: f"{{{name}:path}}"),
+            AdministrationEndpoint(host, operation),
+            methods=[operation.route.method],
+        )
+        for operation in OPERATIONS
+        if operation.route is not None
+    ]
+
+
+class AdministrationEndpoint:
+    """Answers ``operation``: parameters from the path, and the body or the query; the result as JSON."""
+
+    def __init__(self, host: Host, operation: AnyOperation) -> None:
+        self._host = host
+        self._operation = operation
+        self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        values: dict[str, Any] = {}
+
+        async def respond() -> None:
+            if scope["method"] == "POST":
+                # A body that is not there is one without parameters: all may stand in the path.
+                values.update(_checked_object(await exchange.json(self._limit_bytes, if_empty={})))
+            else:
+                values.update(_query(scope))
+            _check_distinct(values, scope["path_params"])
+            values.update(scope["path_params"])
+            parameters = self._operation.parse(values)
+            async with exchange.while_client_is_there():
+                result = await self._operation.run(self._host, parameters)
+            await exchange.answer_json(result.model_dump(mode="json"))
+
+        await answer(exchange, self._operation.name, respond, lambda: self._model_label(values))
+
+    def _model_label(self, values: Mapping[str, Any]) -> str:
+        """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
+        name = values.get("model_id", values.get("model"))
+        try:
+            return self._host.find(name).name if isinstance(name, str) else ""
+        except ModelNotFound:
+            return ""
+
+
+async def answer(
+    exchange: Exchange, operation: str, respond: Callable[[], Awaitable[None]], model_label: Callable[[], str] = str
+) -> None:
+    """Let ``respond`` answer; errors are answered for it, and all is noted."""
+    began = time.perf_counter()
+    code: str | None = None
+    try:
+        await respond()
+        status = 200
+    except ModelhostError as error:
+        status, code = STATUS[type(error)], error.code
+        await exchange.fail(error)
+    except ClientLeft:
+        status = CLIENT_LEFT_STATUS
+    except asyncio.CancelledError:
+        # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
+        status, code = STATUS[ShuttingDown], ShuttingDown.code
+        await exchange.fail(ShuttingDown("The host was stopped before the answer was complete."))
+    seconds = time.perf_counter() - began
+    model = model_label()
+    METERS.requests.labels(model, operation, str(status)).inc()
+    METERS.request_seconds.labels(model, operation).observe(seconds)
+    if code is not None:
+        METERS.errors.labels(model, code).inc()
+    log.info("administration", operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    """Return the parameters of the query.
+
+    Raises:
+        InvalidRequest: one of them is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if name in found:
+            raise InvalidRequest(f"{name}: it is given twice.", param=name)
+        found[name] = value
+    return found
+
+
+def _check_distinct(values: Mapping[str, Any], path_params: Mapping[str, str]) -> None:
+    for name, value in path_params.items():
+        if values.get(name, value) != value:
+            raise InvalidRequest(f"{name}: the path says {value}, and the body something else.", param=name)
+
+
+def _checked_object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body has to be a JSON object.")
+    return body

@@ -1,0 +1,28 @@
+"""Who can reach a host that runs tools."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError
+
+
+def check_exposure(settings: Settings, address: str) -> None:
+    """Check that a host which listens on ``address`` (an IP address) does not run tools for everybody.
+
+    A file of MCP servers counts, whatever is in it now: it is watched, and its servers may be enabled while the host
+    runs.
+
+    Raises:
+        ConfigError: other machines could have its tools run without a key.
+    """
+    if settings.mcp_config is None or settings.api_keys or settings.insecure:
+        return
+    if ipaddress.ip_address(address).is_loopback:
+        return
+    raise ConfigError(
+        f"Whoever reaches {address} could run the tools of {settings.mcp_config} without a key. Ask for one with "
+        "--api-key, listen on 127.0.0.1 only, or say --insecure if everybody may.",
+        param="insecure",
+    )

@@ -1,0 +1,147 @@
+"""The administration's part of ``/openapi.json``, rendered from the declarations of the operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from modelhost import errors
+from modelhost.errors import ModelhostError
+from modelhost.http import model_events
+from modelhost.http.administration import OPERATIONS
+from modelhost.http.errors import STATUS
+from modelhost.operations.events import EventReport
+from modelhost.operations.operation import AnyOperation, HttpRoute
+
+MEANINGS: Final[Mapping[type[ModelhostError], str]] = {
+    errors.InvalidRequest: "The request cannot be served as it is",
+    errors.Unauthorized: "The API key is missing or wrong",
+    errors.ModelNotFound: "No model of that name",
+    errors.ModelBusy: "The model has requests in flight",
+    errors.RequestTooLarge: "The body is too large",
+    errors.EngineMissing: "No engine here can serve it",
+    errors.DownloadFailed: "The download failed",
+    errors.WorkerStartFailed: "The model could not be started",
+    errors.ModelFailed: "It cannot be done now; Retry-After says when to try again",
+    errors.QueueTimeout: "The model was not ready in time",
+    errors.InsufficientMemory: "The model does not fit into memory, whatever is unloaded",
+    errors.McpServerNotFound: "No MCP server of that name",
+    errors.ToolNotFound: "No tool of that name",
+    errors.ToolServerUnavailable: "The MCP server is not ready, or cannot be used as it is configured",
+    errors.ToolCallFailed: "The MCP server answered with an error",
+    errors.NotFound: "Nobody waits for that answer: it is given, or its time is over",
+}
+OF_EVERY_GET: Final = (errors.InvalidRequest, errors.Unauthorized)
+OF_EVERY_POST: Final = (*OF_EVERY_GET, errors.RequestTooLarge)
+EVENT_EXAMPLE: Final = (
+    "event: state\n"
+    'data: {"at":1767225600.0,"kind":"state","model":"qwen","state":"loading","activity":"load","progress":0.0,'
+    '"message":null}\n\n'
+)
+
+
+def administration_models() -> Iterator[tuple[type[BaseModel], Literal["validation", "serialization"]]]:
+    """Return the models that :func:`administration_paths` refers to."""
+    for operation in OPERATIONS:
+        yield operation.parameters, "validation"
+        yield operation.result, "serialization"
+    yield EventReport, "serialization"
+
+
+def administration_paths() -> dict[str, Any]:
+    """Return the description of each path."""
+    paths: dict[str, Any] = {
+        operation.route.path: {operation.route.method.lower(): _operation(operation, operation.route)}
+        for operation in OPERATIONS
+        if operation.route is not None
+    }
+    return {**paths, model_events.PATH: {"get": _events()}}
+
+
+def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
+    refusals = (*operation.errors, *(OF_EVERY_POST if route.method == "POST" else OF_EVERY_GET))
+    described: dict[str, Any] = {
+        "tags": ["administration" if operation.area == "models" else operation.area],
+        "summary": operation.summary,
+        "operationId": operation.name,
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "content": _json(_ref(operation.result.__name__), operation.answer),
+            },
+            **_refusals(refusals),
+        },
+    }
+    if parameters := _parameters(operation, route):
+        described["parameters"] = parameters
+    if route.method == "POST" and (body := _body(operation, route)):
+        described["requestBody"] = body
+    return described
+
+
+def _parameters(operation: AnyOperation, route: HttpRoute) -> list[dict[str, Any]]:
+    """Return what is in the path and, for a GET, in the query."""
+    schema = operation.parameters.model_json_schema()
+    in_path = set(route.path_names)
+    names = [name for name in schema.get("properties", {}) if name in in_path or route.method == "GET"]
+    return [
+        {
+            "name": name,
+            "in": "path" if name in in_path else "query",
+            "required": name in schema.get("required", ()),
+            "description": schema["properties"][name].get("description", ""),
+            "schema": {"type": "string"},
+        }
+        for name in names
+    ]
+
+
+def _body(operation: AnyOperation, route: HttpRoute) -> dict[str, Any] | None:
+    """Return what the body of a POST holds; ``None`` if all is in the path."""
+    if not route.path_names:
+        return {"required": True, "content": _json(_ref(operation.parameters.__name__), operation.example)}
+    schema = operation.parameters.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    fields = {name: field for name, field in schema["properties"].items() if name not in route.path_names}
+    if not fields:
+        return None
+    required = [name for name in schema.get("required", ()) if name in fields]
+    example = {name: value for name, value in operation.example.items() if name in fields}
+    schema |= {"properties": fields, "required": required}
+    return {"required": bool(required), "content": _json(schema, example)}
+
+
+def _events() -> dict[str, Any]:
+    stream = {"schema": {"type": "string"}, "example": EVENT_EXAMPLE}
+    return {
+        "tags": ["administration"],
+        "summary": "Follow what happens to the models, as server-sent events",
+        "description": "First the state of each model, then every change and how far loads are. The `data` of each "
+        "event is an EventReport, its `event` that report's `kind`.",
+        "operationId": model_events.NAME,
+        "responses": {
+            "200": {"description": "The events; they have no end", "content": {"text/event-stream": stream}},
+            **_refusals([errors.Unauthorized]),
+        },
+    }
+
+
+def _json(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": dict(schema), "example": dict(example)}}
+
+
+def _refusals(raised: Sequence[type[ModelhostError]]) -> dict[str, Any]:
+    """Return the answers of all errors by their status; a status that several share says all of them."""
+    content = {"application/json": {"schema": _ref("Error")}}
+    meanings: dict[int, dict[str, None]] = {}
+    for error in raised:
+        meanings.setdefault(STATUS[error], {})[MEANINGS[error]] = None
+    return {
+        str(status): {"description": "; or: ".join(meanings[status]), "content": content} for status in sorted(meanings)
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,260 @@
+"""The models of a host: those of its settings and of its registry, the active one, and what people do with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from modelhost.config.settings import Settings
+from modelhost.config.sizes import parse_size
+from modelhost.errors import ConfigError, ModelNotFound
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.models.bursts import Bursts
+from modelhost.models.download import DownloadProgress
+from modelhost.models.finding import find_telling
+from modelhost.models.hosted import HostedModel
+from modelhost.models.ledger import Ledger
+from modelhost.models.planner import MODELS
+from modelhost.models.registry import ModelEntry, Registry, read_registry, single_entry
+from modelhost.models.registry_watch import watch_registry
+from modelhost.models.request_defaults import parse_defaults
+from modelhost.models.scheduler import Scheduler
+from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State
+from modelhost.workers.gpus import gpus
+from modelhost.workers.machine import machine_memory
+from modelhost.workers.process import ProgressCallback
+
+log = get_logger(__name__)
+
+DEFAULT_BUDGET = "90%"
+DEFAULT_NAME = "default"
+"""A name for the active model in requests, as candle-vllm has it; an entry of that name wins."""
+
+
+class Collection:
+    """Made by :meth:`start`; to be stopped."""
+
+    def __init__(self, settings: Settings, scheduler: Scheduler, budget: Mapping[str, int]) -> None:
+        self._settings = settings
+        self._budget = budget
+        self.scheduler = scheduler
+        self._active: HostedModel | None = None
+        self._selected_at: float | None = None
+        self._registry: Registry | None = None
+        self._registry_error: str | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._main: ModelEntry | None = None
+        """The model of the settings themselves, which no registry file takes away."""
+
+    @classmethod
+    async def start(
+        cls, settings: Settings, *, on_download: DownloadProgress | None, on_progress: ProgressCallback | None
+    ) -> Collection:
+        """Read the registry, and load the model that the settings name; return when that is ready.
+
+        Without a model in the settings, a registry's ``default_model`` is loaded meanwhile, and all others on demand;
+        without a registry the model is the bundled one.
+
+        Raises:
+            SetupError: the registry, a setting or the model cannot be used.
+            WorkerStartFailed: the engine could not load it.
+        """
+        registry = read_registry(Path(settings.models_config), settings) if settings.models_config else None
+        budget = memory_budget(settings)
+        ledger = Ledger(
+            {**budget, **({MODELS: settings.max_models} if settings.max_models else {})},
+            Bursts(requests=settings.burst_requests, seconds=settings.burst_seconds),
+        )
+        collection = cls(settings, Scheduler(ledger), budget)
+        try:
+            await collection._fill(registry, on_download, on_progress)
+        except BaseException:
+            await collection.stop(0)
+            raise
+        return collection
+
+    async def _fill(
+        self, registry: Registry | None, on_download: DownloadProgress | None, on_progress: ProgressCallback | None
+    ) -> None:
+        if registry is not None:
+            self._take(registry)
+            assert registry.path is not None
+            self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
+            self._watching.add_done_callback(self._watch_ended)
+        names = self.scheduler.names
+        if self._settings.model is not None and self._settings.model in names:
+            self._active = names[self._settings.model]
+            await self._load_telling(self._active, on_progress)
+        elif self._settings.model is not None or registry is None:
+            self._main = single_entry(self._settings)
+            resolved = await find_telling(self._main, on_download)
+            self._active = self.scheduler.add(self._main, resolved)
+            await self._load_telling(self._active, on_progress)
+        elif registry.default is not None:
+            self._active = names[registry.default]
+            await self.scheduler.load(self._active)
+
+    async def _load_telling(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
+        if on_progress is None:
+            await self.scheduler.load(model, wait=True)
+            return
+        on_progress(0.0)
+        telling = asyncio.create_task(self._tell(model, on_progress))
+        try:
+            await self.scheduler.load(model, wait=True)
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+
+    async def _tell(self, model: HostedModel, on_progress: ProgressCallback) -> None:
+        async with self.scheduler.events() as events:
+            async for event in events.read():
+                if event.model == model.name and event.activity == "load" and event.progress is not None:
+                    on_progress(event.progress)
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Let requests at work finish, end all workers, watch the registry no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        await self.scheduler.stop(drain_seconds)
+
+    # The registry.
+
+    async def _watch(self, path: Path) -> None:
+        seen = self._registry.digest if self._registry else None
+        async with aclosing(watch_registry(path, self._settings, seen=seen)) as readings:
+            async for reading in readings:
+                if isinstance(reading, ConfigError):
+                    log.error("registry_refused", path=str(path), problems=reading.message)
+                    self._tell_registry(reading.message)
+                else:
+                    self._take(reading)
+                    self._tell_registry(None)
+
+    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+        """Report that nobody watches the file any more; only cancelling is a good end."""
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        log.error("registry_watch_failed", exc_info=fault)
+        self._tell_registry(f"The registry file is not watched any more: {fault}. Restart the host to have it read.")
+
+    def _tell_registry(self, error: str | None) -> None:
+        self._registry_error = error
+        METERS.registry_ok.set(0 if error else 1)
+        self.scheduler.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
+
+    def _take(self, registry: Registry) -> None:
+        """Put the registry in force: new entries come, changed ones change, those that are gone go."""
+        self._registry, self._registry_error = registry, None
+        METERS.registry_ok.set(1)
+        for warning in registry.warnings:
+            log.warning("registry", warning=warning)
+        kept = {entry.name for entry in registry.entries}
+        if self._main is not None:
+            kept.add(self._main.name)
+        for model in list(self.scheduler.names.values()):
+            if model.name not in kept and model.name in self.scheduler.names:
+                self.scheduler.remove(model.name)
+        for entry in registry.entries:
+            if self._main is None or entry.name != self._main.name:
+                self.scheduler.add(entry)
+        if self._main is not None and self._main.name in self.scheduler.names:
+            self.scheduler.add(self._main)  # its names are its own, whatever the file says
+        if self._active is not None and self._active.name not in self.scheduler.names:
+            self._active = None
+        log.info("registry_in_force", path=str(registry.path), models=len(registry.entries))
+
+    # The models.
+
+    @property
+    def models(self) -> tuple[HostedModel, ...]:
+        """All of them, the active one first."""
+        known = list(dict.fromkeys(self.scheduler.names.values()))
+        active = self.active
+        return tuple(sorted(known, key=lambda model: model is not active))
+
+    @property
+    def active(self) -> HostedModel | None:
+        """The model of requests that name none: the selected one, else the registry's default, else its first."""
+        if self._active is not None:
+            return self._active
+        names = self.scheduler.names
+        if self._registry is not None and self._registry.default in names:
+            return names[self._registry.default]
+        return next(iter(names.values()), None)
+
+    def find(self, name: str | None) -> HostedModel:
+        """Return the model called ``name``; without a name the active one.
+
+        Raises:
+            ModelNotFound: with the names that there are.
+        """
+        model = self.scheduler.names.get(name) if name is not None else self.active
+        if model is None and name in (None, DEFAULT_NAME):
+            model = self.active
+        if model is None:
+            known = ", ".join(sorted(self.scheduler.names)) or "none at all"
+            raise ModelNotFound(f'There is no model "{name}" here. There is: {known}.', param="model", model=name)
+        return model
+
+    def select(self, name: str) -> Selected:
+        """Make a model the active one, and have it loaded."""
+        model = self.find(name)
+        state = self.scheduler.status(model).state
+        is_ready = state in (State.READY, State.BUSY)
+        was_active = model is self.active
+        self._active = model
+        queue_length = len(self.scheduler.ledger.book(model.name).queue)
+        if is_ready:
+            self._selected_at = None
+            return Selected(
+                status="already_active" if was_active else "ready", model=model.name, queue_length=queue_length
+            )
+        self._selected_at = time.time()
+        self.scheduler.want(model)
+        return Selected(status="switching", model=model.name, queue_length=queue_length)
+
+    def configure(self, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Overlay the request defaults of a model, ``None`` takes one away; return what is in force.
+
+        Raises:
+            InvalidRequest: an unknown field, or a value out of its range.
+        """
+        model = self.find(name)
+        model.overrides = {**model.overrides, **parse_defaults(values)}
+        return model.defaults
+
+    def status(self) -> HostStatus:
+        """Return what is the case now."""
+        active = self.active
+        if active is not None and self.scheduler.status(active).state in (State.READY, State.BUSY):
+            self._selected_at = None
+        return HostStatus(
+            models=tuple(self.scheduler.status(model) for model in self.models),
+            active_model=active.name if active else None,
+            switch_requested_at=self._selected_at,
+            budget_bytes=self._budget,
+            used_bytes=self.scheduler.ledger.used(),
+            max_models=self._settings.max_models,
+            registry=str(self._registry.path) if self._registry else None,
+            registry_error=self._registry_error,
+        )
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:
+        """News of the models for one listener, first the state of each; they end when the host stops."""
+        async with self.scheduler.events() as listener:
+            yield listener.read()
+
+
+def memory_budget(settings: Settings) -> dict[str, int]:
+    """Return what all models together may take, by pool."""
+    found = {RAM: parse_size(settings.memory_budget or DEFAULT_BUDGET).of(machine_memory())}
+    share = parse_size(settings.gpu_memory_budget or DEFAULT_BUDGET)
+    return found | {f"gpu:{gpu.index}": share.of(gpu.total_bytes) for gpu in gpus()}

@@ -1,0 +1,133 @@
+"""A model directory as Hugging Face's libraries write it: ``config.json``, a tokenizer, and ``*.safetensors``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from modelhost.errors import ModelFileInvalid, ModelFileMissing
+from modelhost.models.safetensors_header import Weights, read_weights
+
+CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+SUFFIX = ".safetensors"
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
+GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
+CACHE_BYTES = 2  # of an element of the key-value cache, as engines for safetensors hold it
+WORKING_SHARE = 1.1  # of the weights, for the buffers of the computation
+PROCESS_BYTES = 1_000_000_000  # Python with PyTorch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HfModel:
+    """What a directory says of its model. ``None`` means that it is silent."""
+
+    architecture: str
+    weights: Weights
+    quantization: str
+    context_length: int | None
+    chat_template: str | None
+    is_generating: bool
+    is_reranker: bool
+    can_see: bool
+    kv_bytes_per_token: int
+
+    def need_bytes(self, context_length: int) -> int:
+        """Return a rough estimate of the memory for one conversation of ``context_length`` tokens."""
+        cache = self.kv_bytes_per_token * context_length
+        return int(PROCESS_BYTES + self.weights.size_bytes * WORKING_SHARE + cache)
+
+
+def is_hf_directory(names: set[str]) -> bool:
+    """Whether a directory with files of these ``names`` is such a model."""
+    return CONFIG in names and (INDEX in names or any(name.endswith(SUFFIX) for name in names))
+
+
+def read_hf_directory(directory: Path) -> HfModel:
+    """Return what the files in ``directory`` say, without loading the weights.
+
+    Raises:
+        ModelFileMissing: a file is not there that has to be.
+        ModelFileInvalid: a file is damaged.
+    """
+    config = _json(directory / CONFIG)
+    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    assert isinstance(text, dict)
+    names = config.get("architectures")
+    architecture = str(names[0]) if isinstance(names, list) and names else str(config.get("model_type", "unknown"))
+    weights = Weights.together([read_weights(path) for path in _weight_files(directory)])
+    return HfModel(
+        architecture=architecture,
+        weights=weights,
+        quantization=_quantization(config, weights),
+        context_length=next((value for key in CONTEXT_KEYS if (value := _count(text, key))), None),
+        chat_template=_chat_template(directory),
+        is_generating=architecture.endswith(GENERATING),
+        is_reranker=architecture.endswith("ForSequenceClassification"),
+        can_see="vision_config" in config or "visual" in config,
+        kv_bytes_per_token=_kv_bytes_per_token(text),
+    )
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """Return the files of the weights: those that the index names, else all."""
+    if (directory / INDEX).is_file():
+        parts = _json(directory / INDEX).get("weight_map")
+        if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
+            raise ModelFileInvalid(f"{directory / INDEX} names no files of weights: download it again")
+        return [directory / Path(name).name for name in sorted(set(parts.values()))]
+    found = sorted(directory.glob(f"*{SUFFIX}"))
+    whole = directory / f"model{SUFFIX}"
+    return [whole] if whole in found else found
+
+
+def _quantization(config: Mapping[str, Any], weights: Weights) -> str:
+    method = config.get("quantization_config")
+    if isinstance(method, dict) and isinstance(method.get("quant_method"), str):
+        bits = method.get("bits")
+        return f"{method['quant_method']}-{bits}bit" if isinstance(bits, int) else str(method["quant_method"])
+    return weights.dtype
+
+
+def _kv_bytes_per_token(text: Mapping[str, Any]) -> int:
+    layers, heads = _count(text, "num_hidden_layers") or 0, _count(text, "num_attention_heads") or 0
+    width = _count(text, "hidden_size") or 0
+    kv_heads = _count(text, "num_key_value_heads") or heads
+    head_length = _count(text, "head_dim") or (width // heads if heads else 0)
+    return 2 * layers * kv_heads * head_length * CACHE_BYTES
+
+
+def _chat_template(directory: Path) -> str | None:
+    """Return the template: a file of its own in newer directories, before that a value in the tokenizer's."""
+    own = directory / "chat_template.jinja"
+    try:
+        if own.is_file():
+            return own.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileInvalid(f"{own} cannot be read: {error}", path=str(own)) from error
+    path = directory / "tokenizer_config.json"
+    template = _json(path).get("chat_template") if path.is_file() else None
+    if isinstance(template, list):  # several by name
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default") or next(iter(named.values()), None)
+    return template if isinstance(template, str) and template else None
+
+
+def _count(values: Mapping[str, Any], key: str) -> int | None:
+    value = values.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = orjson.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelFileMissing(f"{path}: there is no such file", path=str(path)) from error
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ModelFileInvalid(f"{path} is not readable JSON ({error}): download it again", path=str(path)) from error
+    if not isinstance(value, dict):
+        raise ModelFileInvalid(f"{path} is not a JSON object: download it again", path=str(path))
+    return value

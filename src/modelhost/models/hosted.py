@@ -1,0 +1,104 @@
+"""One model of the host, loaded or not: what is known of it, and its worker if it has one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.engines import ENGINES
+from modelhost.engines.base import Engine, ModelSpec
+from modelhost.meters import ModelMeters
+from modelhost.models.book import Terms
+from modelhost.models.registry import ModelEntry
+from modelhost.models.resolve import Resolved
+from modelhost.models.states import Bytes
+from modelhost.workers.client import Worker
+
+SECONDS_PER_BYTE = 1 / 1_000_000_000
+"""A first guess of the time to load, before it has been done once: a fast disk."""
+SECONDS_TO_START = 0.5
+"""Of a worker process with next to nothing to load."""
+HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_timeout", "idle_unload_secs"}
+"""Settings that the worker of a model knows nothing of: they change while it runs."""
+
+
+class HostedModel:
+    """Changed by the scheduler alone; everyone else reads."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+        self.meters = ModelMeters(entry.name)
+        self.resolved: Resolved | None = None
+        """What its files are, once that has been looked up."""
+        self.worker: Worker | None = None
+        """To look at; not to be used without a lease."""
+        self.starting: asyncio.Task[None] | None = None
+        """What finds its files or starts its worker."""
+        self.progress: float | None = None
+        self.memory: Bytes | None = None
+        self.loaded_at: float | None = None
+        self.load_seconds: float | None = None
+        """How long it took to load, the last time."""
+        self.overrides: Mapping[str, Any] = {}
+        """Request defaults that were set while the host runs; ``None`` takes one of the entry's away."""
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.entry.aliases
+
+    @property
+    def engine(self) -> Engine:
+        return ENGINES["scripted" if self.entry.settings.engine == "scripted" else "llamacpp"]
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        return self.resolved.spec if self.resolved else None
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The values that requests get where they are silent."""
+        laid_over = {**self.entry.defaults, **self.overrides}
+        return {name: value for name, value in laid_over.items() if value is not None}
+
+    @property
+    def context_length(self) -> int | None:
+        if self.worker is not None and self.worker.ready.context_length is not None:
+            return self.worker.ready.context_length
+        return self.spec.context_length if self.spec else None
+
+    @property
+    def slots(self) -> int | None:
+        if self.worker is not None and self.worker.ready.slots is not None:
+            return self.worker.ready.slots
+        return self.spec.slots if self.spec else None
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        return tuple(sorted(self.worker.ready.operations)) if self.worker else ()
+
+    @property
+    def estimated_load_seconds(self) -> float | None:
+        """From the last time, else from the size of its files; ``None`` as long as they are not here."""
+        if self.load_seconds is not None:
+            return self.load_seconds
+        return SECONDS_TO_START + self.resolved.size_bytes * SECONDS_PER_BYTE if self.resolved else None
+
+    def needs_new_worker(self, entry: ModelEntry) -> bool:
+        """Whether ``entry``, in the place of the present one, is for a worker that is not like the present one."""
+        return entry.settings.model_dump(exclude=HOSTS_OWN) != self.entry.settings.model_dump(exclude=HOSTS_OWN)
+
+    @property
+    def terms(self) -> Terms:
+        settings = self.entry.settings
+        return Terms(
+            max_in_flight=settings.max_in_flight,
+            queue_size=settings.queue_size,
+            wait_seconds=settings.request_timeout,
+            idle_unload_seconds=self.entry.idle_unload_seconds,
+            is_pinned=self.entry.is_pinned,
+        )

@@ -1,0 +1,240 @@
+"""Keeping workers: what takes time, as tasks that come back with news for the ledger.
+
+Finding a model's files, starting its worker, noticing its end, measuring it and ending it: everything that the ledger
+asks for and cannot wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
+from modelhost.logs import get_logger
+from modelhost.models.effects import Effect, Fetch, Load, Stop
+from modelhost.models.finding import find
+from modelhost.models.hosted import HostedModel
+from modelhost.models.launching import StartProcess, launch_worker, smaller
+from modelhost.models.ledger import Ledger
+from modelhost.models.registry import ModelEntry
+from modelhost.models.resolve import Resolved
+from modelhost.workers import endings
+from modelhost.workers.client import Worker
+from modelhost.workers.process import WorkerProcess
+
+log = get_logger(__name__)
+
+Find = Callable[[ModelEntry, Callable[[float], None]], Awaitable[Resolved]]
+"""Finds the files of an entry; told how far it is, from 0 to 1."""
+TellProgress = Callable[[HostedModel, int, float], None]
+"""Told the model, the number of the run and how far its activity is, from 0 to 1."""
+
+SECONDS_BETWEEN_LOOKS = 5.0
+"""How often workers are measured and looked after, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """How files are found and workers started."""
+
+    find: Find = find
+    start_process: StartProcess = WorkerProcess.start
+
+
+class Keeper:
+    """Runs the tasks of all workers. ``act`` takes what the ledger answers to their news."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        act: Callable[[Iterable[Effect]], None],
+        tell_progress: TellProgress,
+        means: Means,
+    ) -> None:
+        self._ledger = ledger
+        self._act = act
+        self._tell_progress = tell_progress
+        self._means = means
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        """Tasks that end a worker: these are waited for and never cancelled."""
+        self._is_closing = False
+
+    def look_after(self, models: Mapping[str, HostedModel]) -> None:
+        """Measure the workers of ``models`` from now on, and end those that have work but do nothing."""
+        self._spawn(self._look_after(models), "looking after the workers")
+
+    def begin(self, model: HostedModel, effect: Fetch | Load) -> None:
+        """Begin to find the files, or to start a worker."""
+        if self._is_closing:
+            return
+        model.progress = None
+        if isinstance(effect, Fetch):
+            model.starting = self._spawn(self._look_up(model, effect.run), f"finding {model.name}")
+        else:
+            loading = self._load(model, effect.run, is_smaller=effect.is_smaller)
+            model.starting = self._spawn(loading, f"loading {model.name}")
+        model.starting.add_done_callback(lambda task: self._tell_fault(model, effect.run, task))
+
+    def _tell_fault(self, model: HostedModel, run: int, task: asyncio.Task[None]) -> None:
+        """Have an attempt that ended by a fault of our own fail as others do: who waits for it must be told."""
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        error = WorkerStartFailed(
+            f"{model.name} could not be loaded, by a fault of the host itself: {fault!r}. The log says where.",
+            model=model.name,
+            worker=model.name,
+            reason="fault",
+        )
+        self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
+
+    def end(self, model: HostedModel, effect: Stop) -> None:
+        """Begin to end the worker, or what was to become one."""
+        starting, model.starting = model.starting, None
+        worker, model.worker = model.worker, None
+        ending = self._stop(model, effect, starting, worker)
+        self._see_to_the_end(self._spawn(ending, f"ending {model.name}"))
+
+    async def close(self, models: Iterable[HostedModel]) -> None:
+        """End everything, the workers of ``models`` at the same time."""
+        self._is_closing = True
+        await _cancelled(self._tasks - self._endings)
+        workers = []
+        for model in models:
+            worker, model.worker = model.worker, None
+            if worker is not None:
+                workers.append(worker.close())
+        await asyncio.gather(*workers, *self._endings)
+
+    async def _look_up(self, model: HostedModel, run: int) -> None:
+        try:
+            resolved = await self._means.find(model.entry, lambda fraction: self._tell_progress(model, run, fraction))
+        except ModelhostError as error:
+            log.error("model_not_found", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
+            self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
+            return
+        model.resolved = resolved
+        self._act(self._ledger.fetched(model.name, run, resolved.need_bytes, self._loop.time()))
+
+    async def _load(self, model: HostedModel, run: int, *, is_smaller: bool) -> None:
+        assert model.resolved is not None
+        spec = smaller(model.resolved.spec) if is_smaller else model.resolved.spec
+        began = self._loop.time()
+        try:
+            worker = await launch_worker(
+                spec,
+                model.resolved.engine,
+                timeout_seconds=model.entry.settings.load_timeout or model.resolved.load_timeout_seconds,
+                start_process=self._means.start_process,
+                on_progress=lambda fraction: self._tell_progress(model, run, fraction),
+            )
+        except ModelhostError as error:
+            is_out_of_memory = bool(error.details.get("out_of_memory"))
+            log.error(  # noqa: TRY400 (no bug: no traceback)
+                "worker_start_failed", model=model.name, error=error.message, is_out_of_memory=is_out_of_memory
+            )
+            now = self._loop.time()
+            self._act(self._ledger.load_failed(model.name, run, error, now, is_out_of_memory=is_out_of_memory))
+            return
+        self._became_ready(model, run, worker, self._loop.time() - began)
+
+    def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
+        model.worker, model.memory = worker, None
+        model.loaded_at, model.load_seconds = time.time(), seconds
+        model.meters.load_seconds.observe(seconds)
+        model.meters.loads.inc()
+        model.meters.slots.set(model.slots or 1)
+        log.info("worker_ready", model=model.name, pid=worker.process.pid, seconds=round(seconds, 3))
+        self._act(self._ledger.loaded(model.name, run, {}, self._loop.time()))
+        self._spawn(self._watch(model, run, worker), f"watching {model.name}")
+        self._spawn(self._measure(model, run, worker), f"measuring {model.name}")
+
+    async def _watch(self, model: HostedModel, run: int, worker: Worker) -> None:
+        """Learn of the end of a worker that nobody has asked to end."""
+        await worker.process.wait()
+        if model.worker is not worker:
+            return
+        model.worker = None
+        self._see_to_the_end(asyncio.current_task())
+        model.meters.worker_exits.inc()
+        model.meters.set_memory({})
+        how, tail = worker.process.describe_exit(), worker.process.stderr_tail()
+        log.error("worker_lost", model=model.name, pid=worker.process.pid, how=how, stderr=tail)
+        error = WorkerCrashed(
+            f"The worker of {model.name} {how}.", model=model.name, worker=worker.process.name, stderr=tail
+        )
+        self._act(self._ledger.lost(model.name, run, error, self._loop.time()))
+        await worker.close()
+
+    async def _stop(
+        self, model: HostedModel, effect: Stop, starting: asyncio.Task[None] | None, worker: Worker | None
+    ) -> None:
+        if starting is not None:
+            await _cancelled({starting})
+        if worker is not None:
+            began = self._loop.time()
+            freed = await worker.close(endings.unloaded_by_force if effect.reason == "forced" else endings.stopped)
+            seconds = round(self._loop.time() - began, 3)
+            model.memory = freed or model.memory
+            log.info("model_unloaded", model=model.name, reason=effect.reason, freed_bytes=dict(freed), seconds=seconds)
+            model.meters.set_memory({})
+            if effect.reason == "evicted":
+                model.meters.evictions.inc()
+        self._act(self._ledger.stopped(model.name, effect.run, self._loop.time()))
+
+    async def _look_after(self, models: Mapping[str, HostedModel]) -> None:
+        while True:
+            shortest_patience = min((_stall_seconds(model) for model in models.values()), default=math.inf)
+            await asyncio.sleep(min(SECONDS_BETWEEN_LOOKS, shortest_patience / 4))
+            for model in list(models.values()):
+                worker = model.worker
+                if worker is None:
+                    continue
+                silent_seconds = worker.silent_seconds(self._loop.time())
+                if silent_seconds is not None and silent_seconds >= _stall_seconds(model):
+                    log.error("worker_stalled", model=model.name, silent_seconds=round(silent_seconds, 1))
+                    await worker.end_stalled(silent_seconds)
+                elif model.name in self._ledger.books:
+                    await self._measure(model, self._ledger.book(model.name).run, worker)
+
+    async def _measure(self, model: HostedModel, run: int, worker: Worker) -> None:
+        memory = await worker.memory()
+        if model.worker is worker and any(memory.values()):
+            model.memory = memory
+            model.meters.set_memory(memory)
+            self._act(self._ledger.measured(model.name, run, memory, self._loop.time()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _see_to_the_end(self, task: asyncio.Task[None] | None) -> None:
+        """Have ``task``, which ends a worker, waited for and never cancelled."""
+        assert task is not None
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", task=task.get_name(), exc_info=error)
+
+
+def _stall_seconds(model: HostedModel) -> float:
+    return model.entry.settings.stall_timeout
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and return when they have ended."""
+    ending = [task for task in tasks if task is not asyncio.current_task()]
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)

@@ -1,0 +1,61 @@
+"""From a model's specification to a ready worker."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from modelhost.engines.base import Engine, Launch, ModelSpec
+from modelhost.workers.client import Worker
+from modelhost.workers.process import ProgressCallback, WorkerProcess
+from modelhost.workers.sockets import new_socket_path, remove_socket
+
+SHORTEST_CONTEXT = 512
+"""Tokens; a smaller context than this is not tried when memory is short."""
+
+
+class StartProcess(Protocol):
+    """Starts a worker process and returns it when it is ready; raises as :meth:`WorkerProcess.start` does."""
+
+    async def __call__(
+        self, launch: Launch, *, model: str, timeout_seconds: float, on_progress: ProgressCallback | None = None
+    ) -> WorkerProcess: ...
+
+
+async def launch_worker(
+    spec: ModelSpec,
+    engine: Engine,
+    *,
+    timeout_seconds: float,
+    start_process: StartProcess,
+    on_progress: Callable[[float], None] | None = None,
+) -> Worker:
+    """Start a worker for ``spec`` and return it when it can answer.
+
+    Raises:
+        WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left.
+    """
+    api_key = secrets.token_urlsafe(24)
+    launch = _on_socket(engine.launch(spec, api_key))
+    try:
+        process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)
+    except BaseException:
+        if "socket_path" in launch.config:
+            remove_socket(launch.config["socket_path"])
+        raise
+    return Worker(process=process, engine=engine, model=spec.name, api_key=api_key)
+
+
+def smaller(spec: ModelSpec) -> ModelSpec:
+    """Return ``spec`` with half of its context, for a machine that had not enough memory for the whole."""
+    if spec.context_length is None:
+        return spec
+    return replace(spec, context_length=max(SHORTEST_CONTEXT, spec.context_length // 2))
+
+
+def _on_socket(launch: Launch) -> Launch:
+    """Let the worker listen on a Unix socket where there can be one; otherwise it chooses a port on loopback."""
+    path = new_socket_path()
+    return replace(launch, config={**launch.config, "socket_path": str(path)}) if path else launch

@@ -1,0 +1,100 @@
+"""The errors of requests that cannot have their turn, with where they stood and the way out."""
+
+from __future__ import annotations
+
+import math
+
+from modelhost.errors import (
+    InsufficientMemory,
+    ModelFailed,
+    ModelNotFound,
+    ModelUnloaded,
+    QueueFull,
+    QueueTimeout,
+    ShuttingDown,
+)
+from modelhost.models.book import Book, Phase, Ticket
+from modelhost.models.planner import MODELS, Plan
+from modelhost.models.states import RAM, Bytes
+
+MB = 1_000_000
+
+
+def queue_full(book: Book) -> QueueFull:
+    return QueueFull(
+        f"{len(book.queue)} requests wait for {book.name} already ({book.state}). Try again, or raise --queue-size.",
+        retry_after_seconds=1,
+        model=book.name,
+        queue_length=len(book.queue),
+        state=book.state.value,
+    )
+
+
+def timed_out(book: Book, ticket: Ticket, position: int) -> QueueTimeout:
+    return QueueTimeout(
+        f"The request was number {position} of {len(book.queue)} waiting for {book.name} ({_doing(book)}) when the "
+        f"{book.terms.wait_seconds:g} s that a request may wait were over. Try again, or raise --request-timeout.",
+        model=book.name,
+        state=book.state.value,
+        position=position,
+        position_at_first=ticket.position,
+        queue_length=len(book.queue),
+    )
+
+
+def failed(book: Book, now: float) -> ModelFailed:
+    reason = book.last_error.message if book.last_error else "The reason is unknown."
+    return ModelFailed(
+        f"{book.name} could not be started and is tried again later. {reason}",
+        retry_after_seconds=max(1, math.ceil(book.retry_at - now)),
+        model=book.name,
+    )
+
+
+def unloaded(book: Book) -> ModelUnloaded:
+    return ModelUnloaded(f"{book.name} was unloaded by force. Ask again to have it loaded again.", model=book.name)
+
+
+def removed(book: Book) -> ModelNotFound:
+    return ModelNotFound(f"{book.name} was taken out of the registry.", param="model", model=book.name)
+
+
+def insufficient(book: Book, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> InsufficientMemory:
+    """``held`` is what each of the plan's holders takes."""
+    short = ", ".join(_amount(pool, count) for pool, count in plan.missing.items())
+    if plan.holders:
+        why = f"pinned models hold it: {', '.join(_holder(name, held[name]) for name in plan.holders)}"
+        way_out = "Unpin or remove one of them, or raise"
+    else:
+        why = "the budget is smaller than the model"
+        way_out = "Give it a smaller context, or raise"
+    limit = " and ".join(dict.fromkeys(_limit(pool) for pool in plan.missing))
+    return InsufficientMemory(
+        f"{book.name} does not fit: {short} missing, {why}. {way_out} {limit}.",
+        retry_after_seconds=60,
+        model=book.name,
+        missing_mb={pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS},
+        need_mb={pool: math.ceil(count / MB) for pool, count in need.items()},
+        holders={name: {pool: round(count / MB) for pool, count in held[name].items()} for name in plan.holders},
+    )
+
+
+def shutting_down() -> ShuttingDown:
+    return ShuttingDown("The host is being stopped.")
+
+
+def _doing(book: Book) -> str:
+    return "being downloaded" if book.phase is Phase.FETCHING else book.state.value
+
+
+def _limit(pool: str) -> str:
+    return {MODELS: "--max-models", RAM: "--memory-budget"}.get(pool, "--gpu-memory-budget")
+
+
+def _amount(pool: str, count: int) -> str:
+    return "one place for a model" if pool == MODELS else f"{math.ceil(count / MB):,} MB of {pool}"
+
+
+def _holder(name: str, charge: Bytes) -> str:
+    amounts = ", ".join(f"{round(count / MB):,} MB of {pool}" for pool, count in charge.items())
+    return f"{name} ({amounts})" if amounts else name

@@ -1,0 +1,204 @@
+"""One model of the registry: from what the file says of it to the settings it runs with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, SecretStr
+
+from modelhost.config import environment
+from modelhost.config.check import problems_of, suggestion
+from modelhost.config.fields import SETTINGS
+from modelhost.config.origins import Given, Origin
+from modelhost.config.settings import Settings
+from modelhost.engines import ENGINES
+from modelhost.engines.base import Accepted
+from modelhost.engines.llamacpp import LlamaCpp, allowed_cores
+from modelhost.models import request_defaults
+from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
+from modelhost.models.registry_parking import parked
+from modelhost.models.registry_source import anchored, source_of
+
+LATER_ENGINES: Final = ("vllm", "mlx", "mistralrs", "transformers", "remote")
+OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "chat_template")
+"""Settings that belong to one model: an entry does not take them over from the host's."""
+PATHS: Final = ("draft_model", "chat_template")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model that the host may load. ``settings`` is complete: ``resolve(settings)`` turns it into files."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    settings: Settings
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The values that its requests get where they are silent."""
+    is_pinned: bool = False
+    idle_unload_seconds: float | None = None
+    replicas: int = 1
+    notes: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What all entries of a file share. ``directory`` is where their relative paths begin."""
+
+    file: RegistryFile
+    base: Settings
+    directory: Path
+
+
+def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str], list[str]]:
+    """Return the model that ``entry`` describes (or ``None``), its problems and its warnings."""
+    engine_name = entry.engine or frame.base.engine or LlamaCpp.name
+    lots = (frame.file.parking_lot, entry.params.parking_lot if entry.params else None, entry.parking_lot)
+    params = _given(entry.params)
+    checked = _checked(params, PARAM_SETTINGS, "params.")
+    others = {name: value for name, value in params.items() if name not in (*PARAM_SETTINGS, "parking_lot")}
+    parts = (
+        parked(lots, cores=allowed_cores()),
+        source_of(entry, frame.directory, needs_files=engine_name != "scripted"),
+        checked,
+        _accepted(engine_name, {**others, **checked.settings}),
+        _checked(_given(entry), ENTRY_SETTINGS, ""),
+        _process(entry, frame.directory),
+    )
+    problems = [*_refused(entry), *(problem for part in parts for problem in part.problems)]
+    warnings = [warning for part in parts for warning in part.warnings]
+    settings: dict[str, Any] = {}
+    for part in parts:
+        twice = settings.get("worker_env", {}).keys() & part.settings.get("worker_env", {}).keys()
+        problems += [f'"env": "params.device_ids" sets {name} already; keep one' for name in sorted(twice)]
+        env = {**settings.get("worker_env", {}), **part.settings.get("worker_env", {})}
+        settings |= {**part.settings, "worker_env": env}
+    if problems:
+        return None, problems, warnings
+    settings["engine"] = entry.engine or frame.base.engine
+    return _entry(entry, settings, frame), [], warnings
+
+
+def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
+    """What the engine makes of ``params``, without the request defaults among them."""
+    if engine_name not in ENGINES:
+        return Accepted(settings={}, problems=(_unknown_engine(engine_name),))
+    launch = {name: value for name, value in params.items() if name not in request_defaults.NAMES}
+    return ENGINES[engine_name].accept(launch)
+
+
+def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
+    base = frame.base
+    inherited = {key: getattr(base, key) for key in Settings.model_fields if key not in OWN}
+    aliases = tuple(dict.fromkeys(alias for alias in entry.aliases if alias != entry.name))
+    env = {name: SecretStr(value) for name, value in found["worker_env"].items()}
+    own: dict[str, Any] = {**found, "alias": (entry.name, *aliases), "worker_env": {**base.worker_env, **env}}
+    if (entry.engine or LlamaCpp.name) == (base.engine or LlamaCpp.name):
+        own["engine_options"] = {**base.engine_options, **found.get("engine_options", {})}
+    else:
+        own["engine_options"] = found.get("engine_options", {})
+    own["idle_unload_secs"] = _idle_unload(entry, frame)
+    for key in PATHS:
+        if own.get(key) and "{{" not in own[key] and "{%" not in own[key]:
+            own[key] = str(anchored(own[key], frame.directory))
+    own["lora"] = tuple(str(anchored(file, frame.directory)) for file in found.get("lora", ()))
+    settings = Settings.model_validate({**inherited, **own})
+    return ModelEntry(
+        name=entry.name,
+        aliases=aliases,
+        settings=settings,
+        defaults={key: value for key, value in _given(entry.params).items() if key in request_defaults.NAMES},
+        is_pinned=entry.pinned,
+        idle_unload_seconds=settings.idle_unload_secs,
+        replicas=entry.replicas,
+        notes=entry.notes,
+    )
+
+
+def _idle_unload(entry: EntryFile, frame: Frame) -> float | None:
+    """Seconds, the entry's before the file's before the host's; a ``null`` that is written there is never."""
+    for level in (entry, frame.file):
+        if "idle_unload_secs" in level.model_fields_set:
+            return level.idle_unload_secs
+    return frame.base.idle_unload_secs
+
+
+def _given(keys: EntryFile | Params | None) -> dict[str, Any]:
+    """What is written there and is not ``null``, with mappings as mappings."""
+    values = {name: getattr(keys, name) for name in keys.model_fields_set} if keys is not None else {}
+    return {
+        name: value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> Accepted:
+    """Check those of ``values`` that are settings, and return them with lists as the settings have them."""
+    settings, problems = {}, []
+    for name in names:
+        if name not in values:
+            continue
+        setting, value = SETTINGS[name], values[name]
+        if setting.kind == "list" and isinstance(value, str | list):
+            value = (value,) if isinstance(value, str) else tuple(value)
+        origin = Origin(kind="file")
+        wrong = problems_of(Given(setting=setting, value=value, origin=origin, label=f'"{prefix}{name}"'))
+        problems += wrong
+        if not wrong:
+            settings[name] = value
+    threads = settings.get("threads")
+    if threads is not None and threads > allowed_cores():
+        problems.append(f'"{prefix}threads": {threads} is more than the {allowed_cores()} cores this process may use')
+    return Accepted(settings=settings, problems=tuple(problems))
+
+
+def _process(entry: EntryFile, directory: Path) -> Accepted:
+    """The Python and the environment of its worker."""
+    settings: dict[str, Any] = {"worker_env": dict(entry.env)}
+    problems = [f'"env": "{name}" is no name of a variable' for name in entry.env if not _VARIABLE.fullmatch(name)] + [
+        f'"env.{name}": a variable cannot hold a NUL' for name, value in entry.env.items() if "\0" in value
+    ]
+    if entry.python is not None:
+        python = _python(entry.python, directory)
+        if python is None:
+            problems.append(f'"python": there is no program {entry.python}')
+        else:
+            settings["worker_python"] = python
+    return Accepted(settings=settings, problems=tuple(problems))
+
+
+def _python(text: str, directory: Path) -> str | None:
+    """A path as it is written (what a link in a virtual environment leads to is another Python), or a name on PATH."""
+    if os.sep not in text and not text.startswith("~"):
+        return shutil.which(text, path=environment.current().get("PATH"))
+    path = anchored(text, directory)
+    return str(path) if path.is_file() and os.access(path, os.X_OK) else None
+
+
+def _refused(entry: EntryFile) -> list[str]:
+    problems = []
+    if entry.replicas > 1:
+        problems.append(
+            f'"replicas": {entry.replicas} workers of one model are not part of this version; slots serve several '
+            "requests at once"
+        )
+    mode = entry.capabilities.vision_mode if entry.capabilities else None
+    if mode not in {None, "disabled"}:
+        problems.append(f'"capabilities.vision_mode": "{mode}": vision is not part of this version; set it to disabled')
+    if any(name != name.strip() for name in (entry.name, *entry.aliases)):
+        problems.append("a name begins or ends with a blank")
+    return problems
+
+
+def _unknown_engine(name: str) -> str:
+    there = ", ".join(ENGINES)
+    if name in LATER_ENGINES:
+        return f'"engine": {name} is not part of this version; there is {there}'
+    return f'"engine": expected one of {there}, got "{name}"{suggestion(name, [*ENGINES, *LATER_ENGINES])}'

@@ -1,0 +1,125 @@
+"""What can be said of the models and of the host, as values: read by every face, changed by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Bytes = Mapping[str, int]
+"""Bytes of memory by pool: ``ram``, ``gpu:0``, ``gpu:1`` ..."""
+
+RAM = "ram"
+Activity = Literal["download", "load"]
+
+
+class State(StrEnum):
+    """What a model is doing."""
+
+    UNLOADED = "unloaded"
+    QUEUED = "queued"
+    """It is wanted, and waits for memory, for its turn or for the pause after a failure."""
+    LOADING = "loading"
+    READY = "ready"
+    BUSY = "busy"
+    """Ready, with requests in flight."""
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """One model at one moment. Times are seconds since 1970, waits are seconds."""
+
+    name: str
+    aliases: tuple[str, ...]
+    engine: str
+    state: State
+    activity: Activity | None = None
+    """What it is loading: its files, or itself into memory."""
+    progress: float | None = None
+    """How far the activity is, 0 to 1, where that is known."""
+    need_bytes: Bytes | None = None
+    """What it is estimated to take, or has taken before; ``None`` as long as its files are not here."""
+    memory_bytes: Bytes | None = None
+    """What its worker takes, measured; ``None`` without a worker."""
+    size_bytes: int | None = None
+    context_length: int | None = None
+    slots: int | None = None
+    in_flight: int = 0
+    queue_length: int = 0
+    oldest_wait_seconds: float | None = None
+    last_error: str | None = None
+    loads: int = 0
+    evictions: int = 0
+    is_pinned: bool = False
+    idle_unload_seconds: float | None = None
+    loaded_at: float | None = None
+    last_used_at: float | None = None
+    operations: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The values that its requests get where they are silent."""
+    notes: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """All models at one moment."""
+
+    models: tuple[ModelStatus, ...]
+    active_model: str | None
+    """The model of requests that name none."""
+    switch_requested_at: float | None
+    """When the active model was selected, as long as it is not ready."""
+    budget_bytes: Bytes
+    used_bytes: Bytes
+    """What loaded and loading models are counted with against the budget."""
+    max_models: int | None
+    registry: str | None = None
+    registry_error: str | None = None
+    """Why the registry file as it stands is not in force; the one before it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEvent:
+    """Something that happened to a model, or to the registry (then ``model`` is empty)."""
+
+    at: float
+    kind: Literal["state", "progress", "removed", "registry"]
+    model: str
+    state: State | None = None
+    activity: Activity | None = None
+    progress: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadEstimate:
+    """What asking for a model to be loaded has begun, and what it will take. ``None`` is unknown."""
+
+    model: str
+    state: State
+    estimated_seconds: float | None
+    """From earlier loads, else from the size of the files."""
+    need_bytes: Bytes | None
+    position: int | None
+    """Its place among the models that wait to be loaded, from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unloaded:
+    """A model whose worker is gone."""
+
+    model: str
+    freed_bytes: Bytes
+    """What it took, measured before; empty if it was not loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """The answer to making a model the active one."""
+
+    status: Literal["already_active", "switching", "ready"]
+    model: str
+    queue_length: int

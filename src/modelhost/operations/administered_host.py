@@ -1,0 +1,78 @@
+"""What the operations need of a host."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, Selected, Unloaded
+
+
+class Named(Protocol):
+    """A model of the host."""
+
+    @property
+    def name(self) -> str:
+        """Its main name."""
+
+
+class FileStep(Protocol):
+    """How far the download of one file is; ``part`` of ``parts`` counts from 1."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def done_bytes(self) -> int: ...
+    @property
+    def total_bytes(self) -> int: ...
+    @property
+    def part(self) -> int: ...
+    @property
+    def parts(self) -> int: ...
+
+
+class OnFileStep(Protocol):
+    """Told about each step of a download, from the thread that downloads."""
+
+    def __call__(self, progress: FileStep) -> None: ...
+
+
+class AdministeredHost(Protocol):
+    """The host as the operations see it. Names may be aliases; values say the main name."""
+
+    def status(self) -> HostStatus:
+        """Return what is the case now."""
+
+    def find(self, name: str | None) -> Named:
+        """Return the model called ``name``, without a name the active one; raises ``ModelNotFound``."""
+
+    async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
+        """Begin to load a model, or join its load; return at once, or with ``wait`` when it is ready."""
+
+    async def unload(self, name: str, *, force: bool = False) -> Unloaded:
+        """End a model's worker; raises ``ModelBusy`` if it has requests in flight and is not to be forced."""
+
+    def select(self, name: str) -> Selected:
+        """Make a model the one that answers requests without a name."""
+
+    def configure(self, name: str, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Overlay the request defaults of a model (``None`` takes one away); return what is in force afterwards.
+
+        Raises:
+            InvalidRequest, UnsupportedParameter: a value or a field that the model's requests could not hold either.
+        """
+
+    async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> Path:
+        """Download a model from the hub; return its (first) file."""
+
+
+class EventSource(Protocol):
+    """Whoever tells what happens to the models."""
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[ModelEvent]]:
+        """Tell one listener the state of each model, then every change; ends when the host stops.
+
+        A slow listener delays nobody, and misses nothing but what newer events of the same model made needless.
+        """

@@ -1,0 +1,176 @@
+"""One model as lists show it, and as somebody who wants to use it asks for it."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from modelhost.models.states import ModelStatus, State
+from modelhost.operations.operation import Result
+from modelhost.operations.reports import CONDITIONS, Condition, megabytes
+
+GENERATING: Final = frozenset({"chat", "completions"})
+
+
+class ModelCard(Result):
+    """One model, as OpenAI lists it, with what the host knows besides."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="When it was loaded, in seconds since 1970; 0 if it is not loaded.")
+    owned_by: str = "modelhost"
+    name: str
+    aliases: list[str] = Field(description="Further names under which it answers.")
+    engine: str
+    state: State = Field(description="unloaded, queued, loading, ready, busy, stopping or failed.")
+    status: Condition = Field(description="The same in coarser words.")
+    context_length: int | None = Field(description="Tokens that one conversation may hold.")
+    max_model_len: int | None = Field(description="The same, under vLLM's name for it.")
+    context_window: int | None = Field(description="The same once more.")
+    max_tokens: int | None = Field(description="Longest answer of a request that does not say.")
+    memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
+    memory_required_mb: int | None = Field(description="Memory that it is expected to take.")
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    slots: int | None = Field(description="Conversations that it works on at once.")
+    operations: list[str] = Field(
+        description="What it can do: chat, completions, embeddings, rerank, tokenize, detokenize; empty while it is "
+        "not loaded."
+    )
+
+
+class ModelConfig(Result):
+    """How a model is set up."""
+
+    context_window: int | None = Field(description="Tokens that one conversation may hold.")
+    max_tokens: int | None = Field(description="Longest answer of a request that does not say.")
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    quantization: str | None = Field(default=None, description="`null`: as its files are.")
+    dtype: str | None = Field(default=None, description="`null`: as its files are.")
+    slots: int | None = Field(description="Conversations that it works on at once.")
+    is_pinned: bool = Field(description="It never makes room for another model.")
+    idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
+    defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
+
+
+class ModelPerformance(Result):
+    """How a model does, over all requests since the host started."""
+
+    memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
+    throughput_tokens_per_second: float | None = Field(description="Tokens a second within one answer, on average.")
+    latency_ms: float | None = Field(description="Milliseconds to the first token, on average.")
+    gpu_utilization: float | None = Field(default=None, description="`null`: not measured.")
+    in_flight: int = Field(description="Requests that it works on.")
+    queue_length: int = Field(description="Requests that wait for it.")
+
+
+class ModelCapabilities(Result):
+    """What a model can do; `null` while it is not loaded."""
+
+    supports_streaming: bool | None
+    supports_logprobs: bool | None
+    supports_multiple_choice: bool | None
+    supports_function_calling: bool | None
+    supports_embeddings: bool | None
+    supports_rerank: bool | None
+
+
+class ModelInfo(Result):
+    """One model in detail."""
+
+    model_id: str
+    name: str
+    status: Condition
+    state: State
+    engine: str
+    aliases: list[str]
+    notes: str | None
+    last_error: str | None
+    config: ModelConfig
+    performance: ModelPerformance
+    capabilities: ModelCapabilities
+
+
+def model_card(status: ModelStatus) -> ModelCard:
+    """Return the card of one model."""
+    is_loaded = CONDITIONS[status.state] == "loaded" and status.loaded_at is not None
+    return ModelCard(
+        id=status.name,
+        created=int(status.loaded_at or 0) if is_loaded else 0,
+        name=status.name,
+        aliases=list(status.aliases),
+        engine=status.engine,
+        state=status.state,
+        status=CONDITIONS[status.state],
+        context_length=status.context_length,
+        max_model_len=status.context_length,
+        context_window=status.context_length,
+        max_tokens=status.defaults.get("max_tokens"),
+        memory_usage_mb=megabytes(status.memory_bytes),
+        memory_required_mb=megabytes(status.need_bytes),
+        slots=status.slots,
+        operations=sorted(status.operations),
+    )
+
+
+def model_info(status: ModelStatus) -> ModelInfo:
+    """Return one model in detail."""
+    return ModelInfo(
+        model_id=status.name,
+        name=status.name,
+        status=CONDITIONS[status.state],
+        state=status.state,
+        engine=status.engine,
+        aliases=list(status.aliases),
+        notes=status.notes,
+        last_error=status.last_error,
+        config=ModelConfig(
+            context_window=status.context_length,
+            max_tokens=status.defaults.get("max_tokens"),
+            slots=status.slots,
+            is_pinned=status.is_pinned,
+            idle_unload_seconds=status.idle_unload_seconds,
+            defaults=dict(status.defaults),
+        ),
+        performance=_performance(status),
+        capabilities=_capabilities(frozenset(status.operations)),
+    )
+
+
+def _performance(status: ModelStatus) -> ModelPerformance:
+    between = _mean_seconds("modelhost_time_between_tokens_seconds", status.name)
+    first = _mean_seconds("modelhost_time_to_first_token_seconds", status.name)
+    return ModelPerformance(
+        memory_usage_mb=megabytes(status.memory_bytes),
+        throughput_tokens_per_second=round(1 / between, 1) if between else None,
+        latency_ms=round(first * 1000, 1) if first else None,
+        in_flight=status.in_flight,
+        queue_length=status.queue_length,
+    )
+
+
+def _mean_seconds(histogram: str, model: str) -> float | None:
+    # Here and not at the top: the command line has no use for the metrics, and starts faster without them.
+    from modelhost.meters import REGISTRY  # noqa: PLC0415
+
+    labels = {"model": model}
+    total = REGISTRY.get_sample_value(f"{histogram}_sum", labels)
+    count = REGISTRY.get_sample_value(f"{histogram}_count", labels)
+    return total / count if total and count else None
+
+
+def _capabilities(operations: frozenset[str]) -> ModelCapabilities:
+    def can(*any_of: str) -> bool | None:
+        return bool(operations.intersection(any_of)) if operations else None
+
+    generates = can(*GENERATING)
+    return ModelCapabilities(
+        supports_streaming=generates,
+        supports_logprobs=generates,
+        supports_multiple_choice=generates,
+        supports_function_calling=can("chat"),
+        supports_embeddings=can("embeddings"),
+        supports_rerank=can("rerank"),
+    )

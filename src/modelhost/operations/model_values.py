@@ -1,0 +1,123 @@
+"""What the operations on models take, and what they answer where that is more than a report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field
+
+from modelhost.models.request_defaults import RequestDefaults
+from modelhost.models.states import State
+from modelhost.operations.cards import ModelCard
+from modelhost.operations.operation import Parameters, Result
+from modelhost.operations.reports import BYTES_HELP, Condition
+
+ModelId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="A model of the host, by its name or an alias.",
+        validation_alias=AliasChoices("model_id", "model"),
+    ),
+]
+
+
+class OneModel(Parameters):
+    """A model."""
+
+    model_id: ModelId
+
+
+class LoadParameters(OneModel):
+    """A model to load. The parameters after `wait` are vLLM's: accepted where they are what the host does anyway."""
+
+    wait: bool = Field(default=False, description="Answer when it is ready, and not at once.")
+    tensor_parallel_size: int | None = Field(default=None, ge=1)
+    pipeline_parallel_size: int | None = Field(default=None, ge=1)
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    max_model_len: int | None = Field(default=None, ge=1)
+    quantization: str | None = None
+    dtype: str | None = None
+    enforce_eager: bool | None = None
+    enable_prefix_caching: bool | None = None
+
+
+class UnloadParameters(OneModel):
+    """A model to unload."""
+
+    force: bool = Field(default=False, description="Cut off the requests that it works on, if there are any.")
+
+
+class ConfigParameters(OneModel):
+    """A model, and what its requests are to get where they are silent."""
+
+    config: RequestDefaults = Field(description="What to change; `null` takes a default away.")
+
+
+class PullParameters(Parameters):
+    """A model on the Hugging Face hub."""
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="`org/name`, `org/name:Q4_K_M` or `org/name:file.gguf`.",
+            validation_alias=AliasChoices("model", "model_id"),
+        ),
+    ]
+    revision: str | None = Field(default=None, min_length=1, description="A branch, tag or commit. Default: `main`.")
+
+
+class Models(Result):
+    """All models of the host, the active one first."""
+
+    models: list[ModelCard]
+
+
+class Loading(Result):
+    """What asking for a model has begun."""
+
+    success: bool
+    model_id: str
+    status: Condition
+    state: State
+    estimated_load_time: float | None = Field(
+        description="Seconds, from earlier loads or else from the size of its files; `null` is unknown."
+    )
+    memory_required_mb: int | None = Field(description="Over all pools; `null` as long as its files are not here.")
+    memory_required_bytes: dict[str, int] | None = Field(description=f"The same {BYTES_HELP}")
+    position: int | None = Field(description="Its place among the models that wait to be loaded, from 1.")
+
+
+class Unloading(Result):
+    """A model that is no longer loaded."""
+
+    success: bool
+    model_id: str
+    status: Condition
+    memory_freed_mb: int = Field(description="Over all pools; 0 if it was not loaded.")
+    memory_freed_bytes: dict[str, int] = Field(description=f"The same {BYTES_HELP}")
+
+
+class Selection(Result):
+    """The model that answers requests that name none."""
+
+    status: Literal["already_active", "switching", "ready"]
+    model: str
+    queue_length: int = Field(description="Requests that wait for it.")
+
+
+class Configuration(Result):
+    """The request defaults of a model, all that are in force now."""
+
+    success: bool
+    model_id: str
+    updated_config: dict[str, Any]
+
+
+class Pulled(Result):
+    """A model whose files are on this machine."""
+
+    success: bool
+    model: str
+    path: str = Field(description="Its file on the machine of the host; of a model in parts the first.")

@@ -1,0 +1,223 @@
+"""The operations on models."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from modelhost.errors import (
+    DownloadFailed,
+    EngineMissing,
+    InsufficientMemory,
+    ModelBusy,
+    ModelFailed,
+    ModelNotFound,
+    QueueTimeout,
+    WorkerStartFailed,
+)
+from modelhost.models.states import ModelStatus, State
+from modelhost.operations import engine_wishes, model_examples
+from modelhost.operations.administered_host import AdministeredHost, FileStep
+from modelhost.operations.cards import ModelInfo, model_card, model_info
+from modelhost.operations.model_values import (
+    ConfigParameters,
+    Configuration,
+    Loading,
+    LoadParameters,
+    Models,
+    OneModel,
+    Pulled,
+    PullParameters,
+    Selection,
+    Unloading,
+    UnloadParameters,
+)
+from modelhost.operations.operation import (
+    AnyOperation,
+    HttpRoute,
+    NoParameters,
+    OnProgress,
+    Operation,
+    Progress,
+)
+from modelhost.operations.reports import CONDITIONS, HostReport, host_report, megabytes
+
+
+async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> Models:
+    status = host.status()
+    # Clients that do not choose take the first.
+    in_order = sorted(status.models, key=lambda model: model.name != status.active_model)
+    return Models(models=[model_card(model) for model in in_order])
+
+
+async def _status(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> HostReport:
+    return host_report(host.status())
+
+
+async def _info(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> ModelInfo:
+    return model_info(_status_of(host, _main_name(host, asked.model_id)))
+
+
+async def _load(host: AdministeredHost, asked: LoadParameters, _on_progress: OnProgress) -> Loading:
+    name = _main_name(host, asked.model_id)
+    engine_wishes.check(asked.model_dump(), _status_of(host, name), host.status())
+    begun = await host.load(name, wait=asked.wait)
+    need = begun.need_bytes
+    return Loading(
+        success=begun.state is not State.FAILED,
+        model_id=begun.model,
+        status=CONDITIONS[begun.state],
+        state=begun.state,
+        estimated_load_time=None if begun.estimated_seconds is None else round(begun.estimated_seconds, 2),
+        memory_required_mb=megabytes(need),
+        memory_required_bytes=None if need is None else dict(need),
+        position=begun.position,
+    )
+
+
+async def _unload(host: AdministeredHost, asked: UnloadParameters, _on_progress: OnProgress) -> Unloading:
+    unloaded = await host.unload(_main_name(host, asked.model_id), force=asked.force)
+    return Unloading(
+        success=True,
+        model_id=unloaded.model,
+        status="unloaded",
+        memory_freed_mb=megabytes(unloaded.freed_bytes) or 0,
+        memory_freed_bytes=dict(unloaded.freed_bytes),
+    )
+
+
+async def _select(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> Selection:
+    selected = host.select(_main_name(host, asked.model_id))
+    return Selection(status=selected.status, model=selected.model, queue_length=selected.queue_length)
+
+
+async def _configure(host: AdministeredHost, asked: ConfigParameters, _on_progress: OnProgress) -> Configuration:
+    name = _main_name(host, asked.model_id)
+    in_force = host.configure(name, asked.config.model_dump(exclude_unset=True))
+    return Configuration(success=True, model_id=name, updated_config=dict(in_force))
+
+
+async def _pull(host: AdministeredHost, asked: PullParameters, on_progress: OnProgress) -> Pulled:
+    def tell(progress: FileStep) -> None:
+        part = f" ({progress.part} of {progress.parts})" if progress.parts > 1 else ""
+        fraction = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
+        on_progress(Progress(fraction=fraction, message=f"downloading {progress.file}{part}"))
+
+    path = await host.pull(asked.model, revision=asked.revision, on_progress=tell)
+    return Pulled(success=True, model=asked.model, path=str(path))
+
+
+def _main_name(host: AdministeredHost, name: str) -> str:
+    try:
+        return host.find(name).name
+    except ModelNotFound as error:
+        error.param = "model_id"
+        raise
+
+
+def _status_of(host: AdministeredHost, name: str) -> ModelStatus:
+    return next(model for model in host.status().models if model.name == name)
+
+
+LIST: Final = Operation(
+    name="list-models",
+    summary="List the models, loaded or not",
+    parameters=NoParameters,
+    result=Models,
+    work=_list,
+    route=None,  # OpenAI's list: http/models.py
+    command=None,
+    is_read_only=True,
+    example={},
+    answer=model_examples.LIST,
+)
+STATUS: Final = Operation(
+    name="models-status",
+    summary="Say what each model is doing, and what memory they take",
+    parameters=NoParameters,
+    result=HostReport,
+    work=_status,
+    route=HttpRoute(method="GET", path="/v1/models/status"),
+    command="status",
+    is_read_only=True,
+    example={},
+    answer=model_examples.STATUS,
+)
+INFO: Final = Operation(
+    name="get-model-info",
+    summary="Say how a model is set up, how it does and what it can do",
+    parameters=OneModel,
+    result=ModelInfo,
+    work=_info,
+    route=HttpRoute(method="GET", path="/v1/models/{model_id}/info"),
+    command=None,
+    is_read_only=True,
+    errors=(ModelNotFound,),
+    example=model_examples.ONE,
+    answer=model_examples.INFO,
+)
+LOAD: Final = Operation(
+    name="load-model",
+    summary="Load a model, or join its load; say how long it will take",
+    parameters=LoadParameters,
+    result=Loading,
+    work=_load,
+    route=HttpRoute(method="POST", path="/v1/models/load"),
+    command="load",
+    is_read_only=False,
+    errors=(ModelNotFound, WorkerStartFailed, ModelFailed, InsufficientMemory, QueueTimeout, DownloadFailed),
+    example=model_examples.LOAD,
+    answer=model_examples.LOADING,
+)
+UNLOAD: Final = Operation(
+    name="unload-model",
+    summary="Unload a model",
+    parameters=UnloadParameters,
+    result=Unloading,
+    work=_unload,
+    route=HttpRoute(method="POST", path="/v1/models/unload"),
+    command="unload",
+    is_read_only=False,
+    errors=(ModelNotFound, ModelBusy),
+    example=model_examples.UNLOAD,
+    answer=model_examples.UNLOADING,
+)
+SELECT: Final = Operation(
+    name="select-model",
+    summary="Choose the model that answers requests that name none",
+    parameters=OneModel,
+    result=Selection,
+    work=_select,
+    route=HttpRoute(method="POST", path="/v1/models/select"),
+    command="select",
+    is_read_only=False,
+    errors=(ModelNotFound,),
+    example=model_examples.ONE,
+    answer=model_examples.SELECTION,
+)
+CONFIGURE: Final = Operation(
+    name="set-model-config",
+    summary="Set what a model's requests get where they are silent",
+    parameters=ConfigParameters,
+    result=Configuration,
+    work=_configure,
+    route=HttpRoute(method="POST", path="/v1/models/config"),
+    command="set",
+    is_read_only=False,
+    errors=(ModelNotFound,),
+    example=model_examples.CONFIG,
+    answer=model_examples.CONFIGURATION,
+)
+PULL: Final = Operation(
+    name="pull-model",
+    summary="Download a model from the hub; the answer comes when it is here",
+    parameters=PullParameters,
+    result=Pulled,
+    work=_pull,
+    route=HttpRoute(method="POST", path="/v1/models/pull"),
+    command=None,  # `modelhost models pull` needs no host
+    is_read_only=False,
+    errors=(DownloadFailed, EngineMissing),
+    example=model_examples.PULL,
+    answer=model_examples.PULLED,
+)
+MODEL_OPERATIONS: Final[tuple[AnyOperation, ...]] = (LIST, STATUS, INFO, LOAD, UNLOAD, SELECT, CONFIGURE, PULL)

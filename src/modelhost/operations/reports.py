@@ -1,0 +1,148 @@
+"""What is said of models and of the host: the same to every face."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from modelhost.models.states import Activity, Bytes, HostStatus, ModelStatus, State
+from modelhost.operations.operation import Result
+
+BYTES_PER_MB: Final = 1_000_000
+
+Condition = Literal["loaded", "unloaded", "loading", "error"]
+CONDITIONS: Final[Mapping[State, Condition]] = {
+    State.UNLOADED: "unloaded",
+    State.QUEUED: "loading",
+    State.LOADING: "loading",
+    State.READY: "loaded",
+    State.BUSY: "loaded",
+    State.STOPPING: "unloaded",
+    State.FAILED: "error",
+}
+HostCondition = Literal["idle", "switching", "loading", "ready", "error"]
+HOST_CONDITIONS: Final[Mapping[State, HostCondition]] = {
+    State.UNLOADED: "idle",
+    State.QUEUED: "switching",
+    State.LOADING: "loading",
+    State.READY: "ready",
+    State.BUSY: "ready",
+    State.STOPPING: "switching",
+    State.FAILED: "error",
+}
+
+BYTES_HELP: Final = "by pool: `ram`, `gpu:0`, `gpu:1` ..."
+
+
+def megabytes(amount: Bytes | None) -> int | None:
+    """Return ``amount``, over all pools, in MB of 1,000,000 bytes, rounded up; ``None`` is unknown."""
+    return None if amount is None else math.ceil(sum(amount.values()) / BYTES_PER_MB)
+
+
+class ModelReport(Result):
+    """One model at one moment. Times are seconds since 1970; `null` is not known, or not the case."""
+
+    name: str
+    aliases: list[str]
+    engine: str
+    state: State
+    activity: Activity | None = Field(description="What it loads: its files, or itself into memory.")
+    progress: float | None = Field(description="How far that is, 0 to 1.")
+    need_bytes: dict[str, int] | None = Field(description=f"What it is expected to take, {BYTES_HELP}")
+    need_mb: int | None = Field(description="The same over all pools, in MB.")
+    memory_bytes: dict[str, int] | None = Field(description=f"What its worker takes, measured, {BYTES_HELP}")
+    memory_mb: int | None = Field(description="The same over all pools, in MB.")
+    size_bytes: int | None = Field(description="The size of its files.")
+    context_length: int | None = Field(description="Tokens that one conversation may hold.")
+    slots: int | None = Field(description="Conversations that it works on at once.")
+    in_flight: int = Field(description="Requests that it works on.")
+    queue_length: int = Field(description="Requests that wait for it.")
+    oldest_wait_seconds: float | None = Field(description="How long the first of them has waited.")
+    last_error: str | None
+    loads: int = Field(description="How often it was loaded.")
+    evictions: int = Field(description="How often it had to make room for another model.")
+    is_pinned: bool = Field(description="It never makes room for another model.")
+    idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
+    loaded_at: float | None
+    last_used_at: float | None
+    operations: list[str] = Field(description="What it can do; empty while it is not loaded.")
+    defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
+    notes: str | None
+
+
+class PoolReport(Result):
+    """The memory of the machine, or of one GPU."""
+
+    budget_bytes: int = Field(description="What all models together may take.")
+    budget_mb: int
+    used_bytes: int = Field(description="What loaded and loading models are counted with.")
+    used_mb: int
+
+
+class HostReport(Result):
+    """All models at one moment."""
+
+    active_model: str | None = Field(description="The model of requests that name none.")
+    status: HostCondition = Field(
+        description="What the active model is doing. `switching`: it waits for its turn to be loaded."
+    )
+    last_error: str | None = Field(description="The last error of the active model.")
+    in_flight_requests: int = Field(description="Requests that all models work on.")
+    switch_requested_at: int | None = Field(
+        description="Milliseconds since the active model was selected, as long as it is not ready."
+    )
+    queue_lengths: dict[str, int] = Field(description="Requests that wait, by model.")
+    models: list[ModelReport]
+    memory: dict[str, PoolReport] = Field(description=f"Budget and use {BYTES_HELP}")
+    max_models: int | None = Field(description="Models that may be loaded at the same time.")
+    registry: str | None = Field(description="The file of models.")
+    registry_error: str | None = Field(description="Why that file as it stands is not in force.")
+
+
+def model_report(status: ModelStatus) -> ModelReport:
+    """Return all that is known of one model."""
+    known = {field.name: getattr(status, field.name) for field in fields(status)}
+    more = {"need_mb": megabytes(status.need_bytes), "memory_mb": megabytes(status.memory_bytes)}
+    return ModelReport.model_validate({**known, **more})
+
+
+def host_report(status: HostStatus) -> HostReport:
+    """Return all that is known of the host's models."""
+    active = next((model for model in status.models if model.name == status.active_model), None)
+    since = status.switch_requested_at
+    return HostReport(
+        active_model=status.active_model,
+        status=_host_condition(active, is_switching=since is not None),
+        last_error=active.last_error if active else None,
+        in_flight_requests=sum(model.in_flight for model in status.models),
+        switch_requested_at=None if since is None else max(0, int((time.time() - since) * 1000)),
+        queue_lengths={model.name: model.queue_length for model in status.models},
+        models=[model_report(model) for model in status.models],
+        memory={pool: _pool_report(status, pool) for pool in sorted({*status.budget_bytes, *status.used_bytes})},
+        max_models=status.max_models,
+        registry=status.registry,
+        registry_error=status.registry_error,
+    )
+
+
+def _host_condition(active: ModelStatus | None, *, is_switching: bool) -> HostCondition:
+    if active is None:
+        return "idle"
+    if is_switching and active.state is State.UNLOADED:
+        return "switching"
+    return HOST_CONDITIONS[active.state]
+
+
+def _pool_report(status: HostStatus, pool: str) -> PoolReport:
+    budget, used = status.budget_bytes.get(pool, 0), status.used_bytes.get(pool, 0)
+    return PoolReport(
+        budget_bytes=budget,
+        budget_mb=math.floor(budget / BYTES_PER_MB),
+        used_bytes=used,
+        used_mb=math.ceil(used / BYTES_PER_MB),
+    )

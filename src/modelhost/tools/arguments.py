@@ -1,0 +1,82 @@
+"""The arguments of a call, read and checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+from jsonschema import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import Draft202012Validator, validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+MAX_PROBLEMS: Final = 5  # a model mends these first; a long list is lost on it
+MAX_PROBLEM_LENGTH: Final = 300  # such a sentence repeats the value, which may be a whole file
+
+
+def read_arguments(given: Mapping[str, Any] | str) -> dict[str, Any]:
+    """The arguments that a model wrote; no text at all means none.
+
+    Raises:
+        ValueError: they are not a JSON object; the message is for the model.
+    """
+    if not isinstance(given, str):
+        return dict(given)
+    if not given.strip():
+        return {}
+    try:
+        found = orjson.loads(given)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"the arguments are not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("the arguments are not a JSON object")  # noqa: TRY004  (a ValueError by contract)
+    return found
+
+
+class ArgumentCheck:
+    """Checks arguments against the schema of one tool, compiled once, when first needed."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._validator: Validator | None = None
+        self._is_compiled = False
+
+    def problems(self, arguments: Mapping[str, Any]) -> list[str]:
+        """What is wrong with ``arguments``, in sentences for the model; nothing if the schema cannot be used.
+
+        A schema that is wrong itself is the server's business: the server then says what it thinks of the arguments.
+        """
+        if not self._is_compiled:
+            self._validator, self._is_compiled = _compiled(self._schema), True
+        if self._validator is None:
+            return []
+        try:
+            found = list(islice(self._validator.iter_errors(arguments), MAX_PROBLEMS))
+        except Unresolvable:
+            return []  # a reference to another document: none is fetched
+        return [f"{_place(error.absolute_path)}{_shortened(error.message)}" for error in found]
+
+
+def _compiled(schema: dict[str, Any]) -> Validator | None:
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError:
+        return None
+    # An empty registry of our own: with the default one a "$ref" to an address is fetched.
+    return kind(schema, registry=Registry())
+
+
+def _place(path: Any) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    return f'"{"".join(parts).lstrip(".")}": ' if parts else ""
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= MAX_PROBLEM_LENGTH:
+        return message
+    half = MAX_PROBLEM_LENGTH // 2  # what is wrong is said at the end
+    return f"{message[:half]} ... {message[-half:]}"

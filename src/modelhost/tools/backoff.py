@@ -1,0 +1,41 @@
+"""When a server that was lost is started again; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FIRST_SECONDS: Final = 0.1
+FACTOR: Final = 2.0
+MAX_SECONDS: Final = 30.0
+MAX_FAILURES: Final = 5
+"""In a row. A process that fails so often fails for a reason that another start does not mend."""
+REMOTE_MAX_FAILURES: Final = 9
+"""In a row, of a server at an address: some 25 seconds, in which it can be started anew where it runs."""
+STABLE_SECONDS: Final = 30.0
+"""A server that was ready for so long is not in a crash loop."""
+REMOTE_RETRY_SECONDS: Final = 60.0
+"""After the last failure in a row of a server at an address: it may come back without anyone's doing here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What follows a failure. ``after_seconds`` is ``None`` if a person has to restart the server."""
+
+    failures: int
+    after_seconds: float | None
+    has_failed: bool
+
+
+def after_failure(failures: int, ready_seconds: float, *, is_remote: bool, is_hopeless: bool = False) -> Retry:
+    """Decide what follows, ``failures`` in a row being known so far and the server having been ready ``ready_seconds``.
+
+    ``is_hopeless``: starting it again now cannot help, as the program is not there.
+    """
+    count = 1 if ready_seconds >= STABLE_SECONDS else failures + 1
+    if is_hopeless:
+        return Retry(failures=count, after_seconds=None, has_failed=True)
+    if count >= (REMOTE_MAX_FAILURES if is_remote else MAX_FAILURES):
+        return Retry(failures=count, after_seconds=REMOTE_RETRY_SECONDS if is_remote else None, has_failed=True)
+    seconds = min(FIRST_SECONDS * FACTOR ** (count - 1), MAX_SECONDS)
+    return Retry(failures=count, after_seconds=seconds, has_failed=False)

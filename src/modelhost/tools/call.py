@@ -1,0 +1,201 @@
+"""One bounded call of a tool. Whatever the tool, its server or the model did wrong is an outcome and no exception."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+import mcp_types as types
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from modelhost.errors import ToolServerUnavailable
+from modelhost.tools.approval import ApprovalRequest, stricter, verdict
+from modelhost.tools.arguments import read_arguments
+from modelhost.tools.catalogue import Listed
+from modelhost.tools.connection import Connection
+from modelhost.tools.content import images_of, text_of
+from modelhost.tools.context import CallContext
+from modelhost.tools.flight import Flight
+from modelhost.tools.outcome import FailureCode, ToolOutcome, cut
+from modelhost.tools.reasons import innermost
+
+ATTEMPTS: Final = 2
+"""A call is sent again only if it was not sent at all the first time."""
+CLOSED: Final = "Connection closed"  # the SDK's words; servers use the same number for errors of their own
+
+
+class Failure(Exception):
+    """Why there is no result; it does not leave this module."""
+
+    def __init__(self, *, code: FailureCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+async def call_tool(
+    listed: Listed, given: Mapping[str, Any] | str, context: CallContext, *, max_result_chars: int
+) -> ToolOutcome:
+    """Check, ask, call, and tell what became of it.
+
+    Raises:
+        CancelledError: the caller was cancelled; the server is told.
+        Exception: of the context's own callbacks.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        arguments = _arguments(listed, given)
+        await _be_allowed(listed, arguments, context)
+        result, was_retried = await _attempted(listed, arguments, context)
+    except Failure as failure:
+        outcome = failed(listed.offered.name, failure.code, failure.text)
+        outcome = replace(outcome, server=listed.known.server, tool=listed.known.tool)
+    else:
+        outcome = replace(_told(listed, result, max_result_chars), was_retried=was_retried)
+    return replace(outcome, seconds=loop.time() - began)
+
+
+def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:
+    """The outcome of a call that has no result."""
+    return ToolOutcome(name=name, text=text, is_error=True, code=code)
+
+
+def _arguments(listed: Listed, given: Mapping[str, Any] | str) -> dict[str, Any]:
+    try:
+        arguments = read_arguments(given)
+    except ValueError as error:
+        raise Failure(code="invalid_arguments", text=f"The call was not made: {error}.") from None
+    if problems := listed.known.check.problems(arguments):
+        text = "\n".join(f"- {problem}" for problem in problems)
+        raise Failure(code="invalid_arguments", text=f"The call was not made: its arguments are wrong.\n{text}")
+    return arguments
+
+
+async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: CallContext) -> None:
+    offered = listed.offered
+    match verdict(stricter(offered.approval, context.approval), is_read_only=offered.is_read_only):
+        case "run":
+            return
+        case "deny":
+            raise Failure(code="tool_denied", text=f'The call was not made: the tool "{offered.name}" is not allowed.')
+    if context.approve is None:
+        raise Failure(
+            code="tool_denied",
+            text=f'The call was not made: "{offered.name}" needs a person\'s approval, and nobody can be asked here.',
+        )
+    request = ApprovalRequest(
+        kind="tool",
+        server=offered.server,
+        name=offered.name,
+        tool=offered.tool,
+        arguments=arguments,
+        annotations=offered.annotations,
+    )
+    try:
+        async with asyncio.timeout_at(context.deadline):
+            is_approved = await context.approve(request)
+    except TimeoutError:
+        raise Failure(code="tool_timeout", text="The call was not made: nobody approved it in time.") from None
+    if not is_approved:
+        raise Failure(code="tool_denied", text="The call was not made: the person who was asked has refused it.")
+
+
+async def _attempted(
+    listed: Listed, arguments: dict[str, Any], context: CallContext
+) -> tuple[types.CallToolResult, bool]:
+    """The result, and whether it took a second attempt."""
+    lost: Connection | None = None
+    for attempt in range(ATTEMPTS):
+        flight = Flight(listed.known.server, listed.known.tool, context)
+        async with _placed(listed, flight, lost) as connection:
+            try:
+                return await _answer(listed, connection, flight, arguments), attempt > 0
+            except MCPError as error:
+                if flight.was_sent:
+                    raise _failure_of(error, listed, connection) from None
+            lost = connection
+    text = f'The call was not made: the MCP server "{listed.known.server}" was lost before it could be sent.'
+    raise Failure(code="tool_server_unavailable", text=text)
+
+
+@asynccontextmanager
+async def _placed(listed: Listed, flight: Flight, lost: Connection | None) -> AsyncIterator[Connection]:
+    """A place among the server's calls, and a connection that is not the ``lost`` one."""
+    server = listed.server
+    seconds = server.entry.timeout_seconds
+    async with AsyncExitStack() as stack:
+        try:
+            async with flight.limit(seconds):
+                await stack.enter_async_context(server.place(flight))
+                connection = await server.connection(after=lost)
+        except TimeoutError:
+            text = f'The call was not made: the MCP server "{server.name}" was not free and ready in time.'
+            raise Failure(code="tool_timeout", text=text) from None
+        except ToolServerUnavailable as error:
+            text = f"The call was not made: {error.message}."
+            raise Failure(code="tool_server_unavailable", text=text) from None
+        yield connection
+
+
+async def _answer(
+    listed: Listed, connection: Connection, flight: Flight, arguments: dict[str, Any]
+) -> types.CallToolResult:
+    """What the server answers.
+
+    Raises:
+        MCPError: an error, or the connection was lost.
+    """
+    server = listed.server
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with flight.limit(server.entry.timeout_seconds):
+            result = await connection.call(flight, arguments)
+    except TimeoutError:
+        seconds = loop.time() - began
+        text = (
+            f"There is no result: the tool did not answer within {seconds:.3g} s and was told to stop. It may have run."
+        )
+        raise Failure(code="tool_timeout", text=text) from None
+    except ValidationError:
+        text = "There is no result: the tool ran, but what its server answered is not valid MCP."
+        raise Failure(code="tool_invalid_result", text=text) from None
+    except RuntimeError as error:
+        # The SDK has no type of its own for a result that is not what the tool's output schema promises.
+        raise Failure(code="tool_invalid_result", text=f"The tool ran, but its result is not usable: {error}") from None
+    except ExceptionGroup as group:
+        raise innermost(group) from group  # a callback of the context failed, which the SDK wraps
+    server.note_call(loop.time() - began, is_error=result.is_error)
+    return result
+
+
+def _failure_of(error: MCPError, listed: Listed, connection: Connection) -> Failure:
+    """What the model is told of an error instead of a result, for a call that was sent."""
+    if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.why_lost is not None):
+        why = f" It {connection.why_lost}." if connection.why_lost else ""
+        text = (
+            f'There is no result: the MCP server "{listed.server.name}" was lost during the call.{why} It may have run.'
+        )
+        return Failure(code="tool_connection_lost", text=text)
+    return Failure(code="tool_failed", text=f"The tool failed with the error {error.code}: {error.message}")
+
+
+def _told(listed: Listed, result: types.CallToolResult, max_chars: int) -> ToolOutcome:
+    text, was_cut = cut(text_of(result.content, result.structured_content), max_chars)
+    return ToolOutcome(
+        name=listed.offered.name,
+        text=text,
+        is_error=result.is_error,
+        code="tool_failed" if result.is_error else None,
+        server=listed.known.server,
+        tool=listed.known.tool,
+        images=images_of(result.content),
+        content=tuple(block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content),
+        structured=result.structured_content,
+        was_cut=was_cut,
+    )

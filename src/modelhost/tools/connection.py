@@ -1,0 +1,276 @@
+"""One life of a connection to a server: from the handshake to the end, whatever brings it about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+import mcp_types as types
+from mcp import Client
+from mcp.client.client import ConnectMode
+from mcp.client.session import IncomingMessage
+from mcp.client.subscriptions import SubscriptionLost
+from mcp.shared.dispatcher import ProgressFnT
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from modelhost.logs import get_logger
+from modelhost.tools.answers import Answers
+from modelhost.tools.context import ToolProgress
+from modelhost.tools.entry import Process, ServerEntry
+from modelhost.tools.flight import DEPTH_META_KEY, Flight
+from modelhost.tools.lines import LineBuffer
+from modelhost.tools.reasons import ConnectionLostError
+from modelhost.tools.remote import NoticingClient, Streams, reached
+from modelhost.tools.stdio import started
+from modelhost.version import __version__
+
+log = get_logger(__name__)
+
+Item = TypeVar("Item")
+
+MAX_PAGES: Final = 1000
+"""Of one listing: a server whose pages never end is not waited for."""
+HEALTH_SECONDS: Final = 10.0  # for the answer to a question that costs a server nothing
+LIST_SECONDS: Final = 30.0
+RELISTEN_SECONDS: Final = 5.0
+CLIENT = types.Implementation(name="modelhost", version=__version__)
+
+
+class Connection:
+    """A server that is connected. Made by :func:`connected` only."""
+
+    def __init__(self, entry: ServerEntry, on_news: Callable[[], None]) -> None:
+        self._entry = entry
+        self._on_news = on_news
+        self._client: Client | None = None
+        self._http: NoticingClient | None = None
+        self._lists: dict[str, tuple[Any, ...]] = {}
+        self.why_lost: str | None = None
+        self.has_new_tools = False
+        """Whether the server said that its tools have changed; for the owner, who lists them again."""
+        self.pid: int | None = None
+
+    @property
+    def client(self) -> Client:
+        assert self._client is not None, "used before the handshake"
+        return self._client
+
+    @property
+    def is_modern(self) -> bool:
+        return self.client.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def last_refusal(self) -> str | None:
+        """The latest HTTP status that was no success, in words."""
+        return self._http.last_refusal if self._http is not None else None
+
+    def lose(self, reason: str) -> None:
+        """The connection is of no use any more. The first reason counts."""
+        if self.why_lost is None:
+            self.why_lost = reason
+            self._on_news()
+
+    # What a server has.
+
+    async def tools(self) -> tuple[types.Tool, ...]:
+        """All tools, of all pages."""
+        self.has_new_tools = False
+        if self.client.server_capabilities.tools is None:
+            return ()
+        return await _all(self.client.list_tools, lambda page: (page.tools, page.next_cursor))
+
+    async def resources(self) -> tuple[types.Resource, ...]:
+        """All resources, listed once until the server says that they have changed."""
+        if self.client.server_capabilities.resources is None:
+            return ()
+        return await self._listed(
+            "resources", self.client.list_resources, lambda page: (page.resources, page.next_cursor)
+        )
+
+    async def resource_templates(self) -> tuple[types.ResourceTemplate, ...]:
+        """As :meth:`resources`, for those whose address has parameters."""
+        if self.client.server_capabilities.resources is None:
+            return ()
+        return await self._listed(
+            "templates",
+            self.client.list_resource_templates,
+            lambda page: (page.resource_templates, page.next_cursor),
+        )
+
+    async def prompts(self) -> tuple[types.Prompt, ...]:
+        """As :meth:`resources`, for prompts."""
+        if self.client.server_capabilities.prompts is None:
+            return ()
+        return await self._listed("prompts", self.client.list_prompts, lambda page: (page.prompts, page.next_cursor))
+
+    async def _listed(
+        self, key: str, fetch: Callable[..., Awaitable[Any]], split: Callable[[Any], tuple[list[Item], str | None]]
+    ) -> tuple[Item, ...]:
+        if key not in self._lists:
+            self._lists[key] = await _all(fetch, split)
+        return self._lists[key]
+
+    # What a server does.
+
+    async def call(self, flight: Flight, arguments: dict[str, Any]) -> types.CallToolResult:
+        """Send one call and return the answer, errors of the tool included.
+
+        Raises:
+            MCPError: the server answered with an error, or the connection was lost.
+            RuntimeError, ValueError: the answer is not what the tool or the protocol promises.
+        """
+        context = flight.context
+        meta: dict[str, Any] = {DEPTH_META_KEY: context.depth + 1}
+        if context.on_log is not None and self.is_modern:
+            meta[types.LOG_LEVEL_META_KEY] = "info"
+        with flight.current():
+            return await self.client.call_tool(
+                flight.tool,
+                arguments,
+                progress_callback=_progress(flight) if context.on_progress is not None else None,
+                # An open mapping, which the type checker does not know as such.
+                meta=cast("types.RequestParamsMeta", meta),
+            )
+
+    async def check_health(self) -> None:
+        """Ask something that every server answers at once; an error is an answer too.
+
+        Raises:
+            ConnectionLostError: there was none in time.
+        """
+        session = self.client.session
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                if self.is_modern:
+                    await session.send_discover(self.client.protocol_version)
+                else:
+                    await session.send_ping()
+        except TimeoutError:
+            raise ConnectionLostError(f"gave no sign of life for {HEALTH_SECONDS:g} s") from None
+        except MCPError:
+            if self.why_lost is not None:
+                raise ConnectionLostError(self.why_lost) from None
+
+    # What a server says of its own accord.
+
+    async def take_notice(self, message: IncomingMessage) -> None:
+        """Take a notification in; listings that are out of date are forgotten."""
+        match message:
+            case types.ToolListChangedNotification():
+                self._forget_tools()
+            case types.ResourceListChangedNotification():
+                self._lists.pop("resources", None)
+                self._lists.pop("templates", None)
+            case types.PromptListChangedNotification():
+                self._lists.pop("prompts", None)
+
+    def _forget_tools(self) -> None:
+        self.has_new_tools = True
+        self._on_news()
+
+    async def listen(self) -> None:
+        """Keep the stream open on which a server of 2026-07-28 tells of changes; older ones tell unasked."""
+        capabilities = self.client.server_capabilities
+        tools = bool(capabilities.tools and capabilities.tools.list_changed)
+        resources = bool(capabilities.resources and capabilities.resources.list_changed)
+        prompts = bool(capabilities.prompts and capabilities.prompts.list_changed)
+        while self.is_modern and (tools or resources or prompts):
+            try:
+                async with self.client.listen(
+                    tools_list_changed=tools, resources_list_changed=resources, prompts_list_changed=prompts
+                ) as subscription:
+                    async for _ in subscription:
+                        pass  # the same event comes to take_notice
+            except (MCPError, SubscriptionLost, TimeoutError) as error:
+                log.debug("mcp_listen_ended", server=self._entry.name, reason=type(error).__name__)
+            if self.why_lost is not None:
+                return
+            await asyncio.sleep(RELISTEN_SECONDS)
+            # What changed while nobody listened is not told again.
+            self._lists.clear()
+            self._forget_tools()
+
+    # Its beginning and its end.
+
+    @asynccontextmanager
+    async def streams(self, stderr: LineBuffer) -> AsyncGenerator[Streams, None]:
+        """The streams to and from the server, as the entry says."""
+        transport = self._entry.transport
+        assert transport is not None, "a server that cannot be used is not connected"
+        if isinstance(transport, Process):
+            async with started(transport, stderr, self.lose) as process:
+                self.pid = process.pid
+                yield process.incoming, process.outgoing
+        else:
+            async with reached(transport, self.lose) as (streams, http):
+                self._http = http
+                yield streams
+
+    def shake_hands(self, client: Client) -> None:
+        """The handshake is done: from here on the connection can be used."""
+        self._client = client
+        if self._http is not None:
+            self._http.last_refusal = None  # older servers refuse the question for their era
+
+
+@asynccontextmanager
+async def connected(
+    connection: Connection, entry: ServerEntry, answers: Answers, stderr: LineBuffer
+) -> AsyncGenerator[None, None]:
+    """Within the context ``connection`` can be used, until it is lost.
+
+    Raises:
+        Exception: whatever the SDK and the operating system raise, nested in groups or not; also out of the body.
+    """
+    mode: ConnectMode = entry.protocol
+    client = Client(
+        connection.streams(stderr),
+        mode=mode,
+        client_info=CLIENT,
+        message_handler=connection.take_notice,
+        cache=None,
+        **answers.callbacks(),
+    )
+    async with client:
+        connection.shake_hands(client)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection.listen)
+            yield
+            tasks.cancel_scope.cancel()
+
+
+async def _all(
+    fetch: Callable[..., Awaitable[Any]], split: Callable[[Any], tuple[list[Item], str | None]]
+) -> tuple[Item, ...]:
+    """All items of all pages.
+
+    Raises:
+        ConnectionLostError: they do not come in time, or do not end.
+    """
+    found: list[Item] = []
+    cursor: str | None = None
+    try:
+        async with asyncio.timeout(LIST_SECONDS):
+            for _ in range(MAX_PAGES):
+                items, following = split(await fetch(cursor=cursor))
+                found.extend(items)
+                if following is None or following == cursor:
+                    return tuple(found)
+                cursor = following
+    except TimeoutError:
+        raise ConnectionLostError(f"did not list what it has within {LIST_SECONDS:g} s") from None
+    raise ConnectionLostError(f"has more than {MAX_PAGES} pages in one listing")
+
+
+def _progress(flight: Flight) -> ProgressFnT:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        assert flight.context.on_progress is not None
+        await flight.context.on_progress(
+            ToolProgress(server=flight.server, tool=flight.tool, progress=progress, total=total, message=message)
+        )
+
+    return tell

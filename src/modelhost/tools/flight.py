@@ -1,0 +1,106 @@
+"""A call on its way: how far it has come, whom it belongs to, and how long it may still take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, Literal
+
+from modelhost.tools.context import CallContext
+
+CURRENT: Final[ContextVar[Flight | None]] = ContextVar("modelhost_tool_call", default=None)
+"""The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP, and into
+those that answer what comes back on that request's own stream."""
+DEPTH_META_KEY: Final = "modelhost/depth"
+DEPTH_HEADER: Final = "X-Modelhost-Depth"
+"""Tell a server, in a call's ``_meta`` and in its HTTP request, how deep the call stands. A server that asks a host for
+an answer while it works on the call passes the header on, so that a circle comes to an end."""
+
+
+class Flight:
+    """One attempt at a call."""
+
+    def __init__(self, server: str, tool: str, context: CallContext) -> None:
+        self.server = server
+        self.tool = tool
+        self.context = context
+        self.was_sent = False
+        """Whether the server may have seen it; set by the transport."""
+        self._timeout: asyncio.Timeout | None = None
+        self._pauses = 0
+        self._left = 0.0
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """What runs within works for this call."""
+        token = CURRENT.set(self)
+        try:
+            yield
+        finally:
+            CURRENT.reset(token)
+
+    def limit(self, seconds: float) -> asyncio.Timeout:
+        """A timeout of ``seconds``, or of the context's deadline if that is sooner; see :meth:`paused`."""
+        self._timeout = asyncio.timeout_at(self._until(seconds))
+        return self._timeout
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the clock stand still: the server waits for us, not we for it. The deadline stays."""
+        timeout = self._timeout
+        now = asyncio.get_running_loop().time()
+        if timeout is None or timeout.expired():
+            yield
+            return
+        if self._pauses == 0:
+            self._left = max((timeout.when() or now) - now, 0.0)
+            timeout.reschedule(self.context.deadline)
+        self._pauses += 1
+        try:
+            yield
+        finally:
+            self._pauses -= 1
+            if self._pauses == 0 and self._timeout is timeout and not timeout.expired():
+                timeout.reschedule(self._until(self._left))
+
+    def landed(self) -> None:
+        """The call is over: nothing sets its clock any more."""
+        self._timeout = None
+
+    def _until(self, seconds: float) -> float:
+        until = asyncio.get_running_loop().time() + seconds
+        deadline = self.context.deadline
+        return until if deadline is None else min(until, deadline)
+
+
+class Flights:
+    """The calls that one server works on now."""
+
+    def __init__(self) -> None:
+        self._flights: list[Flight] = []
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    @contextmanager
+    def entered(self, flight: Flight) -> Iterator[None]:
+        self._flights.append(flight)
+        try:
+            yield
+        finally:
+            self._flights.remove(flight)
+            flight.landed()
+
+    def concerned(self, by: Literal["approve", "elicit", "on_log"]) -> Flight | None:
+        """The call that a message of the server belongs to, which goes to ``by`` of its context.
+
+        Over a pipe a server does not say which one it is. If the calls at work now have not all the same ``by``, a
+        guess could show one person's affairs to another: then it is ``None``.
+        """
+        current = CURRENT.get()
+        if current is not None and current in self._flights:
+            return current
+        people = {getattr(flight.context, by) for flight in self._flights}
+        return self._flights[-1] if len(people) == 1 else None

@@ -1,0 +1,276 @@
+"""The hub: all MCP servers, their tools under names for models, and calls of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal
+
+from modelhost.errors import McpServerNotFound, ToolNotFound
+from modelhost.tools.call import call_tool, failed
+from modelhost.tools.catalogue import Catalogue, catalogue_of
+from modelhost.tools.context import NO_CONTEXT, CallContext
+from modelhost.tools.entry import ServerEntry
+from modelhost.tools.feed import ToolEvent, ToolFeed, ToolListener
+from modelhost.tools.offered import OfferedTool, Selection
+from modelhost.tools.outcome import ToolOutcome
+from modelhost.tools.reading import Reading
+from modelhost.tools.sampling import Sampler
+from modelhost.tools.server import ToolServer
+from modelhost.tools.status import ServerState, ServerStatus
+
+MAX_RESULT_CHARS: Final = 100_000
+"""Of one result: some 25,000 tokens, more than most contexts have to spare."""
+
+
+SDK_LOGGERS: Final = ("mcp.client", "mcp.shared", "client")
+
+
+class ToolHub:
+    """Holds the servers of a configuration. One that is slow, broken or gone delays and disables no other."""
+
+    def __init__(
+        self,
+        entries: Iterable[ServerEntry] = (),
+        *,
+        sampler: Sampler | None = None,
+        max_result_chars: int = MAX_RESULT_CHARS,
+    ) -> None:
+        self._sampler = sampler
+        self._max_result_chars = max_result_chars
+        self._servers: dict[str, ToolServer] = {}
+        self._catalogue: Catalogue | None = None
+        self._feed = ToolFeed()
+        self._is_started = False
+        self._changing = asyncio.Lock()
+        """One change of the set of servers at a time: each takes as long as processes take to end."""
+        self.reading = Reading(self._server)
+        for entry in entries:
+            self._add(entry)
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Begin to connect all servers side by side, and wait for none of them."""
+        # They repeat what servers send, and every failure of a server, all of which is known here already.
+        for name in SDK_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        async with self._changing:
+            self._is_started = True
+            for server in self._servers.values():
+                _start(server)
+
+    async def settled(self, seconds: float) -> bool:
+        """Wait until each server is ready or has failed once, at most ``seconds``; return whether it is so."""
+        try:
+            async with asyncio.timeout(seconds):
+                for server in list(self._servers.values()):
+                    while server.state is ServerState.CONNECTING:
+                        await server.changed()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End all servers with their processes, side by side."""
+        async with self._changing:
+            self._is_started = False
+            await _stopped(self._servers.values())
+            self._feed.close()
+
+    async def apply(self, entries: Iterable[ServerEntry]) -> None:
+        """Make the servers those of ``entries``. One whose connection stays the same keeps it, and its calls."""
+        wanted = {entry.name: entry for entry in entries}
+        async with self._changing:
+            gone = [server for name, server in self._servers.items() if name not in wanted]
+            anew = [server for server in self._servers.values() if _needs_anew(server, wanted.get(server.name))]
+            for server in gone:
+                del self._servers[server.name]
+            self._invalidate()
+            await _stopped([*gone, *anew])
+            for server in gone:
+                self._feed.tell(ToolEvent(at=time.time(), kind="removed", server=server.name))
+            for entry in wanted.values():
+                self._put(entry, is_anew=any(server.name == entry.name for server in anew))
+            # In the order of the configuration, so that the prompt of a model does not depend on the past.
+            self._servers = {name: self._servers[name] for name in wanted}
+            self._invalidate()
+
+    def _put(self, entry: ServerEntry, *, is_anew: bool) -> None:
+        known = self._servers.get(entry.name)
+        if known is not None and not is_anew:
+            if known.entry != entry:
+                known.change(entry)
+            return
+        server = self._add(entry)
+        if self._is_started:
+            _start(server)
+
+    def _add(self, entry: ServerEntry) -> ToolServer:
+        server = ToolServer(entry, self._sampler, self._note)
+        self._servers[entry.name] = server
+        return server
+
+    # The servers.
+
+    def status(self, name: str) -> ServerStatus:
+        """What can be said of one server.
+
+        Raises:
+            McpServerNotFound: there is none of that name.
+        """
+        return self._server(name).status()
+
+    def statuses(self) -> tuple[ServerStatus, ...]:
+        """The same of all servers, in the order of the configuration."""
+        return tuple(server.status() for server in self._servers.values())
+
+    async def restart(self, name: str) -> None:
+        """Connect a server anew, and do not wait for it. A failed or stopped one too.
+
+        Raises:
+            McpServerNotFound: there is none of that name.
+            ToolServerUnavailable: it cannot be used as it is configured.
+        """
+        async with self._changing:
+            self._server(name).restart()
+
+    async def check_health(self, name: str) -> None:
+        """Ask a server for a sign of life, as is done by itself when it has nothing to do.
+
+        Raises:
+            McpServerNotFound: there is none of that name.
+            ToolServerUnavailable: it gives none; it is then started again.
+        """
+        await self._server(name).check_health()
+
+    async def enable(self, name: str) -> None:
+        """Begin to connect a disabled server; until the next change of its entry it stays enabled.
+
+        Raises:
+            McpServerNotFound, ToolServerUnavailable: as for :meth:`restart`.
+        """
+        async with self._changing:
+            self._server(name).start()
+
+    async def disable(self, name: str) -> None:
+        """End a server; until the next change of its entry it stays disabled.
+
+        Raises:
+            McpServerNotFound: there is none of that name.
+        """
+        async with self._changing:
+            await self._server(name).stop(ServerState.DISABLED)
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[ToolListener]:
+        """News of the servers as long as the context is entered; first the present state of each."""
+        listener = self._feed.listen([_event(server, "state") for server in self._servers.values()])
+        try:
+            yield listener
+        finally:
+            self._feed.leave(listener)
+
+    def _server(self, name: str) -> ToolServer:
+        server = self._servers.get(name)
+        if server is None:
+            raise McpServerNotFound(f'no MCP server is called "{name}"', server=name, servers=list(self._servers))
+        return server
+
+    def server_names(self) -> tuple[str, ...]:
+        return tuple(self._servers)
+
+    # The tools.
+
+    def offered(self, selection: Selection | None = None) -> tuple[OfferedTool, ...]:
+        """The tools that can be called now, all or those of ``selection``; the same object while nothing changes.
+
+        Raises:
+            McpServerNotFound, ToolNotFound: the selection names what is not there.
+        """
+        offered = self._current().offered
+        if selection is None:
+            return offered
+        self._check(selection)
+        return tuple(tool for tool in offered if selection.includes(tool))
+
+    def tool(self, name: str) -> OfferedTool:
+        """The tool that models know under ``name``, whether its server is there now or not.
+
+        Raises:
+            ToolNotFound: there is none.
+        """
+        listed = self._current().listed.get(name)
+        if listed is None:
+            raise self._not_found(name)
+        return listed.offered
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any] | str, context: CallContext = NO_CONTEXT
+    ) -> ToolOutcome:
+        """Call a tool with arguments as a mapping, or as the text that a model wrote.
+
+        What is wrong with the call, the tool or its server is an outcome for the model to read. If the caller is
+        cancelled, the server is told.
+        """
+        listed = self._current().listed.get(name)
+        if listed is None:
+            near = self._current().suggestions(name)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            return failed(name, "tool_not_found", f'The call was not made: there is no tool "{name}".{hint}')
+        return await call_tool(listed, arguments, context, max_result_chars=self._max_result_chars)
+
+    def _check(self, selection: Selection) -> None:
+        for name in selection.servers or ():
+            self._server(name)
+        # Of a server that has not been reached yet nobody knows what it has.
+        if selection.tools is None or not all(server.has_listed for server in self._servers.values()):
+            return
+        known = self._current().listed
+        originals = {listed.offered.tool for listed in known.values()}
+        for name in selection.tools:
+            if name not in known and name not in originals:
+                raise self._not_found(name)
+
+    def _not_found(self, name: str) -> ToolNotFound:
+        near = self._current().suggestions(name)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        return ToolNotFound(f'no MCP server has a tool "{name}"{hint}', tool=name)
+
+    def _current(self) -> Catalogue:
+        if self._catalogue is None:
+            self._catalogue = catalogue_of(self._servers.values())
+        return self._catalogue
+
+    def _invalidate(self) -> None:
+        self._catalogue = None
+
+    def _note(self, server: ToolServer, what: Literal["state", "tools"]) -> None:
+        self._invalidate()
+        if self._servers.get(server.name) is server:
+            self._feed.tell(_event(server, what))
+
+
+def _event(server: ToolServer, kind: Literal["state", "tools"]) -> ToolEvent:
+    message = server.last_error if server.state in (ServerState.FAILED, ServerState.RESTARTING) else None
+    return ToolEvent(at=time.time(), kind=kind, server=server.name, state=server.state, message=message)
+
+
+def _start(server: ToolServer) -> None:
+    if server.entry.is_enabled and server.entry.why_disabled is None:
+        server.start()
+
+
+async def _stopped(servers: Collection[ToolServer]) -> None:
+    await asyncio.gather(*(server.stop() for server in servers))
+
+
+def _needs_anew(server: ToolServer, entry: ServerEntry | None) -> bool:
+    if entry is None:
+        return False
+    old = server.entry
+    is_same = old.is_connected_as(entry) and old.why_disabled == entry.why_disabled
+    return not is_same or old.is_enabled != entry.is_enabled

@@ -1,0 +1,58 @@
+"""Names of tools that every model's API takes (``^[a-zA-Z0-9_-]{1,64}$``), and that stay what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+MAX_LENGTH: Final = 64
+DIGITS: Final = 6  # of the hash that follows a changed name
+_SAFE: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolKey:
+    """One tool of one server, under its original name."""
+
+    server: str
+    tool: str
+
+
+def model_names(wishes: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
+    """A name for each tool, made of the one that is wished for it (see :func:`wish`).
+
+    A wish that is safe and that nobody shares is the name. Any other one gets a hash of the tool's origin, so that a
+    name depends neither on the order of the servers nor on which others there are, unless they clash.
+    """
+    shared = Counter(wishes.values())
+    names = {key: wish for key, wish in wishes.items() if shared[wish] == 1 and _SAFE.fullmatch(wish)}
+    taken = set(names.values())
+    for key in _in_order(wishes.keys() - names.keys()):
+        names[key] = _hashed(wishes[key], key, taken)
+        taken.add(names[key])
+    return names
+
+
+def wish(server: str, prefix: str | None, tool: str) -> str:
+    """``{prefix or server}_{tool}``; with an empty prefix just ``tool``."""
+    before = server if prefix is None else prefix
+    return f"{before}_{tool}" if before else tool
+
+
+def _in_order(keys: Iterable[ToolKey]) -> list[ToolKey]:
+    return sorted(keys, key=lambda key: (key.server, key.tool))
+
+
+def _hashed(wished: str, key: ToolKey, taken: set[str]) -> str:
+    digest = hashlib.sha256(f"{key.server}\0{key.tool}".encode()).hexdigest()
+    safe = _UNSAFE.sub("_", wished)
+    for digits in range(DIGITS, len(digest)):
+        name = f"{safe[: MAX_LENGTH - 1 - digits]}_{digest[:digits]}"
+        if name not in taken:
+            return name
+    raise AssertionError("two tools have one SHA-256")

@@ -1,0 +1,52 @@
+"""A tool as it is offered to a model, and a choice among those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelhost.tools.entry import Approval, ServerEntry
+from modelhost.tools.known import KnownTool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedTool:
+    """A tool under a name that every model's API takes."""
+
+    name: str
+    server: str
+    tool: str
+    """Its original name."""
+    function: Mapping[str, Any] = field(repr=False)
+    """The element of ``tools`` in a chat request."""
+    annotations: Mapping[str, Any]
+    is_read_only: bool
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which tools a request wants; ``None`` is all. Tools go by the name that models know, or by the original one."""
+
+    servers: frozenset[str] | None = None
+    tools: frozenset[str] | None = None
+
+    def includes(self, tool: OfferedTool) -> bool:
+        if self.servers is not None and tool.server not in self.servers:
+            return False
+        return self.tools is None or tool.name in self.tools or tool.tool in self.tools
+
+
+def offer(tool: KnownTool, name: str, entry: ServerEntry) -> OfferedTool:
+    """The tool under ``name``, with what the configuration says of it."""
+    function = {"name": name, "description": tool.description, "parameters": tool.schema}
+    return OfferedTool(
+        name=name,
+        server=tool.server,
+        tool=tool.tool,
+        function={"type": "function", "function": function},
+        annotations=tool.annotations,
+        is_read_only=tool.is_read_only,
+        approval=entry.approval_of(tool.tool),
+    )

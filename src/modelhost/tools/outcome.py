@@ -1,0 +1,57 @@
+"""What became of a call: for the model to read, whether it went well or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FailureCode = Literal[
+    "tool_not_found",
+    "tool_server_unavailable",
+    "tool_denied",
+    "invalid_arguments",
+    "tool_timeout",
+    "tool_failed",
+    "tool_connection_lost",
+    "tool_invalid_result",
+]
+"""``tool_failed``: the tool itself says so. ``tool_connection_lost``: it may have run, nobody knows how far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolImage:
+    """An image that a tool returned, in base64."""
+
+    media_type: str
+    data: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOutcome:
+    """The result of a call. A failed, unknown, denied, late or malformed call is one too."""
+
+    name: str
+    """The name that was called."""
+    text: str = field(repr=False)
+    """For the model; cut to the limit, with a note that says so."""
+    is_error: bool = False
+    code: FailureCode | None = None
+    server: str | None = None
+    tool: str | None = None
+    images: tuple[ToolImage, ...] = ()
+    """For models that can see; the text mentions them."""
+    content: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    """The content blocks as the server sent them, uncut."""
+    structured: Any = field(default=None, repr=False)
+    seconds: float = 0.0
+    was_cut: bool = False
+    was_retried: bool = False
+    """Whether the server was lost before the call was sent, and the call was sent to its successor."""
+
+
+def cut(text: str, limit: int) -> tuple[str, bool]:
+    """``text`` with at most ``limit`` characters of it, and a note if that is not all."""
+    if len(text) <= limit:
+        return text, False
+    return f"{text[:limit]}\n[cut: the first {limit:,} of {len(text):,} characters are shown]", True

@@ -1,0 +1,136 @@
+"""An MCP server at an address, over streamable HTTP or the older HTTP with server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+import httpx2
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
+from mcp.shared._httpx_utils import McpHttpClientFactory
+from mcp.shared._stream_protocols import ReadStream, WriteStream
+from mcp.shared.message import SessionMessage
+
+from modelhost.tools.entry import Remote
+from modelhost.tools.flight import CURRENT, DEPTH_HEADER
+
+MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
+TIMEOUT: Final = httpx2.Timeout(30.0, read=None)
+"""Reading waits for ever: a call has a timeout of its own, and a stream of notifications is silent by nature."""
+
+OnLost = Callable[[str], None]
+Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
+
+
+class NoticingClient(httpx2.AsyncClient):
+    """Notices what the SDK keeps to itself: whether a call was sent, and that a session has expired."""
+
+    def __init__(
+        self, on_lost: OnLost, *, is_sse: bool, headers: dict[str, str], auth: httpx2.Auth | None = None
+    ) -> None:
+        super().__init__(timeout=TIMEOUT, headers=headers, auth=auth)
+        self._on_lost = on_lost
+        self._is_sse = is_sse
+        self.last_refusal: str | None = None
+        """The latest answer that was no success, in words."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        flight = CURRENT.get() if request.method == "POST" else None
+        was_sent = flight is not None and flight.was_sent
+        if flight is not None:
+            flight.was_sent = True
+            request.headers[DEPTH_HEADER] = str(flight.context.depth + 1)
+        try:
+            response = await super().send(request, **options)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
+            if flight is not None:
+                flight.was_sent = was_sent
+            raise
+        if response.status_code >= 400:
+            self.last_refusal = f"answered HTTP {response.status_code} {response.reason_phrase}".rstrip()
+            has_expired = response.status_code == 404 and MCP_SESSION_ID in request.headers
+            if has_expired and flight is not None:
+                flight.was_sent = was_sent
+            if has_expired:
+                self._on_lost("its session has expired (HTTP 404)")
+            elif self._is_sse and request.method == "POST":
+                self._on_lost(self.last_refusal)  # the SDK stops writing then, and would let the call wait for ever
+        return response
+
+
+@asynccontextmanager
+async def reached(remote: Remote, on_lost: OnLost) -> AsyncGenerator[tuple[Streams, NoticingClient], None]:
+    """Streams to and from the server. The connection is made by the first message (HTTP) or before (SSE).
+
+    Raises:
+        httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body of the context.
+    """
+    client = NoticingClient(on_lost, is_sse=remote.kind == "sse", headers=dict(remote.headers), auth=remote.auth)
+    if remote.kind == "sse":
+        async with sse_client(remote.url, httpx_client_factory=_factory(client)) as (read, write):
+            yield (Watched(read, on_lost), write), client
+        return
+    async with (
+        client,
+        streamable_http_client(remote.url, http_client=client, max_sse_event_size=MESSAGE_BYTES) as (read, write),
+    ):
+        yield (Watched(read, on_lost), write), client
+
+
+def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
+    """A factory that gives ``client``, whose headers and timeouts are set already; the SDK enters and closes it."""
+
+    def given(
+        headers: dict[str, str] | None = None,
+        timeout: httpx2.Timeout | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> httpx2.AsyncClient:
+        return client
+
+    return given
+
+
+class Watched:
+    """A read stream that tells when it has come to its end."""
+
+    def __init__(self, inner: ReadStream[SessionMessage | Exception], on_lost: OnLost) -> None:
+        self._inner = inner
+        self._on_lost = on_lost
+
+    @property
+    def last_context(self) -> Context | None:
+        """What the code that caused the last message worked for; the SDK runs the answering in it."""
+        found: Context | None = getattr(self._inner, "last_context", None)
+        return found
+
+    async def receive(self) -> SessionMessage | Exception:
+        try:
+            return await self._inner.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._on_lost("closed the connection")
+            raise
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

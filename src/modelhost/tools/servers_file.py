@@ -1,0 +1,215 @@
+"""Reads `mcp.json`: which MCP servers there are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from modelhost.config.document import parse, read_content
+from modelhost.errors import ConfigError
+from modelhost.tools.entry import (
+    CONNECT_TIMEOUT_SECONDS,
+    MAX_CONCURRENT_CALLS,
+    SAMPLING_MAX_TOKENS,
+    TIMEOUT_SECONDS,
+    Approval,
+    Process,
+    Remote,
+    SamplingPolicy,
+    ServerEntry,
+)
+from modelhost.tools.file_fields import MILLISECONDS_FROM, EntryFile, Scalar, checked, named_fields, transport_kind
+from modelhost.tools.file_shapes import RawServer, raw_file
+from modelhost.tools.variables import expand, parse_dotenv
+
+EXAMPLE: Final = '{"mcpServers": {"time": {"command": "mcp-server-time"}}}'
+DOTENV: Final = ".env"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolServers:
+    """What a file says. A server that cannot be used is in it too, with the reason."""
+
+    servers: tuple[ServerEntry, ...] = ()
+    warnings: tuple[str, ...] = ()
+    digest: str = ""
+    """Tells one content of the file, and of the ``.env`` beside it, from another."""
+    is_injected: bool = True
+    """Whether the tools are given to requests that do not ask for any (``auto_register_tools``)."""
+
+
+def read_servers(path: Path, environ: Mapping[str, str]) -> ToolServers:
+    """Read the file at ``path``; ``${VAR}`` comes from ``environ``, then from ``.env`` beside the file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not of a known shape. One server that is wrong is no such error.
+    """
+    try:
+        content = read_content(path)
+    except ValueError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    return parse_servers(content, path, environ)
+
+
+def parse_servers(content: bytes, path: Path, environ: Mapping[str, str]) -> ToolServers:
+    """As :func:`read_servers`, for content that has been read already."""
+    try:
+        dotenv, problem = _dotenv(path.parent / DOTENV)
+        raw = raw_file(parse(content, is_json=path.suffix.lower() == ".json", example=EXAMPLE))
+        is_injected = _flag(raw.defaults, "auto_register_tools")
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    warnings = [f"{path.name}: {warning}" for warning in raw.warnings] + ([problem] if problem else [])
+    # The environment wins: what a person sets for one start is meant for it.
+    variables = {**dotenv, **{name: text for name, text in environ.items() if text}}
+    entries = []
+    for server in raw.servers:
+        entry, found = _entry(server, path, variables, raw.defaults)
+        entries.append(entry)
+        warnings.extend(found)
+    return ToolServers(
+        servers=tuple(entries), warnings=tuple(warnings), digest=digest_of(content, path), is_injected=is_injected
+    )
+
+
+def digest_of(content: bytes, path: Path) -> str:
+    """What tells one content of the file and of its ``.env`` from another."""
+    digest = hashlib.sha256(content)
+    try:
+        digest.update(b"\0" + (path.parent / DOTENV).read_bytes())
+    except OSError:
+        digest.update(b"\0")  # there is none, or none that can be read: the reading says so
+    return digest.hexdigest()
+
+
+def _dotenv(path: Path) -> tuple[dict[str, str], str | None]:
+    try:
+        return parse_dotenv(path.read_bytes()), None
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        return {}, f"{path} is ignored: {reason}"
+
+
+def _flag(defaults: Mapping[str, Any], key: str) -> bool:
+    value = defaults.get(key, True)
+    if not isinstance(value, bool):
+        raise ValueError(f'"{key}": expected true or false')  # noqa: TRY004  (a ValueError by contract)
+    return value
+
+
+def _entry(
+    server: RawServer, path: Path, variables: Mapping[str, str], defaults: Mapping[str, Any]
+) -> tuple[ServerEntry, list[str]]:
+    label = f"{path.name}: {server.place}"
+    warnings: list[str] = []
+    try:
+        if not isinstance(server.fields, dict):
+            raise ValueError("expected keys and values")  # noqa: TRY004, TRY301
+        fields, warnings = named_fields(server.fields, label)
+        file = checked({**_defaults(defaults), **fields})
+        entry, more = _read(server.name, file, path.parent, variables)
+    except ValueError as error:
+        reason = f"{label}: {error}"
+        return ServerEntry(name=server.name, transport=None, is_enabled=False, why_disabled=reason), warnings
+    return entry, [*warnings, *(f"{label}: {warning}" for warning in more)]
+
+
+def _defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"tool_timeout_secs": "timeout_seconds", "max_concurrent_calls": "max_concurrent_calls"}
+    return {name: defaults[key] for key, name in names.items() if key in defaults}
+
+
+def _read(name: str, file: EntryFile, directory: Path, variables: Mapping[str, str]) -> tuple[ServerEntry, list[str]]:
+    timeout, warnings = _timeout(file)
+    return ServerEntry(
+        name=name,
+        transport=_transport(file, directory, variables),
+        is_enabled=file.enabled and not file.disabled,
+        prefix=file.prefix,
+        allowed_tools=frozenset(file.allowed_tools) if file.allowed_tools is not None else None,
+        denied_tools=frozenset(file.denied_tools),
+        timeout_seconds=timeout,
+        connect_timeout_seconds=file.connect_timeout_seconds or CONNECT_TIMEOUT_SECONDS,
+        max_concurrent_calls=file.max_concurrent_calls or MAX_CONCURRENT_CALLS,
+        approval=file.approval or "auto",
+        tool_approvals=_approvals(file),
+        sampling=_sampling(file),
+        roots=tuple(_root(expand(root, variables), directory) for root in file.roots),
+        instructions=file.instructions,
+        protocol=file.protocol,
+    ), warnings
+
+
+def _timeout(file: EntryFile) -> tuple[float, list[str]]:
+    if file.timeout_seconds is not None or file.timeout is None:
+        return file.timeout_seconds or TIMEOUT_SECONDS, []
+    if file.timeout < MILLISECONDS_FROM:
+        return file.timeout, []
+    seconds = file.timeout / 1000
+    return seconds, [f'"timeout": {file.timeout:g} is read as milliseconds; write "timeout_seconds" to be sure']
+
+
+def _approvals(file: EntryFile) -> Mapping[str, Approval]:
+    return MappingProxyType({**dict.fromkeys(file.auto_tools, "auto"), **file.tool_approval})
+
+
+def _sampling(file: EntryFile) -> SamplingPolicy:
+    if isinstance(file.sampling, str):
+        return SamplingPolicy(mode=file.sampling)
+    return SamplingPolicy(mode=file.sampling.mode, max_tokens=file.sampling.max_tokens or SAMPLING_MAX_TOKENS)
+
+
+def _root(text: str, directory: Path) -> str:
+    return text if "://" in text else (directory / Path(text).expanduser()).resolve().as_uri()
+
+
+def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process | Remote:
+    kind = transport_kind(file)
+    if kind == "stdio":
+        return _process(file, directory, variables)
+    url = expand(file.url, variables)
+    if not url.startswith(("http://", "https://")):
+        raise ValueError('"url": expected an address that begins with http:// or https://')
+    return Remote(kind=kind, url=url, headers=MappingProxyType(_headers(file, variables)))
+
+
+def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process:
+    env = {name: _text(value) for name, value in file.env.items()}
+    if file.env_file is not None:
+        given = directory / Path(expand(file.env_file, variables)).expanduser()
+        try:
+            env = {**parse_dotenv(given.read_bytes()), **env}
+        except OSError as error:
+            raise ValueError(f'"env_file": cannot read {given}: {error.strerror}') from error
+    cwd = directory / Path(expand(file.cwd, variables)).expanduser() if file.cwd is not None else None
+    return Process(
+        command=_command(expand(file.command, variables), directory),
+        args=tuple(expand([_text(value) for value in file.args], variables)),
+        env=MappingProxyType(expand(env, variables)),
+        cwd=cwd,
+    )
+
+
+def _command(text: str, directory: Path) -> str:
+    """A path begins at the file; a bare name is looked up as a shell would."""
+    return str(directory / Path(text).expanduser()) if "/" in text else text
+
+
+def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
+    headers = {name: _text(value) for name, value in file.headers.items()}
+    token = file.bearer_token or file.auth
+    if token is not None and "authorization" not in {name.lower() for name in headers}:
+        # A scheme may stand before the secret already.
+        headers["Authorization"] = token if " " in token else f"Bearer {token}"
+    found: dict[str, str] = expand(headers, variables)
+    return found
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,48 @@
+"""What can be said of one MCP server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class ServerState(StrEnum):
+    """``failed`` waits for a restart by hand; a server at an address is tried again now and then all the same."""
+
+    DISABLED = "disabled"
+    CONNECTING = "connecting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """One server as it is now."""
+
+    name: str
+    state: ServerState
+    transport: Literal["stdio", "http", "sse"] | None
+    tools: int
+    """Offered ones."""
+    protocol_version: str | None
+    server_name: str | None
+    server_version: str | None
+    instructions: str | None
+    restarts: int
+    """Connections after the first one."""
+    last_error: str | None
+    why_disabled: str | None
+    pid: int | None
+    in_flight: int
+    calls: int
+    failed_calls: int
+    latency_p50_seconds: float | None
+    """Of the last calls that were answered."""
+    latency_last_seconds: float | None
+    connect_seconds: float | None
+    ready_since: float | None
+    """Unix time."""
+    stderr: tuple[str, ...] = field(repr=False)

@@ -1,0 +1,253 @@
+"""An MCP server as a child process: its pipes as the SDK's streams, its log, and its end.
+
+The SDK has such a transport too. This one also keeps standard error, knows the process, tells when a message has been
+handed over and when the process is gone, leaves no child of it behind, and skips two tasks and queues per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import PIPE, SubprocessStreamProtocol
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import mcp_types as types
+from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
+from mcp.shared.message import SessionMessage
+
+from modelhost.config import environment
+from modelhost.logs import get_logger
+from modelhost.tools.entry import Process
+from modelhost.tools.flight import CURRENT
+from modelhost.tools.lines import LineBuffer
+
+log = get_logger(__name__)
+
+MESSAGE_BYTES: Final = 32 * 2**20  # in one line; results of some megabytes do occur
+READ_BYTES: Final = 65536
+EXIT_SECONDS: Final = 1.0  # after the end of its input, which is how MCP asks a server to leave
+TERM_SECONDS: Final = 1.0  # after SIGTERM
+REST_SECONDS: Final = 0.2  # for what is left of its group
+KILL_SECONDS: Final = 2.0  # for the kernel to end it
+POLL_SECONDS: Final = 0.01
+
+OnLost = Callable[[str], None]
+"""Told once, in a sentence, how the connection came to its end."""
+
+
+class ServerProcess:
+    """A server's process, whose streams are :attr:`incoming` and :attr:`outgoing`."""
+
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        protocol: SubprocessStreamProtocol,
+        stderr: LineBuffer,
+        on_lost: OnLost,
+    ) -> None:
+        process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._transport = transport
+        self._stdin = process.stdin
+        self._stderr = process.stderr
+        self._on_lost = on_lost
+        self.pid = process.pid
+        self.incoming = Incoming(process.stdout, stderr, self._lose)
+        self.outgoing = Outgoing(process.stdin)
+        self._lines = stderr
+        self._drain = asyncio.create_task(self._keep_stderr())
+
+    def describe_end(self) -> str:
+        """Say how the process ended, as far as it has."""
+        status = self._transport.get_returncode()
+        if status is None:
+            return "closed its output"
+        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+
+    async def _lose(self, reason: str | None) -> None:
+        """Tell of the end: for ``reason``, or as the process has ended, which is known a moment after its output."""
+        if reason is None:
+            await self._exit_within(REST_SECONDS)
+            with suppress(TimeoutError):  # what it said last is the best explanation
+                async with asyncio.timeout(REST_SECONDS):
+                    await asyncio.shield(self._drain)
+        self._on_lost(reason or self.describe_end())
+
+    async def _keep_stderr(self) -> None:
+        with suppress(ConnectionError):
+            while chunk := await self._stderr.read(READ_BYTES):
+                self._lines.feed(chunk)
+
+    async def end(self) -> None:
+        """End the process with all of its group: its input, SIGTERM and SIGKILL, each after a while."""
+        try:
+            self._stdin.close()
+            if not await self._exit_within(EXIT_SECONDS):
+                self._signal_group(signal.SIGTERM)
+                await self._exit_within(TERM_SECONDS)
+            else:
+                await self._end_the_rest()
+        finally:
+            # Also if this task is cancelled meanwhile: whatever happens, no child is left.
+            self._signal_group(signal.SIGKILL)
+            self._drain.cancel()
+        if not await self._exit_within(KILL_SECONDS):
+            log.warning("mcp_server_left_process", pid=self.pid)
+        self._transport.close()
+
+    async def _end_the_rest(self) -> None:
+        """Give children that outlived the server a moment to end; none of them is any use now."""
+        self._signal_group(signal.SIGTERM)
+        end = asyncio.get_running_loop().time() + REST_SECONDS
+        while self._signal_group(0) and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  (nothing tells)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _exit_within(self, seconds: float) -> bool:
+        # Not Process.wait(): that waits for the pipes too, which a child of the server may hold open.
+        end = asyncio.get_running_loop().time() + seconds
+        while self._transport.get_returncode() is None:
+            if asyncio.get_running_loop().time() >= end:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    def _signal_group(self, number: int) -> bool:
+        """Signal all of the group; whether there was anyone. Its id is the pid, also when the leader is gone."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True  # macOS says so of a group that has only zombies left
+        return True
+
+
+class Incoming:
+    """What a server says, as the SDK's read stream: one message per line."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, lines: LineBuffer, lose: Callable[[str | None], Awaitable[None]]
+    ) -> None:
+        self._reader = reader
+        self._lines = lines
+        self._lose = lose
+        self._is_closed = False
+
+    async def receive(self) -> SessionMessage | Exception:
+        while not self._is_closed:
+            try:
+                line = await self._reader.readline()
+            except ValueError:
+                await self._lose(f"sent a message of more than {MESSAGE_BYTES >> 20} MiB")
+                break
+            except ConnectionError:
+                line = b""
+            if not line:
+                await self._lose(None)
+                break
+            try:
+                return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+            except ValueError:
+                if line.strip():  # a server that prints is careless, and goes on all the same
+                    self._lines.add(line[:READ_BYTES].decode(errors="replace").rstrip())
+        raise anyio.EndOfStream
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class Outgoing:
+    """What a server is told, as the SDK's write stream."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._is_closed = False
+
+    async def send(self, item: SessionMessage) -> None:
+        if self._is_closed or self._writer.is_closing():
+            raise anyio.BrokenResourceError
+        self._writer.write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        # A pipe that nobody reads any more is noticed in the writing: then no byte of it has arrived.
+        if self._writer.is_closing():
+            raise anyio.BrokenResourceError
+        if (flight := CURRENT.get()) is not None:
+            flight.was_sent = True
+        try:
+            await self._writer.drain()
+        except ConnectionError as error:
+            raise anyio.BrokenResourceError from error
+
+    async def aclose(self) -> None:
+        self._is_closed = True  # the process closes the pipe: the SDK closes this while its last messages are under way
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+@asynccontextmanager
+async def started(process: Process, stderr: LineBuffer, on_lost: OnLost) -> AsyncGenerator[ServerProcess, None]:
+    """A running server; with the context its whole process group ends.
+
+    Raises:
+        OSError: the command, or the folder to run it in, is not there or cannot be used.
+    """
+    # A cancellation in between would leave a process that nobody knows.
+    with anyio.CancelScope(shield=True):
+        try:
+            transport, protocol = await _spawned(process)
+        except FileNotFoundError as error:
+            # Not every event loop says what is missing, and a folder looks like a program.
+            missing = process.command if process.cwd is None or process.cwd.is_dir() else process.cwd
+            raise FileNotFoundError(error.errno, error.strerror, str(missing)) from error
+    server = ServerProcess(transport, protocol, stderr, on_lost)
+    try:
+        yield server
+    finally:
+        with anyio.CancelScope(shield=True):
+            await server.end()
+
+
+async def _spawned(process: Process) -> tuple[asyncio.SubprocessTransport, SubprocessStreamProtocol]:
+    loop = asyncio.get_running_loop()
+    inherited = environment.current()
+    return await loop.subprocess_exec(
+        lambda: SubprocessStreamProtocol(limit=MESSAGE_BYTES, loop=loop),
+        process.command,
+        *process.args,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env={**{name: inherited[name] for name in DEFAULT_INHERITED_ENV_VARS if name in inherited}, **process.env},
+        cwd=process.cwd,
+        # Out of reach of a Ctrl-C in the terminal, and one group to end.
+        start_new_session=True,
+    )

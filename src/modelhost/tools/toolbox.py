@@ -1,0 +1,79 @@
+"""The tools of a host: the servers of its `mcp.json`, kept as the file says while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+
+from modelhost.errors import ConfigError
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.tools.hub import ToolHub
+from modelhost.tools.sampling import Sampler
+from modelhost.tools.servers_file import ToolServers, read_servers
+from modelhost.tools.watch import watch_servers
+
+log = get_logger(__name__)
+
+
+class Toolbox:
+    """Made by :meth:`start`; to be stopped."""
+
+    def __init__(self, hub: ToolHub, path: Path | None, servers: ToolServers) -> None:
+        self.hub = hub
+        self.path = path
+        self.file_error: str | None = None
+        """Why the file as it stands is not in force; the one before it is."""
+        self._servers = servers
+        self._watching: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, path: Path | None, environ: Mapping[str, str], sampler: Sampler) -> Toolbox:
+        """Read the file and begin to connect its servers, waiting for none of them. Without a file there are none.
+
+        Raises:
+            ConfigError: the file cannot be used at all; a server that is wrong only disables itself.
+        """
+        servers = await asyncio.to_thread(read_servers, path, environ) if path is not None else ToolServers()
+        toolbox = cls(ToolHub(servers.servers, sampler=sampler), path, servers)
+        toolbox._note(servers)
+        await toolbox.hub.start()
+        if path is not None:
+            watching = toolbox._watch(path, environ, servers.digest)
+            toolbox._watching = asyncio.create_task(watching, name="watching mcp.json")
+        return toolbox
+
+    @property
+    def is_injected(self) -> bool:
+        """Whether the tools are given to requests that do not ask for any."""
+        return self._servers.is_injected
+
+    async def stop(self) -> None:
+        """End all servers."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        await self.hub.stop()
+
+    async def _watch(self, path: Path, environ: Mapping[str, str], seen: str) -> None:
+        async with aclosing(watch_servers(path, environ, seen=seen)) as readings:
+            async for reading in readings:
+                if isinstance(reading, ConfigError):
+                    self.file_error = reading.message
+                    METERS.mcp_config_ok.set(0)
+                    log.error("mcp_config_refused", path=str(path), problems=reading.message)
+                else:
+                    self._note(reading)
+                    self._servers = reading
+                    await self.hub.apply(reading.servers)
+
+    def _note(self, servers: ToolServers) -> None:
+        self.file_error = None
+        METERS.mcp_config_ok.set(1)
+        for warning in servers.warnings:
+            log.warning("mcp_config", warning=warning)
+        for server in servers.servers:
+            if server.why_disabled is not None:
+                log.warning("mcp_server_disabled", server=server.name, reason=server.why_disabled)

@@ -1,0 +1,162 @@
+"""One child process and the three pipes to it, for the event loop of the thread that starts it.
+
+Not by the loop's own ``subprocess_exec``: that of uvloop forks, for 7 ms (50 ms where the host holds 300 MB) in which
+nothing else runs, so each load of a model would stall every open stream; :class:`subprocess.Popen` takes 0.7 ms in any
+host, by ``vfork``. Nor by ``connect_read_pipe``: uvloop closes the descriptor of a pipe twice, and the second time it
+can be one that another thread has just opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO
+
+BLOCK_BYTES = 65536  # what a pipe of Linux holds
+
+
+class Child:
+    """A running process with a session of its own; to be closed when it has ended and its output is read.
+
+    The kernel takes the *thread* that starts it for its parent (``PR_SET_PDEATHSIG``): start it from the thread of an
+    event loop that lives as long as the host.
+    """
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start ``argv``.
+
+        Raises:
+            OSError: the operating system cannot (no memory, no descriptors, no such program).
+        """
+        self._loop = asyncio.get_running_loop()
+        self._process = subprocess.Popen(  # noqa: S603 - the command of an engine
+            argv,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            start_new_session=True,
+        )
+        self.exited = asyncio.Event()
+        """Set at once when the process has ended and is reaped, even while another process holds its pipes open."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._input = _Input(self._process.stdin)
+        self._outputs = (_Output(self._process.stdout), _Output(self._process.stderr))
+        self._watch_exit()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, ``-N`` after signal N; ``None`` until :attr:`exited`."""
+        return self._process.returncode
+
+    @property
+    def stdout(self) -> asyncio.StreamReader:
+        return self._outputs[0].stream
+
+    @property
+    def stderr(self) -> asyncio.StreamReader:
+        return self._outputs[1].stream
+
+    def send(self, data: bytes) -> None:
+        """Write ``data`` to its standard input, which stays open; what it has not read when it ends is lost."""
+        self._input.send(data)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for pipe in (self._input, *self._outputs):
+            pipe.close()
+
+    def _watch_exit(self) -> None:
+        """Learn of the end from a descriptor of the process; from a thread where there is none (macOS, old kernels)."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            threading.Thread(target=self._wait_for_exit, name=f"exit-of-{self.pid}", daemon=True).start()
+        else:
+            self._loop.add_reader(descriptor, self._see_exit, descriptor)
+
+    def _see_exit(self, descriptor: int) -> None:
+        if self._process.poll() is not None:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self._note_exit()
+
+    def _wait_for_exit(self) -> None:
+        self._process.wait()
+        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            self._loop.call_soon_threadsafe(self._note_exit)
+
+    def _note_exit(self) -> None:
+        self._input.close()
+        self.exited.set()
+
+
+class _Input:
+    """The end of a pipe that is written to, without ever blocking."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pipe = pipe
+        self._unsent = b""
+        os.set_blocking(pipe.fileno(), False)
+
+    def send(self, data: bytes) -> None:
+        if not self._pipe.closed:
+            self._unsent += data
+            self._write()
+
+    def close(self) -> None:
+        if not self._pipe.closed:
+            self._loop.remove_writer(self._pipe.fileno())
+            self._pipe.close()
+
+    def _write(self) -> None:
+        try:
+            sent = os.write(self._pipe.fileno(), self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except BrokenPipeError:  # its end is told by its exit, and the reason stands in its output
+            sent = len(self._unsent)
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            self._loop.add_writer(self._pipe.fileno(), self._write)
+        else:
+            self._loop.remove_writer(self._pipe.fileno())
+
+
+class _Output:
+    """The end of a pipe that is read, into :attr:`stream`: whoever has the stream must read it to its end."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pipe = pipe
+        self.stream = asyncio.StreamReader()
+        os.set_blocking(pipe.fileno(), False)
+        self._loop.add_reader(pipe.fileno(), self._read)
+
+    def close(self) -> None:
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe.fileno())
+            self._pipe.close()
+            self.stream.feed_eof()
+
+    def _read(self) -> None:
+        try:
+            block = os.read(self._pipe.fileno(), BLOCK_BYTES)
+        except BlockingIOError:
+            return
+        if block:
+            self.stream.feed_data(block)
+        else:
+            self.close()

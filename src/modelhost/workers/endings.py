@@ -1,0 +1,40 @@
+"""What a request is told whose worker this host has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelhost.errors import ModelhostError, ModelUnloaded, ShuttingDown, WorkerCrashed
+
+Explain = Callable[[str, str], ModelhostError]
+"""Makes the error from the names of the model and of the worker; a new one for each request."""
+
+
+def stopped(model: str, _worker: str) -> ModelhostError:
+    """The host is being stopped."""
+    return ShuttingDown(f"{model} was stopped before the answer was complete.")
+
+
+def unloaded_by_force(model: str, _worker: str) -> ModelhostError:
+    """Somebody has unloaded the model although it had work."""
+    return ModelUnloaded(
+        f"{model} was unloaded by force before the answer was complete. Try again to load it again.", model=model
+    )
+
+
+def stalled(seconds: float) -> Explain:
+    """The watchdog has ended the worker: it produced nothing for ``seconds`` while it had work."""
+
+    silent_seconds = round(seconds, 1)
+
+    def explain(model: str, worker: str) -> ModelhostError:
+        return WorkerCrashed(
+            f"The worker of {model} produced nothing for {silent_seconds:g} s while it had work and was ended. "
+            "It is being restarted; try again.",
+            model=model,
+            worker=worker,
+            reason="stalled",
+            silent_seconds=silent_seconds,
+        )
+
+    return explain

@@ -1,0 +1,160 @@
+"""NVIDIA's GPUs, through NVML. Without a driver there are none, which is no error and costs a look at three paths."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelhost.logs import get_logger
+
+log = get_logger(__name__)
+
+DEVICES = (Path("/dev/nvidiactl"), Path("/dev/nvidia0"), Path("/dev/dxg"))  # the last is Windows' subsystem for Linux
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of linux/proc_ns.h
+POLL_SECONDS = 0.05
+BACK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU at one moment. ``index`` is NVML's, by the bus; CUDA counts so with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``."""
+
+    index: int
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+class Nvml(Protocol):
+    """What is used of the module ``pynvml``."""
+
+    NVMLError: type[Exception]
+
+    def nvmlInit(self) -> None: ...  # noqa: N802 (NVML's names)
+    def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index: int, /) -> Any: ...  # noqa: N802
+    def nvmlDeviceGetName(self, handle: Any, /) -> str: ...  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any: ...  # noqa: N802
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any, /) -> Sequence[Any]: ...  # noqa: N802
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Any, /) -> Sequence[Any]: ...  # noqa: N802
+
+
+class Driver:
+    """NVML, once it has been initialised."""
+
+    def __init__(self, nvml: Nvml, *, knows_our_pids: bool) -> None:
+        self._nvml = nvml
+        self._knows_our_pids = knows_our_pids
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs as they are now; one that does not answer is left out, and the log says so."""
+        return tuple(gpu for index in range(self._count()) if (gpu := self._gpu(index)))
+
+    def bytes_by_gpu(self, pids: Collection[int]) -> Mapping[int, int] | None:
+        """Return what the processes ``pids`` take of each GPU where they take anything; ``None`` if it is unknown.
+
+        Unknown it is in a container with pids of its own: NVML lists the machine's pids, which mean other processes
+        here. Neither does it tell on Windows' subsystem for Linux, and on a GPU divided by MIG without privileges.
+        """
+        if not self._knows_our_pids:
+            return None
+        found: dict[int, int] = {}
+        try:
+            for index in range(self._nvml.nvmlDeviceGetCount()):
+                sizes = self._bytes_by_pid(index)
+                ours = [sizes[pid] for pid in pids if pid in sizes]
+                if None in ours:
+                    return None
+                if ours:
+                    found[index] = sum(size or 0 for size in ours)
+        except self._nvml.NVMLError as error:
+            log.debug("gpu_processes_unknown", error=str(error))
+            return None
+        return found
+
+    def _count(self) -> int:
+        try:
+            return self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            log.warning("gpus_unknown", error=str(error))
+            return 0
+
+    def _gpu(self, index: int) -> Gpu | None:
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+            name = self._nvml.nvmlDeviceGetName(handle)
+        except self._nvml.NVMLError as error:
+            log.warning("gpu_unknown", gpu=index, error=str(error))
+            return None
+        return Gpu(index=index, name=name, total_bytes=int(memory.total), free_bytes=int(memory.free))
+
+    def _bytes_by_pid(self, index: int) -> dict[int, int | None]:
+        # A process that computes and draws (Vulkan does both) is in both lists, each time with all that it takes.
+        handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        drawing = self._nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+        computing = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        return {process.pid: process.usedGpuMemory for process in (*drawing, *computing)}
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs of this machine as they are now. The first call takes 0.1 s where there are any."""
+    found = driver()
+    return found.gpus() if found else ()
+
+
+def bytes_by_gpu(pids: Collection[int]) -> Mapping[int, int] | None:
+    """As :meth:`Driver.bytes_by_gpu`; ``None`` without a driver, too."""
+    found = driver()
+    return found.bytes_by_gpu(pids) if found else None
+
+
+async def see_memory_back(pids: Collection[int], *, seconds: float = BACK_SECONDS) -> bool:
+    """Wait until no GPU counts anything for ``pids``, which have ended; say whether that was so within ``seconds``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while await asyncio.to_thread(bytes_by_gpu, pids):  # noqa: ASYNC110 (the driver tells nobody)
+                await asyncio.sleep(POLL_SECONDS)
+            return True
+    return False
+
+
+def have_driver() -> bool:
+    """Say whether the nodes of a driver are there: a look that is cheap enough for anywhere."""
+    return any(path.exists() for path in DEVICES)
+
+
+@cache
+def driver() -> Driver | None:
+    """Return the driver, loaded at the first call; ``None`` where there is none."""
+    if not have_driver():
+        return None
+    nvml: Any = importlib.import_module("pynvml")  # 0.07 s, which machines without a GPU do not pay
+    return connect(nvml)
+
+
+def connect(nvml: Nvml) -> Driver | None:
+    """Return the driver behind ``nvml``; ``None`` if it cannot be initialised, and the log says why."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        log.warning("gpus_unknown", error=str(error))
+        return None
+    return Driver(nvml, knows_our_pids=_are_pids_the_machines())
+
+
+def _are_pids_the_machines() -> bool:
+    if sys.platform != "linux":
+        return True
+    try:
+        return str(PID_NAMESPACE.readlink()) == FIRST_PID_NAMESPACE
+    except OSError:
+        return False

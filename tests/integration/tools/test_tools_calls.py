@@ -1,0 +1,224 @@
+"""Calls of tools on real servers, above all those that go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from modelhost.tools.approval import ApprovalRequest
+from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
+from modelhost.tools.entry import Approval
+from modelhost.tools.hub import ToolHub
+from tests.support.eventually import eventually, eventually_async
+from tests.support.mcp_peers import hub_of, stub
+
+
+async def test_results_of_all_kinds(sdk_hub: ToolHub) -> None:
+    added = await sdk_hub.call("sdk_add", '{"a": 1, "b": 2}')
+    assert (added.is_error, added.structured) == (False, {"total": 3})
+    assert '"total"' in added.text
+    seen = await sdk_hub.call("sdk_picture", "")
+    assert seen.text.splitlines()[0] == "look"
+    assert seen.text.endswith("a memo")
+    assert [image.media_type for image in seen.images] == ["image/png"]
+    assert [block["type"] for block in seen.content] == ["text", "image", "resource"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "said"),
+    [
+        ("stub_ecko", {}, "tool_not_found", "Did you mean stub_echo"),
+        ("stub_echo", '{"text": ', "invalid_arguments", "not JSON"),
+        ("stub_echo", {"text": 3}, "invalid_arguments", "\"text\": 3 is not of type 'string'"),
+        ("stub_fail", {"text": "no such city"}, "tool_failed", "no such city"),
+        ("stub_hang", {}, "tool_timeout", "did not answer within"),
+        ("stub_die", {}, "tool_connection_lost", "It was ended by SIGKILL. It may have run."),
+    ],
+)
+async def test_what_goes_wrong_is_an_outcome_for_the_model(
+    name: str, arguments: Mapping[str, Any] | str, code: str, said: str
+) -> None:
+    async with hub_of(stub(timeout_seconds=0.5)) as hub:
+        outcome = await hub.call(name, arguments)
+        assert outcome.is_error
+        assert outcome.code == code
+        assert said in outcome.text
+        assert outcome.name == name
+
+
+async def test_wrong_arguments_are_not_sent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with hub_of(stub(behaviour={"log": str(log)})) as hub:
+        await hub.call("stub_echo", {})
+        assert "tools/call" not in log.read_text("utf-8")
+
+
+async def test_a_result_of_5_mb_is_cut_for_the_model(sdk_hub: ToolHub) -> None:
+    async with hub_of(stub(), max_result_chars=1000) as hub:
+        for outcome in (
+            await hub.call("stub_big", {"count": 5_000_000}),
+            await sdk_hub.call("strict_big", {"count": 5_000_000}),
+        ):
+            assert (outcome.is_error, outcome.was_cut) == (False, True)
+            assert outcome.text.endswith("[cut: the first 1,000 of 5,000,000 characters are shown]")
+            assert len(outcome.content[0]["text"]) == 5_000_000
+
+
+async def test_a_call_that_cannot_have_run_is_made_again_after_the_restart() -> None:
+    async with hub_of(stub()) as hub:
+        pid = hub.status("stub").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not psutil.pid_exists(pid))  # while the event loop stands still: nobody has noticed yet
+        outcome = await hub.call("stub_echo", {"text": "again"})
+        assert (outcome.text, outcome.was_retried) == ("again", True)
+
+
+async def test_a_call_that_may_have_run_is_not_made_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with hub_of(stub(behaviour={"log": str(log)})) as hub:
+        call = asyncio.create_task(hub.call("stub_sleep", {"seconds": 30}))
+        await eventually_async(lambda: "call sleep" in log.read_text("utf-8"))
+        pid = hub.status("stub").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert (await call).code == "tool_connection_lost"
+        assert (await hub.call("stub_echo", {"text": "a"})).text == "a"
+        assert log.read_text("utf-8").count("call sleep") == 1
+
+
+async def test_a_call_waits_for_a_server_that_is_being_restarted() -> None:
+    async with hub_of(stub()) as hub:
+        await hub.restart("stub")
+        assert (await hub.call("stub_echo", {"text": "a"})).text == "a"
+
+
+async def test_a_cancelled_call_is_cancelled_at_the_server(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with hub_of(stub(behaviour={"log": str(log)})) as hub:
+        call = asyncio.create_task(hub.call("stub_sleep", {"seconds": 30}))
+        await eventually_async(lambda: "call sleep" in log.read_text("utf-8"))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await eventually_async(lambda: "notifications/cancelled" in log.read_text("utf-8"))
+        assert hub.status("stub").in_flight == 0
+        assert (await hub.call("stub_echo", {"text": "a"})).text == "a"
+
+
+async def test_a_late_call_is_cancelled_at_the_server(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with hub_of(stub(behaviour={"log": str(log)}, timeout_seconds=0.2)) as hub:
+        assert (await hub.call("stub_hang", {})).code == "tool_timeout"
+        await eventually_async(lambda: "notifications/cancelled" in log.read_text("utf-8"))
+
+
+async def test_the_deadline_of_the_context_ends_a_call() -> None:
+    async with hub_of(stub()) as hub:
+        began = time.monotonic()
+        context = CallContext(deadline=asyncio.get_running_loop().time() + 0.2)
+        assert (await hub.call("stub_hang", {}, context)).code == "tool_timeout"
+        assert time.monotonic() - began < 2
+
+
+async def test_calls_run_side_by_side_up_to_the_limit_of_the_server() -> None:
+    async with hub_of(stub("wide"), stub("narrow", max_concurrent_calls=1)) as hub:
+        assert await seconds_of_three(hub, "wide_sleep") < 1.0
+        assert await seconds_of_three(hub, "narrow_sleep") >= 1.2
+
+
+async def seconds_of_three(hub: ToolHub, name: str) -> float:
+    began = time.monotonic()
+    outcomes = await asyncio.gather(*(hub.call(name, {"seconds": 0.4}) for _ in range(3)))
+    assert not any(outcome.is_error for outcome in outcomes)
+    return time.monotonic() - began
+
+
+async def test_progress_and_log_messages_reach_the_context(sdk_hub: ToolHub) -> None:
+    progress: list[ToolProgress] = []
+    logged: list[ToolLogLine] = []
+
+    async def on_progress(step: ToolProgress) -> None:
+        progress.append(step)
+
+    async def on_log(line: ToolLogLine) -> None:
+        logged.append(line)
+
+    context = CallContext(on_progress=on_progress, on_log=on_log)
+    async with hub_of(stub(behaviour={"tools": ["progress"]})) as hub:
+        await hub.call("stub_progress", {}, context)
+    await sdk_hub.call("sdk_work", {}, context)
+    assert [(step.server, step.progress, step.total, step.message) for step in progress] == [
+        ("stub", 1, 2, "half"),
+        ("sdk", 1, 2, "half"),
+    ]
+    assert [(line.server, line.level, line.data) for line in logged] == [("stub", "info", "working")]
+
+
+class Person:
+    """Answers every question for approval the same way."""
+
+    def __init__(self, *, agrees: bool) -> None:
+        self.agrees = agrees
+        self.asked: list[ApprovalRequest] = []
+
+    async def approve(self, request: ApprovalRequest) -> bool:
+        self.asked.append(request)
+        return self.agrees
+
+
+@pytest.mark.parametrize(
+    ("of_entry", "of_request", "tool", "is_asked"),
+    [
+        ("auto", None, "sleep", False),
+        ("auto", "ask", "sleep", True),
+        ("ask", "auto", "sleep", True),
+        ("read_only", None, "pid", False),
+        ("read_only", None, "sleep", True),
+    ],
+)
+async def test_who_is_asked(of_entry: Approval, of_request: Approval | None, tool: str, *, is_asked: bool) -> None:
+    person = Person(agrees=True)
+    arguments = {"seconds": 0} if tool == "sleep" else {}
+    async with hub_of(stub(approval=of_entry)) as hub:
+        outcome = await hub.call(f"stub_{tool}", arguments, CallContext(approve=person.approve, approval=of_request))
+        assert not outcome.is_error
+    assert [request.tool for request in person.asked] == ([tool] if is_asked else [])
+
+
+async def test_a_call_that_nobody_approves_is_denied_with_the_reason() -> None:
+    person = Person(agrees=False)
+    async with hub_of(stub(approval="ask", tool_approvals={"pid": "deny"})) as hub:
+        refused = await hub.call("stub_echo", {"text": "a"}, CallContext(approve=person.approve))
+        assert (refused.code, person.asked[0].arguments) == ("tool_denied", {"text": "a"})
+        alone = await hub.call("stub_echo", {"text": "a"})
+        assert (alone.code, "nobody can be asked" in alone.text) == ("tool_denied", True)
+        forbidden = await hub.call("stub_pid", {}, CallContext(approve=Person(agrees=True).approve))
+        assert forbidden.code == "tool_denied"
+
+
+async def test_the_failure_of_a_callback_is_raised_and_not_told_to_the_model() -> None:
+    async def approve(_: ApprovalRequest) -> bool:
+        raise RuntimeError("the terminal is gone")
+
+    async with hub_of(stub(approval="ask")) as hub:
+        with pytest.raises(RuntimeError, match="the terminal is gone"):
+            await hub.call("stub_echo", {"text": "a"}, CallContext(approve=approve))
+
+
+async def test_latencies_and_failures_are_counted() -> None:
+    async with hub_of(stub()) as hub:
+        await hub.call("stub_echo", {"text": "a"})
+        await hub.call("stub_fail", {"text": "a"})
+        status = hub.status("stub")
+        assert (status.calls, status.failed_calls) == (2, 1)
+        assert status.latency_p50_seconds is not None
+        assert status.latency_p50_seconds < 1

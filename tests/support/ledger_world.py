@@ -1,0 +1,372 @@
+"""A world around the ledger: a clock that the test sets, workers that do as they are told, and books of its own.
+
+The world carries out what the ledger decides and, while doing so, checks it against what it knows itself: who asked and
+what became of it, which workers exist, what memory they take.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import count
+from typing import Any
+
+from modelhost.errors import ModelhostError, QueueTimeout, WorkerCrashed, WorkerStartFailed
+from modelhost.models.book import NEVER, Phase, Terms, Ticket
+from modelhost.models.bursts import Bursts
+from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Stop
+from modelhost.models.ledger import Ledger
+from modelhost.models.planner import MODELS
+
+TOLERANCE = 1e-6
+GB = 1_000_000_000
+
+
+class Fate(Enum):
+    """What has become of a request."""
+
+    WAITING = auto()
+    GRANTED = auto()
+    REFUSED = auto()
+    CANCELLED = auto()
+    DONE = auto()
+    BROKEN = auto()
+    """Its worker was ended or died while it had it."""
+
+
+class Life(Enum):
+    """Where a worker, or the search for a model's files, is."""
+
+    FETCHING = auto()
+    LOADING = auto()
+    READY = auto()
+    STOPPING = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Hand:
+    """A worker as it really is, or a download."""
+
+    model: str
+    run: int
+    life: Life
+    memory: Mapping[str, int] = field(default_factory=dict)
+    is_download: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request as its sender knows it."""
+
+    ticket: Ticket
+    asked_at: float
+    wait_seconds: float
+    fate: Fate = Fate.WAITING
+    waited: float = 0.0
+    """Seconds in the queue during which the model was not being loaded."""
+    answered_at: float = NEVER
+    error: ModelhostError | None = None
+
+    @property
+    def model(self) -> str:
+        return self.ticket.model
+
+    @property
+    def seconds(self) -> float:
+        return self.answered_at - self.asked_at
+
+
+class World:
+    """A ledger, its clock and its workers.
+
+    ``fetch_seconds``, ``load_seconds`` and ``stop_seconds`` are what these take; with ``None`` the test decides when
+    each of them ends. ``sizes`` is what a worker really takes where that is not what the ledger was told.
+    """
+
+    def __init__(
+        self,
+        budget: Mapping[str, int],
+        *,
+        bursts: Bursts | None = None,
+        fetch_seconds: float | None = None,
+        load_seconds: float | None = None,
+        stop_seconds: float | None = None,
+    ) -> None:
+        self.ledger = Ledger(budget, bursts)
+        self.now = 0.0
+        self.requests: dict[Ticket, Request] = {}
+        self.hands: dict[str, Hand] = {}
+        self.needs: dict[str, Mapping[str, int]] = {}
+        """What a download finds that a model needs."""
+        self.sizes: dict[str, Mapping[str, int]] = {}
+        self.loads: list[Load] = []
+        self.stops: list[Stop] = []
+        self.news: list[tuple[str, str]] = []
+        self.on_answer: Callable[[Request], None] = lambda request: None
+        self._seconds = {Life.FETCHING: fetch_seconds, Life.LOADING: load_seconds, Life.STOPPING: stop_seconds}
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    # What a test does.
+
+    def add(self, name: str, need: Mapping[str, int] | None, *, is_known: bool = True, **terms: Any) -> None:
+        """Take a model in. ``is_known``: what it needs is known without a download."""
+        self.needs[name] = need or {}
+        self.act(self.ledger.add(name, Terms(**terms), need if is_known else None))
+
+    def change(self, name: str, *, is_outdated: bool = False, **terms: Any) -> None:
+        self.act(self.ledger.change(name, Terms(**terms), self.now, is_outdated=is_outdated))
+
+    def remove(self, name: str) -> None:
+        self.act(self.ledger.remove(name, self.now))
+
+    def ask(self, name: str) -> Request:
+        """Send a request, the way that the scheduler does."""
+        ticket = Ticket(model=name)
+        request = Request(ticket, self.now, self.ledger.book(name).terms.wait_seconds)
+        self.requests[ticket] = request
+        if self.ledger.begin_at_once(ticket, self.now):
+            self.act([Grant(ticket)])
+        else:
+            self.act(self.ledger.request(ticket, self.now))
+        return request
+
+    def finish(self, request: Request) -> None:
+        """End a request that was granted; one whose worker has gone gives back what it no longer has."""
+        if request.fate is Fate.GRANTED:
+            request.fate = Fate.DONE
+        self.act(self.ledger.release(request.ticket, self.now))
+
+    def leave(self, request: Request) -> None:
+        """The client goes away."""
+        if request.fate in (Fate.WAITING, Fate.GRANTED):
+            request.fate = Fate.CANCELLED
+        self.act(self.ledger.cancel(request.ticket, self.now))
+
+    def want(self, name: str) -> None:
+        self.act(self.ledger.want(name, self.now))
+
+    def unload(self, name: str, *, force: bool = False) -> None:
+        self.act(self.ledger.unload(name, self.now, force=force))
+
+    def end_fetch(self, name: str) -> None:
+        hand = self._taken(name, Life.FETCHING)
+        self.act(self.ledger.fetched(name, hand.run, self.needs[name], self.now))
+
+    def end_load(self, name: str) -> None:
+        hand = self._hand(name, Life.LOADING)
+        hand.life = Life.READY
+        self.act(self.ledger.loaded(name, hand.run, hand.memory, self.now))
+
+    def fail(self, name: str, *, is_out_of_memory: bool = False) -> None:
+        """A load or a download fails."""
+        hand = self._taken(name, Life.LOADING, Life.FETCHING)
+        error = WorkerStartFailed("It did not start.", model=name, worker=str(hand.run))
+        self.act(self.ledger.load_failed(name, hand.run, error, self.now, is_out_of_memory=is_out_of_memory))
+
+    def crash(self, name: str) -> None:
+        """A ready worker dies."""
+        hand = self._taken(name, Life.READY)
+        self._break(hand)
+        error = WorkerCrashed("It died.", model=name, worker=str(hand.run))
+        self.act(self.ledger.lost(name, hand.run, error, self.now))
+
+    def end_stop(self, name: str) -> None:
+        hand = self._taken(name, Life.STOPPING)
+        self.act(self.ledger.stopped(name, hand.run, self.now))
+
+    def measure(self, name: str, memory: Mapping[str, int]) -> None:
+        """A ready worker is found to take this much."""
+        hand = self._hand(name, Life.READY)
+        hand.memory = memory
+        self.act(self.ledger.measured(name, hand.run, memory, self.now))
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (when, next(self._order), action))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; the ledger's timers and what is on the agenda come when they are due."""
+        self.advance_to(self.now + seconds)
+
+    def advance_to(self, target: float) -> None:
+        while (when := self._next()) <= target:
+            self._pass(when)
+            while self._agenda and self._agenda[0][0] <= self.now:
+                heapq.heappop(self._agenda)[2]()
+            if self.ledger.next_timer() <= self.now:
+                self.act(self.ledger.tick(self.now))
+                assert self.ledger.next_timer() > self.now, "a timer that has come is set again: a busy loop"
+        self._pass(target)
+
+    def run_out(self) -> None:
+        """Let time pass until nothing is on the agenda."""
+        while self._agenda:
+            self.advance_to(self._agenda[0][0])
+
+    # What a test asks.
+
+    def of(self, *fates: Fate, model: str | None = None) -> list[Request]:
+        return [
+            request
+            for request in self.requests.values()
+            if request.fate in fates and (model is None or request.model == model)
+        ]
+
+    def alive(self, *lives: Life) -> list[str]:
+        """Return the models whose worker or download is in one of these."""
+        return [hand.model for hand in self.hands.values() if hand.life in lives]
+
+    def memory(self) -> dict[str, int]:
+        """Return what all workers really take, and their number."""
+        found = {MODELS: 0}
+        for hand in self._workers():
+            found[MODELS] += 1
+            for pool, size in hand.memory.items():
+                found[pool] = found.get(pool, 0) + size
+        return found
+
+    def stopped_for(self, reason: str) -> list[str]:
+        return [stop.model for stop in self.stops if stop.reason == reason]
+
+    # What the ledger decides.
+
+    def act(self, effects: Sequence[Effect]) -> None:
+        answered: list[Request] = []
+        for effect in effects:
+            match effect:
+                case Grant(ticket):
+                    answered.append(self._granted(ticket))
+                case Refuse(ticket, error):
+                    request = self._answered(ticket, Fate.REFUSED)
+                    request.error = error
+                    is_due = request.waited >= request.wait_seconds - TOLERANCE
+                    assert is_due or not isinstance(error, QueueTimeout), "timed out before its deadline"
+                    answered.append(request)
+                case Fetch(name, run):
+                    self._begin(Hand(name, run, Life.FETCHING, is_download=True))
+                case Load():
+                    self._load(effect)
+                case Stop():
+                    self._stop(effect)
+                case Changed(name):
+                    self.news.append((name, self.ledger.book(name).state.value))
+                case Removed(name):
+                    assert name not in self.hands, "a model is gone, and its worker is not"
+        for request in answered:
+            self.on_answer(request)
+
+    def _granted(self, ticket: Ticket) -> Request:
+        hand = self._hand(ticket.model, Life.READY)
+        assert ticket.run == hand.run, "granted a worker that is not there"
+        request = self._answered(ticket, Fate.GRANTED)
+        most = self.ledger.book(ticket.model).terms.max_in_flight
+        assert len(self.of(Fate.GRANTED, model=ticket.model)) <= most, f"{ticket.model} has too much work"
+        return request
+
+    def _answered(self, ticket: Ticket, fate: Fate) -> Request:
+        request = self.requests[ticket]
+        assert request.fate is Fate.WAITING, f"{request.fate} already, and now {fate}"
+        request.fate, request.answered_at = fate, self.now
+        return request
+
+    def _load(self, load: Load) -> None:
+        book = self.ledger.book(load.model)
+        need = {pool for pool, count in (book.need or {}).items() if count}
+        used = {**self.ledger.used(), MODELS: len(self._workers()) + 1}
+        over = {pool for pool in (*need, MODELS) if used.get(pool, 0) > self.ledger.budget.get(pool, NEVER)}
+        assert not over, f"{load.model} is loaded over the budget of {over}"
+        self.loads.append(load)
+        size = self.sizes.get(load.model, book.need or {})
+        self._begin(Hand(load.model, load.run, Life.LOADING, size))
+
+    def _stop(self, stop: Stop) -> None:
+        hand = self._hand(stop.model, Life.FETCHING, Life.LOADING, Life.READY)
+        assert hand.run == stop.run
+        terms = self.ledger.book(stop.model).terms
+        if stop.reason != "forced":
+            assert not self.of(Fate.GRANTED, model=stop.model), f"{stop.model} is busy, and {stop.reason}"
+        assert stop.reason not in ("evicted", "idle") or not terms.is_pinned, "a pinned model is unloaded"
+        self._break(hand)
+        self.stops.append(stop)
+        hand.life = Life.STOPPING
+        self._schedule(hand)
+
+    def _begin(self, hand: Hand) -> None:
+        assert hand.model not in self.hands, f"{hand.model} is {self.hands[hand.model].life} already"
+        self.hands[hand.model] = hand
+        self._schedule(hand)
+
+    def _schedule(self, hand: Hand) -> None:
+        seconds = self._seconds[hand.life]
+        if seconds is None:
+            return
+        life, run = hand.life, hand.run
+        end = {Life.FETCHING: self.end_fetch, Life.LOADING: self.end_load, Life.STOPPING: self.end_stop}[life]
+
+        def end_if_still() -> None:
+            present = self.hands.get(hand.model)
+            if present is hand and present.life is life and present.run == run:
+                end(hand.model)
+
+        self.at(self.now + seconds, end_if_still)
+
+    def _break(self, hand: Hand) -> None:
+        for request in self.of(Fate.GRANTED, model=hand.model):
+            request.fate = Fate.BROKEN
+
+    def _hand(self, name: str, *lives: Life) -> Hand:
+        hand = self.hands.get(name)
+        assert hand is not None, f"{name} has no worker"
+        assert hand.life in lives, f"{name} is {hand.life}"
+        return hand
+
+    def _taken(self, name: str, *lives: Life) -> Hand:
+        hand = self._hand(name, *lives)
+        del self.hands[name]
+        return hand
+
+    def _workers(self) -> list[Hand]:
+        return [hand for hand in self.hands.values() if not hand.is_download]
+
+    def _next(self) -> float:
+        return min(self.ledger.next_timer(), self._agenda[0][0] if self._agenda else NEVER)
+
+    def _pass(self, when: float) -> None:
+        if when <= self.now:
+            return
+        loading = self.alive(Life.LOADING)
+        for request in self.of(Fate.WAITING):
+            if request.model not in loading:
+                request.waited += when - self.now
+        self.now = when
+
+    # What always holds.
+
+    def check(self) -> None:
+        """Compare the ledger with the world."""
+        for request in self.of(Fate.WAITING):
+            assert request.waited <= request.wait_seconds + TOLERANCE, "waited past its deadline"
+        for name, book in self.ledger.books.items():
+            waiting = [request.ticket for request in self.of(Fate.WAITING, model=name)]
+            assert list(book.queue) == waiting, "the queue is not who waits"
+            assert book.in_flight == len(self.of(Fate.GRANTED, model=name))
+            if waiting and book.phase is Phase.READY and book.burst is None:
+                assert book.in_flight >= book.terms.max_in_flight, f"{name} has a place that nobody is given"
+            assert self.ledger.next_timer() <= book.due(), f"something of {name} is due before the timer"
+        assert self.ledger.next_timer() > self.now, "a timer is over and was not told"
+        assert len(self.of(Fate.WAITING)) == sum(len(book.queue) for book in self.ledger.books.values())
+        if not self.of(Fate.GRANTED) and not self.alive(Life.FETCHING, Life.LOADING, Life.STOPPING):
+            in_vain = [book.name for book in self.ledger.books.values() if book.is_wanted and not book.retry_at]
+            assert not in_vain, f"nothing goes on, and {in_vain} wait"
+
+    def check_empty(self) -> None:
+        """What a ledger is when everybody has gone."""
+        assert not self.hands
+        assert self.ledger.used() == {}
+        assert self.ledger.next_timer() == NEVER or any(book.retry_at for book in self.ledger.books.values())
+        for book in self.ledger.books.values():
+            assert not book.queue
+            assert (book.in_flight, book.wish, book.burst, book.charge, book.has_worker) == (0, None, None, {}, False)
+            assert self.ledger.queue_position(book.name) is None

@@ -1,0 +1,171 @@
+"""Questions on the stream of an answer: who is asked what, and what becomes of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from modelhost.chat.questions import Questions
+from modelhost.errors import NotFound
+from modelhost.tools.approval import ApprovalRequest
+from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
+from tests.support.loop_world import Model, Tools, called, loop_of, said, text_of, told, turn
+from tests.support.virtual_time import run_in_virtual_time
+
+REQUEST = ApprovalRequest(
+    kind="tool", server="s", name="s_rm", tool="rm", arguments={"path": "/x"}, annotations={"title": "Remove"}
+)
+FORM = ElicitationRequest(server="s", tool="rm", message="Name?", schema={"type": "object"})
+ANNA = ElicitationAnswer(action="accept", content={"name": "Anna"})
+
+
+async def asks_leave(_: Any, context: CallContext) -> str:
+    assert context.approve is not None
+    return "yes" if await context.approve(REQUEST) else "no"
+
+
+async def asks_name(_: Any, context: CallContext) -> str:
+    assert context.elicit is not None
+    answer = await context.elicit(FORM)
+    return f"{answer.action} {dict(answer.content or {})}"
+
+
+async def answered(
+    tool: Callable[[Any, CallContext], Awaitable[str]],
+    answer: Callable[[Questions, Mapping[str, Any]], object] | None,
+    seconds: float = 60,
+) -> tuple[str, Mapping[str, Any], Questions]:
+    """What the tool was told, what was asked, and the questions afterwards."""
+    questions = Questions(seconds)
+    model = Model(turn(called("t")), turn(said("ok")))
+    asked: Mapping[str, Any] = {}
+    async with aclosing(loop_of(model, Tools(t=tool), questions=questions).run({"messages": []})) as chunks:
+        async for chunk in chunks:
+            if "modelhost.question" in chunk:
+                asked = chunk["modelhost.question"]
+                if answer is not None:
+                    answer(questions, asked)
+    return model.bodies[1]["messages"][-1]["content"], asked, questions
+
+
+@pytest.mark.parametrize(("is_approved", "said_to_tool"), [(True, "yes"), (False, "no")])
+def test_call_waits_for_a_persons_leave(is_approved: bool, said_to_tool: str) -> None:
+    def answer(questions: Questions, asked: Mapping[str, Any]) -> None:
+        questions.answer_approval(asked["id"], is_approved=is_approved)
+
+    found, asked, _ = run_in_virtual_time(answered(asks_leave, answer))
+    assert found == said_to_tool
+    assert {
+        key: asked[key] for key in ("kind", "call_id", "what", "server", "name", "tool", "arguments", "seconds")
+    } == {
+        "kind": "approval",
+        "call_id": "call-t-0",
+        "what": "tool",
+        "server": "s",
+        "name": "s_rm",
+        "tool": "rm",
+        "arguments": {"path": "/x"},
+        "seconds": 60,
+    }
+
+
+@pytest.mark.parametrize(("tool", "otherwise"), [(asks_leave, "no"), (asks_name, "cancel {}")])
+def test_nobody_answering_in_time_is_a_no(tool: Any, otherwise: str) -> None:
+    found, asked, questions = run_in_virtual_time(answered(tool, None))
+    assert found == otherwise
+    with pytest.raises(NotFound, match="its time is over"):
+        questions.answer_approval(asked["id"], is_approved=True)
+
+
+def test_server_is_told_what_the_person_says() -> None:
+    found, asked, _ = run_in_virtual_time(
+        answered(asks_name, lambda questions, asked: questions.answer_elicitation(asked["id"], ANNA))
+    )
+    assert found == "accept {'name': 'Anna'}"
+    assert (asked["kind"], asked["message"], asked["schema"]) == ("elicitation", "Name?", {"type": "object"})
+
+
+def test_question_is_answered_once_and_in_its_own_way() -> None:
+    def answer(questions: Questions, asked: Mapping[str, Any]) -> None:
+        with pytest.raises(NotFound):
+            questions.answer_elicitation(asked["id"], ANNA)
+        questions.answer_approval(asked["id"], is_approved=True)
+        with pytest.raises(NotFound):
+            questions.answer_approval(asked["id"], is_approved=False)
+
+    found, _, _ = run_in_virtual_time(answered(asks_leave, answer))
+    assert found == "yes"
+
+
+def test_question_of_a_client_that_left_is_forgotten() -> None:
+    async def check() -> None:
+        questions = Questions()
+        model = Model(turn(called("t")))
+        async with aclosing(loop_of(model, Tools(t=asks_leave), questions=questions).run({"messages": []})) as chunks:
+            async for chunk in chunks:
+                if asked := chunk.get("modelhost.question"):
+                    break
+        with pytest.raises(NotFound):
+            questions.answer_approval(asked["id"], is_approved=True)
+
+    run_in_virtual_time(check())
+
+
+def test_two_calls_of_one_answer_may_ask_at_the_same_time() -> None:
+    async def check() -> None:
+        questions = Questions()
+        model = Model(turn(called("t"), called("u", index=1)), turn(said("ok")))
+        loop = loop_of(model, Tools(t=asks_leave, u=asks_leave), questions=questions)
+        open_ids: list[str] = []
+        async with aclosing(loop.run({"messages": []})) as chunks:
+            seen = []
+            async for chunk in chunks:
+                seen.append(chunk)
+                if asked := chunk.get("modelhost.question"):
+                    open_ids.append(asked["id"])
+                    if len(open_ids) == 2:
+                        questions.answer_approval(open_ids[1], is_approved=True)
+                        questions.answer_approval(open_ids[0], is_approved=False)
+        assert [message["content"] for message in model.bodies[1]["messages"][-2:]] == ["no", "yes"]
+        assert text_of(seen) == "ok"
+        assert {result["text"] for result in told(seen, "tool_result")} == {"yes", "no"}
+
+    run_in_virtual_time(check())
+
+
+def test_all_calls_of_an_answer_ask_the_same_person_and_those_of_another_do_not() -> None:
+    async def tell(_: str, __: Mapping[str, Any]) -> None:
+        raise AssertionError
+
+    async def tell_another(_: str, __: Mapping[str, Any]) -> None:
+        raise AssertionError
+
+    questions = Questions()
+    one = questions.in_context(CallContext(), "one", tell)
+    two = questions.in_context(CallContext(), "two", tell)
+    stranger = questions.in_context(CallContext(), "one", tell_another)
+    assert {one.elicit, two.elicit} == {one.elicit}
+    assert {one.approve, two.approve} == {one.approve}
+    assert len({one.elicit, stranger.elicit, one.approve}) == 3
+
+
+def test_without_anybody_to_ask_the_context_has_no_way_to() -> None:
+    contexts: list[CallContext] = []
+
+    async def tool(_: Any, context: CallContext) -> str:
+        contexts.append(context)
+        return "ok"
+
+    async def check() -> None:
+        async with asyncio.timeout(5):
+            model = Model(turn(called("t")), turn(said("ok")))
+            async with aclosing(loop_of(model, Tools(t=tool)).run({"messages": []})) as chunks:
+                async for _ in chunks:
+                    pass
+
+    run_in_virtual_time(check())
+    assert (contexts[0].approve, contexts[0].elicit) == (None, None)

@@ -1,0 +1,71 @@
+"""Calls put together from the pieces of an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelhost.chat.tool_calls import CallCollector, WantedCall
+
+
+def piece(index: int, text: str = "", **fields: Any) -> dict[str, Any]:
+    return {"index": index, "function": {"arguments": text}, **fields}
+
+
+def named(index: int, name: str, text: str = "") -> dict[str, Any]:
+    return {"index": index, "id": f"call-{index}", "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def test_call_is_complete_when_the_next_one_begins() -> None:
+    collector = CallCollector()
+    assert collector.add([named(0, "a", '{"x"')]) == []
+    assert collector.add([piece(0, ": 1}")]) == []
+    (first,) = collector.add([named(1, "b")])
+    assert (first.id, first.name, first.arguments) == ("call-0", "a", '{"x": 1}')
+    assert [call.name for call in collector.end()] == ["b"]
+    assert collector.end() == []
+
+
+def test_several_calls_in_one_piece_of_the_answer() -> None:
+    collector = CallCollector()
+    found = collector.add([named(0, "a"), named(1, "b"), named(2, "c")])
+    assert [call.name for call in found] == ["a", "b"]
+    assert [call.name for call in collector.end()] == ["c"]
+
+
+def test_call_without_an_id_gets_one_of_its_own() -> None:
+    collector = CallCollector()
+    collector.add([{"index": index, "function": {"name": "a"}} for index in (0, 1)])
+    first, second = collector.calls
+    assert first.id.startswith("call_")
+    assert first.id != second.id
+
+
+def test_answer_without_calls_has_none() -> None:
+    assert CallCollector().end() == []
+
+
+def test_call_as_a_message_and_as_values() -> None:
+    assert WantedCall(id="1", name="a").message()["function"] == {"name": "a", "arguments": "{}"}
+    assert WantedCall(id="1", name="a").decoded() == {}
+    assert WantedCall(id="1", name="a", arguments='{"x": [1]}').decoded() == {"x": [1]}
+    assert WantedCall(id="1", name="a", arguments='{"x": ').decoded() == '{"x": '
+
+
+@given(st.lists(st.text(min_size=1), max_size=4), st.lists(st.integers(1, 5), min_size=1, max_size=20))
+def test_calls_do_not_depend_on_how_they_are_cut(arguments: list[str], cuts: list[int]) -> None:
+    collector = CallCollector()
+    given_out: list[WantedCall] = []
+    for index, text in enumerate(arguments):
+        given_out += collector.add([named(index, f"tool-{index}")])
+        position = 0
+        while position < len(text):
+            length = cuts[position % len(cuts)]
+            given_out += collector.add([piece(index, text[position : position + length])])
+            position += length
+    given_out += collector.end()
+    assert [(call.name, call.arguments) for call in given_out] == [
+        (f"tool-{index}", text) for index, text in enumerate(arguments)
+    ]

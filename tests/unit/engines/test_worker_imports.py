@@ -1,0 +1,52 @@
+"""What a worker process imports before it loads its model: each millisecond of it is one of every load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from modelhost.engines import ENGINES
+from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.scripted import Scripted
+
+LOADED = "import sys; before = set(sys.modules); import {}; print(*(sys.modules.keys() - before))"
+OF_THE_HOST = {"pydantic", "orjson", "structlog", "modelhost.config", "modelhost.workers", "modelhost.models"}
+
+
+def _loaded_by(module: str) -> set[str]:
+    code = LOADED.format(module)
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(asked.stdout.split())
+
+
+def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_the_protocol() -> None:
+    loaded = _loaded_by("modelhost.engines.llamacpp_worker")
+    assert {name for name in loaded if name.startswith("modelhost.")} == {
+        "modelhost.engines",
+        "modelhost.engines.llamacpp_worker",
+        "modelhost.engines.worker_process",
+        "modelhost.version",
+    }
+    assert not loaded & {*OF_THE_HOST, "asyncio", "dataclasses", "importlib.metadata", "inspect", "xllamacpp"}
+
+
+def test_the_scripted_worker_imports_nothing_of_the_host_and_no_reader_of_scripts() -> None:
+    assert not _loaded_by("modelhost.engines.scripted_worker") & {*OF_THE_HOST - {"orjson"}, "yaml"}
+
+
+def test_the_package_of_the_engines_imports_none_of_them() -> None:
+    loaded = _loaded_by("modelhost.engines")
+    assert not {name for name in loaded if name.startswith("modelhost.engines.")}
+
+
+def test_the_engines_are_found_by_their_names() -> None:
+    assert list(ENGINES) == ["llamacpp", "scripted"]
+    assert len(ENGINES) == 2
+    assert isinstance(ENGINES["llamacpp"], LlamaCpp)
+    assert isinstance(ENGINES["scripted"], Scripted)
+    assert ENGINES["llamacpp"] is ENGINES["llamacpp"]
+    assert "vllm" not in ENGINES
+    with pytest.raises(KeyError):
+        ENGINES["vllm"]

@@ -1,0 +1,25 @@
+"""Events as every face tells them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from modelhost.models.states import ModelEvent, State
+from modelhost.operations.events import EventReport, reported
+
+
+def test_a_report_is_the_event_as_json() -> None:
+    event = ModelEvent(at=1.0, kind="progress", model="a", state=State.LOADING, activity="load", progress=0.5)
+    assert reported(event).model_dump(mode="json") == {
+        "at": 1.0,
+        "kind": "progress",
+        "model": "a",
+        "state": "loading",
+        "activity": "load",
+        "progress": 0.5,
+        "message": None,
+    }
+
+
+def test_a_report_leaves_nothing_out() -> None:
+    assert {field.name for field in dataclasses.fields(ModelEvent)} == set(EventReport.model_fields)

@@ -1,0 +1,293 @@
+"""The operations on models, against a host in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import pytest
+
+from modelhost.errors import InvalidRequest, ModelBusy, ModelNotFound, UnsupportedParameter
+from modelhost.meters import METERS
+from modelhost.models.states import ModelStatus, State
+from modelhost.operations.models import (
+    CONFIGURE,
+    INFO,
+    LIST,
+    LOAD,
+    MODEL_OPERATIONS,
+    PULL,
+    SELECT,
+    STATUS,
+    UNLOAD,
+)
+from modelhost.operations.operation import AnyOperation, NoParameters, Progress
+from modelhost.operations.reports import HostReport, ModelReport
+from tests.unit.operations.fake_host import FakeHost, model_status, ready
+
+SEED_FIELDS = {
+    "list-models": {"models"},
+    "load-model": {"success", "model_id", "status", "estimated_load_time", "memory_required_mb"},
+    "unload-model": {"success", "model_id", "status", "memory_freed_mb"},
+    "get-model-info": {"model_id", "name", "status", "config", "performance", "capabilities"},
+    "set-model-config": {"success", "model_id", "updated_config"},
+}
+SEED_PARAMETERS = {
+    "list-models": set(),
+    "load-model": {
+        "model_id",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "gpu_memory_utilization",
+        "max_model_len",
+        "quantization",
+        "dtype",
+        "enforce_eager",
+        "enable_prefix_caching",
+    },
+    "unload-model": {"model_id", "force"},
+    "get-model-info": {"model_id"},
+    "set-model-config": {"model_id", "config"},
+}
+
+
+async def run(host: FakeHost, operation: AnyOperation, **values: Any) -> Any:
+    return await operation.run(host, operation.parse(values))
+
+
+@pytest.mark.parametrize("operation", MODEL_OPERATIONS, ids=lambda operation: operation.name)
+def test_the_examples_of_an_operation_are_what_it_takes_and_gives(operation: AnyOperation) -> None:
+    operation.parse(operation.example)
+    answer = operation.result.model_validate(operation.answer)
+    assert answer.model_dump(mode="json") == operation.answer
+
+
+@pytest.mark.parametrize("name", SEED_FIELDS)
+def test_the_names_that_clients_of_the_model_manager_know_are_all_there(name: str) -> None:
+    (operation,) = [each for each in MODEL_OPERATIONS if each.name == name]
+    assert SEED_FIELDS[name] <= set(operation.result.model_json_schema(mode="serialization")["properties"])
+    assert SEED_PARAMETERS[name] <= set(operation.parameters.model_json_schema().get("properties", {}))
+
+
+def test_names_and_routes_are_unique() -> None:
+    assert len({operation.name for operation in MODEL_OPERATIONS}) == len(MODEL_OPERATIONS)
+    routes = [operation.route for operation in MODEL_OPERATIONS if operation.route]
+    assert len(set(routes)) == len(routes)
+
+
+def test_only_what_changes_nothing_is_read_with_get() -> None:
+    for operation in MODEL_OPERATIONS:
+        if operation.route:
+            assert operation.is_read_only == (operation.route.method == "GET")
+
+
+async def test_the_list_holds_models_that_are_not_loaded_and_begins_with_the_active_one() -> None:
+    host = FakeHost(model_status("cold"), ready("warm", defaults={"max_tokens": 9}))
+    host.active = "warm"
+    warm, cold = (await run(host, LIST)).models
+    assert (warm.id, warm.status, warm.state, warm.created, warm.memory_usage_mb) == (
+        "warm", "loaded", "ready", 1_767_225_600, 150,
+    )  # fmt: skip
+    assert (warm.context_window, warm.max_model_len, warm.max_tokens) == (2048, 2048, 9)
+    assert (cold.id, cold.status, cold.created, cold.memory_usage_mb, cold.memory_required_mb) == (
+        "cold", "unloaded", 0, None, 121,
+    )  # fmt: skip
+
+
+def test_a_report_of_a_model_leaves_nothing_out() -> None:
+    assert {field.name for field in dataclasses.fields(ModelStatus)} <= set(ModelReport.model_fields)
+
+
+async def test_the_status_adds_up_what_the_models_do() -> None:
+    host = FakeHost(ready("a", in_flight=2, last_error="once"), model_status("b", State.LOADING, queue_length=3))
+    host.switch_requested_at = time.time() - 2
+    report: HostReport = await run(host, STATUS)
+    assert (report.active_model, report.status, report.last_error) == ("a", "ready", "once")
+    assert (report.in_flight_requests, report.queue_lengths) == (2, {"a": 0, "b": 3})
+    assert report.switch_requested_at is not None
+    assert 2000 <= report.switch_requested_at < 60_000
+    assert report.memory["ram"].model_dump() == {
+        "budget_bytes": 1_000_000_000, "budget_mb": 1000, "used_bytes": 120_000_001, "used_mb": 121,
+    }  # fmt: skip
+    assert (report.models[1].need_mb, report.models[1].memory_mb) == (121, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (State.UNLOADED, "switching"),
+        (State.QUEUED, "switching"),
+        (State.LOADING, "loading"),
+        (State.READY, "ready"),
+        (State.BUSY, "ready"),
+        (State.STOPPING, "switching"),
+        (State.FAILED, "error"),
+    ],
+)
+async def test_the_hosts_status_is_that_of_the_model_that_was_selected(state: State, expected: str) -> None:
+    host = FakeHost(model_status("a", state))
+    host.switch_requested_at = time.time()
+    assert (await run(host, STATUS)).status == expected
+
+
+async def test_a_host_whose_active_model_is_asleep_is_idle() -> None:
+    assert (await run(FakeHost(model_status("a")), STATUS)).status == "idle"
+
+
+async def test_info_tells_what_the_meters_measured() -> None:
+    METERS.time_to_first_token.labels("measured").observe(0.05)
+    METERS.time_between_tokens.labels("measured").observe(0.02)
+    info = await run(FakeHost(ready("measured")), INFO, model_id="measured")
+    assert (info.performance.latency_ms, info.performance.throughput_tokens_per_second) == (50.0, 50.0)
+    assert (info.performance.memory_usage_mb, info.config.context_window) == (150, 2048)
+    assert (info.capabilities.supports_streaming, info.capabilities.supports_embeddings) == (True, False)
+
+
+async def test_info_of_a_model_that_was_never_loaded_does_not_guess() -> None:
+    info = await run(FakeHost(model_status("cold")), INFO, model_id="cold")
+    assert set(info.capabilities.model_dump().values()) == {None}
+    assert (info.performance.latency_ms, info.performance.throughput_tokens_per_second) == (None, None)
+
+
+async def test_load_finds_a_model_by_its_alias_and_tells_the_estimate() -> None:
+    host = FakeHost(model_status("cold", aliases=("c",)))
+    answer = await run(host, LOAD, model="c")
+    assert host.asked == [("load", "cold", False)]
+    assert answer.model_dump(mode="json") == {
+        "success": True,
+        "model_id": "cold",
+        "status": "loading",
+        "state": "loading",
+        "estimated_load_time": 1.23,
+        "memory_required_mb": 121,
+        "memory_required_bytes": {"ram": 120_000_001},
+        "position": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"tensor_parallel_size": 1},
+        {"pipeline_parallel_size": 1},
+        {"gpu_memory_utilization": 0.8},
+        {"max_model_len": 2048},
+        {"quantization": "none"},
+        {"dtype": "auto"},
+        {"enforce_eager": False},
+        {"enable_prefix_caching": True},
+        {"max_model_len": None},
+    ],
+    ids=str,
+)
+async def test_a_wish_that_is_what_the_host_does_anyway_is_accepted(wish: dict[str, Any]) -> None:
+    assert (await run(FakeHost(ready("a")), LOAD, model_id="a", **wish)).success
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"tensor_parallel_size": 2},
+        {"pipeline_parallel_size": 2},
+        {"max_model_len": 4096},
+        {"quantization": "awq"},
+        {"dtype": "bfloat16"},
+        {"enforce_eager": True},
+        {"enable_prefix_caching": False},
+    ],
+    ids=str,
+)
+async def test_a_wish_that_the_engine_cannot_honour_is_refused_in_its_name(wish: dict[str, Any]) -> None:
+    host = FakeHost(ready("a"))
+    with pytest.raises(UnsupportedParameter, match="llamacpp") as caught:
+        await run(host, LOAD, model_id="a", **wish)
+    assert caught.value.param == next(iter(wish))
+    assert host.asked == []
+
+
+@pytest.mark.parametrize(("fraction", "is_accepted"), [(0.9, True), (0.4, False)])
+async def test_a_share_of_the_gpus_is_accepted_if_the_model_stays_below_it(fraction: float, is_accepted: bool) -> None:
+    host = FakeHost(ready("a"))
+    host.budget = {"ram": 1, "gpu:0": 100_000_000}
+    asking = run(host, LOAD, model_id="a", gpu_memory_utilization=fraction)
+    if is_accepted:
+        assert (await asking).success
+        return
+    with pytest.raises(UnsupportedParameter, match="gpu-memory-budget"):
+        await asking
+
+
+async def test_unload_tells_what_came_back() -> None:
+    answer = await run(FakeHost(ready("a")), UNLOAD, model_id="a")
+    assert (answer.status, answer.memory_freed_mb) == ("unloaded", 150)
+    assert answer.memory_freed_bytes == {"ram": 100_000_000, "gpu:0": 50_000_000}
+
+
+async def test_a_busy_model_is_unloaded_by_force_only() -> None:
+    host = FakeHost(ready("a", in_flight=1))
+    with pytest.raises(ModelBusy):
+        await run(host, UNLOAD, model_id="a")
+    assert (await run(host, UNLOAD, model_id="a", force=True)).success
+
+
+async def test_select_says_whether_there_is_something_to_wait_for() -> None:
+    host = FakeHost(ready("a"), model_status("b"))
+    assert (await run(host, SELECT, model_id="b")).model_dump() == {
+        "status": "switching", "model": "b", "queue_length": 2,
+    }  # fmt: skip
+    assert (await run(host, SELECT, model="b")).status == "already_active"
+
+
+async def test_set_config_overlays_and_null_takes_away() -> None:
+    host = FakeHost(ready("a", defaults={"max_tokens": 5, "top_k": 3}))
+    answer = await run(host, CONFIGURE, model_id="a", config={"top_k": None, "min_p": 0.1})
+    assert answer.updated_config == {"max_tokens": 5, "min_p": 0.1}
+
+
+async def test_pull_tells_how_far_it_is() -> None:
+    told: list[Progress] = []
+    answer = await PULL.run(FakeHost(), PULL.parse({"model": "org/name"}), told.append)
+    assert (answer.model, answer.path) == ("org/name", "/models/a.gguf")
+    assert [step.fraction for step in told] == [0, 0.5, 1]
+    assert told[0].message == "downloading a.gguf (1 of 2)"
+
+
+@pytest.mark.parametrize("operation", [INFO, LOAD, UNLOAD, SELECT], ids=lambda operation: operation.name)
+async def test_an_unknown_model_is_reported_under_the_parameter_that_named_it(operation: AnyOperation) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        await run(FakeHost(), operation, model_id="nobody")
+    assert caught.value.param == "model_id"
+
+
+def test_a_parameter_that_is_unknown_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(UnsupportedParameter, match=r'load-model has no parameter "wiat". Did you mean "wait"\?'):
+        LOAD.parse({"model_id": "a", "wiat": True})
+    with pytest.raises(UnsupportedParameter, match="It takes none"):
+        LIST.parse({"zzz": 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "param"),
+    [
+        ({}, "model_id"),
+        ({"model_id": 5}, "model_id"),
+        ({"model_id": ""}, "model_id"),
+        ({"model_id": "a", "wait": "yes"}, "wait"),
+    ],
+    ids=str,
+)
+def test_a_parameter_that_is_wrong_is_named(values: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        LOAD.parse(values)
+    assert caught.value.param == param
+
+
+def test_a_field_that_cannot_have_a_default_is_refused_with_those_that_can() -> None:
+    with pytest.raises(UnsupportedParameter, match=r'"config.top_q". Did you mean "top_p"\?') as caught:
+        CONFIGURE.parse({"model_id": "a", "config": {"top_q": 1}})
+    assert caught.value.param == "config.top_q"
+
+
+def test_nothing_is_a_parameter_set_too() -> None:
+    assert LIST.parse({}) == NoParameters()

@@ -1,0 +1,134 @@
+"""GPUs, with a module in the place of NVIDIA's: what it answers here is what NVML's documentation says it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from modelhost.workers import gpus
+from modelhost.workers.gpus import Driver, Gpu
+
+GIB = 2**30
+
+
+class FakeNvml:
+    """Two GPUs, the second of which can be broken; ``computing`` and ``drawing`` are lists of (gpu, pid, bytes)."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.computing: list[tuple[int, int, int | None]] = []
+        self.drawing: list[tuple[int, int, int | None]] = []
+        self.lost: set[int] = set()
+        self.initialised = 0
+        self.fails_to_initialise = False
+        self.fails_to_count = False
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        if self.fails_to_initialise:
+            raise self.NVMLError("Driver/library version mismatch")
+        self.initialised += 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        if self.fails_to_count:
+            raise self.NVMLError("Uninitialized")
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int, /) -> int:  # noqa: N802
+        if index in self.lost:
+            raise self.NVMLError("GPU is lost")
+        return index
+
+    def nvmlDeviceGetName(self, handle: int, /) -> str:  # noqa: N802
+        return f"GPU of size {handle}"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int, /) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(total=8 * GIB, free=(6 + handle) * GIB)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int, /) -> list[SimpleNamespace]:  # noqa: N802
+        return self._of(self.computing, handle)
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: int, /) -> list[SimpleNamespace]:  # noqa: N802
+        return self._of(self.drawing, handle)
+
+    def _of(self, processes: list[tuple[int, int, int | None]], handle: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for gpu, pid, size in processes if gpu == handle]
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeNvml]:
+    """The fake as ``pynvml``, on a machine with a driver."""
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(gpus, "DEVICES", (tmp_path,))
+    monkeypatch.setattr(gpus, "_are_pids_the_machines", lambda: True)
+    gpus.driver.cache_clear()
+    yield fake
+    gpus.driver.cache_clear()
+
+
+def test_gpus_are_listed_with_their_memory_and_the_driver_is_loaded_once(nvml: FakeNvml) -> None:
+    first = Gpu(index=0, name="GPU of size 0", total_bytes=8 * GIB, free_bytes=6 * GIB)
+    second = Gpu(index=1, name="GPU of size 1", total_bytes=8 * GIB, free_bytes=7 * GIB)
+    assert gpus.gpus() == (first, second) == gpus.gpus()
+    assert nvml.initialised == 1
+
+
+def test_without_the_nodes_of_a_driver_nothing_is_loaded(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "DEVICES", (Path("/dev/no-such-gpu"),))
+    assert gpus.gpus() == ()
+    assert gpus.bytes_by_gpu([1]) is None
+    assert nvml.initialised == 0
+
+
+def test_a_driver_that_does_not_work_is_no_gpu(nvml: FakeNvml) -> None:
+    nvml.fails_to_initialise = True
+    assert gpus.gpus() == ()
+
+
+def test_a_driver_that_stops_working_has_no_gpus(nvml: FakeNvml) -> None:
+    nvml.fails_to_count = True
+    assert gpus.gpus() == ()
+    assert gpus.bytes_by_gpu([1]) is None
+
+
+def test_a_gpu_that_is_lost_is_left_out(nvml: FakeNvml) -> None:
+    nvml.lost = {0}
+    assert [gpu.index for gpu in gpus.gpus()] == [1]
+    assert gpus.bytes_by_gpu([1]) is None
+
+
+def test_the_memory_of_processes_is_summed_for_each_gpu_where_they_take_any(nvml: FakeNvml) -> None:
+    nvml.computing = [(0, 10, GIB), (0, 99, 5 * GIB), (1, 99, GIB), (0, 11, 2 * GIB)]
+    assert gpus.bytes_by_gpu([10, 11]) == {0: 3 * GIB}
+    assert gpus.bytes_by_gpu([12]) == {}
+
+
+def test_a_process_that_computes_and_draws_counts_once(nvml: FakeNvml) -> None:
+    nvml.computing = [(1, 10, GIB)]
+    nvml.drawing = [(1, 10, GIB), (0, 10, 7)]
+    assert gpus.bytes_by_gpu([10]) == {0: 7, 1: GIB}
+
+
+def test_a_size_that_the_driver_keeps_to_itself_is_unknown(nvml: FakeNvml) -> None:
+    nvml.computing = [(0, 10, None)]
+    assert gpus.bytes_by_gpu([10]) is None
+    assert gpus.bytes_by_gpu([11]) == {}
+
+
+def test_in_a_container_with_pids_of_its_own_the_driver_speaks_of_other_processes() -> None:
+    nvml = FakeNvml()
+    nvml.computing = [(0, 10, GIB)]
+    assert Driver(nvml, knows_our_pids=False).bytes_by_gpu([10]) is None
+
+
+async def test_memory_is_back_when_no_process_is_listed_any_more(nvml: FakeNvml) -> None:
+    nvml.computing = [(0, 10, GIB)]
+    assert not await gpus.see_memory_back([10], seconds=0.1)
+    nvml.computing = [(0, 11, GIB)]
+    assert await gpus.see_memory_back([10])

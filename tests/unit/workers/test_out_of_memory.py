@@ -1,0 +1,139 @@
+"""Starts that fail for want of memory, told from those that fail for something else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelhost.engines.base import Launch, ModelSpec
+from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.errors import WorkerStartFailed
+from modelhost.models.locate import locate
+from modelhost.workers import process
+from modelhost.workers.out_of_memory import ended_for_memory
+from modelhost.workers.process import WorkerProcess
+
+READ = "import json, os, sys, time\nsys.stdin.readline()\n"
+KILL = READ + "os.kill(os.getpid(), 9)"
+
+
+def _ended(
+    status: int | None = 1, *said: str, killed: bool = False, kills: tuple[int | None, int | None] = (3, 3)
+) -> bool:
+    return ended_for_memory(
+        exit_status=status, was_killed_by_us=killed, oom_kills=kills, said=said, phrases=["failed to allocate"]
+    )
+
+
+@pytest.mark.parametrize("status", [-signal.SIGKILL, 137])
+def test_a_sigkill_is_the_kernels_if_the_kernel_has_counted_one(status: int) -> None:
+    assert _ended(status, kills=(3, 4))
+    assert not _ended(status, kills=(3, 3))
+    assert not _ended(status, kills=(3, 4), killed=True)
+
+
+def test_where_the_kernel_does_not_count_a_sigkill_of_nobody_is_taken_for_its() -> None:
+    assert _ended(-signal.SIGKILL, kills=(None, None))
+
+
+@pytest.mark.parametrize("status", [-signal.SIGABRT, -signal.SIGSEGV, 1, 0])
+def test_another_end_is_no_want_of_memory_by_itself(status: int) -> None:
+    assert not _ended(status, "exiting due to model loading error", kills=(3, 4))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E ggml_backend_cpu_buffer_type_alloc_buffer: Failed to allocate buffer of size 1",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "MemoryError",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+        "OSError: [Errno 12] Cannot allocate memory",
+    ],
+)
+def test_what_the_worker_said_tells(line: str) -> None:
+    assert _ended(1, "fine", line, "gone")
+    assert not _ended(1, line, killed=True)
+
+
+async def _start(script: str, *phrases: str, timeout_seconds: float = 20) -> bool:
+    launch = Launch(argv=(sys.executable, "-c", script), env={}, config={}, memory_phrases=phrases)
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(launch, model="m", timeout_seconds=timeout_seconds)
+    found: bool = failed.value.details["out_of_memory"]
+    return found
+
+
+@pytest.fixture
+def a_kill_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter([5, 6])
+    monkeypatch.setattr(process, "oom_kills", lambda: next(counts))
+
+
+async def test_a_worker_killed_by_a_person_was_not_out_of_memory() -> None:
+    assert not await _start(KILL)
+
+
+@pytest.mark.usefixtures("a_kill_is_counted")
+async def test_a_worker_killed_by_the_kernel_was_out_of_memory() -> None:
+    assert await _start(KILL)
+
+
+async def test_a_phrase_of_the_engine_tells_in_the_log_and_in_the_reported_reason() -> None:
+    script = READ + "sys.stderr.write('E Region is FULL\\n' + 'later\\n' * 100)"
+    assert await _start(script, "region is full")
+    assert not await _start(script, "something else")
+    failed = '{"event": "failed", "code": "load_failed", "message": "region is full"}'
+    assert await _start(READ + f"print('{failed}')", "region is full")
+
+
+async def test_a_worker_that_was_late_was_not_out_of_memory_whatever_it_said() -> None:
+    script = READ + "sys.stderr.write('out of memory, trying something smaller\\n')\nsys.stderr.flush()\ntime.sleep(60)"
+    assert not await _start(script, timeout_seconds=1)
+
+
+async def test_a_process_for_which_the_system_has_no_memory_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert await _start(READ)
+
+
+def _nano(context_length: int, kilobytes: int) -> Launch:
+    """A worker of the bundled model that may have so much address space."""
+    spec = ModelSpec(name="nano", path=locate(None).path, context_length=context_length, max_in_flight=4)
+    launch = LlamaCpp().launch(spec, "key")
+    limited = ("sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh", *launch.argv)
+    return replace(launch, argv=limited)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
+async def test_llamacpp_without_the_memory_for_its_context_is_out_of_memory_and_fits_with_less() -> None:
+    with pytest.raises(WorkerStartFailed, match="could not start") as failed:
+        await WorkerProcess.start(_nano(1_000_000, 1_500_000), model="nano", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is True
+    assert failed.value.details["reason"] == "load_failed"
+    worker = await WorkerProcess.start(_nano(2048, 1_500_000), model="nano", timeout_seconds=60)
+    await worker.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
+async def test_llamacpp_with_a_context_beyond_all_bounds_is_out_of_memory() -> None:
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(_nano(100_000_000, 4_000_000), model="nano", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is True
+
+
+async def test_llamacpp_with_a_file_that_is_no_model_is_not_out_of_memory() -> None:
+    launch = LlamaCpp().launch(ModelSpec(name="x", path=Path("no-such.gguf")), "key")
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(launch, model="x", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is False
