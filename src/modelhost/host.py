@@ -22,7 +22,6 @@ from modelhost.engines.base import Operation
 from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
 from modelhost.models.collection import Collection
 from modelhost.models.download import DownloadProgress
-from modelhost.models.finding import pull
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import OnQueued
 from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
@@ -174,7 +173,7 @@ class Host:
             InvalidRequest: it is no hub id.
             DownloadFailed, EngineMissing: the hub did not give it, or has no file that can be served.
         """
-        return await pull(reference, revision=revision, on_progress=on_progress)
+        return await self.collection.pull(reference, revision=revision, on_progress=on_progress)
 
     @asynccontextmanager
     async def stream(
@@ -318,4 +317,7 @@ def as_messages(messages: Messages) -> list[Mapping[str, Any]]:
 def _check_can(worker: Worker, operation: Operation) -> None:
     if operation not in worker.ready.operations:
         can = ", ".join(sorted(worker.ready.operations))
-        raise UnsupportedOperation(f"{worker.model} cannot do {operation}; it can do: {can}.", model=worker.model)
+        advice = worker.engine.advice(operation)
+        raise UnsupportedOperation(
+            f"{worker.model} cannot do {operation}; it can do: {can}. {advice}".rstrip(), model=worker.model
+        )

@@ -19,6 +19,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.models.registry import read_registry
+from modelhost.tools.servers_file import read_servers
 from tests.support.serving import ServedHost
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +154,19 @@ def test_a_configuration_in_a_page_loads(text: str, tmp_path: Path) -> None:
         read_registry(file, Settings())
     else:
         load({}, config_path=file, environ={}, cwd=tmp_path)
+
+
+MCP = [block for block in blocks("json") if re.search(r'"(mcpServers|servers)":', block[1])]
+
+
+@pytest.mark.parametrize("text", parameters(MCP))
+def test_a_file_of_mcp_servers_in_a_page_is_understood(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text(text, "utf-8")
+    found = read_servers(file, {"TRACKER_TOKEN": "t"})
+    assert found.servers
+    assert [server.why_disabled for server in found.servers if server.why_disabled] == []
+    assert found.warnings == ()
 
 
 EXAMPLES = [pytest.param(path, id=path.name) for path in sorted((ROOT / "examples").iterdir())]

@@ -51,7 +51,8 @@ refused with `unsupported_parameter`.
 {administration_sections(document)}
 ## Tools
 
-The MCP servers of the host and their tools; [tools](../tools.md) explains them. `modelhost tools` does some of this, too.
+The MCP servers of the host and their tools, as [tools](../tools.md) explains them; `modelhost tools` does
+some of this, too.
 {tool_sections(document)}
 ## Fields that go by another name here
 

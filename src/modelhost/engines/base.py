@@ -41,6 +41,7 @@ class ModelSpec:
     chat_template: str | None = None
     pooling: str | None = None
     embedding_only: bool = False
+    vocab_size: int | None = None
     max_in_flight: int = 256
     options: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
@@ -103,6 +104,10 @@ class Engine(Protocol):
         Raises:
             ConfigError: a setting or an engine option that this engine cannot honour.
         """
+        ...
+
+    def advice(self, operation: Operation) -> str:
+        """Return what helps where a model of this engine cannot do ``operation``; empty if nothing does."""
         ...
 
     def fields(self, operation: Operation) -> frozenset[str]:

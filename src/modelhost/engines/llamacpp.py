@@ -17,7 +17,7 @@ from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.options import check_options, problem_of_options
-from modelhost.errors import ModelhostError
+from modelhost.errors import ConfigError, ModelhostError
 
 SAMPLING = frozenset(
     {
@@ -99,6 +99,7 @@ PATHS: Mapping[Operation, str] = {
 OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
     "n_cache_reuse": 0,
+    "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
     "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
     "mmap": True,
     "pooling": None,
@@ -115,6 +116,10 @@ MEMORY_PHRASES = (
 )
 FALLBACK_CONTEXT = 4096
 LARGEST_BATCH = 2048
+MICRO_BATCH = 512
+"""llama.cpp's own; larger ones gain little and take memory."""
+SMALL_VOCABULARY = 16_384
+EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
 
 class LlamaCpp:
@@ -148,13 +153,23 @@ class LlamaCpp:
             **options,
             "pooling": options["pooling"] or spec.pooling or "mean",
             "embedding_only": spec.embedding_only,
+            "embeddings": makes_embeddings(spec),
             "batch_size": batch_size(spec),
+            "micro_batch_size": micro_batch_size(spec),
         }
         argv = (spec.python or sys.executable, "-m", "modelhost.engines.llamacpp_worker")
-        # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
-        return Launch(
-            argv=argv, env={"GGML_NO_BACKTRACE": "1", **spec.env}, config=config, memory_phrases=MEMORY_PHRASES
-        )
+        env = {
+            # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
+            "GGML_NO_BACKTRACE": "1",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
+            **spec.env,
+        }
+        return Launch(argv=argv, env=env, config=config, memory_phrases=MEMORY_PHRASES)
+
+    def advice(self, operation: Operation) -> str:
+        if operation == "embeddings":
+            return "Serve an embedding model, or have this one make them: --engine-option embeddings=true."
+        return ""
 
     def fields(self, operation: Operation) -> frozenset[str]:
         return FIELDS[operation]
@@ -183,6 +198,35 @@ def batch_size(spec: ModelSpec) -> int:
     # A multiple of the slots: llama.cpp shares a batch out among them, and aborts while it loads if that leaves a rest.
     slots = spec.slots or 1
     return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
+
+
+def makes_embeddings(spec: ModelSpec) -> bool:
+    """Return whether the worker is to make embeddings.
+
+    For them llama.cpp evaluates a text in one batch and reserves the scores of the whole vocabulary for each of its
+    tokens: over a gigabyte with 150,000 entries, which a model that is there to chat does not need.
+
+    Raises:
+        ConfigError: an engine option that is not one.
+    """
+    wanted = str(check_options(LlamaCpp.name, spec.options, OPTIONS)["embeddings"]).lower()
+    if wanted not in EMBEDDINGS:
+        raise ConfigError(
+            f'engine option "embeddings" takes true, false or auto, not "{wanted}"', param="engine_options"
+        )
+    if spec.embedding_only or spec.pooling == "rank":
+        return True
+    decided = EMBEDDINGS[wanted]
+    return (spec.vocab_size or 0) <= SMALL_VOCABULARY if decided is None else decided
+
+
+def micro_batch_size(spec: ModelSpec) -> int:
+    """Return how many tokens are evaluated in one step; the buffers of the computation are as large as that takes.
+
+    Raises:
+        ConfigError: an engine option that is not one.
+    """
+    return batch_size(spec) if makes_embeddings(spec) else min(batch_size(spec), MICRO_BATCH)
 
 
 def allowed_cores() -> int:

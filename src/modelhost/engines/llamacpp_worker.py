@@ -56,13 +56,13 @@ def _library_advice(reason: str) -> str:
 
 
 def operations_of(config: dict[str, Any]) -> list[str]:
-    """Return what this model can do. A reranker has no text to generate; all others can embed besides generating."""
+    """Return what this model can do. A reranker has no text to generate; others may embed besides generating."""
     shared = ["tokenize", "detokenize"]
     if config["pooling"] == "rank":
         return ["rerank", *shared]
     if config["embedding_only"]:
         return ["embeddings", *shared]
-    return ["chat", "completions", "embeddings", *shared]
+    return ["chat", "completions", *(["embeddings"] if config["embeddings"] else []), *shared]
 
 
 def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
@@ -114,9 +114,9 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.cache_type_k = params.cache_type_v = kind
     params.cache_ram_mib = config["cache_ram_mib"]
     params.n_cache_reuse = config["n_cache_reuse"]
-    # Embeddings need their whole input in one batch.
-    params.n_batch = params.n_ubatch = config["batch_size"]
-    params.embedding = True
+    params.n_batch = config["batch_size"]
+    params.n_ubatch = config["micro_batch_size"]  # as large where embeddings are made: those need their text at once
+    params.embedding = config["embeddings"]
     params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{config['pooling'].upper()}")
     if config["slot_save_path"] is not None:
         params.slot_save_path = config["slot_save_path"]

@@ -90,6 +90,9 @@ class Scripted:
         argv = (spec.python or sys.executable, "-m", "modelhost.engines.scripted_worker")
         return Launch(argv=argv, env=dict(spec.env), config=config)
 
+    def advice(self, operation: Operation) -> str:
+        return ""
+
     def fields(self, operation: Operation) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""
         return self._dialect.fields(operation)

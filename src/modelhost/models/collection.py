@@ -15,8 +15,8 @@ from modelhost.errors import ConfigError, ModelNotFound
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models.bursts import Bursts
-from modelhost.models.download import DownloadProgress
-from modelhost.models.finding import find_telling
+from modelhost.models.download import DownloadProgress, FileProgress
+from modelhost.models.finding import find_telling, pull
 from modelhost.models.hosted import HostedModel
 from modelhost.models.ledger import Ledger
 from modelhost.models.planner import MODELS
@@ -245,6 +245,18 @@ class Collection:
             registry=str(self._registry.path) if self._registry else None,
             registry_error=self._registry_error,
         )
+
+    async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> Path:
+        """Download a model from the hub and return its (first) file; listeners are told how far it is, too."""
+        loop = asyncio.get_running_loop()
+
+        def tell(progress: FileProgress) -> None:
+            on_progress(progress)
+            share = progress.done_bytes / max(progress.total_bytes, 1)
+            event = ModelEvent(at=time.time(), kind="progress", model=reference, activity="download", progress=share)
+            loop.call_soon_threadsafe(self.scheduler.feed.tell, event)
+
+        return await pull(reference, revision=revision, on_progress=tell)
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:

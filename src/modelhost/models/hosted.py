@@ -35,6 +35,7 @@ class HostedModel:
         """To look at; not to be used without a lease."""
         self.starting: asyncio.Task[None] | None = None
         """What finds its files or starts its worker."""
+        self.last_operations: tuple[str, ...] = ()
         self.progress: float | None = None
         self.memory: Bytes | None = None
         self.loaded_at: float | None = None
@@ -79,7 +80,8 @@ class HostedModel:
 
     @property
     def operations(self) -> tuple[str, ...]:
-        return tuple(sorted(self.worker.ready.operations)) if self.worker else ()
+        """What it can do, as its worker said when it was loaded last; empty before."""
+        return self.last_operations
 
     @property
     def estimated_load_seconds(self) -> float | None:

@@ -14,7 +14,7 @@ from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
-from modelhost.engines.llamacpp import allowed_cores, batch_size
+from modelhost.engines.llamacpp import allowed_cores, micro_batch_size
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.download import DownloadProgress, download
 from modelhost.models.gguf import GgufHeader, read_header
@@ -74,6 +74,7 @@ def resolve(
         chat_template=_template(settings.chat_template),
         pooling="rank" if header is not None and header.is_reranker else None,
         embedding_only=header is not None and header.is_embedding,
+        vocab_size=header.vocab_size if header is not None else None,
         max_in_flight=settings.max_in_flight,
         options=settings.engine_options,
         python=settings.worker_python,
@@ -123,7 +124,7 @@ def _need(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> Bytes:
                 slots=spec.slots or 1,
                 kv_cache_type=spec.kv_cache_type,
                 gpu_layers=spec.gpu_layers,
-                batch_size=batch_size(spec),
+                batch_size=micro_batch_size(spec),
                 gpus=gpus,
             )
         )

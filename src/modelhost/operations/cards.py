@@ -67,7 +67,7 @@ class ModelPerformance(Result):
 
 
 class ModelCapabilities(Result):
-    """What a model can do; `null` while it is not loaded."""
+    """What a model can do; `null` before it has been loaded once."""
 
     supports_streaming: bool | None
     supports_logprobs: bool | None

@@ -70,7 +70,7 @@ class ModelReport(Result):
     idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
     loaded_at: float | None
     last_used_at: float | None
-    operations: list[str] = Field(description="What it can do; empty while it is not loaded.")
+    operations: list[str] = Field(description="What it can do; empty before it has been loaded once.")
     defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
     notes: str | None
 
