@@ -65,6 +65,10 @@ docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site int
 bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, writes JSON
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: conformance
+conformance: $(DEVELOPS)  ## Run the official MCP conformance suite against the client side; needs npm, brings its Node
+	@$(BIN)/python -m tests.conformance
+
 .PHONY: nano
 nano: $(TRAINS)  ## Train the bundled model from scratch, in an environment of its own (PyTorch)
 	@$(NANO)/bin/python -m training.make_nano $(ARGS)

@@ -21,6 +21,9 @@ from bench.measure import LoadGenerator, load_generator, measure, measure_row
 from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
 from bench.sides import StartError
+from bench.tools import ToolCosts, effort_of, measure_tools
+from bench.tools_report import tools_checks, tools_json, tools_table
+from modelhost import logs
 
 ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
 WIDTH = 150
@@ -30,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = _parser().parse_args(arguments)
+    logs.setup_if_unset()
     console = Console()
     console.width = max(console.width, WIDTH)  # a table in a log file is not to be cut
     begun = datetime.datetime.now(datetime.UTC)
@@ -51,17 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for turn in _alternations(generator, options, log, rounds, problems):
             turns.append(turn)
             console.print(f"[dim]two models in turns, {turn.clients} clients: done[/]", highlight=False)
+    costs = _tools(options, log, problems)
     for table in tables_of(rows):
         console.print(table)
     if first_use is not None:
         console.print(first_use_table(first_use))
     if turns:
         console.print(alternation_table(turns))
-    console.print(targets_of(rows, startups, models_checks(first_use, turns)))
+    if costs is not None:
+        console.print(tools_table(costs))
+    console.print(targets_of(rows, startups, [*models_checks(first_use, turns), *tools_checks(costs)]))
     for line in (*startup_lines(startups), *notes_of(rows), *models_notes(turns), *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
-    found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns)
+    found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
     result.write_text(json.dumps(found, indent=1))
     console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 
@@ -69,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="little more than a minute instead of six")
-    parser.add_argument("--only", choices=("scripted", "nano", "startup", "unloaded", "alternating"), action="append")
+    parser.add_argument(
+        "--only", choices=("scripted", "nano", "startup", "unloaded", "alternating", "tools"), action="append"
+    )
     parser.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
     parser.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
     parser.add_argument("--load", help="only loads with this text in their name")
@@ -140,6 +149,16 @@ def _alternations(
             yield from found
     except StartError as error:
         problems.append(f"alternating: {error}")
+
+
+def _tools(options: argparse.Namespace, log: Path, problems: list[str]) -> ToolCosts | None:
+    if options.only and "tools" not in options.only:
+        return None
+    try:
+        return measure_tools(log, effort_of(quick=options.quick))
+    except StartError as error:
+        problems.append(f"tools: {error}")
+        return None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from bench.alternation import Alternation
 from bench.figures import Row, Startup
 from bench.first_use import FirstUse
 from bench.loads import FIRST, FULL, NANO, PACED, SINGLE
+from bench.tools import SERVERS, STEPS, WAITS, ToolCosts
 
 MB = 1_000_000
 LEAST_RATIO = {
@@ -24,6 +25,10 @@ MOST_RSS_BYTES = 120 * MB
 MOST_AFTER_WORKER_SECONDS = 0.5
 MOST_ADDED_FIRST_USE_SECONDS = 0.060
 LEAST_TOGETHER_RATIO = 0.97
+MOST_TOGETHER_SECONDS = 0.3
+MOST_ADDED_CALL_SECONDS = 0.001
+MOST_LOOP_RATIO = 0.9
+MOST_AFTER_SLOWEST_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,17 @@ def together_check(row: Alternation) -> Check | None:
     if ratio is None:
         return None
     return _check("requests/s, one host over two", ratio, LEAST_TOGETHER_RATIO, "{:.2f}".format, at_least=True)
+
+
+def tool_checks(costs: ToolCosts) -> tuple[Check, ...]:
+    """Return the targets of tools."""
+    together, slowest = statistics.median(costs.together), costs.all_servers - costs.slowest
+    return (
+        _check(f"{WAITS} tools of 200 ms in one turn", together, MOST_TOGETHER_SECONDS, _whole_milliseconds),
+        _check("added to a call of the bare SDK", costs.added_call_seconds, MOST_ADDED_CALL_SECONDS, _milliseconds),
+        _check(f"loop of {STEPS} steps, inside over outside", costs.loop_ratio, MOST_LOOP_RATIO, "{:.2f}".format),
+        _check(f"{SERVERS} servers, after the slowest", slowest, MOST_AFTER_SLOWEST_SECONDS, "{:.2f} s".format),
+    )
 
 
 def _check(what: str, value: float, limit: float, render: Callable[[float], str], *, at_least: bool = False) -> Check:

@@ -19,7 +19,11 @@ from typing import Any
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 SECONDS = {"type": "object", "properties": {"seconds": {"type": "number"}}, "required": ["seconds"]}
-COUNT = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+COUNT = {
+    "type": "object",
+    "properties": {"count": {"type": "integer"}, "unit": {"type": "string"}},
+    "required": ["count"],
+}
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 URL = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
 SCHEMAS = {"echo": TEXT, "sleep": SECONDS, "big": COUNT, "fail": TEXT, "change": TEXT, "get_weather": CITY}

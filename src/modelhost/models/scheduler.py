@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from modelhost.feed import Feed, Listener
 from modelhost.logs import get_logger
 from modelhost.models import refusals
 from modelhost.models.book import NEVER, Book, Phase, Ticket
 from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Stop
-from modelhost.models.feed import Feed, Listener
 from modelhost.models.hosted import HostedModel
 from modelhost.models.keeping import Keeper, Means
 from modelhost.models.ledger import Ledger
@@ -42,7 +42,7 @@ class Scheduler:
 
     def __init__(self, ledger: Ledger, means: Means | None = None) -> None:
         self.ledger = ledger
-        self.feed = Feed()
+        self.feed: Feed[ModelEvent] = Feed()
         self.models: dict[str, HostedModel] = {}
         self.names: dict[str, HostedModel] = {}
         """By name and alias; not those that are being removed."""
@@ -262,7 +262,7 @@ class Scheduler:
         )
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[Listener]:
+    async def events(self) -> AsyncIterator[Listener[ModelEvent]]:
         """News of the models as long as the context is entered; first the present state of each."""
         listener = self.feed.listen([self._event(model, "state") for model in self.models.values()])
         if self._is_stopping:

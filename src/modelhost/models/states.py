@@ -93,6 +93,10 @@ class ModelEvent:
     progress: float | None = None
     message: str | None = None
 
+    @property
+    def about(self) -> tuple[str, str]:
+        return self.model, self.kind
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadEstimate:

@@ -71,6 +71,10 @@ def _arguments(listed: Listed, given: Mapping[str, Any] | str) -> dict[str, Any]
     except ValueError as error:
         raise Failure(code="invalid_arguments", text=f"The call was not made: {error}.") from None
     if problems := listed.known.check.problems(arguments):
+        # Models write null for what they leave out.
+        given_ones = {name: value for name, value in arguments.items() if value is not None}
+        if given_ones != arguments and not listed.known.check.problems(given_ones):
+            return given_ones
         text = "\n".join(f"- {problem}" for problem in problems)
         raise Failure(code="invalid_arguments", text=f"The call was not made: its arguments are wrong.\n{text}")
     return arguments

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from modelhost.errors import McpServerNotFound, ToolNotFound
+from modelhost.feed import Feed, Listener
 from modelhost.tools.call import call_tool, failed
 from modelhost.tools.catalogue import Catalogue, catalogue_of
 from modelhost.tools.context import NO_CONTEXT, CallContext
 from modelhost.tools.entry import ServerEntry
-from modelhost.tools.feed import ToolEvent, ToolFeed, ToolListener
+from modelhost.tools.events import ToolEvent
 from modelhost.tools.offered import OfferedTool, Selection
 from modelhost.tools.outcome import ToolOutcome
 from modelhost.tools.reading import Reading
@@ -43,7 +44,7 @@ class ToolHub:
         self._max_result_chars = max_result_chars
         self._servers: dict[str, ToolServer] = {}
         self._catalogue: Catalogue | None = None
-        self._feed = ToolFeed()
+        self._feed = Feed[ToolEvent]()
         self._is_started = False
         self._changing = asyncio.Lock()
         """One change of the set of servers at a time: each takes as long as processes take to end."""
@@ -166,7 +167,7 @@ class ToolHub:
             await self._server(name).stop(ServerState.DISABLED)
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[ToolListener]:
+    async def events(self) -> AsyncIterator[Listener[ToolEvent]]:
         """News of the servers as long as the context is entered; first the present state of each."""
         listener = self._feed.listen([_event(server, "state") for server in self._servers.values()])
         try:

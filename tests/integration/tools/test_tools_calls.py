@@ -54,6 +54,13 @@ async def test_what_goes_wrong_is_an_outcome_for_the_model(
         assert outcome.name == name
 
 
+async def test_null_for_what_may_be_left_out_is_left_out() -> None:
+    async with hub_of(stub()) as hub:
+        assert (await hub.call("stub_big", {"count": 3, "unit": None})).text == "xxx"
+        refused = await hub.call("stub_big", {"count": None, "unit": None})
+        assert (refused.code, '"count": None' in refused.text) == ("invalid_arguments", True)
+
+
 async def test_wrong_arguments_are_not_sent(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with hub_of(stub(behaviour={"log": str(log)})) as hub:

@@ -10,8 +10,8 @@ from typing import Any
 
 from modelhost.config.settings import Settings
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
+from modelhost.feed import Feed
 from modelhost.models.download import FileProgress
-from modelhost.models.feed import Feed
 from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, ModelStatus, Selected, State, Unloaded
 from modelhost.operations.administered_host import OnFileStep
 

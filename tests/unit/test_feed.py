@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modelhost.models.feed import Feed, Listener
+from modelhost.feed import Feed, Listener
 from modelhost.models.states import ModelEvent, State
 
 

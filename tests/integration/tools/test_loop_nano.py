@@ -1,0 +1,82 @@
+"""Chat requests in which a real model chooses a tool of a real server, and what of the prompt its engine keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.mcp_peers import install_python_peers
+from tests.support.serving import ServedHost
+from tests.support.tool_hosts import chat, chunks, config, stub_server, told, tool_name, wait_for_tools
+
+WEATHER = {"mcp": {"tools": ["get_weather"]}}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
+    """The bundled model with a stub that tells the weather, and the time server of PyPI."""
+    servers = {
+        "weather": {**stub_server(tools=["get_weather"]), "prefix": ""},
+        "time": {"command": str(install_python_peers() / "mcp-server-time"), "args": ["--local-timezone", "UTC"]},
+    }
+    path = config(tmp_path_factory.mktemp("nano"), **servers)
+    with ServedHost(mcp_config=path, slots=1) as started:
+        yield wait_for_tools(started)
+
+
+def test_model_chooses_a_tool_and_answers_with_what_it_gave(host: ServedHost) -> None:
+    answer = chat(host, "What is the weather in Paris?", temperature=0, **WEATHER)
+    (call,) = answer["modelhost.tool_calls"]
+    assert (call["name"], call["arguments"]) == ("get_weather", {"city": "Paris"})
+    assert call["text"] == "It is sunny in Paris."
+    assert "sunny" in answer["choices"][0]["message"]["content"]
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_model_that_needs_no_tool_just_answers(host: ServedHost) -> None:
+    answer = chat(host, "Hello!", temperature=0, **WEATHER)
+    assert "modelhost.tool_calls" not in answer
+    assert answer["choices"][0]["message"]["content"]
+
+
+def test_real_server_answers_a_call_that_the_model_was_made_to_make(host: ServedHost) -> None:
+    name = tool_name(host, "get_current_time")
+    forced: Any = {"type": "function", "function": {"name": name}}
+    answer = chat(
+        host,
+        "What is the time in UTC?",
+        temperature=0,
+        tool_choice=forced,
+        mcp={"servers": ["time"], "tools": ["get_current_time"]},
+    )
+    calls = answer["modelhost.tool_calls"]
+    assert calls[0]["name"] == name
+    assert calls[0]["server"] == "time"
+    assert answer["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+def test_second_turn_evaluates_only_what_is_new_of_its_prompt(host: ServedHost) -> None:
+    first = chat(host, "What is the weather in Berlin?", temperature=0, mcp={"tools": ["get_weather"], "max_turns": 1})
+    prompt = first["usage"]["prompt_tokens"]
+    assert first["modelhost.finish_details"]["type"] == "turn_limit"
+    answer = chat(host, "What is the weather in Berlin?", temperature=0, **WEATHER)
+    assert len(answer["modelhost.tool_calls"]) == 1
+    usage = answer["usage"]
+    # Of the first turn at most all but its last token is known from the request before, of the second one all that
+    # the first turn has read.
+    assert usage["prompt_tokens"] > 2 * prompt
+    assert usage["prompt_tokens_details"]["cached_tokens"] >= 2 * prompt - 2
+
+
+def test_stream_with_a_real_model_and_a_client_of_the_trade(host: ServedHost) -> None:
+    found = chunks(host, "What is the weather in Rome?", temperature=0, **WEATHER)
+    assert told(found, "tool_call")[0]["arguments"] == {"city": "Rome"}
+    assert told(found, "tool_result")[0]["text"] == "It is sunny in Rome."
+    messages: Any = [{"role": "user", "content": "What is the weather in Rome?"}]
+    with host.client().chat.completions.create(
+        model="modelhost-nano", messages=messages, temperature=0, stream=True, extra_body=WEATHER
+    ) as stream:
+        text = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    assert "sunny" in text
