@@ -12,7 +12,8 @@
     │   ├── NotFound                 no such path
     │   ├── MethodNotAllowed         the path exists, the method does not
     │   ├── RequestTooLarge          the body is over the limit
-    │   └── Unauthorized             no key, or a wrong one
+    │   ├── Unauthorized             no key, or a wrong one
+    │   └── ForeignOrigin            a web page of somebody else asks
     ├── Unavailable              try again later
     │   ├── QueueFull                too many requests wait already
     │   ├── QueueTimeout             waited for the model as long as allowed
@@ -112,6 +113,10 @@ class RequestTooLarge(RequestError):
 
 class Unauthorized(RequestError):
     code = "invalid_api_key"
+
+
+class ForeignOrigin(RequestError):
+    code = "foreign_origin"
 
 
 class Unavailable(ModelhostError):

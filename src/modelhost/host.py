@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from modelhost import logs
 from modelhost.chat import requests, tool_answer, tool_choice
+from modelhost.chat.context import with_context
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation
 from modelhost.chat.loop import LoopLimits, ToolLoop
@@ -190,6 +191,7 @@ class Host:
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        body = await self._with_context(operation, body)
         if operation == "chat" and (tools := tool_answer.tools_for(body, self.toolbox)):
             loop = self._loop(model, body, on_queued, questions=self.questions, depth=depth)
             answer = tool_answer.streamed(loop, tool_answer.with_tools(body, tools), include_usage=include_usage)
@@ -208,6 +210,7 @@ class Host:
         """Answer any operation as one object; raises as :meth:`stream` does."""
         requests.validate(operation, body)
         model = self.find(body.get("model"))
+        body = await self._with_context(operation, body)
         if operation == "chat" and (tools := tool_answer.tools_for(body, self.toolbox)):
             # Nobody can be asked: the answer has no stream to ask on.
             loop = self._loop(model, body, on_queued, questions=None, depth=depth)
@@ -234,6 +237,13 @@ class Host:
             async for block in blocks:
                 for chunk in payloads_of(block):
                     yield chunk
+
+    async def _with_context(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        """Return ``body`` with the resources and prompts that it asks for in its conversation."""
+        if operation != "chat" or body.get("mcp") is None:
+            return body
+        reading = self.toolbox.hub.reading
+        return {**body, "messages": await with_context(body["messages"], tool_answer.wishes_of(body), reading)}
 
     def _loop(
         self,

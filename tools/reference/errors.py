@@ -24,6 +24,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "not_found": "Look at `/docs` for the paths that there are.",
     "method_not_allowed": "Take the method that the message and the `Allow` header name.",
     "request_too_large": "Send less, or serve with a larger `--max-body-mb`.",
+    "foreign_origin": "Allow the page with `--allow-origin`, or ask for a key with `--api-key`.",
     "invalid_api_key": "Send `Authorization: Bearer KEY` with one of the host's keys.",
     "queue_full": "Try again after `Retry-After` seconds, or serve with a larger `--queue-size`.",
     "queue_timeout": "Try again, or serve with a larger `--request-timeout`.",

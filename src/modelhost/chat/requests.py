@@ -170,10 +170,29 @@ class _Generation(_Request):
     logit_bias: dict[str, Number] | None = None
 
 
+class WantedResource(BaseModel):
+    """A resource of an MCP server, to be read into the conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    server: Piece
+    uri: Piece
+
+
+class WantedPrompt(BaseModel):
+    """A prompt of an MCP server, to begin the conversation with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    server: Piece
+    name: Piece
+    arguments: dict[str, str] = Field(default_factory=dict)
+
+
 class ToolWishes(BaseModel):
     """``mcp``: what a request wants of the host's own tools. Without it they are all given, up to the limits."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    resources: list[WantedResource] = Field(default_factory=list)
+    prompts: list[WantedPrompt] = Field(default_factory=list)
     servers: list[Piece] | None = None
     tools: list[Piece] | None = None
     max_turns: Annotated[int, Field(ge=1, le=100)] | None = None

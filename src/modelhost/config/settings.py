@@ -133,6 +133,12 @@ class Settings(BaseModel):
         description="Keys of which each request must bring one (`Authorization: Bearer KEY`). Default: none needed.",
         json_schema_extra={**_LISTENING, "flags": ["--api-key"]},
     )
+    allow_origin: tuple[Text, ...] = Field(
+        default=(),
+        description="Web pages that may speak to a host without keys, such as `http://localhost:3000`, or `*`. "
+        "Default: the host's own.",
+        json_schema_extra=_LISTENING,
+    )
     max_body_mb: float = Field(
         default=10.0, gt=0, description="Largest request body, in MB of 1,000,000 bytes.", json_schema_extra=_WAITING
     )

@@ -21,6 +21,7 @@ from modelhost.http.errors import error_answer
 from modelhost.http.generate import OperationEndpoint
 from modelhost.http.models import models_router
 from modelhost.http.openapi import OPERATIONS, describe
+from modelhost.http.origins import Origins, is_local
 from modelhost.http.system import system_router
 from modelhost.version import __version__
 
@@ -49,7 +50,10 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None) -> ASGIApp:
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
     describe(app, needs_key=bool(host.settings.api_keys))
-    return Edge(app, posts=posts, api_keys=[key.get_secret_value() for key in host.settings.api_keys])
+    settings = host.settings
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    origins = Origins(settings.allow_origin, is_local_only=is_local(settings.host))
+    return Edge(app, posts=posts, api_keys=keys, origins=origins)
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:

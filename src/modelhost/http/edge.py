@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelhost.errors import Unauthorized
+from modelhost.errors import ForeignOrigin, RequestError, Unauthorized
 from modelhost.http.errors import error_answer
+from modelhost.http.origins import Origins
 from modelhost.meters import METERS
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json"})
@@ -20,9 +21,12 @@ DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
 class Edge:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, *, posts: Mapping[str, ASGIApp], api_keys: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, posts: Mapping[str, ASGIApp], api_keys: Sequence[str], origins: Origins
+    ) -> None:
         """Take the application, and ``posts`` by path: what answers POST requests without the application's routing."""
         self._app = app
+        self._origins = origins
         self._posts = posts
         self._keys = [key.encode() for key in api_keys]
         self._start = secrets.token_hex(6)
@@ -49,7 +53,12 @@ class Edge:
         await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
         await send_with_id({"type": "http.response.body", "body": body})
 
-    def _refusal(self, scope: Scope) -> Unauthorized | None:
+    def _refusal(self, scope: Scope) -> RequestError | None:
+        if not self._keys and (origin := _header(scope, b"origin")) is not None:
+            try:
+                self._origins.check(origin, _header(scope, b"host"))
+            except ForeignOrigin as error:
+                return error
         if not self._keys or _is_open(scope["path"]) or scope["method"] == "OPTIONS":
             return None
         scheme, _, given = (_header(scope, b"authorization") or b"").partition(b" ")

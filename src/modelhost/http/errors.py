@@ -17,6 +17,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.UnsupportedOperation: 400,
     errors.ContextLengthExceeded: 400,
     errors.Unauthorized: 401,
+    errors.ForeignOrigin: 403,
     errors.ModelNotFound: 404,
     errors.NotFound: 404,
     errors.ModelBusy: 409,

@@ -386,3 +386,12 @@ def test_no_json_makes_the_host_fail(scripted: Talk, body: Any) -> None:
     assert response.status_code in {200, 400, 404}, response.text
     if response.status_code != 200:
         error_of(response)
+
+
+def test_a_page_of_somebody_else_is_refused_and_the_hosts_own_is_served(scripted_host: ServedHost) -> None:
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "hello"}]}
+    foreign = scripted_host.http.post("/v1/chat/completions", json=body, headers={"Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    assert foreign.json()["error"]["code"] == "foreign_origin"
+    own = scripted_host.http.post("/v1/chat/completions", json=body, headers={"Origin": scripted_host.url})
+    assert own.status_code == 200

@@ -1,0 +1,53 @@
+"""Which web pages may speak to a host that asks for no key.
+
+A page that somebody looks at can send requests to his own machine, and run tools there. Browsers say in ``Origin``
+whose page it is; programs say nothing. A page of this host, or of one that is allowed, may; and the name under which it
+speaks to a host that listens on this machine alone has to be this machine's, since a name of the page's owner can be
+made to point here (DNS rebinding: https://en.wikipedia.org/wiki/DNS_rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from modelhost.errors import ForeignOrigin
+
+ANY = "*"
+
+
+class Origins:
+    """The pages that may."""
+
+    def __init__(self, allowed: Iterable[str], *, is_local_only: bool) -> None:
+        """``is_local_only``: the host listens on this machine alone."""
+        self._allowed = frozenset(origin.rstrip("/") for origin in allowed)
+        self._is_local_only = is_local_only
+
+    def check(self, origin: bytes, host: bytes | None) -> None:
+        """Check the headers ``Origin`` and ``Host`` of a request.
+
+        Raises:
+            ForeignOrigin: the page may not.
+        """
+        page, named = origin.decode("latin-1"), (host or b"").decode("latin-1")
+        if page in self._allowed or ANY in self._allowed:
+            return
+        if page.partition("://")[2] != named or (self._is_local_only and not is_local(named)):
+            raise ForeignOrigin(
+                f"A page of {page} may not speak to this host, which asks for no key. "
+                f"Allow it with --allow-origin {page}, or ask for a key with --api-key.",
+                origin=page,
+            )
+
+
+def is_local(authority: str) -> bool:
+    """Whether ``authority`` (a name or an address, with or without a port) is this machine's own."""
+    name = urlsplit(f"//{authority}").hostname or ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
