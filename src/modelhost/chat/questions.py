@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from modelhost.chat.tool_events import QUESTION
 from modelhost.errors import NotFound
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
 
 Tell = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 Kind = Literal["approval", "elicitation"]
-QUESTION = "modelhost.question"
 
 
 class Questions:

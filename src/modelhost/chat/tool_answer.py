@@ -10,6 +10,7 @@ from modelhost.chat.answer import Answer
 from modelhost.chat.loop import ToolLoop
 from modelhost.chat.relay import DONE_EVENT, encode_event
 from modelhost.chat.requests import ToolWishes
+from modelhost.chat.tool_events import CALL, EVENTS, RESULT
 from modelhost.errors import InvalidRequest
 from modelhost.tools.offered import OfferedTool, Selection
 from modelhost.tools.toolbox import Toolbox
@@ -88,9 +89,9 @@ async def whole(loop: ToolLoop, body: dict[str, Any]) -> dict[str, Any]:
     calls: dict[str, dict[str, Any]] = {}
     async with aclosing(loop.run(body)) as chunks:
         async for chunk in chunks:
-            for key in ("modelhost.tool_call", "modelhost.tool_result"):
-                if key in chunk:
-                    told = chunk.pop(key)
+            for key in EVENTS & chunk.keys():
+                told = chunk.pop(key)
+                if key in (CALL, RESULT):
                     calls.setdefault(told["id"], {}).update(told)
             answer.add(chunk)
     extra = {"modelhost.tool_calls": list(calls.values())} if calls else {}

@@ -29,6 +29,9 @@ PROGRESS: Final = "modelhost.tool_progress"
 LOG: Final = "modelhost.tool_log"
 RESULT: Final = "modelhost.tool_result"
 CALL_ENDED: Final = "modelhost.tool_cancelled"
+QUESTION: Final = "modelhost.question"
+EVENTS: Final = frozenset({CALL, PROGRESS, LOG, RESULT, CALL_ENDED, QUESTION})
+"""What happens on the way; a whole answer holds the calls with their results only."""
 FINISH_DETAILS: Final = "modelhost.finish_details"
 
 CHUNKS_AHEAD: Final = 64

@@ -164,6 +164,24 @@ def test_whole_answer_lists_the_calls_and_how_it_ended() -> None:
     assert answer["usage"]["completion_tokens"] == 4
 
 
+def test_whole_answer_leaves_out_what_happened_on_the_way() -> None:
+    async def tool(_: Any, context: CallContext) -> str:
+        assert context.on_progress is not None
+        assert context.on_log is not None
+        await context.on_progress(ToolProgress(server="s", tool="t", progress=1, total=2, message="half"))
+        await context.on_log(ToolLogLine(server="s", level="info", logger=None, data="working"))
+        await asyncio.sleep(1000)
+        return "done"
+
+    loop = loop_of(Model(turn(called("t"))), Tools(t=tool), seconds=30)
+    answer = run_in_virtual_time(whole(loop, {"messages": []}))
+    assert {key for key in answer if key.startswith("modelhost.")} == {
+        "modelhost.tool_calls",
+        "modelhost.finish_details",
+    }
+    assert answer["modelhost.tool_calls"] == [{"id": "call-t-0", "name": "t", "arguments": {}}]
+
+
 # When calls run.
 
 
