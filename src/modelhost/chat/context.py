@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelhost.chat.requests import ToolWishes
 from modelhost.errors import InvalidRequest
-from modelhost.tools.reading import Reading
-from modelhost.tools.resources import ResourceContent
+
+if TYPE_CHECKING:
+    from modelhost.tools.reading import Reading
+    from modelhost.tools.resources import ResourceContent
 
 Message = Mapping[str, Any]
 FIRST_ROLES = frozenset({"system", "developer"})

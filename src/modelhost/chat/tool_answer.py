@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelhost.chat.answer import Answer
 from modelhost.chat.loop import ToolLoop
@@ -12,8 +12,11 @@ from modelhost.chat.relay import DONE_EVENT, encode_event
 from modelhost.chat.requests import ToolWishes
 from modelhost.chat.tool_events import CALL, EVENTS, RESULT
 from modelhost.errors import InvalidRequest
-from modelhost.tools.offered import OfferedTool, Selection
+from modelhost.tools.selection import Selection
 from modelhost.tools.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from modelhost.tools.offered import OfferedTool
 
 WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "logprobs")
 """Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""

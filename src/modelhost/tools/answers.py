@@ -14,7 +14,8 @@ from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import ElicitationAnswer, ElicitationRequest, ToolLogLine
 from modelhost.tools.entry import ServerEntry
 from modelhost.tools.flight import Flight, Flights
-from modelhost.tools.sampling import Sampler, request_of, result_of
+from modelhost.tools.sampling import Sampler
+from modelhost.tools.sampling_messages import request_of, result_of
 
 log = get_logger(__name__)
 

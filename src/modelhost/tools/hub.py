@@ -16,10 +16,11 @@ from modelhost.tools.catalogue import Catalogue, catalogue_of
 from modelhost.tools.context import NO_CONTEXT, CallContext
 from modelhost.tools.entry import ServerEntry
 from modelhost.tools.events import ToolEvent
-from modelhost.tools.offered import OfferedTool, Selection
+from modelhost.tools.offered import OfferedTool
 from modelhost.tools.outcome import ToolOutcome
 from modelhost.tools.reading import Reading
 from modelhost.tools.sampling import Sampler
+from modelhost.tools.selection import Selection
 from modelhost.tools.server import ToolServer
 from modelhost.tools.status import ServerState, ServerStatus
 

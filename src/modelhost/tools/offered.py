@@ -1,4 +1,4 @@
-"""A tool as it is offered to a model, and a choice among those there are."""
+"""A tool as it is offered to a model."""
 
 from __future__ import annotations
 
@@ -23,19 +23,6 @@ class OfferedTool:
     annotations: Mapping[str, Any]
     is_read_only: bool
     approval: Approval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which tools a request wants; ``None`` is all. Tools go by the name that models know, or by the original one."""
-
-    servers: frozenset[str] | None = None
-    tools: frozenset[str] | None = None
-
-    def includes(self, tool: OfferedTool) -> bool:
-        if self.servers is not None and tool.server not in self.servers:
-            return False
-        return self.tools is None or tool.name in self.tools or tool.tool in self.tools
 
 
 def offer(tool: KnownTool, name: str, entry: ServerEntry) -> OfferedTool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
-from modelhost.tools.hub import ToolHub
 from modelhost.tools.sampling import Sampler
 from modelhost.tools.servers_file import ToolServers, read_servers
 from modelhost.tools.watch import watch_servers
+
+if TYPE_CHECKING:
+    from modelhost.tools.hub import ToolHub
 
 log = get_logger(__name__)
 
@@ -21,8 +25,8 @@ log = get_logger(__name__)
 class Toolbox:
     """Made by :meth:`start`; to be stopped."""
 
-    def __init__(self, hub: ToolHub, path: Path | None, servers: ToolServers) -> None:
-        self.hub = hub
+    def __init__(self, path: Path | None, servers: ToolServers, sampler: Sampler | None) -> None:
+        self._sampler = sampler
         self.path = path
         self.file_error: str | None = None
         """Why the file as it stands is not in force; the one before it is."""
@@ -37,25 +41,33 @@ class Toolbox:
             ConfigError: the file cannot be used at all; a server that is wrong only disables itself.
         """
         servers = await asyncio.to_thread(read_servers, path, environ) if path is not None else ToolServers()
-        toolbox = cls(ToolHub(servers.servers, sampler=sampler), path, servers)
+        toolbox = cls(path, servers, sampler)
         toolbox._note(servers)
-        await toolbox.hub.start()
         if path is not None:
+            await toolbox.hub.start()
             watching = toolbox._watch(path, environ, servers.digest)
             toolbox._watching = asyncio.create_task(watching, name="watching mcp.json")
         return toolbox
 
+    @cached_property
+    def hub(self) -> ToolHub:
+        """The servers; made when needed, since the MCP SDK takes half a second and 20 MB, and few hosts have tools."""
+        from modelhost.tools.hub import ToolHub  # noqa: PLC0415 (as said)
+
+        return ToolHub(self._servers.servers, sampler=self._sampler)
+
     @property
     def is_injected(self) -> bool:
-        """Whether the tools are given to requests that do not ask for any."""
-        return self._servers.is_injected
+        """Whether there are tools that are given to requests which do not ask for any."""
+        return self.path is not None and self._servers.is_injected
 
     async def stop(self) -> None:
         """End all servers."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        await self.hub.stop()
+        if self.path is not None:
+            await self.hub.stop()
 
     async def _watch(self, path: Path, environ: Mapping[str, str], seen: str) -> None:
         async with aclosing(watch_servers(path, environ, seen=seen)) as readings:

@@ -18,7 +18,7 @@ from modelhost.tools import server as server_module
 from modelhost.tools.backoff import MAX_FAILURES
 from modelhost.tools.entry import Process, ServerEntry
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.offered import Selection
+from modelhost.tools.selection import Selection
 from modelhost.tools.status import ServerState
 from tests.support.eventually import eventually_async
 from tests.support.mcp_peers import hub_of, stub

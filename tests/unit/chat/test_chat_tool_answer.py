@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,9 @@ async def chosen(*, is_injected: bool = True, **fields: Any) -> list[str]:
 
 
 def toolbox(hub: ToolHub, *, is_injected: bool = True) -> Toolbox:
-    return Toolbox(hub, None, ToolServers(is_injected=is_injected))
+    toolbox = Toolbox(Path("mcp.json"), ToolServers(is_injected=is_injected), None)
+    toolbox.hub = hub
+    return toolbox
 
 
 ALL = ["a_echo", "a_pid", "b_echo"]
