@@ -7,8 +7,16 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.support.serving import HostPool, ServedHost, host_pool
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """Logs are bound to the standard error of the test that set them up, which is closed when it ends."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -63,18 +63,31 @@ def positions(rng: random.Random, length: int, context: int) -> list[int]:
     return out
 
 
-def collate(rows: list[tuple[list[int], list[float]]], rng: random.Random, context: int) -> Batch:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One dialogue: ids, the weight of each as a target, and extra targets `(index, token, weight)` between replies."""
+
+    ids: list[int]
+    weights: list[float]
+    hints: list[tuple[int, int, float]]
+
+
+def collate(rows: list[Row], rng: random.Random, context: int) -> Batch:
     """Pads at the end: attention is causal, so padding is never seen."""
-    length = -(-max(len(ids) for ids, _ in rows) // 8) * 8
+    length = -(-max(len(row.ids) for row in rows) // 8) * 8
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     counts = torch.zeros(len(rows), length)
     places = torch.zeros(len(rows), length, dtype=torch.long)
-    for row, (tokens, weights) in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        counts[row, : len(tokens) - 1] = torch.tensor(weights[1:])
-        places[row] = torch.tensor(positions(rng, length, context))
+    following = torch.zeros(len(rows), length, dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = torch.tensor(row.ids)
+        following[index, : len(row.ids) - 1] = torch.tensor(row.ids[1:])
+        counts[index, : len(row.ids) - 1] = torch.tensor(row.weights[1:])
+        places[index] = torch.tensor(positions(rng, length, context))
+        for at, token, weight in row.hints:
+            following[index, at], counts[index, at] = token, weight
     at = counts.flatten().nonzero().squeeze(1)
-    return Batch(ids=ids, positions=places, at=at, targets=ids.flatten()[at + 1], weights=counts.flatten()[at])
+    return Batch(ids=ids, positions=places, at=at, targets=following.flatten()[at], weights=counts.flatten()[at])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +98,7 @@ class Stream:
     pools: Pools
     tokens: int
     context: int
+    with_hints: bool = True
 
     def chunk(self, stage: str, number: int) -> Iterator[Batch]:
         """The batches of one chunk: dialogues sorted by length, so that little is padding, and the batches shuffled."""
@@ -93,12 +107,13 @@ class Stream:
         while total < 16 * self.tokens:
             ids, mask = self.encoder.encode(render_dialogue(lesson(rng, self.pools, stage)), rng)
             if len(ids) <= LONGEST and any(mask):
-                rows.append((ids, self.encoder.weights(ids, mask)))
+                hints = self.encoder.hints(ids, mask) if self.with_hints else []
+                rows.append(Row(ids=ids, weights=self.encoder.weights(ids, mask), hints=hints))
                 total += len(ids)
-        rows.sort(key=lambda row: len(row[0]))
+        rows.sort(key=lambda row: len(row.ids))
         groups: list[list] = [[]]
         for row in rows:
-            if (len(groups[-1]) + 1) * len(row[0]) > self.tokens:
+            if (len(groups[-1]) + 1) * len(row.ids) > self.tokens:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)

@@ -8,8 +8,11 @@ from training.dialogues import Dialogue
 from training.values import value
 from training.words import Pools, invented, pick
 
-# "choose" stands between two stretches of the full mix: the mix alone teaches every reply but the choice of a tool.
-STAGES = ("copy", "one", "all", "choose", "all", "polish")
+# "choose" and "choose more" stand before stretches of the full mix, which alone teaches every reply but the choice of a
+# tool.
+STAGES = ("copy", "one", "choose", "all", "choose more", "all", "polish")
+CHOOSING = {"choose": 0.8, "choose more": 0.7}
+"""The share of dialogues that are about choosing, in the stages that are."""
 
 
 def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
@@ -19,11 +22,18 @@ def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
         return copying(rng, pools)
     if stage == "one":
         return copying(rng, pools) if draw < 0.25 else tool_session(rng, pools, 1 if draw < 0.8 else 2)
-    if stage == "choose" and draw < 0.8:
-        return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 2, 3, 3, 4, 5)), most=1))
-    if stage == "polish" and draw < 0.5:
-        return everyday(rng, pools, draw * 2)
+    if draw < CHOOSING.get(stage, 0.0):
+        return choosing_lesson(rng, pools, stage)
+    if stage == "polish" and draw < 0.3:
+        return everyday(rng, pools, draw / 0.3)
     return anything(rng, pools, rng.random())
+
+
+def choosing_lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
+    """A dialogue of one of the stages that are about choosing."""
+    if stage == "choose":
+        return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 2, 3, 3, 4, 5)), most=1))
+    return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 3, 4, 5, 6, 8, 10)), most=2))
 
 
 def everyday(rng: random.Random, pools: Pools, draw: float) -> Dialogue:
@@ -53,10 +63,13 @@ def copying(rng: random.Random, pools: Pools) -> Dialogue:
     """Short dialogues whose replies repeat words of the dialogue: from these the copying heads grow."""
     dialogue = dialogues.begin(rng, pools)
     form = rng.random()
-    if form < 0.4:
+    if form < 0.12:
+        for _ in range(rng.randint(1, 4)):
+            dialogue.say(chat.count(rng))
+    elif form < 0.45:
         for _ in range(rng.randint(1, 3)):
             dialogue.say(chat.repeat(rng, pools))
-    elif form < 0.6:
+    elif form < 0.62:
         words = " ".join(invented(rng, pools) for _ in range(rng.randint(3, 8)))
         dialogue.say(chat.Exchange(user=f"Repeat: {words}", reply=words))
     else:
@@ -123,9 +136,11 @@ def choosing(rng: random.Random, pools: Pools, dialogue: Dialogue) -> Dialogue:
     """Request after request over one list of simple tools: many choices for few tokens."""
     for _ in range(rng.randint(3, 7)):
         draw = rng.random()
-        if draw < 0.84:
+        if draw < 0.72:
             wanted = dialogues.request(rng, pools, dialogue)
             dialogue.call(wanted.text, [wanted.call])
+        elif draw < 0.84:
+            dialogue.call(*dialogues.two_requests(rng, pools, dialogue))
         elif draw < 0.94:
             dialogue.say(dialogues.unfit(rng, pools, dialogue))
         else:

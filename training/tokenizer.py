@@ -71,6 +71,7 @@ class Encoder:
         self.start, self.end = vocab["<|im_start|>"], vocab["<|im_end|>"]
         self.header = tokenizer.encode("<|im_start|>assistant\n").ids
         self.naming = tokenizer.encode('{"name": "').ids
+        self.no_tool, self.call = vocab["</tools>"], vocab["<tool_call>"]
         self.markers = [vocab[marker] for marker in MARKERS]
         self.splits = {
             index: [vocab[char] for char in text]
@@ -110,6 +111,44 @@ class Encoder:
             if mask[index] and ids[max(0, index - width) : index] == self.naming:
                 found[index : index + 2] = [4.0, 4.0]
         return found
+
+    def hints(self, ids: list[int], mask: list[bool]) -> list[tuple[int, int, float]]:
+        """Extra targets `(index, token, weight)` in the header of each reply of a dialogue with tools: the line meant.
+
+        At `assistant` the marker of the first call's tool, at the `<|im_start|>` before it the last one's; `</tools>`
+        where the reply calls nothing. A server never asks for these tokens: they teach the choice without waiting for
+        it to show in the spelling of a name.
+        """
+        if self.no_tool not in ids:
+            return []
+        lines = self._lines(ids)
+        found, width = [], len(self.naming)
+        for index in range(1, len(ids)):
+            if not mask[index] or mask[index - 1]:
+                continue
+            end = next((i for i in range(index, len(ids)) if not mask[i]), len(ids))
+            named = [i for i in range(index + width, end) if ids[i - width : i] == self.naming]
+            calls = [lines.get(self._text_until(ids, i, '"')) for i in named]
+            if self.call in ids[index:end]:
+                if calls and None not in calls:
+                    found += [(index - 2, calls[0], 2.0), (index - 3, calls[-1], 2.0)]
+            else:
+                found.append((index - 2, self.no_tool, 1.0))
+        return found
+
+    def _lines(self, ids: list[int]) -> dict[str, int]:
+        """The marker of each tool's line, by the tool's name."""
+        before = ids[: ids.index(self.no_tool)]
+        starts = [i for i, token in enumerate(before) if token in self.markers]
+        return {re.split(r":| \{", self._text_until(ids, i + 1, "{"))[0]: ids[i] for i in starts}
+
+    def _text_until(self, ids: list[int], start: int, stop: str) -> str:
+        """The text from a token on, up to a character."""
+        text, at = "", start
+        while stop not in text and at < len(ids):
+            text += self.tokenizer.decode(ids[at : at + 8], skip_special_tokens=False)
+            at += 8
+        return text.split(stop)[0]
 
     def _renumber(self, ids: list[int], rng: random.Random) -> list[int]:
         """Other line markers than 1, 2, 3: so that short lists of tools teach the markers of long ones."""

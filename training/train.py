@@ -1,4 +1,4 @@
-"""The training loop: a curriculum in three stages, checkpoints to resume from, a log line every few steps."""
+"""The training loop: a curriculum in stages, checkpoints to resume from, a log line every few steps."""
 
 import json
 import time
@@ -24,14 +24,21 @@ class Recipe:
     """Everything that decides the weights, besides the code."""
 
     seed: int = 7
-    tokens: int = 9_700_000
+    tokens: int = 16_500_000
     batch_tokens: int = 4096
     matrix_rate: float = 0.015
     vector_rate: float = 0.003
     warm_up_steps: int = 40
-    decay_from: float = 0.63
+    decay_from: float = 0.6
     # A stage ends when the mean loss of 20 batches is below the first number, or after as many steps as the second.
-    stage_ends: tuple[tuple[float, int], ...] = ((0.25, 500), (0.2, 700), (0.0, 360), (0.12, 400), (0.0, 640))
+    stage_ends: tuple[tuple[float, int], ...] = (
+        (0.25, 400),
+        (0.2, 600),
+        (0.0, 600),
+        (0.0, 600),
+        (0.0, 600),
+        (0.0, 900),
+    )
 
 
 @dataclass(slots=True)
@@ -82,7 +89,7 @@ def exact(network: Nano, encoder: Encoder, chunks: int = 1) -> dict[str, float]:
     """Share of held-out replies right to the last token (teacher forcing), by kind of reply."""
     right, seen = Counter(), Counter()
     call, end = encoder.ids("<tool_call>")[0], encoder.end
-    stream = Stream(encoder=encoder, pools=HELD_OUT, tokens=2048, context=network.shape.context)
+    stream = Stream(encoder=encoder, pools=HELD_OUT, tokens=2048, context=network.shape.context, with_hints=False)
     for chunk in range(chunks):
         for batch in stream.chunk("all", chunk):
             guess = network.logits(network(batch.ids, batch.positions).flatten(0, 1)[batch.at]).argmax(-1)
