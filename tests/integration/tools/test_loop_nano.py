@@ -57,6 +57,14 @@ def test_real_server_answers_a_call_that_the_model_was_made_to_make(host: Served
     assert answer["choices"][0]["finish_reason"] in ("stop", "length")
 
 
+def test_model_chooses_a_tool_of_a_real_server_by_itself(host: ServedHost) -> None:
+    answer = chat(host, "What time is it in London?", temperature=0, mcp={"servers": ["time"]})
+    (call,) = answer["modelhost.tool_calls"]
+    assert (call["tool"], call["arguments"]) == ("get_current_time", {"timezone": "Europe/London"})
+    assert not call["is_error"]
+    assert "Europe/London" in answer["choices"][0]["message"]["content"]
+
+
 def test_second_turn_evaluates_only_what_is_new_of_its_prompt(host: ServedHost) -> None:
     first = chat(host, "What is the weather in Berlin?", temperature=0, mcp={"tools": ["get_weather"], "max_turns": 1})
     prompt = first["usage"]["prompt_tokens"]
