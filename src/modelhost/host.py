@@ -74,7 +74,11 @@ class Host:
         # First the servers of tools: they connect while the model is loaded.
         path = Path(self.settings.mcp_config) if self.settings.mcp_config else None
         self._toolbox = await Toolbox.start(path, environment.current(), sampler=self)
-        self._collection = await Collection.start(self.settings, on_download=on_download, on_progress=on_progress)
+        try:
+            self._collection = await Collection.start(self.settings, on_download=on_download, on_progress=on_progress)
+        except BaseException:
+            await self._toolbox.stop()
+            raise
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Let the requests at work finish (``shutdown_timeout`` at most), then end the workers."""

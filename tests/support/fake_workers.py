@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelhost.config.settings import Settings
-from modelhost.engines.base import Launch, ModelSpec, Ready
+from modelhost.engines.base import Launch, ModelSpec
 from modelhost.engines.scripted import Scripted
 from modelhost.errors import ModelFileMissing, WorkerStartFailed
 from modelhost.models.bursts import Bursts
@@ -23,51 +22,28 @@ from modelhost.models.scheduler import Scheduler
 from modelhost.models.states import State
 from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback, WorkerProcess
+from tests.support import fake_process
 
-_pids = itertools.count(1)
 CONTEXT = 4096
 
 
-class FakeProcess(WorkerProcess):
+class FakeProcess(fake_process.FakeProcess):
     """Lives until :meth:`die`; it takes ``stop_seconds`` to stop when it is told to."""
 
     def __init__(self, *, model: str = "fake", memory_bytes: int = 1, stop_seconds: float = 0.0) -> None:
-        self.ready = Ready(url="http://127.0.0.1:9", slots=4, operations=frozenset({"chat"}))
+        super().__init__()
         self.model = model
         self.memory_bytes = memory_bytes
         self.stop_seconds = stop_seconds
         self.was_cleaned_up = False
         """Somebody has seen to it that nothing of it is left."""
-        self._number = next(_pids)
-        self._ended = asyncio.Event()
-
-    def die(self) -> None:
-        self._ended.set()
 
     @property
     def name(self) -> str:
-        return f"{self.model}/{self._number}"
-
-    @property
-    def pid(self) -> int:
-        return self._number
-
-    @property
-    def is_running(self) -> bool:
-        return not self._ended.is_set()
+        return f"{self.model}/{self.pid}"
 
     async def memory(self) -> Mapping[str, int]:
         return {"ram": self.memory_bytes} if self.is_running else {}
-
-    def stderr_tail(self) -> list[str]:
-        return ["the fake's last line"]
-
-    async def wait(self) -> int:
-        await self._ended.wait()
-        return -9
-
-    def describe_exit(self) -> str:
-        return "was ended by SIGKILL"
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         if self.is_running:

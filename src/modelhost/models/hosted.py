@@ -35,7 +35,8 @@ class HostedModel:
         """To look at; not to be used without a lease."""
         self.starting: asyncio.Task[None] | None = None
         """What finds its files or starts its worker."""
-        self.last_operations: tuple[str, ...] = ()
+        self.operations: tuple[str, ...] = ()
+        """What it can do, as its worker said when it was loaded last; empty before."""
         self.progress: float | None = None
         self.memory: Bytes | None = None
         self.loaded_at: float | None = None
@@ -77,11 +78,6 @@ class HostedModel:
         if self.worker is not None and self.worker.ready.slots is not None:
             return self.worker.ready.slots
         return self.spec.slots if self.spec else None
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        """What it can do, as its worker said when it was loaded last; empty before."""
-        return self.last_operations
 
     @property
     def estimated_load_seconds(self) -> float | None:

@@ -145,7 +145,7 @@ class Keeper:
 
     def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         model.worker, model.memory = worker, None
-        model.last_operations = tuple(sorted(worker.ready.operations))
+        model.operations = tuple(sorted(worker.ready.operations))
         model.loaded_at, model.load_seconds = time.time(), seconds
         model.meters.load_seconds.observe(seconds)
         model.meters.loads.inc()

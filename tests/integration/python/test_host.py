@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,3 +121,15 @@ async def test_a_start_that_is_cancelled_leaves_no_worker() -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     await eventually_async(lambda: asyncio.all_tasks() == before)
+
+
+async def test_a_host_that_cannot_start_leaves_no_server_of_tools_behind(tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    script = f"import os, pathlib, sys; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); sys.stdin.read()"
+    config = tmp_path / "mcp.json"
+    config.write_text(json.dumps({"mcpServers": {"slow": {"command": sys.executable, "args": ["-c", script]}}}))
+    with pytest.raises(ModelFileMissing):
+        async with modelhost.Host(model=str(tmp_path / "missing.gguf"), mcp_config=str(config)):
+            pass
+    assert not marker.exists() or not is_alive(int(marker.read_text()))
+    assert not [task for task in asyncio.all_tasks() if "mcp" in task.get_name()]
