@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -11,11 +10,10 @@ from urllib.parse import parse_qsl
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, ShuttingDown
+from modelhost.errors import InvalidRequest, ModelNotFound
 from modelhost.host import Host
-from modelhost.http.errors import STATUS
-from modelhost.http.exchange import ClientLeft, Exchange
-from modelhost.http.generate import BYTES_PER_MB, CLIENT_LEFT_STATUS
+from modelhost.http.exchange import Exchange
+from modelhost.http.generate import BYTES_PER_MB
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.operations.models import MODEL_OPERATIONS
@@ -81,19 +79,7 @@ async def answer(
 ) -> None:
     """Let ``respond`` answer; errors are answered for it, and all is noted."""
     began = time.perf_counter()
-    code: str | None = None
-    try:
-        await respond()
-        status = 200
-    except ModelhostError as error:
-        status, code = STATUS[type(error)], error.code
-        await exchange.fail(error)
-    except ClientLeft:
-        status = CLIENT_LEFT_STATUS
-    except asyncio.CancelledError:
-        # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
-        status, code = STATUS[ShuttingDown], ShuttingDown.code
-        await exchange.fail(ShuttingDown("The host was stopped before the answer was complete."))
+    status, code = await exchange.settle(respond())
     seconds = time.perf_counter() - began
     model = model_label()
     METERS.requests.labels(model, operation, str(status)).inc()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge
-from modelhost.http.errors import error_answer, error_object
+from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
+from modelhost.http.errors import STATUS, error_answer, error_object
 
 Headers = list[tuple[bytes, bytes]]
 STREAM_HEADERS: Headers = [
@@ -19,6 +19,7 @@ STREAM_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+CLIENT_LEFT_STATUS = 499  # nginx's number for it; only logs and metrics see it
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -102,6 +103,21 @@ class Exchange:
             raise ClientLeft from None
         finally:
             watcher.cancel()
+
+    async def settle(self, work: Awaitable[None]) -> tuple[int, str | None]:
+        """Let ``work`` answer, and answer its error for it; return the status and, of an error, the code."""
+        try:
+            await work
+        except ModelhostError as error:
+            await self.fail(error)
+            return STATUS[type(error)], error.code
+        except ClientLeft:
+            return CLIENT_LEFT_STATUS, None
+        except asyncio.CancelledError:
+            # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
+            await self.fail(ShuttingDown("The host was stopped before the answer was complete."))
+            return STATUS[ShuttingDown], ShuttingDown.code
+        return 200, None
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:
         """Send a whole answer."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from modelhost.engines.base import Operation
-from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, ShuttingDown
+from modelhost.errors import InvalidRequest, ModelNotFound
 from modelhost.host import GENERATING, Host
-from modelhost.http.errors import STATUS
-from modelhost.http.exchange import ClientLeft, Exchange
+from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
 from modelhost.http.tokens import detokenized, tokenized, wanted_content
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -21,7 +19,6 @@ from modelhost.tools.flight import DEPTH_HEADER
 
 log = get_logger(__name__)
 
-CLIENT_LEFT_STATUS = 499  # nginx's number for it; only logs and metrics see it
 BYTES_PER_MB = 1_000_000
 DEPTH_HEADER_BYTES = DEPTH_HEADER.lower().encode()
 DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
@@ -39,21 +36,14 @@ class OperationEndpoint:
         exchange = Exchange(scope, receive, send, keep_alive_seconds=self._host.settings.keep_alive_interval)
         began = time.perf_counter()
         body: Any = None
-        code: str | None = None
-        try:
+
+        async def work() -> None:
+            nonlocal body
             body = await exchange.json(self._limit_bytes)
             async with exchange.while_client_is_there():
                 await self._respond(exchange, body, _depth_of(scope))
-            status = 200
-        except ModelhostError as error:
-            status, code = STATUS[type(error)], error.code
-            await exchange.fail(error)
-        except ClientLeft:
-            status = CLIENT_LEFT_STATUS
-        except asyncio.CancelledError:
-            # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
-            status, code = STATUS[ShuttingDown], ShuttingDown.code
-            await exchange.fail(ShuttingDown("The host was stopped before the answer was complete."))
+
+        status, code = await exchange.settle(work())
         self._note(body, status, code, time.perf_counter() - began)
 
     async def _respond(self, exchange: Exchange, body: Any, depth: int) -> None:
