@@ -66,8 +66,8 @@ bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, 
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: conformance
-conformance: $(DEVELOPS)  ## Run the official MCP conformance suite against the client side; needs npm, brings its Node
-	@$(BIN)/python -m tests.conformance
+conformance: $(DEVELOPS)  ## Run the official MCP conformance suite against both sides; needs npm, brings its Node
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 .PHONY: nano
 nano: $(TRAINS)  ## Train the bundled model from scratch, in an environment of its own (PyTorch)

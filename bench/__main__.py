@@ -17,10 +17,13 @@ from bench.engines import measure_startup, pair
 from bench.figures import Row, Startup
 from bench.first_use import FirstUse, measure_first_use
 from bench.loads import STREAMS, loads
+from bench.mcp_calls import McpCosts, calls_of, mcp_checks, mcp_json, mcp_table, measure_mcp
 from bench.measure import LoadGenerator, load_generator, measure, measure_row
 from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
 from bench.sides import StartError
+from bench.state import StateCost, extent_of, measure_state
+from bench.state_report import state_json, state_table
 from bench.tools import ToolCosts, effort_of, measure_tools
 from bench.tools_report import tools_checks, tools_json, tools_table
 from modelhost import logs
@@ -56,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             turns.append(turn)
             console.print(f"[dim]two models in turns, {turn.clients} clients: done[/]", highlight=False)
     costs = _tools(options, log, problems)
+    mcp = _mcp(options, log, problems)
+    kept = _state(options)
     for table in tables_of(rows):
         console.print(table)
     if first_use is not None:
@@ -64,11 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(alternation_table(turns))
     if costs is not None:
         console.print(tools_table(costs))
-    console.print(targets_of(rows, startups, [*models_checks(first_use, turns), *tools_checks(costs)]))
+    if mcp is not None:
+        console.print(mcp_table(mcp))
+    if kept:
+        console.print(state_table(kept))
+    console.print(
+        targets_of(rows, startups, [*models_checks(first_use, turns), *tools_checks(costs), *mcp_checks(mcp)])
+    )
     for line in (*startup_lines(startups), *notes_of(rows), *models_notes(turns), *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
     found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
+    found |= mcp_json(mcp)
+    found |= state_json(kept)
     result.write_text(json.dumps(found, indent=1))
     console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 
@@ -77,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="little more than a minute instead of six")
     parser.add_argument(
-        "--only", choices=("scripted", "nano", "startup", "unloaded", "alternating", "tools"), action="append"
+        "--only",
+        choices=("scripted", "nano", "startup", "unloaded", "alternating", "tools", "state", "mcp"),
+        action="append",
     )
     parser.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
     parser.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
@@ -158,6 +173,22 @@ def _tools(options: argparse.Namespace, log: Path, problems: list[str]) -> ToolC
         return measure_tools(log, effort_of(quick=options.quick))
     except StartError as error:
         problems.append(f"tools: {error}")
+        return None
+
+
+def _state(options: argparse.Namespace) -> Sequence[StateCost]:
+    if options.only and "state" not in options.only:
+        return ()
+    return tuple(measure_state(extent_of(quick=options.quick)))
+
+
+def _mcp(options: argparse.Namespace, log: Path, problems: list[str]) -> McpCosts | None:
+    if options.only and "mcp" not in options.only:
+        return None
+    try:
+        return measure_mcp(log, calls=calls_of(quick=options.quick))
+    except StartError as error:
+        problems.append(f"mcp: {error}")
         return None
 
 

@@ -30,6 +30,12 @@
     │   ├── ToolNotFound             no tool of that name
     │   ├── ToolServerUnavailable    not ready, disabled, failed, or lost meanwhile
     │   └── ToolCallFailed           answered with an error
+    ├── StateError               what is kept in the database
+    │   ├── SessionNotFound          no session of that id
+    │   ├── SessionBusy              another host keeps the session longer than allowed
+    │   ├── StateNotFound            nothing was saved under that name
+    │   ├── StateDamaged             a saved state that is not what was saved, or of a newer version
+    │   └── DatabaseUnavailable      cannot be reached, read or written
     └── SetupError               what a person set up; the command line exits 1
         ├── ConfigError              a setting, or its file
         ├── ModelFileMissing         no such path
@@ -194,6 +200,30 @@ class ToolServerUnavailable(ToolError):
 
 class ToolCallFailed(ToolError):
     code = "tool_call_failed"
+
+
+class StateError(ModelhostError):
+    """Something is wrong with what is kept in the database, or with what was wanted of it."""
+
+
+class SessionNotFound(StateError):
+    code = "session_not_found"
+
+
+class SessionBusy(StateError):
+    code = "session_busy"
+
+
+class StateNotFound(StateError):
+    code = "state_not_found"
+
+
+class StateDamaged(StateError):
+    code = "state_damaged"
+
+
+class DatabaseUnavailable(StateError):
+    code = "database_unavailable"
 
 
 class SetupError(ModelhostError):

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from modelhost import logs
-from modelhost.chat import requests, tool_answer, tool_choice
+from modelhost.chat import requests, tool_answer
 from modelhost.chat.context import with_context
-from modelhost.chat.defaults import with_defaults
-from modelhost.chat.generation import Generation
+from modelhost.chat.defaults import check_defaults
 from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.questions import Questions
-from modelhost.chat.relay import Report, payloads_of
+from modelhost.chat.relay import payloads_of
 from modelhost.chat.sampling import sampled, sampling_body
+from modelhost.chat.sessions import SessionTurn, is_in_session
+from modelhost.chat.turn import GENERATING, adapted, check_can, generation_of, measured
 from modelhost.config import environment
+from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
-from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
+from modelhost.log_file import Clock
 from modelhost.models.collection import Collection
 from modelhost.models.download import DownloadProgress
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import OnQueued
-from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
+from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, ModelLog, Selected, State, Unloaded
+from modelhost.persistence.saved_state import Persistence
+from modelhost.redaction import hide
+from modelhost.state.store import StateStore
 from modelhost.tools.context import CallContext
 from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
 from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback
 
-GENERATING: frozenset[Operation] = frozenset({"chat", "completions"})
-PROMPTS: Mapping[Operation, str] = {"chat": "messages", "completions": "prompt"}  # the field that can be too long
-STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
-NOT_FOR_ENGINES = requests.INERT | {"mcp"}
 ANSWERING = frozenset({State.READY, State.BUSY, State.UNLOADED})
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -56,37 +58,74 @@ class Host:
         elif overrides:
             settings = Settings.model_validate({**settings.model_dump(), **overrides})
         self.settings = settings
+        self._log = ExitStack()
         self._collection: Collection | None = None
         self._toolbox: Toolbox | None = None
         self.questions = Questions(settings.question_timeout)
         """What somebody is asked while tools run."""
+        self.state = StateStore(settings)
+        """Sessions, snapshots and the audit log; the database is opened when it is first needed."""
+        self.persistence = Persistence(self.state, lambda: self.collection)
+        """Saves and restores what the host holds."""
 
     async def start(
-        self, *, on_download: DownloadProgress | None = None, on_progress: ProgressCallback | None = None
+        self,
+        *,
+        on_download: DownloadProgress | None = None,
+        on_progress: ProgressCallback | None = None,
+        load: bool = True,
     ) -> None:
         """Find the models, load the one that the settings name and return when it can answer.
 
+        Without ``load`` nothing is looked for: the first request has its model found, downloaded and loaded, and is
+        told what is wrong with it.
+
         Raises:
             SetupError: a model or a setting cannot be used.
+            DatabaseUnavailable: the database of the settings cannot be used.
             WorkerStartFailed: the engine could not load it.
         """
         logs.setup_if_unset()
+        hide(secrets_in(self.settings))
+        self._log.enter_context(log_to_file(self.settings))
+        try:
+            await self._start(on_download, on_progress, load=load)
+        except BaseException:
+            await self.state.close()
+            self._log.close()
+            raise
+
+    async def _start(
+        self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None, *, load: bool
+    ) -> None:
+        if self.settings.database_url is not None:
+            await self.state.open()  # who names a database wants to learn at once that it is not there
         # First the servers of tools: they connect while the model is loaded.
         path = Path(self.settings.mcp_config) if self.settings.mcp_config else None
         self._toolbox = await Toolbox.start(path, environment.current(), sampler=self)
         try:
-            self._collection = await Collection.start(self.settings, on_download=on_download, on_progress=on_progress)
+            if self.settings.wait_for_tools:
+                await self._toolbox.settled()
+            self._collection = await Collection.start(
+                self.settings, on_download=on_download, on_progress=on_progress, load=load
+            )
+            if self.settings.request_defaults:
+                for model in self.models:
+                    check_defaults(self.settings.request_defaults, model.engine)
         except BaseException:
             await self._toolbox.stop()
             raise
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Let the requests at work finish (``shutdown_timeout`` at most), then end the workers."""
-        if self._collection is not None:
-            seconds = self.settings.shutdown_timeout if drain_seconds is None else drain_seconds
-            await self._collection.stop(seconds)
-        if self._toolbox is not None:
-            await self._toolbox.stop()
+        with self._log:
+            await self.persistence.stop()
+            if self._collection is not None:
+                seconds = self.settings.shutdown_timeout if drain_seconds is None else drain_seconds
+                await self._collection.stop(seconds)
+            if self._toolbox is not None:
+                await self._toolbox.stop()
+            await self.state.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -167,6 +206,10 @@ class Host:
         """
         return self.collection.configure(name, defaults)
 
+    def model_log(self, name: str) -> ModelLog:
+        """Return what a model's worker wrote last, and what happened to the model; raises ModelNotFound."""
+        return self.find(name).log()
+
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[ModelEvent]]:
         """News of the models for one listener: first the state of each, then every change, until the host stops."""
         return self.collection.events()
@@ -180,59 +223,114 @@ class Host:
         """
         return await self.collection.pull(reference, revision=revision, on_progress=on_progress)
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Answer a chat completion or completion as SSE blocks; yields when the engine has accepted the request.
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Answer a chat completion or completion as SSE blocks; entered when the engine has accepted the request.
 
         Leaving the context cancels the work. ``on_queued`` is told the place in the queue if there is a wait.
         ``depth`` says in how many calls of tools the request stands (:data:`modelhost.tools.flight.DEPTH_HEADER`).
+        With ``session_id`` in a chat's body, its messages go on with a stored conversation, and the exchange is stored
+        before the last block comes (:mod:`modelhost.chat.sessions`).
 
         Raises:
             ModelhostError: before the first block, or out of the iterator in the middle of the answer.
         """
+        if is_in_session(operation, body):
+            return self._stream_in_session(body, on_queued, depth)
+        return self._stream(operation, body, on_queued, depth)
+
+    @asynccontextmanager
+    async def _stream_in_session(
+        self, body: dict[str, Any], on_queued: OnQueued | None, depth: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with (
+            self._session_turn(body) as turn,
+            self._stream("chat", turn.body, on_queued, depth, turn) as blocks,
+            aclosing(turn.told(blocks)) as told,
+        ):
+            yield told
+
+    @asynccontextmanager
+    async def _session_turn(self, body: dict[str, Any]) -> AsyncIterator[SessionTurn]:
+        """Hold the session of a request as long as it is answered."""
+        requests.validate("chat", body)
+        model = self.find(body.get("model"))
+        async with self.state.sessions.hold(body["session_id"]) as held:
+            yield SessionTurn(held, body, model=model.name)
+
+    @asynccontextmanager
+    async def _stream(
+        self,
+        operation: Operation,
+        body: dict[str, Any],
+        on_queued: OnQueued | None,
+        depth: int,
+        turn: SessionTurn | None = None,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         body = await self._with_context(operation, body)
         if operation == "chat" and (tools := tool_answer.tools_for(body, self.toolbox)):
             loop = self._loop(model, body, on_queued, questions=self.questions, depth=depth)
+            if turn is not None:
+                turn.follow(loop)
             answer = tool_answer.streamed(loop, tool_answer.with_tools(body, tools), include_usage=include_usage)
             async with aclosing(answer):
                 yield answer
             return
-        generation = self._generation(model, operation, body, include_usage=include_usage)
-        async with self._lease(model, on_queued) as worker, self._measured(model, operation, generation.report):
-            _check_can(worker, operation)
+        generation = generation_of(model, operation, body, include_usage=include_usage)
+        async with self._lease(model, on_queued) as worker, measured(model, operation, generation.report):
+            check_can(worker, operation)
             async with generation.stream(worker) as blocks:
                 yield blocks
 
     async def call(
         self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> dict[str, Any]:
-        """Answer any operation as one object; raises as :meth:`stream` does."""
+        """Answer any operation as one object; sessions and errors are as :meth:`stream` has them."""
+        if is_in_session(operation, body):
+            async with self._session_turn(body) as turn:
+                answer = await self._call("chat", turn.body, on_queued, depth, turn)
+                await turn.store(answer)
+                return answer
+        return await self._call(operation, body, on_queued, depth)
+
+    async def _call(
+        self,
+        operation: Operation,
+        body: dict[str, Any],
+        on_queued: OnQueued | None,
+        depth: int,
+        turn: SessionTurn | None = None,
+    ) -> dict[str, Any]:
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         body = await self._with_context(operation, body)
         if operation == "chat" and (tools := tool_answer.tools_for(body, self.toolbox)):
             # Nobody can be asked: the answer has no stream to ask on.
             loop = self._loop(model, body, on_queued, questions=None, depth=depth)
+            if turn is not None:
+                turn.follow(loop)
             return await tool_answer.whole(loop, tool_answer.with_tools(body, tools))
         if operation in GENERATING:
-            generation = self._generation(model, operation, body, include_usage=False)
-            async with self._lease(model, on_queued) as worker, self._measured(model, operation, generation.report):
-                _check_can(worker, operation)
+            generation = generation_of(model, operation, body, include_usage=False)
+            async with self._lease(model, on_queued) as worker, measured(model, operation, generation.report):
+                check_can(worker, operation)
                 return await generation.whole(worker)
-        prepared = model.engine.adapt(operation, self._prepare(model, operation, body))
+        prepared = adapted(model, operation, body)
         async with self._lease(model, on_queued) as worker:
-            _check_can(worker, operation)
+            check_can(worker, operation)
             answer: dict[str, Any] = await worker.call(operation, prepared)
         model.meters.count_usage(answer.get("usage"))
         return answer
 
     async def chat(self, messages: Messages, **parameters: Any) -> dict[str, Any]:
-        """Answer ``messages`` (a list of messages, or the text of one by the user) with a chat completion object."""
+        """Answer ``messages`` (a list of messages, or the text of one by the user) with a chat completion object.
+
+        ``parameters`` are the fields of a request; with ``session_id`` the host remembers what was said before.
+        """
         return await self.call("chat", {"messages": as_messages(messages), **parameters})
 
     async def chat_stream(self, messages: Messages, **parameters: Any) -> AsyncGenerator[dict[str, Any], None]:
@@ -261,10 +359,10 @@ class Host:
         wishes = tool_answer.wishes_of(body)
 
         @asynccontextmanager
-        async def open_turn(turn: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-            generation = self._generation(model, "chat", turn, include_usage=False)
-            async with self._lease(model, on_queued) as worker, self._measured(model, "chat", generation.report):
-                _check_can(worker, "chat")
+        async def open_turn(body: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+            generation = generation_of(model, "chat", body, include_usage=False)
+            async with self._lease(model, on_queued) as worker, measured(model, "chat", generation.report):
+                check_can(worker, "chat")
                 async with generation.chunks(worker) as chunks:
                     yield chunks
 
@@ -283,55 +381,14 @@ class Host:
         """Write for an MCP server, with the model that its hints name, else with the active one."""
         return sampled(await self.call("chat", sampling_body(request, self.models)))
 
-    def _generation(
-        self, model: HostedModel, operation: Operation, body: dict[str, Any], *, include_usage: bool
-    ) -> Generation:
-        prepared = self._prepare(model, operation, body)
-        is_forced = tool_choice.is_forced(prepared)
-        adapted = model.engine.adapt(operation, prepared)
-        # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
-        writes_call = is_forced and "tools" not in adapted
-        return Generation(operation, adapted, include_usage=include_usage, writes_call=writes_call)
 
-    def _prepare(self, model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body``, which is left as it is, without what does not concern an engine, and with what all get."""
-        requests.validate_fields(operation, body, model.engine)
-        prepared = {key: value for key, value in body.items() if value is not None and key not in NOT_FOR_ENGINES}
-        if operation in GENERATING:
-            prepared = with_defaults(prepared, model.defaults)
-        prepared["model"] = model.name
-        if operation == "chat":
-            prepared = tool_choice.enforce(prepared)
-        if operation in GENERATING:
-            prepared |= STREAMED
-        return prepared
-
-    @asynccontextmanager
-    async def _measured(self, model: HostedModel, operation: Operation, report: Report) -> AsyncIterator[None]:
-        try:
-            yield
-        except ContextLengthExceeded as error:
-            error.param = PROMPTS[operation]
-            raise
-        finally:
-            model.meters.count_usage(report.usage)
-            if report.first_at is not None and report.last_at is not None:
-                model.meters.time_to_first_token.observe(report.first_at - report.began)
-                tokens = (report.usage or {}).get("completion_tokens", 0)
-                if tokens > 1:
-                    seconds = (report.last_at - report.first_at) / (tokens - 1)
-                    model.meters.time_between_tokens.observe(seconds)
+def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:
+    """Have the log in the file that ``settings`` name, if they name one; raises ConfigError if it cannot be written."""
+    return logs.to_file(
+        settings.log_file, settings.log_level, settings.log_format, with_contents=settings.log_prompts, clock=clock
+    )
 
 
 def as_messages(messages: Messages) -> list[Mapping[str, Any]]:
     """Return ``messages``; a text becomes the one message of a user."""
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-
-
-def _check_can(worker: Worker, operation: Operation) -> None:
-    if operation not in worker.ready.operations:
-        can = ", ".join(sorted(worker.ready.operations))
-        advice = worker.engine.advice(operation)
-        raise UnsupportedOperation(
-            f"{worker.model} cannot do {operation}; it can do: {can}. {advice}".rstrip(), model=worker.model
-        )

@@ -101,6 +101,8 @@ class LLM:
     def chat(self, messages: Messages, **parameters: Any) -> Reply:
         """Answer a conversation, or the text of a user's one message; ``parameters`` are those of the API.
 
+        With ``session_id="..."`` the host remembers what was said under that name, also after it was closed.
+
         Raises:
             ModelhostError: the request or the worker failed.
         """

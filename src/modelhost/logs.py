@@ -1,15 +1,65 @@
-"""Structured logs: what happened, as an event name with fields. Secrets and message contents are never fields."""
+"""Structured logs: what happened, as an event name with fields, on standard error and in files.
+
+Secrets are never fields, and one that turns up in a text is masked (:mod:`modelhost.redaction`). Message contents are
+only in a file that was opened for them.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import structlog
 
-REDACTED = frozenset({"api_key", "api_keys", "authorization", "token", "password", "messages", "prompt", "content"})
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+from modelhost.errors import ModelhostError
+from modelhost.log_file import Clock, written
+from modelhost.redaction import MASK, without_secrets
+
+CONTENTS: Final = frozenset({"messages", "prompt", "content", "response"})
+REDACTED: Final = frozenset({"api_key", "api_keys", "authorization", "token", "password"})
+LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+OUTPUT: Final = frozenset({"worker_log", "mcp_server_log"})
+"""Events that are a line which another process wrote: for debugging on standard error, and always in a file."""
+
+Format = Literal["auto", "console", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that is being written."""
+
+    path: Path
+    level: int
+    handler: logging.Handler
+
+    def takes(self, event: Any, level: int) -> bool:
+        return level >= self.level or (self.level <= logging.INFO and event.get("event") in OUTPUT)
+
+
+@dataclass(slots=True)
+class _Outputs:
+    """Where this process logs to. There is one, as there is one configuration of structlog."""
+
+    level: int = logging.WARNING
+    renderer: Any = None
+    files: list[_File] = field(default_factory=list)
+
+    @property
+    def least_level(self) -> int:
+        """The least level that matters to any of them."""
+        of_files = (logging.DEBUG if file.level <= logging.INFO else file.level for file in self.files)
+        return min(self.level, *of_files, logging.ERROR)
+
+
+_OUTPUTS: Final = _Outputs()
 
 
 def get_logger(name: str) -> Any:
@@ -23,30 +73,134 @@ def setup_if_unset() -> None:
         setup("warning")
 
 
-def setup(level: str = "info", log_format: Literal["auto", "console", "json"] = "auto") -> None:
+def setup(level: str = "info", log_format: Format = "auto") -> None:
     """Send logs at ``level`` and above to standard error; ``auto`` means console on a terminal and JSON otherwise."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    _OUTPUTS.level = LEVELS[level]
+    _OUTPUTS.renderer = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    _configure()
+    # Libraries log through the standard module: the same place, the same level, warnings at least.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Masked("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING))
+
+
+@contextmanager
+def to_file(
+    path: str | None, level: str, log_format: Format = "auto", *, with_contents: bool = False, clock: Clock = time.time
+) -> Iterator[None]:
+    """Send logs at ``level`` and above to the file at ``path`` too, and what other processes write from "info" on.
+
+    Lines are JSON unless ``log_format`` is "console". When the context ends, all of them are in the file. Without a
+    path, or with that of a file that is open already, nothing is done.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+    absolute = Path(path or "").expanduser().absolute()
+    if path is None or any(file.path == absolute for file in _OUTPUTS.files):
+        yield
+        return
+    setup_if_unset()
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=False)
+    hidden = REDACTED if with_contents else REDACTED | CONTENTS
+    with written(absolute, _Lines(renderer, hidden), clock) as handler:
+        handler.setLevel(max(LEVELS[level], logging.WARNING))  # of libraries; our own events do not pass it
+        file = _File(absolute, LEVELS[level], handler)
+        _OUTPUTS.files.append(file)
+        logging.getLogger().addHandler(handler)
+        _configure()
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
+            _OUTPUTS.files.remove(file)
+            _configure()
+
+
+@contextmanager
+def last_words() -> Iterator[None]:
+    """Have the log files say what ended the work inside. Nothing is said on standard error: the command does that."""
+    try:
+        yield
+    except ModelhostError as error:
+        note_end(error)
+        raise
+    except Exception:
+        _in_files("ended", exception=traceback.format_exc())
+        raise
+
+
+def note_end(error: ModelhostError) -> None:
+    """Have the log files say that ``error`` is why this ends."""
+    _in_files("ended", code=error.code, reason=error.message)
+
+
+def _in_files(event: str, **fields: Any) -> None:
+    """Log an error to the files alone."""
+    _to_files(None, "", {"event": event, "level": "error", **fields})
+
+
+def _configure() -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _redact,
             structlog.processors.format_exc_info,
-            renderer,
+            _to_files,
+            _for_standard_error,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _OUTPUTS.renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(_OUTPUTS.least_level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries log through the standard module: the same place, the same level, warnings at least.
-    logging.basicConfig(
-        stream=sys.stderr, level=max(LEVELS[level], logging.WARNING), format="%(levelname)s %(name)s %(message)s"
-    )
 
 
-def _redact(_logger: Any, _method: str, event: Any) -> Any:
-    for key in REDACTED.intersection(event):
-        event[key] = "[redacted]"
+def _to_files(_logger: Any, _method: str, event: Any) -> Any:
+    level = LEVELS.get(event["level"], logging.ERROR)
+    for file in _OUTPUTS.files:
+        if file.takes(event, level):
+            file.handler.handle(logging.makeLogRecord({"msg": dict(event), "levelno": level}))
     return event
+
+
+def _for_standard_error(_logger: Any, _method: str, event: Any) -> Any:
+    if LEVELS.get(event["level"], logging.ERROR) < _OUTPUTS.level:
+        raise structlog.DropEvent
+    return _without(event, REDACTED | CONTENTS)
+
+
+def _without(event: Any, hidden: frozenset[str]) -> Any:
+    for key in hidden.intersection(event):
+        event[key] = MASK
+    return without_secrets(event)
+
+
+class _Masked(logging.Formatter):
+    """The records of libraries, as they are but for secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(without_secrets(super().format(record)))
+
+
+class _Lines(logging.Formatter):
+    """A line of text for each event of ours, and for each record of a library."""
+
+    def __init__(self, renderer: Any, hidden: frozenset[str]) -> None:
+        super().__init__()
+        self._renderer = renderer
+        self._hidden = hidden
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = record.msg if isinstance(record.msg, dict) else self._event_of(record)
+        at = datetime.fromtimestamp(record.created).astimezone()
+        event = {**event, "timestamp": at.isoformat(timespec="milliseconds")}
+        return str(self._renderer(None, "", _without(event, self._hidden)))
+
+    def _event_of(self, record: logging.LogRecord) -> dict[str, Any]:
+        event = {"event": record.getMessage(), "module": record.name, "level": record.levelname.lower()}
+        return {**event, "exception": self.formatException(record.exc_info)} if record.exc_info else event

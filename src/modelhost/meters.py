@@ -93,6 +93,38 @@ class Meters:
     mcp_config_ok = Gauge(
         "modelhost_mcp_config_ok", "1 if `mcp.json` is in force as it stands, 0 if it is broken.", registry=REGISTRY
     )
+    tool_calls = Counter(
+        "modelhost_tool_calls",
+        "Calls of the tools of MCP servers, by outcome: `ok`, `cancelled`, or the code that the model was told. A tool "
+        "that there is not has no name here.",
+        ["server", "tool", "outcome"],
+        registry=REGISTRY,
+    )
+    tool_call_seconds = Histogram(
+        "modelhost_tool_call_seconds",
+        "From such a call to its outcome, the time in which somebody was asked included.",
+        ["server", "tool"],
+        buckets=WHOLE_REQUEST,
+        registry=REGISTRY,
+    )
+    mcp_calls = Counter(
+        "modelhost_mcp_calls",
+        "Calls of the tools of the host's own MCP servers, by outcome: `ok`, or the code of the error.",
+        ["tool", "outcome"],
+        registry=REGISTRY,
+    )
+    mcp_call_seconds = Histogram(
+        "modelhost_mcp_call_seconds",
+        "From the arrival of such a call to its result.",
+        ["tool"],
+        buckets=WHOLE_REQUEST,
+        registry=REGISTRY,
+    )
+    audit_entries_lost = Counter(
+        "modelhost_audit_entries_lost",
+        "Entries of the audit log that were given up because the database did not take them.",
+        registry=REGISTRY,
+    )
     worker_exits = Counter("modelhost_worker_exits", "Workers that ended unasked.", ["model"], registry=REGISTRY)
 
 

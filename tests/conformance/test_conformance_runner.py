@@ -35,11 +35,20 @@ def test_summary_is_read() -> None:
         ("auth/scope-step-up", 19, 1, 0),
         ("sse-retry", 2, 0, 1),
     ]
-    assert [score.is_good for score in scores] == [True, False, False]
+    leg = runner.Leg(name="any", package="", version="", scenarios=3)
+    assert [score.is_good(leg) for score in scores] == [True, False, False]
+
+
+def test_warning_of_what_is_not_asked_for_is_forgiven() -> None:
+    leg = runner.Leg(name="any", package="", version="", scenarios=3, may_warn=frozenset({"sse-retry"}))
+    warned = runner.Score(scenario="sse-retry", passed=0, failed=0, warnings=2)
+    assert warned.is_good(leg)
+    assert not runner.Score(scenario="sse-retry", passed=0, failed=1).is_good(leg)
 
 
 def test_scenario_that_checked_nothing_is_not_good() -> None:
-    assert not runner.Score(scenario="x", passed=0, failed=0).is_good
+    leg = runner.Leg(name="any", package="", version="", scenarios=1)
+    assert not runner.Score(scenario="x", passed=0, failed=0).is_good(leg)
 
 
 def test_tools_are_called_with_what_they_need() -> None:

@@ -113,6 +113,7 @@ def test_a_command_does_what_the_page_says(
     environment["MODELHOST_URL"] = nano_host.url
     for example in (ROOT / "examples").glob("*.yaml"):
         shutil.copy(example, tmp_path)
+    shutil.copy(ROOT / "examples" / "llm-server" / "config.json", tmp_path)
     match words:
         case ["make", target, *_]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
@@ -163,13 +164,18 @@ MCP = [block for block in blocks("json") if re.search(r'"(mcpServers|servers)":'
 def test_a_file_of_mcp_servers_in_a_page_is_understood(text: str, tmp_path: Path) -> None:
     file = tmp_path / "mcp.json"
     file.write_text(text, "utf-8")
-    found = read_servers(file, {"TRACKER_TOKEN": "t"})
+    found = read_servers(file, {"TRACKER_TOKEN": "t", "BRAVE_API_KEY": "b"})
     assert found.servers
     assert [server.why_disabled for server in found.servers if server.why_disabled] == []
     assert found.warnings == ()
 
 
-EXAMPLES = [pytest.param(path, id=path.name) for path in sorted((ROOT / "examples").iterdir())]
+MCP_CLIENTS = {"claude-desktop.json", "crush.json", "fluidmcp.json"}  # tests/unit/mcp_servers reads them
+EXAMPLES = [
+    pytest.param(path, id=path.name)
+    for path in sorted((ROOT / "examples").rglob("*.*"))
+    if path.name not in MCP_CLIENTS
+]
 
 
 @pytest.mark.parametrize("path", EXAMPLES)

@@ -38,7 +38,7 @@ class FakeProcess(WorkerProcess):
     async def memory(self) -> Mapping[str, int]:
         return {"ram": 1000} if self.is_running else {}
 
-    def stderr_tail(self) -> list[str]:
+    def stderr_lines(self) -> list[str]:
         return ["the fake's last line"]
 
     async def wait(self) -> int:

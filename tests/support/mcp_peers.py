@@ -26,6 +26,8 @@ from tests.support.eventually import eventually
 HERE: Final = Path(__file__).parent
 CACHE: Final = HERE.parents[1] / ".venv-mcp-peers"
 PYPI: Final = ("mcp-server-time", "mcp-server-git")
+OLD_SDK: Final = ("mcp==1.30.*",)
+FLUIDMCP: Final = ("fluidmcp==0.1.0", "fastapi", "uvicorn")  # it does not say that it needs the last two
 NPM: Final = ("server-everything", "server-filesystem", "server-memory")
 INSTALL_SECONDS: Final = 300
 
@@ -91,6 +93,23 @@ def install_python_peers() -> Path:
         venv.create(folder, with_pip=True, clear=True)
         _install([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PYPI], folder)
     return folder / "bin"
+
+
+def python_with(*packages: str, folder: str) -> Path:
+    """A Python in an environment of its own with ``packages``."""
+    place = CACHE / folder
+    python, stamp = place / "bin" / "python", place / "installed"
+    if not stamp.exists():
+        venv.create(place, with_pip=True, clear=True)
+        _install([str(python), "-m", "pip", "install", "--quiet", *packages], place)
+        stamp.touch()
+    return python
+
+
+def typescript_sdk() -> tuple[str, Path]:
+    """``node``, and the folder with the modules of the TypeScript SDK."""
+    node, script = install_node_peers()["server-everything"]
+    return node, Path(script).parents[2] / "sdk" / "dist" / "esm"
 
 
 def install_node_peers() -> dict[str, tuple[str, str]]:

@@ -7,13 +7,14 @@ are: neither a file nor the environment adds to them. Standard error, the host's
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
@@ -50,12 +51,16 @@ class ServedHost:
     """A host in a process of its own; ended, at the latest, by :meth:`close`.
 
     Args:
-        settings: those of :class:`modelhost.config.settings.Settings`; ``port=0``, quiet and few threads unless told.
+        settings: those of :class:`modelhost.config.settings.Settings`; ``port=0``, quiet, few threads and a data
+            directory of its own unless told.
+        environment: variables of its process besides our own.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = {"port": 0, "threads": 1, "log_format": "json", **settings}
+    def __init__(self, *, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
         self._things = ExitStack()
+        self.settings = {"port": 0, "threads": 1, "log_format": "json", **settings}
+        if "data_dir" not in settings:
+            self.settings["data_dir"] = self._things.enter_context(tempfile.TemporaryDirectory(prefix="modelhost-"))
         # Appending, since the process shares the position: reading from the start must not make it write there.
         self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 (entered)
         self._default_client: openai.OpenAI | None = None
@@ -64,6 +69,7 @@ class ServedHost:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            env={**os.environ, **(environment or {})},
         )
         try:
             self.url = self._announced_url()

@@ -26,6 +26,7 @@ OpenTurn = Callable[[dict[str, Any]], AbstractAsyncContextManager[AsyncIterator[
 
 MALFORMED = frozenset({"invalid_arguments", "tool_not_found"})
 """Failures that are the model's own, which it may repair in the next turn."""
+MALFORMED_CALL = "malformed_call"
 
 
 class ToolSide(Protocol):
@@ -90,8 +91,19 @@ class ToolLoop:
         self._seen: Counter[tuple[str, str]] = Counter()
         self._malformed_turns = 0
         self._calls: set[asyncio.Task[ToolOutcome]] = set()
+        self._settled: list[dict[str, Any]] = []
+        self._turn: _Turn | None = None
+        """The one that is not in ``_settled``."""
         self.usage: dict[str, Any] | None = None
         """Of all turns together."""
+
+    @property
+    def transcript(self) -> list[dict[str, Any]]:
+        """What the turns added to the conversation: the calls that were made with their results, then what was said.
+
+        There is no call without a result in it, however the answer ended.
+        """
+        return [*self._settled, {"role": "assistant", "content": self._turn.text if self._turn else ""}]
 
     async def run(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Yield the chunks of the answer to ``body``, the last of them with the usage and without a choice.
@@ -133,7 +145,7 @@ class ToolLoop:
         budget = body.get("max_completion_tokens") or body.get("max_tokens")
         is_too_deep = self._context.depth >= self._limits.depth
         for number in range(1, self._limits.turns + 1):
-            turn = _Turn(may_call=number < self._limits.turns and not is_too_deep)
+            turn = self._turn = _Turn(may_call=number < self._limits.turns and not is_too_deep)
             await self._let_write(turn, self._body(body, messages, budget, number))
             if not turn.collector.calls:
                 return Ending(finish_reason=turn.finish_reason or "stop")
@@ -142,9 +154,14 @@ class ToolLoop:
             if not turn.may_call:
                 break
             outcomes = await asyncio.gather(*turn.running)
-            if ending := await self._reason_to_end(turn, outcomes, budget):
+            ending = await self._reason_to_end(turn, outcomes, budget)
+            if outcomes and (ending is None or ending.kind != MALFORMED_CALL):
+                made = _turn_messages(turn, outcomes)
+                messages = [*messages, *made]
+                self._settled += made
+                self._turn = None
+            if ending is not None:
                 return ending
-            messages = [*messages, *_turn_messages(turn, outcomes)]
         return _ended("turn_limit", f"The model still wanted tools in turn {self._limits.turns}, the last one allowed.")
 
     def _body(self, body: dict[str, Any], messages: Sequence[Any], budget: int | None, number: int) -> dict[str, Any]:
@@ -218,8 +235,9 @@ class ToolLoop:
         self._malformed_turns = self._malformed_turns + 1 if is_malformed else 0
         if self._malformed_turns > 1:
             written = "\n".join(f"{call.name} {call.arguments}".strip() for call in turn.collector.calls)
+            turn.text += written
             await self._told.say(written)
-            return Ending(finish_reason="stop", kind="malformed_call", message="The model's call stayed malformed.")
+            return Ending(finish_reason="stop", kind=MALFORMED_CALL, message="The model's call stayed malformed.")
         if budget is not None and self._tokens() >= budget:
             return _ended("token_limit", f"The {budget} tokens are used up.")
         return None
@@ -233,8 +251,8 @@ def _ended(kind: str, message: str) -> Ending:
 
 
 def _turn_messages(turn: _Turn, outcomes: Sequence[ToolOutcome]) -> list[dict[str, Any]]:
-    """Return the turn as the model will see it: what it wrote, and what its calls gave."""
-    calls = turn.collector.calls
+    """Return the turn as the model will see it: what it wrote, and what those of its calls gave that were made."""
+    calls = turn.collector.calls[: len(outcomes)]
     asked = {"role": "assistant", "content": turn.text or None, "tool_calls": [call.message() for call in calls]}
     if turn.reasoning:
         # Templates show it within the loop: without it the next turn's prompt would not begin as this one ended.

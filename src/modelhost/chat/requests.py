@@ -4,7 +4,8 @@ What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Co
 
 * honoured: the fields of the models below, and those that the engine lists for itself (``top_k``, ``min_p``,
   ``repetition_penalty``, ``chat_template_kwargs``, ``reasoning_effort``, ``grammar`` ...).
-* the host's own: ``mcp`` chooses among its tools (:class:`ToolWishes`); it never reaches an engine.
+* the host's own, which never reach an engine: ``mcp`` chooses among its tools (:class:`ToolWishes`); ``session_id``
+  names a conversation that the host keeps (:mod:`modelhost.chat.sessions`).
 * inert (``INERT``): accepted and go no further, since they do not ask for another answer: ``user``, ``metadata``,
   ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``; ``modalities``
   if it asks for text, ``best_of`` 1, ``echo`` false.
@@ -218,6 +219,9 @@ class ChatRequest(_Generation):
     prompt_cache_retention: str | None = None
     modalities: list[Literal["text"]] | None = None
     mcp: ToolWishes | None = None
+    session_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        default=None, description="The conversation, kept by the host, that the messages go on with."
+    )
 
 
 class CompletionRequest(_Generation):

@@ -56,6 +56,9 @@ class _Notes:
 
     def __init__(self) -> None:
         self._calls: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+        self._told: dict[str, tuple[int, str]] = {}
+        """Of each call the last tenth and the last message of its progress."""
         self._line = ""
         """What stands on the line: nothing, ``text``, ``thought``."""
 
@@ -68,6 +71,11 @@ class _Notes:
     def on_tools(self, chunk: Mapping[str, Any]) -> None:
         if call := chunk.get("modelhost.tool_call"):
             self._calls[call["id"]] = call.get("arguments")
+            self._names[call["id"]] = console.printable(str(call["name"]))
+        if step := chunk.get("modelhost.tool_progress"):
+            self._on_progress(step)
+        if remark := chunk.get("modelhost.tool_log"):
+            self._on_log(remark)
         if result := chunk.get("modelhost.tool_result"):
             self.begin()
             console.note(_line(result, self._calls.pop(result["id"], None)))
@@ -75,6 +83,27 @@ class _Notes:
             self.begin()
             given = _shortened(json.dumps(self._calls.pop(ended["id"], None), ensure_ascii=False))
             console.note(f"⚙ {console.printable(str(ended['name']))} {given} (ended by the host)")
+
+    def _on_progress(self, step: Mapping[str, Any]) -> None:
+        """Show another tenth, or another message: some servers tell of every hundredth."""
+        progress, total, message = step["progress"], step.get("total"), _shortened(str(step.get("message") or ""))
+        told = int(10 * progress / total) if total else 0, message
+        if self._told.get(step["id"]) == told:
+            return
+        self._told[step["id"]] = told
+        amount = f"{100 * progress / total:.0f} %" if total else f"{progress:g}"
+        self._aside(f"⚙ {self._names.get(step['id'], '')}: {amount} {message}".rstrip())
+
+    def _on_log(self, remark: Mapping[str, Any]) -> None:
+        data = remark.get("data")
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        if remark["level"] != "debug":
+            self._aside(f"⚙ {console.printable(str(remark['server']))} {remark['level']}: {_shortened(text)}")
+
+    def _aside(self, text: str) -> None:
+        if console.is_watched():
+            self.begin()
+            console.note(text)
 
     def on_thought(self, piece: str) -> None:
         if self._line == "text":

@@ -24,8 +24,13 @@ def note(message: str) -> None:
 
 def thought(piece: str) -> None:
     """Print a piece of what a model thinks before it answers, dim; on a terminal only, as it is not for logs."""
-    if sys.stderr.isatty():
+    if is_watched():
         typer.echo(typer.style(piece, dim=True), err=True, nl=False)
+
+
+def is_watched() -> bool:
+    """Whether a person sees what is written besides, and not a file."""
+    return sys.stderr.isatty()
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from modelhost.errors import ModelhostError
 
 HELP: Final[Mapping[str, str]] = {
     "/help": "show this list",
-    "/clear": "forget the conversation; the system message stays",
+    "/clear": "forget the conversation, and what was agreed to in it; the system message stays",
     "/system [TEXT]": "set the system message; without TEXT, remove it",
     "/model [NAME]": "list the models; with NAME, go on with that one",
     "/save FILE": "write the conversation to FILE: as JSON if it ends in .json, otherwise as Markdown",
@@ -112,6 +112,7 @@ class LineChat:
 
     def _clear(self, _argument: str) -> None:
         self._conversation.clear()
+        self._person.agreed.clear()
         typer.echo("forgotten")
 
     def _system(self, text: str) -> None:

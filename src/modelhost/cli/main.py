@@ -10,10 +10,15 @@ from typer.main import get_command
 
 from modelhost.cli import console
 from modelhost.cli.ask import ask
+from modelhost.cli.audit import AUDIT_EXAMPLES, AUDIT_HELP, audit
 from modelhost.cli.chat import chat
 from modelhost.cli.config import config_app
+from modelhost.cli.engines import engines_app
+from modelhost.cli.mcp import MCP_EXAMPLES, mcp
 from modelhost.cli.models import models_app
 from modelhost.cli.serve import SERVE_EXAMPLES, serve
+from modelhost.cli.sessions import sessions_app
+from modelhost.cli.state import state_app
 from modelhost.cli.tools import tools_app
 from modelhost.errors import ModelhostError
 from modelhost.version import __version__
@@ -32,7 +37,8 @@ app = typer.Typer(
     '  modelhost ask "What is a llama?"         one question, one answer\n'
     "  modelhost chat                           a conversation\n"
     "  modelhost models list                    the models on this machine\n"
-    "  modelhost tools servers                  the MCP servers of the running host",
+    "  modelhost tools servers                  the MCP servers of the running host\n"
+    "  modelhost mcp                            be an MCP server, for Claude Desktop and others",
 )
 
 
@@ -70,8 +76,13 @@ app.command(
     "  modelhost chat --mcp-config mcp.json --approval ask\n"
     "  modelhost chat --url http://gpu-box:8000",
 )(chat)
+app.command("mcp", epilog=MCP_EXAMPLES)(mcp)
 app.add_typer(models_app, name="models")
+app.add_typer(engines_app, name="engines")
 app.add_typer(tools_app, name="tools")
+app.add_typer(sessions_app, name="sessions")
+app.add_typer(state_app, name="state")
+app.command("audit", help=AUDIT_HELP, epilog=AUDIT_EXAMPLES)(audit)
 app.add_typer(config_app, name="config")
 
 

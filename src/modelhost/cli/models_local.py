@@ -46,7 +46,7 @@ def scan(
 
 
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="ORG/NAME[:QUANT]", help="A GGUF repository of the hub.")],
+    reference: Annotated[str, typer.Argument(metavar="ORG/NAME[:QUANT]", help="A repository of the hub.")],
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit. Default: main.")] = None,
 ) -> None:
     """Download a model from the Hugging Face hub and print where it is.
@@ -56,9 +56,9 @@ def pull(
     """
     from modelhost.cli.starting import start_display  # noqa: PLC0415
     from modelhost.models.download import download  # noqa: PLC0415
-    from modelhost.models.gguf import read_header  # noqa: PLC0415
     from modelhost.models.hub_cache import is_offline  # noqa: PLC0415
     from modelhost.models.hub_reference import parse_reference  # noqa: PLC0415
+    from modelhost.models.inventory import inspect  # noqa: PLC0415
 
     wanted = parse_reference(reference, revision)
     if wanted is None:
@@ -67,8 +67,8 @@ def pull(
         )
     with start_display() as display:
         path = download(wanted, display.downloading, refresh=not is_offline())
-    header = read_header(path)
-    console.note(f"{wanted}: {header.quantization}, {header.size_bytes / 1e6:,.1f} MB")
+    found = inspect(path)
+    console.note(f"{wanted}: {found.quantization}, {found.size_bytes / 1e6:,.1f} MB")
     typer.echo(path)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 import typer
 
 from modelhost.cli import console
 from modelhost.cli.elicitation_form import DeclinedError, fill_in
 
+PROMPT: Final = "may it? [y/N] "
+ALWAYS_PROMPT: Final = "may it? [y/N, a: always in this conversation] "
 Content = dict[str, str | int | float | bool | list[str] | None]
 
 
@@ -37,6 +39,8 @@ class Person:
     is_there: bool
     read_line: Callable[[str], str] = read_from_terminal
     """Prints a prompt and gives the line; raises ``EOFError`` at the end of the input."""
+    agreed: set[tuple[str, str]] = field(default_factory=set)
+    """Servers and tools of theirs that may always run, for as long as the conversation lasts."""
 
     @classmethod
     def at_the_terminal(cls) -> Person:
@@ -48,12 +52,21 @@ class Person:
         if not self.is_there:
             console.note(f"{what}\nit may not: nobody is there to ask")
             return False
+        is_tool = question.get("what") != "sampling"
+        tool = str(question["server"]), str(question.get("tool"))
+        if is_tool and tool in self.agreed:
+            console.note(f"{what}\nit may, as agreed")
+            return True
         console.note(what)
         try:
-            return self.read_line("may it? [y/N] ").strip().lower() in {"y", "yes"}
+            said = self.read_line(ALWAYS_PROMPT if is_tool else PROMPT).strip().lower()
         except EOFError:
             console.note("")
             return False
+        is_always = is_tool and said in {"a", "always"}
+        if is_always:
+            self.agreed.add(tool)
+        return is_always or said in {"y", "yes"}
 
     def elicited(self, question: Mapping[str, Any]) -> Elicited:
         """What to tell the server that asks ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""

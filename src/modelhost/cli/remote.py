@@ -12,16 +12,17 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from modelhost.cli.answerer import Message
 from modelhost.cli.event_stream import events
-from modelhost.cli.host_errors import error_in, error_of_status
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.operations.events import EventReport
-from modelhost.operations.operation import HttpRoute, Operation, P, R
+from modelhost.operations.host_errors import error_in, error_of_status
+from modelhost.operations.operation import Operation, P, R
+from modelhost.operations.remote_calls import request_of, result_in
 
 CONNECT_SECONDS: Final = 10.0
 EVENTS_PATH: Final = "/v1/models/events"
@@ -91,16 +92,8 @@ class RemoteHost:
         Raises:
             ModelhostError: the one that the operation raised in the host, or ``HostUnreachable``.
         """
-        assert operation.route is not None, f"{operation.name} is not served"
-        with self._answer(*_request(operation.route, parameters.model_dump(exclude_unset=True))) as response:
-            answer = self._json(response)
-        try:
-            return operation.result.model_validate(answer)
-        except ValidationError as error:
-            raise HostUnreachable(
-                f"{self.url} answered something else than the result of {operation.name}; is it a modelhost, and of "
-                "this version?"
-            ) from error
+        with self._answer(*request_of(operation, parameters)) as response:
+            return result_in(operation, self._json(response), self.url)
 
     def model_events(self) -> Generator[EventReport]:
         """What happens to the models: the state of each at first, then every change; ends when the host stops."""
@@ -168,15 +161,6 @@ class RemoteHost:
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": "modelhost"}
         return headers if self.api_key is None else {**headers, "Authorization": f"Bearer {self.api_key}"}
-
-
-def _request(route: HttpRoute, values: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
-    """Method, path and body of a call: what the path does not name is in the body, or in the query of a GET."""
-    path = route.path_with(lambda name: quote(values.pop(name)))
-    if route.method == "POST":
-        return route.method, path, values
-    query = urlencode({name: value for name, value in values.items() if value is not None})
-    return route.method, f"{path}?{query}" if query else path, None
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:

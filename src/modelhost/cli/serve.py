@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from modelhost.cli.refusals import in_log_file
 from modelhost.cli.settings_flags import takes_settings
 from modelhost.config.sources import Effective
 
@@ -18,24 +19,28 @@ SERVE_EXAMPLES: Final = (
     "  modelhost serve ./model.gguf --alias small --port 9000\n"
     "  modelhost serve Qwen/Qwen3-4B-GGUF:Q4_K_M --context-length 8192 --api-key SECRET\n"
     "  modelhost serve --smallest\n"
-    "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n\n"
+    "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n"
+    "  modelhost serve --llm-server\n\n"
     "Every option has a twin in the environment, as MODELHOST_QUEUE_SIZE for --queue-size, and in "
     "modelhost.yaml, as queue_size. The option wins over the environment, and the environment over the file."
 )
 
 
+@in_log_file
 @takes_settings
 def serve(effective: Effective) -> None:
     """Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."""
     # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
-    from modelhost.cli.starting import announcement, start_display  # noqa: PLC0415
+    from modelhost.cli.starting import announcement, prompt_announcement, start_display  # noqa: PLC0415
     from modelhost.http import server  # noqa: PLC0415
 
     with start_display() as display:
 
         def announce(url: str, host: Host) -> None:
             display.stop()
-            typer.echo(announcement(url, host.models[0].name, needs_key=bool(host.settings.api_keys)))
+            name, needs_key = host.models[0].name, bool(host.settings.api_keys)
+            to_try = prompt_announcement if host.settings.only_prompt else announcement
+            typer.echo(to_try(url, name, needs_key=needs_key))
 
         code = server.serve(
             effective.settings, announce=announce, on_download=display.downloading, on_progress=display.loading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Concatenate, Final
 
@@ -16,6 +17,8 @@ from modelhost.cli.signature import option, with_signature
 from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.config import environment
 from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.llm_server import DEFAULT_NAME, LlmServerFile
+from modelhost.config.origins import Origin
 from modelhost.config.shown import text
 from modelhost.config.sources import Effective, load
 from modelhost.errors import ConfigError, ModelFileMissing
@@ -55,7 +58,7 @@ def _completion(setting: Setting) -> Callable[[str], list[str]] | None:
     return choices if setting.choices else None
 
 
-_MODEL: Final = (
+_OWN: Final = (
     option(
         "model",
         str | None,
@@ -78,6 +81,25 @@ _MODEL: Final = (
         Path | None,
         typer.Option(None, "--config", "-c", help="Configuration file. Default: modelhost.yaml, if it is there."),
     ),
+    option(
+        "llm_server",
+        bool,
+        typer.Option(
+            False,
+            "--llm-server",
+            help=f"The configuration file is one of LLM-Server. Default: {DEFAULT_NAME} in this directory.",
+        ),
+    ),
+    option(
+        "no_tools",
+        bool,
+        typer.Option(
+            False,
+            "--no-tools",
+            help="No MCP servers, though a `mcp.json` is here or a setting names one.",
+            rich_help_panel=SETTINGS["mcp_config"].panel,
+        ),
+    ),
 )
 
 
@@ -93,13 +115,32 @@ def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Call
         flags = {key: values[key] for key in SETTINGS if key != "model"}
         named = chosen_model(values["model"], values["hub_id"], values["local_path"])
         flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])
-        effective = load(flags, config_path=values["config_path"], environ=environment.current(), cwd=Path.cwd())
+        path = values["config_path"]
+        file = LlmServerFile(path=path) if values["llm_server"] else path
+        effective = load(flags, config_path=file, environ=environment.current(), cwd=Path.cwd())
+        if values["no_tools"]:
+            effective = _without_tools(effective)
         for warning in effective.warnings:
             console.warning(warning)
         command(effective, **{parameter.name: values[parameter.name] for parameter in own})
 
     settings = (_flag(setting) for key, setting in SETTINGS.items() if key != "model")
-    return with_signature(with_flags, [*_MODEL, *settings, *own])
+    return with_signature(with_flags, [*_OWN, *settings, *own])
+
+
+def _without_tools(effective: Effective) -> Effective:
+    """The same without MCP servers, whatever file, variable or working directory named them.
+
+    Raises:
+        ConfigError: the command line names some.
+    """
+    if effective.origins["mcp_config"].kind == "flag":
+        raise ConfigError("--no-tools leaves nothing for --mcp-config to do; give one of them")
+    return replace(
+        effective,
+        settings=effective.settings.model_copy(update={"mcp_config": None}),
+        origins={**effective.origins, "mcp_config": Origin(kind="flag", name="--no-tools")},
+    )
 
 
 def chosen_model(model: str | None, hub_id: str | None, local_path: Path | None) -> str | None:

@@ -103,3 +103,14 @@ def announcement(url: str, model: str, *, needs_key: bool) -> str:
   answer = client.chat.completions.create(model={json.dumps(model)}, messages=[{{"role": "user", "content": "Hello!"}}])
   print(answer.choices[0].message.content)
 """
+
+
+def prompt_announcement(url: str, model: str, *, needs_key: bool) -> str:
+    """The same of a host that takes prompts and nothing else."""
+    key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
+    body = shlex.quote(json.dumps({"prompt": "Hello!"}))
+    return f"""\
+{model} answers prompts at {url} (Ctrl-C stops it). Try:
+
+  curl {url}/{key_header} -d {body}
+"""

@@ -11,11 +11,23 @@ import typer
 from modelhost.cli import console
 from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
+from modelhost.cli.tools_reading import prompt, prompts, resource, resources
 from modelhost.cli.tools_shown import print_servers, print_tools
 from modelhost.cli.tools_target import Target, takes_target
 from modelhost.operations.operation import AnyOperation, NoParameters, Operation
 from modelhost.operations.tool_values import CallParameters, OfServer, OneServer, ServerReport, ToolCard
-from modelhost.operations.tools import CALL, DISABLE, ENABLE, LIST_SERVERS, LIST_TOOLS, RESTART
+from modelhost.operations.tools import (
+    CALL,
+    DISABLE,
+    ENABLE,
+    GET_PROMPT,
+    LIST_PROMPTS,
+    LIST_RESOURCES,
+    LIST_SERVERS,
+    LIST_TOOLS,
+    READ_RESOURCE,
+    RESTART,
+)
 from modelhost.tools.status import ServerState
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
@@ -163,6 +175,14 @@ COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
         ),
     ),
     (LIST_SERVERS, servers, _examples("servers", "servers --config mcp.json", "servers --url http://gpu-box:8000")),
+    (LIST_RESOURCES, resources, _examples("resources", "resources --server docs --json")),
+    (
+        READ_RESOURCE,
+        resource,
+        _examples("resource docs file:///srv/docs/README.md", "resource docs docs://logo > logo.png"),
+    ),
+    (LIST_PROMPTS, prompts, _examples("prompts", "prompts --config mcp.json")),
+    (GET_PROMPT, prompt, _examples("prompt docs review file=main.py language=Python")),
     (RESTART, restart, _examples("restart weather")),
     (ENABLE, enable, _examples("enable weather")),
     (DISABLE, disable, _examples("disable weather")),

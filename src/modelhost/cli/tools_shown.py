@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from modelhost.cli import console
-from modelhost.operations.tool_values import ServerList, ServerReport, ToolCard
+from modelhost.operations.tool_values import (
+    PromptCard,
+    PromptField,
+    ResourceCard,
+    ServerList,
+    ServerReport,
+    ToolCard,
+)
 from modelhost.tools.status import ServerState
 
 if TYPE_CHECKING:
@@ -65,6 +72,45 @@ def print_servers(found: ServerList) -> None:
     if found.config:
         table.caption, table.caption_justify = Text(found.config), "left"
     _print(table)
+
+
+def print_resources(resources: Sequence[ResourceCard]) -> None:
+    """Print a row for each resource on standard output."""
+    from rich.text import Text  # noqa: PLC0415
+
+    if not resources:
+        console.note("no resources: `modelhost tools servers` says how the servers do")
+        return
+    table = _table("Server", "Address", "Kind")
+    table.add_column("Size", justify="right")
+    table.add_column("What it is", overflow="fold")
+    for each in resources:
+        kind = "template" if each.is_template else each.media_type or ""
+        size = "" if each.size is None else f"{each.size:,}"
+        what = console.printable(each.description or each.title or each.name)
+        texts = (each.server, each.uri, kind, size, what)
+        table.add_row(*(Text(console.printable(text)) for text in texts))
+    _print(table)
+
+
+def print_prompts(prompts: Sequence[PromptCard]) -> None:
+    """Print a row for each prompt on standard output."""
+    from rich.text import Text  # noqa: PLC0415
+
+    if not prompts:
+        console.note("no prompts: `modelhost tools servers` says how the servers do")
+        return
+    table = _table("Server", "Prompt", "Has to be told")
+    table.add_column("What it is for", overflow="fold")
+    for each in prompts:
+        told = " ".join(_told(field) for field in each.arguments)
+        texts = (each.server, each.name, told, each.description or each.title or "")
+        table.add_row(*(Text(console.printable(text)) for text in texts))
+    _print(table)
+
+
+def _told(field: PromptField) -> str:
+    return f"{field.name}=" if field.is_required else f"[{field.name}=]"
 
 
 def _runs(tool: ToolCard) -> str:

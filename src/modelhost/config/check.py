@@ -53,12 +53,12 @@ def suggestion(name: str, known: Iterable[str], *, show: Callable[[str], str] = 
     return f'; did you mean "{show(close[0])}"?' if close else ""
 
 
-def config_error(problems: Sequence[str], *, what: str) -> ConfigError:
+def config_error(problems: Sequence[str], *, what: str, **details: Any) -> ConfigError:
     """All ``problems`` of ``what`` in one error."""
     if len(problems) == 1:
-        return ConfigError(problems[0], problems=list(problems))
+        return ConfigError(problems[0], problems=list(problems), **details)
     listed = "".join(f"\n  {problem}" for problem in problems)
-    return ConfigError(f"{what} has {len(problems)} problems:{listed}", problems=list(problems))
+    return ConfigError(f"{what} has {len(problems)} problems:{listed}", problems=list(problems), **details)
 
 
 def explained(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:

@@ -17,6 +17,8 @@ from modelhost.config.text import from_variable
 CONFIG_VARIABLE: Final = "MODELHOST_CONFIG"
 URL_VARIABLE: Final = "MODELHOST_URL"
 KEY_VARIABLE: Final = "MODELHOST_API_KEY"
+FIXTURES_VARIABLE: Final = "MODELHOST_MCP_FIXTURES"
+"""What the conformance suite wants of our MCP servers besides, as `module:attribute`; of no use to anybody else."""
 
 OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -44,6 +46,10 @@ OTHER_NAMES: Final[Mapping[str, OtherName]] = MappingProxyType(
             key="models_config", description="`models_config`, under candle-vllm's name."
         ),
         "CANDLE_VLLM_MCP_CONFIG": OtherName(key="mcp_config", description="`mcp_config`, under candle-vllm's name."),
+        "VLLM_MAX_SESSIONS": OtherName(key="max_sessions", description="`max_sessions`, under vLLM's name."),
+        "VLLM_MAX_SESSION_MESSAGES": OtherName(
+            key="max_session_messages", description="`max_session_messages`, under vLLM's name."
+        ),
         # candle-vllm counts milliseconds here.
         "KEEP_ALIVE_INTERVAL": OtherName(
             key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", factor=0.001
@@ -94,7 +100,7 @@ def _given(name: str, key: str, text: str, factor: float | None) -> Given:
 
 def _unknown(environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Problems for variables that are nearly a known one, warnings for those that are not."""
-    known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES)
+    known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES) | {FIXTURES_VARIABLE}
     bare = [name.removeprefix(ENVIRONMENT_PREFIX) for name in sorted(known)]
     problems: list[str] = []
     warnings: list[str] = []

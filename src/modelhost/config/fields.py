@@ -16,7 +16,7 @@ Kind = Literal["text", "integer", "number", "boolean", "choice", "list", "mappin
 
 ENVIRONMENT_PREFIX: Final = "MODELHOST_"
 
-_SCALARS: Final[Mapping[Any, Kind]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_SCALARS: Final[Mapping[Any, Kind]] = {str: "text", SecretStr: "text", int: "integer", float: "number", bool: "boolean"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def _setting(key: str, field: FieldInfo) -> Setting:
         description=field.description or "",
         panel=extra.get("panel", "Other"),
         flags=tuple(extra.get("flags", ["--" + key.replace("_", "-")])),
-        is_secret=any(_plain(inner) is SecretStr for inner in get_args(annotation)),
+        is_secret=any(_plain(inner) is SecretStr for inner in (annotation, *get_args(annotation))),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
+from modelhost.config import llm_server
 from modelhost.config.check import suggestion
 from modelhost.config.document import parse, read_content
 from modelhost.config.environment import CONFIG_VARIABLE
@@ -15,10 +17,15 @@ from modelhost.errors import ConfigError
 
 DEFAULT_NAMES: Final = ("modelhost.yaml", "modelhost.yml", "modelhost.json")
 EXAMPLE: Final = "port: 8000"
+NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def find(config_path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
+def find(
+    config_path: Path | None, *, environ: Mapping[str, str], cwd: Path, is_llm_server: bool = False
+) -> Path | None:
     """The file to read: the named one, the one in ``MODELHOST_CONFIG``, or a default name in ``cwd``.
+
+    With ``is_llm_server`` the default name is that of LLM-Server, whose file has to be there.
 
     Raises:
         ConfigError: the named file is not there, or several default names are.
@@ -29,18 +36,29 @@ def find(config_path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
         if not (cwd / named.expanduser()).is_file():
             raise ConfigError(f"{by}: there is no file {named}")
         return named
+    if is_llm_server:
+        if not (cwd / llm_server.DEFAULT_NAME).is_file():
+            raise ConfigError(f"--llm-server: there is no {llm_server.DEFAULT_NAME} here; name the file with --config")
+        return Path(llm_server.DEFAULT_NAME)
     present = [name for name in DEFAULT_NAMES if (cwd / name).is_file()]
     if len(present) > 1:
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with --config")
     return Path(present[0]) if present else None
 
 
-def read(path: Path, *, cwd: Path) -> Reading:
-    """The settings in the file at ``path``; a file that cannot be read or parsed is a problem of the reading."""
+def read(path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is_llm_server: bool = False) -> Reading:
+    """The settings in the file at ``path``; a file that cannot be read or parsed is a problem of the reading.
+
+    A file of LLM-Server is known by its keys, or is one because ``is_llm_server`` says so; its ``${VAR}`` come from
+    ``environ`` first.
+    """
     try:
         content = parse(read_content(cwd / path.expanduser()), is_json=path.suffix == ".json", example=EXAMPLE)
     except ValueError as error:
         return Reading(problems=(f"{path}: {error}",))
+    if is_llm_server or llm_server.is_one(content):
+        directory = (cwd / path.expanduser()).parent
+        return llm_server.read(content, path, directory=directory, environ=environ)
     given, problems = [], []
     for key, value in content.items():
         if key in SETTINGS:

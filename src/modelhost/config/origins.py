@@ -45,6 +45,8 @@ class Reading:
     given: tuple[Given, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    takes_default_files: bool = True
+    """Whether files of the usual names are looked for beside it (:mod:`modelhost.config.default_files`)."""
 
 
 def joined(readings: Iterable[Reading]) -> Reading:
@@ -54,4 +56,5 @@ def joined(readings: Iterable[Reading]) -> Reading:
         given=tuple(given for part in parts for given in part.given),
         problems=tuple(problem for part in parts for problem in part.problems),
         warnings=tuple(warning for part in parts for warning in part.warnings),
+        takes_default_files=all(part.takes_default_files for part in parts),
     )

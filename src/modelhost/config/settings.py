@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
+from modelhost.config import request_defaults
+from modelhost.config.databases import DatabaseUrl
 from modelhost.config.sizes import SizeText
+from modelhost.config.url_paths import url_path
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 Text = Annotated[str, Field(min_length=1)]
+UrlPath = Annotated[str, AfterValidator(url_path)]
+RequestDefaults = Annotated[dict[str, Any], AfterValidator(request_defaults.checked)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 # Where the help and the reference page put a setting, and its flags where they are not just its name.
@@ -27,6 +32,8 @@ _TOOLS: Final[JsonDict] = {"panel": "Tools"}
 _LISTENING: Final[JsonDict] = {"panel": "Listening"}
 _ENGINE: Final[JsonDict] = {"panel": "Engine"}
 _WAITING: Final[JsonDict] = {"panel": "Waiting and limits"}
+_STATE: Final[JsonDict] = {"panel": "State"}
+_PROMPT: Final[JsonDict] = {"panel": "Prompts (POST /)"}
 _LOGGING: Final[JsonDict] = {"panel": "Logging"}
 
 
@@ -49,7 +56,7 @@ class Settings(BaseModel):
     revision: Text | None = Field(
         default=None, description="Branch, tag or commit of a model from the hub.", json_schema_extra=_MODEL
     )
-    engine: Literal["llamacpp", "scripted"] | None = Field(
+    engine: Literal["llamacpp", "mlx", "transformers", "scripted"] | None = Field(
         default=None,
         description="The engine that runs the model. Default: chosen by the model's format.",
         json_schema_extra=_MODEL,
@@ -130,7 +137,8 @@ class Settings(BaseModel):
     )
     api_keys: tuple[Secret, ...] = Field(
         default=(),
-        description="Keys of which each request must bring one (`Authorization: Bearer KEY`). Default: none needed.",
+        description="Keys of which each request must bring one (`Authorization: Bearer KEY`). Of `NAME=KEY`, the audit "
+        "log tells the name. Default: none needed.",
         json_schema_extra={**_LISTENING, "flags": ["--api-key"]},
     )
     allow_origin: tuple[Text, ...] = Field(
@@ -199,6 +207,13 @@ class Settings(BaseModel):
         default=None,
         description="Jinja chat template to use instead of the model's own: a file, or the text itself.",
         json_schema_extra=_MODEL,
+    )
+
+    request_defaults: RequestDefaults = Field(
+        default_factory=dict,
+        description="What requests get where they are silent, as `temperature=0.7`; an entry of a registry lays its "
+        "own over it.",
+        json_schema_extra={**_MODEL, "flags": ["--request-default"]},
     )
 
     request_timeout: float = Field(
@@ -272,15 +287,92 @@ class Settings(BaseModel):
         description="Seconds that somebody has to answer whether a tool may run, or what a server wants to know.",
         json_schema_extra=_TOOLS,
     )
+    wait_for_tools: bool = Field(
+        default=False,
+        description="Load the model and listen only when each MCP server is ready or has failed.",
+        json_schema_extra=_TOOLS,
+    )
+    mcp_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of the host's own MCP servers (`/mcp`), on the same address; 0 picks a free one. "
+        "Default: that of the host.",
+        json_schema_extra=_TOOLS,
+    )
     insecure: bool = Field(
         default=False,
         description="Listen beyond this machine without an API key although tools are configured.",
         json_schema_extra=_TOOLS,
     )
 
+    data_dir: Text | None = Field(
+        default=None,
+        description="Directory for what the host keeps: its database and saved prompt caches. "
+        "Default: `modelhost` in the user's data directory.",
+        json_schema_extra=_STATE,
+    )
+    database_url: DatabaseUrl | None = Field(
+        default=None,
+        description="Database for sessions, saved states and the audit log: `sqlite:///PATH`, or "
+        "`postgresql://USER:PASSWORD@HOST/NAME`. Default: SQLite, `modelhost.db` in `data_dir`.",
+        json_schema_extra=_STATE,
+    )
+    max_sessions: int = Field(
+        default=100,
+        ge=1,
+        description="Sessions that are kept; over that, the one that was not used for longest is dropped.",
+        json_schema_extra=_STATE,
+    )
+    max_session_messages: int = Field(
+        default=50,
+        ge=2,
+        description="Messages that a session keeps; the oldest go first, the system message stays.",
+        json_schema_extra=_STATE,
+    )
+    session_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds that a request waits for a session that another host has in use.",
+        json_schema_extra=_STATE,
+    )
+    audit_retention_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days for which the audit log keeps its entries.",
+        json_schema_extra=_STATE,
+    )
+
+    system_prompt: str | None = Field(
+        default=None,
+        description="System message before each prompt that comes by `POST /`; chat completions bring their own.",
+        json_schema_extra=_PROMPT,
+    )
+    prompt_path: tuple[UrlPath, ...] = Field(
+        default=(),
+        description="Further path that takes prompts as `/` does, such as `/ask`; may be given repeatedly.",
+        json_schema_extra=_PROMPT,
+    )
+    only_prompt: bool = Field(
+        default=False,
+        description="Take prompts and answer nothing else: none of the other endpoints is there.",
+        json_schema_extra=_PROMPT,
+    )
+
     log_level: LogLevel = Field(default="info", description="Least level that is logged.", json_schema_extra=_LOGGING)
     log_format: LogFormat = Field(
         default="auto",
         description="`console`, `json`, or `auto`: console on a terminal, JSON otherwise.",
+        json_schema_extra=_LOGGING,
+    )
+    log_file: Text | None = Field(
+        default=None,
+        description="File that gets the log too, with what workers and MCP servers write to theirs. At midnight it is "
+        "renamed to `NAME-YYYYMMDD`; nothing is deleted.",
+        json_schema_extra=_LOGGING,
+    )
+    log_prompts: bool = Field(
+        default=False,
+        description="Write to `log_file` what `POST /` is asked and what it answers. No other log gets contents.",
         json_schema_extra=_LOGGING,
     )

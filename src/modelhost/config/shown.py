@@ -25,6 +25,8 @@ def text(value: Any) -> str:
     """``value`` on one line; a dash for none or an empty one."""
     if value is None or value in ((), {}):
         return "-"
+    if isinstance(value, SecretStr):
+        return MASK
     if isinstance(value, tuple):
         return ", ".join(str(plain(item)) for item in value)
     if isinstance(value, dict | bool):

@@ -17,6 +17,7 @@ from modelhost.config import environment, file
 from modelhost.config.check import config_error, problems_of, suggestion
 from modelhost.config.default_files import DEFAULT_FILES, found_in
 from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.llm_server import LlmServerFile
 from modelhost.config.origins import DEFAULT, Given, Origin, Reading, joined
 from modelhost.config.settings import Settings
 from modelhost.config.text import pairs, scalar
@@ -35,26 +36,31 @@ class Effective:
 def load(
     flags: Mapping[str, Any],
     *,
-    config_path: Path | None,
+    config_path: Path | LlmServerFile | None,
     environ: Mapping[str, str],
     cwd: Path,
     default_files: Collection[str] = tuple(DEFAULT_FILES),
 ) -> Effective:
     """Read all sources and put them together. ``flags`` maps keys to text or to typed values; ``None`` is not given.
 
-    ``default_files`` are the settings whose file is looked for in ``cwd`` when no source names one.
+    ``default_files`` are the settings whose file is looked for in ``cwd`` when no source names one; a file of
+    LLM-Server needs no others.
 
     Raises:
-        ConfigError: with every problem that was found, in any source, even one whose value is overridden.
+        ConfigError: with every problem that was found, in any source, even one whose value is overridden. Its detail
+            ``log_file`` is the file that the log was to go to, if that much is known.
     """
-    path = file.find(config_path, environ=environ, cwd=cwd)
-    readings = [] if path is None else [file.read(path, cwd=cwd)]
+    is_llm_server = isinstance(config_path, LlmServerFile)
+    config_path = config_path.path if isinstance(config_path, LlmServerFile) else config_path
+    path = file.find(config_path, environ=environ, cwd=cwd, is_llm_server=is_llm_server)
+    readings = [] if path is None else [file.read(path, cwd=cwd, environ=environ, is_llm_server=is_llm_server)]
     reading = joined([*readings, environment.read(environ), _read_flags(flags)])
     problems = [*reading.problems, *(problem for given in reading.given for problem in problems_of(given))]
     if problems:
-        raise config_error(problems, what="the configuration")
+        raise config_error(problems, what="the configuration", log_file=_log_file(reading))
     winning = {given.setting.key: given for given in reading.given}
-    for given in found_in(cwd, [key for key in default_files if key not in winning]):
+    looked_for = default_files if reading.takes_default_files else ()
+    for given in found_in(cwd, [key for key in looked_for if key not in winning]):
         winning[given.setting.key] = given
     return Effective(
         settings=Settings.model_validate({key: given.value for key, given in winning.items()}),
@@ -62,6 +68,11 @@ def load(
         file=path,
         warnings=reading.warnings,
     )
+
+
+def _log_file(reading: Reading) -> str | None:
+    files = [given.value for given in reading.given if given.setting.key == "log_file" and not problems_of(given)]
+    return files[-1] if files else None
 
 
 def _read_flags(flags: Mapping[str, Any]) -> Reading:

@@ -27,9 +27,12 @@ class _Engines(Mapping[str, "Engine"]):
 @cache
 def _engines() -> Mapping[str, Engine]:
     from modelhost.engines.llamacpp import LlamaCpp  # noqa: PLC0415
+    from modelhost.engines.mlx import MLX  # noqa: PLC0415
     from modelhost.engines.scripted import Scripted  # noqa: PLC0415
+    from modelhost.engines.transformers import TRANSFORMERS  # noqa: PLC0415
 
-    return {engine.name: engine for engine in (LlamaCpp(), Scripted())}
+    engines: tuple[Engine, ...] = (LlamaCpp(), MLX, TRANSFORMERS, Scripted())
+    return {engine.name: engine for engine in engines}
 
 
 ENGINES: Final[Mapping[str, Engine]] = _Engines()

@@ -3,7 +3,8 @@
 The protocol between the host and a worker process of ours:
 
 * standard input: one line of JSON, the worker's configuration. It holds the random key, which therefore never stands
-  in a process list, and ``socket_path``, the Unix socket to listen on (without it: a free port on loopback).
+  in a process list; ``socket_path``, the Unix socket to listen on (without it: a free port on loopback); and
+  ``folder``, where it may put files for the host, which nobody else can enter (without it: nowhere).
   Afterwards the pipe stays open, and its end means that the host is gone: the worker exits at once.
 * standard output: lines of JSON. ``{"event": "progress", "fraction": 0.5}`` any number of times, then one
   ``{"event": "ready", "url": URL, ...}`` (:class:`Ready`; the URL is ``unix:///PATH`` or ``http://127.0.0.1:PORT``), or
@@ -14,7 +15,8 @@ The protocol between the host and a worker process of ours:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -39,6 +41,9 @@ class ModelSpec:
     lora: tuple[tuple[Path, float], ...] = ()
     draft_path: Path | None = None
     chat_template: str | None = None
+    """To be used instead of the model's own."""
+    has_chat_template: bool = True
+    """Whether the model has one of its own."""
     pooling: str | None = None
     embedding_only: bool = False
     vocab_size: int | None = None
@@ -70,6 +75,52 @@ class Ready:
     slots: int | None = None
     operations: frozenset[Operation] = frozenset()
     engine_version: str | None = None
+    cache_folder: str | None = None
+    """Where it writes and reads prompt caches; ``None`` if it cannot."""
+    chat_stops: tuple[str, ...] = ()
+    """Texts at which the answers of a chat end, beside those of the request."""
+
+
+class Line(Protocol):
+    """The way to a worker, for what is no generation."""
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the worker answers to ``body``, or tells of itself without one.
+
+        Raises:
+            ModelhostError: it refused, failed or is gone.
+        """
+        ...
+
+    def listen(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Mapping[str, Any], None]]:
+        """Send ``body`` and yield the events of the answer; leaving cancels the work. Raises as :meth:`ask` does."""
+        ...
+
+
+class PromptCaches(Protocol):
+    """Writes what a worker has evaluated of a conversation to a file in its cache folder, and reads it back."""
+
+    async def save(self, line: Line, messages: Sequence[Mapping[str, Any]], file: str) -> int | None:
+        """Write the conversation of ``messages`` to ``file``; return how many tokens it has.
+
+        ``None``: the worker does not hold it any more, or holds it for a request at work.
+
+        Raises:
+            ModelhostError: as :meth:`Line.ask`.
+        """
+        ...
+
+    async def restore(self, line: Line, file: str) -> bool:
+        """Have the worker hold what ``file`` holds; return whether it had a place for it. Nothing at work is disturbed.
+
+        ``file`` has to be as it was written: a damaged one may end the worker.
+
+        Raises:
+            ModelhostError: as :meth:`Line.ask`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +140,8 @@ class Engine(Protocol):
     """One engine. Everything here is pure: processes are the business of ``workers/``."""
 
     name: str
+    prompt_caches: PromptCaches | None
+    """``None`` if it has none that could be kept."""
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.

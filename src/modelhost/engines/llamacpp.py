@@ -12,10 +12,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_params import accepted
+from modelhost.engines.llamacpp_slots import SlotFiles
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 
@@ -45,6 +46,7 @@ SAMPLING = frozenset(
         "mirostat_tau",
         "mirostat_eta",
         "min_keep",
+        "min_tokens_to_keep",
         "samplers",
         "logit_bias",
         "seed",
@@ -114,6 +116,11 @@ MEMORY_PHRASES = (
     "erroroutof",  # Vulkan: of device memory, or of the host's
     "bad_alloc",
 )
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ (message.content or '') | trim }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+PLAIN_STOPS = ["\nuser:"]
 FALLBACK_CONTEXT = 4096
 LARGEST_BATCH = 2048
 MICRO_BATCH = 512
@@ -126,6 +133,7 @@ class LlamaCpp:
     """The :class:`~modelhost.engines.base.Engine` for llama.cpp."""
 
     name = "llamacpp"
+    prompt_caches: PromptCaches | None = SlotFiles()
 
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
@@ -148,7 +156,7 @@ class LlamaCpp:
             "kv_cache_type": spec.kv_cache_type,
             "lora": [[str(path), scale] for path, scale in spec.lora],
             "draft_path": str(spec.draft_path) if spec.draft_path else None,
-            "chat_template": spec.chat_template,
+            **prompting(spec),
             "max_in_flight": spec.max_in_flight,
             **options,
             "pooling": options["pooling"] or spec.pooling or "mean",
@@ -161,6 +169,7 @@ class LlamaCpp:
         env = {
             # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
             "GGML_NO_BACKTRACE": "1",
+            "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see llamacpp_slots
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
             **spec.env,
         }
@@ -186,6 +195,17 @@ class LlamaCpp:
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
+
+
+def prompting(spec: ModelSpec) -> dict[str, Any]:
+    """Return how the messages of a chat become a prompt: by the given template, else by the model's own.
+
+    A base model has none: its prompt is the lines of a conversation, which it goes on writing, and its answer ends
+    where it begins the next line of the user's. llama.cpp would take ChatML, marks that such a model has never seen.
+    """
+    if spec.chat_template is None and not spec.has_chat_template:
+        return {"chat_template": PLAIN_TEMPLATE, "chat_stops": PLAIN_STOPS}
+    return {"chat_template": spec.chat_template, "chat_stops": []}
 
 
 def batch_size(spec: ModelSpec) -> int:

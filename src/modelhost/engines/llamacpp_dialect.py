@@ -22,7 +22,7 @@ from modelhost.errors import (
     UnsupportedParameter,
 )
 
-RENAMED = {"repetition_penalty": "repeat_penalty"}
+RENAMED = {"repetition_penalty": "repeat_penalty", "min_tokens_to_keep": "min_keep"}
 TYPES: Mapping[str, tuple[type, str]] = {
     "add_generation_prompt": (bool, "true or false"),
     "chat_template_kwargs": (dict, "an object"),

@@ -39,6 +39,8 @@ def main() -> None:
         slots=config["slots"],
         operations=operations_of(config),
         engine_version=xllamacpp.__version__,
+        cache_folder=cache_folder(config),
+        chat_stops=config["chat_stops"],
     )
     threading.Event().wait()
 
@@ -63,6 +65,12 @@ def operations_of(config: dict[str, Any]) -> list[str]:
     if config["embedding_only"]:
         return ["embeddings", *shared]
     return ["chat", "completions", *(["embeddings"] if config["embeddings"] else []), *shared]
+
+
+def cache_folder(config: dict[str, Any]) -> str | None:
+    """Return where prompt caches are written; ``None`` if there is no place, or the model has no conversations."""
+    folder: str | None = config["slot_save_path"] or config.get("folder")
+    return folder if "chat" in operations_of(config) else None
 
 
 def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
@@ -118,8 +126,8 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.n_ubatch = config["micro_batch_size"]  # as large where embeddings are made: those need their text at once
     params.embedding = config["embeddings"]
     params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{config['pooling'].upper()}")
-    if config["slot_save_path"] is not None:
-        params.slot_save_path = config["slot_save_path"]
+    if folder := cache_folder(config):
+        params.slot_save_path = folder.rstrip("/") + "/"  # it puts the name of a file right behind it
 
 
 def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.options import check_options, problem_of_options
@@ -52,6 +52,7 @@ class Scripted:
     """The :class:`~modelhost.engines.base.Engine` that plays a script."""
 
     name = "scripted"
+    prompt_caches: PromptCaches | None = None
 
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from modelhost.engines.scripted_chunks import MALFORMED, Chunks, json_bytes, whole_answer
 from modelhost.engines.scripted_pace import Pacer, Player
 from modelhost.engines.scripted_reply import Reply, Rule, decide, limited
-from modelhost.engines.scripted_request import Generation, Refused, error_body, read_generation
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-JSON_TYPE = [(b"content-type", b"application/json; charset=utf-8")]
-EVENT_TYPE = [(b"content-type", b"text/event-stream")]
+from modelhost.engines.scripted_request import Generation, read_generation
+from modelhost.engines.worker_http import (
+    EVENT_TYPE,
+    JSON_TYPE,
+    Receive,
+    Refused,
+    Send,
+    error_body,
+    send_answer,
+    while_connected,
+)
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class Generator:
         self.state.prompt_tokens += asked.prompt_tokens
         work = self._stream(asked, reply, send) if asked.stream else self._whole(asked, reply, send)
         try:
-            if not await _while_connected(receive, work):
+            if not await while_connected(receive, work):
                 self.state.cancelled += 1
         finally:
             self.state.in_flight -= 1
@@ -90,29 +92,3 @@ class Generator:
 
         await self._player.play(reply, tokens, count, malformed)
         await send_answer(send, 200, JSON_TYPE, body)
-
-
-async def _while_connected(receive: Receive, work: Awaitable[None]) -> bool:
-    """Do ``work`` until it is done (true) or the client leaves (false)."""
-    worker = asyncio.ensure_future(work)
-    watcher = asyncio.ensure_future(_until_disconnect(receive))
-    await asyncio.wait((worker, watcher), return_when=asyncio.FIRST_COMPLETED)
-    finished = worker.done()
-    for task in (worker, watcher):
-        task.cancel()
-    (outcome, _) = await asyncio.gather(worker, watcher, return_exceptions=True)
-    if finished and isinstance(outcome, BaseException):
-        raise outcome
-    return finished
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a whole answer."""
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})

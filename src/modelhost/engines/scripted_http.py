@@ -7,16 +7,27 @@ requests there were, how many lost their client, and the last body, so that test
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modelhost.engines.scripted_chunks import json_bytes
-from modelhost.engines.scripted_generation import JSON_TYPE, Generator, Receive, Send, send_answer
+from modelhost.engines.scripted_generation import Generator
 from modelhost.engines.scripted_reply import Rule
-from modelhost.engines.scripted_request import Refused, error_body, invalid, read_json, read_texts
+from modelhost.engines.scripted_request import read_texts
 from modelhost.engines.scripted_vectors import Vocabulary, embeddings_answer, rerank_answer
-
-Scope = MutableMapping[str, Any]
+from modelhost.engines.worker_http import (
+    JSON_TYPE,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    authorization,
+    error_body,
+    invalid,
+    read_body,
+    read_json,
+    send_answer,
+)
 
 GENERATIONS = {
     "/v1/chat/completions": "chat",
@@ -54,16 +65,16 @@ class ScriptedApp:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        if path != "/health" and not hmac.compare_digest(_authorization(scope), self._key):
+        if path != "/health" and not hmac.compare_digest(authorization(scope), self._key):
             raise Refused(401, error_body(401, "authentication_error", "Invalid API Key"))
         if method == "GET" and path == "/metrics":
             await send_answer(send, 200, TEXT_TYPE, self._metrics())
         elif method == "GET" and path in self._gets:
             await send_answer(send, 200, JSON_TYPE, json_bytes(self._gets[path]()))
         elif method == "POST" and path in GENERATIONS:
-            await self._generator.answer(GENERATIONS[path], read_json(await _read_body(receive)), receive, send)
+            await self._generator.answer(GENERATIONS[path], read_json(await read_body(receive)), receive, send)
         elif method == "POST" and path in self._posts:
-            body = read_json(await _read_body(receive))
+            body = read_json(await read_body(receive))
             await send_answer(send, 200, JSON_TYPE, json_bytes(self._posts[path](body)))
         else:
             raise Refused(404, error_body(404, "not_found_error", "File Not Found"))
@@ -113,19 +124,3 @@ class ScriptedApp:
         }
         lines = [f"# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n" for name, (kind, value) in values.items()]
         return "".join(lines).encode()
-
-
-async def _read_body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-def _authorization(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return bytes(value)
-    return b""

@@ -1,20 +1,12 @@
-"""A request as the scripted engine reads it, and the refusals that it has in common with llama.cpp's server."""
+"""A request as the scripted engine reads it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-class Refused(Exception):
-    """An answer with an error status; ``body`` is its JSON."""
-
-    def __init__(self, status: int, body: Any) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
+from modelhost.engines.worker_http import Refused, error_body, invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +26,6 @@ class Generation:
     stream: bool
     include_usage: bool
     logprobs: bool
-
-
-def error_body(status: int, kind: str, message: str, **details: Any) -> dict[str, Any]:
-    """Return an error object in llama.cpp's shape."""
-    return {"error": {"code": status, "message": message, "type": kind, **details}}
-
-
-def invalid(message: str) -> Refused:
-    return Refused(400, error_body(400, "invalid_request_error", message))
-
-
-def read_json(raw: bytes) -> dict[str, Any]:
-    """Return the body of a request; raises :class:`Refused` for anything but a JSON object."""
-    try:
-        body = json.loads(raw)
-    except ValueError as error:
-        raise invalid(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise invalid("the body has to be a JSON object")
-    return body
 
 
 def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_length: int) -> Generation:

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-import uvicorn
 
 from modelhost.engines.scripted_http import ScriptedApp
 from modelhost.engines.scripted_reply import Rule, rules_of
@@ -32,33 +28,11 @@ from modelhost.engines.worker_process import (
     read_config,
     watch_lifeline,
 )
+from modelhost.engines.worker_server import serve
 from modelhost.errors import ConfigError
 from modelhost.version import __version__
 
 OPERATIONS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize")
-BACKLOG = 2048
-
-
-class _Server(uvicorn.Server):
-    """Announces itself once it listens, and ends at once at SIGTERM: the host has drained before."""
-
-    def __init__(self, config: uvicorn.Config, url: str, settings: Mapping[str, Any]) -> None:
-        super().__init__(config)
-        self._url, self._settings = url, settings
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        announce_ready(
-            self._url,
-            context_length=self._settings["context_length"],
-            slots=self._settings["slots"],
-            operations=OPERATIONS,
-            engine_version=__version__,
-        )
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if sig != signal.SIGINT:
-            os._exit(0)
 
 
 def main() -> None:
@@ -108,29 +82,16 @@ def read_script(path: str) -> tuple[Rule, ...]:
 
 
 def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
-    listener, url = _listen(config.get("socket_path"))
-    settings = uvicorn.Config(
-        ScriptedApp(config, rules),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        backlog=BACKLOG,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-    )
-    _Server(settings, url, config).run(sockets=[listener])
+    def announce(url: str) -> None:
+        announce_ready(
+            url,
+            context_length=config["context_length"],
+            slots=config["slots"],
+            operations=OPERATIONS,
+            engine_version=__version__,
+        )
 
-
-def _listen(socket_path: str | None) -> tuple[socket.socket, str]:
-    if socket_path is None:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-        return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(socket_path)
-    return listener, f"unix://{socket_path}"
+    serve(ScriptedApp(config, rules), config.get("socket_path"), announce)
 
 
 if __name__ == "__main__":

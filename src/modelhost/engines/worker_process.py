@@ -64,13 +64,15 @@ def announce_progress(fraction: float) -> None:
     _announce({"event": "progress", "fraction": fraction})
 
 
-def announce_ready(
+def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     url: str,
     *,
     context_length: int | None = None,
     slots: int | None = None,
     operations: Iterable[str] = (),
     engine_version: str | None = None,
+    cache_folder: str | None = None,
+    chat_stops: Iterable[str] = (),
 ) -> None:
     """Say that the worker listens at ``url`` (see :class:`modelhost.engines.base.Ready`)."""
     _announce(
@@ -81,6 +83,8 @@ def announce_ready(
             "slots": slots,
             "operations": list(operations),
             "engine_version": engine_version,
+            "cache_folder": cache_folder,
+            "chat_stops": list(chat_stops),
         }
     )
 

@@ -1,9 +1,10 @@
-"""The administrative operations over HTTP, rendered from their declarations."""
+"""The administrative operations over HTTP, rendered from their declarations. Each call is noted in the audit log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -12,17 +13,32 @@ from starlette.types import Receive, Scope, Send
 
 from modelhost.errors import InvalidRequest, ModelNotFound
 from modelhost.host import Host
-from modelhost.http.exchange import Exchange
+from modelhost.http.edge import ACTOR, ANONYMOUS, REQUEST_ID
+from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
 from modelhost.http.generate import BYTES_PER_MB
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+from modelhost.operations.audit import AUDIT_OPERATIONS
+from modelhost.operations.llm import LLM_OPERATIONS
 from modelhost.operations.models import MODEL_OPERATIONS
 from modelhost.operations.operation import AnyOperation
+from modelhost.operations.sessions import SESSION_OPERATIONS
+from modelhost.operations.state import STATE_OPERATIONS
 from modelhost.operations.tools import TOOL_OPERATIONS
+from modelhost.state.records import AuditEntry
 
 log = get_logger(__name__)
 
-OPERATIONS: Final[tuple[AnyOperation, ...]] = (*MODEL_OPERATIONS, *TOOL_OPERATIONS)
+OPERATIONS: Final[tuple[AnyOperation, ...]] = (
+    *MODEL_OPERATIONS,
+    *LLM_OPERATIONS,
+    *TOOL_OPERATIONS,
+    *SESSION_OPERATIONS,
+    *STATE_OPERATIONS,
+    *AUDIT_OPERATIONS,
+)
+OK: Final = "ok"
+CLIENT_LEFT: Final = "client_left"
 
 
 def administration_routes(host: Host) -> list[Route]:
@@ -63,7 +79,21 @@ class AdministrationEndpoint:
                 result = await self._operation.run(self._host, parameters)
             await exchange.answer_json(result.model_dump(mode="json"))
 
-        await answer(exchange, self._operation.name, respond, lambda: self._model_label(values))
+        began = datetime.now(UTC)
+        code, seconds = await answer(exchange, self._operation.name, respond, lambda: self._model_label(values))
+        self._host.state.audit.note(
+            AuditEntry(
+                at=began,
+                actor=scope.get(ACTOR, ANONYMOUS),
+                face="http",
+                operation=self._operation.name,
+                arguments=self._operation.audited_in(values),
+                outcome=code or OK,
+                duration_ms=round(seconds * 1000, 3),
+                request_id=scope.get(REQUEST_ID),
+                model=self._model_label(values) or None,
+            )
+        )
 
     def _model_label(self, values: Mapping[str, Any]) -> str:
         """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
@@ -76,8 +106,11 @@ class AdministrationEndpoint:
 
 async def answer(
     exchange: Exchange, operation: str, respond: Callable[[], Awaitable[None]], model_label: Callable[[], str] = str
-) -> None:
-    """Let ``respond`` answer; errors are answered for it, and all is noted."""
+) -> tuple[str | None, float]:
+    """Let ``respond`` answer; errors are answered for it, and all is measured and logged.
+
+    Returns the code of the error, if it was one (``client_left`` if nobody waited for the answer), and the seconds.
+    """
     began = time.perf_counter()
     status, code = await exchange.settle(respond())
     seconds = time.perf_counter() - began
@@ -87,6 +120,7 @@ async def answer(
     if code is not None:
         METERS.errors.labels(model, code).inc()
     log.info("administration", operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))
+    return (CLIENT_LEFT if status == CLIENT_LEFT_STATUS else code), seconds
 
 
 def _query(scope: Scope) -> dict[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from fastapi_offline import FastAPIOffline
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,15 +20,21 @@ from modelhost.http.administration import administration_routes
 from modelhost.http.edge import DOCS_FILES, Edge
 from modelhost.http.errors import error_answer
 from modelhost.http.generate import OperationEndpoint
+from modelhost.http.mcp import METHODS, PATHS, ByPort, McpEndpoint
 from modelhost.http.models import models_router
 from modelhost.http.openapi import OPERATIONS, describe
 from modelhost.http.origins import Origins, is_local
+from modelhost.http.prompt import check_paths, error_answer_at, prompt_endpoints, prompts_alone, routes_of
 from modelhost.http.system import system_router
 from modelhost.version import __version__
 
 
-def build_app(host: Host, *, stopping: asyncio.Event | None = None) -> ASGIApp:
-    """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves."""
+def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> ASGIApp:
+    """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves.
+
+    With ``mcp_port`` the MCP servers are at that port, and nothing else is.
+    """
+    stopping = stopping or asyncio.Event()
     # FastAPI's own /docs loads its script from elsewhere, and is empty without a network.
     app = FastAPIOffline(
         title="modelhost",
@@ -41,19 +48,38 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None) -> ASGIApp:
     app.router.routes.extend(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items())
     # Before the route that takes every path below /v1/models.
     app.router.routes.extend(administration_routes(host))
-    events = model_events.EventsEndpoint(
-        host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping or asyncio.Event()
-    )
+    events = model_events.EventsEndpoint(host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping)
     app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
     app.include_router(models_router(host))
     app.include_router(system_router(host))
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
-    describe(app, needs_key=bool(host.settings.api_keys))
+    describe(app, needs_key=bool(host.settings.api_keys), prompt_paths=("/", *host.settings.prompt_path))
     settings = host.settings
     keys = [key.get_secret_value() for key in settings.api_keys]
     origins = Origins(settings.allow_origin, is_local_only=is_local(settings.host))
-    return Edge(app, posts=posts, api_keys=keys, origins=origins)
+    mcp = McpEndpoint(host, origins, stopping=stopping)
+    mcp_routes = [Route(path, mcp, methods=METHODS) for path in PATHS]
+    if mcp_port is None:
+        app.router.routes.extend(mcp_routes)
+    prompts = prompt_endpoints(host)
+    if not settings.only_prompt:
+        check_paths(prompts, app.router.routes)
+    app.router.routes.extend(routes_of(prompts))
+    edge = Edge(
+        prompts_alone(prompts) if settings.only_prompt else app,
+        posts=prompts if settings.only_prompt else {**posts, **prompts},
+        api_keys=keys,
+        origins=origins,
+        answer_of=error_answer_at(settings),
+    )
+    if mcp_port is None:
+        return edge
+    apart = Starlette(routes=mcp_routes, exception_handlers={HTTPException: _answer_routing_error})
+    return ByPort(
+        edge,
+        {mcp_port: Edge(apart, posts={}, api_keys=keys, origins=origins)},
+    )
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-import hmac
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelhost.errors import ForeignOrigin, RequestError, Unauthorized
-from modelhost.http.errors import error_answer
+from modelhost.errors import ForeignOrigin, ModelhostError, RequestError, Unauthorized
+from modelhost.http.errors import Answer, error_answer
+from modelhost.http.keys import ApiKeys
 from modelhost.http.origins import Origins
 from modelhost.meters import METERS
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json"})
 DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
+ACTOR: Final = "modelhost.actor"
+"""In the scope: who asks, by the name of the API key."""
+ANONYMOUS: Final = "anonymous"
+"""Who asks a host without keys, or what needs none."""
+REQUEST_ID: Final = "modelhost.request_id"
+"""In the scope: the id of the request, as its answer has it."""
 
 
 class Edge:
     """Wraps the application."""
 
     def __init__(
-        self, app: ASGIApp, *, posts: Mapping[str, ASGIApp], api_keys: Sequence[str], origins: Origins
+        self,
+        app: ASGIApp,
+        *,
+        posts: Mapping[str, ASGIApp],
+        api_keys: Sequence[str],
+        origins: Origins,
+        answer_of: Callable[[str, ModelhostError], Answer] = lambda _path, error: error_answer(error),
     ) -> None:
-        """Take the application, and ``posts`` by path: what answers POST requests without the application's routing."""
+        """Take the application, and ``posts`` by path: what answers POST requests without the application's routing.
+
+        ``answer_of`` makes an answer of a refusal, by the path.
+        """
         self._app = app
+        self._answer_of = answer_of
         self._origins = origins
         self._posts = posts
-        self._keys = [key.encode() for key in api_keys]
+        self._keys = ApiKeys(api_keys) if api_keys else None
         self._start = secrets.token_hex(6)
         self._count = itertools.count(1)
 
@@ -37,6 +54,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id = _header(scope, b"x-request-id") or f"req-{self._start}-{next(self._count)}".encode()
+        scope[REQUEST_ID] = request_id.decode("latin-1")
+        scope[ACTOR] = ANONYMOUS
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -49,25 +68,28 @@ class Edge:
             await app(scope, receive, send_with_id)
             return
         METERS.errors.labels("", error.code).inc()
-        status, headers, body = error_answer(error)
+        status, headers, body = self._answer_of(scope["path"], error)
         await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
         await send_with_id({"type": "http.response.body", "body": body})
 
     def _refusal(self, scope: Scope) -> RequestError | None:
-        if not self._keys and (origin := _header(scope, b"origin")) is not None:
+        """Return why the request is not let in; of one that is, note who asks."""
+        if self._keys is None and (origin := _header(scope, b"origin")) is not None:
             try:
                 self._origins.check(origin, _header(scope, b"host"))
             except ForeignOrigin as error:
                 return error
-        if not self._keys or _is_open(scope["path"]) or scope["method"] == "OPTIONS":
+        if self._keys is None or _is_open(scope["path"]) or scope["method"] == "OPTIONS":
             return None
         scheme, _, given = (_header(scope, b"authorization") or b"").partition(b" ")
         given = given.strip() if scheme.lower() == b"bearer" else (_header(scope, b"x-api-key") or b"")
         if not given:
             return Unauthorized("This host needs an API key: send it as `Authorization: Bearer KEY`.")
-        # Every key is compared, in constant time: the time taken tells nothing.
-        matches = [hmac.compare_digest(given, key) for key in self._keys]
-        return None if any(matches) else Unauthorized("The API key is not one of this host's.")
+        actor = self._keys.actor(given)
+        if actor is None:
+            return Unauthorized("The API key is not one of this host's.")
+        scope[ACTOR] = actor
+        return None
 
 
 def _is_open(path: str) -> bool:

@@ -10,6 +10,9 @@ import orjson
 from modelhost import errors
 from modelhost.errors import ModelhostError, Unauthorized, Unavailable
 
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body."""
+
 STATUS: Mapping[type[ModelhostError], int] = {
     errors.InvalidRequest: 400,
     errors.InvalidJson: 400,
@@ -36,6 +39,11 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.ToolNotFound: 404,
     errors.ToolServerUnavailable: 503,
     errors.ToolCallFailed: 502,
+    errors.SessionNotFound: 404,
+    errors.SessionBusy: 409,
+    errors.StateNotFound: 404,
+    errors.StateDamaged: 422,
+    errors.DatabaseUnavailable: 503,
     # What a person set up: raised before the host listens, or by an administrative operation.
     errors.ConfigError: 400,
     errors.ModelFileMissing: 404,
@@ -72,7 +80,7 @@ def error_object(error: ModelhostError) -> dict[str, Any]:
     }
 
 
-def error_answer(error: ModelhostError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def error_answer(error: ModelhostError) -> Answer:
     """Return status, headers and body for ``error``."""
     body = orjson.dumps(error_object(error), default=str)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

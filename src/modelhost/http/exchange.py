@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
-from modelhost.http.errors import STATUS, error_answer, error_object
+from modelhost.http.errors import Answer, error_answer, error_object
 
 Headers = list[tuple[bytes, bytes]]
+AnswerOf = Callable[[ModelhostError], Answer]
 STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -30,10 +31,20 @@ class ClientLeft(Exception):
 class Exchange:
     """Wraps the three ASGI parts of a request."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, keep_alive_seconds: float = 15.0) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        keep_alive_seconds: float = 15.0,
+        answer_of: AnswerOf = error_answer,
+    ) -> None:
+        """Take them; ``answer_of`` makes an answer of an error."""
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._answer_of = answer_of
         self._loop = asyncio.get_running_loop()
         self._keep_alive_seconds = keep_alive_seconds
         self._sent_at = 0.0
@@ -110,13 +121,14 @@ class Exchange:
             await work
         except ModelhostError as error:
             await self.fail(error)
-            return STATUS[type(error)], error.code
+            return self._answer_of(error)[0], error.code
         except ClientLeft:
             return CLIENT_LEFT_STATUS, None
         except asyncio.CancelledError:
             # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
-            await self.fail(ShuttingDown("The host was stopped before the answer was complete."))
-            return STATUS[ShuttingDown], ShuttingDown.code
+            stopped = ShuttingDown("The host was stopped before the answer was complete.")
+            await self.fail(stopped)
+            return self._answer_of(stopped)[0], stopped.code
         return 200, None
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:
@@ -159,7 +171,7 @@ class Exchange:
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error``: as an answer, or as the last event of a stream that has begun."""
         if not self.has_begun:
-            await self.answer(*_in_order(error_answer(error)))
+            await self.answer(*_in_order(self._answer_of(error)))
             return
         event = b"data: " + orjson.dumps(error_object(error), default=str) + b"\n\n"
         await self._send({"type": "http.response.body", "body": event, "more_body": True})
@@ -187,6 +199,6 @@ def _check_size(size: int, limit_bytes: int) -> None:
         )
 
 
-def _in_order(answer: tuple[int, Headers, bytes]) -> tuple[int, bytes, Headers]:
+def _in_order(answer: Answer) -> tuple[int, bytes, Headers]:
     status, headers, body = answer
     return status, body, headers

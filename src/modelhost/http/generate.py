@@ -7,9 +7,10 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from modelhost.chat.turn import GENERATING
 from modelhost.engines.base import Operation
 from modelhost.errors import InvalidRequest, ModelNotFound
-from modelhost.host import GENERATING, Host
+from modelhost.host import Host
 from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
 from modelhost.http.tokens import detokenized, tokenized, wanted_content
 from modelhost.logs import get_logger
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 
 BYTES_PER_MB = 1_000_000
 DEPTH_HEADER_BYTES = DEPTH_HEADER.lower().encode()
+SESSION_HEADERS = {b"x-session-id": "X-Session-Id", b"x-conversation-id": "X-Conversation-Id"}
 DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
 
 
@@ -40,8 +42,11 @@ class OperationEndpoint:
         async def work() -> None:
             nonlocal body
             body = await exchange.json(self._limit_bytes)
+            depth = depth_of(scope)
+            if self._operation == "chat":
+                body = _in_session(exchange, scope, body)
             async with exchange.while_client_is_there():
-                await self._respond(exchange, body, _depth_of(scope))
+                await self._respond(exchange, body, depth)
 
         status, code = await exchange.settle(work())
         self._note(body, status, code, time.perf_counter() - began)
@@ -86,7 +91,39 @@ class OperationEndpoint:
             return ""
 
 
-def _depth_of(scope: Scope) -> int:
+def _in_session(exchange: Exchange, scope: Scope, body: Any) -> Any:
+    """Return ``body`` with the session that a header names; the answer says which session it is in.
+
+    Raises:
+        InvalidRequest: header and body, or two headers, name different ones.
+    """
+    if not isinstance(body, dict):
+        return body
+    session_id, said = body.get("session_id"), "the field session_id"
+    for name, value in scope["headers"]:
+        if name not in SESSION_HEADERS or not value:
+            continue
+        given = _text(value)
+        if session_id is not None and session_id != given:
+            raise InvalidRequest(
+                f"The header {SESSION_HEADERS[name]} and {said} name different sessions; send one of them.",
+                param="session_id",
+            )
+        session_id, said = given, f"the header {SESSION_HEADERS[name]}"
+        body = {**body, "session_id": given}
+    if isinstance(session_id, str) and session_id.isascii() and session_id.isprintable():
+        exchange.headers.append((b"x-session-id", session_id.encode()))
+    return body
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")  # what the standard says that headers are
+
+
+def depth_of(scope: Scope) -> int:
     """Return in how many calls of tools the request stands.
 
     Raises:

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.requests import MODELS
 from modelhost.engines.base import Operation
+from modelhost.http import openapi_prompt
 from modelhost.http.openapi_administration import administration_models, administration_paths
 
 REF = "#/components/schemas/{model}"
@@ -45,6 +46,23 @@ STATUSES = {
     "504": "The model was not ready in time",
     "507": "The model does not fit into memory, whatever is unloaded",
 }
+OF_SESSIONS = {
+    "409": "Another host has the session",
+    "503": "No place now, and Retry-After says when to come back; or a session, and no database",
+}
+SESSION_PARAMETERS = [
+    {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+    }
+    for name, description in (
+        ("X-Session-Id", "The session that the messages go on with, as the field `session_id`."),
+        ("X-Conversation-Id", "The same, under candle-vllm's name."),
+    )
+]
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -65,12 +83,13 @@ ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI, *, needs_key: bool) -> None:
+def describe(app: FastAPI, *, needs_key: bool, prompt_paths: Sequence[str]) -> None:
     """Let ``app`` serve a document that holds the POST endpoints too; it is made when it is first asked for."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app, needs_key=needs_key)
+            app.openapi_schema["paths"].update(openapi_prompt.prompt_paths(prompt_paths))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
@@ -98,15 +117,17 @@ def _post(operation: Described) -> dict[str, Any]:
     request = {"$ref": REF.format(model=MODELS[operation.name].__name__)}
     error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    statuses = STATUSES | OF_SESSIONS if operation.name == "chat" else STATUSES
     if operation.streams:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "tags": ["models"],
         "summary": operation.summary,
         "operationId": operation.name,
+        **({"parameters": SESSION_PARAMETERS} if operation.name == "chat" else {}),
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {
             "200": {"description": "The answer", "content": answer},
-            **{status: {"description": text, "content": error} for status, text in STATUSES.items()},
+            **{status: {"description": text, "content": error} for status, text in sorted(statuses.items())},
         },
     }

@@ -31,6 +31,11 @@ MEANINGS: Final[Mapping[type[ModelhostError], str]] = {
     errors.ToolNotFound: "No tool of that name",
     errors.ToolServerUnavailable: "The MCP server is not ready, or cannot be used as it is configured",
     errors.ToolCallFailed: "The MCP server answered with an error",
+    errors.SessionNotFound: "No session of that id",
+    errors.SessionBusy: "Another host has the session",
+    errors.StateNotFound: "Nothing is saved under that name",
+    errors.StateDamaged: "What was saved is damaged, or of a newer version",
+    errors.DatabaseUnavailable: "The database cannot be reached, read or written",
     errors.NotFound: "Nobody waits for that answer: it is given, or its time is over",
 }
 OF_EVERY_GET: Final = (errors.InvalidRequest, errors.Unauthorized)
@@ -52,12 +57,11 @@ def administration_models() -> Iterator[tuple[type[BaseModel], Literal["validati
 
 def administration_paths() -> dict[str, Any]:
     """Return the description of each path."""
-    paths: dict[str, Any] = {
-        operation.route.path: {operation.route.method.lower(): _operation(operation, operation.route)}
-        for operation in OPERATIONS
-        if operation.route is not None
-    }
-    return {**paths, model_events.PATH: {"get": _events()}}
+    paths: dict[str, Any] = {model_events.PATH: {"get": _events()}}
+    for operation in OPERATIONS:
+        if (route := operation.route) is not None:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(operation, route)
+    return paths
 
 
 def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
@@ -82,10 +86,10 @@ def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
 
 
 def _parameters(operation: AnyOperation, route: HttpRoute) -> list[dict[str, Any]]:
-    """Return what is in the path and, for a GET, in the query."""
+    """Return what is in the path and, unless there is a body, in the query."""
     schema = operation.parameters.model_json_schema()
     in_path = set(route.path_names)
-    names = [name for name in schema.get("properties", {}) if name in in_path or route.method == "GET"]
+    names = [name for name in schema.get("properties", {}) if name in in_path or route.method != "POST"]
     return [
         {
             "name": name,

@@ -41,6 +41,22 @@ class Origins:
                 origin=page,
             )
 
+    def check_host(self, host: bytes | None) -> None:
+        """Check the header ``Host`` of a request that no page need have sent.
+
+        Raises:
+            ForeignOrigin: the host listens on this machine alone, and was called by a name that is not this machine's.
+        """
+        named = (host or b"").decode("latin-1")
+        if not self._is_local_only or is_local(named) or ANY in self._allowed:
+            return
+        if named not in {origin.partition("://")[2] for origin in self._allowed}:
+            raise ForeignOrigin(
+                f'This host listens on its machine alone, and is not called "{named}". Speak to it as 127.0.0.1, or '
+                f"allow the name with --allow-origin http://{named}.",
+                host=named,
+            )
+
 
 def is_local(authority: str) -> bool:
     """Whether ``authority`` (a name or an address, with or without a port) is this machine's own."""

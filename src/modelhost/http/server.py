@@ -8,8 +8,9 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import uvicorn
 import uvloop
@@ -17,9 +18,10 @@ import uvloop
 from modelhost import logs
 from modelhost.config.settings import Settings
 from modelhost.errors import PortInUse
-from modelhost.host import Host
+from modelhost.host import Host, log_to_file
 from modelhost.http.app import build_app
 from modelhost.http.exposure import check_exposure
+from modelhost.log_file import Clock
 from modelhost.models.download import DownloadProgress
 from modelhost.workers.process import ProgressCallback
 
@@ -37,8 +39,11 @@ def serve(
     announce: Announce,
     on_download: DownloadProgress | None = None,
     on_progress: ProgressCallback | None = None,
+    clock: Clock = time.time,
 ) -> int:
     """Serve until a signal ends it; return the exit status. ``announce`` is called with the address once it listens.
+
+    ``clock`` is that of the log file.
 
     Raises:
         SetupError: the port, the model or a setting cannot be used.
@@ -47,16 +52,20 @@ def serve(
     logs.setup(settings.log_level, settings.log_format)
     # Before the model is loaded: nobody wants to learn after minutes that the port is taken.
     with (
+        log_to_file(settings, clock),
+        logs.last_words(),
         _bound_socket(settings.host, settings.port) as listener,
+        _bound_socket(settings.host, settings.mcp_port) if settings.mcp_port is not None else nullcontext() as apart,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         check_exposure(settings, listener.getsockname()[0])
-        return runner.run(_serve(settings, listener, announce, on_download, on_progress))
+        listeners = [listener] if apart is None else [listener, apart]
+        return runner.run(_serve(settings, listeners, announce, on_download, on_progress))
 
 
 async def _serve(
     settings: Settings,
-    listener: socket.socket,
+    listeners: list[socket.socket],
     announce: Announce,
     on_download: DownloadProgress | None,
     on_progress: ProgressCallback | None,
@@ -70,30 +79,32 @@ async def _serve(
             log.info("stopped_while_starting")
             return 0
         try:
-            url = _url(settings.host, listener)
+            url, mcp_url = _url(settings.host, listeners[0]), f"{_url(settings.host, listeners[-1])}/mcp"
             stopping = asyncio.Event()
-            config = _config(settings, host, stopping)
-            server = _Server(config, stopping, on_listening=lambda: _listening(url, host, announce))
+            mcp_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None
+            config = _config(settings, host, stopping, mcp_port)
+            server = _Server(config, stopping, on_listening=lambda: _listening(url, mcp_url, host, announce))
             signals.first = server.stop_gracefully
-            _listen(listener)
-            await server.serve(sockets=[listener])
+            for listener in listeners:
+                _listen(listener)
+            await server.serve(sockets=listeners)
         finally:
             await host.stop(drain_seconds=SECONDS_FOR_LAST_WORDS)
     log.info("stopped")
     return 0
 
 
-def _listening(url: str, host: Host, announce: Announce) -> None:
+def _listening(url: str, mcp_url: str, host: Host, announce: Announce) -> None:
     # What is there now stays: the collector need not walk through 60 MB of modules again and again while it serves.
     gc.collect()
     gc.freeze()
-    log.info("listening", url=url, models=[model.name for model in host.models], pid=os.getpid())
+    log.info("listening", url=url, mcp=mcp_url, models=[model.name for model in host.models], pid=os.getpid())
     announce(url, host)
 
 
-def _config(settings: Settings, host: Host, stopping: asyncio.Event) -> uvicorn.Config:
+def _config(settings: Settings, host: Host, stopping: asyncio.Event, mcp_port: int | None) -> uvicorn.Config:
     return uvicorn.Config(
-        build_app(host, stopping=stopping),
+        build_app(host, stopping=stopping, mcp_port=mcp_port),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.errors import ConfigError, ModelNotFound
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+from modelhost.models import caches
 from modelhost.models.bursts import Bursts
+from modelhost.models.caches import SavedCache
 from modelhost.models.download import DownloadProgress, FileProgress
 from modelhost.models.finding import find_telling, pull
 from modelhost.models.hosted import HostedModel
 from modelhost.models.ledger import Ledger
+from modelhost.models.locate import name_of
 from modelhost.models.planner import MODELS
 from modelhost.models.registry import ModelEntry, Registry, read_registry, single_entry
 from modelhost.models.registry_watch import watch_registry
 from modelhost.models.request_defaults import parse_defaults
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State
+from modelhost.redaction import hide
 from modelhost.workers.gpus import gpus
 from modelhost.workers.machine import machine_memory
 from modelhost.workers.process import ProgressCallback
@@ -36,6 +42,15 @@ DEFAULT_NAME = "default"
 """A name for the active model in requests, as candle-vllm has it; an entry of that name wins."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Selection:
+    """A model that was made the active one when it was not ready, having been loaded ``loads`` times before."""
+
+    model: HostedModel
+    at: float
+    loads: int
+
+
 class Collection:
     """Made by :meth:`start`; to be stopped."""
 
@@ -44,7 +59,9 @@ class Collection:
         self._budget = budget
         self.scheduler = scheduler
         self._active: HostedModel | None = None
-        self._selected_at: float | None = None
+        self._selection: _Selection | None = None
+        self._caching = asyncio.Lock()
+        """Files are written and read one after the other: two at once would push each other out of the slots."""
         self._registry: Registry | None = None
         self._registry_error: str | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -53,18 +70,26 @@ class Collection:
 
     @classmethod
     async def start(
-        cls, settings: Settings, *, on_download: DownloadProgress | None, on_progress: ProgressCallback | None
+        cls,
+        settings: Settings,
+        *,
+        on_download: DownloadProgress | None = None,
+        on_progress: ProgressCallback | None = None,
+        load: bool = True,
     ) -> Collection:
         """Read the registry, and load the model that the settings name; return when that is ready.
 
         Without a model in the settings, a registry's ``default_model`` is loaded meanwhile, and all others on demand;
         without a registry the model is the bundled one.
 
+        Without ``load`` the active model is one of those that are loaded on demand: its first request has its files
+        found, downloaded and loaded, and is told what is wrong with them.
+
         Raises:
             SetupError: the registry, a setting or the model cannot be used.
             WorkerStartFailed: the engine could not load it.
         """
-        registry = read_registry(Path(settings.models_config), settings) if settings.models_config else None
+        registry = _registry_of(settings)
         budget = memory_budget(settings)
         ledger = Ledger(
             {**budget, **({MODELS: settings.max_models} if settings.max_models else {})},
@@ -72,32 +97,51 @@ class Collection:
         )
         collection = cls(settings, Scheduler(ledger), budget)
         try:
-            await collection._fill(registry, on_download, on_progress)
+            if registry is not None:
+                collection._keep_to(registry)
+            if load:
+                await collection._activate(on_download, on_progress)
+            else:
+                collection._activate_unloaded()
         except BaseException:
             await collection.stop(0)
             raise
         return collection
 
-    async def _fill(
-        self, registry: Registry | None, on_download: DownloadProgress | None, on_progress: ProgressCallback | None
-    ) -> None:
-        if registry is not None:
-            self._take(registry)
-            assert registry.path is not None
-            self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
-            self._watching.add_done_callback(self._watch_ended)
-        names = self.scheduler.names
-        if self._settings.model is not None and self._settings.model in names:
-            self._active = names[self._settings.model]
-            await self._load_telling(self._active, on_progress)
-        elif self._settings.model is not None or registry is None:
+    def _keep_to(self, registry: Registry) -> None:
+        """Put the registry in force, and every one that its file holds from now on."""
+        self._take(registry)
+        assert registry.path is not None
+        self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
+        self._watching.add_done_callback(self._watch_ended)
+
+    async def _activate(self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None) -> None:
+        self._active = self._registered()
+        if self._active is None and self._is_named():
             self._main = single_entry(self._settings)
-            resolved = await find_telling(self._main, on_download)
-            self._active = self.scheduler.add(self._main, resolved)
+            self._active = self.scheduler.add(self._main, await find_telling(self._main, on_download))
+        if self._active is None:
+            return
+        if self._is_named():
             await self._load_telling(self._active, on_progress)
-        elif registry.default is not None:
-            self._active = names[registry.default]
+        else:
             await self.scheduler.load(self._active)
+
+    def _activate_unloaded(self) -> None:
+        self._active = self._registered()
+        if self._active is None and self._is_named():
+            name = None if self._settings.alias else name_of(self._settings.model, engine=self._settings.engine)
+            self._main = single_entry(self._settings, name)
+            self._active = self.scheduler.add(self._main)
+
+    def _registered(self) -> HostedModel | None:
+        """Return the entry of the registry that the settings name, else its default."""
+        wanted = self._settings.model or (self._registry.default if self._registry else None)
+        return self.scheduler.names.get(wanted) if wanted is not None else None
+
+    def _is_named(self) -> bool:
+        """Whether the settings say which model it is to be: without a registry they mean the bundled one."""
+        return self._settings.model is not None or self._registry is None
 
     async def _load_telling(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
         if on_progress is None:
@@ -155,6 +199,7 @@ class Collection:
         METERS.registry_ok.set(1)
         for warning in registry.warnings:
             log.warning("registry", warning=warning)
+        hide(secret for entry in registry.entries for secret in secrets_in(entry.settings))
         kept = {entry.name for entry in registry.entries}
         if self._main is not None:
             kept.add(self._main.name)
@@ -210,13 +255,14 @@ class Collection:
         is_ready = state in (State.READY, State.BUSY)
         was_active = model is self.active
         self._active = model
-        queue_length = len(self.scheduler.ledger.book(model.name).queue)
+        book = self.scheduler.ledger.book(model.name)
+        queue_length = len(book.queue)
         if is_ready:
-            self._selected_at = None
+            self._selection = None
             return Selected(
                 status="already_active" if was_active else "ready", model=model.name, queue_length=queue_length
             )
-        self._selected_at = time.time()
+        self._selection = _Selection(model=model, at=time.time(), loads=book.loads)
         self.scheduler.want(model)
         return Selected(status="switching", model=model.name, queue_length=queue_length)
 
@@ -230,21 +276,52 @@ class Collection:
         model.overrides = {**model.overrides, **parse_defaults(values)}
         return model.defaults
 
+    def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
+        """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""
+        self.find(name).overrides = dict(values)
+
     def status(self) -> HostStatus:
         """Return what is the case now."""
         active = self.active
-        if active is not None and self.scheduler.status(active).state in (State.READY, State.BUSY):
-            self._selected_at = None
+        models = tuple(self.scheduler.status(model) for model in self.models)
+        selection = self._selection
+        is_coming = selection is not None and selection.model is active and selection.loads == models[0].loads
         return HostStatus(
-            models=tuple(self.scheduler.status(model) for model in self.models),
+            models=models,
             active_model=active.name if active else None,
-            switch_requested_at=self._selected_at,
+            switch_requested_at=selection.at if selection is not None and is_coming else None,
             budget_bytes=self._budget,
             used_bytes=self.scheduler.ledger.used(),
             max_models=self._settings.max_models,
             registry=str(self._registry.path) if self._registry else None,
             registry_error=self._registry_error,
         )
+
+    # Prompt caches.
+
+    async def save_prompt_cache(
+        self, model: HostedModel, messages: Sequence[Mapping[str, Any]], path: Path
+    ) -> SavedCache | None:
+        """Write what the engine has evaluated of a conversation to ``path``, as :func:`modelhost.models.caches.save`.
+
+        ``None`` if the model is not loaded, does not hold the conversation or has it at work; nothing is waited for.
+        """
+        async with self._caching:
+            with self.scheduler.lease_if_ready(model) as worker:
+                if worker is None or model.spec is None:
+                    return None
+                return await caches.save(worker, model.spec, messages, path)
+
+    async def restore_prompt_cache(self, model: HostedModel, path: Path, fingerprint: str) -> bool:
+        """Have the engine hold the conversation in the file at ``path``, as :func:`modelhost.models.caches.restore`.
+
+        Returns whether it does. It does not if the model is not loaded, or ``fingerprint`` is of another one.
+        """
+        async with self._caching:
+            with self.scheduler.lease_if_ready(model) as worker:
+                if worker is None or model.spec is None:
+                    return False
+                return await caches.restore(worker, model.spec, path, fingerprint)
 
     async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> Path:
         """Download a model from the hub and return its (first) file; listeners are told how far it is, too."""
@@ -263,6 +340,12 @@ class Collection:
         """News of the models for one listener, first the state of each; they end when the host stops."""
         async with self.scheduler.events() as listener:
             yield listener.read()
+
+
+def _registry_of(settings: Settings) -> Registry | None:
+    if not settings.models_config:
+        return None
+    return read_registry(Path(settings.models_config).expanduser(), settings)
 
 
 def memory_budget(settings: Settings) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""From a hub id to GGUF files on this machine.
+"""From a hub id to the files of a model on this machine.
 
 The variables of huggingface_hub (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``,
 ``HUGGING_FACE_HUB_TOKEN``) are read by that library. Its client is imported only when something has to be downloaded:
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelhost.errors import ShuttingDown
+from modelhost.models.hf_directory import CONFIG
 from modelhost.models.hub_cache import RepositoryCache
 from modelhost.models.hub_reference import HubReference
 
@@ -68,19 +69,24 @@ def download(
     source: Source | None = None,
     refresh: bool = False,
 ) -> Path:
-    """Return the file of the model that ``reference`` names; of a split model the first part, the others lie beside it.
+    """Return the file of the model that ``reference`` names; of a split model the first part, the others lie beside it;
+    of one in safetensors its directory.
 
     Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` asks the hub
     whether its branch has moved on.
 
     Raises:
         DownloadFailed: the hub did not give it; the message says why and what to do.
-        EngineMissing: the repository has no GGUF.
+        EngineMissing: the repository has safetensors only, and no engine that reads them is installed.
     """
     source = source or Source()
     cached = None if refresh else RepositoryCache(reference.repository, source.cache_dir).find(reference)
     if cached:
-        return cached[0]
+        return _model(cached[0])
     from modelhost.models.hub_client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
 
-    return download_from_hub(reference, progress, source)
+    return _model(download_from_hub(reference, progress, source))
+
+
+def _model(first: Path) -> Path:
+    return first.parent if first.name == CONFIG else first

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from modelhost.engines.llamacpp_devices import uses_gpus
+from modelhost.engines import llamacpp_devices, torch_devices
 from modelhost.errors import InvalidRequest
+from modelhost.models.choosing import likely_engine
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
 from modelhost.models.hub_reference import parse_reference
 from modelhost.models.registry import ModelEntry
@@ -45,6 +46,7 @@ async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None) 
 def _resolve(entry: ModelEntry, on_download: DownloadProgress) -> Resolved:
     settings = entry.settings
     usable: list[int] = []
+    uses_gpus = torch_devices.uses_gpus if likely_engine(settings) == "transformers" else llamacpp_devices.uses_gpus
     if have_driver() and uses_gpus(settings.worker_python or sys.executable):
         usable = [gpu.index for gpu in gpus()]
     return resolve(settings, gpus=usable, available_bytes=available_memory(), on_download=on_download)

@@ -16,9 +16,6 @@ CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 SUFFIX = ".safetensors"
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
-CACHE_BYTES = 2  # of an element of the key-value cache, as engines for safetensors hold it
-WORKING_SHARE = 1.1  # of the weights, for the buffers of the computation
-PROCESS_BYTES = 1_000_000_000  # Python with PyTorch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +25,16 @@ class HfModel:
     architecture: str
     weights: Weights
     quantization: str
+    is_quantized: bool
+    """Whether its weights are packed, several of them in one number."""
     context_length: int | None
     chat_template: str | None
     is_generating: bool
     is_reranker: bool
     can_see: bool
-    kv_bytes_per_token: int
-
-    def need_bytes(self, context_length: int) -> int:
-        """Return a rough estimate of the memory for one conversation of ``context_length`` tokens."""
-        cache = self.kv_bytes_per_token * context_length
-        return int(PROCESS_BYTES + self.weights.size_bytes * WORKING_SHARE + cache)
+    kv_elements_per_token: int
+    """Numbers that the key-value cache holds of a token."""
+    vocab_size: int | None
 
 
 def is_hf_directory(names: set[str]) -> bool:
@@ -63,12 +59,14 @@ def read_hf_directory(directory: Path) -> HfModel:
         architecture=architecture,
         weights=weights,
         quantization=_quantization(config, weights),
+        is_quantized="quantization" in config or "quantization_config" in config,
         context_length=next((value for key in CONTEXT_KEYS if (value := _count(text, key))), None),
         chat_template=_chat_template(directory),
         is_generating=architecture.endswith(GENERATING),
         is_reranker=architecture.endswith("ForSequenceClassification"),
         can_see="vision_config" in config or "visual" in config,
-        kv_bytes_per_token=_kv_bytes_per_token(text),
+        kv_elements_per_token=_kv_elements_per_token(text),
+        vocab_size=_count(text, "vocab_size"),
     )
 
 
@@ -92,12 +90,12 @@ def _quantization(config: Mapping[str, Any], weights: Weights) -> str:
     return weights.dtype
 
 
-def _kv_bytes_per_token(text: Mapping[str, Any]) -> int:
+def _kv_elements_per_token(text: Mapping[str, Any]) -> int:
     layers, heads = _count(text, "num_hidden_layers") or 0, _count(text, "num_attention_heads") or 0
     width = _count(text, "hidden_size") or 0
     kv_heads = _count(text, "num_key_value_heads") or heads
     head_length = _count(text, "head_dim") or (width // heads if heads else 0)
-    return 2 * layers * kv_heads * head_length * CACHE_BYTES
+    return 2 * layers * kv_heads * head_length
 
 
 def _chat_template(directory: Path) -> str | None:

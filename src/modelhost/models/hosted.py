@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +11,17 @@ from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
+from modelhost.models.choosing import likely_engine
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
-from modelhost.models.states import Bytes
+from modelhost.models.states import Bytes, ModelEvent, ModelLog
 from modelhost.workers.client import Worker
 
 SECONDS_PER_BYTE = 1 / 1_000_000_000
 """A first guess of the time to load, before it has been done once: a fast disk."""
 SECONDS_TO_START = 0.5
 """Of a worker process with next to nothing to load."""
+EVENTS_KEPT = 50
 HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_timeout", "idle_unload_secs"}
 """Settings that the worker of a model knows nothing of: they change while it runs."""
 
@@ -44,6 +47,9 @@ class HostedModel:
         """How long it took to load, the last time."""
         self.overrides: Mapping[str, Any] = {}
         """Request defaults that were set while the host runs; ``None`` takes one of the entry's away."""
+        self.last_lines: tuple[str, ...] = ()
+        """Of the log of the worker that it had before."""
+        self._events: deque[ModelEvent] = deque(maxlen=EVENTS_KEPT)
 
     @property
     def name(self) -> str:
@@ -55,7 +61,7 @@ class HostedModel:
 
     @property
     def engine(self) -> Engine:
-        return ENGINES["scripted" if self.entry.settings.engine == "scripted" else "llamacpp"]
+        return self.resolved.engine if self.resolved else ENGINES[likely_engine(self.entry.settings)]
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -85,6 +91,17 @@ class HostedModel:
         if self.load_seconds is not None:
             return self.load_seconds
         return SECONDS_TO_START + self.resolved.size_bytes * SECONDS_PER_BYTE if self.resolved else None
+
+    def note(self, event: ModelEvent) -> None:
+        """Keep an event for :meth:`log`, unless it says what the last one said."""
+        last = self._events[-1] if self._events else None
+        if last is None or (last.state, last.activity, last.message) != (event.state, event.activity, event.message):
+            self._events.append(event)
+
+    def log(self) -> ModelLog:
+        """Return what its worker wrote last, and what happened to it."""
+        lines = self.last_lines if self.worker is None else tuple(self.worker.process.stderr_lines())
+        return ModelLog(lines=lines, events=tuple(self._events))
 
     def needs_new_worker(self, entry: ModelEntry) -> bool:
         """Whether ``entry``, in the place of the present one, is for a worker that is not like the present one."""

@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelhost.engines.installed import safetensors_engine
 from modelhost.errors import DownloadFailed, EngineMissing
+from modelhost.models.choosing import no_engine
+from modelhost.models.hf_directory import CONFIG, is_hf_directory
 from modelhost.models.hub_reference import HubReference
-from modelhost.models.locate import OTHER_ENGINES, WEIGHTS_SUFFIXES, servable_models
+from modelhost.models.locate import PICKLED, SAFETENSORS, WEIGHTS_SUFFIXES, servable_models
 from modelhost.models.split_files import part_names
 
 PREFERRED = (
@@ -16,6 +19,11 @@ PREFERRED = (
     *("MXFP4", "Q4_1", "Q5_1", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "F32"),
 )
 """Without a wish: a good size for its quality first, then what is better, then what is smaller or larger."""
+
+
+WEIGHTS = ".safetensors"
+BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
+"""What a directory of a model holds beside its weights, by the ends of names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +39,16 @@ class HubFile:
 def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[HubFile]:
     """Return the files of the model that ``reference`` wants, all parts in order.
 
+    Of a model in safetensors that is the directory, ``config.json`` first.
+
     Raises:
         DownloadFailed: nothing matches, several do, or a part is missing.
-        EngineMissing: the repository has weights, but none in GGUF.
+        EngineMissing: the repository has safetensors only, and no engine that reads them is installed.
     """
     by_name = {file.name: file for file in listing}
     models = servable_models(list(by_name))
-    if not models:
-        raise _no_gguf(list(by_name), reference)
+    if reference.wanted == SAFETENSORS or not models:
+        return [by_name[name] for name in _directory_files(list(by_name), reference)]
     name = _choose(models, reference)
     parts = part_names(name.rsplit("/", 1)[-1])
     names = [name[: len(name) - len(parts[0])] + part for part in parts]
@@ -85,15 +95,23 @@ def _has_quantization(name: str, quantization: str) -> bool:
     return re.search(pattern, re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE), re.IGNORECASE) is not None
 
 
-def _no_gguf(names: list[str], reference: HubReference) -> DownloadFailed | EngineMissing:
+def _directory_files(names: list[str], reference: HubReference) -> list[str]:
+    """Return the files of a model directory: configuration, tokenizer, weights; nothing that lies deeper."""
+    top = [name for name in names if "/" not in name]
+    if is_hf_directory(set(top)):
+        if safetensors_engine() is None:
+            raise EngineMissing(
+                f"{reference.repository} has no GGUF file: {no_engine()}", repository=reference.repository
+            )
+        weights = [name for name in top if name.endswith(WEIGHTS)]
+        of_model = [name for name in weights if name.startswith("model")] or weights
+        beside = [name for name in top if name.endswith(BESIDE_WEIGHTS) and name != CONFIG]
+        return [CONFIG, *sorted(beside), *sorted(of_model)]
     if any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
-        return EngineMissing(
-            f"{reference.repository} has no GGUF file: {OTHER_ENGINES}", repository=reference.repository
-        )
-    return DownloadFailed(
-        f"{reference.repository} holds no model in GGUF; it holds {_list(sorted(names))}",
-        repository=reference.repository,
-    )
+        reason = f"holds no model in GGUF or safetensors: {PICKLED}"
+    else:
+        reason = f"holds no model in GGUF or safetensors; it holds {_list(sorted(names))}"
+    raise DownloadFailed(f"{reference.repository} {reason}", repository=reference.repository)
 
 
 def _list(names: Sequence[str]) -> str:

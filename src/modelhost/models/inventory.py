@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modelhost.engines.installed import safetensors_engine, wanted_extra
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
+from modelhost.models.choosing import no_engine
+from modelhost.models.directory_needs import directory_need
 from modelhost.models.gguf import GgufHeader, read_header
-from modelhost.models.hf_directory import is_hf_directory, read_hf_directory
-from modelhost.models.locate import OTHER_ENGINES, servable_models
+from modelhost.models.hf_directory import HfModel, is_hf_directory, read_hf_directory
+from modelhost.models.locate import servable_models
 from modelhost.models.needs import need_bytes
 from modelhost.models.sizing import FALLBACK_CONTEXT
 from modelhost.models.split_files import stem
@@ -194,6 +197,7 @@ def _directory_entry(path: Path, context_length: int | None) -> Entry:
         model = read_hf_directory(path)
     except (ModelFileInvalid, ModelFileMissing) as error:
         return _broken(path, path.name, "safetensors", error)
+    engine = safetensors_engine()
     estimate_context = context_length or min(model.context_length or FALLBACK_CONTEXT, FALLBACK_CONTEXT)
     capabilities: list[Capability] = ["chat"] if model.is_generating else ["rerank" if model.is_reranker else "embed"]
     if model.is_generating and model.can_see:
@@ -212,10 +216,18 @@ def _directory_entry(path: Path, context_length: int | None) -> Entry:
         has_chat_template=model.chat_template is not None,
         capabilities=tuple(capabilities),
         estimate_context=estimate_context,
-        need_bytes=model.need_bytes(estimate_context),
-        is_usable=False,
-        why_not=OTHER_ENGINES,
+        need_bytes=directory_need(
+            model, engine=engine or wanted_extra(), options={}, context_length=estimate_context, slots=1
+        )[RAM],
+        is_usable=engine is not None and model.is_generating,
+        why_not=_why_not(model, engine),
     )
+
+
+def _why_not(model: HfModel, engine: str | None) -> str | None:
+    if not model.is_generating:
+        return f"a {model.architecture} in safetensors writes no text; llama.cpp serves such models in GGUF"
+    return no_engine() if engine is None else None
 
 
 def _broken(path: Path, name: str, kind: Literal["gguf", "safetensors"], error: ModelhostError) -> Entry:

@@ -96,7 +96,7 @@ class Keeper:
     def end(self, model: HostedModel, effect: Stop) -> None:
         """Begin to end the worker, or what was to become one."""
         starting, model.starting = model.starting, None
-        worker, model.worker = model.worker, None
+        worker = _let_go(model)
         ending = self._stop(model, effect, starting, worker)
         self._see_to_the_end(self._spawn(ending, f"ending {model.name}"))
 
@@ -135,6 +135,7 @@ class Keeper:
             )
         except ModelhostError as error:
             is_out_of_memory = bool(error.details.get("out_of_memory"))
+            model.last_lines = tuple(error.details.get("stderr", ()))
             log.error(  # noqa: TRY400 (no bug: no traceback)
                 "worker_start_failed", model=model.name, error=error.message, is_out_of_memory=is_out_of_memory
             )
@@ -160,7 +161,7 @@ class Keeper:
         await worker.process.wait()
         if model.worker is not worker:
             return
-        model.worker = None
+        _let_go(model)
         self._see_to_the_end(asyncio.current_task())
         model.meters.worker_exits.inc()
         model.meters.set_memory({})
@@ -226,6 +227,14 @@ class Keeper:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task_failed", task=task.get_name(), exc_info=error)
+
+
+def _let_go(model: HostedModel) -> Worker | None:
+    """Take the worker of ``model``, which it has no longer; what the worker has written can still be read."""
+    worker, model.worker = model.worker, None
+    if worker is not None:
+        model.last_lines = tuple(worker.process.stderr_lines())
+    return worker
 
 
 def _stall_seconds(model: HostedModel) -> float:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from modelhost.engines.base import Engine, Launch, ModelSpec
 from modelhost.workers.client import Worker
+from modelhost.workers.private_folder import private_folder
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from modelhost.workers.sockets import new_socket_path, remove_socket
 
@@ -38,7 +39,7 @@ async def launch_worker(
         WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left.
     """
     api_key = secrets.token_urlsafe(24)
-    launch = _on_socket(engine.launch(spec, api_key))
+    launch = _with_places(engine.launch(spec, api_key))
     try:
         process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)
     except BaseException:
@@ -55,7 +56,12 @@ def smaller(spec: ModelSpec) -> ModelSpec:
     return replace(spec, context_length=max(SHORTEST_CONTEXT, spec.context_length // 2))
 
 
-def _on_socket(launch: Launch) -> Launch:
-    """Let the worker listen on a Unix socket where there can be one; otherwise it chooses a port on loopback."""
-    path = new_socket_path()
-    return replace(launch, config={**launch.config, "socket_path": str(path)}) if path else launch
+def _with_places(launch: Launch) -> Launch:
+    """Let the worker listen on a Unix socket where there can be one (otherwise it chooses a port on loopback), and give
+    it a folder for files."""
+    places: dict[str, str] = {}
+    if folder := private_folder():
+        places["folder"] = str(folder)
+    if path := new_socket_path():
+        places["socket_path"] = str(path)
+    return replace(launch, config={**launch.config, **places})

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from modelhost.errors import EngineMissing, ModelFileInvalid, ModelFileMissing
+from modelhost.engines.installed import FOR_SAFETENSORS
+from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf import GgufHeader, read_header
+from modelhost.models.hf_directory import HfModel, is_hf_directory, read_hf_directory
 from modelhost.models.hub_reference import HubReference, parse_reference
 from modelhost.models.split_files import part_names, part_number, stem
 
 BUNDLED_NAME = "modelhost-nano"
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-OTHER_ENGINES = (
-    "safetensors need one of the engines vllm, mlx, mistralrs or transformers, which are not part of this version: "
-    "convert the model with llama.cpp's convert_hf_to_gguf.py, or serve a repository with GGUF files "
-    "(most models have one, named like Qwen/Qwen3-4B-GGUF)"
+SAFETENSORS = "safetensors"
+"""What is wanted of a repository on the hub, where it is not a GGUF file."""
+WHOLE_DIRECTORY = "a model in safetensors is served as a whole: give the directory with its config.json"
+PICKLED = (
+    "weights in PyTorch's own format may run code while they are loaded, so they are not served: take the model in "
+    "safetensors or in GGUF"
 )
 
 
@@ -26,10 +31,12 @@ OTHER_ENGINES = (
 class Located:
     """Where a model is. ``path`` and ``header`` are there unless it has to be downloaded (``hub``) or has no files."""
 
-    kind: Literal["bundled", "gguf", "hub", "engine"]
+    kind: Literal["bundled", "gguf", "safetensors", "hub", "engine"]
     name: str
     path: Path | None = None
     header: GgufHeader | None = None
+    directory: HfModel | None = None
+    """What a directory with safetensors says of its model."""
     reference: HubReference | None = None
 
 
@@ -38,23 +45,47 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
 
     Raises:
         ModelFileMissing: it looks like a path and is not there.
-        ModelFileInvalid: it is not a GGUF file that can be served, or a directory that holds several or none.
-        EngineMissing: it needs an engine that is not part of this version.
+        ModelFileInvalid: it is no file that can be served, or a directory that holds several models or none.
     """
     if engine == "scripted":
         path = Path(model).expanduser() if model else None
         return Located(kind="engine", name=path.stem if path else "scripted", path=path)
-    if model is None:
+    if is_bundled(model):
         return _bundled()
+    assert model is not None
     path = Path(model).expanduser()
     if path.is_dir():
-        return _directory(path)
+        return located_directory(path) if engine in FOR_SAFETENSORS else _directory(path)
     if path.exists():
         return _file(path)
     reference = None if _looks_like_path(model) else parse_reference(model, revision)
     if reference is None:
         raise _missing(model, path)
+    if engine in FOR_SAFETENSORS and reference.wanted is None:
+        reference = replace(reference, wanted=SAFETENSORS)
     return Located(kind="hub", name=reference.repository, reference=reference)
+
+
+def name_of(model: str | None, *, engine: str | None = None) -> str:
+    """Return what :func:`locate` calls ``model``; whether it is there and can be served is not looked at."""
+    if model is None and engine == "scripted":
+        return "scripted"
+    if model is None or is_bundled(model):
+        return BUNDLED_NAME
+    path = Path(model).expanduser()
+    if engine == "scripted":
+        return path.stem
+    with suppress(OSError):
+        if path.is_dir():
+            models = _servable_in(path)
+            return stem(models[0]) if len(models) == 1 else path.name
+    reference = None if path.exists() or _looks_like_path(model) else parse_reference(model)
+    return reference.repository if reference else stem(path.name)
+
+
+def is_bundled(model: str | None) -> bool:
+    """Whether the bundled model is meant: by nothing, or by its name, unless something of that name is here."""
+    return model is None or (model == BUNDLED_NAME and not Path(model).exists())
 
 
 def _bundled() -> Located:
@@ -70,23 +101,39 @@ def _bundled() -> Located:
 
 def _file(path: Path) -> Located:
     if path.name.endswith(WEIGHTS_SUFFIXES):
-        raise EngineMissing(f"{path}: {OTHER_ENGINES}", path=str(path))
+        raise ModelFileInvalid(
+            f"{path}: {WHOLE_DIRECTORY if path.suffix == '.safetensors' else PICKLED}", path=str(path)
+        )
     if (part_number(path.name) or 1) > 1:
         path = path.with_name(part_names(path.name)[0])
     return Located(kind="gguf", name=stem(path.name), path=path, header=read_header(path))
 
 
 def _directory(path: Path) -> Located:
-    models = servable_models([file.name for file in path.iterdir() if file.name.lower().endswith(".gguf")])
+    models = _servable_in(path)
     if len(models) == 1:
         return _file(path / models[0])
     if models:
         raise ModelFileInvalid(
             f"{path} holds {len(models)} models: give one of them: {', '.join(models)}", path=str(path), models=models
         )
-    if (path / "config.json").is_file() and any(file.suffix in WEIGHTS_SUFFIXES for file in path.iterdir()):
-        raise EngineMissing(f"{path} is a Hugging Face directory: {OTHER_ENGINES}", path=str(path))
-    raise ModelFileInvalid(f"{path} holds no GGUF file: give a GGUF file, or a directory with one", path=str(path))
+    return located_directory(path)
+
+
+def located_directory(path: Path) -> Located:
+    """Return the model in safetensors in the directory at ``path``; raises as :func:`locate` does."""
+    names = {file.name for file in path.iterdir()}
+    if is_hf_directory(names):
+        return Located(kind="safetensors", name=path.name, path=path, directory=read_hf_directory(path))
+    if "config.json" in names and any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
+        raise ModelFileInvalid(f"{path}: {PICKLED}", path=str(path))
+    raise ModelFileInvalid(
+        f"{path} holds no GGUF file and no safetensors: give a GGUF file, or a directory with a model", path=str(path)
+    )
+
+
+def _servable_in(directory: Path) -> list[str]:
+    return servable_models([file.name for file in directory.iterdir() if file.name.lower().endswith(".gguf")])
 
 
 def servable_models(names: list[str]) -> list[str]:

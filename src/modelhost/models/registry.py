@@ -97,6 +97,7 @@ def single_entry(settings: Settings, name: str | None = None) -> ModelEntry:
         name=name,
         aliases=aliases,
         settings=settings.model_copy(update={"alias": (name, *aliases)}),
+        defaults=settings.request_defaults,
         idle_unload_seconds=settings.idle_unload_secs,
     )
 

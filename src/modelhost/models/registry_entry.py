@@ -21,11 +21,12 @@ from modelhost.engines import ENGINES
 from modelhost.engines.base import Accepted
 from modelhost.engines.llamacpp import LlamaCpp, allowed_cores
 from modelhost.models import request_defaults
+from modelhost.models.choosing import likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
 from modelhost.models.registry_parking import parked
 from modelhost.models.registry_source import anchored, source_of
 
-LATER_ENGINES: Final = ("vllm", "mlx", "mistralrs", "transformers", "remote")
+LATER_ENGINES: Final = ("vllm", "mistralrs", "remote")
 OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "chat_template")
 """Settings that belong to one model: an entry does not take them over from the host's."""
 PATHS: Final = ("draft_model", "chat_template")
@@ -58,7 +59,7 @@ class Frame:
 
 def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str], list[str]]:
     """Return the model that ``entry`` describes (or ``None``), its problems and its warnings."""
-    engine_name = entry.engine or frame.base.engine or LlamaCpp.name
+    engine_name = _engine_name(entry, frame)
     lots = (frame.file.parking_lot, entry.params.parking_lot if entry.params else None, entry.parking_lot)
     params = _given(entry.params)
     checked = _checked(params, PARAM_SETTINGS, "params.")
@@ -85,6 +86,15 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
     return _entry(entry, settings, frame), [], warnings
 
 
+def _engine_name(entry: EntryFile, frame: Frame) -> str:
+    """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
+    named = entry.engine or frame.base.engine
+    if named is not None or entry.local_path is None:
+        return named or LlamaCpp.name
+    model = anchored(entry.local_path, frame.directory) / (entry.weight_file or "")
+    return likely_engine(frame.base.model_copy(update={"model": str(model)}))
+
+
 def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
     """What the engine makes of ``params``, without the request defaults among them."""
     if engine_name not in ENGINES:
@@ -99,7 +109,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
     aliases = tuple(dict.fromkeys(alias for alias in entry.aliases if alias != entry.name))
     env = {name: SecretStr(value) for name, value in found["worker_env"].items()}
     own: dict[str, Any] = {**found, "alias": (entry.name, *aliases), "worker_env": {**base.worker_env, **env}}
-    if (entry.engine or LlamaCpp.name) == (base.engine or LlamaCpp.name):
+    if _engine_name(entry, frame) == (base.engine or LlamaCpp.name):
         own["engine_options"] = {**base.engine_options, **found.get("engine_options", {})}
     else:
         own["engine_options"] = found.get("engine_options", {})
@@ -113,7 +123,8 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
         name=entry.name,
         aliases=aliases,
         settings=settings,
-        defaults={key: value for key, value in _given(entry.params).items() if key in request_defaults.NAMES},
+        defaults=base.request_defaults
+        | {key: value for key, value in _given(entry.params).items() if key in request_defaults.NAMES},
         is_pinned=entry.pinned,
         idle_unload_seconds=settings.idle_unload_secs,
         replicas=entry.replicas,

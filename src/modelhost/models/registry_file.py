@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from modelhost.config.check import WHOLE_SENTENCE
-from modelhost.models.request_defaults import RequestDefaults
+from modelhost.config.request_defaults import RequestDefaults
 
 ENTRY_SETTINGS: Final = (
     *("revision", "queue_size", "request_timeout", "load_timeout", "max_in_flight", "stall_timeout"),

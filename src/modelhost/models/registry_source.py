@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelhost.engines.base import Accepted
 from modelhost.models.hub_reference import HubReference, parse_reference
-from modelhost.models.locate import OTHER_ENGINES, WEIGHTS_SUFFIXES
+from modelhost.models.locate import PICKLED, WEIGHTS_SUFFIXES, WHOLE_DIRECTORY
 from modelhost.models.registry_file import EntryFile
 
 QUANTIZATIONS = {
@@ -37,7 +37,8 @@ def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> Accept
             return _problem('"weight_file" is a file of "hf_id" or of "local_path", and neither is given')
         return _problem('it has no model: give "hf_id" or "local_path"') if needs_files else Accepted(settings={})
     if entry.weight_file is not None and entry.weight_file.endswith(WEIGHTS_SUFFIXES):
-        return _problem(f'"weight_file": {entry.weight_file}: {OTHER_ENGINES}')
+        way_out = WHOLE_DIRECTORY if entry.weight_file.endswith(".safetensors") else PICKLED
+        return _problem(f'"weight_file": {entry.weight_file}: {way_out}')
     return _of_hub(entry) if entry.hf_id is not None else _of_path(entry, directory)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -15,12 +15,15 @@ from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.llamacpp import allowed_cores, micro_batch_size
-from modelhost.errors import ConfigError, ModelFileMissing
+from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
+from modelhost.models.choosing import engine_for
+from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, download
 from modelhost.models.gguf import GgufHeader, read_header
-from modelhost.models.locate import Located, locate
+from modelhost.models.hf_directory import HfModel
+from modelhost.models.locate import Located, locate, located_directory
 from modelhost.models.needs import need_bytes
-from modelhost.models.sizing import Size, Wanted, load_timeout_seconds, size_for
+from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.models.states import RAM, Bytes
 
 
@@ -53,13 +56,17 @@ def resolve(
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
     """
     located = _here(locate(settings.model, revision=settings.revision, engine=settings.engine), settings, on_download)
-    engine = ENGINES["scripted" if located.kind == "engine" else "llamacpp"]
+    engine = ENGINES[engine_for(located, settings)]
     names = settings.alias or (located.name,)
-    header = located.header
+    header, directory = located.header, located.directory
+    env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
+    visible = visible_gpus(env, gpus)
     context_length, slots = settings.context_length, settings.slots
-    if header is not None:
-        size = _size(header, settings, available_bytes)
+    model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
+    if model is not None:
+        size = _size(model, settings, available_bytes)
         context_length, slots = size.context_length, size.slots
+    described = header or directory
     spec = ModelSpec(
         name=names[0],
         aliases=tuple(names[1:]),
@@ -72,21 +79,22 @@ def resolve(
         lora=tuple(_lora(entry) for entry in settings.lora),
         draft_path=_draft(settings.draft_model),
         chat_template=_template(settings.chat_template),
+        has_chat_template=described is None or described.chat_template is not None,
         pooling="rank" if header is not None and header.is_reranker else None,
         embedding_only=header is not None and header.is_embedding,
-        vocab_size=header.vocab_size if header is not None else None,
+        vocab_size=described.vocab_size if described is not None else None,
         max_in_flight=settings.max_in_flight,
         options=settings.engine_options,
         python=settings.worker_python,
-        env={name: value.get_secret_value() for name, value in settings.worker_env.items()},
+        env=env,
     )
-    size_bytes = header.size_bytes if header is not None else 0
+    size_bytes = header.size_bytes if header is not None else directory.weights.size_bytes if directory else 0
     return Resolved(
         spec=spec,
         engine=engine,
         load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes),
         size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
-        need_bytes=_need(spec, header, visible_gpus(spec.env, gpus)) if header is not None else {},
+        need_bytes=_need(spec, located, engine.name, visible),
     )
 
 
@@ -99,7 +107,7 @@ def visible_gpus(env: Mapping[str, str], gpus: Sequence[int]) -> tuple[int, ...]
     return tuple(gpu for gpu in gpus if gpu in visible)
 
 
-def _size(header: GgufHeader, settings: Settings, available_bytes: int | None) -> Size:
+def _size(model: Sized, settings: Settings, available_bytes: int | None) -> Size:
     available = psutil.virtual_memory().available if available_bytes is None else available_bytes
     bound = parse_size(settings.kv_cache_memory).of(available) if settings.kv_cache_memory else None
     wanted = Wanted(
@@ -109,10 +117,32 @@ def _size(header: GgufHeader, settings: Settings, available_bytes: int | None) -
         kv_cache_type=settings.kv_cache_type,
         cache_bytes=bound,
     )
-    return size_for(header, wanted, available_bytes=available)
+    return size_for(model, wanted, available_bytes=available)
 
 
-def _need(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> Bytes:
+def _sized_directory(directory: HfModel, engine: str, settings: Settings, gpus: Sequence[int]) -> Sized:
+    if not directory.is_generating:
+        raise ModelFileInvalid(
+            f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
+            "llama.cpp serves embedding models in GGUF"
+        )
+    return sized(directory, engine=engine, options=settings.engine_options, on_gpu=bool(gpus))
+
+
+def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int]) -> Bytes:
+    if located.directory is not None:
+        return directory_need(
+            located.directory,
+            engine=engine,
+            options=spec.options,
+            context_length=spec.context_length or 0,
+            slots=spec.slots or 1,
+            gpus=gpus,
+        )
+    return _need_of_gguf(spec, located.header, gpus) if located.header is not None else {}
+
+
+def _need_of_gguf(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> Bytes:
     """Return the estimate for the model and the draft model together; adapters stay in main memory."""
     need: Counter[str] = Counter({RAM: sum(path.stat().st_size for path, _ in spec.lora)})
     headers = [header] if spec.draft_path is None else [header, read_header(spec.draft_path)]
@@ -139,6 +169,8 @@ def _here(located: Located, settings: Settings, on_download: DownloadProgress | 
     if located.reference is None:
         return located
     path = download(located.reference, progress=on_download)
+    if path.is_dir():
+        return replace(located_directory(path), name=located.name)
     return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from modelhost.feed import Feed, Listener
@@ -118,6 +118,19 @@ class Scheduler:
         self._count(model)
         try:
             yield worker
+        finally:
+            self._give_back(model, ticket)
+
+    @contextmanager
+    def lease_if_ready(self, model: HostedModel) -> Iterator[Worker | None]:
+        """As :meth:`lease`, for work that is not worth a wait: ``None`` if the worker cannot be had at once."""
+        ticket = Ticket(model=model.name)
+        can_begin = model.name in self.ledger.books and not self._is_stopping
+        if not can_begin or not self.ledger.begin_at_once(ticket, self._loop.time()):
+            yield None
+            return
+        try:
+            yield model.worker
         finally:
             self._give_back(model, ticket)
 
@@ -338,8 +351,9 @@ class Scheduler:
         if model is None or book is None:
             return
         model.meters.model_ready.set(1 if book.phase is Phase.READY else 0)
-        if self.feed.has_listeners:
-            self.feed.tell(self._event(model, "state"))
+        event = self._event(model, "state")
+        model.note(event)
+        self.feed.tell(event)
         self._wake(name)
 
     def _tell_progress(self, model: HostedModel, run: int, fraction: float) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from modelhost.errors import ConfigError
-from modelhost.models.gguf import GgufHeader
 
 MOST_SLOTS = 8  # of the default; more conversations at once bring a CPU nothing and cost memory each
 LONGEST_DEFAULT = 32768  # tokens; a longer context is there for who asks for it
@@ -40,7 +40,20 @@ class Wanted:
     """Bound for the key-value caches of all slots together."""
 
 
-def size_for(header: GgufHeader, wanted: Wanted, *, available_bytes: int) -> Size:
+class Sized(Protocol):
+    """A model, as far as its size matters."""
+
+    @property
+    def context_length(self) -> int | None:
+        """What it was made for."""
+        ...
+
+    def kv_bytes_per_token(self, cache_type: str, /) -> float:
+        """Return the size of its key-value cache."""
+        ...
+
+
+def size_for(header: Sized, wanted: Wanted, *, available_bytes: int) -> Size:
     """Return the size that ``header``'s model gets; a context or slots that were asked for are never changed.
 
     The model's own context is kept as long as at least one conversation of it fits into a quarter of the memory;
@@ -63,7 +76,7 @@ def size_for(header: GgufHeader, wanted: Wanted, *, available_bytes: int) -> Siz
     return Size(context_length=context_length, slots=slots)
 
 
-def _bounded(header: GgufHeader, wanted: Wanted, tokens: int) -> Size:
+def _bounded(header: Sized, wanted: Wanted, tokens: int) -> Size:
     """Return the size within ``tokens`` for all slots together: slots are left out first, then the context shrinks."""
     slots = wanted.slots or 1
     context_length = wanted.context_length
@@ -79,11 +92,11 @@ def _bounded(header: GgufHeader, wanted: Wanted, tokens: int) -> Size:
     return Size(context_length=context_length, slots=slots)
 
 
-def _default_context(header: GgufHeader) -> int:
+def _default_context(header: Sized) -> int:
     return min(header.context_length or FALLBACK_CONTEXT, LONGEST_DEFAULT)
 
 
-def _does_not_fit(header: GgufHeader, wanted: Wanted, context_length: int, slots: int) -> ConfigError:
+def _does_not_fit(header: Sized, wanted: Wanted, context_length: int, slots: int) -> ConfigError:
     need = context_length * slots * header.kv_bytes_per_token(wanted.kv_cache_type)
     bound = wanted.cache_bytes or 0
     smaller = "" if wanted.kv_cache_type.startswith("q") else ", or take kv_cache_type q8_0"

@@ -99,6 +99,16 @@ class ModelEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLog:
+    """What can be read about a model when something is wrong with it."""
+
+    lines: tuple[str, ...]
+    """The last ones that its worker wrote, or the worker before that, if there is none now."""
+    events: tuple[ModelEvent, ...]
+    """What happened to it last, the newest at the end; progress is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadEstimate:
     """What asking for a model to be loaded has begun, and what it will take. ``None`` is unknown."""
 

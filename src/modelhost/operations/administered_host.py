@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, Selected, Unloaded
+from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, ModelLog, Selected, Unloaded
 
 
 class Named(Protocol):
@@ -47,6 +47,9 @@ class AdministeredHost(Protocol):
 
     def find(self, name: str | None) -> Named:
         """Return the model called ``name``, without a name the active one; raises ``ModelNotFound``."""
+
+    def model_log(self, name: str) -> ModelLog:
+        """Return what a model's worker wrote last, and what happened to the model."""
 
     async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
         """Begin to load a model, or join its load; return at once, or with ``wait`` when it is ready."""

@@ -112,6 +112,23 @@ INFO: Final[Example] = {
         "supports_rerank": False,
     },
 }
+LOG: Final[Example] = {"model_id": "qwen", "limit": 100}
+LOGS: Final[Example] = {
+    "model_id": "qwen",
+    "status": "loaded",
+    "lines": ["llama_context: n_ctx = 16384"],
+    "events": [
+        {
+            "at": 1767225600.0,
+            "kind": "state",
+            "model": "qwen",
+            "state": "ready",
+            "activity": None,
+            "progress": None,
+            "message": None,
+        }
+    ],
+}
 LOAD: Final[Example] = {"model_id": "qwen", "wait": False}
 LOADING: Final[Example] = {
     "success": True,

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from modelhost.models.request_defaults import RequestDefaults
+from modelhost.config.request_defaults import RequestDefaults
 from modelhost.models.states import State
 from modelhost.operations.cards import ModelCard
+from modelhost.operations.events import EventReport
 from modelhost.operations.operation import Parameters, Result
 from modelhost.operations.reports import BYTES_HELP, Condition
 
@@ -26,6 +27,14 @@ class OneModel(Parameters):
     """A model."""
 
     model_id: ModelId
+
+
+class LogParameters(OneModel):
+    """A model, and how much of its log."""
+
+    limit: int = Field(
+        default=200, ge=1, le=1000, strict=False, description="Lines, and events, at most: those that came last."
+    )
 
 
 class LoadParameters(OneModel):
@@ -72,6 +81,15 @@ class Models(Result):
     """All models of the host, the active one first."""
 
     models: list[ModelCard]
+
+
+class ModelLogs(Result):
+    """What can be read about a model when something is wrong with it."""
+
+    model_id: str
+    status: Condition
+    lines: list[str] = Field(description="What its worker wrote to its log, or the one before it did.")
+    events: list[EventReport] = Field(description="What happened to it, the newest at the end.")
 
 
 class Loading(Result):

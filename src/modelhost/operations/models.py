@@ -18,11 +18,14 @@ from modelhost.models.states import ModelStatus, State
 from modelhost.operations import engine_wishes, model_examples
 from modelhost.operations.administered_host import AdministeredHost, FileStep
 from modelhost.operations.cards import ModelInfo, model_card, model_info
+from modelhost.operations.events import reported
 from modelhost.operations.model_values import (
     ConfigParameters,
     Configuration,
     Loading,
     LoadParameters,
+    LogParameters,
+    ModelLogs,
     Models,
     OneModel,
     Pulled,
@@ -118,6 +121,17 @@ def _status_of(host: AdministeredHost, name: str) -> ModelStatus:
     return next(model for model in host.status().models if model.name == name)
 
 
+async def _logs(host: AdministeredHost, asked: LogParameters, _on_progress: OnProgress) -> ModelLogs:
+    name = _main_name(host, asked.model_id)
+    log = host.model_log(name)
+    return ModelLogs(
+        model_id=name,
+        status=CONDITIONS[_status_of(host, name).state],
+        lines=list(log.lines[-asked.limit :]),
+        events=[reported(event) for event in log.events[-asked.limit :]],
+    )
+
+
 LIST: Final = Operation(
     name="list-models",
     summary="List the models, loaded or not",
@@ -152,8 +166,23 @@ INFO: Final = Operation(
     command=None,
     is_read_only=True,
     errors=(ModelNotFound,),
+    audited=("model_id", "model"),
     example=model_examples.ONE,
     answer=model_examples.INFO,
+)
+LOGS: Final = Operation(
+    name="get-model-logs",
+    summary="Show what a model's worker wrote last, and what happened to the model",
+    parameters=LogParameters,
+    result=ModelLogs,
+    work=_logs,
+    route=HttpRoute(method="GET", path="/v1/models/{model_id}/logs"),
+    command=None,
+    is_read_only=True,
+    errors=(ModelNotFound,),
+    audited=("model_id", "model", "limit"),
+    example=model_examples.LOG,
+    answer=model_examples.LOGS,
 )
 LOAD: Final = Operation(
     name="load-model",
@@ -165,6 +194,7 @@ LOAD: Final = Operation(
     command="load",
     is_read_only=False,
     errors=(ModelNotFound, WorkerStartFailed, ModelFailed, InsufficientMemory, QueueTimeout, DownloadFailed),
+    audited=("model_id", "model", "wait"),
     example=model_examples.LOAD,
     answer=model_examples.LOADING,
 )
@@ -178,6 +208,7 @@ UNLOAD: Final = Operation(
     command="unload",
     is_read_only=False,
     errors=(ModelNotFound, ModelBusy),
+    audited=("model_id", "model", "force"),
     example=model_examples.UNLOAD,
     answer=model_examples.UNLOADING,
 )
@@ -191,6 +222,7 @@ SELECT: Final = Operation(
     command="select",
     is_read_only=False,
     errors=(ModelNotFound,),
+    audited=("model_id", "model"),
     example=model_examples.ONE,
     answer=model_examples.SELECTION,
 )
@@ -204,6 +236,7 @@ CONFIGURE: Final = Operation(
     command="set",
     is_read_only=False,
     errors=(ModelNotFound,),
+    audited=("model_id", "model", "config"),
     example=model_examples.CONFIG,
     answer=model_examples.CONFIGURATION,
 )
@@ -217,7 +250,8 @@ PULL: Final = Operation(
     command=None,  # `modelhost models pull` needs no host
     is_read_only=False,
     errors=(DownloadFailed, EngineMissing),
+    audited=("model", "model_id", "revision"),
     example=model_examples.PULL,
     answer=model_examples.PULLED,
 )
-MODEL_OPERATIONS: Final[tuple[AnyOperation, ...]] = (LIST, STATUS, INFO, LOAD, UNLOAD, SELECT, CONFIGURE, PULL)
+MODEL_OPERATIONS: Final[tuple[AnyOperation, ...]] = (LIST, STATUS, INFO, LOGS, LOAD, UNLOAD, SELECT, CONFIGURE, PULL)

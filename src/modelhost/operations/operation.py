@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from modelhost.errors import InvalidRequest, ModelhostError, UnsupportedParameter
 
 _IN_BRACES: Final = re.compile(r"\{(\w+)\}")
+LONGEST_AUDITED: Final = 1000
+"""Characters of JSON that the audit log keeps of one parameter."""
 
 
 class Parameters(BaseModel):
@@ -58,10 +61,10 @@ class HttpRoute:
     """Where an operation is served.
 
     ``{name}`` in the path is a parameter that may hold slashes; the others are the body of a POST, or in the query of a
-    GET, where all are text.
+    GET or DELETE, where all are text.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
 
     @property
@@ -74,7 +77,7 @@ class HttpRoute:
         return _IN_BRACES.sub(lambda named: fill(named[1]), self.path)
 
 
-Area = Literal["models", "tools"]
+Area = Literal["llm", "models", "tools", "sessions", "state"]
 """What operations are about; the group of commands that shows them has its name."""
 
 
@@ -97,6 +100,8 @@ class Operation(Generic[H, P, R]):
     area: Area = "models"
     errors: tuple[type[ModelhostError], ...] = ()
     """What it raises besides the errors that any request can meet."""
+    audited: tuple[str, ...] = ()
+    """The parameters that the audit log may keep: never a secret, and never what somebody said or wrote."""
     example: Mapping[str, Any]
     """Parameters as JSON."""
     answer: Mapping[str, Any]
@@ -113,22 +118,37 @@ class Operation(Generic[H, P, R]):
             UnsupportedParameter: a name that this operation does not have.
             InvalidRequest: a value that is missing or wrong; ``param`` names the first.
         """
-        try:
-            return self.parameters.model_validate(dict(values))
-        except ValidationError as error:
-            raise self._explained(error) from None
+        return parsed(self.name, self.parameters, values)
 
-    def _explained(self, error: ValidationError) -> ModelhostError:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        *path, last = (str(part) for part in first["loc"])
-        param = ".".join([*path, last])
-        if first["type"] != "extra_forbidden":
-            return InvalidRequest(f"{param}: {first['msg']}.", param=param)
-        known = _fields(self.parameters, path)
-        close = difflib.get_close_matches(last, known, n=1)
-        has = f"There is: {', '.join(known)}." if known else "It takes none."
-        hint = f'Did you mean "{close[0]}"?' if close else has
-        return UnsupportedParameter(f'{self.name} has no parameter "{param}". {hint}', param=param)
+    def audited_in(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the audit log may keep of ``values``, which came as JSON and need not be right."""
+        return {name: _shortened(values[name]) for name in self.audited if values.get(name) is not None}
+
+
+def _shortened(value: Any) -> Any:
+    text = json.dumps(value, default=str)
+    return value if len(text) <= LONGEST_AUDITED else f"({len(text)} characters)"
+
+
+def parsed(name: str, parameters: type[P], values: Mapping[str, Any]) -> P:
+    """Return ``values`` as ``parameters`` of what is called ``name``; raises as :meth:`Operation.parse` does."""
+    try:
+        return parameters.model_validate(dict(values))
+    except ValidationError as error:
+        raise _explained(name, parameters, error) from None
+
+
+def _explained(name: str, parameters: type[BaseModel], error: ValidationError) -> ModelhostError:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    *path, last = (str(part) for part in first["loc"])
+    param = ".".join([*path, last])
+    if first["type"] != "extra_forbidden":
+        return InvalidRequest(f"{param}: {first['msg']}.", param=param)
+    known = _fields(parameters, path)
+    close = difflib.get_close_matches(last, known, n=1)
+    has = f"There is: {', '.join(known)}." if known else "It takes none."
+    hint = f'Did you mean "{close[0]}"?' if close else has
+    return UnsupportedParameter(f'{name} has no parameter "{param}". {hint}', param=param)
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:

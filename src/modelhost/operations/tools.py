@@ -168,6 +168,7 @@ LIST_TOOLS: Final = Operation(
     is_read_only=True,
     area="tools",
     errors=(McpServerNotFound,),
+    audited=("server",),
     example=tool_examples.OF_SERVER,
     answer=tool_examples.TOOLS,
 )
@@ -195,6 +196,7 @@ RESTART: Final = Operation(
     is_read_only=False,
     area="tools",
     errors=(McpServerNotFound, ToolServerUnavailable),
+    audited=("name",),
     example=tool_examples.SERVER,
     answer=tool_examples.CONNECTING,
 )
@@ -209,6 +211,7 @@ ENABLE: Final = Operation(
     is_read_only=False,
     area="tools",
     errors=(McpServerNotFound, ToolServerUnavailable),
+    audited=("name",),
     example=tool_examples.SERVER,
     answer=tool_examples.CONNECTING,
 )
@@ -223,6 +226,7 @@ DISABLE: Final = Operation(
     is_read_only=False,
     area="tools",
     errors=(McpServerNotFound,),
+    audited=("name",),
     example=tool_examples.SERVER,
     answer=tool_examples.DISABLED,
 )
@@ -237,6 +241,7 @@ CALL: Final = Operation(
     is_read_only=False,
     area="tools",
     errors=(ToolNotFound,),
+    audited=("name",),
     example=tool_examples.CALL,
     answer=tool_examples.OUTCOME,
 )
@@ -247,10 +252,11 @@ LIST_RESOURCES: Final = Operation(
     result=ResourceList,
     work=_list_resources,
     route=HttpRoute(method="GET", path="/v1/mcp/resources"),
-    command=None,
+    command="resources",
     is_read_only=True,
     area="tools",
     errors=OF_READING,
+    audited=("server",),
     example=tool_examples.OF_SERVER,
     answer=tool_examples.RESOURCES,
 )
@@ -261,10 +267,11 @@ READ_RESOURCE: Final = Operation(
     result=ResourceContents,
     work=_read_resource,
     route=HttpRoute(method="POST", path="/v1/mcp/resources/read"),
-    command=None,
+    command="resource",
     is_read_only=True,
     area="tools",
     errors=OF_READING,
+    audited=("server",),
     example=tool_examples.READ,
     answer=tool_examples.CONTENTS,
 )
@@ -275,10 +282,11 @@ LIST_PROMPTS: Final = Operation(
     result=PromptList,
     work=_list_prompts,
     route=HttpRoute(method="GET", path="/v1/mcp/prompts"),
-    command=None,
+    command="prompts",
     is_read_only=True,
     area="tools",
     errors=OF_READING,
+    audited=("server",),
     example=tool_examples.OF_SERVER,
     answer=tool_examples.PROMPTS,
 )
@@ -289,10 +297,11 @@ GET_PROMPT: Final = Operation(
     result=FilledPrompt,
     work=_get_prompt,
     route=HttpRoute(method="POST", path="/v1/mcp/prompts/get"),
-    command=None,
+    command="prompt",
     is_read_only=True,
     area="tools",
     errors=OF_READING,
+    audited=("server", "name"),
     example=tool_examples.PROMPT,
     answer=tool_examples.FILLED,
 )
@@ -307,6 +316,7 @@ APPROVE: Final = Operation(
     is_read_only=False,
     area="tools",
     errors=(NotFound,),
+    audited=("id", "approve"),
     example=tool_examples.APPROVAL,
     answer=tool_examples.ANSWERED,
 )
@@ -321,6 +331,7 @@ ANSWER: Final = Operation(
     is_read_only=False,
     area="tools",
     errors=(NotFound,),
+    audited=("id", "action"),
     example=tool_examples.ELICITATION,
     answer=tool_examples.ANSWERED,
 )

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelhost.config import llm_server
+
 ROOTS: Final = ("mcpServers", "servers", "mcp")
 DEFAULTS: Final = ("auto_register_tools", "tool_timeout_secs", "max_concurrent_calls")
 IGNORED: Final = ("$schema", "inputs")
@@ -43,7 +45,9 @@ def raw_file(found: Mapping[Any, Any]) -> RawFile:
     roots = [root for root in ROOTS if root in found]
     if not roots:
         raise ValueError('it has none of "mcpServers", "servers" and "mcp"')
-    unknown = [f'"{key}"' for key in found if key not in (*ROOTS, *DEFAULTS, *IGNORED)]
+    known = (*ROOTS, *DEFAULTS, *IGNORED)
+    # The other keys of LLM-Server's file are settings, which have been checked as such.
+    unknown = [] if llm_server.is_one(found) else [f'"{key}"' for key in found if key not in known]
     warnings = [f"unknown {', '.join(unknown)}: ignored"] if unknown else []
     servers: dict[str, RawServer] = {}
     for root in roots:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from modelhost.errors import McpServerNotFound, ToolNotFound
 from modelhost.feed import Feed, Listener
+from modelhost.meters import METERS
 from modelhost.tools.call import call_tool, failed
 from modelhost.tools.catalogue import Catalogue, catalogue_of
 from modelhost.tools.context import NO_CONTEXT, CallContext
@@ -222,8 +223,16 @@ class ToolHub:
         if listed is None:
             near = self._current().suggestions(name)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            METERS.tool_calls.labels("", "", "tool_not_found").inc()
             return failed(name, "tool_not_found", f'The call was not made: there is no tool "{name}".{hint}')
-        return await call_tool(listed, arguments, context, max_result_chars=self._max_result_chars)
+        known, began, became = listed.known, time.monotonic(), "cancelled"
+        try:
+            outcome = await call_tool(listed, arguments, context, max_result_chars=self._max_result_chars)
+            became = outcome.code or "ok"
+        finally:
+            METERS.tool_calls.labels(known.server, known.tool, became).inc()
+            METERS.tool_call_seconds.labels(known.server, known.tool).observe(time.monotonic() - began)
+        return outcome
 
     def _check(self, selection: Selection) -> None:
         for name in selection.servers or ():

@@ -56,7 +56,7 @@ class ToolServer:
         self._on_change = on_change
         self._all_tools: tuple[KnownTool, ...] = ()
         self._places = asyncio.Semaphore(entry.max_concurrent_calls)
-        self._stderr = LineBuffer()
+        self._stderr = LineBuffer(lambda line: log.debug("mcp_server_log", server=entry.name, line=line))
         self._connection: Connection | None = None
         self._owner: asyncio.Task[None] | None = None
         self._scope: anyio.CancelScope | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
+from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv
 from modelhost.errors import ConfigError
 from modelhost.tools.entry import (
     CONNECT_TIMEOUT_SECONDS,
@@ -24,10 +25,9 @@ from modelhost.tools.entry import (
 )
 from modelhost.tools.file_fields import MILLISECONDS_FROM, EntryFile, Scalar, checked, named_fields, transport_kind
 from modelhost.tools.file_shapes import RawServer, raw_file
-from modelhost.tools.variables import expand, parse_dotenv
+from modelhost.tools.secrets import secrets_in
 
 EXAMPLE: Final = '{"mcpServers": {"time": {"command": "mcp-server-time"}}}'
-DOTENV: Final = ".env"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class ToolServers:
     """Tells one content of the file, and of the ``.env`` beside it, from another."""
     is_injected: bool = True
     """Whether the tools are given to requests that do not ask for any (``auto_register_tools``)."""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """What no log may repeat."""
 
 
 def read_servers(path: Path, environ: Mapping[str, str]) -> ToolServers:
@@ -58,21 +60,25 @@ def read_servers(path: Path, environ: Mapping[str, str]) -> ToolServers:
 def parse_servers(content: bytes, path: Path, environ: Mapping[str, str]) -> ToolServers:
     """As :func:`read_servers`, for content that has been read already."""
     try:
-        dotenv, problem = _dotenv(path.parent / DOTENV)
-        raw = raw_file(parse(content, is_json=path.suffix.lower() == ".json", example=EXAMPLE))
+        dotenv, problem = read_dotenv(path.parent / DOTENV)
+        document = parse(content, is_json=path.suffix.lower() == ".json", example=EXAMPLE)
+        raw = raw_file(document)
         is_injected = _flag(raw.defaults, "auto_register_tools")
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     warnings = [f"{path.name}: {warning}" for warning in raw.warnings] + ([problem] if problem else [])
-    # The environment wins: what a person sets for one start is meant for it.
-    variables = {**dotenv, **{name: text for name, text in environ.items() if text}}
+    variables = available(environ, dotenv)
     entries = []
     for server in raw.servers:
         entry, found = _entry(server, path, variables, raw.defaults)
         entries.append(entry)
         warnings.extend(found)
     return ToolServers(
-        servers=tuple(entries), warnings=tuple(warnings), digest=digest_of(content, path), is_injected=is_injected
+        servers=tuple(entries),
+        warnings=tuple(warnings),
+        digest=digest_of(content, path),
+        is_injected=is_injected,
+        secrets=secrets_in(document, variables, entries),
     )
 
 
@@ -84,16 +90,6 @@ def digest_of(content: bytes, path: Path) -> str:
     except OSError:
         digest.update(b"\0")  # there is none, or none that can be read: the reading says so
     return digest.hexdigest()
-
-
-def _dotenv(path: Path) -> tuple[dict[str, str], str | None]:
-    try:
-        return parse_dotenv(path.read_bytes()), None
-    except FileNotFoundError:
-        return {}, None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        return {}, f"{path} is ignored: {reason}"
 
 
 def _flag(defaults: Mapping[str, Any], key: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from asyncio.subprocess import PIPE, SubprocessStreamProtocol
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -25,6 +24,8 @@ from modelhost.logs import get_logger
 from modelhost.tools.entry import Process
 from modelhost.tools.flight import CURRENT
 from modelhost.tools.lines import LineBuffer
+from modelhost.workers.child import Child
+from modelhost.workers.groups import see_group_end
 
 log = get_logger(__name__)
 
@@ -43,30 +44,18 @@ OnLost = Callable[[str], None]
 class ServerProcess:
     """A server's process, whose streams are :attr:`incoming` and :attr:`outgoing`."""
 
-    def __init__(
-        self,
-        transport: asyncio.SubprocessTransport,
-        protocol: SubprocessStreamProtocol,
-        stderr: LineBuffer,
-        on_lost: OnLost,
-    ) -> None:
-        process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._transport = transport
-        self._stdin = process.stdin
-        self._stderr = process.stderr
+    def __init__(self, child: Child, stderr: LineBuffer, on_lost: OnLost) -> None:
+        self._child = child
         self._on_lost = on_lost
-        self.pid = process.pid
-        self.incoming = Incoming(process.stdout, stderr, self._lose)
-        self.outgoing = Outgoing(process.stdin)
+        self.pid = child.pid
+        self.incoming = Incoming(child.stdout, stderr, self._lose)
+        self.outgoing = Outgoing(child)
         self._lines = stderr
         self._drain = asyncio.create_task(self._keep_stderr())
 
     def describe_end(self) -> str:
         """Say how the process ended, as far as it has."""
-        status = self._transport.get_returncode()
+        status = self._child.returncode
         if status is None:
             return "closed its output"
         return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
@@ -81,14 +70,14 @@ class ServerProcess:
         self._on_lost(reason or self.describe_end())
 
     async def _keep_stderr(self) -> None:
-        with suppress(ConnectionError):
-            while chunk := await self._stderr.read(READ_BYTES):
-                self._lines.feed(chunk)
+        while chunk := await self._child.stderr.read(READ_BYTES):
+            self._lines.feed(chunk)
+        self._lines.end()
 
     async def end(self) -> None:
         """End the process with all of its group: its input, SIGTERM and SIGKILL, each after a while."""
         try:
-            self._stdin.close()
+            self._child.close_input()
             if not await self._exit_within(EXIT_SECONDS):
                 self._signal_group(signal.SIGTERM)
                 await self._exit_within(TERM_SECONDS)
@@ -98,9 +87,10 @@ class ServerProcess:
             # Also if this task is cancelled meanwhile: whatever happens, no child is left.
             self._signal_group(signal.SIGKILL)
             self._drain.cancel()
-        if not await self._exit_within(KILL_SECONDS):
+        has_exited = await self._exit_within(KILL_SECONDS)
+        if not has_exited or await see_group_end(self.pid, seconds=KILL_SECONDS):
             log.warning("mcp_server_left_process", pid=self.pid)
-        self._transport.close()
+        self._child.close()
 
     async def _end_the_rest(self) -> None:
         """Give children that outlived the server a moment to end; none of them is any use now."""
@@ -110,13 +100,10 @@ class ServerProcess:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _exit_within(self, seconds: float) -> bool:
-        # Not Process.wait(): that waits for the pipes too, which a child of the server may hold open.
-        end = asyncio.get_running_loop().time() + seconds
-        while self._transport.get_returncode() is None:
-            if asyncio.get_running_loop().time() >= end:
-                return False
-            await asyncio.sleep(POLL_SECONDS)
-        return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._child.exited.wait()
+        return self._child.returncode is not None
 
     def _signal_group(self, number: int) -> bool:
         """Signal all of the group; whether there was anyone. Its id is the pid, also when the leader is gone."""
@@ -147,8 +134,6 @@ class Incoming:
             except ValueError:
                 await self._lose(f"sent a message of more than {MESSAGE_BYTES >> 20} MiB")
                 break
-            except ConnectionError:
-                line = b""
             if not line:
                 await self._lose(None)
                 break
@@ -183,22 +168,19 @@ class Incoming:
 class Outgoing:
     """What a server is told, as the SDK's write stream."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(self, child: Child) -> None:
+        self._child = child
         self._is_closed = False
 
     async def send(self, item: SessionMessage) -> None:
-        if self._is_closed or self._writer.is_closing():
-            raise anyio.BrokenResourceError
-        self._writer.write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
-        # A pipe that nobody reads any more is noticed in the writing: then no byte of it has arrived.
-        if self._writer.is_closing():
+        message = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+        if self._is_closed or not self._child.send(message):
             raise anyio.BrokenResourceError
         if (flight := CURRENT.get()) is not None:
             flight.was_sent = True
         try:
-            await self._writer.drain()
-        except ConnectionError as error:
+            await self._child.sent()
+        except BrokenPipeError as error:
             raise anyio.BrokenResourceError from error
 
     async def aclose(self) -> None:
@@ -220,34 +202,16 @@ async def started(process: Process, stderr: LineBuffer, on_lost: OnLost) -> Asyn
     Raises:
         OSError: the command, or the folder to run it in, is not there or cannot be used.
     """
-    # A cancellation in between would leave a process that nobody knows.
-    with anyio.CancelScope(shield=True):
-        try:
-            transport, protocol = await _spawned(process)
-        except FileNotFoundError as error:
-            # Not every event loop says what is missing, and a folder looks like a program.
-            missing = process.command if process.cwd is None or process.cwd.is_dir() else process.cwd
-            raise FileNotFoundError(error.errno, error.strerror, str(missing)) from error
-    server = ServerProcess(transport, protocol, stderr, on_lost)
+    inherited = environment.current()
+    child = Child(
+        (process.command, *process.args),
+        {**{name: inherited[name] for name in DEFAULT_INHERITED_ENV_VARS if name in inherited}, **process.env},
+        cwd=None if process.cwd is None else str(process.cwd),
+        line_bytes=MESSAGE_BYTES,
+    )
+    server = ServerProcess(child, stderr, on_lost)
     try:
         yield server
     finally:
         with anyio.CancelScope(shield=True):
             await server.end()
-
-
-async def _spawned(process: Process) -> tuple[asyncio.SubprocessTransport, SubprocessStreamProtocol]:
-    loop = asyncio.get_running_loop()
-    inherited = environment.current()
-    return await loop.subprocess_exec(
-        lambda: SubprocessStreamProtocol(limit=MESSAGE_BYTES, loop=loop),
-        process.command,
-        *process.args,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={**{name: inherited[name] for name in DEFAULT_INHERITED_ENV_VARS if name in inherited}, **process.env},
-        cwd=process.cwd,
-        # Out of reach of a Ctrl-C in the terminal, and one group to end.
-        start_new_session=True,
-    )

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+from modelhost.redaction import hide
 from modelhost.tools.sampling import Sampler
 from modelhost.tools.servers_file import ToolServers, read_servers
 from modelhost.tools.watch import watch_servers
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from modelhost.tools.hub import ToolHub
 
 log = get_logger(__name__)
+
+SECONDS_TO_GIVE_UP: Final = 15.0
+"""For the end of a server that could not be connected."""
 
 
 class Toolbox:
@@ -40,6 +44,7 @@ class Toolbox:
         Raises:
             ConfigError: the file cannot be used at all; a server that is wrong only disables itself.
         """
+        path = _at_home(path)
         servers = await asyncio.to_thread(read_servers, path, environ) if path is not None else ToolServers()
         toolbox = cls(path, servers, sampler)
         toolbox._note(servers)
@@ -60,6 +65,12 @@ class Toolbox:
     def is_injected(self) -> bool:
         """Whether there are tools that are given to requests which do not ask for any."""
         return self.path is not None and self._servers.is_injected
+
+    async def settled(self) -> None:
+        """Return when each server is ready or has failed; none takes longer than it may take to connect."""
+        if self._servers.servers:
+            slowest = max(server.connect_timeout_seconds for server in self._servers.servers)
+            await self.hub.settled(slowest + SECONDS_TO_GIVE_UP)
 
     async def stop(self) -> None:
         """End all servers."""
@@ -84,8 +95,14 @@ class Toolbox:
     def _note(self, servers: ToolServers) -> None:
         self.file_error = None
         METERS.mcp_config_ok.set(1)
+        hide(servers.secrets)
         for warning in servers.warnings:
             log.warning("mcp_config", warning=warning)
         for server in servers.servers:
             if server.why_disabled is not None:
                 log.warning("mcp_server_disabled", server=server.name, reason=server.why_disabled)
+
+
+def _at_home(path: Path | None) -> Path | None:
+    """Return ``path`` with what a shell makes of a ``~``: a program or a file may have given it."""
+    return None if path is None else path.expanduser()

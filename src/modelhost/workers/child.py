@@ -14,9 +14,10 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, cast
 
 BLOCK_BYTES = 65536  # what a pipe of Linux holds
+LINE_BYTES = 65536
 
 
 class Child:
@@ -26,8 +27,10 @@ class Child:
     event loop that lives as long as the host.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start ``argv``.
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], *, cwd: str | None = None, line_bytes: int = LINE_BYTES
+    ) -> None:
+        """Start ``argv``, in the folder ``cwd``. ``line_bytes`` is the longest line that its streams can take apart.
 
         Raises:
             OSError: the operating system cannot (no memory, no descriptors, no such program).
@@ -40,6 +43,8 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
+            cwd=cwd,
+            # Out of reach of a Ctrl-C in the terminal, and one group to end.
             start_new_session=True,
         )
         self.exited = asyncio.Event()
@@ -48,7 +53,7 @@ class Child:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._input = _Input(self._process.stdin)
-        self._outputs = (_Output(self._process.stdout), _Output(self._process.stderr))
+        self._outputs = (_Output(self._process.stdout, line_bytes), _Output(self._process.stderr, line_bytes))
         self._watch_exit()
 
     @property
@@ -68,9 +73,24 @@ class Child:
     def stderr(self) -> asyncio.StreamReader:
         return self._outputs[1].stream
 
-    def send(self, data: bytes) -> None:
-        """Write ``data`` to its standard input, which stays open; what it has not read when it ends is lost."""
-        self._input.send(data)
+    def send(self, data: bytes) -> bool:
+        """Write ``data`` to its standard input, which stays open; what it has not read when it ends is lost.
+
+        Returns whether anybody can read it: without, nothing of it has arrived.
+        """
+        return self._input.send(data)
+
+    async def sent(self) -> None:
+        """Return when the pipe has taken everything.
+
+        Raises:
+            BrokenPipeError: nobody will read the rest.
+        """
+        await self._input.sent()
+
+    def close_input(self) -> None:
+        """End its standard input."""
+        self._input.close()
 
     def close(self) -> None:
         """Close the pipes."""
@@ -108,18 +128,29 @@ class _Input:
     def __init__(self, pipe: IO[bytes]) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipe = pipe
-        self._unsent = b""
+        self._unsent = bytearray()
+        self._waiters: list[asyncio.Future[None]] = []
         os.set_blocking(pipe.fileno(), False)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> bool:
         if not self._pipe.closed:
             self._unsent += data
             self._write()
+        return not self._pipe.closed
+
+    async def sent(self) -> None:
+        while self._unsent:
+            if self._pipe.closed:
+                raise BrokenPipeError
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     def close(self) -> None:
         if not self._pipe.closed:
             self._loop.remove_writer(self._pipe.fileno())
             self._pipe.close()
+            self._wake()
 
     def _write(self) -> None:
         try:
@@ -127,23 +158,43 @@ class _Input:
         except BlockingIOError:
             sent = 0
         except BrokenPipeError:  # its end is told by its exit, and the reason stands in its output
-            sent = len(self._unsent)
-        self._unsent = self._unsent[sent:]
+            self.close()
+            return
+        del self._unsent[:sent]
         if self._unsent:
             self._loop.add_writer(self._pipe.fileno(), self._write)
         else:
             self._loop.remove_writer(self._pipe.fileno())
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class _Output:
-    """The end of a pipe that is read, into :attr:`stream`: whoever has the stream must read it to its end."""
+    """The end of a pipe that is read, into :attr:`stream`: whoever has the stream must read it to its end.
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    To the stream it is a transport: a stream that is full has it wait.
+    """
+
+    def __init__(self, pipe: IO[bytes], line_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipe = pipe
-        self.stream = asyncio.StreamReader()
+        self.stream = asyncio.StreamReader(limit=line_bytes)
+        self.stream.set_transport(cast("asyncio.Transport", self))
         os.set_blocking(pipe.fileno(), False)
-        self._loop.add_reader(pipe.fileno(), self._read)
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe.fileno())
+
+    def resume_reading(self) -> None:
+        if not self._pipe.closed:
+            self._loop.add_reader(self._pipe.fileno(), self._read)
 
     def close(self) -> None:
         if not self._pipe.closed:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import orjson
@@ -21,6 +22,7 @@ from modelhost.workers.process import WorkerProcess
 from modelhost.workers.sockets import remove_socket
 
 END_OF_EVENT = b"\n\n"
+DATA, DONE = b"data: ", b"[DONE]"
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
 
@@ -135,11 +137,38 @@ class Worker:
         async with self._post(operation, body) as connection:
             return self._decoded(await connection.read_all())
 
-    async def look(self, path: str) -> Any:
-        """Return the JSON that the engine tells of itself at ``path``; raises as :meth:`stream` does."""
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the engine answers to ``body``, or tells of itself without one.
+
+        Raises:
+            ModelhostError: as :meth:`stream`.
+        """
         async with self._connected() as connection:
-            await connection.get(path, self._head)
-            return self._decoded(await connection.read_all())
+            if body is None:
+                await connection.get(path, self._head)
+            else:
+                await connection.post(path, self._head, orjson.dumps(body))
+            answer = await connection.read_all()
+            if connection.status != HTTPStatus.OK:
+                raise self.refusal(connection.status, _json(answer))
+            return self._decoded(answer)
+
+    @asynccontextmanager
+    async def listen(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[AsyncGenerator[Mapping[str, Any], None]]:
+        """Send ``body`` and yield the events of the answer; leaving cancels the work; raises as :meth:`stream`."""
+        async with self._connected() as connection:
+            await connection.post(path, self._head, orjson.dumps(body))
+            if connection.status != HTTPStatus.OK:
+                raise self.refusal(connection.status, _json(await connection.read_all()))
+            yield self._events(EventBlocks(connection))
+
+    async def _events(self, blocks: EventBlocks) -> AsyncGenerator[Mapping[str, Any], None]:
+        while block := await blocks.read():
+            for event in block.split(END_OF_EVENT):
+                if event.startswith(DATA) and event != DATA + DONE:
+                    yield self._decoded(event.removeprefix(DATA))
 
     def _decoded(self, data: bytes) -> Any:
         try:
@@ -156,13 +185,20 @@ class Worker:
         async with self._connected() as connection:
             self._open.add(connection)
             try:
-                await connection.post(self.engine.path(operation), self._head, orjson.dumps(body))
-                if connection.status != 200:
+                await connection.post(self.engine.path(operation), self._head, self._encoded(operation, body))
+                if connection.status != HTTPStatus.OK:
                     raise self.refusal(connection.status, _json(await connection.read_all()))
                 yield connection
             finally:
                 self._open.discard(connection)
                 self._heard_at = max(self._heard_at, connection.heard_at)
+
+    def _encoded(self, operation: Operation, body: dict[str, Any]) -> bytes:
+        if operation == "chat" and self.ready.chat_stops:
+            given = body.get("stop") or []
+            own = [given] if isinstance(given, str) else given
+            body = {**body, "stop": [*own, *self.ready.chat_stops]}
+        return orjson.dumps(body)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

@@ -99,9 +99,13 @@ class WorkerProcess:
         """
         return await memory.measure(self.pid) if self.is_running else {}
 
+    def stderr_lines(self) -> list[str]:
+        """Return all lines of its log that are kept."""
+        return list(self._stderr)
+
     def stderr_tail(self) -> list[str]:
-        """Return the last lines that the worker wrote to its log."""
-        return list(self._stderr)[-TAIL_LINES:]
+        """Return the last lines that the worker wrote to its log: those for an error message."""
+        return self.stderr_lines()[-TAIL_LINES:]
 
     async def wait(self) -> int:
         """Wait until the process has ended and its log is read to the end; return its exit status."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import modelhost
-from modelhost.errors import ModelFileMissing, ModelNotFound, ShuttingDown
+from modelhost.errors import ModelFailed, ModelFileMissing, ModelNotFound, ShuttingDown
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
 
@@ -28,7 +28,7 @@ async def _ask_worker(host: modelhost.Host, path: str) -> Any:
     """Ask the engine itself."""
     worker = host.models[0].worker
     assert worker is not None
-    return await worker.look(path)
+    return await worker.ask(path)
 
 
 async def _busy_slots(host: modelhost.Host) -> int:
@@ -110,6 +110,28 @@ async def test_a_model_that_is_missing_is_an_exception() -> None:
     with pytest.raises(ModelFileMissing, match=r"/no/such/model\.gguf"):
         async with modelhost.Host(model="/no/such/model.gguf"):
             pytest.fail("it cannot be entered")
+
+
+async def test_without_load_the_first_request_has_the_model_loaded() -> None:
+    host = modelhost.Host(threads=1)
+    await host.start(load=False)
+    try:
+        assert host.is_ready
+        assert host.models[0].worker is None
+        assert (await host.chat("Hello!", max_tokens=4))["model"] == "modelhost-nano"
+        assert host.models[0].worker is not None
+    finally:
+        await host.stop()
+
+
+async def test_without_load_the_first_request_is_told_that_the_file_is_missing() -> None:
+    host = modelhost.Host(model="/no/such/model.gguf")
+    await host.start(load=False)
+    try:
+        with pytest.raises(ModelFailed, match=r"/no/such/model\.gguf: there is no such file"):
+            await host.chat("Hello!")
+    finally:
+        await host.stop()
 
 
 async def test_a_start_that_is_cancelled_leaves_no_worker() -> None:

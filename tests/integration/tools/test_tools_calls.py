@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from modelhost.meters import METERS
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.entry import Approval
@@ -84,7 +85,10 @@ async def test_a_call_that_cannot_have_run_is_made_again_after_the_restart() -> 
         pid = hub.status("stub").pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not psutil.pid_exists(pid))  # while the event loop stands still: nobody has noticed yet
+        ended = psutil.Process(pid)
+        eventually(
+            lambda: ended.status() == psutil.STATUS_ZOMBIE
+        )  # while the event loop stands still: nobody has noticed yet
         outcome = await hub.call("stub_echo", {"text": "again"})
         assert (outcome.text, outcome.was_retried) == ("again", True)
 
@@ -229,3 +233,27 @@ async def test_latencies_and_failures_are_counted() -> None:
         assert (status.calls, status.failed_calls) == (2, 1)
         assert status.latency_p50_seconds is not None
         assert status.latency_p50_seconds < 1
+
+
+async def test_calls_are_counted_by_server_tool_and_outcome() -> None:
+    def counted(*labels: str) -> float:
+        return METERS.tool_calls.labels(*labels)._value.get()
+
+    kinds = {
+        ("counted", "echo", "ok"): ("counted_echo", {"text": "hello"}),
+        ("counted", "echo", "invalid_arguments"): ("counted_echo", {}),
+        ("counted", "fail", "tool_failed"): ("counted_fail", {"text": "no"}),
+        ("counted", "hang", "tool_timeout"): ("counted_hang", {}),
+        ("", "", "tool_not_found"): ("counted_nothing", {}),
+    }
+    before = {labels: counted(*labels) for labels in kinds}
+    async with hub_of(stub("counted", timeout_seconds=0.3)) as hub:
+        for name, arguments in kinds.values():
+            await hub.call(name, arguments)
+        assert {labels: counted(*labels) - before[labels] for labels in kinds} == dict.fromkeys(kinds, 1.0)
+        hanging = asyncio.create_task(hub.call("counted_hang", {}))
+        await asyncio.sleep(0.05)
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+    assert counted("counted", "hang", "cancelled") == 1
+    assert METERS.tool_call_seconds.labels("counted", "hang")._sum.get() > 0.3

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 import types
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any, cast
 
 import pytest
 import typer
-import uvicorn
 from typer.testing import CliRunner, Result
 
 from modelhost.cli import running_host
@@ -21,42 +18,12 @@ from modelhost.cli.models_remote import add_remote_commands
 from modelhost.cli.models_shown import amount, line
 from modelhost.cli.remote import RemoteHost
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded, UnsupportedParameter
-from modelhost.http.app import build_app
 from modelhost.models.states import ModelEvent, State
 from modelhost.operations.events import EventReport
 from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO, MODEL_OPERATIONS
+from tests.support.fake_server import Served
 from tests.unit.operations.fake_host import NOW, FakeHost, model_status, ready
-
-
-class Served:
-    """A host on a free port, in a thread of its own."""
-
-    def __init__(self, host: FakeHost) -> None:
-        self.host = host
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        app = build_app(cast("Any", host), stopping=self._stopping)
-        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with closing(self._loop):
-            self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
-
-    def do(self, what: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(what)
-
-    def stop(self) -> None:
-        """As a signal stops a host."""
-        if self._thread.is_alive():
-            self.do(self._stopping.set)
-            self._server.should_exit = True
-            self._thread.join()
 
 
 def remote_commands() -> typer.Typer:

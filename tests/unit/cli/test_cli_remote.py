@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from modelhost.cli.event_stream import Event, events
-from modelhost.cli.host_errors import error_in
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.errors import ConfigError, HostUnreachable, ModelNotFound, QueueFull, WorkerCrashed
+from modelhost.operations.host_errors import error_in
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

@@ -53,9 +53,15 @@ def test_without_arguments_the_defaults_are_served(server: FakeServer) -> None:
 
 def test_every_setting_can_be_given_as_a_flag(server: FakeServer) -> None:
     samples = {"integer": "20", "number": "2.5", "text": "x", "list": "x", "mapping": "a=b"}
+    own = {
+        **dict.fromkeys(("memory_budget", "gpu_memory_budget", "kv_cache_memory"), "1GB"),
+        "request_defaults": "temperature=0.5",
+        "prompt_path": "/ask",
+        "database_url": "sqlite:///x.db",
+    }
     argv = ["serve"]
     for setting in SETTINGS.values():
-        sample = "1GB" if setting.key.endswith(("memory", "memory_budget")) else samples.get(setting.kind, "")
+        sample = own.get(setting.key, samples.get(setting.kind, ""))
         value = setting.choices[-1] if setting.choices else sample
         argv += [setting.flags[0], *([] if setting.kind == "boolean" else [value])]
     assert main(argv) == 0
@@ -145,3 +151,20 @@ def test_an_error_that_is_not_ours_keeps_its_traceback(server: FakeServer) -> No
 def test_an_unknown_option_is_an_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--queue-sise", "3"]) == 2
     assert "--queue-size" in capsys.readouterr().err
+
+
+def test_no_tools_means_no_servers_whoever_names_them(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mcp.json").write_text('{"mcpServers": {}}')
+    assert main(["serve"]) == 0
+    assert main(["serve", "--no-tools"]) == 0
+    monkeypatch.setenv("MODELHOST_MCP_CONFIG", "mcp.json")
+    assert main(["serve", "--no-tools"]) == 0
+    assert [settings.mcp_config for settings in server.served] == ["mcp.json", None, None]
+
+
+def test_no_tools_and_a_file_of_servers_contradict_each_other(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--no-tools", "--mcp-config", "mcp.json"]) == 1
+    assert "--no-tools leaves nothing for --mcp-config to do" in capsys.readouterr().err
+    assert server.served == []

@@ -16,6 +16,7 @@ from modelhost.cli.main import app
 from modelhost.cli.tools import tools_app
 from modelhost.errors import ConfigError, McpServerNotFound, ModelhostError, ToolNotFound
 from modelhost.operations.tools import TOOL_OPERATIONS
+from modelhost.tools.resources import ResourceContent
 from tests.support import mcp_peers
 from tests.unit.cli.test_cli_models_remote import Served
 from tests.unit.operations.fake_tools import FakeToolHost, offered, server_status
@@ -190,3 +191,57 @@ def test_a_file_and_a_host_are_not_asked_at_once(config: Callable[..., Path]) ->
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.json"):
         invoke("list", "--config", str(tmp_path / "none.json"))
+
+
+# Resources and prompts.
+
+
+def _lines(result: Result) -> list[str]:
+    return [" ".join(line.split()) for line in result.stdout.splitlines()]
+
+
+def test_resources_are_a_table_and_servers_that_give_none_are_named(
+    run: Callable[..., Result], tool_host: Served, hub: Any
+) -> None:
+    assert _lines(run("resources")) == ["Server Address Kind Size What it is", "one one://all text/plain all"]
+    assert json.loads(run("resources", "--server", "one", "--json").stdout)["data"][0]["uri"] == "one://all"
+    hub.silent.add("one")
+    result = run("resources")
+    assert "warning: one: one is silent" in result.stderr
+    assert "no resources" in result.stderr
+    with pytest.raises(ModelhostError, match="one is silent"):
+        run("resources", "--server", "one")
+
+
+def test_a_resource_is_printed_as_it_is(run: Callable[..., Result], hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("resource", "one", "one://all").stdout == "all of it\n"
+    assert json.loads(run("resource", "one", "one://all", "--json").stdout)["contents"][0]["text"] == "all of it"
+
+    async def image(_server: str, uri: str) -> tuple[ResourceContent, ...]:
+        return (ResourceContent(uri=uri, media_type="image/png", text=None, blob="iVBORw0KGgo="),)
+
+    monkeypatch.setattr(hub.reading, "resource", image)
+    assert run("resource", "one", "one://logo").stdout_bytes == b"\x89PNG\r\n\x1a\n"
+    monkeypatch.setattr("modelhost.cli.tools_reading.is_terminal", lambda: True)
+    result = run("resource", "one", "one://logo")
+    assert (result.stdout, result.stderr) == (
+        "",
+        "one://logo is 8 bytes (image/png): send the output to a file\n",
+    )
+
+
+def test_prompts_are_a_table_and_one_is_filled_in(run: Callable[..., Result]) -> None:
+    assert _lines(run("prompts")) == ["Server Prompt Has to be told What it is for", "one pack city="]
+    assert run("prompt", "one", "pack", "city=Rome").stdout == "user: pack Rome\n"
+    assert json.loads(run("prompt", "one", "pack", "city=Rome", "--json").stdout)["name"] == "pack"
+    assert run("prompt", "one", "pack", "city").exit_code == 2
+
+
+def test_resources_and_prompts_of_a_file_are_read_without_a_host(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    server = {"command": sys.executable, "args": [str(mcp_peers.HERE / "mcp_sdk_server.py"), "stdio"]}
+    file.write_text(json.dumps({"mcpServers": {"sdk": server}}))
+    for command in ("resources", "prompts"):
+        found = json.loads(invoke(command, "--config", str(file), "--json").stdout)
+        assert found["errors"] == {}
+        assert {each["server"] for each in found["data"]} == {"sdk"}

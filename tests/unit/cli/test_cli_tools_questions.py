@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -101,11 +102,6 @@ def test_thoughts_are_shown_on_a_terminal_only_and_are_no_part_of_the_answer(
     thoughts = [{"choices": [{"index": 0, "delta": {"reasoning_content": text}}]} for text in ("Let me", " think")]
     assert answered(fake_answerer(*thoughts, "Yes")) == "Yes"
     assert capsys.readouterr().err == ""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr(sys, "stderr", Terminal())
     answered(fake_answerer(*thoughts, "Yes"))
     assert "Let me" in sys.stderr.getvalue()  # type: ignore[attr-defined]
@@ -122,7 +118,58 @@ def test_an_approval_is_asked_and_only_yes_is_yes(
     assert answerer.called == [("answer-approval", {"id": "q1", "approve": is_approved})]
     asked = capsys.readouterr().err
     assert '⚙ s.rm (it says that it can destroy) wants to run with {"path": "/"}' in asked
-    assert "[y/N]" in asked
+    assert "[y/N, a: always in this conversation]" in asked
+
+
+def test_always_is_yes_for_that_tool_until_the_conversation_is_forgotten(
+    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    someone = person("a", "n", "y")
+    answerer = fake_answerer(question(), question(id="q2"), question(id="q3", tool="mv"), question(id="q4", server="t"))
+    answered(answerer, someone)
+    assert [told["approve"] for _, told in answerer.called] == [True, True, False, True]
+    asked = capsys.readouterr().err
+    assert asked.count("it may, as agreed") == 1
+    assert asked.count("s.rm wants to run") == 2  # what runs is shown all the same
+    someone.agreed.clear()
+    answerer.called.clear()
+    answered(answerer, someone)
+    assert [told["approve"] for _, told in answerer.called] == [False] * 4
+
+
+def test_a_wish_to_have_a_model_write_is_asked_every_time(fake_answerer: Callable[..., Any]) -> None:
+    answerer = fake_answerer(question(what="sampling", tool=None), question(what="sampling", tool=None))
+    answered(answerer, person("a", "y"))
+    assert [told["approve"] for _, told in answerer.called] == [False, True]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_how_far_a_call_is_and_what_its_server_says_is_shown_on_a_terminal(
+    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [extension("tool_progress", id="1", progress=step, total=100, message=None) for step in range(0, 100, 4)]
+    others = [
+        extension("tool_progress", id="1", progress=7, total=None, message="almost\x1b[2J"),
+        extension("tool_log", server="s", level="debug", logger=None, data="hidden"),
+        extension("tool_log", server="s", level="warning", logger=None, data={"left": 3}),
+    ]
+    chunks = ["I look.", call(), *steps, *others, result(), "Sunny."]
+    assert answered(fake_answerer(*chunks)) == "I look.Sunny."
+    assert capsys.readouterr().err == '\n⚙ s.weather {"city": "Paris"} → Sunny.\n'
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    answered(fake_answerer(*chunks))
+    shown = re.sub(r"\x1b\[\d*m", "", sys.stderr.getvalue())  # type: ignore[attr-defined]
+    lines = [line for line in shown.splitlines() if line]
+    assert lines[0] == "⚙ s_weather: 0 %"
+    assert sum(line.startswith("⚙ s_weather:") for line in lines) == 11
+    assert lines[-3].startswith("⚙ s_weather: 7 almost")
+    assert lines[-2] == '⚙ s warning: {"left": 3}'
+    assert "\x1b[2J" not in shown
+    assert "hidden" not in shown
 
 
 def test_a_wish_to_have_a_model_write_is_asked_in_its_own_words(

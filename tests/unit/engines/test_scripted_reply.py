@@ -10,7 +10,8 @@ import pytest
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.scripted import REPLY_OPTIONS, Scripted, checked_calls
 from modelhost.engines.scripted_reply import Call, Reply, commands_of, decide, limited, rules_of, split_words
-from modelhost.engines.scripted_request import Refused, read_generation
+from modelhost.engines.scripted_request import read_generation
+from modelhost.engines.worker_http import Refused
 from modelhost.errors import ConfigError, ContextLengthExceeded
 
 

@@ -11,7 +11,14 @@ import pytest
 import yaml
 
 from modelhost.config.settings import Settings
-from modelhost.errors import ConfigError, InvalidRequest, ModelFileMissing, ModelNotFound, UnsupportedParameter
+from modelhost.errors import (
+    ConfigError,
+    InvalidRequest,
+    ModelFailed,
+    ModelFileMissing,
+    ModelNotFound,
+    UnsupportedParameter,
+)
 from modelhost.meters import METERS
 from modelhost.models.collection import Collection, memory_budget
 from modelhost.models.planner import MODELS
@@ -86,11 +93,19 @@ def test_selecting_a_model_has_it_loaded_and_says_since_when_it_is_coming() -> N
         status = collection.status()
         assert status.active_model == "bee"
         assert status.switch_requested_at is not None
+        assert collection.status() == status
         asking = asyncio.create_task(lease_once(collection.scheduler, collection.find(None)))
         await turns()
         assert collection.select("bee").queue_length == 1
         await asking
         assert collection.status().switch_requested_at is None
+        # It stays answered for, though nobody looked while the model was ready.
+        await collection.scheduler.unload(collection.find("ant"))
+        assert collection.select("ant").status == "switching"
+        await collection.scheduler.load(collection.find("ant"), wait=True)
+        await collection.scheduler.unload(collection.find("ant"))
+        assert collection.status().switch_requested_at is None
+        assert collection.select("bee").status == "ready"
         assert collection.select("bee").status == "already_active"
         await collection.scheduler.load(collection.find("ant"), wait=True)
         assert collection.select("ant").status == "ready"
@@ -281,10 +296,10 @@ def _write(path: Path, names: Iterable[str], **more: Any) -> Path:
     return path
 
 
-async def _start(path: Path | None, **settings: Any) -> Collection:
+async def _start(path: Path | None, *, load: bool = True, **settings: Any) -> Collection:
     more = {"models_config": str(path)} if path is not None else {}
     made = Settings(**{"engine": "scripted", **more, **settings})
-    return await Collection.start(made, on_download=None, on_progress=None)
+    return await Collection.start(made, load=load)
 
 
 async def test_a_registry_alone_loads_nothing(tmp_path: Path) -> None:
@@ -310,6 +325,57 @@ async def test_a_registry_that_cannot_be_read_is_no_start(tmp_path: Path) -> Non
     with pytest.raises(ModelFileMissing, match=r"no\.gguf"):
         await _start(_write(tmp_path / "models.yaml", ["ant"]), engine="llamacpp", model="/no.gguf")
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "modelhost-nano"),
+        ({"model": "/no/such/Tiny-Q4.gguf"}, "Tiny-Q4"),
+        ({"model": "org/name:Q4_K_M"}, "org/name"),
+        ({"model": "org/name", "alias": ("main", "second")}, "main"),
+    ],
+)
+async def test_without_load_the_active_model_has_its_name_and_nothing_is_looked_for(
+    settings: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: object, **__: object) -> None:
+        pytest.fail("something was looked for")
+
+    for place in ("registry.locate", "resolve.locate", "resolve.read_header", "resolve.download"):
+        monkeypatch.setattr(f"modelhost.models.{place}", look)
+    collection = await _start(None, engine=None, load=False, **settings)
+    try:
+        (model,) = collection.status().models
+        assert (model.name, model.state, model.last_error) == (name, State.UNLOADED, None)
+        assert collection.find(None).name == collection.find(name).name == collection.status().active_model == name
+    finally:
+        await collection.stop(0)
+
+
+async def test_without_load_the_default_of_a_registry_is_active_and_waits_for_its_first_request(tmp_path: Path) -> None:
+    path = _write(tmp_path / "models.yaml", ["ant", "bee"], default_model="bee")
+    for settings, active in (({}, "bee"), ({"model": "ant"}, "ant")):
+        collection = await _start(path, load=False, **settings)
+        try:
+            assert collection.status().active_model == active
+            assert {model.state for model in collection.status().models} == {State.UNLOADED}
+            async with collection.scheduler.lease(collection.find(None)) as worker:
+                assert worker.model == active
+        finally:
+            await collection.stop(0)
+
+
+async def test_a_model_of_the_settings_joins_those_of_the_registry_without_being_loaded(tmp_path: Path) -> None:
+    path = _write(tmp_path / "models.yaml", ["ant"])
+    collection = await _start(path, engine="llamacpp", model="/no/such.gguf", load=False)
+    try:
+        assert _names(collection) == ["such", "ant"]
+        with pytest.raises(ModelFailed, match=r"/no/such\.gguf: there is no such file; give a GGUF file"):
+            await lease_once(collection.scheduler, collection.find(None))
+        await lease_once(collection.scheduler, collection.find("ant"))
+    finally:
+        await collection.stop(0)
 
 
 def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import close_session, try_to_load_from_cache
 
-from modelhost.errors import DownloadFailed, EngineMissing, ShuttingDown
+from modelhost.errors import DownloadFailed, ShuttingDown
 from modelhost.models.download import FileProgress, Source, StoppableProgress, download
 from modelhost.models.hub_reference import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
@@ -151,10 +151,13 @@ def test_refusals_say_the_way_out(status: int, says: str, hub: HubServer, source
         download(HubReference(repository="org/zzzzzz"), source=source)
 
 
-def test_safetensors_repository_names_the_engines(hub: HubServer, source: Source) -> None:
-    hub.repositories["org/hf"] = Repository(files={"model.safetensors": b"1", "config.json": b"{}"})
-    with pytest.raises(EngineMissing, match="vllm"):
-        download(HubReference(repository="org/hf"), source=source)
+def test_safetensors_repository_becomes_a_directory(hub: HubServer, source: Source) -> None:
+    files = {"model.safetensors": b"1", "config.json": b"{}", "tokenizer.json": b"{ }", "README.md": b"hello"}
+    hub.repositories["org/hf"] = Repository(files=files)
+    for _ in range(2):
+        path = download(HubReference(repository="org/hf"), source=source)
+        found = {file.name: file.read_bytes() for file in path.iterdir()}
+        assert found == {name: content for name, content in files.items() if name != "README.md"}
 
 
 def test_unreachable_hub_says_check_the_network(tmp_path: Path) -> None:

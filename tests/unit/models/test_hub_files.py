@@ -57,9 +57,40 @@ def test_ambiguous_wish_lists_the_candidates() -> None:
         _choose(("a-Q4_0.gguf", "b-Q4_0.gguf"))
 
 
-def test_repository_with_safetensors_only_names_the_engines() -> None:
-    with pytest.raises(EngineMissing, match="org/m has no GGUF file"):
-        _choose(("config.json", "model.safetensors"))
+DIRECTORY = (
+    *("README.md", "config.json", "tokenizer.json", "chat_template.jinja", "model-00001-of-00002.safetensors"),
+    *(
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "onnx/model.onnx",
+        "consolidated.safetensors",
+    ),
+)
+
+
+def test_repository_with_safetensors_only_brings_its_directory() -> None:
+    assert _choose(DIRECTORY) == [
+        *("config.json", "chat_template.jinja", "model.safetensors.index.json", "tokenizer.json"),
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+    ]
+
+
+def test_safetensors_can_be_wanted_where_there_is_gguf_too() -> None:
+    assert _choose((*QUANTIZED, "config.json", "model.safetensors"), "safetensors") == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_repository_with_safetensors_only_says_which_engine_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda _: None)
+    with pytest.raises(EngineMissing, match="org/m has no GGUF file: safetensors need an engine"):
+        _choose(DIRECTORY)
+
+
+def test_pickled_weights_are_refused() -> None:
+    with pytest.raises(DownloadFailed, match="may run code"):
+        _choose(("config.json", "pytorch_model.bin"))
 
 
 def test_repository_without_a_model_says_what_it_holds() -> None:

@@ -65,12 +65,21 @@ def test_a_split_model_is_one_entry_with_the_size_of_all_parts(tmp_path: Path) -
     assert found["split"].path == str(parts[0])
 
 
-def test_a_hugging_face_directory_is_an_entry_that_says_what_it_lacks(tmp_path: Path) -> None:
+def test_a_hugging_face_directory_is_an_entry(tmp_path: Path) -> None:
     shutil.copytree(NANO_HF, tmp_path / "nano-hf")
     (entry,) = scan([tmp_path]).entries
     assert (entry.format, entry.parameters, entry.capabilities) == ("safetensors", 2_706_240, ("chat", "tools"))
+    assert (entry.is_usable, entry.why_not) == (True, None)
+
+
+def test_without_an_engine_for_it_a_hugging_face_directory_says_which_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(NANO_HF, tmp_path / "nano-hf")
+    monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda _: None)
+    (entry,) = scan([tmp_path]).entries
     assert not entry.is_usable
-    assert "safetensors need" in (entry.why_not or "")
+    assert "pip install 'modelhost[" in (entry.why_not or "")
 
 
 def test_damaged_files_are_entries_with_the_reason(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from modelhost.errors import EngineMissing, ModelFileInvalid, ModelFileMissing
+from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.hub_reference import HubReference, parse_reference
-from modelhost.models.locate import BUNDLED_NAME, locate
+from modelhost.models.locate import BUNDLED_NAME, locate, name_of
 from tests.support.gguf_files import write_model, write_split_model
+
+NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 
 
 def test_file_is_served_under_its_stem(tmp_path: Path) -> None:
@@ -32,6 +35,35 @@ def test_directory_with_several_models_lists_them(tmp_path: Path) -> None:
         locate(str(tmp_path))
 
 
+def test_a_model_is_called_the_same_before_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    single, split = tmp_path / "single", tmp_path / "split"
+    for directory in (single, split):
+        directory.mkdir()
+    file = write_model(single / "Tiny-Q4_K_M.gguf")
+    parts = write_split_model(split, stem="large")
+    monkeypatch.chdir(tmp_path)
+    for model in (
+        None,
+        str(file),
+        str(single),
+        str(parts[1]),
+        str(split),
+        "org/name:q4_k_m",
+        "single/Tiny-Q4_K_M.gguf",
+    ):
+        assert name_of(model) == locate(model).name
+    for model in (None, "words.txt", str(file)):
+        assert name_of(model, engine="scripted") == locate(model, engine="scripted").name
+
+
+def test_what_cannot_be_served_has_a_name_too(tmp_path: Path) -> None:
+    write_model(tmp_path / "a.gguf")
+    write_model(tmp_path / "b.gguf")
+    assert name_of(str(tmp_path)) == tmp_path.name
+    assert name_of(str(tmp_path / "missing.gguf")) == "missing"
+    assert name_of("/no/such/large-00002-of-00003.gguf") == "large"
+
+
 def test_directory_without_a_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelFileInvalid, match="holds no GGUF file"):
         locate(str(tmp_path))
@@ -44,10 +76,39 @@ def test_split_model_is_one_model_in_a_directory_and_by_any_part(tmp_path: Path)
     assert (located.name, located.path) == ("large", parts[0])
 
 
-def test_hugging_face_directory_names_the_engines_it_needs(tmp_path: Path) -> None:
+def test_hugging_face_directory_is_a_model(tmp_path: Path) -> None:
+    located = locate(str(NANO_HF))
+    assert (located.kind, located.name, located.path) == ("safetensors", "nano-hf", NANO_HF)
+    assert located.directory is not None
+    assert located.directory.architecture == "Qwen3ForCausalLM"
+    assert name_of(str(NANO_HF)) == "nano-hf"
+
+
+def test_directory_with_both_formats_is_gguf_unless_the_engine_reads_the_other(tmp_path: Path) -> None:
+    directory = tmp_path / "both"
+    shutil.copytree(NANO_HF, directory)
+    write_model(directory / "a.gguf")
+    assert locate(str(directory)).kind == "gguf"
+    assert locate(str(directory), engine="mlx").kind == "safetensors"
+
+
+def test_an_engine_for_safetensors_wants_them_of_the_hub() -> None:
+    assert locate("org/name", engine="transformers").reference == HubReference(
+        repository="org/name", wanted="safetensors"
+    )
+
+
+@pytest.mark.parametrize(("name", "says"), [("model.safetensors", "served as a whole"), ("model.bin", "may run code")])
+def test_a_file_of_weights_is_no_model(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ModelFileInvalid, match=says):
+        locate(str(tmp_path / name))
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(EngineMissing, match="vllm, mlx, mistralrs or transformers"):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelFileInvalid, match="may run code"):
         locate(str(tmp_path))
 
 

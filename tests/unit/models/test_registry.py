@@ -29,6 +29,7 @@ from modelhost.models.registry_file import OTHER_NAMES, EntryFile, Params, Parki
 from modelhost.models.resolve import resolve
 from tests.support.gguf_files import write_model
 
+THERE = "llamacpp, mlx, transformers, scripted"
 CANDLE_VLLM = """
     # As candle-vllm has it: every part of its file, with models that llama.cpp can serve.
     idle_unload_secs: 3600
@@ -252,7 +253,7 @@ def test_a_scripted_entry_needs_no_file(tmp_path: Path) -> None:
         ("hf_id: b", '"hf_id": expected org/name, got "b"'),
         ("hf_id: a/b:Q4_0\n    weight_file: c.gguf", '"hf_id" names a file or a quantization already; remove'),
         ("hf_id: a/b\n    weight_file: c d.gguf", '"weight_file": no file is called "c d.gguf"'),
-        ("hf_id: a/b\n    weight_file: model.safetensors", '"weight_file": model.safetensors: safetensors need one of'),
+        ("hf_id: a/b\n    weight_file: model.safetensors", '"weight_file": model.safetensors: a model in safetensors'),
         ("local_path: models.yaml\n    weight_file: c.gguf", '"weight_file" is a file in the directory "local_path"'),
         ("local_path: x\n    revision: main", '"revision" is of a model from the hub, and "local_path" is given'),
     ],
@@ -437,7 +438,10 @@ def test_defaults_are_only_what_is_given(tmp_path: Path) -> None:
         ("replicas: 0", '"replicas": must be at least 1, got 0'),
         ("pinned: 1", '"pinned": expected true or false, got 1'),
         ("idle_unload_secs: 0", '"idle_unload_secs": must be greater than 0, got 0'),
-        ("engine: lamacpp", '"engine": expected one of llamacpp, scripted, got "lamacpp"; did you mean "llamacpp"?'),
+        (
+            "engine: lamacpp",
+            '"engine": expected one of llamacpp, mlx, transformers, scripted, got "lamacpp"; did you mean "llamacpp"?',
+        ),
         ("aliases: [' y']", "a name begins or ends with a blank"),
         (
             "parking_lot: {queue: {backend: postgres}}",
@@ -454,7 +458,7 @@ def test_what_is_wrong_with_an_entry_is_one_sentence_that_names_it(tmp_path: Pat
 @pytest.mark.parametrize("engine", LATER_ENGINES)
 def test_an_engine_of_a_later_version_is_refused_as_such(tmp_path: Path, engine: str) -> None:
     assert _problem(tmp_path, f"engine: {engine}") == (
-        f'"engine": {engine} is not part of this version; there is llamacpp, scripted'
+        f'"engine": {engine} is not part of this version; there is {THERE}'
     )
 
 
@@ -528,7 +532,7 @@ def test_all_problems_of_all_entries_are_listed_at_once(tmp_path: Path) -> None:
             "serve several requests at once"
         ),
         '  models.yaml: models[1] "b": "url": models behind another server\'s address are not part of this version',
-        '  models.yaml: models[1] "b": "engine": vllm is not part of this version; there is llamacpp, scripted',
+        f'  models.yaml: models[1] "b": "engine": vllm is not part of this version; there is {THERE}',
         "  models.yaml: models[2]: expected keys and values, got 3",
     ]
 

@@ -99,8 +99,8 @@ def test_a_directory_says_what_its_model_is(directory: Path) -> None:
     assert model.is_generating
     assert not model.can_see
     assert model.chat_template == (directory / "chat_template.jinja").read_text()
-    assert model.kv_bytes_per_token == 2 * 6 * 8 * 32 * 2
-    assert model.need_bytes(2048) - model.need_bytes(1024) == 1024 * model.kv_bytes_per_token
+    assert model.kv_elements_per_token == 2 * 6 * 8 * 32
+    assert model.vocab_size == 1024
 
 
 def test_the_template_may_stand_in_the_tokenizers_configuration(directory: Path) -> None:

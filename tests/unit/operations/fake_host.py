@@ -6,14 +6,25 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from modelhost.config.settings import Settings
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
 from modelhost.feed import Feed
 from modelhost.models.download import FileProgress
-from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, ModelStatus, Selected, State, Unloaded
+from modelhost.models.states import (
+    HostStatus,
+    LoadEstimate,
+    ModelEvent,
+    ModelLog,
+    ModelStatus,
+    Selected,
+    State,
+    Unloaded,
+)
 from modelhost.operations.administered_host import OnFileStep
+from modelhost.state.records import AuditEntry
 
 NOW = 1_767_225_600.0
 
@@ -52,6 +63,8 @@ class FakeHost:
         self.asked: list[tuple[Any, ...]] = []
         self.feed = Feed()
         self.is_ready = True
+        self.audited: list[AuditEntry] = []
+        self.state = SimpleNamespace(audit=SimpleNamespace(note=self.audited.append))
 
     @property
     def models(self) -> tuple[Found, ...]:
@@ -72,6 +85,10 @@ class FakeHost:
             if name in {None, model.name, *model.aliases}:
                 return Found(model.name)
         raise ModelNotFound(f'There is no model "{name}" here.', param="model", model=name)
+
+    def model_log(self, name: str) -> ModelLog:
+        events = (ModelEvent(at=NOW, kind="state", model=name, state=self.statuses[name].state),)
+        return ModelLog(lines=tuple(f"line {number}" for number in range(300)), events=events)
 
     async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
         self.asked.append(("load", name, wait))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -185,5 +186,73 @@ def test_a_program_that_is_not_there_is_an_error_of_the_operating_system(run: Ru
     async def test() -> None:
         with pytest.raises(FileNotFoundError):
             Child(("/no/such/program",), {})
+
+    run(test)
+
+
+def test_it_starts_in_the_folder_that_is_given(run: Run, tmp_path: Path) -> None:
+    async def test() -> None:
+        argv = (sys.executable, "-c", f"import os; print(os.path.samefile('.', {str(tmp_path)!r}))")
+        with closing(Child(argv, dict(os.environ), cwd=str(tmp_path))) as child:
+            assert await child.stdout.readline() == b"True\n"
+            await child.exited.wait()
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            Child(argv, dict(os.environ), cwd=str(tmp_path / "nowhere"))
+        with pytest.raises(FileNotFoundError, match="no-such-program"):
+            Child(("no-such-program",), dict(os.environ), cwd=str(tmp_path))
+
+    run(test)
+
+
+def test_who_sends_learns_when_it_has_arrived_and_that_nobody_reads(run: Run) -> None:
+    much = b"x" * (8 * BLOCK_BYTES)
+    reader = f"import sys; sys.stdin.buffer.readline(); sys.stdin.buffer.read({len(much)}); print('read', flush=True)"
+
+    async def test() -> None:
+        with closing(_child(reader)) as child:
+            assert child.send(much)
+            sending = asyncio.create_task(child.sent())
+            await asyncio.sleep(0)
+            assert not sending.done()
+            assert child.send(b"\n" + much)
+            await sending
+            await child.sent()
+            assert await child.stdout.readline() == b"read\n"
+            await child.exited.wait()
+            assert not child.send(b"more")
+        with closing(_child("import os, sys; os.close(0); print('deaf', flush=True); sys.stdout.read(1)")) as child:
+            await child.stdout.readline()
+            assert not child.send(b"hello")
+            await child.exited.wait()
+
+    run(test)
+
+
+def test_who_waits_for_a_pipe_learns_of_its_end(run: Run) -> None:
+    async def test() -> None:
+        with closing(_child("import time; time.sleep(60)")) as child:
+            assert child.send(b"x" * (8 * BLOCK_BYTES))
+            sending = asyncio.create_task(child.sent())
+            await asyncio.sleep(0)
+            os.killpg(child.pid, signal.SIGKILL)
+            with pytest.raises(BrokenPipeError):
+                await sending
+            await child.exited.wait()
+
+    run(test)
+
+
+def test_a_reader_that_is_slow_makes_the_process_wait_and_loses_nothing(run: Run) -> None:
+    line, count = b"y" * 1000 + b"\n", 2000
+    writer = f"import sys\nfor _ in range({count}): sys.stdout.write('y' * 1000 + '\\n')\nsys.stderr.write('done')"
+
+    async def test() -> None:
+        with closing(Child((sys.executable, "-c", writer), dict(os.environ), line_bytes=4096)) as child:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await child.exited.wait()
+            assert [await child.stdout.readline() for _ in range(count)] == [line] * count
+            assert await child.stderr.read() == b"done"
+            await child.exited.wait()
 
     run(test)

@@ -1,0 +1,84 @@
+"""One turn with a model: its request as the engine takes it, and what is measured of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from modelhost.chat import requests, tool_choice
+from modelhost.chat.defaults import with_defaults
+from modelhost.chat.generation import Generation
+from modelhost.chat.relay import Report
+from modelhost.engines.base import Operation
+from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
+from modelhost.models.hosted import HostedModel
+from modelhost.workers.client import Worker
+
+GENERATING: Final[frozenset[Operation]] = frozenset({"chat", "completions"})
+PROMPTS: Final[Mapping[Operation, str]] = {"chat": "messages", "completions": "prompt"}
+"""The field that can be too long."""
+STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
+NOT_FOR_ENGINES: Final = requests.INERT | {"mcp", "session_id"}
+
+
+def generation_of(model: HostedModel, operation: Operation, body: dict[str, Any], *, include_usage: bool) -> Generation:
+    """Return the request ``body`` ready to be sent.
+
+    Raises:
+        UnsupportedParameter: the engine of ``model`` does not know a field of it.
+    """
+    prepared = _prepared(model, operation, body)
+    is_forced = tool_choice.is_forced(prepared)
+    dialect = model.engine.adapt(operation, prepared)
+    # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
+    writes_call = is_forced and "tools" not in dialect
+    return Generation(operation, dialect, include_usage=include_usage, writes_call=writes_call)
+
+
+def adapted(model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body``, of an operation that generates nothing, in the engine's dialect; raises as above."""
+    return model.engine.adapt(operation, _prepared(model, operation, body))
+
+
+def _prepared(model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body``, which is left as it is, without what does not concern an engine, and with what all get."""
+    requests.validate_fields(operation, body, model.engine)
+    prepared = {key: value for key, value in body.items() if value is not None and key not in NOT_FOR_ENGINES}
+    if operation in GENERATING:
+        prepared = with_defaults(prepared, model.defaults)
+        requests.validate_fields(operation, prepared, model.engine)  # a default has to mean something to it, too
+    prepared["model"] = model.name
+    if operation == "chat":
+        prepared = tool_choice.enforce(prepared)
+    if operation in GENERATING:
+        prepared |= STREAMED
+    return prepared
+
+
+@asynccontextmanager
+async def measured(model: HostedModel, operation: Operation, report: Report) -> AsyncIterator[None]:
+    """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
+    try:
+        yield
+    except ContextLengthExceeded as error:
+        error.param = PROMPTS[operation]
+        raise
+    finally:
+        model.meters.count_usage(report.usage)
+        if report.first_at is not None and report.last_at is not None:
+            model.meters.time_to_first_token.observe(report.first_at - report.began)
+            tokens = (report.usage or {}).get("completion_tokens", 0)
+            if tokens > 1:
+                seconds = (report.last_at - report.first_at) / (tokens - 1)
+                model.meters.time_between_tokens.observe(seconds)
+
+
+def check_can(worker: Worker, operation: Operation) -> None:
+    """Check that the model of ``worker`` is made for ``operation``; raises UnsupportedOperation."""
+    if operation not in worker.ready.operations:
+        can = ", ".join(sorted(worker.ready.operations))
+        advice = worker.engine.advice(operation)
+        raise UnsupportedOperation(
+            f"{worker.model} cannot do {operation}; it can do: {can}. {advice}".rstrip(), model=worker.model
+        )

@@ -1,0 +1,30 @@
+"""``modelhost audit``: who had what done on a running host."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from modelhost.cli.operation_options import takes
+from modelhost.cli.remote import RemoteHost
+from modelhost.cli.running_host import print_json
+from modelhost.cli.state_shown import print_audit
+from modelhost.operations.audit import GET_AUDIT
+from modelhost.operations.state_values import AuditParameters
+
+AUDIT_HELP: Final = f"{GET_AUDIT.summary}."
+AUDIT_EXAMPLES: Final = (
+    "Examples:\n"
+    "  modelhost audit\n"
+    "  modelhost audit --actor anna --limit 20\n"
+    "  modelhost audit --operation unload-model --outcome model_busy\n"
+    "  modelhost audit --json"
+)
+
+
+@takes(GET_AUDIT)
+def audit(host: RemoteHost, asked: AuditParameters, as_json: bool) -> None:
+    found = host.call(GET_AUDIT, asked)
+    if as_json:
+        print_json(found)
+    else:
+        print_audit(found.entries)

@@ -1,0 +1,23 @@
+"""The engines of this machine for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from modelhost.engines.installed import EngineFacts
+
+
+def engines_table(engines: Sequence[EngineFacts]) -> Table:
+    """A row for each engine."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Engine", "Version", "Reads", "Can", "Where"):
+        table.add_column(title, overflow="fold")
+    for engine in engines:
+        version = engine.version or ("built in" if engine.is_installed else "not installed")
+        can = ", ".join(engine.can) if engine.why_not is None else engine.why_not
+        cells = (engine.name, version, engine.reads, can, engine.location or "")
+        table.add_row(*map(Text, cells), style=None if engine.is_installed else "dim")
+    return table

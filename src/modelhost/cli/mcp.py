@@ -1,0 +1,200 @@
+"""``modelhost mcp``: this program as an MCP server over standard input and output."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from modelhost import logs
+from modelhost.cli import console
+from modelhost.cli.remote import RemoteHost, normal_url
+from modelhost.cli.talk_options import DEFAULT_URL
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.config.settings import LogFormat
+from modelhost.config.sources import load
+from modelhost.config.vllm_environment import VllmEnvironment, read_vllm
+from modelhost.errors import ModelhostError
+from modelhost.mcp_servers.faces import FaceName
+from modelhost.operations.models import LIST
+from modelhost.operations.operation import NoParameters
+
+if TYPE_CHECKING:
+    from modelhost.mcp_servers.own import OwnBackend
+    from modelhost.mcp_servers.remote import RemoteBackend
+
+MCP_EXAMPLES: Final = (
+    "Examples:\n"
+    "  modelhost mcp                            everything; for the configuration of an MCP client\n"
+    "  modelhost mcp llm --model ./model.gguf   chat with this model\n"
+    "  modelhost mcp models --url http://gpu-box:8000\n"
+    """  echo '{"jsonrpc":"2.0","id":2,"method":"tools/list"}' | modelhost mcp llm\n\n"""
+    "It attaches to a running host, and otherwise is a host of its own. The VLLM_* variables of vLLM's MCP server set\n"
+    "the model and what calls get that are silent."
+)
+"""For the command's help."""
+
+
+def mcp(
+    face: Annotated[
+        FaceName,
+        typer.Argument(help="llm: chat. models: which are loaded. state: what is kept. all: everything."),
+    ] = "all",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="The model of chats that name none: one of the host, or a file, directory or hub id. "
+            "Default: VLLM_MODEL_NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL} if a modelhost with the model answers there, "
+            "or a host of its own.",
+        ),
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="Be a host of its own, with this configuration. Such a host takes modelhost.yaml otherwise, if there.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Be an MCP server over standard input and output, for a client that starts it."""
+    vllm = read_vllm(current())
+    wanted = model or vllm.model
+    host = _running_host(wanted, url, api_key, config)
+    with _quick_imports():
+        # The SDK takes longer to import than all else together.
+        backend = _own(vllm, model, config) if host is None else _attached(host, vllm)
+        from modelhost.mcp_servers import stdio  # noqa: PLC0415
+        from modelhost.mcp_servers.defaults import ChatDefaults  # noqa: PLC0415
+        from modelhost.mcp_servers.server import build_server  # noqa: PLC0415
+        from modelhost.mcp_servers.wire import standard_streams  # noqa: PLC0415
+
+    defaults = ChatDefaults(
+        model=wanted if host is not None else None,
+        temperature=vllm.temperature,
+        max_tokens=vllm.max_tokens,
+        top_p=vllm.top_p,
+        top_k=vllm.top_k,
+        gpu_memory_utilization=vllm.gpu_memory_utilization,
+        max_model_len=vllm.max_model_len,
+    )
+
+    async def serve() -> None:
+        with standard_streams(line_bytes=stdio.MESSAGE_BYTES) as wire, _ended_by_signals():
+            async with backend:
+                await stdio.serve(build_server(face, backend, defaults), wire)
+
+    if sys.stdin is not None and sys.stdin.isatty():
+        console.note(
+            "an MCP server: it reads messages, one on a line, and is usually started by a client (Ctrl-D ends it)"
+        )
+    with suppress(asyncio.CancelledError):
+        asyncio.run(serve())
+
+
+def _running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RemoteHost | None:
+    """Return the host to attach to; ``None``: none, so that a host of its own is needed.
+
+    Raises:
+        ConfigError: not an HTTP address.
+    """
+    environ = current()
+    key = api_key or environ.get(KEY_VARIABLE) or None
+    if named := url or environ.get(URL_VARIABLE):
+        return RemoteHost(url=normal_url(named), api_key=key)  # running or not: each call finds out anew
+    local = RemoteHost(url=DEFAULT_URL, api_key=key)
+    return local if config is None and local.is_modelhost() and _has(local, model) else None
+
+
+def _has(host: RemoteHost, model: str | None) -> bool:
+    if model is None:
+        return True
+    try:
+        cards = host.call(LIST, NoParameters()).models
+    except ModelhostError:
+        return False  # it wants a key, or went away
+    return any(model in (card.id, *card.aliases) for card in cards)
+
+
+def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> OwnBackend:
+    """Return a host of its own; raises ConfigError."""
+    from modelhost.mcp_servers.own import OwnBackend  # noqa: PLC0415
+
+    flags = {**vllm.settings, **({} if model is None else {"model": model})}
+    effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
+    for warning in (*effective.warnings, *vllm.remarks):
+        console.warning(warning)
+    settings = effective.settings
+    is_asked_for = effective.origins["log_level"].kind != "default"
+    _set_up_logs(settings.log_level if is_asked_for else "warning", settings.log_format)
+    return OwnBackend(settings)
+
+
+def _attached(host: RemoteHost, vllm: VllmEnvironment) -> RemoteBackend:
+    from modelhost.mcp_servers.remote import RemoteBackend  # noqa: PLC0415
+
+    _set_up_logs(vllm.settings.get("log_level", "warning"), "auto")
+    return RemoteBackend(host.url, host.api_key)
+
+
+def _set_up_logs(level: str, log_format: LogFormat) -> None:
+    """Log on standard error, which clients keep, show, or forget to read: warnings, unless more is asked for."""
+    from modelhost.mcp_servers.wire import patient_stderr  # noqa: PLC0415
+
+    sys.stderr = patient_stderr()
+    logs.setup(level, log_format)
+
+
+@contextmanager
+def _quick_imports() -> Iterator[None]:
+    """Without the collector, which finds nothing among thousands of new classes but takes a third of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Cancel the task that is in the context on the first SIGTERM or SIGINT; the next one ends the process."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def end() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,79 @@
+"""Where the database is: the address that a setting gives, checked and without its password for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+FILE_NAME: Final = "modelhost.db"
+FORMS: Final = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+
+_SQLITE: Final = frozenset({"sqlite", "sqlite+aiosqlite"})
+_POSTGRESQL: Final = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteFile:
+    """A SQLite database; ``options`` are those of SQLite's own file addresses, such as ``mode=ro``."""
+
+    path: Path
+    options: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresServer:
+    """A PostgreSQL database; ``address`` is what libpq takes, password and all."""
+
+    address: SecretStr
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+Place = SqliteFile | PostgresServer
+
+
+def parse_database_url(url: str) -> Place:
+    """Return where ``url`` leads; the path of a SQLite file may begin with ``~``.
+
+    Raises:
+        ValueError: it is no address of a kind that is known; the message ends a sentence and does not repeat it.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"expected {FORMS}") from error
+    if parts.scheme in _SQLITE:
+        path = unquote(parts.path.removeprefix("/"))
+        if parts.netloc or not path or path == ":memory:":
+            raise ValueError("expected the path of a file: sqlite:///modelhost.db, sqlite:////var/lib/modelhost.db")
+        return SqliteFile(path=Path(path).expanduser(), options=dict(parse_qsl(parts.query)))
+    if parts.scheme in _POSTGRESQL:
+        user = f"{unquote(parts.username)}@" if parts.username else ""
+        shown = f"postgresql://{user}{parts.hostname or ''}{f':{port}' if port else ''}{parts.path}"
+        address = f"postgresql://{url.strip().partition('://')[2]}"
+        return PostgresServer(address=SecretStr(address), shown=shown)
+    raise ValueError(f"expected {FORMS}")
+
+
+def _checked(url: SecretStr) -> SecretStr:
+    try:
+        parse_database_url(url.get_secret_value())
+    except ValueError as error:
+        raise PydanticCustomError("database_url", "{reason}", {"reason": str(error)}) from error
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, Field(min_length=1), AfterValidator(_checked)]
+"""Address of a database that :func:`parse_database_url` takes; it may hold a password."""

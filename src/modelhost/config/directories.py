@@ -1,0 +1,38 @@
+"""Where a host keeps what is to stay."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from modelhost.config.databases import FILE_NAME, Place, SqliteFile, parse_database_url
+from modelhost.config.environment import current
+from modelhost.config.settings import Settings
+
+NAME: Final = "modelhost"
+
+
+def data_directory(settings: Settings, environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
+    """Return the directory for the database and the files beside it, as an absolute path; it may not exist yet.
+
+    Without a setting it is ``modelhost`` in the user's data directory:
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    if settings.data_dir is not None:
+        return Path(settings.data_dir).expanduser().absolute()
+    environ = current() if environ is None else environ
+    given = environ.get("XDG_DATA_HOME", "")
+    if Path(given).is_absolute():
+        return Path(given) / NAME
+    if platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / NAME
+    return Path.home() / ".local" / "share" / NAME
+
+
+def database_place(settings: Settings) -> Place:
+    """Return where the database is; without a setting, a SQLite file in the data directory."""
+    if settings.database_url is not None:
+        return parse_database_url(settings.database_url.get_secret_value())
+    return SqliteFile(path=data_directory(settings) / FILE_NAME, options={})

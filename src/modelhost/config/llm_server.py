@@ -1,0 +1,204 @@
+"""LLM-Server's ``config.json``, read as settings of a host.
+
+Its keys are written as LLM-Server has them (``"model name"``) or with underscores (``model_name``); all of them are
+required. Beside them, settings that have no such key may stand under their own names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from modelhost.config.check import suggestion
+from modelhost.config.fields import SETTINGS
+from modelhost.config.origins import Given, Origin, Reading
+from modelhost.config.request_defaults import RequestDefaults
+from modelhost.config.schema import read_as
+from modelhost.config.variables import DOTENV, available, expand, problems_in, read_dotenv
+
+DEFAULT_NAME: Final = "config.json"
+AS_SETTING: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "model name": "model",
+        "listening port": "port",
+        "system prompt": "system_prompt",
+        "log level": "log_level",
+        "log filename": "log_file",
+    }
+)
+"""Keys that are a setting of another name."""
+REQUEST_DEFAULTS: Final = ("temperature", "top_p", "min_p", "min_tokens_to_keep")
+"""Keys that are a field of requests, of the same name."""
+NEUTRAL: Final[Mapping[str, int]] = MappingProxyType({"min_tokens_to_keep": 1})
+"""A value that every engine keeps to by itself: it need not have the parameter."""
+SERVERS: Final = "servers"
+REQUIRED: Final = (
+    *("model name", "listening port", SERVERS, "system prompt"),
+    *(*REQUEST_DEFAULTS, "log level", "log filename"),
+)
+TAKEN: Final = frozenset({*AS_SETTING.values(), "request_defaults", "mcp_config"})
+"""Settings that these keys stand for, and which therefore have no place of their own in the file."""
+MARKS: Final = frozenset({"model_name", "listening_port", "log_filename", "min_tokens_to_keep"})
+"""Keys, with underscores, that no other file has."""
+LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType({"trace": "debug", "critical": "error"})
+"""Levels that have another name here."""
+PRESETS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "wait_for_tools": True,  # the servers are started before the model is loaded
+        "log_prompts": True,  # requests and answers are logged
+        "shutdown_timeout": 600.0,  # requests in flight are completed: as long as an answer with tools may take
+    }
+)
+"""What the contract wants of a host beyond the keys of its file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Value:
+    """One value with its references to variables resolved, and where it stands."""
+
+    label: str
+    value: Any
+    had_variable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmServerFile:
+    """A file that is to be read as one of LLM-Server whatever it holds; without a path that of the default name."""
+
+    path: Path | None = None
+
+
+def is_one(document: Mapping[Any, Any]) -> bool:
+    """Whether ``document`` is meant as such a file."""
+    return any(_twin(key) in MARKS for key in document)
+
+
+def read(document: Mapping[Any, Any], path: Path, *, directory: Path, environ: Mapping[str, str]) -> Reading:
+    """Read what stands in the file at ``path``; ``${VAR}`` comes from ``environ``, then from ``.env`` in ``directory``.
+
+    Everything that is wrong is a problem of the reading: a key that is missing, unknown or there twice, a variable that
+    is set nowhere, and a sampling value out of its range. Its secrets are not repeated.
+    """
+    dotenv, ignored = read_dotenv(directory / DOTENV)
+    variables = available(environ, dotenv)
+    spelled, problems = _spelled(document)
+    problems = [f"{path}: {problem}" for problem in (*problems, *_missing(spelled), *_unknown(spelled))]
+    values: dict[str, _Value] = {}
+    for key, (written, value) in spelled.items():
+        label = f'{path}: "{written}"'
+        unresolved = list(problems_in(value, variables, label))
+        problems += unresolved
+        if not unresolved:
+            expanded = expand(value, variables)
+            values[key] = _Value(label=label, value=expanded, had_variable=expanded != value)
+    given = [*_presets(path), *_settings(values, path)]
+    defaults, out_of_range = _request_defaults(values, path)
+    problems += out_of_range
+    if defaults is not None:
+        given.append(defaults)
+    if SERVERS in values and values[SERVERS].value:
+        # The file itself has the shape of `mcp.json`; read there, its secrets stay where they are.
+        given.append(_given("mcp_config", _Value(label=str(path), value=str(path), had_variable=False), path))
+    return Reading(
+        given=tuple(given),
+        problems=tuple(problems),
+        warnings=(ignored,) if ignored else (),
+        takes_default_files=False,
+    )
+
+
+def _twin(key: object) -> str:
+    return str(key).replace(" ", "_")
+
+
+FIRST_SPELLING: Final[Mapping[str, str]] = MappingProxyType({_twin(key): key for key in REQUIRED})
+
+
+def _spelled(document: Mapping[Any, Any]) -> tuple[dict[str, tuple[str, Any]], list[str]]:
+    """What is given, under the first spelling of each key, with the key as it is written; ``null`` is not given."""
+    found: dict[str, tuple[str, Any]] = {}
+    problems = []
+    for written, value in document.items():
+        key = FIRST_SPELLING.get(_twin(written), str(written))
+        if key in found:
+            problems.append(f'"{found[key][0]}" and "{written}" are two spellings of one key; keep one')
+        elif value is not None:
+            found[key] = (str(written), value)
+    return found, problems
+
+
+def _missing(spelled: Mapping[str, Any]) -> Iterator[str]:
+    for key in REQUIRED:
+        if key not in spelled:
+            yield f'"{key}" is missing{"; write {} for none" if key == SERVERS else ""}'
+
+
+def _unknown(spelled: Mapping[str, tuple[str, Any]]) -> Iterator[str]:
+    own = [key for key in SETTINGS if key not in TAKEN]
+    for key, (written, _) in spelled.items():
+        if key in TAKEN:
+            names = [name for name, setting in AS_SETTING.items() if setting == key]
+            yield f'"{written}" has another name in this file: {_quoted(names or [SERVERS, *REQUEST_DEFAULTS])}'
+        elif key not in REQUIRED and key not in SETTINGS:
+            yield f'unknown key "{written}"{suggestion(written, [*REQUIRED, *own])}'
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _presets(path: Path) -> Iterator[Given]:
+    for key, value in PRESETS.items():
+        yield _given(key, _Value(label=str(path), value=value, had_variable=False), path)
+
+
+def _settings(values: Mapping[str, _Value], path: Path) -> Iterator[Given]:
+    for key, value in values.items():
+        if key == "log level" and isinstance(value.value, str):
+            level = value.value.lower()
+            value = replace(value, value=LOG_LEVELS.get(level, level))  # noqa: PLW2901
+        if key in AS_SETTING:
+            yield _given(AS_SETTING[key], value, path)
+        elif key in SETTINGS and key not in TAKEN:
+            yield _given(key, value, path)
+
+
+def _given(key: str, value: _Value, path: Path) -> Given:
+    setting = SETTINGS[key]
+    if value.had_variable:  # what stood in the variable may be a secret: no message repeats it
+        setting = replace(setting, is_secret=True)
+    typed = value.value
+    if value.had_variable and setting.kind in ("integer", "number", "boolean"):
+        typed = _number(typed)
+    if setting.kind == "list" and isinstance(typed, str | list):
+        typed = (typed,) if isinstance(typed, str) else tuple(typed)
+    return Given(setting=setting, value=typed, origin=Origin(kind="file", name=str(path)), label=value.label)
+
+
+def _number(text: Any) -> Any:
+    """What a variable holds is text; a number is meant where one is expected."""
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return text
+
+
+def _request_defaults(values: Mapping[str, _Value], path: Path) -> tuple[Given | None, list[str]]:
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for key in REQUEST_DEFAULTS:
+        if key in values:
+            given = values[key]
+            found[key] = _number(given.value) if given.had_variable else given.value
+            _, wrong = read_as(RequestDefaults, {key: found[key]}, label=str(path))
+            if wrong and given.had_variable:
+                wrong = [f"{given.label}: what its variable holds is no value for it"]  # and may be a secret
+            problems += wrong
+    if problems or not found:
+        return None, problems
+    wanted = {key: value for key, value in found.items() if NEUTRAL.get(key) != value}
+    return _given("request_defaults", _Value(label=str(path), value=wanted, had_variable=False), path), []

@@ -1,0 +1,97 @@
+"""``${VAR}``, ``${VAR:-default}`` and ``${env:VAR}`` in the values of a file."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from dotenv import dotenv_values
+
+DOTENV: Final = ".env"
+_REFERENCE: Final = re.compile(r"\$\{([^{}]*)\}")
+_NAME: Final = re.compile(r"(?:env:)?([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
+
+
+class UnresolvedVariableError(ValueError):
+    """A reference that stands for nothing; the message names it, and is the end of a sentence."""
+
+
+def expand(value: Any, variables: Mapping[str, str]) -> Any:
+    """``value`` with the references in all of its text resolved. An empty variable counts as not set.
+
+    Raises:
+        UnresolvedVariableError: a variable is not set and has no default, or it is a reference of another kind.
+    """
+    if isinstance(value, str):
+        return _REFERENCE.sub(lambda found: _resolved(found, variables), value)
+    if isinstance(value, list):
+        return [expand(each, variables) for each in value]
+    if isinstance(value, dict):
+        return {key: expand(each, variables) for key, each in value.items()}
+    return value
+
+
+def parse_dotenv(content: bytes) -> dict[str, str]:
+    """The variables of a ``.env`` file.
+
+    Raises:
+        ValueError: it is not UTF-8 text.
+    """
+    # Without interpolation: python-dotenv would read the process environment for it.
+    found = dotenv_values(stream=io.StringIO(content.decode()), interpolate=False)
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
+    """The variables of the ``.env`` file at ``path`` (none if there is none), and why it is ignored if it is."""
+    try:
+        return parse_dotenv(path.read_bytes()), None
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        return {}, f"{path} is ignored: {reason}"
+
+
+def available(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> dict[str, str]:
+    """What a reference may stand for: the environment wins, since what a person sets for one start is meant for it."""
+    return {**dotenv, **{name: text for name, text in environ.items() if text}}
+
+
+def referenced(value: Any) -> Iterator[str]:
+    """The names of the variables that the text in ``value`` refers to, each as often as it does."""
+    if isinstance(value, str):
+        for found in _REFERENCE.finditer(value):
+            if name := _NAME.fullmatch(found[1]):
+                yield name[1]
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from referenced(each)
+
+
+def problems_in(value: Any, variables: Mapping[str, str], place: str) -> Iterator[str]:
+    """A sentence for each text in ``value`` that :func:`expand` refuses; it begins with where that stands."""
+    if isinstance(value, str):
+        try:
+            expand(value, variables)
+        except UnresolvedVariableError as error:
+            yield f"{place}: {error}"
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from problems_in(each, variables, f"{place}.{key}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from problems_in(each, variables, f"{place}[{number}]")
+
+
+def _resolved(found: re.Match[str], variables: Mapping[str, str]) -> str:
+    name = _NAME.fullmatch(found[1])
+    if name is None:
+        raise UnresolvedVariableError(f"${{{found[1]}}} is no environment variable; write ${{NAME}}")
+    text = variables.get(name[1]) or name[2]
+    if text is None:
+        raise UnresolvedVariableError(f"the environment variable {name[1]} is not set, nor is it in .env")
+    return text

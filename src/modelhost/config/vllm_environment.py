@@ -1,0 +1,166 @@
+"""The ``VLLM_*`` variables that vLLM's MCP server is set up with, for ``modelhost mcp``.
+
+``VLLM_MAX_SESSIONS`` and ``VLLM_MAX_SESSION_MESSAGES`` are not here: they are second names of settings
+(:mod:`modelhost.config.environment`). ``HUGGING_FACE_HUB_TOKEN`` is read by the library that downloads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from modelhost.config.check import config_error, suggestion
+from modelhost.config.fields import SETTINGS
+
+DTYPES: Final = ("auto", "half", "float16", "bfloat16", "float", "float32")
+LEVELS: Final = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
+Read = Callable[[str], Any]
+"""Turns text into a value; raises ValueError with the end of a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmEnvironment:
+    """What the variables say; ``None`` where one is not set."""
+
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    gpu_memory_utilization: float | None = None
+    max_model_len: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that a host of one's own gets of them, where neither the environment nor a flag names them."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know who set a variable that changes nothing."""
+
+
+def _number(kind: Callable[[str], float], least: float, most: float, *, is_above: bool = False) -> Read:
+    """Read a number from ``least`` (without it, if ``is_above``) to ``most``."""
+    word = "an integer" if kind is int else "a number"
+    begin = f"above {least:g}" if is_above else f"of {least:g} or more"
+    end = "" if math.isinf(most) else f" and at most {most:g}"
+
+    def read(text: str) -> Any:
+        expected = f'expected {word} {begin}{end}, got "{text}"'
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(expected) from None
+        if not (least < value if is_above else least <= value) or not value <= most or not math.isfinite(value):
+            raise ValueError(expected)
+        return value
+
+    return read
+
+
+def _one_of(choices: Mapping[str, str]) -> Read:
+    def read(text: str) -> Any:
+        known = {name.lower(): value for name, value in choices.items()}
+        if text.lower() not in known:
+            hint = suggestion(text, choices)
+            raise ValueError(f'expected one of {", ".join(choices)}, got "{text}"{hint}')
+        return known[text.lower()]
+
+    return read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One variable: how it is read, what it means here."""
+
+    read: Read
+    meaning: str
+
+
+VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
+    {
+        "VLLM_MODEL_NAME": Variable(
+            read=str, meaning="The model: a hub id, a file, or a name in `models.yaml`. Default: the bundled model."
+        ),
+        "VLLM_TENSOR_PARALLEL_SIZE": Variable(
+            read=_number(int, 1, math.inf),
+            meaning="Accepted; llama.cpp spreads a model over all GPUs by itself.",
+        ),
+        "VLLM_GPU_MEMORY_UTILIZATION": Variable(
+            read=_number(float, 0, 1, is_above=True),
+            meaning="The part of each GPU's memory that models may take, as `gpu_memory_budget`. Default: 0.9.",
+        ),
+        "VLLM_MAX_MODEL_LEN": Variable(
+            read=_number(int, 16, math.inf),
+            meaning="Tokens of one conversation, as `context_length`. Default: the model's own, as memory allows.",
+        ),
+        "VLLM_DTYPE": Variable(
+            read=_one_of({name: name for name in DTYPES}), meaning="Accepted; a GGUF file is served in its own type."
+        ),
+        "VLLM_DEFAULT_TEMPERATURE": Variable(
+            read=_number(float, 0, 2), meaning="`temperature` of calls that bring none. Default: the model's, else 0.7."
+        ),
+        "VLLM_DEFAULT_MAX_TOKENS": Variable(
+            read=_number(int, 1, math.inf),
+            meaning="`max_tokens` of calls that bring none. Default: the model's, else 512.",
+        ),
+        "VLLM_DEFAULT_TOP_P": Variable(
+            read=_number(float, 0, 1), meaning="`top_p` of calls that bring none. Default: the model's, else 1.0."
+        ),
+        "VLLM_DEFAULT_TOP_K": Variable(
+            read=_number(int, -1, math.inf),
+            meaning="`top_k` of calls that bring none; -1 is off. Default: the model's, else -1.",
+        ),
+        "VLLM_LOG_LEVEL": Variable(
+            read=_one_of(LEVELS), meaning="Least level that is logged on standard error, as `log_level`."
+        ),
+    }
+)
+
+
+def read_vllm(environ: Mapping[str, str]) -> VllmEnvironment:
+    """Return what the variables in ``environ`` say. An empty one counts as not set.
+
+    Raises:
+        ConfigError: with every problem, each naming its variable.
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for name, variable in VARIABLES.items():
+        if text := environ.get(name, "").strip():
+            try:
+                found[name] = variable.read(text)
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+    if problems:
+        raise config_error(problems, what="the environment")
+    share = found.get("VLLM_GPU_MEMORY_UTILIZATION")
+    settings = {
+        "model": found.get("VLLM_MODEL_NAME"),
+        "context_length": found.get("VLLM_MAX_MODEL_LEN"),
+        "gpu_memory_budget": None if share is None else f"{share * 100:.8f}".rstrip("0").rstrip(".") + "%",
+        "log_level": found.get("VLLM_LOG_LEVEL"),
+    }
+    return VllmEnvironment(
+        model=found.get("VLLM_MODEL_NAME"),
+        temperature=found.get("VLLM_DEFAULT_TEMPERATURE"),
+        max_tokens=found.get("VLLM_DEFAULT_MAX_TOKENS"),
+        top_p=found.get("VLLM_DEFAULT_TOP_P"),
+        top_k=found.get("VLLM_DEFAULT_TOP_K"),
+        gpu_memory_utilization=share,
+        max_model_len=found.get("VLLM_MAX_MODEL_LEN"),
+        settings={
+            key: value
+            for key, value in settings.items()
+            if value is not None and not environ.get(SETTINGS[key].environment, "").strip()
+        },
+        remarks=tuple(_remarks(found)),
+    )
+
+
+def _remarks(found: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    if found.get("VLLM_TENSOR_PARALLEL_SIZE", 1) > 1:
+        remarks.append("VLLM_TENSOR_PARALLEL_SIZE changes nothing: llama.cpp spreads a model over all GPUs by itself")
+    if found.get("VLLM_DTYPE") in {"bfloat16", "float", "float32"}:
+        remarks.append("VLLM_DTYPE changes nothing: a GGUF file is served in the type that it has")
+    return remarks

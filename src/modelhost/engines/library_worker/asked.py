@@ -1,0 +1,175 @@
+"""A request as the worker reads it: the prompt in tokens, and what its answer has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelhost.engines.library_worker.grammars import ANY_OBJECT, Grammars
+from modelhost.engines.library_worker.library import Loaded
+from modelhost.engines.library_worker.reader import UNTHINK
+from modelhost.engines.library_worker.sampling import Constraint, Sampling
+from modelhost.engines.library_worker.template import ChatTemplate, is_thinking
+from modelhost.engines.library_worker.text import Vocabulary
+from modelhost.engines.library_worker.tool_format import call_grammar, check_template
+from modelhost.engines.worker_http import Refused, error_body, invalid
+
+SAMPLING = (
+    *("temperature", "top_k", "top_p", "min_p", "min_tokens_to_keep"),
+    *("repetition_penalty", "presence_penalty", "frequency_penalty", "ignore_eos"),
+)
+SHARED = frozenset(
+    {*SAMPLING, "model", "stream", "stream_options", "max_tokens", "stop", "seed", "logit_bias", "logprobs"}
+)
+CHAT = SHARED | {
+    *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "max_completion_tokens"),
+    *("top_logprobs", "chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
+}
+COMPLETION = SHARED | {"prompt"}
+OF_THE_MODEL = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""What a model's ``generation_config.json`` may decide where a request is silent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What one request wants."""
+
+    kind: Literal["chat", "completions"]
+    model: str
+    prompt: list[int]
+    most_tokens: int
+    stops: tuple[str, ...]
+    sampling: Sampling
+    constraint: Constraint | None
+    include_usage: bool
+    reads_calls: bool = False
+    one_call: bool = False
+    reads_reasoning: bool = False
+    is_thinking: bool = False
+
+
+class Requests:
+    """Reads the requests for one model; to be used in any thread."""
+
+    def __init__(self, loaded: Loaded, vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
+        self._model: str = config["name"]
+        self._context_length: int = config["context_length"]
+        self._vocab_size = loaded.vocab_size
+        self._vocabulary = vocabulary
+        self._defaults = sampling_defaults(loaded.defaults)
+        self._template = ChatTemplate(loaded.tokenizer, config["chat_template"], self._model)
+        self._grammars = Grammars(loaded.tokenizer, vocab_size=loaded.vocab_size, eos_ids=loaded.eos_ids)
+
+    def chat(self, body: Mapping[str, Any]) -> Asked:
+        """Return what a chat asks for.
+
+        Raises:
+            Refused: it cannot be done.
+        """
+        _check_fields(body, CHAT)
+        tools = body.get("tools") or []
+        if tools:
+            check_template(self._template.text, self._model)
+        text = self._template.render(body)
+        thinks = self._template.shows_reasoning and is_thinking(text)
+        is_forced = body.get("tool_choice") == "required"
+        logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
+        return self._asked(
+            "chat",
+            body,
+            self._vocabulary.encode(text, add_special=False),
+            constraint=self._forced_call(tools) if is_forced else self._structure(body, thinks=thinks),
+            top_logprobs=logprobs,
+            reads_calls=bool(tools),
+            one_call=is_forced or body.get("parallel_tool_calls") is False,
+            reads_reasoning=self._template.shows_reasoning,
+            is_thinking=thinks and not is_forced,
+        )
+
+    def completion(self, body: Mapping[str, Any]) -> Asked:
+        """Return what a completion asks for; raises as :meth:`chat` does."""
+        _check_fields(body, COMPLETION)
+        prompt = body["prompt"]
+        tokens = self._vocabulary.encode(prompt, add_special=True) if isinstance(prompt, str) else prompt
+        if not all(0 <= token < self._vocab_size for token in tokens):
+            raise invalid(f"prompt: at least one of its tokens is none of {self._model}", param="prompt")
+        return self._asked("completions", body, tokens, constraint=None, top_logprobs=body.get("logprobs"))
+
+    def _asked(
+        self,
+        kind: Literal["chat", "completions"],
+        body: Mapping[str, Any],
+        prompt: list[int],
+        *,
+        constraint: Constraint | None,
+        top_logprobs: int | None,
+        **reading: bool,
+    ) -> Asked:
+        if not prompt:
+            raise invalid("the prompt is empty", param="prompt")
+        room = self._context_length - len(prompt)
+        if room < 1:
+            raise self._too_long(len(prompt))
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or room
+        stop = body.get("stop") or ()
+        return Asked(
+            kind=kind,
+            model=self._model,
+            prompt=prompt,
+            most_tokens=min(most, room),
+            stops=(stop,) if isinstance(stop, str) else tuple(stop),
+            sampling=self._sampling(body, top_logprobs),
+            constraint=constraint,
+            include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            **reading,
+        )
+
+    def _sampling(self, body: Mapping[str, Any], top_logprobs: int | None) -> Sampling:
+        given = {name: body[name] for name in SAMPLING if body.get(name) is not None}
+        seed = body.get("seed")
+        bias = {self._token(name): value for name, value in (body.get("logit_bias") or {}).items()}
+        return Sampling(
+            **{**self._defaults, **given},
+            logit_bias=bias,
+            seed=seed if seed is not None and seed >= 0 else None,  # below zero: any, as with other servers
+            top_logprobs=top_logprobs,
+        )
+
+    def _token(self, name: str) -> int:
+        if not name.isdecimal() or int(name) >= self._vocab_size:
+            raise invalid(f'logit_bias: "{name}" is no token of {self._model}', param="logit_bias")
+        return int(name)
+
+    def _structure(self, body: Mapping[str, Any], *, thinks: bool) -> Constraint | None:
+        """Return what ``response_format`` demands; a model that thinks is free to, until it has finished."""
+        shape = body.get("response_format") or {"type": "text"}
+        if shape["type"] == "text":
+            return None
+        after: Sequence[int] = self._vocabulary.encode(UNTHINK, add_special=False) if thinks else ()
+        if shape["type"] == "json_object":
+            return self._grammars.of_json(ANY_OBJECT, param="response_format", after=after)
+        schema = shape["json_schema"]["schema"]
+        return self._grammars.of_json(schema, param="response_format.json_schema.schema", after=after)
+
+    def _forced_call(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+        return self._grammars.of_lark(call_grammar(tools, self._vocabulary.added), param="tools")
+
+    def _too_long(self, tokens: int) -> Refused:
+        limit = self._context_length
+        message = f"request ({tokens} tokens) exceeds the available context size ({limit} tokens)"
+        details = {"n_prompt_tokens": tokens, "n_ctx": limit}
+        return Refused(400, error_body(400, "exceed_context_size_error", message, **details))
+
+
+def _check_fields(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Refuse what the host has let through for another engine, instead of ignoring it."""
+    for name, value in body.items():
+        if name not in known and value is not None:
+            raise invalid(f"{name}: this engine does not know it", param=name)
+
+
+def sampling_defaults(generation_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a model wants its tokens chosen: as its makers say, else as OpenAI does."""
+    given = {name: generation_config[name] for name in OF_THE_MODEL if generation_config.get(name) is not None}
+    return {**given, "temperature": 0.0} if generation_config.get("do_sample") is False else given

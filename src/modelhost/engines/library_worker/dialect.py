@@ -1,0 +1,90 @@
+"""Requests and errors between the host and these workers: llama.cpp's shapes; the host's side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.engines.base import Operation
+from modelhost.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelhostError,
+    UnsupportedOperation,
+)
+
+SAMPLING = frozenset({"min_tokens_to_keep", "repetition_penalty", "ignore_eos"})
+CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_prompt", "continue_final_message"})
+FIELDS: Mapping[Operation, frozenset[str]] = {
+    "chat": SAMPLING | CHAT,
+    "completions": SAMPLING,
+    "embeddings": frozenset(),
+    "rerank": frozenset(),
+    "tokenize": frozenset({"with_pieces"}),
+    "detokenize": frozenset(),
+}
+PATHS: Mapping[Operation, str] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+    "tokenize": "/tokenize",
+    "detokenize": "/detokenize",
+}
+TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "add_generation_prompt": ((bool,), "true or false"),
+    "chat_template_kwargs": ((dict,), "an object"),
+    "continue_final_message": ((bool,), "true or false"),
+    "ignore_eos": ((bool,), "true or false"),
+    "min_tokens_to_keep": ((int,), "a whole number from 1"),
+    "reasoning_effort": ((str,), "text"),
+    "repetition_penalty": ((int, float), "a number over 0"),
+    "with_pieces": ((bool,), "true or false"),
+}
+POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
+
+
+def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` for the worker; it is changed in place, what it holds is not.
+
+    Raises:
+        InvalidRequest: a field beyond OpenAI's is of a wrong type.
+    """
+    for name, (kinds, words) in TYPES.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        is_of_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        if not is_of_kind or (name in POSITIVE and value <= 0):
+            raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+    effort = body.pop("reasoning_effort", None) if operation == "chat" else None
+    if effort is not None:
+        # It goes to the chat template, which is where the models that know it look for it.
+        thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
+        body["chat_template_kwargs"] = {**thinks, **body.get("chat_template_kwargs", {})}
+    return body
+
+
+def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+    """Return the worker's error answer as one of ours."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
+    message, kind = str(error.get("message", "")), error.get("type")
+    if kind == "exceed_context_size_error":
+        tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
+        return ContextLengthExceeded(
+            f"The prompt has {tokens} tokens; {model} holds {limit}. Shorten it, or serve the model with a larger "
+            "--context-length.",
+            param="messages",
+            prompt_tokens=tokens,
+            context_length=limit,
+        )
+    if kind == "not_supported_error":
+        return UnsupportedOperation(message, model=model)
+    if kind == "invalid_request_error":
+        return InvalidRequest(message, param=error.get("param"))
+    return EngineError(
+        f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)
+    )

@@ -1,0 +1,62 @@
+"""What the worker needs of a library that runs models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float32]
+"""The logits of the next token: one for each entry of the vocabulary."""
+Cache = Any
+"""The keys and values of one conversation, in the library's own form."""
+
+
+class Batch(Protocol):
+    """Conversations that are continued together, each by one token a step. Used in one thread."""
+
+    def add(self, caches: Sequence[Cache]) -> None:
+        """Put conversations behind those that are there."""
+        ...
+
+    def remove(self, rows: Sequence[int]) -> list[Cache]:
+        """Take conversations out and return their caches; the others close up in their order."""
+        ...
+
+    def step(self, tokens: Sequence[int]) -> Scores:
+        """Append one token to each conversation and return their scores, one row for each."""
+        ...
+
+
+class Library(Protocol):
+    """A loaded model. All calls come from one thread, the one that loaded it."""
+
+    def new_cache(self) -> Cache: ...
+
+    def prefill(self, cache: Cache, tokens: Sequence[int]) -> Scores:
+        """Append ``tokens`` to a conversation that is in no batch; return the scores after the last of them."""
+        ...
+
+    def fork(self, cache: Cache, length: int) -> Cache | None:
+        """Return a copy of the first ``length`` tokens; ``None`` where the model cannot go back to them."""
+        ...
+
+    def size_bytes(self, cache: Cache) -> int: ...
+
+    def new_batch(self) -> Batch: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What an engine has loaded. ``tokenizer`` is a fast tokenizer of ``transformers``."""
+
+    library: Library
+    tokenizer: Any
+    vocab_size: int
+    version: str
+    eos_ids: frozenset[int]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Its ``generation_config.json``."""

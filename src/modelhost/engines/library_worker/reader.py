@@ -1,0 +1,121 @@
+"""A chat answer read while it is written: what of it is reasoning, what is text, what is a tool call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelhost.engines.library_worker.calls import CallReader
+from modelhost.engines.library_worker.stops import held_back
+from modelhost.engines.library_worker.tool_format import OPENING
+
+THINK, UNTHINK = "<think>", "</think>"
+
+Delta = dict[str, Any]
+
+
+class ChatReader:
+    """Turns the text of one answer into deltas.
+
+    Args:
+        reads_calls: the request shows tools, so calls are read.
+        reads_reasoning: the model thinks aloud between ``<think>`` and ``</think>``.
+        is_thinking: the prompt has opened ``<think>`` already.
+        one_call: the answer ends with the first call.
+    """
+
+    def __init__(
+        self, *, reads_calls: bool, reads_reasoning: bool, is_thinking: bool = False, one_call: bool = False
+    ) -> None:
+        self._reads_calls, self._reads_reasoning, self._one_call = reads_calls, reads_reasoning, one_call
+        self._is_thinking = is_thinking
+        self._may_think = reads_reasoning and not is_thinking
+        self._is_at_start = True  # of the reasoning or of the text: blank lines there are not part of it
+        self._waiting = ""
+        self._call: CallReader | None = None
+        self.calls = 0
+        self.is_done = False
+
+    def feed(self, text: str) -> list[Delta]:
+        """Return the deltas that are ready after ``text`` has come."""
+        self._waiting += text
+        deltas: list[Delta] = []
+        while self._waiting and not self.is_done and self._advance(deltas):
+            pass
+        return deltas
+
+    def finish(self) -> list[Delta]:
+        """Return what was held back, now that nothing more comes."""
+        waiting, self._waiting = self._waiting, ""
+        if self.is_done:
+            return []
+        if self._call is not None:
+            waiting = self._call.finish()
+        if self._is_thinking:
+            return [{"reasoning_content": waiting}] if waiting.strip() else []
+        if self.calls and not waiting.strip():
+            return []
+        return [{"content": waiting}] if waiting else []
+
+    def _advance(self, deltas: list[Delta]) -> bool:
+        """Take the next part of what waits; return whether the rest of it is of another kind."""
+        if self._call is not None:
+            return self._read_call(self._call, deltas)
+        return self._read_reasoning(deltas) if self._is_thinking else self._read_text(deltas)
+
+    def _read_reasoning(self, deltas: list[Delta]) -> bool:
+        before, marker, after = self._waiting.partition(UNTHINK)
+        ready = before.rstrip() if marker else self._without_held(before, (UNTHINK,))
+        self._emit("reasoning_content", ready, deltas)
+        self._waiting = after if marker else before[len(ready) :]
+        if marker:
+            self._is_thinking, self._is_at_start = False, True
+        return bool(marker)
+
+    def _read_text(self, deltas: list[Delta]) -> bool:
+        markers = ((OPENING,) if self._reads_calls else ()) + ((THINK,) if self._may_think else ())
+        found = min((marker for marker in markers if marker in self._waiting), key=self._waiting.find, default=None)
+        if found is None:
+            ready = self._without_held(self._waiting, markers)
+            self._waiting = self._waiting[len(ready) :]
+            self._emit("content", ready, deltas)
+            return False
+        before, _, self._waiting = self._waiting.partition(found)
+        self._emit("content", before.rstrip(), deltas)
+        if found == OPENING:
+            self._call = CallReader(self.calls)
+        elif self._may_think:  # the text before it was blank
+            self._is_thinking, self._may_think, self._is_at_start = True, False, True
+        else:
+            self._emit("content", found, deltas)
+        return True
+
+    def _read_call(self, call: CallReader, deltas: list[Delta]) -> bool:
+        was_call = call.is_call
+        pieces, text = call.feed(self._waiting)
+        self._waiting = ""
+        if pieces:
+            deltas.append({"tool_calls": pieces})
+        if call.is_call and not was_call:
+            self.calls += 1
+            self._may_think = False
+        if text:
+            self._emit("content", text, deltas)
+        if call.rest is None:
+            return False
+        self._call, self._waiting, self._is_at_start = None, call.rest, True
+        self.is_done = self._one_call and self.calls > 0
+        return True
+
+    def _emit(self, kind: str, text: str, deltas: list[Delta]) -> None:
+        if self._is_at_start and (self._reads_reasoning or self.calls):
+            text = text.lstrip()
+        if text:
+            self._is_at_start = False
+            self._may_think = self._may_think and kind != "content"
+            deltas.append({kind: text})
+
+    def _without_held(self, text: str, markers: tuple[str, ...]) -> str:
+        """Return ``text`` without what may be the beginning of a marker, and without the blanks before that."""
+        if not markers:
+            return text
+        return text[: len(text) - held_back(text, markers)].rstrip()

@@ -1,0 +1,108 @@
+"""How a worker around a library is started; the host's side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.library_worker.dialect import FIELDS, PATHS, adapted, translated
+from modelhost.engines.library_worker.params import accepted
+from modelhost.engines.options import check_options, problem_of_options
+from modelhost.errors import ConfigError, ModelhostError
+
+OPTIONS: Mapping[str, Any] = {
+    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
+    "batch_size": 512,  # tokens of new prompts that are worked on between two steps of the answers at work
+}
+"""Options of every such engine."""
+FALLBACK_CONTEXT = 4096
+UNKNOWN: Mapping[str, str] = {
+    "lora": "serve a model that the adapter is merged into",
+    "draft_path": "llama.cpp can, with GGUF files",
+    "gpu_layers": "the whole model is on one device",
+}
+"""Settings that these engines cannot honour, and what helps."""
+
+
+class LibraryEngine:
+    """The :class:`~modelhost.engines.base.Engine` around a library; what differs is given.
+
+    Args:
+        options: the engine's own, with their defaults, beside ``OPTIONS``.
+        environment: variables of its worker.
+        memory_phrases: as those of :class:`~modelhost.engines.base.Launch`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        module: str,
+        options: Mapping[str, Any],
+        environment: Mapping[str, str],
+        memory_phrases: tuple[str, ...],
+    ) -> None:
+        self.name = name
+        self.prompt_caches: PromptCaches | None = None
+        self._module = module
+        self._options = {**OPTIONS, **options}
+        self._environment = environment
+        self._memory_phrases = memory_phrases
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        def problem_of(options: Mapping[str, Any]) -> str:
+            return problem_of_options(self.name, options, self._options)
+
+        return accepted(self.name, params, known_options=self._options, check_options=problem_of)
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        options = check_options(self.name, spec.options, self._options)
+        for setting, way_out in UNKNOWN.items():
+            if getattr(spec, setting):
+                raise ConfigError(f"{setting}: {self.name} cannot do that; {way_out}", param=setting)
+        if spec.kv_cache_type != "f16":
+            raise ConfigError(
+                f"kv_cache_type: {self.name} keeps keys and values in the number format of the model",
+                param="kv_cache_type",
+            )
+        for name in OPTIONS:
+            if options[name] < (1 if name == "batch_size" else 0):
+                raise ConfigError(f'engine option "{name}": {options[name]} is too small', param="engine_options")
+        config = {
+            **options,
+            "name": spec.name,
+            "path": str(spec.path),
+            "api_key": api_key,
+            "context_length": spec.context_length or FALLBACK_CONTEXT,
+            "slots": spec.slots or 1,
+            "threads": spec.threads or 1,
+            "chat_template": spec.chat_template,
+        }
+        argv = (spec.python or sys.executable, "-m", self._module)
+        threads = str(spec.threads or 1)
+        env = {
+            "HF_HUB_OFFLINE": "1",  # everything is here; a library must not look for newer files
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": threads,
+            **self._environment,
+            **spec.env,
+        }
+        return Launch(argv=argv, env=env, config=config, memory_phrases=self._memory_phrases)
+
+    def advice(self, operation: Operation) -> str:
+        return f"{self.name} writes text; llama.cpp makes embeddings." if operation in {"embeddings", "rerank"} else ""
+
+    def fields(self, operation: Operation) -> frozenset[str]:
+        return FIELDS[operation]
+
+    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        return adapted(operation, body)
+
+    def path(self, operation: Operation) -> str:
+        return PATHS[operation]
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return translated(status, payload, model=model, worker=worker)

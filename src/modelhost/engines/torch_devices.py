@@ -1,0 +1,16 @@
+"""Whether the installed PyTorch can compute on NVIDIA's GPUs; most builds of it can, those for CPUs alone cannot."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+
+SCRIPT = "import torch; print(torch.cuda.is_available())"
+SECONDS = 120.0
+
+
+@cache
+def uses_gpus(python: str) -> bool:
+    """Return whether the PyTorch of ``python`` finds a GPU. Asked once, in a process of its own: some seconds."""
+    asked = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
+    return asked.stdout.strip() == "True"

@@ -1,0 +1,97 @@
+"""The host's MCP servers at ``/mcp``; nothing of them is loaded before the first request."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modelhost.config import environment
+from modelhost.errors import ForeignOrigin
+from modelhost.host import Host
+from modelhost.http.errors import error_answer
+from modelhost.http.origins import Origins
+from modelhost.mcp_servers.faces import FACES, FaceName
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+
+    from modelhost.mcp_servers.http import McpHttp
+
+BYTES_PER_MB: Final = 1_000_000
+METHODS: Final = ["GET", "POST", "DELETE"]
+PATHS: Final[Mapping[str, FaceName]] = {
+    path: face.name for face in FACES.values() for path in (face.path, f"{face.path}/")
+}
+"""Without a redirect, which programs do not follow with a body."""
+ACTOR: Final = "anonymous"
+
+
+class McpEndpoint:
+    """Answers the requests to all MCP servers of a host."""
+
+    def __init__(self, host: Host, origins: Origins, *, stopping: asyncio.Event) -> None:
+        self._host = host
+        self._origins = origins
+        self._stopping = stopping
+        self._servers: McpHttp | None = None
+        self._loading = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._host.settings.api_keys:
+            # Whoever knows a key is no page that somebody happens to look at.
+            try:
+                self._origins.check_host(dict(scope["headers"]).get(b"host"))
+            except ForeignOrigin as error:
+                status, headers, body = error_answer(error)
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+                return
+        servers = self._servers or await self._loaded()
+        await servers.answer(PATHS[scope["path"]], scope, receive, send)
+
+    async def _loaded(self) -> McpHttp:
+        async with self._loading:
+            if self._servers is None:
+                # Half a second of importing, during which others go on being answered.
+                module = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.http")
+                local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
+                server = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.server")
+                extension = await asyncio.to_thread(_extension)
+                backend = local.LocalBackend(self._host, face="mcp-http", actor=ACTOR)
+
+                def build(face: FaceName) -> Server[Any]:
+                    extend = extension.extend if extension is not None else None
+                    built: Server[Any] = server.build_server(face, backend, extend=extend)
+                    return built
+
+                self._servers = module.McpHttp(
+                    build,
+                    max_body_bytes=int(self._host.settings.max_body_mb * BYTES_PER_MB),
+                    stopping=self._stopping,
+                    extension=extension,
+                )
+        return self._servers
+
+
+class ByPort:
+    """Applications on ports of their own, beside one for all others."""
+
+    def __init__(self, app: ASGIApp, apart: Mapping[int, ASGIApp]) -> None:
+        self._app = app
+        self._apart = apart
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = scope.get("server")
+        app = self._apart.get(server[1], self._app) if server else self._app
+        await app(scope, receive, send)
+
+
+def _extension() -> Any:
+    """Return what the conformance suite wants of a server besides, if it is the suite that started this host."""
+    name = environment.current().get(environment.FIXTURES_VARIABLE)
+    return None if not name else pkgutil.resolve_name(name)

@@ -1,0 +1,196 @@
+"""``POST /``: a prompt in, the answer as text out, as LLM-Server has it.
+
+Of its statuses there are few: 200; 400, and what HTTP itself has for a method (405), a size (413), a key (401), an
+origin (403) or a path (404); 500 for everything that is not the caller's doing. Errors are ``{"Error": "message"}``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
+
+from modelhost.config.settings import Settings
+from modelhost.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    ForeignOrigin,
+    InvalidJson,
+    InvalidRequest,
+    MethodNotAllowed,
+    ModelhostError,
+    ModelNotFound,
+    NotFound,
+    RequestTooLarge,
+    Unauthorized,
+)
+from modelhost.host import Host
+from modelhost.http.edge import REQUEST_ID
+from modelhost.http.errors import Answer, error_answer
+from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
+from modelhost.http.generate import BYTES_PER_MB, depth_of
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+
+log = get_logger(__name__)
+
+PATH: Final = "/"
+OPERATION: Final = "prompt"
+"""In logs and metrics."""
+FIELD: Final = "prompt"
+EXAMPLE: Final = '{"prompt": "..."}'
+FAULTS_OF_THE_CALLER: Final = (
+    *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
+    *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
+)
+"""These keep their status."""
+BROKEN: Final = orjson.dumps({"Error": "The host failed; its log says why."})
+
+
+class PromptEndpoint:
+    """Answers prompts with the active model of the host, each by itself, with the host's tools."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
+        self._logs_contents = host.settings.log_prompts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, answer_of=prompt_error_answer)
+        told = log.bind(request_id=scope.get(REQUEST_ID))
+        began = time.perf_counter()
+        try:
+            status, code = await exchange.settle(self._work(exchange, scope, told))
+        except Exception:  # noqa: BLE001  (the contract has an answer for a fault of the host, too)
+            told.exception("prompt_failed")
+            status, code = 500, None
+            if not exchange.has_begun:
+                await exchange.answer(500, BROKEN, _headers(BROKEN))
+        self._note(told, status, code, time.perf_counter() - began)
+
+    async def _work(self, exchange: Exchange, scope: Scope, told: Any) -> None:
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"{scope['path']} takes POST with {EXAMPLE}, not {scope['method']}.")
+            prompt = _prompt_in(await exchange.json(self._limit_bytes))
+            if self._logs_contents:
+                told.info("prompt_received", prompt=prompt)
+            async with exchange.while_client_is_there():
+                text = await self._answered(exchange, prompt, depth_of(scope))
+                if self._logs_contents:
+                    told.info("prompt_answered", response=text)
+                await exchange.answer_json({"response": text})
+        except ModelhostError as error:
+            say = told.error if prompt_error_answer(error)[0] >= 500 else told.warning
+            # An engine may repeat what it was asked.
+            say("prompt_refused", code=error.code, reason=error.message if self._logs_contents else None)
+            raise
+
+    async def _answered(self, exchange: Exchange, prompt: str, depth: int) -> str:
+        system = self._host.settings.system_prompt
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": prompt})
+        answer = await self._host.call("chat", {"messages": messages}, exchange.tell_queued, depth=depth)
+        return answer["choices"][0]["message"].get("content") or ""
+
+    def _note(self, told: Any, status: int, code: str | None, seconds: float) -> None:
+        try:
+            model = self._host.find(None).name
+        except ModelNotFound:
+            model = ""
+        METERS.requests.labels(model, OPERATION, str(status)).inc()
+        METERS.request_seconds.labels(model, OPERATION).observe(seconds)
+        if code is not None:
+            METERS.errors.labels(model, code).inc()
+        if status == CLIENT_LEFT_STATUS:
+            METERS.cancelled.labels(model).inc()
+        told.info("request", operation=OPERATION, model=model, status=status, code=code, seconds=round(seconds, 4))
+
+
+def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:
+    """Return what takes prompts, by path."""
+    endpoint = PromptEndpoint(host)
+    return dict.fromkeys((PATH, *host.settings.prompt_path), endpoint)
+
+
+def prompts_alone(prompts: Mapping[str, PromptEndpoint]) -> Starlette:
+    """Return an application that has ``prompts`` and nothing else."""
+    return Starlette(routes=routes_of(prompts), exception_handlers={HTTPException: _answer_not_found})
+
+
+def routes_of(prompts: Mapping[str, PromptEndpoint]) -> list[BaseRoute]:
+    """Return routes to ``prompts`` for every method: they refuse the others themselves."""
+    return [Route(path, endpoint) for path, endpoint in prompts.items()]
+
+
+def check_paths(paths: Iterable[str], routes: Iterable[BaseRoute]) -> None:
+    """Check that none of ``paths`` takes POST requests away from one of ``routes``.
+
+    Raises:
+        ConfigError: naming the first one that does.
+    """
+    known = list(routes)
+    for path in paths:
+        scope: Scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "headers": []}
+        if any(route.matches(scope)[0] is Match.FULL for route in known):
+            raise ConfigError(
+                f"prompt_path: {path} is an endpoint of the host already; choose another, or have no others with "
+                "--only-prompt",
+                param="prompt_path",
+            )
+
+
+def prompt_error_answer(error: ModelhostError) -> Answer:
+    """Return status, headers and body for ``error``, as the contract has them."""
+    status, headers, _ = error_answer(error)
+    body = orjson.dumps({"Error": error.message})
+    kept = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
+    if isinstance(error, MethodNotAllowed):
+        kept.append((b"allow", b"POST"))
+    return status if isinstance(error, FAULTS_OF_THE_CALLER) else 500, [*_headers(body), *kept], body
+
+
+def error_answer_at(settings: Settings) -> Callable[[str, ModelhostError], Answer]:
+    """Return what answers a request for a path that did not get as far as an endpoint, with the reason."""
+
+    def answer(path: str, error: ModelhostError) -> Answer:
+        is_prompt = settings.only_prompt or path in (PATH, *settings.prompt_path)
+        return prompt_error_answer(error) if is_prompt else error_answer(error)
+
+    return answer
+
+
+def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+
+
+def _prompt_in(body: Any) -> str:
+    """Return the prompt in the decoded ``body``.
+
+    Raises:
+        InvalidRequest: there is none, or something else.
+    """
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"The body has to be a JSON object: {EXAMPLE}.")
+    if FIELD not in body:
+        raise InvalidRequest(f'The field "prompt" is missing: {EXAMPLE}.', param=FIELD)
+    prompt = body[FIELD]
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InvalidRequest('The field "prompt" has to be text that says something.', param=FIELD)
+    others = [name for name in body if name != FIELD]
+    if others:
+        raise InvalidRequest(f'The field "{others[0]}" is unknown here: {EXAMPLE} is all there is.', param=others[0])
+    return prompt
+
+
+async def _answer_not_found(request: Request, _error: Exception) -> Response:
+    status, headers, body = prompt_error_answer(NotFound(f"There is nothing at {request.url.path}: POST prompts to /."))
+    return Response(body, status, headers={name.decode(): value.decode() for name, value in headers})

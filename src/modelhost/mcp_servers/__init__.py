@@ -1,0 +1,1 @@
+"""modelhost as MCP servers: chat, model manager, state persistence."""

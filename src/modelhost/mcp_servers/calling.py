@@ -1,0 +1,89 @@
+"""What the transport knows of a call: who makes it, how deep it stands, and whether he is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from mcp.server.context import ServerRequestContext
+
+from modelhost.errors import InvalidRequest
+from modelhost.tools.flight import DEPTH_HEADER, DEPTH_META_KEY
+
+ACTOR: Final = "modelhost.actor"
+REQUEST_ID: Final = "modelhost.request_id"
+LEFT: Final = "modelhost.left"
+"""In the scope of an HTTP request: the event that its client has left."""
+DEPTH_DIGITS: Final = 9  # more of them are not read: any such number is over the limit
+
+Context = ServerRequestContext[Any, Any]
+
+
+def actor_of(ctx: Context) -> str | None:
+    """Return who calls, if the transport knows it."""
+    return _text(_scope(ctx).get(ACTOR))
+
+
+def request_id_of(ctx: Context) -> str | None:
+    """Return the id of the HTTP request, or else that of the message."""
+    known = _text(_scope(ctx).get(REQUEST_ID))
+    return known if known is not None or ctx.request_id is None else str(ctx.request_id)
+
+
+def depth_of(ctx: Context) -> int:
+    """Return in how many calls of tools the call stands: a host that is its own server must come to an end.
+
+    Raises:
+        InvalidRequest: what says so is no number.
+    """
+    given: Any = (ctx.meta or {}).get(DEPTH_META_KEY)
+    if given is None and ctx.request is not None:
+        given = ctx.request.headers.get(DEPTH_HEADER)
+    if given is None:
+        return 0
+    text = str(given)[:DEPTH_DIGITS]
+    if not text.isdecimal():
+        raise InvalidRequest(f"The depth of the call ({DEPTH_HEADER}) has to be a whole number, as the host sent it.")
+    return int(text)
+
+
+@asynccontextmanager
+async def while_wanted(ctx: Context) -> AsyncIterator[None]:
+    """Cancel what is inside as soon as the client has closed the connection, and end quietly then.
+
+    Nobody could read an answer on it: the answers of a call that is cut off are not kept.
+    """
+    left = _scope(ctx).get(LEFT)
+    if left is None:
+        yield
+        return
+    work = asyncio.current_task()
+    assert work is not None
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        await left.wait()
+        has_left = True
+        work.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        work.uncancel()
+    finally:
+        watcher.cancel()
+
+
+def _scope(ctx: Context) -> Mapping[str, Any]:
+    scope: Mapping[str, Any] = {} if ctx.request is None else ctx.request.scope
+    return scope
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

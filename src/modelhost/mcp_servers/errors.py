@@ -1,0 +1,87 @@
+"""Errors as results of tools, in the shape that all tools share.
+
+::
+
+    {"success": false, "error": {"code": "MODEL_NOT_FOUND", "message": "...", "details": {"suggestion": "..."}}}
+
+``code`` is the host's own in capitals. What keeps a model from being loaded is ``MODEL_LOAD_FAILED``, with the host's
+own code as ``details.reason``, and with ``required_mb`` and ``available_mb`` where they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modelhost.errors import InsufficientMemory, ModelFailed, ModelhostError, WorkerStartFailed
+from modelhost.operations.advice import ADVICE
+
+LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
+NOT_LOADED: Final = (WorkerStartFailed, ModelFailed, InsufficientMemory)
+NO_ADVICE: Final = "Read the message; the log of the host says more."
+ANSWER_TO_UNKNOWN: Final[Mapping[str, Any]] = {
+    "success": False,
+    "error": {
+        "code": "INTERNAL_ERROR",
+        "message": "The host has failed at this call.",
+        "details": {"suggestion": "Look at the log of the host."},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryValues:
+    """The values in force of what is proposed to change when memory runs out."""
+
+    gpu_memory_utilization: float
+    max_tokens: int | None = None
+    max_model_len: int | None = None
+
+
+def error_result(error: ModelhostError, memory: MemoryValues | None = None) -> dict[str, Any]:
+    """Return ``error`` in the shape of all tools; want of memory with ``memory``'s values, if they are given."""
+    message, suggestion = error.message, ADVICE.get(error.code, NO_ADVICE)
+    if memory is not None and is_out_of_memory(error):
+        suggestion = _way_out_of_memory(memory)
+        message = f"{_which_memory(error)}out of memory. {suggestion} Reason: {message}"
+        message = message[0].upper() + message[1:]
+    details = {**_details(error), "suggestion": suggestion}
+    code = LOAD_FAILED if isinstance(error, NOT_LOADED) else error.code.upper()
+    return {"success": False, "error": {"code": code, "message": message, "details": details}}
+
+
+def is_out_of_memory(error: ModelhostError) -> bool:
+    """Whether it was for want of memory."""
+    return isinstance(error, InsufficientMemory) or bool(error.details.get("out_of_memory"))
+
+
+def _details(error: ModelhostError) -> dict[str, Any]:
+    details = dict(error.details)
+    if error.param is not None:
+        details["param"] = error.param
+    if isinstance(error, NOT_LOADED):
+        details["reason"] = error.code
+    if isinstance(error, InsufficientMemory) and "need_mb" in details:
+        required = sum(details["need_mb"].values())
+        details["required_mb"] = required
+        details["available_mb"] = max(0, required - sum(details["missing_mb"].values()))
+    return details
+
+
+def _which_memory(error: ModelhostError) -> str:
+    missing = error.details.get("missing_mb", ())
+    is_cuda = any(pool.startswith("gpu") for pool in missing) or "cuda" in error.message.lower()
+    return "CUDA " if is_cuda else ""
+
+
+def _way_out_of_memory(values: MemoryValues) -> str:
+    """Return what to lower, and how high it is now."""
+    tokens = "as many as fit" if values.max_tokens is None else values.max_tokens
+    length = "the model's own" if values.max_model_len is None else values.max_model_len
+    return (
+        f"Try: 1) Reduce VLLM_GPU_MEMORY_UTILIZATION (current: {values.gpu_memory_utilization:g}), "
+        f"2) Use a smaller max_tokens (current: {tokens}), "
+        f"3) Reduce VLLM_MAX_MODEL_LEN (current: {length}), "
+        "4) Use a smaller model."
+    )

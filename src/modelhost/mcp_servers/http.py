@@ -1,0 +1,220 @@
+"""The servers over streamable HTTP, in both eras, as an ASGI application.
+
+Clients that shake hands have a session with an id; after a restart of the host it answers 404 to an old one, and they
+shake hands again. The modern era, and requests without any of it (:mod:`modelhost.mcp_servers.plain`), need none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import mcp_types as types
+import orjson
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http import EventStore
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from modelhost.mcp_servers import plain
+from modelhost.mcp_servers.calling import LEFT
+from modelhost.mcp_servers.faces import FaceName
+from modelhost.mcp_servers.server import Extend
+
+MAX_SESSIONS: Final = 1000
+"""Of clients that shook hands, at the same time; one more is refused with 503."""
+IDLE_SECONDS: Final = 1800.0
+"""After which a session that nobody uses ends."""
+DISCONNECT: Final[Message] = {"type": "http.disconnect"}
+JSON_HEADERS: Final = [(b"content-type", b"application/json")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What a server answers besides, and how its streams are kept for clients that lose them."""
+
+    extend: Extend
+    event_store: EventStore | None = None
+    retry_milliseconds: int | None = None
+
+
+class McpHttp:
+    """The servers of a host; each begins with its first request."""
+
+    def __init__(
+        self,
+        build: Callable[[FaceName], Server[Any]],
+        *,
+        max_body_bytes: int,
+        stopping: asyncio.Event,
+        extension: Extension | None = None,
+    ) -> None:
+        """``stopping`` ends the streams that would never end by themselves, and then the servers."""
+        self._build = build
+        self._max_body_bytes = max_body_bytes
+        self._stopping = stopping
+        self._extension = extension
+        self._servers: dict[FaceName, _Served] = {}
+
+    async def answer(self, face: FaceName, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request to the server ``face``."""
+        served = self._servers.get(face)
+        if served is None:
+            served = self._servers[face] = _Served(
+                self._build(face), self._max_body_bytes, self._stopping, self._extension
+            )
+        await served.answer(scope, receive, send)
+
+
+class _Served:
+    """One server with its sessions."""
+
+    def __init__(
+        self, server: Server[Any], max_body_bytes: int, stopping: asyncio.Event, extension: Extension | None
+    ) -> None:
+        self._server = server
+        self._max_body_bytes = max_body_bytes
+        self._stopping = stopping
+        self._keeps_events = extension is not None and extension.event_store is not None
+        self._manager = StreamableHTTPSessionManager(
+            server,
+            event_store=extension.event_store if extension else None,
+            retry_interval=extension.retry_milliseconds if extension else None,
+            session_idle_timeout=IDLE_SECONDS,
+            max_sessions=MAX_SESSIONS,
+            max_request_body_size=max_body_bytes,
+        )
+        self._requests = 0
+        self._is_idle = asyncio.Event()
+        self._is_running = asyncio.Event()
+        self._running = asyncio.create_task(self._run(), name=f"sessions of {server.name}")
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._is_running.wait()
+        client = _Client(receive, None if scope["method"] == "POST" else self._stopping)
+        # The parser of HTTP leaves blanks behind a value, which are no part of it.
+        scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}
+        if not self._keeps_events:
+            scope[LEFT] = client.left
+        self._requests += 1
+        self._is_idle.clear()
+        try:
+            if scope["method"] == "POST":
+                await self._post(scope, client, send)
+            else:
+                await self._stream(scope, client, send)
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._is_idle.set()
+
+    async def _post(self, scope: Scope, client: _Client, send: Send) -> None:
+        body = await client.body(self._max_body_bytes)
+        if body is None:
+            await _send(send, 413, _error(types.INVALID_REQUEST, f"more than {self._max_body_bytes} bytes"))
+            return
+        request = Request(scope, client.receive)
+        try:
+            message = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            await _send(send, 400, _error(types.PARSE_ERROR, str(error)))
+            return
+        if plain.is_plain(request.headers, message):
+            await self._answer_plainly(message, request, client, send)
+            return
+        client.give_back(body)
+        await self._manager.handle_request(scope, client.receive, send)
+
+    async def _stream(self, scope: Scope, client: _Client, send: Send) -> None:
+        is_open = False
+
+        async def watched(message: Message) -> None:
+            nonlocal is_open
+            is_open = message["type"] == "http.response.start" or message.get("more_body", False)
+            await send(message)
+
+        await self._manager.handle_request(scope, client.receive, watched)
+        if is_open:  # it was the host that ended it: the client is to see an end, and no failure
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _answer_plainly(self, message: plain.Json, request: Request, client: _Client, send: Send) -> None:
+        watcher = asyncio.create_task(client.watch())
+        try:
+            answer = await plain.answer(self._server, None, message, request)
+        finally:
+            watcher.cancel()
+        await _send(send, 200, answer)
+
+    async def _run(self) -> None:
+        """Hold the sessions until the host stops and the last request is answered."""
+        async with self._manager.run():
+            self._is_running.set()
+            await self._stopping.wait()
+            while self._requests:
+                await self._is_idle.wait()
+
+
+class _Client:
+    """What comes from the client of one HTTP request, and the news that it has left."""
+
+    def __init__(self, receive: Receive, ends: asyncio.Event | None) -> None:
+        """``ends``: an event at which the client counts as gone."""
+        self._receive = receive
+        self._ends = ends
+        self._given_back: deque[Message] = deque()
+        self.left = asyncio.Event()
+
+    async def body(self, limit_bytes: int) -> bytes | None:
+        """Return the body; ``None`` if it is longer than ``limit_bytes``."""
+        body = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                return bytes(body)
+            body += message.get("body", b"")
+            if len(body) > limit_bytes:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def give_back(self, body: bytes) -> None:
+        """Let ``body`` be received again."""
+        self._given_back.append({"type": "http.request", "body": body, "more_body": False})
+
+    async def receive(self) -> Message:
+        """Receive the next message."""
+        if self._given_back:
+            return self._given_back.popleft()
+        message = await (self._receive() if self._ends is None else self._until(self._ends))
+        if message["type"] == "http.disconnect":
+            self.left.set()
+        return message
+
+    async def watch(self) -> None:
+        """Wait until the client has left."""
+        while not self.left.is_set():
+            await self.receive()
+
+    async def _until(self, ends: asyncio.Event) -> Message:
+        receiving = asyncio.ensure_future(self._receive())
+        ending = asyncio.ensure_future(ends.wait())
+        try:
+            await asyncio.wait([receiving, ending], return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else DISCONNECT
+        finally:
+            receiving.cancel()
+            ending.cancel()
+
+
+def _error(code: int, message: str) -> bytes:
+    return plain.error_answer(None, types.ErrorData(code=code, message=message))
+
+
+async def _send(send: Send, status: int, body: bytes) -> None:
+    headers = [*JSON_HEADERS, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,194 @@
+"""What is forgiven to clients over stdio, decided message by message; no input or output here.
+
+The SDK's server wants messages to the letter. Programs in use send less: no handshake, no ``jsonrpc``, no ``id``, an
+``initialize`` without parameters; they print what is no JSON; and FluidMCP reads one line for each line that it wrote,
+whoever that line is meant for. All of them get their answers, and clients that keep to the protocol notice nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+NEWEST_HANDSHAKE: Final = "2025-11-25"
+MODERN_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+"""In the ``_meta`` of every request of 2026-07-28 and later, and of no other."""
+FLUIDMCP: Final = "fluidmcp-client"
+LISTENING: Final = "subscriptions/listen"
+"""A request without an end."""
+_OWN_IDS: Final = "modelhost:"
+_HANDSHAKE_ID: Final = f"{_OWN_IDS}handshake"
+
+Json = dict[str, Any]
+Era = Literal["handshake", "modern"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a line comes to: messages for the server, an answer to the client, or both."""
+
+    messages: tuple[Json, ...] = ()
+    answer: Json | None = None
+
+
+class Conversation:
+    """The messages of one client, from its first to its last."""
+
+    def __init__(self) -> None:
+        self._era: Era | None = None
+        self._reads_answers_only = False
+        """Whoever sent no handshake, and FluidMCP, take any line for the answer to what they sent last."""
+        self._is_fluidmcp = False
+        self._is_initialized = False
+        self._original_ids: dict[str, Any] = {}
+        self._numbers = itertools.count(1)
+        self._unanswered: dict[Any, int] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every request is answered, but for those that have no end."""
+        return not self._unanswered
+
+    def take(self, line: bytes) -> Taken:
+        """Read a line of the client."""
+        if not line.strip():
+            return Taken()
+        try:
+            message = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            return Taken(answer=_error(None, PARSE_ERROR, f"Parse error: {error}"))
+        if (problem := _problem_of(message)) is not None:
+            return Taken(answer=_error(_id_in(message), INVALID_REQUEST, f"Invalid Request: {problem}"))
+        message = {**message, "jsonrpc": "2.0"}
+        if "method" not in message:
+            return Taken(messages=(message,))  # an answer, which is the server's business
+        if message["method"].startswith("notifications/") and "id" not in message:
+            return self._notified(message)
+        return self._requested(message)
+
+    def too_long(self, limit: int) -> Taken:
+        """Answer a line that was longer than ``limit`` bytes, and was not kept."""
+        return Taken(answer=_error(None, INVALID_REQUEST, f"Invalid Request: a message of more than {limit} bytes"))
+
+    def give(self, message: Json) -> Json | None:
+        """Return what the client is to get for a message of the server; ``None`` is nothing."""
+        if "method" in message:
+            return None if self._reads_answers_only else message
+        key = message.get("id")
+        if key == _HANDSHAKE_ID:
+            return None
+        self._settle(key)
+        return {**message, "id": self._original_ids.pop(key)} if key in self._original_ids else message
+
+    def _requested(self, message: Json) -> Taken:
+        method, params = message["method"], message.get("params")
+        is_modern = MODERN_KEY in _mapping(_mapping(params).get("_meta"))
+        if method == "ping":  # a server of the modern era has none; some clients judge by it whether it is there
+            done = {"resultType": "complete"} if is_modern else {}
+            return Taken(answer={"jsonrpc": "2.0", "id": message.get("id"), "result": done})
+        if method == "initialize":
+            message = self._greeted(message)
+        message = self._with_usable_id(message)
+        if method != LISTENING:
+            key = message["id"]
+            self._unanswered[key] = self._unanswered.get(key, 0) + 1
+        if self._era is not None:
+            return Taken(messages=(message,))
+        self._era = "modern" if is_modern and method != "initialize" else "handshake"
+        if method == "initialize" or self._era == "modern":
+            return Taken(messages=(message,))
+        self._reads_answers_only = True
+        return Taken(messages=(*_handshake(), message))
+
+    def _greeted(self, message: Json) -> Json:
+        """Return ``initialize`` with what is missing of its parameters."""
+        params = _mapping(message.get("params"))
+        client = params.get("clientInfo")
+        self._is_fluidmcp = _mapping(client).get("name") == FLUIDMCP
+        self._reads_answers_only = self._is_fluidmcp
+        return {
+            **message,
+            "params": {**_GREETING, **{key: value for key, value in params.items() if value is not None}},
+        }
+
+    def _notified(self, message: Json) -> Taken:
+        method, is_first = message["method"], not self._is_initialized
+        if method == "notifications/initialized":
+            self._is_initialized = True
+        elif method == "notifications/cancelled":
+            self._settle(_mapping(message.get("params")).get("requestId"))  # it will not be answered
+        if self._is_fluidmcp and not (method == "notifications/initialized" and is_first):
+            # After its own first one FluidMCP waits for a line whatever its caller sent, and for ever.
+            return Taken(messages=(message,), answer={"jsonrpc": "2.0", "id": None, "result": {}})
+        return Taken(messages=(message,))
+
+    def _with_usable_id(self, message: Json) -> Json:
+        """Return the request with an id that the SDK takes; without one it would be a notification."""
+        original = message.get("id")
+        if isinstance(original, str | int):
+            return message
+        key = f"{_OWN_IDS}{next(self._numbers)}"
+        self._original_ids[key] = original
+        return {**message, "id": key}
+
+    def _settle(self, key: Any) -> None:
+        # The SDK takes "7" for 7 in these, too.
+        for known in (key, _other_form(key)) if isinstance(key, str | int) else ():
+            if known in self._unanswered:
+                self._unanswered[known] -= 1
+                if not self._unanswered[known]:
+                    del self._unanswered[known]
+                return
+
+
+_GREETING: Final[Mapping[str, Any]] = {
+    "protocolVersion": NEWEST_HANDSHAKE,
+    "capabilities": {},
+    "clientInfo": {"name": "unknown", "version": ""},
+}
+
+
+def _handshake() -> Iterable[Json]:
+    """The handshake that a client left out."""
+    yield {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": dict(_GREETING)}
+    yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+def _problem_of(message: Any) -> str | None:
+    if not isinstance(message, dict):
+        return "a message is a JSON object"
+    if message.get("jsonrpc", "2.0") != "2.0":
+        return 'jsonrpc is "2.0"'
+    if "method" in message:
+        if not isinstance(message["method"], str):
+            return "method is text"
+        if not isinstance(message.get("params"), dict | None):
+            return "params is an object"
+    elif "id" not in message or not ("result" in message or "error" in message):
+        return "there is no method"
+    return "id is text or a number" if isinstance(message.get("id"), bool | list | dict) else None
+
+
+def _id_in(message: Any) -> Any:
+    key = _mapping(message).get("id")
+    return None if isinstance(key, bool | list | dict) else key
+
+
+def _other_form(key: str | int) -> str | int:
+    if isinstance(key, int):
+        return str(key)
+    return int(key) if key.isdecimal() else key
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _error(key: Any, code: int, message: str) -> Json:
+    return {"jsonrpc": "2.0", "id": key, "error": {"code": code, "message": message}}

@@ -1,0 +1,83 @@
+"""A host of the server's own, started when it is first needed: a client waits for its handshake, not for a model."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from modelhost.config.settings import Settings
+from modelhost.logs import get_logger
+from modelhost.mcp_servers.backend import Call
+from modelhost.operations.operation import Operation, P, R
+from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+    from modelhost.mcp_servers.local import LocalBackend
+
+log = get_logger(__name__)
+
+ACTOR = "local"  # in the audit log: whoever could start the program
+
+
+class OwnBackend:
+    """A host with ``settings``; it ends with the context."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._starting: asyncio.Task[LocalBackend] | None = None
+        self._backend: LocalBackend | None = None
+        self._host: Host | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self._host is not None:
+            await self._host.stop(drain_seconds=0)
+
+    async def run(self, operation: Operation[Any, P, R], parameters: P) -> R:
+        """Run an operation; raises what it raises, and ``SetupError`` if the host cannot be started."""
+        return await (await self._started()).run(operation, parameters)
+
+    @asynccontextmanager
+    async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Answer a chat completion as SSE blocks; raises as :meth:`run` does."""
+        async with (await self._started()).chat(body, depth=depth) as blocks:
+            yield blocks
+
+    async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
+        """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""
+        return await (await self._started()).request_defaults(model)
+
+    def note(self, call: Call) -> None:
+        """Keep a call in the audit log of the host, if there is one yet."""
+        if self._backend is not None:
+            self._backend.note(call)
+
+    async def _started(self) -> LocalBackend:
+        """Return what answers; calls that come while it starts wait for the same start, and one after a failure tries
+        again."""
+        if self._backend is None:
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(self._start(), name="starting a host")
+            self._backend = await asyncio.shield(self._starting)
+        return self._backend
+
+    async def _start(self) -> LocalBackend:
+        # In a thread and not at the top: the engines' side of the package takes as long to import as the MCP SDK.
+        local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
+        host = importlib.import_module("modelhost.host").Host(self._settings)
+        await host.start(load=False)
+        self._host = host
+        if self._settings.mcp_config is not None:
+            # An answer that came before the tools were there would be one without them.
+            await host.toolbox.hub.settled(CONNECT_TIMEOUT_SECONDS)
+        backend: LocalBackend = local.LocalBackend(host, face="mcp-stdio", actor=ACTOR)
+        return backend

@@ -1,0 +1,98 @@
+"""Requests over HTTP without a handshake, as ``curl`` sends them: one request, one JSON answer.
+
+Neither a session nor an ``Accept`` or ``Content-Type`` header is asked for, and neither ``jsonrpc`` nor ``id`` need be
+there. Requests of clients that keep to the protocol are the SDK's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+import mcp_types as types
+import orjson
+from mcp.server.connection import Connection
+from mcp.server.lowlevel import Server
+from mcp.server.runner import modern_error_data, serve_one
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import NoBackChannelError
+from mcp.shared.message import ServerMessageMetadata
+from mcp.shared.transport_context import TransportContext
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
+from starlette.requests import Request
+
+Json = dict[str, Any]
+
+VERSION_HEADER: Final = "mcp-protocol-version"
+SESSION_HEADER: Final = "mcp-session-id"
+GREETING: Final[Mapping[str, Any]] = {
+    "protocolVersion": LATEST_HANDSHAKE_VERSION,
+    "capabilities": {},
+    "clientInfo": {"name": "unknown", "version": ""},
+}
+
+
+def is_plain(headers: Mapping[str, str], message: Any) -> bool:
+    """Whether ``message`` is a request that comes without a handshake and without the modern era's envelope."""
+    version = headers.get(VERSION_HEADER)
+    if SESSION_HEADER in headers or (version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS):
+        return False
+    if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+        return False
+    method, params = message["method"], _object(message.get("params"))
+    if method.startswith("notifications/") or types.PROTOCOL_VERSION_META_KEY in _object(params.get("_meta")):
+        return False
+    return method != "initialize" or not GREETING.keys() <= params.keys()
+
+
+async def answer(server: Server[Any], lifespan: Any, message: Json, request: Request) -> bytes:
+    """Return the answer of ``server`` to a plain request, as JSON."""
+    key, method = message.get("id"), message["method"]
+    params = message.get("params")
+    if method == "initialize":
+        params = {**GREETING, **_object(params)}
+    context = _OneAnswer(
+        transport=TransportContext(kind="streamable-http", can_send_request=False, headers=request.headers),
+        request_id=key if isinstance(key, str | int) else 0,
+        message_metadata=ServerMessageMetadata(request_context=request),
+    )
+    version = request.headers.get(VERSION_HEADER, LATEST_HANDSHAKE_VERSION)
+    connection = Connection.from_envelope(version, None, None)
+    try:
+        result = await serve_one(server, context, method, params, connection=connection, lifespan_state=lifespan)
+    except Exception as error:  # noqa: BLE001 (told, and logged by whoever raised it)
+        return error_answer(key, modern_error_data(error))
+    return orjson.dumps({"jsonrpc": "2.0", "id": key, "result": result})
+
+
+def error_answer(key: Any, error: types.ErrorData) -> bytes:
+    """Return ``error`` as the answer to the request ``key``."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": key, "error": error.model_dump(mode="json", exclude_none=True)})
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+@dataclass(kw_only=True)
+class _OneAnswer:
+    """Where the answer to a plain request goes: nothing else finds its way to the client."""
+
+    transport: TransportContext
+    request_id: types.RequestId
+    message_metadata: ServerMessageMetadata
+    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+    can_send_request: bool = False
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        raise NoBackChannelError(method)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send a notification: to nobody."""
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell of progress: nobody."""

@@ -1,0 +1,168 @@
+"""A running host as what answers, over its HTTP API.
+
+Every call is a request of its own: a host that was restarted meanwhile is no trouble to the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, Self
+
+import httpx2
+import orjson
+
+from modelhost.chat.relay import DATA, DONE, END_OF_EVENT
+from modelhost.errors import ConfigError, HostUnreachable, ModelhostError
+from modelhost.mcp_servers.backend import Call
+from modelhost.operations.host_errors import error_in, error_of_status
+from modelhost.operations.model_values import OneModel
+from modelhost.operations.models import INFO, LIST
+from modelhost.operations.operation import NoParameters, Operation, P, R
+from modelhost.operations.remote_calls import request_of, result_in
+from modelhost.tools.flight import DEPTH_HEADER
+
+CONNECT_SECONDS: Final = 10.0
+REMEMBER_SECONDS: Final = 1.0
+"""Request defaults are asked for before each chat, and hardly ever change."""
+IDLE_CONNECTIONS: Final = 32
+ERROR_MARK: Final = b'"error"'  # with its quotes it cannot stand in generated text, where JSON escapes them
+
+
+class RemoteBackend:
+    """The host at ``url`` (a scheme, a host, no ``/v1``); to be closed."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self._url = url
+        headers = {"User-Agent": "modelhost"}
+        if api_key is not None:
+            headers["Authorization"] = f"Bearer {api_key}"
+        try:
+            self._http = httpx2.AsyncClient(
+                base_url=url,
+                headers=headers,
+                # Models take their time: there is no limit to waiting for an answer, only for a connection.
+                timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS),
+                trust_env=False,
+            )
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise ConfigError(f"the key or the address {url} has characters that HTTP does not allow") from error
+        self._defaults: dict[str | None, tuple[float, Mapping[str, Any]]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def run(self, operation: Operation[Any, P, R], parameters: P) -> R:
+        """Have the host run an operation.
+
+        Raises:
+            ModelhostError: the one that the operation raised in the host, or ``HostUnreachable``.
+        """
+        method, path, body = request_of(operation, parameters)
+        if not operation.is_read_only:
+            self._defaults.clear()
+        async with self._answer(method, path, body) as response:
+            content = await _whole(response, self._url)
+        try:
+            answer = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise HostUnreachable(f"{self._url} did not send whole JSON; is it a modelhost?") from error
+        return result_in(operation, answer, self._url)
+
+    @asynccontextmanager
+    async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Have the host answer a chat completion, as SSE blocks; leaving the context cancels the generation.
+
+        Raises:
+            ModelhostError: the one that the host raised, on entering or in the middle of the answer; or
+                ``HostUnreachable``.
+        """
+        headers = {DEPTH_HEADER: str(depth)} if depth else {}
+        async with (
+            self._answer("POST", "/v1/chat/completions", {**body, "stream": True}, headers) as response,
+            aclosing(self._blocks(response)) as blocks,
+        ):
+            yield blocks
+
+    async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
+        """Return what requests to ``model`` get where they are silent, as it was a moment ago at most; raises as
+        :meth:`run` does."""
+        asked_at, known = self._defaults.get(model, (-REMEMBER_SECONDS, {}))
+        now = time.monotonic()
+        if now - asked_at < REMEMBER_SECONDS:
+            return known
+        name = model or await self._active_model()
+        found = (await self.run(INFO, OneModel(model_id=name))).config.defaults if name else {}
+        self._defaults = {model: (now, found)}
+        return found
+
+    def note(self, call: Call) -> None:
+        """Nothing: the host that was asked keeps its own account."""
+
+    async def _active_model(self) -> str | None:
+        cards = (await self.run(LIST, NoParameters())).models
+        return cards[0].id if cards else None
+
+    async def _blocks(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+        """The whole events of a stream, without comments; an error among them is raised."""
+        rest = b""
+        has_ended = False
+        try:
+            async for chunk in response.aiter_raw():
+                *events, rest = (rest + chunk).split(END_OF_EVENT)
+                data = [event for event in events if event.startswith(DATA)]
+                for event in data:
+                    if ERROR_MARK in event and (error := _error_of(event)):
+                        raise error
+                if data:
+                    has_ended = data[-1][len(DATA) :].strip() == DONE
+                    yield END_OF_EVENT.join(data) + END_OF_EVENT
+        except httpx2.HTTPError as error:
+            raise self._went_away() from error
+        if not has_ended:
+            raise self._went_away()
+
+    def _went_away(self) -> HostUnreachable:
+        return HostUnreachable(f"the host at {self._url} went away in the middle of the answer; ask again")
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx2.Response]:
+        """The answer to one request; its status is below 400."""
+        content = None if body is None else orjson.dumps(body)
+        typed = {} if content is None else {"Content-Type": "application/json"}
+        request = self._http.build_request(method, path, content=content, headers={**typed, **(headers or {})})
+        try:
+            response = await self._http.send(request, stream=True)
+        except httpx2.HTTPError as error:
+            why = str(error) or type(error).__name__
+            raise HostUnreachable(
+                f"no modelhost answers at {self._url} ({why}); start one with: modelhost serve"
+            ) from error
+        async with aclosing(response):
+            if response.status_code >= httpx2.codes.BAD_REQUEST:
+                refused = await _whole(response, self._url)
+                raise error_of_status(
+                    self._url, response.status_code, refused, retry_after=response.headers.get("retry-after")
+                )
+            yield response
+
+
+async def _whole(response: httpx2.Response, url: str) -> bytes:
+    try:
+        return await response.aread()
+    except httpx2.HTTPError as error:
+        raise HostUnreachable(f"the host at {url} went away in the middle of the answer; ask again") from error
+
+
+def _error_of(event: bytes) -> ModelhostError | None:
+    try:
+        return error_in(orjson.loads(event[len(DATA) :]))
+    except orjson.JSONDecodeError:
+        return HostUnreachable("the host sent an event that is not JSON; is it a modelhost?")

@@ -1,0 +1,177 @@
+"""The resources of each area: what can be read without a call of a tool."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+import mcp_types as types
+import orjson
+
+from modelhost.mcp_servers.backend import Backend
+from modelhost.mcp_servers.faces import Area
+from modelhost.operations import models, state
+from modelhost.operations.model_values import LogParameters, OneModel
+from modelhost.operations.operation import NoParameters
+from modelhost.operations.state_values import OneLabel
+
+JSON: Final = "application/json"
+IN_ADDRESSES: Final = "/:@._-~"
+"""What stands in an address as it is, beside letters and digits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of resource, each with what its address names."""
+
+    area: Area
+    address: str
+    """As a URI template; without a scheme it is the seed's address, which is understood too."""
+    title: str
+    description: str
+    read: Callable[[Backend, str], Awaitable[Mapping[str, Any]]]
+    """Takes what the address names; raises a :class:`ModelhostError`."""
+    listed: Callable[[Backend], Awaitable[tuple[str, ...]]]
+    """The names of those that are listed one by one."""
+
+    @property
+    def seed_address(self) -> str:
+        """The address without a scheme."""
+        return self.address.replace("://", "/").replace("{+", "{")
+
+    @property
+    def has_name(self) -> bool:
+        """Whether the address names something."""
+        return "{" in self.address
+
+    def named_in(self, uri: str) -> str | None:
+        """Return what ``uri`` names, if it is of this kind."""
+        for address in (self.address, self.seed_address):
+            before, _, after = re.sub(r"\{.*\}", "\0", address).partition("\0")
+            pattern = f"{re.escape(before)}(.+){re.escape(after)}" if self.has_name else f"{re.escape(address)}()"
+            if found := re.fullmatch(pattern, uri):
+                return unquote(found[1])
+        return None
+
+    def address_of(self, name: str) -> str:
+        """Return the address of the resource of ``name``."""
+        return re.sub(r"\{.*\}", lambda _: quote(name, safe=IN_ADDRESSES), self.address)
+
+
+async def _config(backend: Backend, model: str) -> Mapping[str, Any]:
+    info = await backend.run(models.INFO, OneModel(model_id=model))
+    return {"model_id": info.model_id, **info.config.model_dump(mode="json")}
+
+
+async def _models(backend: Backend) -> tuple[str, ...]:
+    known = await backend.run(models.LIST, NoParameters())
+    return tuple(model.id for model in known.models)
+
+
+async def _logs(backend: Backend, model: str) -> Mapping[str, Any]:
+    return (await backend.run(models.LOGS, LogParameters(model_id=model))).model_dump(mode="json")
+
+
+async def _sessions(backend: Backend, _nothing: str) -> Mapping[str, Any]:
+    return (await backend.run(state.LIST_STATES, NoParameters())).model_dump(mode="json")
+
+
+async def _summary(backend: Backend, session_id: str) -> Mapping[str, Any]:
+    return (await backend.run(state.STATE_SUMMARY, OneLabel(session_id=session_id))).model_dump(mode="json")
+
+
+async def _one(_backend: Backend) -> tuple[str, ...]:
+    return ("",)  # the only one of its kind, and it needs no name
+
+
+async def _none(_backend: Backend) -> tuple[str, ...]:
+    return ()
+
+
+KINDS: Final = (
+    Kind(
+        area="models",
+        address="model://{+model_id}/config",
+        title="Configuration of a model",
+        description="How a model is set up, and what its requests get where they are silent.",
+        read=_config,
+        listed=_models,
+    ),
+    Kind(
+        area="models",
+        address="model://{+model_id}/logs",
+        title="Log of a model",
+        description="What the model's worker wrote last, and what happened to the model.",
+        read=_logs,
+        listed=_models,
+    ),
+    Kind(
+        area="state",
+        address="state://sessions",
+        title="Saved sessions",
+        description="The names under which states are saved, each with its states.",
+        read=_sessions,
+        listed=_one,
+    ),
+    Kind(
+        area="state",
+        address="state://session/{session_id}/summary",
+        title="Saved session",
+        description="What is saved under a name.",
+        read=_summary,
+        listed=_none,
+    ),
+)
+
+
+class Resources:
+    """The resources of some areas."""
+
+    def __init__(self, areas: Iterable[Area], backend: Backend) -> None:
+        wanted = frozenset(areas)
+        self._backend = backend
+        self._kinds = tuple(kind for kind in KINDS if kind.area in wanted)
+
+    async def listed(self) -> list[types.Resource]:
+        """Return those that there are now; raises a :class:`ModelhostError`."""
+        found = []
+        for kind in self._kinds:
+            for name in await kind.listed(self._backend):
+                uri = kind.address_of(name)
+                found.append(
+                    types.Resource(
+                        uri=uri,
+                        name=uri.replace("://", "/"),
+                        title=f"{kind.title}: {name}" if name else kind.title,
+                        description=kind.description,
+                        mime_type=JSON,
+                    )
+                )
+        return found
+
+    def templates(self) -> list[types.ResourceTemplate]:
+        """Return the templates: the addresses with a scheme, and those of the seed."""
+        return [
+            types.ResourceTemplate(
+                uri_template=address,
+                name=kind.seed_address if address == kind.address else f"{address} (short)",
+                title=kind.title,
+                description=kind.description,
+                mime_type=JSON,
+            )
+            for kind in self._kinds
+            for address in (kind.address, kind.seed_address)
+            # One that stands in the list need not be a template too; the seed's cannot stand there.
+            if kind.has_name or address == kind.seed_address
+        ]
+
+    async def read(self, uri: str) -> types.TextResourceContents | None:
+        """Return the contents of ``uri``, nothing if it is no address of here; raises a :class:`ModelhostError`."""
+        for kind in self._kinds:
+            if (name := kind.named_in(uri)) is not None:
+                text = orjson.dumps(await kind.read(self._backend, name)).decode()
+                return types.TextResourceContents(uri=uri, mime_type=JSON, text=text)
+        return None

@@ -1,0 +1,224 @@
+"""One MCP server: its tools and resources, whatever carries its messages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import mcp_types as types
+import orjson
+from mcp.server.caching import CacheableMethod, CacheHint
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+
+from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
+from modelhost.logs import get_logger
+from modelhost.mcp_servers.backend import Backend, Call
+from modelhost.mcp_servers.calling import actor_of, depth_of, request_id_of, while_wanted
+from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
+from modelhost.mcp_servers.faces import FACES, FaceName
+from modelhost.mcp_servers.resources import Resources
+from modelhost.mcp_servers.tools import Caller, HostTool, Outcome, tools_of
+from modelhost.operations.llm import SEED_DEFAULTS
+from modelhost.version import __version__
+
+log = get_logger(__name__)
+
+Context = ServerRequestContext[Any, Any]
+Extend = Callable[[Server[Any]], None]
+"""Adds to a finished server: it wraps the handlers that it finds there."""
+
+NOT_FOUND: Final = (ModelNotFound, SessionNotFound, StateNotFound)
+READING: Final = "read-resource"
+OK: Final = "ok"
+INTERNAL: Final = "internal_error"
+CANCELLED: Final = "cancelled"
+CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
+    # The tools are part of the program; the models and what is saved may change at any time.
+    "tools/list": CacheHint(ttl_ms=3_600_000, scope="public"),
+    "resources/templates/list": CacheHint(ttl_ms=3_600_000, scope="public"),
+    "resources/list": CacheHint(ttl_ms=0, scope="private"),
+    "resources/read": CacheHint(ttl_ms=0, scope="private"),
+    "server/discover": CacheHint(ttl_ms=3_600_000, scope="public"),
+}
+UTILIZATION: Final = 0.9
+
+
+def build_server(
+    face: FaceName, backend: Backend, defaults: ChatDefaults | None = None, *, extend: Extend | None = None
+) -> Server[Any]:
+    """Return the server called ``face``; it answers by ``backend``, on any transport and for any number of clients."""
+    # What the SDK logs repeats what clients send, and is known here already.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    shown = FACES[face]
+    answers = _Answers(
+        tools_of(shown.areas, backend, defaults or ChatDefaults()),
+        Resources(shown.areas, backend),
+        backend,
+        defaults or ChatDefaults(),
+    )
+    server: Server[Any] = Server(
+        shown.server_name,
+        version=__version__,
+        title=shown.title,
+        instructions=shown.instructions,
+        cache_hints=CACHE_HINTS,
+        get_tool_input_schema=answers.input_schema,
+        on_list_tools=answers.list_tools,
+        on_call_tool=answers.call_tool,
+        on_list_resources=answers.list_resources,
+        on_list_resource_templates=answers.list_templates,
+        on_read_resource=answers.read_resource,
+    )
+    server.middleware.append(answer_ping)
+    if extend is not None:
+        extend(server)
+    return server
+
+
+async def answer_ping(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Answer ``ping`` in every era: clients that judge by it whether a server is there do not ask which era it is."""
+    if ctx.method != "ping" or ctx.request_id is None:
+        return await call_next(ctx)
+    return {"resultType": "complete"} if ctx.protocol_version in types.version.MODERN_PROTOCOL_VERSIONS else {}
+
+
+class _Answers:
+    """The handlers of one server."""
+
+    def __init__(
+        self, tools: Mapping[str, HostTool], resources: Resources, backend: Backend, defaults: ChatDefaults
+    ) -> None:
+        self._tools = tools
+        self._resources = resources
+        self._backend = backend
+        self._defaults = defaults
+
+    def input_schema(self, tool: str) -> Mapping[str, Any] | None:
+        found = self._tools.get(tool)
+        return None if found is None else found.definition.input_schema
+
+    async def list_tools(self, _ctx: Context, _asked: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[tool.definition for tool in self._tools.values()])
+
+    async def call_tool(self, ctx: Context, asked: types.CallToolRequestParams) -> types.CallToolResult:
+        tool = self._tools.get(asked.name)
+        if tool is None:
+            names = ", ".join(self._tools)
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. There is: {names}.")
+        arguments = asked.arguments or {}
+        noting = _Noting(operation=asked.name, kept=tool.kept(arguments))
+        try:
+            async with while_wanted(ctx):
+                return await self._called(ctx, tool, arguments, noting)
+            return _refused(ANSWER_TO_UNKNOWN)  # nobody is there to read it
+        finally:
+            self._backend.note(noting.call(ctx))
+
+    async def _called(
+        self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any], noting: _Noting
+    ) -> types.CallToolResult:
+        async def tell(count: int, piece: str) -> None:
+            # Nothing, for a client that has given no token for it.
+            await ctx.session.report_progress(count, message=piece)
+
+        try:
+            caller = Caller(depth=depth_of(ctx), tell=tell)
+            outcome = await tool.run(arguments, caller)
+        except ModelhostError as error:
+            noting.outcome = error.code
+            return _refused(error_result(error, self._memory(arguments)))
+        except Exception:
+            # A tool that breaks is the caller's to see as such, and ours to find in the log.
+            log.exception("mcp_call_failed", operation=tool.definition.name)
+            noting.outcome = INTERNAL
+            return _refused(ANSWER_TO_UNKNOWN)
+        noting.outcome = OK
+        noting.model = outcome.structured.get("model", outcome.structured.get("model_id"))
+        return _shown(outcome)
+
+    async def list_resources(self, _ctx: Context, _asked: Any) -> types.ListResourcesResult:
+        try:
+            return types.ListResourcesResult(resources=await self._resources.listed())
+        except ModelhostError as error:
+            raise _protocol_error(error) from None
+
+    async def list_templates(self, _ctx: Context, _asked: Any) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=self._resources.templates())
+
+    async def read_resource(self, ctx: Context, asked: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        uri = str(asked.uri)
+        noting = _Noting(operation=READING, kept={"uri": uri})
+        try:
+            found = await self._resources.read(uri)
+            if found is None:
+                noting.outcome = NotFound.code
+                raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
+            noting.outcome = OK
+            return types.ReadResourceResult(contents=[found])
+        except ModelhostError as error:
+            noting.outcome = error.code
+            raise _protocol_error(error, uri) from None
+        finally:
+            self._backend.note(noting.call(ctx))
+
+    def _memory(self, arguments: Mapping[str, Any]) -> MemoryValues:
+        defaults = self._defaults
+        asked = arguments.get("max_tokens")
+        return MemoryValues(
+            gpu_memory_utilization=defaults.gpu_memory_utilization or UTILIZATION,
+            max_tokens=asked if isinstance(asked, int) else defaults.max_tokens or int(SEED_DEFAULTS["max_tokens"]),
+            max_model_len=defaults.max_model_len,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Noting:
+    """What is to be noted of a call that is at work."""
+
+    operation: str
+    kept: Mapping[str, Any]
+    outcome: str = CANCELLED
+    model: str | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    def call(self, ctx: Context) -> Call:
+        """Return the note, now that it is over."""
+        model = self.model or self.kept.get("model_id", self.kept.get("model"))
+        return Call(
+            operation=self.operation,
+            arguments=self.kept,
+            outcome=self.outcome,
+            seconds=time.perf_counter() - self.began,
+            model=model if isinstance(model, str) else None,
+            request_id=request_id_of(ctx),
+            actor=actor_of(ctx),
+        )
+
+
+def _shown(outcome: Outcome) -> types.CallToolResult:
+    structured = dict(outcome.structured)
+    texts = [text for text in (outcome.text, orjson.dumps(structured).decode()) if text is not None]
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text) for text in texts], structured_content=structured
+    )
+
+
+def _refused(error: Mapping[str, Any]) -> types.CallToolResult:
+    text = orjson.dumps(error, default=str).decode()
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text)], structured_content=orjson.loads(text), is_error=True
+    )
+
+
+def _protocol_error(error: ModelhostError, uri: str | None = None) -> MCPError:
+    """Return ``error`` as one of the protocol: resources have no other."""
+    data = error_result(error)["error"]
+    if uri is not None:
+        data["uri"] = uri
+    return MCPError(types.INVALID_PARAMS if isinstance(error, NOT_FOUND) else types.INTERNAL_ERROR, error.message, data)

@@ -1,0 +1,150 @@
+"""An MCP server over standard input and output, for clients that are not to the letter as well.
+
+:mod:`modelhost.mcp_servers.lenient` says what is forgiven. Besides, calls at work are finished when the input ends, and
+everything ends when nobody reads the output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+import mcp_types as types
+import orjson
+from mcp.server.lowlevel import Server
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
+
+from modelhost.mcp_servers.lenient import Conversation, Json, Taken
+from modelhost.mcp_servers.wire import LineTooLong, Wire
+
+MESSAGE_BYTES: Final = 32 * 2**20
+"""The longest line: conversations hold whole files."""
+FLUSH_SECONDS: Final = 1.0  # for a client that is slow to read the last answers of a server that is told to end
+
+
+async def serve(server: Server[Any], wire: Wire) -> None:
+    """Answer on ``wire`` until its input has ended and all is answered, or nobody reads the answers."""
+    client = _Client(wire)
+    serving = asyncio.create_task(
+        server.run(Incoming(client), Outgoing(client), server.create_initialization_options()),
+        name="serving MCP over stdio",
+    )
+    try:
+        await asyncio.wait((serving, wire.closed), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+        with suppress(BrokenPipeError, TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await wire.drain()
+
+
+class _Client:
+    """The one at the other end of the wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._conversation = Conversation()
+        self._messages: list[Json] = []
+        self._answered = asyncio.Event()
+
+    async def next_message(self) -> Json | None:
+        """Return the next message for the server; ``None`` when there is none to come and all are answered."""
+        while not self._messages:
+            taken = await self._taken()
+            if taken is None:
+                while not self._conversation.is_idle:
+                    self._answered.clear()
+                    await self._answered.wait()
+                return None
+            if taken.answer is not None:
+                await self._write(taken.answer)
+            self._messages += taken.messages
+        return self._messages.pop(0)
+
+    async def _taken(self) -> Taken | None:
+        try:
+            line = await self._wire.line()
+        except LineTooLong:
+            return self._conversation.too_long(MESSAGE_BYTES)
+        return None if line is None else self._conversation.take(line)
+
+    async def give(self, message: Json) -> None:
+        """Send a message of the server, if the client is to have it; raises BrokenPipeError."""
+        given = self._conversation.give(message)
+        try:
+            if given is not None:
+                await self._write(given)
+        finally:
+            self._answered.set()
+
+    async def refuse(self, message: Json) -> None:
+        """Answer what the SDK does not take for a message."""
+        error = {"code": types.INVALID_REQUEST, "message": "Invalid Request"}
+        await self.give({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
+
+    async def _write(self, message: Json) -> None:
+        await self._wire.write(orjson.dumps(message) + b"\n")
+
+
+class _Stream:
+    """What the SDK asks of either of its streams besides the messages."""
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+        self._is_closed = False
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class Incoming(_Stream):
+    """What the client says, as the SDK's read stream."""
+
+    async def receive(self) -> SessionMessage | Exception:
+        while not self._is_closed:
+            try:
+                message = await self._client.next_message()
+                if message is None:
+                    break
+                return SessionMessage(types.jsonrpc_message_adapter.validate_python(message, by_name=False))
+            except ValidationError:
+                assert message is not None
+                await self._client.refuse(message)
+            except BrokenPipeError:
+                break
+        raise anyio.EndOfStream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+
+class Outgoing(_Stream):
+    """What the client is told, as the SDK's write stream."""
+
+    async def send(self, item: SessionMessage) -> None:
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        try:
+            await self._client.give(item.message.model_dump(mode="json", by_alias=True, exclude_unset=True))
+        except BrokenPipeError:
+            raise anyio.BrokenResourceError from None

@@ -1,0 +1,225 @@
+"""The tools of each area, rendered from the operations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import mcp_types as types
+
+from modelhost.errors import InvalidRequest, ModelhostError
+from modelhost.mcp_servers import schemas
+from modelhost.mcp_servers.backend import Backend
+from modelhost.mcp_servers.chat_tool import AUDITED, Tell, chat_completion
+from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.errors import error_result
+from modelhost.mcp_servers.faces import Area
+from modelhost.mcp_servers.schemas import MANY, ONE
+from modelhost.operations import llm, models, state
+from modelhost.operations.operation import AnyOperation, parsed
+
+OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
+    "llm": (llm.MODEL_INFO,),
+    "models": (models.LIST, models.LOAD, models.UNLOAD, models.INFO, models.CONFIGURE),
+    "state": (state.SAVE, state.LOAD, state.CLEAR),
+}
+SEVERAL: Final = frozenset({models.LOAD.name, models.UNLOAD.name, models.INFO.name})
+"""What takes several models at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hints:
+    is_destructive: bool = False
+    is_idempotent: bool = True
+
+
+HINTS: Final[Mapping[str, _Hints]] = {
+    models.UNLOAD.name: _Hints(is_destructive=True),
+    state.SAVE.name: _Hints(is_idempotent=False),
+    state.LOAD.name: _Hints(is_destructive=True),
+    state.CLEAR.name: _Hints(is_destructive=True),
+}
+"""Of what changes something; without an entry it destroys nothing, and twice is as good as once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What a call needs to know of who calls."""
+
+    depth: int = 0
+    tell: Tell | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a call gives: ``structured``, as JSON; ``text`` is for a reader who wants nothing else."""
+
+    structured: Mapping[str, Any]
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostTool:
+    """One tool."""
+
+    definition: types.Tool
+    names: frozenset[str]
+    """Of its parameters; others are not for it, but for who stands in between."""
+    kept: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """Returns what of the arguments the audit log may keep."""
+    work: Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]]
+
+    async def run(self, arguments: Mapping[str, Any], caller: Caller) -> Outcome:
+        """Run it; raises a :class:`ModelhostError`."""
+        return await self.work({name: value for name, value in arguments.items() if name in self.names}, caller)
+
+
+def tools_of(areas: Iterable[Area], backend: Backend, defaults: ChatDefaults) -> dict[str, HostTool]:
+    """Return the tools of ``areas`` by name, in the order of the table."""
+    wanted = frozenset(areas)
+    found = [_chat(backend, defaults)] if "llm" in wanted else []
+    for area, operations in OPERATIONS.items():
+        if area in wanted:
+            found += [_tool(operation, backend, defaults) for operation in operations]
+    return {tool.definition.name: tool for tool in found}
+
+
+def _tool(operation: AnyOperation, backend: Backend, defaults: ChatDefaults) -> HostTool:
+    if operation is llm.MODEL_INFO:
+        return _made(operation, _with_defaults(backend, defaults))
+    if operation.name in SEVERAL:
+        return _several(operation, backend)
+
+    async def work(arguments: Mapping[str, Any], _caller: Caller) -> Outcome:
+        return Outcome(structured=await _run(operation, backend, arguments))
+
+    return _made(operation, work)
+
+
+async def _run(operation: AnyOperation, backend: Backend, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    result = await backend.run(operation, operation.parse(arguments))
+    shown: dict[str, Any] = result.model_dump(mode="json", by_alias=True)
+    return shown
+
+
+def _made(
+    operation: AnyOperation,
+    work: Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]],
+    *,
+    input_schema: schemas.Schema | None = None,
+    output_schema: schemas.Schema | None = None,
+    more_names: tuple[str, ...] = (),
+) -> HostTool:
+    hints = HINTS.get(operation.name, _Hints())
+    title = operation.name.replace("-", " ").replace("_", " ").capitalize()
+    return HostTool(
+        definition=types.Tool(
+            name=operation.name,
+            title=title,
+            description=f"{operation.summary}.",
+            input_schema=input_schema or schemas.input_schema(operation.parameters),
+            output_schema=output_schema or schemas.with_failure(schemas.output_schema(operation.result)),
+            annotations=types.ToolAnnotations(
+                title=title,
+                read_only_hint=operation.is_read_only,
+                destructive_hint=not operation.is_read_only and hints.is_destructive,
+                idempotent_hint=operation.is_read_only or hints.is_idempotent,
+                open_world_hint=False,
+            ),
+        ),
+        names=schemas.names_taken(operation.parameters).union(more_names),
+        kept=replace(operation, audited=(*operation.audited, *more_names)).audited_in,
+        work=work,
+    )
+
+
+# Chat.
+
+
+def _chat(backend: Backend, defaults: ChatDefaults) -> HostTool:
+    async def work(arguments: Mapping[str, Any], caller: Caller) -> Outcome:
+        asked = parsed(llm.CHAT, llm.ChatParameters, arguments)
+        result = await chat_completion(backend, defaults, asked, depth=caller.depth, tell=caller.tell)
+        return Outcome(structured=result.model_dump(mode="json"), text=result.content)
+
+    return HostTool(
+        definition=types.Tool(
+            name=llm.CHAT,
+            title="Chat completion",
+            description="Let a language model answer a conversation. With `session_id` the host remembers it: send "
+            "only what is new.",
+            input_schema=schemas.input_schema(llm.ChatParameters),
+            output_schema=schemas.with_failure(schemas.output_schema(llm.ChatResult)),
+            annotations=types.ToolAnnotations(
+                title="Chat completion",
+                read_only_hint=False,  # a session grows, and the host's own tools run
+                destructive_hint=False,
+                idempotent_hint=False,
+                open_world_hint=True,
+            ),
+        ),
+        names=schemas.names_taken(llm.ChatParameters),
+        kept=lambda arguments: {name: value for name, value in arguments.items() if name in AUDITED},
+        work=work,
+    )
+
+
+def _with_defaults(
+    backend: Backend, defaults: ChatDefaults
+) -> Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]]:
+    """Return what tells of the model as this server has calls of it answered."""
+
+    async def work(arguments: Mapping[str, Any], _caller: Caller) -> Outcome:
+        asked = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
+        info = await _run(llm.MODEL_INFO, backend, asked)
+        own = {
+            "default_temperature": defaults.temperature,
+            "default_max_tokens": defaults.max_tokens,
+            "max_model_len": defaults.max_model_len if info["max_model_len"] is None else None,
+            "gpu_memory_utilization": None
+            if defaults.gpu_memory_utilization is None
+            else f"{defaults.gpu_memory_utilization:g}",
+        }
+        return Outcome(structured={**info, **{name: value for name, value in own.items() if value is not None}})
+
+    return work
+
+
+# Several models at once.
+
+
+def _several(operation: AnyOperation, backend: Backend) -> HostTool:
+    async def work(arguments: Mapping[str, Any], _caller: Caller) -> Outcome:
+        rest = dict(arguments)
+        if MANY not in rest:
+            return Outcome(structured=await _run(operation, backend, rest))
+        names = _checked(rest.pop(MANY), rest)
+        results = await asyncio.gather(*(_one_of_several(operation, backend, {**rest, ONE: name}) for name in names))
+        return Outcome(
+            structured={"success": all(one.get("success", True) for one in results), "results": list(results)}
+        )
+
+    return _made(
+        operation,
+        work,
+        input_schema=schemas.for_several(schemas.input_schema(operation.parameters)),
+        output_schema=schemas.of_several(schemas.output_schema(operation.result)),
+        more_names=(MANY,),
+    )
+
+
+def _checked(names: Any, rest: Mapping[str, Any]) -> list[str]:
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise InvalidRequest(f"{MANY}: it has to be a list of names of models.", param=MANY)
+    if rest.keys() & {ONE, "model"}:
+        raise InvalidRequest(f"Give either {ONE} or {MANY}.", param=MANY)
+    return list(dict.fromkeys(names))
+
+
+async def _one_of_several(operation: AnyOperation, backend: Backend, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return await _run(operation, backend, arguments)
+    except ModelhostError as error:
+        return {ONE: arguments[ONE], **error_result(error)}

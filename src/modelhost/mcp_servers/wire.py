@@ -1,0 +1,235 @@
+"""Standard input and output as the wire of a protocol: read by the line, written without ever holding up the loop.
+
+Neither stream is made non-blocking, since whoever started the program may share them; what is written is what the
+kernel says there is room for. Input may be a pipe, a socket, a terminal or a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TextIO
+
+ROOM_BYTES: Final = 512 if sys.platform == "darwin" else select.PIPE_BUF
+"""A pipe with room has room for this much."""
+READ_BYTES: Final = 65536
+HIGH_WATER_BYTES: Final = 1 << 20
+FIRST_FREE: Final = 3  # the descriptor after those of standard input, output and error
+
+
+class LineTooLong(Exception):
+    """A line was longer than is kept; it has been skipped."""
+
+
+class Wire:
+    """Made by :func:`standard_streams`."""
+
+    def __init__(self, input_fd: int, output_fd: int, *, line_bytes: int) -> None:
+        """Take two descriptors, and the length of the longest line."""
+        self._loop = asyncio.get_running_loop()
+        self._input, self._output = input_fd, output_fd
+        self._line_bytes = line_bytes
+        self._read = bytearray()
+        self._searched = 0
+        self._unsent = bytearray()
+        self._drained: asyncio.Future[None] | None = None
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        """Done when nobody reads the output any more."""
+        self._watch_output()
+
+    async def line(self) -> bytes | None:
+        """Return the next line without its end; ``None`` when there is none to come.
+
+        Raises:
+            LineTooLong: once for every such line.
+        """
+        is_skipping = False
+        while True:
+            end = self._read.find(b"\n", self._searched)
+            if end >= 0:
+                line = bytes(self._read[:end])
+                del self._read[: end + 1]
+                self._searched = 0
+                if is_skipping or len(line) > self._line_bytes:
+                    raise LineTooLong
+                return line
+            self._searched = len(self._read)
+            if self._searched > self._line_bytes:
+                is_skipping = True
+                self._read.clear()
+                self._searched = 0
+            chunk = await self._chunk()
+            if not chunk:
+                return self._rest()
+            self._read += chunk
+
+    def _rest(self) -> bytes | None:
+        """Return what came after the last end of a line; ``echo -n`` writes none."""
+        rest = bytes(self._read)
+        self._read.clear()
+        self._searched = 0
+        return rest or None
+
+    async def _chunk(self) -> bytes:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        try:
+            self._loop.add_reader(self._input, _settle, ready)
+        except OSError:  # a file, which is always ready
+            return os.read(self._input, READ_BYTES)
+        try:
+            await ready
+            return os.read(self._input, READ_BYTES)
+        except ConnectionError:
+            return b""
+        finally:
+            self._loop.remove_reader(self._input)
+
+    async def write(self, data: bytes) -> None:
+        """Write ``data`` as there is room for it; returns once no more than a little is left to write.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+        """
+        if self.closed.done():
+            raise BrokenPipeError
+        had_waited = bool(self._unsent)
+        self._unsent += data
+        if not had_waited:
+            self._send()
+        if len(self._unsent) > HIGH_WATER_BYTES:
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Return when everything is written.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+        """
+        while self._unsent and not self.closed.done():
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+        if self._unsent:
+            raise BrokenPipeError
+
+    def _send(self) -> None:
+        while self._unsent and has_room(self._output):
+            try:
+                sent = os.write(self._output, self._unsent[:ROOM_BYTES])
+            except OSError:
+                self._lose()
+                return
+            del self._unsent[:sent]
+        if self._unsent:
+            self._loop.add_writer(self._output, self._send)
+            return
+        with suppress(OSError):  # a file was never waited for
+            self._loop.remove_writer(self._output)
+        self._wake()
+
+    def _watch_output(self) -> None:
+        """Learn of a reader that goes while there is nothing to write; a terminal and a file have none that can."""
+        status = os.fstat(self._output)
+        is_own = os.fstat(self._input).st_ino != status.st_ino  # one socket for both tells of input this way
+        if is_own and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+            self._loop.add_reader(self._output, self._lose)
+
+    def _lose(self) -> None:
+        for forget in (self._loop.remove_reader, self._loop.remove_writer):
+            with suppress(OSError):
+                forget(self._output)
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._drained is not None:
+            _settle(self._drained)
+            self._drained = None
+
+
+class UnreadableOutput(io.RawIOBase):
+    """A pipe that nobody may be reading: what there is no room for is dropped.
+
+    Standard error is such a pipe under a program that keeps it and never reads it. After 64 KiB of log a server that
+    insists on writing would stand still for ever.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
+        view = memoryview(data)
+        for start in range(0, len(view), ROOM_BYTES):
+            if not has_room(self._fd):
+                break
+            with suppress(OSError):
+                os.write(self._fd, view[start : start + ROOM_BYTES])
+        return len(view)
+
+
+def patient_stderr() -> TextIO:
+    """Return standard error; where that is a pipe or a socket, one that never waits for its reader."""
+    try:
+        kind = os.fstat(2).st_mode
+    except OSError:
+        return sys.stderr
+    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+        return sys.stderr
+    raw: Any = UnreadableOutput(2)  # typeshed asks for more than a buffered writer does
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="replace", line_buffering=True)
+
+
+@contextmanager
+def standard_streams(*, line_bytes: int) -> Iterator[Wire]:
+    """The wire of this process, inside of its event loop.
+
+    Nothing else gets at it meanwhile: what is printed goes to standard error, child processes inherit no input and an
+    output that leads nowhere.
+    """
+    wire_in, wire_out = (_above_standard(fd) for fd in (0, 1))
+    stdout = sys.stdout
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        os.dup2(nowhere, 0)
+        os.dup2(nowhere, 1)
+        sys.stdout = sys.stderr
+        yield Wire(wire_in, wire_out, line_bytes=line_bytes)
+    finally:
+        sys.stdout = stdout
+        os.dup2(wire_in, 0)
+        os.dup2(wire_out, 1)
+        for fd in (nowhere, wire_in, wire_out):
+            os.close(fd)
+
+
+def _above_standard(fd: int) -> int:
+    copies = [os.dup(fd)]
+    while copies[-1] < FIRST_FREE:  # standard error was closed
+        copies.append(os.dup(fd))
+    for copy in copies[:-1]:
+        os.close(copy)
+    return copies[-1]
+
+
+def has_room(fd: int) -> bool:
+    """Whether a little can be written to ``fd`` without waiting; an error counts, since writing tells of it."""
+    return bool(select.select([], [fd], [], 0)[1])
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,74 @@
+"""How long a conversation a model in safetensors gets, how many at once, and the memory that it takes.
+
+Counted are the process, the weights in the number format that they are computed with, the caches of as many
+conversations as there are slots, and the buffers of one step. Not counted are the caches of finished conversations
+(``cache_ram_mib``), which are empty at the start and grow up to their limit with use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelhost.engines.installed import is_apple_silicon
+from modelhost.models.hf_directory import HfModel
+from modelhost.models.states import RAM, Bytes
+
+PROCESS_BYTES: Mapping[str, int] = {"mlx": 130_000_000, "transformers": 420_000_000}
+"""Python with the libraries, without a model."""
+CUDA_PROCESS_BYTES = 1_200_000_000  # main memory that PyTorch's CUDA libraries take
+CUDA_CONTEXT_BYTES = 600_000_000  # of the GPU
+WORKING_SHARE = 0.1  # of the weights, for the buffers of a step
+SCORE_BYTES = 16  # an entry of the vocabulary and a slot: a row of scores, and copies of it
+FLOAT32, FLOAT16 = 4, 2
+_WIDTHS: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16, "float16": FLOAT16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizedDirectory:
+    """A model in the form in which :func:`~modelhost.models.sizing.size_for` takes it."""
+
+    context_length: int | None
+    cache_bytes_per_token: float
+
+    def kv_bytes_per_token(self, _cache_type: str, /) -> float:
+        """The type is none of these engines' settings: keys and values have the number format of the model."""
+        return self.cache_bytes_per_token
+
+
+def sized(model: HfModel, *, engine: str, options: Mapping[str, Any], on_gpu: bool) -> SizedDirectory:
+    width = _width(engine, options, on_gpu=on_gpu, is_quantized=model.is_quantized)
+    return SizedDirectory(
+        context_length=model.context_length, cache_bytes_per_token=model.kv_elements_per_token * (width or FLOAT16)
+    )
+
+
+def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
+    model: HfModel,
+    *,
+    engine: str,
+    options: Mapping[str, Any],
+    context_length: int,
+    slots: int,
+    gpus: Sequence[int] = (),
+) -> Bytes:
+    """Return the estimated bytes by pool; ``gpus`` are those that the worker sees, of which it uses the first."""
+    on_gpu = bool(gpus) and engine == "transformers" and options.get("device", "auto") in ("auto", "cuda")
+    width = _width(engine, options, on_gpu=on_gpu, is_quantized=model.is_quantized)
+    weights = model.weights.parameters * width if width else model.weights.size_bytes
+    cache = sized(model, engine=engine, options=options, on_gpu=on_gpu).cache_bytes_per_token * context_length * slots
+    computing = int(weights * (1 + WORKING_SHARE) + cache + (model.vocab_size or 0) * SCORE_BYTES * slots)
+    process = PROCESS_BYTES[engine]
+    if not on_gpu:
+        return {RAM: process + computing}
+    return {RAM: process + CUDA_PROCESS_BYTES, f"gpu:{gpus[0]}": CUDA_CONTEXT_BYTES + computing}
+
+
+def _width(engine: str, options: Mapping[str, Any], *, on_gpu: bool, is_quantized: bool) -> int | None:
+    """Return the bytes of a number as the engine computes with it; ``None`` where it is as the file has it."""
+    if engine == "mlx":
+        # In 32 bits on a CPU, unless the file is quantized: then its weights stay so.
+        return None if is_apple_silicon() or is_quantized else FLOAT32
+    dtype = options.get("dtype", "auto")
+    return _WIDTHS.get(dtype) if dtype != "auto" else (None if on_gpu else FLOAT32)

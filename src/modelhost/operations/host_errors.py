@@ -1,0 +1,58 @@
+"""OpenAI error objects of a host, turned back into the error that the host raised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modelhost.errors import HostUnreachable, ModelhostError, Unavailable, WorkerError
+
+
+def error_in(answer: Any) -> ModelhostError | None:
+    """The error in a decoded JSON answer, ``None`` when it holds none.
+
+    An error with a code that this version does not know keeps its message.
+    """
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    if not error:
+        return None
+    if not isinstance(error, Mapping):
+        return HostUnreachable(str(error))
+    leaf = _LEAVES.get(str(error.get("code")), HostUnreachable)
+    found = _made(leaf, str(error.get("message") or error), _mapping(error.get("source")))
+    found.details = _mapping(error.get("details"))
+    found.param = error["param"] if isinstance(error.get("param"), str) else None
+    return found
+
+
+def error_of_status(url: str, status: int, body: bytes, retry_after: str | None = None) -> ModelhostError:
+    """The error of an answer with an HTTP status of 400 or more; ``retry_after`` is the header of that name."""
+    try:
+        error = error_in(json.loads(body))
+    except ValueError:
+        error = None
+    if isinstance(error, Unavailable) and retry_after is not None and retry_after.isdigit():
+        error.retry_after_seconds = int(retry_after)
+    return error or HostUnreachable(f"{url} answered with HTTP status {status}; is it a modelhost?")
+
+
+def _made(leaf: type[ModelhostError], message: str, source: Mapping[str, Any]) -> ModelhostError:
+    if not issubclass(leaf, WorkerError):
+        return leaf(message)
+    return leaf(message, model=str(source.get("model", "")), worker=str(source.get("worker", "")))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _leaves(branch: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
+    for below in branch.__subclasses__():
+        if "code" in vars(below):
+            yield below
+        yield from _leaves(below)
+
+
+_LEAVES: Mapping[str, type[ModelhostError]] = {leaf.code: leaf for leaf in _leaves(ModelhostError)}
+"""The errors that a host answers with, by their codes."""

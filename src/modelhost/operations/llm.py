@@ -1,0 +1,187 @@
+"""Chat: what a call of it takes and gives, and what is known of the model that answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from pydantic import AliasChoices, ConfigDict, Field
+
+from modelhost.config.settings import Settings
+from modelhost.config.sizes import parse_size
+from modelhost.errors import DatabaseUnavailable, ModelNotFound
+from modelhost.operations.administered_host import AdministeredHost
+from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation, Parameters, Result
+from modelhost.operations.reports import HOST_CONDITIONS, HostCondition
+
+SEED_DEFAULTS: Final = {"temperature": 0.7, "max_tokens": 512, "top_p": 1.0, "top_k": -1}
+"""What a call of ``chat_completion`` gets where it, the server and the model are silent."""
+CHAT: Final = "chat_completion"
+"""The name of the tool; over HTTP it is OpenAI's endpoint."""
+
+Model = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="A model of the host, by its name or an alias. Default: the active one.",
+        validation_alias=AliasChoices("model", "model_id"),
+    ),
+]
+
+
+class ChatMessage(Parameters):
+    """One message of a conversation. What else it holds is OpenAI's."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = Field(default=None, description="Its text, or OpenAI's parts of it.")
+
+
+class ChatParameters(Parameters):
+    """A conversation to be answered."""
+
+    messages: list[ChatMessage] = Field(
+        min_length=1, description="The conversation; in a session, what is new in it: usually one message by the user."
+    )
+    session_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="A conversation that the host remembers, under a name of your choice.",
+    )
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="0: the likeliest answer; more: more varied ones."
+    )
+    max_tokens: int | None = Field(default=None, ge=1, description="Longest answer, in tokens.")
+    top_p: float | None = Field(
+        default=None, ge=0, le=1, description="Choose among the likeliest tokens that have this probability together."
+    )
+    top_k: int | None = Field(
+        default=None, ge=-1, description="Choose among so many of the likeliest tokens; -1: among all."
+    )
+    seed: int | None = Field(default=None, description="The same seed and conversation give the same answer.")
+    model: Model = None
+
+
+class ExecutedCall(Result):
+    """A call of one of the host's own tools, made on the way to the answer."""
+
+    id: str
+    name: str
+    arguments: Any = None
+    server: str | None = Field(default=None, description="The MCP server whose tool it is.")
+    is_error: bool = False
+    text: str = Field(default="", description="What the tool gave.")
+
+
+class ChatResult(Result):
+    """An answer."""
+
+    content: str
+    model: str
+    session_id: str | None
+    finish_reason: str = Field(description="`stop`, or `length`: the answer is cut off.")
+    usage: dict[str, Any] | None = Field(description="Tokens, as OpenAI counts them.")
+    tool_calls: list[ExecutedCall]
+
+
+class ModelInfoParameters(Parameters):
+    """A model."""
+
+    model: Model = None
+
+
+class ServedModel(Result):
+    """The model that answers, and the settings of its server."""
+
+    model_name: str
+    dtype: str = Field(description="`auto`: as its files are.")
+    max_model_len: int | None = Field(description="Tokens that one conversation may hold; `null` before it is known.")
+    tensor_parallel_size: str
+    gpu_memory_utilization: str = Field(description="The part of each GPU's memory that models may take together.")
+    server_state: HostCondition
+    active_sessions: int
+    max_sessions: int
+    max_session_messages: int
+    default_temperature: float
+    default_max_tokens: int
+
+
+class Counted(Protocol):
+    """Something that is counted in the database."""
+
+    async def count(self) -> int:
+        """Return how many there are; raises DatabaseUnavailable."""
+
+
+class Kept(Protocol):
+    """What a host keeps."""
+
+    @property
+    def sessions(self) -> Counted: ...
+
+
+class ChattingHost(AdministeredHost, Protocol):
+    """What is needed of a host."""
+
+    settings: Settings
+
+    @property
+    def state(self) -> Kept: ...
+
+
+async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: OnProgress) -> ServedModel:
+    name = host.find(asked.model).name
+    model = next(model for model in host.status().models if model.name == name)
+    settings = host.settings
+    return ServedModel(
+        model_name=name,
+        dtype="auto",
+        max_model_len=model.context_length,
+        tensor_parallel_size="1",
+        gpu_memory_utilization=_utilization(settings.gpu_memory_budget),
+        server_state=HOST_CONDITIONS[model.state],
+        active_sessions=await host.state.sessions.count(),
+        max_sessions=settings.max_sessions,
+        max_session_messages=settings.max_session_messages,
+        default_temperature=model.defaults.get("temperature", SEED_DEFAULTS["temperature"]),
+        default_max_tokens=model.defaults.get("max_tokens", SEED_DEFAULTS["max_tokens"]),
+    )
+
+
+def _utilization(budget: str | None) -> str:
+    """Return a budget of GPU memory as vLLM writes it: ``80%`` as ``0.8``; an amount stays as it is given."""
+    if budget is None:
+        return "0.9"
+    share = parse_size(budget).share
+    return budget if share is None else f"{share:g}"
+
+
+MODEL_INFO: Final = Operation(
+    name="model_info",
+    summary="Say which model answers, and with which settings",
+    parameters=ModelInfoParameters,
+    result=ServedModel,
+    work=_info,
+    route=HttpRoute(method="GET", path="/v1/llm/info"),
+    command=None,
+    is_read_only=True,
+    area="llm",
+    errors=(ModelNotFound, DatabaseUnavailable),
+    audited=("model",),
+    example={},
+    answer={
+        "model_name": "qwen",
+        "dtype": "auto",
+        "max_model_len": 16384,
+        "tensor_parallel_size": "1",
+        "gpu_memory_utilization": "0.9",
+        "server_state": "ready",
+        "active_sessions": 3,
+        "max_sessions": 100,
+        "max_session_messages": 50,
+        "default_temperature": 0.7,
+        "default_max_tokens": 512,
+    },
+)
+LLM_OPERATIONS: Final[tuple[AnyOperation, ...]] = (MODEL_INFO,)

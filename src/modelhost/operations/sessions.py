@@ -1,0 +1,184 @@
+"""The operations on sessions."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
+from modelhost.operations import state_examples
+from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation
+from modelhost.operations.session_values import (
+    ExportParameters,
+    Imported,
+    ImportParameters,
+    ListParameters,
+    OneSession,
+    SessionCard,
+    SessionDeleted,
+    SessionDocument,
+    SessionExport,
+    SessionList,
+    SessionReport,
+)
+from modelhost.operations.state_host import StateHost
+
+if TYPE_CHECKING:
+    from modelhost.state.records import Session, SessionInfo
+
+
+async def _list(host: StateHost, asked: ListParameters, _on_progress: OnProgress) -> SessionList:
+    sessions = host.state.sessions
+    found = await sessions.list(limit=asked.limit, before=asked.before)
+    return SessionList(sessions=[session_card(session) for session in found], total=await sessions.count())
+
+
+def session_card(session: SessionInfo) -> SessionCard:
+    """Return what is said of a session without its messages."""
+    return SessionCard(
+        session_id=session.id,
+        created_at=session.created_at,
+        updated_at=session.updated_at,
+        message_count=session.message_count,
+        model=session.model,
+        size_bytes=session.size_bytes,
+    )
+
+
+async def _show(host: StateHost, asked: OneSession, _on_progress: OnProgress) -> SessionReport:
+    session = await host.state.sessions.get(asked.session_id)
+    return SessionReport(**dict(session_card(session)), messages=[dict(message) for message in session.messages])
+
+
+async def _delete(host: StateHost, asked: OneSession, _on_progress: OnProgress) -> SessionDeleted:
+    removed = await host.state.sessions.delete(asked.session_id)
+    return SessionDeleted(
+        success=True, session_id=asked.session_id, messages=removed.messages, space_freed_bytes=removed.bytes
+    )
+
+
+async def _export(host: StateHost, asked: ExportParameters, _on_progress: OnProgress) -> SessionExport:
+    if asked.session_id is not None:
+        return SessionExport(sessions=[_document(await host.state.sessions.get(asked.session_id))])
+    async with aclosing(host.state.sessions.all()) as sessions:
+        return SessionExport(sessions=[_document(session) async for session in sessions])
+
+
+def _document(session: Session) -> SessionDocument:
+    return SessionDocument(
+        session_id=session.id,
+        created_at=session.created_at,
+        updated_at=session.updated_at,
+        model=session.model,
+        messages=[dict(message) for message in session.messages],
+    )
+
+
+async def _import(host: StateHost, asked: ImportParameters, _on_progress: OnProgress) -> Imported:
+    # Here and not at the top: the command line, which describes operations only, starts faster without them.
+    from modelhost.chat.requests import validate  # noqa: PLC0415
+    from modelhost.state.records import Session as Stored  # noqa: PLC0415
+
+    sessions = []
+    for at, given in enumerate(asked.sessions):
+        try:
+            validate("chat", {"messages": given.messages})
+        except InvalidRequest as error:
+            param = f"sessions[{at}].{error.param}"
+            raise InvalidRequest(f"sessions[{at}].{error.message}", param=param) from None
+        sessions.append(
+            Stored.of(
+                given.session_id,
+                given.messages,
+                model=given.model,
+                created_at=given.created_at,
+                updated_at=given.updated_at,
+            )
+        )
+    kept = await host.state.sessions.put_all(sessions)
+    return Imported(success=True, imported=kept, not_kept=len(sessions) - kept)
+
+
+LIST_SESSIONS: Final = Operation(
+    name="list-sessions",
+    summary="List the sessions, the one that was used last first",
+    parameters=ListParameters,
+    result=SessionList,
+    work=_list,
+    route=HttpRoute(method="GET", path="/v1/sessions"),
+    command="list",
+    is_read_only=True,
+    area="sessions",
+    errors=(DatabaseUnavailable,),
+    audited=("limit", "before"),
+    example=state_examples.LIST_SESSIONS,
+    answer=state_examples.SESSIONS,
+)
+SHOW_SESSION: Final = Operation(
+    name="show-session",
+    summary="Show a session with its messages",
+    parameters=OneSession,
+    result=SessionReport,
+    work=_show,
+    route=HttpRoute(method="GET", path="/v1/sessions/{session_id}"),
+    command="show",
+    is_read_only=True,
+    area="sessions",
+    errors=(SessionNotFound, DatabaseUnavailable),
+    audited=("session_id",),
+    example=state_examples.ONE_SESSION,
+    answer=state_examples.SESSION,
+)
+DELETE_SESSION: Final = Operation(
+    name="delete-session",
+    summary="Delete a session",
+    parameters=OneSession,
+    result=SessionDeleted,
+    work=_delete,
+    route=HttpRoute(method="DELETE", path="/v1/sessions/{session_id}"),
+    command="rm",
+    is_read_only=False,
+    area="sessions",
+    errors=(SessionNotFound, DatabaseUnavailable),
+    audited=("session_id",),
+    example=state_examples.ONE_SESSION,
+    answer=state_examples.SESSION_DELETED,
+)
+EXPORT_SESSIONS: Final = Operation(
+    name="export-sessions",
+    summary="Export one session or all of them, with their messages",
+    parameters=ExportParameters,
+    result=SessionExport,
+    work=_export,
+    # Not with GET: there it would be the session called "export".
+    route=HttpRoute(method="POST", path="/v1/sessions/export"),
+    command="export",
+    is_read_only=True,
+    area="sessions",
+    errors=(SessionNotFound, DatabaseUnavailable),
+    audited=("session_id",),
+    example=state_examples.ONE_SESSION,
+    answer=state_examples.EXPORT,
+)
+IMPORT_SESSIONS: Final = Operation(
+    name="import-sessions",
+    summary="Import sessions, in the place of those with their ids",
+    parameters=ImportParameters,
+    result=Imported,
+    work=_import,
+    route=HttpRoute(method="POST", path="/v1/sessions/import"),
+    command="import",
+    is_read_only=False,
+    area="sessions",
+    errors=(DatabaseUnavailable,),
+    audited=("version",),
+    example=state_examples.EXPORT,
+    answer=state_examples.IMPORTED,
+)
+SESSION_OPERATIONS: Final[tuple[AnyOperation, ...]] = (
+    LIST_SESSIONS,
+    SHOW_SESSION,
+    DELETE_SESSION,
+    EXPORT_SESSIONS,
+    IMPORT_SESSIONS,
+)

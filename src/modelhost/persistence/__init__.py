@@ -1,0 +1,1 @@
+"""Saving what a host holds, and bringing it back: models, conversations, prompt caches."""

@@ -1,0 +1,129 @@
+"""What engines have computed for conversations, as files beside the database.
+
+They only save time. One that is missing, damaged or for another model is left out, with a warning: the engine computes
+it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from modelhost.errors import ModelhostError, ModelNotFound
+from modelhost.logs import get_logger
+from modelhost.models.collection import Collection
+from modelhost.models.hosted import HostedModel
+from modelhost.state.documents import SavedConversation, SavedPromptCache
+from modelhost.state.records import Removed
+
+log = get_logger(__name__)
+
+FOLDER: Final = "prompt-caches"
+SUFFIX: Final = ".cache"
+SLOTS_OF_UNKNOWN: Final = 1
+
+
+class PromptCaches:
+    """The files in one folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir / FOLDER
+
+    async def save(
+        self, collection: Collection, conversations: Sequence[SavedConversation]
+    ) -> tuple[SavedPromptCache, ...]:
+        """Save what idle slots of loaded models hold of ``conversations``, which begin with the newest.
+
+        A model has no more conversations in memory than it has slots, and they are its newest ones: only those are
+        looked for.
+        """
+        saved: list[SavedPromptCache] = []
+        looked_for: Counter[str] = Counter()
+        for conversation in conversations:
+            model = _loaded(collection, conversation.model)
+            if model is None or looked_for[model.name] >= (model.slots or SLOTS_OF_UNKNOWN):
+                continue
+            looked_for[model.name] += 1
+            if found := await self._save_one(collection, model, conversation):
+                saved.append(found)
+        return tuple(saved)
+
+    async def _save_one(
+        self, collection: Collection, model: HostedModel, conversation: SavedConversation
+    ) -> SavedPromptCache | None:
+        path = self._folder / f"{secrets.token_hex(12)}{SUFFIX}"
+        try:
+            await asyncio.to_thread(_make_folder, self._folder)
+            cache = await collection.save_prompt_cache(model, conversation.messages, path)
+            if cache is None:
+                return None
+            digest = await asyncio.to_thread(_sha256, path)
+        except (ModelhostError, OSError) as error:
+            log.warning("prompt_cache_not_saved", model=model.name, error=str(error))
+            await self.remove([path.name])
+            return None
+        return SavedPromptCache(
+            session_id=conversation.session_id,
+            model=model.name,
+            file=path.name,
+            size_bytes=cache.size_bytes,
+            sha256=digest,
+            fingerprint=cache.fingerprint,
+        )
+
+    async def restore(self, collection: Collection, model: HostedModel, caches: Iterable[SavedPromptCache]) -> int:
+        """Give ``model``, which is loaded, its ``caches`` back; return how many it took."""
+        restored = 0
+        for cache in caches:
+            path = self._folder / Path(cache.file).name
+            try:
+                is_whole = await asyncio.to_thread(_sha256, path) == cache.sha256
+                if is_whole and await collection.restore_prompt_cache(model, path, cache.fingerprint):
+                    restored += 1
+                    continue
+                reason = "it does not fit the model" if is_whole else "the file is damaged"
+            except (ModelhostError, OSError) as error:
+                reason = str(error)
+            log.warning("prompt_cache_not_restored", model=model.name, file=cache.file, reason=reason)
+        return restored
+
+    async def remove(self, files: Iterable[str]) -> Removed:
+        """Delete ``files``; those that are gone already do not count."""
+        return await asyncio.to_thread(self._remove, [Path(name).name for name in files])
+
+    def _remove(self, names: Sequence[str]) -> Removed:
+        freed = 0
+        for name in names:
+            path = self._folder / name
+            with suppress(OSError):
+                size = path.stat().st_size
+                path.unlink()
+                freed += size
+        return Removed(bytes=freed)
+
+
+def _loaded(collection: Collection, name: str | None) -> HostedModel | None:
+    if name is None:
+        return None
+    try:
+        model = collection.find(name)
+    except ModelNotFound:
+        return None
+    return model if model.worker is not None else None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it for the user alone: what is in it is what was said."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

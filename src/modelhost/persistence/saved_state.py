@@ -1,0 +1,258 @@
+"""One saved state: put together from what the host holds, and brought back into it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, StateDamaged
+from modelhost.logs import get_logger
+from modelhost.models.collection import Collection
+from modelhost.models.hosted import HostedModel
+from modelhost.models.request_defaults import parse_defaults
+from modelhost.models.states import State
+from modelhost.persistence.metrics import metrics_now
+from modelhost.persistence.prompt_caches import PromptCaches
+from modelhost.state.documents import SavedConversation, SavedModel, SavedPromptCache, SnapshotDocument
+from modelhost.state.records import Removed, Session, SnapshotInfo
+from modelhost.state.store import StateStore
+
+log = get_logger(__name__)
+
+LOADED = frozenset({State.READY, State.BUSY})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredState:
+    """What came back."""
+
+    info: SnapshotInfo
+    models: int
+    """Those that were loaded when the state was saved, and are, or are being loaded."""
+    conversations: int
+    configurations: int
+    prompt_caches: int
+    missing_models: tuple[str, ...]
+    loading_models: tuple[str, ...]
+    failed_models: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Load:
+    """A model on its way back."""
+
+    model: HostedModel
+    caches: Sequence[SavedPromptCache]
+    is_to_be_loaded: bool
+    task: asyncio.Task[int] | None = None
+
+
+class Persistence:
+    """Saves and restores what a host holds. Requests go on meanwhile."""
+
+    def __init__(self, state: StateStore, collection: Callable[[], Collection]) -> None:
+        self._state = state
+        self._collection = collection
+        self._caches = PromptCaches(state.data_dir)
+        self._tasks: set[asyncio.Task[int]] = set()
+
+    async def save(
+        self, label: str, *, models: bool, conversations: bool, metrics: bool, compression: bool
+    ) -> tuple[SnapshotInfo, int]:
+        """Save what is asked for under ``label``; return what was saved, and with how many prompt caches.
+
+        Raises:
+            DatabaseUnavailable: nothing is saved.
+        """
+        said = await self._conversations() if conversations else ()
+        caches = await self._caches.save(self._collection(), said)
+        document = SnapshotDocument(
+            models=self._models() if models else (),
+            conversations=said,
+            metrics=metrics_now() if metrics else None,
+            prompt_caches=caches,
+        )
+        try:
+            return await self._state.snapshots.save(label, document, compression=compression), len(caches)
+        except BaseException:
+            await self._caches.remove(cache.file for cache in caches)
+            raise
+
+    async def _conversations(self) -> tuple[SavedConversation, ...]:
+        """Return all sessions as they are at one moment, the one that was used last first."""
+        async with aclosing(self._state.sessions.all()) as sessions:
+            return tuple([_saved(session) async for session in sessions])
+
+    def _models(self) -> tuple[SavedModel, ...]:
+        """Return the models of which there is something to restore."""
+        collection = self._collection()
+        active = collection.active
+        return tuple(
+            SavedModel(
+                name=model.name,
+                is_loaded=model.worker is not None,
+                is_active=model is active,
+                config=dict(model.overrides),
+            )
+            for model in collection.models
+            if model.worker is not None or model is active or model.overrides
+        )
+
+    async def load(
+        self, *, label: str | None, state_id: str | None, models: bool, conversations: bool, wait: bool
+    ) -> RestoredState:
+        """Restore a saved state, of ``label`` the newest. Models are loaded in the background, unless ``wait``.
+
+        What is damaged is refused before anything is restored. What a model that is not loaded now gets back of its
+        prompt caches, it gets when it is.
+
+        Raises:
+            StateNotFound, StateDamaged, DatabaseUnavailable: nothing is restored.
+        """
+        info, document = await self._state.snapshots.load(session_id=label, state_id=state_id)
+        collection = self._collection()
+        configurations, missing = _configurations(document, collection)
+        kept = 0
+        if conversations and document.conversations:
+            kept = await self._state.sessions.put_all([_session(each) for each in document.conversations])
+        if models:
+            _configure(document, configurations, collection)
+        loads = _loads(document, collection, models=models, conversations=conversations)
+        for load in loads:
+            load.task = self._spawn(self._bring_back(collection, load), f"restoring {load.model.name}")
+        await _wait_for([load for load in loads if wait or _is_loaded(collection, load.model)])
+        done = [load for load in loads if load.task is not None and load.task.done()]
+        failed = {load.model.name for load in done if load.is_to_be_loaded and not _is_loaded(collection, load.model)}
+        return RestoredState(
+            info=info,
+            models=sum(1 for load in loads if load.is_to_be_loaded and load.model.name not in failed),
+            conversations=kept,
+            configurations=sum(1 for config in configurations.values() if config) if models else 0,
+            prompt_caches=sum(load.task.result() for load in done if load.task is not None),
+            missing_models=tuple(missing) if models else (),
+            loading_models=tuple(load.model.name for load in loads if load.is_to_be_loaded and load not in done),
+            failed_models=tuple(sorted(failed)),
+        )
+
+    async def _bring_back(self, collection: Collection, load: _Load) -> int:
+        """Have the model loaded, if it is to be, and give it its prompt caches; return how many it took."""
+        if load.is_to_be_loaded:
+            try:
+                await collection.scheduler.load(load.model, wait=True)
+            except ModelhostError as error:
+                # No traceback: it is told by the model's state too, and is no fault of the host.
+                log.error("model_not_restored", model=load.model.name, error=error.message)  # noqa: TRY400
+                return 0
+        return await self._caches.restore(collection, load.model, load.caches)
+
+    async def clear(
+        self, *, label: str | None, older_than_hours: float | None, models: bool, conversations: bool
+    ) -> Removed:
+        """Remove sessions and saved states, or parts of them; say how many, and how many bytes they took.
+
+        Raises:
+            DatabaseUnavailable: what is not removed then can be removed later.
+        """
+        older_than = None if older_than_hours is None else datetime.now(UTC) - timedelta(hours=older_than_hours)
+        removed = Removed()
+        if conversations:
+            removed += await self._state.sessions.clear(session_id=label, older_than=older_than)
+        if models or conversations:
+            removed += await self._state.snapshots.clear(
+                session_id=label, older_than=older_than, include_models=models, include_conversations=conversations
+            )
+        return removed + await self._caches.remove(removed.files)
+
+    async def stop(self) -> None:
+        """Restore no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, int], name: str) -> asyncio.Task[int]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _saved(session: Session) -> SavedConversation:
+    return SavedConversation(
+        session_id=session.id,
+        created_at=session.created_at,
+        updated_at=session.updated_at,
+        model=session.model,
+        messages=tuple(dict(message) for message in session.messages),
+    )
+
+
+def _session(saved: SavedConversation) -> Session:
+    return Session.of(
+        saved.session_id,
+        saved.messages,
+        model=saved.model,
+        created_at=saved.created_at,
+        updated_at=saved.updated_at,
+    )
+
+
+def _configurations(
+    document: SnapshotDocument, collection: Collection
+) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """Return the configurations of the models that are here, checked, and the names of those that are not."""
+    found: dict[str, Mapping[str, Any]] = {}
+    missing: list[str] = []
+    for saved in document.models:
+        try:
+            name = collection.find(saved.name).name
+        except ModelNotFound:
+            missing.append(saved.name)
+            continue
+        try:
+            found[name] = parse_defaults(saved.config)
+        except InvalidRequest as error:
+            raise StateDamaged(
+                f"The configuration of {saved.name} in the saved state is none: {error.message}"
+            ) from None
+    return found, missing
+
+
+def _configure(
+    document: SnapshotDocument, configurations: Mapping[str, Mapping[str, Any]], collection: Collection
+) -> None:
+    for name, config in configurations.items():
+        collection.replace_overrides(name, config)
+    for saved in document.models:
+        if saved.is_active and saved.name in configurations and collection.find(None).name != saved.name:
+            collection.select(saved.name)
+
+
+def _loads(document: SnapshotDocument, collection: Collection, *, models: bool, conversations: bool) -> list[_Load]:
+    """Return the models that are to be loaded, and those that get prompt caches."""
+    wanted = {saved.name for saved in document.models if saved.is_loaded} if models else set()
+    caches: dict[str, list[SavedPromptCache]] = {}
+    for cache in document.prompt_caches if conversations else ():
+        caches.setdefault(cache.model, []).append(cache)
+    loads = []
+    for name in sorted(wanted | caches.keys()):
+        try:
+            model = collection.find(name)
+        except ModelNotFound:
+            continue
+        if name in wanted or _is_loaded(collection, model):
+            loads.append(_Load(model=model, caches=caches.get(name, ()), is_to_be_loaded=name in wanted))
+    return loads
+
+
+def _is_loaded(collection: Collection, model: HostedModel) -> bool:
+    return collection.scheduler.status(model).state in LOADED
+
+
+async def _wait_for(loads: Sequence[_Load]) -> None:
+    """Wait; who stops waiting stops nothing else."""
+    if tasks := [load.task for load in loads if load.task is not None]:
+        await asyncio.wait(tasks)

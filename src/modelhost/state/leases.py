@@ -1,0 +1,131 @@
+"""Leases of sessions: one process at a time has a session, and nobody waits for one that has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from modelhost.errors import DatabaseUnavailable, SessionBusy
+from modelhost.logs import get_logger
+from modelhost.state.growing import Stored
+from modelhost.state.holders import Holder, is_gone, this_process
+from modelhost.state.opened import LazyDatabase
+
+if TYPE_CHECKING:
+    from modelhost.state.sql.rows import Rows
+
+LEASE_SECONDS: Final = 15.0
+RENEW_SECONDS: Final = LEASE_SECONDS / 3
+FIRST_PAUSE_SECONDS: Final = 0.01
+LONGEST_PAUSE_SECONDS: Final = 0.25
+"""Between two looks at a session that another process has."""
+
+_log = get_logger(__name__)
+
+
+class Leases:
+    """The leases that this process has. One task of it at a time may ask for a session."""
+
+    def __init__(self, database: LazyDatabase, *, wait_seconds: float) -> None:
+        self._database = database
+        self._wait_seconds = wait_seconds
+        self._held: set[str] = set()
+        self._renewing: asyncio.Task[None] | None = None
+        self._releasing: dict[str, asyncio.Task[None]] = {}
+        self.holder: Final = this_process()
+
+    @asynccontextmanager
+    async def lease(self, session_id: str) -> AsyncIterator[Stored | None]:
+        """Have the lease of a session; yields what is stored of it, read with the lease.
+
+        Raises:
+            SessionBusy: another process keeps it for longer than allowed.
+            DatabaseUnavailable: the database does not do its part.
+        """
+        try:
+            yield await self._acquire(session_id)
+        finally:
+            if session_id in self._held:
+                await self._release(session_id)
+
+    async def close(self) -> None:
+        """Wait for what is being released, and end the renewing."""
+        await asyncio.gather(*self._releasing.values())
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+
+    async def _acquire(self, session_id: str) -> Stored | None:
+        if (releasing := self._releasing.get(session_id)) is not None:
+            # Of a task that was cancelled while it gave the session back; what it deletes must not be our lease.
+            await asyncio.wait([releasing])
+        database = await self._database.get()
+        deadline = time.monotonic() + self._wait_seconds
+        pause, gone = FIRST_PAUSE_SECONDS, None
+        while True:
+            # Given back also if this is cancelled: it may be ours by then.
+            self._held.add(session_id)
+            try:
+                other, stored = await database.write(partial(self._try, session_id, gone), durable=False)
+            except DatabaseUnavailable:
+                self._held.discard(session_id)
+                raise
+            if other is None:
+                self._keep_renewing()
+                return stored
+            self._held.discard(session_id)
+            if other.nonce != gone and is_gone(other, self.holder):
+                gone = other.nonce
+                continue
+            if time.monotonic() + pause > deadline:
+                raise SessionBusy(
+                    f'The session "{session_id}" has been in use by process {other.pid} on {other.name} for longer '
+                    f"than {self._wait_seconds:g} s. Try again later, or serve with a larger --session-timeout.",
+                    session_id=session_id,
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _try(self, session_id: str, gone: str | None, rows: Rows) -> tuple[Holder | None, Stored | None]:
+        """Get the lease and what is stored, or who has it."""
+        other = rows.leases.acquire(session_id, self.holder, LEASE_SECONDS, instead_of=gone)
+        return other, (rows.sessions.stored(session_id) if other is None else None)
+
+    async def _release(self, session_id: str) -> None:
+        """Release it, although the task that had it may be cancelled meanwhile."""
+        self._held.discard(session_id)
+        task = asyncio.create_task(self._give_back(session_id))
+        self._releasing[session_id] = task
+        task.add_done_callback(lambda _: self._releasing.pop(session_id))
+        await asyncio.shield(task)
+
+    async def _give_back(self, session_id: str) -> None:
+        # A lease that cannot be given back runs out.
+        with suppress(DatabaseUnavailable):
+            await (await self._database.get()).write(
+                lambda rows: rows.leases.release(session_id, self.holder), durable=False
+            )
+
+    def _keep_renewing(self) -> None:
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Renew what is held until nothing is."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if not self._held:
+                return
+            held = sorted(self._held)
+            try:
+                database = await self._database.get()
+                await database.write(partial(self._renew_all, held), durable=False)
+            except DatabaseUnavailable as error:
+                _log.warning("leases_not_renewed", reason=error.message)
+
+    def _renew_all(self, held: Sequence[str], rows: Rows) -> None:
+        rows.leases.renew(held, self.holder, LEASE_SECONDS)

@@ -1,0 +1,11 @@
+"""What alembic runs first: it works in the transaction of the connection that it is given."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from modelhost.state.sql.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,125 @@
+"""What is kept, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import orjson
+
+from modelhost.errors import InvalidRequest
+
+Message = Mapping[str, Any]
+"""A message of OpenAI's chat completions, tool calls and results included."""
+
+Face = Literal["http", "mcp-http", "mcp-stdio", "host"]
+
+LONGEST_ID: Final = 256
+_SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A session without its messages; the times are aware, in UTC. Messages and bytes count the system message too."""
+
+    id: str
+    created_at: datetime
+    updated_at: datetime
+    message_count: int
+    model: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(SessionInfo):
+    """A session with its messages, the system message first if there is one."""
+
+    messages: tuple[Message, ...]
+
+    @classmethod
+    def of(
+        cls,
+        id: str,  # noqa: A002 - the name of the field
+        messages: Sequence[Message],
+        *,
+        model: str | None = None,
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+    ) -> Session:
+        """Return a session of ``messages``; a time that is not given is now."""
+        now = datetime.now(UTC)
+        return cls(
+            id=id,
+            created_at=created_at or updated_at or now,
+            updated_at=updated_at or now,
+            message_count=len(messages),
+            model=model,
+            size_bytes=sum(len(orjson.dumps(message)) for message in messages),
+            messages=tuple(messages),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotInfo:
+    """A saved state, without what is in it. ``size_bytes`` is what it takes in the database."""
+
+    state_id: str
+    session_id: str
+    created_at: datetime
+    size_bytes: int
+    schema_version: int
+    compression: str
+    models: int
+    conversations: int
+    configurations: int
+    has_metrics: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One operation that somebody had done. ``outcome`` is ``ok`` or the code of an error.
+
+    ``arguments`` hold neither secrets nor contents: who notes the entry has left them out.
+    """
+
+    at: datetime
+    actor: str
+    face: Face
+    operation: str
+    arguments: Mapping[str, Any]
+    outcome: str
+    duration_ms: float
+    request_id: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a removal took away. ``files`` are names of prompt caches that nothing refers to any more."""
+
+    items: int = 0
+    messages: int = 0
+    bytes: int = 0
+    files: tuple[str, ...] = ()
+
+    def __add__(self, other: Removed) -> Removed:
+        return Removed(
+            items=self.items + other.items,
+            messages=self.messages + other.messages,
+            bytes=self.bytes + other.bytes,
+            files=(*self.files, *other.files),
+        )
+
+
+def system_and_rest(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    """Return the system messages that ``messages`` begin with, and what follows them."""
+    count = next((at for at, message in enumerate(messages) if message.get("role") not in _SYSTEM_ROLES), len(messages))
+    return messages[:count], messages[count:]
+
+
+def check_session_id(session_id: str) -> None:
+    """Raise :class:`InvalidRequest` for what cannot be the id of a session."""
+    if not 1 <= len(session_id) <= LONGEST_ID or "\0" in session_id:
+        raise InvalidRequest(f"A session id is text of 1 to {LONGEST_ID} characters.", param="session_id")

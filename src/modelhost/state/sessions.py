@@ -1,0 +1,210 @@
+"""Sessions: conversations that the host keeps, one writer at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from modelhost.errors import SessionBusy, SessionNotFound
+from modelhost.state.growing import Addition, Stored
+from modelhost.state.leases import LEASE_SECONDS, Leases
+from modelhost.state.opened import LazyDatabase
+from modelhost.state.records import Message, Removed, Session, SessionInfo, check_session_id
+
+if TYPE_CHECKING:
+    from modelhost.state.sql.rows import Rows
+
+AT_ONCE: Final = 100
+"""So many sessions are in memory while all are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is kept, and how long a request waits for another host."""
+
+    sessions: int
+    messages: int
+    wait_seconds: float
+
+
+class SessionStore:
+    """The sessions in the database.
+
+    Every method raises :class:`DatabaseUnavailable` where the database does not do its part.
+    """
+
+    def __init__(self, database: LazyDatabase, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+        self._leases = Leases(database, wait_seconds=limits.wait_seconds)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def hold(self, session_id: str) -> AsyncIterator[HeldSession]:
+        """Have the session for oneself: no other task, process or host writes to it meanwhile; it need not exist yet.
+
+        Tasks of this process get it in the order in which they came. Among processes it is a lease in the database
+        that is renewed while it is held. That of a process on this machine that is gone is taken over at once, that of
+        another machine when it runs out, after 15 s.
+
+        Raises:
+            InvalidRequest: this cannot be the id of a session.
+            SessionBusy: another process keeps it for longer than ``session_timeout``.
+        """
+        check_session_id(session_id)
+        turn = self._turns.setdefault(session_id, asyncio.Lock())
+        async with turn, self._leases.lease(session_id) as stored:
+            yield HeldSession(session_id, stored, self._append)
+
+    async def get(self, session_id: str) -> Session:
+        """Return the session with its messages.
+
+        Raises:
+            SessionNotFound: there is none.
+        """
+        found = await (await self._database.get()).read(lambda rows: rows.sessions.get(session_id))
+        if found is None:
+            raise _not_found(session_id)
+        return found
+
+    async def list(self, *, limit: int = 100, before: datetime | None = None) -> tuple[SessionInfo, ...]:
+        """Return sessions, the one that was used last first; ``before``: only those that were last used before it."""
+        database = await self._database.get()
+        return await database.read(lambda rows: rows.sessions.list(limit=limit, before=before))
+
+    async def count(self) -> int:
+        """Return how many there are."""
+        return await (await self._database.get()).read(lambda rows: rows.sessions.count())
+
+    async def all(self) -> AsyncGenerator[Session, None]:
+        """Yield every session as it was at one moment, the one that was used last first; writers do not wait for it.
+
+        Close it (``aclosing``) if you leave before its end.
+        """
+        async with (await self._database.get()).reading() as run:
+            ids = await run(lambda rows: rows.sessions.ids())
+            for start in range(0, len(ids), AT_ONCE):
+                for session in await run(partial(_some, ids[start : start + AT_ONCE])):
+                    yield session
+
+    async def put(self, session: Session) -> bool:
+        """Store ``session`` in the place of one with its id, as :meth:`put_all` does; return whether it was kept."""
+        return await self.put_all([session]) == 1
+
+    async def put_all(self, sessions: Iterable[Session]) -> int:
+        """Store all of ``sessions`` or, if something fails, none, in the place of those with their ids.
+
+        The limits hold: each is cut, and of all sessions those that were used last stay. A request that has one of
+        them adds its messages to what is stored here. Return how many of ``sessions`` were kept.
+
+        Raises:
+            InvalidRequest: the id of one cannot be the id of a session.
+        """
+        given = {session.id: session for session in sessions}
+        for session_id in given:
+            check_session_id(session_id)
+        limits, holder = self._limits, self._leases.holder
+
+        def put(rows: Rows) -> int:
+            rows.one_at_a_time()
+            rows.sessions.put_all(given.values(), most_messages=limits.messages)
+            return len(given.keys() - set(rows.leases.drop_unused(limits.sessions, holder, LEASE_SECONDS)))
+
+        return await (await self._database.get()).write(put)
+
+    async def delete(self, session_id: str) -> Removed:
+        """Remove the session. A request that has it begins it anew with its own messages.
+
+        Raises:
+            SessionNotFound: there is none.
+        """
+        removed = await self.clear(session_id=session_id)
+        if not removed.items:
+            raise _not_found(session_id)
+        return removed
+
+    async def clear(self, *, session_id: str | None = None, older_than: datetime | None = None) -> Removed:
+        """Remove all sessions, or those that match: by id, and last used before ``older_than``."""
+
+        def clear(rows: Rows) -> Removed:
+            rows.one_at_a_time()
+            return rows.sessions.clear(session_id=session_id, older_than=older_than)
+
+        return await (await self._database.get()).write(clear)
+
+    async def close(self) -> None:
+        """End what goes on in the background; nobody holds a session any more."""
+        await self._leases.close()
+
+    async def _append(self, session_id: str, stored: Stored | None, addition: Addition) -> Stored:
+        limits, holder = self._limits, self._leases.holder
+
+        def append(rows: Rows) -> Stored:
+            if stored is None:
+                rows.one_at_a_time()
+            if not rows.leases.renew([session_id], holder, LEASE_SECONDS):
+                raise SessionBusy(
+                    f'The session "{session_id}" was taken over by another host, because this one was not heard of for '
+                    f"{LEASE_SECONDS:g} s: this answer is not stored in it. Send the request again.",
+                    session_id=session_id,
+                )
+            now = rows.sessions.append(session_id, stored, addition, most_messages=limits.messages)
+            if stored is None:
+                rows.leases.drop_unused(limits.sessions, holder, LEASE_SECONDS)
+            return now
+
+        return await (await self._database.get()).write(append)
+
+
+class HeldSession:
+    """A session that nobody else writes to."""
+
+    def __init__(
+        self,
+        session_id: str,
+        stored: Stored | None,
+        append: Callable[[str, Stored | None, Addition], Awaitable[Stored]],
+    ) -> None:
+        self.id = session_id
+        self._stored = stored
+        self._append = append
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered last."""
+        return self._stored.model if self._stored is not None else None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What is stored, the system message first if there is one."""
+        return self._stored.messages if self._stored is not None else ()
+
+    async def append(
+        self, messages: Sequence[Message], *, system: Message | None = None, model: str | None = None
+    ) -> None:
+        """Add ``messages``: all of them, or none if this raises. They survive a power cut when it returns.
+
+        ``system`` takes the place of the session's system message, ``model`` of its model. The oldest messages over
+        ``max_session_messages`` are cut off. A new session over ``max_sessions`` drops the ones that were not used for
+        longest; those that somebody holds stay.
+
+        Raises:
+            SessionBusy: the session was lost to another host.
+            DatabaseUnavailable: the database does not do its part.
+        """
+        addition = Addition(messages=tuple(messages), system=system, model=model)
+        self._stored = await self._append(self.id, self._stored, addition)
+
+
+def _some(ids: Sequence[str], rows: Rows) -> tuple[Session, ...]:
+    return rows.sessions.some(ids)
+
+
+def _not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f'There is no session "{session_id}".', session_id=session_id)

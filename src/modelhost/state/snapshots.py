@@ -1,0 +1,184 @@
+"""Saved states: what a host held at one moment, in one piece."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import secrets
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from modelhost.errors import StateDamaged, StateNotFound
+from modelhost.logs import get_logger
+from modelhost.state.documents import SCHEMA_VERSION, SnapshotDocument
+from modelhost.state.opened import LazyDatabase
+from modelhost.state.records import Removed, SnapshotInfo, check_session_id
+
+if TYPE_CHECKING:
+    from modelhost.state.packing import Packed
+    from modelhost.state.sql.rows import Rows
+    from modelhost.state.sql.snapshot_rows import StoredSnapshot
+
+_log = get_logger(__name__)
+
+
+class SnapshotStore:
+    """The saved states in the database.
+
+    Every method raises :class:`DatabaseUnavailable` where the database does not do its part. What takes long with
+    large states is done in a thread.
+    """
+
+    def __init__(self, database: LazyDatabase) -> None:
+        self._database = database
+
+    async def save(self, session_id: str, document: SnapshotDocument, *, compression: bool) -> SnapshotInfo:
+        """Keep ``document`` under the label ``session_id``, beside what was saved under it before.
+
+        Raises:
+            InvalidRequest: this cannot be a label.
+        """
+        check_session_id(session_id)
+        packed = await _packed(document, compression=compression)
+        info = SnapshotInfo(
+            state_id=f"state-{secrets.token_hex(6)}",
+            session_id=session_id,
+            created_at=datetime.now(UTC),
+            **_facts(document, packed),
+        )
+        database = await self._database.get()
+        await database.write(lambda rows: rows.snapshots.put(info, packed.content, packed.sha256, _files(document)))
+        return info
+
+    async def load(
+        self, *, session_id: str | None = None, state_id: str | None = None
+    ) -> tuple[SnapshotInfo, SnapshotDocument]:
+        """Return what was saved: the newest that matches what is given, or the newest of all.
+
+        Raises:
+            StateNotFound: nothing matches.
+            StateDamaged: it is not what was saved, or a newer version saved it; nothing of it is returned.
+        """
+        database = await self._database.get()
+        stored = await database.read(lambda rows: rows.snapshots.newest(session_id=session_id, state_id=state_id))
+        if stored is None:
+            raise _not_found(session_id, state_id)
+        return stored.info, await _unpacked(stored)
+
+    async def list(self, session_id: str | None = None) -> tuple[SnapshotInfo, ...]:
+        """Return what is saved, the newest first."""
+        return await (await self._database.get()).read(lambda rows: rows.snapshots.list(session_id))
+
+    async def clear(
+        self,
+        *,
+        session_id: str | None = None,
+        older_than: datetime | None = None,
+        include_models: bool = True,
+        include_conversations: bool = True,
+    ) -> Removed:
+        """Take models, conversations or both out of the saved states that match; with both they are removed whole.
+
+        One that holds neither afterwards is removed, and so is one that is damaged. ``items`` counts the models and
+        the conversations, and one for a saved state that was removed with neither in it. ``files`` are the prompt
+        caches that went with them. One that a newer version saved stays as it is, unless it is removed whole.
+        """
+        if not include_models and not include_conversations:
+            return Removed()
+        removed = Removed()
+        database = await self._database.get()
+        for info in await self.list(session_id):
+            if older_than is not None and info.created_at >= older_than:
+                continue
+            if include_models and include_conversations:
+                removed += await database.write(partial(_remove, info.state_id))
+            elif (include_models and info.models) or (include_conversations and info.conversations):
+                removed += await self._strip(info.state_id, with_models=not include_models)
+        return removed
+
+    async def _strip(self, state_id: str, *, with_models: bool) -> Removed:
+        """Leave only the models (or only the conversations) in a saved state, and count what went."""
+        database = await self._database.get()
+        stored = await database.read(lambda rows: rows.snapshots.newest(state_id=state_id))
+        if stored is None:
+            return Removed()
+        if stored.info.schema_version > SCHEMA_VERSION:
+            _log.warning("newer_state_not_cleared", state_id=state_id, schema_version=stored.info.schema_version)
+            return Removed()
+        try:
+            document = await _unpacked(stored)
+        except StateDamaged:
+            document = SnapshotDocument()
+        changes: dict[str, Any] = {"conversations": (), "prompt_caches": ()} if with_models else {"models": ()}
+        left = document.model_copy(update=changes)
+        if not left.models and not left.conversations:
+            return await database.write(partial(_remove, state_id))
+        packed = await _packed(left, compression=stored.info.compression == "zstd")
+        facts = _facts(left, packed)
+        return await database.write(
+            lambda rows: rows.snapshots.replace(stored.info, facts, packed.content, packed.sha256, _files(left))
+        )
+
+
+def _remove(state_id: str, rows: Rows) -> Removed:
+    return rows.snapshots.remove(state_id)
+
+
+def _facts(document: SnapshotDocument, packed: Packed) -> dict[str, Any]:
+    return {
+        "size_bytes": len(packed.content),
+        "schema_version": document.schema_version,
+        "compression": packed.compression,
+        "models": len(document.models),
+        "conversations": len(document.conversations),
+        "configurations": sum(1 for model in document.models if model.config),
+        "has_metrics": document.metrics is not None,
+    }
+
+
+def _files(document: SnapshotDocument) -> tuple[str, ...]:
+    return tuple(cache.file for cache in document.prompt_caches)
+
+
+async def _packed(document: SnapshotDocument, *, compression: bool) -> Packed:
+    packing = await asyncio.to_thread(importlib.import_module, "modelhost.state.packing")
+    packed: Packed = await asyncio.to_thread(packing.pack, document, compression=compression)
+    return packed
+
+
+async def _unpacked(stored: StoredSnapshot) -> SnapshotDocument:
+    """Raise :class:`StateDamaged` unless it is what was saved, by this version or an older one."""
+    info = stored.info
+    if info.schema_version > SCHEMA_VERSION:
+        raise StateDamaged(
+            f"{info.state_id} was saved by a newer version of modelhost (schema {info.schema_version}; this one knows "
+            f"{SCHEMA_VERSION}). Load it with that version.",
+            state_id=info.state_id,
+        )
+    packing = await asyncio.to_thread(importlib.import_module, "modelhost.state.packing")
+    try:
+        document: SnapshotDocument = await asyncio.to_thread(
+            packing.unpack, stored.content, compression=info.compression, sha256=stored.sha256
+        )
+    except ValueError as error:
+        raise StateDamaged(
+            f"{info.state_id} is damaged ({error}): nothing of it was restored. Load another one; "
+            "`modelhost state list` shows what is saved.",
+            state_id=info.state_id,
+        ) from error
+    return document
+
+
+def _not_found(session_id: str | None, state_id: str | None) -> StateNotFound:
+    wanted = " and ".join(
+        [
+            *([f'with the id "{state_id}"'] if state_id is not None else []),
+            *([f'of the session "{session_id}"'] if session_id is not None else []),
+        ]
+    )
+    return StateNotFound(
+        f"There is no saved state{' ' if wanted else ''}{wanted}. `modelhost state list` shows what is saved.",
+        session_id=session_id,
+        state_id=state_id,
+    )

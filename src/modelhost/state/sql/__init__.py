@@ -1,0 +1,1 @@
+"""Tables and statements; imported when a database is first needed."""

@@ -1,0 +1,67 @@
+"""Opening a database, with its tables as this version wants them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from sqlalchemy import inspect, text
+from sqlalchemy.engine import Connection
+
+from modelhost.config.databases import Place, SqliteFile
+from modelhost.errors import DatabaseUnavailable
+from modelhost.state.sql.database import Database
+from modelhost.state.sql.sqlite import SqliteDatabase
+from modelhost.state.sql.trouble import explained
+
+HEAD: Final = "0001"
+"""The newest migration; they are numbered, so that one of a newer version is known by its number."""
+
+
+async def open_database(place: Place) -> Database:
+    """Return the database at ``place``; all migrations that are missing are applied, or none.
+
+    Raises:
+        DatabaseUnavailable: it cannot be opened or migrated, or a newer version of modelhost made its tables.
+    """
+    with explained(place):
+        database = await _unopened(place)
+        try:
+            if await database.read(lambda rows: _version(place, rows.connection)) != HEAD:
+                alembic = await asyncio.to_thread(importlib.import_module, "modelhost.state.sql.alembic_runs")
+                await database.migrate(partial(_migrate, place, alembic.upgrade))
+        except BaseException:
+            await database.close()
+            raise
+    return database
+
+
+async def _unopened(place: Place) -> Database:
+    if isinstance(place, SqliteFile):
+        return SqliteDatabase(place)
+    module = await asyncio.to_thread(importlib.import_module, "modelhost.state.sql.postgresql")
+    database: Database = module.PostgresDatabase(place)
+    return database
+
+
+def _migrate(place: Place, upgrade: Callable[[Connection], None], connection: Connection) -> None:
+    # Another host may have been faster, and it may be a newer one.
+    if _version(place, connection) != HEAD:
+        upgrade(connection)
+
+
+def _version(place: Place, connection: Connection) -> str | None:
+    """Return the number of the newest migration that was applied."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if version is not None and version > HEAD:
+        raise DatabaseUnavailable(
+            f"The database {place} was made by a newer version of modelhost (schema {version}; this one knows {HEAD}). "
+            "Use that version, or another database with --database-url.",
+            database=str(place),
+        )
+    return version

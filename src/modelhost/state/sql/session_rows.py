@@ -1,0 +1,192 @@
+"""The statements about sessions and their messages."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from modelhost.state.cutting import cut
+from modelhost.state.growing import Addition, Line, Stored, grown, numbered
+from modelhost.state.records import Message, Removed, Session, SessionInfo, system_and_rest
+from modelhost.state.sql.dialect import insert_for
+from modelhost.state.sql.tables import messages, sessions
+
+AT_ONCE: Final = 200
+"""So many sessions are read or replaced by one statement: their ids are parameters, of which there is a most."""
+_NOTHING: Final = Stored(revision=0, model=None, system=(), lines=(), next_position=0)
+"""A session whose first messages are about to be added."""
+_INFO: Final = (
+    sessions.c.id,
+    sessions.c.created_at,
+    sessions.c.updated_at,
+    sessions.c.message_count,
+    sessions.c.model,
+    sessions.c.size_bytes,
+)
+
+
+class SessionRows:
+    """Sessions, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def stored(self, session_id: str) -> Stored | None:
+        """Return the session as it is stored."""
+        wanted = select(sessions).where(sessions.c.id == session_id)
+        row = (self._connection.execute(wanted)).one_or_none()
+        return None if row is None else self._with_lines(row)
+
+    def get(self, session_id: str) -> Session | None:
+        """Return the session."""
+        wanted = select(sessions).where(sessions.c.id == session_id)
+        row = (self._connection.execute(wanted)).one_or_none()
+        return None if row is None else _session(row, (self._with_lines(row)).messages)
+
+    def list(self, *, limit: int, before: datetime | None) -> tuple[SessionInfo, ...]:
+        """Return sessions, the one that was used last first."""
+        wanted = select(*_INFO).order_by(sessions.c.updated_at.desc(), sessions.c.id.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(sessions.c.updated_at < before)
+        return tuple(SessionInfo(**row._mapping) for row in self._connection.execute(wanted))
+
+    def count(self) -> int:
+        """Return how many there are."""
+        return int((self._connection.execute(select(func.count()).select_from(sessions))).scalar_one())
+
+    def ids(self) -> Sequence[str]:
+        """Return all ids, that of the session first that was used last."""
+        order = select(sessions.c.id).order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
+        return self._connection.execute(order).scalars().all()
+
+    def some(self, ids: Sequence[str]) -> tuple[Session, ...]:
+        """Return the sessions with these ids, at most ``AT_ONCE``, in their order."""
+        rows = {row.id: row for row in self._connection.execute(select(sessions).where(sessions.c.id.in_(ids)))}
+        lines = self._lines(messages.c.session_id.in_(ids))
+        return tuple(
+            _session(rows[name], (*orjson.loads(rows[name].system), *(line.message for line in lines.get(name, ()))))
+            for name in ids
+            if name in rows
+        )
+
+    def append(self, session_id: str, known: Stored | None, addition: Addition, *, most_messages: int) -> Stored:
+        """Add to the session; ``known`` is what is stored as far as the caller knows. Return what is stored now."""
+        now = datetime.now(UTC)
+        if known is None:
+            self._connection.execute(
+                insert_for(self._connection, sessions).on_conflict_do_nothing(),
+                {"id": session_id, "created_at": now, **_values(_NOTHING, now)},
+            )
+        wanted = select(sessions.c.revision).where(sessions.c.id == session_id).with_for_update()
+        revision = (self._connection.execute(wanted)).scalar_one_or_none()
+        if revision is None:  # It was removed meanwhile.
+            return self.append(session_id, None, addition, most_messages=most_messages)
+        if revision == _NOTHING.revision:
+            known = None
+        elif known is None or revision != known.revision:
+            known = self.stored(session_id)
+        growth = grown(known, addition, revision=_new_revision(), most_messages=most_messages)
+        changed = update(sessions).where(sessions.c.id == session_id).values(_values(growth.after, now))
+        self._connection.execute(changed)
+        self._insert((session_id, line) for line in growth.added)
+        if growth.removed:
+            self._connection.execute(
+                delete(messages).where(messages.c.session_id == session_id, messages.c.position.in_(growth.removed))
+            )
+        return growth.after
+
+    def put_all(self, given: Collection[Session], *, most_messages: int) -> None:
+        """Store the sessions, each in the place of one with its id."""
+        ordered = sorted(given, key=lambda session: session.id)
+        for start in range(0, len(ordered), AT_ONCE):
+            chunk = ordered[start : start + AT_ONCE]
+            self._connection.execute(delete(sessions).where(sessions.c.id.in_([session.id for session in chunk])))
+            stored = [(session, _as_stored(session, most_messages)) for session in chunk]
+            self._connection.execute(
+                insert(sessions),
+                [
+                    {"id": session.id, "created_at": session.created_at, **_values(new, session.updated_at)}
+                    for session, new in stored
+                ],
+            )
+            self._insert([(session.id, line) for session, new in stored for line in new.lines])
+
+    def clear(self, *, session_id: str | None, older_than: datetime | None) -> Removed:
+        """Remove what matches."""
+        conditions: list[ColumnElement[bool]] = []
+        if session_id is not None:
+            conditions.append(sessions.c.id == session_id)
+        if older_than is not None:
+            conditions.append(sessions.c.updated_at < older_than)
+        gone = self._connection.execute(
+            delete(sessions).where(*conditions).returning(sessions.c.message_count, sessions.c.size_bytes)
+        )
+        rows = gone.all()
+        return Removed(
+            items=len(rows),
+            messages=sum(row.message_count for row in rows),
+            bytes=sum(row.size_bytes for row in rows),
+        )
+
+    def _insert(self, lines: Iterable[tuple[str, Line]]) -> None:
+        rows = [{"session_id": name, "position": line.position, "body": line.body} for name, line in lines]
+        if rows:
+            self._connection.execute(insert(messages), rows)
+
+    def _with_lines(self, row: Row[Any]) -> Stored:
+        lines = self._lines(messages.c.session_id == row.id)
+        return Stored(
+            revision=row.revision,
+            model=row.model,
+            system=tuple(orjson.loads(row.system)),
+            lines=tuple(lines.get(row.id, ())),
+            next_position=row.next_position,
+        )
+
+    def _lines(self, condition: ColumnElement[bool]) -> dict[str, Sequence[Line]]:
+        """Return the lines of the sessions that match, in order."""
+        wanted = select(messages).where(condition).order_by(messages.c.session_id, messages.c.position)
+        found = defaultdict(list)
+        for session_id, position, body in self._connection.execute(wanted):
+            found[session_id].append(Line(position=position, message=orjson.loads(body), body=body))
+        return dict(found)
+
+
+def _session(row: Row[Any], all_messages: Sequence[Message]) -> Session:
+    info = {column.name: getattr(row, column.name) for column in _INFO}
+    return Session(**info, messages=tuple(all_messages))
+
+
+def _as_stored(session: Session, most_messages: int) -> Stored:
+    system, rest = system_and_rest(cut(session.messages, most_messages))
+    return Stored(
+        revision=_new_revision(),
+        model=session.model,
+        system=tuple(system),
+        lines=numbered(rest),
+        next_position=len(rest),
+    )
+
+
+def _values(stored: Stored, updated_at: datetime) -> dict[str, Any]:
+    return {
+        "updated_at": updated_at,
+        "model": stored.model,
+        "system": orjson.dumps(stored.system),
+        "next_position": stored.next_position,
+        "message_count": len(stored.system) + len(stored.lines),
+        "size_bytes": stored.size_bytes,
+        "revision": stored.revision,
+    }
+
+
+def _new_revision() -> int:
+    """A number that no other change of a session has."""
+    return secrets.randbits(62) + 1

@@ -1,0 +1,132 @@
+"""SQLite.
+
+A transaction is done as a whole in a thread. Through an asynchronous driver each statement goes to a thread and back
+four times: a turn of a session took 50 of these ways, and most of its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.engine import Connection
+
+from modelhost.config.databases import SqliteFile
+from modelhost.state.sql.database import Database, Run, Work
+from modelhost.state.sql.rows import Rows
+
+BUSY_SECONDS: Final = 10.0
+"""Until a file that another process writes counts as locked."""
+THREADS: Final = 4
+T = TypeVar("T")
+
+
+class SqliteDatabase(Database):
+    """A file. It is made, with its directory, if it is not there."""
+
+    def __init__(self, place: SqliteFile) -> None:
+        super().__init__(place)
+        self._engine = _engine(place)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="modelhost-state")
+        # There is one writer at a time, and SQLite lets others wait by looking again and again.
+        self._writer = asyncio.Lock()
+
+    async def migrate(self, work: Callable[[Connection], T]) -> T:
+        return await self._in_thread(partial(_migrate, self._engine, work))
+
+    async def close(self) -> None:
+        await self._in_thread(self._engine.dispose)
+        self._threads.shutdown(wait=False)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._in_thread(partial(_transaction, self._engine, work))
+
+    async def _write(self, work: Callable[[Connection], T], *, durable: bool) -> T:
+        engine = self._engine.execution_options(begin="IMMEDIATE", synchronous="FULL" if durable else "NORMAL")
+        async with self._writer:
+            return await self._in_thread(partial(_transaction, engine, work))
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Run]:
+        connection = await self._in_thread(self._engine.connect)
+
+        async def run(work: Work[T], /) -> T:
+            return await self._in_thread(lambda: work(Rows(connection)))
+
+        try:
+            yield run
+        finally:
+            await self._in_thread(connection.close)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _engine(place: SqliteFile) -> Engine:
+    path = place.path.absolute()
+    if not place.options:
+        _make_private(path)
+    # The form of SQLite's own addresses, for their options: https://sqlite.org/uri.html
+    address = URL.create("sqlite", database=f"file:{quote(str(path))}", query={**place.options, "uri": "true"})
+    # Python's module would begin a transaction at the first change; a reader that becomes a writer there fails if
+    # another one was faster.
+    engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Conversations are nobody else's business: make a new file that only its owner can read."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if "synchronous" in options:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {options['synchronous']}")
+    connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")
+
+
+def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _migrate(engine: Engine, work: Callable[[Connection], T]) -> T:
+    _use_write_ahead_log(engine)
+    return _transaction(engine.execution_options(begin="EXCLUSIVE"), work)
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """Readers and a writer do not keep each other waiting then. The file remembers it."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    # Where several processes do this to a new file, SQLite refuses all but one without waiting.
+    while not _uses_write_ahead_log(engine, last_try=time.monotonic() > deadline):
+        time.sleep(0.02)
+
+
+def _uses_write_ahead_log(engine: Engine, *, last_try: bool) -> bool:
+    with closing(engine.raw_connection()) as connection:
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if last_try or "locked" not in str(error):
+                raise
+            return False
+    return True

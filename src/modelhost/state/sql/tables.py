@@ -1,0 +1,123 @@
+"""The tables, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from modelhost.state.records import LONGEST_ID
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time in UTC, with both databases; SQLite keeps none with a zone, so it is left out there."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Raise :class:`ValueError` for a time without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Return the time with its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+metadata: Final = MetaData()
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", String(LONGEST_ID), primary_key=True),
+    Column("created_at", Utc, nullable=False),
+    Column("updated_at", Utc, nullable=False),
+    Column("model", Text),
+    Column("system", LargeBinary, nullable=False),  # JSON: a list of messages
+    Column("next_position", BigInteger, nullable=False),
+    Column("message_count", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Index("sessions_by_use", "updated_at", "id"),
+)
+
+messages: Final = Table(
+    "messages",
+    metadata,
+    Column("session_id", String(LONGEST_ID), ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),  # JSON
+    # The messages of a session lie side by side.
+    sqlite_with_rowid=False,
+)
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("session_id", String(LONGEST_ID), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started", Float(53), nullable=False),
+    Column("nonce", String(32), nullable=False),
+    Column("expires_at", Utc, nullable=False),
+)
+
+snapshots: Final = Table(
+    "snapshots",
+    metadata,
+    Column("state_id", String(64), primary_key=True),
+    Column("session_id", String(LONGEST_ID), nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("compression", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("models", Integer, nullable=False),
+    Column("conversations", Integer, nullable=False),
+    Column("configurations", Integer, nullable=False),
+    Column("has_metrics", Boolean, nullable=False),
+    Column("files", LargeBinary, nullable=False),  # JSON: the names of the prompt caches
+    Column("content", LargeBinary, nullable=False),
+    Index("snapshots_by_session", "session_id", "created_at"),
+)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    # SQLite counts by itself only in its own kind of integer.
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Utc, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("face", String(16), nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("arguments", LargeBinary, nullable=False),  # JSON
+    Column("outcome", Text, nullable=False),
+    Column("duration_ms", Float(53), nullable=False),
+    Column("request_id", Text),
+    Column("model", Text),
+    Index("audit_by_time", "at", "id"),
+)

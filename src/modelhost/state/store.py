@@ -1,0 +1,48 @@
+"""Everything that a host keeps, behind one door."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from modelhost.config.directories import data_directory, database_place
+from modelhost.config.settings import Settings
+from modelhost.state.audit import AuditLog
+from modelhost.state.opened import LazyDatabase
+from modelhost.state.sessions import Limits, SessionStore
+from modelhost.state.snapshots import SnapshotStore
+
+
+class StateStore:
+    """The database of a host; opened at first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.data_dir = data_directory(settings)
+        self._database = LazyDatabase(database_place(settings))
+        self.sessions = SessionStore(
+            self._database,
+            Limits(
+                sessions=settings.max_sessions,
+                messages=settings.max_session_messages,
+                wait_seconds=settings.session_timeout,
+            ),
+        )
+        self.snapshots = SnapshotStore(self._database)
+        self.audit = AuditLog(self._database, retention=timedelta(days=settings.audit_retention_days))
+
+    async def open(self) -> None:
+        """Open the database, bring its tables to this version, and forget old entries of the audit log.
+
+        Whatever needs the database does it by itself; who calls this learns at once if something is wrong. It may be
+        called again, and by many tasks at a time.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, read or written, or a newer version made it.
+        """
+        await self._database.get()
+        self.audit.start()
+
+    async def close(self) -> None:
+        """Write what the audit log still has, and close the database."""
+        await self.audit.close()
+        await self.sessions.close()
+        await self._database.close()

@@ -1,0 +1,103 @@
+"""The engines that the suite runs against: one entry each. All of them serve the same tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.serving import ServedHost
+
+NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+NAME = "nano"
+CONTEXT = 512
+WEATHER = "What is the weather in Paris?"
+WHO = "Hello! Who are you?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """An engine with the model in the form that it reads.
+
+    ``at_least`` is its name for ``min_tokens_to_keep``. ``follows_makers`` says whether it writes as the model's
+    ``generation_config.json`` wants, which GGUF files do not hold, where a request is silent.
+    """
+
+    engine: str
+    model: str | None
+    at_least: str = "min_tokens_to_keep"
+    follows_makers: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def host_settings(self) -> dict[str, Any]:
+        """The settings of a host that serves it."""
+        shared = {"engine": self.engine, "model": self.model, "alias": [NAME], "context_length": CONTEXT, "slots": 4}
+        return {**shared, **self.settings}
+
+
+SERVED = (
+    Served(engine="llamacpp", model=None, at_least="min_keep", follows_makers=False),
+    Served(engine="transformers", model=str(NANO_HF)),
+    Served(engine="mlx", model=str(NANO_HF)),
+)
+
+
+def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:
+    """A tool, all of whose parameters are required."""
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+TOOLS = [
+    tool("get_weather", "Tells the weather of a city.", city={"type": "string", "maxLength": 20}),
+    tool("add", "Adds two numbers.", a={"type": "integer"}, b={"type": "integer"}),
+]
+
+
+class Asking:
+    """Requests to one host, with what every test wants of them: an answer that does not change."""
+
+    def __init__(self, host: ServedHost) -> None:
+        self.host = host
+
+    def chat(self, content: str | list[dict[str, Any]] = WHO, **parameters: Any) -> dict[str, Any]:
+        """Return the whole answer to a chat."""
+        answer = self.post("/v1/chat/completions", _chat(content, parameters))
+        assert answer.status_code == 200, answer.text
+        whole: dict[str, Any] = answer.json()
+        return whole
+
+    def text(self, content: str | list[dict[str, Any]] = WHO, **parameters: Any) -> str:
+        """Return the text of the answer to a chat."""
+        text: str = self.chat(content, **parameters)["choices"][0]["message"]["content"]
+        return text
+
+    def refusal(self, content: str = WHO, **parameters: Any) -> dict[str, Any]:
+        """Return the error with which a chat is refused as the caller's."""
+        answer = self.post("/v1/chat/completions", _chat(content, parameters))
+        assert answer.status_code == 400, answer.text
+        error: dict[str, Any] = answer.json()["error"]
+        return error
+
+    def chunks(self, content: str = WHO, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the events of a streamed answer to a chat."""
+        return list(self._events(_chat(content, {"stream": True, **parameters})))
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self.host.http.post(path, json=body)
+
+    def _events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        with self.host.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            assert answer.status_code == 200
+            lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
+        assert lines.pop() == "data: [DONE]"
+        for line in lines:
+            yield json.loads(line.removeprefix("data: "))
+
+
+def _chat(content: str | list[dict[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
+    return {"messages": messages, "temperature": 0, "max_tokens": 200, **parameters}

@@ -1,0 +1,75 @@
+"""What answers the calls of an MCP server in tests: results as given, and a chat that says what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from modelhost.chat.relay import DONE_EVENT, encode_event
+from modelhost.errors import ModelhostError, ModelNotFound
+from modelhost.mcp_servers.backend import Call
+from modelhost.operations.operation import AnyOperation, Parameters
+
+Chunk = dict[str, Any]
+
+
+def piece(text: str | None = None, finish_reason: str | None = None, **more: Any) -> Chunk:
+    """A chunk of a streamed answer."""
+    delta = {} if text is None else {"content": text}
+    return {"model": "one", "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}], **more}
+
+
+class FakeBackend:
+    """Answers each operation with its example, unless ``results`` says otherwise."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Any] = {}
+        self.ran: list[tuple[str, Parameters]] = []
+        self.calls: list[Call] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.depths: list[int] = []
+        self.chunks: Sequence[Chunk | ModelhostError] = (piece("Hel"), piece("lo."), piece(finish_reason="stop"))
+        self.defaults: Mapping[str, Any] = {}
+        self.holds = False
+        """Say nothing more after the first chunk, until somebody cancels."""
+        self.was_asked = asyncio.Event()
+        self.was_left = asyncio.Event()
+
+    async def run(self, operation: AnyOperation, parameters: Parameters) -> Any:
+        self.ran.append((operation.name, parameters))
+        result = self.results.get(operation.name, operation.answer)
+        if isinstance(result, Callable):  # type: ignore[arg-type]
+            result = result(parameters)
+        if isinstance(result, BaseException):
+            raise result
+        return operation.result.model_validate(result)
+
+    @asynccontextmanager
+    async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.bodies.append(body)
+        self.depths.append(depth)
+        self.was_asked.set()
+
+        async def blocks() -> AsyncIterator[bytes]:
+            for chunk in self.chunks:
+                if isinstance(chunk, ModelhostError):
+                    raise chunk
+                yield encode_event(chunk)
+                if self.holds:
+                    await asyncio.Event().wait()
+            yield DONE_EVENT
+
+        try:
+            yield blocks()
+        finally:
+            self.was_left.set()
+
+    async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
+        if model == "none":
+            raise ModelNotFound('There is no model "none" here.')
+        return self.defaults
+
+    def note(self, call: Call) -> None:
+        self.calls.append(call)

@@ -1,0 +1,130 @@
+"""Text that comes in pieces: stop strings, reasoning, tool calls, characters. However it is cut, the result is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from modelhost.engines.library_worker.reader import ChatReader
+from modelhost.engines.library_worker.stops import StopFinder
+from modelhost.engines.library_worker.text import Vocabulary
+
+NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": "}\\"{", "b": [1, {"c": 2}]}}\n</tool_call>'
+ARGUMENTS = {"a": '}"{', "b": [1, {"c": 2}]}
+
+
+def _cut(text: str, places: list[int]) -> list[str]:
+    ends = sorted({place % (len(text) + 1) for place in places} | {len(text)})
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _read(pieces: list[str], **options: Any) -> dict[str, Any]:
+    """Return what a client puts together of the deltas."""
+    reader = ChatReader(**{"reads_calls": True, "reads_reasoning": True, **options})
+    whole: dict[str, Any] = {"content": "", "reasoning_content": "", "calls": []}
+    for delta in [*(delta for piece in pieces for delta in reader.feed(piece)), *reader.finish()]:
+        for kind in ("content", "reasoning_content"):
+            assert delta.get(kind) != ""
+            whole[kind] += delta.get(kind, "")
+        for piece in delta.get("tool_calls", []):
+            if "id" in piece:
+                assert piece["index"] == len(whole["calls"])
+                whole["calls"].append([piece["function"]["name"], ""])
+            whole["calls"][piece["index"]][1] += piece["function"]["arguments"]
+    return whole
+
+
+PLACES = st.lists(st.integers(min_value=0, max_value=10_000), max_size=40)
+
+
+@given(places=PLACES)
+def test_a_stop_string_is_found_however_the_text_is_cut(places: list[int]) -> None:
+    finder = StopFinder(["</end>", "END"])
+    passed = "".join(finder.feed(piece) for piece in _cut("one </en <E EN two</end>three END", places))
+    assert (passed + finder.finish(), finder.is_found) == ("one </en <E EN two", True)
+
+
+@given(places=PLACES)
+def test_without_a_stop_string_all_of_the_text_is_passed_on(places: list[int]) -> None:
+    finder = StopFinder(["abab", "bc"])
+    text = "aba ab abaab b"
+    assert "".join(finder.feed(piece) for piece in _cut(text, places)) + finder.finish() == text
+    assert not finder.is_found
+
+
+@given(places=PLACES)
+def test_reasoning_text_and_calls_are_told_apart(places: list[int]) -> None:
+    text = f"<think>\nwhy < not\n</think>\n\nI call:\n{CALL}\n{CALL}"
+    whole = _read(_cut(text, places))
+    assert (whole["reasoning_content"], whole["content"]) == ("why < not", "I call:")
+    assert [(name, json.loads(arguments)) for name, arguments in whole["calls"]] == [("add", ARGUMENTS)] * 2
+
+
+@given(places=PLACES)
+def test_reasoning_that_the_prompt_began_ends_where_it_ends(places: list[int]) -> None:
+    whole = _read(_cut("so it is</think>yes <think> is a word here", places), is_thinking=True)
+    assert (whole["reasoning_content"], whole["content"]) == ("so it is", "yes <think> is a word here")
+
+
+@given(places=PLACES)
+def test_what_is_no_call_stays_text(places: list[int]) -> None:
+    text = "a <tool <tool_call>no json</tool_call> b <tool_cal"
+    whole = _read(_cut(text, places), reads_reasoning=False)
+    assert whole["calls"] == []
+    assert "".join(whole["content"].split()) == "".join(text.split())
+
+
+def test_without_tools_a_call_is_text() -> None:
+    assert _read([CALL], reads_calls=False) == {"content": CALL, "reasoning_content": "", "calls": []}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ('{"arguments": {"a": 1}, "name": "add"}', '{"a":1}'),
+        ('{"name": "add", "arguments": "{\\"a\\": 1}"}', '{"a": 1}'),
+        ('{"name": "add", "parameters": {"a": 1}}', '{"a": 1}'),
+        ('{"name": "add"}', "{}"),
+    ],
+)
+def test_other_forms_of_a_call_are_read_too(call: str, arguments: str) -> None:
+    assert _read([f"<tool_call>{call}</tool_call>"])["calls"] == [["add", arguments]]
+
+
+def test_a_call_that_is_cut_off_has_what_there_is_of_it() -> None:
+    assert _read(['<tool_call>{"name": "add", "arguments": {"a"'])["calls"] == [["add", '{"a"']]
+    assert _read(['<tool_call>{"name": "ad'])["content"] == '<tool_call>{"name": "ad'
+
+
+def test_with_one_call_the_answer_is_over() -> None:
+    reader = ChatReader(reads_calls=True, reads_reasoning=False, one_call=True)
+    reader.feed(CALL)
+    assert reader.is_done
+    assert reader.feed(CALL) == reader.finish() == []
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(AutoTokenizer.from_pretrained(NANO_HF))
+
+
+@pytest.mark.parametrize("text", ["Grüße 你好 🙂 é", " leading", "<tool_call>{}</tool_call>", "a\n\n b"])
+def test_no_character_is_split(vocabulary: Vocabulary, text: str) -> None:
+    tokens = vocabulary.encode(text, add_special=False)
+    stream = vocabulary.stream()
+    pieces = [stream.feed(token) for token in tokens]
+    assert "".join(pieces) == text
+    assert not [piece for piece in pieces if "\ufffd" in piece]
+
+
+def test_special_tokens_are_no_text(vocabulary: Vocabulary) -> None:
+    stream = vocabulary.stream()
+    tokens = vocabulary.encode("a<|im_end|>b", add_special=False)
+    assert "".join(map(stream.feed, tokens)) == "ab"

@@ -1,0 +1,62 @@
+"""Errors as the contract of ``POST /`` has them, and the paths that take prompts."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from starlette.routing import Route
+
+from modelhost import errors
+from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError, ModelhostError
+from modelhost.http.prompt import check_paths, error_answer_at, prompt_error_answer
+from tests.unit.http.test_http_errors import example, leaves
+
+CALLERS = {
+    errors.InvalidRequest: 400,
+    errors.InvalidJson: 400,
+    errors.ContextLengthExceeded: 400,
+    errors.Unauthorized: 401,
+    errors.ForeignOrigin: 403,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.RequestTooLarge: 413,
+}
+
+
+@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.__name__)
+def test_every_error_is_one_sentence_and_what_is_not_the_callers_fault_is_500(kind: type[ModelhostError]) -> None:
+    status, headers, body = prompt_error_answer(example(kind))
+    found = dict(headers)
+    assert orjson.loads(body) == {"Error": "It failed."}
+    assert (found[b"content-type"], found[b"content-length"]) == (b"application/json", str(len(body)).encode())
+    assert status == CALLERS.get(kind, 500)
+
+
+def test_an_answer_to_another_method_names_the_one_that_is_taken() -> None:
+    assert dict(prompt_error_answer(errors.MethodNotAllowed("no"))[1])[b"allow"] == b"POST"
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "is_prompt"),
+    [
+        (Settings(), "/", True),
+        (Settings(), "/v1/models", False),
+        (Settings(prompt_path=("/ask",)), "/ask", True),
+        (Settings(only_prompt=True), "/v1/models", True),
+    ],
+)
+def test_what_is_refused_at_the_door_is_refused_in_the_words_of_the_path(
+    settings: Settings, path: str, *, is_prompt: bool
+) -> None:
+    _, _, body = error_answer_at(settings)(path, errors.Unauthorized("no key"))
+    assert ("Error" in orjson.loads(body)) is is_prompt
+
+
+def test_a_path_that_belongs_to_another_endpoint_is_refused() -> None:
+    async def endpoint(_: object) -> None: ...
+
+    routes = [Route("/v1/models/{name:path}/load", endpoint, methods=["POST"]), Route("/docs", endpoint)]
+    check_paths(["/", "/ask", "/docs"], routes)  # only one that takes POST requests is in the way
+    with pytest.raises(ConfigError, match=r"^prompt_path: /v1/models/a/load is an endpoint of the host already"):
+        check_paths(["/", "/v1/models/a/load"], routes)

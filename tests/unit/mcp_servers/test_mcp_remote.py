@@ -1,0 +1,251 @@
+"""A running host as what answers: what is sent, what comes back, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from modelhost.errors import (
+    ConfigError,
+    HostUnreachable,
+    InsufficientMemory,
+    ModelNotFound,
+    QueueFull,
+    Unauthorized,
+    WorkerCrashed,
+)
+from modelhost.mcp_servers.backend import Call
+from modelhost.mcp_servers.remote import RemoteBackend
+from modelhost.operations import model_examples
+from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel
+from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD
+from modelhost.operations.operation import NoParameters
+from tests.support.mcp_peers import free_port
+
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+class FakeHost:
+    """Answers each request as the next of ``answers`` says, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.asked: list[tuple[str, dict[str, str], Any]] = []
+        self.gone = asyncio.Event()
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                request, *lines = head.decode().strip().split("\r\n")
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.asked.append((request, headers, json.loads(body) if body else None))
+                await self.answers.pop(0)(writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone.set()
+        finally:
+            writer.close()
+
+
+def whole(payload: Any, status: int = 200, **headers: str) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"HTTP/1.1 {status} X\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body)
+
+    return answer
+
+
+def stream(*pieces: bytes, ends: bool = True) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for piece in pieces:
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await writer.drain()
+            await asyncio.sleep(0)
+        if ends:
+            writer.write(b"0\r\n\r\n")
+
+    return answer
+
+
+def cut_off(*pieces: bytes) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await stream(*pieces, ends=False)(writer)
+        await writer.drain()
+        writer.transport.abort()
+
+    return answer
+
+
+def error(code: str, status: int, **more: Any) -> Answer:
+    return whole({"error": {"message": f"so {code}", "code": code, **more}}, status)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeHost]:
+    host = FakeHost()
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        host.url = f"http://127.0.0.1:{port}"
+        yield host
+
+
+@asynccontextmanager
+async def backend_of(host: FakeHost, *answers: Answer, api_key: str | None = None) -> AsyncIterator[RemoteBackend]:
+    host.answers = list(answers)
+    async with asyncio.timeout(10), RemoteBackend(host.url, api_key) as backend:
+        yield backend
+
+
+async def text_of(backend: RemoteBackend, **body: Any) -> bytes:
+    async with backend.chat({"messages": [], **body}) as blocks:
+        return b"".join([block async for block in blocks])
+
+
+async def test_an_operation_goes_over_its_route_and_its_result_comes_back(fake: FakeHost) -> None:
+    async with backend_of(fake, whole(model_examples.LOADING), whole(model_examples.INFO), api_key="sesame") as backend:
+        loading = await backend.run(LOAD, LoadParameters.model_validate(model_examples.LOAD))
+        assert loading.model_dump(mode="json").items() >= dict(model_examples.LOADING).items()
+        await backend.run(INFO, OneModel.model_validate({"model_id": "org/a b"}))
+    (load, headers, body), (info, _, none) = fake.asked
+    assert load == "POST /v1/models/load HTTP/1.1"
+    assert body == model_examples.LOAD
+    assert headers["authorization"] == "Bearer sesame"
+    assert info == "GET /v1/models/org/a%20b/info HTTP/1.1"
+    assert none is None
+
+
+async def test_the_list_of_models_comes_in_openais_shape(fake: FakeHost) -> None:
+    cards = model_examples.LIST["models"]
+    async with backend_of(fake, whole({"object": "list", "data": cards})) as backend:
+        found = await backend.run(LIST, NoParameters())
+    assert [card.id for card in found.models] == [card["id"] for card in cards]
+    assert fake.asked[0][0] == "GET /v1/models HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("model_not_found", 404, ModelNotFound),
+        ("invalid_api_key", 401, Unauthorized),
+        ("insufficient_memory", 507, InsufficientMemory),
+        ("of_tomorrow", 418, HostUnreachable),
+    ],
+)
+async def test_an_error_is_the_one_that_the_host_raised(
+    fake: FakeHost, code: str, status: int, kind: type[Exception]
+) -> None:
+    async with backend_of(fake, error(code, status, param="model_id", details={"required_bytes": 7})) as backend:
+        with pytest.raises(kind, match=f"so {code}") as caught:
+            await backend.run(LIST, NoParameters())
+    assert caught.value.details == {"required_bytes": 7}  # type: ignore[attr-defined]
+    assert caught.value.param == "model_id"  # type: ignore[attr-defined]
+
+
+async def test_when_to_come_back_is_not_lost(fake: FakeHost) -> None:
+    refusal = whole({"error": {"message": "full", "code": "queue_full"}}, 503, retry_after="7")
+    async with backend_of(fake, refusal) as backend:
+        with pytest.raises(QueueFull) as caught:
+            await backend.run(LIST, NoParameters())
+    assert caught.value.retry_after_seconds == 7
+
+
+@pytest.mark.parametrize("answer", [whole(b"<html>", 502), whole(b"<html>"), whole({"models": 1}), whole([])])
+async def test_what_no_modelhost_would_say_is_said_to_be_that(fake: FakeHost, answer: Answer) -> None:
+    async with backend_of(fake, answer) as backend:
+        with pytest.raises(HostUnreachable, match="is it a modelhost"):
+            await backend.run(LIST, NoParameters())
+
+
+async def test_a_stream_is_given_in_whole_events_without_comments(fake: FakeHost) -> None:
+    pieces = (b": keep-alive\n\n", CHUNK[:20], CHUNK[20:] + CHUNK[:5], CHUNK[5:], DONE)
+    async with backend_of(fake, stream(*pieces)) as backend, backend.chat({"messages": []}, depth=2) as blocks:
+        found = [block async for block in blocks]
+    assert all(block.startswith(b"data:") and block.endswith(b"\n\n") for block in found)
+    assert b"".join(found) == CHUNK + CHUNK + DONE
+    _, headers, body = fake.asked[0]
+    assert body == {"messages": [], "stream": True}
+    assert headers["x-modelhost-depth"] == "2"
+
+
+async def test_an_error_in_a_stream_is_raised_with_its_source(fake: FakeHost) -> None:
+    payload = {"message": "gone", "code": "worker_crashed", "source": {"kind": "worker", "model": "m", "worker": "w"}}
+    event = b"data: " + json.dumps({"error": payload}).encode() + b"\n\n"
+    async with backend_of(fake, stream(CHUNK, event)) as backend:
+        with pytest.raises(WorkerCrashed, match="gone") as caught:
+            await text_of(backend)
+    assert caught.value.source == {"kind": "worker", "model": "m", "worker": "w"}
+
+
+@pytest.mark.parametrize("answer", [cut_off(CHUNK), stream(CHUNK), stream(), cut_off()])
+async def test_a_host_that_goes_away_in_the_middle_is_an_error(fake: FakeHost, answer: Answer) -> None:
+    async with backend_of(fake, answer) as backend:
+        with pytest.raises(HostUnreachable, match="went away"):
+            await text_of(backend)
+
+
+async def test_a_refused_chat_is_refused_on_entering(fake: FakeHost) -> None:
+    async with backend_of(fake, error("model_not_found", 404)) as backend:
+        with pytest.raises(ModelNotFound):
+            async with backend.chat({"messages": []}):
+                pytest.fail("it was entered")
+
+
+async def test_leaving_a_chat_closes_its_connection(fake: FakeHost) -> None:
+    endless = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await stream(CHUNK, ends=False)(writer)
+        endless.set()
+
+    async with backend_of(fake, answer) as backend:
+        async with backend.chat({"messages": []}) as blocks:
+            await anext(aiter(blocks))
+            await endless.wait()
+        await asyncio.wait_for(fake.gone.wait(), 5)
+
+
+async def test_nobody_at_the_address_is_an_error_that_says_what_to_do() -> None:
+    async with RemoteBackend(f"http://127.0.0.1:{free_port()}") as backend:
+        with pytest.raises(HostUnreachable, match="modelhost serve"):
+            await backend.run(LIST, NoParameters())
+
+
+async def test_request_defaults_are_remembered_for_a_moment_and_until_they_are_set(fake: FakeHost) -> None:
+    info = {**model_examples.INFO, "config": {**model_examples.INFO["config"], "defaults": {"temperature": 0.1}}}
+    cards = {"object": "list", "data": model_examples.LIST["models"]}
+    configured = whole(model_examples.CONFIGURATION)
+    async with backend_of(fake, whole(cards), whole(info), configured, whole(info)) as backend:
+        assert await backend.request_defaults(None) == {"temperature": 0.1}
+        assert await backend.request_defaults(None) == {"temperature": 0.1}
+        assert len(fake.asked) == 2
+        await backend.run(CONFIGURE, ConfigParameters.model_validate(model_examples.CONFIG))
+        assert await backend.request_defaults("m") == {"temperature": 0.1}
+    assert [request.split()[1] for request, _, _ in fake.asked][-1] == "/v1/models/m/info"
+
+
+async def test_a_host_without_models_has_no_defaults(fake: FakeHost) -> None:
+    async with backend_of(fake, whole({"object": "list", "data": []})) as backend:
+        assert await backend.request_defaults(None) == {}
+
+
+async def test_notes_are_the_hosts_own_business(fake: FakeHost) -> None:
+    async with backend_of(fake) as backend:
+        backend.note(Call(operation="list-models", arguments={}, outcome="ok", seconds=0.1))
+    assert fake.asked == []
+
+
+def test_a_key_that_http_does_not_allow_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match="characters that HTTP does not allow"):
+        RemoteBackend("http://127.0.0.1:1", "schlüssel\n")

@@ -1,0 +1,189 @@
+"""What is forgiven to clients over stdio, message by message."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from modelhost.mcp_servers.lenient import Conversation, Taken
+
+MODERN = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
+
+
+def take(conversation: Conversation, message: Any) -> Taken:
+    return conversation.take(json.dumps(message).encode())
+
+
+def request(method: str = "tools/list", key: Any = 1, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": key, "method": method, "params": params}
+
+
+def answer(key: Any, **result: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": key, "result": result}
+
+
+def notice() -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": "notifications/message", "params": {}}
+
+
+def greeted(name: str = "a client") -> Conversation:
+    """One whose handshake is over."""
+    conversation = Conversation()
+    (greeting,) = take(conversation, request("initialize", 0, clientInfo={"name": name, "version": "1"})).messages
+    assert conversation.give(answer(greeting["id"])) is not None
+    take(conversation, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+    return conversation
+
+
+def test_a_first_request_that_is_no_handshake_gets_one_before_it() -> None:
+    conversation = Conversation()
+    taken = take(conversation, request(key=2))
+    assert [message["method"] for message in taken.messages] == [
+        "initialize",
+        "notifications/initialized",
+        "tools/list",
+    ]
+    hello = taken.messages[0]
+    assert hello["params"]["protocolVersion"] == "2025-11-25"
+    assert conversation.give(answer(hello["id"])) is None
+    assert conversation.give(answer(2, tools=[])) == answer(2, tools=[])
+    assert take(conversation, request(key=3)).messages == (request(key=3),)
+
+
+def test_a_handshake_and_a_modern_request_are_left_alone() -> None:
+    whole = request(
+        "initialize", protocolVersion="2024-11-05", capabilities={}, clientInfo={"name": "x", "version": "1"}
+    )
+    assert take(Conversation(), whole).messages == (whole,)
+    modern = request("server/discover", **MODERN)
+    assert take(Conversation(), modern).messages == (modern,)
+
+
+@pytest.mark.parametrize("params", [{}, {"protocolVersion": None}, None])
+def test_what_a_handshake_leaves_out_is_filled_in(params: Any) -> None:
+    (message,) = take(Conversation(), {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).messages
+    assert message["params"] == {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "unknown", "version": ""},
+    }
+
+
+def test_a_missing_version_is_added_and_a_foreign_one_refused() -> None:
+    conversation = greeted()
+    assert take(conversation, {"id": 5, "method": "tools/list"}).messages[0]["jsonrpc"] == "2.0"
+    refused = take(conversation, {"jsonrpc": "1.0", "id": 6, "method": "tools/list"})
+    assert refused.messages == ()
+    assert refused.answer is not None
+    assert (refused.answer["id"], refused.answer["error"]["code"]) == (6, -32600)
+
+
+@pytest.mark.parametrize("key", [None, 1.5])
+def test_a_request_whose_id_the_sdk_would_not_take_is_answered_under_it(key: Any) -> None:
+    conversation = greeted()
+    (message,) = take(conversation, request(key=key)).messages
+    assert isinstance(message["id"], str)
+    assert not conversation.is_idle
+    assert conversation.give(answer(message["id"])) == answer(key)
+    assert conversation.is_idle
+
+
+def test_a_call_without_an_id_is_answered_with_none() -> None:
+    conversation = Conversation()
+    *_, message = take(conversation, {"method": "tools/call", "params": {"name": "chat_completion"}}).messages
+    assert conversation.give(answer(message["id"])) == answer(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"hello", -32700),
+        (b'{"jsonrpc": "2.0"', -32700),
+        (b"\xff\xfe", -32700),
+        (b"[" * 2000, -32700),
+        (b"[]", -32600),
+        (b'"tools/list"', -32600),
+        (b"17", -32600),
+        (b"{}", -32600),
+        (b'{"id": 1}', -32600),
+        (b'{"id": 1, "method": 7}', -32600),
+        (b'{"id": 1, "method": "tools/list", "params": []}', -32600),
+        (b'{"id": {}, "method": "tools/list"}', -32600),
+        (b'{"id": true, "method": "tools/list"}', -32600),
+    ],
+)
+def test_what_is_no_message_is_answered_and_goes_no_further(line: bytes, code: int) -> None:
+    taken = greeted().take(line)
+    assert taken.messages == ()
+    assert taken.answer is not None
+    assert taken.answer["error"]["code"] == code
+    assert taken.answer["id"] in (None, 1)
+
+
+def test_blank_lines_are_nothing() -> None:
+    assert Conversation().take(b"  \r") == Taken()
+
+
+@pytest.mark.parametrize("params", [{}, MODERN])
+def test_a_ping_is_answered_before_during_and_after_the_handshake(params: dict[str, Any]) -> None:
+    conversation = Conversation()
+    for _ in range(2):
+        taken = take(conversation, request("ping", "p", **params))
+        assert taken.answer is not None
+        assert taken.answer["id"] == "p"
+        assert taken.answer["result"] == ({"resultType": "complete"} if params else {})
+        assert taken.messages == ()
+        take(conversation, request("initialize"))
+
+
+def test_notifications_reach_clients_that_shook_hands_and_no_others() -> None:
+    assert greeted().give(notice()) == notice()
+    assert greeted("fluidmcp-client").give(notice()) is None
+    silent = Conversation()
+    take(silent, request())
+    assert silent.give(notice()) is None
+    modern = Conversation()
+    take(modern, request("server/discover", **MODERN))
+    assert modern.give(notice()) == notice()
+
+
+def test_fluidmcp_gets_a_line_for_each_line_but_for_its_own_notification() -> None:
+    conversation = greeted("fluidmcp-client")
+    taken = take(conversation, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+    assert taken.answer == answer(None)
+    assert len(taken.messages) == 1
+    assert take(greeted(), {"jsonrpc": "2.0", "method": "notifications/initialized"}).answer is None
+
+
+def test_a_client_is_idle_when_all_its_requests_are_answered_or_cancelled() -> None:
+    conversation = greeted()
+    assert conversation.is_idle
+    for key in (1, "2", 3):
+        take(conversation, request(key=key))
+    conversation.give(answer(1))
+    take(conversation, {"method": "notifications/cancelled", "params": {"requestId": 2}})
+    assert not conversation.is_idle
+    conversation.give({"jsonrpc": "2.0", "id": 3, "error": {"code": -32601, "message": "no"}})
+    assert conversation.is_idle
+
+
+def test_two_requests_with_one_id_are_two() -> None:
+    conversation = greeted()
+    take(conversation, request(key=4))
+    take(conversation, request(key=4))
+    conversation.give(answer(4))
+    assert not conversation.is_idle
+    conversation.give(answer(4))
+    assert conversation.is_idle
+
+
+def test_a_request_without_an_end_is_not_waited_for() -> None:
+    conversation = Conversation()
+    take(conversation, request("subscriptions/listen", **MODERN))
+    assert conversation.is_idle
+
+
+def test_an_answer_of_the_client_is_passed_on() -> None:
+    assert take(greeted(), answer("q1", ok=True)).messages == (answer("q1", ok=True),)

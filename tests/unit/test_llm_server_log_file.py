@@ -1,0 +1,264 @@
+"""The log file: one a day, none deleted, no secrets, and nobody waits for the disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelhost import logs, redaction
+from modelhost.errors import ConfigError
+from modelhost.log_file import DailyFile
+
+log = logs.get_logger("test")
+
+
+class Clock:
+    """Shows what the test says, in local time."""
+
+    def __init__(self, at: str) -> None:
+        self.set(at)
+
+    def set(self, at: str) -> None:
+        self.seconds = datetime.fromisoformat(at).timestamp()
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "server.log"
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_KNOWN", redaction._Secrets())
+
+
+@contextmanager
+def logging_to(path: Path, clock: Clock | None = None, level: str = "debug", **options: Any) -> Iterator[None]:
+    logs.setup("error")
+    with logs.to_file(str(path), level, clock=clock or Clock("2025-03-01T12:00:00"), **options):
+        yield
+
+
+def events(path: Path) -> list[str]:
+    return [line["event"] for line in lines(path)]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_at_midnight_the_file_gets_the_date_of_the_day_that_it_holds(path: Path) -> None:
+    clock = Clock("2025-02-28T23:59:59.999")
+    with logging_to(path, clock):
+        log.info("before")
+        clock.set("2025-03-01T00:00:00")
+        log.info("after")
+    assert names(path.parent) == ["server.log", "server.log-20250228"]
+    assert (events(path.with_name("server.log-20250228")), events(path)) == (["before"], ["after"])
+
+
+def test_days_without_a_word_leave_no_files_and_confuse_no_dates(path: Path) -> None:
+    clock = Clock("2024-12-30T12:00:00")
+    with logging_to(path, clock):
+        log.info("old year")
+        clock.set("2025-01-02T12:00:00")
+        log.info("new year")
+        clock.set("2025-01-03T12:00:00")
+        log.info("next day")
+    assert names(path.parent) == ["server.log", "server.log-20241230", "server.log-20250102"]
+
+
+def test_a_year_of_days_is_kept(path: Path) -> None:
+    clock = Clock("2025-01-01T12:00:00")
+    with logging_to(path, clock):
+        for _ in range(366):
+            log.info("day")
+            clock.seconds += 24 * 3600
+    assert len(names(path.parent)) == 366
+    assert all(events(path.parent / name) == ["day"] for name in names(path.parent))
+
+
+def test_what_a_host_left_yesterday_is_put_away_by_the_one_of_today(path: Path) -> None:
+    path.write_text('{"event": "yesterday"}\n')
+    at = datetime.fromisoformat("2025-03-04T20:00:00").timestamp()
+    os.utime(path, (at, at))
+    with logging_to(path, Clock("2025-03-05T08:00:00")):
+        log.info("today")
+    assert (events(path.with_name("server.log-20250304")), events(path)) == (["yesterday"], ["today"])
+
+
+def test_a_host_that_is_started_again_on_the_same_day_goes_on_in_the_file(path: Path) -> None:
+    for event in ("first", "second"):
+        with logging_to(path, Clock(datetime.now().astimezone().isoformat())):
+            log.info(event)
+    assert events(path) == ["first", "second"]
+
+
+def test_a_file_that_has_the_name_already_is_not_written_over(path: Path) -> None:
+    path.with_name("server.log-20250301").write_text("kept\n")
+    path.with_name("server.log-20250301.1").write_text("kept too\n")
+    clock = Clock("2025-03-01T12:00:00")
+    with logging_to(path, clock):
+        log.info("before")
+        clock.set("2025-03-02T00:00:01")
+        log.info("after")
+    assert path.with_name("server.log-20250301").read_text() == "kept\n"
+    assert path.with_name("server.log-20250301.1").read_text() == "kept too\n"
+    assert events(path.with_name("server.log-20250301.2")) == ["before"]
+
+
+def test_a_clock_that_is_set_back_does_not_rotate(path: Path) -> None:
+    clock = Clock("2025-03-02T00:00:01")
+    with logging_to(path, clock):
+        log.info("one")
+        clock.set("2025-03-01T23:59:59")
+        log.info("two")
+    assert names(path.parent) == ["server.log"]
+
+
+def test_a_line_has_the_local_time_with_its_offset(path: Path) -> None:
+    with logging_to(path, Clock("2025-03-01T12:00:00.250")):
+        log.info("now")
+    (line,) = lines(path)
+    at = datetime.fromisoformat(line["timestamp"])
+    assert at.utcoffset() is not None
+    assert at == datetime.fromisoformat("2025-03-01T12:00:00.250").astimezone()
+
+
+def test_nobody_waits_for_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    can_write, has_logged = threading.Event(), threading.Event()
+    write = DailyFile.emit
+
+    def slow(self: DailyFile, record: logging.LogRecord) -> None:
+        assert has_logged.wait(10)  # the test would hang here if the line below were not reached before
+        can_write.set()
+        write(self, record)
+
+    monkeypatch.setattr(DailyFile, "emit", slow)
+    with logging_to(path):
+        for number in range(1000):
+            log.info("one", number=number)
+        assert not can_write.is_set()
+        has_logged.set()
+    assert len(lines(path)) == 1000
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"cannot write to the log file .*nowhere.*name another with --log-file"),
+        logging_to(tmp_path / "nowhere" / "server.log"),
+    ):
+        pass
+
+
+def test_a_file_that_cannot_be_renamed_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("not here")
+
+    clock = Clock("2025-03-01T12:00:00")
+    monkeypatch.setattr(DailyFile, "rotate", refuse)
+    with logging_to(path, clock):
+        log.info("before")
+        clock.set("2025-03-02T12:00:00")
+        log.info("after")
+        log.info("later")
+    assert events(path) == ["before", "after", "later"]
+    assert capfd.readouterr().err.count("cannot rename the log file") == 1
+
+
+def test_what_another_process_writes_is_in_the_file_from_info_on(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with logging_to(path, level="info"):
+        log.debug("worker_log", line="loading")
+        log.debug("details")
+        log.info("ready")
+    with logging_to(path, level="warning"):
+        log.debug("mcp_server_log", line="noise")
+        log.info("ready again")
+        log.warning("trouble")
+    assert events(path) == ["worker_log", "ready", "trouble"]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_library_that_warns_is_in_the_file_with_its_traceback(path: Path) -> None:
+    with logging_to(path):
+        try:
+            int("broken")
+        except ValueError:
+            logging.getLogger("somebody").exception("it %s", "failed")
+        logging.getLogger("somebody").info("chatter")
+    (line,) = lines(path)
+    assert (line["event"], line["module"], line["level"]) == ("it failed", "somebody", "error")
+    assert "ValueError: invalid literal" in line["exception"]
+
+
+def test_contents_are_in_a_file_that_asks_for_them_alone(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.setup("info", "json")
+    for name, with_contents in (("with", True), ("without", False)):
+        with logs.to_file(str(path.with_name(name)), "info", with_contents=with_contents):
+            log.info("asked", prompt="my diary", response="dear diary", api_keys=["x"])
+    (asked,) = lines(path.with_name("with"))
+    assert (asked["prompt"], asked["response"], asked["api_keys"]) == ("my diary", "dear diary", redaction.MASK)
+    assert "diary" not in path.with_name("without").read_text()
+    assert "diary" not in capfd.readouterr().err
+
+
+def test_a_secret_is_masked_wherever_it_turns_up(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    redaction.hide(["brave-4711-key", "brave-4711", "abc"])
+    logs.setup("info", "json")
+    with logs.to_file(str(path), "info", with_contents=True):
+        log.info("said", line="key=brave-4711-key", deep={"list": ["brave-4711", 5]}, prompt="abc brave-4711-key")
+        try:
+            int("brave-4711-key")
+        except ValueError:
+            log.exception("failed")
+        logging.getLogger("somebody").warning("with %s", "brave-4711-key")
+    assert "4711" not in path.read_text() + capfd.readouterr().err
+    assert lines(path)[0]["line"] == "key=[redacted]"
+    assert lines(path)[0]["prompt"] == "abc [redacted]"
+
+
+def test_the_same_file_twice_gets_each_line_once(path: Path) -> None:
+    with logging_to(path), logs.to_file(str(path), "debug"):
+        log.info("once")
+    assert events(path) == ["once"]
+
+
+def test_console_lines_have_no_colours(path: Path) -> None:
+    with logging_to(path, log_format="console"):
+        log.info("plain", number=1)
+    assert "\x1b" not in path.read_text()
+    assert "plain" in path.read_text()
+
+
+def test_what_ends_the_work_is_the_last_line(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError), logging_to(path, level="error"), logs.last_words():
+        raise ConfigError("no such thing")
+    with pytest.raises(ZeroDivisionError), logging_to(path, level="error"), logs.last_words():
+        _ = 1 / 0
+    ours, bug = lines(path)
+    assert (ours["event"], ours["code"], ours["reason"]) == ("ended", "config_error", "no such thing")
+    assert "ZeroDivisionError" in bug["exception"]
+    assert capfd.readouterr().err == ""
+
+
+def test_without_a_path_nothing_is_done() -> None:
+    with logs.to_file(None, "info"):
+        log.info("nowhere")
