@@ -100,7 +100,11 @@ class LlmServer:
 
 
 def events_in(path: Path, *names: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return []  # it has been put away, and the next one is not begun
+    lines = [json.loads(line) for line in text.splitlines()]
     return [line for line in lines if not names or line["event"] in names]
 
 

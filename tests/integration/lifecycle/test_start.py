@@ -114,10 +114,9 @@ def test_a_bad_key_in_the_configuration_file_is_named_with_a_suggestion(tmp_path
     assert "did you mean" in log
 
 
-def test_a_hugging_face_directory_names_the_engines_it_needs() -> None:
-    log = _cli_failure(str(NANO_HF), "--port", "0")
-    assert "Hugging Face directory" in log
-    assert "vllm" in log
+def test_a_hugging_face_directory_and_an_engine_that_cannot_read_it_are_an_error() -> None:
+    log = _cli_failure(str(NANO_HF), "--engine", "llamacpp", "--port", "0")
+    assert "is in safetensors, which llama.cpp does not read" in log
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ def test_what_20_loads_have_taken_is_back_after_20_unloads(tmp_path: Path) -> No
     with ServedHost(models_config=path) as host:
         for _ in range(2):
             cycle(host)
+        # The first notes in the audit log have brought the libraries of the database with them by now.
+        eventually(lambda: len(host.http.get("/v1/audit").json()["entries"]) >= 2)
         descriptors, before = psutil.Process(host.pid).num_fds(), _taken_bytes(host)
         for _ in range(20):
             cycle(host)
