@@ -3,12 +3,15 @@
 
 VENV := .venv
 NANO := .venv-nano
+ENGINES := .venv-engines
 BIN := $(VENV)/bin
 
 # The stamps stand in the environments: who deletes an environment deletes its stamps.
 RUNS := $(VENV)/.runs
 DEVELOPS := $(VENV)/.develops
 TRAINS := $(NANO)/.trains
+MISTRALRS := $(ENGINES)/engines/mistralrs/modelhost-engine.json
+VLLM := $(ENGINES)/engines/vllm/modelhost-engine.json
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
@@ -33,6 +36,10 @@ run: $(RUNS)  ## Serve the bundled model on http://127.0.0.1:8000; ARGS="MODEL -
 .PHONY: test
 test: $(DEVELOPS)  ## Run the whole test suite; ARGS="-k word" runs a part
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-engines
+test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines that have environments of their own
+	@MODELHOST_TEST_ENGINES=$(CURDIR)/$(ENGINES) $(BIN)/python -m pytest tests/integration/engines $(ARGS)
 
 .PHONY: check
 check: check-format check-lint check-types check-layers check-docs  ## Check format, lint, types, layers and documentation
@@ -75,7 +82,7 @@ nano: $(TRAINS)  ## Train the bundled model from scratch, in an environment of i
 
 .PHONY: clean
 clean:  ## Remove what make made: environments, caches, the site
-	rm -rf $(VENV) $(NANO) site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NANO) $(ENGINES) site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -90,6 +97,10 @@ $(DEVELOPS): pyproject.toml | $(BIN)/python
 	@echo "Installing modelhost and what its tests need into $(VENV); the first time this downloads them."
 	@$(call install,$(VENV),--editable '.[dev]')
 	@touch $(RUNS) $@
+
+$(ENGINES)/engines/%/modelhost-engine.json: src/modelhost/engines/environments.py | $(DEVELOPS)
+	@echo "Installing $* into $(ENGINES)/engines/$*; the first time this downloads it."
+	@$(BIN)/modelhost engines install $* --data-dir $(ENGINES)
 
 $(TRAINS): training/requirements.txt
 	@python=$$(sh .ci/python "$(PYTHON)") && echo "Making $(NANO) with $$python" && "$$python" -m venv $(NANO)

@@ -30,6 +30,7 @@ def test_packages_import_lower_layers_only() -> None:
         ("xllamacpp", ["engines/llamacpp_worker.py"]),
         ("llguidance", ["engines/library_worker/"]),
         ("numpy", ["engines/library_worker/", "engines/mlx_worker.py"]),
+        ("mistralrs", ["engines/mistralrs_"]),
         ("mlx", ["engines/mlx_worker.py"]),
         ("mlx_lm", ["engines/mlx_worker.py"]),
         ("torch", ["engines/transformers_worker.py"]),

@@ -36,6 +36,7 @@ from modelhost.tools.context import CallContext
 from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
 from modelhost.workers.client import Worker
+from modelhost.workers.depth import DEPTH
 from modelhost.workers.process import ProgressCallback
 
 ANSWERING = frozenset({State.READY, State.BUSY, State.UNLOADED})
@@ -229,7 +230,7 @@ class Host:
         """Answer a chat completion or completion as SSE blocks; entered when the engine has accepted the request.
 
         Leaving the context cancels the work. ``on_queued`` is told the place in the queue if there is a wait.
-        ``depth`` says in how many calls of tools the request stands (:data:`modelhost.tools.flight.DEPTH_HEADER`).
+        ``depth`` says in how many calls of tools the request stands (:data:`modelhost.workers.depth.DEPTH_HEADER`).
         With ``session_id`` in a chat's body, its messages go on with a stored conversation, and the exchange is stored
         before the last block comes (:mod:`modelhost.chat.sessions`).
 
@@ -268,6 +269,7 @@ class Host:
         depth: int,
         turn: SessionTurn | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
+        DEPTH.set(depth)
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -282,7 +284,7 @@ class Host:
             return
         generation = generation_of(model, operation, body, include_usage=include_usage)
         async with self._lease(model, on_queued) as worker, measured(model, operation, generation.report):
-            check_can(worker, operation)
+            check_can(worker, operation, body)
             async with generation.stream(worker) as blocks:
                 yield blocks
 
@@ -305,6 +307,7 @@ class Host:
         depth: int,
         turn: SessionTurn | None = None,
     ) -> dict[str, Any]:
+        DEPTH.set(depth)
         requests.validate(operation, body)
         model = self.find(body.get("model"))
         body = await self._with_context(operation, body)
@@ -317,11 +320,11 @@ class Host:
         if operation in GENERATING:
             generation = generation_of(model, operation, body, include_usage=False)
             async with self._lease(model, on_queued) as worker, measured(model, operation, generation.report):
-                check_can(worker, operation)
+                check_can(worker, operation, body)
                 return await generation.whole(worker)
         prepared = adapted(model, operation, body)
         async with self._lease(model, on_queued) as worker:
-            check_can(worker, operation)
+            check_can(worker, operation, body)
             answer: dict[str, Any] = await worker.call(operation, prepared)
         model.meters.count_usage(answer.get("usage"))
         return answer
@@ -362,7 +365,7 @@ class Host:
         async def open_turn(body: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
             generation = generation_of(model, "chat", body, include_usage=False)
             async with self._lease(model, on_queued) as worker, measured(model, "chat", generation.report):
-                check_can(worker, "chat")
+                check_can(worker, "chat", body)
                 async with generation.chunks(worker) as chunks:
                     yield chunks
 
@@ -372,7 +375,7 @@ class Host:
             turns=min(wanted, most), seconds=self.settings.tool_loop_timeout, depth=self.settings.max_tool_depth
         )
         context = CallContext(approval=wishes.approval if wishes else None, depth=depth)
-        return ToolLoop(open_turn, self.toolbox.hub, limits, context, questions)
+        return ToolLoop(open_turn, self.toolbox.hub, limits, context, questions, lambda: bool(model.sees_images))
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
         return self.collection.scheduler.lease(model, on_queued)

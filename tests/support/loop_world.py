@@ -141,9 +141,17 @@ def loop_of(
     *,
     questions: Questions | None = None,
     context: CallContext | None = None,
+    sees_images: bool = False,
     **limits: Any,
 ) -> ToolLoop:
-    return ToolLoop(model.open_turn, tools or Tools(), LoopLimits(**limits), context or CallContext(), questions)
+    return ToolLoop(
+        model.open_turn,
+        tools or Tools(),
+        LoopLimits(**limits),
+        context or CallContext(),
+        questions,
+        lambda: sees_images,
+    )
 
 
 def body(**fields: Any) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import httpx2
 import openai
 import psutil
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 20.0
-CLIENT_SECONDS = 60.0
+CLIENT_SECONDS = 120.0
 METRIC_SECONDS = 10.0
 RUNNER = """
 import json, sys

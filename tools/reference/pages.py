@@ -9,6 +9,7 @@ from typing import Final
 from modelhost.config import reference
 from tools.reference.commands import cli_page
 from tools.reference.endpoints import endpoints_page
+from tools.reference.engines import engines_page
 from tools.reference.errors import errors_page
 from tools.reference.metrics import metrics_page
 
@@ -17,6 +18,7 @@ MARK: Final = "<!-- Written by `make docs` from the code: change it there. -->\n
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": reference.markdown,
     "endpoints.md": endpoints_page,
+    "engines.md": engines_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "cli.md": cli_page,

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from modelhost.chat import usage
+from modelhost.chat import images, usage
 from modelhost.chat.questions import Questions
 from modelhost.chat.tool_calls import CallCollector, WantedCall
 from modelhost.chat.tool_events import CALL, CALL_ENDED, RESULT, Chunk, Told, call_fields, result_fields
@@ -73,20 +73,25 @@ class _Turn:
 class ToolLoop:
     """One answer. ``run`` may be used once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 (each is a side of the loop)
         self,
         open_turn: OpenTurn,
         tools: ToolSide,
         limits: LoopLimits,
         context: CallContext,
         questions: Questions | None,
+        sees_images: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take what is needed; without ``questions`` nobody can be asked, and what needs a yes is denied."""
+        """Take what is needed; without ``questions`` nobody can be asked, and what needs a yes is denied.
+
+        ``sees_images`` says whether the model that wrote a turn can be shown the images of its results.
+        """
         self._open_turn = open_turn
         self._tools = tools
         self._limits = limits
         self._context = context
         self._questions = questions
+        self._sees_images = sees_images
         self._told = Told()
         self._seen: Counter[tuple[str, str]] = Counter()
         self._malformed_turns = 0
@@ -101,7 +106,7 @@ class ToolLoop:
     def transcript(self) -> list[dict[str, Any]]:
         """What the turns added to the conversation: the calls that were made with their results, then what was said.
 
-        There is no call without a result in it, however the answer ended.
+        There is no call without a result in it, however the answer ended. Of images it has what the text says of them.
         """
         return [*self._settled, {"role": "assistant", "content": self._turn.text if self._turn else ""}]
 
@@ -157,7 +162,8 @@ class ToolLoop:
             ending = await self._reason_to_end(turn, outcomes, budget)
             if outcomes and (ending is None or ending.kind != MALFORMED_CALL):
                 made = _turn_messages(turn, outcomes)
-                messages = [*messages, *made]
+                shown = _with_images(made, outcomes) if self._sees_images() else made
+                messages = [*messages, *shown]
                 self._settled += made
                 self._turn = None
             if ending is not None:
@@ -262,6 +268,19 @@ def _turn_messages(turn: _Turn, outcomes: Sequence[ToolOutcome]) -> list[dict[st
         for call, outcome in zip(calls, outcomes, strict=True)
     ]
     return [asked, *results]
+
+
+def _with_images(made: Sequence[dict[str, Any]], outcomes: Sequence[ToolOutcome]) -> list[dict[str, Any]]:
+    """Return the messages of a turn with the images of its results.
+
+    They stand in the messages of the tools: one by the user after those would be the beginning of something new to many
+    templates, which then leave out what the model thought before.
+    """
+    asked, *results = made
+    return [
+        asked,
+        *({**result, "content": images.told_of(outcome)} for result, outcome in zip(results, outcomes, strict=True)),
+    ]
 
 
 def _key(call: WantedCall) -> tuple[str, str]:

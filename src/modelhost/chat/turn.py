@@ -9,6 +9,7 @@ from typing import Any, Final
 from modelhost.chat import requests, tool_choice
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation
+from modelhost.chat.images import check_images
 from modelhost.chat.relay import Report
 from modelhost.engines.base import Operation
 from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
@@ -74,11 +75,17 @@ async def measured(model: HostedModel, operation: Operation, report: Report) -> 
                 model.meters.time_between_tokens.observe(seconds)
 
 
-def check_can(worker: Worker, operation: Operation) -> None:
-    """Check that the model of ``worker`` is made for ``operation``; raises UnsupportedOperation."""
+def check_can(worker: Worker, operation: Operation, body: Mapping[str, Any]) -> None:
+    """Check that the model of ``worker`` is made for ``operation``, and for the images in ``body``.
+
+    Raises:
+        UnsupportedOperation, InvalidRequest: saying what it can do, or what is wrong with an image.
+    """
     if operation not in worker.ready.operations:
         can = ", ".join(sorted(worker.ready.operations))
         advice = worker.engine.advice(operation)
         raise UnsupportedOperation(
             f"{worker.model} cannot do {operation}; it can do: {can}. {advice}".rstrip(), model=worker.model
         )
+    if operation == "chat":
+        check_images(worker, body)

@@ -4,24 +4,77 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from modelhost.cli import console
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="The data directory of the host. Default: as the host has it."),
+]
 
 engines_app = typer.Typer(help="The engines that run models on this machine.", no_args_is_help=True)
 
 
+class Installable(StrEnum):
+    """The engines with an environment of their own."""
+
+    mistralrs = "mistralrs"
+    vllm = "vllm"
+
+
 @engines_app.command("list", epilog="Examples:\n  modelhost engines list\n  modelhost engines list --json")
-def list_engines(as_json: AsJson = False) -> None:
+def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List the engines: which are installed, where, what they can do, and what is missing."""
     from modelhost.cli.engines_shown import engines_table  # noqa: PLC0415
     from modelhost.cli.local_models_shown import print_plain  # noqa: PLC0415 (`--help` does not need them)
     from modelhost.engines.installed import engine_facts  # noqa: PLC0415
 
-    engines = engine_facts()
+    engines = engine_facts(_data_directory(data_dir))
     if as_json:
         typer.echo(json.dumps([asdict(engine) for engine in engines], indent=2))
     else:
         print_plain(engines_table(engines))
+
+
+@engines_app.command(
+    "install",
+    epilog="Examples:\n  modelhost engines install mistralrs\n  PIP_INDEX_URL=https://mirror/simple modelhost engines "
+    "install vllm",
+)
+def install_engine(
+    engine: Annotated[Installable, typer.Argument(metavar="ENGINE", help="mistralrs or vllm.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Install an engine into an environment of its own, where every host of this data directory finds it.
+
+    An environment that is there already is made anew. pip downloads what it needs, and goes by its own configuration
+    and variables.
+    """
+    from modelhost.engines.environments import install, recipe_for, version_of  # noqa: PLC0415
+    from modelhost.workers.gpus import gpus  # noqa: PLC0415
+
+    folder = _data_directory(data_dir)
+    python = install(engine.value, folder, recipe_for(engine.value, has_cuda=bool(gpus())), _report)
+    console.note(f"{engine.value} {version_of(engine.value, folder)} is installed: {python.parents[1]}")
+
+
+def _data_directory(given: Path | None) -> Path:
+    from modelhost.config import environment  # noqa: PLC0415
+    from modelhost.config.directories import data_directory  # noqa: PLC0415
+    from modelhost.config.sources import load  # noqa: PLC0415
+
+    flags = {} if given is None else {"data_dir": str(given)}
+    return data_directory(load(flags, config_path=None, environ=environment.current(), cwd=Path.cwd()).settings)
+
+
+def _report(line: str) -> None:
+    """Show what is being fetched, a line each; pip says much more."""
+    words = line.split()
+    if words[:1] == ["Collecting"]:
+        console.note(f"  {words[1]}")

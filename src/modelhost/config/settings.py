@@ -45,7 +45,7 @@ class Settings(BaseModel):
     model: Text | None = Field(
         default=None,
         description="What to serve: nothing (the bundled modelhost-nano), a GGUF file, a Hugging Face directory, "
-        "or a hub id `org/name[:file-or-quant]`.",
+        "a hub id `org/name[:file-or-quant]`, or the base URL of an OpenAI-compatible server (several: with commas).",
         json_schema_extra=_MODEL,
     )
     alias: tuple[Text, ...] = Field(
@@ -56,7 +56,7 @@ class Settings(BaseModel):
     revision: Text | None = Field(
         default=None, description="Branch, tag or commit of a model from the hub.", json_schema_extra=_MODEL
     )
-    engine: Literal["llamacpp", "mlx", "transformers", "scripted"] | None = Field(
+    engine: Literal["llamacpp", "mlx", "transformers", "vllm", "mistralrs", "remote", "scripted"] | None = Field(
         default=None,
         description="The engine that runs the model. Default: chosen by the model's format.",
         json_schema_extra=_MODEL,
@@ -65,6 +65,11 @@ class Settings(BaseModel):
         default_factory=dict,
         description="Settings of the engine itself, as `key=value`; checked by that engine.",
         json_schema_extra={**_ENGINE, "flags": ["--engine-option"]},
+    )
+    remote_api_key: Secret | None = Field(
+        default=None,
+        description="Key for the server of a model that is given by its URL.",
+        json_schema_extra=_MODEL,
     )
 
     worker_python: Text | None = Field(
@@ -201,6 +206,12 @@ class Settings(BaseModel):
     draft_model: Text | None = Field(
         default=None,
         description="Small GGUF model of the same vocabulary, for speculative decoding.",
+        json_schema_extra=_ENGINE,
+    )
+    mmproj: Text | None = Field(
+        default=None,
+        description="GGUF file with the vision encoder of the model, by which it sees images; `none`: serve it "
+        "without. Default: the `mmproj*.gguf` beside the model, if there.",
         json_schema_extra=_ENGINE,
     )
     chat_template: Text | None = Field(

@@ -27,11 +27,14 @@ class _Engines(Mapping[str, "Engine"]):
 @cache
 def _engines() -> Mapping[str, Engine]:
     from modelhost.engines.llamacpp import LlamaCpp  # noqa: PLC0415
+    from modelhost.engines.mistralrs import MistralRs  # noqa: PLC0415
     from modelhost.engines.mlx import MLX  # noqa: PLC0415
+    from modelhost.engines.remote import Remote  # noqa: PLC0415
     from modelhost.engines.scripted import Scripted  # noqa: PLC0415
     from modelhost.engines.transformers import TRANSFORMERS  # noqa: PLC0415
+    from modelhost.engines.vllm import Vllm  # noqa: PLC0415
 
-    engines: tuple[Engine, ...] = (LlamaCpp(), MLX, TRANSFORMERS, Scripted())
+    engines: tuple[Engine, ...] = (LlamaCpp(), MLX, TRANSFORMERS, Vllm(), MistralRs(), Remote(), Scripted())
     return {engine.name: engine for engine in engines}
 
 

@@ -40,28 +40,65 @@ class ModelSpec:
     kv_cache_type: str = "f16"
     lora: tuple[tuple[Path, float], ...] = ()
     draft_path: Path | None = None
+    mmproj_path: Path | None = None
+    """The vision encoder that belongs to it."""
     chat_template: str | None = None
     """To be used instead of the model's own."""
+    own_chat_template: str | None = None
+    """What the model's files say."""
     has_chat_template: bool = True
     """Whether the model has one of its own."""
     pooling: str | None = None
     embedding_only: bool = False
     vocab_size: int | None = None
+    cache_bytes: int | None = None
+    """What the keys and values of all slots take together; ``None`` where the engine knows better."""
+    gpus: tuple[int, ...] = ()
+    """Those that the worker sees and its engine can use."""
     max_in_flight: int = 256
     options: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
     """The Python that runs the worker; ``None`` is the host's own."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables of the worker beside the host's; they may be secrets."""
+    urls: tuple[str, ...] = ()
+    """Where servers have it, if it does not run here."""
+    url_key: str | None = field(default=None, repr=False)
+    """What those servers want to see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """A model that servers have, each of which answers for it; ``urls`` are OpenAI's ``base_url``."""
+
+    urls: tuple[str, ...]
+    api_key: str | None = field(default=None, repr=False)
+    model: str = ""
+    """Its name there; empty: the only one that is served, or the first."""
+    operations: frozenset[Operation] = frozenset()
+    """What servers of their kind can do."""
+    context_length: int | None = None
+    """Where the servers do not tell."""
+    health_seconds: float = 10.0
+    """How often they are asked whether they are there."""
+    connect_seconds: float = 5.0
+    verify: bool = True
+    """Whether their certificates have to be valid."""
+    ca_file: str = ""
+    """Whom to trust, beside those that the system trusts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How to start one worker process. ``config`` is sent as the first line of its standard input."""
+    """How to start one worker process. ``config`` is sent as the first line of its standard input.
+
+    With ``elsewhere`` there is nothing to start: that is where the model is.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     config: Mapping[str, Any]
+    elsewhere: Elsewhere | None = None
     memory_phrases: tuple[str, ...] = ()
     """Lower-case parts of log lines that say that the engine did not get the memory it asked for."""
 
@@ -77,8 +114,12 @@ class Ready:
     engine_version: str | None = None
     cache_folder: str | None = None
     """Where it writes and reads prompt caches; ``None`` if it cannot."""
+    most_tokens: int | None = None
+    """The largest ``max_tokens`` that it takes; the host asks for no more. ``None`` if it cuts larger ones itself."""
     chat_stops: tuple[str, ...] = ()
     """Texts at which the answers of a chat end, beside those of the request."""
+    sees_images: bool | None = None
+    """Whether the messages of a chat may hold images; ``None`` if it leaves that to be tried."""
 
 
 class Line(Protocol):
@@ -173,6 +214,10 @@ class Engine(Protocol):
 
     def path(self, operation: Operation) -> str:
         """Return the path of ``operation`` at the worker."""
+        ...
+
+    def received(self, operation: Operation, data: bytes) -> bytes:
+        """Return ``data`` of an answer to ``operation``, whole events or the whole of it, in the host's form."""
         ...
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:

@@ -1,4 +1,8 @@
-"""Which engines are installed with this Python, found out without importing them, and which of them a model gets."""
+"""Which engines are installed, found out without importing them, and which of them a model gets.
+
+An engine is in the host's Python, or (:mod:`.environments`) in an environment of its own; a Python that has it anyway
+is as good.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from modelhost.engines.environments import ENVIRONMENTS, python_of, version_of
+
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "llamacpp": ("xllamacpp",),
     "mlx": ("mlx", "mlx_lm", "llguidance"),
     "transformers": ("torch", "transformers", "llguidance"),
+    "vllm": ("vllm",),
+    "mistralrs": ("mistralrs",),
+    "remote": (),
     "scripted": (),
 }
 """What an engine's worker imports beyond what modelhost itself needs. An engine with any has an extra of its name."""
-FOR_SAFETENSORS: Final = ("mlx", "transformers")
+FOR_SAFETENSORS: Final = ("mlx", "transformers", "vllm")
 
 
 def missing_modules(engine: str) -> tuple[str, ...]:
@@ -26,16 +35,27 @@ def missing_modules(engine: str) -> tuple[str, ...]:
     return tuple(name for name in MODULES[engine] if find_spec(name) is None)
 
 
-def is_installed(engine: str) -> bool:
-    return not missing_modules(engine)
+def is_installed(engine: str, data_dir: Path | None = None) -> bool:
+    """Whether ``engine`` is here; ``data_dir`` is where a host looks for environments."""
+    return not missing_modules(engine) or environment_of(engine, data_dir) is not None
 
 
-def safetensors_engine(is_there: Callable[[str], bool] = is_installed) -> str | None:
+def environment_of(engine: str, data_dir: Path | None) -> Path | None:
+    """Return the Python of the environment of ``engine``; ``None`` if it has none, or is in the host's Python."""
+    if data_dir is None or engine not in ENVIRONMENTS or not missing_modules(engine):
+        return None
+    return python_of(engine, data_dir)
+
+
+def safetensors_engine(is_there: Callable[[str], bool] = is_installed, *, has_cuda: bool = False) -> str | None:
     """Return the engine for a model in safetensors on this machine; ``None`` if there is none.
 
-    MLX comes first where it uses the GPU, which is on Apple silicon.
+    MLX comes first where it uses the GPU, which is on Apple silicon; vLLM where there is a GPU of NVIDIA's, and never
+    by itself elsewhere, as it takes 2 GB and half a minute to start.
     """
-    order = FOR_SAFETENSORS if is_apple_silicon() else tuple(reversed(FOR_SAFETENSORS))
+    order: tuple[str, ...] = ("mlx", "transformers") if is_apple_silicon() else ("transformers", "mlx")
+    if has_cuda:
+        order = ("vllm", *order)
     return next((engine for engine in order if is_there(engine)), None)
 
 
@@ -62,19 +82,34 @@ class EngineFacts:
     why_not: str | None = None
 
 
-def engine_facts() -> list[EngineFacts]:
+def how_to_install(engine: str) -> str:
+    """Return the command that installs ``engine``."""
+    if engine in ENVIRONMENTS:
+        return f"modelhost engines install {engine}"
+    wanted = f"modelhost[{engine}]" if engine in FOR_SAFETENSORS else missing_modules(engine)[0]
+    return f"pip install '{wanted}'"
+
+
+def engine_facts(data_dir: Path | None = None) -> list[EngineFacts]:
     """Return what is known of each engine without starting one."""
-    return [_facts(name) for name in MODULES]
+    return [_facts(name, data_dir) for name in MODULES]
 
 
-def _facts(engine: str) -> EngineFacts:
+def _facts(engine: str, data_dir: Path | None) -> EngineFacts:
     missing = missing_modules(engine)
     reads, can = _ABILITIES[engine]
+    if data_dir is not None and (python := environment_of(engine, data_dir)) is not None:
+        return EngineFacts(
+            name=engine,
+            is_installed=True,
+            version=version_of(engine, data_dir),
+            location=str(python.parents[1]),
+            reads=reads,
+            can=can,
+        )
     why_not = None
     if missing:
-        extra = engine if engine in FOR_SAFETENSORS else ""
-        wanted = f"modelhost[{extra}]" if extra else missing[0]
-        why_not = f"{', '.join(missing)} is not here: pip install '{wanted}'"
+        why_not = f"{', '.join(missing)} is not here: {how_to_install(engine)}"
     version = location = None
     if not missing and (distribution := _DISTRIBUTIONS.get(engine)):
         version = importlib.metadata.version(distribution)
@@ -91,11 +126,20 @@ def _facts(engine: str) -> EngineFacts:
     )
 
 
-_DISTRIBUTIONS: Final[Mapping[str, str]] = {"llamacpp": "xllamacpp", "mlx": "mlx-lm", "transformers": "transformers"}
+_DISTRIBUTIONS: Final[Mapping[str, str]] = {
+    "llamacpp": "xllamacpp",
+    "mlx": "mlx-lm",
+    "transformers": "transformers",
+    "vllm": "vllm",
+    "mistralrs": "mistralrs",
+}
 _TEXT: Final = ("chat", "completions", "tool calls", "JSON schema")
 _ABILITIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "llamacpp": ("GGUF", (*_TEXT, "embeddings", "rerank")),
     "mlx": ("safetensors", _TEXT),
     "transformers": ("safetensors", _TEXT),
+    "vllm": ("safetensors", _TEXT),
+    "mistralrs": ("safetensors, GGUF", _TEXT),
+    "remote": ("URLs", (*_TEXT, "embeddings")),
     "scripted": ("scripts", ("tests", "benchmarks")),
 }

@@ -100,12 +100,12 @@ PATHS: Mapping[Operation, str] = {
 }
 OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
-    "n_cache_reuse": 0,
+    "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
     "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
     "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
-    "mmap": True,
-    "pooling": None,
-    "slot_save_path": None,
+    "mmap": True,  # whether the file is mapped into memory, or read
+    "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
+    "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
 }
 MEMORY_PHRASES = (
     "insufficient memory",  # ggml_aligned_malloc
@@ -156,6 +156,7 @@ class LlamaCpp:
             "kv_cache_type": spec.kv_cache_type,
             "lora": [[str(path), scale] for path, scale in spec.lora],
             "draft_path": str(spec.draft_path) if spec.draft_path else None,
+            "mmproj_path": str(spec.mmproj_path) if spec.mmproj_path else None,
             **prompting(spec),
             "max_in_flight": spec.max_in_flight,
             **options,
@@ -192,6 +193,9 @@ class LlamaCpp:
 
     def path(self, operation: Operation) -> str:
         return PATHS[operation]
+
+    def received(self, operation: Operation, data: bytes) -> bytes:
+        return data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)

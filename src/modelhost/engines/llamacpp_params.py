@@ -9,7 +9,7 @@ from modelhost.engines.base import Accepted
 
 SETTINGS = (
     *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
-    *("lora", "draft_model", "chat_template"),
+    *("lora", "draft_model", "mmproj", "chat_template"),
 )
 """Parameters that are settings of the same name."""
 MOST_SLOTS = 256

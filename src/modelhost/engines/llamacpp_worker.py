@@ -41,6 +41,7 @@ def main() -> None:
         engine_version=xllamacpp.__version__,
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
+        sees_images=config["mmproj_path"] is not None,
     )
     threading.Event().wait()
 
@@ -87,6 +88,9 @@ def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
     params.use_jinja = True
     if config["lora"]:
         params.lora_adapters = [_lora(xllamacpp, path, scale) for path, scale in config["lora"]]
+    if config["mmproj_path"] is not None:
+        params.mmproj.path = config["mmproj_path"]
+        params.mmproj_use_gpu = config["gpu_layers"] != 0
     if config["draft_path"] is not None:
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         params.speculative.draft.mparams.path = config["draft_path"]

@@ -64,7 +64,7 @@ class Scripted:
         }
         if "max_num_seqs" in params:
             settings.setdefault("slots", min(params["max_num_seqs"], MOST_SLOTS))
-        refused = [name for name in ("lora", "draft_model", "chat_template") if params.get(name)]
+        refused = [name for name in ("lora", "draft_model", "mmproj", "chat_template") if params.get(name)]
         unused = params.keys() - settings.keys() - {*refused, "max_num_seqs"}
         problems = [f'"params.{name}": the scripted engine has no model, so it cannot use it' for name in refused]
         if problem := problem_of_options(self.name, params.get("engine_options") or {}, OPTIONS):
@@ -77,7 +77,7 @@ class Scripted:
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
-        for setting in ("lora", "draft_path", "chat_template"):
+        for setting in ("lora", "draft_path", "mmproj_path", "chat_template"):
             if getattr(spec, setting):
                 raise ConfigError(f"the scripted engine has no model, so it cannot use {setting}", param=setting)
         config = {
@@ -103,6 +103,9 @@ class Scripted:
 
     def path(self, operation: Operation) -> str:
         return self._dialect.path(operation)
+
+    def received(self, operation: Operation, data: bytes) -> bytes:
+        return data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return self._dialect.translate_error(status, payload, model=model, worker=worker)

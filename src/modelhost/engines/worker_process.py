@@ -59,6 +59,21 @@ def _exit_at_end_of_input() -> None:
     os._exit(0)
 
 
+def end_with_host() -> None:
+    """As :func:`watch_lifeline`, for a process that leads a group of others: when the host is gone, all of it is ended.
+
+    The kernel is not asked: it would end this process alone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_group_at_end_of_input, name="lifeline", daemon=True).start()
+
+
+def _end_group_at_end_of_input() -> None:
+    while os.read(STDIN, 4096):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
 def announce_progress(fraction: float) -> None:
     """Say that ``fraction`` (0 to 1) of the loading is done."""
     _announce({"event": "progress", "fraction": fraction})
@@ -73,6 +88,8 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     engine_version: str | None = None,
     cache_folder: str | None = None,
     chat_stops: Iterable[str] = (),
+    most_tokens: int | None = None,
+    sees_images: bool | None = None,
 ) -> None:
     """Say that the worker listens at ``url`` (see :class:`modelhost.engines.base.Ready`)."""
     _announce(
@@ -85,6 +102,8 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
             "engine_version": engine_version,
             "cache_folder": cache_folder,
             "chat_stops": list(chat_stops),
+            "most_tokens": most_tokens,
+            "sees_images": sees_images,
         }
     )
 

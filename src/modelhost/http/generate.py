@@ -16,7 +16,7 @@ from modelhost.http.tokens import detokenized, tokenized, wanted_content
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models.scheduler import OnQueued
-from modelhost.tools.flight import DEPTH_HEADER
+from modelhost.workers.depth import DEPTH_HEADER
 
 log = get_logger(__name__)
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 from mcp.server.context import ServerRequestContext
 
 from modelhost.errors import InvalidRequest
-from modelhost.tools.flight import DEPTH_HEADER, DEPTH_META_KEY
+from modelhost.tools.flight import DEPTH_META_KEY
+from modelhost.workers.depth import DEPTH_HEADER
 
 ACTOR: Final = "modelhost.actor"
 REQUEST_ID: Final = "modelhost.request_id"

@@ -21,7 +21,7 @@ from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO, LIST
 from modelhost.operations.operation import NoParameters, Operation, P, R
 from modelhost.operations.remote_calls import request_of, result_in
-from modelhost.tools.flight import DEPTH_HEADER
+from modelhost.workers.depth import DEPTH_HEADER
 
 CONNECT_SECONDS: Final = 10.0
 REMEMBER_SECONDS: Final = 1.0

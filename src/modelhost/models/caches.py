@@ -146,6 +146,7 @@ def _model_fingerprint(worker: Worker, spec: ModelSpec) -> str:
         spec.kv_cache_type,
         [_identity(path) for path in weights],
         [(_identity(path), scale) for path, scale in spec.lora],
+        *([_identity(spec.mmproj_path)] if spec.mmproj_path else []),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:FINGERPRINT_LETTERS]
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
-from modelhost.engines.installed import FOR_SAFETENSORS, is_installed, missing_modules, safetensors_engine, wanted_extra
+from modelhost.engines import ENGINES
+from modelhost.engines.base import Engine
+from modelhost.engines.installed import (
+    FOR_SAFETENSORS,
+    how_to_install,
+    is_installed,
+    missing_modules,
+    safetensors_engine,
+    wanted_extra,
+)
+from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.hf_directory import is_hf_directory
 from modelhost.models.locate import Located, servable_models
+from modelhost.models.server_urls import is_url
+from modelhost.workers.gpus import have_driver
 
 FOR_GGUF: Final = "llamacpp"
+FOR_BOTH: Final = "mistralrs"
+QUANTIZE: Final = "isq"
+"""The engine option that asks for weights to be quantized while they are loaded, which one engine can."""
 SCRIPTED: Final = "scripted"
+REMOTE: Final = Remote.name
 
 
 def engine_for(located: Located, settings: Settings) -> str:
@@ -25,6 +43,8 @@ def engine_for(located: Located, settings: Settings) -> str:
     wanted = settings.engine
     if located.kind == "engine":
         return SCRIPTED
+    if located.kind == "server":
+        return REMOTE
     if located.kind != "safetensors":
         if wanted in FOR_SAFETENSORS:
             raise ConfigError(
@@ -32,6 +52,8 @@ def engine_for(located: Located, settings: Settings) -> str:
                 "safetensors",
                 param="engine",
             )
+        if wanted == FOR_BOTH:
+            return _installed(wanted, settings)
         return FOR_GGUF
     if wanted == FOR_GGUF:
         raise ConfigError(
@@ -45,7 +67,20 @@ def likely_engine(settings: Settings) -> str:
     """Return the engine of a model that has not been looked at: a guess where only a download would tell."""
     if settings.engine is not None:
         return settings.engine
-    return (safetensors_engine() or wanted_extra()) if names_safetensors(settings.model) else FOR_GGUF
+    if is_url(settings.model):
+        return REMOTE
+    if not names_safetensors(settings.model):
+        return FOR_GGUF
+    return FOR_BOTH if QUANTIZE in settings.engine_options else _own_choice(settings) or wanted_extra()
+
+
+def engine_before_resolving(settings: Settings) -> Engine:
+    """Return what is known of the engine of a model that has not been looked at."""
+    name = likely_engine(settings)
+    if name == REMOTE:
+        with suppress(ConfigError):  # which is told when it is looked at
+            return Remote(settings.engine_options)
+    return ENGINES[name]
 
 
 def names_safetensors(model: str | None) -> bool:
@@ -60,16 +95,32 @@ def names_safetensors(model: str | None) -> bool:
 
 
 def _for_safetensors(located: Located, settings: Settings) -> str:
+    if settings.engine is None and QUANTIZE in settings.engine_options:
+        return _installed(FOR_BOTH, settings)
     if settings.worker_python is not None:
         # What that Python has is not known here; a worker that finds nothing there says so itself.
         return settings.engine or safetensors_engine(lambda _: True) or wanted_extra()
-    engine = settings.engine or safetensors_engine()
+    engine = settings.engine or _own_choice(settings)
     if engine is None:
         raise EngineMissing(f"{located.path}: {no_engine()}", path=str(located.path))
-    if not is_installed(engine):
+    return _installed(engine, settings)
+
+
+def _own_choice(settings: Settings) -> str | None:
+    """Return the engine that this machine takes for safetensors by itself; ``None`` if it has none."""
+    folder = data_directory(settings)
+    return safetensors_engine(lambda engine: is_installed(engine, folder), has_cuda=have_driver())
+
+
+def _installed(engine: str, settings: Settings) -> str:
+    """Return ``engine``.
+
+    Raises:
+        EngineMissing: it is not installed. What another Python has is not known here.
+    """
+    if settings.worker_python is None and not is_installed(engine, data_directory(settings)):
         raise EngineMissing(
-            f"the engine {engine} is not installed ({', '.join(missing_modules(engine))}): "
-            f"pip install 'modelhost[{engine}]'",
+            f"the engine {engine} is not installed ({', '.join(missing_modules(engine))}): {how_to_install(engine)}",
             engine=engine,
         )
     return engine

@@ -13,7 +13,7 @@ from typing import Any
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
-from modelhost.errors import ConfigError, ModelNotFound
+from modelhost.errors import ConfigError, ModelNotFound, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models import caches
@@ -29,11 +29,13 @@ from modelhost.models.registry import ModelEntry, Registry, read_registry, singl
 from modelhost.models.registry_watch import watch_registry
 from modelhost.models.request_defaults import parse_defaults
 from modelhost.models.scheduler import Scheduler
+from modelhost.models.server_urls import is_url
 from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State
 from modelhost.redaction import hide
 from modelhost.workers.gpus import gpus
 from modelhost.workers.machine import machine_memory
 from modelhost.workers.process import ProgressCallback
+from modelhost.workers.remote_servers import UNREACHABLE
 
 log = get_logger(__name__)
 
@@ -123,14 +125,15 @@ class Collection:
         if self._active is None:
             return
         if self._is_named():
-            await self._load_telling(self._active, on_progress)
+            await self._load_unless_away(self._active, on_progress)
         else:
             await self.scheduler.load(self._active)
 
     def _activate_unloaded(self) -> None:
         self._active = self._registered()
         if self._active is None and self._is_named():
-            name = None if self._settings.alias else name_of(self._settings.model, engine=self._settings.engine)
+            has_name = self._settings.alias or is_url(self._settings.model)
+            name = None if has_name else name_of(self._settings.model, engine=self._settings.engine)
             self._main = single_entry(self._settings, name)
             self._active = self.scheduler.add(self._main)
 
@@ -142,6 +145,14 @@ class Collection:
     def _is_named(self) -> bool:
         """Whether the settings say which model it is to be: without a registry they mean the bundled one."""
         return self._settings.model is not None or self._registry is None
+
+    async def _load_unless_away(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
+        """Load a model; one whose server cannot be reached now is left to the first request for it."""
+        try:
+            await self._load_telling(model, on_progress)
+        except WorkerStartFailed as error:
+            if error.details.get("reason") != UNREACHABLE:
+                raise
 
     async def _load_telling(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
         if on_progress is None:

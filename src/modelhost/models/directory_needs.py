@@ -12,15 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelhost.engines.installed import is_apple_silicon
+from modelhost.engines.mistralrs import MistralRs, quantized_bits
 from modelhost.models.hf_directory import HfModel
 from modelhost.models.states import RAM, Bytes
 
-PROCESS_BYTES: Mapping[str, int] = {"mlx": 130_000_000, "transformers": 420_000_000}
+PROCESS_BYTES: Mapping[str, int] = {
+    "mlx": 130_000_000,
+    "transformers": 420_000_000,
+    "vllm": 1_100_000_000,
+    "mistralrs": 100_000_000,
+}
 """Python with the libraries, without a model."""
+ON_GPUS = ("transformers", "vllm")
 CUDA_PROCESS_BYTES = 1_200_000_000  # main memory that PyTorch's CUDA libraries take
 CUDA_CONTEXT_BYTES = 600_000_000  # of the GPU
 WORKING_SHARE = 0.1  # of the weights, for the buffers of a step
 SCORE_BYTES = 16  # an entry of the vocabulary and a slot: a row of scores, and copies of it
+SCALE_BITS = 1  # a weight that is quantized while it is loaded: its share of the scale of its block, at most
 FLOAT32, FLOAT16 = 4, 2
 _WIDTHS: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16, "float16": FLOAT16}
 
@@ -53,16 +61,32 @@ def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
     slots: int,
     gpus: Sequence[int] = (),
 ) -> Bytes:
-    """Return the estimated bytes by pool; ``gpus`` are those that the worker sees, of which it uses the first."""
-    on_gpu = bool(gpus) and engine == "transformers" and options.get("device", "auto") in ("auto", "cuda")
+    """Return the estimated bytes by pool; ``gpus`` are those that the worker sees.
+
+    Of them it uses the first; vLLM as many as the model is spread over, each for an equal share.
+    """
+    on_gpu = bool(gpus) and engine in ON_GPUS and options.get("device", "auto") in ("auto", "cuda")
     width = _width(engine, options, on_gpu=on_gpu, is_quantized=model.is_quantized)
-    weights = model.weights.parameters * width if width else model.weights.size_bytes
+    weights = _weights_bytes(model, engine, options, width)
     cache = sized(model, engine=engine, options=options, on_gpu=on_gpu).cache_bytes_per_token * context_length * slots
     computing = int(weights * (1 + WORKING_SHARE) + cache + (model.vocab_size or 0) * SCORE_BYTES * slots)
     process = PROCESS_BYTES[engine]
     if not on_gpu:
         return {RAM: process + computing}
-    return {RAM: process + CUDA_PROCESS_BYTES, f"gpu:{gpus[0]}": CUDA_CONTEXT_BYTES + computing}
+    spread = int(options.get("tensor_parallel_size", 1)) * int(options.get("pipeline_parallel_size", 1))
+    need = {f"gpu:{gpu}": CUDA_CONTEXT_BYTES + computing // spread for gpu in gpus[:spread]}
+    return {RAM: process + CUDA_PROCESS_BYTES * spread, **need}
+
+
+def _weights_bytes(model: HfModel, engine: str, options: Mapping[str, Any], width: int | None) -> float:
+    bits = quantized_bits(options) if engine == MistralRs.name else None
+    if width is None or (bits is not None and model.is_quantized):
+        return model.weights.size_bytes
+    if bits is None:
+        return model.weights.parameters * width
+    # The table of token vectors is not quantized; the rest has scales beside its bits.
+    table = min((model.vocab_size or 0) * (model.embedding_length or 0), model.weights.parameters)
+    return table * width + (model.weights.parameters - table) * (bits + SCALE_BITS) / 8
 
 
 def _width(engine: str, options: Mapping[str, Any], *, on_gpu: bool, is_quantized: bool) -> int | None:

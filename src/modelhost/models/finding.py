@@ -9,13 +9,17 @@ from pathlib import Path
 
 from modelhost.engines import llamacpp_devices, torch_devices
 from modelhost.errors import InvalidRequest
-from modelhost.models.choosing import likely_engine
+from modelhost.models.choosing import FOR_BOTH, REMOTE, likely_engine
+from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
 from modelhost.models.hub_reference import parse_reference
 from modelhost.models.registry import ModelEntry
-from modelhost.models.resolve import Resolved, resolve
+from modelhost.models.resolve import Resolved, resolve, worker_python
 from modelhost.workers.gpus import gpus, have_driver
 from modelhost.workers.machine import available_memory
+
+WITHOUT_CUDA = (REMOTE, FOR_BOTH)
+"""Engines whose worker has no GPU of NVIDIA's: it is elsewhere, or its wheel is for CPUs and Metal."""
 
 
 async def find(entry: ModelEntry, on_progress: Callable[[float], None]) -> Resolved:
@@ -46,8 +50,9 @@ async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None) 
 def _resolve(entry: ModelEntry, on_download: DownloadProgress) -> Resolved:
     settings = entry.settings
     usable: list[int] = []
-    uses_gpus = torch_devices.uses_gpus if likely_engine(settings) == "transformers" else llamacpp_devices.uses_gpus
-    if have_driver() and uses_gpus(settings.worker_python or sys.executable):
+    engine = likely_engine(settings)
+    uses_gpus = torch_devices.uses_gpus if engine in ON_GPUS else llamacpp_devices.uses_gpus
+    if engine not in WITHOUT_CUDA and have_driver() and uses_gpus(worker_python(engine, settings) or sys.executable):
         usable = [gpu.index for gpu in gpus()]
     return resolve(settings, gpus=usable, available_bytes=available_memory(), on_download=on_download)
 

@@ -79,6 +79,16 @@ def read_header(path: Path) -> GgufHeader:
     return _header(path, parts, files)
 
 
+def read_values(path: Path) -> tuple[Mapping[str, Value], int]:
+    """Return the metadata of the one GGUF file at ``path``, whatever it is for, and its size in bytes.
+
+    Raises:
+        ModelFileMissing, ModelFileInvalid: as :func:`read_header`.
+    """
+    part = _read_part(path.expanduser())
+    return part.values, part.size_bytes
+
+
 def _read_part(path: Path) -> _Part:
     """Read one file, and translate what goes wrong."""
     try:

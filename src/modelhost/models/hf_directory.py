@@ -35,6 +35,7 @@ class HfModel:
     kv_elements_per_token: int
     """Numbers that the key-value cache holds of a token."""
     vocab_size: int | None
+    embedding_length: int | None
 
 
 def is_hf_directory(names: set[str]) -> bool:
@@ -67,6 +68,7 @@ def read_hf_directory(directory: Path) -> HfModel:
         can_see="vision_config" in config or "visual" in config,
         kv_elements_per_token=_kv_elements_per_token(text),
         vocab_size=_count(text, "vocab_size"),
+        embedding_length=_count(text, "hidden_size"),
     )
 
 

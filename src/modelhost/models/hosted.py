@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
-from modelhost.models.choosing import likely_engine
+from modelhost.models.choosing import engine_before_resolving
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
 from modelhost.models.states import Bytes, ModelEvent, ModelLog
@@ -40,6 +39,8 @@ class HostedModel:
         """What finds its files or starts its worker."""
         self.operations: tuple[str, ...] = ()
         """What it can do, as its worker said when it was loaded last; empty before."""
+        self.sees_images: bool | None = None
+        """Whether it takes images, as its worker said; ``None`` before, and if it did not say."""
         self.progress: float | None = None
         self.memory: Bytes | None = None
         self.loaded_at: float | None = None
@@ -61,7 +62,7 @@ class HostedModel:
 
     @property
     def engine(self) -> Engine:
-        return self.resolved.engine if self.resolved else ENGINES[likely_engine(self.entry.settings)]
+        return self.resolved.engine if self.resolved else engine_before_resolving(self.entry.settings)
 
     @property
     def spec(self) -> ModelSpec | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from modelhost.errors import ModelFileMissing
-from modelhost.models.hub_files import HubFile, choose_files
+from modelhost.models.hub_files import HubFile, choose_files, is_needed
 from modelhost.models.hub_reference import HubReference, parse_reference
 from modelhost.models.locate import servable_models
 from modelhost.models.split_files import part_names
@@ -56,7 +56,7 @@ class RepositoryCache:
         return self.locks / f"{file.blob}.lock"
 
     def find(self, reference: HubReference) -> list[Path] | None:
-        """Return the complete files of ``reference`` if all are here, without the network.
+        """Return the complete files of ``reference`` if all that are needed are here, without the network.
 
         Raises:
             DownloadFailed, EngineMissing: as :func:`choose_files`, on the listing of an earlier download.
@@ -65,7 +65,7 @@ class RepositoryCache:
         listing = self._listing(commit) if commit else None
         if commit is None or listing is None:
             return None
-        chosen = choose_files(listing, reference)
+        chosen = [file for file in choose_files(listing, reference) if is_needed(file)]
         paths = [self.folder / "snapshots" / commit / file.name for file in chosen]
         if all(_has_size(path, file.size_bytes) for path, file in zip(paths, chosen, strict=True)):
             return paths

@@ -11,8 +11,9 @@ from modelhost.errors import DownloadFailed, EngineMissing
 from modelhost.models.choosing import no_engine
 from modelhost.models.hf_directory import CONFIG, is_hf_directory
 from modelhost.models.hub_reference import HubReference
-from modelhost.models.locate import PICKLED, SAFETENSORS, WEIGHTS_SUFFIXES, servable_models
+from modelhost.models.locate import MMPROJ, PICKLED, SAFETENSORS, WEIGHTS_SUFFIXES, servable_models
 from modelhost.models.split_files import part_names
+from modelhost.models.vision_encoder import matching_encoder
 
 PREFERRED = (
     *("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q4_K_S", "Q4_K_XL", "Q5_K_S", "Q5_0", "Q6_K", "IQ4_XS", "IQ4_NL"),
@@ -37,7 +38,7 @@ class HubFile:
 
 
 def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[HubFile]:
-    """Return the files of the model that ``reference`` wants, all parts in order.
+    """Return the files of the model that ``reference`` wants: all parts in order, then its vision encoder, if any.
 
     Of a model in safetensors that is the directory, ``config.json`` first.
 
@@ -57,7 +58,20 @@ def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[Hu
         raise DownloadFailed(
             f"{reference.repository} lacks parts of {name}: {', '.join(missing)}; choose another file: {_list(models)}"
         )
-    return [by_name[part] for part in names]
+    return [by_name[part] for part in (*names, *_encoder(name, list(by_name)))]
+
+
+def _encoder(model: str, names: Sequence[str]) -> list[str]:
+    """Return the vision encoder of the model that begins with the file ``model``: of the files that lie beside it."""
+    folder = model[: len(model) - len(model.rsplit("/", 1)[-1])]
+    beside = [name[len(folder) :] for name in names if name.startswith(folder) and "/" not in name[len(folder) :]]
+    found = matching_encoder(model[len(folder) :], beside)
+    return [folder + found] if found else []
+
+
+def is_needed(file: HubFile) -> bool:
+    """Whether a model cannot be served without ``file``, one of those chosen for it."""
+    return MMPROJ not in file.name.rsplit("/", 1)[-1].lower()
 
 
 def _choose(models: list[str], reference: HubReference) -> str:

@@ -19,9 +19,9 @@ from modelhost.models.needs import need_bytes
 from modelhost.models.sizing import FALLBACK_CONTEXT
 from modelhost.models.split_files import stem
 from modelhost.models.states import RAM
+from modelhost.models.vision_encoder import encoder_beside
 
 Capability = Literal["chat", "see", "embed", "rerank", "tools"]
-PROJECTOR = "mmproj"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,17 +174,12 @@ def _gguf_capabilities(header: GgufHeader, path: Path) -> tuple[Capability, ...]
     if header.is_embedding:
         return ("embed",)
     capabilities: list[Capability] = ["chat"]
-    if _has_projector(path):
+    if encoder_beside(path) is not None:
         capabilities.append("see")
     capabilities.append("embed")
     if mentions_tools(header.chat_template):
         capabilities.append("tools")
     return tuple(capabilities)
-
-
-def _has_projector(path: Path) -> bool:
-    """Whether the part of the model that sees lies beside it."""
-    return any(PROJECTOR in file.name.lower() and file.suffix.lower() == ".gguf" for file in path.parent.iterdir())
 
 
 def mentions_tools(template: str | None) -> bool:

@@ -119,7 +119,7 @@ class Keeper:
             self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
             return
         model.resolved = resolved
-        self._act(self._ledger.fetched(model.name, run, resolved.need_bytes, self._loop.time()))
+        self._act(self._ledger.fetched(model.name, run, resolved.charge, self._loop.time()))
 
     async def _load(self, model: HostedModel, run: int, *, is_smaller: bool) -> None:
         assert model.resolved is not None
@@ -147,6 +147,7 @@ class Keeper:
     def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         model.worker, model.memory = worker, None
         model.operations = tuple(sorted(worker.ready.operations))
+        model.sees_images = worker.ready.sees_images
         model.loaded_at, model.load_seconds = time.time(), seconds
         model.meters.load_seconds.observe(seconds)
         model.meters.loads.inc()

@@ -11,6 +11,7 @@ from modelhost.engines.base import Engine, Launch, ModelSpec
 from modelhost.workers.client import Worker
 from modelhost.workers.private_folder import private_folder
 from modelhost.workers.process import ProgressCallback, WorkerProcess
+from modelhost.workers.remote_worker import RemoteWorker
 from modelhost.workers.sockets import new_socket_path, remove_socket
 
 SHORTEST_CONTEXT = 512
@@ -33,13 +34,16 @@ async def launch_worker(
     start_process: StartProcess,
     on_progress: Callable[[float], None] | None = None,
 ) -> Worker:
-    """Start a worker for ``spec`` and return it when it can answer.
+    """Start a worker for ``spec``, or connect to where the model is, and return it when it can answer.
 
     Raises:
         WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left.
     """
     api_key = secrets.token_urlsafe(24)
-    launch = _with_places(engine.launch(spec, api_key))
+    launch = engine.launch(spec, api_key)
+    if launch.elsewhere is not None:
+        return await RemoteWorker.begin(launch.elsewhere, engine, model=spec.name, timeout_seconds=timeout_seconds)
+    launch = _with_places(launch)
     try:
         process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)
     except BaseException:

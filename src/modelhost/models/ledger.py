@@ -22,7 +22,7 @@ from modelhost.models.book import NEVER, Book, Phase, Terms, Ticket, Wish
 from modelhost.models.bursts import Burst, Bursts, may_begin
 from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Stop, StopReason
 from modelhost.models.placement import place
-from modelhost.models.planner import Plan, total
+from modelhost.models.planner import Plan, memory_in, total
 from modelhost.models.states import Bytes
 
 
@@ -52,7 +52,7 @@ class Ledger:
 
     def used(self) -> dict[str, int]:
         """Return what is taken of the budget, by pool."""
-        return total(resident.charge for book in self._books.values() if (resident := book.resident()))
+        return total(memory_in(resident.charge) for book in self._books.values() if (resident := book.resident()))
 
     def next_timer(self) -> float:
         """Return the time at which to call :meth:`tick`; infinite if never.

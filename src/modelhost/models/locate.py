@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Literal
 
 from modelhost.engines.installed import FOR_SAFETENSORS
-from modelhost.errors import ModelFileInvalid, ModelFileMissing
+from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel, is_hf_directory, read_hf_directory
 from modelhost.models.hub_reference import HubReference, parse_reference
+from modelhost.models.server_urls import is_url, server_name, server_urls
 from modelhost.models.split_files import part_names, part_number, stem
 
 BUNDLED_NAME = "modelhost-nano"
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+MMPROJ = "mmproj"
+"""Part of the names of files with the part of a model that sees."""
 SAFETENSORS = "safetensors"
 """What is wanted of a repository on the hub, where it is not a GGUF file."""
+REMOTE = "remote"
 WHOLE_DIRECTORY = "a model in safetensors is served as a whole: give the directory with its config.json"
 PICKLED = (
     "weights in PyTorch's own format may run code while they are loaded, so they are not served: take the model in "
@@ -31,13 +35,15 @@ PICKLED = (
 class Located:
     """Where a model is. ``path`` and ``header`` are there unless it has to be downloaded (``hub``) or has no files."""
 
-    kind: Literal["bundled", "gguf", "safetensors", "hub", "engine"]
+    kind: Literal["bundled", "gguf", "safetensors", "hub", "engine", "server"]
     name: str
     path: Path | None = None
     header: GgufHeader | None = None
     directory: HfModel | None = None
     """What a directory with safetensors says of its model."""
     reference: HubReference | None = None
+    urls: tuple[str, ...] = ()
+    """Of the servers that have it."""
 
 
 def locate(model: str | None, *, revision: str | None = None, engine: str | None = None) -> Located:
@@ -50,6 +56,10 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
     if engine == "scripted":
         path = Path(model).expanduser() if model else None
         return Located(kind="engine", name=path.stem if path else "scripted", path=path)
+    if engine == REMOTE or is_url(model):
+        if engine not in (REMOTE, None):
+            raise ConfigError(f"{engine} runs files, and the model is given as a URL: leave engine out", param="engine")
+        return Located(kind="server", name=server_name(model), urls=server_urls(model))
     if is_bundled(model):
         return _bundled()
     assert model is not None
@@ -70,6 +80,8 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
     """Return what :func:`locate` calls ``model``; whether it is there and can be served is not looked at."""
     if model is None and engine == "scripted":
         return "scripted"
+    if engine == REMOTE or is_url(model):
+        return server_name(model)
     if model is None or is_bundled(model):
         return BUNDLED_NAME
     path = Path(model).expanduser()
@@ -143,7 +155,7 @@ def servable_models(names: list[str]) -> list[str]:
         for name in names
         if name.lower().endswith(".gguf")
         and (part_number(name) or 1) == 1
-        and not any(word in name.rsplit("/", 1)[-1].lower() for word in ("mmproj", "imatrix"))
+        and not any(word in name.rsplit("/", 1)[-1].lower() for word in (MMPROJ, "imatrix"))
     )
 
 

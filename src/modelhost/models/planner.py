@@ -33,7 +33,7 @@ class Resident:
 
     name: str
     charge: Bytes
-    """What it is counted with, by pool; :data:`MODELS` is counted besides."""
+    """What it is counted with, by pool; it counts as one of :data:`MODELS` unless that says otherwise."""
     standing: Standing
     last_used: float = 0.0
 
@@ -64,7 +64,7 @@ def plan(need: Bytes, budget: Bytes, residents: Sequence[Resident]) -> Plan:
     A pool without a budget is unlimited. As few and as long unused models go as possible; busy ones only when the idle
     ones are not enough, pinned ones never.
     """
-    need = {pool: count for pool, count in need.items() if count > 0} | {MODELS: 1}
+    need = {pool: count for pool, count in {MODELS: 1, **need}.items() if count > 0}
     pinned = [resident for resident in residents if resident.standing is Standing.PINNED]
     missing = _excess(need, budget, pinned)
     if missing:
@@ -123,8 +123,13 @@ def total(charges: Iterable[Bytes]) -> dict[str, int]:
     return found
 
 
+def memory_in(charge: Bytes) -> dict[str, int]:
+    """Return what of ``charge`` is memory."""
+    return {pool: count for pool, count in charge.items() if pool != MODELS}
+
+
 def _charge(resident: Resident) -> Mapping[str, int]:
-    return {**resident.charge, MODELS: 1}
+    return {MODELS: 1, **resident.charge}
 
 
 def _excess(need: Bytes, budget: Bytes, residents: Iterable[Resident]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from modelhost.config.document import parse, read_content
 from modelhost.config.schema import read_as
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
-from modelhost.models.locate import locate
+from modelhost.models.locate import Located, locate
 from modelhost.models.registry_entry import Frame, ModelEntry, build
 from modelhost.models.registry_file import EntryFile, RegistryFile
 
@@ -91,7 +91,8 @@ def single_entry(settings: Settings, name: str | None = None) -> ModelEntry:
     """
     own = settings.alias
     if name is None:
-        name = own[0] if own else locate(settings.model, revision=settings.revision, engine=settings.engine).name
+        located = None if own else locate(settings.model, revision=settings.revision, engine=settings.engine)
+        name = own[0] if located is None else name_there(located, settings)
     aliases = tuple(alias for alias in own if alias != name)
     return ModelEntry(
         name=name,
@@ -100,6 +101,12 @@ def single_entry(settings: Settings, name: str | None = None) -> ModelEntry:
         defaults=settings.request_defaults,
         idle_unload_seconds=settings.idle_unload_secs,
     )
+
+
+def name_there(located: Located, settings: Settings) -> str:
+    """Return what a model without a name is called: if it is elsewhere, as it is called there, where that is known."""
+    named = settings.engine_options.get("model") if located.urls else None
+    return str(named) if named else located.name
 
 
 class _Reading:

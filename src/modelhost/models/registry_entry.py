@@ -17,19 +17,21 @@ from modelhost.config.check import problems_of, suggestion
 from modelhost.config.fields import SETTINGS
 from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, vllm_params
 from modelhost.engines.base import Accepted
 from modelhost.engines.llamacpp import LlamaCpp, allowed_cores
+from modelhost.engines.remote import Remote
+from modelhost.engines.vllm import Vllm
 from modelhost.models import request_defaults
 from modelhost.models.choosing import likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
 from modelhost.models.registry_parking import parked
-from modelhost.models.registry_source import anchored, source_of
+from modelhost.models.registry_source import anchored, is_elsewhere, source_of
+from modelhost.models.vision_encoder import WITHOUT
 
-LATER_ENGINES: Final = ("vllm", "mistralrs", "remote")
-OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "chat_template")
+OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "mmproj", "chat_template", "remote_api_key")
 """Settings that belong to one model: an entry does not take them over from the host's."""
-PATHS: Final = ("draft_model", "chat_template")
+PATHS: Final = ("draft_model", "mmproj", "chat_template")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -82,17 +84,26 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
         settings |= {**part.settings, "worker_env": env}
     if problems:
         return None, problems, warnings
-    settings["engine"] = entry.engine or frame.base.engine
+    settings["engine"] = _named_engine(entry, frame)
     return _entry(entry, settings, frame), [], warnings
 
 
 def _engine_name(entry: EntryFile, frame: Frame) -> str:
     """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
-    named = entry.engine or frame.base.engine
+    named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
         return named or LlamaCpp.name
     model = anchored(entry.local_path, frame.directory) / (entry.weight_file or "")
     return likely_engine(frame.base.model_copy(update={"model": str(model)}))
+
+
+def _named_engine(entry: EntryFile, frame: Frame) -> str | None:
+    """Return the engine that the entry or the host says; what is elsewhere has one of its own."""
+    if entry.engine is not None:
+        return entry.engine
+    if is_elsewhere(entry):
+        return Remote.name
+    return None if frame.base.engine == Remote.name else frame.base.engine
 
 
 def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
@@ -100,6 +111,10 @@ def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
     if engine_name not in ENGINES:
         return Accepted(settings={}, problems=(_unknown_engine(engine_name),))
     launch = {name: value for name, value in params.items() if name not in request_defaults.NAMES}
+    foreign = [name for name in vllm_params.OWN if name in launch] if engine_name != Vllm.name else []
+    if foreign:
+        problems = tuple(f'"params.{name}" is for the engine vllm, not for {engine_name}' for name in foreign)
+        return Accepted(settings={}, problems=problems)
     return ENGINES[engine_name].accept(launch)
 
 
@@ -115,7 +130,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
         own["engine_options"] = found.get("engine_options", {})
     own["idle_unload_secs"] = _idle_unload(entry, frame)
     for key in PATHS:
-        if own.get(key) and "{{" not in own[key] and "{%" not in own[key]:
+        if own.get(key) and own[key] != WITHOUT and "{{" not in own[key] and "{%" not in own[key]:
             own[key] = str(anchored(own[key], frame.directory))
     own["lora"] = tuple(str(anchored(file, frame.directory)) for file in found.get("lora", ()))
     settings = Settings.model_validate({**inherited, **own})
@@ -202,7 +217,12 @@ def _refused(entry: EntryFile) -> list[str]:
         )
     mode = entry.capabilities.vision_mode if entry.capabilities else None
     if mode not in {None, "disabled"}:
-        problems.append(f'"capabilities.vision_mode": "{mode}": vision is not part of this version; set it to disabled')
+        problems.append(
+            f'"capabilities.vision_mode": "{mode}" is not part of this version: a model sees with its own vision '
+            'encoder, "params.mmproj"; set it to disabled'
+        )
+    if entry.engine is not None and (entry.engine == Remote.name) != is_elsewhere(entry):
+        problems.append(f'"engine": {entry.engine} is not for this model: {Remote.name} goes with "url", and no other')
     if any(name != name.strip() for name in (entry.name, *entry.aliases)):
         problems.append("a name begins or ends with a blank")
     return problems
@@ -210,6 +230,4 @@ def _refused(entry: EntryFile) -> list[str]:
 
 def _unknown_engine(name: str) -> str:
     there = ", ".join(ENGINES)
-    if name in LATER_ENGINES:
-        return f'"engine": {name} is not part of this version; there is {there}'
-    return f'"engine": expected one of {there}, got "{name}"{suggestion(name, [*ENGINES, *LATER_ENGINES])}'
+    return f'"engine": expected one of {there}, got "{name}"{suggestion(name, list(ENGINES))}'

@@ -1,9 +1,9 @@
 """The shape of the registry file: candle-vllm's ``models.yaml``, and what is added to it.
 
 Source: https://github.com/GQAdonis/candle-vllm (``example.models.yaml`` and ``config/models.rs``). Beyond it are, of an
-entry: ``aliases``, ``url``, ``engine``, ``revision``, ``python``, ``env``, ``pinned``, ``idle_unload_secs``,
-``replicas`` and the settings in ``ENTRY_SETTINGS``; of its ``params``: more request defaults, and the settings in
-``PARAM_SETTINGS``.
+entry: ``aliases``, ``url`` (or ``base_url``) with ``api_key``, ``engine``, ``revision``, ``python``, ``env``,
+``pinned``, ``idle_unload_secs``, ``replicas`` and the settings in ``ENTRY_SETTINGS``; of its ``params``: more request
+defaults, and the settings in ``PARAM_SETTINGS``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENTRY_SETTINGS: Final = (
 """Keys of an entry that are settings of the same name, and are checked as those."""
 PARAM_SETTINGS: Final = (
     *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
-    *("lora", "draft_model", "chat_template", "engine_options"),
+    *("lora", "draft_model", "mmproj", "chat_template", "engine_options"),
 )
 """The same of its ``params``."""
 OTHER_NAMES: Final[Mapping[str, str]] = {
@@ -139,6 +139,14 @@ class Params(RequestDefaults):
     prefill_chunk_size: Count | None = None
     multithread: bool | None = None
     tensor_parallel_size: Count | None = None
+    pipeline_parallel_size: Count | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    enforce_eager: bool | None = None
+    enable_prefix_caching: bool | None = None
+    distributed_executor_backend: Text | None = None
+    tool_call_parser: Text | None = None
+    reasoning_parser: Text | None = None
+    trust_remote_code: bool | None = None
     device_ids: list[Annotated[int, Field(ge=0)]] | None = None
     kvcache_compression: Compression | None = None
     prompt_cache: PromptCache | None = None
@@ -153,6 +161,7 @@ class Params(RequestDefaults):
     kv_cache_memory: Any = None
     lora: Any = None
     draft_model: Any = None
+    mmproj: Any = None
     chat_template: Any = None
     engine_options: Any = None
 
@@ -192,7 +201,9 @@ class EntryFile(_Keys):
     aliases: Annotated[list[Text], BeforeValidator(_as_list)] = Field(default_factory=list)
     hf_id: Text | None = None
     local_path: Text | None = None
-    url: Text | None = None
+    url: Annotated[list[Text], BeforeValidator(_as_list)] | None = None
+    base_url: Annotated[list[Text], BeforeValidator(_as_list)] | None = None
+    api_key: Text | None = None
     weight_file: Text | None = None
     engine: Text | None = None
     python: Text | None = None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from modelhost.config import environment
+from modelhost.config.variables import DOTENV, UnresolvedVariableError, available, expand, read_dotenv
 from modelhost.engines.base import Accepted
 from modelhost.models.hub_reference import HubReference, parse_reference
 from modelhost.models.locate import PICKLED, WEIGHTS_SUFFIXES, WHOLE_DIRECTORY
 from modelhost.models.registry_file import EntryFile
+from modelhost.models.server_urls import problem_of
 
 QUANTIZATIONS = {
     "q2k": "Q2_K",
@@ -27,24 +32,71 @@ QUANTIZATIONS = {
 
 def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> Accepted:
     """Return the ``model`` of ``entry``; relative paths begin at ``directory``."""
-    given = [key for key in ("hf_id", "local_path", "url") if getattr(entry, key) is not None]
-    if entry.url is not None:
-        return _problem('"url": models behind another server\'s address are not part of this version')
+    given = [key for key in ("hf_id", "local_path", "url", "base_url") if getattr(entry, key) is not None]
     if len(given) > 1:
         return _problem(f"{' and '.join(given)} are both given; keep one")
+    if is_elsewhere(entry):
+        return _of_server(entry, given[0], directory)
+    if problem := _problem_of_files(entry, given, needs_files=needs_files):
+        return _problem(problem)
     if not given:
-        if entry.weight_file is not None:
-            return _problem('"weight_file" is a file of "hf_id" or of "local_path", and neither is given')
-        return _problem('it has no model: give "hf_id" or "local_path"') if needs_files else Accepted(settings={})
+        return Accepted(settings={})
+    return _of_hub(entry) if entry.hf_id is not None else _of_path(entry, directory)
+
+
+def _problem_of_files(entry: EntryFile, given: list[str], *, needs_files: bool) -> str:
+    """Return what is wrong with an entry of a model that runs here; empty if nothing is."""
+    if entry.api_key is not None:
+        return '"api_key" is for the server of a "url", and none is given'
+    if not given and entry.weight_file is not None:
+        return '"weight_file" is a file of "hf_id" or of "local_path", and neither is given'
+    if not given and needs_files:
+        return 'it has no model: give "hf_id", "local_path" or "url"'
     if entry.weight_file is not None and entry.weight_file.endswith(WEIGHTS_SUFFIXES):
         way_out = WHOLE_DIRECTORY if entry.weight_file.endswith(".safetensors") else PICKLED
-        return _problem(f'"weight_file": {entry.weight_file}: {way_out}')
-    return _of_hub(entry) if entry.hf_id is not None else _of_path(entry, directory)
+        return f'"weight_file": {entry.weight_file}: {way_out}'
+    return ""
 
 
 def anchored(text: str, directory: Path) -> Path:
     """Return the path ``text``, which may be relative to ``directory`` or begin with ``~``."""
     return directory / Path(text).expanduser()
+
+
+def is_elsewhere(entry: EntryFile) -> bool:
+    """Whether the model of ``entry`` is behind the address of a server."""
+    return entry.url is not None or entry.base_url is not None
+
+
+def _of_server(entry: EntryFile, key: str, directory: Path) -> Accepted:
+    for name in ("weight_file", "revision"):
+        if getattr(entry, name) is not None:
+            return _problem(f'"{name}" is of a model with files, and "{key}" is given')
+    variables = available(environment.current(), read_dotenv(directory / DOTENV)[0])
+    urls, no_urls = _expanded(key, getattr(entry, key), variables)
+    secret, no_secret = _expanded("api_key", entry.api_key, variables)
+    if no_urls or no_secret:
+        return Accepted(settings={}, problems=(*no_urls, *no_secret))
+    urls = [url.strip() for url in urls]
+    if problems := [problem for url in urls if (problem := problem_of(url))]:
+        return Accepted(settings={}, problems=tuple(f'"{key}": {problem}' for problem in problems))
+    if not urls:
+        return _problem(f'"{key}" is empty')
+    quantization = entry.params.quantization if entry.params else None
+    return Accepted(
+        settings={"model": ",".join(urls), "remote_api_key": secret},
+        warnings=('"params.quantization" has no effect with a remote model: its server decides that',)
+        if quantization
+        else (),
+    )
+
+
+def _expanded(key: str, value: Any, variables: Mapping[str, str]) -> tuple[Any, tuple[str, ...]]:
+    """Return ``value`` with what its references stand for, and the problem of one that stands for nothing."""
+    try:
+        return expand(value, variables), ()
+    except UnresolvedVariableError as error:
+        return None, (f'"{key}": {error}',)
 
 
 def _of_hub(entry: EntryFile) -> Accepted:

@@ -10,21 +10,26 @@ from pathlib import Path
 
 import psutil
 
+from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
-from modelhost.engines.llamacpp import allowed_cores, micro_batch_size
+from modelhost.engines.installed import environment_of
+from modelhost.engines.llamacpp import LlamaCpp, allowed_cores, micro_batch_size
+from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
-from modelhost.models.choosing import engine_for
+from modelhost.models.choosing import REMOTE, engine_for
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, download
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel
 from modelhost.models.locate import Located, locate, located_directory
 from modelhost.models.needs import need_bytes
+from modelhost.models.planner import MODELS
 from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.models.states import RAM, Bytes
+from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,11 @@ class Resolved:
     """All files of the model together, with those beside it (draft model, adapters)."""
     need_bytes: Bytes = field(default_factory=dict)
     """What it is estimated to take of each pool; empty if its engine needs no files."""
+
+    @property
+    def charge(self) -> Bytes:
+        """What it is counted with against the budget: a model elsewhere is not one of those that are loaded here."""
+        return {**self.need_bytes, MODELS: 0} if self.spec.urls else self.need_bytes
 
 
 def resolve(
@@ -56,16 +66,18 @@ def resolve(
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
     """
     located = _here(locate(settings.model, revision=settings.revision, engine=settings.engine), settings, on_download)
-    engine = ENGINES[engine_for(located, settings)]
+    chosen = engine_for(located, settings)
+    engine = Remote(settings.engine_options) if chosen == REMOTE else ENGINES[chosen]
     names = settings.alias or (located.name,)
     header, directory = located.header, located.directory
     env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
     visible = visible_gpus(env, gpus)
-    context_length, slots = settings.context_length, settings.slots
+    context_length, slots, cache_bytes = settings.context_length, settings.slots, None
     model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
     if model is not None:
         size = _size(model, settings, available_bytes)
         context_length, slots = size.context_length, size.slots
+        cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * context_length * slots)
     described = header or directory
     spec = ModelSpec(
         name=names[0],
@@ -78,24 +90,38 @@ def resolve(
         kv_cache_type=settings.kv_cache_type,
         lora=tuple(_lora(entry) for entry in settings.lora),
         draft_path=_draft(settings.draft_model),
+        mmproj_path=_encoder(located, settings, engine.name),
         chat_template=_template(settings.chat_template),
+        own_chat_template=described.chat_template if described is not None else None,
         has_chat_template=described is None or described.chat_template is not None,
         pooling="rank" if header is not None and header.is_reranker else None,
         embedding_only=header is not None and header.is_embedding,
         vocab_size=described.vocab_size if described is not None else None,
+        cache_bytes=cache_bytes,
+        gpus=visible,
         max_in_flight=settings.max_in_flight,
         options=settings.engine_options,
-        python=settings.worker_python,
+        python=worker_python(engine.name, settings),
         env=env,
+        urls=located.urls,
+        url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
     )
     size_bytes = header.size_bytes if header is not None else directory.weights.size_bytes if directory else 0
     return Resolved(
         spec=spec,
         engine=engine,
-        load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes),
+        load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes, engine=engine.name),
         size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
         need_bytes=_need(spec, located, engine.name, visible),
     )
+
+
+def worker_python(engine: str, settings: Settings) -> str | None:
+    """Return the Python that runs ``engine``: as the settings say, or that of its own environment; else the host's."""
+    if settings.worker_python is not None:
+        return settings.worker_python
+    python = environment_of(engine, data_directory(settings))
+    return None if python is None else str(python)
 
 
 def visible_gpus(env: Mapping[str, str], gpus: Sequence[int]) -> tuple[int, ...]:
@@ -143,8 +169,12 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int]) -
 
 
 def _need_of_gguf(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> Bytes:
-    """Return the estimate for the model and the draft model together; adapters stay in main memory."""
+    """Return the estimate for the model and what belongs to it together; adapters stay in main memory."""
     need: Counter[str] = Counter({RAM: sum(path.stat().st_size for path, _ in spec.lora)})
+    if spec.mmproj_path is not None:
+        # llama.cpp puts it on the first GPU, and on none if no layer of the model is on one.
+        pool = f"gpu:{gpus[0]}" if gpus and spec.gpu_layers != 0 else RAM
+        need[pool] += read_vision_encoder(spec.mmproj_path).need_bytes
     headers = [header] if spec.draft_path is None else [header, read_header(spec.draft_path)]
     for each in headers:
         need.update(
@@ -162,7 +192,7 @@ def _need_of_gguf(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> B
 
 
 def _beside(spec: ModelSpec) -> list[Path]:
-    return [*(path for path, _ in spec.lora), *([spec.draft_path] if spec.draft_path else [])]
+    return [*(path for path, _ in spec.lora), *filter(None, (spec.draft_path, spec.mmproj_path))]
 
 
 def _here(located: Located, settings: Settings, on_download: DownloadProgress | None) -> Located:
@@ -204,6 +234,14 @@ def _draft(model: str | None) -> Path | None:
     path = _existing("draft_model", model)
     read_header(path)
     return path
+
+
+def _encoder(located: Located, settings: Settings, engine: str) -> Path | None:
+    """Return the vision encoder; for other engines than llama.cpp only one that is named, which they refuse."""
+    named = None if settings.mmproj in (None, WITHOUT) else _existing("mmproj", settings.mmproj)
+    if engine != LlamaCpp.name or located.header is None or located.path is None:
+        return named
+    return encoder_for(located.path, located.header, settings.mmproj)
 
 
 def _template(value: str | None) -> str | None:

@@ -22,9 +22,10 @@ from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse
 from modelhost.models.hosted import HostedModel
 from modelhost.models.keeping import Keeper, Means
 from modelhost.models.ledger import Ledger
+from modelhost.models.planner import memory_in
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
-from modelhost.models.states import LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
+from modelhost.models.states import SHOWN_OPTIONS, Bytes, LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.workers.client import Worker
 
 log = get_logger(__name__)
@@ -66,7 +67,7 @@ class Scheduler:
         model.resolved = resolved
         self.models[entry.name] = model
         self._name(model)
-        need = resolved.need_bytes if resolved else None
+        need = resolved.charge if resolved else None
         self._act(self.ledger.add(entry.name, model.terms, need))
         self._keep_pinned(model)
         return model
@@ -191,7 +192,7 @@ class Scheduler:
             model=model.name,
             state=book.state,
             estimated_seconds=model.estimated_load_seconds,
-            need_bytes=book.need,
+            need_bytes=_memory(book.need),
             position=self.ledger.queue_position(model.name),
         )
 
@@ -254,7 +255,7 @@ class Scheduler:
             state=book.state,
             activity=book.activity,
             progress=model.progress if is_loading else None,
-            need_bytes=book.need,
+            need_bytes=_memory(book.need),
             memory_bytes=model.memory if model.worker is not None else None,
             size_bytes=model.resolved.size_bytes if model.resolved else None,
             context_length=model.context_length,
@@ -270,6 +271,10 @@ class Scheduler:
             loaded_at=model.loaded_at if model.worker is not None else None,
             last_used_at=book.last_used + since_boot if book.last_used else None,
             operations=model.operations,
+            sees_images=model.sees_images,
+            engine_options={
+                name: value for name, value in model.entry.settings.engine_options.items() if name in SHOWN_OPTIONS
+            },
             defaults=model.defaults,
             notes=model.entry.notes,
         )
@@ -405,3 +410,7 @@ class Scheduler:
     def _tick(self) -> None:
         self._timer, self._timer_at = None, NEVER
         self._act(self.ledger.tick(self._now()))
+
+
+def _memory(need: Bytes | None) -> Bytes | None:
+    return None if need is None else memory_in(need)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,8 @@ CONTEXT_STEP = 256  # llama.cpp rounds to it
 SHORTEST_BOUNDED = 512  # a default context is not cut further, whatever the bound
 MIB = 1 << 20
 LOAD_FLOOR_SECONDS = 60.0
+START_SECONDS: Mapping[str, float] = {"vllm": 300.0}
+"""Of engines that need longer: vLLM imports its libraries for half a minute, and compiles for GPUs for minutes."""
 LOAD_BYTES_PER_SECOND = 50_000_000  # a slow disk
 
 
@@ -110,6 +113,6 @@ def _does_not_fit(header: Sized, wanted: Wanted, context_length: int, slots: int
     )
 
 
-def load_timeout_seconds(size_bytes: int) -> float:
-    """Return how long loading may take by default: a minute, and the time a slow disk needs."""
-    return LOAD_FLOOR_SECONDS + size_bytes / LOAD_BYTES_PER_SECOND
+def load_timeout_seconds(size_bytes: int, *, engine: str) -> float:
+    """Return how long loading may take by default: what the engine needs anyway, and the time of a slow disk."""
+    return START_SECONDS.get(engine, LOAD_FLOOR_SECONDS) + size_bytes / LOAD_BYTES_PER_SECOND

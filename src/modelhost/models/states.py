@@ -12,6 +12,11 @@ Bytes = Mapping[str, int]
 
 RAM = "ram"
 Activity = Literal["download", "load"]
+SHOWN_OPTIONS = (
+    *("tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "quantization", "dtype"),
+    *("enforce_eager", "enable_prefix_caching"),
+)
+"""Engine options that everyone may see: those that clients of vLLM ask for."""
 
 
 class State(StrEnum):
@@ -58,6 +63,10 @@ class ModelStatus:
     loaded_at: float | None = None
     last_used_at: float | None = None
     operations: tuple[str, ...] = ()
+    sees_images: bool | None = None
+    """``None``: not known before it was loaded, and of engines that do not tell."""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    """Those of ``SHOWN_OPTIONS`` that are set."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The values that its requests get where they are silent."""
     notes: str | None = None

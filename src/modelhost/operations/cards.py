@@ -38,6 +38,7 @@ class ModelCard(Result):
         description="What it can do: chat, completions, embeddings, rerank, tokenize, detokenize; empty while it is "
         "not loaded."
     )
+    sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
 
 
 class ModelConfig(Result):
@@ -67,7 +68,7 @@ class ModelPerformance(Result):
 
 
 class ModelCapabilities(Result):
-    """What a model can do; `null` before it has been loaded once."""
+    """What a model can do; `null` before it has been loaded once, and of vision if its engine does not tell."""
 
     supports_streaming: bool | None
     supports_logprobs: bool | None
@@ -75,6 +76,7 @@ class ModelCapabilities(Result):
     supports_function_calling: bool | None
     supports_embeddings: bool | None
     supports_rerank: bool | None
+    supports_vision: bool | None
 
 
 class ModelInfo(Result):
@@ -112,6 +114,7 @@ def model_card(status: ModelStatus) -> ModelCard:
         memory_required_mb=megabytes(status.need_bytes),
         slots=status.slots,
         operations=sorted(status.operations),
+        sees_images=status.sees_images,
     )
 
 
@@ -135,7 +138,7 @@ def model_info(status: ModelStatus) -> ModelInfo:
             defaults=dict(status.defaults),
         ),
         performance=_performance(status),
-        capabilities=_capabilities(frozenset(status.operations)),
+        capabilities=_capabilities(frozenset(status.operations), sees_images=status.sees_images),
     )
 
 
@@ -161,7 +164,7 @@ def _mean_seconds(histogram: str, model: str) -> float | None:
     return total / count if total and count else None
 
 
-def _capabilities(operations: frozenset[str]) -> ModelCapabilities:
+def _capabilities(operations: frozenset[str], *, sees_images: bool | None) -> ModelCapabilities:
     def can(*any_of: str) -> bool | None:
         return bool(operations.intersection(any_of)) if operations else None
 
@@ -173,4 +176,5 @@ def _capabilities(operations: frozenset[str]) -> ModelCapabilities:
         supports_function_calling=can("chat"),
         supports_embeddings=can("embeddings"),
         supports_rerank=can("rerank"),
+        supports_vision=sees_images,
     )

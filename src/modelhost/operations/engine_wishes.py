@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelhost.engines.vllm import Vllm
+from modelhost.engines.vllm_params import OPTIONS
 from modelhost.errors import UnsupportedParameter
 from modelhost.models.states import RAM, HostStatus, ModelStatus
 
@@ -68,13 +70,37 @@ WISHES: Final[Mapping[str, Wish]] = {
 }
 
 
+IN_ENTRY: Final = "Set it in the params of the model's entry of models.yaml, or leave it out."
+
+
+def _is_option_of_vllm(name: str) -> Holds:
+    """Whether vLLM runs the model so: each of these wishes is an option of it."""
+
+    def holds(value: Any, model: ModelStatus, host: HostStatus) -> bool:
+        given = model.engine_options.get(name, OPTIONS[name])
+        if not given and name == "gpu_memory_utilization":
+            return _is_within_gpu_budget(value, model, host)
+        alike = {str(value).lower(), str(given).lower()}
+        # "auto" leaves it to vLLM: what it then does is not known here.
+        return len(alike) == 1 or (name == "quantization" and alike == {"none", "auto"})
+
+    return holds
+
+
+VLLM_WISHES: Final[Mapping[str, Wish]] = {
+    name: Wish(holds=_is_option_of_vllm(name), instead=IN_ENTRY) if name in OPTIONS else wish
+    for name, wish in WISHES.items()
+}
+"""The same of a model that vLLM runs."""
+
+
 def check(wishes: Mapping[str, Any], model: ModelStatus, host: HostStatus) -> None:
     """Check that all ``wishes`` (``None`` is none) come true when ``model`` is loaded.
 
     Raises:
         UnsupportedParameter: naming the first that does not.
     """
-    for name, wish in WISHES.items():
+    for name, wish in (VLLM_WISHES if model.engine == Vllm.name else WISHES).items():
         value = wishes.get(name)
         if value is not None and not wish.holds(value, model, host):
             raise UnsupportedParameter(

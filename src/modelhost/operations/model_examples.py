@@ -27,6 +27,7 @@ _CARD: Final[Example] = {
     "pipeline_parallel_size": 1,
     "slots": 4,
     "operations": ["chat", "completions", "detokenize", "embeddings", "tokenize"],
+    "sees_images": False,
 }
 LIST: Final[Example] = {"models": [_CARD]}
 STATUS: Final[Example] = {
@@ -62,6 +63,8 @@ STATUS: Final[Example] = {
             "loaded_at": 1767225600.0,
             "last_used_at": 1767225660.5,
             "operations": ["chat", "completions", "detokenize", "embeddings", "tokenize"],
+            "sees_images": False,
+            "engine_options": {},
             "defaults": {"max_tokens": 1024},
             "notes": None,
         }
@@ -110,6 +113,7 @@ INFO: Final[Example] = {
         "supports_function_calling": True,
         "supports_embeddings": True,
         "supports_rerank": False,
+        "supports_vision": False,
     },
 }
 LOG: Final[Example] = {"model_id": "qwen", "limit": 100}

@@ -71,6 +71,10 @@ class ModelReport(Result):
     loaded_at: float | None
     last_used_at: float | None
     operations: list[str] = Field(description="What it can do; empty before it has been loaded once.")
+    sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
+    engine_options: dict[str, Any] = Field(
+        default_factory=dict, description="How its engine is to run it, where that is said and concerns its clients."
+    )
     defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
     notes: str | None
 

@@ -20,7 +20,7 @@ from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, text_of
 from modelhost.tools.context import CallContext
 from modelhost.tools.flight import Flight
-from modelhost.tools.outcome import FailureCode, ToolOutcome, cut
+from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.reasons import innermost
 
 ATTEMPTS: Final = 2
@@ -38,7 +38,7 @@ class Failure(Exception):
 
 
 async def call_tool(
-    listed: Listed, given: Mapping[str, Any] | str, context: CallContext, *, max_result_chars: int
+    listed: Listed, given: Mapping[str, Any] | str, context: CallContext, limits: ResultLimits
 ) -> ToolOutcome:
     """Check, ask, call, and tell what became of it.
 
@@ -56,7 +56,7 @@ async def call_tool(
         outcome = failed(listed.offered.name, failure.code, failure.text)
         outcome = replace(outcome, server=listed.known.server, tool=listed.known.tool)
     else:
-        outcome = replace(_told(listed, result, max_result_chars), was_retried=was_retried)
+        outcome = replace(_told(listed, result, limits), was_retried=was_retried)
     return replace(outcome, seconds=loop.time() - began)
 
 
@@ -189,17 +189,18 @@ def _failure_of(error: MCPError, listed: Listed, connection: Connection) -> Fail
     return Failure(code="tool_failed", text=f"The tool failed with the error {error.code}: {error.message}")
 
 
-def _told(listed: Listed, result: types.CallToolResult, max_chars: int) -> ToolOutcome:
-    text, was_cut = cut(text_of(result.content, result.structured_content), max_chars)
+def _told(listed: Listed, result: types.CallToolResult, limits: ResultLimits) -> ToolOutcome:
+    text, was_cut = cut(text_of(result.content, result.structured_content), limits.chars)
+    images, note = fitting(images_of(result.content), limits.image_bytes)
     return ToolOutcome(
         name=listed.offered.name,
-        text=text,
+        text=f"{text}\n{note}" if note else text,
         is_error=result.is_error,
         code="tool_failed" if result.is_error else None,
         server=listed.known.server,
         tool=listed.known.tool,
-        images=images_of(result.content),
+        images=images,
         content=tuple(block.model_dump(by_alias=True, mode="json", exclude_none=True) for block in result.content),
         structured=result.structured_content,
-        was_cut=was_cut,
+        was_cut=was_cut or bool(note),
     )

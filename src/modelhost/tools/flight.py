@@ -14,9 +14,8 @@ CURRENT: Final[ContextVar[Flight | None]] = ContextVar("modelhost_tool_call", de
 """The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP, and into
 those that answer what comes back on that request's own stream."""
 DEPTH_META_KEY: Final = "modelhost/depth"
-DEPTH_HEADER: Final = "X-Modelhost-Depth"
-"""Tell a server, in a call's ``_meta`` and in its HTTP request, how deep the call stands. A server that asks a host for
-an answer while it works on the call passes the header on, so that a circle comes to an end."""
+"""Tells a server, in a call's ``_meta``, how deep the call stands, as :data:`modelhost.workers.depth.DEPTH_HEADER` does
+in its HTTP request."""
 
 
 class Flight:

@@ -18,7 +18,7 @@ from modelhost.tools.context import NO_CONTEXT, CallContext
 from modelhost.tools.entry import ServerEntry
 from modelhost.tools.events import ToolEvent
 from modelhost.tools.offered import OfferedTool
-from modelhost.tools.outcome import ToolOutcome
+from modelhost.tools.outcome import ResultLimits, ToolOutcome
 from modelhost.tools.reading import Reading
 from modelhost.tools.sampling import Sampler
 from modelhost.tools.selection import Selection
@@ -26,6 +26,8 @@ from modelhost.tools.server import ToolServer
 from modelhost.tools.status import ServerState, ServerStatus
 
 MAX_RESULT_CHARS: Final = 100_000
+MAX_IMAGE_BYTES: Final = 5_000_000
+"""Of the images of one result together. Models look at less: large ones are made smaller for them."""
 """Of one result: some 25,000 tokens, more than most contexts have to spare."""
 
 
@@ -41,9 +43,10 @@ class ToolHub:
         *,
         sampler: Sampler | None = None,
         max_result_chars: int = MAX_RESULT_CHARS,
+        max_image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
         self._sampler = sampler
-        self._max_result_chars = max_result_chars
+        self._limits = ResultLimits(chars=max_result_chars, image_bytes=max_image_bytes)
         self._servers: dict[str, ToolServer] = {}
         self._catalogue: Catalogue | None = None
         self._feed = Feed[ToolEvent]()
@@ -227,7 +230,7 @@ class ToolHub:
             return failed(name, "tool_not_found", f'The call was not made: there is no tool "{name}".{hint}')
         known, began, became = listed.known, time.monotonic(), "cancelled"
         try:
-            outcome = await call_tool(listed, arguments, context, max_result_chars=self._max_result_chars)
+            outcome = await call_tool(listed, arguments, context, self._limits)
             became = outcome.code or "ok"
         finally:
             METERS.tool_calls.labels(known.server, known.tool, became).inc()

@@ -20,11 +20,24 @@ FailureCode = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultLimits:
+    """How much of one result a model gets."""
+
+    chars: int
+    image_bytes: int
+    """Of all its images together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolImage:
     """An image that a tool returned, in base64."""
 
     media_type: str
     data: str = field(repr=False)
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data.rstrip("=")) * 3 // 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +53,7 @@ class ToolOutcome:
     server: str | None = None
     tool: str | None = None
     images: tuple[ToolImage, ...] = ()
-    """For models that can see; the text mentions them."""
+    """For models that can see, up to the limit; the text mentions them."""
     content: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     """The content blocks as the server sent them, uncut."""
     structured: Any = field(default=None, repr=False)
@@ -48,6 +61,18 @@ class ToolOutcome:
     was_cut: bool = False
     was_retried: bool = False
     """Whether the server was lost before the call was sent, and the call was sent to its successor."""
+
+
+def fitting(images: tuple[ToolImage, ...], limit_bytes: int) -> tuple[tuple[ToolImage, ...], str]:
+    """The first of ``images`` that fit together, and a note on those left out; it is empty if that is none."""
+    kept: list[ToolImage] = []
+    for image in images:
+        if sum(each.size_bytes for each in (*kept, image)) > limit_bytes:
+            break
+        kept.append(image)
+    if len(kept) == len(images):
+        return images, ""
+    return tuple(kept), f"[cut: the first {len(kept)} of {len(images)} images are shown; the rest is too large]"
 
 
 def cut(text: str, limit: int) -> tuple[str, bool]:

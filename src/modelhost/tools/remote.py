@@ -17,7 +17,8 @@ from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
 
 from modelhost.tools.entry import Remote
-from modelhost.tools.flight import CURRENT, DEPTH_HEADER
+from modelhost.tools.flight import CURRENT
+from modelhost.workers.depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
 TIMEOUT: Final = httpx2.Timeout(30.0, read=None)

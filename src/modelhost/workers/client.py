@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -18,11 +19,12 @@ from modelhost.engines.base import Engine, Operation, Ready
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, connect
-from modelhost.workers.process import WorkerProcess
+from modelhost.workers.life import Life
 from modelhost.workers.sockets import remove_socket
 
 END_OF_EVENT = b"\n\n"
 DATA, DONE = b"data: ", b"[DONE]"
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
 
@@ -35,12 +37,18 @@ class Body(Protocol):
 class EventBlocks:
     """A streamed answer, read as blocks of whole events: no block ends inside an event."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None) -> None:
+        """``received`` is applied to each block."""
         self._body = body
+        self._received = received
         self._rest = b""
 
     async def read(self) -> bytes:
         """Return the next block, or ``b""`` at the end of the answer."""
+        block = await self._next()
+        return self._received(block) if self._received is not None else block
+
+    async def _next(self) -> bytes:
         while block := await self._body.read():
             if self._rest:
                 block = self._rest + block
@@ -57,9 +65,9 @@ class EventBlocks:
 
 
 class Worker:
-    """A ready worker process together with the way to talk to it."""
+    """A ready worker together with the way to talk to it."""
 
-    def __init__(self, *, process: WorkerProcess, engine: Engine, model: str, api_key: str) -> None:
+    def __init__(self, *, process: Life, engine: Engine, model: str, api_key: str) -> None:
         self.process = process
         self.engine = engine
         self.model = model
@@ -94,7 +102,7 @@ class Worker:
         return None if waits_since is None else max(0.0, now - max(waits_since, self.last_output_at))
 
     async def memory(self) -> Mapping[str, int]:
-        """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`WorkerProcess.memory`."""
+        """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`Life.memory`."""
         return await self.process.memory()
 
     async def close(self, explain: endings.Explain = endings.stopped) -> Mapping[str, int]:
@@ -130,12 +138,12 @@ class Worker:
             ModelhostError: the worker refused the request (translated by its engine), failed or is gone.
         """
         async with self._post(operation, body) as connection:
-            yield EventBlocks(connection)
+            yield EventBlocks(connection, partial(self.engine.received, operation))
 
     async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
         """Send ``body`` and return the whole JSON answer; raises as :meth:`stream` does."""
         async with self._post(operation, body) as connection:
-            return self._decoded(await connection.read_all())
+            return self._decoded(self.engine.received(operation, await connection.read_all()))
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that the engine answers to ``body``, or tells of itself without one.
@@ -143,25 +151,15 @@ class Worker:
         Raises:
             ModelhostError: as :meth:`stream`.
         """
-        async with self._connected() as connection:
-            if body is None:
-                await connection.get(path, self._head)
-            else:
-                await connection.post(path, self._head, orjson.dumps(body))
-            answer = await connection.read_all()
-            if connection.status != HTTPStatus.OK:
-                raise self.refusal(connection.status, _json(answer))
-            return self._decoded(answer)
+        async with self._answered(path, body) as connection:
+            return self._decoded(await connection.read_all())
 
     @asynccontextmanager
     async def listen(
         self, path: str, body: Mapping[str, Any]
     ) -> AsyncIterator[AsyncGenerator[Mapping[str, Any], None]]:
         """Send ``body`` and yield the events of the answer; leaving cancels the work; raises as :meth:`stream`."""
-        async with self._connected() as connection:
-            await connection.post(path, self._head, orjson.dumps(body))
-            if connection.status != HTTPStatus.OK:
-                raise self.refusal(connection.status, _json(await connection.read_all()))
+        async with self._answered(path, body) as connection:
             yield self._events(EventBlocks(connection))
 
     async def _events(self, blocks: EventBlocks) -> AsyncGenerator[Mapping[str, Any], None]:
@@ -180,25 +178,44 @@ class Worker:
                 worker=self.process.name,
             ) from None
 
+    def _post(self, operation: Operation, body: dict[str, Any]) -> AbstractAsyncContextManager[Connection]:
+        return self._answered(self.engine.path(operation), self._bounded(operation, body), is_work=True)
+
     @asynccontextmanager
-    async def _post(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[Connection]:
+    async def _answered(
+        self, path: str, body: Mapping[str, Any] | None, *, is_work: bool = False
+    ) -> AsyncIterator[Connection]:
+        """Send a request and yield the connection once the worker has accepted it; raises as :meth:`stream`.
+
+        ``is_work``: the watchdog ends a worker that leaves it lying.
+        """
         async with self._connected() as connection:
-            self._open.add(connection)
+            if is_work:
+                self._open.add(connection)
             try:
-                await connection.post(self.engine.path(operation), self._head, self._encoded(operation, body))
+                if body is None:
+                    await connection.get(path, self._head)
+                else:
+                    await connection.post(path, self._head, orjson.dumps(body))
                 if connection.status != HTTPStatus.OK:
-                    raise self.refusal(connection.status, _json(await connection.read_all()))
+                    raise self.refusal(connection.status, json_or_text(await connection.read_all()))
                 yield connection
             finally:
-                self._open.discard(connection)
-                self._heard_at = max(self._heard_at, connection.heard_at)
+                self._note_end({connection} & self._open)
 
-    def _encoded(self, operation: Operation, body: dict[str, Any]) -> bytes:
+    def _note_end(self, requests: set[Connection]) -> None:
+        """Note when they were heard of last: they are at work no more."""
+        self._open -= requests
+        self._heard_at = max(self._heard_at, *(request.heard_at for request in requests), -math.inf)
+
+    def _bounded(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         if operation == "chat" and self.ready.chat_stops:
             given = body.get("stop") or []
             own = [given] if isinstance(given, str) else given
             body = {**body, "stop": [*own, *self.ready.chat_stops]}
-        return orjson.dumps(body)
+        if (most := self.ready.most_tokens) is not None:
+            body = body | {name: min(body[name], most) for name in TOKEN_LIMITS if name in body}
+        return body
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
@@ -239,7 +256,8 @@ class Worker:
         )
 
 
-def _json(data: bytes) -> Any:
+def json_or_text(data: bytes) -> Any:
+    """Return what an error answer holds; what is not JSON as the message of an error object."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -20,6 +20,9 @@ log = get_logger(__name__)
 
 GONE_SECONDS = 5.0  # a killed process may be held up in a driver, while it gives back a GPU's memory
 POLL_SECONDS = 0.01
+TRACKER = "multiprocessing.resource_tracker"
+TRACKER_SECONDS = 1.0
+"""Python's process that removes shared memory which the others leave; it ends by itself once they are gone."""
 
 
 def members(leader: int) -> list[int]:
@@ -49,10 +52,14 @@ async def see_group_end(leader: int, *, seconds: float = GONE_SECONDS) -> Collec
     Returns:
         The pids that are left; empty if all went well.
     """
+    now = asyncio.get_running_loop().time
+    spares_until = now() + TRACKER_SECONDS
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while left := _orphans(leader):
                 for pid in left:
+                    if now() < spares_until and _is_tracker(pid):
+                        continue
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
                 await asyncio.sleep(POLL_SECONDS)
@@ -69,6 +76,13 @@ def _session(pid: int) -> int | None:
         return os.getsid(pid)
     except OSError:  # it has ended since, or is none of our business
         return None
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return any(TRACKER in part for part in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
 
 
 def _is_zombie(pid: int) -> bool:

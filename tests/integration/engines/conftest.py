@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from tests.integration.engines.served import SERVED, Asking, Served
+from tests.integration.engines.served import CONTEXT, NAME, SERVED, Asking, Served
 from tests.support.serving import ServedHost
+
+OF_ENGINES = {"mistralrs": "test_mistralrs.py", "vllm": "test_vllm.py"}
+collect_ignore = [file for engine, file in OF_ENGINES.items() if engine not in {served.engine for served in SERVED}]
 
 
 @pytest.fixture(scope="session", params=SERVED, ids=lambda served: served.engine)
-def served(request: pytest.FixtureRequest) -> Served:
-    """One engine after the other."""
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """One engine after the other; a remote model is another host's."""
     found: Served = request.param
-    return found
+    if found.engine != "remote":
+        yield found
+        return
+    with ServedHost(alias=[NAME], context_length=CONTEXT, slots=4) as there:
+        yield replace(found, model=f"{there.url}/v1", there=there)
 
 
 @pytest.fixture(scope="session")

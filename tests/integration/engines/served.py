@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelhost.engines.capabilities import CAPABILITIES, Capabilities
+from modelhost.engines.environments import ENVIRONMENTS, python_of
 from tests.support.serving import ServedHost
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
@@ -21,15 +24,28 @@ WHO = "Hello! Who are you?"
 class Served:
     """An engine with the model in the form that it reads.
 
-    ``at_least`` is its name for ``min_tokens_to_keep``. ``follows_makers`` says whether it writes as the model's
-    ``generation_config.json`` wants, which GGUF files do not hold, where a request is silent.
+    ``at_least`` is its name for ``min_tokens_to_keep``. What it can do is what the reference says of it.
     """
 
     engine: str
     model: str | None
     at_least: str = "min_tokens_to_keep"
-    follows_makers: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+    there: ServedHost | None = None
+    """The other host whose model it is, where it is one."""
+
+    def seed(self, number: int) -> dict[str, int]:
+        """Return the seed of a request whose tokens are drawn; of an engine without seeds, none."""
+        return {} if self.capabilities.how("seed") == "refused" else {"seed": number}
+
+    def worker_pids(self, host: ServedHost) -> list[int]:
+        """Return the processes that work for ``host``, which has the model."""
+        return (self.there or host).worker_pids()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What docs/reference/engines.md says of it."""
+        return CAPABILITIES[self.engine]
 
     @property
     def host_settings(self) -> dict[str, Any]:
@@ -38,11 +54,28 @@ class Served:
         return {**shared, **self.settings}
 
 
-SERVED = (
-    Served(engine="llamacpp", model=None, at_least="min_keep", follows_makers=False),
+SERVED_HERE = (
+    Served(engine="llamacpp", model=None, at_least="min_keep"),
     Served(engine="transformers", model=str(NANO_HF)),
     Served(engine="mlx", model=str(NANO_HF)),
+    Served(engine="remote", model=None, settings={"engine_options": {"dialect": "modelhost"}}),
 )
+
+
+def _in_environments() -> tuple[Served, ...]:
+    """Return the engines that ``make test-engines`` has installed, where it runs; the others are then left out."""
+    folder = os.environ.get("MODELHOST_TEST_ENGINES")
+    if folder is None:
+        return ()
+    found = {engine: python_of(engine, Path(folder)) for engine in ENVIRONMENTS}
+    return tuple(
+        Served(engine=engine, model=str(NANO_HF), settings={"worker_python": str(python), "load_timeout": 300})
+        for engine, python in found.items()
+        if python is not None
+    )
+
+
+SERVED = _in_environments() or SERVED_HERE
 
 
 def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:

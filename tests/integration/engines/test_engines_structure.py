@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.integration.engines.served import TOOLS, WEATHER, Asking
+from tests.integration.engines.served import TOOLS, WEATHER, Asking, Served
 
 UNRELATED = "Tell me a joke."
 SCHEMA = {
@@ -63,9 +63,12 @@ def test_the_result_of_a_tool_is_told(asking: Asking) -> None:
 
 @pytest.mark.parametrize("name", ["get_weather", "add"])
 @pytest.mark.parametrize("temperature", [0, 2])
-def test_a_named_tool_is_called_whatever_is_asked(asking: Asking, name: str, temperature: float) -> None:
+def test_a_named_tool_is_called_whatever_is_asked(
+    asking: Asking, served: Served, name: str, temperature: float
+) -> None:
     choice = {"type": "function", "function": {"name": name}}
-    answer = asking.chat(UNRELATED, tools=TOOLS, tool_choice=choice, temperature=temperature, seed=1)["choices"][0]
+    drawn = {"temperature": temperature, **served.seed(1)}
+    answer = asking.chat(UNRELATED, tools=TOOLS, tool_choice=choice, **drawn)["choices"][0]
     called, arguments = _call(answer["message"])
     assert called == name
     _check_arguments(name, arguments)
@@ -74,8 +77,9 @@ def test_a_named_tool_is_called_whatever_is_asked(asking: Asking, name: str, tem
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_required_call_is_made_whatever_is_asked(asking: Asking, seed: int) -> None:
-    answer = asking.chat(UNRELATED, tools=TOOLS, tool_choice="required", temperature=2, seed=seed)["choices"][0]
+def test_a_required_call_is_made_whatever_is_asked(asking: Asking, served: Served, seed: int) -> None:
+    drawn = {"temperature": 2, **served.seed(seed)}
+    answer = asking.chat(UNRELATED, tools=TOOLS, tool_choice="required", **drawn)["choices"][0]
     name, arguments = _call(answer["message"])
     _check_arguments(name, arguments)
 
@@ -94,15 +98,16 @@ def test_a_tool_without_parameters_can_be_required(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0, 2])
-def test_json_follows_its_schema(asking: Asking, temperature: float) -> None:
+def test_json_follows_its_schema(asking: Asking, served: Served, temperature: float) -> None:
     shape = {"type": "json_schema", "json_schema": {"name": "weather", "schema": SCHEMA, "strict": True}}
-    answer = asking.chat(UNRELATED, response_format=shape, temperature=temperature, seed=1)["choices"][0]
+    answer = asking.chat(UNRELATED, response_format=shape, temperature=temperature, **served.seed(1))["choices"][0]
     jsonschema.validate(json.loads(answer["message"]["content"]), SCHEMA)
     assert answer["finish_reason"] == "stop"
 
 
-def test_any_json_object_can_be_wanted(asking: Asking) -> None:
-    text = asking.text(UNRELATED, response_format={"type": "json_object"}, temperature=1, seed=1, max_tokens=100)
+def test_any_json_object_can_be_wanted(asking: Asking, served: Served) -> None:
+    shape = {"type": "json_object"}
+    text = asking.text(UNRELATED, response_format=shape, temperature=1, **served.seed(1), max_tokens=100)
     assert text.lstrip().startswith("{")
 
 

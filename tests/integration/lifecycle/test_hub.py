@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.hub import Repository, serve_hub
 from tests.support.serving import ServedHost, ServeFailed
+from tests.support.vision_files import write_vision_encoder
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 MODEL = "somebody/nano-GGUF"
@@ -40,6 +41,17 @@ def test_a_model_of_the_hub_is_downloaded_once_and_served(monkeypatch: pytest.Mo
     # The hub is gone now: what is here already needs none.
     with ServedHost(model=f"{MODEL}:f16") as host:
         assert _answer(host) == first
+
+
+def test_a_model_of_the_hub_sees_with_the_encoder_of_its_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = write_vision_encoder(tmp_path / "encoder.gguf", model_width=192)
+    files = {"nano-F16.gguf": NANO.read_bytes(), "mmproj-nano-F16.gguf": encoder.read_bytes()}
+    with serve_hub(**{MODEL: Repository(files=files)}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        with ServedHost(model=MODEL) as host:
+            assert [model["sees_images"] for model in host.http.get("/v1/models").json()["data"]] == [True]
 
 
 def test_a_download_that_broke_off_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

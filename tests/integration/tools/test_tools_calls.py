@@ -19,7 +19,7 @@ from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.entry import Approval
 from modelhost.tools.hub import ToolHub
 from tests.support.eventually import eventually, eventually_async
-from tests.support.mcp_peers import hub_of, stub
+from tests.support.mcp_peers import hub_of, sdk_stdio, stub
 
 
 async def test_results_of_all_kinds(sdk_hub: ToolHub) -> None:
@@ -78,6 +78,14 @@ async def test_a_result_of_5_mb_is_cut_for_the_model(sdk_hub: ToolHub) -> None:
             assert (outcome.is_error, outcome.was_cut) == (False, True)
             assert outcome.text.endswith("[cut: the first 1,000 of 5,000,000 characters are shown]")
             assert len(outcome.content[0]["text"]) == 5_000_000
+
+
+async def test_images_over_the_limit_are_left_out_with_a_note() -> None:
+    async with hub_of(sdk_stdio(), max_image_bytes=69) as hub:
+        outcome = await hub.call("sdk_picture", {})
+        assert (outcome.images, outcome.was_cut) == ((), True)
+        assert outcome.text.endswith("a memo\n[cut: the first 0 of 1 images are shown; the rest is too large]")
+        assert [block["type"] for block in outcome.content] == ["text", "image", "resource"]
 
 
 async def test_a_call_that_cannot_have_run_is_made_again_after_the_restart() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import xllamacpp
 
 from modelhost.cli.main import main
 from modelhost.engines import ENGINES
+from modelhost.engines.environments import ENVIRONMENTS, FINISHED, PYTHON, Recipe, Report, folder_of
 from modelhost.engines.installed import MODULES
 
 
@@ -19,7 +21,31 @@ def test_every_engine_is_listed_with_its_version_and_place(capsys: pytest.Captur
     assert engines["llamacpp"]["version"] == xllamacpp.__version__
     assert xllamacpp.__file__.startswith(engines["llamacpp"]["location"])
     assert engines["mlx"]["reads"] == engines["transformers"]["reads"] == "safetensors"
-    assert all(engine["is_installed"] and engine["why_not"] is None for engine in engines.values())
+    assert all(engine["is_installed"] == (engine["why_not"] is None) for engine in engines.values())
+    assert {name for name, engine in engines.items() if not engine["is_installed"]} == set(ENVIRONMENTS)
+
+
+def test_an_engine_is_installed_for_the_hosts_of_a_data_directory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path:
+        report("Collecting mistralrs (from a place)")
+        report("Downloading it")
+        folder = folder_of(engine, data_dir)
+        (folder / PYTHON).parent.mkdir(parents=True)
+        (folder / PYTHON).touch()
+        (folder / FINISHED).write_text('{"version": "1.2"}')
+        assert recipe.module == engine
+        return folder / PYTHON
+
+    monkeypatch.setattr("modelhost.engines.environments.install", install)
+    assert main(["engines", "install", "mistralrs", "--data-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["  mistralrs", f"mistralrs 1.2 is installed: {tmp_path / 'engines' / 'mistralrs'}"]
+    assert main(["engines", "list", "--json", "--data-dir", str(tmp_path)]) == 0
+    listed = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)}
+    assert (listed["mistralrs"]["is_installed"], listed["mistralrs"]["version"]) == (True, "1.2")
+    assert main(["engines", "install", "llamacpp"]) == 2
 
 
 def test_an_engine_that_is_not_installed_says_what_to_do(

@@ -42,17 +42,17 @@ def test_the_package_of_the_engines_imports_none_of_them() -> None:
 
 
 def test_the_engines_are_found_by_their_names() -> None:
-    assert list(ENGINES) == ["llamacpp", "mlx", "transformers", "scripted"]
-    assert len(ENGINES) == 4
+    assert list(ENGINES) == ["llamacpp", "mlx", "transformers", "vllm", "mistralrs", "remote", "scripted"]
+    assert len(ENGINES) == 7
     assert isinstance(ENGINES["llamacpp"], LlamaCpp)
     assert isinstance(ENGINES["scripted"], Scripted)
     assert ENGINES["llamacpp"] is ENGINES["llamacpp"]
-    assert "vllm" not in ENGINES
+    assert "unheard-of" not in ENGINES
     with pytest.raises(KeyError):
-        ENGINES["vllm"]
+        ENGINES["unheard-of"]
 
 
-@pytest.mark.parametrize("engine", ["mlx", "transformers"])
+@pytest.mark.parametrize("engine", ["mlx", "transformers", "mistralrs"])
 def test_a_library_is_loaded_only_after_the_worker_listens_to_its_host(engine: str) -> None:
     loaded = _loaded_by(f"modelhost.engines.{engine}_worker")
     assert not loaded & {*OF_THE_HOST, "numpy", "mlx", "mlx_lm", "torch", "transformers", "uvicorn"}

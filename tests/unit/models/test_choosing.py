@@ -121,3 +121,12 @@ def test_weights_are_counted_as_they_are_computed_with() -> None:
     assert need("mlx") < need("transformers")
     on_gpu = directory_need(model, engine="transformers", options={}, context_length=128, slots=1, gpus=(1, 2))
     assert on_gpu.keys() == {"ram", "gpu:1"}
+
+
+def test_weights_that_are_quantized_while_they_are_loaded_take_less() -> None:
+    model = read_hf_directory(NANO_HF)
+
+    def need(**options: str) -> int:
+        return directory_need(model, engine="mistralrs", options=options, context_length=128, slots=1)["ram"]
+
+    assert need(isq="Q4K") < need(isq="Q8_0") < need() == need(isq="none")

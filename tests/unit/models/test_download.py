@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_second_download_asks_nothing_of_the_network(hub: HubServer, source: Sou
     before = hub.request_count
     assert download(REFERENCE, source=source) == first
     assert hub.request_count == before
+
+
+def test_the_vision_encoder_comes_with_a_model_and_is_not_missed_by_one_that_came_before_it(source: Source) -> None:
+    files = {"see-Q4_K_M.gguf": CONTENT, "mmproj-F16.gguf": CONTENT[:100]}
+    with serve_hub(**{"org/model": Repository(files=files)}) as hub:
+        path = download(REFERENCE, source=replace(source, endpoint=hub.endpoint))
+        close_session()
+    encoder = path.with_name("mmproj-F16.gguf")
+    assert (path.name, encoder.read_bytes()) == ("see-Q4_K_M.gguf", CONTENT[:100])
+    encoder.unlink()
+    assert download(REFERENCE, source=source) == path
+    assert not encoder.exists()
 
 
 def test_cache_is_the_one_that_other_tools_use(hub: HubServer, source: Source) -> None:

@@ -26,11 +26,17 @@ def _choose(names: tuple[str, ...], wanted: str | None = None) -> list[str]:
     ],
 )
 def test_wish_finds_its_file(wanted: str | None, name: str) -> None:
-    assert _choose(QUANTIZED, wanted) == [name]
+    assert _choose(QUANTIZED, wanted) == [name, "mmproj-m-f16.gguf"]
 
 
 def test_only_model_needs_no_known_name() -> None:
-    assert _choose(("README.md", "ggml-model.gguf", "mmproj.gguf")) == ["ggml-model.gguf"]
+    assert _choose(("README.md", "ggml-model.gguf", "mmproj.gguf")) == ["ggml-model.gguf", "mmproj.gguf"]
+
+
+def test_a_vision_encoder_is_taken_from_beside_its_model_only() -> None:
+    files = ("a/see-Q4_0.gguf", "a/mmproj-F16.gguf", "b/write-Q8_0.gguf", "mmproj-F32.gguf")
+    assert _choose(files, "Q4_0") == ["a/see-Q4_0.gguf", "a/mmproj-F16.gguf"]
+    assert _choose(files, "Q8_0") == ["b/write-Q8_0.gguf"]
 
 
 def test_without_the_usual_quantization_the_next_best_is_taken() -> None:

@@ -186,6 +186,31 @@ async def test_a_wish_that_is_what_the_host_does_anyway_is_accepted(wish: dict[s
 
 
 @pytest.mark.parametrize(
+    ("options", "wish", "is_met"),
+    [
+        ({"tensor_parallel_size": 2}, {"tensor_parallel_size": 2}, True),
+        ({"tensor_parallel_size": 2}, {"tensor_parallel_size": 1}, False),
+        ({"enforce_eager": "true"}, {"enforce_eager": True}, True),
+        ({}, {"enforce_eager": True}, False),
+        ({}, {"quantization": "none"}, True),
+        ({}, {"gpu_memory_utilization": 0.8}, True),
+        ({"gpu_memory_utilization": 0.5}, {"gpu_memory_utilization": 0.8}, False),
+        ({}, {"max_model_len": 2048}, True),
+    ],
+)
+async def test_a_wish_for_a_model_of_vllm_is_measured_by_its_options(
+    options: dict[str, Any], wish: dict[str, Any], is_met: bool
+) -> None:
+    host = FakeHost(ready("a", engine="vllm", engine_options=options))
+    if is_met:
+        assert (await run(host, LOAD, model_id="a", **wish)).success
+        return
+    with pytest.raises(UnsupportedParameter, match=r"vllm, cannot honour .* models\.yaml") as caught:
+        await run(host, LOAD, model_id="a", **wish)
+    assert caught.value.param == next(iter(wish))
+
+
+@pytest.mark.parametrize(
     "wish",
     [
         {"tensor_parallel_size": 2},

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modelhost.engines.library_worker.grammars import ANY_OBJECT, Grammars
+from modelhost.engines.library_worker.grammars import Grammars
+from modelhost.engines.library_worker.json_rules import ANY_OBJECT
 from modelhost.engines.library_worker.library import Loaded
+from modelhost.engines.library_worker.model_files import sampling_defaults
 from modelhost.engines.library_worker.reader import UNTHINK
 from modelhost.engines.library_worker.sampling import Constraint, Sampling
 from modelhost.engines.library_worker.template import ChatTemplate, is_thinking
@@ -27,8 +29,6 @@ CHAT = SHARED | {
     *("top_logprobs", "chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
 }
 COMPLETION = SHARED | {"prompt"}
-OF_THE_MODEL = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-"""What a model's ``generation_config.json`` may decide where a request is silent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +167,3 @@ def _check_fields(body: Mapping[str, Any], known: frozenset[str]) -> None:
     for name, value in body.items():
         if name not in known and value is not None:
             raise invalid(f"{name}: this engine does not know it", param=name)
-
-
-def sampling_defaults(generation_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a model wants its tokens chosen: as its makers say, else as OpenAI does."""
-    given = {name: generation_config[name] for name in OF_THE_MODEL if generation_config.get(name) is not None}
-    return {**given, "temperature": 0.0} if generation_config.get("do_sample") is False else given

@@ -12,6 +12,7 @@ from modelhost.errors import (
     InvalidRequest,
     ModelhostError,
     UnsupportedOperation,
+    UnsupportedParameter,
 )
 
 SAMPLING = frozenset({"min_tokens_to_keep", "repetition_penalty", "ignore_eos"})
@@ -42,6 +43,8 @@ TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "repetition_penalty": ((int, float), "a number over 0"),
     "with_pieces": ((bool,), "true or false"),
 }
+UNSUPPORTED = "unsupported_parameter"
+"""The type of an error about a field that the library behind a worker cannot do."""
 POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
 
 
@@ -83,6 +86,8 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         )
     if kind == "not_supported_error":
         return UnsupportedOperation(message, model=model)
+    if kind == UNSUPPORTED:
+        return UnsupportedParameter(message, param=error.get("param"))
     if kind == "invalid_request_error":
         return InvalidRequest(message, param=error.get("param"))
     return EngineError(

@@ -12,11 +12,8 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
+from modelhost.engines.library_worker.json_rules import json_rule
 from modelhost.engines.worker_http import Refused, invalid
-
-ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
-BOUNDED: Mapping[str, Any] = {"whitespace_pattern": r"\n?[ \t]{0,32}"}
-"""Blanks between the tokens of JSON. Bounded: a small model would write them for ever."""
 
 
 class Grammars:
@@ -84,14 +81,6 @@ class GrammarConstraint:
             return
         self._recent = (*self._recent, token)[-len(self._after) :]
         self._is_on = self._recent == self._after
-
-
-def json_rule(schema: Mapping[str, Any], style: Mapping[str, Any] = BOUNDED) -> str:
-    """Return the part of a grammar that is JSON of ``schema``, with blanks as ``style`` has them.
-
-    Options: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md#whitespace-handling
-    """
-    return f"%json {json.dumps({**schema, 'x-guidance': style})}"
 
 
 def _without_limits(tokenizer: Any) -> str:

@@ -7,10 +7,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+OF_THE_MODEL = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""What a model's ``generation_config.json`` may decide where a request is silent."""
+
 
 def generation_config(directory: Path) -> dict[str, Any]:
     """Return how the makers of the model want it to write: ``generation_config.json``, as it is; empty without one."""
     return _read(directory / "generation_config.json")
+
+
+def sampling_defaults(generation_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a model wants its tokens chosen: as its makers say, else as OpenAI does."""
+    given = {name: generation_config[name] for name in OF_THE_MODEL if generation_config.get(name) is not None}
+    return {**given, "temperature": 0.0} if generation_config.get("do_sample") is False else given
 
 
 def end_tokens(of_tokenizer: Iterable[int | None], directory: Path) -> frozenset[int]:

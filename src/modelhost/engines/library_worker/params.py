@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from modelhost.engines.base import Accepted
@@ -15,6 +16,7 @@ DTYPES = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float
 Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
 """Settings, engine options, a problem, a warning; empty is none."""
 NOTHING: Found = ({}, {}, "", "")
+Translate = Callable[[str, Mapping[str, Any]], Found]
 
 
 def accepted(
@@ -22,13 +24,18 @@ def accepted(
     params: Mapping[str, Any],
     *,
     known_options: Mapping[str, Any],
+    own: Mapping[str, Translate] = MappingProxyType({}),
     check_options: Callable[[Mapping[str, Any]], str],
 ) -> Accepted:
-    """Return ``params`` as settings. ``check_options`` returns what is wrong with engine options, or nothing."""
+    """Return ``params`` as settings.
+
+    ``own`` are the parameters that this engine takes otherwise than its like. ``check_options`` returns what is wrong
+    with engine options, or nothing.
+    """
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     options: dict[str, Any] = dict(params.get("engine_options") or {})
     problems, warnings = [], []
-    for name, translate in _TRANSLATIONS.items():
+    for name, translate in {**_TRANSLATIONS, **own}.items():
         if params.get(name) is None:
             continue
         more, more_options, problem, warning = translate(engine, params)
@@ -81,7 +88,7 @@ def _device_ids(engine: str, params: Mapping[str, Any]) -> Found:
     return {"worker_env": {"CUDA_VISIBLE_DEVICES": visible}}, {"device": "cuda" if ids else "cpu"}, "", ""
 
 
-def _refused(name: str, way_out: str) -> Callable[[str, Mapping[str, Any]], Found]:
+def _refused(name: str, way_out: str) -> Translate:
     return lambda engine, _: ({}, {}, f'"params.{name}": {engine} cannot do that; {way_out}', "")
 
 
@@ -103,12 +110,12 @@ def _kv_cache_type(engine: str, params: Mapping[str, Any]) -> Found:
     return _refused("kv_cache_type", "it keeps keys and values in the number format of the model")(engine, params)
 
 
-def _without_effect(name: str, reason: str) -> Callable[[str, Mapping[str, Any]], Found]:
+def without_effect(name: str, reason: str) -> Translate:
     return lambda engine, _: ({}, {}, "", f'"params.{name}" has no effect with {engine}: {reason}')
 
 
 _PREFIXES = "it keeps the beginnings of prompts by itself; the engine option cache_ram_mib says how much"
-_TRANSLATIONS: Mapping[str, Callable[[str, Mapping[str, Any]], Found]] = {
+_TRANSLATIONS: Mapping[str, Translate] = {
     "max_num_seqs": _max_num_seqs,
     "kvcache_mem_gpu": _cache_memory,
     "kvcache_mem_cpu": lambda engine, params: (
@@ -124,7 +131,8 @@ _TRANSLATIONS: Mapping[str, Callable[[str, Mapping[str, Any]], Found]] = {
     "gpu_layers": _refused("gpu_layers", "the whole model is on one device"),
     "lora": _refused("lora", "serve a model that the adapter is merged into"),
     "draft_model": _refused("draft_model", "llama.cpp can, with GGUF files"),
-    "prompt_cache": _without_effect("prompt_cache", _PREFIXES),
-    "multithread": _without_effect("multithread", "threads says how many cores are used"),
-    "block_size": _without_effect("block_size", "the key-value cache has no blocks; kv_cache_memory bounds it"),
+    "mmproj": _refused("mmproj", "the vision encoder is among the model's own files"),
+    "prompt_cache": without_effect("prompt_cache", _PREFIXES),
+    "multithread": without_effect("multithread", "threads says how many cores are used"),
+    "block_size": without_effect("block_size", "the key-value cache has no blocks; kv_cache_memory bounds it"),
 }

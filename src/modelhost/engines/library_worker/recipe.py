@@ -21,6 +21,7 @@ FALLBACK_CONTEXT = 4096
 UNKNOWN: Mapping[str, str] = {
     "lora": "serve a model that the adapter is merged into",
     "draft_path": "llama.cpp can, with GGUF files",
+    "mmproj_path": "the vision encoder is among the model's own files",
     "gpu_layers": "the whole model is on one device",
 }
 """Settings that these engines cannot honour, and what helps."""
@@ -103,6 +104,9 @@ class LibraryEngine:
 
     def path(self, operation: Operation) -> str:
         return PATHS[operation]
+
+    def received(self, operation: Operation, data: bytes) -> bytes:
+        return data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)

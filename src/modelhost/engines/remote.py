@@ -1,0 +1,152 @@
+"""Models behind the address of another server that speaks OpenAI's HTTP API: vLLM, llama-server, another modelhost ...
+
+Nothing is started here. What a server of the kind (``dialect``) takes beyond OpenAI's fields is passed on; everything
+else is refused, unless ``fields`` says that this server knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelhost.engines.base import Accepted, Elsewhere, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.options import check_options, problem_of_options
+from modelhost.engines.remote_dialects import DIALECTS, PATHS
+from modelhost.engines.remote_errors import translated
+from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    "model": "",  # its name at the server; default: the first that the server lists
+    "dialect": "openai",  # what the server is: openai, vllm, llamacpp, modelhost
+    "fields": None,  # further request fields that the server knows: a list, or text with commas
+    "health_seconds": 10.0,  # between two looks at each server
+    "connect_seconds": 5.0,  # within which a server has to take a connection
+    "verify": True,  # whether the certificate of an https:// server has to be valid
+    "ca_file": "",  # file with certificates to trust, beside those that the system trusts
+}
+NOT_OPENAIS: Final = frozenset({"top_k", "min_p"})
+"""Fields that the host checks itself, although OpenAI's API does not have them."""
+FILES: Final[Mapping[str, str]] = {
+    "lora": "lora",
+    "draft_model": "draft_path",
+    "mmproj": "mmproj_path",
+    "chat_template": "chat_template",
+}
+"""Settings of a model's files, and what a :class:`ModelSpec` calls them."""
+
+
+class Remote:
+    """The :class:`~modelhost.engines.base.Engine` of models elsewhere."""
+
+    name = "remote"
+    prompt_caches: PromptCaches | None = None
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """Take the engine options of one model.
+
+        Raises:
+            ConfigError: an unknown option, or a value that it cannot have.
+        """
+        values = check_options(self.name, options or {}, OPTIONS)
+        if values["dialect"] not in DIALECTS:
+            raise ConfigError(
+                f'engine option "dialect" of remote takes {", ".join(DIALECTS)}, not "{values["dialect"]}"',
+                param="engine_options",
+            )
+        for name in ("health_seconds", "connect_seconds"):
+            if values[name] <= 0:
+                raise ConfigError(f'engine option "{name}": {values[name]:g} is too small', param="engine_options")
+        self._options = values
+        self._fields = _names(values["fields"])
+        self._dialect = DIALECTS[values["dialect"]]
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        """Of launch parameters, the server has its own: what would change its answers is a problem here."""
+        settings = {name: params[name] for name in ("context_length", "engine_options") if name in params}
+        problems = [f'"params.{name}": the server of a remote model decides that' for name in FILES if params.get(name)]
+        options = params.get("engine_options") or {}
+        if problem := problem_of_options(self.name, options, OPTIONS):
+            problems.append(problem)
+        else:
+            try:
+                Remote(options)
+            except ConfigError as error:
+                problems.append(error.message)
+        unused = params.keys() - settings.keys() - FILES.keys()
+        return Accepted(
+            settings=settings,
+            problems=tuple(problems),
+            warnings=tuple(
+                f'"params.{name}" has no effect with a remote model: its server decides that' for name in sorted(unused)
+            ),
+        )
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        """Return where it is. ``api_key`` is for workers of our own; servers have a key of theirs."""
+        for setting, field in FILES.items():
+            if getattr(spec, field):
+                raise ConfigError(f"{setting}: the server of a remote model decides that", param=setting)
+        options = self._options
+        return Launch(
+            argv=(),
+            env={},
+            config={},
+            elsewhere=Elsewhere(
+                urls=spec.urls,
+                api_key=spec.url_key,
+                model=options["model"],
+                operations=self._dialect.operations,
+                context_length=spec.context_length,
+                health_seconds=options["health_seconds"],
+                connect_seconds=options["connect_seconds"],
+                verify=options["verify"],
+                ca_file=options["ca_file"],
+            ),
+        )
+
+    def advice(self, operation: Operation) -> str:
+        if operation in self._dialect.operations:
+            return "The server says so."
+        return "What kind of server it is, the engine option dialect says."
+
+    def fields(self, operation: Operation) -> frozenset[str]:
+        return self._dialect.fields(operation) | self._fields
+
+    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        """Return ``body`` in the dialect.
+
+        Raises:
+            InvalidRequest, UnsupportedParameter: naming a field that such a server does not know, or not like that.
+        """
+        known = self.fields(operation)
+        for name in body:
+            if name in NOT_OPENAIS and name not in known:
+                raise UnsupportedParameter(
+                    f'The field "{name}" is not one of OpenAI\'s API, which is all that is known of the server of '
+                    'this model. If the server has it, say so with the engine option "fields" or "dialect".',
+                    param=name,
+                )
+        return self._dialect.adapt(operation, body)
+
+    def received(self, operation: Operation, data: bytes) -> bytes:
+        return self._dialect.received(operation, data)
+
+    def path(self, operation: Operation) -> str:
+        return PATHS[operation]
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return translated(status, payload, model=model, worker=worker, own=self._dialect.translate)
+
+
+def _names(value: Any) -> frozenset[str]:
+    """Return the names of fields in a list, or in text with commas.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value is None:
+        return frozenset()
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f'engine option "fields" of remote takes a list of names, not {value!r}', param="fields")
+    return frozenset(name.strip() for name in names if name.strip())

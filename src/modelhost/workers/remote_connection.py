@@ -1,0 +1,106 @@
+"""A connection to another server, which is kept for the next request once an answer is complete."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+import httptools
+
+from modelhost.workers.connection import Connection, ConnectionBroken
+
+
+class KeptConnection(Connection):
+    """As :class:`Connection`, for one request after the other. An answer without a length ends with the connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retry_after_seconds: int | None = None
+        """What the server says of when to come back."""
+        self.was_answered = False
+        """Whether anything of the answer has come."""
+        self._is_framed = False
+        self._may_be_kept = False
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether the answer has been read to its end and the server takes another request."""
+        is_done = self._is_complete and self._may_be_kept and not self._parts
+        return is_done and self._error is None and self._transport is not None
+
+    def begin_again(self) -> None:
+        """Make it ready for the next request."""
+        self.status, self.retry_after_seconds = 0, None
+        self.waits_since = self._now()
+        self._parser = httptools.HttpResponseParser(self)
+        self._has_head = self._is_complete = self.was_answered = self._is_framed = self._may_be_kept = False
+
+    def close(self) -> None:
+        """End it, whatever it is at; the server learns that nobody waits."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_complete:  # what no request has asked for
+            self._error = ConnectionBroken("it sent more than its answer")
+            self.close()
+            return
+        self.was_answered = True
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._has_head and not self._is_framed and exc is None:
+            self._is_complete = True
+        super().connection_lost(exc)
+
+    # The callbacks of the parser.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        match name.lower():
+            case b"content-length" | b"transfer-encoding":
+                self._is_framed = True
+            case b"retry-after":
+                with suppress(ValueError):  # a date, which is as good as nothing
+                    self.retry_after_seconds = max(1, int(value))
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._may_be_kept = self._is_framed and self._parser.should_keep_alive()
+
+
+async def connect_to(host: str, port: int, *, tls: ssl.SSLContext | None, timeout_seconds: float) -> KeptConnection:
+    """Return a connection to a server; with ``tls`` an encrypted one, to whom its certificate says it is.
+
+    Raises:
+        ConnectionBroken: nobody listens there in time, or it is somebody else.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            _, connection = await loop.create_connection(
+                KeptConnection, host, port, ssl=tls, server_hostname=host if tls else None
+            )
+    except TimeoutError:
+        raise ConnectionBroken(f"it did not take the connection within {timeout_seconds:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        reason = f"its certificate is not trusted ({error.verify_message})"
+        raise ConnectionBroken(f"{reason}: name whom to trust with the engine option ca_file") from error
+    except OSError as error:
+        raise ConnectionBroken(error.strerror or str(error) or "it did not take the connection") from error
+    return connection
+
+
+def tls_context(*, verify: bool, ca_file: str) -> ssl.SSLContext:
+    """Return how servers at ``https://`` are spoken to. Reads files: call it in a thread.
+
+    Raises:
+        OSError: ``ca_file`` cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

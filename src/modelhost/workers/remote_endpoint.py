@@ -1,0 +1,220 @@
+"""One server that has a model: its address, the connections to it, and what is known of its health."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from modelhost.engines.base import Elsewhere
+from modelhost.version import __version__
+from modelhost.workers.connection import Connection, ConnectionBroken
+from modelhost.workers.remote_connection import KeptConnection, connect_to
+
+MOST_IDLE: Final = 32  # connections that are kept for later; as many as are needed at once can be open
+CHECK_SECONDS: Final = 10.0
+"""Within which a server has to say which models it has."""
+PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
+
+
+class Unhealthy(Exception):
+    """The server cannot answer for the model. ``is_unreachable``: it may come up by itself."""
+
+    def __init__(self, reason: str, *, is_unreachable: bool) -> None:
+        super().__init__(reason)
+        self.is_unreachable = is_unreachable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a server says of the model; nothing, if it does not list its models."""
+
+    id: str
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Endpoint:
+    """Lends connections out: what :meth:`ask` returns has to be given to :meth:`release`."""
+
+    def __init__(self, url: str, elsewhere: Elsewhere, tls: ssl.SSLContext | None) -> None:
+        parts = urlsplit(url)
+        self.name = parts.netloc
+        """For people: where it is."""
+        self.card: Card | None = None
+        """What it said of the model last; ``None`` before it has been seen healthy."""
+        self.trouble: Unhealthy | None = Unhealthy("it has not been asked yet", is_unreachable=True)
+        """Why it gets no requests, unless there is no other; ``None`` if it is healthy."""
+        self._elsewhere = elsewhere
+        self._address = (parts.hostname or "", parts.port or PORTS[parts.scheme])
+        self._tls = tls if parts.scheme == "https" else None
+        self._base = parts.path.rstrip("/") or "/v1"
+        self._idle: list[KeptConnection] = []
+        self._lent: set[KeptConnection] = set()
+        self._connecting = 0
+        self._is_closed = False
+        key = f"Authorization: Bearer {elsewhere.api_key}\r\n" if elsewhere.api_key else ""
+        self._head = (
+            f"Host: {parts.netloc}\r\n{key}User-Agent: modelhost/{__version__}\r\n"
+            "Content-Type: application/json\r\nAccept-Encoding: identity\r\n"
+        ).encode()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests it has, or is about to get."""
+        return len(self._lent) + self._connecting
+
+    @property
+    def served(self) -> str:
+        """What the model is called there; empty if that is not known yet."""
+        return self.card.id if self.card is not None else self._elsewhere.model
+
+    async def ask(
+        self, path: str, body: bytes | None, *, head: bytes = b"", begun: Callable[[Connection], None] | None = None
+    ) -> KeptConnection:
+        """Send a request (a GET without ``body``) and return the connection when the head of the answer is there.
+
+        A kept connection that the server has closed meanwhile is replaced by a new one. ``begun`` is told each
+        connection that the request is tried on.
+
+        Raises:
+            ConnectionBroken: the server cannot be reached, or went away first.
+        """
+        while self._idle and not self._is_closed:
+            connection = self._idle.pop()
+            if not connection.can_be_kept:
+                connection.close()
+                continue
+            connection.begin_again()
+            try:
+                return await self._sent(connection, path, body, head, begun)
+            except ConnectionBroken:
+                if connection.was_answered:
+                    raise
+        return await self._sent(await self._connected(), path, body, head, begun)
+
+    def release(self, connection: KeptConnection) -> None:
+        """Take back a connection: it is kept if its answer was read to the end, else closed, which ends the work."""
+        self._lent.discard(connection)
+        if connection.can_be_kept and len(self._idle) < MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """End all connections, and make no more; who reads from one gets a :class:`ConnectionBroken`."""
+        self._is_closed = True
+        for connection in (*self._idle, *self._lent):
+            connection.close()
+        self._idle.clear()
+
+    async def check(self) -> None:
+        """Ask which models it has, and note :attr:`card` and :attr:`trouble`."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                self.card = await self._look()
+        except TimeoutError:
+            self.trouble = Unhealthy(f"it did not answer within {CHECK_SECONDS:g} s", is_unreachable=True)
+        except ConnectionBroken as error:
+            self.trouble = Unhealthy(str(error), is_unreachable=True)
+        except Unhealthy as error:
+            self.trouble = error
+        else:
+            self.trouble = None
+
+    async def _connected(self) -> KeptConnection:
+        if self._is_closed:
+            raise ConnectionBroken("it is not used any more")
+        host, port = self._address
+        self._connecting += 1
+        try:
+            made = await connect_to(host, port, tls=self._tls, timeout_seconds=self._elsewhere.connect_seconds)
+        finally:
+            self._connecting -= 1
+        if self._is_closed:  # meanwhile
+            made.close()
+            raise ConnectionBroken("it is not used any more")
+        return made
+
+    async def _look(self) -> Card:
+        connection = await self.ask("/v1/models", None)
+        try:
+            answer = await connection.read_all()
+        finally:
+            self.release(connection)
+        wanted, status = self._elsewhere.model, connection.status
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) and wanted:
+            return Card(id=wanted)
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise Unhealthy(
+                f"it refuses the key ({status}): give another one as api_key (--remote-api-key)"
+                if self._elsewhere.api_key
+                else f"it wants a key ({status}): give it as api_key (--remote-api-key)",
+                is_unreachable=False,
+            )
+        if status != HTTPStatus.OK:
+            is_down = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+            raise Unhealthy(
+                f"it answered {status} to GET {self._target('/v1/models')}" + ("" if is_down else NO_API),
+                is_unreachable=is_down,
+            )
+        return chosen(listed(answer), wanted)
+
+    def _target(self, path: str) -> str:
+        if path.startswith("/v1/"):
+            return self._base + path.removeprefix("/v1")
+        return self._base.removesuffix("/v1") + path
+
+    async def _sent(
+        self,
+        connection: KeptConnection,
+        path: str,
+        body: bytes | None,
+        head: bytes,
+        begun: Callable[[Connection], None] | None,
+    ) -> KeptConnection:
+        self._lent.add(connection)
+        if begun is not None:
+            begun(connection)
+        try:
+            if body is None:
+                await connection.get(self._target(path), self._head + head)
+            else:
+                await connection.post(self._target(path), self._head + head, body)
+        except BaseException:
+            self._lent.discard(connection)
+            connection.close()
+            raise
+        return connection
+
+
+NO_API: Final = ": is that the base URL of an OpenAI-compatible API, such as http://there:8000/v1?"
+
+
+def listed(answer: bytes) -> list[Mapping[str, Any]]:
+    """Return the models in the answer to ``GET /v1/models``; raises :class:`Unhealthy` where it is something else."""
+    try:
+        data = orjson.loads(answer)["data"]
+        return [entry for entry in data if isinstance(entry["id"], str)]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise Unhealthy(f"it does not list models{NO_API}", is_unreachable=False) from None
+
+
+def chosen(entries: list[Mapping[str, Any]], wanted: str) -> Card:
+    """Return the entry of the model ``wanted``, by name or alias; without one the first.
+
+    Raises:
+        Unhealthy: there is none.
+    """
+    for entry in entries:
+        if not wanted or wanted == entry["id"] or wanted in (entry.get("aliases") or ()):
+            return Card(id=wanted or entry["id"], entry=entry)
+    if not wanted:
+        raise Unhealthy("it has no model", is_unreachable=True)
+    there = ", ".join(entry["id"] for entry in entries[:8]) or "none"
+    raise Unhealthy(f'it has no model "{wanted}"; it has: {there}', is_unreachable=False)

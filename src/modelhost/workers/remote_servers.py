@@ -1,0 +1,210 @@
+"""The servers that have a model: which of them are healthy, and which one gets the next request.
+
+They live for the host as long as one of them is healthy or has a request of ours at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, Self
+
+from modelhost.engines.base import Elsewhere, Operation, Ready
+from modelhost.errors import ConfigError, WorkerStartFailed
+from modelhost.logs import get_logger
+from modelhost.workers.remote_connection import KeptConnection, tls_context
+from modelhost.workers.remote_endpoint import Endpoint, Unhealthy
+
+log = get_logger(__name__)
+
+LINES_KEPT: Final = 200
+TAIL_LINES: Final = 12
+UNREACHABLE: Final = "unreachable"
+"""The ``reason`` of a start that failed since no server could be reached: it may be there later."""
+CONTEXT_NAMES: Final = ("context_length", "max_model_len", "context_window", "n_ctx", "n_ctx_train")
+
+
+class RemoteServers:
+    """The :class:`~modelhost.workers.life.Life` of a model elsewhere. Made by :meth:`start` only."""
+
+    def __init__(self, elsewhere: Elsewhere, endpoints: Sequence[Endpoint], *, model: str) -> None:
+        self.endpoints = endpoints
+        self.ready = Ready(url="")
+        self._elsewhere = elsewhere
+        self._model = model
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._ended = asyncio.Event()
+        self._look_now = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, elsewhere: Elsewhere, *, model: str, timeout_seconds: float) -> Self:
+        """Return them when one of them can answer for ``model``; their health is looked after from then on.
+
+        Raises:
+            WorkerStartFailed: none can. The detail ``reason`` is ``unreachable`` if one may come up by itself.
+            ConfigError: the file with certificates cannot be used.
+        """
+        tls = None
+        if any(url.startswith("https") for url in elsewhere.urls):
+            try:
+                tls = await asyncio.to_thread(tls_context, verify=elsewhere.verify, ca_file=elsewhere.ca_file)
+            except OSError as error:
+                raise ConfigError(
+                    f'engine option "ca_file": {elsewhere.ca_file}: {error.strerror or error}', param="engine_options"
+                ) from error
+        servers = cls(elsewhere, [Endpoint(url, elsewhere, tls) for url in elsewhere.urls], model=model)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await servers._look()
+        except BaseException as error:
+            servers._close()
+            if isinstance(error, TimeoutError):
+                raise servers._start_failed() from None
+            raise
+        if not servers._healthy():
+            servers._close()
+            raise servers._start_failed()
+        servers._looking = asyncio.create_task(servers._keep_looking(), name=f"health of {model}")
+        return servers
+
+    # What a host wants to know of what is behind a worker.
+
+    @property
+    def name(self) -> str:
+        return f"{self._model}@{','.join(endpoint.name for endpoint in self.endpoints)}"
+
+    @property
+    def pid(self) -> int | None:
+        return None
+
+    @property
+    def is_running(self) -> bool:
+        return not self._ended.is_set()
+
+    async def memory(self) -> Mapping[str, int]:
+        """Nothing of this machine's."""
+        return {}
+
+    def stderr_lines(self) -> list[str]:
+        """What happened to the servers."""
+        return list(self._lines)
+
+    def stderr_tail(self) -> list[str]:
+        return self.stderr_lines()[-TAIL_LINES:]
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return 0
+
+    def describe_exit(self) -> str:
+        return f"has no server that can be used: {self._troubles()}"
+
+    async def stop(self) -> None:
+        """Look after them no more, and end what is still open to them."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+        self._close()
+
+    async def kill(self) -> None:
+        await self.stop()
+
+    # Whom to ask.
+
+    def in_turn(self) -> list[Endpoint]:
+        """Return whom to ask, one after the other: the healthy ones, those with the fewest requests first.
+
+        Where none is, all are tried: a health check may be wrong, or old.
+        """
+        return sorted(self._healthy() or self.endpoints, key=lambda endpoint: endpoint.in_flight)
+
+    def suspect(self, endpoint: Endpoint, why: str) -> None:
+        """Note that a server has failed a request: it gets no more of them until it has passed another look."""
+        if endpoint.trouble is None:
+            endpoint.trouble = Unhealthy(why, is_unreachable=True)
+            self._tell(endpoint, was_healthy=True)
+        self._look_now.set()
+
+    def release(self, endpoint: Endpoint, connection: KeptConnection) -> None:
+        """Give a connection back."""
+        endpoint.release(connection)
+        self._end_if_lost()
+
+    # Looking after them.
+
+    async def _keep_looking(self) -> None:
+        while not self._ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._elsewhere.health_seconds):
+                    await self._look_now.wait()
+            self._look_now.clear()
+            await self._look()
+            self._end_if_lost()
+
+    async def _look(self) -> None:
+        before = [endpoint.trouble is None for endpoint in self.endpoints]
+        await asyncio.gather(*(endpoint.check() for endpoint in self.endpoints))
+        for endpoint, was_healthy in zip(self.endpoints, before, strict=True):
+            self._tell(endpoint, was_healthy=was_healthy)
+        if healthy := self._healthy():
+            self.ready = ready_of(healthy[0], self._elsewhere)
+
+    def _healthy(self) -> list[Endpoint]:
+        return [endpoint for endpoint in self.endpoints if endpoint.trouble is None]
+
+    def _end_if_lost(self) -> None:
+        if not self._healthy() and not any(endpoint.in_flight for endpoint in self.endpoints):
+            self._close()
+
+    def _close(self) -> None:
+        self._ended.set()
+        for endpoint in self.endpoints:
+            endpoint.close()
+
+    def _tell(self, endpoint: Endpoint, *, was_healthy: bool) -> None:
+        is_healthy = endpoint.trouble is None
+        if is_healthy == was_healthy:
+            return
+        clock = time.strftime("%H:%M:%S")
+        if is_healthy:
+            self._lines.append(f"{clock} {endpoint.name} answers")
+            log.info("remote_healthy", model=self._model, server=endpoint.name)
+        else:
+            self._lines.append(f"{clock} {endpoint.name} is out: {endpoint.trouble}")
+            log.warning("remote_unhealthy", model=self._model, server=endpoint.name, reason=str(endpoint.trouble))
+
+    def _troubles(self) -> str:
+        return "; ".join(
+            f"{endpoint.name}: {endpoint.trouble}" for endpoint in self.endpoints if endpoint.trouble is not None
+        )
+
+    def _start_failed(self) -> WorkerStartFailed:
+        can_come_up = any(endpoint.trouble and endpoint.trouble.is_unreachable for endpoint in self.endpoints)
+        return WorkerStartFailed(
+            f"{self._model} has no server that can be used: {self._troubles()}.",
+            model=self._model,
+            worker=self.name,
+            reason=UNREACHABLE if can_come_up else "refused",
+        )
+
+
+def ready_of(endpoint: Endpoint, elsewhere: Elsewhere) -> Ready:
+    """Return what a healthy server says of its model, as far as it does."""
+    entry: Mapping[str, Any] = endpoint.card.entry if endpoint.card is not None else {}
+    meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
+    sizes = [value for name in CONTEXT_NAMES for value in (entry.get(name), (meta or {}).get(name))]
+    slots, operations, sees = entry.get("slots"), entry.get("operations"), entry.get("sees_images")
+    told: frozenset[Operation] = frozenset(operations) if isinstance(operations, list) else frozenset()
+    ready = Ready(
+        url=elsewhere.urls[0],
+        context_length=next((value for value in sizes if isinstance(value, int)), elsewhere.context_length),
+        slots=slots if isinstance(slots, int) and slots > 0 else None,
+        sees_images=sees if isinstance(sees, bool) else None,
+    )
+    return replace(ready, operations=(told & elsewhere.operations) or elsewhere.operations)

@@ -1,0 +1,203 @@
+"""The host's way to a model that other servers have: as to a worker of its own, over connections that are kept.
+
+A request goes to the healthy server that has the fewest. As long as nothing of an answer has come, another server can
+take its place; from then on a broken connection is a :class:`WorkerCrashed`, as with a worker here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+
+from modelhost.engines.base import Elsewhere, Engine, Operation
+from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
+from modelhost.redaction import hide, without_secrets
+from modelhost.workers.client import DONE, END_OF_EVENT, Body, EventBlocks, Worker, json_or_text
+from modelhost.workers.connection import Connection, ConnectionBroken
+from modelhost.workers.depth import DEPTH, DEPTH_HEADER
+from modelhost.workers.remote_connection import KeptConnection
+from modelhost.workers.remote_endpoint import Endpoint
+from modelhost.workers.remote_servers import RemoteServers
+
+DEEPEST: Final = 8
+"""Hosts, and calls of tools, that a request may have come through: more of them are a circle."""
+FOR_ANOTHER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Statuses of a server that has not begun to work: another one may."""
+
+
+class RemoteWorker(Worker):
+    """The servers of one model. Made by :meth:`begin`."""
+
+    process: RemoteServers
+
+    def __init__(self, *, process: RemoteServers, engine: Engine, model: str) -> None:
+        super().__init__(process=process, engine=engine, model=model, api_key="")
+
+    @classmethod
+    async def begin(cls, elsewhere: Elsewhere, engine: Engine, *, model: str, timeout_seconds: float) -> Worker:
+        """Return it when a server can answer; raises as :meth:`RemoteServers.start` does."""
+        if elsewhere.api_key:
+            hide([elsewhere.api_key])
+        servers = await RemoteServers.start(elsewhere, model=model, timeout_seconds=timeout_seconds)
+        return cls(process=servers, engine=engine, model=model)
+
+    @asynccontextmanager
+    async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
+        async with self._asked(self.engine.path(operation), body, is_work=True) as (endpoint, connection):
+            received = partial(self.engine.received, operation)
+            yield RemoteEvents(connection, received, theirs=endpoint.served, ours=self.model)
+
+    async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
+        async with self._asked(self.engine.path(operation), body, is_work=True) as (_, connection):
+            answer = self._decoded(self.engine.received(operation, await connection.read_all()))
+        if isinstance(answer, dict) and "model" in answer:
+            answer["model"] = self.model
+        return answer
+
+    @asynccontextmanager
+    async def _answered(
+        self, path: str, body: Mapping[str, Any] | None, *, is_work: bool = False
+    ) -> AsyncIterator[Connection]:
+        async with self._asked(path, body, is_work=is_work) as (_, connection):
+            yield connection
+
+    @asynccontextmanager
+    async def _asked(
+        self, path: str, body: Mapping[str, Any] | None, *, is_work: bool
+    ) -> AsyncIterator[tuple[Endpoint, KeptConnection]]:
+        """Send a request and yield who has accepted it, with the answer; raises as :meth:`stream` does."""
+        tried: set[Connection] = set()
+
+        def begun(connection: Connection) -> None:
+            tried.add(connection)
+            if is_work:
+                self._open.add(connection)
+
+        try:
+            endpoint, connection = await self._accepted(path, body, begun)
+            try:
+                yield endpoint, connection
+            except ConnectionBroken as error:
+                raise self._broken(endpoint, error) from error
+            finally:
+                self.process.release(endpoint, connection)
+        finally:
+            self._note_end(tried)
+
+    async def _accepted(
+        self, path: str, body: Mapping[str, Any] | None, begun: Callable[[Connection], None]
+    ) -> tuple[Endpoint, KeptConnection]:
+        """Return the first server that takes the request; with none, raise what the last one said."""
+        head = self._depth_line()
+        refusal: ModelhostError | None = None
+        for endpoint in self.process.in_turn():
+            sent = None if body is None else orjson.dumps({**body, "model": endpoint.served or self.model})
+            try:
+                connection = await endpoint.ask(path, sent, head=head, begun=begun)
+            except ConnectionBroken as error:
+                refusal = self._unreached(endpoint, error)
+                continue
+            if connection.status == HTTPStatus.OK:
+                return endpoint, connection
+            try:
+                refusal = await self._refusal_in(connection)
+            except ConnectionBroken as error:
+                refusal = self._broken(endpoint, error)
+            finally:
+                self.process.release(endpoint, connection)
+            if connection.status not in FOR_ANOTHER:
+                break
+        assert refusal is not None  # there is at least one server
+        raise refusal
+
+    def _depth_line(self) -> bytes:
+        depth = DEPTH.get()
+        if depth >= DEEPEST:
+            raise EngineError(
+                f"A request for {self.model} has come through {depth} hosts or tools already: the address of a remote "
+                "model leads back to a host that sent it.",
+                model=self.model,
+                worker=self.process.name,
+                reason="circle",
+            )
+        return f"{DEPTH_HEADER}: {depth + 1}\r\n".encode()
+
+    async def _refusal_in(self, connection: KeptConnection) -> ModelhostError:
+        error = self.refusal(connection.status, json_or_text(await connection.read_all()))
+        if isinstance(error, Unavailable) and connection.retry_after_seconds is not None:
+            error.retry_after_seconds = connection.retry_after_seconds
+        return error
+
+    def refusal(self, status: int, payload: Any) -> ModelhostError:
+        return super().refusal(status, without_secrets(payload))
+
+    def _unreached(self, endpoint: Endpoint, error: ConnectionBroken) -> ModelhostError:
+        if self._explain is not None:
+            return self._explain(self.model, self.process.name)
+        self.process.suspect(endpoint, str(error))
+        return ModelFailed(
+            f"The server of {self.model} cannot be reached ({endpoint.name}: {error}). Try again.", model=self.model
+        )
+
+    def _broken(self, endpoint: Endpoint, error: ConnectionBroken) -> ModelhostError:
+        if self._explain is not None:
+            return self._explain(self.model, self.process.name)
+        self.process.suspect(endpoint, str(error))
+        return WorkerCrashed(
+            f"The server of {self.model} ({endpoint.name}) broke off while it answered: {error}. Try again.",
+            model=self.model,
+            worker=self.process.name,
+        )
+
+
+class RemoteEvents(EventBlocks):
+    """A streamed answer with lines as a worker of ours ends them, and with our name for the model."""
+
+    def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None, *, theirs: str, ours: str) -> None:
+        super().__init__(_UnixLines(body), received)
+        self._last = b""
+        # In generated text the quotes would be escaped: nothing but the name itself looks like this.
+        names = [(b'"model":%s' % orjson.dumps(theirs)), (b'"model": %s' % orjson.dumps(theirs))]
+        self._names = names if theirs != ours else []
+        self._name = b'"model":%s' % orjson.dumps(ours)
+
+    async def _next(self) -> bytes:
+        """As that of :class:`EventBlocks`.
+
+        Raises:
+            ConnectionBroken: the answer ended without the event that says so.
+        """
+        block = await super()._next()
+        if not block and self._rest.strip():  # an end without the empty line after it
+            block, self._rest = self._rest.strip() + END_OF_EVENT, b""
+        if not block:
+            if DONE not in self._last:
+                raise ConnectionBroken("its answer stopped before its end")
+            return b""
+        self._last = block
+        for name in self._names:
+            block = block.replace(name, self._name)
+        return block
+
+
+class _UnixLines:
+    """A body whose lines end with LF: some servers write CRLF, of which JSON has none inside its texts."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._rest = b""
+
+    async def read(self) -> bytes:
+        while block := await self._body.read():
+            if self._rest or b"\r" in block:
+                block = self._rest + block
+                self._rest = b"\r" if block.endswith(b"\r") else b""
+                block = block.removesuffix(b"\r").replace(b"\r\n", b"\n")
+            if block:
+                return block
+        return b""

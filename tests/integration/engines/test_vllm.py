@@ -1,0 +1,51 @@
+"""What vLLM needs help with beside the others: several processes, a start that fails; run by ``make test-engines``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from modelhost.engines.environments import python_of
+from tests.integration.engines.served import NANO_HF, Asking
+from tests.support.eventually import eventually
+from tests.support.processes import is_alive
+from tests.support.serving import ServedHost, ServeFailed
+
+StartHost = Callable[..., ServedHost]
+ANSWER = "I am modelhost-nano, a tiny demonstration model."
+SHARED_MEMORY = Path("/dev", "shm")
+
+
+@pytest.fixture
+def settings() -> dict[str, object]:
+    """Those of a host with the tiny model in vLLM."""
+    python = python_of("vllm", Path(os.environ["MODELHOST_TEST_ENGINES"]))
+    return {"engine": "vllm", "model": str(NANO_HF), "worker_python": str(python), "context_length": 512, "slots": 2}
+
+
+def _shared() -> set[str]:
+    return {path.name for path in SHARED_MEMORY.glob("psm_*")}
+
+
+def test_a_model_that_is_spread_over_processes_leaves_nothing_behind(
+    start_host: StartHost, settings: dict[str, object]
+) -> None:
+    before = _shared()
+    host = start_host(**settings, alias=["nano"], engine_options={"tensor_parallel_size": 2})
+    assert Asking(host).text() == ANSWER
+    (worker,) = host.worker_pids()
+    children = psutil.Process(worker).children(recursive=True)
+    assert len([child for child in children if "Worker" in child.name()]) == 2
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not [child for child in children if is_alive(child.pid)], seconds=5)
+    eventually(lambda: _shared() <= before, seconds=5)
+
+
+def test_why_it_cannot_start_is_told(settings: dict[str, object]) -> None:
+    with pytest.raises(ServeFailed, match=r"Unknown quantization method|Input should be"):
+        ServedHost(**settings, engine_options={"quantization": "nonesuch"})

@@ -1,0 +1,109 @@
+"""Images of requests and of tools: which reach a model, and what is said of the others."""
+
+from __future__ import annotations
+
+import base64
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from modelhost.chat.images import check_images, told_of
+from modelhost.engines.base import Ready
+from modelhost.errors import InvalidRequest, UnsupportedOperation
+from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
+from modelhost.workers.client import Worker
+from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, turn
+from tests.support.virtual_time import run_in_virtual_time
+from tests.support.vision_files import png, png_url
+
+PNG = ToolImage(media_type="image/png", data=base64.b64encode(png()).decode())
+SVG = ToolImage(media_type="image/svg+xml", data=base64.b64encode(b"<svg/>").decode())
+
+
+def image(url: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def check(part: dict[str, Any], *, sees: bool | None) -> None:
+    worker = cast("Worker", SimpleNamespace(model="m", ready=Ready(url="", sees_images=sees)))
+    text = {"type": "text", "text": "Look:"}
+    check_images(worker, {"messages": [{"role": "system", "content": "Hi"}, {"role": "user", "content": [text, part]}]})
+
+
+def encoded(head: bytes) -> str:
+    return f"data:image/any;base64,{base64.b64encode(head + bytes(20)).decode()}"
+
+
+@pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM", b"RIFF1234WEBP"])
+def test_images_of_every_known_format_reach_a_model_that_sees(head: bytes) -> None:
+    check(image(encoded(head)), sees=True)
+
+
+def test_a_model_that_does_not_see_says_how_one_is_served_that_does() -> None:
+    with pytest.raises(UnsupportedOperation, match=r"m takes no images, as it is served\. .*--mmproj FILE") as caught:
+        check(image(png_url()), sees=False)
+    assert caught.value.param == "messages[1].content[1]"
+
+
+def test_an_engine_that_does_not_say_gets_what_there_is() -> None:
+    check(image("https://example.org/cat.png"), sees=None)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (image("https://example.org/cat.png"), "the host fetches no images: .* not 'https://example.org/cat.png'"),
+        (image("file:///etc/passwd"), "the host fetches no images"),
+        (image("data:image/png,hello"), "in base64"),
+        (image("data:image/png;base64"), "in base64"),
+        (image("data:image/png;base64,!!!!"), "not in base64"),
+        (image("data:image/png;base64,ÄÄÄÄ"), "not in base64"),
+        (image(encoded(b"RIFF1234AVI LIST")), "is none of PNG"),
+        (image(encoded(b"<svg/>")), "is none of PNG, JPEG, GIF, BMP, WebP"),
+        (image("data:image/png;base64,"), "is none of PNG"),
+        (image(3), "it has to be"),
+        ({"type": "image_url", "image_url": png_url()}, "it has to be"),
+        ({"type": "image_url"}, "it has to be"),
+    ],
+)
+def test_what_is_no_image_in_the_request_is_refused_with_its_place(part: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        check(part, sees=True)
+    assert caught.value.param == "messages[1].content[1]"
+
+
+def test_a_tool_tells_its_images_beside_its_text_those_of_an_unknown_format_only_in_it() -> None:
+    outcome = ToolOutcome(name="t", text="look", images=(PNG, SVG))
+    assert told_of(outcome) == [{"type": "text", "text": "look"}, image(f"data:image/png;base64,{PNG.data}")]
+    assert told_of(ToolOutcome(name="t", text="look", images=(SVG,))) == "look"
+
+
+def shows(text: str, *images: ToolImage) -> Tool:
+    async def tool(_: Any, __: Any) -> ToolOutcome:
+        return ToolOutcome(name="", text=text, images=images)
+
+    return tool
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_the_next_turn_shows_images_to_a_model_that_sees_and_the_transcript_tells_of_them(sees: bool) -> None:
+    model = Model(turn(called("look"), called("read", index=1)), turn(called("read", '{"a": 1}')), turn(said("A cat.")))
+    tools = Tools(look=shows("[image/png, 9 bytes]", PNG), read=shows("a text"))
+    loop = loop_of(model, tools, sees_images=sees)
+    run_in_virtual_time(chunks_of(loop))
+    first, second, third = (body["messages"] for body in model.bodies)
+    shown = [{"type": "text", "text": "[image/png, 9 bytes]"}, image(f"data:image/png;base64,{PNG.data}")]
+    assert len(first) == 1
+    assert [message["content"] for message in second[2:]] == [shown if sees else "[image/png, 9 bytes]", "a text"]
+    assert third[: len(second)] == second
+    results = [message["content"] for message in loop.transcript if message["role"] == "tool"]
+    assert results == ["[image/png, 9 bytes]", "a text", "a text"]
+
+
+def test_images_of_a_result_are_kept_as_far_as_they_fit_together() -> None:
+    assert fitting((PNG, PNG), 2 * PNG.size_bytes) == ((PNG, PNG), "")
+    kept, note = fitting((PNG, PNG, PNG), 2 * PNG.size_bytes)
+    assert (kept, note) == ((PNG, PNG), "[cut: the first 2 of 3 images are shown; the rest is too large]")
+    assert fitting((), 0) == ((), "")
+    assert PNG.size_bytes == len(png())

@@ -1,0 +1,127 @@
+"""Environments of engines: made, remembered, found; and workers started in them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from modelhost.config.settings import Settings
+from modelhost.engines import installed
+from modelhost.engines.environments import (
+    ENVIRONMENTS,
+    FINISHED,
+    MISTRALRS,
+    PYTHON,
+    Recipe,
+    folder_of,
+    install,
+    python_of,
+    recipe_for,
+    version_of,
+)
+from modelhost.engines.foreign_start import command
+from modelhost.errors import EngineMissing
+from modelhost.models.choosing import engine_for
+from modelhost.models.locate import locate
+from modelhost.models.resolve import worker_python
+
+NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+
+
+def _wheel(folder: Path, name: str, version: str, code: str) -> str:
+    """Write a wheel with one module; pip needs nothing else to install it."""
+    folder.mkdir(exist_ok=True)
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", code)
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return str(folder / f"{name}-{version}-py3-none-any.whl")
+
+
+def _remembered(data_dir: Path, engine: str) -> Path:
+    """Have ``engine`` installed as far as anybody can see."""
+    folder = folder_of(engine, data_dir)
+    (folder / PYTHON).parent.mkdir(parents=True)
+    (folder / PYTHON).symlink_to(sys.executable)
+    (folder / FINISHED).write_text('{"version": "9.9"}')
+    return folder / PYTHON
+
+
+def test_an_environment_is_made_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    engine = _wheel(tmp_path / "wheels", "engine", "1.5", "import helper")
+    helper = _wheel(tmp_path / "wheels", "helper", "1", "")
+    nuisance = _wheel(tmp_path / "wheels", "nuisance", "1", "")
+    recipe = Recipe(
+        distribution="engine",
+        packages=(engine, helper, nuisance),
+        unwanted=("nuisance",),
+        module="engine",
+    )
+    said: list[str] = []
+    python = install("mistralrs", tmp_path / "data", recipe, said.append)
+    assert any("engine" in line for line in said)
+    assert python == python_of("mistralrs", tmp_path / "data")
+    assert version_of("mistralrs", tmp_path / "data") == "1.5"
+    assert subprocess.run([python, "-c", "import engine"], check=False).returncode == 0
+    assert subprocess.run([python, "-c", "import nuisance"], check=False, capture_output=True).returncode == 1
+    broken = Recipe(distribution="engine", packages=("no-such==1",), module="engine")
+    with pytest.raises(EngineMissing, match=r"mistralrs could not be installed: .*no-such"):
+        install("mistralrs", tmp_path / "data", broken, said.append)
+    assert python_of("mistralrs", tmp_path / "data") is None
+    assert version_of("mistralrs", tmp_path / "data") is None
+
+
+def test_each_has_a_recipe_for_this_machine() -> None:
+    assert recipe_for("mistralrs", has_cuda=True) is recipe_for("mistralrs", has_cuda=False) is MISTRALRS
+    assert recipe_for("vllm", has_cuda=True) != recipe_for("vllm", has_cuda=False)
+
+
+@pytest.mark.parametrize("engine", ENVIRONMENTS)
+def test_an_engine_in_its_environment_is_installed(tmp_path: Path, engine: str) -> None:
+    facts = {each.name: each for each in installed.engine_facts(tmp_path)}[engine]
+    assert not facts.is_installed
+    assert facts.why_not is not None
+    assert facts.why_not.endswith(f"modelhost engines install {engine}")
+    python = _remembered(tmp_path, engine)
+    facts = {each.name: each for each in installed.engine_facts(tmp_path)}[engine]
+    assert (facts.is_installed, facts.version, facts.location) == (True, "9.9", str(python.parents[1]))
+    assert not installed.is_installed(engine)
+
+
+def test_a_model_gets_the_python_of_the_environment(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"model": str(NANO_HF), "engine": "mistralrs", "data_dir": str(tmp_path)})
+    located = locate(settings.model, engine=settings.engine)
+    with pytest.raises(EngineMissing, match="modelhost engines install mistralrs"):
+        engine_for(located, settings)
+    python = _remembered(tmp_path, "mistralrs")
+    assert engine_for(located, settings) == "mistralrs"
+    assert worker_python("mistralrs", settings) == str(python)
+    assert worker_python("transformers", settings) is None
+    told = settings.model_copy(update={"worker_python": "/other/python"})
+    assert worker_python("mistralrs", told) == "/other/python"
+
+
+def test_quantizing_while_loading_chooses_the_engine_that_can(tmp_path: Path) -> None:
+    _remembered(tmp_path, "mistralrs")
+    settings = Settings.model_validate(
+        {"model": str(NANO_HF), "data_dir": str(tmp_path), "engine_options": {"isq": "Q4K"}}
+    )
+    assert engine_for(locate(settings.model), settings) == "mistralrs"
+    gguf = Settings.model_validate({"engine": "mistralrs", "data_dir": str(tmp_path)})
+    assert engine_for(locate(None, engine="mistralrs"), gguf) == "mistralrs"
+
+
+def test_a_python_without_modelhost_runs_our_worker(tmp_path: Path) -> None:
+    bare = (sys.executable, "-I", "-S", "-c", "import modelhost")
+    assert subprocess.run(bare, capture_output=True, check=False).returncode == 1
+    python, *rest = command(sys.executable, "modelhost.engines.llamacpp_worker")
+    started = subprocess.run([python, "-I", "-S", *rest], input="", capture_output=True, text=True, check=False)
+    assert "JSONDecodeError" in started.stderr  # it has read its configuration, of which there was none
+    assert "ModuleNotFoundError" not in started.stderr

@@ -1,0 +1,115 @@
+"""``docs/reference/engines.md``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from modelhost.chat.requests import MODELS
+from modelhost.engines import ENGINES
+from modelhost.engines.base import Operation
+from modelhost.engines.capabilities import CAPABILITIES, FEATURES, Capabilities, How
+from tools.reference.tables import table
+
+OPERATIONS: Final[Mapping[Operation, str]] = {
+    "chat": "chat completions",
+    "completions": "completions",
+    "embeddings": "embeddings",
+    "tokenize": "tokenize",
+}
+WORDS: Final[Mapping[How, str]] = {"engine": "yes", "host": "host", "refused": "no"}
+OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
+    "mlx": ("library_worker.recipe", "mlx"),
+    "transformers": ("library_worker.recipe", "transformers"),
+    "vllm": ("vllm_params",),
+}
+"""The modules, below that of the engines, whose tables of options an engine has; otherwise that of its name."""
+_OPTION: Final = re.compile(r'^ +"(\w+)": (.+?),(?:  # (.+))?$', re.MULTILINE)
+_TABLE: Final = re.compile(r"(?:OPTIONS\b[^=]*=|options=)\s*\{\n(.*?)^ *\}", re.MULTILINE | re.DOTALL)
+
+
+def engines_page() -> str:
+    """What each engine can do, who sees to it, and the fields and options that are its own."""
+    names = list(CAPABILITIES)
+    features = [(meaning, *(WORDS[CAPABILITIES[name].how(key)] for name in names)) for key, meaning in FEATURES.items()]
+    return f"""# Engines
+
+An engine is chosen by `--engine`, by `engine` in an entry of the registry, or else by the model's format and the
+machine: GGUF gets llama.cpp; safetensors get MLX on Apple silicon, vLLM where it is installed and there is a GPU of
+NVIDIA's, otherwise transformers; a base URL is a server elsewhere. `modelhost engines list` says which are installed.
+
+{table(("Engine", "`engine`", "Reads", "Runs on"), [_about(name) for name in names])}
+## What they can do
+
+The same request gets the same treatment whatever the engine. *yes*: the engine does it; *host*: the host does it in the
+engine's place; *no*: the request is refused with 400 `unsupported_parameter` or `unsupported_operation`. Nothing is
+ignored in silence. The tests ask every engine for each line.
+
+{table(("Asked for", *(CAPABILITIES[name].title for name in names)), features)}
+{table(("Besides", *(CAPABILITIES[name].title for name in names)), _facts([CAPABILITIES[name] for name in names]))}
+## Request fields beyond OpenAI's
+
+`top_k` and `min_p` are taken wherever the table says so. The others:
+
+{table(("Engine", "For", "Fields"), [row for name in names for row in _fields(name)])}
+## Options
+
+Of `--engine-option KEY=VALUE`, or `engine_options` in an entry of the registry.
+
+{"".join(_options_section(name) for name in names)}"""
+
+
+def _about(name: str) -> Sequence[str]:
+    found = CAPABILITIES[name]
+    return found.title, f"`{name}`", found.reads, found.runs_on
+
+
+def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
+    def cached(each: Capabilities) -> str:
+        if not each.counts_cached:
+            return "kept, not told"
+        return "all" if each.cache_tokens == 1 else f"in blocks, all but {each.cache_tokens - 1} tokens at most"
+
+    return [
+        ("what is reused of a prompt that goes on another one", *(cached(each) for each in found)),
+        ("`generation_config.json` where a request is silent", *(_yes(each.follows_makers) for each in found)),
+        ("highest `temperature`", *(f"{each.hottest:g}" for each in found)),
+        ("tells how long a prompt is that is too long", *(_yes(each.counts_overflow) for each in found)),
+    ]
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+def _fields(name: str) -> Iterable[Sequence[str]]:
+    for operation, words in OPERATIONS.items():
+        fields = sorted(ENGINES[name].fields(operation) - MODELS[operation].model_fields.keys())
+        if fields:
+            yield CAPABILITIES[name].title, words, ", ".join(f"`{field}`" for field in fields)
+
+
+def _options_section(name: str) -> str:
+    rows = [row for module in OPTION_PLACES.get(name, (name,)) for row in _options(_module(module))]
+    if not rows:
+        return ""
+    return f"### {CAPABILITIES[name].title}\n\n{table(('Option', 'Default', 'Meaning'), rows)}\n"
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"modelhost.engines.{name}")
+
+
+def _options(module: ModuleType) -> list[Sequence[str]]:
+    """Return the options of a module's table: their defaults, and their meaning as the comment beside each has it."""
+    found = _TABLE.search(inspect.getsource(module))
+    listed: list[tuple[Any, ...]] = _OPTION.findall(found[1]) if found else []
+    return [(f"`{name}`", f"`{_shown(default)}`", meaning) for name, default, meaning in listed]
+
+
+def _shown(default: str) -> str:
+    return {"True": "true", "False": "false", "None": "null"}.get(default, default)
