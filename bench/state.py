@@ -110,12 +110,12 @@ async def _states(database: str, url: str, times: int) -> list[StateCost]:
     for _ in range(times + 1):
         began = time.perf_counter()
         async with aclosing(store.sessions.all()) as sessions:
-            conversations = tuple([_saved(session) async for session in sessions])
+            conversations = tuple([SavedConversation.of(session) async for session in sessions])
         await store.snapshots.save("bench", SnapshotDocument(conversations=conversations), compression=True)
         saved.append(time.perf_counter() - began)
         began = time.perf_counter()
         _, document = await store.snapshots.load(session_id="bench")
-        await store.sessions.put_all(map(_session, document.conversations))
+        await store.sessions.put_all((each.session() for each in document.conversations))
         loaded.append(time.perf_counter() - began)
     await store.close()
     figures = (("save", saved), ("load", loaded))
@@ -144,23 +144,3 @@ def _history() -> Sequence[Message]:
 
 def _message(role: str) -> Message:
     return {"role": role, "content": TEXT}
-
-
-def _saved(session: Session) -> SavedConversation:
-    return SavedConversation(
-        session_id=session.id,
-        created_at=session.created_at,
-        updated_at=session.updated_at,
-        model=session.model,
-        messages=tuple(dict(message) for message in session.messages),
-    )
-
-
-def _session(saved: SavedConversation) -> Session:
-    return Session.of(
-        saved.session_id,
-        saved.messages,
-        model=saved.model,
-        created_at=saved.created_at,
-        updated_at=saved.updated_at,
-    )

@@ -19,11 +19,21 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from modelhost.errors import ModelhostError
 
 Operation = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
+
+OPENAI_PATHS: Final[Mapping[Operation, str]] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+    "tokenize": "/tokenize",
+    "detokenize": "/detokenize",
+}
+"""Where workers that follow OpenAI, and llama.cpp beyond that, take each operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_params import accepted
@@ -90,14 +90,6 @@ FIELDS: Mapping[Operation, frozenset[str]] = {
     "detokenize": frozenset(),
 }
 CONSTRAINTS = frozenset({"grammar", "json_schema"})
-PATHS: Mapping[Operation, str] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-    "tokenize": "/tokenize",
-    "detokenize": "/detokenize",
-}
 OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
     "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
@@ -192,7 +184,7 @@ class LlamaCpp:
         return body
 
     def path(self, operation: Operation) -> str:
-        return PATHS[operation]
+        return OPENAI_PATHS[operation]
 
     def received(self, operation: Operation, data: bytes) -> bytes:
         return data

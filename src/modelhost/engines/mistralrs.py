@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.foreign_start import command
-from modelhost.engines.library_worker.dialect import CHAT, PATHS, adapted, translated
+from modelhost.engines.library_worker.dialect import CHAT, adapted, translated
 from modelhost.engines.library_worker.params import accepted, without_effect
 from modelhost.engines.library_worker.recipe import FALLBACK_CONTEXT
 from modelhost.engines.options import check_options
@@ -104,7 +104,7 @@ class MistralRs:
         return adapted(operation, body)
 
     def path(self, operation: Operation) -> str:
-        return PATHS[operation]
+        return OPENAI_PATHS[operation]
 
     def received(self, operation: Operation, data: bytes) -> bytes:
         return data

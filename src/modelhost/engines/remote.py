@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Elsewhere, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Elsewhere, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.options import check_options, problem_of_options
-from modelhost.engines.remote_dialects import DIALECTS, PATHS
+from modelhost.engines.remote_dialects import DIALECTS
 from modelhost.engines.remote_errors import translated
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
 
@@ -132,7 +132,7 @@ class Remote:
         return self._dialect.received(operation, data)
 
     def path(self, operation: Operation) -> str:
-        return PATHS[operation]
+        return OPENAI_PATHS[operation]
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker, own=self._dialect.translate)

@@ -6,19 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import Operation
+from modelhost.engines.base import OPENAI_PATHS, Operation
 from modelhost.errors import ModelhostError
 
-PATHS: Final[Mapping[Operation, str]] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-    "tokenize": "/tokenize",
-    "detokenize": "/detokenize",
-}
-"""``/v1`` stands for the base URL; what is not below it, is beside it."""
-ALL: Final[frozenset[Operation]] = frozenset(PATHS)
+ALL: Final[frozenset[Operation]] = frozenset(OPENAI_PATHS)
 OPENAIS: Final[frozenset[Operation]] = frozenset({"chat", "completions", "embeddings"})
 
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.llamacpp import prompting
 from modelhost.engines.options import check_options
-from modelhost.engines.vllm_dialect import FIELDS, PATHS, adapted, received, translated
+from modelhost.engines.vllm_dialect import FIELDS, adapted, received, translated
 from modelhost.engines.vllm_families import AUTO, NONE
 from modelhost.engines.vllm_params import OPTIONS, accepted, check_values
 from modelhost.errors import ConfigError, ModelhostError
@@ -89,7 +89,7 @@ class Vllm:
         return adapted(operation, body)
 
     def path(self, operation: Operation) -> str:
-        return PATHS[operation]
+        return OPENAI_PATHS[operation]
 
     def received(self, operation: Operation, data: bytes) -> bytes:
         return received(operation, data)

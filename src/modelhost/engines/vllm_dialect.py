@@ -46,14 +46,6 @@ FIELDS: Mapping[Operation, frozenset[str]] = {
     "tokenize": frozenset(),
     "detokenize": frozenset(),
 }
-PATHS: Mapping[Operation, str] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-    "tokenize": "/tokenize",
-    "detokenize": "/detokenize",
-}
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 LARGEST_COUNT = 2**31 - 1
 LARGEST_SEED = 2**63

@@ -18,7 +18,7 @@ from modelhost.models.states import State
 from modelhost.persistence.metrics import metrics_now
 from modelhost.persistence.prompt_caches import PromptCaches
 from modelhost.state.documents import SavedConversation, SavedModel, SavedPromptCache, SnapshotDocument
-from modelhost.state.records import Removed, Session, SnapshotInfo
+from modelhost.state.records import Removed, SnapshotInfo
 from modelhost.state.store import StateStore
 
 log = get_logger(__name__)
@@ -85,7 +85,7 @@ class Persistence:
     async def _conversations(self) -> tuple[SavedConversation, ...]:
         """Return all sessions as they are at one moment, the one that was used last first."""
         async with aclosing(self._state.sessions.all()) as sessions:
-            return tuple([_saved(session) async for session in sessions])
+            return tuple([SavedConversation.of(session) async for session in sessions])
 
     def _models(self) -> tuple[SavedModel, ...]:
         """Return the models of which there is something to restore."""
@@ -118,7 +118,7 @@ class Persistence:
         configurations, missing = _configurations(document, collection)
         kept = 0
         if conversations and document.conversations:
-            kept = await self._state.sessions.put_all([_session(each) for each in document.conversations])
+            kept = await self._state.sessions.put_all([each.session() for each in document.conversations])
         if models:
             _configure(document, configurations, collection)
         loads = _loads(document, collection, models=models, conversations=conversations)
@@ -178,26 +178,6 @@ class Persistence:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _saved(session: Session) -> SavedConversation:
-    return SavedConversation(
-        session_id=session.id,
-        created_at=session.created_at,
-        updated_at=session.updated_at,
-        model=session.model,
-        messages=tuple(dict(message) for message in session.messages),
-    )
-
-
-def _session(saved: SavedConversation) -> Session:
-    return Session.of(
-        saved.session_id,
-        saved.messages,
-        model=saved.model,
-        created_at=saved.created_at,
-        updated_at=saved.updated_at,
-    )
 
 
 def _configurations(

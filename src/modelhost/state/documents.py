@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from modelhost.state.records import Session
 
 SCHEMA_VERSION: Final = 1
 """Raised when an older version could not understand what a newer one saves."""
@@ -32,6 +34,27 @@ class SavedConversation(BaseModel):
     updated_at: datetime
     model: str | None = None
     messages: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """Return what is saved of ``session``: all of it."""
+        return cls(
+            session_id=session.id,
+            created_at=session.created_at,
+            updated_at=session.updated_at,
+            model=session.model,
+            messages=tuple(dict(message) for message in session.messages),
+        )
+
+    def session(self) -> Session:
+        """Return the session that was saved."""
+        return Session.of(
+            self.session_id,
+            self.messages,
+            model=self.model,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )
 
 
 class SavedPromptCache(BaseModel):

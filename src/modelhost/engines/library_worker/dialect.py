@@ -25,14 +25,6 @@ FIELDS: Mapping[Operation, frozenset[str]] = {
     "tokenize": frozenset({"with_pieces"}),
     "detokenize": frozenset(),
 }
-PATHS: Mapping[Operation, str] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-    "tokenize": "/tokenize",
-    "detokenize": "/detokenize",
-}
 TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "add_generation_prompt": ((bool,), "true or false"),
     "chat_template_kwargs": ((dict,), "an object"),

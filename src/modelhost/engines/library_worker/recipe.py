@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
-from modelhost.engines.library_worker.dialect import FIELDS, PATHS, adapted, translated
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.library_worker.dialect import FIELDS, adapted, translated
 from modelhost.engines.library_worker.params import accepted
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
@@ -103,7 +103,7 @@ class LibraryEngine:
         return adapted(operation, body)
 
     def path(self, operation: Operation) -> str:
-        return PATHS[operation]
+        return OPENAI_PATHS[operation]
 
     def received(self, operation: Operation, data: bytes) -> bytes:
         return data
