@@ -115,7 +115,7 @@ async def _states(database: str, url: str, times: int) -> list[StateCost]:
         saved.append(time.perf_counter() - began)
         began = time.perf_counter()
         _, document = await store.snapshots.load(session_id="bench")
-        await store.sessions.put_all((each.session() for each in document.conversations))
+        await store.sessions.put_all(each.session() for each in document.conversations)
         loaded.append(time.perf_counter() - began)
     await store.close()
     figures = (("save", saved), ("load", loaded))
