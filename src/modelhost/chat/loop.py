@@ -18,6 +18,7 @@ from modelhost.chat import images, usage
 from modelhost.chat.questions import Questions
 from modelhost.chat.tool_calls import CallCollector, WantedCall
 from modelhost.chat.tool_events import CALL, CALL_ENDED, RESULT, Chunk, Told, call_fields, result_fields
+from modelhost.errors import RequestError
 from modelhost.tools.context import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
@@ -68,6 +69,8 @@ class _Turn:
     """The tool whose call is one too many; from it on, the turn's calls are not made."""
     collector: CallCollector = field(default_factory=CallCollector)
     running: list[asyncio.Task[ToolOutcome]] = field(default_factory=list)
+    has_begun: bool = False
+    """Whether the model has written anything."""
 
 
 class ToolLoop:
@@ -149,9 +152,18 @@ class ToolLoop:
         messages = list(body["messages"])
         budget = body.get("max_completion_tokens") or body.get("max_tokens")
         is_too_deep = self._context.depth >= self._limits.depth
+        spoken: list[dict[str, Any]] | None = None
         for number in range(1, self._limits.turns + 1):
             turn = self._turn = _Turn(may_call=number < self._limits.turns and not is_too_deep)
-            await self._let_write(turn, self._body(body, messages, budget, number))
+            try:
+                await self._let_write(turn, self._body(body, messages, budget, number))
+            except RequestError:
+                if spoken is None or turn.has_begun:
+                    raise
+                # The model cannot look at what a tool returned, such as a damaged image: it gets the words about it.
+                messages = spoken
+                await self._let_write(turn, self._body(body, messages, budget, number))
+            spoken = None
             if not turn.collector.calls:
                 return Ending(finish_reason=turn.finish_reason or "stop")
             if is_too_deep:
@@ -162,8 +174,11 @@ class ToolLoop:
             ending = await self._reason_to_end(turn, outcomes, budget)
             if outcomes and (ending is None or ending.kind != MALFORMED_CALL):
                 made = _turn_messages(turn, outcomes)
-                shown = _with_images(made, outcomes) if self._sees_images() else made
-                messages = [*messages, *shown]
+                if self._sees_images() and any(outcome.images for outcome in outcomes):
+                    spoken = [*messages, *made]
+                    messages = [*messages, *_with_images(made, outcomes)]
+                else:
+                    messages = [*messages, *made]
                 self._settled += made
                 self._turn = None
             if ending is not None:
@@ -183,6 +198,7 @@ class ToolLoop:
         """Let the model write; calls begin as soon as they are complete."""
         async with self._open_turn(body) as chunks:
             async for chunk in chunks:
+                turn.has_begun = True
                 if chunk.get("usage"):
                     self.usage = usage.added(self.usage, chunk["usage"])
                 for choice in chunk["choices"]:

@@ -13,7 +13,7 @@ from modelhost.engines.base import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
 from modelhost.workers.client import Worker
-from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, turn
+from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, text_of, turn
 from tests.support.virtual_time import run_in_virtual_time
 from tests.support.vision_files import png, png_url
 
@@ -99,6 +99,21 @@ def test_the_next_turn_shows_images_to_a_model_that_sees_and_the_transcript_tell
     assert third[: len(second)] == second
     results = [message["content"] for message in loop.transcript if message["role"] == "tool"]
     assert results == ["[image/png, 9 bytes]", "a text", "a text"]
+
+
+def test_an_image_that_the_model_cannot_look_at_leaves_the_words_about_it() -> None:
+    refused = [InvalidRequest("Failed to load image")]
+    model = Model(turn(called("look")), refused, turn(said("I see nothing.")))
+    loop = loop_of(model, Tools(look=shows("[image/png, 9 bytes]", PNG)), sees_images=True)
+    answer = run_in_virtual_time(chunks_of(loop))
+    assert text_of(answer) == "I see nothing."
+    assert [body["messages"][2]["content"] for body in model.bodies[2:]] == ["[image/png, 9 bytes]"]
+
+
+def test_a_refusal_that_no_image_can_have_caused_ends_the_answer() -> None:
+    model = Model(turn(called("look")), [InvalidRequest("no")], turn(said("Hi")))
+    with pytest.raises(InvalidRequest):
+        run_in_virtual_time(chunks_of(loop_of(model, Tools(look=shows("words")), sees_images=True)))
 
 
 def test_images_of_a_result_are_kept_as_far_as_they_fit_together() -> None:
