@@ -144,12 +144,12 @@ def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> OwnBa
 
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
-    for warning in (*effective.warnings, *vllm.remarks):
+    for warning in effective.warnings:
         console.warning(warning)
     settings = effective.settings
     is_asked_for = effective.origins["log_level"].kind != "default"
     _set_up_logs(settings.log_level if is_asked_for else "warning", settings.log_format)
-    return OwnBackend(settings)
+    return OwnBackend(settings, launch=vllm.launch)
 
 
 def _attached(host: RemoteHost, vllm: VllmEnvironment) -> RemoteBackend:

@@ -34,8 +34,8 @@ class VllmEnvironment:
     max_model_len: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings that a host of one's own gets of them, where neither the environment nor a flag names them."""
-    remarks: tuple[str, ...] = ()
-    """What a person should know who set a variable that changes nothing."""
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    """Launch parameters, as in a registry's ``params``: what becomes of them is the business of the model's engine."""
 
 
 def _number(kind: Callable[[str], float], least: float, most: float, *, is_above: bool = False) -> Read:
@@ -83,7 +83,7 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         ),
         "VLLM_TENSOR_PARALLEL_SIZE": Variable(
             read=_number(int, 1, math.inf),
-            meaning="Accepted; llama.cpp spreads a model over all GPUs by itself.",
+            meaning="GPUs that share each layer, with vLLM. llama.cpp lays a model out over all GPUs by itself.",
         ),
         "VLLM_GPU_MEMORY_UTILIZATION": Variable(
             read=_number(float, 0, 1, is_above=True),
@@ -94,7 +94,8 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
             meaning="Tokens of one conversation, as `context_length`. Default: the model's own, as memory allows.",
         ),
         "VLLM_DTYPE": Variable(
-            read=_one_of({name: name for name in DTYPES}), meaning="Accepted; a GGUF file is served in its own type."
+            read=_one_of({name: name for name in DTYPES}),
+            meaning="The number format, with engines that load safetensors. A GGUF file has its own.",
         ),
         "VLLM_DEFAULT_TEMPERATURE": Variable(
             read=_number(float, 0, 2), meaning="`temperature` of calls that bring none. Default: the model's, else 0.7."
@@ -115,6 +116,9 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         ),
     }
 )
+
+
+LAUNCH: Final = {"VLLM_TENSOR_PARALLEL_SIZE": "tensor_parallel_size", "VLLM_DTYPE": "dtype"}
 
 
 def read_vllm(environ: Mapping[str, str]) -> VllmEnvironment:
@@ -153,14 +157,5 @@ def read_vllm(environ: Mapping[str, str]) -> VllmEnvironment:
             for key, value in settings.items()
             if value is not None and not environ.get(SETTINGS[key].environment, "").strip()
         },
-        remarks=tuple(_remarks(found)),
+        launch={key: found[name] for name, key in LAUNCH.items() if name in found},
     )
-
-
-def _remarks(found: Mapping[str, Any]) -> list[str]:
-    remarks = []
-    if found.get("VLLM_TENSOR_PARALLEL_SIZE", 1) > 1:
-        remarks.append("VLLM_TENSOR_PARALLEL_SIZE changes nothing: llama.cpp spreads a model over all GPUs by itself")
-    if found.get("VLLM_DTYPE") in {"bfloat16", "float", "float32"}:
-        remarks.append("VLLM_DTYPE changes nothing: a GGUF file is served in the type that it has")
-    return remarks

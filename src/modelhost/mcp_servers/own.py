@@ -26,8 +26,10 @@ ACTOR = "local"  # in the audit log: whoever could start the program
 class OwnBackend:
     """A host with ``settings``; it ends with the context."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, launch: Mapping[str, Any]) -> None:
+        """Take the settings, and launch parameters for the model's engine (a registry's ``params``)."""
         self._settings = settings
+        self._launch = launch
         self._starting: asyncio.Task[LocalBackend] | None = None
         self._backend: LocalBackend | None = None
         self._host: Host | None = None
@@ -73,7 +75,11 @@ class OwnBackend:
     async def _start(self) -> LocalBackend:
         # In a thread and not at the top: the engines' side of the package takes as long to import as the MCP SDK.
         local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
-        host = importlib.import_module("modelhost.host").Host(self._settings)
+        choosing = importlib.import_module("modelhost.models.choosing")
+        settings, remarks = choosing.with_params(self._settings, self._launch)
+        for remark in remarks:
+            log.warning("launch_parameter", remark=remark)
+        host = importlib.import_module("modelhost.host").Host(settings)
         await host.start(load=False)
         self._host = host
         if self._settings.mcp_config is not None:

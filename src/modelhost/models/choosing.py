@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
@@ -81,6 +82,22 @@ def engine_before_resolving(settings: Settings) -> Engine:
         with suppress(ConfigError):  # which is told when it is looked at
             return Remote(settings.engine_options)
     return ENGINES[name]
+
+
+def with_params(settings: Settings, params: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
+    """Return ``settings`` with what their engine makes of launch parameters, and why it makes nothing of the others.
+
+    What the settings say themselves wins.
+    """
+    engine = engine_before_resolving(settings)
+    options: dict[str, Any] = {}
+    remarks: list[str] = []
+    for name, value in params.items():
+        accepted = engine.accept({name: value})
+        remarks += [*accepted.problems, *accepted.warnings]
+        if not accepted.problems:
+            options |= accepted.settings.get("engine_options", {})
+    return settings.model_copy(update={"engine_options": options | settings.engine_options}), tuple(remarks)
 
 
 def names_safetensors(model: str | None) -> bool:

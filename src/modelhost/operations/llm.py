@@ -136,9 +136,9 @@ async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: On
     settings = host.settings
     return ServedModel(
         model_name=name,
-        dtype="auto",
+        dtype=str(model.engine_options.get("dtype", "auto")),
         max_model_len=model.context_length,
-        tensor_parallel_size="1",
+        tensor_parallel_size=str(model.engine_options.get("tensor_parallel_size", 1)),
         gpu_memory_utilization=_utilization(settings.gpu_memory_budget),
         server_state=HOST_CONDITIONS[model.state],
         active_sessions=await host.state.sessions.count(),

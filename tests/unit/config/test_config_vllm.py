@@ -32,6 +32,7 @@ def test_all_variables_of_the_seed_are_read() -> None:
         top_k=-1,
         gpu_memory_utilization=0.9,
         max_model_len=2048,
+        launch={"tensor_parallel_size": 1, "dtype": "float16"},
         settings={
             "model": "Qwen/Qwen3-4B-GGUF",
             "context_length": 2048,
@@ -85,10 +86,10 @@ def test_levels_and_types_are_read_in_any_case() -> None:
     assert read_vllm({"VLLM_LOG_LEVEL": "debug", "VLLM_DTYPE": "BFloat16"}).settings == {"log_level": "debug"}
 
 
-def test_what_changes_nothing_is_said() -> None:
-    remarks = read_vllm({"VLLM_TENSOR_PARALLEL_SIZE": "2", "VLLM_DTYPE": "bfloat16"}).remarks
-    assert [remark.split()[0] for remark in remarks] == ["VLLM_TENSOR_PARALLEL_SIZE", "VLLM_DTYPE"]
-    assert read_vllm({"VLLM_TENSOR_PARALLEL_SIZE": "1", "VLLM_DTYPE": "float16"}).remarks == ()
+def test_what_is_the_engines_business_are_launch_parameters() -> None:
+    found = read_vllm({"VLLM_TENSOR_PARALLEL_SIZE": "2", "VLLM_DTYPE": "bfloat16"})
+    assert found.launch == {"tensor_parallel_size": 2, "dtype": "bfloat16"}
+    assert read_vllm({}).launch == {}
 
 
 @pytest.mark.parametrize("share", ["0.05", "0.333", "1", "1.0"])

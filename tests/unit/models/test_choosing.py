@@ -10,7 +10,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.engines import installed
 from modelhost.errors import ConfigError, EngineMissing, ModelFileInvalid
-from modelhost.models.choosing import engine_for, likely_engine
+from modelhost.models.choosing import engine_for, likely_engine, with_params
 from modelhost.models.directory_needs import directory_need
 from modelhost.models.hf_directory import read_hf_directory
 from modelhost.models.locate import locate
@@ -130,3 +130,14 @@ def test_weights_that_are_quantized_while_they_are_loaded_take_less() -> None:
         return directory_need(model, engine="mistralrs", options=options, context_length=128, slots=1)["ram"]
 
     assert need(isq="Q4K") < need(isq="Q8_0") < need() == need(isq="none")
+
+
+def test_launch_parameters_become_options_of_the_engine_and_what_it_cannot_do_is_told() -> None:
+    wanted = {"tensor_parallel_size": 2, "dtype": "half"}
+    spread, nothing = with_params(Settings(engine="vllm"), wanted)
+    assert (spread.engine_options, nothing) == ({"tensor_parallel_size": 2, "dtype": "float16"}, ())
+    own, _ = with_params(Settings(engine="vllm", engine_options={"dtype": "float32"}), wanted)
+    assert own.engine_options == {"tensor_parallel_size": 2, "dtype": "float32"}
+    as_before, told = with_params(Settings(), wanted)
+    assert as_before == Settings()
+    assert ["tensor_parallel_size" in told[0], "dtype" in told[1]] == [True, True]
