@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.http.errors import Answer, error_answer, error_object
 
@@ -22,10 +23,6 @@ STREAM_HEADERS: Headers = [
 ]
 CLIENT_LEFT_STATUS = 499  # nginx's number for it; only logs and metrics see it
 KEEP_ALIVE = b": keep-alive\n\n"
-
-
-class ClientLeft(Exception):
-    """The client closed the connection; nobody is there to be answered."""
 
 
 class Exchange:
@@ -84,36 +81,19 @@ class Exchange:
         except orjson.JSONDecodeError as error:
             raise InvalidJson(f"The body is not valid JSON: {error}.") from None
 
+    async def _disconnected(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     def _declared_length(self) -> int:
         for name, value in self._scope["headers"]:
             if name == b"content-length":
                 return int(value)
         return 0
 
-    @asynccontextmanager
-    async def while_client_is_there(self) -> AsyncIterator[None]:
+    def while_client_is_there(self) -> AbstractAsyncContextManager[None]:
         """Cancel what is inside as soon as the client leaves, and raise :class:`ClientLeft` instead."""
-        work = asyncio.current_task()
-        assert work is not None
-        has_left = False
-
-        async def watch() -> None:
-            nonlocal has_left
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-            has_left = True
-            work.cancel()
-
-        watcher = asyncio.create_task(watch())
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not has_left:
-                raise
-            work.uncancel()
-            raise ClientLeft from None
-        finally:
-            watcher.cancel()
+        return cancelled_when(self._disconnected)
 
     async def settle(self, work: Awaitable[None]) -> tuple[int, str | None]:
         """Let ``work`` answer, and answer its error for it; return the status and, of an error, the code."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
+from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import InvalidRequest
 from modelhost.tools.flight import DEPTH_META_KEY
 from modelhost.workers.depth import DEPTH_HEADER
@@ -60,25 +60,9 @@ async def while_wanted(ctx: Context) -> AsyncIterator[None]:
     if left is None:
         yield
         return
-    work = asyncio.current_task()
-    assert work is not None
-    has_left = False
-
-    async def watch() -> None:
-        nonlocal has_left
-        await left.wait()
-        has_left = True
-        work.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not has_left:
-            raise
-        work.uncancel()
-    finally:
-        watcher.cancel()
+    with suppress(ClientLeft):
+        async with cancelled_when(left.wait):
+            yield
 
 
 def _scope(ctx: Context) -> Mapping[str, Any]:
