@@ -6,19 +6,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, aclosing, asynccontextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from modelhost import logs
 from modelhost.chat import requests, tool_answer
 from modelhost.chat.context import with_context
-from modelhost.chat.defaults import check_defaults
 from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.questions import Questions
 from modelhost.chat.relay import payloads_of
 from modelhost.chat.sampling import sampled, sampling_body
 from modelhost.chat.sessions import SessionTurn, is_in_session
-from modelhost.chat.turn import GENERATING, adapted, check_can, generation_of, measured
+from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
 from modelhost.config import environment
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
@@ -75,11 +74,13 @@ class Host:
         on_download: DownloadProgress | None = None,
         on_progress: ProgressCallback | None = None,
         load: bool = True,
+        launch: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Find the models, load the one that the settings name and return when it can answer.
 
         Without ``load`` nothing is looked for: the first request has its model found, downloaded and loaded, and is
-        told what is wrong with it.
+        told what is wrong with it. ``launch`` are launch parameters of that model, as in a registry's ``params``: for
+        the engine that it turns out to have.
 
         Raises:
             SetupError: a model or a setting cannot be used.
@@ -90,14 +91,19 @@ class Host:
         hide(secrets_in(self.settings))
         self._log.enter_context(log_to_file(self.settings))
         try:
-            await self._start(on_download, on_progress, load=load)
+            await self._start(on_download, on_progress, load=load, launch=launch)
         except BaseException:
             await self.state.close()
             self._log.close()
             raise
 
     async def _start(
-        self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None, *, load: bool
+        self,
+        on_download: DownloadProgress | None,
+        on_progress: ProgressCallback | None,
+        *,
+        load: bool,
+        launch: Mapping[str, Any],
     ) -> None:
         if self.settings.database_url is not None:
             await self.state.open()  # who names a database wants to learn at once that it is not there
@@ -108,11 +114,8 @@ class Host:
             if self.settings.wait_for_tools:
                 await self._toolbox.settled()
             self._collection = await Collection.start(
-                self.settings, on_download=on_download, on_progress=on_progress, load=load
+                self.settings, on_download=on_download, on_progress=on_progress, load=load, launch=launch
             )
-            if self.settings.request_defaults:
-                for model in self.models:
-                    check_defaults(self.settings.request_defaults, model.engine)
         except BaseException:
             await self._toolbox.stop()
             raise
@@ -282,11 +285,9 @@ class Host:
             async with aclosing(answer):
                 yield answer
             return
-        generation = generation_of(model, operation, body, include_usage=include_usage)
-        async with self._lease(model, on_queued) as worker, measured(model, operation, generation.report):
-            check_can(worker, operation, body)
-            async with generation.stream(worker) as blocks:
-                yield blocks
+        turn_with = turn_of(model, operation, body, self._lease(model, on_queued), include_usage=include_usage)
+        async with turn_with as (generation, worker), generation.stream(worker) as blocks:
+            yield blocks
 
     async def call(
         self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
@@ -318,12 +319,12 @@ class Host:
                 turn.follow(loop)
             return await tool_answer.whole(loop, tool_answer.with_tools(body, tools))
         if operation in GENERATING:
-            generation = generation_of(model, operation, body, include_usage=False)
-            async with self._lease(model, on_queued) as worker, measured(model, operation, generation.report):
-                check_can(worker, operation, body)
+            async with turn_of(model, operation, body, self._lease(model, on_queued)) as (generation, worker):
                 return await generation.whole(worker)
-        prepared = adapted(model, operation, body)
+        prepared, engine = adapted(model, operation, body), model.engine
         async with self._lease(model, on_queued) as worker:
+            if model.engine is not engine:
+                prepared = adapted(model, operation, body)
             check_can(worker, operation, body)
             answer: dict[str, Any] = await worker.call(operation, prepared)
         model.meters.count_usage(answer.get("usage"))
@@ -363,11 +364,9 @@ class Host:
 
         @asynccontextmanager
         async def open_turn(body: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-            generation = generation_of(model, "chat", body, include_usage=False)
-            async with self._lease(model, on_queued) as worker, measured(model, "chat", generation.report):
-                check_can(worker, "chat", body)
-                async with generation.chunks(worker) as chunks:
-                    yield chunks
+            turn_with = turn_of(model, "chat", body, self._lease(model, on_queued))
+            async with turn_with as (generation, worker), generation.chunks(worker) as chunks:
+                yield chunks
 
         most = self.settings.max_tool_turns
         wanted = wishes.max_turns if wishes and wishes.max_turns else most

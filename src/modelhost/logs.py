@@ -27,7 +27,9 @@ CONTENTS: Final = frozenset({"messages", "prompt", "content", "response"})
 REDACTED: Final = frozenset({"api_key", "api_keys", "authorization", "token", "password"})
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 OUTPUT: Final = frozenset({"worker_log", "mcp_server_log"})
-"""Events that are a line which another process wrote: for debugging on standard error, and always in a file."""
+"""Events that are a line which another process wrote: for debugging on standard error, and from "info" on in a file."""
+RECORDS: Final = OUTPUT | {"prompt_received", "prompt_answered", "prompt_refused", "mcp_server_lost"}
+"""Events that a file for contents has whatever its level, which is about what the host says of itself."""
 
 Format = Literal["auto", "console", "json"]
 
@@ -39,9 +41,15 @@ class _File:
     path: Path
     level: int
     handler: logging.Handler
+    with_contents: bool
+
+    @property
+    def records(self) -> frozenset[str]:
+        """The events that it has whatever their level."""
+        return RECORDS if self.with_contents else OUTPUT if self.level <= logging.INFO else frozenset()
 
     def takes(self, event: Any, level: int) -> bool:
-        return level >= self.level or (self.level <= logging.INFO and event.get("event") in OUTPUT)
+        return level >= self.level or event.get("event") in self.records
 
 
 @dataclass(slots=True)
@@ -55,7 +63,7 @@ class _Outputs:
     @property
     def least_level(self) -> int:
         """The least level that matters to any of them."""
-        of_files = (logging.DEBUG if file.level <= logging.INFO else file.level for file in self.files)
+        of_files = (logging.DEBUG if file.records else file.level for file in self.files)
         return min(self.level, *of_files, logging.ERROR)
 
 
@@ -91,6 +99,7 @@ def to_file(
 ) -> Iterator[None]:
     """Send logs at ``level`` and above to the file at ``path`` too, and what other processes write from "info" on.
 
+    A file ``with_contents`` is a record: prompts, their answers and what other processes write are in it at any level.
     Lines are JSON unless ``log_format`` is "console". When the context ends, all of them are in the file. Without a
     path, or with that of a file that is open already, nothing is done.
 
@@ -108,7 +117,7 @@ def to_file(
     hidden = REDACTED if with_contents else REDACTED | CONTENTS
     with written(absolute, _Lines(renderer, hidden), clock) as handler:
         handler.setLevel(max(LEVELS[level], logging.WARNING))  # of libraries; our own events do not pass it
-        file = _File(absolute, LEVELS[level], handler)
+        file = _File(absolute, LEVELS[level], handler, with_contents)
         _OUTPUTS.files.append(file)
         logging.getLogger().addHandler(handler)
         _configure()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,7 @@ class LlmServer:
     def __init__(self, process: subprocess.Popen[str], folder: Path, port: int) -> None:
         self.process = process
         self.folder = folder
+        self.port = port
         self.log_path = folder / "server.log"
         self.http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=CLIENT_SECONDS, trust_env=False)
 
@@ -96,7 +98,12 @@ class LlmServer:
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, (self.folder / "stderr").read_text()
-        return bool(self.log_path.exists() and self.events("listening"))
+        return _answers(self.port)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as knocking:
+        return knocking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def events_in(path: Path, *names: str) -> list[dict[str, Any]]:

@@ -197,6 +197,26 @@ def test_what_another_process_writes_is_in_the_file_from_info_on(path: Path, cap
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_a_record_has_requests_answers_and_the_lines_of_other_processes_at_any_level(
+    path: Path, level: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with logging_to(path, level=level, with_contents=True):
+        log.info("prompt_received", prompt="who?")
+        log.debug("worker_log", line="a worker")
+        log.debug("mcp_server_log", line="a server")
+        log.info("prompt_answered", response="me")
+        log.warning("prompt_refused", reason="too long")
+        log.warning("mcp_server_lost", server="s")
+        log.info("worker_ready")
+        log.error("worker_lost")
+    record = ["prompt_received", "worker_log", "mcp_server_log", "prompt_answered", "prompt_refused", "mcp_server_lost"]
+    assert [event for event in events(path) if event in record] == record
+    assert ("worker_ready" in events(path)) == (level in ("debug", "info"))
+    assert "worker_lost" in events(path)
+    assert "who?" not in capfd.readouterr().err
+
+
 def test_a_library_that_warns_is_in_the_file_with_its_traceback(path: Path) -> None:
     with logging_to(path):
         try:

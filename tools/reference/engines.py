@@ -13,6 +13,7 @@ from modelhost.chat.requests import MODELS
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Operation
 from modelhost.engines.capabilities import CAPABILITIES, FEATURES, Capabilities, How
+from modelhost.engines.installed import READ_SAFETENSORS
 from tools.reference.tables import table
 
 OPERATIONS: Final[Mapping[Operation, str]] = {
@@ -39,8 +40,21 @@ def engines_page() -> str:
     return f"""# Engines
 
 An engine is chosen by `--engine`, by `engine` in an entry of the registry, or else by the model's format and the
-machine: GGUF gets llama.cpp; safetensors get MLX on Apple silicon, vLLM where it is installed and there is a GPU of
-NVIDIA's, otherwise transformers; a base URL is a server elsewhere. `modelhost engines list` says which are installed.
+machine:
+
+- GGUF gets llama.cpp.
+- Safetensors get MLX on Apple silicon, vLLM where there is a GPU of NVIDIA's, mistral.rs where the engine option `isq`
+  asks for weights that are quantized while they are loaded, otherwise transformers. Where that is not installed, the
+  first of {_listed(READ_SAFETENSORS)} takes its place, and the log says so
+  (`engine_is_second_choice`). Where there is none, the error names what to install, and nothing is downloaded.
+- A base URL is a server elsewhere.
+
+Of a model on the hub the list of its files tells the format: a GGUF file is taken where there is one, unless the engine
+reads safetensors, or the model is named `org/name:safetensors`.
+
+`modelhost engines list` says which engines are installed and how the others are had: `modelhost engines install vllm`
+(or `mistralrs`) makes an environment for one that cannot share the host's, the others are extras of modelhost
+(`pip install 'modelhost[transformers]'`, `[mlx]`).
 
 {table(("Engine", "`engine`", "Reads", "Runs on"), [_about(name) for name in names])}
 ## What they can do
@@ -61,6 +75,10 @@ ignored in silence. The tests ask every engine for each line.
 Of `--engine-option KEY=VALUE`, or `engine_options` in an entry of the registry.
 
 {"".join(_options_section(name) for name in names)}"""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _about(name: str) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 from modelhost.chat import requests, tool_choice
@@ -35,6 +35,32 @@ def generation_of(model: HostedModel, operation: Operation, body: dict[str, Any]
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
     writes_call = is_forced and "tools" not in dialect
     return Generation(operation, dialect, include_usage=include_usage, writes_call=writes_call)
+
+
+@asynccontextmanager
+async def turn_of(
+    model: HostedModel,
+    operation: Operation,
+    body: dict[str, Any],
+    lease: AbstractAsyncContextManager[Worker],
+    *,
+    include_usage: bool = False,
+) -> AsyncIterator[tuple[Generation, Worker]]:
+    """Lend the worker of ``model`` for one answer, with the request ``body`` ready to be sent to it.
+
+    A wrong request is refused before it waits. The engine of a model whose files nobody has looked at is a guess until
+    then: the request is prepared again if it is another one.
+
+    Raises:
+        ModelhostError: the request is wrong, or ``lease`` raises it.
+    """
+    generation, engine = generation_of(model, operation, body, include_usage=include_usage), model.engine
+    async with lease as worker:
+        if model.engine is not engine:
+            generation = generation_of(model, operation, body, include_usage=include_usage)
+        async with measured(model, operation, generation.report):
+            check_can(worker, operation, body)
+            yield generation, worker
 
 
 def adapted(model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +20,17 @@ DataDir = Annotated[
 engines_app = typer.Typer(help="The engines that run models on this machine.", no_args_is_help=True)
 
 
-class Installable(StrEnum):
-    """The engines with an environment of their own."""
+def _installable(engine: str) -> str:
+    """Return ``engine`` if it has an environment of its own; otherwise say how it is had, if it is one."""
+    from modelhost.engines.environments import ENVIRONMENTS  # noqa: PLC0415 (`--help` does not need them)
+    from modelhost.engines.installed import MODULES, how_to_install  # noqa: PLC0415
 
-    mistralrs = "mistralrs"
-    vllm = "vllm"
+    if engine in ENVIRONMENTS:
+        return engine
+    if not MODULES.get(engine, ()):
+        what = "is built in" if engine in MODULES else f"is no engine; there are {', '.join(MODULES)}"
+        raise typer.BadParameter(f"{engine} {what}")
+    raise typer.BadParameter(f"{engine} lives in the Python of modelhost itself: {how_to_install(engine)}")
 
 
 @engines_app.command("list", epilog="Examples:\n  modelhost engines list\n  modelhost engines list --json")
@@ -48,20 +53,28 @@ def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     "install vllm",
 )
 def install_engine(
-    engine: Annotated[Installable, typer.Argument(metavar="ENGINE", help="mistralrs or vllm.")],
+    engine: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENGINE",
+            callback=_installable,
+            help="mistralrs or vllm; that is vLLM's build for CPUs where there is no GPU of NVIDIA's.",
+        ),
+    ],
     data_dir: DataDir = None,
 ) -> None:
     """Install an engine into an environment of its own, where every host of this data directory finds it.
 
-    An environment that is there already is made anew. pip downloads what it needs, and goes by its own configuration
-    and variables.
+    A model gets it by `--engine`, or by itself where nothing that suits its format better is installed. An environment
+    that is there already is made anew. pip downloads what it needs, and goes by its own configuration and variables.
+    The other engines go into the Python of modelhost itself; `modelhost engines list` says how.
     """
     from modelhost.engines.environments import install, recipe_for, version_of  # noqa: PLC0415
     from modelhost.workers.gpus import gpus  # noqa: PLC0415
 
     folder = _data_directory(data_dir)
-    python = install(engine.value, folder, recipe_for(engine.value, has_cuda=bool(gpus())), _report)
-    console.note(f"{engine.value} {version_of(engine.value, folder)} is installed: {python.parents[1]}")
+    python = install(engine, folder, recipe_for(engine, has_cuda=bool(gpus())), _report)
+    console.note(f"{engine} {version_of(engine, folder)} is installed: {python.parents[1]}")
 
 
 def _data_directory(given: Path | None) -> Path:

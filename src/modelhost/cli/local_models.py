@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelhost.config import environment
+from modelhost.config.directories import data_directory
+from modelhost.config.settings import Settings
 from modelhost.config.sources import load
-from modelhost.errors import DownloadFailed, EngineMissing, ModelFileMissing
+from modelhost.errors import ModelFileMissing, SetupError
+from modelhost.models.choosing import engine_for_format
+from modelhost.models.download import model_of
 from modelhost.models.hub_cache import RepositoryCache, downloaded
 from modelhost.models.hub_reference import parse_reference
 from modelhost.models.inventory_file import FILE_NAME, read_inventory
@@ -64,12 +68,17 @@ def path_of(name: str) -> Path:
     raise ModelFileMissing(f"{name}: there is no such model or file; {hint}", path=name)
 
 
+def configured() -> Settings:
+    """Return the settings of a host that is started in this directory; raises ConfigError."""
+    return load({}, config_path=None, environ=environment.current(), cwd=Path.cwd()).settings
+
+
 def _registered() -> Iterator[KnownModel]:
-    effective = load({}, config_path=None, environ=environment.current(), cwd=Path.cwd())
-    file = find_registry(effective.settings.models_config, Path.cwd())
+    settings = configured()
+    file = find_registry(settings.models_config, Path.cwd())
     if file is None:
         return
-    for entry in read_registry(file, effective.settings).entries:
+    for entry in read_registry(file, settings).entries:
         yield _registered_model(entry)
 
 
@@ -81,8 +90,10 @@ def _registered_model(entry: ModelEntry) -> KnownModel:
         path = None
         try:
             found = RepositoryCache(reference.repository).find(reference) if reference is not None else None
-            path = found[0] if found else None
-        except (DownloadFailed, EngineMissing) as error:  # what was downloaded is not what the entry wants
+            path = model_of(found) if found else None
+            if path is not None:
+                engine_for_format("safetensors" if path.is_dir() else "gguf", entry.settings, what=entry.name)
+        except SetupError as error:  # what was downloaded is not what the entry wants, or nothing here runs it
             why_not = error.message
     size_bytes = path.stat().st_size if path is not None and path.is_file() else None
     return KnownModel(
@@ -99,7 +110,7 @@ def _inventoried() -> Iterator[KnownModel]:
     file = Path(FILE_NAME)
     if not file.is_file():
         return
-    for entry in read_inventory(file).entries:
+    for entry in read_inventory(file, data_dir=data_directory(configured())).entries:
         yield KnownModel(
             name=entry.name,
             source="inventory",

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from modelhost.cli.local_models import KnownModel
+from modelhost.cli.local_models import KnownModel, configured
+from modelhost.config.directories import data_directory
 from modelhost.models.gguf import read_header
 from modelhost.models.inventory import Entry, inspect
 from modelhost.models.inventory import Progress as OnProgress
@@ -88,7 +89,8 @@ def facts_of(path: Path) -> dict[str, Any]:
     """
     if path.is_dir() and not (path / "config.json").is_file():
         path = locate(str(path)).path or path
-    first = inspect(path)
+    data_dir = data_directory(configured())
+    first = inspect(path, data_dir=data_dir)
     facts: dict[str, Any] = asdict(first)
     if first.format == "gguf" and first.is_usable:
         header = asdict(read_header(path))
@@ -99,7 +101,7 @@ def facts_of(path: Path) -> dict[str, Any]:
         del facts[key]
     longest = first.context_length or CONTEXTS[1]
     contexts = sorted({context for context in CONTEXTS if context < longest} | {longest})
-    needs = {context: inspect(path, context_length=context).need_bytes for context in contexts}
+    needs = {context: inspect(path, context_length=context, data_dir=data_dir).need_bytes for context in contexts}
     facts["need_bytes_by_context"] = {str(context): need for context, need in needs.items() if need is not None}
     return facts
 

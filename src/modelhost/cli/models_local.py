@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,12 +28,17 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     """Find the models below directories and write what their headers say to MODEL_INVENTORY.json."""
+    from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.cli.local_models_shown import inventory_table, print_plain, scan_progress  # noqa: PLC0415
+    from modelhost.config.directories import data_directory  # noqa: PLC0415
     from modelhost.models import inventory, inventory_file  # noqa: PLC0415
 
     with scan_progress() as on_progress:
         found = inventory.scan(
-            [directory.expanduser() for directory in directories], context_length=context, on_progress=on_progress
+            [directory.expanduser() for directory in directories],
+            context_length=context,
+            on_progress=on_progress,
+            data_dir=data_directory(configured()),
         )
     inventory_file.write_inventory(output, found)
     for problem in found.problems:
@@ -54,7 +60,9 @@ def pull(
     A download that broke off goes on where it stopped, and every file is verified. What is here already is checked
     against the hub. HF_TOKEN opens gated models.
     """
+    from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.cli.starting import start_display  # noqa: PLC0415
+    from modelhost.models.choosing import some_engine_for  # noqa: PLC0415
     from modelhost.models.download import download  # noqa: PLC0415
     from modelhost.models.hub_cache import is_offline  # noqa: PLC0415
     from modelhost.models.hub_reference import parse_reference  # noqa: PLC0415
@@ -66,7 +74,8 @@ def pull(
             f'"{reference}" is not the name of a model on the hub; it looks like Qwen/Qwen3-4B-GGUF:Q4_K_M'
         )
     with start_display() as display:
-        path = download(wanted, display.downloading, refresh=not is_offline())
+        runs_it = partial(some_engine_for, settings=configured(), what=wanted.repository)
+        path = download(wanted, display.downloading, refresh=not is_offline(), on_format=runs_it)
     found = inspect(path)
     console.note(f"{wanted}: {found.quantization}, {found.size_bytes / 1e6:,.1f} MB")
     typer.echo(path)

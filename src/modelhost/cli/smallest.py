@@ -41,11 +41,13 @@ def with_smallest(model: str | None, *, is_wanted: bool, inventory: Path | None)
     if model is not None:
         raise ConfigError(f"--smallest and {model} both name a model; give one of them")
     # Here and not at the top: the commands that have the option need not wait for it.
+    from modelhost.cli.local_models import configured  # noqa: PLC0415
+    from modelhost.config.directories import data_directory  # noqa: PLC0415
     from modelhost.models.inventory import smallest  # noqa: PLC0415
     from modelhost.models.inventory_file import read_inventory  # noqa: PLC0415
 
     file = DEFAULT_INVENTORY if inventory is None else inventory.expanduser()
-    entry = smallest(read_inventory(file))
+    entry = smallest(read_inventory(file, data_dir=data_directory(configured())))
     if not Path(entry.path).exists():
         raise ModelFileMissing(f"{entry.path} is in {file} and not there any more: modelhost models scan DIR")
     console.note(f"the smallest model is {entry.name}: {entry.path}")

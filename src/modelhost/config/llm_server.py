@@ -44,8 +44,11 @@ TAKEN: Final = frozenset({*AS_SETTING.values(), "request_defaults", "mcp_config"
 """Settings that these keys stand for, and which therefore have no place of their own in the file."""
 MARKS: Final = frozenset({"model_name", "listening_port", "log_filename", "min_tokens_to_keep"})
 """Keys, with underscores, that no other file has."""
-LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType({"trace": "debug", "critical": "error"})
-"""Levels that have another name here."""
+LEVEL: Final = "log level"
+LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType(
+    {"trace": "debug", "debug": "debug", "info": "info", "warning": "warning", "error": "error", "critical": "error"}
+)
+"""The levels of the file, and what they are called here."""
 PRESETS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "wait_for_tools": True,  # the servers are started before the model is loaded
@@ -97,7 +100,7 @@ def read(document: Mapping[Any, Any], path: Path, *, directory: Path, environ: M
             values[key] = _Value(label=label, value=expanded, had_variable=expanded != value)
     given = [*_presets(path), *_settings(values, path)]
     defaults, out_of_range = _request_defaults(values, path)
-    problems += out_of_range
+    problems += [*out_of_range, *_unknown_level(values)]
     if defaults is not None:
         given.append(defaults)
     if SERVERS in values and values[SERVERS].value:
@@ -158,13 +161,20 @@ def _presets(path: Path) -> Iterator[Given]:
 
 def _settings(values: Mapping[str, _Value], path: Path) -> Iterator[Given]:
     for key, value in values.items():
-        if key == "log level" and isinstance(value.value, str):
-            level = value.value.lower()
-            value = replace(value, value=LOG_LEVELS.get(level, level))  # noqa: PLW2901
-        if key in AS_SETTING:
+        if key == LEVEL:
+            if isinstance(value.value, str) and value.value.lower() in LOG_LEVELS:
+                yield _given(AS_SETTING[key], replace(value, value=LOG_LEVELS[value.value.lower()]), path)
+        elif key in AS_SETTING:
             yield _given(AS_SETTING[key], value, path)
         elif key in SETTINGS and key not in TAKEN:
             yield _given(key, value, path)
+
+
+def _unknown_level(values: Mapping[str, _Value]) -> Iterator[str]:
+    given = values.get(LEVEL)
+    if given is not None and str(given.value).lower() not in LOG_LEVELS:
+        said = "what its variable holds is none" if given.had_variable else f"got {json.dumps(given.value)}"
+        yield f"{given.label}: expected one of {', '.join(LOG_LEVELS)}; {said}"
 
 
 def _given(key: str, value: _Value, path: Path) -> Given:

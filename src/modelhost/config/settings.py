@@ -384,6 +384,7 @@ class Settings(BaseModel):
     )
     log_prompts: bool = Field(
         default=False,
-        description="Write to `log_file` what `POST /` is asked and what it answers. No other log gets contents.",
+        description="Write to `log_file` what `POST /` is asked and what it answers, and what workers and MCP servers "
+        "write, whatever `log_level` is. No other log gets contents.",
         json_schema_extra=_LOGGING,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,10 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 FOR_SAFETENSORS: Final = ("mlx", "transformers", "vllm")
 
 
+READ_SAFETENSORS: Final = ("transformers", "mlx", "mistralrs", "vllm")
+"""All that can, in the order in which they are taken where the best for the machine is not installed."""
+
+
 def missing_modules(engine: str) -> tuple[str, ...]:
     """Return the modules that ``engine`` needs and this Python does not find; empty if it is installed."""
     return tuple(name for name in MODULES[engine] if find_spec(name) is None)
@@ -47,16 +51,14 @@ def environment_of(engine: str, data_dir: Path | None) -> Path | None:
     return python_of(engine, data_dir)
 
 
-def safetensors_engine(is_there: Callable[[str], bool] = is_installed, *, has_cuda: bool = False) -> str | None:
-    """Return the engine for a model in safetensors on this machine; ``None`` if there is none.
+def engines_for_safetensors(*, has_cuda: bool = False) -> tuple[str, ...]:
+    """Return the engines that read safetensors, the one that suits this machine best first.
 
-    MLX comes first where it uses the GPU, which is on Apple silicon; vLLM where there is a GPU of NVIDIA's, and never
-    by itself elsewhere, as it takes 2 GB and half a minute to start.
+    That is MLX where it uses the GPU, which is on Apple silicon; vLLM where there is a GPU of NVIDIA's. Elsewhere vLLM
+    comes last: it takes 2 GB and half a minute to start.
     """
-    order: tuple[str, ...] = ("mlx", "transformers") if is_apple_silicon() else ("transformers", "mlx")
-    if has_cuda:
-        order = ("vllm", *order)
-    return next((engine for engine in order if is_there(engine)), None)
+    best = "mlx" if is_apple_silicon() else "vllm" if has_cuda else "transformers"
+    return tuple(dict.fromkeys((best, *READ_SAFETENSORS)))
 
 
 def is_apple_silicon() -> bool:

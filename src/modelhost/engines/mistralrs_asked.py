@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.dialect import UNSUPPORTED
 from modelhost.engines.library_worker.json_rules import ANY_OBJECT, json_rule
 from modelhost.engines.library_worker.model_files import generation_config, sampling_defaults
 from modelhost.engines.library_worker.reader import UNTHINK, ChatReader
 from modelhost.engines.library_worker.template import ChatTemplate, is_thinking
-from modelhost.engines.library_worker.tool_format import CLOSING, OPENING, call_grammar, check_template
+from modelhost.engines.library_worker.tool_format import FORMS, needed_form
 from modelhost.engines.mistralrs_runner import SharedRunner
 from modelhost.engines.mistralrs_template import TemplateReader, special_tokens
 from modelhost.engines.worker_http import Refused, error_body, invalid
@@ -70,7 +71,8 @@ class Requests:
         reader = TemplateReader(config["chat_template"], special_tokens(directory))
         self._template = ChatTemplate(reader, None, self._model)
         self._beginning = runner.text(runner.tokens("", add_special=True))
-        markers = {marker: runner.tokens(marker, add_special=False) for marker in (OPENING, CLOSING, UNTHINK)}
+        known = {UNTHINK}.union(*(form.markers for form in FORMS.values()))
+        markers = {marker: runner.tokens(marker, add_special=False) for marker in known}
         self._markers = {marker: tokens[0] for marker, tokens in markers.items() if len(tokens) == 1}
 
     def chat(self, body: Mapping[str, Any]) -> Asked:
@@ -80,21 +82,18 @@ class Requests:
             Refused: it cannot be done.
         """
         _check_fields(body, CHAT)
-        tools = body.get("tools") or []
-        if tools:
-            check_template(self._template.text, self._model)
+        calling = self._calling(body)
         text = self._template.render(body)
         reads_reasoning = self._template.shows_reasoning
         thinks = reads_reasoning and is_thinking(text)
         is_forced = body.get("tool_choice") == "required"
         reader = ChatReader(
-            reads_calls=bool(tools),
+            calling=calling,
             reads_reasoning=reads_reasoning,
             is_thinking=thinks and not is_forced,
-            one_call=is_forced or body.get("parallel_tool_calls") is False,
         )
-        if is_forced:
-            structure: Structure = (call_grammar(tools, self._markers), "tools")
+        if calling is not None and is_forced:
+            structure: Structure = (calling.form.grammar(calling.tools, self._markers), "tools")
         else:
             structure = self._structure(body.get("response_format") or {"type": "text"}, thinks=thinks)
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
@@ -104,7 +103,7 @@ class Requests:
             # The library puts its beginning of a text before every prompt; most templates have it already.
             text.removeprefix(self._beginning),
             reader=reader,
-            is_raw=bool(tools) or reads_reasoning,
+            is_raw=calling is not None or reads_reasoning,
             top_logprobs=logprobs,
             structure=structure,
         )
@@ -114,8 +113,16 @@ class Requests:
         _check_fields(body, COMPLETION)
         prompt = body["prompt"]
         text = prompt if isinstance(prompt, str) else self._text_of(prompt)
-        reader = ChatReader(reads_calls=False, reads_reasoning=False)
+        reader = ChatReader(calling=None, reads_reasoning=False)
         return self._asked("completions", body, text, reader=reader, top_logprobs=body.get("logprobs"))
+
+    def _calling(self, body: Mapping[str, Any]) -> Calling | None:
+        tools = body.get("tools")
+        if not tools:
+            return None
+        form = needed_form(self._template.text, self._model)
+        is_one = body.get("tool_choice") == "required" or body.get("parallel_tool_calls") is False
+        return Calling(form=form, tools=tools, one_call=is_one)
 
     def text_of(self, tokens: list[int], param: str) -> str:
         """Return the text of ``tokens``; raises :class:`Refused` if one of them is none of this model."""

@@ -11,6 +11,7 @@ MLX: Final = LibraryEngine(
     "mlx",
     module="modelhost.engines.mlx_worker",
     options={
+        "dtype": "auto",  # float32, bfloat16, float16; auto: the model's own on Apple silicon, float32 on a CPU
         "adapter_path": None,  # directory of a LoRA adapter that mlx_lm has trained
     },
     # On a CPU MLX compiles its kernels with the system's C++ compiler, if it may: slower to start, and not faster here.

@@ -41,8 +41,8 @@ def load(config: Mapping[str, Any]) -> Any:
 
     directory = Path(config["path"])
     model, tokenizer = load_model(str(directory), adapter_path=config["adapter_path"])
-    if mx.default_device() == mx.Device(mx.cpu):
-        model.set_dtype(mx.float32)  # in 16 bits a CPU takes half as long again
+    if dtype := _dtype(config["dtype"], is_cpu=mx.default_device() == mx.Device(mx.cpu)):
+        model.set_dtype(getattr(mx, dtype))  # of packed weights only the scales
     library = MlxLibrary(model)
     return Loaded(
         library=library,
@@ -52,6 +52,13 @@ def load(config: Mapping[str, Any]) -> Any:
         eos_ids=end_tokens(tokenizer.eos_token_ids, directory),
         defaults=generation_config(directory),
     )
+
+
+def _dtype(wanted: str, *, is_cpu: bool) -> str | None:
+    """Return the number format to compute in; ``None`` for that of the files."""
+    if wanted == "auto":
+        return "float32" if is_cpu else None  # in 16 bits a CPU takes half as long again
+    return wanted
 
 
 class MlxLibrary:

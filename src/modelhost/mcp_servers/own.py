@@ -76,11 +76,15 @@ class OwnBackend:
         # In a thread and not at the top: the engines' side of the package takes as long to import as the MCP SDK.
         local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
         choosing = importlib.import_module("modelhost.models.choosing")
-        settings, remarks = choosing.with_params(self._settings, self._launch)
-        for remark in remarks:
-            log.warning("launch_parameter", remark=remark)
+        settings, launch = self._settings, self._launch
+        if settings.engine is not None:  # otherwise it is known when the model's files are
+            engine = choosing.engine_before_resolving(settings)
+            settings, remarks = choosing.with_params(settings, launch, engine)
+            launch = {}
+            for remark in remarks:
+                log.warning("launch_parameter", remark=remark)
         host = importlib.import_module("modelhost.host").Host(settings)
-        await host.start(load=False)
+        await host.start(load=False, launch=launch)
         self._host = host
         if self._settings.mcp_config is not None:
             # An answer that came before the tools were there would be one without them.

@@ -13,15 +13,16 @@ from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
     FOR_SAFETENSORS,
+    engines_for_safetensors,
     how_to_install,
     is_installed,
     missing_modules,
-    safetensors_engine,
     wanted_extra,
 )
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.hf_directory import is_hf_directory
+from modelhost.models.hub_files import Format
 from modelhost.models.locate import Located, servable_models
 from modelhost.models.server_urls import is_url
 from modelhost.workers.gpus import have_driver
@@ -35,33 +36,63 @@ REMOTE: Final = Remote.name
 
 
 def engine_for(located: Located, settings: Settings) -> str:
-    """Return the engine of a model that is here.
-
-    Raises:
-        ConfigError: the engine that was asked for does not read the model's format.
-        EngineMissing: no engine that does is installed.
-    """
-    wanted = settings.engine
+    """Return the engine of a model that is here; raises as :func:`engine_for_format`."""
     if located.kind == "engine":
         return SCRIPTED
     if located.kind == "server":
         return REMOTE
-    if located.kind != "safetensors":
-        if wanted in FOR_SAFETENSORS:
+    model_format: Format = "safetensors" if located.kind == "safetensors" else "gguf"
+    return engine_for_format(model_format, settings, what=str(located.path))
+
+
+def engine_for_format(model_format: Format, settings: Settings, *, what: str) -> str:
+    """Return the engine of the model ``what``, a path or a repository, of which the format is known.
+
+    Raises:
+        ConfigError: the engine that was asked for does not read the format.
+        EngineMissing: no engine that does is installed.
+    """
+    wanted = settings.engine
+    if model_format == "safetensors":
+        if wanted == FOR_GGUF:
             raise ConfigError(
-                f"{located.path} is in GGUF, which {wanted} does not read: leave engine out, or give a directory with "
-                "safetensors",
+                f"{what} is in safetensors, which llama.cpp does not read: leave engine out, or give a GGUF file",
                 param="engine",
             )
-        if wanted == FOR_BOTH:
-            return _installed(wanted, settings)
-        return FOR_GGUF
-    if wanted == FOR_GGUF:
+        return _for_safetensors(settings, what)
+    if wanted in FOR_SAFETENSORS:
         raise ConfigError(
-            f"{located.path} is in safetensors, which llama.cpp does not read: leave engine out, or give a GGUF file",
+            f"{what} is in GGUF, which {wanted} does not read: leave engine out, or give a directory with safetensors",
             param="engine",
         )
-    return _for_safetensors(located, settings)
+    return _installed(wanted, settings) if wanted == FOR_BOTH else FOR_GGUF
+
+
+def some_engine_for(model_format: Format, settings: Settings, *, what: str) -> str:
+    """Return the engine that would run ``what`` if nobody asked for one; raises EngineMissing if there is none."""
+    silent = settings.model_copy(update={"engine": None, "engine_options": {}})
+    return engine_for_format(model_format, silent, what=what)
+
+
+def better_engine(engine: str, located: Located, settings: Settings) -> str | None:
+    """Return the engine that suits this machine better than ``engine``, which a model gets as that is not installed.
+
+    ``None`` if there is none, or if ``engine`` was asked for.
+    """
+    is_asked_for = settings.engine is not None or settings.worker_python is not None
+    if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:
+        return None
+    best = engines_for_safetensors(has_cuda=have_driver())[0]
+    return best if engine != best else None
+
+
+def own_choice(data_dir: Path) -> str | None:
+    """Return the engine that this machine takes for safetensors by itself, the best of those that are installed.
+
+    ``None`` if none is. ``data_dir`` is where the host keeps the environments of engines.
+    """
+    order = engines_for_safetensors(has_cuda=have_driver())
+    return next((engine for engine in order if is_installed(engine, data_dir)), None)
 
 
 def likely_engine(settings: Settings) -> str:
@@ -72,7 +103,7 @@ def likely_engine(settings: Settings) -> str:
         return REMOTE
     if not names_safetensors(settings.model):
         return FOR_GGUF
-    return FOR_BOTH if QUANTIZE in settings.engine_options else _own_choice(settings) or wanted_extra()
+    return FOR_BOTH if QUANTIZE in settings.engine_options else own_choice(data_directory(settings)) or wanted_extra()
 
 
 def engine_before_resolving(settings: Settings) -> Engine:
@@ -84,12 +115,11 @@ def engine_before_resolving(settings: Settings) -> Engine:
     return ENGINES[name]
 
 
-def with_params(settings: Settings, params: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
-    """Return ``settings`` with what their engine makes of launch parameters, and why it makes nothing of the others.
+def with_params(settings: Settings, params: Mapping[str, Any], engine: Engine) -> tuple[Settings, tuple[str, ...]]:
+    """Return ``settings`` with what ``engine`` makes of launch parameters, and why it makes nothing of the others.
 
     What the settings say themselves wins.
     """
-    engine = engine_before_resolving(settings)
     options: dict[str, Any] = {}
     remarks: list[str] = []
     for name, value in params.items():
@@ -111,22 +141,16 @@ def names_safetensors(model: str | None) -> bool:
     return is_hf_directory(names) and not servable_models(list(names))
 
 
-def _for_safetensors(located: Located, settings: Settings) -> str:
+def _for_safetensors(settings: Settings, what: str) -> str:
     if settings.engine is None and QUANTIZE in settings.engine_options:
         return _installed(FOR_BOTH, settings)
     if settings.worker_python is not None:
         # What that Python has is not known here; a worker that finds nothing there says so itself.
-        return settings.engine or safetensors_engine(lambda _: True) or wanted_extra()
-    engine = settings.engine or _own_choice(settings)
+        return settings.engine or wanted_extra()
+    engine = settings.engine or own_choice(data_directory(settings))
     if engine is None:
-        raise EngineMissing(f"{located.path}: {no_engine()}", path=str(located.path))
+        raise EngineMissing(f"{what}: {no_engine()}", path=what)
     return _installed(engine, settings)
-
-
-def _own_choice(settings: Settings) -> str | None:
-    """Return the engine that this machine takes for safetensors by itself; ``None`` if it has none."""
-    folder = data_directory(settings)
-    return safetensors_engine(lambda engine: is_installed(engine, folder), has_cuda=have_driver())
 
 
 def _installed(engine: str, settings: Settings) -> str:
@@ -145,7 +169,8 @@ def _installed(engine: str, settings: Settings) -> str:
 
 def no_engine() -> str:
     """Say what to do with a model in safetensors where no engine is installed for it."""
+    ways = " or ".join(how_to_install(engine) for engine in engines_for_safetensors(has_cuda=have_driver()))
     return (
-        f"safetensors need an engine that is not installed: pip install 'modelhost[{wanted_extra()}]'; or take the "
+        f"safetensors need an engine, and none of those that read them is installed. Install one: {ways}. Or take the "
         "model in GGUF (most have a repository with it, named like Qwen/Qwen3-4B-GGUF)"
     )

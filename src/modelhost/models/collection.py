@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
-from modelhost.errors import ConfigError, ModelNotFound, WorkerStartFailed
+from modelhost.errors import ConfigError, InvalidRequest, ModelNotFound, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models import caches
@@ -27,7 +28,7 @@ from modelhost.models.locate import name_of
 from modelhost.models.planner import MODELS
 from modelhost.models.registry import ModelEntry, Registry, read_registry, single_entry
 from modelhost.models.registry_watch import watch_registry
-from modelhost.models.request_defaults import parse_defaults
+from modelhost.models.request_defaults import default_problems, parse_defaults
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.server_urls import is_url
 from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State
@@ -78,6 +79,7 @@ class Collection:
         on_download: DownloadProgress | None = None,
         on_progress: ProgressCallback | None = None,
         load: bool = True,
+        launch: Mapping[str, Any] = MappingProxyType({}),
     ) -> Collection:
         """Read the registry, and load the model that the settings name; return when that is ready.
 
@@ -85,7 +87,8 @@ class Collection:
         without a registry the model is the bundled one.
 
         Without ``load`` the active model is one of those that are loaded on demand: its first request has its files
-        found, downloaded and loaded, and is told what is wrong with them.
+        found, downloaded and loaded, and is told what is wrong with them. ``launch`` are launch parameters for the
+        engine of the model that the settings name, as in a registry's ``params``.
 
         Raises:
             SetupError: the registry, a setting or the model cannot be used.
@@ -101,10 +104,14 @@ class Collection:
         try:
             if registry is not None:
                 collection._keep_to(registry)
+                if launch and collection._registered() is not None:
+                    log.warning(
+                        "launch_parameters_unused", names=sorted(launch), reason="a registry's model has its own"
+                    )
             if load:
-                await collection._activate(on_download, on_progress)
+                await collection._activate(on_download, on_progress, launch)
             else:
-                collection._activate_unloaded()
+                collection._activate_unloaded(launch)
         except BaseException:
             await collection.stop(0)
             raise
@@ -117,10 +124,12 @@ class Collection:
         self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
         self._watching.add_done_callback(self._watch_ended)
 
-    async def _activate(self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None) -> None:
+    async def _activate(
+        self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None, launch: Mapping[str, Any]
+    ) -> None:
         self._active = self._registered()
         if self._active is None and self._is_named():
-            self._main = single_entry(self._settings)
+            self._main = single_entry(self._settings, launch=launch)
             self._active = self.scheduler.add(self._main, await find_telling(self._main, on_download))
         if self._active is None:
             return
@@ -129,12 +138,12 @@ class Collection:
         else:
             await self.scheduler.load(self._active)
 
-    def _activate_unloaded(self) -> None:
+    def _activate_unloaded(self, launch: Mapping[str, Any]) -> None:
         self._active = self._registered()
         if self._active is None and self._is_named():
             has_name = self._settings.alias or is_url(self._settings.model)
             name = None if has_name else name_of(self._settings.model, engine=self._settings.engine)
-            self._main = single_entry(self._settings, name)
+            self._main = single_entry(self._settings, name, launch)
             self._active = self.scheduler.add(self._main)
 
     def _registered(self) -> HostedModel | None:
@@ -281,10 +290,13 @@ class Collection:
         """Overlay the request defaults of a model, ``None`` takes one away; return what is in force.
 
         Raises:
-            InvalidRequest: an unknown field, or a value out of its range.
+            InvalidRequest: an unknown field, a value out of its range, or one that the model's engine cannot have.
         """
         model = self.find(name)
-        model.overrides = {**model.overrides, **parse_defaults(values)}
+        given = parse_defaults(values)
+        if model.resolved is not None and (problems := default_problems(given, model.engine)):
+            raise InvalidRequest(f"{'; '.join(problems)}.", param=next(iter(given)) if len(given) == 1 else None)
+        model.overrides = {**model.overrides, **given}
         return model.defaults
 
     def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
@@ -344,7 +356,7 @@ class Collection:
             event = ModelEvent(at=time.time(), kind="progress", model=reference, activity="download", progress=share)
             loop.call_soon_threadsafe(self.scheduler.feed.tell, event)
 
-        return await pull(reference, revision=revision, on_progress=tell)
+        return await pull(reference, self._settings, revision=revision, on_progress=tell)
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:

@@ -91,8 +91,7 @@ def _weights_bytes(model: HfModel, engine: str, options: Mapping[str, Any], widt
 
 def _width(engine: str, options: Mapping[str, Any], *, on_gpu: bool, is_quantized: bool) -> int | None:
     """Return the bytes of a number as the engine computes with it; ``None`` where it is as the file has it."""
-    if engine == "mlx":
-        # In 32 bits on a CPU, unless the file is quantized: then its weights stay so.
-        return None if is_apple_silicon() or is_quantized else FLOAT32
     dtype = options.get("dtype", "auto")
+    if engine == "mlx" and (is_quantized or (dtype == "auto" and is_apple_silicon())):
+        return None  # packed weights stay so
     return _WIDTHS.get(dtype) if dtype != "auto" else (None if on_gpu else FLOAT32)

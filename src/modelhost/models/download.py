@@ -7,6 +7,7 @@ it takes 24 MB.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,11 @@ from typing import Protocol
 from modelhost.errors import ShuttingDown
 from modelhost.models.hf_directory import CONFIG
 from modelhost.models.hub_cache import RepositoryCache
+from modelhost.models.hub_files import Format
 from modelhost.models.hub_reference import HubReference
+
+OnFormat = Callable[[Format], object]
+"""Told what a model is in, from the list of its files, before any of them is transferred; what it raises ends that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ def download(
     *,
     source: Source | None = None,
     refresh: bool = False,
+    on_format: OnFormat | None = None,
 ) -> Path:
     """Return the file of the model that ``reference`` names; of a split model the first part, the others lie beside it;
     of one in safetensors its directory.
@@ -77,16 +83,16 @@ def download(
 
     Raises:
         DownloadFailed: the hub did not give it; the message says why and what to do.
-        EngineMissing: the repository has safetensors only, and no engine that reads them is installed.
     """
     source = source or Source()
     cached = None if refresh else RepositoryCache(reference.repository, source.cache_dir).find(reference)
     if cached:
-        return _model(cached[0])
+        return model_of(cached)
     from modelhost.models.hub_client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
 
-    return _model(download_from_hub(reference, progress, source))
+    return model_of(download_from_hub(reference, progress, source, on_format))
 
 
-def _model(first: Path) -> Path:
-    return first.parent if first.name == CONFIG else first
+def model_of(files: Sequence[Path]) -> Path:
+    """Return what to serve of a model's ``files``: the first, or of one in safetensors their directory."""
+    return files[0].parent if files[0].name == CONFIG else files[0]

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from modelhost.config.settings import Settings
 from modelhost.engines import llamacpp_devices, torch_devices
+from modelhost.engines.installed import how_to_install
 from modelhost.errors import InvalidRequest
-from modelhost.models.choosing import FOR_BOTH, REMOTE, likely_engine
+from modelhost.logs import get_logger
+from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, with_params
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
 from modelhost.models.hub_reference import parse_reference
 from modelhost.models.registry import ModelEntry
-from modelhost.models.resolve import Resolved, resolve, worker_python
+from modelhost.models.request_defaults import check_defaults
+from modelhost.models.resolve import Resolved, engine_of, find_files, resolve, worker_python
 from modelhost.workers.gpus import gpus, have_driver
 from modelhost.workers.machine import available_memory
+
+log = get_logger(__name__)
 
 WITHOUT_CUDA = (REMOTE, FOR_BOTH)
 """Engines whose worker has no GPU of NVIDIA's: it is elsewhere, or its wheel is for CPUs and Metal."""
@@ -48,28 +55,41 @@ async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None) 
 
 
 def _resolve(entry: ModelEntry, on_download: DownloadProgress) -> Resolved:
-    settings = entry.settings
-    usable: list[int] = []
-    engine = likely_engine(settings)
+    accept = partial(check_defaults, entry.defaults, model=entry.name)
+    found = find_files(entry.settings, on_download, accept)
+    engine = engine_of(found, entry.settings)
+    accept(engine)
+    if better := better_engine(engine.name, found, entry.settings):
+        way_out = how_to_install(better)
+        log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
+    settings, remarks = with_params(entry.settings, entry.launch, engine)
+    for remark in remarks:
+        log.warning("launch_parameter", model=entry.name, remark=remark)
+    return resolve(settings, found=found, gpus=_usable_gpus(engine.name, settings), available_bytes=available_memory())
+
+
+def _usable_gpus(engine: str, settings: Settings) -> list[int]:
+    """Return those that the worker of ``engine`` could use."""
     uses_gpus = torch_devices.uses_gpus if engine in ON_GPUS else llamacpp_devices.uses_gpus
-    if engine not in WITHOUT_CUDA and have_driver() and uses_gpus(worker_python(engine, settings) or sys.executable):
-        usable = [gpu.index for gpu in gpus()]
-    return resolve(settings, gpus=usable, available_bytes=available_memory(), on_download=on_download)
+    if engine in WITHOUT_CUDA or not have_driver() or not uses_gpus(worker_python(engine, settings) or sys.executable):
+        return []
+    return [gpu.index for gpu in gpus()]
 
 
-async def pull(reference: str, *, revision: str | None, on_progress: DownloadProgress) -> Path:
+async def pull(reference: str, settings: Settings, *, revision: str | None, on_progress: DownloadProgress) -> Path:
     """Download a model from the hub; return its (first) file.
 
     Raises:
         InvalidRequest: ``reference`` is no hub id.
-        DownloadFailed, EngineMissing: the hub did not give it, or it has no file that can be served.
+        DownloadFailed, EngineMissing: the hub did not give it, or nothing here runs it.
     """
     parsed = parse_reference(reference, revision)
     if parsed is None:
         raise InvalidRequest(f'"{reference}" is no hub id: those look like org/name or org/name:quant.', param="model")
     progress = StoppableProgress(on_progress)
     try:
-        return await asyncio.to_thread(download, parsed, progress, refresh=True)
+        runs_it = partial(some_engine_for, settings=settings, what=parsed.repository)
+        return await asyncio.to_thread(download, parsed, progress, refresh=True, on_format=runs_it)
     except asyncio.CancelledError:
         progress.stop()
         raise

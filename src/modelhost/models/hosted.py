@@ -12,6 +12,7 @@ from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
 from modelhost.models.choosing import engine_before_resolving
 from modelhost.models.registry import ModelEntry
+from modelhost.models.request_defaults import in_force
 from modelhost.models.resolve import Resolved
 from modelhost.models.states import Bytes, ModelEvent, ModelLog
 from modelhost.workers.client import Worker
@@ -69,10 +70,15 @@ class HostedModel:
         return self.resolved.spec if self.resolved else None
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of its engine: once its files are found, with what became of launch parameters."""
+        return self.resolved.spec.options if self.resolved else self.entry.settings.engine_options
+
+    @property
     def defaults(self) -> Mapping[str, Any]:
         """The values that requests get where they are silent."""
         laid_over = {**self.entry.defaults, **self.overrides}
-        return {name: value for name, value in laid_over.items() if value is not None}
+        return in_force(laid_over, self.engine)
 
     @property
     def context_length(self) -> int | None:

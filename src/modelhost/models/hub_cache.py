@@ -59,7 +59,7 @@ class RepositoryCache:
         """Return the complete files of ``reference`` if all that are needed are here, without the network.
 
         Raises:
-            DownloadFailed, EngineMissing: as :func:`choose_files`, on the listing of an earlier download.
+            DownloadFailed: as :func:`choose_files`, on the listing of an earlier download.
         """
         commit = self._commit(reference.revision or DEFAULT_REVISION)
         listing = self._listing(commit) if commit else None

@@ -17,10 +17,10 @@ from huggingface_hub.utils._fixes import WeakFileLock
 from huggingface_hub.utils._headers import build_hf_headers
 
 from modelhost.errors import DownloadFailed
-from modelhost.models.download import DownloadProgress, FileProgress, Source
+from modelhost.models.download import DownloadProgress, FileProgress, OnFormat, Source
 from modelhost.models.hub_cache import RepositoryCache
 from modelhost.models.hub_errors import translated
-from modelhost.models.hub_files import HubFile, choose_files
+from modelhost.models.hub_files import HubFile, choose_files, format_of
 from modelhost.models.hub_reference import HubReference
 from modelhost.models.transfer import fetch
 
@@ -28,20 +28,24 @@ LISTING_TIMEOUT_SECONDS = 30.0
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
 
 
-def download_from_hub(reference: HubReference, progress: DownloadProgress | None, source: Source) -> Path:
-    """Return the first file of ``reference``, downloading what is not in the cache; raises as ``download``."""
+def download_from_hub(
+    reference: HubReference, progress: DownloadProgress | None, source: Source, on_format: OnFormat | None
+) -> list[Path]:
+    """Return the files of ``reference``, downloading what is not in the cache; raises as ``download``."""
     endpoint = source.endpoint or constants.ENDPOINT
     cache = RepositoryCache(reference.repository, source.cache_dir)
     api = HfApi(endpoint=endpoint, token=source.token)
     with translated(reference, endpoint):
         commit, listing = _list_files(api, reference)
         chosen = choose_files(listing, reference)
+        if on_format is not None:
+            on_format(format_of(chosen))
         for part, file in enumerate(chosen, 1):
             report = partial(_report, progress, file, part, len(chosen))
             _ensure_blob(cache, file, _url(reference, commit, file, endpoint), source, report)
         paths = [cache.publish(file, commit) for file in chosen]
         cache.remember(reference.revision, commit, listing)
-    return paths[0]
+    return paths
 
 
 def _list_files(api: HfApi, reference: HubReference) -> tuple[str, list[HubFile]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from modelhost.engines.installed import safetensors_engine
-from modelhost.errors import DownloadFailed, EngineMissing
-from modelhost.models.choosing import no_engine
+from modelhost.errors import DownloadFailed
 from modelhost.models.hf_directory import CONFIG, is_hf_directory
 from modelhost.models.hub_reference import HubReference
 from modelhost.models.locate import MMPROJ, PICKLED, SAFETENSORS, WEIGHTS_SUFFIXES, servable_models
@@ -21,6 +20,8 @@ PREFERRED = (
 )
 """Without a wish: a good size for its quality first, then what is better, then what is smaller or larger."""
 
+
+Format = Literal["gguf", "safetensors"]
 
 WEIGHTS = ".safetensors"
 BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
@@ -44,7 +45,6 @@ def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[Hu
 
     Raises:
         DownloadFailed: nothing matches, several do, or a part is missing.
-        EngineMissing: the repository has safetensors only, and no engine that reads them is installed.
     """
     by_name = {file.name: file for file in listing}
     models = servable_models(list(by_name))
@@ -67,6 +67,11 @@ def _encoder(model: str, names: Sequence[str]) -> list[str]:
     beside = [name[len(folder) :] for name in names if name.startswith(folder) and "/" not in name[len(folder) :]]
     found = matching_encoder(model[len(folder) :], beside)
     return [folder + found] if found else []
+
+
+def format_of(chosen: Sequence[HubFile]) -> Format:
+    """Return the format of a model whose files :func:`choose_files` has chosen."""
+    return "safetensors" if chosen[0].name == CONFIG else "gguf"
 
 
 def is_needed(file: HubFile) -> bool:
@@ -113,15 +118,13 @@ def _directory_files(names: list[str], reference: HubReference) -> list[str]:
     """Return the files of a model directory: configuration, tokenizer, weights; nothing that lies deeper."""
     top = [name for name in names if "/" not in name]
     if is_hf_directory(set(top)):
-        if safetensors_engine() is None:
-            raise EngineMissing(
-                f"{reference.repository} has no GGUF file: {no_engine()}", repository=reference.repository
-            )
         weights = [name for name in top if name.endswith(WEIGHTS)]
         of_model = [name for name in weights if name.startswith("model")] or weights
         beside = [name for name in top if name.endswith(BESIDE_WEIGHTS) and name != CONFIG]
         return [CONFIG, *sorted(beside), *sorted(of_model)]
-    if any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
+    if models := servable_models(names):
+        reason = f"has no safetensors, only GGUF: leave engine out, or name a file: {_list(models)}"
+    elif any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
         reason = f"holds no model in GGUF or safetensors: {PICKLED}"
     else:
         reason = f"holds no model in GGUF or safetensors; it holds {_list(sorted(names))}"

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modelhost.engines.installed import safetensors_engine, wanted_extra
+from modelhost.config.directories import data_directory
+from modelhost.config.settings import Settings
+from modelhost.engines.installed import wanted_extra
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
-from modelhost.models.choosing import no_engine
+from modelhost.models.choosing import no_engine, own_choice
 from modelhost.models.directory_needs import directory_need
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel, is_hf_directory, read_hf_directory
@@ -61,10 +63,14 @@ Progress = Callable[[int, int, str], None]
 
 
 def scan(
-    directories: Sequence[Path], *, context_length: int | None = None, on_progress: Progress | None = None
+    directories: Sequence[Path],
+    *,
+    context_length: int | None = None,
+    on_progress: Progress | None = None,
+    data_dir: Path | None = None,
 ) -> Inventory:
     """Return the models below ``directories``; ``context_length`` is what memory is estimated for (default: 4,096 or
-    the model's own, if that is less).
+    the model's own, if that is less). ``data_dir`` is where engines are looked for (default: the user's).
 
     Hidden names are left out and links are followed, each folder and file once.
 
@@ -81,7 +87,7 @@ def scan(
     for index, path in enumerate(found):
         if on_progress is not None:
             on_progress(index, len(found), path.name)
-        entries.append(inspect(path, context_length=context_length))
+        entries.append(inspect(path, context_length=context_length, data_dir=data_dir))
     if on_progress is not None:
         on_progress(len(found), len(found), "")
     return Inventory(
@@ -91,9 +97,11 @@ def scan(
     )
 
 
-def inspect(path: Path, *, context_length: int | None = None) -> Entry:
+def inspect(path: Path, *, context_length: int | None = None, data_dir: Path | None = None) -> Entry:
     """Return what the model at ``path`` says of itself; a damaged one is an entry that is not usable."""
-    return _directory_entry(path, context_length) if path.is_dir() else _gguf_entry(path, context_length)
+    if path.is_dir():
+        return _directory_entry(path, context_length, data_dir or data_directory(Settings()))
+    return _gguf_entry(path, context_length)
 
 
 def smallest(inventory: Inventory) -> Entry:
@@ -187,12 +195,12 @@ def mentions_tools(template: str | None) -> bool:
     return template is not None and "tools" in template
 
 
-def _directory_entry(path: Path, context_length: int | None) -> Entry:
+def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> Entry:
     try:
         model = read_hf_directory(path)
     except (ModelFileInvalid, ModelFileMissing) as error:
         return _broken(path, path.name, "safetensors", error)
-    engine = safetensors_engine()
+    engine = own_choice(data_dir)
     estimate_context = context_length or min(model.context_length or FALLBACK_CONTEXT, FALLBACK_CONTEXT)
     capabilities: list[Capability] = ["chat"] if model.is_generating else ["rerank" if model.is_reranker else "embed"]
     if model.is_generating and model.can_see:

@@ -51,10 +51,11 @@ def write_inventory(path: Path, inventory: Inventory) -> None:
         raise ConfigError(f"{path} cannot be written ({error.strerror or error}): name another --output") from error
 
 
-def read_inventory(path: Path) -> Inventory:
+def read_inventory(path: Path, *, data_dir: Path | None = None) -> Inventory:
     """Return the inventory in ``path``.
 
-    A list that another tool wrote is taken too, if its entries say where the models are: the files are looked at again.
+    A list that another tool wrote is taken too, if its entries say where the models are: the files are looked at again,
+    and ``data_dir`` is where engines are looked for (default: the user's).
 
     Raises:
         ConfigError: there is none, or it is none; the message has the way out.
@@ -67,7 +68,7 @@ def read_inventory(path: Path) -> Inventory:
         raise ConfigError(f"{path} is not readable JSON ({error}): {_WAY_OUT}") from error
     if isinstance(value, dict) and isinstance(value.get("version"), int) and "directories" in value:
         return _own(path, value)
-    return _foreign(path, value)
+    return _foreign(path, value, data_dir)
 
 
 def _own(path: Path, value: dict[str, Any]) -> Inventory:
@@ -101,7 +102,7 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _foreign(path: Path, value: Any) -> Inventory:
+def _foreign(path: Path, value: Any, data_dir: Path | None) -> Inventory:
     """Return an inventory of the files that another tool's list names; relative ones are beside the list."""
     listed = value.get("models") if isinstance(value, dict) else value
     if isinstance(listed, dict):
@@ -112,7 +113,8 @@ def _foreign(path: Path, value: Any) -> Inventory:
             f"{path} is not an inventory: expected the file of `modelhost models scan`, or a list of models that have "
             f'a "path": {_WAY_OUT}'
         )
-    return Inventory(entries=tuple(inspect(path.parent / Path(place).expanduser()) for place in places if place))
+    files = [path.parent / Path(place).expanduser() for place in places if place]
+    return Inventory(entries=tuple(inspect(file, data_dir=data_dir) for file in files))
 
 
 def _place(item: Any) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from modelhost.config.check import config_error, suggestion
 from modelhost.config.default_files import DEFAULT_FILES, default_file
@@ -81,10 +82,13 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def single_entry(settings: Settings, name: str | None = None) -> ModelEntry:
+def single_entry(
+    settings: Settings, name: str | None = None, launch: Mapping[str, Any] = MappingProxyType({})
+) -> ModelEntry:
     """Return the entry of a host without a registry: the one model that ``settings`` name.
 
-    It is called ``name``, else by its first alias, else after its file or repository.
+    It is called ``name``, else by its first alias, else after its file or repository. ``launch`` are launch parameters
+    for its engine.
 
     Raises:
         SetupError: there is no such model.
@@ -99,6 +103,7 @@ def single_entry(settings: Settings, name: str | None = None) -> ModelEntry:
         aliases=aliases,
         settings=settings.model_copy(update={"alias": (name, *aliases)}),
         defaults=settings.request_defaults,
+        launch=launch,
         idle_unload_seconds=settings.idle_unload_secs,
     )
 

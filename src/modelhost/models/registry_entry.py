@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +23,17 @@ from modelhost.engines.llamacpp import LlamaCpp, allowed_cores
 from modelhost.engines.remote import Remote
 from modelhost.engines.vllm import Vllm
 from modelhost.models import request_defaults
-from modelhost.models.choosing import likely_engine
+from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
 from modelhost.models.registry_parking import parked
 from modelhost.models.registry_source import anchored, is_elsewhere, source_of
+from modelhost.models.request_defaults import default_problems
 from modelhost.models.vision_encoder import WITHOUT
 
 OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "mmproj", "chat_template", "remote_api_key")
 """Settings that belong to one model: an entry does not take them over from the host's."""
 PATHS: Final = ("draft_model", "mmproj", "chat_template")
+GUESSED: Final = ' (the repository is taken to have GGUF files: name the "engine" if it has safetensors)'
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -44,6 +46,8 @@ class ModelEntry:
     settings: Settings
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The values that its requests get where they are silent."""
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    """Launch parameters for the engine that it turns out to have, beside what ``settings`` say to that."""
     is_pinned: bool = False
     idle_unload_seconds: float | None = None
     replicas: int = 1
@@ -66,11 +70,12 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
     params = _given(entry.params)
     checked = _checked(params, PARAM_SETTINGS, "params.")
     others = {name: value for name, value in params.items() if name not in (*PARAM_SETTINGS, "parking_lot")}
+    accepted, hint = _accepted(engine_name, {**others, **checked.settings}), GUESSED if _is_guess(entry, frame) else ""
     parts = (
         parked(lots, cores=allowed_cores()),
         source_of(entry, frame.directory, needs_files=engine_name != "scripted"),
         checked,
-        _accepted(engine_name, {**others, **checked.settings}),
+        replace(accepted, problems=tuple(problem + hint for problem in accepted.problems)),
         _checked(_given(entry), ENTRY_SETTINGS, ""),
         _process(entry, frame.directory),
     )
@@ -85,7 +90,11 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
     if problems:
         return None, problems, warnings
     settings["engine"] = _named_engine(entry, frame)
-    return _entry(entry, settings, frame), [], warnings
+    built = _entry(entry, settings, frame)
+    if not _is_guess(entry, frame):
+        wrong = default_problems(built.defaults, engine_before_resolving(built.settings))
+        problems += [f"request default {problem}" for problem in wrong]
+    return built, problems, warnings
 
 
 def _engine_name(entry: EntryFile, frame: Frame) -> str:
@@ -104,6 +113,11 @@ def _named_engine(entry: EntryFile, frame: Frame) -> str | None:
     if is_elsewhere(entry):
         return Remote.name
     return None if frame.base.engine == Remote.name else frame.base.engine
+
+
+def _is_guess(entry: EntryFile, frame: Frame) -> bool:
+    """Whether only the list of files on the hub tells the engine of ``entry``."""
+    return _named_engine(entry, frame) is None and entry.local_path is None
 
 
 def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from modelhost.engines.installed import environment_of
 from modelhost.engines.llamacpp import LlamaCpp, allowed_cores, micro_batch_size
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
-from modelhost.models.choosing import REMOTE, engine_for
+from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, download
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel
+from modelhost.models.hub_files import Format
 from modelhost.models.locate import Located, locate, located_directory
 from modelhost.models.needs import need_bytes
 from modelhost.models.planner import MODELS
@@ -53,21 +54,20 @@ class Resolved:
 def resolve(
     settings: Settings,
     *,
+    found: Located | None = None,
     gpus: Sequence[int] = (),
     available_bytes: int | None = None,
-    on_download: DownloadProgress | None = None,
 ) -> Resolved:
-    """Return the model of ``settings``, downloaded if it is not here. Blocks: call it in a thread.
+    """Return the model of ``settings``, which is at ``found``, as :func:`find_files` said (default: it is asked now).
 
     ``gpus`` are those that the machine has and the engine can use; ``available_bytes`` is the memory that sizes are
-    decided by (default: what is free now).
+    decided by (default: what is free now). Blocks: call it in a thread.
 
     Raises:
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
     """
-    located = _here(locate(settings.model, revision=settings.revision, engine=settings.engine), settings, on_download)
-    chosen = engine_for(located, settings)
-    engine = Remote(settings.engine_options) if chosen == REMOTE else ENGINES[chosen]
+    located = found or find_files(settings)
+    engine = engine_of(located, settings)
     names = settings.alias or (located.name,)
     header, directory = located.header, located.directory
     env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
@@ -114,6 +114,38 @@ def resolve(
         size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
         need_bytes=_need(spec, located, engine.name, visible),
     )
+
+
+def find_files(
+    settings: Settings, on_download: DownloadProgress | None = None, accept: Callable[[Engine], object] | None = None
+) -> Located:
+    """Return where the model of ``settings`` is on this machine, downloaded if it was not here. Blocks.
+
+    A model that no engine here reads is not downloaded; nor is one of whose engine ``accept`` raises something.
+
+    Raises:
+        SetupError: it is not there, or cannot be had.
+    """
+    located = locate(settings.model, revision=settings.revision, engine=settings.engine)
+    if located.reference is None:
+        return located
+    repository = located.reference.repository
+
+    def check_engine(model_format: Format) -> None:
+        engine = ENGINES[engine_for_format(model_format, settings, what=repository)]
+        if accept is not None:
+            accept(engine)
+
+    path = download(located.reference, progress=on_download, on_format=check_engine)
+    if path.is_dir():
+        return replace(located_directory(path), name=located.name)
+    return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
+
+
+def engine_of(located: Located, settings: Settings) -> Engine:
+    """Return the engine of a model that is here, as :func:`engine_for` chooses it."""
+    chosen = engine_for(located, settings)
+    return Remote(settings.engine_options) if chosen == REMOTE else ENGINES[chosen]
 
 
 def worker_python(engine: str, settings: Settings) -> str | None:
@@ -193,15 +225,6 @@ def _need_of_gguf(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> B
 
 def _beside(spec: ModelSpec) -> list[Path]:
     return [*(path for path, _ in spec.lora), *filter(None, (spec.draft_path, spec.mmproj_path))]
-
-
-def _here(located: Located, settings: Settings, on_download: DownloadProgress | None) -> Located:
-    if located.reference is None:
-        return located
-    path = download(located.reference, progress=on_download)
-    if path.is_dir():
-        return replace(located_directory(path), name=located.name)
-    return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
 
 
 def _threads(wanted: int | None) -> int:

@@ -272,9 +272,7 @@ class Scheduler:
             last_used_at=book.last_used + since_boot if book.last_used else None,
             operations=model.operations,
             sees_images=model.sees_images,
-            engine_options={
-                name: value for name, value in model.entry.settings.engine_options.items() if name in SHOWN_OPTIONS
-            },
+            engine_options={name: value for name, value in model.options.items() if name in SHOWN_OPTIONS},
             defaults=model.defaults,
             notes=model.entry.notes,
         )

@@ -6,14 +6,18 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import close_session, constants
 
+from modelhost.host import Host
 from tests.support.hub import Repository, serve_hub
 from tests.support.serving import ServedHost, ServeFailed
 from tests.support.vision_files import write_vision_encoder
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
+NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 MODEL = "somebody/nano-GGUF"
 
 
@@ -93,3 +97,24 @@ def test_a_model_that_the_hub_does_not_have_is_one_sentence(monkeypatch: pytest.
     assert caught.value.returncode == 1
     assert "nobody/nothing-GGUF" in caught.value.stderr
     assert "Traceback" not in caught.value.stderr
+
+
+async def test_a_model_in_safetensors_needs_no_word_about_its_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    files = {path.name: path.read_bytes() for path in NANO_HF.iterdir() if path.is_file()}
+    with serve_hub(**{"somebody/nano": Repository(files=files)}) as hub:
+        monkeypatch.setattr("modelhost.models.hub_client.constants", SimpleNamespace(ENDPOINT=hub.endpoint))
+        host = Host(model="somebody/nano", context_length=256, threads=1)
+        await host.start(load=False, launch={"dtype": "bf16"})
+        try:
+            # The first request comes before anybody knows the engine, and has a field that llama.cpp calls otherwise.
+            said = await host.chat("Hello!", repetition_penalty=1.1, temperature=0, max_tokens=8)
+            (model,) = host.status().models
+        finally:
+            await host.stop()
+            close_session()
+    assert said["choices"][0]["message"]["content"]
+    assert (model.engine, model.engine_options) == ("transformers", {"dtype": "bfloat16"})

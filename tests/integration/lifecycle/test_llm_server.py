@@ -87,6 +87,37 @@ def test_the_example_runs_as_it_is(tmp_path: Path) -> None:
         assert server.ask("Hello!").json()["response"]
 
 
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_the_level_leaves_requests_responses_errors_and_what_others_write_in_the_log(
+    tmp_path: Path, level: str
+) -> None:
+    noisy = {"noisy": {"command": sys.executable, "args": ["-c", "import sys; sys.stderr.write('I cannot')"]}}
+    document = scripted(tmp_path, servers=noisy, **{"log level": level})
+    with llm_server(tmp_path, document) as server:
+        assert server.ask("/echo yes").json() == {"response": "yes"}
+        assert server.ask(" ").status_code == 400
+        assert server.ask("/error 500 broken").status_code == 500
+        server.stop()
+    assert [line["prompt"] for line in server.events("prompt_received")] == ["/echo yes", "/error 500 broken"]
+    assert [line["response"] for line in server.events("prompt_answered")] == ["yes"]
+    refused_with = [line["code"] for line in server.events("prompt_refused")]
+    assert (len(refused_with), refused_with[0]) == (2, "invalid_request")
+    assert "I cannot" in [line["line"] for line in server.events("mcp_server_log")]
+    assert server.events("worker_log")
+    assert server.events("mcp_server_lost")
+    assert not server.events("worker_ready", "listening", "request")
+
+
+def test_a_sampling_value_that_the_engine_cannot_have_ends_it_before_the_model_is_loaded(tmp_path: Path) -> None:
+    document = config(tmp_path, servers={}, min_p=0.05, **{"model name": "http://127.0.0.1:9/v1"})
+    status, printed = refused(tmp_path, document)
+    assert status == 1
+    assert 'request default "min_p"' in printed
+    assert '"fields" or "dialect"' in printed
+    (line,) = events_in(tmp_path / "server.log")
+    assert (line["event"], line["code"]) == ("ended", "config_error")
+
+
 def test_the_tools_of_both_servers_are_used_for_a_prompt(tmp_path: Path) -> None:
     rule = {
         "match": "note",

@@ -22,14 +22,16 @@ from modelhost.engines.scripted import Scripted
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = [b'data: {"content":"a\\ndata: b"}\n\n', b'data: {"content":"\\r\\n"}\n\n', b"data: [DONE]\n\n"]
 
+WITH_USAGE = {"stream_options": {"include_usage": True}}
+
 
 def chunked(body: bytes, size: int) -> bytes:
     parts = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-def fed(data: bytes, size: int) -> Exchange:
-    exchange = Exchange(b"", asyncio.get_running_loop().create_future())
+def fed(data: bytes, size: int, *, counts_usage: bool = False) -> Exchange:
+    exchange = Exchange(b"", asyncio.get_running_loop().create_future(), counts_usage=counts_usage)
     for start in range(0, len(data), size):
         exchange.data_received(data[start : start + size])
     return exchange
@@ -97,6 +99,48 @@ async def test_stream_that_breaks_off_is_not_complete() -> None:
 async def test_error_status_and_error_event_are_problems() -> None:
     assert fed(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", 1000).problem == "HTTP/1.1 503 Service Unavailable"
     assert fed(HEAD + chunked(b'data: {"error": {}}\n\n', 100), 1000).problem == "error event"
+
+
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 64, "total_tokens": 71}}\n\n'
+TALK = [
+    b": keepalive 1/1\n\n",
+    b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n',
+    b'data: {"choices": [{"delta": {"content":"\\"a"}}]}\n\n',
+    USAGE,
+    b"data: [DONE]\n\n",
+]
+
+
+@pytest.mark.parametrize("chunk_size", [3, 11, 10_000])
+async def test_tokens_are_read_from_the_usage_wherever_the_stream_is_cut(chunk_size: int) -> None:
+    exchange = fed(HEAD + chunked(b"".join(TALK), chunk_size), 10_000, counts_usage=True)
+    assert exchange.tokens == 64
+    assert exchange.is_complete()
+
+
+async def test_first_token_is_the_first_text_and_no_comment() -> None:
+    exchange = fed(HEAD, 1000, counts_usage=True)
+    for number, event in enumerate(TALK):
+        exchange.data_received(event)
+        assert (exchange.text_at is not None) == (number >= 2)
+    assert exchange.first_at > exchange.reads[0][0]
+
+
+async def test_answer_without_chunks_by_an_old_server_is_whole_when_it_closes() -> None:
+    exchange = fed(b"HTTP/1.0 200 OK\r\n\r\n" + b"".join(TALK), 7, counts_usage=True)
+    exchange.connection_lost(None)
+    assert (exchange.problem, exchange.is_complete(), exchange.tokens) == (None, True, 64)
+
+
+async def test_other_number_of_tokens_than_was_asked_for_is_an_error(bare: Side) -> None:
+    asked = replace(job(bare, expected=None, streams=1), expected_tokens=21)
+    asked = replace(asked, calls=tuple(replace(each, body={**each.body, **WITH_USAGE}) for each in asked.calls))
+    async with asyncio.timeout(10):
+        seen = await run(asked)
+        right = await run(replace(asked, expected_tokens=20))
+    assert seen.errors == {"20 tokens instead of 21": 2}
+    assert (right.errors, right.tokens) == ({}, 40)
+    assert right.tokens_per_second == pytest.approx(40 / right.seconds)
 
 
 async def test_streams_of_a_real_worker_are_complete(bare: Side) -> None:

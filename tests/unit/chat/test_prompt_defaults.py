@@ -7,31 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from modelhost.chat.defaults import check_defaults
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
-from modelhost.engines.base import Operation
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.errors import ConfigError
 from modelhost.models.registry import single_entry
-
-
-class WithoutMinKeep(LlamaCpp):
-    """An engine that leaves one thing out."""
-
-    name = "modest"
-
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return super().fields(operation) - {"min_tokens_to_keep"}
-
-
-def test_a_default_that_the_engine_does_not_know_is_named() -> None:
-    defaults = {"temperature": 0.5, "min_tokens_to_keep": 2}
-    check_defaults(defaults, LlamaCpp())
-    with pytest.raises(
-        ConfigError, match=r'^request default "min_tokens_to_keep": the engine modest has no such parameter'
-    ):
-        check_defaults(defaults, WithoutMinKeep())
 
 
 @pytest.mark.parametrize(

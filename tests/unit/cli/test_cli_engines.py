@@ -45,7 +45,22 @@ def test_an_engine_is_installed_for_the_hosts_of_a_data_directory(
     assert main(["engines", "list", "--json", "--data-dir", str(tmp_path)]) == 0
     listed = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)}
     assert (listed["mistralrs"]["is_installed"], listed["mistralrs"]["version"]) == (True, "1.2")
-    assert main(["engines", "install", "llamacpp"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("transformers", "lives in the Python of modelhost itself: pip install 'modelhost[transformers]'"),
+        ("remote", "remote is built in"),
+        ("tensorrt", "tensorrt is no engine; there are llamacpp, mlx, transformers, vllm, mistralrs"),
+    ],
+)
+def test_an_engine_without_an_environment_says_how_it_is_had(
+    capsys: pytest.CaptureFixture[str], engine: str, said: str
+) -> None:
+    assert main(["engines", "install", engine]) == 2
+    words = capsys.readouterr().err.replace("│", " ").split()
+    assert said in " ".join(words)
 
 
 def test_an_engine_that_is_not_installed_says_what_to_do(

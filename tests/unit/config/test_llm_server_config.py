@@ -156,7 +156,11 @@ def test_log_levels(read: Read, given: str, level: str) -> None:
         ({"temperature": "hot"}, '"temperature": expected a number, got "hot"'),
         ({"top_p": 1.5}, '"top_p": must be at most 1, got 1.5'),
         ({"min_tokens_to_keep": 0}, '"min_tokens_to_keep": must be at least 1, got 0'),
-        ({"log level": "loud"}, '"log level": expected one of debug, info, warning, error, got "loud"'),
+        (
+            {"log level": "loud"},
+            '"log level": expected one of trace, debug, info, warning, error, critical; got "loud"',
+        ),
+        ({"log level": 3}, '"log level": expected one of trace, debug, info, warning, error, critical; got 3'),
         ({"prompt_path": "ask"}, '"prompt_path", item 1: '),
     ],
 )

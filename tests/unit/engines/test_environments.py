@@ -13,11 +13,8 @@ from modelhost.config.settings import Settings
 from modelhost.engines import installed
 from modelhost.engines.environments import (
     ENVIRONMENTS,
-    FINISHED,
     MISTRALRS,
-    PYTHON,
     Recipe,
-    folder_of,
     install,
     python_of,
     recipe_for,
@@ -28,6 +25,7 @@ from modelhost.errors import EngineMissing
 from modelhost.models.choosing import engine_for
 from modelhost.models.locate import locate
 from modelhost.models.resolve import worker_python
+from tests.support.engine_environments import pretend_installed
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 
@@ -44,16 +42,7 @@ def _wheel(folder: Path, name: str, version: str, code: str) -> str:
     return str(folder / f"{name}-{version}-py3-none-any.whl")
 
 
-def _remembered(data_dir: Path, engine: str) -> Path:
-    """Have ``engine`` installed as far as anybody can see."""
-    folder = folder_of(engine, data_dir)
-    (folder / PYTHON).parent.mkdir(parents=True)
-    (folder / PYTHON).symlink_to(sys.executable)
-    (folder / FINISHED).write_text('{"version": "9.9"}')
-    return folder / PYTHON
-
-
-def test_an_environment_is_made_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_is_made_andpretend_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     engine = _wheel(tmp_path / "wheels", "engine", "1.5", "import helper")
     helper = _wheel(tmp_path / "wheels", "helper", "1", "")
@@ -89,7 +78,7 @@ def test_an_engine_in_its_environment_is_installed(tmp_path: Path, engine: str) 
     assert not facts.is_installed
     assert facts.why_not is not None
     assert facts.why_not.endswith(f"modelhost engines install {engine}")
-    python = _remembered(tmp_path, engine)
+    python = pretend_installed(tmp_path, engine)
     facts = {each.name: each for each in installed.engine_facts(tmp_path)}[engine]
     assert (facts.is_installed, facts.version, facts.location) == (True, "9.9", str(python.parents[1]))
     assert not installed.is_installed(engine)
@@ -100,7 +89,7 @@ def test_a_model_gets_the_python_of_the_environment(tmp_path: Path) -> None:
     located = locate(settings.model, engine=settings.engine)
     with pytest.raises(EngineMissing, match="modelhost engines install mistralrs"):
         engine_for(located, settings)
-    python = _remembered(tmp_path, "mistralrs")
+    python = pretend_installed(tmp_path, "mistralrs")
     assert engine_for(located, settings) == "mistralrs"
     assert worker_python("mistralrs", settings) == str(python)
     assert worker_python("transformers", settings) is None
@@ -109,7 +98,7 @@ def test_a_model_gets_the_python_of_the_environment(tmp_path: Path) -> None:
 
 
 def test_quantizing_while_loading_chooses_the_engine_that_can(tmp_path: Path) -> None:
-    _remembered(tmp_path, "mistralrs")
+    pretend_installed(tmp_path, "mistralrs")
     settings = Settings.model_validate(
         {"model": str(NANO_HF), "data_dir": str(tmp_path), "engine_options": {"isq": "Q4K"}}
     )

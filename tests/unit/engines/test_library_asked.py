@@ -32,7 +32,13 @@ RECURSIVE = {
 }
 
 
-def _requests(*, template: str | None = None, defaults: dict[str, Any] | None = None, context: int = 200) -> Requests:
+def _requests(
+    *,
+    template: str | None = None,
+    defaults: dict[str, Any] | None = None,
+    context: int = 200,
+    parser: str = "auto",
+) -> Requests:
     loaded = Loaded(
         library=cast("Library", None),  # reading needs none
         tokenizer=TOKENIZER,
@@ -41,7 +47,7 @@ def _requests(*, template: str | None = None, defaults: dict[str, Any] | None = 
         eos_ids=frozenset({2}),
         defaults=defaults or {},
     )
-    config = {"name": "nano", "context_length": context, "chat_template": template}
+    config = {"name": "nano", "context_length": context, "chat_template": template, "tool_call_parser": parser}
     return Requests(loaded, VOCABULARY, config)
 
 
@@ -85,8 +91,8 @@ def test_a_required_call_is_one_of_the_tools(text: str, is_taken: bool) -> None:
     numbers = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "number"}}}
     tools = [_tool("add", {**numbers, "required": ["a", "b"]}), _tool("now"), _tool("tree", RECURSIVE)]
     asked = _requests().chat({"messages": HELLO, "tools": tools, "tool_choice": "required"})
-    assert asked.reads_calls
-    assert asked.one_call
+    assert asked.calling is not None
+    assert asked.calling.one_call
     assert _takes(asked, text) is is_taken
 
 
@@ -156,12 +162,20 @@ def test_what_cannot_be_done_is_refused(body: dict[str, Any], kind: str, param: 
 
 @pytest.mark.parametrize(
     ("template", "says"),
-    [("{{ messages }}", "shows no tools"), ("{{ tools }}<function=", "not supported to read")],
+    [("{{ messages }}", "shows no tools"), ("{{ tools }}<tool_call><function=", "tool_call_parser=NAME")],
 )
 def test_tools_need_a_template_that_writes_calls_as_they_are_read(template: str, says: str) -> None:
     with pytest.raises(Refused) as refused:
         _requests(template=template).chat({"messages": HELLO, "tools": [_tool("now")]})
-    assert says in refused.value.body["error"]["message"]
+    error = refused.value.body["error"]
+    assert (refused.value.status, error["type"], error["param"]) == (400, "unsupported_parameter", "tools")
+    assert says in error["message"]
+
+
+def test_the_form_of_calls_can_be_named() -> None:
+    requests = _requests(template="{{ tools }}", parser="llama3_json")
+    asked = requests.chat({"messages": HELLO, "tools": [_tool("now")], "tool_choice": "required"})
+    assert _takes(asked, '{"name": "now", "parameters": {}}')
 
 
 def test_messages_get_the_form_that_templates_are_written_for() -> None:

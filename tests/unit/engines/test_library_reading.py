@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.reader import ChatReader
 from modelhost.engines.library_worker.stops import StopFinder
 from modelhost.engines.library_worker.text import Vocabulary
+from modelhost.engines.library_worker.tool_format import HERMES
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": "}\\"{", "b": [1, {"c": 2}]}}\n</tool_call>'
+CALLING = Calling(form=HERMES, tools=[])
 ARGUMENTS = {"a": '}"{', "b": [1, {"c": 2}]}
 
 
@@ -27,7 +30,7 @@ def _cut(text: str, places: list[int]) -> list[str]:
 
 def _read(pieces: list[str], **options: Any) -> dict[str, Any]:
     """Return what a client puts together of the deltas."""
-    reader = ChatReader(**{"reads_calls": True, "reads_reasoning": True, **options})
+    reader = ChatReader(**{"calling": CALLING, "reads_reasoning": True, **options})
     whole: dict[str, Any] = {"content": "", "reasoning_content": "", "calls": []}
     for delta in [*(delta for piece in pieces for delta in reader.feed(piece)), *reader.finish()]:
         for kind in ("content", "reasoning_content"):
@@ -82,7 +85,7 @@ def test_what_is_no_call_stays_text(places: list[int]) -> None:
 
 
 def test_without_tools_a_call_is_text() -> None:
-    assert _read([CALL], reads_calls=False) == {"content": CALL, "reasoning_content": "", "calls": []}
+    assert _read([CALL], calling=None) == {"content": CALL, "reasoning_content": "", "calls": []}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_a_call_that_is_cut_off_has_what_there_is_of_it() -> None:
 
 
 def test_with_one_call_the_answer_is_over() -> None:
-    reader = ChatReader(reads_calls=True, reads_reasoning=False, one_call=True)
+    reader = ChatReader(calling=Calling(form=HERMES, tools=[], one_call=True), reads_reasoning=False)
     reader.feed(CALL)
     assert reader.is_done
     assert reader.feed(CALL) == reader.finish() == []

@@ -71,6 +71,13 @@ def test_a_cpu_runs_one_process_eagerly_and_a_gpu_as_vllm_likes() -> None:
     assert "--enforce-eager" not in on_gpu
 
 
+def test_threads_on_a_cpu_do_not_spin_while_they_wait_unless_asked_to() -> None:
+    env = VLLM.launch(SPEC, "key").env
+    assert (env["OMP_NUM_THREADS"], env["OMP_WAIT_POLICY"]) == ("3", "PASSIVE")
+    assert "OMP_WAIT_POLICY" not in VLLM.launch(replace(SPEC, gpus=(0,)), "key").env
+    assert VLLM.launch(replace(SPEC, env={"OMP_WAIT_POLICY": "ACTIVE"}), "key").env["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_options_are_passed_on() -> None:
     options = {"quantization": "awq", "distributed_executor_backend": "ray", "ray_address": "head:6379"}
     launch = VLLM.launch(replace(SPEC, options={**options, "arguments": ["--seed", 7]}), "key")

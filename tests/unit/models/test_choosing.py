@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines import installed
+from modelhost.engines import ENGINES, installed
+from modelhost.engines.environments import ENVIRONMENTS
 from modelhost.errors import ConfigError, EngineMissing, ModelFileInvalid
-from modelhost.models.choosing import engine_for, likely_engine, with_params
+from modelhost.models.choosing import better_engine, engine_for, likely_engine, with_params
 from modelhost.models.directory_needs import directory_need
 from modelhost.models.hf_directory import read_hf_directory
+from modelhost.models.inventory import scan
 from modelhost.models.locate import locate
 from modelhost.models.registry import read_registry
 from modelhost.models.resolve import resolve
+from tests.support.engine_environments import pretend_installed
 from tests.support.gguf_files import write_model
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
@@ -53,13 +56,45 @@ def test_safetensors_get_what_suits_the_machine_and_is_installed(
     assert likely_engine(Settings(model=str(NANO_HF))) == engine
 
 
-def test_without_an_engine_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_the_error_names_every_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _have(monkeypatch, "transformers")
     monkeypatch.setattr(installed, "is_apple_silicon", lambda: False)
-    with pytest.raises(EngineMissing, match=r"pip install 'modelhost\[transformers\]'"):
-        _chosen(str(NANO_HF))
+    with pytest.raises(EngineMissing) as caught:
+        _chosen(str(NANO_HF), data_dir=str(tmp_path))
+    ways = [f"pip install 'modelhost[{extra}]'" for extra in ("transformers", "mlx")]
+    ways += [f"modelhost engines install {engine}" for engine in ("mistralrs", "vllm")]
+    assert f"Install one: {' or '.join(ways)}. Or take the model in GGUF" in caught.value.message
     with pytest.raises(EngineMissing, match=r"mlx is not installed \(mlx, mlx_lm, llguidance\)"):
         _chosen(str(NANO_HF), engine="mlx")
+
+
+@pytest.mark.parametrize("engine", ENVIRONMENTS)
+def test_an_engine_in_an_environment_of_its_own_is_better_than_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
+) -> None:
+    _have(monkeypatch)
+    pretend_installed(tmp_path, engine)
+    settings = Settings(model=str(NANO_HF), data_dir=str(tmp_path))
+    located = locate(settings.model)
+    assert engine_for(located, settings) == likely_engine(settings) == engine
+    assert better_engine(engine, located, settings) == "transformers"
+    assert better_engine(engine, located, settings.model_copy(update={"engine": engine})) is None
+    (entry,) = scan([NANO_HF], data_dir=tmp_path).entries
+    assert (entry.is_usable, entry.why_not) == (True, None)
+    (elsewhere,) = scan([NANO_HF], data_dir=tmp_path / "other").entries
+    assert not elsewhere.is_usable
+
+
+def test_vllm_on_a_gpu_is_the_first_choice_and_its_lack_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("modelhost.models.choosing.have_driver", lambda: True)
+    settings = Settings(model=str(NANO_HF), data_dir=str(tmp_path))
+    located = locate(settings.model)
+    assert (engine_for(located, settings), better_engine("transformers", located, settings)) == ("transformers", "vllm")
+    pretend_installed(tmp_path, "vllm")
+    assert engine_for(located, settings) == "vllm"
+    assert better_engine("vllm", located, settings) is None
 
 
 def test_what_another_python_has_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +169,10 @@ def test_weights_that_are_quantized_while_they_are_loaded_take_less() -> None:
 
 def test_launch_parameters_become_options_of_the_engine_and_what_it_cannot_do_is_told() -> None:
     wanted = {"tensor_parallel_size": 2, "dtype": "half"}
-    spread, nothing = with_params(Settings(engine="vllm"), wanted)
+    spread, nothing = with_params(Settings(), wanted, ENGINES["vllm"])
     assert (spread.engine_options, nothing) == ({"tensor_parallel_size": 2, "dtype": "float16"}, ())
-    own, _ = with_params(Settings(engine="vllm", engine_options={"dtype": "float32"}), wanted)
+    own, _ = with_params(Settings(engine_options={"dtype": "float32"}), wanted, ENGINES["vllm"])
     assert own.engine_options == {"tensor_parallel_size": 2, "dtype": "float32"}
-    as_before, told = with_params(Settings(), wanted)
+    as_before, told = with_params(Settings(), wanted, ENGINES["llamacpp"])
     assert as_before == Settings()
     assert ["tensor_parallel_size" in told[0], "dtype" in told[1]] == [True, True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.errors import DownloadFailed, EngineMissing
+from modelhost.errors import DownloadFailed
 from modelhost.models.hub_files import HubFile, choose_files
 from modelhost.models.hub_reference import HubReference
 
@@ -88,10 +88,9 @@ def test_safetensors_can_be_wanted_where_there_is_gguf_too() -> None:
     ]
 
 
-def test_repository_with_safetensors_only_says_which_engine_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda _: None)
-    with pytest.raises(EngineMissing, match="org/m has no GGUF file: safetensors need an engine"):
-        _choose(DIRECTORY)
+def test_safetensors_that_are_not_there_can_be_done_without() -> None:
+    with pytest.raises(DownloadFailed, match=r"org/m has no safetensors, only GGUF: leave engine out, or name .*Q8_0"):
+        _choose(QUANTIZED, "safetensors")
 
 
 def test_pickled_weights_are_refused() -> None:

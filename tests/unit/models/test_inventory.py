@@ -77,7 +77,7 @@ def test_without_an_engine_for_it_a_hugging_face_directory_says_which_it_lacks(
 ) -> None:
     shutil.copytree(NANO_HF, tmp_path / "nano-hf")
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda _: None)
-    (entry,) = scan([tmp_path]).entries
+    (entry,) = scan([tmp_path], data_dir=tmp_path).entries
     assert not entry.is_usable
     assert "pip install 'modelhost[" in (entry.why_not or "")
 

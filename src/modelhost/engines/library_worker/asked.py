@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.grammars import Grammars
 from modelhost.engines.library_worker.json_rules import ANY_OBJECT
 from modelhost.engines.library_worker.library import Loaded
@@ -14,7 +15,7 @@ from modelhost.engines.library_worker.reader import UNTHINK
 from modelhost.engines.library_worker.sampling import Constraint, Sampling
 from modelhost.engines.library_worker.template import ChatTemplate, is_thinking
 from modelhost.engines.library_worker.text import Vocabulary
-from modelhost.engines.library_worker.tool_format import call_grammar, check_template
+from modelhost.engines.library_worker.tool_format import needed_form
 from modelhost.engines.worker_http import Refused, error_body, invalid
 
 SAMPLING = (
@@ -43,8 +44,7 @@ class Asked:
     sampling: Sampling
     constraint: Constraint | None
     include_usage: bool
-    reads_calls: bool = False
-    one_call: bool = False
+    calling: Calling | None = None
     reads_reasoning: bool = False
     is_thinking: bool = False
 
@@ -58,6 +58,7 @@ class Requests:
         self._vocab_size = loaded.vocab_size
         self._vocabulary = vocabulary
         self._defaults = sampling_defaults(loaded.defaults)
+        self._form_named: str = config["tool_call_parser"]
         self._template = ChatTemplate(loaded.tokenizer, config["chat_template"], self._model)
         self._grammars = Grammars(loaded.tokenizer, vocab_size=loaded.vocab_size, eos_ids=loaded.eos_ids)
 
@@ -68,9 +69,7 @@ class Requests:
             Refused: it cannot be done.
         """
         _check_fields(body, CHAT)
-        tools = body.get("tools") or []
-        if tools:
-            check_template(self._template.text, self._model)
+        calling = self._calling(body)
         text = self._template.render(body)
         thinks = self._template.shows_reasoning and is_thinking(text)
         is_forced = body.get("tool_choice") == "required"
@@ -79,10 +78,9 @@ class Requests:
             "chat",
             body,
             self._vocabulary.encode(text, add_special=False),
-            constraint=self._forced_call(tools) if is_forced else self._structure(body, thinks=thinks),
+            constraint=self._forced_call(calling) if calling and is_forced else self._structure(body, thinks=thinks),
             top_logprobs=logprobs,
-            reads_calls=bool(tools),
-            one_call=is_forced or body.get("parallel_tool_calls") is False,
+            calling=calling,
             reads_reasoning=self._template.shows_reasoning,
             is_thinking=thinks and not is_forced,
         )
@@ -96,6 +94,14 @@ class Requests:
             raise invalid(f"prompt: at least one of its tokens is none of {self._model}", param="prompt")
         return self._asked("completions", body, tokens, constraint=None, top_logprobs=body.get("logprobs"))
 
+    def _calling(self, body: Mapping[str, Any]) -> Calling | None:
+        tools = body.get("tools")
+        if not tools:
+            return None
+        form = needed_form(self._template.text, self._model, named=self._form_named)
+        is_one = body.get("tool_choice") == "required" or body.get("parallel_tool_calls") is False
+        return Calling(form=form, tools=tools, one_call=is_one)
+
     def _asked(
         self,
         kind: Literal["chat", "completions"],
@@ -104,7 +110,7 @@ class Requests:
         *,
         constraint: Constraint | None,
         top_logprobs: int | None,
-        **reading: bool,
+        **reading: Any,
     ) -> Asked:
         if not prompt:
             raise invalid("the prompt is empty", param="prompt")
@@ -152,8 +158,9 @@ class Requests:
         schema = shape["json_schema"]["schema"]
         return self._grammars.of_json(schema, param="response_format.json_schema.schema", after=after)
 
-    def _forced_call(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
-        return self._grammars.of_lark(call_grammar(tools, self._vocabulary.added), param="tools")
+    def _forced_call(self, calling: Calling) -> Constraint:
+        grammar = calling.form.grammar(calling.tools, self._vocabulary.added)
+        return self._grammars.of_lark(grammar, param="tools")
 
     def _too_long(self, tokens: int) -> Refused:
         limit = self._context_length

@@ -1,119 +1,174 @@
-"""A tool call read while it is written: its name as soon as it is there, then its arguments piece by piece."""
+"""Tool calls read while they are written; each form of calls has a :class:`Section` of its own.
+
+A form is how a model writes its calls: :mod:`.object_calls`, :mod:`.tagged_calls`, :mod:`.python_calls` and
+:mod:`.gemma_calls` are the kinds, :mod:`.tool_format` the table.
+"""
 
 from __future__ import annotations
 
-import re
 import secrets
-from typing import Any
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import orjson
 
-from modelhost.engines.library_worker.tool_format import CLOSING, OPENING
-
 Piece = dict[str, Any]
 """An entry of ``tool_calls`` in a delta."""
+SHORT_ID = 9
+"""The length of an id of a call where a model knows no other (Mistral's templates check it)."""
+_ALPHABET = string.ascii_letters + string.digits
 
-_BEGINNING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)+")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
+
+class CallForm(Protocol):
+    """How a model writes its calls."""
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """The markers that a call, or several, begin with; the first one is the usual one."""
+        ...
+
+    @property
+    def markers(self) -> frozenset[str]:
+        """All that may be a single token of the model, and has to be read as text."""
+        ...
+
+    @property
+    def has_short_ids(self) -> bool: ...
+
+    def begins_bare(self, text: str) -> bool:
+        """Return whether an answer that begins with ``text`` may be a call without a marker."""
+        ...
+
+    def section(self, calling: Calling, opening: str, index: int) -> Section:
+        """Return a reader of what follows ``opening``; the next call is the ``index``-th of the answer."""
+        ...
+
+    def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
+        """Return the Lark grammar of exactly one call of one of ``tools``.
+
+        ``vocabulary`` are the tokens that are added to the model's own: a marker among them is one token.
+        """
+        ...
 
 
-class CallReader:
-    """Reads what stands between ``<tool_call>`` and ``</tool_call>``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """What a request says of calls: their form, the tools that may be called, whether there is to be one at most."""
 
-    ``pieces`` and ``text`` are what has become ready: of the call, or of a text that turned out to be none.
-    ``rest`` is what stands behind the end, once that has come.
+    form: CallForm
+    tools: Sequence[Mapping[str, Any]]
+    one_call: bool = False
+
+    def parameters_of(self, name: str) -> Mapping[str, Any]:
+        """Return the schema of the arguments of the tool ``name``; nothing if there is none."""
+        found = (tool["function"].get("parameters") for tool in self.tools if tool["function"]["name"] == name)
+        return next(found, None) or {}
+
+    def has(self, name: str) -> bool:
+        return any(tool["function"]["name"] == name for tool in self.tools)
+
+
+class Section(ABC):
+    """Reads an answer from the beginning of a call to where ordinary text goes on.
+
+    ``calls`` counts the calls of the whole answer that have begun. ``rest`` is what stands behind the end, once that
+    has come.
     """
 
-    def __init__(self, index: int) -> None:
-        self._index = index
-        self._waiting = ""
-        self._arguments: _ObjectEnd | None = None
-        self.is_call = False
+    def __init__(self, calling: Calling, opening: str, index: int) -> None:
+        self.calls = index
         self.rest: str | None = None
+        self._calling, self._opening, self._first = calling, opening, index
+        self._waiting = ""
+        self._pieces: list[Piece] = []
+        self._texts: list[str] = []
 
     def feed(self, text: str) -> tuple[list[Piece], str]:
-        """Return the pieces of the call, and the text that turned out to be none, after ``text`` has come."""
+        """Return the pieces of calls, and the text that turned out to be none, after ``text`` has come."""
         self._waiting += text
-        pieces: list[Piece] = []
-        if not self.is_call and (beginning := _BEGINNING.match(self._waiting)):
-            pieces.append(self._opening(orjson.loads(beginning[1]), ""))
-            self._waiting = self._waiting[beginning.end() :]
-            self._arguments = _ObjectEnd()
-        if self._arguments is not None and not self._arguments.is_reached:
-            length = self._arguments.find(self._waiting)
-            if length:
-                pieces.append(self._continuation(self._waiting[:length]))
-                self._waiting = self._waiting[length:]
-        if self._arguments is not None and not self._arguments.is_reached:
-            return pieces, ""
-        return self._closed(pieces)
+        while self.rest is None and self._advance():
+            pass
+        pieces, self._pieces = self._pieces, []
+        said, self._texts = "".join(self._texts), []
+        return pieces, said
 
+    @abstractmethod
     def finish(self) -> str:
         """Return the text of what was cut off before it became a call."""
-        return "" if self.is_call else OPENING + self._waiting
 
-    def _closed(self, pieces: list[Piece]) -> tuple[list[Piece], str]:
-        inside, closing, rest = self._waiting.partition(CLOSING)
-        if not closing:
-            return pieces, ""
-        self.rest = rest
-        if self.is_call:
-            return pieces, ""
-        whole = _whole(inside)
-        if whole is None:
-            return pieces, OPENING + inside + CLOSING
-        return [self._opening(*whole)], ""
+    @abstractmethod
+    def _advance(self) -> bool:
+        """Read the next part of what waits; return whether there may be more of it."""
 
-    def _opening(self, name: str, arguments: str) -> Piece:
-        self.is_call = True
+    @property
+    def _has_called(self) -> bool:
+        return self.calls > self._first
+
+    def _begin(self, name: str, arguments: str = "") -> None:
+        """Tell of a call, with as much of its arguments as is there."""
         function = {"name": name, "arguments": arguments}
-        return {
-            "index": self._index,
-            "id": f"call_{secrets.token_hex(12)}",
-            "type": "function",
-            "function": function,
-        }
+        number = _short_id() if self._calling.form.has_short_ids else f"call_{secrets.token_hex(12)}"
+        self._pieces.append({"index": self.calls, "id": number, "type": "function", "function": function})
+        self.calls += 1
 
-    def _continuation(self, arguments: str) -> Piece:
-        return {"index": self._index, "function": {"arguments": arguments}}
+    def _go_on(self, arguments: str) -> None:
+        """Tell more of the arguments of the last call."""
+        if arguments:
+            self._pieces.append({"index": self.calls - 1, "function": {"arguments": arguments}})
 
+    def _give_up(self, text: str, rest: str) -> None:
+        """Tell that ``text`` is no call, and that ``rest`` comes after it."""
+        self._texts.append(self._unread(text))
+        self.rest = rest
 
-def _whole(text: str) -> tuple[str, str] | None:
-    """Return name and arguments of a call whose JSON is not in the usual order or form."""
-    try:
-        call = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-        return None
-    arguments = call.get("arguments", call.get("parameters"))
-    if isinstance(arguments, str):
-        return call["name"], arguments
-    return call["name"], orjson.dumps({} if arguments is None else arguments).decode()
+    def _unread(self, text: str) -> str:
+        """Return ``text`` that is no call with what stands before it."""
+        return text if self._has_called else self._opening + text
 
 
-class _ObjectEnd:
-    """Finds the brace that closes a JSON object, in a text that comes in pieces and begins with its opening brace."""
+class WholeSection(Section):
+    """Reads calls that can be told only when all of them are there."""
 
-    def __init__(self) -> None:
-        self._depth = 0
-        self._in_string = self._is_escaped = False
-        self.is_reached = False
+    def __init__(self, calling: Calling, opening: str, index: int, form: WholeForm) -> None:
+        super().__init__(calling, opening, index)
+        self._form = form
 
-    def find(self, text: str) -> int:
-        """Return how much of ``text`` belongs to the object."""
-        for position, character in enumerate(text):
-            if self._is_escaped:
-                self._is_escaped = False
-            elif self._in_string:
-                self._is_escaped = character == "\\"
-                self._in_string = character != '"'
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self._depth += 1
-            elif character in "}]":
-                self._depth -= 1
-                if self._depth == 0:
-                    self.is_reached = True
-                    return position + 1
-        return len(text)
+    def finish(self) -> str:
+        return self._unread(self._waiting)
+
+    def _advance(self) -> bool:
+        end = self._form.end_of(self._waiting, self._opening)
+        if end is None:
+            return False
+        inside, rest = self._waiting[: end[0]], self._waiting[end[1] :]
+        calls = self._form.read(inside)
+        may_be = calls and (self._opening or all(self._calling.has(name) for name, _ in calls))
+        if not calls or not may_be:
+            self._give_up(self._waiting[: end[1]], rest)
+            return False
+        for name, arguments in calls[:1] if self._calling.one_call else calls:
+            self._begin(name, orjson.dumps(arguments).decode())
+        self.rest = rest
+        return False
+
+
+class WholeForm(Protocol):
+    """What a :class:`WholeSection` asks of its form."""
+
+    def end_of(self, text: str, opening: str) -> tuple[int, int] | None:
+        """Return where the calls end in ``text`` and where the rest begins; ``None``: not yet.
+
+        The first is also where a text ends that begins without a marker and cannot become a call.
+        """
+        ...
+
+    def read(self, text: str) -> list[tuple[str, Mapping[str, Any]]] | None:
+        """Return the calls in ``text`` with their arguments; ``None`` if it is none."""
+        ...
+
+
+def _short_id() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(SHORT_ID))

@@ -19,14 +19,9 @@ class AnswerWriter:
     def __init__(self, asked: Asked, vocabulary: Vocabulary) -> None:
         self._asked = asked
         self._vocabulary = vocabulary
-        self._text = vocabulary.stream()
+        self._text = vocabulary.stream(asked.calling.form.markers if asked.calling else frozenset())
         self._stops = StopFinder(asked.stops)
-        reader = ChatReader(
-            reads_calls=asked.reads_calls,
-            reads_reasoning=asked.reads_reasoning,
-            is_thinking=asked.is_thinking,
-            one_call=asked.one_call,
-        )
+        reader = ChatReader(calling=asked.calling, reads_reasoning=asked.reads_reasoning, is_thinking=asked.is_thinking)
         self._events = AnswerEvents(asked.kind, asked.model, reader)
         self._has_begun = False
         self._tokens = 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelhost.engines.library_worker.calls import CallReader
+from modelhost.engines.library_worker.calls import Calling, Section
 from modelhost.engines.library_worker.stops import held_back
-from modelhost.engines.library_worker.tool_format import OPENING
 
 THINK, UNTHINK = "<think>", "</think>"
 
@@ -17,21 +16,20 @@ class ChatReader:
     """Turns the text of one answer into deltas.
 
     Args:
-        reads_calls: the request shows tools, so calls are read.
+        calling: the calls that are read, where the request shows tools.
         reads_reasoning: the model thinks aloud between ``<think>`` and ``</think>``.
         is_thinking: the prompt has opened ``<think>`` already.
-        one_call: the answer ends with the first call.
     """
 
-    def __init__(
-        self, *, reads_calls: bool, reads_reasoning: bool, is_thinking: bool = False, one_call: bool = False
-    ) -> None:
-        self._reads_calls, self._reads_reasoning, self._one_call = reads_calls, reads_reasoning, one_call
+    def __init__(self, *, calling: Calling | None, reads_reasoning: bool, is_thinking: bool = False) -> None:
+        self._calling, self._reads_reasoning = calling, reads_reasoning
+        self._openings = calling.form.openings if calling else ()
         self._is_thinking = is_thinking
         self._may_think = reads_reasoning and not is_thinking
         self._is_at_start = True  # of the reasoning or of the text: blank lines there are not part of it
         self._waiting = ""
-        self._call: CallReader | None = None
+        self._may_be_bare = True  # a call without a marker before it stands at the beginning of the text
+        self._section: Section | None = None
         self.calls = 0
         self.is_done = False
 
@@ -48,8 +46,8 @@ class ChatReader:
         waiting, self._waiting = self._waiting, ""
         if self.is_done:
             return []
-        if self._call is not None:
-            waiting = self._call.finish()
+        if self._section is not None:
+            waiting = self._section.finish()
         if self._is_thinking:
             return [{"reasoning_content": waiting}] if waiting.strip() else []
         if self.calls and not waiting.strip():
@@ -58,8 +56,8 @@ class ChatReader:
 
     def _advance(self, deltas: list[Delta]) -> bool:
         """Take the next part of what waits; return whether the rest of it is of another kind."""
-        if self._call is not None:
-            return self._read_call(self._call, deltas)
+        if self._section is not None:
+            return self._read_calls(self._section, deltas)
         return self._read_reasoning(deltas) if self._is_thinking else self._read_text(deltas)
 
     def _read_reasoning(self, deltas: list[Delta]) -> bool:
@@ -68,11 +66,16 @@ class ChatReader:
         self._emit("reasoning_content", ready, deltas)
         self._waiting = after if marker else before[len(ready) :]
         if marker:
-            self._is_thinking, self._is_at_start = False, True
+            self._is_thinking, self._is_at_start, self._may_be_bare = False, True, True
         return bool(marker)
 
     def _read_text(self, deltas: list[Delta]) -> bool:
-        markers = ((OPENING,) if self._reads_calls else ()) + ((THINK,) if self._may_think else ())
+        if self._calling is not None and self._may_be_bare and (bare := self._waiting.lstrip()):
+            self._may_be_bare = self._calling.form.begins_bare(bare)
+            if self._may_be_bare:
+                self._section = self._calling.form.section(self._calling, "", self.calls)
+                return True
+        markers = self._openings + ((THINK,) if self._may_think else ())
         found = min((marker for marker in markers if marker in self._waiting), key=self._waiting.find, default=None)
         if found is None:
             ready = self._without_held(self._waiting, markers)
@@ -81,29 +84,29 @@ class ChatReader:
             return False
         before, _, self._waiting = self._waiting.partition(found)
         self._emit("content", before.rstrip(), deltas)
-        if found == OPENING:
-            self._call = CallReader(self.calls)
-        elif self._may_think:  # the text before it was blank
+        if self._calling is not None and found in self._openings:
+            self._section = self._calling.form.section(self._calling, found, self.calls)
+            return True
+        if self._may_think:  # the text before it was blank
             self._is_thinking, self._may_think, self._is_at_start = True, False, True
         else:
             self._emit("content", found, deltas)
         return True
 
-    def _read_call(self, call: CallReader, deltas: list[Delta]) -> bool:
-        was_call = call.is_call
-        pieces, text = call.feed(self._waiting)
+    def _read_calls(self, section: Section, deltas: list[Delta]) -> bool:
+        pieces, text = section.feed(self._waiting)
         self._waiting = ""
         if pieces:
             deltas.append({"tool_calls": pieces})
-        if call.is_call and not was_call:
-            self.calls += 1
+        if section.calls > self.calls:
+            self.calls = section.calls
             self._may_think = False
         if text:
             self._emit("content", text, deltas)
-        if call.rest is None:
+        if section.rest is None:
             return False
-        self._call, self._waiting, self._is_at_start = None, call.rest, True
-        self.is_done = self._one_call and self.calls > 0
+        self._section, self._waiting, self._is_at_start, self._may_be_bare = None, section.rest, True, False
+        self.is_done = self._calling is not None and self._calling.one_call and self.calls > 0
         return True
 
     def _emit(self, kind: str, text: str, deltas: list[Delta]) -> None:

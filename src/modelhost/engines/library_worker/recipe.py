@@ -9,14 +9,18 @@ from typing import Any
 from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
 from modelhost.engines.library_worker.dialect import FIELDS, adapted, translated
 from modelhost.engines.library_worker.params import accepted
+from modelhost.engines.library_worker.tool_format import AUTO, FORMS
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 
 OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
+    "tool_call_parser": "auto",  # the form of the model's tool calls, by vLLM's names; auto: as its chat template tells
     "batch_size": 512,  # tokens of new prompts that are worked on between two steps of the answers at work
 }
 """Options of every such engine."""
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""Values of the option ``dtype``, of engines that have it."""
 FALLBACK_CONTEXT = 4096
 UNKNOWN: Mapping[str, str] = {
     "lora": "serve a model that the adapter is merged into",
@@ -54,12 +58,21 @@ class LibraryEngine:
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         def problem_of(options: Mapping[str, Any]) -> str:
-            return problem_of_options(self.name, options, self._options)
+            problem = problem_of_options(self.name, options, self._options)
+            return problem or self._problem_of_dtype(options)
 
         return accepted(self.name, params, known_options=self._options, check_options=problem_of)
 
+    def _problem_of_dtype(self, options: Mapping[str, Any]) -> str:
+        dtype = options.get("dtype", "auto")
+        if dtype in DTYPES:
+            return ""
+        return f'engine option "dtype" of {self.name} takes {", ".join(DTYPES)}, not "{dtype}"'
+
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, self._options)
+        if problem := self._problem_of_dtype(options):
+            raise ConfigError(problem, param="engine_options")
         for setting, way_out in UNKNOWN.items():
             if getattr(spec, setting):
                 raise ConfigError(f"{setting}: {self.name} cannot do that; {way_out}", param=setting)
@@ -68,7 +81,13 @@ class LibraryEngine:
                 f"kv_cache_type: {self.name} keeps keys and values in the number format of the model",
                 param="kv_cache_type",
             )
-        for name in OPTIONS:
+        if options["tool_call_parser"] not in (AUTO, *FORMS):
+            raise ConfigError(
+                f'engine option "tool_call_parser": "{options["tool_call_parser"]}" is not one of auto, '
+                f"{', '.join(FORMS)}",
+                param="engine_options",
+            )
+        for name in ("batch_size", "cache_ram_mib"):
             if options[name] < (1 if name == "batch_size" else 0):
                 raise ConfigError(f'engine option "{name}": {options[name]} is too small', param="engine_options")
         config = {

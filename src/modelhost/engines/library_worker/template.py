@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
 
 import jinja2
 
+from modelhost.engines.library_worker.called import (
+    calls_apart,
+    with_object_arguments,
+    with_short_ids,
+    with_text_arguments,
+)
 from modelhost.engines.library_worker.reader import THINK, UNTHINK
 from modelhost.engines.worker_http import Refused, error_body, invalid
+
+_FAILURES: Final = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError)
+"""What templates raise that do not take what they are given."""
+_PROBE: Final = "probe_7f"
 
 
 class ChatTemplate:
@@ -35,29 +45,81 @@ class ChatTemplate:
             message = f"{self._model} has no chat template: give one with --chat-template, or use completions"
             raise Refused(400, error_body(400, "not_supported_error", message))
         continues = bool(body.get("continue_final_message"))
+        messages = [self._message(message) for message in body["messages"]]
         try:
-            prompt: str = self._tokenizer.apply_chat_template(
-                [self._message(message) for message in body["messages"]],
-                tools=body.get("tools") or None,
-                chat_template=self.text,
+            return self._rendered(
+                self._with_calls(messages),
+                tools=[_tool(tool) for tool in body.get("tools") or ()] or None,
                 add_generation_prompt=bool(body.get("add_generation_prompt", not continues)),
                 continue_final_message=continues,
-                tokenize=False,
                 **body.get("chat_template_kwargs", {}),
             )
-        except (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _FAILURES as error:
             raise invalid(f"the chat template of {self._model} does not take these messages: {error}") from error
+
+    def _rendered(
+        self, messages: Sequence[Mapping[str, Any]], *, continue_final_message: bool = False, **variables: Any
+    ) -> str:
+        prompt: str = self._tokenizer.apply_chat_template(
+            messages,
+            chat_template=self.text,
+            continue_final_message=continue_final_message,
+            tokenize=False,
+            **variables,
+        )
         return prompt
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``message`` in the form that templates are written for."""
-        content, calls = message.get("content"), message.get("tool_calls")
+        content = message.get("content")
         changed = {**message, "content": self._text(content) if isinstance(content, list) else content or ""}
         if message["role"] == "developer" and "developer" not in (self.text or ""):
             changed["role"] = "system"
-        if calls:
-            changed["tool_calls"] = [_call(call) for call in calls]
+        if not message.get("tool_calls"):
+            changed.pop("tool_calls", None)  # templates ask whether it is there
         return changed
+
+    def _with_calls(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return ``messages`` with their calls as this template takes them."""
+        if not any("tool_calls" in message for message in messages):
+            return [dict(message) for message in messages]
+        changed: Iterator[dict[str, Any]] = map(
+            with_object_arguments if self._takes_objects else with_text_arguments, messages
+        )
+        if "[TOOL_CALLS]" in (self.text or ""):
+            changed = map(with_short_ids, changed)
+        return list(changed) if self._takes_several else calls_apart(list(changed))
+
+    @cached_property
+    def _takes_objects(self) -> bool:
+        """Whether arguments are to be an object, as most templates have them, and not the JSON of one."""
+        text = self._probed({_PROBE: "x"})
+        return (text is not None and f"'{_PROBE}'" not in text) or self._probed(f'{{"{_PROBE}": "x"}}') is None
+
+    @cached_property
+    def _takes_several(self) -> bool:
+        """Whether a message may have several calls (Llama 3's may not)."""
+        arguments = {_PROBE: "x"} if self._takes_objects else f'{{"{_PROBE}": "x"}}'
+        return self._probed(arguments) is None or self._probed(arguments, calls=2) is not None
+
+    def _probed(self, arguments: Any, *, calls: int = 1) -> str | None:
+        """Return a small conversation as text, if it has the arguments of its calls in it."""
+        function = {"name": "probe", "arguments": arguments}
+        ids = [f"probe000{number}" for number in range(calls)]
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": "x"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": each, "type": "function", "function": function} for each in ids],
+            },
+            *({"role": "tool", "tool_call_id": each, "name": "probe", "content": "x"} for each in ids),
+        ]
+        try:
+            text = self._rendered(messages, tools=None, add_generation_prompt=True)
+        except _FAILURES:
+            return None
+        return text if _PROBE in text else None
 
     def _text(self, parts: Sequence[Mapping[str, Any]]) -> str:
         if any(part["type"] not in {"text", "refusal"} for part in parts):
@@ -79,14 +141,8 @@ def _own(tokenizer: Any) -> str | None:
     return template or None
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``call`` with its arguments as an object, which templates write as JSON."""
-    arguments = call["function"].get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            arguments = {"text": arguments} if arguments.strip() else {}
-    if not isinstance(arguments, dict):
-        arguments = {} if arguments is None else {"value": arguments}
-    return {**call, "function": {**call["function"], "arguments": arguments}}
+def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``tool`` with parameters, which templates take for granted."""
+    if tool["function"].get("parameters"):
+        return tool
+    return {**tool, "function": {**tool["function"], "parameters": {"type": "object", "properties": {}}}}

@@ -48,8 +48,9 @@ class Vocabulary:
             self._literal.encode_special_tokens = True
         return self._literal
 
-    def stream(self) -> TextStream:
-        return TextStream(self._backend, self._hidden)
+    def stream(self, shown: frozenset[str] = frozenset()) -> TextStream:
+        """Return the text of an answer, of which ``shown`` are a part even where they are special tokens."""
+        return TextStream(self._backend, self._hidden - {self.added[each] for each in shown if each in self.added})
 
 
 class TextStream:

@@ -1,67 +1,163 @@
-"""Tool calls as Hermes and Qwen models write them, and the grammar of a call that has to be made.
+"""Which form of calls a model writes: the table of them, and how its chat template tells.
 
-A call is ``<tool_call>``, the JSON ``{"name": ..., "arguments": {...}}`` and ``</tool_call>``
-(https://github.com/NousResearch/Hermes-Function-Calling).
+The names are those of vLLM's parsers (https://docs.vllm.ai/en/latest/features/tool_calling.html).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
 
-from modelhost.engines.library_worker.json_rules import json_rule
-from modelhost.engines.number_bounds import bounded
+from modelhost.engines.library_worker.calls import CallForm
+from modelhost.engines.library_worker.dialect import UNSUPPORTED
+from modelhost.engines.library_worker.gemma_calls import GemmaForm
+from modelhost.engines.library_worker.object_calls import ObjectForm
+from modelhost.engines.library_worker.python_calls import PythonForm
+from modelhost.engines.library_worker.tagged_calls import TaggedForm
 from modelhost.engines.worker_http import Refused, error_body
 
-OPENING, CLOSING = "<tool_call>", "</tool_call>"
-XML_CALLS = "<function="
-"""What stands in templates whose calls are no JSON (Qwen3-Coder)."""
-STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
-"""The separators of Python's ``json.dumps``, with which templates show calls and models have learned them. What cannot
-be enforced of the schema of a tool is left to the tool, which checks its arguments itself."""
-_NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+AUTO: Final = "auto"
+_CALLS, _CALLS_END = "<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"
+_CALL, _CALL_END = "<\uff5ctool\u2581call\u2581begin\uff5c>", "<\uff5ctool\u2581call\u2581end\uff5c>"
+_SEP = "<\uff5ctool\u2581sep\uff5c>"
+_LLAMA_JSON: Final = '{"name": function name, "parameters":'
+_MISTRAL_HEADER: Final = r"\s*(?P<name>[\w.-]+)\s*(?:\[CALL_ID\]\s*\w+\s*)?\[ARGS\]\s*(?=\{)"
+
+HERMES: Final = ObjectForm(opening="<tool_call>", closing="</tool_call>", shape="<tool_call>\n{call}\n</tool_call>")
+FORMS: Final[Mapping[str, CallForm]] = {
+    "hermes": HERMES,
+    "llama3_json": ObjectForm(opening="<|python_tag|>", shape="{call}", arguments_key="parameters", is_bare=True),
+    "llama4_json": ObjectForm(opening="<|python_start|>", shape="{call}", arguments_key="parameters", is_bare=True),
+    "mistral_list": ObjectForm(
+        opening="[TOOL_CALLS]",
+        shape="[TOOL_CALLS] [{call}]",
+        header=_MISTRAL_HEADER,
+        inner=("[ARGS]", "[CALL_ID]"),
+        has_short_ids=True,
+    ),
+    "mistral": ObjectForm(
+        opening="[TOOL_CALLS]",
+        shape="[TOOL_CALLS]{name}[ARGS]{arguments}",
+        header=_MISTRAL_HEADER,
+        inner=("[ARGS]", "[CALL_ID]"),
+        has_short_ids=True,
+    ),
+    "phi4_mini_json": ObjectForm(
+        opening="<|tool_call|>", closing="<|/tool_call|>", shape="<|tool_call|>{call}<|/tool_call|>"
+    ),
+    "granite": ObjectForm(opening="<|tool_call|>", shape="<|tool_call|>[{call}]"),
+    "nemotron_json": ObjectForm(opening="<TOOLCALL>", closing="</TOOLCALL>", shape="<TOOLCALL>[{call}]</TOOLCALL>"),
+    "deepseek_v3": ObjectForm(
+        opening=_CALLS,
+        closing=_CALLS_END,
+        shape=f"{_CALLS}{_CALL}function{_SEP}{{name}}\n```json\n{{arguments}}\n```{_CALL_END}{_CALLS_END}",
+        header=rf"\s*{_CALL}\s*function{_SEP}\s*(?P<name>[^\s<]+)\s*```json\s*(?=\{{)",
+        again=_CALL,
+        inner=(_CALL, _SEP, _CALL_END),
+    ),
+    "deepseek_v31": ObjectForm(
+        opening=_CALLS,
+        closing=_CALLS_END,
+        shape=f"{_CALLS}{_CALL}{{name}}{_SEP}{{arguments}}{_CALL_END}{_CALLS_END}",
+        header=rf"\s*{_CALL}\s*(?P<name>[^\s<]+)\s*{_SEP}\s*(?=\{{)",
+        again=_CALL,
+        inner=(_CALL, _SEP, _CALL_END),
+    ),
+    "qwen3_coder": TaggedForm(
+        opening="<tool_call>",
+        closing="</tool_call>",
+        head="\n<function={name}>\n",
+        key="<parameter={key}>\n",
+        value_end="\n</parameter>\n",
+        end="</function>\n",
+        has_lines=True,
+        begins_with_head=True,
+    ),
+    "seed_oss": TaggedForm(
+        opening="<seed:tool_call>",
+        closing="</seed:tool_call>",
+        head="\n<function={name}>\n",
+        key="<parameter={key}>",
+        value_end="</parameter>\n",
+        end="</function>\n",
+    ),
+    "minimax_m2": TaggedForm(
+        opening="<minimax:tool_call>",
+        closing="</minimax:tool_call>",
+        head='\n<invoke name="{name}">\n',
+        key='<parameter name="{key}">',
+        value_end="</parameter>\n",
+        end="</invoke>\n",
+    ),
+    "glm45": TaggedForm(
+        opening="<tool_call>",
+        closing="</tool_call>",
+        head="{name}\n",
+        key="<arg_key>{key}</arg_key>\n<arg_value>",
+        value_end="</arg_value>\n",
+        inner=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+    ),
+    "llama4_pythonic": PythonForm(opening="<|python_start|>", closing="<|python_end|>", is_bare=True),
+    "lfm2": PythonForm(opening="<|tool_call_start|>", closing="<|tool_call_end|>"),
+    "functiongemma": GemmaForm(opening="<start_function_call>", closing="<end_function_call>", quote="<escape>"),
+    "gemma4": GemmaForm(opening="<|tool_call>", closing="<tool_call|>", quote='<|"|>'),
+}
+"""The forms of calls that are read, and that a call can be held to."""
+
+MARKS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("functiongemma", ("<start_function_call>",)),
+    ("gemma4", ("<|tool_call>", "<tool_call|>")),
+    ("glm45", ("<arg_key>", "<tool_call>")),
+    ("minimax_m2", ("<minimax:tool_call>",)),
+    ("seed_oss", ("<seed:tool_call>",)),
+    ("qwen3_coder", ("<tool_call>", "<function=", "<parameter=")),
+    ("deepseek_v3", (_CALLS, "```json")),
+    ("deepseek_v31", (_CALLS,)),
+    ("lfm2", ("<|tool_call_start|>",)),
+    ("lfm2", ("<|tool_list_start|>",)),
+    ("llama4_json", ("<|python_start|>", _LLAMA_JSON)),
+    ("llama4_pythonic", ("<|python_start|>",)),
+    ("mistral", ("[TOOL_CALLS]", "[ARGS]")),
+    ("mistral_list", ("[TOOL_CALLS]",)),
+    ("nemotron_json", ("<TOOLCALL>",)),
+    ("phi4_mini_json", ("<|tool_call|>", "<|/tool_call|>")),
+    ("granite", ("<|tool_call|>",)),
+    ("hermes", ("<tool_call>",)),
+    ("llama3_json", (_LLAMA_JSON,)),
+    ("llama3_json", ("<|python_tag|>", '"parameters"')),
+    ("llama3_json", ("Environment: ipython", '"parameters"')),
+)
+"""What stands in the templates of models with a form, the more special first."""
+OTHER_MARKS: Final = ("<function=",)
+"""What stands in templates that have marks of the table, with other calls (those of Llama that a user has defined)."""
 
 
-def check_template(template: str | None, model: str) -> None:
-    """Check that a model with the chat template ``template`` writes calls in this form.
+def form_of_template(template: str) -> CallForm | None:
+    """Return the form of the calls of a model with the chat template ``template``, if it is one of the table."""
+    found = next((name for name, marks in MARKS if all(mark in template for mark in marks)), None)
+    if found is None or (found in {"hermes", "llama3_json"} and any(mark in template for mark in OTHER_MARKS)):
+        return None
+    return FORMS[found]
+
+
+def needed_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:
+    """Return the form of the calls of a model with the chat template ``template``.
+
+    Args:
+        named: the form that its owner says it has; ``auto``: as the template tells.
 
     Raises:
-        Refused: it does not, or has no tools at all.
+        Refused: it has none that is read here, or no tools at all.
     """
     if template is None or "tools" not in template:
-        message = f"the chat template of {model} shows no tools to the model, so it cannot call any"
-    elif OPENING not in template or XML_CALLS in template:
-        message = f"{model} writes its tool calls in a form that this engine is not supported to read; llama.cpp may be"
-    else:
-        return
-    raise Refused(400, error_body(400, "not_supported_error", message))
-
-
-def call_grammar(tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
-    """Return the Lark grammar of exactly one call of one of ``tools``.
-
-    ``vocabulary`` are the tokens that are added to the model's own: a marker among them is one token.
-    """
-    schemas = [_call_schema(tool["function"]) for tool in tools]
-    bodies = " | ".join(f"call_{number}" for number in range(len(schemas)))
-    rules = [f"call_{number}: {json_rule(schema, STYLE)}" for number, schema in enumerate(schemas)]
-    opening, closing = (_literal(marker, vocabulary) for marker in (OPENING, CLOSING))
-    return "\n".join([f'start: {opening} "\\n" ({bodies}) "\\n" {closing}', *rules])
-
-
-def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of a call, with definitions at its root, where references look for them."""
-    parameters = dict(function.get("parameters") or _NO_ARGUMENTS)
-    definitions = {key: parameters.pop(key) for key in ("$defs", "definitions") if key in parameters}
-    return {
-        **bounded(definitions),
-        "type": "object",
-        "properties": {"name": {"const": function["name"]}, "arguments": {"type": "object", **bounded(parameters)}},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-
-
-def _literal(marker: str, vocabulary: Mapping[str, int]) -> str:
-    return f"<[{vocabulary[marker]}]>" if marker in vocabulary else json.dumps(marker)
+        message = f"tools: the chat template of {model} shows no tools to the model, so it cannot call any"
+        raise Refused(400, error_body(400, UNSUPPORTED, message, param="tools"))
+    form = form_of_template(template) if named == AUTO else FORMS[named]
+    if form is None:
+        message = (
+            f"tools: the chat template of {model} has tool calls in a form that is not known here. If it is one of "
+            f"{', '.join(FORMS)}, name it with --engine-option tool_call_parser=NAME; else serve the model with "
+            "llama.cpp, or leave tools out"
+        )
+        raise Refused(400, error_body(400, UNSUPPORTED, message, param="tools"))
+    return form
