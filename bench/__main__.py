@@ -6,13 +6,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from bench import machine
 from bench.alternation import Alternation, alternating, pace_of
+from bench.contenders import ENGINES, contest_of, why_not
+from bench.contest import CLIENTS, Effort, EngineFigures, measure_contest
+from bench.contest_report import engine_checks, engine_notes, engine_table, engines_json
+from bench.endless import write_endless
 from bench.engines import measure_startup, pair
 from bench.figures import Row, Startup
 from bench.first_use import FirstUse, measure_first_use
@@ -30,12 +36,13 @@ from modelhost import logs
 
 ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
 WIDTH = 150
+Found = TypeVar("Found")
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logs.setup_if_unset()
     console = Console()
     console.width = max(console.width, WIDTH)  # a table in a log file is not to be cut
@@ -48,58 +55,75 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rounds = options.rounds or (1 if options.quick else 3)
     problems: list[str] = []
     startups = list(_startups(options, log, rounds, problems))
-    rows = []
     with load_generator() as generator:
-        for row in _rows(generator, options, log, rounds, problems):
-            rows.append(row)
-            console.print(f"[dim]{row.load}, {row.streams} streams: done[/]", highlight=False)
+        rows = _announced(console, _rows(generator, options, log, rounds, problems), _name_of_row)
         first_use = _first_use(generator, options, log, rounds, problems)
-        turns = []
-        for turn in _alternations(generator, options, log, rounds, problems):
-            turns.append(turn)
-            console.print(f"[dim]two models in turns, {turn.clients} clients: done[/]", highlight=False)
+        turns = _announced(console, _alternations(generator, options, log, rounds, problems), _name_of_turn)
+        engines = _announced(console, _engines(generator, options, log, rounds, problems), _name_of_engine)
     costs = _tools(options, log, problems)
     mcp = _mcp(options, log, problems)
     kept = _state(options)
-    for table in tables_of(rows):
+    tables = [
+        *tables_of(rows),
+        *([first_use_table(first_use)] if first_use is not None else ()),
+        *([alternation_table(turns)] if turns else ()),
+        *(engine_table(engine) for engine in engines),
+        *([tools_table(costs)] if costs is not None else ()),
+        *([mcp_table(mcp)] if mcp is not None else ()),
+        *([state_table(kept)] if kept else ()),
+    ]
+    for table in tables:
         console.print(table)
-    if first_use is not None:
-        console.print(first_use_table(first_use))
-    if turns:
-        console.print(alternation_table(turns))
-    if costs is not None:
-        console.print(tools_table(costs))
-    if mcp is not None:
-        console.print(mcp_table(mcp))
-    if kept:
-        console.print(state_table(kept))
-    console.print(
-        targets_of(rows, startups, [*models_checks(first_use, turns), *tools_checks(costs), *mcp_checks(mcp)])
-    )
-    for line in (*startup_lines(startups), *notes_of(rows), *models_notes(turns), *problems):
+    others = [*models_checks(first_use, turns), *engine_checks(engines), *tools_checks(costs), *mcp_checks(mcp)]
+    console.print(targets_of(rows, startups, others))
+    for line in (*startup_lines(startups), *notes_of(rows), *models_notes(turns), *engine_notes(engines), *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
     found = json_of(rows, startups, about | {"problems": problems}) | models_json(first_use, turns) | tools_json(costs)
+    found |= engines_json(engines)
     found |= mcp_json(mcp)
     found |= state_json(kept)
     result.write_text(json.dumps(found, indent=1))
     console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="little more than a minute instead of six")
-    parser.add_argument(
+def _announced(console: Console, measured: Iterator[Found], name: Callable[[Found], str]) -> list[Found]:
+    """Return all of ``measured``, and say of each that it is done."""
+    found = []
+    for each in measured:
+        found.append(each)
+        console.print(f"[dim]{name(each)}: done[/]", highlight=False)
+    return found
+
+
+def _name_of_row(row: Row) -> str:
+    return f"{row.load}, {row.streams} streams"
+
+
+def _name_of_turn(turn: Alternation) -> str:
+    return f"two models in turns, {turn.clients} clients"
+
+
+def _name_of_engine(figures: EngineFigures) -> str:
+    return f"engine {figures.engine}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    arguments = argparse.ArgumentParser(prog="bench", description=__doc__)
+    arguments.add_argument("--quick", action="store_true", help="a fraction of the time")
+    arguments.add_argument(
         "--only",
-        choices=("scripted", "nano", "startup", "unloaded", "alternating", "tools", "state", "mcp"),
+        choices=("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp"),
         action="append",
     )
-    parser.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
-    parser.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
-    parser.add_argument("--load", help="only loads with this text in their name")
-    parser.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the JSON and the log")
-    return parser
+    arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
+    arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
+    arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
+    arguments.add_argument("--load", help="only loads with this text in their name")
+    arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
+    arguments.add_argument("--output", type=Path, default=RESULTS, help="folder for the JSON and the log")
+    return arguments
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -164,6 +188,25 @@ def _alternations(
             yield from found
     except StartError as error:
         problems.append(f"alternating: {error}")
+
+
+def _engines(
+    generator: LoadGenerator, options: argparse.Namespace, log: Path, rounds: int, problems: list[str]
+) -> Iterator[EngineFigures]:
+    if options.only and "engines" not in options.only:
+        return
+    clients = tuple(number for number in options.streams if number in CLIENTS)
+    effort = Effort(rounds=rounds, seconds=1.0 if options.quick else 2.0, clients=clients)
+    with tempfile.TemporaryDirectory() as folder:
+        endless = write_endless(Path(folder) / "endless")
+        for engine in options.engine or ENGINES:
+            if (reason := why_not(engine)) is not None:
+                problems.append(f"engine {engine}: not measured; {reason}")
+                continue
+            try:
+                yield measure_contest(generator, contest_of(engine, options.model, endless), effort, log)
+            except StartError as error:
+                problems.append(f"engine {engine}: {error}")
 
 
 def _tools(options: argparse.Namespace, log: Path, problems: list[str]) -> ToolCosts | None:

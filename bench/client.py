@@ -1,7 +1,7 @@
 """The load generator: a process of its own that reads bytes, counts events and looks at the clock.
 
-It parses no JSON, so that what is measured is not the client. ``python -m bench.client`` reads one job per line on
-standard input and answers each with one line. A stream is an ordinary client: one connection per request.
+It parses no JSON of the answers, so that what is measured is not the client. ``python -m bench.client`` reads one job
+per line on standard input and answers each with one line. A stream is an ordinary client: one connection per request.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ import uvloop
 
 from bench.figures import Call, Job, Seen, percentile
 
-GOOD = b"HTTP/1.1 200"
+GOOD = (b"HTTP/1.1 200", b"HTTP/1.0 200")
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 FRAMING = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 ERROR = b'{"error"'
 TAIL = 200  # bytes; holds the last event and the framing around it
+USAGE_TAIL = 4096  # bytes; holds the usage too, to which some servers add timings
+TEXT = re.compile(rb'"content": ?"[^"]')
+COMPLETION_TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
 LONGEST = 60.0  # seconds; a request that takes longer has hung
 
 
@@ -42,7 +45,10 @@ class Exchange(asyncio.Protocol):
 
     request: bytes
     finished: asyncio.Future[None]
+    counts_usage: bool = False
+    """Whether the first text and the usage are looked for."""
     reads: list[tuple[float, int]] = field(default_factory=list)
+    text_at: float | None = None
     events: int = 0
     problem: str | None = None
     _bare_line_feeds: int = 0
@@ -55,7 +61,7 @@ class Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
-        if not self._tail and data[: len(GOOD)] != GOOD[: len(data)]:
+        if not self._tail and not any(data.startswith(good[: len(data)]) for good in GOOD):
             self.problem = data[:TAIL].split(b"\r\n", 1)[0].decode("latin-1")
         self._bare_line_feeds += data.count(b"\n") - data.count(b"\r")
         new = self._bare_line_feeds // 2 - self.events
@@ -64,7 +70,10 @@ class Exchange(asyncio.Protocol):
             self.events += new
         if ERROR in data and self.problem is None:
             self.problem = "error event"
-        self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
+        if self.counts_usage and self.text_at is None and TEXT.search(data):
+            self.text_at = now
+        kept = USAGE_TAIL if self.counts_usage else TAIL
+        self._tail = (self._tail + data)[-kept:] if len(data) < kept else data[-kept:]
         if self._tail.endswith(LAST_CHUNK):
             self.close()
 
@@ -74,6 +83,17 @@ class Exchange(asyncio.Protocol):
     def is_complete(self) -> bool:
         """Whether the stream ended as a stream should."""
         return b"data: [DONE]" in FRAMING.sub(b"", self._tail)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the answer, as its usage says; 0 if there is none."""
+        told = COMPLETION_TOKENS.findall(FRAMING.sub(b"", self._tail))
+        return int(told[-1]) if told else 0
+
+    @property
+    def first_at(self) -> float:
+        """When the first token came; of an answer that has begun."""
+        return self.reads[0][0] if self.text_at is None else self.text_at
 
     def close(self) -> None:
         """Close the connection, and let ``finished`` be so."""
@@ -87,26 +107,25 @@ class Exchange(asyncio.Protocol):
 class Tally:
     """What all streams of a job saw together."""
 
+    job: Job
     requests: int = 0
     events: int = 0
+    tokens: int = 0
     last: float = 0.0
     first: list[tuple[float, int]] = field(default_factory=list)
     between: list[tuple[float, int]] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
-    def add(self, exchange: Exchange, begun: float, expected_events: int | None) -> None:
+    def add(self, exchange: Exchange, begun: float) -> None:
         self.requests += 1
         self.events += exchange.events
-        if exchange.problem is not None:
-            self.errors[exchange.problem] += 1
-        elif not exchange.is_complete():
-            self.errors["ended before [DONE]"] += 1
-        elif expected_events is not None and exchange.events != expected_events:
-            self.errors[f"{exchange.events} events instead of {expected_events}"] += 1
+        self.tokens += exchange.tokens if exchange.counts_usage else 0
+        if (problem := self._problem(exchange)) is not None:
+            self.errors[problem] += 1
         if not exchange.reads:
             return
         self.last = max(self.last, exchange.reads[-1][0])
-        self.first.append((exchange.reads[0][0] - begun, 1))
+        self.first.append((exchange.first_at - begun, 1))
         before = exchange.reads[0][0]
         for when, count in exchange.reads[1:]:
             self.between.append((when - before, 1))
@@ -114,10 +133,23 @@ class Tally:
                 self.between.append((0.0, count - 1))
             before = when
 
+    def _problem(self, exchange: Exchange) -> str | None:
+        events, tokens = self.job.expected_events, self.job.expected_tokens
+        if exchange.problem is not None:
+            return exchange.problem
+        if tokens is not None:
+            # The usage comes last; not every server says [DONE] after it.
+            return None if exchange.tokens == tokens else f"{exchange.tokens} tokens instead of {tokens}"
+        if not exchange.is_complete():
+            return "ended before [DONE]"
+        if events is not None and exchange.events != events:
+            return f"{exchange.events} events instead of {events}"
+        return None
+
 
 async def run(job: Job) -> Seen:
     """Do ``job`` and return what was seen."""
-    tally = Tally()
+    tally = Tally(job)
     ways = [Way.of(call) for call in job.calls]
     cpu, start = time.process_time(), time.perf_counter()
     streams = (
@@ -135,6 +167,7 @@ async def run(job: Job) -> Seen:
         between_p95=percentile(tally.between, 0.95),
         client_cpu_seconds=cpu,
         errors=dict(tally.errors),
+        tokens=None if job.expected_tokens is None else tally.tokens,
     )
 
 
@@ -144,7 +177,7 @@ async def _stream(job: Job, ways: Iterator[Way], tally: Tally, until: float) -> 
     while begun_requests < job.requests or time.perf_counter() < until:
         begun_requests += 1
         way = next(ways)
-        exchange = Exchange(way.request, loop.create_future())
+        exchange = Exchange(way.request, loop.create_future(), counts_usage=job.expected_tokens is not None)
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(LONGEST):
@@ -153,7 +186,7 @@ async def _stream(job: Job, ways: Iterator[Way], tally: Tally, until: float) -> 
         except (OSError, TimeoutError) as error:
             exchange.problem = type(error).__name__
             exchange.close()
-        tally.add(exchange, begun, job.expected_events)
+        tally.add(exchange, begun)
 
 
 def _same(exchange: Exchange) -> Exchange:

@@ -23,13 +23,18 @@ class Call:
 class Job:
     """One run of the load generator: each of ``streams`` begins requests until it has begun ``requests`` of them and
     ``seconds`` have passed, one connection per request. It takes one call after the other, the second stream begins
-    with the second call."""
+    with the second call.
+
+    Servers of other makers put one token into an event, or several, or none. With ``expected_tokens`` tokens are
+    counted by the usage that the servers tell, which has to be that many, and a first token is the first text.
+    """
 
     calls: tuple[Call, ...]
     streams: int
-    requests: int
-    seconds: float
-    expected_events: int | None
+    requests: int = 1
+    seconds: float = 0.0
+    expected_events: int | None = None
+    expected_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +50,14 @@ class Seen:
     between_p95: float
     client_cpu_seconds: float
     errors: Mapping[str, int] = field(default_factory=dict)
+    tokens: int | None = None
+    """As the server told; ``None`` where each event is taken for a token."""
 
     @property
     def tokens_per_second(self) -> float:
         """Tokens that came, per second of the run."""
-        return max(0, self.events - CONTROL_EVENTS * self.requests) / self.seconds if self.seconds else 0.0
+        events = max(0, self.events - CONTROL_EVENTS * self.requests)
+        return (events if self.tokens is None else self.tokens) / self.seconds if self.seconds else 0.0
 
     @property
     def requests_per_second(self) -> float:

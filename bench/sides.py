@@ -7,12 +7,13 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -57,8 +58,9 @@ def bare_worker(engine: Engine, spec: ModelSpec, log: Path) -> Iterator[Side]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            start_new_session=True,  # one that has processes of its own ends its whole group
         )
-    with _ended(process):
+    with _group_ended(process):
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(dict(launch.config)).encode() + b"\n")
@@ -78,16 +80,43 @@ def _ready_url(lines: IO[bytes], log: Path) -> str:
 
 
 @contextmanager
-def host(arguments: Sequence[str], log: Path) -> Iterator[Side]:
+def own_server(
+    command: Sequence[str], env: Mapping[str, str], log: Path, *, port: int, timeout: float = START_TIMEOUT
+) -> Iterator[Side]:
+    """Start a server of other makers, which listens on ``port`` of loopback; end it afterwards.
+
+    It is there when it takes connections, which may be before it has its model.
+
+    Raises:
+        StartError: it ended, or took no connection in ``timeout`` seconds.
+    """
+    begun = time.perf_counter()
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+        )
+    with _group_ended(process):
+        _wait_until(lambda: _listens(port), process, Path(command[0]).name, log, timeout)
+        seconds = time.perf_counter() - begun
+        yield Side(url=f"http://127.0.0.1:{port}", api_key=None, pid=process.pid, start_seconds=seconds)
+
+
+@contextmanager
+def host(arguments: Sequence[str], log: Path, *, timeout: float = START_TIMEOUT) -> Iterator[Side]:
     """Start ``modelhost serve`` with ``arguments``; end it afterwards.
 
     Raises:
-        StartError: it ended, or did not become ready in a minute.
+        StartError: it ended, or did not become ready in ``timeout`` seconds.
     """
     command = Path(sys.executable).with_name("modelhost")
     if not command.exists():
         raise StartError(f"{command} is not there; install the package first")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     begun = time.perf_counter()
     with log.open("ab") as errors:
@@ -99,7 +128,7 @@ def host(arguments: Sequence[str], log: Path) -> Iterator[Side]:
             stderr=errors,
         )
     with _ended(process):
-        _wait_until_ready(port, process, log)
+        _wait_until(lambda: _is_ready(port), process, "modelhost serve", log, timeout)
         seconds, now = time.perf_counter() - begun, datetime.datetime.now(datetime.UTC)
         worker_ready = worker_ready_at(log.read_bytes()[log_begin:])
         after = None if worker_ready is None else (now - worker_ready).total_seconds()
@@ -114,15 +143,22 @@ def worker_ready_at(log: bytes) -> datetime.datetime | None:
     return None
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
+def _wait_until(
+    is_there: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path, timeout: float
+) -> None:
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise StartError(f"modelhost serve ended with {process.returncode}; its log is {log}")
-        if _is_ready(port):
+            raise StartError(f"{name} ended with {process.returncode}; its log is {log}")
+        if is_there():
             return
         time.sleep(POLL_SECONDS)
-    raise StartError(f"modelhost serve was not ready in {START_TIMEOUT:.0f} seconds; its log is {log}")
+    raise StartError(f"{name} was not ready in {timeout:.0f} seconds; its log is {log}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _is_ready(port: int) -> bool:
@@ -136,10 +172,29 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _group_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End ``process``, which leads a group, when the block is left, and then what it may have left of the group."""
+    try:
+        with _ended(process):
+            try:
+                yield
+            finally:
+                _tell_group(process, signal.SIGTERM)
+    finally:
+        _tell_group(process, signal.SIGKILL)
+
+
+def _tell_group(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, what)
 
 
 @contextmanager

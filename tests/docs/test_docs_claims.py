@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from bench.__main__ import parser
 from modelhost.cli.main import app
 from modelhost.config.environment import OTHER_VARIABLES
 from modelhost.config.fields import SETTINGS
@@ -20,6 +21,7 @@ PACKAGE = ROOT / "src" / "modelhost"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Of `make` and of other programs, named in the pages beside ours.
 OTHER_OPTIONS = {"--install"}
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # What a metric is called in the text format, by its kind.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket", "_sum", "_count")}
 
@@ -42,8 +44,9 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 
 def test_every_option_in_the_pages_exists() -> None:
-    known = options_of(get_command(app)) | OTHER_OPTIONS | {"--help"}
-    named = {(page, flag) for page, text in texts() for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    of_bench = set(re.findall(FLAG, parser().format_help()))
+    known = options_of(get_command(app)) | of_bench | OTHER_OPTIONS | {"--help"}
+    named = {(page, flag) for page, text in texts() for flag in re.findall(FLAG, text)}
     assert sorted((page, flag) for page, flag in named if flag not in known) == []
 
 

@@ -10,14 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from packaging.requirements import Requirement
 
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
+from modelhost.engines.environments import ENVIRONMENTS
 from modelhost.models.registry import read_registry
 from modelhost.tools.servers_file import read_servers
 from tests.support.serving import ServedHost
@@ -122,8 +125,14 @@ def test_a_command_does_what_the_page_says(
         case ["modelhost", "serve", *options]:
             # It does not end by itself; `config show` takes the same arguments and says what would be served.
             run(["modelhost", "config", "show", *options], environment, tmp_path)
+        case ["modelhost", "engines", "install", engine]:  # the tests of the engines run it
+            assert engine in ENVIRONMENTS
         case ["modelhost", *_]:
             run(words, environment, tmp_path, stdin="/quit\n")
+        case ["pip", "install", requirement]:
+            wanted = Requirement(requirement)
+            assert wanted.name == "modelhost"
+            assert wanted.extras <= set(metadata("modelhost").get_all("Provides-Extra") or ())
         case _:
             pytest.fail(f"nobody checks this command: {shlex.join(words)}")
 

@@ -175,7 +175,7 @@ def _environment(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
     threads = str(spec.threads or 1)
     env |= {"OMP_NUM_THREADS": threads, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
     # Threads that wait for one another give their cores away. By themselves they spin, and where every core has one,
-    # whatever else runs there (the host, its clients) holds up each step: on two busy cores 6 tokens/s and not 174.
+    # whatever else runs there (the host, its clients) holds up each step.
     env["OMP_WAIT_POLICY"] = "PASSIVE"
     if _backend(spec, options) == "uni":
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # which uni needs on a CPU

@@ -138,6 +138,7 @@ def test_servers_are_settled_before_the_model_is_loaded_and_that_before_it_liste
     document = scripted(tmp_path)
     document["servers"] = {**document["servers"], **slow}
     with llm_server(tmp_path, document) as server:
+        eventually(lambda: server.events("listening"))  # written a moment after it does
         order = names(server, "mcp_server_ready", "mcp_server_lost", "worker_ready", "listening")
         assert sorted(order[:3]) == ["mcp_server_lost", "mcp_server_ready", "mcp_server_ready"]
         assert order[3:5] == ["worker_ready", "listening"]
