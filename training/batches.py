@@ -65,11 +65,10 @@ def positions(rng: random.Random, length: int, context: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One dialogue: ids, the weight of each as a target, and extra targets `(index, token, weight)` between replies."""
+    """One dialogue: ids, and the weight of each as a target."""
 
     ids: list[int]
     weights: list[float]
-    hints: list[tuple[int, int, float]]
 
 
 def collate(rows: list[Row], rng: random.Random, context: int) -> Batch:
@@ -84,8 +83,6 @@ def collate(rows: list[Row], rng: random.Random, context: int) -> Batch:
         following[index, : len(row.ids) - 1] = torch.tensor(row.ids[1:])
         counts[index, : len(row.ids) - 1] = torch.tensor(row.weights[1:])
         places[index] = torch.tensor(positions(rng, length, context))
-        for at, token, weight in row.hints:
-            following[index, at], counts[index, at] = token, weight
     at = counts.flatten().nonzero().squeeze(1)
     return Batch(ids=ids, positions=places, at=at, targets=following.flatten()[at], weights=counts.flatten()[at])
 
@@ -98,17 +95,15 @@ class Stream:
     pools: Pools
     tokens: int
     context: int
-    with_hints: bool = True
 
     def chunk(self, stage: str, number: int) -> Iterator[Batch]:
         """The batches of one chunk: dialogues sorted by length, so that little is padding, and the batches shuffled."""
         rng = random.Random(f"nano-{stage}-{number}-{self.pools.is_test}")
         rows, total = [], 0
         while total < 16 * self.tokens:
-            ids, mask = self.encoder.encode(render_dialogue(lesson(rng, self.pools, stage)), rng)
-            if len(ids) <= LONGEST and any(mask):
-                hints = self.encoder.hints(ids, mask) if self.with_hints else []
-                rows.append(Row(ids=ids, weights=self.encoder.weights(ids, mask), hints=hints))
+            ids, weights = self.encoder.encode(render_dialogue(lesson(rng, self.pools, stage)), rng)
+            if len(ids) <= LONGEST and any(weights):
+                rows.append(Row(ids=ids, weights=weights))
                 total += len(ids)
         rows.sort(key=lambda row: len(row.ids))
         groups: list[list] = [[]]

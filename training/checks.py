@@ -32,7 +32,7 @@ ODD = (
     "½ Ⅷ ١٢٣",
     "' s 's 'S",
     " the  the\tthe",
-    "<tools><t1>x</tools>",
+    "<tools>\nx</tools>",
 )
 
 

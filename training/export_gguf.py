@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from training.model import Nano
 from training.render import TEMPLATE
-from training.tokenizer import CONTROL, MARKERS, TAGS
+from training.tokenizer import CONTROL, TAGS
 
 NAME = "modelhost-nano"
 DESCRIPTION = "a tiny demonstration model"
@@ -50,7 +50,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     vocab = tokenizer.get_vocab()
     tokens = sorted(vocab, key=vocab.__getitem__)
     kinds = dict.fromkeys(CONTROL, TokenType.CONTROL)
-    kinds |= dict.fromkeys((*TAGS, *MARKERS), TokenType.USER_DEFINED)
+    kinds |= dict.fromkeys(TAGS, TokenType.USER_DEFINED)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from training.export_gguf import DESCRIPTION
 from training.model import Nano, Shape
 from training.render import TEMPLATE
-from training.tokenizer import CONTROL, MARKERS, TAGS
+from training.tokenizer import CONTROL, TAGS
 
 README = f"""# modelhost-nano
 
@@ -62,7 +62,7 @@ def tokenizer_config(shape: Shape, vocab: dict[str, int]) -> dict[str, object]:
             "single_word": False,
             "special": token in CONTROL,
         }
-        for token in (*CONTROL, *TAGS, *MARKERS)
+        for token in (*CONTROL, *TAGS)
     }
     return {
         "added_tokens_decoder": tokens,

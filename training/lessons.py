@@ -8,11 +8,7 @@ from training.dialogues import Dialogue
 from training.values import value
 from training.words import Pools, invented, pick
 
-# "choose" and "choose more" stand before stretches of the full mix, which alone teaches every reply but the choice of a
-# tool.
-STAGES = ("copy", "one", "choose", "all", "choose more", "all", "polish")
-CHOOSING = {"choose": 0.8, "choose more": 0.7}
-"""The share of dialogues that are about choosing, in the stages that are."""
+STAGES = ("copy", "one", "choose", "all", "polish")
 
 
 def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
@@ -22,18 +18,12 @@ def lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
         return copying(rng, pools)
     if stage == "one":
         return copying(rng, pools) if draw < 0.25 else tool_session(rng, pools, 1 if draw < 0.8 else 2)
-    if draw < CHOOSING.get(stage, 0.0):
-        return choosing_lesson(rng, pools, stage)
+    if stage == "choose" and draw < 0.8:
+        count = rng.choice((2, 2, 3, 3, 4, 5, 8, 12))
+        return choosing(rng, pools, dialogues.begin(rng, pools, count, most=1))
     if stage == "polish" and draw < 0.3:
         return everyday(rng, pools, draw / 0.3)
     return anything(rng, pools, rng.random())
-
-
-def choosing_lesson(rng: random.Random, pools: Pools, stage: str) -> Dialogue:
-    """A dialogue of one of the stages that are about choosing."""
-    if stage == "choose":
-        return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 2, 3, 3, 4, 5)), most=1))
-    return choosing(rng, pools, dialogues.begin(rng, pools, rng.choice((2, 3, 4, 5, 6, 8, 10)), most=2))
 
 
 def everyday(rng: random.Random, pools: Pools, draw: float) -> Dialogue:
@@ -153,7 +143,7 @@ def tool_session(rng: random.Random, pools: Pools, tool_count: int) -> Dialogue:
     dialogue = dialogues.begin(rng, pools, tool_count)
     for _ in range(rng.choice((1, 2, 2, 3, 3, 4))):
         draw, wanted = rng.random(), None
-        if draw < 0.56:
+        if draw < 0.52:
             wanted = dialogues.request(rng, pools, dialogue)
             dialogue.call(wanted.text, [wanted.call])
         elif draw < 0.74:

@@ -24,7 +24,7 @@ class Recipe:
     """Everything that decides the weights, besides the code."""
 
     seed: int = 7
-    tokens: int = 16_500_000
+    tokens: int = 15_000_000
     batch_tokens: int = 4096
     matrix_rate: float = 0.015
     vector_rate: float = 0.003
@@ -34,10 +34,8 @@ class Recipe:
     stage_ends: tuple[tuple[float, int], ...] = (
         (0.25, 400),
         (0.2, 600),
-        (0.0, 600),
-        (0.0, 600),
-        (0.0, 600),
-        (0.0, 900),
+        (0.1, 400),
+        (0.0, 1800),
     )
 
 
@@ -89,7 +87,7 @@ def exact(network: Nano, encoder: Encoder, chunks: int = 1) -> dict[str, float]:
     """Share of held-out replies right to the last token (teacher forcing), by kind of reply."""
     right, seen = Counter(), Counter()
     call, end = encoder.ids("<tool_call>")[0], encoder.end
-    stream = Stream(encoder=encoder, pools=HELD_OUT, tokens=2048, context=network.shape.context, with_hints=False)
+    stream = Stream(encoder=encoder, pools=HELD_OUT, tokens=2048, context=network.shape.context)
     for chunk in range(chunks):
         for batch in stream.chunk("all", chunk):
             guess = network.logits(network(batch.ids, batch.positions).flatten(0, 1)[batch.at]).argmax(-1)
