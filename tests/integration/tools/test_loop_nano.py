@@ -58,11 +58,11 @@ def test_real_server_answers_a_call_that_the_model_was_made_to_make(host: Served
 
 
 def test_model_chooses_a_tool_of_a_real_server_by_itself(host: ServedHost) -> None:
-    answer = chat(host, "What time is it in London?", temperature=0, mcp={"servers": ["time"]})
+    answer = chat(host, "What time is it in Berlin?", temperature=0, mcp={"servers": ["time"]})
     (call,) = answer["modelhost.tool_calls"]
-    assert (call["tool"], call["arguments"]) == ("get_current_time", {"timezone": "Europe/London"})
+    assert (call["tool"], call["arguments"]) == ("get_current_time", {"timezone": "Europe/Berlin"})
     assert not call["is_error"]
-    assert "Europe/London" in answer["choices"][0]["message"]["content"]
+    assert "Europe/Berlin" in answer["choices"][0]["message"]["content"]
 
 
 def test_second_turn_evaluates_only_what_is_new_of_its_prompt(host: ServedHost) -> None:
