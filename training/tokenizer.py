@@ -67,7 +67,7 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         vocab = tokenizer.get_vocab()
-        self.start, self.end = vocab["<|im_start|>"], vocab["<|im_end|>"]
+        self.end = vocab["<|im_end|>"]
         self.header = tokenizer.encode("<|im_start|>assistant\n").ids
         self.naming = tokenizer.encode('{"name": "').ids
         self.splits = {

@@ -131,11 +131,18 @@ WRITTEN: dict[str, tuple[list[str], str]] = {
 }
 """For each form the calls one by one, as a demanded one is written, and both together, as a model writes them."""
 NO_CALLS = {
-    "hermes": ["<tool_call>\nno json\n</tool_call>", '<tool_call>{"a": 1}</tool_call>', "<tool_call>{]</tool_call>"],
+    "hermes": [
+        "<tool_call>\nno json\n</tool_call>",
+        '<tool_call>{"a": 1}</tool_call>',
+        "<tool_call>{]</tool_call>",
+        '<tool_call>{"name": "a\\x", "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "\\ud800", "arguments": {}}</tool_call>',
+    ],
     "llama3_json": [
         '{"name": "Bob", "age": 3}',
         '{"name": "Bob", "parameters": {"age": 3}}',
         '{"city": "Paris"}',
+        '{"name": "forecast\\q", "parameters": {}}',
         "<|python_tag|>print(1)",
         "{",
     ],
@@ -144,7 +151,11 @@ NO_CALLS = {
     "qwen3_coder": ["<tool_call>\nno function\n</tool_call>"],
     "glm45": ['<tool_call>{"name": "forecast"}</tool_call>'],
     "llama4_pythonic": ["[1, 2]", "[forecast(1)]", "[unknown(a=1)]", "[see](link)", "[forecast(city=open())]"],
-    "lfm2": ["<|tool_call_start|>[forecast(]<|tool_call_end|>"],
+    "lfm2": [
+        f"<|tool_call_start|>[forecast({inside}]<|tool_call_end|>"
+        for inside in ("", "a={1,2})", "a={[]:1})", 'a=b"x")', "a=1j)", "a=...)", "a={(1,2):3})", "a=1e999)")
+    ],
+    "gemma4": [f"<|tool_call>call:forecast{{a:{value}}}<tool_call|>" for value in ("NaN", '"\\ud800"', "[" * 2000)],
     "functiongemma": [
         "<start_function_call>call:x{a:}<end_function_call>",
         "<start_function_call>x<end_function_call>",
@@ -160,6 +171,11 @@ ALSO_READ = [
     ("mistral", '[TOOL_CALLS][{"name": "now", "arguments": {}, "id": "a1b2c3d4e"}]', [("now", {})]),
     ("mistral", "[TOOL_CALLS]now[CALL_ID]a1b2c3d4e[ARGS]{}", [("now", {})]),
     ("mistral_list", "[TOOL_CALLS]now[ARGS]{}", [("now", {})]),
+    (
+        "lfm2",
+        "<|tool_call_start|>[forecast(days=123456789012345678901)]<|tool_call_end|>",
+        [("forecast", {"days": 123456789012345678901})],
+    ),
     ("granite", '<|tool_call|>{"name": "now", "arguments": "{}"}', [("now", {})]),
     (
         "qwen3_coder",

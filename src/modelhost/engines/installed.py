@@ -28,8 +28,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What an engine's worker imports beyond what modelhost itself needs. An engine with any has an extra of its name."""
 FOR_SAFETENSORS: Final = ("mlx", "transformers", "vllm")
-
-
+"""The engines that read safetensors and nothing else."""
 READ_SAFETENSORS: Final = ("transformers", "mlx", "mistralrs", "vllm")
 """All that can, in the order in which they are taken where the best for the machine is not installed."""
 

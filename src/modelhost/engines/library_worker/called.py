@@ -68,7 +68,7 @@ def _object_of(arguments: Any) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             arguments = {"text": arguments} if arguments.strip() else {}
     if isinstance(arguments, dict):
         return arguments

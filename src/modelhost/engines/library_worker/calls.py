@@ -6,14 +6,13 @@ A form is how a model writes its calls: :mod:`.object_calls`, :mod:`.tagged_call
 
 from __future__ import annotations
 
+import json
 import secrets
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import orjson
 
 Piece = dict[str, Any]
 """An entry of ``tool_calls`` in a delta."""
@@ -144,13 +143,13 @@ class WholeSection(Section):
         if end is None:
             return False
         inside, rest = self._waiting[: end[0]], self._waiting[end[1] :]
-        calls = self._form.read(inside)
+        calls = _as_json(self._form.read(inside) or [])
         may_be = calls and (self._opening or all(self._calling.has(name) for name, _ in calls))
         if not calls or not may_be:
             self._give_up(self._waiting[: end[1]], rest)
             return False
         for name, arguments in calls[:1] if self._calling.one_call else calls:
-            self._begin(name, orjson.dumps(arguments).decode())
+            self._begin(name, arguments)
         self.rest = rest
         return False
 
@@ -168,6 +167,16 @@ class WholeForm(Protocol):
     def read(self, text: str) -> list[tuple[str, Mapping[str, Any]]] | None:
         """Return the calls in ``text`` with their arguments; ``None`` if it is none."""
         ...
+
+
+def _as_json(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, str]]:
+    """Return ``calls`` with their arguments as JSON; none of them if one has a value that JSON cannot write."""
+    try:
+        written = [(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False)) for name, arguments in calls]
+        "".join(arguments for _, arguments in written).encode()  # half a character can be written, and not sent
+    except (TypeError, ValueError, RecursionError):
+        return []
+    return written
 
 
 def _short_id() -> str:

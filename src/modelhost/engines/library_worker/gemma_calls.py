@@ -55,7 +55,7 @@ class GemmaForm:
         written = [json.dumps(part) if number % 2 else _KEY.sub(r'\1"\2":', part) for number, part in enumerate(parts)]
         try:
             arguments = json.loads("".join(written))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return [(found[1], arguments)]
 

@@ -122,10 +122,8 @@ class ObjectSection(Section):
 
     def _read_head(self) -> bool:
         head = self._form.head.match(self._waiting)
-        if head is not None:
-            found = head.groupdict()
-            in_object = found["json"] is not None
-            name = orjson.loads(found["json"]) if in_object else found["name"]
+        if head is not None and (name := _name_in(head)) is not None:
+            in_object = head["json"] is not None
             if self._opening or self._calling.has(name):
                 self._begin(name)
                 self._waiting, self._object = self._waiting[head.end() :], None
@@ -215,6 +213,16 @@ def _may_be_call(text: str) -> bool:
     """Return whether an object that is a call may begin with ``text``, of which there may be little yet."""
     squeezed = "".join(text.lstrip(" \n\t[,;")[:64].split())
     return any(key.startswith(squeezed) or squeezed.startswith(key) for key in _FIRST_KEYS)
+
+
+def _name_in(head: re.Match[str]) -> str | None:
+    """Return the name in what stands before the arguments; ``None`` if it is no proper JSON."""
+    if head["json"] is None:
+        return head["name"]
+    try:
+        return str(orjson.loads(head["json"]))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _call_in(text: str) -> tuple[str, str] | None:

@@ -52,7 +52,7 @@ class PythonForm:
             body = ast.parse(text.strip(), mode="eval").body
             calls = body.elts if isinstance(body, ast.List) else [body]
             return [_call(call) for call in calls] or None
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
             return None
 
     def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
