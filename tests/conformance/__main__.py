@@ -25,12 +25,12 @@ from typing import Any, Final, Literal
 from rich.console import Console
 from rich.table import Table
 
+from tests.support.locked import node_modules
 from tests.support.serving import ServedHost
 
 ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / ".venv-mcp-peers" / "conformance"
+LOCK: Final = "npm-conformance"
 NODE_MAJOR: Final = 22
-INSTALL_SECONDS: Final = 600
 LEG_SECONDS: Final = 3600
 CLIENT_MILLISECONDS: Final = 1_800_000  # most of it is spent waiting for a turn
 SOLO_MILLISECONDS: Final = 120_000
@@ -64,7 +64,7 @@ class Leg:
 
     @property
     def script(self) -> Path:
-        return FOLDER / "node_modules" / self.package / "dist" / "index.js"
+        return node_modules(LOCK) / self.package / "dist" / "index.js"
 
 
 OLD: Final[dict[str, Any]] = {"package": "conformance-1", "version": "0.1.16"}
@@ -172,22 +172,14 @@ FIGURES: Final = ("passed", "failed", "warnings")
 
 
 def node_for_the_suite() -> Path:
-    """Return a Node that is new enough, with the suite installed; installs what is missing."""
-    npm = shutil.which("npm")
-    if npm is None:
-        sys.exit("the conformance suite needs npm; where Node is older than 22, it gets one of its own")
+    """Return a Node that is new enough; where there is none, npm has brought one with the suite."""
     found = shutil.which("node")
-    own = FOLDER / "node_modules" / "node" / "bin" / "node"
-    needs_own = found is None or _major(found) < NODE_MAJOR
-    packages = {leg.package: f"{leg.package}@npm:@modelcontextprotocol/conformance@{leg.version}" for leg in LEGS}
-    if not all(leg.script.exists() for leg in LEGS) or (needs_own and not own.exists()):
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        node = [f"node@{NODE_MAJOR}"] if needs_own else []
-        command = [npm, "install", "--no-fund", "--no-audit", "--prefix", str(FOLDER), *packages.values(), *node]
-        done = subprocess.run(command, check=False, timeout=INSTALL_SECONDS, capture_output=True, text=True)
-        if done.returncode != 0:
-            sys.exit(f"npm could not install the conformance suite into {FOLDER}:\n{done.stderr[-2000:]}")
-    return own if needs_own else Path(str(found))
+    if found is not None and _major(found) >= NODE_MAJOR:
+        return Path(found)
+    brought = sorted(node_modules(LOCK).glob("node-*/bin/node"))
+    if not brought:
+        sys.exit(f"the conformance suite needs Node {NODE_MAJOR} or newer, and npm has none for this machine")
+    return brought[0]
 
 
 def _major(node: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 from tests.support.eventually import eventually
-from tests.support.mcp_peers import free_port, install_node_peers
+from tests.support.mcp_peers import free_port, node_peers
 
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
@@ -39,7 +39,7 @@ sys.exit(main(["serve", "--llm-server"]))
 
 def config(folder: Path, **changes: Any) -> dict[str, Any]:
     """LLM-Server's config with its two servers' kinds: a filesystem and everything else; ``...`` leaves a key out."""
-    peers = install_node_peers()
+    peers = node_peers()
     files = folder / "files"
     files.mkdir(exist_ok=True)
     node, filesystem = peers["server-filesystem"]

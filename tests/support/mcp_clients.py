@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.mcp_peers import OLD_SDK, python_with, typescript_sdk
+from tests.support.locked import python_environment
+from tests.support.mcp_peers import typescript_sdk
 
 SECONDS: Final = 90
 PYTHON_CLIENT: Final = """
@@ -97,7 +98,7 @@ Server = Sequence[str] | str
 
 def seen_by_old_sdk(server: Server, cwd: Path, env: Mapping[str, str]) -> dict[str, Any]:
     """What a client of the SDK's version 1 sees of ``server``."""
-    python = python_with(*OLD_SDK, folder="mcp-1")
+    python = python_environment("mcp-old-sdk") / "python"
     return _printed([str(python), "-c", PYTHON_CLIENT, json.dumps([_plain(server), str(cwd), dict(env)])])
 
 

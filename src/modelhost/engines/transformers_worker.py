@@ -7,6 +7,7 @@ not ``transformers serve``, since that does not enforce ``tool_choice`` and ``re
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def _check_layers(config: Any) -> None:
         )
 
 
+def cache_argument(model: Any) -> str:
+    """Return the name under which ``model`` takes its cache.
+
+    transformers 5.24 renamed ``past_key_values`` to ``cache`` and warns of the old name; older versions, and models
+    with code of their own, know the old one only.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in parameters and "past_key_values" not in parameters else "past_key_values"
+
+
 class TransformersLibrary:
     """The :class:`~modelhost.engines.library_worker.library.Library` of transformers.
 
@@ -97,6 +108,7 @@ class TransformersLibrary:
 
         self.torch, self.device = torch, device
         self._model = model
+        self._cache_argument = cache_argument(model)
 
     def vocab_size(self) -> int:
         """Return how many scores the model gives."""
@@ -119,9 +131,9 @@ class TransformersLibrary:
             input_ids=self.torch.tensor(tokens, device=self.device),
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=held,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_argument: held},
         )
         return output.logits[:, -1, :].float().cpu().numpy()
 

@@ -17,7 +17,7 @@ import pytest
 from modelhost import Host
 from modelhost.errors import WorkerStartFailed
 from modelhost.models.vision_encoder import read_vision_encoder
-from tests.support.mcp_peers import install_node_peers
+from tests.support.mcp_peers import node_peers
 from tests.support.nano_engine import NEW_TOKENS, conversation, running
 from tests.support.serving import ServedHost
 from tests.support.session_talk import ask, post, refusal, stored
@@ -46,7 +46,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def host(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
     """Nano that sees, with two servers whose tools return images."""
-    node, script = install_node_peers()["server-everything"]
+    node, script = node_peers()["server-everything"]
     everything = {"command": node, "args": [script]}
     path = config(tmp_path_factory.mktemp("seeing"), sdk=sdk_server(), everything=everything)
     with ServedHost(mmproj=str(encoder), mcp_config=path, slots=2) as started:

@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.mcp_peers import FLUIDMCP, free_port, python_with
+from tests.support.locked import python_environment
+from tests.support.mcp_peers import free_port
 from tests.support.mcp_stdio import environment
 from tests.support.processes import MARK, Family
 
@@ -47,7 +48,7 @@ class Gateway(Family):
             MARK: self._mark,
         }
         self.process = subprocess.Popen(
-            [str(python_with(*FLUIDMCP, folder="fluidmcp")), "-c", LAUNCH],
+            [str(python_environment("fluidmcp") / "python"), "-c", LAUNCH],
             cwd=folder,
             env=environment(**variables),
             stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.mcp_peers import install_python_peers
+from tests.support.mcp_peers import python_peer
 from tests.support.serving import ServedHost
 from tests.support.session_talk import ask, ask_streaming, post, stored, texts
 from tests.support.tool_hosts import config, scripted_host, wait_for_tools
@@ -85,7 +85,7 @@ def test_calls_for_the_client_wait_for_its_results(scripted_host: ServedHost, is
 
 
 def test_a_real_model_goes_on_after_a_call_of_a_real_server(start_host: Start, tmp_path: Path) -> None:
-    time = {"command": str(install_python_peers() / "mcp-server-time"), "args": ["--local-timezone", "UTC"]}
+    time = {"command": python_peer("mcp-server-time"), "args": ["--local-timezone", "UTC"]}
     host = wait_for_tools(start_host(mcp_config=config(tmp_path, time=time)))
     answer = ask(host, "What time is it in Berlin?", "clock", temperature=0, mcp={"servers": ["time"]})
     assert "Berlin" in answer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.mcp_peers import install_python_peers
+from tests.support.mcp_peers import python_peer
 from tests.support.serving import ServedHost
 from tests.support.tool_hosts import chat, chunks, config, stub_server, told, tool_name, wait_for_tools
 
@@ -19,7 +19,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
     """The bundled model with a stub that tells the weather, and the time server of PyPI."""
     servers = {
         "weather": {**stub_server(tools=["get_weather"]), "prefix": ""},
-        "time": {"command": str(install_python_peers() / "mcp-server-time"), "args": ["--local-timezone", "UTC"]},
+        "time": {"command": python_peer("mcp-server-time"), "args": ["--local-timezone", "UTC"]},
     }
     path = config(tmp_path_factory.mktemp("nano"), **servers)
     with ServedHost(mcp_config=path, slots=1) as started:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
 from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.grammars import GrammarConstraint, Grammars
@@ -19,15 +17,12 @@ from modelhost.engines.library_worker.tool_format import FORMS, form_of_template
 from modelhost.engines.worker_http import Refused
 from tests.support import call_texts, marked_call_texts
 from tests.support.call_texts import CALLS, TOOLS
+from tests.support.nano_hf import END_TOKEN, nano_grammars, nano_vocabulary, new_nano_tokenizer
 
 WRITTEN = {**call_texts.WRITTEN, **marked_call_texts.WRITTEN}
 NO_CALLS = {**call_texts.NO_CALLS, **marked_call_texts.NO_CALLS}
 ALSO_READ = [*call_texts.ALSO_READ, *marked_call_texts.ALSO_READ]
 TEMPLATES = {**call_texts.TEMPLATES, **marked_call_texts.TEMPLATES}
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
-TOKENIZER = AutoTokenizer.from_pretrained(NANO_HF)
-VOCABULARY = Vocabulary(TOKENIZER)
-GRAMMARS = Grammars(TOKENIZER, vocab_size=1024, eos_ids=frozenset({2}))
 
 BARE = {"llama3_json", "llama4_json", "llama4_pythonic", "openai"}
 WHOLE = {"llama4_pythonic", "lfm2", "functiongemma", "gemma4"}
@@ -73,7 +68,7 @@ def test_calls_are_read_however_the_text_is_cut(name: str, places: list[int]) ->
     assert (content.strip(), _parsed(calls)) == ("", CALLS)
 
 
-@pytest.mark.parametrize("name", WRITTEN.keys() - BARE)
+@pytest.mark.parametrize("name", sorted(WRITTEN.keys() - BARE))
 @settings(max_examples=25, deadline=None)
 @given(places=PLACES)
 def test_text_before_calls_is_text(name: str, places: list[int]) -> None:
@@ -81,7 +76,7 @@ def test_text_before_calls_is_text(name: str, places: list[int]) -> None:
     assert (content, _parsed(calls)) == ("I look <it> up [now].", CALLS)
 
 
-@pytest.mark.parametrize("name", WRITTEN.keys() - WHOLE)
+@pytest.mark.parametrize("name", sorted(WRITTEN.keys() - WHOLE))
 def test_arguments_come_while_they_are_written(name: str) -> None:
     assert _read(name, list(WRITTEN[name][0][0]))[2] > 20
 
@@ -150,7 +145,7 @@ def test_json_that_cannot_become_a_call_is_passed_on_as_it_comes() -> None:
 
 def _takes(constraint: GrammarConstraint, text: str) -> bool:
     """Whether ``constraint`` takes ``text`` token by token, and nothing after it."""
-    for token in VOCABULARY.encode(text, add_special=False):
+    for token in nano_vocabulary().encode(text, add_special=False):
         mask = constraint.allowed()
         if constraint.is_complete or (mask is not None and not mask[token]):
             return False
@@ -159,7 +154,7 @@ def _takes(constraint: GrammarConstraint, text: str) -> bool:
 
 
 def _forced(name: str, tools: list[dict[str, Any]] = TOOLS) -> GrammarConstraint:
-    return GRAMMARS.of_lark(FORMS[name].grammar(tools, VOCABULARY.added), param="tools")
+    return nano_grammars().of_lark(FORMS[name].grammar(tools, nano_vocabulary().added), param="tools")
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -229,10 +224,10 @@ def test_a_template_with_other_calls_has_no_form() -> None:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_markers_may_be_special_tokens(name: str) -> None:
     """As with most models: a grammar has to ask for the token, and it must not vanish from what is read."""
-    tokenizer = AutoTokenizer.from_pretrained(NANO_HF)
+    tokenizer = new_nano_tokenizer()
     tokenizer.add_tokens(sorted(FORMS[name].markers), special_tokens=True)
     vocabulary = Vocabulary(tokenizer)
-    grammars = Grammars(tokenizer, vocab_size=len(tokenizer), eos_ids=frozenset({2}))
+    grammars = Grammars(tokenizer, vocab_size=len(tokenizer), eos_ids=frozenset({END_TOKEN}))
     for text, wanted in zip(WRITTEN[name][0], CALLS, strict=True):
         tokens = vocabulary.encode(text, add_special=False)
         constraint = grammars.of_lark(FORMS[name].grammar(TOOLS, vocabulary.added), param="tools")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
-import torch
-from mlx_lm.utils import load_model
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
 from modelhost.engines.library_worker.library import Library
 from modelhost.engines.mlx_worker import MlxLibrary
-from modelhost.engines.transformers_worker import TransformersLibrary
+from modelhost.engines.transformers_worker import TransformersLibrary, cache_argument
+from tests.support.nano_hf import NANO_HF
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 SMALL: dict[str, Any] = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -31,20 +26,34 @@ SMALL: dict[str, Any] = {
 PROMPTS = ([5, 9, 3, 8, 1, 2, 7, 4, 6, 11, 12, 13, 14], [1, 2], [40, 41, 42, 43, 44, 45, 46], [3] * 20)
 
 
+# The libraries take seconds to import, which only the tests that use them should pay for.
+
+
 def _full() -> Library:
+    import torch  # noqa: PLC0415
+    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+
     torch.manual_seed(1)
+    torch.set_grad_enabled(False)
     return TransformersLibrary(Qwen3ForCausalLM(Qwen3Config(**SMALL)).eval(), "cpu")
 
 
 def _sliding() -> Library:
     """Two layers that see the last four tokens only, and one that sees all."""
+    import torch  # noqa: PLC0415
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig  # noqa: PLC0415
+
     torch.manual_seed(1)
+    torch.set_grad_enabled(False)
     kinds = ["sliding_attention", "sliding_attention", "full_attention"]
     config = Gemma3TextConfig(**SMALL, sliding_window=4, layer_types=kinds)
     return TransformersLibrary(Gemma3ForCausalLM(config).eval(), "cpu")
 
 
 def _mlx() -> Library:
+    import mlx.core as mx  # noqa: PLC0415
+    from mlx_lm.utils import load_model  # noqa: PLC0415
+
     mx.disable_compile()  # as the worker on a CPU; it would take a C++ compiler
     model, _ = load_model(NANO_HF)
     return MlxLibrary(model)
@@ -53,7 +62,6 @@ def _mlx() -> Library:
 @pytest.fixture(scope="module", params=[_full, _sliding, _mlx])
 def library(request: pytest.FixtureRequest) -> Library:
     make: Callable[[], Library] = request.param
-    torch.set_grad_enabled(False)
     return make()
 
 
@@ -121,3 +129,32 @@ def test_a_fork_goes_another_way_and_leaves_the_original(library: Library) -> No
     _same(library.prefill(fork, [50, 51]), _alone(library, [*PROMPTS[0][:6], 50, 51]))
     _same(library.prefill(cache, [52]), _alone(library, [*PROMPTS[0], 52]))
     assert library.size_bytes(cache) > 0
+
+
+class _Renamed:
+    def forward(self, input_ids: Any = None, cache: Any = None, use_cache: bool = True) -> Any: ...
+
+
+class _Original:
+    def forward(self, input_ids: Any = None, past_key_values: Any = None, use_cache: bool = True) -> Any: ...
+
+
+class _Both:
+    def forward(self, input_ids: Any = None, past_key_values: Any = None, cache: Any = None) -> Any: ...
+
+
+class _Open:
+    def forward(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (_Renamed(), "cache"),
+        (_Original(), "past_key_values"),
+        (_Both(), "past_key_values"),
+        (_Open(), "past_key_values"),
+    ],
+)
+def test_the_cache_is_passed_under_the_name_that_the_model_takes(model: Any, name: str) -> None:
+    assert cache_argument(model) == name

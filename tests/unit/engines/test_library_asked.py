@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from transformers import AutoTokenizer
 
 from modelhost.engines.library_worker.asked import Asked, Requests
 from modelhost.engines.library_worker.grammars import GrammarConstraint
 from modelhost.engines.library_worker.library import Library, Loaded
 from modelhost.engines.library_worker.model_files import end_tokens, generation_config
-from modelhost.engines.library_worker.text import Vocabulary
 from modelhost.engines.worker_http import Refused
+from tests.support.nano_hf import nano_tokenizer, nano_vocabulary
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
-TOKENIZER = AutoTokenizer.from_pretrained(NANO_HF)
-VOCABULARY = Vocabulary(TOKENIZER)
 HELLO = [{"role": "user", "content": "Hello"}]
 THINKING = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}<think>\n{# </think> #}"
 COMMAND = "{% for m in messages %}{{ m.content }}{% endfor %}<|START_THINKING|>{# <|END_THINKING|> #}"
@@ -42,14 +38,14 @@ def _requests(
 ) -> Requests:
     loaded = Loaded(
         library=cast("Library", None),  # reading needs none
-        tokenizer=TOKENIZER,
+        tokenizer=nano_tokenizer(),
         vocab_size=1024,
         version="0",
         eos_ids=frozenset({2}),
         defaults=defaults or {},
     )
     config = {"name": "nano", "context_length": context, "chat_template": template, "tool_call_parser": parser}
-    return Requests(loaded, VOCABULARY, config)
+    return Requests(loaded, nano_vocabulary(), config)
 
 
 def _tool(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -60,7 +56,7 @@ def _takes(asked: Asked, text: str) -> bool:
     """Whether the constraint of ``asked`` takes ``text`` token by token, and nothing after it."""
     constraint = asked.constraint
     assert isinstance(constraint, GrammarConstraint)
-    for token in VOCABULARY.encode(text, add_special=False):
+    for token in nano_vocabulary().encode(text, add_special=False):
         mask = constraint.allowed()
         if constraint.is_complete or (mask is not None and not mask[token]):
             return False
@@ -189,7 +185,7 @@ def test_messages_get_the_form_that_templates_are_written_for() -> None:
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "b"}]},
     ]
     asked = _requests(template=template).chat({"messages": messages})
-    assert VOCABULARY.decode(asked.prompt) == "[system|be kind][assistant||5][user|ab]"
+    assert nano_vocabulary().decode(asked.prompt) == "[system|be kind][assistant||5][user|ab]"
 
 
 def test_a_completion_is_a_text_or_tokens() -> None:

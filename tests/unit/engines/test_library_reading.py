@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
-from transformers import AutoTokenizer
 
 from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.reader import ChatReader
@@ -17,8 +15,8 @@ from modelhost.engines.library_worker.text import Vocabulary
 from modelhost.engines.library_worker.tool_format import FORMS, HERMES
 from tests.support import answer_reading
 from tests.support.answer_reading import PLACES, cut
+from tests.support.nano_hf import nano_vocabulary, new_nano_tokenizer
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": "}\\"{", "b": [1, {"c": 2}]}}\n</tool_call>'
 CALLING = Calling(form=HERMES, tools=[])
 ARGUMENTS = {"a": '}"{', "b": [1, {"c": 2}]}
@@ -134,7 +132,7 @@ def test_with_one_call_the_answer_is_over() -> None:
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return Vocabulary(AutoTokenizer.from_pretrained(NANO_HF))
+    return nano_vocabulary()
 
 
 @pytest.mark.parametrize("text", ["Grüße 你好 🙂 é", " leading", "<tool_call>{}</tool_call>", "a\n\n b"])
@@ -153,7 +151,7 @@ def test_special_tokens_are_no_text(vocabulary: Vocabulary) -> None:
 
 
 def test_markers_of_the_parts_of_an_answer_are_text_where_a_model_has_them() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(NANO_HF)
+    tokenizer = new_nano_tokenizer()
     tokenizer.add_tokens(["<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|end|>", "<|other|>"], special_tokens=True)
     text = "<|START_RESPONSE|>a<|other|><|end|><|END_RESPONSE|>"
     for added, wanted in (

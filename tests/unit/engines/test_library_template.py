@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from modelhost.engines.library_worker.template import ChatTemplate, thoughts_end
 from modelhost.engines.worker_http import Refused
+from tests.support.nano_hf import nano_tokenizer
 
-TOKENIZER = AutoTokenizer.from_pretrained(Path(__file__).parents[2] / "assets" / "nano-hf")
 LLAMA_3 = """
 {%- for message in messages %}
     {%- if not (message.role == 'tool' or 'tool_calls' in message) %}
@@ -103,7 +101,7 @@ def _result(number: str, content: str) -> dict[str, Any]:
 
 
 def _rendered(template: str, *messages: dict[str, Any], **body: Any) -> str:
-    return ChatTemplate(TOKENIZER, template, "nano").render({"messages": list(messages), **body})
+    return ChatTemplate(nano_tokenizer(), template, "nano").render({"messages": list(messages), **body})
 
 
 def test_a_template_that_shows_one_call_at_once_gets_one_at_once() -> None:
@@ -225,7 +223,7 @@ def test_of_several_templates_the_one_that_serves_all_chats_is_taken(
     ],
 )
 def test_a_template_tells_whether_answers_have_parts(text: str, does: bool) -> None:
-    assert ChatTemplate(TOKENIZER, text, "nano").shows_reasoning is does
+    assert ChatTemplate(nano_tokenizer(), text, "nano").shows_reasoning is does
 
 
 def test_a_prompt_tells_whether_the_model_is_to_think() -> None:

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.mistralrs import MistralRs
@@ -21,8 +20,8 @@ from modelhost.engines.mistralrs_runner import BUFFERED, SharedRunner
 from modelhost.engines.mistralrs_template import TemplateReader, special_tokens
 from modelhost.engines.worker_http import Refused
 from modelhost.errors import ConfigError, UnsupportedParameter
+from tests.support.nano_hf import NANO_HF, nano_tokenizer
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 TEMPLATE = (NANO_HF / "chat_template.jinja").read_text()
 ENGINE = MistralRs()
 THINKING = "{{ messages[0].content }}<think>\n{# ends with </think> #}"
@@ -133,7 +132,7 @@ def test_parameters_of_a_registry_become_its_options() -> None:
 
 
 def test_its_templates_are_those_of_transformers() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(NANO_HF)
+    tokenizer = nano_tokenizer()
     ours = TemplateReader(TEMPLATE, special_tokens(NANO_HF))
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"é": {}}}}}]
     user, answer = {"role": "user", "content": "Hi <b>"}, {"role": "assistant", "content": "  It is "}
