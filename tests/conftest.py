@@ -1,9 +1,9 @@
-"""Fixtures for every test: hosts in processes of their own."""
+"""Fixtures for every test: hosts in processes of their own, and time that costs nothing."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import structlog
 
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import HostPool, ServedHost, host_pool
+from tests.support.virtual_time import move_to_virtual_time
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +36,24 @@ def _own_logs() -> Iterator[None]:
     """Logs are bound to the standard error of the test that set them up, which is closed when it ends."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def virtual_time() -> None:
+    """An asynchronous test that uses it runs on a loop where seconds cost nothing: ``tests/support/virtual_time.py``.
+
+    A whole module uses it by ``pytestmark = pytest.mark.usefixtures("virtual_time")``.
+    """
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # before pytest-asyncio sees what is asynchronous
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Tests that use ``virtual_time`` run in it."""
+    found = yield
+    for each in found if isinstance(found, list) else [found]:
+        if isinstance(each, pytest.Function):
+            move_to_virtual_time(each)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
 from modelhost.workers.client import Worker
 from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, text_of, turn
-from tests.support.virtual_time import run_in_virtual_time
 from tests.support.vision_files import png, png_url
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 PNG = ToolImage(media_type="image/png", data=base64.b64encode(png()).decode())
 SVG = ToolImage(media_type="image/svg+xml", data=base64.b64encode(b"<svg/>").decode())
@@ -87,11 +88,11 @@ def shows(text: str, *images: ToolImage) -> Tool:
 
 
 @pytest.mark.parametrize("sees", [True, False])
-def test_the_next_turn_shows_images_to_a_model_that_sees_and_the_transcript_tells_of_them(sees: bool) -> None:
+async def test_the_next_turn_shows_images_to_a_model_that_sees_and_the_transcript_tells_of_them(sees: bool) -> None:
     model = Model(turn(called("look"), called("read", index=1)), turn(called("read", '{"a": 1}')), turn(said("A cat.")))
     tools = Tools(look=shows("[image/png, 9 bytes]", PNG), read=shows("a text"))
     loop = loop_of(model, tools, sees_images=sees)
-    run_in_virtual_time(chunks_of(loop))
+    await chunks_of(loop)
     first, second, third = (body["messages"] for body in model.bodies)
     shown = [{"type": "text", "text": "[image/png, 9 bytes]"}, image(f"data:image/png;base64,{PNG.data}")]
     assert len(first) == 1
@@ -101,19 +102,19 @@ def test_the_next_turn_shows_images_to_a_model_that_sees_and_the_transcript_tell
     assert results == ["[image/png, 9 bytes]", "a text", "a text"]
 
 
-def test_an_image_that_the_model_cannot_look_at_leaves_the_words_about_it() -> None:
+async def test_an_image_that_the_model_cannot_look_at_leaves_the_words_about_it() -> None:
     refused = [InvalidRequest("Failed to load image")]
     model = Model(turn(called("look")), refused, turn(said("I see nothing.")))
     loop = loop_of(model, Tools(look=shows("[image/png, 9 bytes]", PNG)), sees_images=True)
-    answer = run_in_virtual_time(chunks_of(loop))
+    answer = await chunks_of(loop)
     assert text_of(answer) == "I see nothing."
     assert [body["messages"][2]["content"] for body in model.bodies[2:]] == ["[image/png, 9 bytes]"]
 
 
-def test_a_refusal_that_no_image_can_have_caused_ends_the_answer() -> None:
+async def test_a_refusal_that_no_image_can_have_caused_ends_the_answer() -> None:
     model = Model(turn(called("look")), [InvalidRequest("no")], turn(said("Hi")))
     with pytest.raises(InvalidRequest):
-        run_in_virtual_time(chunks_of(loop_of(model, Tools(look=shows("words")), sees_images=True)))
+        await chunks_of(loop_of(model, Tools(look=shows("words")), sees_images=True))
 
 
 def test_images_of_a_result_are_kept_as_far_as_they_fit_together() -> None:

@@ -14,7 +14,8 @@ from modelhost.errors import NotFound
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
 from tests.support.loop_world import Model, Tools, called, loop_of, said, text_of, told, turn
-from tests.support.virtual_time import run_in_virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 REQUEST = ApprovalRequest(
     kind="tool", server="s", name="s_rm", tool="rm", arguments={"path": "/x"}, annotations={"title": "Remove"}
@@ -53,11 +54,11 @@ async def answered(
 
 
 @pytest.mark.parametrize(("is_approved", "said_to_tool"), [(True, "yes"), (False, "no")])
-def test_call_waits_for_a_persons_leave(is_approved: bool, said_to_tool: str) -> None:
+async def test_call_waits_for_a_persons_leave(is_approved: bool, said_to_tool: str) -> None:
     def answer(questions: Questions, asked: Mapping[str, Any]) -> None:
         questions.answer_approval(asked["id"], is_approved=is_approved)
 
-    found, asked, _ = run_in_virtual_time(answered(asks_leave, answer))
+    found, asked, _ = await answered(asks_leave, answer)
     assert found == said_to_tool
     assert {
         key: asked[key] for key in ("kind", "call_id", "what", "server", "name", "tool", "arguments", "seconds")
@@ -74,22 +75,22 @@ def test_call_waits_for_a_persons_leave(is_approved: bool, said_to_tool: str) ->
 
 
 @pytest.mark.parametrize(("tool", "otherwise"), [(asks_leave, "no"), (asks_name, "cancel {}")])
-def test_nobody_answering_in_time_is_a_no(tool: Any, otherwise: str) -> None:
-    found, asked, questions = run_in_virtual_time(answered(tool, None))
+async def test_nobody_answering_in_time_is_a_no(tool: Any, otherwise: str) -> None:
+    found, asked, questions = await answered(tool, None)
     assert found == otherwise
     with pytest.raises(NotFound, match="its time is over"):
         questions.answer_approval(asked["id"], is_approved=True)
 
 
-def test_server_is_told_what_the_person_says() -> None:
-    found, asked, _ = run_in_virtual_time(
-        answered(asks_name, lambda questions, asked: questions.answer_elicitation(asked["id"], ANNA))
+async def test_server_is_told_what_the_person_says() -> None:
+    found, asked, _ = await answered(
+        asks_name, lambda questions, asked: questions.answer_elicitation(asked["id"], ANNA)
     )
     assert found == "accept {'name': 'Anna'}"
     assert (asked["kind"], asked["message"], asked["schema"]) == ("elicitation", "Name?", {"type": "object"})
 
 
-def test_question_is_answered_once_and_in_its_own_way() -> None:
+async def test_question_is_answered_once_and_in_its_own_way() -> None:
     def answer(questions: Questions, asked: Mapping[str, Any]) -> None:
         with pytest.raises(NotFound):
             questions.answer_elicitation(asked["id"], ANNA)
@@ -97,44 +98,38 @@ def test_question_is_answered_once_and_in_its_own_way() -> None:
         with pytest.raises(NotFound):
             questions.answer_approval(asked["id"], is_approved=False)
 
-    found, _, _ = run_in_virtual_time(answered(asks_leave, answer))
+    found, _, _ = await answered(asks_leave, answer)
     assert found == "yes"
 
 
-def test_question_of_a_client_that_left_is_forgotten() -> None:
-    async def check() -> None:
-        questions = Questions()
-        model = Model(turn(called("t")))
-        async with aclosing(loop_of(model, Tools(t=asks_leave), questions=questions).run({"messages": []})) as chunks:
-            async for chunk in chunks:
-                if asked := chunk.get("modelhost.question"):
-                    break
-        with pytest.raises(NotFound):
-            questions.answer_approval(asked["id"], is_approved=True)
-
-    run_in_virtual_time(check())
+async def test_question_of_a_client_that_left_is_forgotten() -> None:
+    questions = Questions()
+    model = Model(turn(called("t")))
+    async with aclosing(loop_of(model, Tools(t=asks_leave), questions=questions).run({"messages": []})) as chunks:
+        async for chunk in chunks:
+            if asked := chunk.get("modelhost.question"):
+                break
+    with pytest.raises(NotFound):
+        questions.answer_approval(asked["id"], is_approved=True)
 
 
-def test_two_calls_of_one_answer_may_ask_at_the_same_time() -> None:
-    async def check() -> None:
-        questions = Questions()
-        model = Model(turn(called("t"), called("u", index=1)), turn(said("ok")))
-        loop = loop_of(model, Tools(t=asks_leave, u=asks_leave), questions=questions)
-        open_ids: list[str] = []
-        async with aclosing(loop.run({"messages": []})) as chunks:
-            seen = []
-            async for chunk in chunks:
-                seen.append(chunk)
-                if asked := chunk.get("modelhost.question"):
-                    open_ids.append(asked["id"])
-                    if len(open_ids) == 2:
-                        questions.answer_approval(open_ids[1], is_approved=True)
-                        questions.answer_approval(open_ids[0], is_approved=False)
-        assert [message["content"] for message in model.bodies[1]["messages"][-2:]] == ["no", "yes"]
-        assert text_of(seen) == "ok"
-        assert {result["text"] for result in told(seen, "tool_result")} == {"yes", "no"}
-
-    run_in_virtual_time(check())
+async def test_two_calls_of_one_answer_may_ask_at_the_same_time() -> None:
+    questions = Questions()
+    model = Model(turn(called("t"), called("u", index=1)), turn(said("ok")))
+    loop = loop_of(model, Tools(t=asks_leave, u=asks_leave), questions=questions)
+    open_ids: list[str] = []
+    async with aclosing(loop.run({"messages": []})) as chunks:
+        seen = []
+        async for chunk in chunks:
+            seen.append(chunk)
+            if asked := chunk.get("modelhost.question"):
+                open_ids.append(asked["id"])
+                if len(open_ids) == 2:
+                    questions.answer_approval(open_ids[1], is_approved=True)
+                    questions.answer_approval(open_ids[0], is_approved=False)
+    assert [message["content"] for message in model.bodies[1]["messages"][-2:]] == ["no", "yes"]
+    assert text_of(seen) == "ok"
+    assert {result["text"] for result in told(seen, "tool_result")} == {"yes", "no"}
 
 
 def test_all_calls_of_an_answer_ask_the_same_person_and_those_of_another_do_not() -> None:
@@ -153,19 +148,16 @@ def test_all_calls_of_an_answer_ask_the_same_person_and_those_of_another_do_not(
     assert len({one.elicit, stranger.elicit, one.approve}) == 3
 
 
-def test_without_anybody_to_ask_the_context_has_no_way_to() -> None:
+async def test_without_anybody_to_ask_the_context_has_no_way_to() -> None:
     contexts: list[CallContext] = []
 
     async def tool(_: Any, context: CallContext) -> str:
         contexts.append(context)
         return "ok"
 
-    async def check() -> None:
-        async with asyncio.timeout(5):
-            model = Model(turn(called("t")), turn(said("ok")))
-            async with aclosing(loop_of(model, Tools(t=tool)).run({"messages": []})) as chunks:
-                async for _ in chunks:
-                    pass
-
-    run_in_virtual_time(check())
+    async with asyncio.timeout(5):
+        model = Model(turn(called("t")), turn(said("ok")))
+        async with aclosing(loop_of(model, Tools(t=tool)).run({"messages": []})) as chunks:
+            async for _ in chunks:
+                pass
     assert (contexts[0].approve, contexts[0].elicit) == (None, None)

@@ -27,7 +27,6 @@ from modelhost.models.states import State
 from modelhost.workers.machine import machine_memory
 from tests.support.eventually import eventually_async
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_scheduler, lease_once, state_of, turns
-from tests.support.virtual_time import run_in_virtual_time
 
 BASE = Settings(engine="scripted")
 
@@ -53,131 +52,113 @@ def _names(collection: Collection) -> list[str]:
 # Names.
 
 
-def test_models_are_found_by_name_and_alias_and_without_a_name_the_active_one_is_meant() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant", {"name": "bee", "aliases": ["b", "hive/bee"]}, default_model="b")
-        bee = collection.find("bee")
-        assert collection.find("b") is collection.find("hive/bee") is collection.find(None) is bee
-        assert collection.find("default") is bee
-        assert _names(collection) == ["bee", "ant"]
-        with pytest.raises(ModelNotFound, match=r'no model "wasp" here. There is: ant, b, bee, hive/bee'):
-            collection.find("wasp")
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_models_are_found_by_name_and_alias_and_without_a_name_the_active_one_is_meant() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", {"name": "bee", "aliases": ["b", "hive/bee"]}, default_model="b")
+    bee = collection.find("bee")
+    assert collection.find("b") is collection.find("hive/bee") is collection.find(None) is bee
+    assert collection.find("default") is bee
+    assert _names(collection) == ["bee", "ant"]
+    with pytest.raises(ModelNotFound, match=r'no model "wasp" here. There is: ant, b, bee, hive/bee'):
+        collection.find("wasp")
+    await end(collection.scheduler, starts)
 
 
-def test_without_a_default_the_first_entry_is_active_and_one_called_default_is_what_it_says() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant", "default")
-        assert collection.find(None).name == "ant"
-        assert collection.find("default").name == "default"
-        assert collection.status().active_model == "ant"
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_without_a_default_the_first_entry_is_active_and_one_called_default_is_what_it_says() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", "default")
+    assert collection.find(None).name == "ant"
+    assert collection.find("default").name == "default"
+    assert collection.status().active_model == "ant"
+    await end(collection.scheduler, starts)
 
 
 # Selecting and setting.
 
 
-def test_selecting_a_model_has_it_loaded_and_says_since_when_it_is_coming() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant", "bee")
-        selected = collection.select("bee")
-        assert (selected.status, selected.model, selected.queue_length) == ("switching", "bee", 0)
-        assert collection.find(None).name == "bee"
-        status = collection.status()
-        assert status.active_model == "bee"
-        assert status.switch_requested_at is not None
-        assert collection.status() == status
-        asking = asyncio.create_task(lease_once(collection.scheduler, collection.find(None)))
-        await turns()
-        assert collection.select("bee").queue_length == 1
-        await asking
-        assert collection.status().switch_requested_at is None
-        # It stays answered for, though nobody looked while the model was ready.
-        await collection.scheduler.unload(collection.find("ant"))
-        assert collection.select("ant").status == "switching"
-        await collection.scheduler.load(collection.find("ant"), wait=True)
-        await collection.scheduler.unload(collection.find("ant"))
-        assert collection.status().switch_requested_at is None
-        assert collection.select("bee").status == "ready"
-        assert collection.select("bee").status == "already_active"
-        await collection.scheduler.load(collection.find("ant"), wait=True)
-        assert collection.select("ant").status == "ready"
-        with pytest.raises(ModelNotFound):
-            collection.select("wasp")
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_selecting_a_model_has_it_loaded_and_says_since_when_it_is_coming() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", "bee")
+    selected = collection.select("bee")
+    assert (selected.status, selected.model, selected.queue_length) == ("switching", "bee", 0)
+    assert collection.find(None).name == "bee"
+    status = collection.status()
+    assert status.active_model == "bee"
+    assert status.switch_requested_at is not None
+    assert collection.status() == status
+    asking = asyncio.create_task(lease_once(collection.scheduler, collection.find(None)))
+    await turns()
+    assert collection.select("bee").queue_length == 1
+    await asking
+    assert collection.status().switch_requested_at is None
+    # It stays answered for, though nobody looked while the model was ready.
+    await collection.scheduler.unload(collection.find("ant"))
+    assert collection.select("ant").status == "switching"
+    await collection.scheduler.load(collection.find("ant"), wait=True)
+    await collection.scheduler.unload(collection.find("ant"))
+    assert collection.status().switch_requested_at is None
+    assert collection.select("bee").status == "ready"
+    assert collection.select("bee").status == "already_active"
+    await collection.scheduler.load(collection.find("ant"), wait=True)
+    assert collection.select("ant").status == "ready"
+    with pytest.raises(ModelNotFound):
+        collection.select("wasp")
+    await end(collection.scheduler, starts)
 
 
-def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_again() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        entry = {"name": "ant", "params": {"temperature": 0.5, "top_k": 7}}
-        collection = _collection(starts, entry)
-        assert collection.configure("ant", {"max_tokens": 9, "temperature": 0.25}) == {
-            "temperature": 0.25,
-            "top_k": 7,
-            "max_tokens": 9,
-        }
-        assert collection.configure("ant", {"top_k": None, "max_tokens": None}) == {"temperature": 0.25}
-        for wrong in ({"temperature": -1}, {"temperature": "warm"}, {"temprature": 0.5}):
-            with pytest.raises((InvalidRequest, UnsupportedParameter)):
-                collection.configure("ant", wrong)
-        assert collection.status().models[0].defaults == {"temperature": 0.25}
-        # A registry that is read again changes what the entry says, and nothing that was set here.
-        collection._take(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
-        assert collection.find("ant").defaults == {"temperature": 0.25, "seed": 3}
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_again() -> None:
+    starts = FakeStarts()
+    entry = {"name": "ant", "params": {"temperature": 0.5, "top_k": 7}}
+    collection = _collection(starts, entry)
+    assert collection.configure("ant", {"max_tokens": 9, "temperature": 0.25}) == {
+        "temperature": 0.25,
+        "top_k": 7,
+        "max_tokens": 9,
+    }
+    assert collection.configure("ant", {"top_k": None, "max_tokens": None}) == {"temperature": 0.25}
+    for wrong in ({"temperature": -1}, {"temperature": "warm"}, {"temprature": 0.5}):
+        with pytest.raises((InvalidRequest, UnsupportedParameter)):
+            collection.configure("ant", wrong)
+    assert collection.status().models[0].defaults == {"temperature": 0.25}
+    # A registry that is read again changes what the entry says, and nothing that was set here.
+    collection._take(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
+    assert collection.find("ant").defaults == {"temperature": 0.25, "seed": 3}
+    await end(collection.scheduler, starts)
 
 
 # A new registry.
 
 
-def test_new_entries_come_and_those_that_are_gone_go() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant", "bee")
-        bee = collection.find("bee")
-        await lease_once(collection.scheduler, collection.find("ant"))
-        await lease_once(collection.scheduler, bee)
-        collection._take(_registry("bee", "cat"))
-        await turns()
-        assert _names(collection) == ["bee", "cat"]
-        assert collection.find("bee") is bee
-        assert [process.model for process in starts.alive()] == ["bee"]
-        assert state_of(collection.scheduler, collection.find("cat")) is State.UNLOADED
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_new_entries_come_and_those_that_are_gone_go() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", "bee")
+    bee = collection.find("bee")
+    await lease_once(collection.scheduler, collection.find("ant"))
+    await lease_once(collection.scheduler, bee)
+    collection._take(_registry("bee", "cat"))
+    await turns()
+    assert _names(collection) == ["bee", "cat"]
+    assert collection.find("bee") is bee
+    assert [process.model for process in starts.alive()] == ["bee"]
+    assert state_of(collection.scheduler, collection.find("cat")) is State.UNLOADED
+    await end(collection.scheduler, starts)
 
 
-def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, {"name": "ant", "aliases": ["a"]})
-        model = collection.find("ant")
-        await lease_once(collection.scheduler, model)
-        changed = {"name": "ant", "aliases": ["anthill"], "notes": "mind the queen", "params": {"temperature": 0}}
-        collection._take(_registry(changed))
-        assert collection.find("anthill") is model
-        with pytest.raises(ModelNotFound):
-            collection.find("a")
-        assert (model.defaults, collection.status().models[0].notes) == ({"temperature": 0}, "mind the queen")
-        await turns()
-        await lease_once(collection.scheduler, model)
-        assert len(starts.times) == 1
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, {"name": "ant", "aliases": ["a"]})
+    model = collection.find("ant")
+    await lease_once(collection.scheduler, model)
+    changed = {"name": "ant", "aliases": ["anthill"], "notes": "mind the queen", "params": {"temperature": 0}}
+    collection._take(_registry(changed))
+    assert collection.find("anthill") is model
+    with pytest.raises(ModelNotFound):
+        collection.find("a")
+    assert (model.defaults, collection.status().models[0].notes) == ({"temperature": 0}, "mind the queen")
+    await turns()
+    await lease_once(collection.scheduler, model)
+    assert len(starts.times) == 1
+    await end(collection.scheduler, starts)
 
 
 @pytest.mark.parametrize(
@@ -192,100 +173,82 @@ def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(change: dict[str, Any]) -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant")
-        model = collection.find("ant")
-        await lease_once(collection.scheduler, model)
-        collection._take(_registry({"name": "ant", **change}))
-        await turns()
-        await lease_once(collection.scheduler, model)
-        assert len(starts.times) == 1
-        terms = collection.scheduler.ledger.book("ant").terms
-        assert terms == model.terms
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(change: dict[str, Any]) -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant")
+    model = collection.find("ant")
+    await lease_once(collection.scheduler, model)
+    collection._take(_registry({"name": "ant", **change}))
+    await turns()
+    await lease_once(collection.scheduler, model)
+    assert len(starts.times) == 1
+    terms = collection.scheduler.ledger.book("ant").terms
+    assert terms == model.terms
+    await end(collection.scheduler, starts)
 
 
-def test_an_entry_whose_model_has_changed_is_looked_up_and_loaded_anew() -> None:
-    async def work() -> None:
-        starts, files = FakeStarts(), FakeFiles()
-        collection = _collection(starts, {"name": "ant", "params": {"context_length": 100}}, files=files)
-        model = collection.find("ant")
-        await lease_once(collection.scheduler, model)
-        collection._take(_registry({"name": "ant", "params": {"context_length": 200}}))
-        await turns()
-        assert not starts.alive()
-        await lease_once(collection.scheduler, model)
-        assert files.looked_for == ["ant", "ant"]
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_an_entry_whose_model_has_changed_is_looked_up_and_loaded_anew() -> None:
+    starts, files = FakeStarts(), FakeFiles()
+    collection = _collection(starts, {"name": "ant", "params": {"context_length": 100}}, files=files)
+    model = collection.find("ant")
+    await lease_once(collection.scheduler, model)
+    collection._take(_registry({"name": "ant", "params": {"context_length": 200}}))
+    await turns()
+    assert not starts.alive()
+    await lease_once(collection.scheduler, model)
+    assert files.looked_for == ["ant", "ant"]
+    await end(collection.scheduler, starts)
 
 
-def test_an_entry_that_is_gone_while_busy_and_comes_back_is_the_same_model() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant", "bee")
-        ant = collection.find("ant")
-        async with collection.scheduler.lease(ant) as worker:
-            collection._take(_registry("bee"))
-            with pytest.raises(ModelNotFound):
-                collection.find("ant")
-            collection._take(_registry("ant", "bee"))
-            assert collection.find("ant") is ant
-        assert (await lease_once(collection.scheduler, ant)) is worker
-        # And one that was quite gone is a new one.
+async def test_an_entry_that_is_gone_while_busy_and_comes_back_is_the_same_model() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", "bee")
+    ant = collection.find("ant")
+    async with collection.scheduler.lease(ant) as worker:
         collection._take(_registry("bee"))
-        await turns()
+        with pytest.raises(ModelNotFound):
+            collection.find("ant")
         collection._take(_registry("ant", "bee"))
-        assert collection.find("ant") is not ant
-        await lease_once(collection.scheduler, collection.find("ant"))
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
-
-
-def test_names_may_change_hands() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, {"name": "ant", "aliases": ["x"]}, "bee")
-        for entries in (["ant", {"name": "bee", "aliases": ["x"]}], ["x", "ant", "bee"], ["bee", "ant", "x"]):
-            collection._take(_registry(*entries))
-            owner = "bee" if "x" not in entries else "x"
-            assert collection.find("x").name == owner
-            assert collection.find("ant").name == "ant"
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+        assert collection.find("ant") is ant
+    assert (await lease_once(collection.scheduler, ant)) is worker
+    # And one that was quite gone is a new one.
+    collection._take(_registry("bee"))
+    await turns()
+    collection._take(_registry("ant", "bee"))
+    assert collection.find("ant") is not ant
+    await lease_once(collection.scheduler, collection.find("ant"))
+    await end(collection.scheduler, starts)
 
 
-def test_when_the_active_model_is_gone_the_default_is_active_again() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant", "bee", "cat", default_model="cat")
-        collection.select("bee")
-        collection._take(_registry("ant", "cat", default_model="cat"))
-        assert collection.find(None).name == "cat"
-        await end(collection.scheduler, starts)
+async def test_names_may_change_hands() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, {"name": "ant", "aliases": ["x"]}, "bee")
+    for entries in (["ant", {"name": "bee", "aliases": ["x"]}], ["x", "ant", "bee"], ["bee", "ant", "x"]):
+        collection._take(_registry(*entries))
+        owner = "bee" if "x" not in entries else "x"
+        assert collection.find("x").name == owner
+        assert collection.find("ant").name == "ant"
+    await end(collection.scheduler, starts)
 
-    run_in_virtual_time(work())
+
+async def test_when_the_active_model_is_gone_the_default_is_active_again() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant", "bee", "cat", default_model="cat")
+    collection.select("bee")
+    collection._take(_registry("ant", "cat", default_model="cat"))
+    assert collection.find(None).name == "cat"
+    await end(collection.scheduler, starts)
 
 
-def test_an_entry_that_becomes_pinned_is_loaded() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant")
-        await asyncio.sleep(10)
-        assert not starts.times
-        collection._take(_registry({"name": "ant", "pinned": True}))
-        await asyncio.sleep(10)
-        assert starts.alive("ant")
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_an_entry_that_becomes_pinned_is_loaded() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant")
+    await asyncio.sleep(10)
+    assert not starts.times
+    collection._take(_registry({"name": "ant", "pinned": True}))
+    await asyncio.sleep(10)
+    assert starts.alive("ant")
+    await end(collection.scheduler, starts)
 
 
 # The whole of it, from files.
@@ -378,18 +341,15 @@ async def test_a_model_of_the_settings_joins_those_of_the_registry_without_being
         await collection.stop(0)
 
 
-def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        collection = _collection(starts, "ant")
-        collection._main = single_entry(Settings(engine="scripted", alias=("main", "second")))
-        main = collection._active = collection.scheduler.add(collection._main)
-        for entries in (["main"], ["ant", {"name": "bee", "aliases": ["second"]}], ["ant"]):
-            collection._take(_registry(*entries))
-            assert collection.find("main") is collection.find("second") is collection.find(None) is main
-        await end(collection.scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:
+    starts = FakeStarts()
+    collection = _collection(starts, "ant")
+    collection._main = single_entry(Settings(engine="scripted", alias=("main", "second")))
+    main = collection._active = collection.scheduler.add(collection._main)
+    for entries in (["main"], ["ant", {"name": "bee", "aliases": ["second"]}], ["ant"]):
+        collection._take(_registry(*entries))
+        assert collection.find("main") is collection.find("second") is collection.find(None) is main
+    await end(collection.scheduler, starts)
 
 
 async def test_a_watch_that_breaks_off_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import pytest
+
 from modelhost.models.states import State
 from tests.support.fake_workers import FakeStarts, crash, end, one_ready
-from tests.support.virtual_time import run_in_virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 LAST = ("the fake's last line",)
 
 
-def test_lines_are_kept_when_the_worker_is_unloaded() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        scheduler, model = await one_ready(starts)
-        assert model.log().lines == LAST
-        await scheduler.unload(model)
-        log = model.log()
-        assert (model.worker, log.lines) == (None, LAST)
-        assert [event.state for event in log.events][-2:] == [State.STOPPING, State.UNLOADED]
-        await end(scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_lines_are_kept_when_the_worker_is_unloaded() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts)
+    assert model.log().lines == LAST
+    await scheduler.unload(model)
+    log = model.log()
+    assert (model.worker, log.lines) == (None, LAST)
+    assert [event.state for event in log.events][-2:] == [State.STOPPING, State.UNLOADED]
+    await end(scheduler, starts)
 
 
-def test_lines_are_kept_when_the_worker_crashes() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        scheduler, model = await one_ready(starts)
-        ready = len(model.log().events)
-        await crash(starts, model)
-        assert model.last_lines == LAST
-        assert len(model.log().events) > ready
-        await end(scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_lines_are_kept_when_the_worker_crashes() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts)
+    ready = len(model.log().events)
+    await crash(starts, model)
+    assert model.last_lines == LAST
+    assert len(model.log().events) > ready
+    await end(scheduler, starts)

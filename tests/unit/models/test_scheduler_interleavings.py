@@ -6,6 +6,8 @@ What the ledger decides is tested by itself; here it is the tasks and the news b
 
 from __future__ import annotations
 
+import pytest
+
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +22,8 @@ from modelhost.models.bursts import Bursts
 from modelhost.models.hosted import HostedModel
 from modelhost.models.planner import MODELS
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler, turns
-from tests.support.virtual_time import run_in_virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 NAMES = ("ant", "bee", "cat")
 MOST_LOADED, MAX_IN_FLIGHT, QUEUE_SIZE = 2, 2, 3
@@ -223,11 +226,13 @@ async def _stop_in_the_middle(taken: Sequence[Step], drain_seconds: float) -> No
 
 @given(steps)
 @settings(max_examples=300, deadline=None)
-def test_every_request_is_answered_once_and_the_counts_stay_right(taken: list[Step]) -> None:
-    run_in_virtual_time(_live_through(taken))
+async def test_every_request_is_answered_once_and_the_counts_stay_right(taken: list[Step]) -> None:
+    await _live_through(taken)
 
 
 @given(steps, st.sampled_from([0.0, 1.0]))
 @settings(max_examples=200, deadline=None)
-def test_a_stop_at_any_moment_answers_everyone_and_leaves_no_worker(taken: list[Step], drain_seconds: float) -> None:
-    run_in_virtual_time(_stop_in_the_middle(taken, drain_seconds))
+async def test_a_stop_at_any_moment_answers_everyone_and_leaves_no_worker(
+    taken: list[Step], drain_seconds: float
+) -> None:
+    await _stop_in_the_middle(taken, drain_seconds)

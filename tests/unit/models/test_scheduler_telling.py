@@ -25,7 +25,8 @@ from tests.support.fake_workers import (
     state_of,
     turns,
 )
-from tests.support.virtual_time import run_in_virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 ONE_AT_A_TIME = {MODELS: 1}
 
@@ -39,60 +40,51 @@ def _ants_and_bees(starts: FakeStarts, **more: Any) -> tuple[Scheduler, HostedMo
 # The watchdog.
 
 
-def test_a_worker_that_is_silent_while_it_has_work_is_ended_and_replaced() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        scheduler, model = await one_ready(starts, stall_timeout=20.0)
-        async with scheduler.lease(model) as worker:
-            worker._open.add(FakeRequest(waits_since=1.0))  # type: ignore[arg-type]
-            await asyncio.sleep(19)
-            assert worker.process.is_running
-            await asyncio.sleep(7)
-            assert not worker.process.is_running
-            assert worker._explain is not None
-            error = worker._explain("fake", "w")
-            assert isinstance(error, WorkerCrashed)
-            assert "produced nothing" in error.message
-        await asyncio.sleep(2)
-        assert state_of(scheduler, model) is State.READY
-        await end(scheduler, starts)
-
-    run_in_virtual_time(work())
+async def test_a_worker_that_is_silent_while_it_has_work_is_ended_and_replaced() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts, stall_timeout=20.0)
+    async with scheduler.lease(model) as worker:
+        worker._open.add(FakeRequest(waits_since=1.0))  # type: ignore[arg-type]
+        await asyncio.sleep(19)
+        assert worker.process.is_running
+        await asyncio.sleep(7)
+        assert not worker.process.is_running
+        assert worker._explain is not None
+        error = worker._explain("fake", "w")
+        assert isinstance(error, WorkerCrashed)
+        assert "produced nothing" in error.message
+    await asyncio.sleep(2)
+    assert state_of(scheduler, model) is State.READY
+    await end(scheduler, starts)
 
 
-def test_workers_that_talk_or_have_no_work_or_are_held_up_by_their_client_are_left_alone() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        scheduler, model = await one_ready(starts, stall_timeout=2.0)
+async def test_workers_that_talk_or_have_no_work_or_are_held_up_by_their_client_are_left_alone() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts, stall_timeout=2.0)
+    assert model.worker is not None
+    await asyncio.sleep(60)
+    model.worker._open.add(FakeRequest(waits_since=1.0, is_paused=True))  # type: ignore[arg-type]
+    await asyncio.sleep(60)
+    talking = FakeRequest(waits_since=asyncio.get_running_loop().time())
+    model.worker._open.add(talking)  # type: ignore[arg-type]
+    for _ in range(60):
+        talking.heard_at = asyncio.get_running_loop().time()
+        await asyncio.sleep(1)
+    assert len(starts.times) == 1
+    await end(scheduler, starts)
+
+
+async def test_each_model_has_a_patience_of_its_own() -> None:
+    starts = FakeStarts()
+    entries = (fake_entry("ant", stall_timeout=5.0), fake_entry("bee", stall_timeout=500.0))
+    scheduler = fake_scheduler(starts, *entries)
+    for model in scheduler.models.values():
+        await lease_once(scheduler, model)
         assert model.worker is not None
-        await asyncio.sleep(60)
-        model.worker._open.add(FakeRequest(waits_since=1.0, is_paused=True))  # type: ignore[arg-type]
-        await asyncio.sleep(60)
-        talking = FakeRequest(waits_since=asyncio.get_running_loop().time())
-        model.worker._open.add(talking)  # type: ignore[arg-type]
-        for _ in range(60):
-            talking.heard_at = asyncio.get_running_loop().time()
-            await asyncio.sleep(1)
-        assert len(starts.times) == 1
-        await end(scheduler, starts)
-
-    run_in_virtual_time(work())
-
-
-def test_each_model_has_a_patience_of_its_own() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        entries = (fake_entry("ant", stall_timeout=5.0), fake_entry("bee", stall_timeout=500.0))
-        scheduler = fake_scheduler(starts, *entries)
-        for model in scheduler.models.values():
-            await lease_once(scheduler, model)
-            assert model.worker is not None
-            model.worker._open.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))  # type: ignore[arg-type]
-        await asyncio.sleep(10)
-        assert starts.models == ["ant", "bee", "ant"]
-        await end(scheduler, starts)
-
-    run_in_virtual_time(work())
+        model.worker._open.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))  # type: ignore[arg-type]
+    await asyncio.sleep(10)
+    assert starts.models == ["ant", "bee", "ant"]
+    await end(scheduler, starts)
 
 
 # What is told.
@@ -108,88 +100,79 @@ def _brief(events: list[ModelEvent]) -> list[tuple[Any, ...]]:
     return [(event.model, event.kind, event.state, event.progress) for event in events]
 
 
-def test_a_listener_hears_the_state_of_each_model_and_then_every_step_in_its_order() -> None:
-    async def work() -> None:
-        starts, files = FakeStarts(load_seconds=2.0, stop_seconds=1.0), FakeFiles(seconds=2.0)
-        starts.progress = (0.5, 1.0)
-        files.progress = (0.25, 0.252, 1.0)
-        scheduler, ant, bee = _ants_and_bees(starts, files=files)
-        events: list[ModelEvent] = []
-        listening = asyncio.create_task(_told(scheduler, events))
+async def test_a_listener_hears_the_state_of_each_model_and_then_every_step_in_its_order() -> None:
+    starts, files = FakeStarts(load_seconds=2.0, stop_seconds=1.0), FakeFiles(seconds=2.0)
+    starts.progress = (0.5, 1.0)
+    files.progress = (0.25, 0.252, 1.0)
+    scheduler, ant, bee = _ants_and_bees(starts, files=files)
+    events: list[ModelEvent] = []
+    listening = asyncio.create_task(_told(scheduler, events))
+    await turns()
+    await lease_once(scheduler, ant)
+    first = [("ant", "state", State.UNLOADED, None), ("bee", "state", State.UNLOADED, None)]
+    loading = ("ant", "state", State.LOADING, None)
+    assert _brief(events) == [
+        *first,
+        loading,
+        ("ant", "progress", State.LOADING, 0.25),
+        ("ant", "progress", State.LOADING, 1.0),
+        loading,
+        ("ant", "progress", State.LOADING, 0.5),
+        ("ant", "progress", State.LOADING, 1.0),
+        ("ant", "state", State.READY, None),
+    ]
+    assert [event.activity for event in events[2:8]] == ["download"] * 3 + ["load"] * 3
+    del events[:]
+    await lease_once(scheduler, bee)
+    states = [(event.model, event.state) for event in events if event.kind == "state"]
+    assert ("ant", State.STOPPING) in states
+    assert ("bee", State.QUEUED) in states
+    assert states[-1] == ("bee", State.READY)
+    scheduler.remove("ant")
+    await turns()
+    assert _brief(events[-1:]) == [("ant", "removed", None, None)]
+    await end(scheduler, starts)
+    await listening
+
+
+async def test_a_failure_is_told_with_its_reason() -> None:
+    starts = FakeStarts()
+    starts.failures = 1
+    scheduler = fake_scheduler(starts, fake_entry())
+    events: list[ModelEvent] = []
+    listening = asyncio.create_task(_told(scheduler, events))
+    await turns()
+    with pytest.raises(WorkerStartFailed):
+        await scheduler.load(scheduler.models["fake"], wait=True)
+    await turns()
+    assert (events[-1].state, events[-1].message) == (State.FAILED, "no luck")
+    await end(scheduler, starts)
+    await listening
+
+
+async def test_the_status_tells_what_is_known() -> None:
+    starts, files = FakeStarts(load_seconds=4.0), FakeFiles()
+    starts.progress = (0.25, 0.5, 0.75, 1.0)
+    scheduler = fake_scheduler(starts, fake_entry(aliases=("other",), max_in_flight=1), files=files)
+    model = scheduler.models["fake"]
+    empty = scheduler.status(model)
+    assert (empty.state, empty.aliases, empty.need_bytes) == (State.UNLOADED, ("other",), None)
+    assert (empty.size_bytes, empty.loaded_at, empty.last_used_at, empty.operations) == (None, None, None, ())
+    waiting = [asyncio.create_task(lease_once(scheduler, model)) for _ in range(2)]
+    await asyncio.sleep(2.5)
+    loading = scheduler.status(model)
+    assert (loading.state, loading.activity, loading.progress) == (State.LOADING, "load", 0.5)
+    assert (loading.queue_length, loading.oldest_wait_seconds) == (2, 2.5)
+    assert (loading.size_bytes, loading.need_bytes) == (1000, {"ram": 1})
+    await asyncio.gather(*waiting)
+    async with scheduler.lease(model):
         await turns()
-        await lease_once(scheduler, ant)
-        first = [("ant", "state", State.UNLOADED, None), ("bee", "state", State.UNLOADED, None)]
-        loading = ("ant", "state", State.LOADING, None)
-        assert _brief(events) == [
-            *first,
-            loading,
-            ("ant", "progress", State.LOADING, 0.25),
-            ("ant", "progress", State.LOADING, 1.0),
-            loading,
-            ("ant", "progress", State.LOADING, 0.5),
-            ("ant", "progress", State.LOADING, 1.0),
-            ("ant", "state", State.READY, None),
-        ]
-        assert [event.activity for event in events[2:8]] == ["download"] * 3 + ["load"] * 3
-        del events[:]
-        await lease_once(scheduler, bee)
-        states = [(event.model, event.state) for event in events if event.kind == "state"]
-        assert ("ant", State.STOPPING) in states
-        assert ("bee", State.QUEUED) in states
-        assert states[-1] == ("bee", State.READY)
-        scheduler.remove("ant")
-        await turns()
-        assert _brief(events[-1:]) == [("ant", "removed", None, None)]
-        await end(scheduler, starts)
-        await listening
-
-    run_in_virtual_time(work())
-
-
-def test_a_failure_is_told_with_its_reason() -> None:
-    async def work() -> None:
-        starts = FakeStarts()
-        starts.failures = 1
-        scheduler = fake_scheduler(starts, fake_entry())
-        events: list[ModelEvent] = []
-        listening = asyncio.create_task(_told(scheduler, events))
-        await turns()
-        with pytest.raises(WorkerStartFailed):
-            await scheduler.load(scheduler.models["fake"], wait=True)
-        await turns()
-        assert (events[-1].state, events[-1].message) == (State.FAILED, "no luck")
-        await end(scheduler, starts)
-        await listening
-
-    run_in_virtual_time(work())
-
-
-def test_the_status_tells_what_is_known() -> None:
-    async def work() -> None:
-        starts, files = FakeStarts(load_seconds=4.0), FakeFiles()
-        starts.progress = (0.25, 0.5, 0.75, 1.0)
-        scheduler = fake_scheduler(starts, fake_entry(aliases=("other",), max_in_flight=1), files=files)
-        model = scheduler.models["fake"]
-        empty = scheduler.status(model)
-        assert (empty.state, empty.aliases, empty.need_bytes) == (State.UNLOADED, ("other",), None)
-        assert (empty.size_bytes, empty.loaded_at, empty.last_used_at, empty.operations) == (None, None, None, ())
-        waiting = [asyncio.create_task(lease_once(scheduler, model)) for _ in range(2)]
-        await asyncio.sleep(2.5)
-        loading = scheduler.status(model)
-        assert (loading.state, loading.activity, loading.progress) == (State.LOADING, "load", 0.5)
-        assert (loading.queue_length, loading.oldest_wait_seconds) == (2, 2.5)
-        assert (loading.size_bytes, loading.need_bytes) == (1000, {"ram": 1})
-        await asyncio.gather(*waiting)
-        async with scheduler.lease(model):
-            await turns()
-            busy = scheduler.status(model)
-        assert (busy.state, busy.in_flight, busy.queue_length, busy.progress) == (State.BUSY, 1, 0, None)
-        assert (busy.slots, busy.context_length, busy.operations, busy.loads) == (4, 4096, ("chat",), 1)
-        assert (busy.memory_bytes, busy.last_error) == ({"ram": 1}, None)
-        assert busy.loaded_at is not None
-        assert busy.last_used_at is not None
-        await crash(starts, model)
-        assert scheduler.status(model).loaded_at is None
-        await end(scheduler, starts)
-
-    run_in_virtual_time(work())
+        busy = scheduler.status(model)
+    assert (busy.state, busy.in_flight, busy.queue_length, busy.progress) == (State.BUSY, 1, 0, None)
+    assert (busy.slots, busy.context_length, busy.operations, busy.loads) == (4, 4096, ("chat",), 1)
+    assert (busy.memory_bytes, busy.last_error) == ({"ram": 1}, None)
+    assert busy.loaded_at is not None
+    assert busy.last_used_at is not None
+    await crash(starts, model)
+    assert scheduler.status(model).loaded_at is None
+    await end(scheduler, starts)
