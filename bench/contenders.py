@@ -57,7 +57,7 @@ class Contest:
 
 def why_not(engine: str) -> str | None:
     """Return why ``engine`` cannot be measured and what helps; ``None`` if it can."""
-    if missing_modules(engine) and _python(engine) is None:
+    if missing_modules(engine) and worker_python(engine) is None:
         helps = f"make test-engines, or {how_to_install(engine)}" if engine in ENVIRONMENTS else how_to_install(engine)
         return f"it is not installed: {helps}"
     if engine == "transformers" and find_spec("accelerate") is None:
@@ -95,7 +95,7 @@ def contest_of(engine: str, model: Path | None, endless: Path) -> Contest:
 
 def _ours(engine: str, path: Path) -> tuple[Contender, Contender]:
     """The worker as the host starts it, and the host."""
-    python = _python(engine)
+    python = worker_python(engine)
     given: dict[str, Any] = {"context_length": CONTEXT, "slots": SLOTS, "threads": THREADS, "engine": engine}
     given |= {"worker_python": str(python)} if python else {}
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -112,7 +112,7 @@ def _ours(engine: str, path: Path) -> tuple[Contender, Contender]:
     )
 
 
-def _python(engine: str) -> Path | None:
+def worker_python(engine: str) -> Path | None:
     """Return the Python of the engine's environment, that of ``make test-engines`` before that of the host's commands;
     ``None`` without one, or where this Python has the engine itself."""
     if engine not in ENVIRONMENTS or not missing_modules(engine):
@@ -148,7 +148,7 @@ def _vllm_server(path: Path) -> Contender:
     def start(log: Path) -> AbstractContextManager[Side]:
         port = free_port()
         # `vllm serve` without the command, which the distribution for CPUs does not bring in working order.
-        command = [str(_python("vllm") or sys.executable), "-m", "vllm.entrypoints.openai.api_server"]
+        command = [str(worker_python("vllm") or sys.executable), "-m", "vllm.entrypoints.openai.api_server"]
         command += ["--model", str(path), "--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
         command += ["--max-model-len", str(CONTEXT), "--max-num-seqs", str(SLOTS), "--dtype", "float32"]
         command += ["--enforce-eager", "--distributed-executor-backend", "uni"]

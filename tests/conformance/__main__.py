@@ -192,7 +192,7 @@ def scores_of(node: Path, leg: Leg, target: Target) -> list[Score]:
     if leg.only:
         return [Score(scenario=scenario, passed=0, failed=0) for scenario in leg.only]
     said = _suite(node, leg, target, [*leg.arguments, *_patience(leg, CLIENT_MILLISECONDS)], LEG_SECONDS)
-    found = list(_scores(said))
+    found = list(scores_in(said))
     if not found:
         sys.exit(f"the suite {leg.name} has no result; it said:\n{said[-3000:]}")
     return found
@@ -214,7 +214,7 @@ def again(node: Path, leg: Leg, target: Target, score: Score) -> Score:
     return solo
 
 
-def _scores(said: str) -> Iterator[Score]:
+def scores_in(said: str) -> Iterator[Score]:
     for found in SCORE.finditer(said):
         yield Score(scenario=found[1], passed=int(found[2]), failed=int(found[3]), warnings=int(found[4] or 0))
 

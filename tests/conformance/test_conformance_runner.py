@@ -29,7 +29,7 @@ def tool(name: str, **schema: Any) -> OfferedTool:
 
 
 def test_summary_is_read() -> None:
-    scores = list(runner._scores(SAID))
+    scores = list(runner.scores_in(SAID))
     assert [(score.scenario, score.passed, score.failed, score.warnings) for score in scores] == [
         ("tools_call", 2, 0, 0),
         ("auth/scope-step-up", 19, 1, 0),

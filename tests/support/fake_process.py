@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from modelhost.engines.base import Ready
 from modelhost.workers.process import WorkerProcess
@@ -53,3 +54,12 @@ class FakeProcess(WorkerProcess):
 
     async def kill(self) -> None:
         self.die()
+
+
+@dataclass(eq=False)
+class FakeRequest:
+    """A connection on which the worker has been silent since ``waits_since``."""
+
+    waits_since: float
+    heard_at: float = float("-inf")
+    is_paused: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from modelhost.config.settings import Settings
@@ -54,15 +53,6 @@ class FakeProcess(fake_process.FakeProcess):
         self.die()
         await asyncio.sleep(0)
         self.was_cleaned_up = True
-
-
-@dataclass(eq=False)
-class FakeRequest:
-    """A connection on which the worker has been silent since ``waits_since``."""
-
-    waits_since: float
-    heard_at: float = float("-inf")
-    is_paused: bool = False
 
 
 class FakeStarts:

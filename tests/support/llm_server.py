@@ -96,7 +96,7 @@ class LlmServer:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
         assert self.process.poll() is None, (self.folder / "stderr").read_text()
         return _answers(self.port)
 
@@ -131,7 +131,7 @@ def llm_server(
         )
     server = LlmServer(process, folder, document["listening port"])
     try:
-        eventually(server._listens, seconds=START_SECONDS)
+        eventually(server.listens, seconds=START_SECONDS)
         yield server
     finally:
         server.http.close()

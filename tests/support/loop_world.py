@@ -61,6 +61,8 @@ class Model:
     def __init__(self, *turns: Sequence[Step]) -> None:
         self._turns = list(turns)
         self.bodies: list[dict[str, Any]] = []
+        self.written = 0
+        """How many chunks it has written, the one that nobody has taken yet included."""
         self.is_writing = False
         self.was_cancelled = False
 
@@ -83,6 +85,7 @@ class Model:
         for step in steps:
             if isinstance(step, dict):
                 await asyncio.sleep(0)  # as a socket would
+                self.written += 1
                 yield step
             elif isinstance(step, asyncio.Event):
                 await step.wait()

@@ -82,7 +82,7 @@ def mcp(
     """Be an MCP server over standard input and output, for a client that starts it."""
     vllm = read_vllm(current())
     wanted = model or vllm.model
-    host = _running_host(wanted, url, api_key, config)
+    host = running_host(wanted, url, api_key, config)
     with quick_imports():
         # The SDK takes longer to import than all else together.
         backend = _own(vllm, model, config) if host is None else _attached(host, vllm)
@@ -114,7 +114,7 @@ def mcp(
         asyncio.run(serve())
 
 
-def _running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RemoteHost | None:
+def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RemoteHost | None:
     """Return the host to attach to; ``None``: none, so that a host of its own is needed.
 
     Raises:

@@ -70,7 +70,7 @@ class MlxLibrary:
         from mlx_lm.utils import maybe_set_recommended_wired_limit  # noqa: PLC0415
 
         self._mx: Any = mx
-        self._caches, self._model = cache, model
+        self._caches, self.model = cache, model
         maybe_set_recommended_wired_limit()  # on Apple's GPUs the weights are not to be swapped out
 
     def vocab_size(self) -> int:
@@ -78,12 +78,12 @@ class MlxLibrary:
         return len(self.prefill(self.new_cache(), [0]))
 
     def new_cache(self) -> Any:
-        return self._caches.make_prompt_cache(self._model)
+        return self._caches.make_prompt_cache(self.model)
 
     def prefill(self, cache: Any, tokens: Sequence[int]) -> Any:
         if len(tokens) > 1:
             # Evaluating the caches alone leaves the scores of all these tokens, which nobody needs, uncomputed.
-            self._model(self._mx.array([tokens[:-1]]), cache=cache)
+            self.model(self._mx.array([tokens[:-1]]), cache=cache)
             self._mx.eval([layer.state for layer in cache])
         scores = self.scores([tokens[-1:]], cache)[0]
         self._mx.clear_cache()
@@ -93,7 +93,7 @@ class MlxLibrary:
         """Append ``tokens``, rows of equal length, and return the scores after the last of each row."""
         import numpy as np  # noqa: PLC0415
 
-        logits = self._model(self._mx.array(tokens), cache=cache)[:, -1, :].astype(self._mx.float32)
+        logits = self.model(self._mx.array(tokens), cache=cache)[:, -1, :].astype(self._mx.float32)
         # The caches too: what is not evaluated now would be held as a growing graph.
         self._mx.eval(logits, [layer.state for layer in cache])
         return np.array(logits)

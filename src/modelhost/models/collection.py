@@ -119,7 +119,7 @@ class Collection:
 
     def _keep_to(self, registry: Registry) -> None:
         """Put the registry in force, and every one that its file holds from now on."""
-        self._take(registry)
+        self.apply_registry(registry)
         assert registry.path is not None
         self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
         self._watching.add_done_callback(self._watch_ended)
@@ -189,30 +189,7 @@ class Collection:
 
     # The registry.
 
-    async def _watch(self, path: Path) -> None:
-        seen = self._registry.digest if self._registry else None
-        async with aclosing(watch_registry(path, self._settings, seen=seen)) as readings:
-            async for reading in readings:
-                if isinstance(reading, ConfigError):
-                    log.error("registry_refused", path=str(path), problems=reading.message)
-                    self._tell_registry(reading.message)
-                else:
-                    self._take(reading)
-                    self._tell_registry(None)
-
-    def _watch_ended(self, task: asyncio.Task[None]) -> None:
-        """Report that nobody watches the file any more; only cancelling is a good end."""
-        if task.cancelled() or (fault := task.exception()) is None:
-            return
-        log.error("registry_watch_failed", exc_info=fault)
-        self._tell_registry(f"The registry file is not watched any more: {fault}. Restart the host to have it read.")
-
-    def _tell_registry(self, error: str | None) -> None:
-        self._registry_error = error
-        METERS.registry_ok.set(0 if error else 1)
-        self.scheduler.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
-
-    def _take(self, registry: Registry) -> None:
+    def apply_registry(self, registry: Registry) -> None:
         """Put the registry in force: new entries come, changed ones change, those that are gone go."""
         self._registry, self._registry_error = registry, None
         METERS.registry_ok.set(1)
@@ -233,6 +210,29 @@ class Collection:
         if self._active is not None and self._active.name not in self.scheduler.names:
             self._active = None
         log.info("registry_in_force", path=str(registry.path), models=len(registry.entries))
+
+    async def _watch(self, path: Path) -> None:
+        seen = self._registry.digest if self._registry else None
+        async with aclosing(watch_registry(path, self._settings, seen=seen)) as readings:
+            async for reading in readings:
+                if isinstance(reading, ConfigError):
+                    log.error("registry_refused", path=str(path), problems=reading.message)
+                    self._tell_registry(reading.message)
+                else:
+                    self.apply_registry(reading)
+                    self._tell_registry(None)
+
+    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+        """Report that nobody watches the file any more; only cancelling is a good end."""
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        log.error("registry_watch_failed", exc_info=fault)
+        self._tell_registry(f"The registry file is not watched any more: {fault}. Restart the host to have it read.")
+
+    def _tell_registry(self, error: str | None) -> None:
+        self._registry_error = error
+        METERS.registry_ok.set(0 if error else 1)
+        self.scheduler.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
 
     # The models.
 

@@ -55,6 +55,11 @@ class Scheduler:
         self._keeper = Keeper(ledger, self._act, self._tell_progress, means or Means())
         self._keeper.look_after(self.models)
 
+    @property
+    def awaited_models(self) -> frozenset[str]:
+        """The models of which somebody waits for a change: until one is loaded, unloaded, or has failed."""
+        return frozenset(self._waiters)
+
     # The models.
 
     def add(self, entry: ModelEntry, resolved: Resolved | None = None) -> HostedModel:

@@ -17,17 +17,18 @@ class StateStore:
 
     def __init__(self, settings: Settings) -> None:
         self.data_dir = data_directory(settings)
-        self._database = LazyDatabase(database_place(settings))
+        self.database = LazyDatabase(database_place(settings))
+        """What all of the others keep their rows in."""
         self.sessions = SessionStore(
-            self._database,
+            self.database,
             Limits(
                 sessions=settings.max_sessions,
                 messages=settings.max_session_messages,
                 wait_seconds=settings.session_timeout,
             ),
         )
-        self.snapshots = SnapshotStore(self._database)
-        self.audit = AuditLog(self._database, retention=timedelta(days=settings.audit_retention_days))
+        self.snapshots = SnapshotStore(self.database)
+        self.audit = AuditLog(self.database, retention=timedelta(days=settings.audit_retention_days))
 
     async def open(self) -> None:
         """Open the database, bring its tables to this version, and forget old entries of the audit log.
@@ -38,11 +39,11 @@ class StateStore:
         Raises:
             DatabaseUnavailable: it cannot be reached, read or written, or a newer version made it.
         """
-        await self._database.get()
+        await self.database.get()
         self.audit.start()
 
     async def close(self) -> None:
         """Write what the audit log still has, and close the database."""
         await self.audit.close()
         await self.sessions.close()
-        await self._database.close()
+        await self.database.close()

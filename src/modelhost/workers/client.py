@@ -6,7 +6,6 @@ Generations are always streamed: llama.cpp notices a client that left only while
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, connect
 from modelhost.workers.life import Life
+from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.sockets import remove_socket
 
 END_OF_EVENT = b"\n\n"
@@ -72,8 +72,7 @@ class Worker:
         self.engine = engine
         self.model = model
         self._explain: endings.Explain | None = None  # why we ended it, while it ran
-        self._open: set[Connection] = set()  # requests at work
-        self._heard_at = -math.inf  # from those that are not open any more
+        self.requests = OpenRequests()
         self._head = (
             f"Host: worker\r\nAuthorization: Bearer {api_key}\r\n"
             "Content-Type: application/json\r\nConnection: close\r\n"
@@ -86,20 +85,16 @@ class Worker:
     @property
     def open_requests(self) -> int:
         """How many requests the worker has."""
-        return len(self._open)
+        return len(self.requests)
 
     @property
     def last_output_at(self) -> float:
         """When the last bytes of any answer came, by the event loop's clock; ``-inf`` before the first."""
-        return max(self._heard_at, max((connection.heard_at for connection in self._open), default=-math.inf))
+        return self.requests.last_output_at
 
     def silent_seconds(self, now: float) -> float | None:
-        """Return for how long the worker has produced nothing although it had work; ``None`` while it has none.
-
-        An answer that this side has paused, since its client reads slowly, is no work.
-        """
-        waits_since = min((each.waits_since for each in self._open if not each.is_paused), default=None)
-        return None if waits_since is None else max(0.0, now - max(waits_since, self.last_output_at))
+        """Return for how long the worker has produced nothing although it had work; ``None`` while it has none."""
+        return self.requests.silent_seconds(now)
 
     async def memory(self) -> Mapping[str, int]:
         """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`Life.memory`."""
@@ -191,7 +186,7 @@ class Worker:
         """
         async with self._connected() as connection:
             if is_work:
-                self._open.add(connection)
+                self.requests.add(connection)
             try:
                 if body is None:
                     await connection.get(path, self._head)
@@ -201,12 +196,8 @@ class Worker:
                     raise self.refusal(connection.status, json_or_text(await connection.read_all()))
                 yield connection
             finally:
-                self._note_end({connection} & self._open)
-
-    def _note_end(self, requests: set[Connection]) -> None:
-        """Note when they were heard of last: they are at work no more."""
-        self._open -= requests
-        self._heard_at = max(self._heard_at, *(request.heard_at for request in requests), -math.inf)
+                if is_work:
+                    self.requests.remove([connection])
 
     def _bounded(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         if operation == "chat" and self.ready.chat_stops:

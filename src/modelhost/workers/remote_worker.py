@@ -76,7 +76,7 @@ class RemoteWorker(Worker):
         def begun(connection: Connection) -> None:
             tried.add(connection)
             if is_work:
-                self._open.add(connection)
+                self.requests.add(connection)
 
         try:
             endpoint, connection = await self._accepted(path, body, begun)
@@ -87,7 +87,7 @@ class RemoteWorker(Worker):
             finally:
                 self.process.release(endpoint, connection)
         finally:
-            self._note_end(tried)
+            self.requests.remove(tried)
 
     async def _accepted(
         self, path: str, body: Mapping[str, Any] | None, begun: Callable[[Connection], None]

@@ -151,7 +151,7 @@ def test_a_host_at_the_default_address_is_taken_if_it_has_the_model(
     monkeypatch.delenv("MODELHOST_URL", raising=False)
 
     def url(model: str | None = None, config: Path | None = None) -> str | None:
-        found = command._running_host(model, None, None, config)
+        found = command.running_host(model, None, None, config)
         return found.url if found else None
 
     assert url() == url("scripted") == url("nick") == host.url
@@ -163,7 +163,7 @@ def test_a_host_at_the_default_address_is_taken_if_it_has_the_model(
 
 def test_a_wrong_address_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match="not the address of a host"):
-        command._running_host(None, "ftp://host", None, None)
+        command.running_host(None, "ftp://host", None, None)
 
 
 def test_a_session_is_the_hosts(host: ServedHost, server: StdioServer) -> None:

@@ -19,6 +19,7 @@ from modelhost.tools.entry import Approval
 from modelhost.tools.hub import ToolHub
 from tests.support.eventually import eventually, eventually_async
 from tests.support.mcp_peers import hub_of, sdk_stdio, stub
+from tests.support.metrics import metric_value, observed_sum
 
 
 async def test_results_of_all_kinds(sdk_hub: ToolHub) -> None:
@@ -242,7 +243,7 @@ async def test_latencies_and_failures_are_counted() -> None:
 
 async def test_calls_are_counted_by_server_tool_and_outcome() -> None:
     def counted(*labels: str) -> float:
-        return METERS.tool_calls.labels(*labels)._value.get()
+        return metric_value(METERS.tool_calls, *labels)
 
     kinds = {
         ("counted", "echo", "ok"): ("counted_echo", {"text": "hello"}),
@@ -261,4 +262,4 @@ async def test_calls_are_counted_by_server_tool_and_outcome() -> None:
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
     assert counted("counted", "hang", "cancelled") == 1
-    assert METERS.tool_call_seconds.labels("counted", "hang")._sum.get() > 0.3
+    assert observed_sum(METERS.tool_call_seconds, "counted", "hang") > 0.3

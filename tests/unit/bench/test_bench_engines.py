@@ -112,7 +112,7 @@ def test_endless_model_gives_the_end_no_score_and_is_otherwise_the_bundled_one(t
 
 
 def test_engine_that_is_not_installed_is_named_with_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(contenders, "_python", lambda engine: None)
+    monkeypatch.setattr(contenders, "worker_python", lambda engine: None)
     monkeypatch.setattr(contenders, "missing_modules", lambda engine: (engine,))
     assert "make test-engines, or modelhost engines install vllm" in str(why_not("vllm"))
     assert "pip install 'modelhost[mlx]'" in str(why_not("mlx"))

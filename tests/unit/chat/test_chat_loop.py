@@ -403,22 +403,11 @@ async def test_error_of_the_models_side_ends_the_calls_of_its_turn() -> None:
 
 async def test_slow_reader_holds_the_model_back() -> None:
     words = 10 * CHUNKS_AHEAD
-    written = 0
-
-    async def counted() -> Any:
-        nonlocal written
-        for _ in range(words):
-            written += 1
-            yield delta(content="x")
-        yield used()
-
-    model = Model()
-    model._chunks = lambda _: counted()  # type: ignore[method-assign, assignment]
-    model._turns = [[]]
+    model = Model([*said(*["x"] * words), used()])
     async with aclosing(loop_of(model).run({"messages": []})) as chunks:
         await anext(chunks)
         await asyncio.sleep(60)
-        assert written <= CHUNKS_AHEAD + 2
+        assert model.written <= CHUNKS_AHEAD + 2
         assert len(text_of([chunk async for chunk in chunks])) == words - 1
 
 

@@ -22,11 +22,12 @@ from modelhost.errors import (
 from modelhost.meters import METERS
 from modelhost.models.collection import Collection, memory_budget
 from modelhost.models.planner import MODELS
-from modelhost.models.registry import Registry, parse_registry, single_entry
+from modelhost.models.registry import Registry, parse_registry
 from modelhost.models.states import State
 from modelhost.workers.machine import machine_memory
 from tests.support.eventually import eventually_async
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_scheduler, lease_once, state_of, turns
+from tests.support.metrics import metric_value
 
 BASE = Settings(engine="scripted")
 
@@ -41,7 +42,7 @@ def _collection(
     starts: FakeStarts, *entries: str | dict[str, Any], files: FakeFiles | None = None, **more: Any
 ) -> Collection:
     collection = Collection(BASE, fake_scheduler(starts, files=files), {})
-    collection._take(_registry(*entries, **more))
+    collection.apply_registry(_registry(*entries, **more))
     return collection
 
 
@@ -52,6 +53,7 @@ def _names(collection: Collection) -> list[str]:
 # Names.
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_models_are_found_by_name_and_alias_and_without_a_name_the_active_one_is_meant() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", {"name": "bee", "aliases": ["b", "hive/bee"]}, default_model="b")
@@ -64,6 +66,7 @@ async def test_models_are_found_by_name_and_alias_and_without_a_name_the_active_
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_without_a_default_the_first_entry_is_active_and_one_called_default_is_what_it_says() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", "default")
@@ -76,6 +79,7 @@ async def test_without_a_default_the_first_entry_is_active_and_one_called_defaul
 # Selecting and setting.
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_selecting_a_model_has_it_loaded_and_says_since_when_it_is_coming() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", "bee")
@@ -106,6 +110,7 @@ async def test_selecting_a_model_has_it_loaded_and_says_since_when_it_is_coming(
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_again() -> None:
     starts = FakeStarts()
     entry = {"name": "ant", "params": {"temperature": 0.5, "top_k": 7}}
@@ -121,7 +126,7 @@ async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_
             collection.configure("ant", wrong)
     assert collection.status().models[0].defaults == {"temperature": 0.25}
     # A registry that is read again changes what the entry says, and nothing that was set here.
-    collection._take(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
+    collection.apply_registry(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
     assert collection.find("ant").defaults == {"temperature": 0.25, "seed": 3}
     await end(collection.scheduler, starts)
 
@@ -129,13 +134,14 @@ async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_
 # A new registry.
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_new_entries_come_and_those_that_are_gone_go() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", "bee")
     bee = collection.find("bee")
     await lease_once(collection.scheduler, collection.find("ant"))
     await lease_once(collection.scheduler, bee)
-    collection._take(_registry("bee", "cat"))
+    collection.apply_registry(_registry("bee", "cat"))
     await turns()
     assert _names(collection) == ["bee", "cat"]
     assert collection.find("bee") is bee
@@ -144,13 +150,14 @@ async def test_new_entries_come_and_those_that_are_gone_go() -> None:
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> None:
     starts = FakeStarts()
     collection = _collection(starts, {"name": "ant", "aliases": ["a"]})
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
     changed = {"name": "ant", "aliases": ["anthill"], "notes": "mind the queen", "params": {"temperature": 0}}
-    collection._take(_registry(changed))
+    collection.apply_registry(_registry(changed))
     assert collection.find("anthill") is model
     with pytest.raises(ModelNotFound):
         collection.find("a")
@@ -161,6 +168,7 @@ async def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> Non
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize(
     "change",
     [
@@ -178,7 +186,7 @@ async def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(chan
     collection = _collection(starts, "ant")
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
-    collection._take(_registry({"name": "ant", **change}))
+    collection.apply_registry(_registry({"name": "ant", **change}))
     await turns()
     await lease_once(collection.scheduler, model)
     assert len(starts.times) == 1
@@ -187,12 +195,13 @@ async def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(chan
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_entry_whose_model_has_changed_is_looked_up_and_loaded_anew() -> None:
     starts, files = FakeStarts(), FakeFiles()
     collection = _collection(starts, {"name": "ant", "params": {"context_length": 100}}, files=files)
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
-    collection._take(_registry({"name": "ant", "params": {"context_length": 200}}))
+    collection.apply_registry(_registry({"name": "ant", "params": {"context_length": 200}}))
     await turns()
     assert not starts.alive()
     await lease_once(collection.scheduler, model)
@@ -200,52 +209,56 @@ async def test_an_entry_whose_model_has_changed_is_looked_up_and_loaded_anew() -
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_entry_that_is_gone_while_busy_and_comes_back_is_the_same_model() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", "bee")
     ant = collection.find("ant")
     async with collection.scheduler.lease(ant) as worker:
-        collection._take(_registry("bee"))
+        collection.apply_registry(_registry("bee"))
         with pytest.raises(ModelNotFound):
             collection.find("ant")
-        collection._take(_registry("ant", "bee"))
+        collection.apply_registry(_registry("ant", "bee"))
         assert collection.find("ant") is ant
     assert (await lease_once(collection.scheduler, ant)) is worker
     # And one that was quite gone is a new one.
-    collection._take(_registry("bee"))
+    collection.apply_registry(_registry("bee"))
     await turns()
-    collection._take(_registry("ant", "bee"))
+    collection.apply_registry(_registry("ant", "bee"))
     assert collection.find("ant") is not ant
     await lease_once(collection.scheduler, collection.find("ant"))
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_names_may_change_hands() -> None:
     starts = FakeStarts()
     collection = _collection(starts, {"name": "ant", "aliases": ["x"]}, "bee")
     for entries in (["ant", {"name": "bee", "aliases": ["x"]}], ["x", "ant", "bee"], ["bee", "ant", "x"]):
-        collection._take(_registry(*entries))
+        collection.apply_registry(_registry(*entries))
         owner = "bee" if "x" not in entries else "x"
         assert collection.find("x").name == owner
         assert collection.find("ant").name == "ant"
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_when_the_active_model_is_gone_the_default_is_active_again() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant", "bee", "cat", default_model="cat")
     collection.select("bee")
-    collection._take(_registry("ant", "cat", default_model="cat"))
+    collection.apply_registry(_registry("ant", "cat", default_model="cat"))
     assert collection.find(None).name == "cat"
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_an_entry_that_becomes_pinned_is_loaded() -> None:
     starts = FakeStarts()
     collection = _collection(starts, "ant")
     await asyncio.sleep(10)
     assert not starts.times
-    collection._take(_registry({"name": "ant", "pinned": True}))
+    collection.apply_registry(_registry({"name": "ant", "pinned": True}))
     await asyncio.sleep(10)
     assert starts.alive("ant")
     await end(collection.scheduler, starts)
@@ -274,7 +287,7 @@ async def test_a_registry_alone_loads_nothing(tmp_path: Path) -> None:
         assert status.registry == str(tmp_path / "models.yaml")
         assert collection.scheduler.ledger.budget[MODELS] == 1
         assert status.budget_bytes["ram"] == machine_memory() * 9 // 10
-        assert METERS.registry_ok._value.get() == 1
+        assert metric_value(METERS.registry_ok) == 1
     finally:
         await collection.stop(0)
 
@@ -342,14 +355,14 @@ async def test_a_model_of_the_settings_joins_those_of_the_registry_without_being
 
 
 async def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:
-    starts = FakeStarts()
-    collection = _collection(starts, "ant")
-    collection._main = single_entry(Settings(engine="scripted", alias=("main", "second")))
-    main = collection._active = collection.scheduler.add(collection._main)
-    for entries in (["main"], ["ant", {"name": "bee", "aliases": ["second"]}], ["ant"]):
-        collection._take(_registry(*entries))
-        assert collection.find("main") is collection.find("second") is collection.find(None) is main
-    await end(collection.scheduler, starts)
+    collection = await _start(None, alias=("main", "second"), load=False)
+    main = collection.find("main")
+    try:
+        for entries in (["ant"], ["main"], ["ant", {"name": "bee", "aliases": ["second"]}], ["ant"]):
+            collection.apply_registry(_registry(*entries))
+            assert collection.find("main") is collection.find("second") is collection.find(None) is main
+    finally:
+        await collection.stop(0)
 
 
 async def test_a_watch_that_breaks_off_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,7 +375,7 @@ async def test_a_watch_that_breaks_off_is_reported(tmp_path: Path, monkeypatch: 
     try:
         await eventually_async(lambda: collection.status().registry_error)
         assert "no more inotify watches" in str(collection.status().registry_error)
-        assert METERS.registry_ok._value.get() == 0
+        assert metric_value(METERS.registry_ok) == 0
     finally:
         await collection.stop(0)
 

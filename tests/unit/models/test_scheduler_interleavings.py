@@ -6,14 +6,13 @@ What the ledger decides is tested by itself; here it is the tasks and the news b
 
 from __future__ import annotations
 
-import pytest
-
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +71,7 @@ class World:
         self.starts, self.files = FakeStarts(load_seconds=0.3, stop_seconds=0.1), FakeFiles(seconds=0.1)
         self.scheduler = fake_scheduler(
             self.starts,
-            *map(self._entry, NAMES),
+            *map(self.entry, NAMES),
             files=self.files,
             budget={MODELS: MOST_LOADED},
             bursts=Bursts(requests=3, seconds=2.0),
@@ -81,7 +80,7 @@ class World:
         self.holding: Counter[int] = Counter()
         self.changes = 0
 
-    def _entry(self, name: str, context_length: int = 100) -> Any:
+    def entry(self, name: str, context_length: int = 100) -> Any:
         return fake_entry(
             name,
             max_in_flight=MAX_IN_FLIGHT,
@@ -126,7 +125,7 @@ class World:
         name = NAMES[int(value) % len(NAMES)]
         if kind == "change":
             self.changes += 1
-            self.scheduler.add(self._entry(name, 100 + self.changes % 2))
+            self.scheduler.add(self.entry(name, 100 + self.changes % 2))
         elif name in self.scheduler.names:
             self.scheduler.remove(name)
 
@@ -192,13 +191,15 @@ class World:
             # A task that was cancelled before it began has no answer.
             assert len(client.answers) == 1 or (task.cancelled() and not client.answers), client.answers
         assert not self.holding.total()
-        assert not self.scheduler._waiters
+        assert not self.scheduler.awaited_models
         for model in self.scheduler.models.values():
             status = self.scheduler.status(model)
             assert (status.in_flight, status.queue_length) == (0, 0)
 
 
-async def _live_through(taken: Sequence[Step]) -> None:
+@given(steps)
+@settings(max_examples=300, deadline=None)
+async def test_every_request_is_answered_once_and_the_counts_stay_right(taken: list[Step]) -> None:
     world = World()
     for step in taken:
         await world.take(step)
@@ -206,14 +207,18 @@ async def _live_through(taken: Sequence[Step]) -> None:
     # However bad it was, all models recover: a pause is 30 s at most.
     await asyncio.sleep(31)
     for name in NAMES:
-        model = world.scheduler.add(world._entry(name))
+        model = world.scheduler.add(world.entry(name))
         async with world.scheduler.lease(model):
             pass
     world.check()
     await end(world.scheduler, world.starts)
 
 
-async def _stop_in_the_middle(taken: Sequence[Step], drain_seconds: float) -> None:
+@given(steps, st.sampled_from([0.0, 1.0]))
+@settings(max_examples=200, deadline=None)
+async def test_a_stop_at_any_moment_answers_everyone_and_leaves_no_worker(
+    taken: list[Step], drain_seconds: float
+) -> None:
     world = World()
     for step in taken:
         await world.take(step)
@@ -222,17 +227,3 @@ async def _stop_in_the_middle(taken: Sequence[Step], drain_seconds: float) -> No
     await world.settle()
     await asyncio.sleep(31)
     assert len(world.starts.times) == began
-
-
-@given(steps)
-@settings(max_examples=300, deadline=None)
-async def test_every_request_is_answered_once_and_the_counts_stay_right(taken: list[Step]) -> None:
-    await _live_through(taken)
-
-
-@given(steps, st.sampled_from([0.0, 1.0]))
-@settings(max_examples=200, deadline=None)
-async def test_a_stop_at_any_moment_answers_everyone_and_leaves_no_worker(
-    taken: list[Step], drain_seconds: float
-) -> None:
-    await _stop_in_the_middle(taken, drain_seconds)

@@ -28,6 +28,7 @@ from tests.support.fake_workers import (
     state_of,
     turns,
 )
+from tests.support.metrics import metric_value, observations
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -224,7 +225,7 @@ async def test_a_client_that_leaves_while_its_model_comes_gives_up_its_place_and
     await staying
     assert asyncio.get_running_loop().time() == pytest.approx(3.0)
     assert _counts(scheduler, model) == (0, 0)
-    assert METERS.queue_length.labels("fake")._value.get() == 0
+    assert metric_value(METERS.queue_length, "fake") == 0
     await end(scheduler, starts)
 
 
@@ -254,15 +255,14 @@ async def test_a_worker_granted_in_the_moment_of_the_timeout_is_not_lost() -> No
 async def test_only_those_who_had_to_wait_are_counted_as_having_waited() -> None:
     starts = FakeStarts()
     scheduler, model = await one_ready(starts, max_in_flight=1, queue_size=1)
-    waits = METERS.queue_seconds.labels("fake")
-    before = sum(bucket.get() for bucket in waits._buckets)
+    before = observations(METERS.queue_seconds, "fake")
     async with scheduler.lease(model):
         waiting = asyncio.create_task(lease_once(scheduler, model))
         await turns()
         with pytest.raises(QueueFull):
             await lease_once(scheduler, model)
     await waiting
-    assert sum(bucket.get() for bucket in waits._buckets) == before + 1
+    assert observations(METERS.queue_seconds, "fake") == before + 1
     await end(scheduler, starts)
 
 
@@ -283,15 +283,15 @@ async def test_requests_wait_for_the_restart_and_get_the_new_worker() -> None:
 async def test_a_crashed_worker_is_replaced_though_nobody_asks() -> None:
     starts = FakeStarts()
     scheduler, model = await one_ready(starts)
-    exits = METERS.worker_exits.labels("fake")._value.get()
+    exits = metric_value(METERS.worker_exits, "fake")
     await crash(starts, model)
-    assert METERS.model_ready.labels("fake")._value.get() == 0
-    assert METERS.memory_bytes.labels("fake", "ram")._value.get() == 0
+    assert metric_value(METERS.model_ready, "fake") == 0
+    assert metric_value(METERS.memory_bytes, "fake", "ram") == 0
     assert "was ended by SIGKILL" in (scheduler.status(model).last_error or "")
     await asyncio.sleep(FIRST_SECONDS + 1.1)
     assert state_of(scheduler, model) is State.READY
-    assert METERS.model_ready.labels("fake")._value.get() == 1
-    assert METERS.worker_exits.labels("fake")._value.get() == exits + 1
+    assert metric_value(METERS.model_ready, "fake") == 1
+    assert metric_value(METERS.worker_exits, "fake") == exits + 1
     assert scheduler.status(model).last_error is None
     await end(scheduler, starts)
 
@@ -308,7 +308,7 @@ async def test_requests_at_work_when_their_worker_dies_are_counted_out_once() ->
             assert _counts(scheduler, model) == (1, 0)
     # Those of the dead worker are done, too, and take nothing from the count of the living one.
     assert _counts(scheduler, model) == (0, 0)
-    assert METERS.in_flight.labels("fake")._value.get() == 0
+    assert metric_value(METERS.in_flight, "fake") == 0
     await end(scheduler, starts)
 
 

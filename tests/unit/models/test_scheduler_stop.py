@@ -25,6 +25,7 @@ from tests.support.fake_workers import (
     state_of,
     turns,
 )
+from tests.support.metrics import metric_value
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -65,7 +66,7 @@ async def test_stopping_waits_no_longer_than_allowed() -> None:
     # Who is cut off gives back what is there no more.
     holding.cancel()
     await asyncio.wait([holding])
-    assert METERS.in_flight.labels("fake")._value.get() == 0
+    assert metric_value(METERS.in_flight, "fake") == 0
 
 
 async def test_all_workers_are_ended_at_the_same_time() -> None:
@@ -108,7 +109,7 @@ async def test_stopping_during_a_restart_leaves_no_worker(seconds_after_the_cras
     await end(scheduler, starts)
     await asyncio.sleep(100)
     assert not starts.alive()
-    assert METERS.model_ready.labels("fake")._value.get() == 0
+    assert metric_value(METERS.model_ready, "fake") == 0
 
 
 @pytest.mark.parametrize("turns_after_the_crash", range(4))

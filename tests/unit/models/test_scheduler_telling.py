@@ -12,9 +12,9 @@ from modelhost.models.hosted import HostedModel
 from modelhost.models.planner import MODELS
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.states import ModelEvent, State
+from tests.support.fake_process import FakeRequest
 from tests.support.fake_workers import (
     FakeFiles,
-    FakeRequest,
     FakeStarts,
     crash,
     end,
@@ -44,15 +44,13 @@ async def test_a_worker_that_is_silent_while_it_has_work_is_ended_and_replaced()
     starts = FakeStarts()
     scheduler, model = await one_ready(starts, stall_timeout=20.0)
     async with scheduler.lease(model) as worker:
-        worker._open.add(FakeRequest(waits_since=1.0))  # type: ignore[arg-type]
+        worker.requests.add(FakeRequest(waits_since=1.0))
         await asyncio.sleep(19)
         assert worker.process.is_running
         await asyncio.sleep(7)
         assert not worker.process.is_running
-        assert worker._explain is not None
-        error = worker._explain("fake", "w")
-        assert isinstance(error, WorkerCrashed)
-        assert "produced nothing" in error.message
+        with pytest.raises(WorkerCrashed, match="produced nothing"):
+            await worker.call("chat", {})
     await asyncio.sleep(2)
     assert state_of(scheduler, model) is State.READY
     await end(scheduler, starts)
@@ -63,10 +61,10 @@ async def test_workers_that_talk_or_have_no_work_or_are_held_up_by_their_client_
     scheduler, model = await one_ready(starts, stall_timeout=2.0)
     assert model.worker is not None
     await asyncio.sleep(60)
-    model.worker._open.add(FakeRequest(waits_since=1.0, is_paused=True))  # type: ignore[arg-type]
+    model.worker.requests.add(FakeRequest(waits_since=1.0, is_paused=True))
     await asyncio.sleep(60)
     talking = FakeRequest(waits_since=asyncio.get_running_loop().time())
-    model.worker._open.add(talking)  # type: ignore[arg-type]
+    model.worker.requests.add(talking)
     for _ in range(60):
         talking.heard_at = asyncio.get_running_loop().time()
         await asyncio.sleep(1)
@@ -81,7 +79,7 @@ async def test_each_model_has_a_patience_of_its_own() -> None:
     for model in scheduler.models.values():
         await lease_once(scheduler, model)
         assert model.worker is not None
-        model.worker._open.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))  # type: ignore[arg-type]
+        model.worker.requests.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))
     await asyncio.sleep(10)
     assert starts.models == ["ant", "bee", "ant"]
     await end(scheduler, starts)

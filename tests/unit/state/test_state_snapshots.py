@@ -41,13 +41,13 @@ DOCUMENT = SnapshotDocument(
 
 async def change(store: StateStore, state_id: str, **values: Any) -> None:
     """What an accident, or a newer version, would have done to the database."""
-    database = await store._database.get()
+    database = await store.database.get()
     statement = snapshots.update().where(snapshots.c.state_id == state_id).values(**values)
     await database.write(lambda rows: rows.connection.execute(statement) and None)
 
 
 async def content(store: StateStore, state_id: str) -> bytes:
-    database = await store._database.get()
+    database = await store.database.get()
     statement = snapshots.select().where(snapshots.c.state_id == state_id)
     return await database.read(lambda rows: bytes(rows.connection.execute(statement).one().content))
 

@@ -73,7 +73,7 @@ async def test_a_read_only_file_can_be_read_and_says_why_it_is_not_written(at: M
 async def test_a_full_disk_is_said_and_nothing_is_half_stored(at: Make, tmp_path: Path) -> None:
     store = at(f"sqlite:///{tmp_path}/modelhost.db")
     await append(store)
-    database = await store._database.get()
+    database = await store.database.get()
 
     async def allow(pages: int) -> None:
         await database.write(lambda rows: rows.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}") and None)

@@ -66,7 +66,9 @@ def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeNvml]:
     fake = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     monkeypatch.setattr(gpus, "DEVICES", (tmp_path,))
-    monkeypatch.setattr(gpus, "_are_pids_the_machines", lambda: True)
+    namespace = tmp_path / "pid"
+    namespace.symlink_to(gpus.FIRST_PID_NAMESPACE)
+    monkeypatch.setattr(gpus, "PID_NAMESPACE", namespace)
     gpus.driver.cache_clear()
     yield fake
     gpus.driver.cache_clear()

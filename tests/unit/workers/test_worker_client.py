@@ -18,7 +18,7 @@ from modelhost.errors import ContextLengthExceeded, EngineError, ModelUnloaded, 
 from modelhost.workers.client import EventBlocks, Worker
 from modelhost.workers.endings import unloaded_by_force
 from tests.support.eventually import eventually_async
-from tests.support.fake_process import FakeProcess
+from tests.support.fake_process import FakeProcess, FakeRequest
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -186,7 +186,9 @@ async def test_a_worker_is_silent_from_the_start_of_its_work_until_its_first_out
 async def test_a_request_after_a_long_rest_does_not_find_its_worker_silent() -> None:
     async with _held_open() as (worker, _, _):
         loop = asyncio.get_running_loop()
-        worker._heard_at = loop.time() - 1000
+        long_ago = FakeRequest(waits_since=loop.time() - 2000, heard_at=loop.time() - 1000)
+        worker.requests.add(long_ago)
+        worker.requests.remove([long_ago])
         async with worker.stream("chat", {}):
             silent = worker.silent_seconds(loop.time())
             assert silent is not None
@@ -194,14 +196,11 @@ async def test_a_request_after_a_long_rest_does_not_find_its_worker_silent() -> 
 
 
 async def test_a_second_request_does_not_hide_that_the_first_one_waits() -> None:
-    async with _held_open() as (worker, _, _), worker.stream("chat", {}):
-        first = next(iter(worker._open))
-        first.waits_since -= 100
-        first.heard_at -= 100
-        async with worker.stream("chat", {}):
-            second = next(each for each in worker._open if each is not first)
-            second.heard_at = first.heard_at  # as if not even the head of its answer had come
-            assert worker.silent_seconds(asyncio.get_running_loop().time()) == pytest.approx(100, abs=1)
+    async with _held_open() as (worker, _, _):
+        now = asyncio.get_running_loop().time()
+        worker.requests.add(FakeRequest(waits_since=now - 100, heard_at=now - 100))
+        worker.requests.add(FakeRequest(waits_since=now, heard_at=now - 100))  # not even the head of its answer came
+        assert worker.silent_seconds(now) == pytest.approx(100)
 
 
 async def test_an_answer_whose_client_reads_slowly_is_no_silence_of_the_worker() -> None:
@@ -216,7 +215,7 @@ async def test_an_answer_whose_client_reads_slowly_is_no_silence_of_the_worker()
     async with _worker(answer) as (worker, _):
         now = asyncio.get_running_loop().time
         async with worker.stream("chat", {}) as blocks:
-            (connection,) = worker._open
+            (connection,) = worker.requests
             await eventually_async(lambda: connection.is_paused)
             assert worker.silent_seconds(now() + 1000) is None
             connection.waits_since = connection.heard_at = now() - 1000
