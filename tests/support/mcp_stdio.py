@@ -45,7 +45,6 @@ class StdioServer(Family):
 
     def __init__(self, *arguments: str, cwd: Path, **variables: str) -> None:
         self._mark = os.urandom(8).hex()
-        self.began = time.monotonic()
         self.process = subprocess.Popen(
             command("mcp", *arguments),
             stdin=subprocess.PIPE,

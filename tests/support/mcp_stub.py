@@ -27,9 +27,10 @@ COUNT = {
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 URL = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
 SCHEMAS = {"echo": TEXT, "sleep": SECONDS, "big": COUNT, "fail": TEXT, "change": TEXT, "get_weather": CITY}
-SCHEMAS["ask_host"] = URL
+SCHEMAS |= {"ask_host": URL, "meet": COUNT, "at_once": SECONDS}
 DESCRIPTIONS = {"get_weather": "Tells the weather of a city."}
 READ_ONLY = ("echo", "pid")
+MEETING_SECONDS = 30.0
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Behaviour:
     numbered: int = 0  # so many more tools
     page: int = 1000  # tools on a page of the listing
     start_seconds: float = 0.0
+    waits_for_starts: int = 0  # it goes on when its log tells of so many
     dies_at_start: bool = False
     dies_once: str | None = None  # a file: while it is not there, the server makes it and dies
     answers_nothing: bool = False
@@ -57,6 +59,8 @@ class Server:
         self.lock = threading.Lock()
         self.answers: dict[str, Any] = {}
         self.cancelled: set[Any] = set()
+        self.met = threading.Condition()
+        self.meeting = self.working = 0
 
     def send(self, message: dict[str, Any]) -> None:
         with self.lock:
@@ -67,6 +71,13 @@ class Server:
         if self.behaviour.log:
             with open(self.behaviour.log, "a", encoding="utf-8") as file:  # noqa: PTH123
                 file.write(text + "\n")
+
+    def starts(self) -> int:
+        """How many servers that share its log have started."""
+        if not self.behaviour.log:
+            return 1
+        with open(self.behaviour.log, encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().splitlines().count("start")
 
     def run(self) -> None:
         for line in sys.stdin:
@@ -139,10 +150,32 @@ class Server:
             "get_weather": lambda: f"It is sunny in {arguments['city']}.",
             "echo": lambda: arguments["text"],
             "pid": lambda: str(os.getpid()),
+            "meet": lambda: self.meet(arguments["count"]),
+            "at_once": lambda: self.at_once(arguments["seconds"]),
             "big": lambda: "x" * arguments["count"],
             "env": lambda: json.dumps(dict(os.environ)),
         }
         return text(texts[name]() if name in texts else name)
+
+    def meet(self, count: int) -> str:
+        """Return when so many calls of this are at work."""
+        with self.met:
+            self.meeting += 1
+            self.met.notify_all()
+            if not self.met.wait_for(lambda: self.meeting >= count, timeout=MEETING_SECONDS):
+                os.kill(os.getpid(), signal.SIGKILL)
+        return "met"
+
+    def at_once(self, seconds: float) -> str:
+        """Return how many calls of this are at work after ``seconds``, or were when this one began."""
+        with self.met:
+            self.working += 1
+            found = self.working
+        time.sleep(seconds)
+        with self.met:
+            found = max(found, self.working)
+            self.working -= 1
+        return str(found)
 
     def ask(self, method: str, params: dict[str, Any]) -> Any:
         """Ask the client something, and return what it says."""
@@ -193,6 +226,8 @@ def main() -> None:
         with open(behaviour.child, "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(str(child.pid))
     time.sleep(behaviour.start_seconds)
+    while server.starts() < behaviour.waits_for_starts:
+        time.sleep(0.01)
     if behaviour.prints:
         print("Server is starting ...", flush=True)  # noqa: T201
     server.run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,11 +223,9 @@ async def test_a_request_at_work_is_neither_saved_nor_disturbed(tmp_path: Path) 
         asking = asyncio.create_task(engine.answer(conversation("bee"), max_tokens=300, ignore_eos=True))
         while not any(slot["is_processing"] for slot in await engine.worker.ask("/slots")):
             pass
-        began = time.monotonic()
         assert await engine.save(messages, tmp_path / "other") is None
         assert not await engine.restore(path, saved.fingerprint)
-        assert time.monotonic() - began < 2
-        assert not asking.done()
+        assert not asking.done()  # nothing has waited for it
         assert (await asking)["usage"]["completion_tokens"] == 300
 
 

@@ -33,7 +33,7 @@ async def _new_tokens(engine: Engine, messages: Messages, **parameters: Any) -> 
     return new
 
 
-async def _loop(engine: Engine, name: str) -> list[int]:
+async def _loop(engine: Engine, name: str, others: asyncio.Condition) -> list[int]:
     """A tool loop of several turns; return how many tokens each turn had to evaluate."""
     messages = [*conversation(name), {"role": "user", "content": "How is the weather everywhere?"}]
     evaluated = []
@@ -41,31 +41,40 @@ async def _loop(engine: Engine, name: str) -> list[int]:
         evaluated.append(await _new_tokens(engine, messages, tools=[TOOL]))
         messages.append({"role": "assistant", "content": None, "tool_calls": [_call(number)]})
         messages.append({"role": "tool", "tool_call_id": f"call{number}", "content": RESULT})
-        await asyncio.sleep(0.02)  # the tool works; the model is free for others
+        await _next_of(others)  # the tool works; the model is free for others
     return evaluated
 
 
-async def _session(engine: Engine, name: str) -> list[int]:
+async def _session(engine: Engine, name: str, others: asyncio.Condition) -> list[int]:
     messages = conversation(name)
     evaluated = []
     for _ in range(TURNS):
         evaluated.append(await engine.talk(messages, "Hello!"))
-        await asyncio.sleep(0.02)
+        await _next_of(others)
     return evaluated
+
+
+async def _next_of(others: asyncio.Condition) -> None:
+    """Wait until one of the others has been answered."""
+    async with others:
+        await others.wait()
 
 
 @pytest.mark.parametrize("slots", [1, 4])
 async def test_the_turns_of_tool_loops_and_sessions_evaluate_what_is_new_alone(slots: int) -> None:
     async with running(slots=slots) as engine:
+        others = asyncio.Condition()
 
         async def chatter(number: int) -> None:
             while True:
                 await engine.talk(conversation(f"a stranger {number}"), "Hello!", "Who are you?")
+                async with others:
+                    others.notify_all()
 
         chatting = [asyncio.create_task(chatter(number)) for number in range(5)]
         try:
-            loops = [_loop(engine, name) for name in ("ant", "bee", "cat")]
-            sessions = [_session(engine, name) for name in ("dog", "elk", "fox")]
+            loops = [_loop(engine, name, others) for name in ("ant", "bee", "cat")]
+            sessions = [_session(engine, name, others) for name in ("dog", "elk", "fox")]
             evaluated = await asyncio.gather(*loops, *sessions)
         finally:
             for task in chatting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -20,20 +19,14 @@ from tests.support.serving import ServedHost
 
 StartHost = Callable[..., ServedHost]
 QUIET_SECONDS = 0.3
+QUIET_PERCENT = 10
 LONG = {"ignore_eos": True, "max_tokens": 400}
 
 
 def _is_quiet(worker: int) -> bool:
     """Whether the worker, with its children, computes nothing."""
-    before = _cpu_seconds(worker)
-    time.sleep(QUIET_SECONDS)  # a share of time is measured over time
-    return _cpu_seconds(worker) - before < QUIET_SECONDS * 0.1
-
-
-def _cpu_seconds(worker: int) -> float:
     processes = [psutil.Process(worker), *psutil.Process(worker).children(recursive=True)]
-    times = [process.cpu_times() for process in processes]
-    return sum(each.user + each.system for each in times)
+    return sum(process.cpu_percent(QUIET_SECONDS) for process in processes) < QUIET_PERCENT
 
 
 @pytest.mark.parametrize("stream", [True, False])

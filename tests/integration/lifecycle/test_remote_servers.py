@@ -8,7 +8,7 @@ import signal
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -214,6 +214,10 @@ async def _tls_before(url: str, certificate: tuple[Path, Path]) -> AsyncIterator
         yield server.sockets[0].getsockname()[1]
 
 
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @contextmanager
 def _in_thread(url: str, certificate: tuple[Path, Path]) -> Iterator[int]:
     """:func:`_tls_before`, while the test goes on."""
@@ -235,9 +239,10 @@ def _in_thread(url: str, certificate: tuple[Path, Path]) -> Iterator[int]:
     finally:
         loop.call_soon_threadsafe(end.set)
         thread.join(10)
-        for task in asyncio.all_tasks(loop):
+        left = asyncio.all_tasks(loop)
+        for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.05))
+        loop.run_until_complete(_ended(left))
         loop.close()
 
 

@@ -15,7 +15,7 @@ import openai
 import psutil
 import pytest
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, eventually_async
 from tests.support.gguf_files import write_model
 from tests.support.processes import is_alive
 from tests.support.raw_http import read_until, send_chat
@@ -99,8 +99,7 @@ def test_all_requests_of_a_dying_worker_are_told(host: ServedHost) -> None:
     async def ask_all() -> list[str]:
         async with host.async_client() as client, asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(ask(client, "/hang 2")) for _ in range(8)]
-            while host.metric("modelhost_requests_in_flight") < 8:  # noqa: ASYNC110 (another process tells)
-                await asyncio.sleep(0.02)
+            await eventually_async(lambda: host.metric("modelhost_requests_in_flight") == 8)
             asked.append(tasks.create_task(ask(client, "/crash 1")))
         return [task.result() for task in asked]
 

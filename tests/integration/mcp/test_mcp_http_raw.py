@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -105,16 +104,14 @@ def test_own_port_has_the_servers_and_nothing_else(start_host: Callable[..., Ser
 
 
 def test_host_that_stops_ends_open_streams_at_once(start_host: Callable[..., ServedHost]) -> None:
-    host = start_host(engine="scripted")
+    host = start_host(engine="scripted", shutdown_timeout=600)
     greeting = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": GREETING}
     session = {"Mcp-Session-Id": host.http.post("/mcp", json=greeting, headers=BOTH).headers["mcp-session-id"]}
     with host.http.stream("GET", "/mcp", headers={**session, "Accept": "text/event-stream"}) as stream:
         assert stream.status_code == 200
-        began = time.monotonic()
         host.send_signal(signal.SIGTERM)
         assert b"".join(stream.iter_bytes()) == b""
         assert host.wait() == 0
-    assert time.monotonic() - began < 5
 
 
 def test_host_that_stops_lets_a_call_finish(start_host: Callable[..., ServedHost]) -> None:

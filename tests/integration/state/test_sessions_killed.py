@@ -6,7 +6,6 @@ import json
 import os
 import random
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -94,8 +93,8 @@ def test_every_acknowledged_message_is_there_after_kill_9(
         threads = [threading.Thread(target=client.talk, args=(host.url,)) for client in clients]
         for thread in threads:
             thread.start()
-        eventually(partial(has_answered, clients, before + CLIENTS), seconds=60)
-        time.sleep(chance.uniform(0, 0.2))  # somewhere in the middle of it
+        # Somewhere in the middle of it.
+        eventually(partial(has_answered, clients, before + CLIENTS + chance.randrange(5 * CLIENTS)), seconds=60)
         host.process.kill()
         for thread in threads:
             thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -35,14 +36,15 @@ class Sick:
 
 
 class Person:
-    def __init__(self, answer: ElicitationAnswer, *, seconds: float = 0.0) -> None:
+    def __init__(self, answer: ElicitationAnswer, *, thinks: Callable[[], Awaitable[object]] | None = None) -> None:
         self.answer = answer
-        self.seconds = seconds
+        self.thinks = thinks
         self.asked: list[ElicitationRequest] = []
 
     async def elicit(self, request: ElicitationRequest) -> ElicitationAnswer:
         self.asked.append(request)
-        await asyncio.sleep(self.seconds)
+        if self.thinks is not None:
+            await self.thinks()
         return self.answer
 
 
@@ -96,12 +98,16 @@ async def test_two_calls_of_one_person_may_both_ask() -> None:
 
 
 async def test_the_timeout_of_a_tool_stands_still_while_a_person_thinks(sdk_hub: ToolHub) -> None:
-    async with hub_of(stub(behaviour=ASKING, timeout_seconds=0.5)) as hub:
-        person = Person(ANNA, seconds=0.8)
+    async with hub_of(stub(behaviour=ASKING, timeout_seconds=0.5), stub("other", timeout_seconds=1.6)) as hub:
+
+        async def longer_than_a_timeout() -> None:
+            assert (await hub.call("other_hang", {})).code == "tool_timeout"
+
+        person = Person(ANNA, thinks=longer_than_a_timeout)
         answer = await asked(hub, "elicitation/create", FORM, CallContext(elicit=person.elicit))
         assert answer["action"] == "accept"
-    person = Person(ANNA, seconds=1.7)
-    assert (await sdk_hub.call("sdk_hello", {}, CallContext(elicit=person.elicit))).text == "accept: Anna"
+        assert (await sdk_hub.call("sdk_hello", {}, CallContext(elicit=person.elicit))).text == "accept: Anna"
+    person = Person(ANNA, thinks=asyncio.Event().wait)
     late = CallContext(elicit=person.elicit, deadline=asyncio.get_running_loop().time() + 0.2)
     assert (await sdk_hub.call("sdk_hello", {}, late)).code == "tool_timeout"
 

@@ -62,13 +62,15 @@ async def test_calls_with_progress_and_large_results(hub: ToolHub, entry: Server
 async def test_a_question_goes_to_the_person_of_its_call_though_others_call_too(hub: ToolHub) -> None:
     async def call(name: str) -> str:
         async def elicit(_: ElicitationRequest) -> ElicitationAnswer:
-            await asyncio.sleep(0.1)
+            async with asyncio.timeout(20):
+                await all_are_asked.wait()
             return ElicitationAnswer(action="accept", content={"name": name})
 
         return (await hub.call("sdk_hello", {}, CallContext(elicit=elicit))).text
 
     # The older transport has one stream for everybody: there only one call at a time can be asked about.
     people = ["Anna"] if hub.status("sdk").transport == "sse" else ["Anna", "Ben", "Cleo"]
+    all_are_asked = asyncio.Barrier(len(people))
     assert await asyncio.gather(*(call(name) for name in people)) == [f"accept: {name}" for name in people]
 
 

@@ -6,12 +6,12 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from contextlib import aclosing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
 from modelhost.tools import server as server_module
@@ -51,9 +51,8 @@ def pid_of(hub: ToolHub, name: str) -> int:
 async def test_starting_waits_for_nobody_and_one_that_dies_or_is_missing_disables_no_other() -> None:
     missing = ServerEntry(name="missing", transport=Process(command="/no/such/server"))
     hub = ToolHub([missing, stub("dying", behaviour={"dies_at_start": True}), stub("fine")])
-    began = time.monotonic()
     await hub.start()
-    assert time.monotonic() - began < 0.5
+    assert {status.state for status in hub.statuses()} == {ServerState.CONNECTING}
     try:
         assert await hub.settled(10)
         assert hub.status("fine").state is ServerState.READY
@@ -84,11 +83,11 @@ async def test_a_failed_server_is_ready_after_a_restart_by_hand(tmp_path: Path) 
 
 async def test_a_server_in_a_crash_loop_is_given_up_after_some_starts(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    async with hub_of(stub(behaviour={"dies_at_start": True, "log": str(log)})) as hub:
-        began = time.monotonic()
-        await reach(hub, "stub", ServerState.FAILED)
-        assert time.monotonic() - began > 0.1 + 0.2 + 0.4  # the pauses between the starts, the last one being longer
-        await asyncio.sleep(0.5)
+    with capture_logs() as logs:
+        async with hub_of(stub(behaviour={"dies_at_start": True, "log": str(log)})) as hub:
+            await reach(hub, "stub", ServerState.FAILED)
+        pauses = [entry["again_after_seconds"] for entry in logs if entry["event"] == "mcp_server_lost"]
+        assert pauses == [0.1, 0.2, 0.4, 0.8, None]  # then nobody but a person starts it again
         assert log.read_text("utf-8").splitlines() == ["start"] * MAX_FAILURES
         await hub.restart("stub")
         await reach(hub, "stub", ServerState.FAILED)
@@ -316,11 +315,8 @@ def stubs() -> list[int]:
     return found
 
 
-async def test_20_servers_are_connected_in_about_the_time_of_the_slowest() -> None:
-    slow = [stub(f"s{number}", behaviour={"start_seconds": 1.0}) for number in range(20)]
-    began = time.monotonic()
-    async with hub_of(*slow) as hub:
-        seconds = time.monotonic() - began
+async def test_20_servers_are_connected_side_by_side(tmp_path: Path) -> None:
+    # None of them goes on before all have been started: one after the other they would never be ready.
+    behaviour = {"log": str(tmp_path / "log"), "waits_for_starts": 20}
+    async with hub_of(*(stub(f"s{number}", behaviour=behaviour) for number in range(20)), seconds=60) as hub:
         assert {status.state for status in hub.statuses()} == {ServerState.READY}
-        # One after the other they would need 20 s; starting 20 interpreters on two cores takes its time as well.
-        assert seconds < 15

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
+
 from modelhost.errors import ConfigError
-from modelhost.tools.servers_file import ToolServers, read_servers
+from modelhost.tools import watch
+from modelhost.tools.servers_file import ToolServers, digest_of, read_servers
 from modelhost.tools.watch import watch_servers
 
 
@@ -22,15 +25,24 @@ async def following(news: AsyncIterator[ToolServers | ConfigError]) -> ToolServe
         return await anext(news)
 
 
-async def test_changes_of_the_file_and_of_its_dotenv_are_noticed(tmp_path: Path) -> None:
+async def test_changes_of_the_file_and_of_its_dotenv_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, has_looked = asyncio.get_running_loop(), asyncio.Event()
+
+    def noted(content: bytes, path: Path) -> str:
+        loop.call_soon_threadsafe(has_looked.set)
+        return digest_of(content, path)
+
+    monkeypatch.setattr(watch, "digest_of", noted)
     path = tmp_path / "mcp.json"
     write(path, a={"command": "x", "args": ["${KEY}"]})
     seen = read_servers(path, {})
     assert seen.servers[0].why_disabled is not None
     async with aclosing(watch_servers(path, {}, seen=seen.digest)) as news:
         waiting = asyncio.create_task(following(news))
-        await asyncio.sleep(0.3)  # the same content is no news
-        assert not waiting.done()
+        async with asyncio.timeout(10):
+            await has_looked.wait()  # the same content is no news
         (tmp_path / ".env").write_text("KEY=value", "utf-8")
         found = await waiting
         assert isinstance(found, ToolServers)

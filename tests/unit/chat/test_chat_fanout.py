@@ -10,6 +10,7 @@ import pytest
 
 from modelhost.chat.fanout import Chunks, merge, split, total
 from modelhost.errors import InvalidRequest
+from tests.support.fake_workers import turns
 
 
 def test_choices_share_everything_but_the_seed() -> None:
@@ -69,7 +70,7 @@ async def test_an_error_of_one_part_ends_all_and_is_raised(names: tuple[str, ...
 
     async def read_slowly() -> None:
         async for _ in merge(parts):
-            await asyncio.sleep(0.001)  # the part has failed by the time that its chunk is read
+            await turns()  # the part has failed by the time that its chunk is read
 
     with pytest.raises(InvalidRequest):
         await asyncio.wait_for(read_slowly(), 5)

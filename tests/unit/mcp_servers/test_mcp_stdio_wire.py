@@ -110,7 +110,9 @@ async def test_a_reader_that_goes_is_noticed_without_writing(ends: Ends) -> None
 
 async def test_a_reader_that_goes_ends_the_waiting_of_writers(ends: Ends) -> None:
     writing = asyncio.create_task(ends.wire.write(b"x" * (2 * HIGH_WATER_BYTES)))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not writing.done()
     os.close(ends.output)
     with pytest.raises(BrokenPipeError):
         await asyncio.wait_for(writing, 5)

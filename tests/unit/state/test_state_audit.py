@@ -19,7 +19,7 @@ from modelhost.meters import REGISTRY
 from modelhost.state import audit
 from modelhost.state.records import AuditEntry
 from modelhost.state.store import StateStore
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, eventually_async
 from tests.unit.state.conftest import MakeStore
 
 NOW = datetime.now(UTC)
@@ -40,11 +40,9 @@ def entry(number: int = 0, **more: Any) -> AuditEntry:
 
 async def until(read: Callable[[], Awaitable[Sized]], count: int) -> None:
     """Wait until so many are read."""
-    for _ in range(200):
-        if len(await read()) == count:
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail("not in time")
+    async with asyncio.timeout(10):
+        while len(await read()) != count:
+            pass
 
 
 def lost() -> float:
@@ -123,13 +121,20 @@ async def test_while_the_database_is_broken_entries_wait_and_are_counted_when_th
     broken = tmp_path / "data"
     broken.write_text("a file, not a directory")
     store = StateStore(Settings(data_dir=str(broken)))
+    get, attempts = store.database.get, []
+
+    async def counted() -> object:
+        attempts.append(1)
+        return await get()
+
+    monkeypatch.setattr(store.database, "get", counted)
     before = lost()
     with capture_logs() as logs:
         for number in range(8):
             store.audit.note(entry(number))
         with pytest.raises(DatabaseUnavailable):
             await store.audit.flush()
-        await asyncio.sleep(0.2)
+        await eventually_async(lambda: len(attempts) >= 5)
         assert lost() - before == 3
         assert [log["event"] for log in logs] == ["audit_log_waits"]
         broken.unlink()

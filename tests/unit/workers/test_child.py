@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -65,15 +64,22 @@ def test_what_is_sent_arrives_and_the_input_stays_open(run: Run) -> None:
     run(test)
 
 
-def test_more_than_a_pipe_holds_is_sent_without_blocking(run: Run) -> None:
+def test_more_than_a_pipe_holds_is_sent_without_blocking(run: Run, tmp_path: Path) -> None:
     line = b"x" * BLOCK_BYTES * 20
+    sent = tmp_path / "sent"
 
     async def test() -> None:
-        script = "import sys, time; time.sleep(0.3); print(len(sys.stdin.buffer.readline()))"
+        # It does not read before that has returned, unless it never does.
+        script = f"""
+import pathlib, sys, time
+end = time.monotonic() + 10
+while not pathlib.Path({str(sent)!r}).exists():
+    time.monotonic() < end or sys.exit("blocked")
+print(len(sys.stdin.buffer.readline()))
+"""
         with closing(_child(script)) as child:
-            began = time.monotonic()
             child.send(line + b"\n")
-            assert time.monotonic() - began < 0.2
+            sent.touch()
             assert await child.stdout.read() == b"%d\n" % (len(line) + 1)
             await child.exited.wait()
 

@@ -189,7 +189,7 @@ async def test_an_answer_that_is_left_ends_its_connection() -> None:
         try:
             while not writer.transport.is_closing():
                 writer.write(_chunk(b": still here\n\n"))
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
         finally:
             left.set()
 
@@ -331,7 +331,7 @@ async def test_a_health_check_that_fails_does_not_end_an_answer() -> None:
 
 async def test_requests_of_a_worker_that_is_ended_by_us_say_why() -> None:
     async def silent(_: bytes, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     server = Server(silent)
     async with _serving(server), _worker(server) as worker:
