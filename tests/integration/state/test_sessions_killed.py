@@ -94,7 +94,7 @@ def test_every_acknowledged_message_is_there_after_kill_9(
         for thread in threads:
             thread.start()
         # Somewhere in the middle of it.
-        eventually(partial(has_answered, clients, before + CLIENTS + chance.randrange(5 * CLIENTS)), seconds=60)
+        eventually(partial(has_answered, clients, before + CLIENTS + chance.randrange(CLIENTS)), seconds=60)
         host.process.kill()
         for thread in threads:
             thread.join()
