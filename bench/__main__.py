@@ -1,11 +1,12 @@
 """The command ``python -m bench``: measures host and bare worker, prints a table, writes JSON. It reports and judges;
-it never fails because of a figure."""
+only ``--check`` fails because of a figure."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from bench import machine
 from bench.alternation import Alternation, alternating, pace_of
+from bench.check.command import CheckOptions, check
 from bench.contenders import ENGINES, contest_of, why_not
 from bench.contest import CLIENTS, Effort, EngineFigures, measure_contest
 from bench.contest_report import engine_checks, engine_notes, engine_table, engines_json
@@ -23,10 +25,11 @@ from bench.engines import bundled, measure_startup, pair
 from bench.figures import Row, Startup
 from bench.first_use import FirstUse, measure_first_use
 from bench.larger import write_larger
-from bench.loads import STREAMS, loads
+from bench.loads import loads
 from bench.mcp_calls import McpCosts, calls_of, mcp_checks, mcp_json, mcp_table, measure_mcp
 from bench.measure import LoadGenerator, load_generator, measure, measure_row
 from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
+from bench.options import parser
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
 from bench.sides import StartError
 from bench.state import StateCost, extent_of, measure_state
@@ -38,7 +41,6 @@ from modelhost import logs
 ENGINE_OF = {"scripted": "scripted", "nano": "llamacpp"}
 WIDTH = 150
 Found = TypeVar("Found")
-RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{begun:%Y-%m-%dT%H%M%S}"
     log = folder / f"{stem}.log"
+    if options.check:
+        asked = CheckOptions(against=options.against, rounds=options.rounds, quick=options.quick, log=log)
+        sys.exit(check(asked, console, about, folder / f"{stem}.json"))
     rounds = options.rounds or (1 if options.quick else 3)
     problems: list[str] = []
     startups = list(_startups(options, log, rounds, problems))
@@ -107,33 +112,6 @@ def _name_of_turn(turn: Alternation) -> str:
 
 def _name_of_engine(figures: EngineFigures) -> str:
     return f"engine {figures.engine}"
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
-    arguments = argparse.ArgumentParser(prog="bench", description=__doc__)
-    arguments.add_argument("--quick", action="store_true", help="a fraction of the time")
-    arguments.add_argument(
-        "--only",
-        choices=("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp"),
-        action="append",
-    )
-    arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
-    arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
-    arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
-    arguments.add_argument("--load", help="only loads with this text in their name")
-    arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
-    arguments.add_argument(
-        "--larger",
-        action="store_true",
-        help="of the engines, llama.cpp: a model of 120 million random weights instead of the bundled one",
-    )
-    arguments.add_argument("--output", type=Path, default=RESULTS, help="folder for the JSON and the log")
-    return arguments
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _startups(options: argparse.Namespace, log: Path, rounds: int, problems: list[str]) -> Iterator[Startup]:

@@ -45,10 +45,10 @@ def loads(*, quick: bool, streams: tuple[int, ...] = STREAMS) -> tuple[Load, ...
     # A paced run is long enough that the beginning of all streams at once does not weigh in its tokens per second.
     seconds, paced, first = (1.0, 200, 200) if quick else (2.0, 400, 500)
     return (
-        _scripted(FIRST, "", 8, streams=(1,), requests=first),
-        _scripted(PACED, "/slow 100", paced, streams=streams),
-        _scripted(FULL, "", 1000, streams=streams, seconds=seconds),
-        _scripted(SINGLE, "/batch 1", 1000, streams=streams, seconds=seconds),
+        scripted(FIRST, "", 8, streams=(1,), requests=first),
+        scripted(PACED, "/slow 100", paced, streams=streams),
+        scripted(FULL, "", 1000, streams=streams, seconds=seconds),
+        scripted(SINGLE, "/batch 1", 1000, streams=streams, seconds=seconds),
         Load(
             name=NANO,
             engine="llamacpp",
@@ -59,6 +59,7 @@ def loads(*, quick: bool, streams: tuple[int, ...] = STREAMS) -> tuple[Load, ...
     )
 
 
-def _scripted(name: str, commands: str, tokens: int, **more: Any) -> Load:
+def scripted(name: str, commands: str, tokens: int, **more: Any) -> Load:
+    """Return a load of the scripted worker: so many tokens, and the commands that say how they come."""
     body = _chat(f"/tokens {tokens} {commands}")
     return Load(name=name, engine="scripted", body=body, expected_events=tokens + CONTROL_EVENTS, **more)

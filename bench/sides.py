@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Any
 
 from modelhost.engines.base import Engine, ModelSpec
 
@@ -41,6 +42,16 @@ class Side:
     after_worker_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """How a worker is started: its command, the variables besides ours, and the configuration that it reads."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    config: Mapping[str, Any]
+    api_key: str
+
+
 @contextmanager
 def bare_worker(engine: Engine, spec: ModelSpec, log: Path) -> Iterator[Side]:
     """Start the engine's worker as the host would; end it afterwards.
@@ -50,11 +61,18 @@ def bare_worker(engine: Engine, spec: ModelSpec, log: Path) -> Iterator[Side]:
     """
     key = secrets.token_hex(16)
     launch = engine.launch(spec, key)
+    with worker_process(Order(argv=launch.argv, env=launch.env, config=launch.config, api_key=key), log) as side:
+        yield side
+
+
+@contextmanager
+def worker_process(order: Order, log: Path) -> Iterator[Side]:
+    """Start a worker as ``order`` says; end it afterwards; raises as :func:`bare_worker`."""
     begun = time.perf_counter()
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            launch.argv,
-            env={**os.environ, **launch.env},
+            order.argv,
+            env={**os.environ, **order.env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -63,10 +81,10 @@ def bare_worker(engine: Engine, spec: ModelSpec, log: Path) -> Iterator[Side]:
     with _group_ended(process):
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(dict(launch.config)).encode() + b"\n")
+        process.stdin.write(json.dumps(dict(order.config)).encode() + b"\n")
         process.stdin.flush()
         url = _ready_url(process.stdout, log)
-        yield Side(url=url, api_key=key, pid=process.pid, start_seconds=time.perf_counter() - begun)
+        yield Side(url=url, api_key=order.api_key, pid=process.pid, start_seconds=time.perf_counter() - begun)
 
 
 def _ready_url(lines: IO[bytes], log: Path) -> str:
@@ -107,8 +125,14 @@ def own_server(
 
 
 @contextmanager
-def host(arguments: Sequence[str], log: Path, *, timeout: float = START_TIMEOUT) -> Iterator[Side]:
-    """Start ``modelhost serve`` with ``arguments``; end it afterwards.
+def host(
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    timeout: float = START_TIMEOUT,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Side]:
+    """Start ``modelhost serve`` with ``arguments`` and with ``environment`` besides ours; end it afterwards.
 
     Raises:
         StartError: it ended, or did not become ready in ``timeout`` seconds.
@@ -123,6 +147,7 @@ def host(arguments: Sequence[str], log: Path, *, timeout: float = START_TIMEOUT)
         log_begin = errors.tell()
         process = subprocess.Popen(
             [str(command), "serve", *arguments, "--port", str(port)],
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

@@ -1,0 +1,1 @@
+"""The check: the working tree against another revision, both measured in one run."""

@@ -1,0 +1,46 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from bench.contenders import ENGINES
+from bench.loads import STREAMS
+
+DESCRIPTION: Final = "Measures the host beside the bare worker, prints a table and writes JSON."
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    arguments = argparse.ArgumentParser(prog="bench", description=DESCRIPTION)
+    arguments.add_argument("--quick", action="store_true", help="a fraction of the time")
+    arguments.add_argument(
+        "--only",
+        choices=("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp"),
+        action="append",
+    )
+    arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
+    arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
+    arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
+    arguments.add_argument("--load", help="only loads with this text in their name")
+    arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
+    arguments.add_argument(
+        "--larger",
+        action="store_true",
+        help="of the engines, llama.cpp: a model of 120 million random weights instead of the bundled one",
+    )
+    arguments.add_argument("--output", type=Path, default=RESULTS, help="folder for the JSON and the log")
+    arguments.add_argument(
+        "--check",
+        action="store_true",
+        help="compare with another revision instead, and fail if the working tree is worse",
+    )
+    arguments.add_argument("--against", metavar="REVISION", help="for --check (default: that in bench/reference)")
+    return arguments
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
