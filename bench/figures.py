@@ -35,6 +35,8 @@ class Job:
     seconds: float = 0.0
     expected_events: int | None = None
     expected_tokens: int | None = None
+    longest_seconds: float = 60.0
+    """A request that takes longer has hung."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Seen:
     between_p95: float
     client_cpu_seconds: float
     errors: Mapping[str, int] = field(default_factory=dict)
+    first_token_p99: float = 0.0
     tokens: int | None = None
     """As the server told; ``None`` where each event is taken for a token."""
 

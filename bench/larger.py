@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 from numpy.typing import NDArray
 
 ARCHITECTURE: Final = "qwen3"  # the bundled model's
@@ -28,10 +28,14 @@ SHAPE: Final[Mapping[str, int]] = {
 }
 OF_THE_WRITER: Final = ("GGUF.", "general.architecture")
 SEED: Final = 1
+KINDS: Final = ("F16", "Q8_0", "Q4_0")
 
 
-def write_larger(source: Path, path: Path) -> Path:
-    """Write the model to ``path`` and return that; all but its shape and weights is from the GGUF file ``source``."""
+def write_larger(source: Path, path: Path, storage: str = "F16") -> Path:
+    """Write the model to ``path`` and return that; all but its shape and weights is from the GGUF file ``source``.
+
+    ``storage`` is one of :data:`KINDS`: how the matrices are stored.
+    """
     reader = GGUFReader(source)
     writer = GGUFWriter(path, ARCHITECTURE)
     shape = {f"{ARCHITECTURE}.{name}": value for name, value in SHAPE.items()}
@@ -42,7 +46,12 @@ def write_larger(source: Path, path: Path) -> Path:
         writer.add_key_value(name, shape.get(name, field.contents()), kind, inner)
     vocabulary = len(reader.fields["tokenizer.ggml.tokens"].data)
     for name, values in _tensors(vocabulary):
-        writer.add_tensor(name, values)
+        if storage == "F16" or values.ndim == 1:
+            writer.add_tensor(name, values)
+        else:
+            kind_of_block = GGMLQuantizationType[storage]
+            blocks = quants.quantize(values.astype(np.float32), kind_of_block)
+            writer.add_tensor(name, blocks, raw_dtype=kind_of_block)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -10,6 +10,8 @@ from bench.contenders import ENGINES
 from bench.loads import STREAMS
 
 DESCRIPTION: Final = "Measures the host beside the bare worker, prints a table and writes JSON."
+ROWS: Final = ("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp")
+RIVALS: Final = ("proxies", "native")
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -19,11 +21,14 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--quick", action="store_true", help="a fraction of the time")
     arguments.add_argument(
         "--only",
-        choices=("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp"),
+        choices=(*ROWS, *RIVALS),
         action="append",
+        help=f"only these rows; {' and '.join(RIVALS)} are measured by name only",
     )
     arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
     arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
+    arguments.add_argument("--clients", type=_numbers, help="of the proxies, such as 1,16")
+    arguments.add_argument("--llama-server", type=Path, help="for native: a llama-server (default: that of PATH)")
     arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
     arguments.add_argument("--load", help="only loads with this text in their name")
     arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 LEAST_ROUNDS: Final = 7
-DRAWS: Final = 4000
+DRAWS: Final = 2000
 CERTAINTY: Final = 0.99  # of the draws stay within the noise, on either side
 SEED: Final = 1
 MOST_MORE_INSTRUCTIONS: Final = 0.02
@@ -132,7 +132,7 @@ def judge_instructions(
                 tree=now,
                 difference=difference,
                 noise=noise,
-                verdict=_verdict(difference, noise + MOST_MORE_INSTRUCTIONS),
+                verdict=_verdict(difference, max(noise, MOST_MORE_INSTRUCTIONS)),
             )
         )
     return tuple(found)

@@ -36,6 +36,11 @@ class Tree:
         return {"PYTHONPATH": str(self.source)}
 
 
+def working_tree() -> Tree:
+    """Return the tree that this module belongs to."""
+    return Tree(name=WORKING_TREE, source=ROOT / "src")
+
+
 def reference_revision() -> str:
     """Return the revision in ``bench/reference``; lines that begin with ``#`` are comments."""
     lines = (line.strip() for line in REFERENCE.read_text("utf-8").splitlines())
@@ -51,7 +56,7 @@ def trees(revision: str) -> Iterator[tuple[Tree, Tree]]:
     """
     commit = _commit(revision)
     with _checkout(commit) as folder:
-        found = Tree(name=commit[:7], source=folder / "src"), Tree(name=WORKING_TREE, source=ROOT / "src")
+        found = Tree(name=commit[:7], source=folder / "src"), working_tree()
         for tree in found:
             _verify(tree)
         yield found
