@@ -15,7 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from bench.check.instructions import HOW_TO_INSTALL, NotCounted, can_count, count
-from bench.check.judge import LEAST_ROUNDS, Judgement, Verdict, judge, judge_instructions
+from bench.check.judge import LEAST_ROUNDS, Judgement, Verdict, is_settled, judge, judge_instructions
 from bench.check.report import check_json, check_table, relay_lines
 from bench.check.rounds import METRICS, RoundFigures, measure_round
 from bench.check.trees import CannotCompare, Tree, reference_revision, trees
@@ -23,7 +23,7 @@ from bench.measure import load_generator
 from bench.sides import StartError
 
 GREEN, FAILED, CANNOT_TELL = 0, 1, 2
-MORE_ROUNDS: Final = 4  # before a regression is believed
+MORE_ROUNDS: Final = 4  # where a figure looks worse: either it is, or more rounds will show that it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +64,14 @@ def check(options: CheckOptions, console: Console, about: dict[str, Any], result
 
 
 def _rounds(pair: tuple[Tree, Tree], options: CheckOptions, console: Console) -> list[RoundFigures]:
-    """Measure the rounds, and a few more where the first ones show a regression."""
+    """Measure the rounds, and a few more where a figure looks worse after them."""
     rounds: list[RoundFigures] = []
+    most = options.least_rounds + (0 if options.quick else MORE_ROUNDS)
     with load_generator() as generator:
-        while len(rounds) < options.least_rounds or (
-            len(rounds) < options.least_rounds + MORE_ROUNDS and not options.quick and _has_regression(rounds)
-        ):
+        while len(rounds) < options.least_rounds or (len(rounds) < most and not is_settled(_judged(rounds))):
             rounds.append(measure_round(generator, pair, len(rounds), options.log, quick=options.quick))
             console.print(f"[dim]round {len(rounds)}: done[/]", highlight=False)
     return rounds
-
-
-def _has_regression(rounds: Sequence[RoundFigures]) -> bool:
-    return any(each.verdict is Verdict.REGRESSION for each in _judged(rounds))
 
 
 def _judged(rounds: Sequence[RoundFigures]) -> list[Judgement]:

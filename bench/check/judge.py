@@ -16,7 +16,7 @@ from typing import Final
 
 LEAST_ROUNDS: Final = 7
 DRAWS: Final = 2000
-CERTAINTY: Final = 0.99  # of the draws stay within the noise, on either side
+CERTAINTY: Final = 0.97  # of the draws stay within the noise, on either side
 SEED: Final = 1
 MOST_MORE_INSTRUCTIONS: Final = 0.02
 
@@ -73,6 +73,11 @@ class Judgement:
     verdict: Verdict
 
 
+def is_settled(found: Sequence[Judgement]) -> bool:
+    """Whether more rounds would tell no more: no difference is beyond its floor, be it noise or not."""
+    return all(each.difference <= each.metric.floor for each in found)
+
+
 def judge(metric: Metric, rounds: Sequence[Round]) -> Judgement:
     """Return the judgement of ``rounds``: a difference that exceeds the noise by more than the floor counts."""
     reference = statistics.median(sum(each.reference) / 2 for each in rounds)
@@ -92,7 +97,7 @@ def judge(metric: Metric, rounds: Sequence[Round]) -> Judgement:
 
 
 def noise_of(differences: Sequence[float], by_chance: Sequence[float]) -> float:
-    """Return how far the median of as many ``differences`` lies from 0 by chance: not farther in 99 draws of 100.
+    """Return how far the median of as many ``differences`` lies from 0 by chance: not farther in 97 draws of 100.
 
     A draw takes what the rounds show of chance, with signs and repetitions as they fall. The same figures give the
     same noise.
