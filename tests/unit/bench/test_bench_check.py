@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,11 @@ def test_status_tells_whether_the_tree_is_worse(
         rounds.append(1)
         return measured
 
+    @contextmanager
+    def pair(_: str) -> Iterator[tuple[Tree, Tree]]:
+        yield Tree(name="abc1234", source=tmp_path), working_tree()
+
+    monkeypatch.setattr(command, "trees", pair)
     monkeypatch.setattr(command, "measure_round", one)
     monkeypatch.setattr(command, "_instructions", lambda *_: ((), []))
     options = CheckOptions(against="HEAD", rounds=None, quick=False, log=tmp_path / "log")
