@@ -113,8 +113,10 @@ docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site int
 bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, writes JSON
 	@$(BIN)/python -m bench $(ARGS)
 
-.PHONY: proxies native
+.PHONY: proxies
 proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench ARGS="--only proxies"
+
+.PHONY: native
 native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
 
 .PHONY: conformance
