@@ -1,0 +1,1 @@
+"""What clients of a host see today, as text that is reviewed like code: ``make goldens`` rewrites it."""

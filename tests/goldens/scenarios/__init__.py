@@ -1,0 +1,1 @@
+"""What is recorded, topic by topic."""

@@ -1,0 +1,76 @@
+"""Generation with the scripted engine: whole and streamed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tests.goldens.http_scenarios import CHAT, Scenario, chat, one
+
+WEATHER: Final[dict[str, Any]] = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALL: Final = '/call weather {"city": "Paris"}'
+COMPLETIONS: Final = "POST /v1/completions"
+WITH_USAGE: Final = {"stream": True, "stream_options": {"include_usage": True}}
+
+CHATS: Final[tuple[Scenario, ...]] = (
+    one("whole", CHAT, chat("/echo one two")),
+    one("streamed", CHAT, chat("/echo one two", stream=True)),
+    one("streamed with usage", CHAT, chat("/echo one two", **WITH_USAGE)),
+    one("model by its alias", CHAT, chat("/echo one", model="other")),
+    one("two choices", CHAT, chat("/echo one", n=2)),
+    one("logprobs", CHAT, chat("/echo one", logprobs=True)),
+    one("logprobs streamed", CHAT, chat("/echo one", logprobs=True, stream=True)),
+    one("at most one token", CHAT, chat("/echo one two", max_tokens=1)),
+    one("stop", CHAT, chat("/echo one two three", stop=["two"])),
+    one("reasoning", CHAT, chat("think first")),
+    one("reasoning streamed", CHAT, chat("think first", stream=True)),
+    one("call of the client's tool", CHAT, chat(CALL, tools=[WEATHER])),
+    one("call of the client's tool streamed", CHAT, chat(CALL, tools=[WEATHER], stream=True)),
+    one("call that must be", CHAT, chat("/echo no", tools=[WEATHER], tool_choice="required")),
+    one("answer of a tool", CHAT, {
+        "messages": [
+            {"role": "user", "content": "/echo sunny"},
+            {"role": "assistant", "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+            ]},
+            {"role": "tool", "tool_call_id": "c1", "content": "Sun."},
+        ],
+        "tools": [WEATHER],
+    }),
+)  # fmt: skip
+
+OTHERS: Final[tuple[Scenario, ...]] = (
+    one("completion whole", COMPLETIONS, {"prompt": "/echo one two"}),
+    one("completion streamed", COMPLETIONS, {"prompt": "/echo one two", **WITH_USAGE}),
+    one("embeddings", "POST /v1/embeddings", {"input": ["hello", "world"]}),
+    one("rerank", "POST /v1/rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
+    one("tokenize", "POST /tokenize", {"content": "hello world"}),
+    one("detokenize", "POST /detokenize", {"tokens": [1, 2]}),
+)
+
+NANO: Final[tuple[Scenario, ...]] = (
+    one("chat whole", CHAT, chat("Hello!", temperature=0, max_tokens=4)),
+    one("chat streamed", CHAT, chat("Hello!", temperature=0, max_tokens=4, **WITH_USAGE)),
+    one("chat as JSON", CHAT, chat(
+        "Hello!", temperature=0, max_tokens=40,
+        response_format={"type": "json_schema", "json_schema": {
+            "name": "yes", "schema": {"type": "object", "properties": {"yes": {"const": True}}, "required": ["yes"]},
+        }},
+    )),
+    one("completion whole", COMPLETIONS, {"prompt": "Hello", "temperature": 0, "max_tokens": 4}),
+    one("completion streamed", COMPLETIONS, {"prompt": "Hello", "temperature": 0, "max_tokens": 4, "stream": True}),
+    one("embeddings", "POST /v1/embeddings", {"input": "hello"}),
+    one("tokenize", "POST /tokenize", {"content": "hello"}),
+    one("detokenize", "POST /detokenize", {"tokens": [5, 6]}),
+    one("operation that the model has not", "POST /v1/rerank", {"query": "llama", "documents": ["a llama"]}),
+    one("prompt that does not fit", CHAT, chat("word " * 2000)),
+    one("grammar that is none", CHAT, chat("Hello!", grammar="root ::= [a-z")),
+    one("list of models", "GET /v1/models"),
+    one("info of the model", "GET /v1/models/modelhost-nano/info"),
+)  # fmt: skip

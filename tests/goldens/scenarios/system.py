@@ -1,0 +1,24 @@
+"""Probes, documents, and what is answered to what there is not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.goldens.http_scenarios import CHAT, Scenario, one
+
+SYSTEM: Final[tuple[Scenario, ...]] = (
+    one("health", "GET /health"),
+    one("health by HEAD", "HEAD /health"),
+    one("ready", "GET /ready"),
+    one("version", "GET /version"),
+    one("metrics", "GET /metrics", shows_body=False),
+    one("OpenAPI document", "GET /openapi.json", shows_body=False),
+    one("documentation", "GET /docs", shows_body=False),
+    one("id of the caller", "GET /health", headers={"X-Request-Id": "mine"}),
+    one("no such path", "GET /v1/nothing"),
+    one("no such method of generation", "GET /v1/chat/completions"),
+    one("no such method of a probe", "POST /health", {}),
+    one("no such method of an operation", "PUT /v1/models/load", {}),
+    one("question of a browser before it asks", "OPTIONS /v1/chat/completions"),
+    one("page of somebody else", CHAT, {}, headers={"Origin": "https://evil.example"}),
+)

@@ -1,0 +1,189 @@
+"""The topics: each starts what it needs, plays its scenarios and gives the texts of its files."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tests.goldens import documents
+from tests.goldens.command_recording import record_commands
+from tests.goldens.command_tree import command_tree
+from tests.goldens.files import Recorded
+from tests.goldens.http_recording import record_http
+from tests.goldens.json_text import json_text
+from tests.goldens.mcp_messages import ERAS
+from tests.goldens.mcp_recording import Definitions, record_over_http, record_over_stdio, stdio_names
+from tests.goldens.normalising import Normaliser
+from tests.goldens.scenarios import commands, generation, models, plain_mcp, prompts, refusals, state, system, tools
+from tests.goldens.stdio_servers import StdioServers
+from tests.goldens.surroundings import NOWHERE, Surroundings, surroundings
+from tests.support.hub import Repository, serve_hub
+from tests.support.registries import NANO, nano, scripted, write_registry
+from tests.support.serving import ServedHost
+from tests.support.tool_hosts import sdk_server, stub_server
+
+SCRIPTED: Final[Mapping[str, Any]] = {"engine": "scripted", "alias": ["scripted"], "slots": 4}
+SHORT: Final = {"text": "Done."}
+THOUGHTS: Final = '- {match: "think first", reply: "Yes.", reasoning: "Let me think."}\n'
+STUB_TOOLS: Final = ["echo", "fail"]
+SDK_TOOLS: Final = ["add", "picture", "hello"]
+
+
+def _generation() -> Recorded:
+    with surroundings() as place:
+        script = place.file("script.yaml", THOUGHTS)
+        options = {**SHORT, "script": script}
+        host = place.host(**{**SCRIPTED, "alias": ["scripted", "other"]}, context_length=512, engine_options=options)
+        hosts = {"main": host}
+        found = {
+            "http/system.txt": record_http(system.SYSTEM, hosts, Normaliser(place.places)),
+            "http/chats.txt": record_http(generation.CHATS, hosts, Normaliser(place.places)),
+            "http/generation.txt": record_http(generation.OTHERS, hosts, Normaliser(place.places)),
+            "http/refusals.txt": record_http(refusals.REFUSALS, hosts, Normaliser(place.places)),
+            "openapi.json": _openapi(host, place),
+            "metrics.txt": documents.metrics(host.http.get("/metrics").text),
+        }
+        small_nano = place.host(context_length=512, slots=2)
+        normaliser = Normaliser(place.places, hides_generated=True)
+        return {**found, "http/nano.txt": record_http(generation.NANO, {"main": small_nano}, normaliser)}
+
+
+def _openapi(host: ServedHost, place: Surroundings) -> str:
+    document = Normaliser(place.places).value(host.http.get("/openapi.json").json())
+    return f"{json_text(document, sort_keys=True)}\n"
+
+
+def _limits() -> Recorded:
+    with surroundings() as place:
+        small = {"max_body_mb": 0.01, "max_in_flight": 2, "queue_size": 1, "request_timeout": 2.0}
+        registry = write_registry(place.work / "models.yaml", nano("nano"))
+        place.file("broken/modelhost.db", b"this is no database" * 1000)
+        hosts = {
+            "main": place.host(**SCRIPTED, **small, prompt_path=["/ask"], shutdown_timeout=0.2),
+            "locked": place.host(**SCRIPTED, api_keys=["anna=first-key"]),
+            "full": place.host(models_config=registry, memory_budget="1MB", data_dir=str(place.work / "broken")),
+            "alone": place.host(**SCRIPTED, only_prompt=True),
+        }
+        hosts["small"] = hosts["main"]
+        found = {
+            "http/keys.txt": record_http(refusals.KEYS, hosts, Normaliser(place.places)),
+            "http/prompts.txt": record_http(prompts.PROMPTS, hosts, Normaliser(place.places)),
+            "http/limits.txt": record_http(refusals.LIMITS, hosts, Normaliser(place.places)),
+        }
+        hosts["locked"].process.terminate()
+        hosts["locked"].wait()
+        return {**found, "log.txt": documents.log_of(hosts["locked"].stderr, Normaliser(place.places))}
+
+
+def _state() -> Recorded:
+    with surroundings() as place:
+        main = place.host(**SCRIPTED)
+        hosts = {
+            "main": main,
+            "other": place.host(**SCRIPTED, session_timeout=0.3, data_dir=main.settings["data_dir"]),
+        }
+        found = {
+            "http/sessions.txt": record_http(state.SESSIONS, hosts, Normaliser(place.places)),
+            "http/states.txt": record_http(state.STATES, hosts, Normaliser(place.places)),
+            "http/audit.txt": record_http(state.AUDIT, hosts, Normaliser(place.places)),
+            "http/session_busy.txt": record_http(state.BUSY, hosts, Normaliser(place.places)),
+        }
+        file = Path(str(main.settings["data_dir"])) / "modelhost.db"
+        return {**found, "database.txt": documents.database_columns(file)}
+
+
+def _administration() -> Recorded:
+    with surroundings() as place:
+        place.variables["HF_ENDPOINT"] = _hub(place)
+        host = place.host(models_config=_registry(place), mcp_config=_mcp_servers(place), wait_for_tools=True)
+        hosts = {"main": host}
+        return {
+            "http/models.txt": record_http(models.MODELS, hosts, Normaliser(place.places)),
+            "http/tools.txt": record_http(tools.TOOLS, hosts, Normaliser(place.places)),
+        }
+
+
+def _mcp() -> Recorded:
+    with surroundings() as place:
+        host = place.host(models_config=_registry(place), memory_budget="30MB")
+        faces = {name: face for era in ERAS for name, face in stdio_names(era).items()}
+        definitions = Definitions()
+        found = {"mcp/http_plain.txt": record_http(plain_mcp.PLAIN, {"main": host}, Normaliser(place.places))}
+        with StdioServers(faces, host.url, folder=place.work, variables=place.variables) as servers:
+            for era in ERAS:
+                found[f"mcp/http_{era}.txt"] = record_over_http(host, era, Normaliser(place.places), definitions)
+                found[f"mcp/stdio_{era}.txt"] = record_over_stdio(servers, era, Normaliser(place.places), definitions)
+            statuses = "".join(f"{name}: {status}\n" for name, status in sorted(servers.end().items()))
+        return {**found, "mcp/stdio_exit_statuses.txt": statuses}
+
+
+def _commands() -> Recorded:
+    with surroundings() as place:
+        _models_on_disk(place)
+        host = place.host(models_config=_registry(place), mcp_config=_mcp_servers(place), wait_for_tools=True)
+        taken = place.enter(socket.create_server(("127.0.0.1", 0)))
+        port = str(taken.getsockname()[1])
+        values = {"host": host.url, "hub": _hub(place), "nowhere": NOWHERE, "taken": port}
+        return {
+            "commands/with_host.txt": record_commands(commands.WITH_HOST, values, place, Normaliser(place.places)),
+            "commands/without_host.txt": record_commands(
+                commands.WITHOUT_HOST, values, place, Normaliser(place.places)
+            ),
+        }
+
+
+def _declarations() -> Recorded:
+    return {
+        "commands/tree.txt": command_tree(),
+        "settings.txt": documents.settings(),
+        "log_events.txt": documents.log_events(),
+        "error_answers.txt": documents.error_answers(),
+    }
+
+
+def _registry(place: Surroundings) -> str:
+    return write_registry(
+        place.work / "registry.yaml",
+        scripted("one", aliases=["first"], options=SHORT, params={"slots": 4}),
+        scripted("two", options=SHORT, params={"slots": 4}),
+        scripted("broken", options={"fail_load": "the tensors are missing"}),
+        nano("large", params={"context_length": 512, "slots": 2}),
+    )
+
+
+def _hub(place: Surroundings) -> str:
+    """Return the address of a hub with one model."""
+    hub = place.enter(serve_hub(**{"org/nano-GGUF": Repository(files={"nano-F16.gguf": NANO.read_bytes()})}))
+    return str(hub.endpoint)
+
+
+def _mcp_servers(place: Surroundings) -> str:
+    stub = {"stub": {**stub_server(), "allowedTools": STUB_TOOLS}}
+    place.file("stub.json", json.dumps({"mcpServers": stub}))
+    sdk = {"sdk": {**sdk_server(), "allowedTools": SDK_TOOLS}}
+    return place.file("tools.json", json.dumps({"mcpServers": {**stub, **sdk}}))
+
+
+def _models_on_disk(place: Surroundings) -> None:
+    place.file("models/nano.gguf", NANO.read_bytes())
+    place.file("models/broken.gguf", b"GGUF, or so they say")
+    place.file("broken.gguf", b"GGUF, or so they say")
+    place.file("hf-model/config.json", '{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
+    place.file("hf-model/model.safetensors", b"\x08\0\0\0\0\0\0\0{}      ")
+    place.file("file", b"")
+    place.file("good.yaml", "port: 9000\n")
+    place.file("bad.yaml", "prot: 9000\nmax_models: many\n")
+
+
+TOPICS: Final[Mapping[str, Callable[[], Recorded]]] = {
+    "declarations": _declarations,
+    "generation": _generation,
+    "limits": _limits,
+    "state": _state,
+    "administration": _administration,
+    "mcp": _mcp,
+    "commands": _commands,
+}
