@@ -109,6 +109,10 @@ docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site int
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
+.PHONY: goldens
+goldens: $(DEVELOPS)  ## Record anew what clients see, into tests/goldens/recorded; review the diff
+	@$(BIN)/python -m tests.goldens $(ARGS)
+
 .PHONY: bench
 bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, writes JSON
 	@$(BIN)/python -m bench $(ARGS)
