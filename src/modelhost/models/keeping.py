@@ -96,6 +96,8 @@ class Keeper:
     def end(self, model: HostedModel, effect: Stop) -> None:
         """Begin to end the worker, or what was to become one."""
         starting, model.starting = model.starting, None
+        if starting is not None:
+            starting.cancel()  # at once: it could become ready before the task that ends it has its first turn
         worker = _let_go(model)
         ending = self._stop(model, effect, starting, worker)
         self._see_to_the_end(self._spawn(ending, f"ending {model.name}"))
@@ -178,7 +180,7 @@ class Keeper:
         self, model: HostedModel, effect: Stop, starting: asyncio.Task[None] | None, worker: Worker | None
     ) -> None:
         if starting is not None:
-            await _cancelled({starting})
+            await asyncio.wait({starting})  # cancelled already; a second time would cut its tidying up short
         if worker is not None:
             began = self._loop.time()
             freed = await worker.close(endings.unloaded_by_force if effect.reason == "forced" else endings.stopped)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelhost.errors import ModelBusy, ModelhostError, ModelNotFound, SetupError, Unavailable, WorkerError
@@ -197,7 +197,23 @@ class World:
             assert (status.in_flight, status.queue_length) == (0, 0)
 
 
+# The unloading begins in the very turn of the loop in which the worker becomes ready.
+READY_AND_UNLOADED: list[Step] = [
+    ("load", 7),
+    ("ask", 11),
+    ("ask", 0),
+    ("pass time", 0.3),
+    ("unload", 1),
+    ("pass time", 0.3),
+    ("unload", 0),
+    ("ask", 0),
+    ("change", 12),
+    ("ask", 12),
+]
+
+
 @given(steps)
+@example(READY_AND_UNLOADED)
 @settings(max_examples=300, deadline=None)
 async def test_every_request_is_answered_once_and_the_counts_stay_right(taken: list[Step]) -> None:
     world = World()
