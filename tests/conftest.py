@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import HostPool, ServedHost, host_pool
 from tests.support.virtual_time import move_to_virtual_time
+
+# Each example may take as long as the machine needs: what is busy is no fault of what is tested.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "modelhost"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Of `make` and of other programs, named in the pages beside ours.
-OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps"}
+OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps", "--upgrade"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # What a metric is called in the text format, by its kind.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket", "_sum", "_count")}

@@ -10,16 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client.metrics import MetricWrapperBase
-
 from modelhost import errors
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelhostError, WorkerError
 from modelhost.http.errors import error_answer
-from modelhost.meters import Meters
 from tests.goldens.json_text import json_text, on_a_line
 from tests.goldens.normalising import Normaliser
 from tests.goldens.surroundings import PACKAGE
+from tools.reference.metrics import DeclaredMetric, declared_metrics
 
 LEVELS: Final = ("debug", "info", "warning", "error", "exception")
 UNPROVOKED: Final = {
@@ -52,16 +50,13 @@ def error_answers() -> str:
 
 def metrics(exposition: str) -> str:
     """Every metric with its type, labels and buckets, and those that ``/metrics`` shows, without their values."""
-    declared = [metric for metric in vars(Meters).values() if isinstance(metric, MetricWrapperBase)]
     shown = [line for line in exposition.splitlines() if line.startswith("#")]
-    return "\n".join(["=== declared", *map(_declared, declared), "", "=== shown by /metrics", *shown, ""])
+    return "\n".join(["=== declared", *map(_declared, declared_metrics()), "", "=== shown by /metrics", *shown, ""])
 
 
-def _declared(metric: MetricWrapperBase) -> str:
-    (family,) = metric.describe()
-    labels = ", ".join(metric._labelnames) or "no labels"
-    bounds = metric._kwargs.get("buckets")
-    return f"{family.name} ({family.type}): {labels}{f'; buckets {list(bounds)}' if bounds else ''}"
+def _declared(metric: DeclaredMetric) -> str:
+    buckets = f"; buckets {list(metric.buckets)}" if metric.buckets else ""
+    return f"{metric.name} ({metric.kind}): {', '.join(metric.labels) or 'no labels'}{buckets}"
 
 
 def settings() -> str:

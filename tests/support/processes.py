@@ -15,7 +15,7 @@ from typing import Any, Self
 import psutil
 
 from tests.support.eventually import eventually
-from tests.support.serving import RUNNER
+from tests.support.forked import RUNNER
 
 MARK = "MODELHOST_TESTS_FAMILY"  # in the environment of a process and so of all its descendants
 

@@ -1,7 +1,8 @@
 """Real hosts for tests: a ``serve`` process on a free port with its worker, and clients for it.
 
 The process runs :func:`modelhost.http.server.serve`, as ``modelhost serve`` does, with settings that are given as they
-are: neither a file nor the environment adds to them. Standard error, the host's log, is kept and shown on a failure.
+are: neither a file nor the environment adds to them.
+Standard error, the host's log, is kept and shown on a failure. Most are forks (:mod:`tests.support.forked`).
 """
 
 from __future__ import annotations
@@ -22,20 +23,12 @@ import httpx2
 import openai
 import psutil
 
+from tests.support.forked import RUNNER, ForkedProcess, can_fork
+
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 CLIENT_SECONDS = 120.0
-METRIC_SECONDS = 10.0
-RUNNER = """
-import json, sys
-from modelhost.config.settings import Settings
-from modelhost.errors import ModelhostError
-from modelhost.http.server import serve
-try:
-    sys.exit(serve(Settings.model_validate(json.loads(sys.argv[1])), announce=lambda url, *_: print(url, flush=True)))
-except ModelhostError as error:
-    sys.exit(f"{error.code}: {error.message}")
-"""
+METRIC_SECONDS = 60.0
 
 
 class ServeFailed(Exception):
@@ -64,13 +57,7 @@ class ServedHost:
         # Appending, since the process shares the position: reading from the start must not make it write there.
         self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 (entered)
         self._default_client: openai.OpenAI | None = None
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", RUNNER, json.dumps(self.settings)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, **(environment or {})},
-        )
+        self.process = self._begun({**os.environ, **(environment or {})})
         try:
             self.url = self._announced_url()
         except BaseException:
@@ -162,6 +149,18 @@ class ServedHost:
         if self.process.stdout is not None:
             self.process.stdout.close()
         self._things.close()
+
+    def _begun(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes] | ForkedProcess:
+        settings = json.dumps(self.settings)
+        if can_fork(environment):
+            return ForkedProcess(settings, environment=environment, stderr=self._stderr.fileno())
+        return subprocess.Popen(
+            [sys.executable, "-c", RUNNER, settings],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+        )
 
     def _announced_url(self) -> str:
         assert self.process.stdout is not None

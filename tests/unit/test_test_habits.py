@@ -26,6 +26,8 @@ def _private(tree: ast.Module) -> Iterator[tuple[int, str]]:
         match node:
             case ast.Attribute(value=ast.Name(id=owner)) if owner in OWN:
                 continue
+            case ast.Attribute(value=ast.Name(id="os"), attr="_exit"):  # public, whatever its name looks like
+                continue
             case ast.Attribute(attr=name) if PRIVATE.fullmatch(name):
                 yield node.lineno, name
             case ast.ImportFrom(module=str(module), names=names):

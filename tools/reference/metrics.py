@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -10,10 +11,34 @@ from modelhost.meters import Meters
 from tools.reference.tables import table
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredMetric:
+    """A metric as the code declares it. ``name`` is without the suffixes of its kind; ``buckets`` are a histogram's."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...]
+    meaning: str
+
+
+def declared_metrics() -> Iterator[DeclaredMetric]:
+    """Every metric, in the order of the code."""
+    for metric in vars(Meters).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            yield DeclaredMetric(
+                name=family.name,
+                kind=family.type,
+                labels=tuple(metric._labelnames),  # the library has no public way to them
+                buckets=tuple(metric._kwargs.get("buckets", ())),
+                meaning=family.documentation,
+            )
+
+
 def metrics_page() -> str:
     """Every metric of ``/metrics``."""
-    metrics = [metric for metric in vars(Meters).values() if isinstance(metric, MetricWrapperBase)]
-    rows = [_metric_row(metric) for metric in metrics]
+    rows = [_metric_row(metric) for metric in declared_metrics()]
     return f"""# Metrics
 
 `GET /metrics` answers in Prometheus' text format. A histogram `x` is read as `x_bucket`, `x_sum` and `x_count`. The
@@ -22,8 +47,6 @@ label `model` is the main name of a model that is served; it is empty where a re
 {table(("Name", "Type", "Labels", "Meaning"), rows)}"""
 
 
-def _metric_row(metric: MetricWrapperBase) -> Sequence[str]:
-    (family,) = metric.describe()
-    name = family.name + ("_total" if family.type == "counter" else "")
-    labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-    return f"`{name}`", family.type, labels, family.documentation
+def _metric_row(metric: DeclaredMetric) -> Sequence[str]:
+    name = metric.name + ("_total" if metric.kind == "counter" else "")
+    return f"`{name}`", metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.meaning

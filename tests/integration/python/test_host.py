@@ -150,8 +150,9 @@ async def test_a_host_that_cannot_start_leaves_no_server_of_tools_behind(tmp_pat
     script = f"import os, pathlib, sys; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); sys.stdin.read()"
     config = tmp_path / "mcp.json"
     config.write_text(json.dumps({"mcpServers": {"slow": {"command": sys.executable, "args": ["-c", script]}}}))
+    before = asyncio.all_tasks()
     with pytest.raises(ModelFileMissing):
         async with modelhost.Host(model=str(tmp_path / "missing.gguf"), mcp_config=str(config)):
             pass
     assert not marker.exists() or not is_alive(int(marker.read_text()))
-    assert not [task for task in asyncio.all_tasks() if "mcp" in task.get_name()]
+    assert not [task for task in asyncio.all_tasks() - before if "mcp" in task.get_name()]

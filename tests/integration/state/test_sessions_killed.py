@@ -18,7 +18,7 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.serving import ServedHost
 
-ROUNDS = int(os.environ.get("MODELHOST_TEST_KILL_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("MODELHOST_TEST_KILL_ROUNDS", "5"))
 CLIENTS = 50
 SEED = 20260101
 

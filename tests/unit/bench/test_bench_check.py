@@ -132,7 +132,7 @@ def test_status_tells_whether_the_tree_is_worse(
 
     monkeypatch.setattr(command, "trees", pair)
     monkeypatch.setattr(command, "measure_round", one)
-    monkeypatch.setattr(command, "_instructions", lambda *_: ((), []))
+    monkeypatch.setattr(command, "can_count", lambda: False)
     options = CheckOptions(against="HEAD", rounds=None, quick=False, log=tmp_path / "log")
     assert command.check(options, Console(quiet=True), {}, tmp_path / "result.json") == status
     # Only what looks like a regression is measured for longer.
