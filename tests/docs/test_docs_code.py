@@ -12,6 +12,7 @@ import subprocess
 import sys
 from importlib.metadata import metadata
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import httpx2
@@ -23,6 +24,7 @@ from modelhost.config.sources import load
 from modelhost.engines.environments import ENVIRONMENTS
 from modelhost.models.registry import read_registry
 from modelhost.tools.servers_file import read_servers
+from tests.support.forked import COMMAND, ForkedProcess, can_fork
 from tests.support.serving import ServedHost
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +72,24 @@ def environment() -> dict[str, str]:
     """That of the tests without settings of modelhost, and with the command that belongs to this Python first."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELHOST_")}
     return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"}
+
+
+def run_command(words: list[str], environment: dict[str, str], cwd: Path, *, stdin: str = "") -> str:
+    """As :func:`run`, for ``modelhost``."""
+    if not can_fork(environment):
+        return run(["modelhost", *words], environment, cwd, stdin=stdin)
+    with TemporaryFile() as given, TemporaryFile() as complained:
+        given.write(stdin.encode())
+        given.seek(0)
+        process = ForkedProcess(
+            COMMAND, *words, environment=environment, cwd=cwd, stdin=given, stderr=complained.fileno()
+        )
+        with process.stdout:
+            said = process.stdout.read().decode()
+        code = process.wait(SECONDS)
+        complained.seek(0)
+        assert code == 0, f"modelhost {shlex.join(words)} exited {code}\n{said}\n{complained.read().decode()}"
+    return said
 
 
 def run(argv: list[str], environment: dict[str, str], cwd: Path, *, stdin: str = "") -> str:
@@ -124,11 +144,11 @@ def test_a_command_does_what_the_page_says(
             assert request(options, environment, tmp_path)
         case ["modelhost", "serve", *options]:
             # It does not end by itself; `config show` takes the same arguments and says what would be served.
-            run(["modelhost", "config", "show", *options], environment, tmp_path)
+            run_command(["config", "show", *options], environment, tmp_path)
         case ["modelhost", "engines", "install", engine]:  # the tests of the engines run it
             assert engine in ENVIRONMENTS
-        case ["modelhost", *_]:
-            run(words, environment, tmp_path, stdin="/quit\n")
+        case ["modelhost", *arguments]:
+            run_command(arguments, environment, tmp_path, stdin="/quit\n")
         case ["pip", "install", requirement]:
             wanted = Requirement(requirement)
             assert wanted.name == "modelhost"

@@ -1,10 +1,10 @@
-"""Hosts as forks of one process that has imported what they need: a start takes a tenth of the CPU time.
+"""Hosts and commands as forks of one process that has imported what they need: a start takes a tenth of the CPU time.
 
-From :func:`modelhost.http.server.serve` on, each is what ``modelhost serve`` starts: a process of its own, with its own
-environment and directory, that can be killed. Only the imports, most of what a start costs, are done once for all.
+From ``serve`` or ``main`` on, each is what a person starts: a process of its own, with its own environment and
+directory, that can be killed. Only the imports, most of what a start costs, are done once for all.
 
-:func:`main` is that one process. It takes requests on a Unix socket; for each it forks a keeper, which forks the host,
-tells its process id on the same connection and, at the end, how it ended. So one that asks needs no child of its own.
+:func:`main` is that one process. It takes requests on a Unix socket; for each it forks a keeper, which forks once more,
+tells the process id on the same connection and, at the end, how it ended. So one that asks needs no child of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 PRELOADED: Final = (
     "modelhost.http.server",
@@ -38,10 +39,14 @@ PRELOADED: Final = (
     "modelhost.engines.transformers",
     "modelhost.state.store",
     "modelhost.state.opened",
+    "modelhost.cli.main",
+    "modelhost.cli.remote",
 )
 READ_AT_IMPORT: Final = ("HF_", "HOME", "XDG_CACHE_HOME")
 """What the names of variables begin with that huggingface_hub reads when it is imported."""
 START_SECONDS: Final = 60.0
+COMMAND: Final = "import sys; from modelhost.cli.main import main; sys.exit(main())"
+"""What the script ``modelhost`` does."""
 RUNNER: Final = """
 import json, sys
 from modelhost.config.settings import Settings
@@ -65,16 +70,32 @@ def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class ForkedProcess:
-    """A host, with what is used of :class:`subprocess.Popen`."""
+    """A fork, with what is used of :class:`subprocess.Popen`."""
 
-    def __init__(self, settings: str, *, environment: Mapping[str, str], stderr: int) -> None:
-        self.args = [settings]
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        stderr: int,
+        cwd: Path | None = None,
+        stdin: IO[bytes] | None = None,
+    ) -> None:
+        """Run ``program``, a source text; without ``stdin`` it has nothing to read."""
+        self.args = arguments
         self.returncode: int | None = None
-        request = {"settings": settings, "environment": dict(environment), "cwd": str(Path.cwd())}
+        request = {
+            "program": program,
+            "arguments": arguments,
+            "environment": dict(environment),
+            "cwd": str(cwd or Path.cwd()),
+        }
         reading, writing = os.pipe()
         self.stdout = os.fdopen(reading, "rb")
         self._keeper = _nursery().connect()
-        socket.send_fds(self._keeper, [json.dumps(request).encode()], [writing, stderr])
+        with ExitStack() as files:
+            source = stdin or files.enter_context(Path(os.devnull).open("rb"))
+            socket.send_fds(self._keeper, [json.dumps(request).encode()], [source.fileno(), writing, stderr])
         os.close(writing)
         self._keeper.shutdown(socket.SHUT_WR)
         self._told = self._keeper.makefile("r")
@@ -108,7 +129,7 @@ class ForkedProcess:
 
 
 class _Nursery:
-    """The process that hosts are forked from; it ends when the tests do."""
+    """The process that all are forked from; it ends when the tests do."""
 
     def __init__(self) -> None:
         self.read_at_import = _read_at_import(os.environ)
@@ -158,14 +179,14 @@ def main() -> None:
 
 
 def _keep(connection: socket.socket) -> NoReturn:
-    """Fork the host, and tell of its beginning and its end."""
-    text, descriptors, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 2)
+    """Fork what is asked for, and tell of its beginning and its end."""
+    text, descriptors, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 3)
     while more := connection.recv(LARGEST_MESSAGE):
         text += more
     pid = os.fork()
     if pid == 0:
         connection.close()
-        _be_the_host(json.loads(text), *descriptors)
+        _run(json.loads(text), descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     connection.sendall(f"{pid}\n".encode())
@@ -174,18 +195,17 @@ def _keep(connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _be_the_host(request: Mapping[str, Any], stdout: int, stderr: int) -> NoReturn:
-    null = os.open(os.devnull, os.O_RDONLY)
-    for descriptor, place in ((null, 0), (stdout, 1), (stderr, 2)):
+def _run(request: Mapping[str, Any], descriptors: Sequence[int]) -> NoReturn:
+    for place, descriptor in enumerate(descriptors):
         os.dup2(descriptor, place)
         os.close(descriptor)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv[1:] = [request["settings"]]
+    sys.argv[:] = ["modelhost", *request["arguments"]]
     status = 1
     try:
-        exec(RUNNER, {"__name__": "__main__"})  # noqa: S102 (the program that others get with -c)
+        exec(request["program"], {"__name__": "__main__"})  # noqa: S102 (the program that others get with -c)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         if isinstance(end.code, str):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +58,10 @@ def _current(name: str, lock: Path, install: Callable[[Path, Path], None]) -> Pa
 
 
 def _install_python(lock: Path, folder: Path) -> None:
-    venv.create(folder, with_pip=True)
-    pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
-    _run(*pip, "--requirement", str(lock), folder=folder)
+    venv.create(folder)
+    pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet")
+    # Most modules are never imported here, and those that are, are compiled then.
+    _run(*pip, "--no-compile", "--no-deps", "--require-hashes", "--requirement", str(lock), folder=folder)
 
 
 def _install_node(lock: Path, folder: Path) -> None:

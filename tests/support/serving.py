@@ -153,7 +153,7 @@ class ServedHost:
     def _begun(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes] | ForkedProcess:
         settings = json.dumps(self.settings)
         if can_fork(environment):
-            return ForkedProcess(settings, environment=environment, stderr=self._stderr.fileno())
+            return ForkedProcess(RUNNER, settings, environment=environment, stderr=self._stderr.fileno())
         return subprocess.Popen(
             [sys.executable, "-c", RUNNER, settings],
             stdin=subprocess.DEVNULL,

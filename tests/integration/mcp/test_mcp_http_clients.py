@@ -155,7 +155,7 @@ async def test_closed_connection_frees_the_slot(start_host: Callable[..., Served
 
 async def test_calls_of_one_session_work_side_by_side(scripted_host: ServedHost, era: Any) -> None:
     async with Client(f"{scripted_host.url}/mcp", mode=era) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             results = await asyncio.gather(
                 *(client.call_tool("chat_completion", said(f"/delay 1 /echo {number}")) for number in range(32))
             )

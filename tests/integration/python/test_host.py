@@ -36,7 +36,7 @@ async def _busy_slots(host: modelhost.Host) -> int:
 
 
 async def _until_slots_are_free(host: modelhost.Host) -> None:
-    async with asyncio.timeout(1.0):  # typically it takes less than 0.2 s
+    async with asyncio.timeout(60):
         while await _busy_slots(host):
             pass
 
@@ -58,7 +58,7 @@ async def test_a_stream_that_is_left_frees_the_engines_slot(nano: modelhost.Host
 
 async def test_a_whole_answer_that_is_cancelled_frees_the_engines_slot(nano: modelhost.Host) -> None:
     asking = asyncio.create_task(nano.chat("Hello!", max_tokens=1800, ignore_eos=True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await _busy_slots(nano):
             pass
     asking.cancel()

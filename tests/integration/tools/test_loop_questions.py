@@ -28,7 +28,7 @@ async def test_two_calls_of_one_answer_may_both_ask_for_something() -> None:
         (tool,) = hub.offered()
         contexts = [questions.in_context(CallContext(), call, tell) for call in ("one", "two")]
         calls = [asyncio.create_task(hub.call(tool.name, FORM, context)) for context in contexts]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await both.wait()
         for number, question in enumerate(asked):
             questions.answer_elicitation(question, ElicitationAnswer(action="accept", content={"name": str(number)}))

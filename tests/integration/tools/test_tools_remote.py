@@ -62,7 +62,7 @@ async def test_calls_with_progress_and_large_results(hub: ToolHub, entry: Server
 async def test_a_question_goes_to_the_person_of_its_call_though_others_call_too(hub: ToolHub) -> None:
     async def call(name: str) -> str:
         async def elicit(_: ElicitationRequest) -> ElicitationAnswer:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await all_are_asked.wait()
             return ElicitationAnswer(action="accept", content={"name": name})
 

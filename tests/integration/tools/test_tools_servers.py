@@ -146,7 +146,7 @@ async def test_tools_that_change_are_listed_again(sdk_hub: ToolHub) -> None:
 
 async def changed(hub: ToolHub, name: str, arguments: dict[str, str], new: str) -> None:
     """Make the call, and wait until there is a tool ``new``."""
-    async with asyncio.timeout(10), hub.events() as listener, aclosing(listener.read()) as events:
+    async with asyncio.timeout(60), hub.events() as listener, aclosing(listener.read()) as events:
         await hub.call(name, arguments)
         async for event in events:
             if new in names(hub, event.server):
@@ -280,7 +280,7 @@ async def test_servers_end_when_the_host_is_killed(tmp_path: Path) -> None:
         sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=SRC.parent
     )
     assert host.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         pid = int((await _pid_line(host.stdout)).strip())
     host.kill()
     await host.wait()
