@@ -281,7 +281,8 @@ class ToolServer:
             error = caught
         finally:
             self._scope = None
-        if error is None and scope.cancelled_caught and self._ready_at is None:
+        was_left = self._is_leaving or self._wants_restart
+        if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
             error = ConnectTimeoutError(f"did not become ready within {self.entry.connect_timeout_seconds:g} s")
         if error is not None and not self._is_leaving:
             error = _cause(error, connection)

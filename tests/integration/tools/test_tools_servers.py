@@ -106,6 +106,19 @@ async def test_a_killed_server_comes_back_by_itself_and_keeps_its_tools_meanwhil
         assert (status.restarts, status.last_error) == (1, "was ended by SIGKILL")
 
 
+async def test_a_server_that_is_restarted_while_it_connects_has_not_been_too_slow(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    hub = ToolHub([stub("silent", behaviour={"answers_nothing": True, "log": str(log)})])
+    await hub.start()
+    try:
+        await eventually_async(log.exists)
+        await hub.restart("silent")
+        await eventually_async(lambda: log.read_text().splitlines().count("start") == 2)
+        assert hub.status("silent").last_error is None
+    finally:
+        await hub.stop()
+
+
 async def test_a_server_that_does_not_shake_hands_in_time_is_ended() -> None:
     silent = stub("silent", behaviour={"answers_nothing": True}, connect_timeout_seconds=0.5)
     async with hub_of(silent, stub("fine")) as hub:
