@@ -21,7 +21,7 @@ from modelhost.workers.process import WorkerProcess
 from tests.support.eventually import eventually_async
 
 MIB = 2**20
-BODY = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 400, "ignore_eos": True}
+BODY = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 1500, "ignore_eos": True}
 
 
 @asynccontextmanager
@@ -69,6 +69,7 @@ async def test_a_request_is_told_that_its_model_was_unloaded_by_force() -> None:
     async with _nano() as worker:
         reading = asyncio.create_task(_read(worker))
         await eventually_async(lambda: worker.last_output_at > 0)
+        os.kill(worker.process.pid, signal.SIGSTOP)  # or it is done before this process has its turn again
         assert (await worker.close(unloaded_by_force))["ram"] > MIB
         with pytest.raises(ModelUnloaded):
             await reading
