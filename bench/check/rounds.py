@@ -43,7 +43,7 @@ HOST: Final = ("--engine", "scripted", "--alias", "scripted")
 
 def loads_of(*, quick: bool) -> Mapping[Metric, Load]:
     """Return the load by which each metric is measured; ``quick`` ones tell little."""
-    first, paced, seconds = (20, 20, 0.1) if quick else (150, 150, 0.7)
+    first, paced, seconds = (20, 20, 0.1) if quick else (150, 150, 1.0)
     streams = (STREAMS,)
     return {
         FIRST: scripted("first token", "", 8, streams=(1,), requests=first),
@@ -94,18 +94,16 @@ def measure_round(
         taken[tree].add(IMPORT, _import_ms(tree))
         taken[tree].add(HELP, _help_seconds(tree))
     with ExitStack() as stack:
-        bare = {tree: stack.enter_context(worker_process(_order(tree), log)) for tree in pair}
-        relayed = stack.enter_context(relay(pair[1], log))
-        hosts: list[tuple[Tree, Side]] = []
+        pairs: list[_Pair] = []
         for tree in order:
-            side = stack.enter_context(host(HOST, log, environment=tree.environment))
-            _check_source(side, tree)
-            hosts.append((tree, side))
-            taken[tree].add(START, side.start_seconds)
-        taking = _Taking(generator, bare, taken)
-        relay_added_ms, relay_cpu_ms = taking.loads(hosts, (pair[1], relayed), loads_of(quick=quick))
-        for tree, side in hosts:
-            taken[tree].add(MEMORY, psutil.Process(side.pid).memory_info().rss / MB)
+            through = stack.enter_context(host(HOST, log, environment=tree.environment))
+            _check_source(through, tree)
+            taken[tree].add(START, through.start_seconds)
+            pairs.append(_Pair(tree, stack.enter_context(worker_process(_order(tree), log)), through))
+        relayed = _Pair(pair[1], pairs[order.index(pair[1])].bare, stack.enter_context(relay(pair[1], log)))
+        relay_added_ms, relay_cpu_ms = _Taking(generator, taken).loads(pairs, relayed, loads_of(quick=quick))
+        for each in pairs:
+            taken[each.tree].add(MEMORY, psutil.Process(each.through.pid).memory_info().rss / MB)
     rounds = {
         metric: Round(reference=_two(taken[pair[0]].values[metric]), tree=_two(taken[pair[1]].values[metric]))
         for metric in METRICS
@@ -114,35 +112,46 @@ def measure_round(
     return RoundFigures(rounds=rounds, relay_added_ms=relay_added_ms, relay_cpu_ms=relay_cpu_ms, problems=problems)
 
 
-class _Taking:
-    def __init__(self, generator: LoadGenerator, bare: Mapping[Tree, Side], taken: Mapping[Tree, _Taken]) -> None:
-        self._generator, self._bare, self._taken = generator, bare, taken
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A bare worker, and a host or a relay that is measured against it.
 
-    def loads(
-        self, hosts: Sequence[tuple[Tree, Side]], relayed: tuple[Tree, Side], loads: Mapping[Metric, Load]
-    ) -> tuple[float, float]:
+    Each host has a worker of its own to be measured against: one that two of them shared would move both figures the
+    same way, by chance, which looks like a difference between the trees.
+    """
+
+    tree: Tree
+    bare: Side
+    through: Side
+
+
+class _Taking:
+    def __init__(self, generator: LoadGenerator, taken: Mapping[Tree, _Taken]) -> None:
+        self._generator, self._taken = generator, taken
+
+    def loads(self, hosts: Sequence[_Pair], relayed: _Pair, loads: Mapping[Metric, Load]) -> tuple[float, float]:
         """Run the loads on all hosts; return what the relay adds to the first token, and its CPU, in ms."""
-        for tree, side in (*hosts, relayed):  # the first requests of a process pay for what stays
-            self._run(loads[FIRST], tree, self._bare[tree])
-            self._run(loads[FIRST], tree, side)
+        for pair in (*hosts, relayed):  # the first requests of a process pay for what stays
+            self._run(loads[FIRST], pair, pair.bare)
+            self._run(loads[FIRST], pair, pair.through)
         for metric in (FIRST, SHARE_SINGLE, SHARE_FULL, CPU):
-            for tree, side in hosts:
-                self._taken[tree].add(metric, self._value(metric, loads[metric], tree, side))
-        added, cpu = (self._value(metric, loads[metric], *relayed) for metric in (FIRST, CPU))
+            for pair in hosts:
+                self._taken[pair.tree].add(metric, self._value(metric, loads[metric], pair))
+        added, cpu = (self._value(metric, loads[metric], relayed) for metric in (FIRST, CPU))
         return added, cpu
 
-    def _value(self, metric: Metric, load: Load, tree: Tree, side: Side) -> float:
+    def _value(self, metric: Metric, load: Load, pair: _Pair) -> float:
         if metric is CPU:
-            return _cpu_ms(self._run(load, tree, side))
-        bare, through = self._run(load, tree, self._bare[tree]).seen, self._run(load, tree, side).seen
+            return _cpu_ms(self._run(load, pair, pair.through))
+        bare, through = self._run(load, pair, pair.bare).seen, self._run(load, pair, pair.through).seen
         if metric is FIRST:
             return (through.first_token_p50 - bare.first_token_p50) * 1000
         return through.tokens_per_second / bare.tokens_per_second
 
-    def _run(self, load: Load, tree: Tree, side: Side) -> Measured:
+    def _run(self, load: Load, pair: _Pair, side: Side) -> Measured:
         found = measure(self._generator, load, load.streams[0], side)
-        where = "bare worker" if side is self._bare[tree] else "host or relay"
-        self._taken[tree].problems += [f"{where}: {count} x {what}" for what, count in found.seen.errors.items()]
+        where = "bare worker" if side is pair.bare else "host or relay"
+        self._taken[pair.tree].problems += [f"{where}: {count} x {what}" for what, count in found.seen.errors.items()]
         return found
 
 
