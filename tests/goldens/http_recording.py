@@ -194,16 +194,17 @@ class _Playing:
         lines = [f"< {answer.status}"]
         for name, value in answer.headers:
             lines.append(f"< {name}: {HIDDEN_HEADERS.get(name) or self._normaliser.text(value)}")
-        if not answer.body:
-            return lines
+        lines += self._body_lines(request, answer) if answer.body else []
+        return [line for line in lines if request.may_miss is None or request.may_miss not in line]
+
+    def _body_lines(self, request: Request, answer: Answer) -> list[str]:
         if not request.shows_body:
-            return [*lines, "(the body is not recorded here)"]
+            return ["(the body is not recorded here)"]
         if answer.media_type == EVENTS:
-            events = event_lines(answer.text, self._normaliser)
-            return [*lines, *(line for line in events if request.may_miss is None or request.may_miss not in line)]
+            return event_lines(answer.text, self._normaliser)
         if answer.media_type == JSON:
-            return [*lines, json_text(self._normaliser.value(json.loads(answer.body)))]
-        return [*lines, self._normaliser.text(answer.text)]
+            return [json_text(self._normaliser.value(json.loads(answer.body)))]
+        return [self._normaliser.text(answer.text)]
 
 
 def event_lines(text: str, normaliser: Normaliser) -> list[str]:

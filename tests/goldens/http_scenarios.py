@@ -43,7 +43,7 @@ class Request:
     host: str = "main"
     """To which of the hosts."""
     may_miss: str | None = None
-    """A text: lines with it are left out, since whether they come is a matter of time."""
+    """A text: headers and events with it are left out, since whether they come is a matter of time."""
     shows_body: bool = True
     """Whether the body of the answer is recorded here (it may be a golden of its own)."""
 

@@ -86,6 +86,7 @@ LIMITS: Final[tuple[Scenario, ...]] = (
                 body=chat("/hang 0"),
                 host="small",
                 held_until=Metric(name="modelhost_requests_in_flight", value=2),
+                may_miss="connection: close",
             ),
             Act(about="the host is told to stop", does=stop),
         ),
