@@ -107,7 +107,7 @@ def import_(
 
 def _exported(source: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if source == STANDARD else Path(source).expanduser().read_text("utf-8")
+        text = sys.stdin.read() if source == STANDARD else Path(source).expanduser().read_text("utf-8-sig")
         found = json.loads(text)
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror or error}") from None

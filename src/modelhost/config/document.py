@@ -1,13 +1,21 @@
-"""YAML or JSON text as keys and values, strictly read: a key given twice is refused, and an error says where it is."""
+"""YAML or JSON text as keys and values: a key given twice is refused, and an error says where it is.
+
+JSON may be JSON5 (https://spec.json5.org): editors and other programs keep comments and trailing commas in such files,
+and some begin them with a byte order mark.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
+
+JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
+_JSON5_PROBLEM: Final = re.compile(r"<string>:(\d+) (.*) at column (\d+)", re.DOTALL)
 
 
 def read_content(path: Path) -> bytes:
@@ -22,25 +30,46 @@ def read_content(path: Path) -> bytes:
         raise ValueError(error.strerror or str(error)) from error
 
 
-def parse(content: bytes, *, is_json: bool, example: str) -> Mapping[Any, Any]:
-    """The mapping that ``content`` holds; an empty one holds none. ``example`` shows a person what is expected.
+def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:
+    """The mapping that ``content`` of the file ``path`` holds; an empty one holds none. ``example`` shows a person what
+    is expected.
 
     Raises:
         ValueError: not UTF-8, not JSON or YAML, a key given twice, or no mapping; the message is the end of a sentence.
     """
+    is_json = path.suffix.lower() in JSON_SUFFIXES
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
+        found = _json(text) if is_json and text.strip() else _yaml(text)
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8 text") from error
-    try:
-        found = json.loads(text, object_pairs_hook=_once) if is_json and text.strip() else _yaml(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise ValueError(f'expected keys and values, such as "{example}"')  # noqa: TRY004  (a ValueError by contract)
     return found
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError:
+        return _json5(text)
+
+
+def _json5(text: str) -> Any:
+    import json5  # noqa: PLC0415 - most files are plain JSON, which is read a thousand times as fast
+
+    try:
+        return json5.loads(text, object_pairs_hook=_once)
+    except ValueError as error:
+        found = _JSON5_PROBLEM.fullmatch(str(error))
+        if found is None:
+            raise
+        what = found[2].replace("\n", "\\n")
+        raise ValueError(f"line {found[1]}, column {found[3]}: {what[0].lower()}{what[1:]}") from error
 
 
 def _yaml(text: str) -> Any:
@@ -54,7 +83,7 @@ def _yaml(text: str) -> Any:
         raise ValueError(f"not YAML: {error}") from error
 
 
-def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     """The pairs as a mapping.
 
     Raises:

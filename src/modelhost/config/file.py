@@ -53,7 +53,7 @@ def read(path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is
     ``environ`` first.
     """
     try:
-        content = parse(read_content(cwd / path.expanduser()), is_json=path.suffix == ".json", example=EXAMPLE)
+        content = parse(read_content(cwd / path.expanduser()), path, example=EXAMPLE)
     except ValueError as error:
         return Reading(problems=(f"{path}: {error}",))
     if is_llm_server or llm_server.is_one(content):

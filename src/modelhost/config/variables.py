@@ -1,4 +1,4 @@
-"""``${VAR}``, ``${VAR:-default}`` and ``${env:VAR}`` in the values of a file."""
+"""``${VAR}``, ``${VAR:-default}``, ``${env:VAR}`` and opencode's ``{env:VAR}`` in the values of a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Final
 from dotenv import dotenv_values
 
 DOTENV: Final = ".env"
-_REFERENCE: Final = re.compile(r"\$\{([^{}]*)\}")
+# Without the dollar only as opencode writes it: other text may well stand in braces.
+_REFERENCE: Final = re.compile(r"\$?\{((?<=\$\{)[^{}]*|env:[A-Za-z_]\w*)\}", re.ASCII)
 _NAME: Final = re.compile(r"(?:env:)?([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
 
 
@@ -41,7 +42,7 @@ def parse_dotenv(content: bytes) -> dict[str, str]:
         ValueError: it is not UTF-8 text.
     """
     # Without interpolation: python-dotenv would read the process environment for it.
-    found = dotenv_values(stream=io.StringIO(content.decode()), interpolate=False)
+    found = dotenv_values(stream=io.StringIO(content.decode("utf-8-sig")), interpolate=False)
     return {name: text for name, text in found.items() if text is not None}
 
 

@@ -71,7 +71,7 @@ def read_registry(path: Path, base: Settings) -> Registry:
 def parse_registry(content: bytes, path: Path, base: Settings) -> Registry:
     """Return the registry in ``content``, which is what the file at ``path`` holds; see :func:`read_registry`."""
     try:
-        document = parse(content, is_json=path.suffix == ".json", example=EXAMPLE)
+        document = parse(content, path, example=EXAMPLE)
     except ValueError as error:
         raise ConfigError(f"{path.name}: {error}", path=str(path)) from error
     return _Reading(path, base).run(dict(document), digest_of(content))

@@ -272,7 +272,7 @@ def _template(value: str | None) -> str | None:
     if value is None or "{%" in value or "{{" in value:
         return value
     try:
-        return _existing("chat_template", value).read_text(encoding="utf-8")
+        return _existing("chat_template", value).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"chat_template: {value} is not UTF-8 text: {error}", param="chat_template") from None
 

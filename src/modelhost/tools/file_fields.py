@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modelhost.config.check import explained, suggestion
 from modelhost.tools.entry import Approval, Protocol, SamplingMode
@@ -43,6 +43,7 @@ class EntryFile(BaseModel):
     bearer_token: Text | None = None
     auth: Text | None = None
     enabled: bool = True
+    is_active: bool = True
     disabled: bool = False
     prefix: str | None = None
     timeout: Seconds | None = None
@@ -59,6 +60,21 @@ class EntryFile(BaseModel):
     instructions: str | None = None
     protocol: Protocol = "auto"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_command_apart(cls, value: Any) -> Any:
+        """A command line in one list, as opencode has it, is a command and its arguments."""
+        command = value.get("command") if isinstance(value, dict) else None
+        if not isinstance(command, list) or not command:
+            return value
+        more = value.get("args", [])
+        return {**value, "command": command[0], "args": [*command[1:], *more] if isinstance(more, list) else more}
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the server is to be started: no field says that it is not."""
+        return self.enabled and self.is_active and not self.disabled
+
 
 OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -68,8 +84,10 @@ OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "workDir": "cwd",
         "workingDirectory": "cwd",
         "envFile": "env_file",
+        "environment": "env",
         "httpUrl": "url",
         "serverUrl": "url",
+        "isActive": "is_active",
         "tool_prefix": "prefix",
         "toolPrefix": "prefix",
         "timeout_secs": "timeout_seconds",

@@ -1,7 +1,7 @@
 """The shapes of `mcp.json` in use, as one list of servers.
 
 ``servers`` a list (mistral.rs, candle-vllm), ``servers`` an object (VS Code, LLM-Server), ``mcpServers`` (Claude,
-Cursor, LM Studio, FluidMCP), ``mcp`` (Crush; VS Code's settings hold ``servers`` in it).
+Cursor, LM Studio, FluidMCP), ``mcp`` (Crush, opencode; VS Code's settings hold ``servers`` in it).
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def parse_servers(content: bytes, path: Path, environ: Mapping[str, str]) -> Too
     """As :func:`read_servers`, for content that has been read already."""
     try:
         dotenv, problem = read_dotenv(path.parent / DOTENV)
-        document = parse(content, is_json=path.suffix.lower() == ".json", example=EXAMPLE)
+        document = parse(content, path, example=EXAMPLE)
         raw = raw_file(document)
         is_injected = _flag(raw.defaults, "auto_register_tools")
     except ValueError as error:
@@ -126,7 +126,7 @@ def _read(name: str, file: EntryFile, directory: Path, variables: Mapping[str, s
     return ServerEntry(
         name=name,
         transport=_transport(file, directory, variables),
-        is_enabled=file.enabled and not file.disabled,
+        is_enabled=file.is_wanted,
         prefix=file.prefix,
         allowed_tools=frozenset(file.allowed_tools) if file.allowed_tools is not None else None,
         denied_tools=frozenset(file.denied_tools),

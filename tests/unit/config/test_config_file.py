@@ -56,6 +56,22 @@ def test_yaml_and_json_give_the_same_settings(tmp_path: Path) -> None:
     assert read(tmp_path, as_json, "modelhost.json") == expected
 
 
+@pytest.mark.parametrize("name", ["modelhost.json", "modelhost.JSON", "host.jsonc", "host.json5"])
+def test_json_may_have_comments_and_trailing_commas(tmp_path: Path, name: str) -> None:
+    text = """// the host
+{
+  "port": 9, /* its port */
+  "alias": ["https://not/a//comment", "b",],
+}
+"""
+    assert read(tmp_path, text, name) == {"port": 9, "alias": ("https://not/a//comment", "b")}
+
+
+@pytest.mark.parametrize(("name", "text"), [("modelhost.yaml", "port: 9"), ("modelhost.json", '{"port": 9}')])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, name: str, text: str) -> None:
+    assert read(tmp_path, f"\N{BYTE ORDER MARK}{text}", name) == {"port": 9}
+
+
 @pytest.mark.parametrize("name", ["modelhost.yaml", "modelhost.json"])
 @pytest.mark.parametrize("text", ["", "\n"])
 def test_an_empty_file_gives_nothing(tmp_path: Path, name: str, text: str) -> None:
@@ -80,7 +96,11 @@ def test_a_revision_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
         ("c.yaml", "port: 1\nport: 2", 'c.yaml: "port" is given twice'),
         ("c.json", '{"port": 1, "port": 2}', 'c.json: "port" is given twice'),
         ("c.yaml", "- port", 'c.yaml: expected keys and values, such as "port: 8000"'),
-        ("c.json", '{"port" 1}', "c.json: line 1, column 9: Expecting ':' delimiter"),
+        ("c.json", '{"port" 1}', 'c.json: line 1, column 9: unexpected "1"'),
+        ("c.json", '{"port": 1 // the usual one\n"alias"', 'c.json: line 2, column 1: unexpected """'),
+        ("c.json", '{"alias": "a\n"}', 'c.json: line 1, column 13: unexpected "\\n"'),
+        ("c.json", '{"port": 1, /* again */ "port": 2}', 'c.json: "port" is given twice'),
+        ("c.json", '{"port": ' + "[" * 5000, "c.json: it is nested too deeply"),
         ("c.yaml", "port: 1\n alias: b", "c.yaml: line 2, column 7: mapping values are not allowed here"),
         ("c.yaml", "port: \x01", "c.yaml: not YAML"),
         ("c.yaml", "? [a]\n: b", "c.yaml: line 1, column 3: found unhashable key"),

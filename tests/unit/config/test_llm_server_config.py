@@ -62,6 +62,15 @@ def refusal(read: Read, changes: Mapping[str, Any], **options: Any) -> ConfigErr
     return caught.value
 
 
+def test_the_config_may_have_comments_and_trailing_commas(read: Read, tmp_path: Path) -> None:
+    expected = read().settings
+    path = tmp_path / "config.json"
+    path.write_text("\N{BYTE ORDER MARK}// ours\n" + path.read_text().replace("}}", "},}"))
+    effective = load({}, config_path=LlmServerFile(), environ=KEY, cwd=tmp_path)
+    assert effective.settings == expected
+    assert [server.name for server in read_servers(path, KEY).servers] == ["filesystem", "brave-search"]
+
+
 def test_the_config_of_the_seed_becomes_settings(read: Read) -> None:
     settings = read().settings
     assert (settings.model, settings.port) == ("mlx-community/Qwen3-4B-4bit", 8123)

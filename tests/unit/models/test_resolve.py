@@ -161,6 +161,8 @@ def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Pat
     file.write_text(text)
     assert _resolve(model=model, chat_template=file).spec.chat_template == text
     assert _resolve(model=model, chat_template=text).spec.chat_template == text
+    file.write_text(f"\N{BYTE ORDER MARK}{text}", encoding="utf-8")
+    assert _resolve(model=model, chat_template=file).spec.chat_template == text
     with pytest.raises(ModelFileMissing, match="chat_template: there is no file"):
         _resolve(model=model, chat_template="/no/such.jinja")
 

@@ -117,6 +117,53 @@ def test_mcp_as_crush_has_it(read: Read) -> None:
     assert found.warnings == ('mcp.json: unknown "providers": ignored',)
 
 
+def test_mcp_as_opencode_has_it(read: Read) -> None:
+    found = read(
+        """{
+  "$schema": "https://opencode.ai/config.json", // the file of opencode
+  "mcp": {
+    "files": {"type": "local", "command": ["npx", "-y", "files", 8], "environment": {"A": "{env:KEY}"}, "timeout": 5e3},
+    "search": {"type": "remote", "url": "http://search/mcp", "headers": {"X-Key": "k-{env:KEY}"}, "enabled": false,},
+  },
+}""",
+        KEY="value",
+    )
+    files, search = found.servers
+    assert files.transport == Process(command="npx", args=("-y", "files", "8"), env={"A": "value"})
+    assert (files.is_enabled, files.timeout_seconds) == (True, 5)
+    assert search.transport == Remote(kind="http", url="http://search/mcp", headers={"X-Key": "k-value"})
+    assert not search.is_enabled
+
+
+def test_arguments_beside_a_command_line_in_one_list_follow_it(read: Read) -> None:
+    assert process(read(mcp_servers(command=["uvx", "time"], args=["--zone", 1]))).args == ("time", "--zone", "1")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"isActive": False},
+        {"is_active": False},
+        {"isActive": "false"},
+        {"isActive": False, "enabled": True},
+        {"enabled": "false"},
+        {"enabled": 0},
+        {"disabled": True},
+        {"disabled": "true"},
+        {"disabled": "True", "enabled": "true"},
+    ],
+)
+def test_a_server_that_any_field_switches_off_is_not_started(read: Read, fields: Mapping[str, Any]) -> None:
+    found = read(mcp_servers(command="x", **fields))
+    assert not only(found).is_enabled
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("fields", [{"isActive": True}, {"enabled": "true"}, {"disabled": "false"}, {"disabled": None}])
+def test_a_server_that_no_field_switches_off_is_started(read: Read, fields: Mapping[str, Any]) -> None:
+    assert only(read(mcp_servers(command="x", **fields))).is_enabled
+
+
 def test_the_settings_of_vs_code_hold_servers_within_mcp(read: Read) -> None:
     assert process(read({"mcp": {"servers": {"a": {"command": "x"}}}})).command == "x"
 
@@ -165,14 +212,25 @@ def test_paths_begin_at_the_file(read: Read, tmp_path: Path) -> None:
     assert (found.command, found.cwd) == (str(tmp_path / "bin/server"), tmp_path / "work")
 
 
-@pytest.mark.parametrize("reference", ["${KEY}", "${env:KEY}", "${KEY:-other}", "${OTHER:-value}"])
+@pytest.mark.parametrize("reference", ["${KEY}", "${env:KEY}", "{env:KEY}", "${KEY:-other}", "${OTHER:-value}"])
 def test_references_are_resolved(read: Read, reference: str) -> None:
     assert process(read(mcp_servers(command="x", env={"A": f"<{reference}>"}), KEY="value")).env == {"A": "<value>"}
+
+
+@pytest.mark.parametrize("text", ["{KEY}", "{env: KEY}", "$KEY", "{}"])
+def test_what_is_no_reference_stays_as_it_is(read: Read, text: str) -> None:
+    assert process(read(mcp_servers(command="x", args=[text]), KEY="value")).args == (text,)
 
 
 def test_the_environment_wins_over_the_dotenv_file_beside_mcp_json(read: Read) -> None:
     found = read(mcp_servers(command="x", args=["${A}", "${B}"]), dotenv="A=file\nexport B='file two'\n", A="set")
     assert process(found).args == ("set", "file two")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(read: Read) -> None:
+    mark = "\N{BYTE ORDER MARK}"
+    found = read(f'{mark}{{"mcpServers": {{"one": {{"command": "${{A}}"}}}}}}', dotenv=f"{mark}A=program\n")
+    assert process(found).command == "program"
 
 
 def test_a_dotenv_file_of_its_own(read: Read, tmp_path: Path) -> None:
@@ -198,6 +256,9 @@ def test_an_unresolvable_secret_disables_the_server_alone(read: Read) -> None:
         ({"type": "websocket", "url": "ws://a"}, 'expected stdio, http or sse, got "websocket"'),
         ({"url": "ftp://a"}, "begins with http"),
         ({"command": "x", "args": "one two"}, '"args": expected a list'),
+        ({"command": []}, '"command": expected text'),
+        ({"command": ["x"], "args": "one two"}, '"args": expected a list'),
+        ({"command": "x", "isActive": "perhaps"}, '"is_active": expected true or false'),
         ({"command": "x", "approval": "maybe"}, '"approval": expected one of auto, read_only, ask, deny'),
         ({"command": "x", "timeout_seconds": -1}, '"timeout_seconds": must be greater than 0'),
         ({"command": "x", "env": {"A": "${input:key}"}}, "${input:key} is no environment variable"),
