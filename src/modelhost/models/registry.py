@@ -9,11 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from modelhost.config import environment
 from modelhost.config.check import config_error, suggestion
 from modelhost.config.default_files import DEFAULT_FILES, default_file
 from modelhost.config.document import parse, read_content
 from modelhost.config.schema import read_as
 from modelhost.config.settings import Settings
+from modelhost.config.variables import DOTENV, available, read_dotenv
 from modelhost.errors import ConfigError
 from modelhost.models.locate import Located, locate
 from modelhost.models.registry_entry import Frame, ModelEntry, build
@@ -132,7 +134,9 @@ class _Reading:
             file = RegistryFile(models=models if isinstance(models, list) else [])
         elif not file.models:
             self._problems.append(f'{self._path.name}: "models" is missing or empty')
-        frame = Frame(file=file, base=self._base, directory=self._path.absolute().parent)
+        directory = self._path.absolute().parent
+        variables = available(environment.current(), read_dotenv(directory / DOTENV)[0])
+        frame = Frame(file=file, base=self._base, directory=directory, variables=variables)
         entries = [
             entry for index, item in enumerate(file.models) if (entry := self._entry(index, item, frame)) is not None
         ]

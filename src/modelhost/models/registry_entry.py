@@ -26,7 +26,8 @@ from modelhost.models import request_defaults
 from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
 from modelhost.models.registry_parking import parked
-from modelhost.models.registry_source import anchored, is_elsewhere, source_of
+from modelhost.models.registry_paths import anchored, is_template_text, resolved
+from modelhost.models.registry_source import is_elsewhere, source_of
 from modelhost.models.request_defaults import default_problems
 from modelhost.models.vision_encoder import WITHOUT
 
@@ -56,15 +57,20 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What all entries of a file share. ``directory`` is where their relative paths begin."""
+    """What all entries of a file share. ``directory`` is where their relative paths begin, ``variables`` what the
+    references in their paths stand for."""
 
     file: RegistryFile
     base: Settings
     directory: Path
+    variables: Mapping[str, str]
 
 
 def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str], list[str]]:
     """Return the model that ``entry`` describes (or ``None``), its problems and its warnings."""
+    entry, unresolved = resolved(entry, frame.variables)
+    if unresolved:
+        return None, list(unresolved), []
     engine_name = _engine_name(entry, frame)
     lots = (frame.file.parking_lot, entry.params.parking_lot if entry.params else None, entry.parking_lot)
     params = _given(entry.params)
@@ -102,7 +108,7 @@ def _engine_name(entry: EntryFile, frame: Frame) -> str:
     named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
         return named or LlamaCpp.name
-    model = anchored(entry.local_path, frame.directory) / (entry.weight_file or "")
+    model = anchored(entry.weight_file or "", anchored(entry.local_path, frame.directory))
     return likely_engine(frame.base.model_copy(update={"model": str(model)}))
 
 
@@ -144,7 +150,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
         own["engine_options"] = found.get("engine_options", {})
     own["idle_unload_secs"] = _idle_unload(entry, frame)
     for key in PATHS:
-        if own.get(key) and own[key] != WITHOUT and "{{" not in own[key] and "{%" not in own[key]:
+        if own.get(key) and own[key] != WITHOUT and not is_template_text(own[key]):
             own[key] = str(anchored(own[key], frame.directory))
     own["lora"] = tuple(str(anchored(file, frame.directory)) for file in found.get("lora", ()))
     settings = Settings.model_validate({**inherited, **own})

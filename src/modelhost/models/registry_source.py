@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from modelhost.config import environment
-from modelhost.config.variables import DOTENV, UnresolvedVariableError, available, expand, read_dotenv
 from modelhost.engines.base import Accepted
 from modelhost.models.hub_reference import HubReference, parse_reference
 from modelhost.models.locate import PICKLED, WEIGHTS_SUFFIXES, WHOLE_DIRECTORY
 from modelhost.models.registry_file import EntryFile
+from modelhost.models.registry_paths import anchored
 from modelhost.models.server_urls import problem_of
 
 QUANTIZATIONS = {
@@ -36,7 +33,7 @@ def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> Accept
     if len(given) > 1:
         return _problem(f"{' and '.join(given)} are both given; keep one")
     if is_elsewhere(entry):
-        return _of_server(entry, given[0], directory)
+        return _of_server(entry, given[0])
     if problem := _problem_of_files(entry, given, needs_files=needs_files):
         return _problem(problem)
     if not given:
@@ -58,45 +55,27 @@ def _problem_of_files(entry: EntryFile, given: list[str], *, needs_files: bool) 
     return ""
 
 
-def anchored(text: str, directory: Path) -> Path:
-    """Return the path ``text``, which may be relative to ``directory`` or begin with ``~``."""
-    return directory / Path(text).expanduser()
-
-
 def is_elsewhere(entry: EntryFile) -> bool:
     """Whether the model of ``entry`` is behind the address of a server."""
     return entry.url is not None or entry.base_url is not None
 
 
-def _of_server(entry: EntryFile, key: str, directory: Path) -> Accepted:
+def _of_server(entry: EntryFile, key: str) -> Accepted:
     for name in ("weight_file", "revision"):
         if getattr(entry, name) is not None:
             return _problem(f'"{name}" is of a model with files, and "{key}" is given')
-    variables = available(environment.current(), read_dotenv(directory / DOTENV)[0])
-    urls, no_urls = _expanded(key, getattr(entry, key), variables)
-    secret, no_secret = _expanded("api_key", entry.api_key, variables)
-    if no_urls or no_secret:
-        return Accepted(settings={}, problems=(*no_urls, *no_secret))
-    urls = [url.strip() for url in urls]
+    urls = [url.strip() for url in getattr(entry, key)]
     if problems := [problem for url in urls if (problem := problem_of(url))]:
         return Accepted(settings={}, problems=tuple(f'"{key}": {problem}' for problem in problems))
     if not urls:
         return _problem(f'"{key}" is empty')
     quantization = entry.params.quantization if entry.params else None
     return Accepted(
-        settings={"model": ",".join(urls), "remote_api_key": secret},
+        settings={"model": ",".join(urls), "remote_api_key": entry.api_key},
         warnings=('"params.quantization" has no effect with a remote model: its server decides that',)
         if quantization
         else (),
     )
-
-
-def _expanded(key: str, value: Any, variables: Mapping[str, str]) -> tuple[Any, tuple[str, ...]]:
-    """Return ``value`` with what its references stand for, and the problem of one that stands for nothing."""
-    try:
-        return expand(value, variables), ()
-    except UnresolvedVariableError as error:
-        return None, (f'"{key}": {error}',)
 
 
 def _of_hub(entry: EntryFile) -> Accepted:
@@ -128,7 +107,7 @@ def _of_path(entry: EntryFile, directory: Path) -> Accepted:
     if entry.weight_file is not None:
         if path.is_file():
             return _problem('"weight_file" is a file in the directory "local_path", which is a file itself; keep one')
-        path = path / entry.weight_file
+        path = anchored(entry.weight_file, path)
     warnings = [] if path.exists() else [f"there is no {path} yet; requests for it fail as long as it is missing"]
     return Accepted(settings={"model": str(path)}, warnings=(*warnings, *_unused_quantization(quantization)))
 

@@ -222,6 +222,49 @@ def test_paths_begin_at_the_registry_s_directory_or_at_home(tmp_path: Path, monk
     assert _entry(tmp_path, source="local_path: ~/m.gguf").settings.model == str(tmp_path / "home" / "m.gguf")
 
 
+def test_every_path_may_hold_variables_and_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setenv("HOME", str(home))
+    (tmp_path / ".env").write_text("MODELS_OF_THE_TEST=models\n")
+    keys = """
+        weight_file: "${NOT_SET_ANYWHERE:-m}.gguf"
+        python: ${HOME}/bin/python
+        params:
+          draft_model: ${MODELS_OF_THE_TEST}/draft.gguf
+          mmproj: "{env:HOME}/eyes.gguf"
+          lora: ["${HOME}/one.gguf:0.5", ~/two.gguf]
+          chat_template: ~/${env:MODELS_OF_THE_TEST}.jinja
+    """
+    found = _entry(tmp_path, keys, source="local_path: ${HOME}/models").settings
+    assert found.model == str(home / "models" / "m.gguf")
+    assert found.worker_python == str(home / "bin" / "python")
+    assert found.draft_model == str(tmp_path / "models" / "draft.gguf")
+    assert found.mmproj == str(home / "eyes.gguf")
+    assert found.lora == (str(home / "one.gguf:0.5"), str(home / "two.gguf"))
+    assert found.chat_template == str(home / "models.jinja")
+    beside = _entry(tmp_path, "weight_file: ~/other.gguf", source="local_path: models").settings
+    assert beside.model == str(home / "other.gguf")
+    assert _entry(tmp_path, source="local_path: ~nobody-of-that-name/m.gguf").settings.model == str(
+        tmp_path / "~nobody-of-that-name" / "m.gguf"
+    )
+
+
+def test_a_path_with_a_variable_that_is_not_set_is_a_problem_of_its_key(tmp_path: Path) -> None:
+    text = """
+        models:
+          - name: x
+            local_path: ${NOT_SET_ANYWHERE}/m.gguf
+            params: {lora: [a.gguf, "${NOR_THIS}"], chat_template: "{{ '${THIS_IS_TEXT}' }}"}
+    """
+    not_set = "is not set, nor is it in .env"
+    assert _problems(tmp_path, text) == [
+        f'models.yaml: models[0] "x": "local_path": the environment variable NOT_SET_ANYWHERE {not_set}',
+        f'models.yaml: models[0] "x": "params.lora"[1]: the environment variable NOR_THIS {not_set}',
+    ]
+
+
 def test_one_adapter_and_a_template_s_own_text_are_taken_as_they_are(tmp_path: Path) -> None:
     found = _entry(tmp_path, 'params: {lora: "a.gguf:0.5", chat_template: "{{ messages }}"}').settings
     assert (found.lora, found.chat_template) == ((str(tmp_path / "a.gguf:0.5"),), "{{ messages }}")

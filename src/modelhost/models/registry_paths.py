@@ -1,0 +1,54 @@
+"""The places that a registry entry names: ``${VAR}`` and ``~`` in them, and where the relative ones begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from modelhost.config.variables import expand, problems_in
+from modelhost.models.registry_file import EntryFile
+
+PLACES: Final = ("local_path", "weight_file", "python", "url", "base_url", "api_key")
+"""Keys of an entry that are places, and the secret that goes with one."""
+PARAM_PLACES: Final = ("lora", "draft_model", "mmproj", "chat_template")
+"""The same of its ``params``."""
+
+
+def anchored(text: str, directory: Path) -> Path:
+    """Return the path ``text``, which may be relative to ``directory`` or begin with ``~``."""
+    path = Path(text)
+    with suppress(RuntimeError):  # of a user who is not known here: the path is missing, as any other
+        path = path.expanduser()
+    return directory / path
+
+
+def is_template_text(value: Any) -> bool:
+    """Whether a ``chat_template`` is the text itself: what has Jinja in it names no file."""
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def resolved(entry: EntryFile, variables: Mapping[str, str]) -> tuple[EntryFile, tuple[str, ...]]:
+    """Return ``entry`` with the references in its places resolved, or as it is with a problem for each that stands for
+    nothing."""
+    given, of_params = _given(entry, PLACES), _given(entry.params, PARAM_PLACES)
+    problems = (*_problems(given, variables, ""), *_problems(of_params, variables, "params."))
+    if problems:
+        return entry, problems
+    update = expand(given, variables)
+    if entry.params is not None:
+        update["params"] = entry.params.model_copy(update=expand(of_params, variables))
+    return entry.model_copy(update=update), ()
+
+
+def _given(keys: BaseModel | None, names: Iterable[str]) -> dict[str, Any]:
+    values = {name: getattr(keys, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None and not is_template_text(value)}
+
+
+def _problems(given: Mapping[str, Any], variables: Mapping[str, str], prefix: str) -> Iterator[str]:
+    for name, value in given.items():
+        yield from problems_in(value, variables, f'"{prefix}{name}"')
