@@ -179,7 +179,8 @@ class Settings(BaseModel):
     threads: int | None = Field(
         default=None,
         ge=1,
-        description="CPU threads for the model, at most the cores there are. Default: all cores but one.",
+        description="CPU threads for the model, at most the cores there are or a container may use. "
+        "Default: all of them but one.",
         json_schema_extra=_ENGINE,
     )
     gpu_layers: int | None = Field(

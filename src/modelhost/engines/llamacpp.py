@@ -7,7 +7,6 @@ The parameters a request may carry beyond OpenAI's are those of llama.cpp's serv
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -243,10 +242,3 @@ def micro_batch_size(spec: ModelSpec) -> int:
         ConfigError: an engine option that is not one.
     """
     return batch_size(spec) if makes_embeddings(spec) else min(batch_size(spec), MICRO_BATCH)
-
-
-def allowed_cores() -> int:
-    """Return how many cores this process may use (an affinity mask counts; every machine has one at least)."""
-    if sys.platform == "linux":
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)

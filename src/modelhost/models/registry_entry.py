@@ -19,7 +19,7 @@ from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, vllm_params
 from modelhost.engines.base import Accepted
-from modelhost.engines.llamacpp import LlamaCpp, allowed_cores
+from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.remote import Remote
 from modelhost.engines.vllm import Vllm
 from modelhost.models import request_defaults
@@ -30,6 +30,7 @@ from modelhost.models.registry_paths import anchored, is_template_text, resolved
 from modelhost.models.registry_source import is_elsewhere, source_of
 from modelhost.models.request_defaults import default_problems
 from modelhost.models.vision_encoder import WITHOUT
+from modelhost.workers.cores import allowed_cores
 
 OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "mmproj", "chat_template", "remote_api_key")
 """Settings that belong to one model: an entry does not take them over from the host's."""

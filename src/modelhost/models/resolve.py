@@ -16,7 +16,7 @@ from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.installed import environment_of
-from modelhost.engines.llamacpp import LlamaCpp, allowed_cores, micro_batch_size
+from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
@@ -31,6 +31,7 @@ from modelhost.models.planner import MODELS
 from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.models.states import RAM, Bytes
 from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
+from modelhost.workers.cores import allowed_cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

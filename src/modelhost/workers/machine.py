@@ -1,20 +1,18 @@
 """The memory of the machine, or of the container: what this process may use of it, and what is left.
 
 A container's limit is a control group's: https://docs.kernel.org/admin-guide/cgroup-v2.html#memory and, for the older
-kind, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html. A limit holds for all groups below it, so each group
-on the way from ours up to the topmost that can be seen is asked.
+kind, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import psutil
 
-ROOT = Path("/")
+from modelhost.workers.control_groups import ROOT, ControlGroup, control_groups, number_in, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +33,14 @@ LEGACY = Files(
 
 def machine_memory(root: Path = ROOT) -> int:
     """Return how many bytes of memory this process and its workers may use together; swap is not counted."""
-    limits = [limit for folder, files in groups(root) if (limit := _number(folder / files.limit)) is not None]
+    groups = control_groups("memory", root)
+    limits = [limit for each in groups if (limit := number_in(each.folder / _files(each).limit)) is not None]
     return min([int(psutil.virtual_memory().total), *limits])
 
 
 def available_memory(root: Path = ROOT) -> int:
     """Return how many bytes can still be had without swapping: what is free, and what the kernel would drop."""
-    left = [size for folder, files in groups(root) if (size := left_in_group(folder, files)) is not None]
+    left = [size for group in control_groups("memory", root) if (size := left_in_group(group)) is not None]
     return max(0, min([int(psutil.virtual_memory().available), *left]))
 
 
@@ -51,46 +50,19 @@ def oom_kills(root: Path = ROOT) -> int | None:
     return _field(root / "proc/vmstat", "oom_kill")
 
 
-def groups(root: Path) -> Iterator[tuple[Path, Files]]:
-    """Yield the control groups that limit this process, as folders; none on a system without them."""
-    mounts = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            yield from ((folder, LEGACY) for folder in _upwards(mounts / "memory", path))
-        elif not controllers:
-            unified = mounts / "unified"
-            yield from ((folder, UNIFIED) for folder in _upwards(unified if unified.exists() else mounts, path))
-
-
-def left_in_group(folder: Path, files: Files) -> int | None:
+def left_in_group(group: ControlGroup) -> int | None:
     """Return how much the processes of one control group may still take; ``None`` if it has no limit."""
-    limit, used = _number(folder / files.limit), _number(folder / files.used)
+    files = _files(group)
+    limit, used = number_in(group.folder / files.limit), number_in(group.folder / files.used)
     if limit is None or used is None:
         return None
-    return limit - used + (_field(folder / files.stat, files.droppable) or 0)
+    return limit - used + (_field(group.folder / files.stat, files.droppable) or 0)
 
 
-def _upwards(mount: Path, path: str) -> Iterator[Path]:
-    # In a container the path may be the one outside, of which only the last part, or nothing, is to be seen here.
-    inside = PurePosixPath(*(part for part in PurePosixPath(path).parts if part not in {"/", ".."}))
-    for group in (inside, *inside.parents):
-        if (folder := mount / group).is_dir():
-            yield folder
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
-    return int(text) if text.isdigit() else None  # "max": no limit
+def _files(group: ControlGroup) -> Files:
+    return UNIFIED if group.is_unified else LEGACY
 
 
 def _field(path: Path, name: str) -> int | None:
-    found = re.search(rf"^{name} (\d+)$", _text(path), re.MULTILINE)
+    found = re.search(rf"^{name} (\d+)$", text_of(path), re.MULTILINE)
     return int(found[1]) if found else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelhost.config.settings import Settings
-from modelhost.engines.llamacpp import allowed_cores
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.registry import (
     DEFAULT_NAMES,
@@ -26,6 +25,7 @@ from modelhost.models.registry import (
 )
 from modelhost.models.registry_file import OTHER_NAMES, EntryFile, Params, ParkingLot
 from modelhost.models.resolve import resolve
+from modelhost.workers.cores import allowed_cores
 from tests.support.gguf_files import write_model
 
 THERE = "llamacpp, mlx, transformers, vllm, mistralrs, remote, scripted"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines.llamacpp import allowed_cores
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.resolve import Resolved, resolve
+from modelhost.workers.cores import allowed_cores
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 
 
