@@ -94,6 +94,7 @@ OPTIONS: Mapping[str, Any] = {
     "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
     "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
     "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
+    "check_tensors": True,  # whether weights are looked at when they are loaded; some that are no numbers end that
     "mmap": True,  # whether the file is mapped into memory, or read
     "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
     "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them

@@ -146,6 +146,7 @@ def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     # Mapped into memory, a file that is cut short while the model runs would kill the worker with SIGBUS.
     mode = xllamacpp.llama_load_mode
     params.load_mode = mode.LLAMA_LOAD_MODE_MMAP if config["mmap"] else mode.LLAMA_LOAD_MODE_NONE
+    params.check_tensors = config["check_tensors"]
     params.fit_params = False  # the host has decided the context and the slots
 
 

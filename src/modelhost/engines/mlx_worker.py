@@ -36,7 +36,7 @@ def load(config: Mapping[str, Any]) -> Any:
     import mlx.core as mx  # noqa: PLC0415
     from mlx_lm.utils import load as load_model  # noqa: PLC0415
 
-    from modelhost.engines.library_worker.library import Loaded  # noqa: PLC0415
+    from modelhost.engines.library_worker.library import Loaded, vocab_size  # noqa: PLC0415
     from modelhost.engines.library_worker.model_files import end_tokens, generation_config  # noqa: PLC0415
 
     directory = Path(config["path"])
@@ -47,7 +47,7 @@ def load(config: Mapping[str, Any]) -> Any:
     return Loaded(
         library=library,
         tokenizer=tokenizer._tokenizer,
-        vocab_size=library.vocab_size(),
+        vocab_size=vocab_size(library),
         version=f"mlx-lm {version('mlx-lm')}, mlx {version('mlx')}",
         eos_ids=end_tokens(tokenizer.eos_token_ids, directory),
         defaults=generation_config(directory),
@@ -72,10 +72,6 @@ class MlxLibrary:
         self._mx: Any = mx
         self._caches, self.model = cache, model
         maybe_set_recommended_wired_limit()  # on Apple's GPUs the weights are not to be swapped out
-
-    def vocab_size(self) -> int:
-        """Return how many scores the model gives."""
-        return len(self.prefill(self.new_cache(), [0]))
 
     def new_cache(self) -> Any:
         return self._caches.make_prompt_cache(self.model)

@@ -37,7 +37,7 @@ def load(config: Mapping[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM, AutoTokenizer, __version__  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 
-    from modelhost.engines.library_worker.library import Loaded  # noqa: PLC0415
+    from modelhost.engines.library_worker.library import Loaded, vocab_size  # noqa: PLC0415
     from modelhost.engines.library_worker.model_files import end_tokens, generation_config  # noqa: PLC0415
 
     logging.disable_progress_bar()
@@ -56,7 +56,7 @@ def load(config: Mapping[str, Any]) -> Any:
     return Loaded(
         library=library,
         tokenizer=tokenizer,
-        vocab_size=library.vocab_size(),
+        vocab_size=vocab_size(library),
         version=f"transformers {__version__}, torch {torch.__version__}",
         eos_ids=end_tokens([tokenizer.eos_token_id], directory),
         defaults=generation_config(directory),
@@ -109,10 +109,6 @@ class TransformersLibrary:
         self.torch, self.device = torch, device
         self._model = model
         self._cache_argument = cache_argument(model)
-
-    def vocab_size(self) -> int:
-        """Return how many scores the model gives."""
-        return len(self.prefill(self.new_cache(), [0]))
 
     def new_cache(self) -> Any:
         return []

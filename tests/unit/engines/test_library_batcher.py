@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modelhost.engines.library_worker.batcher import Batcher, Event, Job
+from modelhost.engines.library_worker.library import vocab_size
 from modelhost.engines.library_worker.prefixes import Prefixes
 from modelhost.engines.library_worker.sampling import Sampler, Sampling
 
@@ -183,6 +184,17 @@ def test_scores_that_are_no_numbers_end_the_request_and_nothing_else() -> None:
     assert world.tokens(good) == [2, 3, 4, 5, 6]
     after = world.job([9])
     world.until_done(after)
+
+
+def test_the_step_that_counts_the_scores_finds_weights_that_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Counting()
+    assert vocab_size(library) == VOCABULARY
+    forbidden = np.full(VOCABULARY, -np.inf, np.float32)
+    monkeypatch.setattr(library, "prefill", lambda _cache, _tokens: forbidden)
+    assert vocab_size(library) == VOCABULARY
+    forbidden[3] = np.nan
+    with pytest.raises(ValueError, match="not numbers: its weights are damaged"):
+        vocab_size(library)
 
 
 def test_a_model_that_cannot_go_back_uses_whole_caches_only() -> None:

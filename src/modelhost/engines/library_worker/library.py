@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.float32]
 """The logits of the next token: one for each entry of the vocabulary."""
+NOT_NUMBERS: Final = (
+    "the scores of the model are not numbers: its weights are damaged, or the number format is too small for it"
+)
 Cache = Any
 """The keys and values of one conversation, in the library's own form."""
 
@@ -47,6 +50,18 @@ class Library(Protocol):
     def size_bytes(self, cache: Cache) -> int: ...
 
     def new_batch(self) -> Batch: ...
+
+
+def vocab_size(library: Library) -> int:
+    """Return how many scores the model gives. The one step that it takes for that shows weights that are damaged.
+
+    Raises:
+        ValueError: the scores are not numbers.
+    """
+    scores = library.prefill(library.new_cache(), [0])
+    if np.isnan(scores).any():
+        raise ValueError(NOT_NUMBERS)
+    return len(scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

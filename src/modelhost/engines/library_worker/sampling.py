@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhost.engines.library_worker.library import Scores
+from modelhost.engines.library_worker.library import NOT_NUMBERS, Scores
 
 NEGLIGIBLE = 24.0
 """Below the best score by this much (times the temperature, over 1) a token is not drawn: 200,000 of them together
@@ -154,7 +154,7 @@ class Sampler:
 def _reason(scores: Scores) -> str:
     if np.isfinite(scores.max()):
         return "nothing that the model can write fits what its answer has to follow"
-    return "the scores of the model are not numbers: its weights are damaged, or the number format is too small for it"
+    return NOT_NUMBERS
 
 
 def _bias(sampling: Sampling, eos_ids: frozenset[int]) -> dict[int, float]:
