@@ -122,9 +122,12 @@ class FakeFiles:
         self.error: Callable[[], Exception] = lambda: ModelFileMissing("no such file")
         self.progress: tuple[float, ...] = ()
         self.looked_for: list[str] = []
+        self.replaced: set[str] = set()
+        """Models whose files are others than those that were found last."""
 
     async def __call__(self, entry: ModelEntry, on_progress: Callable[[float], None]) -> Resolved:
         self.looked_for.append(entry.name)
+        self.replaced.discard(entry.name)
         for fraction in self.progress:
             await asyncio.sleep(self.seconds / len(self.progress))
             on_progress(fraction)
@@ -134,6 +137,9 @@ class FakeFiles:
             self.failures -= 1
             raise self.error()
         return self.resolved(entry)
+
+    async def is_current(self, resolved: Resolved) -> bool:
+        return resolved.spec.name not in self.replaced
 
     def resolved(self, entry: ModelEntry) -> Resolved:
         return Resolved(
@@ -167,7 +173,8 @@ def fake_scheduler(
     bursts: Bursts | None = None,
 ) -> Scheduler:
     """A scheduler with the models of ``entries``, none of them loaded; the files of none are known yet."""
-    means = Means(find=files or FakeFiles(), start_process=starts)
+    files = files or FakeFiles()
+    means = Means(find=files, is_current=files.is_current, start_process=starts)
     scheduler = Scheduler(Ledger(budget or {}, bursts), means)
     for entry in entries:
         scheduler.add(entry)

@@ -160,6 +160,11 @@ class World:
         hand.life = Life.READY
         self.act(self.ledger.loaded(name, hand.run, hand.memory, self.now))
 
+    def find_outdated(self, name: str) -> None:
+        """Before a worker is started its files turn out to be others."""
+        hand = self._taken(name, Life.LOADING)
+        self.act(self.ledger.outdated(name, hand.run, self.now))
+
     def fail(self, name: str, *, is_out_of_memory: bool = False) -> None:
         """A load or a download fails."""
         hand = self._taken(name, Life.LOADING, Life.FETCHING)

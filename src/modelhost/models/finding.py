@@ -16,6 +16,7 @@ from modelhost.logs import get_logger
 from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, with_params
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
+from modelhost.models.file_stamps import are_current
 from modelhost.models.hub_reference import parse_reference
 from modelhost.models.registry import ModelEntry
 from modelhost.models.request_defaults import check_defaults
@@ -42,6 +43,11 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None]) -> Resol
         loop.call_soon_threadsafe(on_progress, progress.done_bytes / max(progress.total_bytes, 1))
 
     return await find_telling(entry, tell)
+
+
+async def is_current(resolved: Resolved) -> bool:
+    """Return whether the files are still those that were read."""
+    return not resolved.stamps or await asyncio.to_thread(are_current, resolved.stamps)
 
 
 async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:

@@ -34,6 +34,8 @@ class HostedModel:
         self.meters = ModelMeters(entry.name)
         self.resolved: Resolved | None = None
         """What its files are, once that has been looked up."""
+        self.is_just_found = False
+        """Its files have been looked up for the load that comes next."""
         self.worker: Worker | None = None
         """To look at; not to be used without a lease."""
         self.starting: asyncio.Task[None] | None = None

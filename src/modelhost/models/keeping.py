@@ -16,7 +16,7 @@ from typing import Any
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.effects import Effect, Fetch, Load, Stop
-from modelhost.models.finding import find
+from modelhost.models.finding import find, is_current
 from modelhost.models.hosted import HostedModel
 from modelhost.models.launching import StartProcess, launch_worker, smaller
 from modelhost.models.ledger import Ledger
@@ -42,6 +42,7 @@ class Means:
     """How files are found and workers started."""
 
     find: Find = find
+    is_current: Callable[[Resolved], Awaitable[bool]] = is_current
     start_process: StartProcess = WorkerProcess.start
 
 
@@ -120,11 +121,16 @@ class Keeper:
             log.error("model_not_found", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
             self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
             return
-        model.resolved = resolved
+        model.resolved, model.is_just_found = resolved, True
         self._act(self._ledger.fetched(model.name, run, resolved.charge, self._loop.time()))
 
     async def _load(self, model: HostedModel, run: int, *, is_smaller: bool) -> None:
         assert model.resolved is not None
+        is_just_found, model.is_just_found = model.is_just_found, False
+        if not is_just_found and not await self._means.is_current(model.resolved):
+            log.info("model_files_changed", model=model.name)
+            self._act(self._ledger.outdated(model.name, run, self._loop.time()))
+            return
         spec = smaller(model.resolved.spec) if is_smaller else model.resolved.spec
         began = self._loop.time()
         try:

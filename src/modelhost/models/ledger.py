@@ -214,6 +214,15 @@ class Ledger:
         book.enter(Phase.UNLOADED, now)
         return self._advanced(now)
 
+    def outdated(self, name: str, run: int, now: float) -> list[Effect]:
+        """The files are no longer those that were found: they are looked at again before the model is loaded."""
+        book = self._current(name, run, Phase.LOADING)
+        if book is None:
+            return []
+        book.need, book.has_shrunk = None, False
+        book.leave_memory(now)
+        return self._advanced(now)
+
     def loaded(self, name: str, run: int, measured: Bytes, now: float) -> list[Effect]:
         """The worker is ready and takes this much."""
         book = self._current(name, run, Phase.LOADING)

@@ -22,6 +22,7 @@ from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, download
+from modelhost.models.file_stamps import Stamps, stamps_of
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel
 from modelhost.models.hub_files import Format
@@ -45,6 +46,8 @@ class Resolved:
     """All files of the model together, with those beside it (draft model, adapters)."""
     need_bytes: Bytes = field(default_factory=dict)
     """What it is estimated to take of each pool; empty if its engine needs no files."""
+    stamps: Stamps = field(default_factory=dict)
+    """Of all files that were read for it."""
 
     @property
     def charge(self) -> Bytes:
@@ -114,6 +117,7 @@ def resolve(
         load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes, engine=engine.name),
         size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
         need_bytes=_need(spec, located, engine.name, visible),
+        stamps=stamps_of([*_own_files(located), *_beside(spec), *_template_file(settings.chat_template)]),
     )
 
 
@@ -224,6 +228,12 @@ def _need_of_gguf(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> B
     return dict(need)
 
 
+def _own_files(located: Located) -> list[Path]:
+    if located.directory is not None and located.path is not None:
+        return [located.path, *located.path.iterdir()]
+    return list(located.header.files) if located.header is not None else []
+
+
 def _beside(spec: ModelSpec) -> list[Path]:
     return [*(path for path, _ in spec.lora), *filter(None, (spec.draft_path, spec.mmproj_path))]
 
@@ -270,12 +280,17 @@ def _encoder(located: Located, settings: Settings, engine: str) -> Path | None:
 
 def _template(value: str | None) -> str | None:
     """Return the template's text: what has Jinja in it is the text itself, all else names a file."""
-    if value is None or "{%" in value or "{{" in value:
-        return value
+    files = _template_file(value)
     try:
-        return _existing("chat_template", value).read_text(encoding="utf-8-sig")
+        return files[0].read_text(encoding="utf-8-sig") if files else value
     except UnicodeDecodeError as error:
         raise ConfigError(f"chat_template: {value} is not UTF-8 text: {error}", param="chat_template") from None
+
+
+def _template_file(value: str | None) -> list[Path]:
+    if value is None or "{%" in value or "{{" in value:
+        return []
+    return [_existing("chat_template", value)]
 
 
 def _existing(setting: str, name: str) -> Path:

@@ -15,6 +15,7 @@ from modelhost.config.settings import Settings
 from modelhost.models.registry import read_registry
 from modelhost.models.resolve import resolve
 from tests.support.eventually import eventually
+from tests.support.gguf_files import write_model
 from tests.support.processes import is_alive
 from tests.support.raw_http import read_all, read_until, send_chat
 from tests.support.registries import chat, load, nano, scripted, state_of, status_of, unload, write_registry
@@ -45,6 +46,23 @@ def _taken_bytes(host: ServedHost) -> int:
 
 
 # Real models.
+
+
+def test_a_reload_reads_what_has_become_of_the_file(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "ant.gguf", context_length=512)
+    path = write_registry(tmp_path / "models.yaml", {"name": "ant", "local_path": str(model)})
+    with ServedHost(models_config=path) as host:
+        load(host, "ant")
+        assert status_of(host, "ant")["context_length"] == 512
+        unload(host, "ant")
+        write_model(model, context_length=256)
+        load(host, "ant")
+        assert status_of(host, "ant")["context_length"] == 256
+        unload(host, "ant")
+        model.unlink()
+        gone = chat(host, "ant", max_tokens=2)
+        assert gone.status_code == 503
+        assert "ant.gguf: there is no such file" in gone.text
 
 
 def test_what_20_loads_have_taken_is_back_after_20_unloads(tmp_path: Path) -> None:

@@ -796,6 +796,36 @@ def test_a_worker_whose_entry_has_changed_is_replaced_when_it_is_idle() -> None:
     assert waiting.fate is Fate.GRANTED
 
 
+def test_a_model_whose_files_are_others_is_looked_at_again_and_makes_room_for_what_it_needs_now() -> None:
+    world = manual()
+    world.add("ant", gigabytes(4))
+    world.add("bee", gigabytes(4))
+    ready(world, "ant", "bee")
+    world.unload("ant")
+    world.end_stop("ant")
+    world.needs["ant"] = gigabytes(9)
+    waiting = world.ask("ant")
+    world.find_outdated("ant")
+    assert world.ledger.used() == gigabytes(4)
+    world.end_fetch("ant")
+    assert world.stopped_for("evicted") == ["bee"]
+    world.end_stop("bee")
+    assert world.ledger.used() == gigabytes(9)
+    world.end_load("ant")
+    assert waiting.fate is Fate.GRANTED
+
+
+def test_a_model_that_is_no_longer_wanted_is_looked_at_again_when_it_is() -> None:
+    world = manual()
+    world.add("ant", gigabytes(4))
+    request = world.ask("ant")
+    world.leave(request)
+    world.find_outdated("ant")
+    assert state(world, "ant") is State.UNLOADED
+    world.want("ant")
+    assert world.alive(Life.FETCHING) == ["ant"]
+
+
 def test_new_terms_alone_leave_the_worker_where_it_is() -> None:
     world = manual()
     world.add("ant", gigabytes(4))

@@ -148,6 +148,13 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             self.world.fail(name, is_out_of_memory=is_out_of_memory)
 
+    @precondition(lambda self: self.world.alive(Life.LOADING))
+    @rule(data=st.data(), need=needs)
+    def replace_the_files(self, data: st.DataObject, need: Need) -> None:
+        name = self._model(data, Life.LOADING)
+        self.world.needs[name] = need
+        self.world.find_outdated(name)
+
     @precondition(lambda self: self.world.alive(Life.READY))
     @rule(data=st.data(), growth=st.integers(-2, 3))
     def measure(self, data: st.DataObject, growth: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
+from modelhost.models.file_stamps import are_current
 from modelhost.models.resolve import Resolved, resolve
 from modelhost.workers.cores import allowed_cores
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
+from tests.support.nano_hf import NANO_HF
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +168,36 @@ def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Pat
     assert _resolve(model=model, chat_template=file).spec.chat_template == text
     with pytest.raises(ModelFileMissing, match="chat_template: there is no file"):
         _resolve(model=model, chat_template="/no/such.jinja")
+
+
+def test_a_model_is_current_until_any_of_its_files_is_another(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf", context_length=512)
+    draft = write_model(tmp_path / "draft.gguf", context_length=512)
+    template = tmp_path / "template.jinja"
+    template.write_text("{{ messages }}")
+    resolved = _resolve(model=model, draft_model=draft, chat_template=template)
+    assert are_current(resolved.stamps)
+    for file in (model, draft, template):
+        content = file.read_bytes()
+        file.write_bytes(content + b" ")
+        assert not are_current(resolved.stamps)
+        file.unlink()
+        assert not are_current(resolved.stamps)
+        file.write_bytes(content)
+        resolved = _resolve(model=model, draft_model=draft, chat_template=template)
+        assert are_current(resolved.stamps)
+
+
+def test_a_directory_is_current_until_a_file_of_it_is_another_or_comes(tmp_path: Path) -> None:
+    folder = tmp_path / "nano"
+    shutil.copytree(NANO_HF, folder)
+    resolved = _resolve(model=folder, engine="transformers")
+    assert are_current(resolved.stamps)
+    (folder / "adapter.json").write_text("{}")
+    assert not are_current(resolved.stamps)
+    resolved = _resolve(model=folder, engine="transformers")
+    (folder / "config.json").write_text(f"{(folder / 'config.json').read_text()}\n")
+    assert not are_current(resolved.stamps)
 
 
 def test_a_chat_template_that_is_no_text_is_refused(model: Path, tmp_path: Path) -> None:

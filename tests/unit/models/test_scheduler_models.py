@@ -10,6 +10,7 @@ import pytest
 from modelhost.errors import (
     InsufficientMemory,
     ModelBusy,
+    ModelFailed,
     ModelNotFound,
     ModelUnloaded,
     WorkerStartFailed,
@@ -57,6 +58,36 @@ async def test_an_idle_model_makes_room_and_its_memory_is_back_before_the_next_i
     assert starts.processes[0].was_cleaned_up
     assert (scheduler.status(ant).evictions, scheduler.status(ant).state) == (1, State.UNLOADED)
     assert scheduler.status(bee).loads == 1
+    await end(scheduler, starts)
+
+
+async def test_files_are_looked_up_again_for_a_reload_only_if_they_have_changed() -> None:
+    starts, files = FakeStarts(), FakeFiles()
+    scheduler, ant, _ = _ants_and_bees(starts, files=files)
+    for _ in range(2):
+        await lease_once(scheduler, ant)
+        await scheduler.unload(ant)
+    assert files.looked_for == ["ant"]
+    files.needs["ant"] = 7
+    files.replaced.add("ant")
+    await lease_once(scheduler, ant)
+    assert files.looked_for == ["ant", "ant"]
+    assert ant.resolved is not None
+    assert ant.resolved.need_bytes == {"ram": 7}
+    assert scheduler.status(ant).loads == 3
+    await end(scheduler, starts)
+
+
+async def test_files_that_are_gone_at_a_reload_are_said_to_be_gone() -> None:
+    starts, files = FakeStarts(), FakeFiles()
+    scheduler, ant, _ = _ants_and_bees(starts, files=files)
+    await lease_once(scheduler, ant)
+    await scheduler.unload(ant)
+    files.replaced.add("ant")
+    files.failures = 1
+    with pytest.raises(ModelFailed, match="no such file"):
+        await lease_once(scheduler, ant)
+    assert starts.models == ["ant"]
     await end(scheduler, starts)
 
 
