@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_every_error_code_is_in_the_reference_with_its_class() -> None:
     assert [
         leaf.code for leaf in named if f"| `{leaf.code}` |" not in page or f"| `{leaf.__name__}` |" not in page
     ] == []
+
+
+def test_the_usage_of_each_command_names_its_arguments_and_brackets_those_that_may_be_left_out() -> None:
+    page = (REFERENCE / "cli.md").read_text("utf-8")
+    usages = set(re.findall(r"^modelhost .* \[OPTIONS\]$", page, re.MULTILINE))
+    assert "modelhost mcp [FACE] [OPTIONS]" in usages
+    assert "modelhost models rm ORG/NAME [OPTIONS]" in usages
+    assert "modelhost models pull ORG/NAME[:QUANT] [OPTIONS]" in usages
+    assert "modelhost sessions export [ID] [OPTIONS]" in usages
+    assert "modelhost tools call NAME [KEY=VALUE...] [OPTIONS]" in usages
+    assert "None" not in page
 
 
 def test_every_metric_is_in_the_reference() -> None:

@@ -41,10 +41,11 @@ def _command_section(names: Sequence[str], command: Any) -> str:
     options = [parameter for parameter in command.params if parameter not in arguments]
     settings = [option for option in options if option.name in SETTINGS and option.name != "model"]
     rows = [
-        *((f"`{argument.metavar}`", argument.help) for argument in arguments),
+        *((f"`{_argument(argument)}`", argument.help) for argument in arguments),
         *(_option_row(option) for option in options if option not in settings),
     ]
-    usage = " ".join([*names, *(f"[{argument.metavar}]" for argument in arguments), "[OPTIONS]"])
+    words = [_argument(each) if each.required else f"[{_argument(each)}]" for each in arguments]
+    usage = " ".join([*names, *words, "[OPTIONS]"])
     flags = ", ".join(f"`{flag}`" for option in settings for flag in option.opts)
     examples = re.findall(r"^ {2}(\S.*)$", command.epilog or "", flags=re.MULTILINE)
     parts = [
@@ -56,6 +57,11 @@ def _command_section(names: Sequence[str], command: Any) -> str:
         "```text\n" + "\n".join(examples) + "\n```\n" if examples else None,
     ]
     return "\n".join(part for part in parts if part is not None)
+
+
+def _argument(argument: Any) -> str:
+    """The name of an argument. Some say in it that they may be left out, which is for the command's own help."""
+    return re.sub(r"^\[(.*)\]$", r"\1", argument.metavar or argument.name.upper())
 
 
 def _option_row(option: Any) -> Sequence[str]:

@@ -45,7 +45,9 @@ EXAMPLES: Final = (
 def mcp(
     face: Annotated[
         FaceName,
-        typer.Argument(help="llm: chat. models: which are loaded. state: what is kept. all: everything."),
+        typer.Argument(
+            metavar="FACE", help="llm: chat. models: which are loaded. state: what is kept. all: everything."
+        ),
     ] = "all",
     model: Annotated[
         str | None,
