@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from modelhost.config import environment
 from modelhost.config.directories import data_directory
+from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
@@ -56,6 +57,8 @@ def path_of(name: str) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
+    if nowhere := leads_nowhere(path):
+        raise ModelFileMissing(f"{name}: {nowhere}", path=name)
     models = all_models()
     named = [model for model in models if model.name == name]
     here = next((model.path for model in named if model.path is not None), None)
@@ -87,7 +90,8 @@ def _registered_model(entry: ModelEntry) -> KnownModel:
     reference = parse_reference(model, entry.settings.revision)
     path, why_not = Path(model).expanduser() if model else None, None
     if path is not None and not path.exists():
-        path = None
+        nowhere = leads_nowhere(path)
+        path, why_not = None, f"{path}: {nowhere}" if nowhere else None
         try:
             found = RepositoryCache(reference.repository).find(reference) if reference is not None else None
             path = model_of(found) if found else None

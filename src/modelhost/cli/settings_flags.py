@@ -17,6 +17,7 @@ from modelhost.cli.signature import option, with_signature
 from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.config import environment
 from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.links import leads_nowhere
 from modelhost.config.llm_server import DEFAULT_NAME, LlmServerFile
 from modelhost.config.origins import Origin
 from modelhost.config.shown import text
@@ -151,7 +152,8 @@ def chosen_model(model: str | None, hub_id: str | None, local_path: Path | None)
         ModelFileMissing: there is nothing at ``local_path``.
     """
     if local_path is not None and not local_path.expanduser().exists():
-        raise ModelFileMissing(f"--w: there is no file or directory {local_path}")
+        nowhere = leads_nowhere(local_path.expanduser())
+        raise ModelFileMissing(f"--w: there is no file or directory {local_path}{f': {nowhere}' if nowhere else ''}")
     given = {"MODEL": model, "--m": hub_id, "--w": None if local_path is None else str(local_path)}
     named = {name: value for name, value in given.items() if value is not None}
     if len(set(named.values())) > 1:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from modelhost.config.fields import SETTINGS
+from modelhost.config.links import is_named
 from modelhost.config.origins import Given, Origin
 from modelhost.errors import ConfigError
 
@@ -23,7 +24,7 @@ def default_file(key: str, cwd: Path) -> Path | None:
     Raises:
         ConfigError: several of the usual names are there.
     """
-    present = [name for name in DEFAULT_FILES[key] if (cwd / name).is_file()]
+    present = [name for name in DEFAULT_FILES[key] if is_named(cwd / name)]
     if len(present) > 1:
         flag = SETTINGS[key].flags[0]
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with {flag}")

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import yaml
 
+from modelhost.config.links import leads_nowhere
+
 JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
 _JSON5_PROBLEM: Final = re.compile(r"<string>:(\d+) (.*) at column (\d+)", re.DOTALL)
 
@@ -27,7 +29,7 @@ def read_content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(error.strerror or str(error)) from error
+        raise ValueError(leads_nowhere(path) or error.strerror or str(error)) from error
 
 
 def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:

@@ -12,6 +12,7 @@ from modelhost.config.check import suggestion
 from modelhost.config.document import parse, read_content
 from modelhost.config.environment import CONFIG_VARIABLE
 from modelhost.config.fields import SETTINGS
+from modelhost.config.links import is_named
 from modelhost.config.origins import Given, Origin, Reading
 from modelhost.errors import ConfigError
 
@@ -33,14 +34,14 @@ def find(
     variable = environ.get(CONFIG_VARIABLE, "").strip()
     if config_path is not None or variable:
         named, by = (config_path, "--config") if config_path is not None else (Path(variable), CONFIG_VARIABLE)
-        if not (cwd / named.expanduser()).is_file():
+        if not is_named(cwd / named.expanduser()):
             raise ConfigError(f"{by}: there is no file {named}")
         return named
     if is_llm_server:
-        if not (cwd / llm_server.DEFAULT_NAME).is_file():
+        if not is_named(cwd / llm_server.DEFAULT_NAME):
             raise ConfigError(f"--llm-server: there is no {llm_server.DEFAULT_NAME} here; name the file with --config")
         return Path(llm_server.DEFAULT_NAME)
-    present = [name for name in DEFAULT_NAMES if (cwd / name).is_file()]
+    present = [name for name in DEFAULT_NAMES if is_named(cwd / name)]
     if len(present) > 1:
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with --config")
     return Path(present[0]) if present else None

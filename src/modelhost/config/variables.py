@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from dotenv import dotenv_values
 
+from modelhost.config.links import leads_nowhere
+
 DOTENV: Final = ".env"
 # Without the dollar only as opencode writes it: other text may well stand in braces.
 _REFERENCE: Final = re.compile(r"\$?\{((?<=\$\{)[^{}]*|env:[A-Za-z_]\w*)\}", re.ASCII)
@@ -51,7 +53,8 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
     try:
         return parse_dotenv(path.read_bytes()), None
     except FileNotFoundError:
-        return {}, None
+        nowhere = leads_nowhere(path)
+        return {}, f"{path} is ignored: {nowhere}" if nowhere else None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         return {}, f"{path} is ignored: {reason}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelhost.config.links import absence
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf_checks import check_model
 from modelhost.models.gguf_format import ENCODERS, FILE_TYPES, KV_CACHE_BYTES, MAGIC, SUPPORTED_VERSIONS
@@ -100,7 +101,7 @@ def _read_part(path: Path) -> _Part:
             file.seek(0)
             return _parse(HeaderStream(file, size_bytes), size_bytes)
     except FileNotFoundError as error:
-        raise ModelFileMissing(f"{path}: there is no such file", path=str(path)) from error
+        raise ModelFileMissing(f"{path}: {absence(path)}", path=str(path)) from error
     except Damaged as error:
         raise _invalid(path, str(error)) from error
     except (OSError, ValueError) as error:
@@ -160,8 +161,9 @@ def _all_files(path: Path) -> tuple[Path, ...]:
         )
     missing = [file.name for file in files if not file.exists()]
     if missing:
+        links = " (links that lead nowhere)" if all(path.with_name(name).is_symlink() for name in missing) else ""
         raise ModelFileMissing(
-            f"{path}: parts of this split model are not beside it: {', '.join(missing)}; download them too",
+            f"{path}: parts of this split model are not beside it: {', '.join(missing)}{links}; download them too",
             path=str(path),
             missing=missing,
         )

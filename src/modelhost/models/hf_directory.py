@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from modelhost.config.links import absence, is_named
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.safetensors_header import Weights, read_weights
 
@@ -74,7 +75,7 @@ def read_hf_directory(directory: Path) -> HfModel:
 
 def _weight_files(directory: Path) -> list[Path]:
     """Return the files of the weights: those that the index names, else all."""
-    if (directory / INDEX).is_file():
+    if is_named(directory / INDEX):
         parts = _json(directory / INDEX).get("weight_map")
         if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
             raise ModelFileInvalid(f"{directory / INDEX} names no files of weights: download it again")
@@ -104,12 +105,14 @@ def _chat_template(directory: Path) -> str | None:
     """Return the template: a file of its own in newer directories, before that a value in the tokenizer's."""
     own = directory / "chat_template.jinja"
     try:
-        if own.is_file():
+        if is_named(own):
             return own.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ModelFileMissing(f"{own}: {absence(own)}", path=str(own)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(f"{own} cannot be read: {error}", path=str(own)) from error
     path = directory / "tokenizer_config.json"
-    template = _json(path).get("chat_template") if path.is_file() else None
+    template = _json(path).get("chat_template") if is_named(path) else None
     if isinstance(template, list):  # several by name
         named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
         template = named.get("default") or next(iter(named.values()), None)
@@ -125,7 +128,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ModelFileMissing(f"{path}: there is no such file", path=str(path)) from error
+        raise ModelFileMissing(f"{path}: {absence(path)}", path=str(path)) from error
     except (OSError, orjson.JSONDecodeError) as error:
         raise ModelFileInvalid(f"{path} is not readable JSON ({error}): download it again", path=str(path)) from error
     if not isinstance(value, dict):

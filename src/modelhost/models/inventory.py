@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelhost.config.directories import data_directory
+from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.engines.installed import wanted_extra
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
@@ -79,7 +80,8 @@ def scan(
     """
     for directory in directories:
         if not directory.is_dir():
-            raise ModelFileMissing(f"{directory}: there is no such directory", path=str(directory))
+            why = leads_nowhere(directory) or "there is no such directory"
+            raise ModelFileMissing(f"{directory}: {why}", path=str(directory))
     problems: list[str] = []
     seen: set[tuple[int, int]] = set()
     found = [path for directory in directories for path in _models_below(directory, seen, problems)]
@@ -147,7 +149,7 @@ def _identity(path: Path, problems: list[str]) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError as error:
-        problems.append(f"{path}: {error.strerror or error}")
+        problems.append(f"{path}: {leads_nowhere(path) or error.strerror or error}")
         return None
     return status.st_dev, status.st_ino
 

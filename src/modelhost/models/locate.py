@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from modelhost.config.links import absence
 from modelhost.engines.installed import FOR_SAFETENSORS
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf import GgufHeader, read_header
@@ -160,12 +161,13 @@ def servable_models(names: list[str]) -> list[str]:
 
 
 def _looks_like_path(model: str) -> bool:
-    """Whether ``model`` can only be meant as a path: ``./x``, ``/x``, ``x.gguf``, or below a directory that exists."""
+    """Whether ``model`` can only be meant as a path: ``./x``, ``/x``, ``x.gguf``, or below a directory or link here."""
     if model.startswith((".", "/", "~")) or "\\" in model:
         return True
     if model.lower().endswith(".gguf") and ":" not in model:
         return True
-    return "/" in model and ":" not in model and Path(model.split("/", 1)[0]).is_dir()
+    top = Path(model.split("/", 1)[0])
+    return "/" in model and ":" not in model and (top.is_dir() or top.is_symlink())
 
 
 def _missing(model: str, path: Path) -> ModelFileMissing:
@@ -174,7 +176,7 @@ def _missing(model: str, path: Path) -> ModelFileMissing:
         way_out = f"did you mean {' or '.join(close)}?"
     else:
         way_out = "give a GGUF file, a directory with one, or a hub id `org/name[:file-or-quant]`"
-    return ModelFileMissing(f"{model}: there is no such file; {way_out}", path=model, suggestions=close)
+    return ModelFileMissing(f"{model}: {absence(path)}; {way_out}", path=model, suggestions=close)
 
 
 def _close_names(path: Path) -> list[str]:

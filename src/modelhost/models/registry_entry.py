@@ -15,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 from modelhost.config import environment
 from modelhost.config.check import problems_of, suggestion
 from modelhost.config.fields import SETTINGS
+from modelhost.config.links import leads_nowhere
 from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, vllm_params
@@ -215,7 +216,8 @@ def _process(entry: EntryFile, directory: Path) -> Accepted:
     if entry.python is not None:
         python = _python(entry.python, directory)
         if python is None:
-            problems.append(f'"python": there is no program {entry.python}')
+            nowhere = leads_nowhere(anchored(entry.python, directory))
+            problems.append(f'"python": there is no program {entry.python}{f": {nowhere}" if nowhere else ""}')
         else:
             settings["worker_python"] = python
     return Accepted(settings=settings, problems=tuple(problems))

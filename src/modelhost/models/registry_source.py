@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modelhost.config.links import leads_nowhere
 from modelhost.engines.base import Accepted
 from modelhost.models.hub_reference import HubReference, parse_reference
 from modelhost.models.locate import PICKLED, WEIGHTS_SUFFIXES, WHOLE_DIRECTORY
@@ -108,8 +109,14 @@ def _of_path(entry: EntryFile, directory: Path) -> Accepted:
         if path.is_file():
             return _problem('"weight_file" is a file in the directory "local_path", which is a file itself; keep one')
         path = anchored(entry.weight_file, path)
-    warnings = [] if path.exists() else [f"there is no {path} yet; requests for it fail as long as it is missing"]
+    warnings = [] if path.exists() else [_missing(path)]
     return Accepted(settings={"model": str(path)}, warnings=(*warnings, *_unused_quantization(quantization)))
+
+
+def _missing(path: Path) -> str:
+    nowhere = leads_nowhere(path)
+    why = f"{path}: {nowhere}" if nowhere else f"there is no {path} yet"
+    return f"{why}; requests for it fail as long as it is missing"
 
 
 def _quantization(name: str) -> str:

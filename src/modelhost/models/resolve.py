@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from modelhost.config.directories import data_directory
+from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
@@ -296,5 +297,6 @@ def _template_file(value: str | None) -> list[Path]:
 def _existing(setting: str, name: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_file():
-        raise ModelFileMissing(f"{setting}: there is no file {name}", path=name)
+        nowhere = leads_nowhere(path)
+        raise ModelFileMissing(f"{setting}: there is no file {name}{f': {nowhere}' if nowhere else ''}", path=name)
     return path

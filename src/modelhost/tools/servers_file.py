@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
+from modelhost.config.links import leads_nowhere
 from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv
 from modelhost.errors import ConfigError
 from modelhost.tools.entry import (
@@ -182,7 +183,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
         try:
             env = {**parse_dotenv(given.read_bytes()), **env}
         except OSError as error:
-            raise ValueError(f'"env_file": cannot read {given}: {error.strerror}') from error
+            raise ValueError(f'"env_file": cannot read {given}: {leads_nowhere(given) or error.strerror}') from error
     cwd = directory / Path(expand(file.cwd, variables)).expanduser() if file.cwd is not None else None
     return Process(
         command=_command(expand(file.command, variables), directory),
