@@ -89,6 +89,8 @@ class Generation:
         while block := await blocks.read():
             if passed := relay.pass_on(block):
                 yield passed
+            if relay.failure is not None:
+                raise relay.failure
 
     async def _chunks(self, model: ModelSide) -> fanout.Chunks:
         """Yield the decoded chunks of all parts and, at the end, the usage of them all on an empty chunk."""
@@ -116,6 +118,8 @@ class Generation:
                 for chunk in relay.decoded(block):
                     yield rewrite(chunk) if rewrite else chunk
                 self._note_times(report)
+                if relay.failure is not None:
+                    raise relay.failure
 
     def _relay(self, model: ModelSide, report: Report, *, include_usage: bool) -> Relay:
         return Relay(

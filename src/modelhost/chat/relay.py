@@ -7,7 +7,7 @@ quotes cannot stand in generated text, where JSON escapes the quotes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,13 +46,15 @@ def payloads_of(block: bytes) -> list[Any]:
     Raises:
         orjson.JSONDecodeError: the data of an event is not JSON.
     """
-    found = []
+    return list(_payloads(block))
+
+
+def _payloads(block: bytes) -> Iterator[Any]:
     for event in block.split(END_OF_EVENT):
         if event.startswith(DATA):
             data = event[len(DATA) :].strip()
             if data != DONE:
-                found.append(orjson.loads(data))
-    return found
+                yield orjson.loads(data)
 
 
 class Relay:
@@ -73,13 +75,12 @@ class Relay:
         self._may_fail_to_parse = may_fail_to_parse
         self._last = b""
         self._events = 0
+        self.failure: ModelhostError | None = None
+        """Why the answer ends here: the engine reports an error in the middle of it, or an event of it is broken. To be
+        raised when what came before in the same block is on its way."""
 
     def pass_on(self, block: bytes) -> bytes:
-        """Return what the client gets for ``block``: nearly always ``block`` itself.
-
-        Raises:
-            ModelhostError: the engine reports an error in the middle of its answer, or an event of it is broken.
-        """
+        """Return what the client gets for ``block``: nearly always ``block`` itself; up to a :attr:`failure` in it."""
         report = self._report
         report.last_at = time.perf_counter()
         if report.first_at is None:
@@ -87,16 +88,28 @@ class Relay:
         if self._may_fail_to_parse:
             self._events += block.count(END_OF_EVENT)
         if b'"usage"' in block or b'"error"' in block or not block.endswith(SOUND_ENDS):
-            return b"".join(self._open(event) for event in block.split(END_OF_EVENT) if event)
+            return self._opened(block)
         self._last = block
         return block
 
     def decoded(self, block: bytes) -> list[Any]:
-        """Return the chunks that are left of ``block`` when it has been passed on; raises as :meth:`pass_on` does."""
+        """Return the chunks that are left of ``block`` when it has been passed on, up to a :attr:`failure` in it."""
+        found: list[Any] = []
         try:
-            return payloads_of(self.pass_on(block))
+            found.extend(_payloads(self.pass_on(block)))
         except orjson.JSONDecodeError:
-            raise self._broken() from None
+            self.failure = self._broken()
+        return found
+
+    def _opened(self, block: bytes) -> bytes:
+        passed = []
+        try:
+            for event in block.split(END_OF_EVENT):
+                if event:
+                    passed.append(self._open(event))  # noqa: PERF401 (what was passed before an error is kept)
+        except ModelhostError as error:
+            self.failure = error
+        return b"".join(passed)
 
     def _open(self, event: bytes) -> bytes:
         raw = event + END_OF_EVENT

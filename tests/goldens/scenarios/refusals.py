@@ -43,7 +43,7 @@ REFUSALS: Final[tuple[Scenario, ...]] = (
     one(
         "engine that breaks off",
         CHAT,
-        chat("/slow 4 /malformed 2 /echo one two three", stream=True),
+        chat("/malformed 2 /echo one two three", stream=True),
         may_miss='"content": " two"',
     ),
     one("worker that crashes", CHAT, chat("/crash 1")),

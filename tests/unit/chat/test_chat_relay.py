@@ -81,29 +81,44 @@ def test_usage_on_the_last_piece_becomes_an_event_of_its_own(include_usage: bool
     assert payloads[1:] == ([{"choices": [], "usage": USAGE, "id": "cmpl-1"}] if include_usage else [])
 
 
-def test_an_error_event_is_raised_with_its_status() -> None:
+def failed(passing: Relay) -> EngineError:
+    assert isinstance(passing.failure, EngineError)
+    return passing.failure
+
+
+def test_an_error_event_ends_the_answer_with_its_status_and_what_came_before_it_is_passed_on() -> None:
+    passing, before = relay(), encode_event(piece("a")) + encode_event(piece("b"))
     event = encode_event({"error": {"code": 503, "message": "no room", "type": "x"}})
-    with pytest.raises(EngineError, match="no room") as raised:
-        relay().pass_on(encode_event(piece("a")) + event)
-    assert raised.value.details["status"] == 503
+    assert passing.pass_on(before + event + encode_event(piece("c"))) == before
+    assert failed(passing).message == "no room"
+    assert failed(passing).details["status"] == 503
 
 
 @pytest.mark.parametrize("payload", [{"error": "text"}, {"error": {"code": "text", "message": "m"}}, {"error": None}])
 def test_an_error_event_of_an_odd_shape_is_an_error_too(payload: dict[str, Any]) -> None:
-    with pytest.raises(EngineError):
-        relay().pass_on(encode_event(payload))
+    passing = relay()
+    assert passing.pass_on(encode_event(payload)) == b""
+    assert failed(passing)
 
 
 @pytest.mark.parametrize("event", [b'data: {"choices":[{"delta":{"content":"\n\n', b"data: 5\n\n", b"data: \n\n"])
 def test_an_event_that_is_no_object_is_an_error_of_the_engine(event: bytes) -> None:
-    with pytest.raises(EngineError, match="not JSON"):
-        relay().pass_on(encode_event(piece("a")) + event)
+    passing, before = relay(), encode_event(piece("a"))
+    assert passing.pass_on(before + event) == before
+    assert "not JSON" in failed(passing).message
 
 
 def test_decoding_reports_a_broken_event_in_the_middle_too() -> None:
-    block = b'data: {"cho\n\n' + encode_event(piece("a"))
-    with pytest.raises(EngineError, match="not JSON"):
-        relay().decoded(block)
+    passing, before = relay(), encode_event(piece("a"))
+    assert passing.decoded(before + b'data: {"cho\n\n' + encode_event(piece("b"))) == [piece("a")]
+    assert "not JSON" in failed(passing).message
+
+
+def test_a_sound_block_is_no_failure() -> None:
+    passing = relay()
+    passing.pass_on(b"".join(stream(["a"])))
+    passing.decoded(b"".join(stream(["b"])))
+    assert passing.failure is None
 
 
 @pytest.mark.parametrize(
@@ -137,8 +152,9 @@ def test_output_that_the_engine_cannot_read_ends_the_answer_in_the_ordinary_way(
 
 
 def test_without_a_structure_to_read_the_same_error_is_raised() -> None:
-    with pytest.raises(EngineError):
-        relay().pass_on(encode_event(piece("a")) + UNREADABLE)
+    passing, before = relay(), encode_event(piece("a"))
+    assert passing.pass_on(before + UNREADABLE) == before
+    assert "does not match" in failed(passing).message
 
 
 TEXTS = st.lists(st.text(max_size=12), max_size=8)
