@@ -100,8 +100,6 @@ _TEXTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\bprocess \d+ on \S+"), "process <pid> on <machine>"),
     (re.compile(r"\[Errno \d+\]"), "[Errno <number>]"),
 )
-_METHODS: Final = re.compile(r"\b(?:DELETE|GET|HEAD|POST|PUT)(?:, (?:DELETE|GET|HEAD|POST|PUT))+\b")
-"""Of a route, in an order that differs from process to process."""
 
 
 class Normaliser:
@@ -131,7 +129,6 @@ class Normaliser:
             text = text.replace(place, name)
         for pattern, name in _TEXTS:
             text = pattern.sub(name, text)
-        text = _METHODS.sub(lambda found: ", ".join(sorted(found[0].split(", "))), text)
         return _IDS.sub(self._named_id, text)
 
     def value(self, value: Any, key: str = "") -> Any:

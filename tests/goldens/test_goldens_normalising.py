@@ -36,7 +36,6 @@ def normaliser() -> Normaliser:
         ("[Errno 111] Connection refused", "[Errno <number>] Connection refused"),
         (f"modelhost {__version__}", "modelhost <version>"),
         ("process 12 on somewhere for long", "process <pid> on <machine> for long"),
-        ("HEAD, GET, and POST", "GET, HEAD, and POST"),
         ("anna, state-none, 3 tokens, 2025-11-25", "anna, state-none, 3 tokens, 2025-11-25"),
     ],
 )

@@ -85,7 +85,8 @@ async def _answer_routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        # The methods of a route are a set, whose order is another one in each process.
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return _response(MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}."), allow=allowed)
     return _response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
 

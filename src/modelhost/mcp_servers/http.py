@@ -20,7 +20,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from modelhost.mcp_servers import plain
+from modelhost.mcp_servers import lenient, plain
 from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.server import Extend
@@ -30,6 +30,7 @@ MAX_SESSIONS: Final = 1000
 IDLE_SECONDS: Final = 1800.0
 """After which a session that nobody uses ends."""
 DISCONNECT: Final[Message] = {"type": "http.disconnect"}
+SESSION_HEADER: Final = plain.SESSION_HEADER.encode()
 JSON_HEADERS: Final = [(b"content-type", b"application/json")]
 
 
@@ -100,6 +101,8 @@ class _Served:
         scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}
         if not self._keeps_events:
             scope[LEFT] = client.left
+        if not any(name == SESSION_HEADER for name, _ in scope["headers"]):
+            send = _without_dead_session(send)
         self._requests += 1
         self._is_idle.clear()
         try:
@@ -125,6 +128,10 @@ class _Served:
             return
         if plain.is_plain(request.headers, message):
             await self._answer_plainly(message, request, client, send)
+            return
+        if problem := plain.problem_of(request.headers, message):
+            refusal = types.ErrorData(code=types.INVALID_REQUEST, message=f"Invalid Request: {problem}")
+            await _send(send, 400, plain.error_answer(lenient.id_in(message), refusal))
             return
         client.give_back(body)
         await self._manager.handle_request(scope, client.receive, send)
@@ -208,6 +215,18 @@ class _Client:
         finally:
             receiving.cancel()
             ending.cancel()
+
+
+def _without_dead_session(send: Send) -> Send:
+    """Leave the id of a session out of a refusal: the SDK begins one before it refuses, and ends it at once."""
+
+    async def filtered(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            headers = [(name, value) for name, value in message["headers"] if name.lower() != SESSION_HEADER]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return filtered
 
 
 def _error(code: int, message: str) -> bytes:

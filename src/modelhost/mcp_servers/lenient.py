@@ -63,8 +63,8 @@ class Conversation:
             message = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             return Taken(answer=_error(None, PARSE_ERROR, f"Parse error: {error}"))
-        if (problem := _problem_of(message)) is not None:
-            return Taken(answer=_error(_id_in(message), INVALID_REQUEST, f"Invalid Request: {problem}"))
+        if (problem := problem_of(message)) is not None:
+            return Taken(answer=_error(id_in(message), INVALID_REQUEST, f"Invalid Request: {problem}"))
         message = {**message, "jsonrpc": "2.0"}
         if "method" not in message:
             return Taken(messages=(message,))  # an answer, which is the server's business
@@ -160,7 +160,8 @@ def _handshake() -> Iterable[Json]:
     yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
-def _problem_of(message: Any) -> str | None:
+def problem_of(message: Any) -> str | None:
+    """Return why ``message`` is none of JSON-RPC, as the end of a sentence; ``None`` if it is one."""
     if not isinstance(message, dict):
         return "a message is a JSON object"
     if message.get("jsonrpc", "2.0") != "2.0":
@@ -175,7 +176,8 @@ def _problem_of(message: Any) -> str | None:
     return "id is text or a number" if isinstance(message.get("id"), bool | list | dict) else None
 
 
-def _id_in(message: Any) -> Any:
+def id_in(message: Any) -> Any:
+    """Return the id with which an answer to ``message`` goes, whatever it is."""
     key = _mapping(message).get("id")
     return None if isinstance(key, bool | list | dict) else key
 

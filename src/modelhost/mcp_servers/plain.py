@@ -21,7 +21,10 @@ from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
+from pydantic import ValidationError
 from starlette.requests import Request
+
+from modelhost.mcp_servers import lenient
 
 Json = dict[str, Any]
 
@@ -45,6 +48,23 @@ def is_plain(headers: Mapping[str, str], message: Any) -> bool:
     if method.startswith("notifications/") or types.PROTOCOL_VERSION_META_KEY in _object(params.get("_meta")):
         return False
     return method != "initialize" or not GREETING.keys() <= params.keys()
+
+
+def problem_of(headers: Mapping[str, str], message: Any) -> str | None:
+    """Return why ``message`` is none of the handshake's era, as the end of a sentence; ``None`` if it is one.
+
+    The SDK would answer with pydantic's report on every form that a message may have. Of the modern era it has words.
+    """
+    version = headers.get(VERSION_HEADER)
+    if version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
+        return None
+    if problem := lenient.problem_of(message):
+        return problem
+    try:
+        types.jsonrpc_message_adapter.validate_python(message, by_name=False)
+    except ValidationError:
+        return "it is no message of JSON-RPC 2.0"
+    return None
 
 
 async def answer(server: Server[Any], lifespan: Any, message: Json, request: Request) -> bytes:

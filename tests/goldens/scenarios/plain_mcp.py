@@ -23,6 +23,7 @@ PLAIN: Final[tuple[Scenario, ...]] = (
     one("call", "POST /mcp/llm", INFO),
     one("unknown method", MCP, {"id": 1, "method": "tools/none"}),
     one("no JSON", MCP, b"{"),
+    one("no message", MCP, {}, headers=BOTH),
     one("version that there is not", MCP, LISTING, headers={**BOTH, "Mcp-Protocol-Version": "1999-01-01"}),
     one("stream without a session", "GET /mcp", headers={"Accept": "text/event-stream"}),
     one("session that there is not", MCP, LISTING, headers={**BOTH, "Mcp-Session-Id": "0" * 32}),

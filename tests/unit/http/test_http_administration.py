@@ -126,7 +126,7 @@ async def test_a_method_that_a_path_does_not_take_is_named() -> None:
     async with connected(FakeHost()) as client:
         refused = await client.post("/v1/models/status")
     assert code_of(refused)[:2] == (405, "method_not_allowed")
-    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert refused.headers["allow"] == "GET, HEAD"
 
 
 async def test_the_key_is_asked_for_here_too() -> None:

@@ -140,6 +140,40 @@ async def test_plain_mistakes_are_told(world: World) -> None:
     assert large.json["error"]["code"] == -32600
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({}, "there is no method"),
+        ([], "a message is a JSON object"),
+        ({"jsonrpc": "1.0", "id": 1, "method": "notifications/x"}, 'jsonrpc is "2.0"'),
+        ({"jsonrpc": "2.0", "id": 1, "method": 5}, "method is text"),
+        ({"jsonrpc": "2.0", "id": True, "method": "notifications/x"}, "id is text or a number"),
+        ({"jsonrpc": "2.0", "id": 1, "error": "none"}, "it is no message of JSON-RPC 2.0"),
+    ],
+)
+@pytest.mark.parametrize("in_session", [True, False])
+async def test_what_is_no_message_is_told_in_one_sentence(
+    world: World, message: Any, said: str, in_session: bool
+) -> None:
+    headers = await world.session() if in_session else {"accept": BOTH, "content_type": JSON}
+    answer = await world.post(message, **headers)
+    assert answer.status == 400
+    assert answer.json["error"] == {"code": -32600, "message": f"Invalid Request: {said}"}
+    assert answer.json["id"] == (message["id"] if said[:2] != "id" and "id" in message else None)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD"])
+async def test_a_refusal_without_a_session_names_none(world: World, method: str) -> None:
+    answer = await world.begin(method=method, accept="text/event-stream").done()
+    assert answer.status >= 400
+    assert "mcp-session-id" not in answer.headers
+    refused = await world.post(
+        {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": GREETING}, accept="text/css", content_type=JSON
+    )
+    assert refused.status == 406
+    assert "mcp-session-id" not in refused.headers
+
+
 async def test_body_up_to_the_limit_is_taken_in_a_session_too(world: World) -> None:
     headers = await world.session()
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
