@@ -99,7 +99,10 @@ def show(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what the header of a model says, and the memory that it needs for several contexts."""
+    """Show what the header of a model says, and the memory that it needs for several contexts.
+
+    The exit status is 1 if the model cannot be used here.
+    """
     from modelhost.cli.local_models import path_of  # noqa: PLC0415
     from modelhost.cli.local_models_shown import facts_of, print_facts  # noqa: PLC0415
 
@@ -108,6 +111,9 @@ def show(
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
         print_facts(facts)
+    if not facts["is_usable"]:
+        console.error(facts["why_not"])
+        raise typer.Exit(1)
 
 
 def rm(

@@ -98,6 +98,7 @@ WITHOUT_HOST: Final = (
     Command(line="models load"),
     Command(line="models status --url $nowhere", provokes="host_unreachable"),
     Command(line="models status --url ftp://nonsense", provokes="config_error"),
+    Command(line="models status --url nonsense", provokes="config_error"),
     Command(line="models scan models"),
     Command(line="models scan models --json --output again.json"),
     Command(line="models show modelhost-nano", shown="head"),

@@ -185,8 +185,12 @@ def test_show_as_json_has_all_contexts_up_to_the_models_own(models: Path, capsys
 
 
 def test_show_says_why_a_model_cannot_be_used(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "show", str(models / "broken.gguf")]) == 0
-    assert "middle of its header" in capsys.readouterr().out
+    assert main(["models", "show", str(models / "broken.gguf")]) == 1
+    shown = capsys.readouterr()
+    assert "middle of its header" in shown.out
+    assert "middle of its header" in shown.err
+    assert main(["models", "show", str(models / "broken.gguf"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["is_usable"] is False
 
 
 def test_show_of_an_unknown_name_suggests(capsys: pytest.CaptureFixture[str]) -> None:
