@@ -11,7 +11,6 @@ from modelhost.engines.base import Engine, Launch, ModelSpec
 from modelhost.workers.client import Worker
 from modelhost.workers.private_folder import private_folder
 from modelhost.workers.process import ProgressCallback, WorkerProcess
-from modelhost.workers.remote_worker import RemoteWorker
 from modelhost.workers.sockets import new_socket_path, remove_socket
 
 SHORTEST_CONTEXT = 512
@@ -42,6 +41,8 @@ async def launch_worker(
     api_key = secrets.token_urlsafe(24)
     launch = engine.launch(spec, api_key)
     if launch.elsewhere is not None:
+        from modelhost.workers.remote_worker import RemoteWorker  # noqa: PLC0415  (brings an HTTP library, slow to import)
+
         return await RemoteWorker.begin(launch.elsewhere, engine, model=spec.name, timeout_seconds=timeout_seconds)
     launch = _with_places(launch)
     try:

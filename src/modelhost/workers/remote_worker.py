@@ -7,7 +7,7 @@ take its place; from then on a broken connection is a :class:`WorkerCrashed`, as
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,11 +17,12 @@ import orjson
 from modelhost.engines.base import Elsewhere, Engine, Operation
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.redaction import hide, without_secrets
-from modelhost.workers.client import DONE, END_OF_EVENT, Body, EventBlocks, Worker, json_or_text
+from modelhost.workers.client import EventBlocks, Worker, json_or_text
 from modelhost.workers.connection import Connection, ConnectionBroken
 from modelhost.workers.depth import DEPTH, DEPTH_HEADER
 from modelhost.workers.remote_connection import KeptConnection
 from modelhost.workers.remote_endpoint import Endpoint
+from modelhost.workers.remote_events import RemoteEvents
 from modelhost.workers.remote_servers import RemoteServers
 
 DEEPEST: Final = 8
@@ -48,9 +49,10 @@ class RemoteWorker(Worker):
 
     @asynccontextmanager
     async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
-        async with self._asked(self.engine.path(operation), body, is_work=True) as (endpoint, connection):
+        async with self._asked(self.engine.path(operation), body, is_work=True) as (_, connection):
             received = partial(self.engine.received, operation)
-            yield RemoteEvents(connection, received, theirs=endpoint.served, ours=self.model)
+            async with aclosing(RemoteEvents(connection, received, operation=operation, model=self.model)) as events:
+                yield events
 
     async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
         async with self._asked(self.engine.path(operation), body, is_work=True) as (_, connection):
@@ -153,51 +155,3 @@ class RemoteWorker(Worker):
             model=self.model,
             worker=self.process.name,
         )
-
-
-class RemoteEvents(EventBlocks):
-    """A streamed answer with lines as a worker of ours ends them, and with our name for the model."""
-
-    def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None, *, theirs: str, ours: str) -> None:
-        super().__init__(_UnixLines(body), received)
-        self._last = b""
-        # In generated text the quotes would be escaped: nothing but the name itself looks like this.
-        names = [(b'"model":%s' % orjson.dumps(theirs)), (b'"model": %s' % orjson.dumps(theirs))]
-        self._names = names if theirs != ours else []
-        self._name = b'"model":%s' % orjson.dumps(ours)
-
-    async def _next(self) -> bytes:
-        """As that of :class:`EventBlocks`.
-
-        Raises:
-            ConnectionBroken: the answer ended without the event that says so.
-        """
-        block = await super()._next()
-        if not block and self._rest.strip():  # an end without the empty line after it
-            block, self._rest = self._rest.strip() + END_OF_EVENT, b""
-        if not block:
-            if DONE not in self._last:
-                raise ConnectionBroken("its answer stopped before its end")
-            return b""
-        self._last = block
-        for name in self._names:
-            block = block.replace(name, self._name)
-        return block
-
-
-class _UnixLines:
-    """A body whose lines end with LF: some servers write CRLF, of which JSON has none inside its texts."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-        self._rest = b""
-
-    async def read(self) -> bytes:
-        while block := await self._body.read():
-            if self._rest or b"\r" in block:
-                block = self._rest + block
-                self._rest = b"\r" if block.endswith(b"\r") else b""
-                block = block.removesuffix(b"\r").replace(b"\r\n", b"\n")
-            if block:
-                return block
-        return b""

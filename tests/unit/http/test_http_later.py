@@ -81,11 +81,11 @@ async def test_one_that_could_not_be_built_is_tried_again() -> None:
     [
         (
             BEFORE_THE_WORKER,
-            ("modelhost.chat", "modelhost.tools", "modelhost.state", "starlette", "uvicorn", "rich.live"),
+            ("modelhost.chat", "modelhost.tools", "modelhost.state", "starlette", "uvicorn", "rich.live", "httpx2"),
         ),
         (
             BEFORE_THE_FIRST_ANSWER,
-            ("fastapi", "mcp", "sqlalchemy", "modelhost.operations", "modelhost.mcp_servers.http"),
+            ("fastapi", "mcp", "sqlalchemy", "httpx2", "modelhost.operations", "modelhost.mcp_servers.http"),
         ),
     ],
     ids=["before the worker is started", "before the first answer"],

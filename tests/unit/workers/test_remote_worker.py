@@ -220,6 +220,23 @@ async def test_an_answer_may_end_with_its_connection() -> None:
         assert (await _read_all(worker)).endswith(END)
 
 
+async def test_a_complete_answer_without_its_mark_leaves_a_connection_that_is_used_again() -> None:
+    last = b'event: chunk\r\ndata: {"model":"theirs","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\r\n\r\n'
+    server = Server(_streaming(last))
+    async with _serving(server), _worker(server) as worker:
+        for _ in range(2):
+            assert (await _read_all(worker)).endswith(b'"finish_reason":"stop"}]}\n\n' + END)
+    assert server.connections == 1
+
+
+async def test_json_in_the_place_of_a_stream_is_an_answer() -> None:
+    message = {"role": "assistant", "content": "Hello"}
+    server = Server(_refusing(200, {"model": "theirs", "choices": [{"message": message, "finish_reason": "stop"}]}))
+    async with _serving(server), _worker(server) as worker:
+        first, *_ = (await _read_all(worker)).split(b"\n\n")
+    assert orjson.loads(first.removeprefix(b"data: "))["choices"][0]["delta"] == message
+
+
 @pytest.mark.parametrize("blocks", [(), (EVENT,), (EVENT, b'data: {"half')])
 async def test_an_answer_without_its_end_is_a_crash(blocks: tuple[bytes, ...]) -> None:
     server = Server(_streaming(*blocks))

@@ -1,0 +1,131 @@
+"""The tool calls in the pieces of a remote answer, each with an index and an id of its own.
+
+OpenAI's API numbers the calls of an answer. Servers that follow it loosely give all of them the number 0, none or null,
+leave out ids, or send the arguments as an object instead of as the text of one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What a server says of one call at a time; empty, or ``None``, where it says nothing."""
+
+    index: int | None
+    id: str | None
+    name: str
+    arguments: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> _Piece:
+        index, function = entry.get("index"), entry.get("function") or {}
+        return cls(
+            index=index if isinstance(index, int) else None,
+            id=entry.get("id") or None,
+            name=function.get("name") or "",
+            arguments=_as_text(function.get("arguments")),
+        )
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that has begun, as far as it has come."""
+
+    index: int
+    id: str | None = None
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def is_followed_by(self, piece: _Piece) -> bool:
+        """Whether ``piece``, which might go on with this call, begins another one."""
+        if not (piece.name and self.name):  # servers that do name every piece repeat a name, and never leave it out
+            return False
+        if piece.id is not None and self.id is not None and piece.id != self.id:
+            return True
+        said = "".join(self.arguments)
+        if _is_object(said):
+            return bool(piece.arguments) or piece.name != self.name or piece.id is None
+        is_split = piece.index is not None and not said and not piece.arguments
+        return piece.name != self.name and not is_split
+
+    def go_on(self, piece: _Piece) -> dict[str, Any]:
+        """Take ``piece`` in; return what is new in it."""
+        function = {"arguments": piece.arguments}
+        if piece.name not in {"", self.name}:
+            function["name"] = piece.name
+            self.name += piece.name
+        self.id = self.id or piece.id
+        self.arguments.append(piece.arguments)
+        return {"index": self.index, "function": function}
+
+
+class RemoteCalls:
+    """Reads the pieces of the calls of one choice, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+
+    def read(self, entries: Iterable[Any]) -> list[dict[str, Any]]:
+        """Return entries of ``tool_calls`` as OpenAI writes them: the first of a call has its id and its name.
+
+        A name with a new id, or behind arguments that are complete, begins a new call, whatever its index is.
+        """
+        return [self._read(entry) for entry in entries if isinstance(entry, dict)]
+
+    def _read(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        piece = _Piece.of(entry)
+        call = self._call_of(piece)
+        if call is None or call.is_followed_by(piece):
+            call = _Call(index=len(self._calls))
+            self._calls.append(call)
+            told = {**entry, **self._begun(call, piece)}
+        else:
+            told = call.go_on(piece)
+        if piece.index is not None:
+            self._by_index[piece.index] = call
+        if piece.id is not None:
+            self._by_id[piece.id] = call
+        return told
+
+    def _call_of(self, piece: _Piece) -> _Call | None:
+        """Return the call that ``piece`` may go on with."""
+        if piece.index is not None and piece.index not in self._by_index:
+            return None
+        if piece.id is not None and piece.id in self._by_id:
+            return self._by_id[piece.id]
+        if piece.index is not None:
+            return self._by_index[piece.index]
+        return self._calls[-1] if self._calls else None
+
+    def _begun(self, call: _Call, piece: _Piece) -> dict[str, Any]:
+        is_new_id = piece.id is not None and piece.id not in self._by_id
+        call.go_on(piece)
+        return {
+            "index": call.index,
+            "id": piece.id if is_new_id else f"call_{secrets.token_hex(12)}",
+            "type": "function",
+            "function": {"name": piece.name, "arguments": piece.arguments},
+        }
+
+
+def _as_text(arguments: Any) -> str:
+    """Return the arguments of a call as the JSON text that OpenAI sends."""
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False

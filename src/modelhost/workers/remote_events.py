@@ -1,0 +1,122 @@
+"""The streamed answer of a server elsewhere, as a worker of ours would send it.
+
+Servers use all that server-sent events allow (names, ids, comments, any line ends, data in several lines), so httpx2
+reads them. That takes some ten microseconds an event, which is why workers of ours are not read like that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any, Final
+
+import httpx2
+import orjson
+
+from modelhost.engines.base import Operation
+from modelhost.engines.remote_answers import MALFORMED, RemoteAnswer
+from modelhost.workers.client import DATA, DONE, END_OF_EVENT, Body, EventBlocks
+from modelhost.workers.connection import ConnectionBroken
+
+ANSWER_TO: Final = httpx2.Request("POST", "http://there")
+STREAM: Final = {"content-type": "text/event-stream; charset=utf-8"}
+ERROR: Final = "error"
+MESSAGE: Final = "message"
+DONE_DATA: Final = DONE.decode()
+NOT_JSON: Final = {"error": {"message": "an event of its answer is not JSON", "type": MALFORMED}}
+CHUNK_FIELDS: Final = frozenset({"choices", "usage", "error"})
+BLANK: Final = b"\xef\xbb\xbf \t\r\n"  # with the bytes of the mark that UTF-8 may begin with
+STOPPED: Final = "its answer stopped before its end"
+END: Final = DATA + DONE + END_OF_EVENT
+
+
+class RemoteEvents(EventBlocks):
+    """A streamed answer in OpenAI's shape, with our name for the model; a whole answer in its place becomes one."""
+
+    def __init__(
+        self, body: Body, received: Callable[[bytes], bytes] | None = None, *, operation: Operation, model: str
+    ) -> None:
+        super().__init__(body, received)
+        self._answer = RemoteAnswer(operation, model=model)
+        self._blocks = self._written()
+        self._is_done = self._is_over = False
+
+    async def aclose(self) -> None:
+        """Read no more of it."""
+        await self._blocks.aclose()
+
+    async def _next(self) -> bytes:
+        """As that of :class:`EventBlocks`.
+
+        Raises:
+            ConnectionBroken: the answer ended before it was complete.
+        """
+        return await anext(self._blocks, b"")
+
+    async def _written(self) -> AsyncGenerator[bytes, None]:
+        try:
+            head = await self._head()
+            async with aclosing(self._of_whole(head) if head.startswith(b"{") else self._of_events(head)) as blocks:
+                async for block in blocks:
+                    yield block
+        except ConnectionBroken:
+            if not (self._is_done or self._answer.is_complete):
+                raise
+        if not self._is_done:
+            if not self._answer.is_complete:
+                raise ConnectionBroken(STOPPED)
+            yield END  # which some leave out
+
+    async def _head(self) -> bytes:
+        """Return the beginning of the body, from the first byte on that says something."""
+        head = b""
+        while not head and (block := await self._body.read()):
+            head = block.lstrip(BLANK)
+        return head
+
+    async def _of_whole(self, head: bytes) -> AsyncGenerator[bytes, None]:
+        while block := await self._body.read():
+            head += block
+        try:
+            answer = orjson.loads(head)
+        except orjson.JSONDecodeError:
+            raise ConnectionBroken(STOPPED) from None
+        for payload in self._answer.whole(answer):
+            yield _event(payload)
+
+    async def _of_events(self, head: bytes) -> AsyncGenerator[bytes, None]:
+        response = httpx2.Response(HTTPStatus.OK, headers=STREAM, content=self._bytes(head), request=ANSWER_TO)
+        async for event in httpx2.EventSource(response, max_event_size=None):
+            data = event.data.strip()
+            if data == DONE_DATA:
+                self._is_done = True
+                yield END
+            elif data and (payload := self._payload(event.event, data)) is not None:
+                yield _event(payload)
+
+    async def _bytes(self, head: bytes) -> AsyncGenerator[bytes, None]:
+        yield head
+        while block := await self._body.read():
+            yield block
+        self._is_over = True
+        yield END_OF_EVENT  # which some leave out behind the last event
+
+    def _payload(self, name: str, data: str) -> dict[str, Any] | None:
+        """Return what the client gets for an event; ``None``: nothing, since it is no part of the answer."""
+        try:
+            payload = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            payload = None
+        if name == ERROR and not (isinstance(payload, dict) and payload.get("error")):
+            return {"error": payload if isinstance(payload, dict) else {"message": data}}
+        if not isinstance(payload, dict):
+            if self._is_over:
+                raise ConnectionBroken(STOPPED)
+            return NOT_JSON
+        is_chunk = name == MESSAGE or not CHUNK_FIELDS.isdisjoint(payload)
+        return self._answer.chunk(payload) if is_chunk else None
+
+
+def _event(payload: dict[str, Any]) -> bytes:
+    return DATA + orjson.dumps(payload) + END_OF_EVENT
