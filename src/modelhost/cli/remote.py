@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from modelhost.cli.answerer import Message
 from modelhost.cli.event_stream import events
+from modelhost.config.network import require_certificates
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.operations.events import EventReport
 from modelhost.operations.host_errors import error_in, error_of_status
@@ -143,6 +144,8 @@ class RemoteHost:
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer to one request; its status is below 400. Without a limit reading waits: models take their time."""
         parts = urlsplit(self.url)
+        if parts.scheme == "https":
+            require_certificates()
         connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         with closing(connect(parts.hostname or "", parts.port, timeout=connect_seconds)) as connection:
             try:

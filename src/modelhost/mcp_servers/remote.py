@@ -14,6 +14,7 @@ import httpx2
 import orjson
 
 from modelhost.chat.relay import DATA, DONE, END_OF_EVENT
+from modelhost.config.network import require_certificates
 from modelhost.errors import ConfigError, HostUnreachable, ModelhostError
 from modelhost.mcp_servers.backend import Call
 from modelhost.operations.host_errors import error_in, error_of_status
@@ -38,6 +39,9 @@ class RemoteBackend:
         headers = {"User-Agent": "modelhost"}
         if api_key is not None:
             headers["Authorization"] = f"Bearer {api_key}"
+        is_encrypted = url.startswith("https")
+        if is_encrypted:
+            require_certificates()
         try:
             self._http = httpx2.AsyncClient(
                 base_url=url,
@@ -45,7 +49,8 @@ class RemoteBackend:
                 # Models take their time: there is no limit to waiting for an answer, only for a connection.
                 timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS),
-                trust_env=False,
+                trust_env=False,  # no proxies
+                verify=httpx2.create_ssl_context(trust_env=is_encrypted),
             )
         except (ValueError, httpx2.InvalidURL) as error:
             raise ConfigError(f"the key or the address {url} has characters that HTTP does not allow") from error

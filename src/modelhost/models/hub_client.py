@@ -16,12 +16,14 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils._fixes import WeakFileLock
 from huggingface_hub.utils._headers import build_hf_headers
 
+from modelhost.config import network
 from modelhost.errors import DownloadFailed
 from modelhost.models.download import DownloadProgress, FileProgress, OnFormat, Source
 from modelhost.models.hub_cache import RepositoryCache
 from modelhost.models.hub_errors import translated
 from modelhost.models.hub_files import HubFile, choose_files, format_of
 from modelhost.models.hub_reference import HubReference
+from modelhost.models.hub_sessions import leave_proxies_out_on_this_machine
 from modelhost.models.transfer import fetch
 
 LISTING_TIMEOUT_SECONDS = 30.0
@@ -36,6 +38,9 @@ def download_from_hub(
     cache = RepositoryCache(reference.repository, source.cache_dir)
     api = HfApi(endpoint=endpoint, token=source.token)
     with translated(reference, endpoint):
+        network.require_usable(endpoint)
+        if network.is_loopback(endpoint):
+            leave_proxies_out_on_this_machine()
         commit, listing = _list_files(api, reference)
         chosen = choose_files(listing, reference)
         if on_format is not None:

@@ -17,7 +17,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from modelhost.errors import DownloadFailed
+from modelhost.config.network import through
+from modelhost.errors import ConfigError, DownloadFailed
 from modelhost.models.hub_reference import HubReference
 
 
@@ -28,6 +29,8 @@ def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         raise _failed(reference, _refused(reference, endpoint, error), error.response.status_code) from error
+    except ConfigError as error:
+        raise _failed(reference, f"could not be downloaded: {error.message}") from error
     except HFValidationError as error:
         raise _failed(reference, f"is not a name that the hub can have: write `org/name` ({error})") from error
     except OfflineModeIsEnabled as error:
@@ -35,8 +38,8 @@ def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
         raise _failed(reference, reason) from error
     except httpx2.HTTPError as error:
         reason = (
-            f"could not be downloaded from {endpoint} ({error or type(error).__name__}): check the network "
-            "(HTTPS_PROXY, HF_ENDPOINT) and try again; what has arrived is kept"
+            f"could not be downloaded from {endpoint}{through(endpoint)} ({error or type(error).__name__}): check the "
+            "network (HTTPS_PROXY, HF_ENDPOINT) and try again; what has arrived is kept"
         )
         raise _failed(reference, reason) from error
     except OSError as error:
@@ -50,7 +53,10 @@ def _failed(reference: HubReference, reason: str, status: int | None = None) -> 
 def _refused(reference: HubReference, endpoint: str, error: HfHubHTTPError) -> str:
     status = error.response.status_code
     page = f"{endpoint}/{reference.repository}"
-    reason = f"could not be downloaded: {endpoint} answered HTTP {status}; try again later, what has arrived is kept"
+    reason = (
+        f"could not be downloaded: {endpoint} answered{through(endpoint)} HTTP {status}; try again later, what has "
+        "arrived is kept"
+    )
     if isinstance(error, GatedRepoError):
         reason = f"is gated: accept its licence at {page} and set HF_TOKEN to a token of that account"
     elif isinstance(error, RepositoryNotFoundError):

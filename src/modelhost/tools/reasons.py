@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx2
 from mcp.shared.exceptions import MCPError
 
-from modelhost.errors import ModelhostError
+from modelhost.config.network import through
+from modelhost.errors import ConfigError, ModelhostError
 
 
 class ConnectionLostError(Exception):
@@ -37,12 +38,23 @@ def reason_of(error: BaseException) -> str:
         case FileNotFoundError() | NotADirectoryError() | PermissionError():
             reason = f"cannot be started: {error.strerror}: {error.filename}"
         case httpx2.HTTPStatusError():
-            reason = f"answered HTTP {error.response.status_code} {error.response.reason_phrase}".rstrip()
+            reason = refusal_of(error.response)
         case httpx2.TransportError():
-            reason = f"cannot be reached: {str(error) or type(error).__name__}"
+            reason = f"cannot be reached{_way_of(error)}: {str(error) or type(error).__name__}"
         case _:
             reason = f"failed: {type(error).__name__}: {error}".rstrip(": ")
     return reason
+
+
+def refusal_of(response: httpx2.Response) -> str:
+    """Say what a server at an address answered, and what helps; the end of a sentence that begins with the server."""
+    request = response.request
+    said = f"answered{through(str(request.url))} HTTP {response.status_code} {response.reason_phrase}".rstrip()
+    if response.status_code != httpx2.codes.UNAUTHORIZED:
+        return said
+    if "Authorization" in request.headers:
+        return f'{said}: it refuses the key of its entry in mcp.json ("bearer_token", or "headers")'
+    return f'{said}: it wants a key; give it as "bearer_token", or in "headers", of its entry in mcp.json'
 
 
 def loggable_reason(error: BaseException) -> str:
@@ -50,13 +62,20 @@ def loggable_reason(error: BaseException) -> str:
     error = innermost(error)
     if isinstance(error, MCPError):
         return f"answered with the error {error.code}"
-    is_ours = isinstance(error, ConnectionLostError | ConnectTimeoutError | OSError | httpx2.HTTPError)
+    is_ours = isinstance(error, ConnectionLostError | ConnectTimeoutError | ConfigError | OSError | httpx2.HTTPError)
     return reason_of(error) if is_ours else f"failed: {type(error).__name__}"
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Whether the same start would fail the same way: the program or its folder is not there."""
-    return isinstance(innermost(error), FileNotFoundError | NotADirectoryError | PermissionError)
+    """Whether the same start would fail the same way: the program or its folder is not there, or a setting is wrong."""
+    return isinstance(innermost(error), FileNotFoundError | NotADirectoryError | PermissionError | ConfigError)
+
+
+def _way_of(error: httpx2.TransportError) -> str:
+    try:
+        return through(str(error.request.url))
+    except RuntimeError:  # it was made without a request
+        return ""
 
 
 def _is_consequence(error: BaseException) -> bool:

@@ -16,8 +16,10 @@ from mcp.shared._httpx_utils import McpHttpClientFactory
 from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
 
+from modelhost.config import network
 from modelhost.tools.entry import Remote
 from modelhost.tools.flight import CURRENT
+from modelhost.tools.reasons import refusal_of
 from modelhost.workers.depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
@@ -31,12 +33,16 @@ Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessa
 class NoticingClient(httpx2.AsyncClient):
     """Notices what the SDK keeps to itself: whether a call was sent, and that a session has expired."""
 
-    def __init__(
-        self, on_lost: OnLost, *, is_sse: bool, headers: dict[str, str], auth: httpx2.Auth | None = None
-    ) -> None:
-        super().__init__(timeout=TIMEOUT, headers=headers, auth=auth)
+    def __init__(self, remote: Remote, on_lost: OnLost) -> None:
+        super().__init__(
+            timeout=TIMEOUT,
+            headers=dict(remote.headers),
+            auth=remote.auth,
+            trust_env=not network.is_loopback(remote.url),  # no proxy knows the way to this machine
+            verify=httpx2.create_ssl_context(),
+        )
         self._on_lost = on_lost
-        self._is_sse = is_sse
+        self._is_sse = remote.kind == "sse"
         self.last_refusal: str | None = None
         """The latest answer that was no success, in words."""
 
@@ -53,7 +59,7 @@ class NoticingClient(httpx2.AsyncClient):
                 flight.was_sent = was_sent
             raise
         if response.status_code >= 400:
-            self.last_refusal = f"answered HTTP {response.status_code} {response.reason_phrase}".rstrip()
+            self.last_refusal = refusal_of(response)
             has_expired = response.status_code == 404 and MCP_SESSION_ID in request.headers
             if has_expired and flight is not None:
                 flight.was_sent = was_sent
@@ -69,9 +75,11 @@ async def reached(remote: Remote, on_lost: OnLost) -> AsyncGenerator[tuple[Strea
     """Streams to and from the server. The connection is made by the first message (HTTP) or before (SSE).
 
     Raises:
+        ConfigError: the environment names a proxy or certificates that cannot be used.
         httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body of the context.
     """
-    client = NoticingClient(on_lost, is_sse=remote.kind == "sse", headers=dict(remote.headers), auth=remote.auth)
+    network.require_usable(remote.url)
+    client = NoticingClient(remote, on_lost)
     if remote.kind == "sse":
         async with sse_client(remote.url, httpx_client_factory=_factory(client)) as (read, write):
             yield (Watched(read, on_lost), write), client

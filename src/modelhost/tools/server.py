@@ -15,6 +15,7 @@ from typing import Final, Literal
 import anyio
 import mcp_types as types
 
+from modelhost.config.network import through
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
 from modelhost.tools.answers import Answers
@@ -283,7 +284,8 @@ class ToolServer:
             self._scope = None
         was_left = self._is_leaving or self._wants_restart
         if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
-            error = ConnectTimeoutError(f"did not become ready within {self.entry.connect_timeout_seconds:g} s")
+            way = through(self.entry.transport.url) if isinstance(self.entry.transport, Remote) else ""
+            error = ConnectTimeoutError(f"did not become ready{way} within {self.entry.connect_timeout_seconds:g} s")
         if error is not None and not self._is_leaving:
             error = _cause(error, connection)
             self.last_error = self._explained(error)

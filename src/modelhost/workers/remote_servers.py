@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self
 
+from modelhost.config.network import require_certificates
 from modelhost.engines.base import Elsewhere, Operation, Ready
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.logs import get_logger
@@ -47,10 +48,12 @@ class RemoteServers:
 
         Raises:
             WorkerStartFailed: none can. The detail ``reason`` is ``unreachable`` if one may come up by itself.
-            ConfigError: the file with certificates cannot be used.
+            ConfigError: the file with certificates, or the one that ``SSL_CERT_FILE`` names, cannot be used.
         """
         tls = None
         if any(url.startswith("https") for url in elsewhere.urls):
+            if elsewhere.verify and not elsewhere.ca_file:
+                require_certificates()
             try:
                 tls = await asyncio.to_thread(tls_context, verify=elsewhere.verify, ca_file=elsewhere.ca_file)
             except OSError as error:

@@ -208,7 +208,8 @@ except DownloadFailed as error:
 
 
 def _run(home: Path, model: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+    given = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    environment = {key: value for key, value in given.items() if not key.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_HOME": str(home), **variables}
     return subprocess.run(
         [sys.executable, "-c", _PROGRAM, model],
@@ -228,6 +229,30 @@ def test_environment_alone_sets_endpoint_home_and_token(variable: str, hub: HubS
     path = Path(result.stdout.strip())
     assert path.is_relative_to(tmp_path / "hub")
     assert path.read_bytes() == CONTENT
+
+
+DEAD = "127.0.0.1:1"  # nobody listens there
+
+
+def test_a_hub_on_this_machine_is_reached_without_proxies(hub: HubServer, tmp_path: Path) -> None:
+    proxies = {"HTTP_PROXY": f"http://{DEAD}", "ALL_PROXY": "socks4://there"}
+    result = _run(tmp_path, "org/model", HF_ENDPOINT=hub.endpoint, **proxies)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"HTTP_PROXY": f"http://user:geheim@{DEAD}"}, f"hub.example through the proxy http://{DEAD} (HTTP_PROXY) ("),
+        ({"HTTP_PROXY": "socks4://there"}, "could not be downloaded: HTTP_PROXY: socks4://there is no proxy"),
+        ({"SSL_CERT_FILE": "/none.pem"}, "could not be downloaded: SSL_CERT_FILE: /none.pem cannot be used"),
+    ],
+)
+def test_what_stands_in_the_way_to_the_hub_is_named(variables: dict[str, str], said: str, tmp_path: Path) -> None:
+    result = _run(tmp_path, "org/model", HF_ENDPOINT="http://hub.example", **variables)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "geheim" not in result.stderr
 
 
 def test_offline_uses_the_cache_and_says_what_is_forbidden(hub: HubServer, tmp_path: Path) -> None:

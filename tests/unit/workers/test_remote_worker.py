@@ -13,6 +13,7 @@ from modelhost.engines.base import Elsewhere
 from modelhost.engines.remote import Remote
 from modelhost.engines.remote_dialects import OPENAIS
 from modelhost.errors import (
+    ConfigError,
     EngineError,
     InvalidRequest,
     ModelFailed,
@@ -421,6 +422,13 @@ async def test_a_server_that_cannot_be_used_says_why(models: bytes, problem: str
                 pytest.fail("it cannot be used")
     assert problem in failed.value.message
     assert failed.value.details["reason"] == reason
+
+
+async def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/none.pem")
+    elsewhere = Elsewhere(urls=("https://127.0.0.1:1/v1",))
+    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: /none\.pem cannot be used"):
+        await RemoteWorker.begin(elsewhere, Remote(), model="ours", timeout_seconds=5)
 
 
 async def test_a_server_that_lists_no_models_is_taken_at_its_word() -> None:
