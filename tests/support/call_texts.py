@@ -14,6 +14,7 @@ PLAN = {
         "hourly": {"type": "boolean"},
         "place": {"$ref": "#/$defs/place"},
         "note": {"type": ["string", "null"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
     },
     "required": ["city", "days"],
     "$defs": {"place": {"type": "object", "properties": {"lat": {"type": "number"}}, "required": ["lat"]}},
@@ -190,6 +191,78 @@ ALSO_READ = [
             "<parameter=unit>\nC</parameter>\n</function>\n</tool_call>"
         ),
         [("forecast", {"note": None, "hourly": True, "other": "5", "unit": "C"})],
+    ),
+    *(
+        (
+            "qwen3_coder",
+            f"<tool_call>\n<function=forecast>\n{arguments}</function>\n</tool_call>",
+            [("forecast", wanted)],
+        )
+        for arguments, wanted in (
+            ("<parameter=city>\nParis\n<parameter=days>\n3\n</parameter>\n", {"city": "Paris", "days": 3}),
+            ("<parameter=days>\n3\n<parameter=city>\nParis\n\n", {"days": 3, "city": "Paris\n"}),
+            ("<parameter=days>\n3\n  <parameter=hourly>\ntrue\n", {"days": 3, "hourly": True}),
+            (
+                "<parameter=city>\n<parameter=x>\n</function> <b>\n</parameter>\n",
+                {"city": "<parameter=x>\n</function> <b>"},
+            ),
+            ("<parameter=tags>\n['a', \"b'c\"]\n</parameter>\n", {"tags": ["a", "b'c"]}),
+            ('<parameter=tags>\n["a\nb"]\n</parameter>\n', {"tags": ["a\nb"]}),
+            ("<parameter=tags>\n['a\nb',]\n</parameter>\n", {"tags": ["a\nb"]}),
+            ("<parameter=place>\n{'lat': None}\n</parameter>\n", {"place": {"lat": None}}),
+            ("<parameter=tags>\n[a]\n</parameter>\n", {"tags": "[a]"}),
+            ("<parameter=note>\n['a']\n</parameter>\n", {"note": "['a']"}),
+        )
+    ),
+    (
+        "qwen3_coder",
+        "<function=forecast>\n<parameter=days>\n3\n<parameter=city>\nParis\n</function>\n</tool",
+        [("forecast", {"days": 3, "city": "Paris"})],
+    ),
+    (
+        "seed_oss",
+        "<seed:tool_call>\n<function=forecast>\n<parameter=city>Paris<parameter=days>3</function>\n</seed:tool_call>",
+        [("forecast", {"city": "Paris", "days": 3})],
+    ),
+    (
+        "minimax_m2",
+        (
+            '<minimax:tool_call>\n<invoke name="forecast">\n<parameter name="city">Paris\n<parameter name="days">3\n'
+            '</invoke>\n<invoke name="forecast">\n<parameter name="city">Oslo</invoke>\n</minimax:tool_call>'
+        ),
+        [("forecast", {"city": "Paris", "days": 3}), ("forecast", {"city": "Oslo"})],
+    ),
+    (
+        "glm45",
+        (
+            "<tool_call>forecast\n<arg_key>city</arg_key>\n<arg_value>Paris\n<arg_key>days</arg_key>\n<arg_value>3"
+            "</tool_call>\n<tool_call>forecast\n<arg_key>city</arg_key>\n<arg_value>Oslo</tool_call>"
+        ),
+        [("forecast", {"city": "Paris", "days": 3}), ("forecast", {"city": "Oslo"})],
+    ),
+    *(
+        ("hermes", f"<tool_call>\n{{{call}}}\n</tool_call>", [("forecast", {"city": "a\nb\tc\nd", "days": 3})])
+        for call in (
+            '"name": "forecast", "arguments": {"city": "a\nb\tc\\\nd", "days": 3}',
+            '"arguments": {"city": "a\nb\tc\\nd",\n"days": 3}, "name": "forecast"',
+            '"name": "forecast", "arguments": "{\\"city\\": \\"a\\nb\tc\\nd\\", \\"days\\": 3}"',
+        )
+    ),
+    ("mistral", '[TOOL_CALLS]forecast[ARGS]{"city": "a\n"}', [("forecast", {"city": "a\n"})]),
+    (
+        "openai",
+        '<|channel|>commentary to=functions.forecast<|message|>{"city": "a\n"}',
+        [("forecast", {"city": "a\n"})],
+    ),
+    (
+        "lfm2",
+        "<|tool_call_start|>[forecast(city='a\n\\\nb', note=\"'\n\")]<|tool_call_end|>",
+        [("forecast", {"city": "a\n\nb", "note": "'\n"})],
+    ),
+    (
+        "gemma4",
+        '<|tool_call>call:forecast{tags:["a\n"]}<tool_call|>',
+        [("forecast", {"tags": ["a\n"]})],
     ),
     ("glm45", "<tool_call>now</tool_call>", [("now", {})]),
     (

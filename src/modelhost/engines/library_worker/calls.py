@@ -104,6 +104,11 @@ class Section(ABC):
         self._pieces, self._texts, self._thoughts = [], [], []
         return told
 
+    def last_pieces(self) -> list[Piece]:
+        """Return the pieces of calls that only the end of the answer makes complete; :meth:`finish` comes after."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
     @abstractmethod
     def finish(self) -> str:
         """Return the text, or the thoughts, of what was cut off before it became a call."""

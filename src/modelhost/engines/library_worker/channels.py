@@ -131,8 +131,8 @@ class ChannelSection(Section):
         return True
 
     def _read_arguments(self, arguments: ObjectEnd) -> bool:
-        length = arguments.find(self._waiting)
-        self._go_on(self._waiting[:length])
+        written, length = arguments.read(self._waiting)
+        self._go_on(written)
         self._waiting = self._waiting[length:]
         if not arguments.is_reached:
             return False

@@ -54,7 +54,7 @@ class GemmaForm:
         parts = found[2].split(self.quote)
         written = [json.dumps(part) if number % 2 else _KEY.sub(r'\1"\2":', part) for number, part in enumerate(parts)]
         try:
-            arguments = json.loads("".join(written))
+            arguments = json.loads("".join(written), strict=False)
         except (ValueError, RecursionError):
             return None
         return [(found[1], arguments)]

@@ -160,8 +160,8 @@ class ObjectSection(Section):
         return False
 
     def _read_arguments(self, arguments: ObjectEnd) -> bool:
-        length = arguments.find(self._waiting)
-        self._go_on(self._waiting[:length])
+        written, length = arguments.read(self._waiting)
+        self._go_on(written)
         self._waiting = self._waiting[length:]
         if arguments.is_reached:
             self._arguments, self._is_between = None, True

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from modelhost.engines.library_worker.call_rules import Literals, arguments_of, choice, json_value, types_of
 from modelhost.engines.library_worker.calls import Calling, Section, WholeSection
 
@@ -49,7 +51,7 @@ class PythonForm:
 
     def read(self, text: str) -> list[tuple[str, Mapping[str, Any]]] | None:
         try:
-            body = ast.parse(text.strip(), mode="eval").body
+            body = _parsed(text.strip())
             calls = body.elts if isinstance(body, ast.List) else [body]
             return [_call(call) for call in calls] or None
         except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
@@ -86,6 +88,46 @@ def _others(optional: Sequence[str], comma: str) -> str:
 
 def _value(schema: Mapping[str, Any]) -> str:
     return '"True" | "False"' if types_of(schema) == {"boolean"} else json_value(schema)
+
+
+def literal_in(text: str) -> Any:
+    """Return the value that ``text`` is as Python writes it, or as JSON does.
+
+    Raises:
+        ValueError: it is none that JSON could have.
+    """
+    try:
+        value = ast.literal_eval(_Literals().visit(_parsed(text)))
+        orjson.dumps(value)
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError("no value") from error
+    return value
+
+
+def _parsed(text: str) -> ast.expr:
+    """Return the expression that ``text`` is; its texts may have line breaks in them."""
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError:
+        if "\n" not in text:
+            raise
+        return ast.parse(_with_escaped_breaks(text), mode="eval").body
+
+
+def _with_escaped_breaks(text: str) -> str:
+    written, quote, is_escaped = list[str](), "", False
+    for character in text:
+        if quote and character == "\n":
+            character = "n" if is_escaped else "\\n"  # noqa: PLW2901
+        if is_escaped:
+            is_escaped = False
+        elif quote:
+            is_escaped = character == "\\"
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        written.append(character)
+    return "".join(written)
 
 
 def _call(node: ast.expr) -> tuple[str, Mapping[str, Any]]:

@@ -49,9 +49,14 @@ class ChatReader:
 
     def finish(self) -> list[Delta]:
         """Return what was held back, now that nothing more comes."""
-        waiting, self._waiting = self._waiting, ""
         if self.is_done:
             return []
+        pieces = self._section.last_pieces() if self._section is not None else []
+        return [{"tool_calls": pieces}, *self._held()] if pieces else self._held()
+
+    def _held(self) -> list[Delta]:
+        """Return what waits, as what it is now."""
+        waiting, self._waiting = self._waiting, ""
         if self._section is not None:
             waiting, self._is_thinking = self._section.finish(), self._section.is_thinking
         elif self._frame_ends and not self._is_thinking:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -21,11 +22,13 @@ from modelhost.engines.library_worker.call_rules import (
     json_value,
     types_of,
 )
-from modelhost.engines.library_worker.calls import Calling, Section
-from modelhost.engines.library_worker.stops import held_back
+from modelhost.engines.library_worker.calls import Calling, Piece, Section
+from modelhost.engines.library_worker.json_ends import escaped
+from modelhost.engines.library_worker.python_calls import literal_in
+from modelhost.engines.library_worker.value_ends import ValueEnds, pattern_of
 
+_CONTAINERS: Final[Mapping[str, type]] = {"array": list, "object": dict}
 _LITERALS: Final = {"True": True, "False": False, "None": None}
-_NAMES: Final = re.compile(r"\\\{(?:name|key)\\\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +73,22 @@ class TaggedForm:
 
     @cached_property
     def head_pattern(self) -> re.Pattern[str]:
-        return re.compile(rf"\s*{_pattern(self.head)}\s*(?=<)")
+        return re.compile(rf"\s*{pattern_of(self.head)}\s*(?=<)")
 
     @cached_property
     def key_pattern(self) -> re.Pattern[str]:
         """A ``key``, without the line break behind it, which belongs to the value."""
-        return re.compile(rf"\s*{_pattern(self.key)}")
+        return re.compile(rf"\s*{pattern_of(self.key)}")
+
+    @cached_property
+    def value_ends(self) -> ValueEnds:
+        return ValueEnds(
+            own=self.value_end,
+            key=self.key,
+            call=self.end.strip() or self.closing,
+            following=(self.closing, self.head_mark, self.opening) if self.end else (self.opening,),
+            has_lines=self.has_lines,
+        )
 
     def begins_bare(self, text: str) -> bool:
         return False
@@ -130,9 +143,16 @@ class TaggedSection(Section):
             return ""
         return self._unread(self._waiting)
 
+    def last_pieces(self) -> list[Piece]:
+        if self._value is not None and (end := self._form.value_ends.last(self._waiting)) is not None:
+            self._end_value(self._value, self._waiting[:end])
+            self._go_on("}")
+            self._in_call, self._waiting = False, ""
+        return super().last_pieces()
+
     def _advance(self) -> bool:
         if self._value is not None:
-            return self._read_text() if self._is_text else self._read_json(self._value)
+            return self._read_value(self._value)
         return self._read_argument() if self._in_call else self._read_head()
 
     def _read_head(self) -> bool:
@@ -180,42 +200,39 @@ class TaggedSection(Section):
         self._go_on(f"{before}{orjson.dumps(key).decode()}: {after}")
         self._keys += 1
 
-    def _read_text(self) -> bool:
-        end = self._form.value_end.strip()
+    def _read_value(self, schema: Mapping[str, Any]) -> bool:
         if self._form.has_lines and not self._has_text:
             if not self._waiting:
                 return False
             self._waiting, self._has_text = self._waiting.removeprefix("\n"), True
-        text, marker, rest = self._waiting.partition(end)
-        if marker:
-            text = text.removesuffix("\n") if self._form.has_lines else text
-            self._go_on(_inside_string(text) + '"')
-            self._waiting, self._value = rest, None
+        if (ends := self._form.value_ends.find(self._waiting, self._is_key)) is not None:
+            self._end_value(schema, self._waiting[: ends[0]])
+            self._waiting = self._waiting[ends[1] :]
             return True
-        ends = (f"\n{end}",) if self._form.has_lines else ()
-        ready = len(text) - held_back(text, (end, *ends))
-        self._go_on(_inside_string(text[:ready]))
-        self._waiting = text[ready:]
+        if self._is_text:
+            ready = len(self._waiting) - self._form.value_ends.held(self._waiting)
+            self._go_on(_inside_string(self._waiting[:ready]))
+            self._waiting = self._waiting[ready:]
         return False
 
-    def _read_json(self, schema: Mapping[str, Any]) -> bool:
-        text, marker, rest = self._waiting.partition(self._form.value_end.strip())
-        if not marker:
-            return False
-        if self._form.has_lines:
-            text = text.removeprefix("\n").removesuffix("\n")
-        self._go_on(orjson.dumps(_value_of(text, types_of(schema))).decode())
-        self._waiting, self._value = rest, None
-        return True
+    def _end_value(self, schema: Mapping[str, Any], rest: str) -> None:
+        """Tell the rest of a value."""
+        written = orjson.dumps(_value_of(rest, types_of(schema))).decode()
+        self._go_on(_inside_string(rest) + '"' if self._is_text else written)
+        self._value = None
+
+    def _is_key(self, name: str) -> bool:
+        properties = self._schema.get("properties")
+        return not properties or name in properties
 
 
 def _value_of(text: str, types: frozenset[str]) -> Any:
     """Return what ``text`` stands for in an argument of one of ``types``, or of one that is not known."""
     stripped = text.strip()
     try:
-        value = orjson.loads(stripped)
+        value = orjson.loads(escaped(stripped) if stripped[:1] in {"{", "["} else stripped)
     except orjson.JSONDecodeError:
-        return _LITERALS.get(stripped, text) if types else text
+        return _python_value_of(stripped, text, types)
     if not types:
         return value if isinstance(value, dict | list) else text
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -231,11 +248,16 @@ def _value_of(text: str, types: frozenset[str]) -> Any:
     return value if "string" not in types or any(is_fit.get(kind, False) for kind in types) else text
 
 
+def _python_value_of(stripped: str, text: str, types: frozenset[str]) -> Any:
+    """Return what is no JSON: a list or an object as Python writes it, where there has to be one; else ``text``."""
+    wanted = tuple(kind for name, kind in _CONTAINERS.items() if name in types)
+    if wanted and "string" not in types and stripped[:1] in {"{", "["}:
+        with suppress(ValueError):
+            value = literal_in(stripped)
+            return value if isinstance(value, wanted) else text
+    return _LITERALS.get(stripped, text) if types else text
+
+
 def _inside_string(text: str) -> str:
     """Return ``text`` as it stands between the quotes of JSON."""
     return orjson.dumps(text).decode()[1:-1]
-
-
-def _pattern(shape: str) -> str:
-    """Return the regular expression of ``shape``: a name for what is in braces, blanks as they come."""
-    return r"\s*".join(_NAMES.sub(lambda _: r'([^\s<>"]+)', re.escape(part)) for part in shape.split())
