@@ -11,7 +11,7 @@ from modelhost.errors import DownloadFailed
 from modelhost.models.hf_directory import CONFIG, is_hf_directory
 from modelhost.models.hub_reference import HubReference
 from modelhost.models.locate import MMPROJ, PICKLED, SAFETENSORS, WEIGHTS_SUFFIXES, servable_models
-from modelhost.models.split_files import part_names
+from modelhost.models.split_files import part_names, stem
 from modelhost.models.vision_encoder import matching_encoder
 
 PREFERRED = (
@@ -24,6 +24,8 @@ PREFERRED = (
 Format = Literal["gguf", "safetensors"]
 
 WEIGHTS = ".safetensors"
+_DRAFT = re.compile(r"(?:^|[-._/])(?:mtp|nextn|draft|eagle\d*)(?:[-._/]|$)", re.IGNORECASE)
+"""In the names of what guesses ahead for a model, or of the model together with that."""
 BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 """What a directory of a model holds beside its weights, by the ends of names."""
 
@@ -48,7 +50,7 @@ def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[Hu
     """
     by_name = {file.name: file for file in listing}
     models = servable_models(list(by_name))
-    if reference.wanted == SAFETENSORS or not models:
+    if reference.wanted == SAFETENSORS or (reference.wanted or "").endswith(WEIGHTS) or not models:
         return [by_name[name] for name in _directory_files(list(by_name), reference)]
     name = _choose(models, reference)
     parts = part_names(name.rsplit("/", 1)[-1])
@@ -82,16 +84,25 @@ def is_needed(file: HubFile) -> bool:
 def _choose(models: list[str], reference: HubReference) -> str:
     wanted = reference.wanted
     if wanted is not None:
-        matching = [name for name in models if wanted in {name, name.rsplit("/", 1)[-1]}]
-        matching = matching or [name for name in models if _has_quantization(name, wanted)]
+        folder, slash, file = wanted.rpartition("/")
+        path = folder + slash + part_names(file)[0]  # a later part of a split model means the model
+        matching = [name for name in models if name == path]
+        matching = matching or [name for name in models if name.rsplit("/", 1)[-1] == path]
+        matching = matching or _plain([name for name in models if _has_quantization(name, wanted)], wanted)
         return _only(matching, models, reference, f"{wanted!r}")
     if len(models) == 1:
         return models[0]
     for quantization in PREFERRED:
-        matching = [name for name in models if _has_quantization(name, quantization)]
+        matching = _plain([name for name in models if _has_quantization(name, quantization)], quantization)
         if matching:
             return _only(matching, models, reference, quantization)
-    return _only(models, models, reference, "the model")
+    return _only(_plain(models, ""), models, reference, "the model")
+
+
+def _plain(names: list[str], quantization: str) -> list[str]:
+    """Return those of ``names`` that are the model itself, where others are variants: drafts, or more in the name."""
+    ending = [name for name in names if stem(name).lower().endswith(quantization.lower())] or names
+    return [name for name in ending if _DRAFT.search(name) is None] or ending
 
 
 def _only(matching: list[str], models: list[str], reference: HubReference, what: str) -> str:

@@ -1,13 +1,24 @@
-"""The name of a model on the hub: ``org/name``, ``org/name:Q4_K_M`` or ``org/name:file.gguf``."""
+"""The name of a model on the hub: ``org/name``, ``org/name:Q4_K_M`` or ``org/name:file.gguf``.
+
+Beside these the addresses that browsers show: of a repository, and of a file (``/resolve/main/x.gguf``, ``/blob/...``).
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
 
-_REFERENCE = re.compile(
-    r"^(?:https?://(?:huggingface\.co|hf\.co)/|hf\.co/|hf://)?"
-    r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)/?(?::(?P<wanted>[^:\s]+))?$",
+from modelhost.config import environment
+
+HUB: Final = "https://huggingface.co/"
+_REPOSITORY: Final = r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
+_HOST: Final = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/"
+_REFERENCE: Final = re.compile(rf"^(?:{_HOST}|hf://)?{_REPOSITORY}/?(?::(?P<wanted>[^:\s]+))?$", re.ASCII)
+_FILE: Final = re.compile(
+    rf"^{_HOST}{_REPOSITORY}/(?:resolve|blob|raw)/"
+    r"(?P<revision>refs/[^/]+/[^/?#]+|[^/?#]+)/(?P<file>[^?#\s]+)(?:[?#].*)?$",
     re.ASCII,
 )
 
@@ -26,7 +37,22 @@ class HubReference:
 
 def parse_reference(text: str, revision: str | None = None) -> HubReference | None:
     """Return the reference that ``text`` is, or ``None`` if it does not look like one."""
+    if (file := _file_in(text)) is not None:
+        name, given = unquote(file["file"]), unquote(file["revision"])
+        return HubReference(repository=file["repository"], wanted=name, revision=revision or given)
     match = _REFERENCE.match(text)
     if match is None:
         return None
     return HubReference(repository=match["repository"], wanted=match["wanted"], revision=revision)
+
+
+def is_file_address(text: str) -> bool:
+    """Whether ``text`` is the address of a file on the hub, with or without ``https://``."""
+    return _file_in(text) is not None
+
+
+def _file_in(text: str) -> re.Match[str] | None:
+    mirror = environment.current().get("HF_ENDPOINT", "").rstrip("/")
+    if mirror and text.startswith(f"{mirror}/"):
+        text = HUB + text.removeprefix(f"{mirror}/")
+    return _FILE.match(text)

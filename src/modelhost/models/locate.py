@@ -14,7 +14,7 @@ from modelhost.engines.installed import FOR_SAFETENSORS
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel, is_hf_directory, read_hf_directory
-from modelhost.models.hub_reference import HubReference, parse_reference
+from modelhost.models.hub_reference import HubReference, is_file_address, parse_reference
 from modelhost.models.server_urls import is_url, server_name, server_urls
 from modelhost.models.split_files import part_names, part_number, stem
 
@@ -164,6 +164,8 @@ def _looks_like_path(model: str) -> bool:
     """Whether ``model`` can only be meant as a path: ``./x``, ``/x``, ``x.gguf``, or below a directory or link here."""
     if model.startswith((".", "/", "~")) or "\\" in model:
         return True
+    if is_file_address(model):
+        return False
     if model.lower().endswith(".gguf") and ":" not in model:
         return True
     top = Path(model.split("/", 1)[0])

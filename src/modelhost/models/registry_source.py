@@ -97,7 +97,10 @@ def _of_hub(entry: EntryFile) -> Accepted:
         return _problem(
             f'"{"weight_file" if entry.weight_file else "params.quantization"}": no file is called "{wanted}"'
         )
-    return Accepted(settings={"model": text}, warnings=_unused_quantization(quantization if named else None))
+    settings = {"model": text}
+    if reference.revision and entry.revision is None:
+        settings["revision"] = reference.revision
+    return Accepted(settings=settings, warnings=_unused_quantization(quantization if named else None))
 
 
 def _of_path(entry: EntryFile, directory: Path) -> Accepted:

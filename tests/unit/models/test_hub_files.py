@@ -29,6 +29,29 @@ def test_wish_finds_its_file(wanted: str | None, name: str) -> None:
     assert _choose(QUANTIZED, wanted) == [name, "mmproj-m-f16.gguf"]
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted", "name"),
+    [
+        (("m-Q4_K_M-MTP.gguf", "m-Q4_K_M.gguf"), None, "m-Q4_K_M.gguf"),
+        (("m-Q4_K_M-MTP.gguf", "m-Q4_K_M.gguf"), "Q4_K_M", "m-Q4_K_M.gguf"),
+        (("m-Q4_K_M-MTP.gguf", "m-Q4_K_M.gguf"), "Q4_K_M-MTP", "m-Q4_K_M-MTP.gguf"),
+        (("MTP/m-Q4_K_M.gguf", "m-Q4_K_M.gguf", "mtp-m-Q4_K_M.gguf", "m-draft-Q4_K_M.gguf"), None, "m-Q4_K_M.gguf"),
+        (("m-MTP-Q4_K_M.gguf", "m-MTP-Q8_0.gguf"), None, "m-MTP-Q4_K_M.gguf"),
+        (("m-Q8_0-v2.gguf", "m-Q8_0.gguf"), None, "m-Q8_0.gguf"),
+        (("m.gguf", "m-MTP.gguf"), None, "m.gguf"),
+        (("a/m.gguf", "m.gguf"), "m.gguf", "m.gguf"),
+    ],
+)
+def test_a_model_is_preferred_to_its_variants(names: tuple[str, ...], wanted: str | None, name: str) -> None:
+    assert _choose(names, wanted) == [name]
+
+
+def test_any_part_of_a_split_model_means_all_of_it() -> None:
+    parts = [f"Q4_K_M/m-0000{part}-of-00002.gguf" for part in (1, 2)]
+    assert _choose((*parts, "m-Q8_0.gguf"), parts[1]) == parts
+    assert _choose((*parts, "m-Q8_0.gguf"), "m-00002-of-00002.gguf") == parts
+
+
 def test_only_model_needs_no_known_name() -> None:
     assert _choose(("README.md", "ggml-model.gguf", "mmproj.gguf")) == ["ggml-model.gguf", "mmproj.gguf"]
 
@@ -86,6 +109,10 @@ def test_safetensors_can_be_wanted_where_there_is_gguf_too() -> None:
         "config.json",
         "model.safetensors",
     ]
+
+
+def test_a_file_of_safetensors_means_the_directory() -> None:
+    assert _choose((*QUANTIZED, *DIRECTORY), "model-00001-of-00002.safetensors") == _choose(DIRECTORY)
 
 
 def test_safetensors_that_are_not_there_can_be_done_without() -> None:

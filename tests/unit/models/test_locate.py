@@ -129,6 +129,33 @@ def test_hub_id_is_a_reference(text: str, repository: str, wanted: str | None) -
     assert located.reference == HubReference(repository=repository, wanted=wanted, revision="v1")
 
 
+@pytest.mark.parametrize(
+    ("address", "wanted", "revision"),
+    [
+        ("https://huggingface.co/org/name/resolve/main/x-Q4_0.gguf", "x-Q4_0.gguf", "main"),
+        ("https://huggingface.co/org/name/resolve/main/sub/x.gguf?download=true", "sub/x.gguf", "main"),
+        ("https://huggingface.co/org/name/blob/v1.0/x.gguf#a", "x.gguf", "v1.0"),
+        ("http://hf.co/org/name/raw/main/x%2B1.gguf", "x+1.gguf", "main"),
+        ("hf.co/org/name/blob/main/x.gguf", "x.gguf", "main"),
+        ("https://huggingface.co/org/name/resolve/refs%2Fpr%2F1/x.gguf", "x.gguf", "refs/pr/1"),
+        ("https://huggingface.co/org/name/blob/refs/pr/1/x.gguf", "x.gguf", "refs/pr/1"),
+        ("https://mirror.example/hub/org/name/resolve/main/x.gguf", "x.gguf", "main"),
+    ],
+)
+def test_the_address_of_a_file_on_the_hub_is_that_file(
+    address: str, wanted: str, revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/hub/")
+    reference = HubReference(repository="org/name", wanted=wanted, revision=revision)
+    assert parse_reference(address) == reference
+    located = locate(address)
+    assert (located.kind, located.name, located.reference) == ("hub", "org/name", reference)
+    assert name_of(address) == "org/name"
+    given = parse_reference(address, "mine")
+    assert given is not None
+    assert given.revision == "mine"
+
+
 @pytest.mark.parametrize("text", ["", "name", "a/b/c", "a/b:", "a b/c", "-a/b", "../b"])
 def test_other_text_is_no_reference(text: str) -> None:
     assert parse_reference(text) is None

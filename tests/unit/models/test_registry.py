@@ -191,6 +191,13 @@ def test_the_quantization_or_the_weight_file_picks_the_file_of_a_repository(
     assert _entry(tmp_path, source=keys).settings.model == model
 
 
+def test_the_address_of_a_file_picks_the_file_and_the_revision(tmp_path: Path) -> None:
+    source = "hf_id: https://huggingface.co/org/name/resolve/v1/sub/m-Q4_0.gguf"
+    found = _entry(tmp_path, source=source).settings
+    assert (found.model, found.revision) == ("hf://org/name:sub/m-Q4_0.gguf", "v1")
+    assert _entry(tmp_path, source=f"{source}\n    revision: mine").settings.revision == "mine"
+
+
 def test_a_repository_is_not_taken_for_a_directory_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

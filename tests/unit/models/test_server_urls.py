@@ -36,6 +36,8 @@ def _problem(tmp_path: Path, entry: str) -> str:
         ("HTTPS://api.example.com/v1", True),
         ("https://huggingface.co/org/name", False),
         ("https://hf.co/org/name:Q4_K_M", False),
+        ("https://huggingface.co/org/name/resolve/main/x.gguf", False),
+        ("https://other.example/org/name/resolve/main/x.gguf", True),
         ("org/name", False),
         ("/models/a.gguf", False),
         (None, False),
