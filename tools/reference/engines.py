@@ -97,6 +97,7 @@ def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
         ("`generation_config.json` where a request is silent", *(_yes(each.follows_makers) for each in found)),
         ("highest `temperature`", *(f"{each.hottest:g}" for each in found)),
         ("tells how long a prompt is that is too long", *(_yes(each.counts_overflow) for each in found)),
+        ("names of special tokens in what users and tools write", *(each.contents for each in found)),
     ]
 
 

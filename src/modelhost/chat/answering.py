@@ -9,6 +9,7 @@ from typing import Any
 from modelhost.chat import requests, tool_answer
 from modelhost.chat.context import with_context
 from modelhost.chat.loop import LoopLimits, ToolLoop
+from modelhost.chat.notes import Notes
 from modelhost.chat.questions import Questions
 from modelhost.chat.relay import payloads_of
 from modelhost.chat.sampling import sampled, sampling_body
@@ -98,7 +99,8 @@ class Answering:
             async with aclosing(answer):
                 yield answer
             return
-        turn_with = turn_of(model, operation, body, self._lease(model, on_queued), include_usage=include_usage)
+        lease = self._lease(model, on_queued)
+        turn_with = turn_of(model, operation, body, lease, Notes(model.name), include_usage=include_usage)
         async with turn_with as (generation, worker), generation.stream(worker) as blocks:
             yield blocks
 
@@ -139,7 +141,8 @@ class Answering:
                 turn.follow(loop)
             return await tool_answer.whole(loop, tool_answer.with_tools(body, tools))
         if operation in GENERATING:
-            async with turn_of(model, operation, body, self._lease(model, on_queued)) as (generation, worker):
+            turn_with = turn_of(model, operation, body, self._lease(model, on_queued), Notes(model.name))
+            async with turn_with as (generation, worker):
                 return await generation.whole(worker)
         prepared, engine = adapted(model, operation, body), model.engine
         async with self._lease(model, on_queued) as worker:
@@ -167,10 +170,11 @@ class Answering:
         depth: int,
     ) -> ToolLoop:
         wishes = tool_answer.wishes_of(body)
+        notes = Notes(model.name)
 
         @asynccontextmanager
         async def open_turn(body: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-            turn_with = turn_of(model, "chat", body, self._lease(model, on_queued))
+            turn_with = turn_of(model, "chat", body, self._lease(model, on_queued), notes)
             async with turn_with as (generation, worker), generation.chunks(worker) as chunks:
                 yield chunks
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelhost.chat.requests import ToolWishes
+from modelhost.engines.control_tokens import ASSISTANT, FROM_SERVER
 from modelhost.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ async def with_context(messages: Sequence[Message], wishes: ToolWishes | None, r
     texts = [_quoted(content) for contents in resources for content in contents]
     if texts:
         found = _before_question(found, "\n\n".join(texts))
-    asked = [message for prompt in prompts for message in prompt.messages]
+    # What a server lets the assistant say no model has written: it is text like all that servers write.
+    asked = [
+        {**message, FROM_SERVER: True} if message["role"] == ASSISTANT else message
+        for prompt in prompts
+        for message in prompt.messages
+    ]
     start = next((at for at, message in enumerate(found) if message["role"] not in FIRST_ROLES), len(found))
     return _joined([*found[:start], *asked, *found[start:]]) if asked else found
 

@@ -10,8 +10,10 @@ from modelhost.chat import requests, tool_choice
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation
 from modelhost.chat.images import check_images
+from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
 from modelhost.engines.base import Operation
+from modelhost.engines.control_tokens import without_origins
 from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
 from modelhost.models.hosted import HostedModel
 from modelhost.workers.client import Worker
@@ -23,13 +25,17 @@ STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
 NOT_FOR_ENGINES: Final = requests.INERT | {"mcp", "session_id"}
 
 
-def generation_of(model: HostedModel, operation: Operation, body: dict[str, Any], *, include_usage: bool) -> Generation:
-    """Return the request ``body`` ready to be sent.
+def generation_of(
+    model: HostedModel, operation: Operation, body: dict[str, Any], notes: Notes, *, include_usage: bool
+) -> Generation:
+    """Return the request ``body`` ready to be sent; ``notes`` are told what has been done to it.
 
     Raises:
         UnsupportedParameter: the engine of ``model`` does not know a field of it.
     """
     prepared = _prepared(model, operation, body)
+    if operation == "chat":
+        prepared = _with_contents_as_text(model, prepared, notes)
     is_forced = tool_choice.is_forced(prepared)
     dialect = model.engine.adapt(operation, prepared)
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
@@ -38,26 +44,28 @@ def generation_of(model: HostedModel, operation: Operation, body: dict[str, Any]
 
 
 @asynccontextmanager
-async def turn_of(
+async def turn_of(  # noqa: PLR0913 (all are parts of one request)
     model: HostedModel,
     operation: Operation,
     body: dict[str, Any],
     lease: AbstractAsyncContextManager[Worker],
+    notes: Notes,
     *,
     include_usage: bool = False,
 ) -> AsyncIterator[tuple[Generation, Worker]]:
     """Lend the worker of ``model`` for one answer, with the request ``body`` ready to be sent to it.
 
     A wrong request is refused before it waits. The engine of a model whose files nobody has looked at is a guess until
-    then: the request is prepared again if it is another one.
+    then, and its control tokens are unknown: the request is prepared again once they have been looked at.
 
     Raises:
         ModelhostError: the request is wrong, or ``lease`` raises it.
     """
-    generation, engine = generation_of(model, operation, body, include_usage=include_usage), model.engine
+    resolved = model.resolved
+    generation = generation_of(model, operation, body, notes, include_usage=include_usage)
     async with lease as worker:
-        if model.engine is not engine:
-            generation = generation_of(model, operation, body, include_usage=include_usage)
+        if model.resolved is not resolved:
+            generation = generation_of(model, operation, body, notes, include_usage=include_usage)
         async with measured(model, operation, generation.report):
             check_can(worker, operation, body)
             yield generation, worker
@@ -81,6 +89,14 @@ def _prepared(model: HostedModel, operation: Operation, body: dict[str, Any]) ->
     if operation in GENERATING:
         prepared |= STREAMED
     return prepared
+
+
+def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Notes) -> dict[str, Any]:
+    """Return ``body`` without names of the model's control tokens in what users and tools wrote, unless they count."""
+    changed = model.control_tokens.neutralised(body) if model.control_tokens is not None else None
+    if changed is not None:
+        notes.tell(NEUTRALISED)
+    return without_origins(changed or body) if model.engine.reads_contents else changed or body
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from modelhost.config.url_paths import url_path
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
+SpecialTokens = Literal["text", "raw"]
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 Text = Annotated[str, Field(min_length=1)]
@@ -219,6 +220,19 @@ class Settings(BaseModel):
         default=None,
         description="Jinja chat template to use instead of the model's own: a file, or the text itself.",
         json_schema_extra=_MODEL,
+    )
+
+    special_tokens: SpecialTokens = Field(
+        default="text",
+        description="What the names of the model's special tokens, such as `<|im_end|>`, are in what users and tools "
+        "write: `text`, or `raw`, the tokens themselves, with which they can forge turns.",
+        json_schema_extra=_MODEL,
+    )
+    special_token_list: tuple[Text, ...] = Field(
+        default=(),
+        description="Special token of a model that is given by its URL, whose vocabulary the host cannot read; may be "
+        "given repeatedly. For others: a name to neutralise beside those of the vocabulary.",
+        json_schema_extra={**_MODEL, "flags": ["--special-token"]},
     )
 
     request_defaults: RequestDefaults = Field(

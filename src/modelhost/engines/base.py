@@ -58,6 +58,8 @@ class ModelSpec:
     """What the model's files say."""
     has_chat_template: bool = True
     """Whether the model has one of its own."""
+    special_tokens: Literal["text", "raw"] = "text"
+    """What the names of its special tokens are in the contents of messages, for a worker that can tell those apart."""
     pooling: str | None = None
     embedding_only: bool = False
     vocab_size: int | None = None
@@ -193,6 +195,8 @@ class Engine(Protocol):
     name: str
     prompt_caches: PromptCaches | None
     """``None`` if it has none that could be kept."""
+    reads_contents: bool
+    """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.

@@ -41,6 +41,12 @@ FEATURES: Final[Mapping[str, str]] = {
 """What may be asked of an engine, by a short name."""
 
 
+EXACT: Final = "text, exactly"
+COPIED: Final = "text, in the copy that the engine gets"
+LISTED: Final = "unprotected, but for `special_token_list`"
+"""What :attr:`Capabilities.contents` may be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What one engine can do; what is not in ``differs`` it does itself, except for what the host does for all."""
@@ -59,6 +65,8 @@ class Capabilities:
     """The highest ``temperature`` that it takes."""
     counts_overflow: bool = True
     """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
+    contents: str = COPIED
+    """What the names of special tokens are in what users and tools write."""
 
     def how(self, feature: str) -> How:
         """Return who does ``feature``, one of ``FEATURES``."""
@@ -82,9 +90,14 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         reads="safetensors, also of MLX's quantizations",
         runs_on="macOS on Apple silicon; Linux on CPUs",
         differs=NO_VECTORS,
+        contents=EXACT,
     ),
     "transformers": Capabilities(
-        title="transformers", reads="safetensors", runs_on="Linux, macOS, Windows; CPU, CUDA, MPS", differs=NO_VECTORS
+        title="transformers",
+        reads="safetensors",
+        runs_on="Linux, macOS, Windows; CPU, CUDA, MPS",
+        differs=NO_VECTORS,
+        contents=EXACT,
     ),
     "vllm": Capabilities(
         title="vLLM",
@@ -113,6 +126,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         reads="a base URL; below, that of another modelhost with llama.cpp",
         runs_on="whatever the server runs on",
         follows_makers=False,
+        contents=LISTED,
     ),
 }
 """By the names of the engines. The scripted engine, which tests are written with, plays what it is told."""

@@ -126,6 +126,7 @@ class LlamaCpp:
 
     name = "llamacpp"
     prompt_caches: PromptCaches | None = SlotFiles()
+    reads_contents = True
 
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from modelhost.engines.base import Line
+from modelhost.engines.control_tokens import ZERO_WIDTH_SPACE
 
 Message = Mapping[str, Any]
 
@@ -163,5 +164,8 @@ def _text(message: Message) -> str:
 
 
 def _letters(text: str) -> str:
-    """Return ``text`` without blanks: templates trim, and tokens put them back a little differently."""
-    return "".join(text.split())
+    """Return ``text`` without blanks: templates trim, and tokens put them back a little differently.
+
+    The spaces without width go too, which the host puts into the names of control tokens (:mod:`.control_tokens`).
+    """
+    return "".join(text.replace(ZERO_WIDTH_SPACE, "").split())

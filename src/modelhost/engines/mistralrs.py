@@ -50,6 +50,7 @@ class MistralRs(LibraryDialect):
     """The :class:`~modelhost.engines.base.Engine`."""
 
     name = "mistralrs"
+    reads_contents = True  # its library takes text and no tokens
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(

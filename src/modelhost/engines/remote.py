@@ -40,6 +40,7 @@ class Remote:
 
     name = "remote"
     prompt_caches: PromptCaches | None = None
+    reads_contents = True
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the engine options of one model.

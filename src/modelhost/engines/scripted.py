@@ -53,6 +53,7 @@ class Scripted:
 
     name = "scripted"
     prompt_caches: PromptCaches | None = None
+    reads_contents = True
 
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)

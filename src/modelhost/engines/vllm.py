@@ -41,6 +41,7 @@ class Vllm:
 
     name = "vllm"
     prompt_caches: PromptCaches | None = None
+    reads_contents = True
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)

@@ -55,6 +55,10 @@ class Exchange:
         """Tell the client that its request had to wait, and at which place."""
         self.headers.append((b"x-queue-position", str(position).encode()))
 
+    def tell_note(self, note: str) -> None:
+        """Tell the client what has been done to its request, unless the answer has begun."""
+        self.headers.append((b"x-modelhost-notes", note.encode()))
+
     async def json(self, limit_bytes: int, *, if_empty: Any = None) -> Any:
         """Return the decoded body, ``if_empty`` (if that is given) in the place of one that is empty.
 

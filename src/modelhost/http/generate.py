@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from modelhost.chat.notes import ON_NOTE
 from modelhost.chat.turn import GENERATING
 from modelhost.engines.base import Operation
 from modelhost.errors import InvalidRequest, ModelNotFound
@@ -55,6 +56,7 @@ class OperationEndpoint:
             depth = depth_of(scope)
             if self._operation == "chat":
                 body = _in_session(exchange, scope, body)
+            ON_NOTE.set(exchange.tell_note)
             async with exchange.while_client_is_there():
                 await self._respond(exchange, body, depth)
 

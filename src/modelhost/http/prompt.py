@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from modelhost.chat.notes import ON_NOTE
 from modelhost.config.settings import Settings
 from modelhost.errors import (
     ConfigError,
@@ -83,6 +84,7 @@ class PromptEndpoint:
             prompt = _prompt_in(await exchange.json(self._limit_bytes))
             if self._logs_contents:
                 told.info("prompt_received", prompt=prompt)
+            ON_NOTE.set(exchange.tell_note)
             async with exchange.while_client_is_there():
                 text = await self._answered(exchange, prompt, depth_of(scope))
                 if self._logs_contents:

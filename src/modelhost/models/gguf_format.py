@@ -20,8 +20,12 @@ SCALAR_FORMATS = MappingProxyType(
     {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 )
 """Number of a value type -> its ``struct`` format."""
+INT32 = 5
 STRING = 8
 ARRAY = 9
+
+UNKNOWN_TOKEN, CONTROL_TOKEN, USER_DEFINED_TOKEN = 2, 3, 4
+"""Of ``tokenizer.ggml.token_type``: what a tokenizer finds in a text before all others. 1 is an ordinary token."""
 
 TENSOR_TYPES = MappingProxyType(
     {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import BinaryIO
 
-from modelhost.models.gguf_format import ARRAY, SCALAR_FORMATS, STRING
+from modelhost.models.gguf_format import ARRAY, INT32, SCALAR_FORMATS, STRING
 
 Value = int | float | bool | str | list[int] | None
 
@@ -81,10 +82,13 @@ class HeaderStream:
 
     def text(self) -> str:
         """Return the next string. Bytes that are not UTF-8 become replacement characters, as in llama.cpp's output."""
+        return self._text_bytes().decode("utf-8", errors="replace")
+
+    def _text_bytes(self) -> bytes:
         length = self.unsigned(8)
         if length > MAX_STRING_BYTES:
             raise Damaged(f"a text of {length:,} bytes at offset {self.offset:,} cannot be true")
-        return self.take(length).decode("utf-8", errors="replace")
+        return self.take(length)
 
     def value(self, kind: int, *, keep: bool = True) -> Value:
         """Return the next value of ``kind``; of an array its length, or its items if they are few whole numbers.
@@ -99,6 +103,33 @@ class HeaderStream:
         if kind == ARRAY:
             return self._array(keep=keep)
         return self._scalar(kind)
+
+    def texts(self) -> list[bytes]:
+        """Return the items of the next value, an array of strings, in UTF-8."""
+        count = self._array_of(STRING)
+        self.require(count * 8)
+        texts: list[bytes] = []
+        unpack = struct.Struct("<Q").unpack_from  # as hot as _skip_texts
+        for _ in range(count):
+            start, filled = self._at + 8, len(self._buffer)
+            end = start + unpack(self._buffer, self._at)[0] if start <= filled else start
+            if end > filled:
+                texts.append(self._text_bytes())
+                continue
+            texts.append(self._buffer[start:end])
+            self._at = end
+        return texts
+
+    def integers(self) -> Sequence[int]:
+        """Return the items of the next value, an array of signed numbers of 32 bits."""
+        data = self.take(self._array_of(INT32) * 4)
+        return struct.unpack(f"<{len(data) // 4}i", data)
+
+    def _array_of(self, wanted: int) -> int:
+        kind, count = self.unsigned(4), self.unsigned(8)
+        if kind != wanted:
+            raise Damaged(f"it holds an array of the type {kind} where one of the type {wanted} is due")
+        return count
 
     def _scalar(self, kind: int) -> int | float | bool:
         number_format = "<" + self._scalar_format(kind)

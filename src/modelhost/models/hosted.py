@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.control_tokens import ControlTokens
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
 from modelhost.models.choosing import engine_before_resolving
@@ -70,6 +71,11 @@ class HostedModel:
     @property
     def spec(self) -> ModelSpec | None:
         return self.resolved.spec if self.resolved else None
+
+    @property
+    def control_tokens(self) -> ControlTokens | None:
+        """What is neutralised in the contents of its chats, once its files are found."""
+        return self.resolved.control_tokens if self.resolved else None
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -33,7 +33,17 @@ from modelhost.models.request_defaults import default_problems
 from modelhost.models.vision_encoder import WITHOUT
 from modelhost.workers.cores import allowed_cores
 
-OWN: Final = ("model", "alias", "revision", "lora", "draft_model", "mmproj", "chat_template", "remote_api_key")
+OWN: Final = (
+    "model",
+    "alias",
+    "revision",
+    "lora",
+    "draft_model",
+    "mmproj",
+    "chat_template",
+    "remote_api_key",
+    "special_token_list",
+)
 """Settings that belong to one model: an entry does not take them over from the host's."""
 PATHS: Final = ("draft_model", "mmproj", "chat_template")
 GUESSED: Final = ' (the repository is taken to have GGUF files: name the "engine" if it has safetensors)'

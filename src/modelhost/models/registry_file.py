@@ -19,7 +19,7 @@ from modelhost.config.request_defaults import RequestDefaults
 
 ENTRY_SETTINGS: Final = (
     *("revision", "queue_size", "request_timeout", "load_timeout", "max_in_flight", "stall_timeout"),
-    "idle_unload_secs",
+    *("idle_unload_secs", "special_tokens", "special_token_list"),
 )
 """Keys of an entry that are settings of the same name, and are checked as those."""
 PARAM_SETTINGS: Final = (
@@ -222,6 +222,8 @@ class EntryFile(_Keys):
     max_in_flight: Any = None
     stall_timeout: Any = None
     idle_unload_secs: Any = None
+    special_tokens: Any = None
+    special_token_list: Any = None
 
 
 class RegistryFile(_Keys):

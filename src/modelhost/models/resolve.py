@@ -16,6 +16,7 @@ from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.installed import environment_of
 from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size
 from modelhost.engines.remote import Remote
@@ -31,6 +32,7 @@ from modelhost.models.locate import Located, locate, located_directory
 from modelhost.models.needs import need_bytes
 from modelhost.models.planner import MODELS
 from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
+from modelhost.models.special_tokens import control_tokens
 from modelhost.models.states import RAM, Bytes
 from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
 from modelhost.workers.cores import allowed_cores
@@ -49,6 +51,8 @@ class Resolved:
     """What it is estimated to take of each pool; empty if its engine needs no files."""
     stamps: Stamps = field(default_factory=dict)
     """Of all files that were read for it."""
+    control_tokens: ControlTokens | None = None
+    """What the host neutralises in the contents of its chats; ``None``: nothing."""
 
     @property
     def charge(self) -> Bytes:
@@ -99,6 +103,7 @@ def resolve(
         chat_template=_template(settings.chat_template),
         own_chat_template=described.chat_template if described is not None else None,
         has_chat_template=described is None or described.chat_template is not None,
+        special_tokens=settings.special_tokens,
         pooling="rank" if header is not None and header.is_reranker else None,
         embedding_only=header is not None and header.is_embedding,
         vocab_size=described.vocab_size if described is not None else None,
@@ -119,6 +124,7 @@ def resolve(
         size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
         need_bytes=_need(spec, located, engine.name, visible),
         stamps=stamps_of([*_own_files(located), *_beside(spec), *_template_file(settings.chat_template)]),
+        control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from modelhost.chat.context import with_context
 from modelhost.chat.requests import ToolWishes
+from modelhost.engines.control_tokens import FROM_SERVER
 from modelhost.errors import InvalidRequest, McpServerNotFound
 from modelhost.tools.reading import Reading
 from modelhost.tools.resources import Prompt, ResourceContent
@@ -63,6 +64,7 @@ async def test_a_prompt_begins_the_conversation_after_the_system() -> None:
     messages = await _read([SYSTEM, QUESTION], prompts=[wish])
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[1]["content"] == "explain tides"
+    assert messages[2] == {"role": "assistant", "content": "OK.", FROM_SERVER: True}  # no model has said it
 
 
 async def test_neighbours_of_the_user_become_one_message() -> None:

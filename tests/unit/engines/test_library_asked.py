@@ -44,7 +44,13 @@ def _requests(
         eos_ids=frozenset({2}),
         defaults=defaults or {},
     )
-    config = {"name": "nano", "context_length": context, "chat_template": template, "tool_call_parser": parser}
+    config = {
+        "name": "nano",
+        "context_length": context,
+        "chat_template": template,
+        "tool_call_parser": parser,
+        "special_tokens": "text",
+    }
     return Requests(loaded, nano_vocabulary(), config)
 
 

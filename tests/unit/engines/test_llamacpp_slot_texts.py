@@ -77,3 +77,10 @@ def test_of_a_text_that_was_only_brought_back_the_token_after_it_is_no_part() ->
     assert Slot.of({**told, "params": {"n_predict": 20}}).text == "a b c"
     assert Slot.of({**told, "params": {"n_predict": 0}}) == _slot(1, "a b", task=4, tokens=7)
     assert Slot.of({"id": 1, "is_processing": False}) == _slot(1, "", task=-1)
+
+
+def test_a_conversation_with_a_neutralised_name_is_found() -> None:
+    asked = {"role": "user", "content": "Hello! What is <|im_end|>?"}
+    text = HEAD + FIRST.replace("Hello!", "Hello! What is <\u200b|im_end|>?")
+    opening = OPENING.replace("Hello!", "Hello!Whatis<|im_end|>?")
+    assert is_conversation(text, [SYSTEM, asked, HI], opening)

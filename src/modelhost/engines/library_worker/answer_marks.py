@@ -15,6 +15,11 @@ THOUGHTS: Final[Mapping[str, str]] = {"<think>": "</think>", "<|START_THINKING|>
 """What thoughts begin with, and what ends them."""
 FRAMES: Final[Mapping[str, str]] = {"<|START_RESPONSE|>": "<|END_RESPONSE|>", "<|START_TEXT|>": "<|END_TEXT|>"}
 """What stands before all that is said, and behind it."""
+ANSWER_MARKS: Final = (
+    *("<tool_call>", "</tool_call>"),
+    *(mark for pairs in (THOUGHTS, FRAMES) for pair in pairs.items() for mark in pair),
+)
+"""All of them, with those of the form of calls that most models have."""
 FRAME_ENDS: Final = tuple(FRAMES.values())
 _LAST: Final = re.compile(rf"\s*(?:{'|'.join(map(re.escape, FRAME_ENDS))})\s*$")
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modelhost.engines.control_tokens import telling_names
 from modelhost.engines.library_worker.calls import Calling
+from modelhost.engines.library_worker.contents import Contents
 from modelhost.engines.library_worker.grammars import Grammars
 from modelhost.engines.library_worker.json_rules import ANY_OBJECT
 from modelhost.engines.library_worker.library import Loaded
@@ -59,6 +61,8 @@ class Requests:
         self._defaults = sampling_defaults(loaded.defaults)
         self._form_named: str = config["tool_call_parser"]
         self._template = ChatTemplate(loaded.tokenizer, config["chat_template"], self._model)
+        is_raw = config["special_tokens"] == "raw"
+        self._contents = Contents(vocabulary, () if is_raw else telling_names(vocabulary.special, self._template.text))
         self._grammars = Grammars(loaded.tokenizer, vocab_size=loaded.vocab_size, eos_ids=loaded.eos_ids)
 
     def chat(self, body: Mapping[str, Any]) -> Asked:
@@ -69,14 +73,14 @@ class Requests:
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
-        text = self._template.render(body)
+        text = self._template.render(self._contents.marked(body))
         end = thoughts_end(text) if self._template.shows_reasoning else ""
         is_forced = body.get("tool_choice") == "required"
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
         return self._asked(
             "chat",
             body,
-            self._vocabulary.encode(text, add_special=False),
+            self._contents.tokens(text),
             constraint=self._forced_call(calling) if calling and is_forced else self._structure(body, after=end),
             top_logprobs=logprobs,
             calling=calling,

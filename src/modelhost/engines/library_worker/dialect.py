@@ -45,6 +45,7 @@ class LibraryDialect:
 
     name: str
     prompt_caches: PromptCaches | None = None
+    reads_contents = False
 
     def advice(self, operation: Operation) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if operation in {"embeddings", "rerank"} else ""

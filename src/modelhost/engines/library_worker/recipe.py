@@ -91,6 +91,7 @@ class LibraryEngine(LibraryDialect):
             "slots": spec.slots or 1,
             "threads": spec.threads or 1,
             "chat_template": spec.chat_template,
+            "special_tokens": spec.special_tokens,
         }
         argv = (spec.python or sys.executable, "-m", self._module)
         threads = str(spec.threads or 1)
