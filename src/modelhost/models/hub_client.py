@@ -20,7 +20,7 @@ from modelhost.config import network
 from modelhost.errors import DownloadFailed
 from modelhost.models.download import DownloadProgress, FileProgress, OnFormat, Source
 from modelhost.models.hub_cache import RepositoryCache
-from modelhost.models.hub_errors import translated
+from modelhost.models.hub_errors import require_way_to, translated
 from modelhost.models.hub_files import HubFile, choose_files, format_of
 from modelhost.models.hub_reference import HubReference
 from modelhost.models.hub_sessions import leave_proxies_out_on_this_machine
@@ -38,7 +38,7 @@ def download_from_hub(
     cache = RepositoryCache(reference.repository, source.cache_dir)
     api = HfApi(endpoint=endpoint, token=source.token)
     with translated(reference, endpoint):
-        network.require_usable(endpoint)
+        require_way_to(endpoint, reference)
         if network.is_loopback(endpoint):
             leave_proxies_out_on_this_machine()
         commit, listing = _list_files(api, reference)

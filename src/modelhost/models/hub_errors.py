@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from modelhost.config.network import through
+from modelhost.config.network import require_usable, through
 from modelhost.errors import ConfigError, DownloadFailed
 from modelhost.models.hub_reference import HubReference
 
@@ -29,8 +29,6 @@ def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         raise _failed(reference, _refused(reference, endpoint, error), error.response.status_code) from error
-    except ConfigError as error:
-        raise _failed(reference, f"could not be downloaded: {error.message}") from error
     except HFValidationError as error:
         raise _failed(reference, f"is not a name that the hub can have: write `org/name` ({error})") from error
     except OfflineModeIsEnabled as error:
@@ -44,6 +42,18 @@ def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
         raise _failed(reference, reason) from error
     except OSError as error:
         raise _failed(reference, _disk_reason(error)) from error
+
+
+def require_way_to(endpoint: str, reference: HubReference) -> None:
+    """See that proxy and certificates, if the environment names them, can be used for ``endpoint``.
+
+    Raises:
+        DownloadFailed: they cannot.
+    """
+    try:
+        require_usable(endpoint)
+    except ConfigError as error:
+        raise _failed(reference, f"could not be downloaded: {error.message}") from error
 
 
 def _failed(reference: HubReference, reason: str, status: int | None = None) -> DownloadFailed:
