@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
@@ -38,6 +38,9 @@ class Behaviour:
     tools: tuple[str, ...] = ("echo", "sleep", "pid", "die", "big", "fail", "hang", "change", "env")
     numbered: int = 0  # so many more tools
     page: int = 1000  # tools on a page of the listing
+    listed: tuple[Any, ...] = ()  # what stands in the listing besides, as it is
+    results: dict[str, Any] = field(default_factory=dict)  # of tools of these names, as they are
+    lines: dict[str, str] = field(default_factory=dict)  # written in Latin-1 for an answer; ID stands for its id
     start_seconds: float = 0.0
     waits_for_starts: int = 0  # it goes on when its log tells of so many
     dies_at_start: bool = False
@@ -66,6 +69,11 @@ class Server:
         with self.lock:
             sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
             sys.stdout.flush()
+
+    def write(self, line: str) -> None:
+        with self.lock:
+            sys.stdout.buffer.write(line.encode("latin-1") + b"\n")
+            sys.stdout.buffer.flush()
 
     def note(self, text: str) -> None:
         if self.behaviour.log:
@@ -100,8 +108,11 @@ class Server:
             result = {}
         elif method == "tools/list":
             result = self.listing(params.get("cursor"))
+        elif method == "tools/call" and params["name"] in self.behaviour.lines:
+            self.write(self.behaviour.lines[params["name"]].replace("ID", json.dumps(id_)))
+            return
         elif method == "tools/call":
-            result = self.call(id_, params)
+            result = self.behaviour.results.get(params["name"]) or self.call(id_, params)
             if result is None:
                 return
         elif method == "ping":
@@ -115,6 +126,7 @@ class Server:
         start = int(cursor or 0)
         end = start + self.behaviour.page
         tools = [self.tool(name) for name in self.tools[start:end]]
+        tools += self.behaviour.listed if end >= len(self.tools) else ()
         return {"tools": tools, **({"nextCursor": str(end)} if end < len(self.tools) else {})}
 
     def tool(self, name: str) -> dict[str, Any]:

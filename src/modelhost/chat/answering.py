@@ -13,6 +13,7 @@ from modelhost.chat.notes import Notes
 from modelhost.chat.questions import Questions
 from modelhost.chat.relay import payloads_of
 from modelhost.chat.sampling import sampled, sampling_body
+from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn, is_in_session
 from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
 from modelhost.config.settings import Settings
@@ -154,7 +155,9 @@ class Answering:
         return answer
 
     async def _with_context(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` with the resources and prompts that it asks for in its conversation."""
+        """Return ``body`` with plain schemas, and the resources and prompts that it asks for in its conversation."""
+        if operation in GENERATING:
+            body = with_plain_schemas(body)
         if operation != "chat" or body.get("mcp") is None:
             return body
         reading = self._toolbox.hub.reading

@@ -13,6 +13,7 @@ from modelhost.operations.tool_values import (
     ServerList,
     ServerReport,
     ToolCard,
+    ToolProblemReport,
 )
 from modelhost.tools.status import ServerState
 
@@ -120,9 +121,14 @@ def _runs(tool: ToolCard) -> str:
 
 
 def _problem(server: ServerReport) -> str:
-    if server.state is ServerState.READY:
-        return ""
-    return console.printable(server.why_disabled or server.last_error or "")
+    if server.state is not ServerState.READY:
+        return console.printable(server.why_disabled or server.last_error or "")
+    return "\n".join(_of_tool(each) for each in server.tool_problems)
+
+
+def _of_tool(problem: ToolProblemReport) -> str:
+    became = "" if problem.is_offered else " is left out"
+    return console.printable(f"{problem.tool}{became}: {problem.location}: {problem.message}")
 
 
 def _table(*headings: str) -> Table:

@@ -31,6 +31,14 @@ _READY: Final[Example] = {
     "state": "ready",
     "transport": "stdio",
     "tools": 1,
+    "tool_problems": [
+        {
+            "tool": "radar",
+            "location": "#/inputSchema/properties/area/type",
+            "message": "'str' is none of array, boolean, integer, null, number, object, string",
+            "is_offered": False,
+        }
+    ],
     "protocol_version": "2026-07-28",
     "server_name": "mcp-weather",
     "server_version": "1.4.0",

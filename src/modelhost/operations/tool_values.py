@@ -92,6 +92,15 @@ class ToolList(Result):
     data: list[ToolCard]
 
 
+class ToolProblemReport(Result):
+    """What is wrong with one tool of an MCP server."""
+
+    tool: str = Field(description="Its name on the server, or its place in the list if it has none.")
+    location: str = Field(description="A pointer into what the server says of the tool.")
+    message: str
+    is_offered: bool = Field(description="Whether models get the tool all the same.")
+
+
 class ServerReport(Result):
     """One MCP server."""
 
@@ -99,6 +108,7 @@ class ServerReport(Result):
     state: ServerState = Field(description="disabled, connecting, ready, restarting, failed or stopped.")
     transport: Literal["stdio", "http", "sse"] | None
     tools: int = Field(description="Tools that it offers.")
+    tool_problems: list[ToolProblemReport] = Field(description="Tools that are left out, or are changed, and why.")
     protocol_version: str | None = Field(description="The version of MCP that was agreed on.")
     server_name: str | None = Field(description="What it calls itself.")
     server_version: str | None

@@ -10,8 +10,9 @@ import orjson
 from jsonschema import SchemaError
 from jsonschema.protocols import Validator
 from jsonschema.validators import Draft202012Validator, validator_for
-from referencing import Registry
+from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 MAX_PROBLEMS: Final = 5  # a model mends these first; a long list is lost on it
 MAX_PROBLEM_LENGTH: Final = 300  # such a sentence repeats the value, which may be a whole file
@@ -56,7 +57,7 @@ class ArgumentCheck:
         try:
             found = list(islice(self._validator.iter_errors(arguments), MAX_PROBLEMS))
         except Unresolvable:
-            return []  # a reference to another document: none is fetched
+            return []  # a reference into another document: none is fetched
         return [f"{_place(error.absolute_path)}{_shortened(error.message)}" for error in found]
 
 
@@ -66,8 +67,13 @@ def _compiled(schema: dict[str, Any]) -> Validator | None:
         kind.check_schema(schema)
     except SchemaError:
         return None
-    # An empty registry of our own: with the default one a "$ref" to an address is fetched.
-    return kind(schema, registry=Registry())
+    # A registry of our own: with the default one a "$ref" to an address is fetched.
+    return kind(schema, registry=Registry(retrieve=_anything))  # type: ignore[call-arg]  (mypy misses attrs' alias)
+
+
+def _anything(_address: str) -> Resource[Any]:
+    """What a model is shown in the place of another document: a schema that accepts all."""
+    return DRAFT202012.create_resource({})
 
 
 def _place(path: Any) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import mcp_types as types
 
+from modelhost.engines.plain_schemas import plain_parameters
+from modelhost.engines.schema_references import UnusableSchema
 from modelhost.tools.arguments import ArgumentCheck
+from modelhost.tools.status import ToolProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +22,34 @@ class KnownTool:
     tool: str
     description: str
     schema: Mapping[str, Any]
+    """Of its arguments, in the words that engines and templates take; they are checked against the server's own."""
     annotations: Mapping[str, Any]
     is_read_only: bool
     check: ArgumentCheck
 
 
-def known_tool(server: str, tool: types.Tool) -> KnownTool:
-    """The tool of ``server`` in our words."""
+def known_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[KnownTool, ...], tuple[ToolProblem, ...]]:
+    """The tools of ``server`` in our words, without those whose schema is none; and what is wrong with which."""
+    known, problems = [], []
+    for tool in tools:
+        try:
+            plain = plain_parameters(tool.input_schema)
+        except UnusableSchema as error:
+            problems.append(_problem(tool, error.location, error.reason, is_offered=False))
+            continue
+        known.append(_known(server, tool, plain.schema))
+        for place, reference in plain.not_fetched.items():
+            message = f'"{reference}" is not fetched: anything is accepted in its place'
+            problems.append(_problem(tool, place, message, is_offered=True))
+    return tuple(known), tuple(problems)
+
+
+def _problem(tool: types.Tool, pointer: str, message: str, *, is_offered: bool) -> ToolProblem:
+    location = f"#/inputSchema{pointer.removeprefix('#')}"
+    return ToolProblem(tool=tool.name, location=location, message=message, is_offered=is_offered)
+
+
+def _known(server: str, tool: types.Tool, schema: Mapping[str, Any]) -> KnownTool:
     hints = tool.annotations or types.ToolAnnotations()
     annotations = hints.model_dump(by_alias=True, exclude_none=True)
     if tool.title is not None:
@@ -34,7 +58,7 @@ def known_tool(server: str, tool: types.Tool) -> KnownTool:
         server=server,
         tool=tool.name,
         description=tool.description or "",
-        schema=tool.input_schema,
+        schema=schema,
         annotations=annotations,
         is_read_only=hints.read_only_hint is True,
         check=ArgumentCheck(tool.input_schema),

@@ -23,11 +23,11 @@ from modelhost.tools.backoff import after_failure
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import Process, Remote, ServerEntry
 from modelhost.tools.flight import Flight, Flights
-from modelhost.tools.known import KnownTool, known_tool
+from modelhost.tools.known import KnownTool, known_tools
 from modelhost.tools.lines import LineBuffer
 from modelhost.tools.reasons import ConnectionLostError, ConnectTimeoutError, is_hopeless, loggable_reason, reason_of
 from modelhost.tools.sampling import Sampler
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
 
 log = get_logger(__name__)
 
@@ -56,6 +56,7 @@ class ToolServer:
         self._sampler = sampler
         self._on_change = on_change
         self._all_tools: tuple[KnownTool, ...] = ()
+        self._problems: tuple[ToolProblem, ...] = ()
         self._places = asyncio.Semaphore(entry.max_concurrent_calls)
         self._stderr = LineBuffer(lambda line: log.debug("mcp_server_log", server=entry.name, line=line))
         self._connection: Connection | None = None
@@ -199,6 +200,7 @@ class ToolServer:
             state=self.state,
             transport=_kind(transport),
             tools=len(self.tools),
+            tool_problems=tuple(each for each in self._problems if self.entry.allows(each.tool)),
             protocol_version=connection.client.protocol_version if connection is not None else None,
             server_name=info.name if info is not None else None,
             server_version=info.version if info is not None else None,
@@ -346,9 +348,23 @@ class ToolServer:
     # Its tools and its state.
 
     def _take(self, tools: tuple[types.Tool, ...]) -> None:
-        self._all_tools = tuple(known_tool(self.name, tool) for tool in {tool.name: tool for tool in tools}.values())
+        self._all_tools, problems = known_tools(self.name, {tool.name: tool for tool in tools}.values())
+        self._note_problems(problems)
         self.has_listed = True
         self._offer()
+
+    def _note_problems(self, problems: tuple[ToolProblem, ...]) -> None:
+        for each in problems:
+            if each not in self._problems:
+                log.warning(
+                    "mcp_tool_problem",
+                    server=self.name,
+                    tool=each.tool,
+                    location=each.location,
+                    reason=each.message,
+                    is_offered=each.is_offered,
+                )
+        self._problems = problems
 
     def _offer(self) -> None:
         self.tools = tuple(tool for tool in self._all_tools if self.entry.allows(tool.tool))

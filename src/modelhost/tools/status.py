@@ -19,6 +19,19 @@ class ServerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProblem:
+    """What is wrong with one tool of a server."""
+
+    tool: str
+    """Its name there, or its place in the list if it has none."""
+    location: str
+    """A pointer into what the server says of it."""
+    message: str
+    is_offered: bool
+    """Whether models get it all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
     """One server as it is now."""
 
@@ -27,6 +40,8 @@ class ServerStatus:
     transport: Literal["stdio", "http", "sse"] | None
     tools: int
     """Offered ones."""
+    tool_problems: tuple[ToolProblem, ...]
+    """Tools that are left out, or are not quite what their schemas say."""
     protocol_version: str | None
     server_name: str | None
     server_version: str | None

@@ -17,6 +17,7 @@ from modelhost.cli.tools import app as tools_app
 from modelhost.errors import ConfigError, McpServerNotFound, ModelhostError, ToolNotFound
 from modelhost.operations.tools import TOOL_OPERATIONS
 from modelhost.tools.resources import ResourceContent
+from modelhost.tools.status import ToolProblem
 from tests.support import mcp_peers
 from tests.unit.cli.test_cli_models_remote import Served
 from tests.unit.operations.fake_tools import FakeToolHost, offered, server_status
@@ -99,6 +100,14 @@ def test_servers_are_a_table_that_says_what_is_wrong(run: Callable[..., Result],
         "/srv/mcp.json",
     ]
     assert result.exit_code == 0
+
+
+def test_tools_that_are_left_out_or_changed_are_named(run: Callable[..., Result], hub: Any) -> None:
+    left_out = ToolProblem(tool="bad", location="#/inputSchema/type", message="'str' is none", is_offered=False)
+    changed = ToolProblem(tool="odd", location="#/inputSchema/$ref", message="not fetched", is_offered=True)
+    hub.servers["one"] = server_status("one", tool_problems=(left_out, changed))
+    output = " ".join(run("servers").output.split())
+    assert "bad is left out: #/inputSchema/type: 'str' is none odd: #/inputSchema/$ref: not fetched" in output
 
 
 def test_what_is_wrong_with_the_file_is_said(run: Callable[..., Result], tool_host: Served) -> None:

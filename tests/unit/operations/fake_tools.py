@@ -21,6 +21,7 @@ def server_status(name: str, state: ServerState = ServerState.READY, **more: Any
     known: dict[str, Any] = {
         "transport": "stdio",
         "tools": 1,
+        "tool_problems": (),
         "protocol_version": "2025-11-25",
         "server_name": None,
         "server_version": None,

@@ -1,0 +1,60 @@
+"""The schemas of a request: rewritten where engines could not take them, refused with their place if they are none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from modelhost.chat.schemas import with_plain_schemas
+from modelhost.errors import InvalidRequest
+
+
+def tool(name: str, **schema: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": "d", "parameters": schema}}
+
+
+def answer_of(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+
+
+def refused(body: dict[str, Any]) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as raised:
+        with_plain_schemas(body)
+    return raised.value
+
+
+def test_every_schema_of_a_request_is_rewritten_and_the_request_stays_as_it_was() -> None:
+    body = {
+        "messages": [],
+        "tools": [{"type": "function", "function": {"name": "none"}}, tool("f", properties={"a": True})],
+        "response_format": answer_of({"minLength": 5, "maxLength": 1}),
+        "json_schema": {"allOf": [True]},
+    }
+    before = json.dumps(body)
+    assert with_plain_schemas(body) == {
+        "messages": [],
+        "tools": [{"type": "function", "function": {"name": "none"}}, tool("f", properties={"a": {}})],
+        "response_format": answer_of({}),
+        "json_schema": {},
+    }
+    assert json.dumps(body) == before
+
+
+def test_numbers_of_more_than_64_bits_are_taken_from_programs() -> None:
+    found = with_plain_schemas({"json_schema": {"maximum": 10**30}})
+    assert found == {"json_schema": {}}
+
+
+def test_a_tool_whose_schema_is_none_is_named_with_its_place() -> None:
+    error = refused({"tools": [tool("good"), tool("bad", properties={"a": {"type": "str"}})]})
+    assert error.param == "tools[1].function.parameters.properties.a.type"
+    assert 'the tool "bad"' in error.message
+    assert "#/properties/a/type: 'str' is none of" in error.message
+
+
+def test_the_schema_of_an_answer_is_named_with_its_place() -> None:
+    error = refused({"response_format": answer_of({"anyOf": []})})
+    assert error.param == "response_format.json_schema.schema.anyOf"
+    assert refused({"json_schema": {"$ref": "#/$defs/A"}}).param == "json_schema.$ref"
