@@ -20,11 +20,13 @@ from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, text_of
 from modelhost.tools.context import CallContext
 from modelhost.tools.flight import Flight
+from modelhost.tools.mending import UNREADABLE
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.reasons import innermost
 
 ATTEMPTS: Final = 2
 """A call is sent again only if it was not sent at all the first time."""
+CANNOT_READ: Final = "Failed to parse"  # the SDK's words for an answer over HTTP that is not JSON
 CLOSED: Final = "Connection closed"  # the SDK's words; servers use the same number for errors of their own
 
 
@@ -186,6 +188,9 @@ def _failure_of(error: MCPError, listed: Listed, connection: Connection) -> Fail
             f'There is no result: the MCP server "{listed.server.name}" was lost during the call.{why} It may have run.'
         )
         return Failure(code="tool_connection_lost", text=text)
+    if error.code == types.PARSE_ERROR and error.message.startswith((UNREADABLE, CANNOT_READ)):
+        text = "There is no result: the tool ran, but what its server answered cannot be read."
+        return Failure(code="tool_invalid_result", text=text)
     return Failure(code="tool_failed", text=f"The tool failed with the error {error.code}: {error.message}")
 
 

@@ -23,8 +23,10 @@ from modelhost.tools.context import ToolProgress
 from modelhost.tools.entry import Process, ServerEntry
 from modelhost.tools.flight import DEPTH_META_KEY, Flight
 from modelhost.tools.lines import LineBuffer
+from modelhost.tools.mending import mended
 from modelhost.tools.reasons import ConnectionLostError
 from modelhost.tools.remote import NoticingClient, Streams, reached
+from modelhost.tools.status import ToolProblem
 from modelhost.tools.stdio import started
 from modelhost.version import __version__
 
@@ -50,6 +52,8 @@ class Connection:
         self._http: NoticingClient | None = None
         self._lists: dict[str, tuple[Any, ...]] = {}
         self.why_lost: str | None = None
+        self.malformed: tuple[ToolProblem, ...] = ()
+        """Tools of the last listing that are left out of it."""
         self.has_new_tools = False
         """Whether the server said that its tools have changed; for the owner, who lists them again."""
         self.pid: int | None = None
@@ -79,6 +83,7 @@ class Connection:
     async def tools(self) -> tuple[types.Tool, ...]:
         """All tools, of all pages."""
         self.has_new_tools = False
+        self.malformed = ()
         if self.client.server_capabilities.tools is None:
             return ()
         return await _all(self.client.list_tools, lambda page: (page.tools, page.next_cursor))
@@ -202,13 +207,21 @@ class Connection:
         transport = self._entry.transport
         assert transport is not None, "a server that cannot be used is not connected"
         if isinstance(transport, Process):
-            async with started(transport, stderr, self.lose) as process:
+            async with started(transport, stderr, self.lose, self.mend) as process:
                 self.pid = process.pid
                 yield process.incoming, process.outgoing
         else:
-            async with reached(transport, self.lose) as (streams, http):
+            async with reached(transport, self.lose, self.mend) as (streams, http):
                 self._http = http
                 yield streams
+
+    def mend(self, message: types.JSONRPCMessage) -> None:
+        """Change an answer that the SDK would refuse into one that it takes."""
+        if self._client is not None and isinstance(message, types.JSONRPCResponse):
+            message.result = mended(message.result, self._client.protocol_version, self._note_malformed)
+
+    def _note_malformed(self, problem: ToolProblem) -> None:
+        self.malformed = (*self.malformed, problem)
 
     def shake_hands(self, client: Client) -> None:
         """The handshake is done: from here on the connection can be used."""

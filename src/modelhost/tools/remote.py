@@ -10,16 +10,19 @@ from typing import Any, Final, Self
 
 import anyio
 import httpx2
+import mcp_types as types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp.shared._httpx_utils import McpHttpClientFactory
 from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from modelhost.config import network
 from modelhost.tools.entry import Remote
 from modelhost.tools.flight import CURRENT
 from modelhost.tools.reasons import refusal_of
+from modelhost.tools.mending import message_of, unreadable
 from modelhost.workers.depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
@@ -27,6 +30,8 @@ TIMEOUT: Final = httpx2.Timeout(30.0, read=None)
 """Reading waits for ever: a call has a timeout of its own, and a stream of notifications is silent by nature."""
 
 OnLost = Callable[[str], None]
+Mend = Callable[[types.JSONRPCMessage], None]
+"""Changes a message that the SDK would not take, see :mod:`modelhost.tools.mending`."""
 Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
 
 
@@ -71,7 +76,7 @@ class NoticingClient(httpx2.AsyncClient):
 
 
 @asynccontextmanager
-async def reached(remote: Remote, on_lost: OnLost) -> AsyncGenerator[tuple[Streams, NoticingClient], None]:
+async def reached(remote: Remote, on_lost: OnLost, mend: Mend) -> AsyncGenerator[tuple[Streams, NoticingClient], None]:
     """Streams to and from the server. The connection is made by the first message (HTTP) or before (SSE).
 
     Raises:
@@ -82,13 +87,13 @@ async def reached(remote: Remote, on_lost: OnLost) -> AsyncGenerator[tuple[Strea
     client = NoticingClient(remote, on_lost)
     if remote.kind == "sse":
         async with sse_client(remote.url, httpx_client_factory=_factory(client)) as (read, write):
-            yield (Watched(read, on_lost), write), client
+            yield (Watched(read, on_lost, mend), write), client
         return
     async with (
         client,
         streamable_http_client(remote.url, http_client=client, max_sse_event_size=MESSAGE_BYTES) as (read, write),
     ):
-        yield (Watched(read, on_lost), write), client
+        yield (Watched(read, on_lost, mend), write), client
 
 
 def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
@@ -104,12 +109,26 @@ def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
     return given
 
 
-class Watched:
-    """A read stream that tells when it has come to its end."""
+def _read_anew(error: ValidationError) -> SessionMessage | Exception:
+    """The message that the SDK could not read: over the older HTTP nobody would tell the call that waits for it."""
+    text = error.errors(include_url=False)[0]["input"]
+    if not isinstance(text, str):
+        return error
+    line = text.encode(errors="replace")
+    try:
+        return SessionMessage(message_of(line))
+    except ValueError:
+        failed = unreadable(line, None)
+        return SessionMessage(failed[0]) if failed else error
 
-    def __init__(self, inner: ReadStream[SessionMessage | Exception], on_lost: OnLost) -> None:
+
+class Watched:
+    """A read stream that tells when it has come to its end, and mends what it gives."""
+
+    def __init__(self, inner: ReadStream[SessionMessage | Exception], on_lost: OnLost, mend: Mend) -> None:
         self._inner = inner
         self._on_lost = on_lost
+        self._mend = mend
 
     @property
     def last_context(self) -> Context | None:
@@ -119,10 +138,14 @@ class Watched:
 
     async def receive(self) -> SessionMessage | Exception:
         try:
-            return await self._inner.receive()
+            received = await self._inner.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             self._on_lost("closed the connection")
             raise
+        found = _read_anew(received) if isinstance(received, ValidationError) else received
+        if isinstance(found, SessionMessage):
+            self._mend(found.message)
+        return found
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -297,7 +297,7 @@ class ToolServer:
         self._connection = connection
         self._connections += 1
         self._ready_at, self._ready_since = time.monotonic(), time.time()
-        self._take(tools)
+        self._take(tools, connection.malformed)
         self._set_state(ServerState.READY)
         log.info(
             "mcp_server_ready",
@@ -328,7 +328,8 @@ class ToolServer:
             if connection.why_lost is not None:
                 raise ConnectionLostError(connection.why_lost)
             if connection.has_new_tools:
-                self._take(await connection.tools())
+                tools = await connection.tools()
+                self._take(tools, connection.malformed)
 
     def _part(self, connection: Connection) -> None:
         """From here on nobody gets this connection."""
@@ -347,9 +348,9 @@ class ToolServer:
 
     # Its tools and its state.
 
-    def _take(self, tools: tuple[types.Tool, ...]) -> None:
+    def _take(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblem, ...]) -> None:
         self._all_tools, problems = known_tools(self.name, {tool.name: tool for tool in tools}.values())
-        self._note_problems(problems)
+        self._note_problems((*malformed, *problems))
         self.has_listed = True
         self._offer()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -24,6 +25,7 @@ from modelhost.logs import get_logger
 from modelhost.tools.entry import Process
 from modelhost.tools.flight import CURRENT
 from modelhost.tools.lines import LineBuffer
+from modelhost.tools.mending import message_of, unreadable
 from modelhost.workers.child import Child
 from modelhost.workers.groups import see_group_end
 
@@ -39,17 +41,22 @@ POLL_SECONDS: Final = 0.01
 
 OnLost = Callable[[str], None]
 """Told once, in a sentence, how the connection came to its end."""
+Mend = Callable[[types.JSONRPCMessage], None]
+"""Changes a message that the SDK would not take, see :mod:`modelhost.tools.mending`."""
+LISTEN: Final = "subscriptions/listen"
+"""The one request that is not answered as long as all is well."""
 
 
 class ServerProcess:
     """A server's process, whose streams are :attr:`incoming` and :attr:`outgoing`."""
 
-    def __init__(self, child: Child, stderr: LineBuffer, on_lost: OnLost) -> None:
+    def __init__(self, child: Child, stderr: LineBuffer, on_lost: OnLost, mend: Mend) -> None:
         self._child = child
         self._on_lost = on_lost
         self.pid = child.pid
-        self.incoming = Incoming(child.stdout, stderr, self._lose)
-        self.outgoing = Outgoing(child)
+        waiting: set[types.RequestId] = set()
+        self.incoming = Incoming(child.stdout, stderr, self._lose, mend, waiting)
+        self.outgoing = Outgoing(child, waiting)
         self._lines = stderr
         self._drain = asyncio.create_task(self._keep_stderr())
 
@@ -120,15 +127,26 @@ class Incoming:
     """What a server says, as the SDK's read stream: one message per line."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, lines: LineBuffer, lose: Callable[[str | None], Awaitable[None]]
+        self,
+        reader: asyncio.StreamReader,
+        lines: LineBuffer,
+        lose: Callable[[str | None], Awaitable[None]],
+        mend: Mend,
+        waiting: set[types.RequestId],
     ) -> None:
+        """``waiting`` are the ids of the requests that the server has not answered."""
         self._reader = reader
         self._lines = lines
         self._lose = lose
+        self._mend = mend
+        self._waiting = waiting
+        self._read: deque[types.JSONRPCMessage] = deque()
         self._is_closed = False
 
     async def receive(self) -> SessionMessage | Exception:
         while not self._is_closed:
+            if self._read:
+                return self._received(self._read.popleft())
             try:
                 line = await self._reader.readline()
             except ValueError:
@@ -138,11 +156,19 @@ class Incoming:
                 await self._lose(None)
                 break
             try:
-                return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+                self._read.append(message_of(line))
             except ValueError:
                 if line.strip():  # a server that prints is careless, and goes on all the same
                     self._lines.add(line[:READ_BYTES].decode(errors="replace").rstrip())
+                if line.endswith(b"\n"):  # the last words of one that is dying are no answer
+                    self._read.extend(unreadable(line, self._waiting))
         raise anyio.EndOfStream
+
+    def _received(self, message: types.JSONRPCMessage) -> SessionMessage:
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
+            self._waiting.discard(message.id)
+        self._mend(message)
+        return SessionMessage(message)
 
     async def aclose(self) -> None:
         self._is_closed = True
@@ -168,11 +194,13 @@ class Incoming:
 class Outgoing:
     """What a server is told, as the SDK's write stream."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, waiting: set[types.RequestId]) -> None:
         self._child = child
+        self._waiting = waiting
         self._is_closed = False
 
     async def send(self, item: SessionMessage) -> None:
+        self._note(item.message)
         message = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
         if self._is_closed or not self._child.send(message):
             raise anyio.BrokenResourceError
@@ -182,6 +210,12 @@ class Outgoing:
             await self._child.sent()
         except BrokenPipeError as error:
             raise anyio.BrokenResourceError from error
+
+    def _note(self, message: types.JSONRPCMessage) -> None:
+        if isinstance(message, types.JSONRPCRequest) and message.method != LISTEN:
+            self._waiting.add(message.id)
+        elif isinstance(message, types.JSONRPCNotification) and message.method == "notifications/cancelled":
+            self._waiting.discard((message.params or {}).get("requestId", ""))
 
     async def aclose(self) -> None:
         self._is_closed = True  # the process closes the pipe: the SDK closes this while its last messages are under way
@@ -196,7 +230,9 @@ class Outgoing:
 
 
 @asynccontextmanager
-async def started(process: Process, stderr: LineBuffer, on_lost: OnLost) -> AsyncGenerator[ServerProcess, None]:
+async def started(
+    process: Process, stderr: LineBuffer, on_lost: OnLost, mend: Mend
+) -> AsyncGenerator[ServerProcess, None]:
     """A running server; with the context its whole process group ends.
 
     Raises:
@@ -209,7 +245,7 @@ async def started(process: Process, stderr: LineBuffer, on_lost: OnLost) -> Asyn
         cwd=None if process.cwd is None else str(process.cwd),
         line_bytes=MESSAGE_BYTES,
     )
-    server = ServerProcess(child, stderr, on_lost)
+    server = ServerProcess(child, stderr, on_lost, mend)
     try:
         yield server
     finally:

@@ -1,0 +1,129 @@
+"""Messages of MCP servers that are almost right, as the SDK takes them: it refuses the whole because of a part.
+
+* Text that is not Unicode (a lone surrogate, Latin-1) gets replacement characters.
+* An answer that is no JSON at all becomes an error for the request that it belongs to, which would wait for it.
+* A tool that is not described as MCP wants it is left out of the listing.
+* What a tool returned is kept as far as it can be shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final
+
+import mcp_types as types
+import orjson
+from mcp_types.methods import validate_server_result
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import TypeAdapter, ValidationError
+
+from modelhost.tools.status import ToolProblem
+
+BLOCK: Final[TypeAdapter[types.ContentBlock]] = TypeAdapter(types.ContentBlock)
+UNREADABLE: Final = "the answer is not JSON"
+_ID: Final = re.compile(rb'"id"\s*:\s*(\d+)')  # we number our requests
+
+
+def message_of(line: bytes) -> types.JSONRPCMessage:
+    """The message that ``line`` is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValueError:
+        if not line.lstrip().startswith(b"{"):
+            raise
+        return types.jsonrpc_message_adapter.validate_json(_in_unicode(line), by_name=False)
+
+
+def _in_unicode(line: bytes) -> bytes:
+    try:
+        value = json.loads(line.decode(errors="replace"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    text = json.dumps(value, ensure_ascii=False)
+    # In UTF-16 the two halves of a character become one, and a half that is alone can be replaced.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def unreadable(line: bytes, waiting: Collection[types.RequestId] | None) -> list[types.JSONRPCError]:
+    """Errors for the requests that ``line`` was to answer, of those that are ``waiting``, if that is known."""
+    before, _, _ = line.partition(b'"result"')
+    if not line.lstrip().startswith(b"{") or b'"jsonrpc"' not in line or b'"method"' in before:
+        return []
+    found: list[types.RequestId] = [int(digits) for digits in _ID.findall(line)]
+    if waiting is None:
+        found = found[:1]
+    else:
+        # The id may stand in the part that is missing.
+        found = [each for each in found if each in waiting] or (list(waiting) if len(waiting) == 1 else [])
+    error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE)
+    return [types.JSONRPCError(jsonrpc="2.0", id=each, error=error) for each in dict.fromkeys(found)]
+
+
+def mended(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
+    """``result`` of any request in this version of the protocol; of tools that are left out ``on_problem`` is told.
+
+    Only listings of tools have a list ``tools``, and only results of tools have contents.
+    """
+    if isinstance(result.get("tools"), list):
+        return _listing(result, version, on_problem)
+    if "content" in result or "structuredContent" in result:
+        return _outcome(result, version)
+    return result
+
+
+def _listing(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
+    if not list(_faults(result, version)):
+        return result
+    kept = []
+    for number, tool in enumerate(result["tools"], start=1):
+        # Each by itself, since what else is wrong with the listing is no fault of a tool.
+        faults = [each for each in _faults({**result, "tools": [tool]}, version) if each[0][:1] == ("tools",)]
+        if not faults:
+            kept.append(tool)
+            continue
+        (_, _, *path), message = faults[0]
+        name = tool.get("name") if isinstance(tool, Mapping) else None
+        name = name if isinstance(name, str) and name else f"tool {number}"
+        location = "".join(["#", *(f"/{part}" for part in path)])
+        on_problem(ToolProblem(tool=name, location=location, message=message, is_offered=False))
+    return {**result, "tools": kept}
+
+
+def _faults(result: dict[str, Any], version: str) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Where ``result`` is not a listing, and why."""
+    try:
+        validate_server_result("tools/list", version, result)
+        types.ListToolsResult.model_validate(result, by_name=False)
+    except ValidationError as error:
+        for each in error.errors(include_url=False, include_context=False, include_input=False):
+            yield each["loc"], each["msg"]
+
+
+def _outcome(result: dict[str, Any], version: str) -> dict[str, Any]:
+    content, structured = result.get("content"), result.get("structuredContent")
+    blocks = content if isinstance(content, list) else [] if content is None else [content]
+    made = {**result, "content": [_block(block) for block in blocks]}
+    if structured is not None and not isinstance(structured, dict) and version not in MODERN_PROTOCOL_VERSIONS:
+        made["content"].append(_text(orjson.dumps(structured).decode()))
+        del made["structuredContent"]
+    return made
+
+
+def _block(block: Any) -> Any:
+    """``block``, or a text in the place of one that the protocol does not have."""
+    try:
+        BLOCK.validate_python(block, by_name=False)
+    except ValidationError:
+        shown = block.get("text", f"[{block.get('type')}]") if isinstance(block, Mapping) else block
+        return _text(shown if isinstance(shown, str) else orjson.dumps(shown, option=orjson.OPT_NON_STR_KEYS).decode())
+    return block
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
