@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
-from modelhost.chat import requests, tool_answer
+from modelhost.chat import requests, room, tool_answer
 from modelhost.chat.context import with_context
 from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.notes import Notes
@@ -18,6 +18,7 @@ from modelhost.chat.sessions import SessionTurn, is_in_session
 from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
+from modelhost.errors import ContextLengthExceeded, ModelhostError
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import OnQueued
@@ -176,10 +177,15 @@ class Answering:
         notes = Notes(model.name)
 
         @asynccontextmanager
-        async def open_turn(body: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-            turn_with = turn_of(model, "chat", body, self._lease(model, on_queued), notes)
-            async with turn_with as (generation, worker), generation.chunks(worker) as chunks:
-                yield chunks
+        async def open_turn(of_turn: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+            turn_with = turn_of(model, "chat", of_turn, self._lease(model, on_queued), notes)
+            try:
+                async with turn_with as (generation, worker), generation.chunks(worker) as chunks:
+                    yield chunks
+            except ContextLengthExceeded as error:
+                if len(of_turn["messages"]) > len(body["messages"]):
+                    raise  # because of what tools returned
+                raise await self._with_tools_named(error, model, of_turn, depth) from None
 
         most = self._settings.max_tool_turns
         wanted = wishes.max_turns if wishes and wishes.max_turns else most
@@ -188,6 +194,18 @@ class Answering:
         )
         context = CallContext(approval=wishes.approval if wishes else None, depth=depth)
         return ToolLoop(open_turn, self._toolbox.hub, limits, context, questions, lambda: bool(model.sees_images))
+
+    async def _with_tools_named(
+        self, error: ContextLengthExceeded, model: HostedModel, body: Mapping[str, Any], depth: int
+    ) -> ContextLengthExceeded:
+        """Return ``error`` with what the tools take of the context, if the model counts tokens for us."""
+        text = room.text_of(body["messages"])
+        try:
+            servers = {self._toolbox.hub.tool(tool["function"]["name"]).server for tool in body["tools"]}
+            counted = await self._call("tokenize", {"model": model.name, "content": text}, None, depth)
+        except ModelhostError:
+            return error
+        return room.with_tools_named(error, model.name, len(servers), len(counted["tokens"]))
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
         return self._collection().scheduler.lease(model, on_queued)

@@ -14,11 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from modelhost.chat import images, usage
+from modelhost.chat import images, room, usage
 from modelhost.chat.questions import Questions
 from modelhost.chat.tool_calls import CallCollector, WantedCall
 from modelhost.chat.tool_events import CALL, CALL_ENDED, RESULT, Chunk, Told, call_fields, result_fields
-from modelhost.errors import RequestError
+from modelhost.errors import ContextLengthExceeded, RequestError
 from modelhost.tools.context import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
@@ -28,6 +28,8 @@ OpenTurn = Callable[[dict[str, Any]], AbstractAsyncContextManager[AsyncIterator[
 MALFORMED = frozenset({"invalid_arguments", "tool_not_found"})
 """Failures that are the model's own, which it may repair in the next turn."""
 MALFORMED_CALL = "malformed_call"
+CUTS = 12
+"""Attempts to cut what does not fit. Where tokens are counted two are enough; halving needs a few more."""
 
 
 class ToolSide(Protocol):
@@ -100,6 +102,10 @@ class ToolLoop:
         self._malformed_turns = 0
         self._calls: set[asyncio.Task[ToolOutcome]] = set()
         self._settled: list[dict[str, Any]] = []
+        self._result_chars: int | None = None
+        """As much of each result as the context holds, once that is known."""
+        self._prompt_tokens = 0
+        """Of the first turn."""
         self._turn: _Turn | None = None
         """The one that is not in ``_settled``."""
         self.usage: dict[str, Any] | None = None
@@ -111,7 +117,10 @@ class ToolLoop:
 
         There is no call without a result in it, however the answer ended. Of images it has what the text says of them.
         """
-        return [*self._settled, {"role": "assistant", "content": self._turn.text if self._turn else ""}]
+        return [
+            *room.cut_to(self._settled, self._result_chars),
+            {"role": "assistant", "content": self._turn.text if self._turn else ""},
+        ]
 
     async def run(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Yield the chunks of the answer to ``body``, the last of them with the usage and without a choice.
@@ -150,20 +159,15 @@ class ToolLoop:
 
     async def _turns(self, body: dict[str, Any]) -> Ending:
         messages = list(body["messages"])
-        budget = body.get("max_completion_tokens") or body.get("max_tokens")
+        budget = _budget(body)
         is_too_deep = self._context.depth >= self._limits.depth
         spoken: list[dict[str, Any]] | None = None
         for number in range(1, self._limits.turns + 1):
             turn = self._turn = _Turn(may_call=number < self._limits.turns and not is_too_deep)
-            try:
-                await self._let_write(turn, self._body(body, messages, budget, number))
-            except RequestError:
-                if spoken is None or turn.has_begun:
-                    raise
-                # The model cannot look at what a tool returned, such as a damaged image: it gets the words about it.
-                messages = spoken
-                await self._let_write(turn, self._body(body, messages, budget, number))
-            spoken = None
+            written = await self._write(turn, body, messages, spoken, number)
+            if written is None:
+                return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
+            messages, spoken = written, None
             if not turn.collector.calls:
                 return Ending(finish_reason=turn.finish_reason or "stop")
             if is_too_deep:
@@ -185,8 +189,44 @@ class ToolLoop:
                 return ending
         return _ended("turn_limit", f"The model still wanted tools in turn {self._limits.turns}, the last one allowed.")
 
-    def _body(self, body: dict[str, Any], messages: Sequence[Any], budget: int | None, number: int) -> dict[str, Any]:
-        made: dict[str, Any] = {**body, "messages": messages}
+    async def _write(
+        self, turn: _Turn, body: dict[str, Any], messages: list[Any], spoken: list[Any] | None, number: int
+    ) -> list[Any] | None:
+        """Let the model write; return the messages that it got, ``None`` if they do not fit, however they are cut."""
+        try:
+            if await self._write_what_fits(turn, body, messages, number):
+                return messages
+        except RequestError:
+            if spoken is None or turn.has_begun:
+                raise
+        # The model cannot look at what a tool returned, such as a damaged image: it gets the words about it.
+        if spoken is not None and await self._write_what_fits(turn, body, spoken, number):
+            return spoken
+        return None
+
+    async def _write_what_fits(self, turn: _Turn, body: dict[str, Any], messages: list[Any], number: int) -> bool:
+        """Let the model write, with the results of tools cut until they fit; return whether anything of them does."""
+        for _ in range(CUTS):
+            try:
+                await self._let_write(turn, self._body(body, messages, number))
+            except ContextLengthExceeded as error:
+                if number == 1 or turn.has_begun:
+                    raise
+                results = messages[len(body["messages"]) :]
+                limit = room.shorter(results, self._result_chars, error, self._prompt_tokens + self._tokens())
+                if limit is None:
+                    return False
+                self._result_chars = limit
+            else:
+                return True
+        return False
+
+    def _body(self, body: dict[str, Any], messages: list[Any], number: int) -> dict[str, Any]:
+        given, budget = len(body["messages"]), _budget(body)
+        made: dict[str, Any] = {
+            **body,
+            "messages": [*messages[:given], *room.cut_to(messages[given:], self._result_chars)],
+        }
         if number > 1:
             made["tool_choice"] = "auto"  # what the client demands, it demands of the first turn
         if budget is not None:
@@ -200,6 +240,7 @@ class ToolLoop:
             async for chunk in chunks:
                 turn.has_begun = True
                 if chunk.get("usage"):
+                    self._prompt_tokens = self._prompt_tokens or chunk["usage"].get("prompt_tokens", 0)
                     self.usage = usage.added(self.usage, chunk["usage"])
                 for choice in chunk["choices"]:
                     self._begin(turn, turn.collector.add(choice["delta"].pop("tool_calls", None) or ()))
@@ -266,6 +307,11 @@ class ToolLoop:
 
     def _tokens(self) -> int:
         return int((self.usage or {}).get("completion_tokens", 0))
+
+
+def _budget(body: Mapping[str, Any]) -> int | None:
+    """Return how many tokens the model may write in all turns together."""
+    return body.get("max_completion_tokens") or body.get("max_tokens")
 
 
 def _ended(kind: str, message: str) -> Ending:

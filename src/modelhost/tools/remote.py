@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from modelhost.config import network
 from modelhost.tools.entry import Remote
 from modelhost.tools.flight import CURRENT
-from modelhost.tools.reasons import refusal_of
 from modelhost.tools.mending import message_of, unreadable
+from modelhost.tools.reasons import refusal_of
 from modelhost.workers.depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have

@@ -1,0 +1,94 @@
+"""Room in a model's context: what tools returned is cut to what fits, and definitions that leave no room are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from modelhost.errors import ContextLengthExceeded
+
+Message = dict[str, Any]
+
+ANSWER_SHARE: Final = 8
+"""One part in so many of the context is kept for what the model writes, up to as much as :data:`ANSWER_TOKENS`."""
+ANSWER_TOKENS: Final = 512
+LEAST_CHARS: Final = 40
+"""Of a result; with less of it the note at the cut says more than the result does."""
+MARGIN: Final = 0.95
+"""Tokens are counted for the whole prompt only: a part of a text may have more of them than its share."""
+UNCOUNTED: Final = 0.5
+"""What stays where nobody says how many tokens there are: less and less, until it fits."""
+NOTE_CHARS: Final = 100
+
+
+def shorter(
+    messages: Sequence[Message], limit: int | None, error: ContextLengthExceeded, tokens_before: int
+) -> int | None:
+    """Return how many characters each result of a tool among ``messages`` may have, so that the prompt fits.
+
+    They were sent with ``limit`` characters at most, and refused with ``error``, which says how many tokens the prompt
+    has; ``tokens_before`` is how many it has without them. ``None`` if there would be nothing left of them.
+    """
+    lengths = [len(message["content"]) for message in messages if _is_result(message)]
+    sent = [length if limit is None else min(length, limit) for length in lengths]
+    room = int(sum(sent) * _share(error, tokens_before)) - NOTE_CHARS * len(sent)
+    found = _longest(sent, room)
+    return found if sent and found >= LEAST_CHARS else None
+
+
+def cut_to(messages: Sequence[Message], limit: int | None) -> list[Message]:
+    """Return ``messages`` with at most ``limit`` characters of each result of a tool, and a note at the cut."""
+    return list(messages) if limit is None else [_cut(message, limit) for message in messages]
+
+
+def _share(error: ContextLengthExceeded, tokens_before: int) -> float:
+    """How much of the results can stay."""
+    tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
+    if not isinstance(tokens, int) or not isinstance(context, int) or tokens <= tokens_before:
+        return UNCOUNTED
+    room = context - min(context // ANSWER_SHARE, ANSWER_TOKENS) - tokens_before
+    return max(0.0, min(MARGIN, MARGIN * room / (tokens - tokens_before)))
+
+
+def _longest(lengths: Sequence[int], room: int) -> int:
+    """The length at which texts of ``lengths`` are to be cut, so that they take ``room`` together."""
+    rest = sorted(lengths)
+    while rest and rest[0] * len(rest) <= room:
+        room -= rest.pop(0)
+    return room // len(rest) if rest else max(lengths, default=0)
+
+
+def _is_result(message: Mapping[str, Any]) -> bool:
+    return message["role"] == "tool" and isinstance(message["content"], str)
+
+
+def _cut(message: Message, limit: int) -> Message:
+    if not _is_result(message) or len(message["content"]) <= limit:
+        return message
+    text = message["content"]
+    note = f"[cut: the first {limit:,} characters of {len(text):,} are shown; the context of the model holds no more]"
+    return {**message, "content": f"{text[:limit]}\n{note}"}
+
+
+def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of ``messages``, to be counted."""
+    contents = [message.get("content") or "" for message in messages]
+    parts = [[{"text": each}] if isinstance(each, str) else each for each in contents]
+    return "\n".join(part.get("text") or "" for each in parts for part in each)
+
+
+def with_tools_named(
+    error: ContextLengthExceeded, model: str, servers: int, message_tokens: int
+) -> ContextLengthExceeded:
+    """Return ``error`` with what the tools of so many ``servers`` take of a prompt, whose messages take the rest."""
+    tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
+    if not isinstance(tokens, int) or not isinstance(context, int):
+        return error
+    taken = max(0, tokens - message_tokens)
+    noun = "server" if servers == 1 else "servers"
+    of_servers = f"the tools of {servers} {noun} take {taken} of {context} tokens"
+    message = (
+        f"The prompt has {tokens} tokens; {of_servers} that {model} holds. Give it fewer tools (mcp.servers or "
+        'mcp.tools of the request, "allowed_tools" of mcp.json), or serve the model with a larger --context-length.'
+    )
+    return ContextLengthExceeded(message, param=error.param, **error.details, tool_tokens=taken)
