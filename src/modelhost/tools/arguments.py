@@ -67,8 +67,8 @@ def _compiled(schema: dict[str, Any]) -> Validator | None:
         kind.check_schema(schema)
     except SchemaError:
         return None
-    # A registry of our own: with the default one a "$ref" to an address is fetched.
-    return kind(schema, registry=Registry(retrieve=_anything))  # type: ignore[call-arg]  (mypy misses attrs' alias)
+    # A registry of our own: with the default one a "$ref" to an address is fetched. (mypy does not know its argument.)
+    return kind(schema, registry=Registry(retrieve=_anything))  # type: ignore[call-arg]
 
 
 def _anything(_address: str) -> Resource[Any]:
