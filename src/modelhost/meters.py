@@ -125,6 +125,12 @@ class Meters:
         "Entries of the audit log that were given up because the database did not take them.",
         registry=REGISTRY,
     )
+    background_faults = Counter(
+        "modelhost_background_faults",
+        "Rounds of background work that failed by a fault of the host itself, by task; the next round is made anyway.",
+        ["task"],
+        registry=REGISTRY,
+    )
     worker_exits = Counter("modelhost_worker_exits", "Workers that ended unasked.", ["model"], registry=REGISTRY)
 
 

@@ -18,6 +18,8 @@ class FakeProcess(WorkerProcess):
 
     def __init__(self) -> None:
         self.ready = Ready(url="http://127.0.0.1:9", slots=4, operations=frozenset({"chat"}))
+        self.listens = True
+        """Whether requests can get to it."""
         self._number = next(_pids)
         self._ended = asyncio.Event()
 
@@ -35,6 +37,9 @@ class FakeProcess(WorkerProcess):
     @property
     def is_running(self) -> bool:
         return not self._ended.is_set()
+
+    async def is_reachable(self) -> bool:
+        return self.listens
 
     async def memory(self) -> Mapping[str, int]:
         return {"ram": 1000} if self.is_running else {}

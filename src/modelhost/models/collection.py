@@ -33,6 +33,7 @@ from modelhost.models.scheduler import Scheduler
 from modelhost.models.server_urls import is_url
 from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State
 from modelhost.redaction import hide
+from modelhost.rounds import SECONDS_TO_REPAIR, guarded
 from modelhost.workers.gpus import gpus
 from modelhost.workers.machine import machine_memory
 from modelhost.workers.process import ProgressCallback
@@ -122,7 +123,6 @@ class Collection:
         self.apply_registry(registry)
         assert registry.path is not None
         self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
-        self._watching.add_done_callback(self._watch_ended)
 
     async def _activate(
         self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None, launch: Mapping[str, Any]
@@ -212,7 +212,16 @@ class Collection:
         log.info("registry_in_force", path=str(registry.path), models=len(registry.entries))
 
     async def _watch(self, path: Path) -> None:
+        """Keep to what the file says; after a fault of the host from the beginning."""
         seen = self._registry.digest if self._registry else None
+        while True:
+            with guarded("watching the registry", path=str(path)) as attempt:
+                await self._keep_up(path, seen)
+            self._tell_registry(f"The registry file could not be watched: {attempt.fault}. It is tried again.")
+            seen = None
+            await asyncio.sleep(SECONDS_TO_REPAIR)
+
+    async def _keep_up(self, path: Path, seen: str | None) -> None:
         async with aclosing(watch_registry(path, self._settings, seen=seen)) as readings:
             async for reading in readings:
                 if isinstance(reading, ConfigError):
@@ -221,13 +230,6 @@ class Collection:
                 else:
                     self.apply_registry(reading)
                     self._tell_registry(None)
-
-    def _watch_ended(self, task: asyncio.Task[None]) -> None:
-        """Report that nobody watches the file any more; only cancelling is a good end."""
-        if task.cancelled() or (fault := task.exception()) is None:
-            return
-        log.error("registry_watch_failed", exc_info=fault)
-        self._tell_registry(f"The registry file is not watched any more: {fault}. Restart the host to have it read.")
 
     def _tell_registry(self, error: str | None) -> None:
         self._registry_error = error

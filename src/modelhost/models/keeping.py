@@ -22,6 +22,7 @@ from modelhost.models.launching import StartProcess, launch_worker, smaller
 from modelhost.models.ledger import Ledger
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
+from modelhost.rounds import guarded
 from modelhost.workers import endings
 from modelhost.workers.client import Worker
 from modelhost.workers.process import WorkerProcess
@@ -111,8 +112,12 @@ class Keeper:
         for model in models:
             worker, model.worker = model.worker, None
             if worker is not None:
-                workers.append(worker.close())
-        await asyncio.gather(*workers, *self._endings)
+                workers.append(self._close(model, worker))
+        await asyncio.gather(*workers, *self._endings, return_exceptions=True)
+
+    async def _close(self, model: HostedModel, worker: Worker) -> None:
+        with guarded("ending workers", model=model.name):
+            await worker.close()
 
     async def _look_up(self, model: HostedModel, run: int) -> None:
         try:
@@ -188,30 +193,38 @@ class Keeper:
         if starting is not None:
             await asyncio.wait({starting})  # cancelled already; a second time would cut its tidying up short
         if worker is not None:
-            began = self._loop.time()
-            freed = await worker.close(endings.unloaded_by_force if effect.reason == "forced" else endings.stopped)
-            seconds = round(self._loop.time() - began, 3)
-            model.memory = freed or model.memory
-            log.info("model_unloaded", model=model.name, reason=effect.reason, freed_bytes=dict(freed), seconds=seconds)
-            model.meters.set_memory({})
-            if effect.reason == "evicted":
-                model.meters.evictions.inc()
+            with guarded("ending workers", model=model.name):
+                await self._end(model, effect, worker)
         self._act(self._ledger.stopped(model.name, effect.run, self._loop.time()))
+
+    async def _end(self, model: HostedModel, effect: Stop, worker: Worker) -> None:
+        began = self._loop.time()
+        freed = await worker.close(endings.unloaded_by_force if effect.reason == "forced" else endings.stopped)
+        seconds = round(self._loop.time() - began, 3)
+        model.memory = freed or model.memory
+        log.info("model_unloaded", model=model.name, reason=effect.reason, freed_bytes=dict(freed), seconds=seconds)
+        model.meters.set_memory({})
+        if effect.reason == "evicted":
+            model.meters.evictions.inc()
 
     async def _look_after(self, models: Mapping[str, HostedModel]) -> None:
         while True:
             shortest_patience = min((_stall_seconds(model) for model in models.values()), default=math.inf)
             await asyncio.sleep(min(SECONDS_BETWEEN_LOOKS, shortest_patience / 4))
             for model in list(models.values()):
-                worker = model.worker
-                if worker is None:
-                    continue
-                silent_seconds = worker.silent_seconds(self._loop.time())
-                if silent_seconds is not None and silent_seconds >= _stall_seconds(model):
-                    log.error("worker_stalled", model=model.name, silent_seconds=round(silent_seconds, 1))
-                    await worker.end_stalled(silent_seconds)
-                elif model.name in self._ledger.books:
-                    await self._measure(model, self._ledger.book(model.name).run, worker)
+                if model.worker is not None:
+                    with guarded("looking after workers", model=model.name):
+                        await self._look_at(model, model.worker)
+
+    async def _look_at(self, model: HostedModel, worker: Worker) -> None:
+        silent_seconds = worker.silent_seconds(self._loop.time())
+        if silent_seconds is not None and silent_seconds >= _stall_seconds(model):
+            log.error("worker_stalled", model=model.name, silent_seconds=round(silent_seconds, 1))
+            await worker.end_stalled(silent_seconds)
+        elif not await worker.process.is_reachable():
+            await worker.end_unreachable()
+        elif model.name in self._ledger.books:
+            await self._measure(model, self._ledger.book(model.name).run, worker)
 
     async def _measure(self, model: HostedModel, run: int, worker: Worker) -> None:
         memory = await worker.memory()

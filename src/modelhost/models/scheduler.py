@@ -26,6 +26,7 @@ from modelhost.models.planner import memory_in
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
 from modelhost.models.states import SHOWN_OPTIONS, Bytes, LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
+from modelhost.rounds import guarded
 from modelhost.workers.client import Worker
 
 log = get_logger(__name__)
@@ -325,7 +326,9 @@ class Scheduler:
     def _act(self, effects: Iterable[Effect]) -> None:
         pending = deque(effects)
         while pending:
-            pending.extend(self._do(pending.popleft()))
+            effect = pending.popleft()
+            with guarded("acting on the ledger", effect=type(effect).__name__):
+                pending.extend(self._do(effect))
         self._arm()
         if self._is_stopping:
             for name in list(self._waiters):
@@ -412,7 +415,8 @@ class Scheduler:
 
     def _tick(self) -> None:
         self._timer, self._timer_at = None, NEVER
-        self._act(self.ledger.tick(self._now()))
+        with guarded("waking the ledger"):
+            self._act(self.ledger.tick(self._now()))
 
 
 def _memory(need: Bytes | None) -> Bytes | None:

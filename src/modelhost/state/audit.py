@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
+from modelhost.rounds import guarded
 from modelhost.state.opened import LazyDatabase
 from modelhost.state.records import AuditEntry
 
@@ -120,21 +121,31 @@ class AuditLog:
         next_purge = loop.time()
         pause = FIRST_PAUSE_SECONDS
         while True:
-            try:
-                await self._flush()
-                if loop.time() >= next_purge:
-                    await self._purge()
-                    next_purge = loop.time() + PURGE_SECONDS
-            except DatabaseUnavailable as error:
-                self._tell(error)
+            is_written, is_purge_due = False, loop.time() >= next_purge
+            with guarded("writing the audit log"):
+                is_written = await self._is_written(purge=is_purge_due)
+            if not is_written:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
-            self._tell(None)
+            if is_purge_due:
+                next_purge = loop.time() + PURGE_SECONDS
             pause = FIRST_PAUSE_SECONDS
             self._news.clear()
             if not self._waiting:
                 await self._news_until(next_purge - loop.time())
+
+    async def _is_written(self, *, purge: bool) -> bool:
+        """Write what waits, and forget what is old; return whether the database took it."""
+        try:
+            await self._flush()
+            if purge:
+                await self._purge()
+        except DatabaseUnavailable as error:
+            self._tell(error)
+            return False
+        self._tell(None)
+        return True
 
     async def _news_until(self, seconds: float) -> None:
         try:

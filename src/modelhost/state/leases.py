@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelhost.errors import DatabaseUnavailable, SessionBusy
 from modelhost.logs import get_logger
+from modelhost.rounds import guarded
 from modelhost.state.growing import Stored
 from modelhost.state.holders import Holder, is_gone, this_process
 from modelhost.state.opened import LazyDatabase
@@ -121,11 +122,15 @@ class Leases:
             if not self._held:
                 return
             held = sorted(self._held)
-            try:
-                database = await self._database.get()
-                await database.write(partial(self._renew_all, held), durable=False)
-            except DatabaseUnavailable as error:
-                _log.warning("leases_not_renewed", reason=error.message)
+            with guarded("renewing session leases"):
+                await self._renew_now(held)
+
+    async def _renew_now(self, held: Sequence[str]) -> None:
+        try:
+            database = await self._database.get()
+            await database.write(partial(self._renew_all, held), durable=False)
+        except DatabaseUnavailable as error:
+            _log.warning("leases_not_renewed", reason=error.message)
 
     def _renew_all(self, held: Sequence[str], rows: Rows) -> None:
         rows.leases.renew(held, self.holder, LEASE_SECONDS)

@@ -13,6 +13,7 @@ from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.redaction import hide
+from modelhost.rounds import SECONDS_TO_REPAIR, guarded
 from modelhost.tools.sampling import Sampler
 from modelhost.tools.servers_file import ToolServers, read_servers
 from modelhost.tools.watch import watch_servers
@@ -80,7 +81,17 @@ class Toolbox:
         if self.path is not None:
             await self.hub.stop()
 
-    async def _watch(self, path: Path, environ: Mapping[str, str], seen: str) -> None:
+    async def _watch(self, path: Path, environ: Mapping[str, str], seen: str | None) -> None:
+        """Keep to what the file says; after a fault of the host from the beginning."""
+        while True:
+            with guarded("watching mcp.json", path=str(path)) as attempt:
+                await self._keep_up(path, environ, seen)
+            self.file_error = f"The file could not be watched: {attempt.fault}. It is tried again."
+            METERS.mcp_config_ok.set(0)
+            seen = None
+            await asyncio.sleep(SECONDS_TO_REPAIR)
+
+    async def _keep_up(self, path: Path, environ: Mapping[str, str], seen: str | None) -> None:
         async with aclosing(watch_servers(path, environ, seen=seen)) as readings:
             async for reading in readings:
                 if isinstance(reading, ConfigError):

@@ -16,11 +16,15 @@ import orjson
 
 from modelhost.engines.base import Engine, Operation, Ready
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
+from modelhost.logs import get_logger
+from modelhost.rounds import guarded
 from modelhost.workers import endings
-from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, connect
+from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NobodyListens, connect
 from modelhost.workers.life import Life
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.sockets import remove_socket
+
+log = get_logger(__name__)
 
 END_OF_EVENT = b"\n\n"
 DATA, DONE = b"data: ", b"[DONE]"
@@ -108,7 +112,9 @@ class Worker:
         Returns:
             The memory that came back, by pool, measured before; empty if the process had ended already.
         """
-        freed = await self.memory()
+        freed: Mapping[str, int] = {}
+        with guarded("measuring workers", model=self.model):
+            freed = await self.memory()
         self._end_because(explain)
         await self.process.stop()
         if self.ready.url.startswith(UNIX):
@@ -119,6 +125,13 @@ class Worker:
         """Kill the process, which has been silent for ``seconds``; its requests fail with a :class:`WorkerCrashed`
         that says so. To be closed afterwards like one that crashed."""
         self._end_because(endings.stalled(seconds))
+        await self.process.kill()
+
+    async def end_unreachable(self) -> None:
+        """Kill the process, at whose address nobody listens; to be closed afterwards like one that crashed."""
+        if self.process.is_running and self._explain is None:
+            log.error("worker_unreachable", model=self.model, pid=self.process.pid, url=self.ready.url)
+        self._end_because(endings.unreachable)
         await self.process.kill()
 
     def _end_because(self, explain: endings.Explain) -> None:
@@ -226,6 +239,8 @@ class Worker:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
                 await self.process.wait()
         except TimeoutError:
+            if self._explain is None and isinstance(error, NobodyListens):
+                await self.end_unreachable()
             if self._explain is None:
                 return self._still_running(error)
         if self._explain is not None:

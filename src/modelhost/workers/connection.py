@@ -23,6 +23,10 @@ class ConnectionBroken(Exception):
     """There is no connection, or it ended before the answer did."""
 
 
+class NobodyListens(ConnectionBroken):
+    """There is no connection, since nobody listens at the address: it is not that somebody is slow."""
+
+
 class Connection(asyncio.Protocol):
     """Made by :func:`connect`; ``with`` closes it, which tells the worker that nobody waits any more."""
 
@@ -156,7 +160,8 @@ async def connect(url: str) -> Connection:
     """Return a connection to the worker at ``url``: ``unix:///PATH`` or ``http://HOST:PORT``.
 
     Raises:
-        ConnectionBroken: nobody listens there.
+        NobodyListens: as its name says.
+        ConnectionBroken: there is none for another reason.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -166,6 +171,19 @@ async def connect(url: str) -> Connection:
             else:
                 parts = urlsplit(url)
                 _, connection = await loop.create_connection(Connection, parts.hostname or "", parts.port or 80)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NobodyListens(str(error)) from error
     except OSError as error:  # TimeoutError is one
         raise ConnectionBroken(str(error) or "it did not take the connection") from error
     return connection
+
+
+async def is_listened_to(url: str) -> bool:
+    """Whether somebody listens at ``url``, or that cannot be learned: for want of descriptors, say."""
+    try:
+        with await connect(url):
+            return True
+    except NobodyListens:
+        return False
+    except ConnectionBroken:
+        return True

@@ -22,6 +22,17 @@ def unloaded_by_force(model: str, _worker: str) -> ModelhostError:
     )
 
 
+def unreachable(model: str, worker: str) -> ModelhostError:
+    """Its process ran, but nobody listened at its address."""
+    return WorkerCrashed(
+        f"The worker of {model} did not listen at its address any more (its socket may have been deleted) and was "
+        "ended. It is being restarted; try again.",
+        model=model,
+        worker=worker,
+        reason="unreachable",
+    )
+
+
 def stalled(seconds: float) -> Explain:
     """The watchdog has ended the worker: it produced nothing for ``seconds`` while it had work."""
 

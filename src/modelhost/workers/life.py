@@ -29,6 +29,10 @@ class Life(Protocol):
     @property
     def is_running(self) -> bool: ...
 
+    async def is_reachable(self) -> bool:
+        """Whether requests can get to it, as far as that can be learned without one."""
+        ...
+
     async def memory(self) -> Mapping[str, int]:
         """Return what it takes of this machine now, by pool; empty once it has ended."""
         ...

@@ -1,31 +1,80 @@
-"""A folder in which hosts keep what they share with their workers, and which only this user can enter.
+"""The folder in which a host keeps what it shares with its workers, and which only this user can enter.
 
-The names of files in it begin with the process id of their host.
+Each process has one of its own, beside those of other hosts of the user. It holds a lock in it as long as it lives: a
+process id would say nothing to a host in another container that has the same temporary folder.
 """
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import os
+import secrets
+import shutil
 import stat
 import tempfile
+import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-import psutil
+LOCK: Final = "lock"
+NAME_BYTES: Final = 4  # short, since the path of a socket has a limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder of this process, and the descriptor that holds the lock in it."""
+
+    path: Path
+    lock: int
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has deleted it."""
+        return _is_same_file(self.lock, self.path / LOCK)
+
+
+_MAKING: Final = threading.Lock()
+_OWN: Final[dict[Path, _Folder]] = {}
+"""The folder of this process, by the one that it shares with others: the temporary folder may change."""
 
 
 def private_folder() -> Path | None:
-    """Return the folder, made if need be, or ``None`` where somebody else has taken its name.
+    """Return the folder of this process, made if need be, or ``None`` where there can be none: somebody else has taken
+    the name that all of the user's hosts share, or there is no temporary folder.
 
-    What killed hosts left behind in it is removed.
+    What killed hosts left behind beside it is removed.
     """
-    folder = Path(tempfile.gettempdir()) / f"modelhost-{os.getuid()}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    if not _is_private(folder):
+    try:
+        shared = Path(tempfile.gettempdir()) / f"modelhost-{os.getuid()}"
+        with suppress(FileExistsError):
+            shared.mkdir(mode=0o700)
+        if not _is_private(shared):
+            return None
+        with _MAKING:
+            return _own(shared).path
+    except OSError:
         return None
-    _sweep(folder)
-    return folder
+
+
+def _own(shared: Path) -> _Folder:
+    before = _OWN.get(shared)
+    if before is not None and before.is_there:
+        return before
+    if before is not None:
+        os.close(before.lock)
+    _sweep(shared)
+    made = _OWN[shared] = _made(shared)
+    atexit.register(_remove, made.path, os.getpid())
+    return made
+
+
+def _remove(path: Path, owner: int) -> None:
+    """Leave nothing behind, unless it is a fork of the process that made it which ends."""
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_private(folder: Path) -> bool:
@@ -34,8 +83,52 @@ def _is_private(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700
 
 
-def _sweep(folder: Path) -> None:
-    for path in folder.iterdir():
-        owner = path.name.partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            path.unlink(missing_ok=True)
+def _made(shared: Path) -> _Folder:
+    """Make a folder and lock it. Another host that sweeps in between may remove it: then there is a next one."""
+    while True:
+        path = shared / secrets.token_hex(NAME_BYTES)
+        try:
+            path.mkdir(mode=0o700)
+            lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        except (FileExistsError, FileNotFoundError):
+            continue
+        if _is_locked(lock) and _is_same_file(lock, path / LOCK):
+            return _Folder(path, lock)
+        os.close(lock)
+
+
+def _sweep(shared: Path) -> None:
+    for path in shared.iterdir():
+        with suppress(OSError):  # another host sweeps, too
+            _remove_if_left(path)
+
+
+def _remove_if_left(path: Path) -> None:
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        path.rmdir()  # its host was killed between two steps; one that has something in it is not ours to judge
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path)
+    finally:
+        os.close(lock)
+
+
+def _is_locked(lock: int) -> bool:
+    """Lock the file, and return whether nobody was faster. A file system without locks has nobody sweep either."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False

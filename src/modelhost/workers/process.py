@@ -24,6 +24,7 @@ from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFa
 from modelhost.logs import get_logger
 from modelhost.workers import gpus, memory
 from modelhost.workers.child import Child
+from modelhost.workers.connection import is_listened_to
 from modelhost.workers.groups import members, see_group_end
 from modelhost.workers.machine import oom_kills
 from modelhost.workers.out_of_memory import ended_for_memory
@@ -91,6 +92,10 @@ class WorkerProcess:
     @property
     def is_running(self) -> bool:
         return not self._exited.is_set()
+
+    async def is_reachable(self) -> bool:
+        """Whether it listens; its socket may have been deleted."""
+        return await is_listened_to(self.ready.url)
 
     async def memory(self) -> Mapping[str, int]:
         """Return what the worker with all its children takes now, by pool; empty once it has ended.

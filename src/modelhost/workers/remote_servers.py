@@ -17,6 +17,7 @@ from modelhost.config.network import require_certificates
 from modelhost.engines.base import Elsewhere, Operation, Ready
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.logs import get_logger
+from modelhost.rounds import guarded
 from modelhost.workers.remote_connection import KeptConnection, tls_context
 from modelhost.workers.remote_endpoint import Endpoint, Unhealthy
 
@@ -89,6 +90,10 @@ class RemoteServers:
     def is_running(self) -> bool:
         return not self._ended.is_set()
 
+    async def is_reachable(self) -> bool:
+        """Their health is looked after here: as long as it runs, there is one to be asked."""
+        return True
+
     async def memory(self) -> Mapping[str, int]:
         """Nothing of this machine's."""
         return {}
@@ -147,8 +152,9 @@ class RemoteServers:
                 async with asyncio.timeout(self._elsewhere.health_seconds):
                     await self._look_now.wait()
             self._look_now.clear()
-            await self._look()
-            self._end_if_lost()
+            with guarded("looking after remote servers", model=self._model):
+                await self._look()
+                self._end_if_lost()
 
     async def _look(self) -> None:
         before = [endpoint.trouble is None for endpoint in self.endpoints]

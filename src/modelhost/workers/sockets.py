@@ -15,11 +15,11 @@ LONGEST_PATH = 100  # bytes; sun_path holds 108 on Linux and 104 on macOS
 
 
 def new_socket_path() -> Path | None:
-    """Return a path on which a worker can listen, or ``None`` where the temporary folder's name is too long for one."""
+    """Return a path on which a worker can listen; ``None`` without a folder for it, or if that has too long a name."""
     folder = private_folder()
     if folder is None:
         return None
-    path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
+    path = folder / f"{secrets.token_hex(4)}.sock"
     return path if len(os.fsencode(path)) <= LONGEST_PATH else None
 
 

@@ -117,6 +117,16 @@ def test_a_worker_killed_while_idle_is_replaced(host: ServedHost) -> None:
     assert not is_alive(killed)
 
 
+def test_a_worker_whose_socket_is_deleted_is_replaced(start_host: StartHost) -> None:
+    host = start_host(engine="scripted", alias=["scripted"])
+    (before,) = host.worker_pids()
+    (socket,) = (found.laddr for found in psutil.Process(before).net_connections("unix") if found.laddr)
+    Path(socket).unlink()
+    eventually(lambda: not is_alive(before), seconds=30)
+    assert _say(host, "/echo again").choices[0].message.content.strip() == "again"
+    assert len(host.log_events("worker_unreachable")) == 1
+
+
 def test_llama_cpp_killed_in_mid_stream_is_told_and_replaced(start_host: StartHost) -> None:
     host = start_host()
     stream = _say(host, "Hi", stream=True, max_tokens=1500, extra_body={"ignore_eos": True})

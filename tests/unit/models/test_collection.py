@@ -365,17 +365,29 @@ async def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:
         await collection.stop(0)
 
 
-async def test_a_watch_that_breaks_off_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: object, **__: object) -> AsyncIterator[Registry]:
-        raise OSError("no more inotify watches")
-        yield
+async def test_a_watch_that_breaks_off_is_reported_and_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repaired = asyncio.Event()
 
-    monkeypatch.setattr("modelhost.models.collection.watch_registry", broken)
+    async def broken_at_first(*_: object, **__: object) -> AsyncIterator[Registry]:
+        if not repaired.is_set():
+            raise OSError("no more inotify watches")
+        yield _registry("ant", "bee")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("modelhost.models.collection.SECONDS_TO_REPAIR", 0.01)
+    monkeypatch.setattr("modelhost.models.collection.watch_registry", broken_at_first)
     collection = await _start(_write(tmp_path / "models.yaml", ["ant"]))
     try:
         await eventually_async(lambda: collection.status().registry_error)
         assert "no more inotify watches" in str(collection.status().registry_error)
         assert metric_value(METERS.registry_ok) == 0
+        assert metric_value(METERS.background_faults, "watching the registry") >= 1
+        repaired.set()
+        await eventually_async(lambda: collection.status().registry_error is None)
+        assert _names(collection) == ["ant", "bee"]
+        assert metric_value(METERS.registry_ok) == 1
     finally:
         await collection.stop(0)
 

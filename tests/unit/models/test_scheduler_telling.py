@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from modelhost.errors import WorkerCrashed, WorkerStartFailed
+from modelhost.meters import METERS
 from modelhost.models.hosted import HostedModel
 from modelhost.models.planner import MODELS
 from modelhost.models.scheduler import Scheduler
@@ -15,6 +19,7 @@ from modelhost.models.states import ModelEvent, State
 from tests.support.fake_process import FakeRequest
 from tests.support.fake_workers import (
     FakeFiles,
+    FakeProcess,
     FakeStarts,
     crash,
     end,
@@ -25,10 +30,12 @@ from tests.support.fake_workers import (
     state_of,
     turns,
 )
+from tests.support.metrics import metric_value
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
 ONE_AT_A_TIME = {MODELS: 1}
+LOOKING = "looking after workers"
 
 
 def _ants_and_bees(starts: FakeStarts, **more: Any) -> tuple[Scheduler, HostedModel, HostedModel]:
@@ -82,6 +89,51 @@ async def test_each_model_has_a_patience_of_its_own() -> None:
         model.worker.requests.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))
     await asyncio.sleep(10)
     assert starts.models == ["ant", "bee", "ant"]
+    await end(scheduler, starts)
+
+
+async def test_a_round_that_fails_is_counted_and_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def out_of_descriptors(self: FakeProcess) -> Mapping[str, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    starts = FakeStarts()
+    before = metric_value(METERS.background_faults, LOOKING)
+    scheduler, model = await one_ready(starts, stall_timeout=20.0)
+    with monkeypatch.context() as broken, capture_logs() as logs:
+        broken.setattr(FakeProcess, "memory", out_of_descriptors)
+        await asyncio.sleep(20)
+    assert metric_value(METERS.background_faults, LOOKING) - before >= 3
+    assert {"event": "background_fault", "task": LOOKING, "model": "fake"}.items() <= logs[-1].items()
+    assert model.worker is not None
+    model.worker.requests.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))
+    await asyncio.sleep(40)
+    assert len(starts.times) == 2
+    await end(scheduler, starts)
+
+
+async def test_a_model_is_unloaded_although_its_memory_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def out_of_descriptors(self: FakeProcess) -> Mapping[str, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts)
+    monkeypatch.setattr(FakeProcess, "memory", out_of_descriptors)
+    await scheduler.unload(model)
+    assert state_of(scheduler, model) is State.UNLOADED
+    await end(scheduler, starts)
+
+
+async def test_a_worker_that_cannot_be_reached_is_ended_and_replaced() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts)
+    (process,) = starts.alive()
+    process.listens = False
+    with capture_logs() as logs:
+        await asyncio.sleep(10)
+    assert not process.is_running
+    assert len([log for log in logs if log["event"] == "worker_unreachable"]) == 1
+    assert state_of(scheduler, model) is State.READY
+    assert len(starts.alive()) == 1
     await end(scheduler, starts)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import pytest
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from modelhost.engines.scripted import Scripted
 from modelhost.errors import ContextLengthExceeded, EngineError, ModelUnloaded, ShuttingDown, WorkerCrashed
 from modelhost.workers.client import EventBlocks, Worker
+from modelhost.workers.connection import is_listened_to
 from modelhost.workers.endings import unloaded_by_force
 from tests.support.eventually import eventually_async
 from tests.support.fake_process import FakeProcess, FakeRequest
@@ -130,6 +134,49 @@ async def test_a_connection_lost_by_a_living_worker_says_so(monkeypatch: pytest.
     async with _worker(answer) as (worker, _):
         with pytest.raises(EngineError, match="still running"):
             await worker.call("embeddings", {})
+
+
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "left by somebody else"])
+async def test_a_worker_at_whose_socket_nobody_listens_is_ended_and_the_request_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
+) -> None:
+    monkeypatch.setattr("modelhost.workers.client.SECONDS_TO_LEARN_OF_A_CRASH", 0.05)
+    path = tmp_path / "s.sock"
+    if not is_deleted:
+        with closing(socket.socket(socket.AF_UNIX)) as left:
+            left.bind(str(path))
+    process = FakeProcess()
+    process.ready = replace(process.ready, url=f"unix://{path}")
+    worker = Worker(process=process, engine=Scripted(), model="m", api_key="secret")
+    with pytest.raises(WorkerCrashed, match="did not listen at its address") as ended:
+        await worker.call("embeddings", {})
+    assert ended.value.details["reason"] == "unreachable"
+    assert not process.is_running
+
+
+async def test_a_worker_is_not_blamed_when_the_host_has_no_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def out_of_descriptors(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("modelhost.workers.client.SECONDS_TO_LEARN_OF_A_CRASH", 0.05)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", out_of_descriptors)
+    process = FakeProcess()
+    worker = Worker(process=process, engine=Scripted(), model="m", api_key="secret")
+    assert await is_listened_to(process.ready.url)
+    with pytest.raises(EngineError, match="Too many open files"):
+        await worker.call("embeddings", {})
+    assert process.is_running
+
+
+async def test_whether_somebody_listens_is_seen_by_connecting(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    assert not await is_listened_to(f"unix://{path}")
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert await is_listened_to(f"unix://{path}")
+        path.unlink()
+        assert not await is_listened_to(f"unix://{path}")
 
 
 async def test_leaving_a_stream_closes_its_connection() -> None:
