@@ -68,3 +68,9 @@ class FakeRequest:
     waits_since: float
     heard_at: float = float("-inf")
     is_paused: bool = False
+    is_closed: bool = False
+    gave_up: float | None = None
+    """For how long nothing had come when it was ended."""
+
+    def give_up(self, seconds: float) -> None:
+        self.gave_up = seconds

@@ -129,7 +129,7 @@ class Settings(BaseModel):
     stall_timeout: float = Field(
         default=300.0,
         gt=0,
-        description="Seconds without a token after which a worker that has work is ended and started again.",
+        description="Seconds without progress after which a request fails, or a worker that has work is started again.",
         json_schema_extra=_WAITING,
     )
 

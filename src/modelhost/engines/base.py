@@ -152,6 +152,22 @@ class Line(Protocol):
         ...
 
 
+class PromptProgress(Protocol):
+    """Has a worker tell how far it is with a prompt, so that a long one is not taken for a request that hangs."""
+
+    def wanted(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return ``body`` so that the worker tells."""
+        ...
+
+    def is_wanted(self, body: Mapping[str, Any]) -> bool:
+        """Whether the client itself wants to be told."""
+        ...
+
+    def without(self, block: bytes) -> bytes:
+        """Return the events of ``block`` but for those that tell nothing else; perhaps none."""
+        ...
+
+
 class PromptCaches(Protocol):
     """Writes what a worker has evaluated of a conversation to a file in its cache folder, and reads it back."""
 
@@ -197,6 +213,8 @@ class Engine(Protocol):
     """``None`` if it has none that could be kept."""
     reads_contents: bool
     """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
+    prompt_progress: PromptProgress | None
+    """``None`` if it is silent while it works on a prompt."""
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_params import accepted
+from modelhost.engines.llamacpp_progress import ProgressEvents
 from modelhost.engines.llamacpp_slots import SlotFiles
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
@@ -127,6 +128,7 @@ class LlamaCpp:
     name = "llamacpp"
     prompt_caches: PromptCaches | None = SlotFiles()
     reads_contents = True
+    prompt_progress: PromptProgress | None = ProgressEvents()
 
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Elsewhere, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import (
+    OPENAI_PATHS,
+    Accepted,
+    Elsewhere,
+    Launch,
+    ModelSpec,
+    Operation,
+    PromptCaches,
+    PromptProgress,
+)
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.remote_dialects import DIALECTS
 from modelhost.engines.remote_errors import translated
@@ -41,6 +50,7 @@ class Remote:
     name = "remote"
     prompt_caches: PromptCaches | None = None
     reads_contents = True
+    prompt_progress: PromptProgress | None = None
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the engine options of one model.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.options import check_options, problem_of_options
@@ -54,6 +54,7 @@ class Scripted:
     name = "scripted"
     prompt_caches: PromptCaches | None = None
     reads_contents = True
+    prompt_progress: PromptProgress | None = None
 
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
 from modelhost.engines.llamacpp import prompting
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.vllm_dialect import FIELDS, adapted, received, translated
@@ -42,6 +42,7 @@ class Vllm:
     name = "vllm"
     prompt_caches: PromptCaches | None = None
     reads_contents = True
+    prompt_progress: PromptProgress | None = None
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)

@@ -93,6 +93,8 @@ class Book:
     evictions: int = 0
     is_outdated: bool = False
     """Its entry has changed: the worker goes as soon as it is idle."""
+    comes_back: bool = False
+    """Its worker goes for no fault of the model's: there is to be another one."""
     is_removed: bool = False
     told: tuple[State, Activity | None] = (State.UNLOADED, None)
     """What was last told of it, as :attr:`news`."""
@@ -176,7 +178,8 @@ class Book:
 
     def leave_memory(self, now: float) -> None:
         """Note that nothing is left of its worker."""
-        self.in_flight, self.charge, self.has_worker, self.burst, self.is_outdated = 0, {}, False, None, False
+        self.in_flight, self.charge, self.has_worker, self.burst = 0, {}, False, None
+        self.is_outdated = self.comes_back = False
         self.enter(Phase.UNLOADED, now)
 
     # What it is to the planner.

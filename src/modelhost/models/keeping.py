@@ -217,11 +217,27 @@ class Keeper:
                         await self._look_at(model, model.worker)
 
     async def _look_at(self, model: HostedModel, worker: Worker) -> None:
-        silent_seconds = worker.silent_seconds(self._loop.time())
-        if silent_seconds is not None and silent_seconds >= _stall_seconds(model):
+        now, patience = self._loop.time(), _stall_seconds(model)
+        silent_seconds = worker.silent_seconds(now)
+        if silent_seconds is not None and silent_seconds >= patience:
             log.error("worker_stalled", model=model.name, silent_seconds=round(silent_seconds, 1))
             await worker.end_stalled(silent_seconds)
-        elif not await worker.process.is_reachable():
+            return
+        for seconds in worker.end_stalled_requests(now, patience):
+            log.error("request_stalled", model=model.name, silent_seconds=round(seconds, 1))
+        if worker.requests.abandoned_seconds(now) >= patience:
+            self._retire(model)
+        await self._see_that_it_is_reachable(model, worker)
+
+    def _retire(self, model: HostedModel) -> None:
+        """Have a worker replaced that goes on with what nobody waits for: as soon as those who do are served."""
+        book = self._ledger.books.get(model.name)
+        if book is not None and not book.is_outdated:
+            log.error("worker_does_abandoned_work", model=model.name)
+            self._act(self._ledger.retire(model.name, book.run, self._loop.time()))
+
+    async def _see_that_it_is_reachable(self, model: HostedModel, worker: Worker) -> None:
+        if not await worker.process.is_reachable():
             await worker.end_unreachable()
         elif model.name in self._ledger.books:
             await self._measure(model, self._ledger.book(model.name).run, worker)

@@ -281,6 +281,14 @@ class Ledger:
         book.leave_memory(now)
         return self._advanced(now)
 
+    def retire(self, name: str, run: int, now: float) -> list[Effect]:
+        """The worker is not fit any more: it is replaced as soon as it is idle, and no more begins than has to."""
+        book = self._current(name, run, Phase.READY)
+        if book is None:
+            return []
+        book.is_outdated = book.comes_back = True
+        return self._advanced(now)
+
     def stopped(self, name: str, run: int, now: float) -> list[Effect]:
         """The worker is gone and its memory is back."""
         book = self._current(name, run, Phase.STOPPING)
@@ -357,8 +365,8 @@ class Ledger:
             self._replace(book, now)
 
     def _replace(self, book: Book, now: float) -> None:
-        if book.terms.is_pinned and not book.is_removed:
-            book.wish, book.wished_at = Wish.ASKED, now
+        if (book.terms.is_pinned or book.comes_back) and not book.is_removed:
+            book.wish, book.wished_at = (Wish.ASKED if book.terms.is_pinned else Wish.RESTART), now
         self._stop(book, "changed", now)
 
     def _place(self, books: list[Book], now: float) -> None:

@@ -19,7 +19,7 @@ from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
 from modelhost.workers import endings
-from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NobodyListens, connect
+from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NobodyListens, Stalled, connect
 from modelhost.workers.life import Life
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.sockets import remove_socket
@@ -42,15 +42,19 @@ class EventBlocks:
     """A streamed answer, read as blocks of whole events: no block ends inside an event."""
 
     def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None) -> None:
-        """``received`` is applied to each block."""
+        """``received`` is applied to each block, and may leave nothing of it."""
         self._body = body
         self._received = received
         self._rest = b""
 
     async def read(self) -> bytes:
         """Return the next block, or ``b""`` at the end of the answer."""
-        block = await self._next()
-        return self._received(block) if self._received is not None else block
+        while block := await self._next():
+            if self._received is None:
+                return block
+            if left := self._received(block):
+                return left
+        return b""
 
     async def _next(self) -> bytes:
         while block := await self._body.read():
@@ -121,6 +125,18 @@ class Worker:
             remove_socket(self.ready.url.removeprefix(UNIX))
         return freed
 
+    def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
+        """Have the requests fail about which the worker has been silent for too long; return for how long each.
+
+        Only with an engine that tells of a prompt's progress: of others nobody knows whether they work on a long one.
+        """
+        if self.engine.prompt_progress is None:
+            return []
+        stalled = self.requests.stalled(now, patience_seconds=patience_seconds, slots=self.ready.slots or 1)
+        for request, seconds in stalled.items():
+            request.give_up(seconds)
+        return list(stalled.values())
+
     async def end_stalled(self, seconds: float) -> None:
         """Kill the process, which has been silent for ``seconds``; its requests fail with a :class:`WorkerCrashed`
         that says so. To be closed afterwards like one that crashed."""
@@ -145,8 +161,13 @@ class Worker:
         Raises:
             ModelhostError: the worker refused the request (translated by its engine), failed or is gone.
         """
-        async with self._post(operation, body) as connection:
-            yield EventBlocks(connection, partial(self.engine.received, operation))
+        progress, received = self.engine.prompt_progress, partial(self.engine.received, operation)
+        if progress is None or progress.is_wanted(body):
+            async with self._post(operation, body) as connection:
+                yield EventBlocks(connection, received)
+            return
+        async with self._post(operation, progress.wanted(body)) as connection:
+            yield EventBlocks(connection, lambda block: received(progress.without(block)))
 
     async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
         """Send ``body`` and return the whole JSON answer; raises as :meth:`stream` does."""
@@ -210,7 +231,7 @@ class Worker:
                 yield connection
             finally:
                 if is_work:
-                    self.requests.remove([connection])
+                    self.requests.remove([connection], asyncio.get_running_loop().time())
 
     def _bounded(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         if operation == "chat" and self.ready.chat_stops:
@@ -235,6 +256,8 @@ class Worker:
 
     async def _explain_loss(self, error: ConnectionBroken) -> ModelhostError:
         """A broken connection nearly always means a dead process: wait a moment for how it ended."""
+        if isinstance(error, Stalled):
+            return endings.no_progress(error.seconds)(self.model, self.process.name)
         try:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
                 await self.process.wait()

@@ -27,8 +27,20 @@ class NobodyListens(ConnectionBroken):
     """There is no connection, since nobody listens at the address: it is not that somebody is slow."""
 
 
+class Stalled(ConnectionBroken):
+    """It was given up: nothing had come for ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing has come for {seconds:g} s")
+        self.seconds = seconds
+
+
 class Connection(asyncio.Protocol):
-    """Made by :func:`connect`; ``with`` closes it, which tells the worker that nobody waits any more."""
+    """Made by :func:`connect`; ``with`` leaves it, which tells the worker that nobody waits any more.
+
+    One of which nothing has come is ended on this side only: the worker ends the other one when it lets go of the
+    request, so that work which goes on for nobody is seen.
+    """
 
     def __init__(self) -> None:
         self._now = asyncio.get_running_loop().time
@@ -44,6 +56,8 @@ class Connection(asyncio.Protocol):
         self._has_head = False
         self._is_complete = False
         self._is_paused = False
+        self._is_left = False
+        self._stalled: Stalled | None = None
         self._error: ConnectionBroken | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -51,8 +65,23 @@ class Connection(asyncio.Protocol):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._transport is not None:
+        self._is_left = True
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self.heard_at == -math.inf and self._error is None:
+            self._transport.write_eof()
+        else:
             self._transport.abort()
+
+    @property
+    def is_closed(self) -> bool:
+        """There is nothing left of it on either side."""
+        return self._transport is None
+
+    def give_up(self, seconds: float) -> None:
+        """Have its reader get a :class:`Stalled`."""
+        self._stalled = Stalled(seconds)
+        self._wake()
 
     @property
     def is_paused(self) -> bool:
@@ -110,6 +139,8 @@ class Connection(asyncio.Protocol):
             await self._wait()
 
     async def _wait(self) -> None:
+        if self._stalled is not None:
+            raise self._stalled
         if self._error is not None:
             raise self._error
         self._waiter = asyncio.get_running_loop().create_future()
@@ -126,6 +157,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
 
     def data_received(self, data: bytes) -> None:
+        if self._is_left:
+            return
         self.heard_at = self._now()
         try:
             self._parser.feed_data(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modelhost.errors import ModelhostError, ModelUnloaded, ShuttingDown, WorkerCrashed
+from modelhost.errors import EngineError, ModelhostError, ModelUnloaded, ShuttingDown, WorkerCrashed
 
 Explain = Callable[[str, str], ModelhostError]
 """Makes the error from the names of the model and of the worker; a new one for each request."""
@@ -31,6 +31,23 @@ def unreachable(model: str, worker: str) -> ModelhostError:
         worker=worker,
         reason="unreachable",
     )
+
+
+def no_progress(seconds: float) -> Explain:
+    """The watchdog has ended the request: the worker was silent about it for ``seconds``, and worked on others."""
+    silent_seconds = round(seconds, 1)
+
+    def explain(model: str, worker: str) -> ModelhostError:
+        return EngineError(
+            f"The engine of {model} did nothing about this request for {silent_seconds:g} s, while it answered others. "
+            "The request was ended. A schema or a prompt that takes so long to prepare has to be made simpler.",
+            model=model,
+            worker=worker,
+            reason="stalled",
+            silent_seconds=silent_seconds,
+        )
+
+    return explain
 
 
 def stalled(seconds: float) -> Explain:

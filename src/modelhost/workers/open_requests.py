@@ -10,9 +10,8 @@ from typing import Protocol
 class OpenRequest(Protocol):
     """What is known of a request; times are by the event loop's clock."""
 
-    @property
-    def waits_since(self) -> float:
-        """Since when the worker could have sent something."""
+    waits_since: float
+    """Since when the worker could have sent something."""
 
     @property
     def heard_at(self) -> float:
@@ -22,12 +21,21 @@ class OpenRequest(Protocol):
     def is_paused(self) -> bool:
         """Nothing is taken from the worker at the moment."""
 
+    @property
+    def is_closed(self) -> bool:
+        """The worker is done with it, or was cut off from it."""
+
+    def give_up(self, seconds: float) -> None:
+        """End it, since nothing has come for ``seconds``."""
+
 
 class OpenRequests:
     """The requests at work; iterating gives them."""
 
     def __init__(self) -> None:
         self._open: set[OpenRequest] = set()
+        self._left: dict[OpenRequest, float] = {}
+        """Those that nobody waits for any more, since when, until the worker shows that it has let go of them."""
         self._heard_at = -math.inf  # from those that are not open any more
 
     def __len__(self) -> int:
@@ -40,8 +48,11 @@ class OpenRequests:
         """Count a request that begins."""
         self._open.add(request)
 
-    def remove(self, requests: Collection[OpenRequest]) -> None:
+    def remove(self, requests: Collection[OpenRequest], now: float) -> None:
         """Note when ``requests`` were heard of last: they are at work no more. Not all of them have to be."""
+        for request in requests:
+            if request in self._open and not _has_begun(request):
+                self._left[request] = now
         self._open.difference_update(requests)
         self._heard_at = max(self._heard_at, *(request.heard_at for request in requests), -math.inf)
 
@@ -57,3 +68,26 @@ class OpenRequests:
         """
         waits_since = min((each.waits_since for each in self._open if not each.is_paused), default=None)
         return None if waits_since is None else max(0.0, now - max(waits_since, self.last_output_at))
+
+    def stalled(self, now: float, *, patience_seconds: float, slots: int) -> dict[OpenRequest, float]:
+        """Return the requests about which the worker has been silent for too long, and for how long.
+
+        For a worker that tells of a prompt's progress, of which any request that has one of its ``slots`` is heard. The
+        others are not waited for as long as all slots are taken: their time begins when one is free. So this has to be
+        called again and again.
+        """
+        begun = [request for request in self._open if _has_begun(request)]
+        if len(begun) >= slots:
+            for request in self._open.difference(begun):
+                request.waits_since = now
+        silent = {each: now - max(each.waits_since, each.heard_at) for each in self._open if not each.is_paused}
+        return {request: seconds for request, seconds in silent.items() if seconds >= patience_seconds}
+
+    def abandoned_seconds(self, now: float) -> float:
+        """Return for how long the worker has kept at a request that nobody waits for any more; 0 if it does not."""
+        self._left = {request: since for request, since in self._left.items() if not request.is_closed}
+        return now - min(self._left.values(), default=now)
+
+
+def _has_begun(request: OpenRequest) -> bool:
+    return request.heard_at > -math.inf

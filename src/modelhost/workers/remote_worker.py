@@ -6,6 +6,7 @@ take its place; from then on a broken connection is a :class:`WorkerCrashed`, as
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -89,7 +90,7 @@ class RemoteWorker(Worker):
             finally:
                 self.process.release(endpoint, connection)
         finally:
-            self.requests.remove(tried)
+            self.requests.remove(tried, asyncio.get_running_loop().time())
 
     async def _accepted(
         self, path: str, body: Mapping[str, Any] | None, begun: Callable[[Connection], None]

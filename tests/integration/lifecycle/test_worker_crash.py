@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,13 @@ def _say(host: ServedHost, content: str, **parameters: Any) -> Any:
 
 def _name(host: ServedHost) -> str:
     return str(host.http.get("/v1/models").json()["data"][0]["id"])
+
+
+def _status(host: ServedHost, content: str, **parameters: Any) -> tuple[int, Any]:
+    """The status of an answer, and its error object if it is one."""
+    body = {"messages": [{"role": "user", "content": content}], **parameters}
+    answer = host.http.post("/v1/chat/completions", json=body, timeout=60)
+    return answer.status_code, answer.json().get("error")
 
 
 def _kill_worker(host: ServedHost) -> int:
@@ -125,6 +134,47 @@ def test_a_worker_whose_socket_is_deleted_is_replaced(start_host: StartHost) -> 
     eventually(lambda: not is_alive(before), seconds=30)
     assert _say(host, "/echo again").choices[0].message.content.strip() == "again"
     assert len(host.log_events("worker_unreachable")) == 1
+
+
+LOOPING = """
+{%- if messages[0].content == 'loop' -%}
+{%- for i in range(2000000000) -%}{%- for j in range(2000000000) -%}{%- endfor -%}{%- endfor -%}
+{%- endif -%}
+{{ messages[0].content }}
+"""
+
+
+def test_a_request_that_hangs_fails_alone_and_its_worker_is_replaced_without_harm(
+    start_host: StartHost, tmp_path: Path
+) -> None:
+    (tmp_path / "looping.jinja").write_text(LOOPING)
+    host = start_host(chat_template=str(tmp_path / "looping.jinja"), slots=2, stall_timeout=3.0)
+    (before,) = host.worker_pids()
+    statuses = []
+    with ThreadPoolExecutor(1) as other:
+        hanging = other.submit(_status, host, "loop", max_tokens=4)
+        while not hanging.done():
+            statuses.append(_status(host, "hello", max_tokens=4))
+        status, error = hanging.result()
+        while is_alive(before):
+            statuses.append(_status(host, "hello", max_tokens=4))
+    assert status == 502
+    assert (error["code"], error["details"]["reason"]) == ("engine_error", "stalled")
+    assert set(map(itemgetter(0), statuses)) == {200}
+    assert _status(host, "hello", max_tokens=4)[0] == 200
+    assert [len(host.log_events(name)) for name in ("request_stalled", "worker_does_abandoned_work")] == [1, 1]
+    assert host.log_events("worker_lost") == []
+
+
+def test_work_that_goes_on_for_nobody_ends_with_its_worker(start_host: StartHost, tmp_path: Path) -> None:
+    (tmp_path / "looping.jinja").write_text(LOOPING)
+    host = start_host(chat_template=str(tmp_path / "looping.jinja"), slots=2, stall_timeout=3.0)
+    (before,) = host.worker_pids()
+    with closing(send_chat(host.url, "loop", stream=True)):
+        eventually(lambda: host.metric("modelhost_requests_in_flight") == 1)
+    eventually(lambda: not is_alive(before), seconds=30)
+    assert _status(host, "hello", max_tokens=4)[0] == 200
+    assert len(host.log_events("worker_does_abandoned_work")) == 1
 
 
 def test_llama_cpp_killed_in_mid_stream_is_told_and_replaced(start_host: StartHost) -> None:

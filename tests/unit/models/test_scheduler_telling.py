@@ -92,6 +92,42 @@ async def test_each_model_has_a_patience_of_its_own() -> None:
     await end(scheduler, starts)
 
 
+async def test_a_worker_that_keeps_at_what_nobody_waits_for_is_replaced_when_the_others_are_served() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts, stall_timeout=20.0)
+    async with scheduler.lease(model) as worker:
+        now = asyncio.get_running_loop().time()
+        abandoned, talking = FakeRequest(waits_since=now), FakeRequest(waits_since=now)
+        worker.requests.add(abandoned)
+        worker.requests.add(talking)
+        worker.requests.remove([abandoned], now)
+        with capture_logs() as logs:
+            for _ in range(40):
+                talking.heard_at = asyncio.get_running_loop().time()
+                await asyncio.sleep(1)
+        assert worker.process.is_running
+        assert [log["event"] for log in logs if log["log_level"] == "error"] == ["worker_does_abandoned_work"]
+        worker.requests.remove([talking], asyncio.get_running_loop().time())
+    await asyncio.sleep(2)
+    assert not worker.process.is_running
+    assert state_of(scheduler, model) is State.READY
+    await end(scheduler, starts)
+
+
+async def test_a_worker_that_lets_go_of_what_nobody_waits_for_stays() -> None:
+    starts = FakeStarts()
+    scheduler, model = await one_ready(starts, stall_timeout=20.0)
+    assert model.worker is not None
+    request = FakeRequest(waits_since=asyncio.get_running_loop().time())
+    model.worker.requests.add(request)
+    model.worker.requests.remove([request], asyncio.get_running_loop().time())
+    await asyncio.sleep(10)
+    request.is_closed = True
+    await asyncio.sleep(100)
+    assert len(starts.times) == 1
+    await end(scheduler, starts)
+
+
 async def test_a_round_that_fails_is_counted_and_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     async def out_of_descriptors(self: FakeProcess) -> Mapping[str, int]:
         raise OSError(errno.EMFILE, "Too many open files")

@@ -65,6 +65,23 @@ async def test_a_hanging_worker_is_silent_until_it_is_ended_and_its_request_is_t
         assert group_is_gone(worker.process.pid)
 
 
+@pytest.mark.parametrize("is_wanted", [False, True])
+async def test_the_progress_of_a_prompt_counts_as_a_sign_of_life_and_is_shown_to_those_who_want_it(
+    is_wanted: bool,
+) -> None:
+    async with _nano() as worker:
+        body = {**BODY, "messages": [{"role": "user", "content": "word " * 300}], "max_tokens": 2}
+        read = b""
+        async with worker.stream("chat", {**body, **({"return_progress": True} if is_wanted else {})}) as blocks:
+            began = worker.last_output_at
+            while block := await blocks.read():
+                read += block
+        assert began > 0  # a stream is open when its prompt is begun with
+        assert (b'"prompt_progress"' in read) is is_wanted
+        assert b'"role":"assistant"' in read
+        assert read.endswith(b"data: [DONE]\n\n")
+
+
 async def test_a_request_is_told_that_its_model_was_unloaded_by_force() -> None:
     async with _nano() as worker:
         reading = asyncio.create_task(_read(worker))

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.scripted import Scripted
 from modelhost.errors import ContextLengthExceeded, EngineError, ModelUnloaded, ShuttingDown, WorkerCrashed
 from modelhost.workers.client import EventBlocks, Worker
@@ -235,7 +236,7 @@ async def test_a_request_after_a_long_rest_does_not_find_its_worker_silent() -> 
         loop = asyncio.get_running_loop()
         long_ago = FakeRequest(waits_since=loop.time() - 2000, heard_at=loop.time() - 1000)
         worker.requests.add(long_ago)
-        worker.requests.remove([long_ago])
+        worker.requests.remove([long_ago], loop.time())
         async with worker.stream("chat", {}):
             (request,) = worker.requests
             since = max(request.waits_since, request.heard_at)
@@ -335,6 +336,42 @@ async def test_the_first_reason_of_an_end_holds() -> None:
         await worker.close(unloaded_by_force)
         with pytest.raises(WorkerCrashed, match="for 12 s"):
             await reading
+
+
+async def test_a_request_that_hangs_while_others_are_answered_fails_alone_and_is_watched_on() -> None:
+    hanging, let_go, other = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    progress = _chunk(b'data: {"prompt_progress":{"processed":0}}\n\n')
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = await reader.read(100)
+        if b"hang" in body:
+            hanging.set()
+            await let_go.wait()
+            return
+        writer.write(STREAM_HEAD + progress)
+        await other.wait()
+        writer.write(_chunk(b"data: 1\n\n") + b"0\r\n\r\n")
+
+    async with _worker(answer) as (worker, process):
+        worker.engine = LlamaCpp()
+        now = asyncio.get_running_loop().time
+        hangs = asyncio.create_task(worker.call("chat", {"x": "hang"}))
+        answered = asyncio.create_task(_read_all(worker))
+        await hanging.wait()
+        await eventually_async(lambda: worker.last_output_at > 0)
+        for request in worker.requests:
+            if request.heard_at > 0:
+                request.waits_since = now() + 300  # as if its last event had just come
+        assert len(worker.end_stalled_requests(now() + 300, 299)) == 1
+        with pytest.raises(EngineError, match="did nothing about this request for 300 s") as ended:
+            await hangs
+        assert ended.value.details["reason"] == "stalled"
+        assert process.is_running
+        other.set()
+        assert await answered == b"data: 1\n\n"
+        assert worker.requests.abandoned_seconds(now() + 10) > 9
+        let_go.set()
+        await eventually_async(lambda: worker.requests.abandoned_seconds(now() + 10) == 0)
 
 
 class _Body:

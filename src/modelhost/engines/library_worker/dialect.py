@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, Operation, PromptCaches
+from modelhost.engines.base import OPENAI_PATHS, Operation, PromptCaches, PromptProgress
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -46,6 +46,7 @@ class LibraryDialect:
     name: str
     prompt_caches: PromptCaches | None = None
     reads_contents = False
+    prompt_progress: PromptProgress | None = None
 
     def advice(self, operation: Operation) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if operation in {"embeddings", "rerank"} else ""

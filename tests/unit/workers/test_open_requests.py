@@ -1,0 +1,59 @@
+"""Which of a worker's requests hang, and which only wait for their turn or are worked on for nobody."""
+
+from __future__ import annotations
+
+from modelhost.workers.open_requests import OpenRequests
+from tests.support.fake_process import FakeRequest
+
+
+def _open(*requests: FakeRequest) -> OpenRequests:
+    found = OpenRequests()
+    for request in requests:
+        found.add(request)
+    return found
+
+
+def test_a_request_hangs_although_others_are_answered() -> None:
+    hanging, talking = FakeRequest(waits_since=0.0), FakeRequest(waits_since=0.0, heard_at=99.0)
+    requests = _open(hanging, talking)
+    assert requests.stalled(99.0, patience_seconds=100, slots=2) == {}
+    assert requests.stalled(100.0, patience_seconds=100, slots=2) == {hanging: 100.0}
+
+
+def test_a_request_that_stops_in_the_middle_hangs_and_one_that_is_held_up_by_its_client_does_not() -> None:
+    stopped, held_up = (
+        FakeRequest(waits_since=0.0, heard_at=5.0),
+        FakeRequest(waits_since=0.0, heard_at=5.0, is_paused=True),
+    )
+    assert _open(stopped, held_up).stalled(105.0, patience_seconds=100, slots=2) == {stopped: 100.0}
+
+
+def test_the_time_of_a_request_that_waits_for_a_slot_begins_when_one_is_free() -> None:
+    waiting, talking = FakeRequest(waits_since=0.0), FakeRequest(waits_since=0.0, heard_at=0.0)
+    requests = _open(waiting, talking)
+    for now in range(0, 1000, 50):
+        talking.heard_at = float(now)
+        assert requests.stalled(float(now), patience_seconds=100, slots=1) == {}
+    requests.remove([talking], 1000.0)
+    assert requests.stalled(1040.0, patience_seconds=100, slots=1) == {}
+    assert requests.stalled(1050.0, patience_seconds=100, slots=1) == {waiting: 100.0}
+
+
+def test_work_is_abandoned_until_the_worker_lets_go_of_it() -> None:
+    first, second = FakeRequest(waits_since=0.0), FakeRequest(waits_since=0.0)
+    requests = _open(first, second)
+    assert requests.abandoned_seconds(50.0) == 0
+    requests.remove([first], 10.0)
+    requests.remove([second], 20.0)
+    assert requests.abandoned_seconds(50.0) == 40
+    first.is_closed = True
+    assert requests.abandoned_seconds(50.0) == 30
+    second.is_closed = True
+    assert requests.abandoned_seconds(50.0) == 0
+
+
+def test_an_answer_that_has_begun_is_cut_off_and_leaves_no_work() -> None:
+    begun = FakeRequest(waits_since=0.0, heard_at=1.0)
+    requests = _open(begun)
+    requests.remove([begun], 10.0)
+    assert requests.abandoned_seconds(50.0) == 0
