@@ -20,11 +20,12 @@ Source: https://platform.openai.com/docs/api-reference
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from modelhost.chat.schema_limits import check_schema
 from modelhost.engines.base import Engine, Operation
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
@@ -320,6 +321,20 @@ def validate(operation: Operation, body: Any) -> None:
     shape = body.get("response_format") if operation == "chat" else None
     if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
         raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")
+    for param, schema in _schemas(body):
+        check_schema(schema, param)
+
+
+def _schemas(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the JSON schemas of a checked request, with where they stand."""
+    shape = body.get("response_format")
+    if isinstance(shape, dict) and shape.get("json_schema"):
+        yield "response_format.json_schema.schema", shape["json_schema"]["schema"]
+    if isinstance(body.get("json_schema"), dict):
+        yield "json_schema", body["json_schema"]
+    for place, tool in enumerate(body.get("tools") or ()):
+        if tool["function"].get("parameters"):
+            yield f"tools[{place}].function.parameters", tool["function"]["parameters"]
 
 
 def validate_fields(operation: Operation, body: Mapping[str, Any], engine: Engine) -> None:

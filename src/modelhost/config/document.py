@@ -2,6 +2,9 @@
 
 JSON may be JSON5 (https://spec.json5.org): editors and other programs keep comments and trailing commas in such files,
 and some begin them with a byte order mark.
+
+There are limits, since a few lines can mean a billion values (aliases of aliases) or more levels than a program can
+walk through, and whoever watches a file has to live with whatever somebody writes into it.
 """
 
 from __future__ import annotations
@@ -18,16 +21,25 @@ from modelhost.config.links import leads_nowhere
 
 JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
 _JSON5_PROBLEM: Final = re.compile(r"<string>:(\d+) (.*) at column (\d+)", re.DOTALL)
+MOST_BYTES: Final = 1 << 20
+"""PyYAML takes many seconds for that; the registry of a thousand models has a tenth of it."""
+MOST_JSON5: Final = 64 << 10
+"""Characters: its reader takes a second for 30,000 of them."""
+DEEPEST: Final = 64
+MOST_VALUES: Final = 200_000
+"""With each alias counted as what it stands for."""
+TOO_DEEP: Final = f"nested deeper than {DEEPEST} levels"
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of the file at ``path``.
+    """The bytes of the file at ``path``: no more than it takes to see that they are too many.
 
     Raises:
         ValueError: it cannot be read; the message is the end of a sentence.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ValueError(leads_nowhere(path) or error.strerror or str(error)) from error
 
@@ -37,16 +49,9 @@ def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:
     is expected.
 
     Raises:
-        ValueError: not UTF-8, not JSON or YAML, a key given twice, or no mapping; the message is the end of a sentence.
+        ValueError: it cannot be read as that; the message is the end of a sentence.
     """
-    is_json = path.suffix.lower() in JSON_SUFFIXES
-    try:
-        text = content.decode("utf-8-sig")
-        found = _json(text) if is_json and text.strip() else _yaml(text)
-    except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8 text") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    found = parse_any(content, is_json=path.suffix.lower() in JSON_SUFFIXES)
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -54,10 +59,37 @@ def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:
     return found
 
 
+def parse_any(content: bytes, *, is_json: bool = False) -> Any:
+    """What ``content`` holds, be it a mapping or not; raises as :func:`parse` does."""
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("not UTF-8 text") from error
+    return _json(text) if is_json and text.strip() else _yaml(text)
+
+
 def _json(text: str) -> Any:
     try:
+        found = _json_or_json5(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [each for value in level for each in _inside(value)]
+    if level:
+        raise ValueError(TOO_DEEP)
+    return found
+
+
+def _json_or_json5(text: str) -> Any:
+    try:
         return json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError:
+    except json.JSONDecodeError as error:
+        if len(text) > MOST_JSON5:
+            where = f"line {error.lineno}, column {error.colno}: {error.msg}"
+            raise ValueError(f"{where}. (JSON5 may have {MOST_JSON5 >> 10} KiB, JSON more.)") from None
         return _json5(text)
 
 
@@ -72,6 +104,12 @@ def _json5(text: str) -> Any:
             raise
         what = found[2].replace("\n", "\\n")
         raise ValueError(f"line {found[1]}, column {found[3]}: {what[0].lower()}{what[1:]}") from error
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _yaml(text: str) -> Any:
@@ -100,13 +138,43 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads dates as text (a ``revision`` may look like one) and refuses a key given twice."""
+    """YAML that reads dates as text (a ``revision`` may look like one) and refuses a key given twice, and too much."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (declared so by PyYAML)
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[yaml.Node, int] = {}
+        """How many values each node stands for; without those that are still being read."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is not None and not is_alias:
+            self._sizes[node] = 1 + sum(self._sizes[each] for each in _children(node))
+            if self._sizes[node] > MOST_VALUES:
+                raise yaml.MarkedYAMLError(problem=f"more than {MOST_VALUES:,} values", problem_mark=mark)
+        elif node not in self._sizes:
+            raise yaml.MarkedYAMLError(problem="a value that contains itself", problem_mark=mark)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         _once([(key.value, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)])
         return super().construct_mapping(node, deep=deep)
+
+
+def _children(node: yaml.Node) -> Iterable[yaml.Node]:
+    match node:
+        case yaml.MappingNode():
+            return (each for pair in node.value for each in pair)
+        case yaml.SequenceNode():
+            return node.value
+    return ()

@@ -193,7 +193,7 @@ def _number(text: Any) -> Any:
     """What a variable holds is text; a number is meant where one is expected."""
     try:
         return json.loads(text) if isinstance(text, str) else text
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -60,7 +60,7 @@ def _typed(value: Any) -> Any:
         return value
     try:
         number = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
     return number if isinstance(number, int | float) and not isinstance(number, bool) else value
 

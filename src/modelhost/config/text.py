@@ -70,3 +70,5 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"broken JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError:
+        raise ValueError("broken JSON: nested too deep") from None

@@ -10,6 +10,8 @@ from typing import Final
 
 from watchfiles import awatch
 
+from modelhost.config.document import read_content
+
 SETTLE_SECONDS: Final = 0.1  # an editor that writes in two steps is through by then
 DEBOUNCE_MS: Final = 500
 RECHECK_MS: Final = 5000
@@ -61,8 +63,8 @@ async def _settled(path: Path) -> bytes | None:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except OSError:
+        return read_content(path)
+    except ValueError:
         return None  # whoever reads it says why
 
 

@@ -73,11 +73,11 @@ def read_script(path: str) -> tuple[Rule, ...]:
     """
     if not path:
         return ()
-    import yaml  # noqa: PLC0415 - most workers have no script: they start the sooner without it
+    from modelhost.config.document import parse_any, read_content  # noqa: PLC0415 - most workers have no script
 
     try:
-        return rules_of(yaml.safe_load(Path(path).read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        return rules_of(parse_any(read_content(Path(path))))
+    except ValueError as error:
         raise ConfigError(f"the script {path} cannot be read: {error}", param="script") from error
 
 

@@ -9,6 +9,9 @@ import pytest
 from modelhost.config import file
 from modelhost.errors import ConfigError
 
+BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))])
+"""Each line means nine times as much as the one before it."""
+
 
 def read(tmp_path: Path, text: str, name: str = "modelhost.yaml") -> dict[str, object]:
     (tmp_path / name).write_text(text)
@@ -93,6 +96,12 @@ def test_a_revision_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
         ("c.yaml", "context-length: 1", 'c.yaml: unknown key "context-length"; did you mean "context_length"?'),
         ("c.yaml", "xyzzy: 1", 'c.yaml: unknown key "xyzzy"'),
         ("c.yaml", "1: 1", 'c.yaml: unknown key "1"'),
+        ("c.yaml", BOMB, "c.yaml: line 7, column 5: more than 200,000 values"),
+        ("c.yaml", "host: " + "[" * 5000 + "]" * 5000, "c.yaml: line 1, column 70: nested deeper than 64 levels"),
+        ("c.yaml", "host: &a [1, *a]", "c.yaml: line 1, column 14: a value that contains itself"),
+        ("c.yaml", "# " + "x" * (1 << 20), "c.yaml: larger than 1 MiB"),
+        ("c.json", '{"host": ' + "[" * 5000 + "]" * 5000 + "}", "c.json: nested deeper than 64 levels"),
+        ("c.json", '{"host": ' + "[" * 64 + "]" * 64 + "}", "c.json: nested deeper than 64 levels"),
         ("c.yaml", "port: 1\nport: 2", 'c.yaml: "port" is given twice'),
         ("c.json", '{"port": 1, "port": 2}', 'c.json: "port" is given twice'),
         ("c.yaml", "- port", 'c.yaml: expected keys and values, such as "port: 8000"'),
@@ -100,7 +109,13 @@ def test_a_revision_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
         ("c.json", '{"port": 1 // the usual one\n"alias"', 'c.json: line 2, column 1: unexpected """'),
         ("c.json", '{"alias": "a\n"}', 'c.json: line 1, column 13: unexpected "\\n"'),
         ("c.json", '{"port": 1, /* again */ "port": 2}', 'c.json: "port" is given twice'),
-        ("c.json", '{"port": ' + "[" * 5000, "c.json: it is nested too deeply"),
+        ("c.json", '{"port": ' + "[" * 5000, "c.json: nested deeper than 64 levels"),
+        (
+            "c.json",
+            '{"port": 1, // ' + "x" * (64 << 10) + "\n}",
+            "c.json: line 1, column 13: Expecting property name enclosed in double quotes. "
+            "(JSON5 may have 64 KiB, JSON more.)",
+        ),
         ("c.yaml", "port: 1\n alias: b", "c.yaml: line 2, column 7: mapping values are not allowed here"),
         ("c.yaml", "port: \x01", "c.yaml: not YAML"),
         ("c.yaml", "? [a]\n: b", "c.yaml: line 1, column 3: found unhashable key"),

@@ -18,6 +18,8 @@ from modelhost.models.registry_watch import watch_registry
 from tests.support.eventually import eventually_async
 
 SECONDS = 20
+BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))])
+"""Each line means nine times as much as the one before it."""
 
 
 def _text(*names: str) -> str:
@@ -82,6 +84,17 @@ async def test_broken_content_is_reported_and_the_repaired_file_is_read(file: Pa
         assert found.message.startswith("models.yaml: line 1, column ")
         _replace(file, _text("repaired"))
         assert await _names(changes) == ["repaired"]
+
+
+@pytest.mark.parametrize("content", [BOMB, f"models: {'[' * 5000}{']' * 5000}", "models: &a [*a]"])
+async def test_content_that_means_more_than_can_be_held_is_refused_and_the_repaired_file_is_read(
+    file: Path, content: str
+) -> None:
+    async with _watching(file) as changes:
+        _write(file, content)
+        assert isinstance(await anext(changes), ConfigError)
+        _write(file, _text("second"))
+        assert await _names(changes) == ["second"]
 
 
 async def test_a_missing_file_is_reported_and_watched_on(file: Path) -> None:

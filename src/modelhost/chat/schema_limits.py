@@ -1,0 +1,135 @@
+"""Limits of the JSON schemas in a request: engines make grammars of them, and a short one can mean a huge one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+from typing import Any, Final
+from urllib.parse import unquote
+
+from modelhost.errors import InvalidRequest
+
+MOST_VALUES: Final = 50_000
+"""Written out, with each reference as what it refers to."""
+MOST_ALTERNATIVES: Final = 10_000
+"""Ways to choose among ``anyOf``, ``oneOf`` and types, in the schema as a whole or in one that ``allOf`` combines."""
+DEEPEST: Final = 128
+"""Levels, through references too."""
+
+MULTIPLYING: Final = frozenset({"$ref", "allOf"})
+SCHEMAS: Final = (
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "additionalItems",
+)
+LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+MAPS: Final = ("properties", "patternProperties", "dependentSchemas")
+
+
+def check_schema(schema: Mapping[str, Any], param: str) -> None:
+    """See that ``schema`` is no larger than engines can cope with.
+
+    Raises:
+        InvalidRequest: it is; ``param`` says where it stands.
+    """
+    level: list[Any] = [schema]
+    count, depth, multiplies = 0, 0, False
+    while level and depth < DEEPEST:
+        depth += 1
+        count += len(level)
+        multiplies = multiplies or any(isinstance(each, dict) and not MULTIPLYING.isdisjoint(each) for each in level)
+        level = [each for value in level for each in _inside(value)]
+    if level:
+        raise _refused(param, f"is nested deeper than {DEEPEST} levels")
+    if count > MOST_VALUES:
+        raise _refused(param, f"has more than {MOST_VALUES:,} values")
+    if multiplies:  # without, it means no more than is written there
+        _Expansion(schema, param).check()
+
+
+class _Expansion:
+    """What a schema amounts to when its references are followed; each part is looked at once."""
+
+    def __init__(self, root: Mapping[str, Any], param: str) -> None:
+        self._root = root
+        self._param = param
+        self._found: dict[int, tuple[int, int]] = {}
+        """By identity: values, and alternatives."""
+
+    def check(self) -> None:
+        self._of(self._root, 0)
+
+    def _of(self, schema: Any, depth: int) -> tuple[int, int]:
+        if not isinstance(schema, Mapping):
+            return 1, 1
+        if id(schema) in self._found:
+            return self._found[id(schema)]
+        if depth > DEEPEST:
+            raise _refused(self._param, f"refers on and on, over more than {DEEPEST} levels")
+        self._found[id(schema)] = 1, 1  # for one that contains itself, which engines make a rule of
+        parts = {key: [self._of(each, depth + 1) for each in found] for key, found in self._parts(schema)}
+        enum = schema.get("enum")
+        values = 1 + (len(enum) if isinstance(enum, list) else 0)
+        values += sum(part[0] for found in parts.values() for part in found)
+        alternatives = _alternatives(schema, {key: [part[1] for part in found] for key, found in parts.items()})
+        if values > MOST_VALUES:
+            raise _refused(self._param, f"has more than {MOST_VALUES:,} values when its references are written out")
+        if alternatives > MOST_ALTERNATIVES:
+            raise _refused(self._param, f"has more than {MOST_ALTERNATIVES:,} alternatives")
+        self._found[id(schema)] = values, alternatives
+        return values, alternatives
+
+    def _parts(self, schema: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[Any]]]:
+        for key in SCHEMAS:
+            if isinstance(schema.get(key), Mapping):
+                yield key, (schema[key],)
+        for key in LISTS:
+            if isinstance(schema.get(key), list):
+                yield key, schema[key]
+        for key in MAPS:
+            if isinstance(schema.get(key), Mapping):
+                yield key, schema[key].values()
+        if isinstance(schema.get("$ref"), str):
+            yield "$ref", (self._referred(schema["$ref"]),)
+
+    def _referred(self, reference: str) -> Any:
+        """Return what a reference within the schema refers to; ``None`` for any other."""
+        pointer, found = reference.partition("#"), self._root
+        if pointer[0]:
+            return None
+        for step in unquote(pointer[2]).split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(found, Mapping) and key in found:
+                found = found[key]
+            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+                found = found[int(key)]
+            else:
+                return None
+        return found
+
+
+def _alternatives(schema: Mapping[str, Any], parts: Mapping[str, list[int]]) -> int:
+    types = schema.get("type")
+    chosen = [sum(parts[key]) for key in ("anyOf", "oneOf") if parts.get(key)]
+    combined = [*chosen, *parts.get("allOf", ()), *parts.get("$ref", ())]
+    return (len(types) if isinstance(types, list) and types else 1) * prod(combined)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _refused(param: str, why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{param}: the schema {why}. Make it simpler, or split it into several requests.", param=param
+    )
