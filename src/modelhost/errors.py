@@ -14,6 +14,7 @@
     │   ├── RequestTooLarge          the body is over the limit
     │   ├── Unauthorized             no key, or a wrong one
     │   └── ForeignOrigin            a web page of somebody else asks
+    ├── HostFault                the host itself is at fault; its log says where
     ├── Unavailable              try again later
     │   ├── QueueFull                too many requests wait already
     │   ├── QueueTimeout             waited for the model as long as allowed
@@ -123,6 +124,15 @@ class Unauthorized(RequestError):
 
 class ForeignOrigin(RequestError):
     code = "foreign_origin"
+
+
+class HostFault(ModelhostError):
+    """Something that was not foreseen. Who asked is told no more than that; the log has the traceback."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str = "The host failed; its log says why.", **details: Any) -> None:
+        super().__init__(message, **details)
 
 
 class Unavailable(ModelhostError):

@@ -168,6 +168,6 @@ class ModelMeters:
     def count_usage(self, usage: Mapping[str, Any] | None) -> None:
         """Count the tokens of OpenAI's usage object."""
         if usage:
-            self.tokens_in.inc(usage.get("prompt_tokens", 0))
-            self.tokens_out.inc(usage.get("completion_tokens", 0))
-            self.tokens_cached.inc((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0))
+            self.tokens_in.inc(usage.get("prompt_tokens") or 0)
+            self.tokens_out.inc(usage.get("completion_tokens") or 0)
+            self.tokens_cached.inc((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)

@@ -21,6 +21,7 @@ from tools.reference.metrics import DeclaredMetric, declared_metrics
 
 LEVELS: Final = ("debug", "info", "warning", "error", "exception")
 UNPROVOKED: Final = {
+    "internal_error": "It needs a fault of the host that nobody has foreseen.",
     "system_library_missing": "It needs a machine on which a shared library of the operating system is missing.",
 }
 """Codes that no test can provoke through a door, each with the reason; ``error_answers.txt`` shows them, too."""

@@ -35,8 +35,8 @@ def split(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def total(usages: Sequence[dict[str, Any]], *, choices_per_prompt: int) -> dict[str, Any]:
     """Return one usage for all parts: each prompt counts once, however many choices were made of it."""
-    prompt = sum(usage["prompt_tokens"] for usage in usages[::choices_per_prompt])
-    completion = sum(usage["completion_tokens"] for usage in usages)
+    prompt = sum(usage.get("prompt_tokens") or 0 for usage in usages[::choices_per_prompt])
+    completion = sum(usage.get("completion_tokens") or 0 for usage in usages)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from modelhost.chat.chunk_shapes import is_chunk, is_usage
 from modelhost.errors import ModelhostError
 
 Refusal = Callable[[int, Any], ModelhostError]
@@ -21,6 +22,7 @@ DATA = b"data:"
 DONE = b"[DONE]"
 END_OF_EVENT = b"\n\n"
 DONE_EVENT = b"data: [DONE]\n\n"
+UNKNOWN = "has no shape that is known"
 SOUND_ENDS = (b"}\n\n", b"]\n\n")  # of a block whose last event is JSON or the end marker
 MODEL_OUTPUT = "model_output"  # in the details of an engine's error: it could not read what its model wrote
 
@@ -96,7 +98,11 @@ class Relay:
         """Return the chunks that are left of ``block`` when it has been passed on, up to a :attr:`failure` in it."""
         found: list[Any] = []
         try:
-            found.extend(_payloads(self.pass_on(block)))
+            for payload in _payloads(self.pass_on(block)):
+                if not is_chunk(payload):
+                    self.failure = self._broken(UNKNOWN)
+                    break
+                found.append(payload)
         except orjson.JSONDecodeError:
             self.failure = self._broken()
         return found
@@ -123,6 +129,8 @@ class Relay:
         usage = payload.get("usage")
         if usage is None:
             return raw
+        if not is_usage(usage):
+            raise self._broken(UNKNOWN)
         self._report.usage = usage
         if not payload.get("choices"):
             return raw if self._include_usage else b""
@@ -142,10 +150,8 @@ class Relay:
             raise self._broken()
         return payload
 
-    def _broken(self) -> ModelhostError:
-        return self._refusal(
-            500, {"error": {"message": "an event of its answer is not JSON", "type": "malformed_event"}}
-        )
+    def _broken(self, how: str = "is not JSON") -> ModelhostError:
+        return self._refusal(500, {"error": {"message": f"an event of its answer {how}", "type": "malformed_event"}})
 
     def _failed(self, payload: dict[str, Any]) -> bytes:
         """Raise the error that ``payload`` tells of, or end an answer whose output the engine could not read."""

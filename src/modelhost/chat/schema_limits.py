@@ -118,9 +118,9 @@ class _Expansion:
 
 def _alternatives(schema: Mapping[str, Any], parts: Mapping[str, list[int]]) -> int:
     types = schema.get("type")
+    own = len(types) if isinstance(types, list) and types else 1
     chosen = [sum(parts[key]) for key in ("anyOf", "oneOf") if parts.get(key)]
-    combined = [*chosen, *parts.get("allOf", ()), *parts.get("$ref", ())]
-    return (len(types) if isinstance(types, list) and types else 1) * prod(combined)
+    return own * prod([*chosen, *parts.get("allOf", ()), *parts.get("$ref", ())])
 
 
 def _inside(value: Any) -> Iterable[Any]:

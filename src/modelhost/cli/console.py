@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import typer
 
@@ -10,6 +13,18 @@ import typer
 def error(message: str) -> None:
     """Print ``error: message``; the word is red on a terminal."""
     typer.echo(f"{typer.style('error:', fg='red', bold=True)} {message}", err=True)
+
+
+def refused(fault: OSError) -> None:
+    """Say what the operating system refused; if that was to write the result, no more of it is tried."""
+    what = fault.filename or "standard output, or what else it was to write or read"
+    with suppress(OSError):
+        error(f"The operating system refused {what}: {fault.strerror or fault}.")
+    try:
+        sys.stdout.flush()
+    except OSError:  # or the interpreter says so once more at its end
+        with Path(os.devnull).open("wb") as nowhere, suppress(OSError):
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def warning(message: str) -> None:

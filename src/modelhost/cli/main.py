@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -29,6 +30,7 @@ COMMANDS: Final = (
     "config",
 )
 """As ``modelhost --help`` lists them. Each is the ``app`` of the module of its name."""
+NO_HOME: Final = "home directory"  # in what pathlib says
 INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells report it
 
 
@@ -86,14 +88,28 @@ def modelhost(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``None``: that of the process) and return its exit code."""
     try:
+        code = _run(argv)
+        sys.stdout.flush()  # what cannot be written is known here, and not when the interpreter ends
+    except ModelhostError as error:
+        console.error(error.message)
+    except OSError as error:
+        console.refused(error)
+    except RuntimeError as error:
+        if NO_HOME not in str(error):
+            raise
+        console.error("There is no home directory for the ~ in a path: set HOME, or write the whole path.")
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+    else:
+        return code
+    return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
         get_command(app)(args=None if argv is None else list(argv), prog_name="modelhost")
     except SystemExit as ending:
         return _exit_code(ending.code)
-    except ModelhostError as error:
-        console.error(error.message)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT_CODE
     return 0
 
 

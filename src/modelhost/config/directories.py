@@ -10,6 +10,7 @@ from typing import Final
 from modelhost.config.databases import FILE_NAME, Place, SqliteFile, parse_database_url
 from modelhost.config.environment import current
 from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError
 
 NAME: Final = "modelhost"
 
@@ -19,7 +20,20 @@ def data_directory(settings: Settings, environ: Mapping[str, str] | None = None,
 
     Without a setting it is ``modelhost`` in the user's data directory:
     https://specifications.freedesktop.org/basedir-spec/latest/
+
+    Raises:
+        ConfigError: it is below the home directory, and the user has none.
     """
+    try:
+        return _data_directory(settings, environ, platform)
+    except RuntimeError as error:
+        raise ConfigError(
+            "There is no home directory to keep data in: set HOME, or name another place with --data-dir.",
+            param="data_dir",
+        ) from error
+
+
+def _data_directory(settings: Settings, environ: Mapping[str, str] | None, platform: str) -> Path:
     if settings.data_dir is not None:
         return Path(settings.data_dir).expanduser().absolute()
     environ = current() if environ is None else environ

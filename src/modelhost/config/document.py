@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,7 +152,8 @@ class _Loader(yaml.SafeLoader):
         """How many values each node stands for; without those that are still being read."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        is_alias = self.check_event(yaml.AliasEvent)
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._depth += 1
         if self._depth > DEEPEST:
             raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
@@ -171,10 +172,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _children(node: yaml.Node) -> Iterable[yaml.Node]:
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
     match node:
         case yaml.MappingNode():
-            return (each for pair in node.value for each in pair)
+            for pair in node.value:
+                yield from pair
         case yaml.SequenceNode():
-            return node.value
-    return ()
+            yield from node.value

@@ -18,8 +18,15 @@ def secrets_in(settings: Settings) -> Iterator[str]:
         if setting.is_secret:
             for secret in _secrets_of(getattr(settings, key)):
                 yield secret
-                if "://" in secret and (password := urlsplit(secret).password):
+                if password := _password_in(secret):
                     yield from (password, unquote(password))
+
+
+def _password_in(secret: str) -> str | None:
+    try:
+        return urlsplit(secret).password if "://" in secret else None
+    except ValueError:  # it looks like an address and is none
+        return None
 
 
 def _secrets_of(value: Any) -> Iterator[str]:

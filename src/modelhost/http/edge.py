@@ -10,11 +10,14 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelhost.errors import ForeignOrigin, ModelhostError, RequestError, Unauthorized
+from modelhost.errors import ForeignOrigin, HostFault, ModelhostError, RequestError, Unauthorized
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.keys import ApiKeys
 from modelhost.http.origins import Origins
+from modelhost.logs import get_logger
 from modelhost.meters import METERS
+
+log = get_logger(__name__)
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json"})
 DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
@@ -61,16 +64,27 @@ class Edge:
         scope[REQUEST_ID] = request_id.decode("latin-1")
         scope[ACTOR] = ANONYMOUS
 
+        has_begun = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        error = self._refusal(scope)
+        error: ModelhostError | None = self._refusal(scope)
         if error is None:
             app = self._direct.get((scope["method"], scope["path"]), self._app)
-            await app(scope, receive, send_with_id)
-            return
+            try:
+                await app(scope, receive, send_with_id)
+            except Exception:
+                if has_begun:
+                    raise  # the server logs it, and cuts the connection
+                log.exception("request_failed", path=scope["path"])
+                error = HostFault()
+            else:
+                return
         METERS.errors.labels("", error.code).inc()
         status, headers, body = self._answer_of(scope["path"], error)
         await send_with_id({"type": "http.response.start", "status": status, "headers": headers})

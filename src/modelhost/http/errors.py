@@ -26,6 +26,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.ModelBusy: 409,
     errors.MethodNotAllowed: 405,
     errors.RequestTooLarge: 413,
+    errors.HostFault: 500,
     errors.EngineError: 502,
     errors.WorkerCrashed: 502,
     errors.WorkerStartFailed: 503,

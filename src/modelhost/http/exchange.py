@@ -11,8 +11,11 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelhost.departure import ClientLeft, cancelled_when
-from modelhost.errors import InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
+from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.http.errors import Answer, error_answer, error_object
+from modelhost.logs import get_logger
+
+log = get_logger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
 AnswerOf = Callable[[ModelhostError], Answer]
@@ -113,6 +116,11 @@ class Exchange:
             stopped = ShuttingDown("The host was stopped before the answer was complete.")
             await self.fail(stopped)
             return self._answer_of(stopped)[0], stopped.code
+        except Exception:
+            log.exception("request_failed", path=self._scope["path"])
+            fault = HostFault()
+            await self.fail(fault)
+            return self._answer_of(fault)[0], fault.code
         return 200, None
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:

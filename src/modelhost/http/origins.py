@@ -60,7 +60,10 @@ class Origins:
 
 def is_local(authority: str) -> bool:
     """Whether ``authority`` (a name or an address, with or without a port) is this machine's own."""
-    name = urlsplit(f"//{authority}").hostname or ""
+    try:
+        name = urlsplit(f"//{authority}").hostname or ""
+    except ValueError:  # half an address, such as "[::1"
+        return False
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -53,7 +53,6 @@ FAULTS_OF_THE_CALLER: Final = (
     *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
 )
 """These keep their status."""
-BROKEN: Final = orjson.dumps({"Error": "The host failed; its log says why."})
 
 
 class PromptEndpoint:
@@ -68,13 +67,7 @@ class PromptEndpoint:
         exchange = Exchange(scope, receive, send, answer_of=prompt_error_answer)
         told = log.bind(request_id=scope.get(REQUEST_ID))
         began = time.perf_counter()
-        try:
-            status, code = await exchange.settle(self._work(exchange, scope, told))
-        except Exception:  # noqa: BLE001  (the contract has an answer for a fault of the host, too)
-            told.exception("prompt_failed")
-            status, code = 500, None
-            if not exchange.has_begun:
-                await exchange.answer(500, BROKEN, _headers(BROKEN))
+        status, code = await exchange.settle(self._work(exchange, scope, told))
         self._note(told, status, code, time.perf_counter() - began)
 
     async def _work(self, exchange: Exchange, scope: Scope, told: Any) -> None:

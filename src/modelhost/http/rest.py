@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from modelhost.errors import MethodNotAllowed, ModelhostError, NotFound
+from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFound
 from modelhost.host import Host
 from modelhost.http import model_events
 from modelhost.http.administration import administration_routes
@@ -57,6 +57,7 @@ def build_rest(
     app.include_router(models_router(host))
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
+    app.add_exception_handler(Exception, _answer_fault)
     describe(app, needs_key=bool(host.settings.api_keys), prompt_paths=tuple(prompts))
     app.router.routes.extend(mcp)
     check_paths(prompts, app.router.routes)
@@ -73,12 +74,17 @@ def mcp_routes(host: Host, origins: Origins, *, stopping: asyncio.Event) -> list
 def build_mcp(host: Host, origins: Origins, *, stopping: asyncio.Event) -> ASGIApp:
     """Return an application that has the MCP servers and nothing else."""
     routes = mcp_routes(host, origins, stopping=stopping)
-    return Starlette(routes=routes, exception_handlers={HTTPException: _answer_routing_error})
+    answers = {HTTPException: _answer_routing_error, Exception: _answer_fault}
+    return Starlette(routes=routes, exception_handlers=answers)
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ModelhostError)
     return _response(error)
+
+
+async def _answer_fault(_request: Request, _error: Exception) -> Response:
+    return _response(HostFault())  # the server logs the fault
 
 
 async def _answer_routing_error(request: Request, error: Exception) -> Response:

@@ -80,7 +80,7 @@ def _similar(api: HfApi, repository: str) -> list[str]:
     """Return repositories of a like name; a hub that does not answer that has no suggestions."""
     try:
         return [model.id for model in api.list_models(search=repository.rsplit("/", 1)[-1], limit=3)]
-    except (HfHubHTTPError, httpx2.HTTPError):
+    except (HfHubHTTPError, httpx2.HTTPError, ValueError):
         return []
 
 

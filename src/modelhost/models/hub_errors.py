@@ -42,6 +42,11 @@ def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
         raise _failed(reference, reason) from error
     except OSError as error:
         raise _failed(reference, _disk_reason(error)) from error
+    except ImportError as error:  # of what a proxy needs
+        raise _failed(reference, f"could not be downloaded: {error} Or unset ALL_PROXY and HTTPS_PROXY") from error
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"cannot be had: {endpoint} does not answer as a hub ({error}): check HF_ENDPOINT and the proxy"
+        raise _failed(reference, reason) from error
 
 
 def require_way_to(endpoint: str, reference: HubReference) -> None:

@@ -20,6 +20,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "request_too_large": "Send less, or serve with a larger `--max-body-mb`.",
         "foreign_origin": "Allow the page with `--allow-origin`, or ask for a key with `--api-key`.",
         "invalid_api_key": "Send `Authorization: Bearer KEY` with one of the host's keys.",
+        "internal_error": "Report it with the traceback in the host's log; other requests are served.",
         "queue_full": "Try again after `Retry-After` seconds, or serve with a larger `--queue-size`.",
         "queue_timeout": "Try again, or serve with a larger `--request-timeout`.",
         "model_failed": "Read the reason in the message; the host tries again by itself.",

@@ -45,7 +45,10 @@ class ClearParameters(Parameters):
         default=None, description="Only the session of that id, and states that are saved under that name."
     )
     older_than_hours: float | None = Field(
-        default=None, ge=0, description="Only what was not used, or was saved, before so many hours."
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Only what was not used, or was saved, before so many hours.",
     )
     include_models: bool = Field(default=False, description="The models in saved states.")
     include_conversations: bool = Field(default=True, description="Sessions, and the conversations in saved states.")

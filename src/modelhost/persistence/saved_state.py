@@ -157,7 +157,7 @@ class Persistence:
         Raises:
             DatabaseUnavailable: what is not removed then can be removed later.
         """
-        older_than = None if older_than_hours is None else datetime.now(UTC) - timedelta(hours=older_than_hours)
+        older_than = None if older_than_hours is None else _hours_ago(older_than_hours)
         removed = Removed()
         if conversations:
             removed += await self._state.sessions.clear(session_id=label, older_than=older_than)
@@ -178,6 +178,13 @@ class Persistence:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _hours_ago(hours: float) -> datetime:
+    try:
+        return datetime.now(UTC) - timedelta(hours=hours)
+    except OverflowError:  # before there was anything
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _configurations(

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import orjson
 
 from modelhost.engines.base import Engine, Operation, Ready
-from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
+from modelhost.errors import EngineError, InvalidRequest, ModelhostError, WorkerCrashed
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
 from modelhost.workers import endings
@@ -225,7 +225,7 @@ class Worker:
                 if body is None:
                     await connection.get(path, self._head)
                 else:
-                    await connection.post(path, self._head, orjson.dumps(body))
+                    await connection.post(path, self._head, encoded(body))
                 if connection.status != HTTPStatus.OK:
                     raise self.refusal(connection.status, json_or_text(await connection.read_all()))
                 yield connection
@@ -283,6 +283,18 @@ class Worker:
             model=self.model,
             worker=self.process.name,
         )
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return ``body`` as JSON.
+
+    Raises:
+        InvalidRequest: it is nested deeper than can be written, which is 254 levels.
+    """
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(f"The body cannot be passed on: {error}.") from None
 
 
 def json_or_text(data: bytes) -> Any:

@@ -13,12 +13,10 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-import orjson
-
 from modelhost.engines.base import Elsewhere, Engine, Operation
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.redaction import hide, without_secrets
-from modelhost.workers.client import EventBlocks, Worker, json_or_text
+from modelhost.workers.client import EventBlocks, Worker, encoded, json_or_text
 from modelhost.workers.connection import Connection, ConnectionBroken
 from modelhost.workers.depth import DEPTH, DEPTH_HEADER
 from modelhost.workers.remote_connection import KeptConnection
@@ -99,7 +97,7 @@ class RemoteWorker(Worker):
         head = self._depth_line()
         refusal: ModelhostError | None = None
         for endpoint in self.process.in_turn():
-            sent = None if body is None else orjson.dumps({**body, "model": endpoint.served or self.model})
+            sent = None if body is None else encoded({**body, "model": endpoint.served or self.model})
             try:
                 connection = await endpoint.ask(path, sent, head=head, begun=begun)
             except ConnectionBroken as error:

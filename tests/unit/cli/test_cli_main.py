@@ -115,3 +115,28 @@ def test_the_shell_completes_commands_and_choices(incomplete: str, offered: str)
         "COMP_CWORD": str(len(words) - 1),
     }
     assert offered in ended(command(), env=environ).stdout.split()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("args", [["--version"], ["config", "show"], ["--help"]], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_one_sentence(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = ended(command(*args), stdout=full)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: The operating system refused standard output")
+    assert process.stderr.count("\n") == 1
+
+
+def test_without_a_home_directory_a_command_says_what_to_set() -> None:
+    code = (
+        "import pwd, sys\n"
+        "def nobody(_): raise KeyError\n"
+        "pwd.getpwuid = nobody\n"
+        "from modelhost.cli.main import main\n"
+        "sys.exit(main(['engines', 'list']))"
+    )
+    without = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    process = ended([sys.executable, "-c", code], env=without)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: There is no home directory to keep data in: set HOME")
+    assert process.stderr.count("\n") == 1

@@ -12,6 +12,8 @@ from modelhost.errors import ConfigError
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))])
 """Each line means nine times as much as the one before it."""
 
+UNQUOTED = "Expecting property name enclosed in double quotes"
+
 
 def read(tmp_path: Path, text: str, name: str = "modelhost.yaml") -> dict[str, object]:
     (tmp_path / name).write_text(text)
@@ -113,8 +115,7 @@ def test_a_revision_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
         (
             "c.json",
             '{"port": 1, // ' + "x" * (64 << 10) + "\n}",
-            "c.json: line 1, column 13: Expecting property name enclosed in double quotes. "
-            "(JSON5 may have 64 KiB, JSON more.)",
+            f"c.json: line 1, column 13: {UNQUOTED}. (JSON5 may have 64 KiB, JSON more.)",
         ),
         ("c.yaml", "port: 1\n alias: b", "c.yaml: line 2, column 7: mapping values are not allowed here"),
         ("c.yaml", "port: \x01", "c.yaml: not YAML"),

@@ -286,6 +286,11 @@ async def test_clearing_takes_what_matches(tmp_path: Path) -> None:
         assert not list((tmp_path / "prompt-caches").iterdir())
 
 
+async def test_nothing_is_older_than_anything_can_be(tmp_path: Path) -> None:
+    async with state_host(tmp_path) as host:
+        assert (await run(host, CLEAR, older_than_hours=1e12)).cleared_items == 0
+
+
 async def test_clearing_conversations_leaves_the_models_of_saved_states(tmp_path: Path) -> None:
     async with state_host(tmp_path) as host:
         await host.say("mine", "Hi")

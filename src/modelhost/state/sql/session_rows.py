@@ -12,6 +12,7 @@ import orjson
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from modelhost.errors import StateDamaged
 from modelhost.state.cutting import cut
 from modelhost.state.growing import Addition, Line, Stored, grown, numbered
 from modelhost.state.records import Message, Removed, Session, SessionInfo, system_and_rest
@@ -71,7 +72,7 @@ class SessionRows:
         rows = {row.id: row for row in self._connection.execute(select(sessions).where(sessions.c.id.in_(ids)))}
         lines = self._lines(messages.c.session_id.in_(ids))
         return tuple(
-            _session(rows[name], (*orjson.loads(rows[name].system), *(line.message for line in lines.get(name, ()))))
+            _session(rows[name], (*_decoded(name, rows[name].system), *(line.message for line in lines.get(name, ()))))
             for name in ids
             if name in rows
         )
@@ -145,7 +146,7 @@ class SessionRows:
         return Stored(
             revision=row.revision,
             model=row.model,
-            system=tuple(orjson.loads(row.system)),
+            system=tuple(_decoded(row.id, row.system)),
             lines=tuple(lines.get(row.id, ())),
             next_position=row.next_position,
         )
@@ -155,8 +156,19 @@ class SessionRows:
         wanted = select(messages).where(condition).order_by(messages.c.session_id, messages.c.position)
         found = defaultdict(list)
         for session_id, position, body in self._connection.execute(wanted):
-            found[session_id].append(Line(position=position, message=orjson.loads(body), body=body))
+            found[session_id].append(Line(position=position, message=_decoded(session_id, body), body=body))
         return dict(found)
+
+
+def _decoded(session_id: str, text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise StateDamaged(
+            f'The session "{session_id}" holds a message that is not JSON: it was changed from outside. Delete the '
+            "session, or restore it from a saved state.",
+            session_id=session_id,
+        ) from None
 
 
 def _session(row: Row[Any], all_messages: Sequence[Message]) -> Session:
