@@ -61,7 +61,7 @@ def sdk_http(transport: str, port: int) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: _listens(port), seconds=20)
+        eventually(lambda: listens(port), seconds=20)
         yield f"http://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
     finally:
         process.kill()
@@ -113,6 +113,6 @@ def _node() -> str:
     return shutil.which("node") or "node"  # it was there for the installation
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

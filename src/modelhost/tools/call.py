@@ -116,16 +116,18 @@ async def _attempted(
 ) -> tuple[types.CallToolResult, bool]:
     """The result, and whether it took a second attempt."""
     lost: Connection | None = None
+    refusal: str | None = None
     for attempt in range(ATTEMPTS):
-        flight = Flight(listed.known.server, listed.known.tool, context)
+        flight = Flight(listed.known.server, listed.known.tool, context, is_retry=attempt > 0)
         async with _placed(listed, flight, lost) as connection:
             try:
                 return await _answer(listed, connection, flight, arguments), attempt > 0
             except MCPError as error:
                 if flight.was_sent:
                     raise _failure_of(error, listed, connection) from None
-            lost = connection
-    text = f'The call was not made: the MCP server "{listed.known.server}" was lost before it could be sent.'
+            lost, refusal = connection, flight.refusal
+    why = refusal or "was lost before it could be sent"
+    text = f'The call was not made: the MCP server "{listed.known.server}" {why}.'
     raise Failure(code="tool_server_unavailable", text=text)
 
 

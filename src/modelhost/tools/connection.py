@@ -227,6 +227,7 @@ class Connection:
         """The handshake is done: from here on the connection can be used."""
         self._client = client
         if self._http is not None:
+            self._http.has_shaken_hands = True
             self._http.last_refusal = None  # older servers refuse the question for their era
 
 

@@ -21,12 +21,16 @@ in its HTTP request."""
 class Flight:
     """One attempt at a call."""
 
-    def __init__(self, server: str, tool: str, context: CallContext) -> None:
+    def __init__(self, server: str, tool: str, context: CallContext, *, is_retry: bool = False) -> None:
         self.server = server
         self.tool = tool
         self.context = context
+        self.is_retry = is_retry
+        """Whether the one before it could not be sent."""
         self.was_sent = False
-        """Whether the server may have seen it; set by the transport."""
+        """Whether the server may have read it; set by the transport."""
+        self.refusal: str | None = None
+        """How the server turned it away unread, in words; set by the transport."""
         self._timeout: asyncio.Timeout | None = None
         self._pauses = 0
         self._left = 0.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
@@ -25,6 +25,8 @@ from modelhost.tools.resources import (
 )
 from modelhost.tools.server import ToolServer
 
+Read = TypeVar("Read")
+
 
 class Reading:
     """What servers have beside tools. Each method is about one server, which has to be there.
@@ -40,43 +42,67 @@ class Reading:
 
     async def resources(self, server: str) -> tuple[ResourceInfo, ...]:
         """The resources of a server, then its families of them."""
-        async with self._asked(server) as connection:
+
+        async def read(connection: Connection) -> tuple[ResourceInfo, ...]:
             found = [resource_info(server, each) for each in await connection.resources()]
             found += [template_info(server, each) for each in await connection.resource_templates()]
             return tuple(found)
 
+        return await self._read(server, read)
+
     async def resource(self, server: str, uri: str) -> tuple[ResourceContent, ...]:
         """What the resource at ``uri`` holds."""
-        async with self._asked(server) as connection:
+
+        async def read(connection: Connection) -> tuple[ResourceContent, ...]:
             return resource_contents(await connection.client.read_resource(uri))
+
+        return await self._read(server, read)
 
     async def prompts(self, server: str) -> tuple[PromptInfo, ...]:
         """The prompts of a server."""
-        async with self._asked(server) as connection:
+
+        async def read(connection: Connection) -> tuple[PromptInfo, ...]:
             return tuple(prompt_info(server, each) for each in await connection.prompts())
+
+        return await self._read(server, read)
 
     async def prompt(self, server: str, name: str, arguments: Mapping[str, str]) -> Prompt:
         """A prompt with ``arguments`` filled in."""
-        async with self._asked(server) as connection:
+
+        async def read(connection: Connection) -> Prompt:
             return prompt_of(await connection.client.get_prompt(name, dict(arguments)))
 
-    @asynccontextmanager
-    async def _asked(self, name: str) -> AsyncIterator[Connection]:
-        """The connection to a server; what goes wrong with it within the context is one of our errors."""
+        return await self._read(server, read)
+
+    async def _read(self, name: str, read: Callable[[Connection], Awaitable[Read]]) -> Read:
+        """What ``read`` finds; what goes wrong with the server is one of our errors."""
         server = self._find(name)
         seconds = server.entry.timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                connection = await server.connection()
-                try:
-                    yield connection
-                except (MCPError, ValidationError) as error:
-                    if connection.why_lost is not None:
-                        raise ConnectionLostError(connection.why_lost) from error
-                    message = f'the MCP server "{name}" {reason_of(error)}'
-                    raise ToolCallFailed(message, server=name) from error
+                return await _attempted(server, read)
         except TimeoutError:
             message = f'the MCP server "{name}" did not answer within {seconds:g} s'
             raise ToolServerUnavailable(message, server=name) from None
         except ConnectionLostError as error:
             raise ToolServerUnavailable(f'the MCP server "{name}" {error}', server=name) from error
+
+
+async def _attempted(server: ToolServer, read: Callable[[Connection], Awaitable[Read]]) -> Read:
+    """What ``read`` finds; by the next connection, if one is lost meanwhile: reading twice changes nothing."""
+    connection = await server.connection()
+    try:
+        return await _answered(server, connection, read)
+    except ConnectionLostError:
+        if connection.why_lost is None:
+            raise
+    return await _answered(server, await server.connection(after=connection), read)
+
+
+async def _answered(server: ToolServer, connection: Connection, read: Callable[[Connection], Awaitable[Read]]) -> Read:
+    try:
+        return await read(connection)
+    except (MCPError, ValidationError) as error:
+        if connection.why_lost is not None:
+            raise ConnectionLostError(connection.why_lost) from error
+        raise ToolCallFailed(f'the MCP server "{server.name}" {reason_of(error)}', server=server.name) from error

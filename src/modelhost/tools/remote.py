@@ -20,14 +20,21 @@ from pydantic import ValidationError
 
 from modelhost.config import network
 from modelhost.tools.entry import Remote
-from modelhost.tools.flight import CURRENT
+from modelhost.tools.flight import CURRENT, Flight
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.tools.reasons import refusal_of
+from modelhost.tools.session_loss import is_session_loss
 from modelhost.workers.depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
 TIMEOUT: Final = httpx2.Timeout(30.0, read=None)
 """Reading waits for ever: a call has a timeout of its own, and a stream of notifications is silent by nature."""
+
+BAD_REQUEST: Final = 400
+UNAUTHORIZED: Final = 401
+NOT_FOUND: Final = 404
+UNREAD: Final = frozenset({BAD_REQUEST, UNAUTHORIZED, NOT_FOUND})
+"""With these a server that knows no session, or not us, turns a message away before it reads it."""
 
 OnLost = Callable[[str], None]
 Mend = Callable[[types.JSONRPCMessage], None]
@@ -36,7 +43,7 @@ Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessa
 
 
 class NoticingClient(httpx2.AsyncClient):
-    """Notices what the SDK keeps to itself: whether a call was sent, and that a session has expired."""
+    """Notices what the SDK keeps to itself: whether a call was sent, and that a session is over."""
 
     def __init__(self, remote: Remote, on_lost: OnLost) -> None:
         super().__init__(
@@ -48,6 +55,8 @@ class NoticingClient(httpx2.AsyncClient):
         )
         self._on_lost = on_lost
         self._is_sse = remote.kind == "sse"
+        self.has_shaken_hands = False
+        """Whether the server has let us in; until then a refusal is an answer to the handshake."""
         self.last_refusal: str | None = None
         """The latest answer that was no success, in words."""
 
@@ -64,15 +73,37 @@ class NoticingClient(httpx2.AsyncClient):
                 flight.was_sent = was_sent
             raise
         if response.status_code >= 400:
-            self.last_refusal = refusal_of(response)
-            has_expired = response.status_code == 404 and MCP_SESSION_ID in request.headers
-            if has_expired and flight is not None:
-                flight.was_sent = was_sent
-            if has_expired:
-                self._on_lost("its session has expired (HTTP 404)")
-            elif self._is_sse and request.method == "POST":
-                self._on_lost(self.last_refusal)  # the SDK stops writing then, and would let the call wait for ever
+            await self._note_refusal(request, response, flight, was_sent=was_sent)
         return response
+
+    async def _note_refusal(
+        self, request: httpx2.Request, response: httpx2.Response, flight: Flight | None, *, was_sent: bool
+    ) -> None:
+        status = response.status_code
+        self.last_refusal = refusal_of(response)
+        reason = await self._loss(request, response)
+        if reason is None:
+            return
+        if flight is not None and status in UNREAD:
+            flight.was_sent = was_sent
+            flight.refusal = self.last_refusal
+        # A server that has just let us in, and does not let this call pass, does so for the sake of the call.
+        if not (status == UNAUTHORIZED and flight is not None and flight.is_retry):
+            self._on_lost(reason)
+
+    async def _loss(self, request: httpx2.Request, response: httpx2.Response) -> str | None:
+        """Why the connection is of no use after this refusal; ``None`` if it still is."""
+        status = response.status_code
+        if self._is_sse:
+            # The SDK stops writing then, and would let the call wait for ever.
+            return self.last_refusal if request.method == "POST" else None
+        if status == UNAUTHORIZED and request.method == "POST" and self.has_shaken_hands:
+            return self.last_refusal
+        has_expired = MCP_SESSION_ID in request.headers and (
+            status == NOT_FOUND
+            or (status == BAD_REQUEST and request.method == "POST" and is_session_loss(await response.aread()))
+        )
+        return f"its session has expired (HTTP {status})" if has_expired else None
 
 
 @asynccontextmanager
