@@ -11,6 +11,7 @@
     │   ├── ModelBusy                it has requests in flight, and was not to be forced
     │   ├── NotFound                 no such path
     │   ├── MethodNotAllowed         the path exists, the method does not
+    │   ├── InvalidAnswer            an answer to a question that does not fit its form
     │   ├── RequestTooLarge          the body is over the limit
     │   ├── Unauthorized             no key, or a wrong one
     │   └── ForeignOrigin            a web page of somebody else asks
@@ -112,6 +113,10 @@ class NotFound(RequestError):
 
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
+
+
+class InvalidAnswer(RequestError):
+    code = "invalid_answer"
 
 
 class RequestTooLarge(RequestError):

@@ -51,6 +51,7 @@ class Behaviour:
     prints: bool = False  # a line that is no message
     ignores_sigterm: bool = False
     ignores_end: bool = False  # of its input
+    tasks_only: tuple[str, ...] = ()  # tools that run as tasks and in no other way
     child: str | None = None  # a file: a child that outlives its parent writes its pid there
     log: str | None = None
 
@@ -132,7 +133,9 @@ class Server:
     def tool(self, name: str) -> dict[str, Any]:
         schema = SCHEMAS.get(name, NO_ARGUMENTS)
         hints = {"annotations": {"readOnlyHint": True, "title": name.title()}} if name in READ_ONLY else {}
-        return {"name": name, "description": DESCRIPTIONS.get(name, f"Does {name}."), "inputSchema": schema, **hints}
+        execution = {"execution": {"taskSupport": "required"}} if name in self.behaviour.tasks_only else {}
+        about = {"name": name, "description": DESCRIPTIONS.get(name, f"Does {name}."), "inputSchema": schema}
+        return {**about, **hints, **execution}
 
     def call(self, id_: Any, params: dict[str, Any]) -> dict[str, Any] | None:
         name, arguments = params["name"], params.get("arguments") or {}

@@ -12,7 +12,7 @@ import typer
 from modelhost.cli import console
 from modelhost.cli.answerer import Answerer, Message
 from modelhost.cli.person import Person
-from modelhost.errors import NotFound
+from modelhost.errors import InvalidAnswer, NotFound
 from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
 from modelhost.operations.tools import ANSWER, APPROVE
 
@@ -136,8 +136,18 @@ def _answer(question: Mapping[str, Any], answerer: Answerer, person: Person) -> 
             is_approved = person.approves(question)
             answerer.call(APPROVE, ApprovalParameters(id=question["id"], approve=is_approved))
         else:
-            said = person.elicited(question)
-            parameters = ElicitationParameters(id=question["id"], action=said.action, content=said.content)
-            answerer.call(ANSWER, parameters)
+            _tell(question, answerer, person)
     except NotFound:
         console.note("(too late: the question was given up)")
+
+
+def _tell(question: Mapping[str, Any], answerer: Answerer, person: Person) -> None:
+    """Have the person fill in a form, until it fits."""
+    while True:
+        said = person.elicited(question)
+        try:
+            answerer.call(ANSWER, ElicitationParameters(id=question["id"], action=said.action, content=said.content))
+        except InvalidAnswer as error:
+            console.error(console.printable(error.message))
+        else:
+            return

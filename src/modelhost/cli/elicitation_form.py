@@ -112,7 +112,8 @@ def _check(name: str, value: Any, field: Mapping[str, Any]) -> None:
     # Here and not at the top: few conversations come to this point.
     from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415
 
-    problems = ArgumentCheck({"type": "object", "properties": {name: dict(field)}}).problems({name: value})
+    schema = {"type": "object", "properties": {name: dict(field)}}
+    problems = ArgumentCheck(schema, checks_formats=True).problems({name: value})
     if problems:
         raise ValueError(console.printable(problems[0]))
 

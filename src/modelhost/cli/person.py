@@ -34,7 +34,7 @@ class Elicited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Whoever sits there. ``is_there`` is false without a terminal: then every answer is no, at once."""
+    """Whoever sits there. ``is_there`` is false without a terminal: then nothing is agreed to, at once."""
 
     is_there: bool
     read_line: Callable[[str], str] = read_from_terminal
@@ -46,12 +46,15 @@ class Person:
     def at_the_terminal(cls) -> Person:
         return cls(is_there=sys.stdin.isatty())
 
-    def approves(self, question: Mapping[str, Any]) -> bool:
-        """Whether what ``question`` (a ``modelhost.question`` of kind ``approval``) is about may happen."""
+    def approves(self, question: Mapping[str, Any]) -> bool | None:
+        """Whether what ``question`` (a ``modelhost.question`` of kind ``approval``) is about may happen.
+
+        ``None``: nobody is there to say so.
+        """
         what = _what_to_approve(question)
         if not self.is_there:
             console.note(f"{what}\nit may not: nobody is there to ask")
-            return False
+            return None
         is_tool = question.get("what") != "sampling"
         tool = str(question["server"]), str(question.get("tool"))
         if is_tool and tool in self.agreed:

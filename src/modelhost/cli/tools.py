@@ -28,6 +28,7 @@ from modelhost.operations.tools import (
     READ_RESOURCE,
     RESTART,
 )
+from modelhost.tools.names import ToolKey, meant_by
 from modelhost.tools.status import ServerState
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
@@ -137,14 +138,12 @@ def _object(text: str) -> dict[str, Any]:
 
 def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
     """The tool that ``name`` stands for; ``None``: there is none."""
-    for tool in tools:
-        if name in {tool.function.name, f"{tool.server}.{tool.tool}"}:
-            return tool
-    of_that_name = [tool for tool in tools if tool.tool == name]
-    if len(of_that_name) > 1:
-        listed = " and ".join(f"{tool.server}.{tool.tool}" for tool in of_that_name)
+    known = {tool.function.name: tool for tool in tools}
+    found = [known[each] for each in meant_by(name, {each: ToolKey(t.server, t.tool) for each, t in known.items()})]
+    if len(found) > 1:
+        listed = " and ".join(f"{tool.server}.{tool.tool}" for tool in found)
         raise typer.BadParameter(f"{name} is the name of several tools: take {listed}")
-    return of_that_name[0] if of_that_name else None
+    return found[0] if found else None
 
 
 def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.NotFound: 404,
     errors.ModelBusy: 409,
     errors.MethodNotAllowed: 405,
+    errors.InvalidAnswer: 422,
     errors.RequestTooLarge: 413,
     errors.HostFault: 500,
     errors.EngineError: 502,

@@ -36,6 +36,7 @@ MEANINGS: Final[Mapping[type[ModelhostError], str]] = {
     errors.StateNotFound: "Nothing is saved under that name",
     errors.StateDamaged: "What was saved is damaged, or of a newer version",
     errors.DatabaseUnavailable: "The database cannot be reached, read or written",
+    errors.InvalidAnswer: "The answer does not fit the form of the question, which waits on",
     errors.NotFound: "Nobody waits for that answer: it is given, or its time is over",
 }
 OF_EVERY_GET: Final = (errors.InvalidRequest, errors.Unauthorized)

@@ -60,10 +60,10 @@ async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters)
 
 
 async def _decline(backend: Backend, question: dict[str, Any]) -> None:
-    """Answer no, at once: a call of a tool has nobody who could be asked."""
+    """Give up a question at once: a call of a tool has nobody who could be asked."""
     try:
         if question["kind"] == "approval":
-            await backend.run(APPROVE, ApprovalParameters(id=question["id"], approve=False))
+            await backend.run(APPROVE, ApprovalParameters(id=question["id"], approve=None))
         else:
             await backend.run(ANSWER, ElicitationParameters(id=question["id"], action="cancel"))
     except NotFound:

@@ -17,6 +17,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "model_busy": 'Wait for its requests, or send `"force": true` to cut them off.',
         "not_found": "Look at `/docs` for the paths that there are.",
         "method_not_allowed": "Take the method that the message and the `Allow` header name.",
+        "invalid_answer": "Mend the fields that the message names and answer again; the question waits.",
         "request_too_large": "Send less, or serve with a larger `--max-body-mb`.",
         "foreign_origin": "Allow the page with `--allow-origin`, or ask for a key with `--api-key`.",
         "invalid_api_key": "Send `Authorization: Bearer KEY` with one of the host's keys.",

@@ -73,8 +73,9 @@ class Tools(Protocol):
 class OpenQuestions(Protocol):
     """What somebody was asked. Both methods raise NotFound if nobody waits for the answer any more."""
 
-    def answer_approval(self, question: str, *, is_approved: bool) -> None: ...
-    def answer_elicitation(self, question: str, answer: ElicitationAnswer) -> None: ...
+    def answer_approval(self, question: str, *, is_approved: bool | None) -> None: ...
+    def answer_elicitation(self, question: str, answer: ElicitationAnswer) -> None:
+        """Also raises InvalidAnswer."""
 
 
 class ToolHost(Protocol):

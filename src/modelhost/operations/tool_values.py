@@ -30,7 +30,9 @@ class OfServer(Parameters):
 class CallParameters(Parameters):
     """A tool, and what to call it with."""
 
-    name: str = Field(min_length=1, description="The tool, by the name that models know.")
+    name: str = Field(
+        min_length=1, description="The tool: its name for models, `server.tool`, or its own name if no other has it."
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="As the tool's `parameters` describe them.")
 
 
@@ -53,7 +55,7 @@ class ApprovalParameters(Parameters):
     """The answer to whether a call may run."""
 
     id: QuestionId
-    approve: bool = Field(description="Whether it may.")
+    approve: bool | None = Field(description="Whether it may; `null`: nobody is there to say so.")
 
 
 class ElicitationParameters(Parameters):

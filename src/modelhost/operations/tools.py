@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from modelhost.errors import McpServerNotFound, NotFound, ToolCallFailed, ToolError, ToolNotFound, ToolServerUnavailable
+from modelhost.errors import (
+    InvalidAnswer,
+    McpServerNotFound,
+    NotFound,
+    ToolCallFailed,
+    ToolError,
+    ToolNotFound,
+    ToolServerUnavailable,
+)
 from modelhost.operations import tool_examples
 from modelhost.operations.operation import AnyOperation, HttpRoute, NoParameters, OnProgress, Operation
 from modelhost.operations.tool_host import Hub, ToolHost
@@ -96,8 +104,8 @@ async def _agrees(request: ApprovalRequest) -> bool:
 
 async def _call(host: ToolHost, asked: CallParameters, _on_progress: OnProgress) -> CallResult:
     hub = host.toolbox.hub
-    hub.tool(asked.name)  # raises if there is none
-    outcome = await hub.call(asked.name, asked.arguments, CallContext(approve=_agrees))
+    tool = hub.tool(asked.name)
+    outcome = await hub.call(tool.name, asked.arguments, CallContext(approve=_agrees))
     return CallResult.model_validate(outcome, from_attributes=True)
 
 
@@ -330,7 +338,7 @@ ANSWER: Final = Operation(
     command=None,
     is_read_only=False,
     area="tools",
-    errors=(NotFound,),
+    errors=(NotFound, InvalidAnswer),
     audited=("id", "action"),
     example=tool_examples.ELICITATION,
     answer=tool_examples.ANSWERED,

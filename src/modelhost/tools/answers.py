@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Final
 
 import mcp_types as types
 from mcp.client.session import ClientRequestContext
@@ -14,12 +14,15 @@ from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import ElicitationAnswer, ElicitationRequest, ToolLogLine
 from modelhost.tools.entry import ServerEntry
 from modelhost.tools.flight import Flight, Flights
+from modelhost.tools.forms import filled_in
 from modelhost.tools.sampling import Sampler
 from modelhost.tools.sampling_messages import request_of, result_of
 
 log = get_logger(__name__)
 
-REJECTED = -1  # the code that the specification shows for a sampling request that a person refuses
+REJECTED: Final = -1  # the code that the specification shows for a sampling request that a person refuses
+REFUSED: Final = "User rejected sampling request"  # its words, too
+UNANSWERED: Final = "Nobody was there to approve the sampling request"
 
 
 class Answers:
@@ -48,8 +51,8 @@ class Answers:
         flight = self._flights.concerned("approve")
         request = request_of(self._entry.name, params, self._entry.sampling.max_tokens)
         with flight.paused() if flight is not None else nullcontext():
-            if self._entry.sampling.mode == "ask" and not await self._agrees(flight, params):
-                return types.ErrorData(code=REJECTED, message="User rejected sampling request")
+            if self._entry.sampling.mode == "ask" and not (agrees := await self._agrees(flight, params)):
+                return types.ErrorData(code=REJECTED, message=UNANSWERED if agrees is None else REFUSED)
             try:
                 answer = await self._sampler.sample(request)
             except ModelhostError as error:
@@ -57,9 +60,9 @@ class Answers:
                 return types.ErrorData(code=types.INTERNAL_ERROR, message=error.message)
         return result_of(answer, params)
 
-    async def _agrees(self, flight: Flight | None, params: types.CreateMessageRequestParams) -> bool:
+    async def _agrees(self, flight: Flight | None, params: types.CreateMessageRequestParams) -> bool | None:
         if flight is None or flight.context.approve is None:
-            return False
+            return None
         arguments = params.model_dump(by_alias=True, mode="json", exclude_none=True)
         return await flight.context.approve(
             ApprovalRequest(
@@ -106,7 +109,4 @@ def _elicitation(server: str, tool: str, params: types.ElicitRequestParams) -> E
 def _elicited(answer: ElicitationAnswer, params: types.ElicitRequestParams) -> types.ElicitResult:
     if answer.action != "accept" or isinstance(params, types.ElicitRequestURLParams):
         return types.ElicitResult(action=answer.action)
-    # A form that is accepted as it is shown holds its defaults.
-    fields = params.requested_schema.get("properties", {})
-    defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
-    return types.ElicitResult(action="accept", content={**defaults, **(answer.content or {})})
+    return types.ElicitResult(action="accept", content=filled_in(params.requested_schema, answer.content or {}))

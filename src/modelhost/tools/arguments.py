@@ -40,8 +40,10 @@ def read_arguments(given: Mapping[str, Any] | str) -> dict[str, Any]:
 class ArgumentCheck:
     """Checks arguments against the schema of one tool, compiled once, when first needed."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any], *, checks_formats: bool = False) -> None:
+        """``checks_formats``: whether ``format`` is more than a remark (an address, a date)."""
         self._schema = schema
+        self._checks_formats = checks_formats
         self._validator: Validator | None = None
         self._is_compiled = False
 
@@ -51,7 +53,8 @@ class ArgumentCheck:
         A schema that is wrong itself is the server's business: the server then says what it thinks of the arguments.
         """
         if not self._is_compiled:
-            self._validator, self._is_compiled = _compiled(self._schema), True
+            self._validator = _compiled(self._schema, checks_formats=self._checks_formats)
+            self._is_compiled = True
         if self._validator is None:
             return []
         try:
@@ -61,14 +64,15 @@ class ArgumentCheck:
         return [f"{_place(error.absolute_path)}{_shortened(error.message)}" for error in found]
 
 
-def _compiled(schema: dict[str, Any]) -> Validator | None:
+def _compiled(schema: dict[str, Any], *, checks_formats: bool) -> Validator | None:
     kind = validator_for(schema, default=Draft202012Validator)
     try:
         kind.check_schema(schema)
     except SchemaError:
         return None
     # A registry of our own: with the default one a "$ref" to an address is fetched. (mypy does not know its argument.)
-    return kind(schema, registry=Registry(retrieve=_anything))  # type: ignore[call-arg]
+    registry: Registry[Any] = Registry(retrieve=_anything)  # type: ignore[call-arg]
+    return kind(schema, registry=registry, format_checker=kind.FORMAT_CHECKER if checks_formats else None)
 
 
 def _anything(_address: str) -> Resource[Any]:

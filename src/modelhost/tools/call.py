@@ -107,6 +107,8 @@ async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: Cal
             is_approved = await context.approve(request)
     except TimeoutError:
         raise Failure(code="tool_timeout", text="The call was not made: nobody approved it in time.") from None
+    if is_approved is None:
+        raise Failure(code="tool_denied", text="The call was not made: nobody has answered whether it may run.")
     if not is_approved:
         raise Failure(code="tool_denied", text="The call was not made: the person who was asked has refused it.")
 

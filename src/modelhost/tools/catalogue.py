@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from modelhost.tools.known import KnownTool
-from modelhost.tools.names import ToolKey, model_names, wish
+from modelhost.tools.names import ToolKey, meant_by, model_names, wish
 from modelhost.tools.offered import OfferedTool, offer
 from modelhost.tools.server import ToolServer
 from modelhost.tools.status import ServerState
@@ -35,6 +35,11 @@ class Catalogue:
     offered: tuple[OfferedTool, ...] = ()
     listed: Mapping[str, Listed] = field(default_factory=dict)
     """By name; those of servers that are not there now too."""
+
+    def meant_by(self, name: str) -> list[Listed]:
+        """The tools that a person may mean by ``name``; see :func:`modelhost.tools.names.meant_by`."""
+        known = {each: ToolKey(listed.known.server, listed.known.tool) for each, listed in self.listed.items()}
+        return [self.listed[each] for each in meant_by(name, known)]
 
     def suggestions(self, name: str) -> list[str]:
         """The names that are closest to one that does not exist."""

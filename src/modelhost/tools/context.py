@@ -56,7 +56,8 @@ class ElicitationAnswer:
 class CallContext:
     """The surroundings of one call. While a person is asked, the server's timeout stands still, the deadline not."""
 
-    approve: Callable[[ApprovalRequest], Awaitable[bool]] | None = None
+    approve: Callable[[ApprovalRequest], Awaitable[bool | None]] | None = None
+    """Whether the call may run; ``None``: nobody has said so."""
     elicit: Callable[[ElicitationRequest], Awaitable[ElicitationAnswer]] | None = None
     on_progress: Callable[[ToolProgress], Awaitable[None]] | None = None
     on_log: Callable[[ToolLogLine], Awaitable[None]] | None = None

@@ -204,15 +204,20 @@ class ToolHub:
         return tuple(tool for tool in offered if selection.includes(tool))
 
     def tool(self, name: str) -> OfferedTool:
-        """The tool that models know under ``name``, whether its server is there now or not.
+        """The tool called ``name``, whether its server is there now or not.
+
+        That is its name for models, ``server.tool``, or its own name if no other tool has it.
 
         Raises:
-            ToolNotFound: there is none.
+            ToolNotFound: there is none, or there are several.
         """
-        listed = self._current().listed.get(name)
-        if listed is None:
+        found = self._current().meant_by(name)
+        if len(found) > 1:
+            listed = " or ".join(f"{each.known.server}.{each.known.tool}" for each in found)
+            raise ToolNotFound(f'several MCP servers have a tool "{name}"; take {listed}', tool=name)
+        if not found:
             raise self._not_found(name)
-        return listed.offered
+        return found[0].offered
 
     async def call(
         self, name: str, arguments: Mapping[str, Any] | str, context: CallContext = NO_CONTEXT
@@ -243,10 +248,8 @@ class ToolHub:
         # Of a server that has not been reached yet nobody knows what it has.
         if selection.tools is None or not all(server.has_listed for server in self._servers.values()):
             return
-        known = self._current().listed
-        originals = {listed.offered.tool for listed in known.values()}
         for name in selection.tools:
-            if name not in known and name not in originals:
+            if not self._current().meant_by(name):
                 raise self._not_found(name)
 
     def _not_found(self, name: str) -> ToolNotFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import mcp_types as types
 
@@ -12,6 +12,8 @@ from modelhost.engines.plain_schemas import plain_parameters
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.tools.arguments import ArgumentCheck
 from modelhost.tools.status import ToolProblem
+
+TASK_SUPPORT: Final = "#/execution/taskSupport"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,10 @@ def known_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[KnownTo
     """The tools of ``server`` in our words, without those whose schema is none; and what is wrong with which."""
     known, problems = [], []
     for tool in tools:
+        if _needs_task(tool):
+            why = "it runs as a task only, which the host cannot begin"
+            problems.append(ToolProblem(tool=tool.name, location=TASK_SUPPORT, message=why, is_offered=False))
+            continue
         try:
             plain = plain_parameters(tool.input_schema)
         except UnusableSchema as error:
@@ -47,6 +53,11 @@ def known_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[KnownTo
 def _problem(tool: types.Tool, pointer: str, message: str, *, is_offered: bool) -> ToolProblem:
     location = f"#/inputSchema{pointer.removeprefix('#')}"
     return ToolProblem(tool=tool.name, location=location, message=message, is_offered=is_offered)
+
+
+def _needs_task(tool: types.Tool) -> bool:
+    """Whether it runs as a task only, which the MCP SDK cannot begin: a plain call of it is refused by its server."""
+    return tool.execution is not None and tool.execution.task_support == "required"
 
 
 def _known(server: str, tool: types.Tool, schema: Mapping[str, Any]) -> KnownTool:

@@ -38,6 +38,17 @@ def model_names(wishes: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
     return names
 
 
+def meant_by(name: str, known: Mapping[str, ToolKey]) -> list[str]:
+    """Which of the names in ``known`` a person may mean: one itself, ``server.tool``, or a tool's own name.
+
+    More than one only if several servers have a tool of that name.
+    """
+    if name in known:
+        return [name]
+    dotted = [each for each, key in known.items() if name == f"{key.server}.{key.tool}"]
+    return dotted or [each for each, key in known.items() if name == key.tool]
+
+
 def wish(server: str, prefix: str | None, tool: str) -> str:
     """``{prefix or server}_{tool}``; with an empty prefix just ``tool``."""
     before = server if prefix is None else prefix

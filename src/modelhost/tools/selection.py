@@ -11,7 +11,10 @@ if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every ho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which tools a request wants; ``None`` is all. Tools go by the name that models know, or by the original one."""
+    """Which tools a request wants; ``None`` is all.
+
+    Tools go by the name that models know, by ``server.tool``, or by the original one, which several may have.
+    """
 
     servers: frozenset[str] | None = None
     tools: frozenset[str] | None = None
@@ -19,4 +22,5 @@ class Selection:
     def includes(self, tool: OfferedTool) -> bool:
         if self.servers is not None and tool.server not in self.servers:
             return False
-        return self.tools is None or tool.name in self.tools or tool.tool in self.tools
+        names = (tool.name, f"{tool.server}.{tool.tool}", tool.tool)
+        return self.tools is None or not self.tools.isdisjoint(names)

@@ -11,8 +11,8 @@ ADD: Final = '/call sdk_add {"a": 1, "b": 2}'
 QUESTION: Final = r'modelhost.question":\{[^{}]*?"id":"([^"]+)"'
 
 
-def asked(name: str, said: str, kind: str, answer: dict[str, Any]) -> Scenario:
-    """A question of ``kind`` on the stream of a chat, and its answer."""
+def asked(name: str, said: str, kind: str, *answers: dict[str, Any]) -> Scenario:
+    """A question of ``kind`` on the stream of a chat, and its answers, the last of them twice."""
     return Scenario(
         name=name,
         steps=(
@@ -22,8 +22,7 @@ def asked(name: str, said: str, kind: str, answer: dict[str, Any]) -> Scenario:
                 held_until=Said(text="modelhost.question"),
                 keep={"question": QUESTION},
             ),
-            Request(line=f"POST /v1/mcp/{kind}s/$question", body=answer),
-            Request(line=f"POST /v1/mcp/{kind}s/$question", body=answer),
+            *(Request(line=f"POST /v1/mcp/{kind}s/$question", body=answer) for answer in (*answers, answers[-1])),
         ),
     )
 
@@ -35,6 +34,7 @@ TOOLS: Final[tuple[Scenario, ...]] = (
     one("call", "POST /v1/mcp/tools/stub_echo/call", {"arguments": {"text": "four"}}),
     one("call with a structured result", "POST /v1/mcp/tools/sdk_add/call", {"arguments": {"a": 1, "b": 2}}),
     one("call with a picture", "POST /v1/mcp/tools/sdk_picture/call", {}),
+    one("call by server and name", "POST /v1/mcp/tools/stub.echo/call", {"arguments": {"text": "four"}}),
     one("call that fails", "POST /v1/mcp/tools/stub_fail/call", {"arguments": {"text": "out of order"}}),
     one("call with wrong arguments", "POST /v1/mcp/tools/sdk_add/call", {"arguments": {"a": "one"}}),
     one("call of a tool that there is not", "POST /v1/mcp/tools/none/call", {}),
@@ -48,6 +48,7 @@ TOOLS: Final[tuple[Scenario, ...]] = (
     one("chat that calls a tool of the modern era", CHAT, chat(ADD)),
     one("chat that calls a tool that fails", CHAT, chat('/call stub_fail {"text": "out of order"}')),
     one("chat without tools", CHAT, chat(ECHO, mcp={"servers": []})),
+    one("chat with a tool by server and name", CHAT, chat(ECHO, mcp={"tools": ["stub.echo"]})),
     one("chat with a field of mcp that is none", CHAT, chat(ECHO, mcp={"enabled": False})),
     one("chat with a resource and a prompt", CHAT, chat("/echo one", mcp={
         "resources": [{"server": "sdk", "uri": "memo://one"}],
@@ -57,6 +58,9 @@ TOOLS: Final[tuple[Scenario, ...]] = (
     one("chat in which nobody can be asked", CHAT, chat(ECHO, mcp={"approval": "ask"})),
     asked("approval that is given", ECHO, "approval", {"approve": True}),
     asked("approval that is refused", ECHO, "approval", {"approve": False}),
+    asked("approval that nobody can give", ECHO, "approval", {"approve": None}),
+    asked("elicitation that does not fit its form", "/call sdk_hello", "elicitation",
+        {"action": "accept", "content": {"name": 7}}, {"action": "accept", "content": {"name": "Anna"}}),
     asked("elicitation", "/call sdk_hello", "elicitation", {"action": "accept", "content": {"name": "Anna"}}),
     asked("elicitation that is declined", "/call sdk_hello", "elicitation", {"action": "decline"}),
     one("disable", "POST /v1/mcp/servers/stub/disable"),

@@ -182,11 +182,11 @@ async def test_progress_and_log_messages_reach_the_context(sdk_hub: ToolHub) -> 
 class Person:
     """Answers every question for approval the same way."""
 
-    def __init__(self, *, agrees: bool) -> None:
+    def __init__(self, *, agrees: bool | None) -> None:
         self.agrees = agrees
         self.asked: list[ApprovalRequest] = []
 
-    async def approve(self, request: ApprovalRequest) -> bool:
+    async def approve(self, request: ApprovalRequest) -> bool | None:
         self.asked.append(request)
         return self.agrees
 
@@ -215,6 +215,10 @@ async def test_a_call_that_nobody_approves_is_denied_with_the_reason() -> None:
     async with hub_of(stub(approval="ask", tool_approvals={"pid": "deny"})) as hub:
         refused = await hub.call("stub_echo", {"text": "a"}, CallContext(approve=person.approve))
         assert (refused.code, person.asked[0].arguments) == ("tool_denied", {"text": "a"})
+        assert refused.text == "The call was not made: the person who was asked has refused it."
+        unanswered = await hub.call("stub_echo", {"text": "a"}, CallContext(approve=Person(agrees=None).approve))
+        assert unanswered.code == "tool_denied"
+        assert unanswered.text == "The call was not made: nobody has answered whether it may run."
         alone = await hub.call("stub_echo", {"text": "a"})
         assert (alone.code, "nobody can be asked" in alone.text) == ("tool_denied", True)
         forbidden = await hub.call("stub_pid", {}, CallContext(approve=Person(agrees=True).approve))

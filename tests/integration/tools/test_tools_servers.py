@@ -195,11 +195,37 @@ async def test_a_selection_of_servers_and_tools() -> None:
     async with hub_of(stub("one"), stub("two")) as hub:
         one = hub.offered(Selection(servers=frozenset({"one"}), tools=frozenset({"echo", "one_pid", "two_pid"})))
         assert [tool.name for tool in one] == ["one_echo", "one_pid"]
+        by_server = hub.offered(Selection(tools=frozenset({"two.echo", "one.pid"})))
+        assert [tool.name for tool in by_server] == ["one_pid", "two_echo"]
         assert hub.offered(Selection(tools=frozenset())) == ()
         with pytest.raises(McpServerNotFound, match="three"):
             hub.offered(Selection(servers=frozenset({"three"})))
         with pytest.raises(ToolNotFound, match='did you mean "one_echo"'):
             hub.offered(Selection(tools=frozenset({"one_ecko"})))
+
+
+async def test_a_tool_is_found_by_server_and_name_and_by_its_own_name_if_that_is_unique() -> None:
+    async with hub_of(stub("one", allowed_tools=frozenset({"echo", "pid"})), stub("two", prefix="zwei")) as hub:
+        assert [hub.tool(name).name for name in ("one.echo", "two.echo", "zwei_echo", "sleep")] == [
+            "one_echo",
+            "zwei_echo",
+            "zwei_echo",
+            "zwei_sleep",
+        ]
+        with pytest.raises(ToolNotFound, match=r'several MCP servers have a tool "echo"; take one\.echo or two\.echo'):
+            hub.tool("echo")
+        with pytest.raises(ToolNotFound):
+            hub.tool("one.sleep")
+
+
+async def test_tools_that_run_as_tasks_only_are_not_offered() -> None:
+    async with hub_of(stub(behaviour={"tools": ["echo", "pid"], "tasks_only": ["pid"]})) as hub:
+        assert [tool.name for tool in hub.offered()] == ["stub_echo"]
+        assert hub.status("stub").tools == 1
+        assert [(each.tool, each.location, each.is_offered) for each in hub.status("stub").tool_problems] == [
+            ("pid", "#/execution/taskSupport", False)
+        ]
+        assert (await hub.call("stub_pid", {})).code == "tool_not_found"
 
 
 async def test_a_tool_is_offered_as_a_function_with_its_hints() -> None:

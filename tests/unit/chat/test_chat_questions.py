@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.questions import Questions
-from modelhost.errors import NotFound
+from modelhost.errors import InvalidAnswer, NotFound
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
 from tests.support.loop_world import Model, Tools, called, loop_of, said, text_of, told, turn
@@ -20,13 +20,27 @@ pytestmark = pytest.mark.usefixtures("virtual_time")
 REQUEST = ApprovalRequest(
     kind="tool", server="s", name="s_rm", tool="rm", arguments={"path": "/x"}, annotations={"title": "Remove"}
 )
-FORM = ElicitationRequest(server="s", tool="rm", message="Name?", schema={"type": "object"})
+FORM = ElicitationRequest(
+    server="s",
+    tool="rm",
+    message="Name?",
+    schema={
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 2},
+            "age": {"type": "integer", "default": 30},
+            "mail": {"type": "string", "format": "email"},
+            "size": {"enum": ["S", "M"]},
+        },
+        "required": ["name", "age"],
+    },
+)
 ANNA = ElicitationAnswer(action="accept", content={"name": "Anna"})
 
 
 async def asks_leave(_: Any, context: CallContext) -> str:
     assert context.approve is not None
-    return "yes" if await context.approve(REQUEST) else "no"
+    return {True: "yes", False: "no", None: "nobody"}[await context.approve(REQUEST)]
 
 
 async def asks_name(_: Any, context: CallContext) -> str:
@@ -74,8 +88,8 @@ async def test_call_waits_for_a_persons_leave(is_approved: bool, said_to_tool: s
     }
 
 
-@pytest.mark.parametrize(("tool", "otherwise"), [(asks_leave, "no"), (asks_name, "cancel {}")])
-async def test_nobody_answering_in_time_is_a_no(tool: Any, otherwise: str) -> None:
+@pytest.mark.parametrize(("tool", "otherwise"), [(asks_leave, "nobody"), (asks_name, "cancel {}")])
+async def test_nobody_answering_in_time_is_told_from_a_no(tool: Any, otherwise: str) -> None:
     found, asked, questions = await answered(tool, None)
     assert found == otherwise
     with pytest.raises(NotFound, match="its time is over"):
@@ -87,7 +101,55 @@ async def test_server_is_told_what_the_person_says() -> None:
         asks_name, lambda questions, asked: questions.answer_elicitation(asked["id"], ANNA)
     )
     assert found == "accept {'name': 'Anna'}"
-    assert (asked["kind"], asked["message"], asked["schema"]) == ("elicitation", "Name?", {"type": "object"})
+    assert (asked["kind"], asked["message"], asked["schema"]) == ("elicitation", "Name?", FORM.schema)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "'name' is a required property"),
+        ({}, "'name' is a required property"),
+        ({"name": None}, "'name' is a required property"),
+        ({"name": 7}, "\"name\": 7 is not of type 'string'"),
+        ({"name": "A"}, "\"name\": 'A' is too short"),
+        ({"name": "Anna", "age": "old"}, "\"age\": 'old' is not of type 'integer'"),
+        ({"name": "Anna", "mail": "nowhere"}, "\"mail\": 'nowhere' is not a 'email'"),
+        ({"name": "Anna", "size": "XL"}, "\"size\": 'XL' is not one of ['S', 'M']"),
+    ],
+)
+async def test_an_answer_that_does_not_fit_the_form_is_refused_and_may_be_mended(content: Any, problem: str) -> None:
+    def answer(questions: Questions, asked: Mapping[str, Any]) -> None:
+        with pytest.raises(InvalidAnswer) as refused:
+            questions.answer_elicitation(asked["id"], ElicitationAnswer(action="accept", content=content))
+        assert refused.value.details["problems"] == [problem]
+        assert problem in refused.value.message
+        questions.answer_elicitation(asked["id"], ANNA)
+
+    found, _, _ = await answered(asks_name, answer)
+    assert found == "accept {'name': 'Anna'}"
+
+
+async def test_a_form_that_is_declined_need_not_be_filled_in() -> None:
+    declined = ElicitationAnswer(action="decline", content={"name": 7})
+    found, _, _ = await answered(
+        asks_name, lambda questions, asked: questions.answer_elicitation(asked["id"], declined)
+    )
+    assert found.startswith("decline")
+
+
+async def test_an_address_to_open_has_no_form() -> None:
+    async def asks_to_open(_: Any, context: CallContext) -> str:
+        assert context.elicit is not None
+        answer = await context.elicit(
+            ElicitationRequest(server="s", tool="rm", message="Log in", mode="url", url="https://example.com")
+        )
+        return answer.action
+
+    opened = ElicitationAnswer(action="accept")
+    found, _, _ = await answered(
+        asks_to_open, lambda questions, asked: questions.answer_elicitation(asked["id"], opened)
+    )
+    assert found == "accept"
 
 
 async def test_question_is_answered_once_and_in_its_own_way() -> None:

@@ -126,6 +126,9 @@ class FakeAnswerer:
         self.asked: list[tuple[Sequence[Mapping[str, str]], Mapping[str, Any]]] = []
         self.called: list[tuple[str, dict[str, Any]]] = []
         self.failure: Exception | None = None
+        """Of every call of an operation."""
+        self.failures: list[Exception] = []
+        """Of the next calls of operations, one of each."""
         self.is_closed = False
 
     def models(self) -> Sequence[str]:
@@ -147,6 +150,8 @@ class FakeAnswerer:
 
     def call(self, operation: Any, parameters: Any) -> None:
         self.called.append((operation.name, parameters.model_dump(exclude_unset=True)))
+        if self.failures:
+            raise self.failures.pop(0)
         if self.failure is not None:
             raise self.failure
 

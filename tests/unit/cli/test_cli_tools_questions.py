@@ -13,7 +13,7 @@ import pytest
 from modelhost.cli import console
 from modelhost.cli.answers import pieces
 from modelhost.cli.person import Elicited, Person
-from modelhost.errors import NotFound
+from modelhost.errors import InvalidAnswer, NotFound
 
 NOBODY = Person(is_there=False)
 
@@ -179,11 +179,13 @@ def test_a_wish_to_have_a_model_write_is_asked_in_its_own_words(
     assert "⚙ s wants a model to write for it" in capsys.readouterr().err
 
 
-def test_nobody_there_is_a_no_at_once(fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_there_is_told_from_a_no_at_once(
+    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     answerer = fake_answerer(question(), form({"properties": {"a": {}}}))
     answered(answerer)
     assert answerer.called == [
-        ("answer-approval", {"id": "q1", "approve": False}),
+        ("answer-approval", {"id": "q1", "approve": None}),
         ("answer-elicitation", {"id": "q1", "action": "decline", "content": None}),
     ]
     assert capsys.readouterr().err.count("nobody is there") == 2
@@ -255,3 +257,14 @@ def test_a_schema_that_is_wrong_itself_checks_nothing() -> None:
 
 def test_what_a_stranger_says_is_one_line_without_commands() -> None:
     assert console.printable(" a\n\tb\x1b[0m\u202e ") == "a b [0m "
+
+
+def test_a_form_that_the_host_refuses_is_filled_in_again(
+    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = {"properties": {"start": {"type": "string"}}}
+    answerer = fake_answerer(form(schema), "Done.")
+    answerer.failures = [InvalidAnswer("start is no date")]
+    assert answered(answerer, person("soon", "today")) == "Done."
+    assert [told["content"] for _, told in answerer.called] == [{"start": "soon"}, {"start": "today"}]
+    assert "start is no date" in capsys.readouterr().err

@@ -74,7 +74,7 @@ async def test_calls_of_the_hosts_own_tools_are_told() -> None:
     }
 
 
-async def test_questions_are_answered_with_no_since_nobody_can_be_asked() -> None:
+async def test_questions_are_given_up_since_nobody_can_be_asked() -> None:
     backend = FakeBackend()
     backend.results["answer-elicitation"] = NotFound("gone")  # somebody else was faster
     backend.chunks = [
@@ -83,8 +83,8 @@ async def test_questions_are_answered_with_no_since_nobody_can_be_asked() -> Non
         piece("No."),
     ]
     assert (await chat(backend)).content == "No."
-    assert [(name, parameters.model_dump(exclude_none=True)) for name, parameters in backend.ran] == [
-        ("answer-approval", {"id": "q1", "approve": False}),
+    assert [(name, parameters.model_dump(exclude_unset=True)) for name, parameters in backend.ran] == [
+        ("answer-approval", {"id": "q1", "approve": None}),
         ("answer-elicitation", {"id": "q2", "action": "cancel"}),
     ]
 

@@ -7,7 +7,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelhost.tools.names import ToolKey, model_names, wish
+from modelhost.tools.names import ToolKey, meant_by, model_names, wish
 
 SAFE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -66,3 +66,22 @@ def test_all_names_are_safe_and_different(tools: list[tuple[str, str | None, str
     assert found.keys() == wishes.keys()
     assert all(SAFE.fullmatch(name) for name in found.values())
     assert len(set(found.values())) == len(found)
+
+
+def test_what_a_person_may_mean() -> None:
+    known = {
+        "time_now": ToolKey("time", "now"),
+        "clock_now": ToolKey("clock", "now"),
+        "my_server_do_it_012345": ToolKey("my.server", "do.it"),
+        "now": ToolKey("bare", "today"),
+    }
+    assert {name: meant_by(name, known) for name in ("time_now", "time.now", "my.server.do.it", "do.it", "ago")} == {
+        "time_now": ["time_now"],
+        "time.now": ["time_now"],
+        "my.server.do.it": ["my_server_do_it_012345"],
+        "do.it": ["my_server_do_it_012345"],
+        "ago": [],
+    }
+    assert meant_by("now", known) == ["now"]  # a name for models goes before all others
+    del known["now"]
+    assert meant_by("now", known) == ["time_now", "clock_now"]
