@@ -250,7 +250,8 @@ class Host:
 
         Raises:
             ModelNotFound: no such model.
-            ModelhostError: with ``wait``, why it could not be loaded.
+            InsufficientMemory: it cannot fit.
+            ModelhostError: with ``wait``, why it could not be loaded; without, why its files cannot be used.
         """
         return await self.collection.scheduler.load(self.find(name), wait=wait)
 

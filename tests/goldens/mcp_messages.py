@@ -94,6 +94,7 @@ MODELS: Final = (
     call("load-model", model_id="one", wait=True),
     call("load-model", model_id="broken", wait=True),
     call("load-model", model_id="large", wait=True),
+    call("load-model", model_id="large"),
     call("get-model-info", model_id="one"),
     call("get-model-info", model_id="none"),
     call("set-model-config", model_id="one", config={"temperature": 0.5}),

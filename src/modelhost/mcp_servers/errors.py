@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.errors import InsufficientMemory, ModelFailed, ModelhostError, WorkerStartFailed
+from modelhost.errors import InsufficientMemory, ModelFailed, ModelhostError, ModelNotFound, WorkerStartFailed
 from modelhost.operations.advice import ADVICE
 
 LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
 NOT_LOADED: Final = (WorkerStartFailed, ModelFailed, InsufficientMemory)
+MODEL_ID: Final = "model_id"
+UNKNOWN_ID: Final = f"Take a name from `list-models` as `{MODEL_ID}`."
 NO_ADVICE: Final = "Read the message; the log of the host says more."
 ANSWER_TO_UNKNOWN: Final[Mapping[str, Any]] = {
     "success": False,
@@ -41,7 +43,8 @@ class MemoryValues:
 
 def error_result(error: ModelhostError, memory: MemoryValues | None = None) -> dict[str, Any]:
     """Return ``error`` in the shape of all tools; want of memory with ``memory``'s values, if they are given."""
-    message, suggestion = error.message, ADVICE.get(error.code, NO_ADVICE)
+    message = error.message
+    suggestion = _suggestion(error)
     if memory is not None and is_out_of_memory(error):
         suggestion = _way_out_of_memory(memory)
         message = f"{_which_memory(error)}out of memory. {suggestion} Reason: {message}"
@@ -49,6 +52,13 @@ def error_result(error: ModelhostError, memory: MemoryValues | None = None) -> d
     details = {**_details(error), "suggestion": suggestion}
     code = LOAD_FAILED if isinstance(error, NOT_LOADED) else error.code.upper()
     return {"success": False, "error": {"code": code, "message": message, "details": details}}
+
+
+def _suggestion(error: ModelhostError) -> str:
+    if isinstance(error, ModelNotFound) and error.param == MODEL_ID:
+        return UNKNOWN_ID
+    own: str | None = error.details.get("suggestion")
+    return own or ADVICE.get(error.code, NO_ADVICE)
 
 
 def is_out_of_memory(error: ModelhostError) -> bool:
@@ -62,10 +72,6 @@ def _details(error: ModelhostError) -> dict[str, Any]:
         details["param"] = error.param
     if isinstance(error, NOT_LOADED):
         details["reason"] = error.code
-    if isinstance(error, InsufficientMemory) and "need_mb" in details:
-        required = sum(details["need_mb"].values())
-        details["required_mb"] = required
-        details["available_mb"] = max(0, required - sum(details["missing_mb"].values()))
     return details
 
 

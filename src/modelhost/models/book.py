@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from modelhost.errors import ModelhostError
+from modelhost.errors import InsufficientMemory, ModelhostError
 from modelhost.models.backoff import Backoff
 from modelhost.models.bursts import Burst
 from modelhost.models.planner import Resident, Standing
@@ -119,6 +119,13 @@ class Book:
         if self.has_failed and (self.retry_at or not self.is_wanted):
             return State.FAILED
         return State.QUEUED if self.is_wanted else State.UNLOADED
+
+    @property
+    def refusal(self) -> ModelhostError | None:
+        """Why a model that somebody has asked for is not on its way, if that is known already."""
+        is_on_its_way = self.is_wanted or self.phase is not Phase.UNLOADED
+        cannot_fit = isinstance(self.last_error, InsufficientMemory) and not is_on_its_way
+        return self.last_error if cannot_fit or self.state is State.FAILED else None
 
     @property
     def activity(self) -> Activity | None:

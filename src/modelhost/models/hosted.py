@@ -23,6 +23,8 @@ SECONDS_PER_BYTE = 1 / 1_000_000_000
 SECONDS_TO_START = 0.5
 """Of a worker process with next to nothing to load."""
 EVENTS_KEPT = 50
+NOT_SAID = (None, "auto", "none")
+"""Values of engine options that leave the numbers of a model as they are."""
 HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_timeout", "idle_unload_secs"}
 """Settings that the worker of a model knows nothing of: they change while it runs."""
 
@@ -81,6 +83,21 @@ class HostedModel:
     def options(self) -> Mapping[str, Any]:
         """The options of its engine: once its files are found, with what became of launch parameters."""
         return self.resolved.spec.options if self.resolved else self.entry.settings.engine_options
+
+    @property
+    def quantization(self) -> str | None:
+        """In force: what its engine is told to make of its files, else what they are."""
+        told = [self.options.get(name) for name in ("isq", "quantization")]
+        own = self.resolved.quantization if self.resolved else None
+        return next((str(each) for each in told if each not in NOT_SAID), own)
+
+    @property
+    def dtype(self) -> str | None:
+        """In force: what its engine is told, else what its files decide; ``None`` if the engine chooses."""
+        told = self.options.get("dtype")
+        if told not in NOT_SAID:
+            return str(told)
+        return self.resolved.dtype if self.resolved else None
 
     @property
     def defaults(self) -> Mapping[str, Any]:

@@ -69,12 +69,18 @@ def insufficient(book: Book, plan: Plan, need: Bytes, held: dict[str, Bytes]) ->
         why = "the budget is smaller than the model"
         way_out = "Give it a smaller context, or raise"
     limit = " and ".join(dict.fromkeys(_limit(pool) for pool in plan.missing))
+    need_mb = {pool: math.ceil(count / MB) for pool, count in need.items() if pool != MODELS}
+    missing_mb = {pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS}
+    required_mb = sum(need_mb.values())
     return InsufficientMemory(
         f"{book.name} does not fit: {short} missing, {why}. {way_out} {limit}.",
         retry_after_seconds=60,
         model=book.name,
-        missing_mb={pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS},
-        need_mb={pool: math.ceil(count / MB) for pool, count in need.items()},
+        required_mb=required_mb,
+        available_mb=max(0, required_mb - sum(missing_mb.values())),
+        suggestion=f"{way_out} {limit}.",
+        missing_mb=missing_mb,
+        need_mb=need_mb,
         holders={name: {pool: round(count / MB) for pool, count in held[name].items()} for name in plan.holders},
     )
 

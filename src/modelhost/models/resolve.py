@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import psutil
 
@@ -37,6 +38,9 @@ from modelhost.models.states import RAM, Bytes
 from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
 from modelhost.workers.cores import allowed_cores
 
+DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""GGUF's names of number formats, in the words of everybody else."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
@@ -53,6 +57,10 @@ class Resolved:
     """Of all files that were read for it."""
     control_tokens: ControlTokens | None = None
     """What the host neutralises in the contents of its chats; ``None``: nothing."""
+    quantization: str | None = None
+    """Of its files: `Q4_K_M`, `awq-4bit`, `F16`; ``None`` without files."""
+    dtype: str | None = None
+    """The number format of its files, where that decides it: a GGUF file that is not quantized."""
 
     @property
     def charge(self) -> Bytes:
@@ -125,6 +133,8 @@ def resolve(
         need_bytes=_need(spec, located, engine.name, visible),
         stamps=stamps_of([*_own_files(located), *_beside(spec), *_template_file(settings.chat_template)]),
         control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
+        quantization=described.quantization if described is not None else None,
+        dtype=DTYPES.get(header.quantization) if header is not None else None,
     )
 
 

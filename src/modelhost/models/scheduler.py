@@ -184,7 +184,8 @@ class Scheduler:
         """Have a model loaded. Returns at once with an estimate, or with ``wait`` when it is ready.
 
         Raises:
-            ModelhostError: with ``wait``, why it could not be loaded.
+            InsufficientMemory: it cannot fit.
+            ModelhostError: with ``wait``, why it could not be loaded; without, why its files cannot be used.
         """
         if self._is_stopping:
             raise refusals.shutting_down()
@@ -194,6 +195,8 @@ class Scheduler:
             await self._until_loaded(model, book)
         else:
             await self._until_looked_up(model, book)
+            if book.refusal is not None:
+                raise book.refusal
         return LoadEstimate(
             model=model.name,
             state=book.state,
@@ -278,6 +281,8 @@ class Scheduler:
             last_used_at=book.last_used + since_boot if book.last_used else None,
             operations=model.operations,
             sees_images=model.sees_images,
+            dtype=model.dtype,
+            quantization=model.quantization,
             engine_options={name: value for name, value in model.options.items() if name in SHOWN_OPTIONS},
             defaults=model.defaults,
             notes=model.entry.notes,

@@ -65,6 +65,10 @@ class ModelStatus:
     operations: tuple[str, ...] = ()
     sees_images: bool | None = None
     """``None``: not known before it was loaded, and of engines that do not tell."""
+    dtype: str | None = None
+    """The number format in force; ``None``: its engine chooses, or its files are quantized or not found yet."""
+    quantization: str | None = None
+    """In force: what its files are, or what its engine makes of them; ``None`` before they are found."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     """Those of ``SHOWN_OPTIONS`` that are set."""
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -31,8 +31,14 @@ class ModelCard(Result):
     max_tokens: int | None = Field(description="Longest answer of a request that does not say.")
     memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
     memory_required_mb: int | None = Field(description="Memory that it is expected to take.")
-    tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
+    tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
+    pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that have some of the layers each.")
+    dtype: str | None = Field(
+        default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
+    )
+    quantization: str | None = Field(
+        default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
+    )
     slots: int | None = Field(description="Conversations that it works on at once.")
     operations: list[str] = Field(
         description="What it can do: chat, completions, embeddings, rerank, tokenize, detokenize; empty while it is "
@@ -46,10 +52,14 @@ class ModelConfig(Result):
 
     context_window: int | None = Field(description="Tokens that one conversation may hold.")
     max_tokens: int | None = Field(description="Longest answer of a request that does not say.")
-    tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
-    quantization: str | None = Field(default=None, description="`null`: as its files are.")
-    dtype: str | None = Field(default=None, description="`null`: as its files are.")
+    tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
+    pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that have some of the layers each.")
+    dtype: str | None = Field(
+        default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
+    )
+    quantization: str | None = Field(
+        default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
+    )
     slots: int | None = Field(description="Conversations that it works on at once.")
     is_pinned: bool = Field(description="It never makes room for another model.")
     idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
@@ -112,6 +122,7 @@ def model_card(status: ModelStatus) -> ModelCard:
         max_tokens=status.defaults.get("max_tokens"),
         memory_usage_mb=megabytes(status.memory_bytes),
         memory_required_mb=megabytes(status.need_bytes),
+        **_numbers(status),
         slots=status.slots,
         operations=sorted(status.operations),
         sees_images=status.sees_images,
@@ -132,6 +143,7 @@ def model_info(status: ModelStatus) -> ModelInfo:
         config=ModelConfig(
             context_window=status.context_length,
             max_tokens=status.defaults.get("max_tokens"),
+            **_numbers(status),
             slots=status.slots,
             is_pinned=status.is_pinned,
             idle_unload_seconds=status.idle_unload_seconds,
@@ -140,6 +152,22 @@ def model_info(status: ModelStatus) -> ModelInfo:
         performance=_performance(status),
         capabilities=_capabilities(frozenset(status.operations), sees_images=status.sees_images),
     )
+
+
+def _numbers(status: ModelStatus) -> dict[str, Any]:
+    """Return in which numbers a model is computed, and over how many GPUs its engine was told to spread it."""
+    options = status.engine_options
+    return {
+        "tensor_parallel_size": _count(options.get("tensor_parallel_size")),
+        "pipeline_parallel_size": _count(options.get("pipeline_parallel_size")),
+        "dtype": status.dtype,
+        "quantization": status.quantization,
+    }
+
+
+def _count(told: Any) -> int:
+    """Options are checked when a model is started: until then they may be anything."""
+    return told if isinstance(told, int) and told > 0 else 1
 
 
 def _performance(status: ModelStatus) -> ModelPerformance:

@@ -95,7 +95,7 @@ class ServedModel(Result):
     """The model that answers, and the settings of its server."""
 
     model_name: str
-    dtype: str = Field(description="`auto`: as its files are.")
+    dtype: str = Field(description="`auto`: its engine chooses, or its files are quantized.")
     max_model_len: int | None = Field(description="Tokens that one conversation may hold; `null` before it is known.")
     tensor_parallel_size: str
     gpu_memory_utilization: str = Field(description="The part of each GPU's memory that models may take together.")
@@ -136,7 +136,7 @@ async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: On
     settings = host.settings
     return ServedModel(
         model_name=name,
-        dtype=str(model.engine_options.get("dtype", "auto")),
+        dtype=model.dtype or "auto",
         max_model_len=model.context_length,
         tensor_parallel_size=str(model.engine_options.get("tensor_parallel_size", 1)),
         gpu_memory_utilization=_utilization(settings.gpu_memory_budget),

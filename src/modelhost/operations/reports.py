@@ -72,6 +72,12 @@ class ModelReport(Result):
     last_used_at: float | None
     operations: list[str] = Field(description="What it can do; empty before it has been loaded once.")
     sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
+    dtype: str | None = Field(
+        default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
+    )
+    quantization: str | None = Field(
+        default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
+    )
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="How its engine is to run it, where that is said and concerns its clients."
     )

@@ -50,10 +50,11 @@ def test_what_keeps_a_model_from_being_loaded_has_one_code(error: ModelhostError
     assert (shown["code"], shown["details"]["reason"]) == ("MODEL_LOAD_FAILED", reason)
 
 
-def test_memory_that_is_missing_is_told_in_megabytes() -> None:
-    error = InsufficientMemory("No.", need_mb={"ram": 5, "gpu:0": 30}, missing_mb={"gpu:0": 12})
+def test_memory_that_is_missing_is_told_in_megabytes_with_the_way_out() -> None:
+    error = InsufficientMemory("No.", required_mb=35, available_mb=23, suggestion="Give it a smaller context.")
     details = error_result(error)["error"]["details"]
     assert (details["required_mb"], details["available_mb"]) == (35, 23)
+    assert details["suggestion"] == "Give it a smaller context."
 
 
 def test_want_of_memory_says_what_to_lower_and_how_high_it_is() -> None:

@@ -328,6 +328,8 @@ def test_a_model_larger_than_the_budget_is_told_so() -> None:
     error = world.ask("ant").error
     assert isinstance(error, InsufficientMemory)
     assert (error.details["missing_mb"], error.details["holders"]) == ({"ram": 2000}, {})
+    assert (error.details["required_mb"], error.details["available_mb"]) == (12_000, 10_000)
+    assert error.details["suggestion"] == "Give it a smaller context, or raise --memory-budget."
     assert "the budget is smaller than the model" in error.message
 
 

@@ -78,6 +78,13 @@ def test_the_files_are_counted_and_the_need_is_estimated_by_pool(model: Path) ->
     assert resolved.need_bytes["ram"] > model.stat().st_size
 
 
+def test_the_numbers_of_its_files_are_known(model: Path) -> None:
+    resolved = _resolve(model=model)
+    assert (resolved.quantization, resolved.dtype) == ("F32", "float32")
+    nothing = _resolve(engine="scripted")
+    assert (nothing.quantization, nothing.dtype) == (None, None)
+
+
 def test_a_draft_model_is_part_of_the_size_and_of_the_need(model: Path) -> None:
     alone, both = _resolve(model=model), _resolve(model=model, draft_model=model)
     assert both.size_bytes == 2 * alone.size_bytes

@@ -173,6 +173,14 @@ async def test_a_pinned_model_is_loaded_by_itself_and_never_makes_room() -> None
     assert no.value.details["holders"] == {"ant": {"ram": 7}}
     with pytest.raises(InsufficientMemory):
         await scheduler.load(scheduler.models["bee"], wait=True)
+    with pytest.raises(InsufficientMemory) as at_once:
+        await scheduler.load(scheduler.models["bee"])
+    wanted = {
+        "required_mb": 5,
+        "available_mb": 3,
+        "suggestion": "Unpin or remove one of them, or raise --memory-budget.",
+    }
+    assert {name: at_once.value.details[name] for name in wanted} == wanted
     assert starts.alive("ant")
     await end(scheduler, starts)
 
@@ -221,6 +229,18 @@ async def test_asking_for_a_load_returns_at_once_with_what_it_will_take() -> Non
     await scheduler.unload(model)
     again = await scheduler.load(model)
     assert again.estimated_seconds == 3.0  # as it was the last time
+    await end(scheduler, starts)
+
+
+async def test_asking_for_the_load_of_a_model_that_cannot_fit_says_so_as_soon_as_that_is_known() -> None:
+    starts, files = FakeStarts(), FakeFiles(seconds=1.0)
+    files.needs["fake"] = 11_000_000
+    scheduler = fake_scheduler(starts, fake_entry(), files=files, budget={"ram": 10_000_000})
+    for _ in range(2):
+        with pytest.raises(InsufficientMemory) as no:
+            await scheduler.load(scheduler.models["fake"])
+        assert (no.value.details["required_mb"], no.value.details["available_mb"]) == (11, 10)
+    assert scheduler.status(scheduler.models["fake"]).state is State.UNLOADED
     await end(scheduler, starts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -262,3 +263,24 @@ async def test_the_status_tells_what_is_known() -> None:
     await crash(starts, model)
     assert scheduler.status(model).loaded_at is None
     await end(scheduler, starts)
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype", "quantization"),
+    [
+        ({}, "float16", "F16"),
+        ({"dtype": "auto", "quantization": "none", "isq": "none"}, "float16", "F16"),
+        ({"dtype": "float32"}, "float32", "F16"),
+        ({"quantization": "awq"}, "float16", "awq"),
+        ({"isq": "Q4K"}, "float16", "Q4K"),
+    ],
+)
+def test_numbers_in_force_are_those_that_the_engine_is_told_else_those_of_the_files(
+    options: dict[str, Any], dtype: str, quantization: str
+) -> None:
+    model = HostedModel(fake_entry())
+    assert (model.dtype, model.quantization) == (None, None)
+    found = FakeFiles().resolved(model.entry)
+    spec = replace(found.spec, options=options)
+    model.resolved = replace(found, spec=spec, dtype="float16", quantization="F16")
+    assert (model.dtype, model.quantization) == (dtype, quantization)

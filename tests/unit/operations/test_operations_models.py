@@ -280,6 +280,20 @@ async def test_pull_tells_how_far_it_is() -> None:
     assert told[0].message == "downloading a.gguf (1 of 2)"
 
 
+async def test_cards_show_the_numbers_in_force() -> None:
+    spread = {"tensor_parallel_size": 2, "pipeline_parallel_size": 4, "dtype": "bfloat16"}
+    host = FakeHost(
+        ready("spread", engine_options=spread, dtype="bfloat16", quantization="awq-4bit"),
+        model_status("wrong", engine_options={"tensor_parallel_size": "two"}),
+    )
+    cards = {card.id: card for card in (await run(host, LIST)).models}
+    info = await run(host, INFO, model_id="spread")
+    for shown in (cards["spread"], info.config):
+        assert (shown.tensor_parallel_size, shown.pipeline_parallel_size) == (2, 4)
+        assert (shown.dtype, shown.quantization) == ("bfloat16", "awq-4bit")
+    assert (cards["wrong"].tensor_parallel_size, cards["wrong"].dtype) == (1, None)
+
+
 @pytest.mark.parametrize("operation", [INFO, LOAD, UNLOAD, SELECT], ids=lambda operation: operation.name)
 async def test_an_unknown_model_is_reported_under_the_parameter_that_named_it(operation: AnyOperation) -> None:
     with pytest.raises(ModelNotFound) as caught:
