@@ -21,12 +21,14 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from modelhost.mcp_servers import lenient, plain
+from modelhost.mcp_servers.argument_texts import with_arguments_read
 from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
+from modelhost.mcp_servers.open_sessions import OpenSessions
 from modelhost.mcp_servers.server import Extend
 
 MAX_SESSIONS: Final = 1000
-"""Of clients that shook hands, at the same time; one more is refused with 503."""
+"""Of clients that shook hands, at the same time. For one more the oldest idle one ends; with none idle it gets 503."""
 IDLE_SECONDS: Final = 1800.0
 """After which a session that nobody uses ends."""
 DISCONNECT: Final[Message] = {"type": "http.disconnect"}
@@ -53,12 +55,14 @@ class McpHttp:
         max_body_bytes: int,
         stopping: asyncio.Event,
         extension: Extension | None = None,
+        max_sessions: int = MAX_SESSIONS,
     ) -> None:
         """``stopping`` ends the streams that would never end by themselves, and then the servers."""
         self._build = build
         self._max_body_bytes = max_body_bytes
         self._stopping = stopping
         self._extension = extension
+        self._max_sessions = max_sessions
         self._servers: dict[FaceName, _Served] = {}
 
     async def answer(self, face: FaceName, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +70,7 @@ class McpHttp:
         served = self._servers.get(face)
         if served is None:
             served = self._servers[face] = _Served(
-                self._build(face), self._max_body_bytes, self._stopping, self._extension
+                self._build(face), self._max_body_bytes, self._stopping, self._extension, self._max_sessions
             )
         await served.answer(scope, receive, send)
 
@@ -75,7 +79,12 @@ class _Served:
     """One server with its sessions."""
 
     def __init__(
-        self, server: Server[Any], max_body_bytes: int, stopping: asyncio.Event, extension: Extension | None
+        self,
+        server: Server[Any],
+        max_body_bytes: int,
+        stopping: asyncio.Event,
+        extension: Extension | None,
+        max_sessions: int,
     ) -> None:
         self._server = server
         self._max_body_bytes = max_body_bytes
@@ -86,9 +95,10 @@ class _Served:
             event_store=extension.event_store if extension else None,
             retry_interval=extension.retry_milliseconds if extension else None,
             session_idle_timeout=IDLE_SECONDS,
-            max_sessions=MAX_SESSIONS,
+            max_sessions=max_sessions,
             max_request_body_size=max_body_bytes,
         )
+        self._sessions = OpenSessions(max_sessions)
         self._requests = 0
         self._is_idle = asyncio.Event()
         self._is_running = asyncio.Event()
@@ -126,6 +136,9 @@ class _Served:
         except orjson.JSONDecodeError as error:
             await _send(send, 400, _error(types.PARSE_ERROR, str(error)))
             return
+        read = with_arguments_read(message) if isinstance(message, dict) else message
+        if read is not message:
+            message, body = read, orjson.dumps(read)
         if plain.is_plain(request.headers, message):
             await self._answer_plainly(message, request, client, send)
             return
@@ -134,9 +147,43 @@ class _Served:
             await _send(send, 400, plain.error_answer(lenient.id_in(message), refusal))
             return
         client.give_back(body)
-        await self._manager.handle_request(scope, client.receive, send)
+        session = request.headers.get(plain.SESSION_HEADER)
+        if session is None and _is_greeting(message):
+            await self._open(scope, client, send)
+            return
+        with self._sessions.used(session):
+            await self._manager.handle_request(scope, client.receive, send)
+
+    async def _open(self, scope: Scope, client: _Client, send: Send) -> None:
+        """Answer a handshake; a client that has left its session behind without a word is no reason to refuse it."""
+
+        with self._sessions.opening() as add:
+
+            async def noting(message: Message) -> None:
+                headers = dict(message.get("headers", ()))
+                if SESSION_HEADER in headers and message["status"] < 400:
+                    add(headers[SESSION_HEADER].decode("latin-1"))
+                await send(message)
+
+            while self._sessions.is_full and (oldest := self._sessions.oldest_idle) is not None:
+                self._sessions.remove(oldest)
+                await self._end(oldest, scope)
+            await self._manager.handle_request(scope, client.receive, noting)
+
+    async def _end(self, session: str, scope: Scope) -> None:
+        """End a session as its client would."""
+
+        async def nothing() -> Message:
+            return DISCONNECT
+
+        async def unheard(_message: Message) -> None:
+            pass
+
+        headers = [(SESSION_HEADER, session.encode("latin-1"))]
+        await self._manager.handle_request({**scope, "method": "DELETE", "headers": headers}, nothing, unheard)
 
     async def _stream(self, scope: Scope, client: _Client, send: Send) -> None:
+        session = Request(scope).headers.get(plain.SESSION_HEADER)
         is_open = False
 
         async def watched(message: Message) -> None:
@@ -144,7 +191,10 @@ class _Served:
             is_open = message["type"] == "http.response.start" or message.get("more_body", False)
             await send(message)
 
-        await self._manager.handle_request(scope, client.receive, watched)
+        with self._sessions.used(session):
+            await self._manager.handle_request(scope, client.receive, watched)
+        if scope["method"] == "DELETE" and session is not None:
+            self._sessions.remove(session)
         if is_open:  # it was the host that ended it: the client is to see an end, and no failure
             await send({"type": "http.response.body", "body": b""})
 
@@ -227,6 +277,10 @@ def _without_dead_session(send: Send) -> Send:
         await send(message)
 
     return filtered
+
+
+def _is_greeting(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("method") == "initialize"
 
 
 def _error(code: int, message: str) -> bytes:

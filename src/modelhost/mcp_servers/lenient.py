@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from modelhost.mcp_servers.argument_texts import with_arguments_read
+
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 NEWEST_HANDSHAKE: Final = "2025-11-25"
@@ -87,6 +89,7 @@ class Conversation:
         return {**message, "id": self._original_ids.pop(key)} if key in self._original_ids else message
 
     def _requested(self, message: Json) -> Taken:
+        message = with_arguments_read(message)
         method, params = message["method"], message.get("params")
         is_modern = MODERN_KEY in _mapping(_mapping(params).get("_meta"))
         if method == "ping":  # a server of the modern era has none; some clients judge by it whether it is there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import AliasChoices
@@ -24,8 +25,14 @@ class _WithoutFieldTitles(GenerateJsonSchema):
 
 
 def input_schema(parameters: type[Parameters]) -> Schema:
-    """Return the schema of what ``parameters`` takes."""
-    return _untitled(parameters.model_json_schema(mode="validation", schema_generator=_WithoutFieldTitles))
+    """Return the schema of what ``parameters`` takes.
+
+    What may be left out has its type alone, without `null`: programs that make arguments of text look for one type.
+    """
+    schema = _untitled(parameters.model_json_schema(mode="validation", schema_generator=_WithoutFieldTitles))
+    defined = schema.get("$defs", {})
+    fields = schema.get("properties", {})
+    return {**schema, "properties": {name: _typed(field, defined) for name, field in fields.items()}}
 
 
 def output_schema(result: type[Result]) -> Schema:
@@ -111,6 +118,17 @@ def _one_of(schema: Schema, **others: Schema) -> Schema:
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in choices if name != "Failed"],
         "$defs": {**schema.get("$defs", {}), **choices},
     }
+
+
+def _typed(field: Schema, defined: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a parameter with its type, and without its `null`, which says the same as leaving it out."""
+    if "$ref" in field:
+        return {"type": defined[field["$ref"].rpartition("/")[2]]["type"], **field}
+    kinds = [kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"]
+    if len(kinds) != 1:
+        return field
+    rest = {key: value for key, value in field.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return {**kinds[0], **rest}
 
 
 def _untitled(schema: Schema) -> Schema:

@@ -17,6 +17,7 @@ from mcp.shared.exceptions import MCPError
 
 from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.logs import get_logger
+from modelhost.mcp_servers.argument_texts import values_read
 from modelhost.mcp_servers.backend import Backend, Call
 from modelhost.mcp_servers.calling import actor_of, depth_of, request_id_of, while_wanted
 from modelhost.mcp_servers.defaults import ChatDefaults
@@ -111,7 +112,7 @@ class _Answers:
         if tool is None:
             names = ", ".join(self._tools)
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. There is: {names}.")
-        arguments = asked.arguments or {}
+        arguments = values_read(asked.arguments or {}, tool.definition.input_schema)
         noting = _Noting(operation=asked.name, kept=tool.kept(arguments))
         try:
             async with while_wanted(ctx):

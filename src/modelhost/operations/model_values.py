@@ -41,14 +41,20 @@ class LoadParameters(OneModel):
     """A model to load. The parameters after `wait` are vLLM's: accepted where they are what the host does anyway."""
 
     wait: bool = Field(default=False, description="Answer when it is ready, and not at once.")
-    tensor_parallel_size: int | None = Field(default=None, ge=1)
-    pipeline_parallel_size: int | None = Field(default=None, ge=1)
-    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
-    max_model_len: int | None = Field(default=None, ge=1)
-    quantization: str | None = None
-    dtype: str | None = None
-    enforce_eager: bool | None = None
-    enable_prefix_caching: bool | None = None
+    tensor_parallel_size: int | None = Field(default=None, ge=1, description="GPUs that share each layer.")
+    pipeline_parallel_size: int | None = Field(
+        default=None, ge=1, description="Groups of GPUs that have some of the layers each."
+    )
+    gpu_memory_utilization: float | None = Field(
+        default=None, gt=0, le=1, description="The part of each GPU's memory that it may take."
+    )
+    max_model_len: int | None = Field(default=None, ge=1, description="Tokens that one conversation may hold.")
+    quantization: str | None = Field(default=None, description="How its weights are quantized, or `none`.")
+    dtype: str | None = Field(default=None, description="Its number format, or `auto`.")
+    enforce_eager: bool | None = Field(default=None, description="Compute without CUDA graphs.")
+    enable_prefix_caching: bool | None = Field(
+        default=None, description="Keep what was computed for the beginning of a prompt."
+    )
 
 
 class UnloadParameters(OneModel):

@@ -14,6 +14,7 @@ from modelhost.mcp_servers.server import build_server
 from tests.support.mcp_backend import FakeBackend
 
 LIMIT = 4000
+MAX_SESSIONS = 3
 JSON = "application/json"
 BOTH = "application/json, text/event-stream"
 HELLO = {"name": "chat_completion", "arguments": {"messages": [{"role": "user", "content": "Hello"}]}}
@@ -73,7 +74,12 @@ class World:
     def __init__(self) -> None:
         self.backend = FakeBackend()
         self.stopping = asyncio.Event()
-        self.http = McpHttp(lambda face: build_server(face, self.backend), max_body_bytes=LIMIT, stopping=self.stopping)
+        self.http = McpHttp(
+            lambda face: build_server(face, self.backend),
+            max_body_bytes=LIMIT,
+            stopping=self.stopping,
+            max_sessions=MAX_SESSIONS,
+        )
 
     def begin(self, body: Any = b"", method: str = "POST", **headers: str) -> Exchange:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -259,3 +265,56 @@ async def test_stopping_ends_open_streams_and_lets_calls_finish(world: World) ->
     assert not world.backend.was_left.is_set()
     call.leave.set()
     await call.done()
+
+
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+
+
+async def test_the_oldest_idle_session_ends_when_there_is_no_room_for_another(world: World) -> None:
+    first, second, third = [await world.session() for _ in range(MAX_SESSIONS)]
+    assert (await world.post(LIST, **first)).status == 200  # from now on the second is the oldest
+    fourth = await world.session()
+    statuses = [(await world.post(LIST, **session)).status for session in (first, second, third, fourth)]
+    assert statuses == [200, 404, 200, 200]
+
+
+async def test_many_abandoned_sessions_lock_nobody_out(world: World) -> None:
+    for _ in range(5 * MAX_SESSIONS):
+        last = await world.session()
+    assert (await world.post(LIST, **last)).status == 200
+
+
+async def test_a_session_at_work_never_makes_room(world: World) -> None:
+    sessions = [await world.session() for _ in range(MAX_SESSIONS)]
+    streams = [world.begin(method="GET", **session) for session in sessions]
+    for stream in streams:
+        async with asyncio.timeout(10):
+            await stream.began.wait()
+    request = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": GREETING}
+    assert (await world.post(request, accept=BOTH, content_type=JSON)).status == 503
+    streams[1].leave.set()
+    await streams[1].done()
+    await world.session()
+    statuses = [(await world.post(LIST, **session)).status for session in sessions]
+    assert statuses == [200, 404, 200]
+    for stream in (streams[0], streams[2]):
+        stream.leave.set()
+        await stream.done()
+
+
+async def test_a_session_that_its_client_ends_makes_room(world: World) -> None:
+    first, second, third = [await world.session() for _ in range(MAX_SESSIONS)]
+    assert (await world.begin(method="DELETE", **third).done()).status == 200
+    await world.session()
+    assert [(await world.post(LIST, **session)).status for session in (first, second)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "arguments", [json.dumps(HELLO["arguments"]), {"messages": json.dumps(HELLO["arguments"]["messages"])}]
+)
+async def test_arguments_may_be_json_text(world: World, arguments: Any) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {**HELLO, "arguments": arguments}}
+    plain = await world.post(call)
+    assert plain.json["result"]["content"][0]["text"] == "Hello."
+    in_session = await world.post(call, **await world.session())
+    assert b'"text":"Hello."' in in_session.body

@@ -113,3 +113,10 @@ def test_hints_say_what_a_tool_does() -> None:
     assert hints("save-state") == (False, False, False, False)
     assert hints("clear-state") == (False, True, True, False)
     assert hints("chat_completion") == (False, False, False, True)
+
+
+@pytest.mark.parametrize("name", [llm.CHAT, *(operation.name for operation in RENDERED)])
+def test_every_parameter_has_one_type_and_says_what_it_is(name: str) -> None:
+    for field in tool_of(name).input_schema.get("properties", {}).values():
+        assert isinstance(field["type"], str)
+        assert field["description"]

@@ -90,6 +90,23 @@ async def test_arguments_of_who_stands_between_are_ignored_and_not_kept(backend:
     assert [dict(call.arguments) for call in backend.calls] == [{"model_id": "qwen"}, {"model": "one"}]
 
 
+async def test_arguments_that_are_json_text_are_read(backend: FakeBackend, era: Any) -> None:
+    async with connected(backend, era) as client:
+        loaded = await client.call_tool("load-model", {"model_ids": '["a", "b"]', "wait": "true"})
+        assert not loaded.is_error
+        configured = await client.call_tool("set-model-config", {"model_id": "a", "config": '{"temperature": 0.5}'})
+        assert not configured.is_error
+        saved = await client.call_tool("save-state", {"session_id": "5", "include_models": "false"})
+        assert not saved.is_error
+    ran = [parameters.model_dump(exclude_unset=True) for _, parameters in backend.ran]
+    assert ran == [
+        {"model_id": "a", "wait": True},
+        {"model_id": "b", "wait": True},
+        {"model_id": "a", "config": {"temperature": 0.5}},
+        {"session_id": "5", "include_models": False},
+    ]
+
+
 async def test_error_is_a_result_in_the_shape_of_all_tools(backend: FakeBackend, era: Any) -> None:
     backend.results["load-model"] = ModelNotFound('There is no model "x".', param="model_id")
     async with connected(backend, era) as client:
@@ -97,7 +114,9 @@ async def test_error_is_a_result_in_the_shape_of_all_tools(backend: FakeBackend,
         result = await client.call_tool("load-model", {"model_id": "x"})
     assert result.is_error
     assert result.structured_content["error"]["code"] == "MODEL_NOT_FOUND"
-    assert result.structured_content["error"]["details"]["suggestion"]
+    assert result.structured_content["error"]["details"]["suggestion"] == (
+        "Take a name from `list-models` as `model_id`."
+    )
     assert json.loads(texts(result)[0]) == result.structured_content
 
 

@@ -187,3 +187,9 @@ def test_a_request_without_an_end_is_not_waited_for() -> None:
 
 def test_an_answer_of_the_client_is_passed_on() -> None:
     assert take(greeted(), answer("q1", ok=True)).messages == (answer("q1", ok=True),)
+
+
+def test_arguments_of_a_call_may_be_json_text() -> None:
+    call = request("tools/call", name="list-models", arguments='{"a": 1}')
+    read = request("tools/call", name="list-models", arguments={"a": 1})
+    assert take(greeted(), call).messages == (read,)
