@@ -66,7 +66,7 @@ class StateReport(Result):
     state_id: str
     session_id: str
     created_at: datetime
-    size_bytes: int = Field(description="What it takes in the database.")
+    size_bytes: int = Field(description="What it takes: in the database, and its prompt caches beside it.")
     schema_version: int = Field(description="Of the format.")
     compression: str = Field(description="`zstd` or `none`.")
     models: int
@@ -81,7 +81,7 @@ class Saved(Result):
     success: bool
     session_id: str
     state_id: str
-    size_bytes: int
+    size_bytes: int = Field(description="What it takes: in the database, and its prompt caches beside it.")
     timestamp: datetime
     models: int
     conversations: int
@@ -116,7 +116,7 @@ class Cleared(Result):
 
     success: bool
     cleared_items: int = Field(description="Sessions, and saved states or parts of them.")
-    space_freed_bytes: int
+    space_freed_bytes: int = Field(description="What sessions and saved states took, as their `size_bytes` say.")
 
 
 class SavedSession(Result):

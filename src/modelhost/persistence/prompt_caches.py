@@ -20,7 +20,6 @@ from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
 from modelhost.state.documents import SavedConversation, SavedPromptCache
-from modelhost.state.records import Removed
 
 log = get_logger(__name__)
 
@@ -93,19 +92,14 @@ class PromptCaches:
             log.warning("prompt_cache_not_restored", model=model.name, file=cache.file, reason=reason)
         return restored
 
-    async def remove(self, files: Iterable[str]) -> Removed:
-        """Delete ``files``; those that are gone already do not count."""
-        return await asyncio.to_thread(self._remove, [Path(name).name for name in files])
+    async def remove(self, files: Iterable[str]) -> None:
+        """Delete ``files``, as far as they are there."""
+        await asyncio.to_thread(self._remove, [Path(name).name for name in files])
 
-    def _remove(self, names: Sequence[str]) -> Removed:
-        freed = 0
+    def _remove(self, names: Sequence[str]) -> None:
         for name in names:
-            path = self._folder / name
             with suppress(OSError):
-                size = path.stat().st_size
-                path.unlink()
-                freed += size
-        return Removed(bytes=freed)
+                (self._folder / name).unlink()
 
 
 def _loaded(collection: Collection, name: str | None) -> HostedModel | None:

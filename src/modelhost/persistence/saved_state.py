@@ -165,7 +165,8 @@ class Persistence:
             removed += await self._state.snapshots.clear(
                 session_id=label, older_than=older_than, include_models=models, include_conversations=conversations
             )
-        return removed + await self._caches.remove(removed.files)
+        await self._caches.remove(removed.files)
+        return removed
 
     async def stop(self) -> None:
         """Restore no more."""

@@ -63,7 +63,7 @@ class Session(SessionInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotInfo:
-    """A saved state, without what is in it. ``size_bytes`` is what it takes in the database."""
+    """A saved state, without what is in it. ``size_bytes``: what it takes in the database, with its prompt caches."""
 
     state_id: str
     session_id: str

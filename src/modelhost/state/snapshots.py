@@ -127,7 +127,7 @@ def _remove(state_id: str, rows: Rows) -> Removed:
 
 def _facts(document: SnapshotDocument, packed: Packed) -> dict[str, Any]:
     return {
-        "size_bytes": len(packed.content),
+        "size_bytes": len(packed.content) + sum(cache.size_bytes for cache in document.prompt_caches),
         "schema_version": document.schema_version,
         "compression": packed.compression,
         "models": len(document.models),

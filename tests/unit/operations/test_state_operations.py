@@ -278,9 +278,13 @@ async def test_clearing_takes_what_matches(tmp_path: Path) -> None:
         assert (await run(host, CLEAR, older_than_hours=24)).cleared_items == 1
         with pytest.raises(SessionNotFound):
             await host.texts("old")
-        await run(host, SAVE, session_id="mine")
+        saved = await run(host, SAVE, session_id="mine")
+        listed = (await run(host, LIST_STATES)).sessions[0].size_bytes
+        files = sum(file.stat().st_size for file in (tmp_path / "prompt-caches").iterdir())
+        assert saved.size_bytes == listed > files > 0
+        own = (await host.state.sessions.get("mine")).size_bytes
         cleared = await run(host, CLEAR, session_id="mine", include_models=True)
-        assert (cleared.success, cleared.space_freed_bytes > 0) == (True, True)
+        assert (cleared.success, cleared.space_freed_bytes) == (True, saved.size_bytes + own)
         assert (await run(host, LIST_STATES)).sessions == []
         assert await host.texts("other") == ["Hi"]
         assert not list((tmp_path / "prompt-caches").iterdir())

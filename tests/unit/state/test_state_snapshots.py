@@ -61,7 +61,7 @@ async def test_what_was_saved_comes_back(store: StateStore, compression: bool) -
     assert (info.session_id, info.models, info.conversations, info.configurations) == ("s", 2, 2, 1)
     assert (info.has_metrics, info.schema_version, info.created_at.tzinfo) == (True, 1, UTC)
     assert info.compression == ("zstd" if compression else "none")
-    assert info.size_bytes == len(await content(store, info.state_id))
+    assert info.size_bytes == len(await content(store, info.state_id)) + DOCUMENT.prompt_caches[0].size_bytes
     assert info.state_id.startswith("state-")
     assert len(info.state_id) == len("state-") + 12
 
