@@ -94,7 +94,6 @@ MODELS: Final = (
     call("load-model", model_id="one", wait=True),
     call("load-model", model_id="broken", wait=True),
     call("load-model", model_id="large", wait=True),
-    call("load-model", model_id="large"),
     call("get-model-info", model_id="one"),
     call("get-model-info", model_id="none"),
     call("set-model-config", model_id="one", config={"temperature": 0.5}),
@@ -103,6 +102,7 @@ MODELS: Final = (
     read("model://one/config"),
     read("model://one/logs"),
     read("model://none/config"),
+    call("load-model", model_id="large"),
 )
 STATE: Final = (
     call("save-state", keep={"state": r'"state_id": ?"(state-[^"]+)"'}, session_id="label"),
