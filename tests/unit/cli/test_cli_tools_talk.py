@@ -50,7 +50,7 @@ def test_a_question_of_a_host_is_answered_at_its_endpoint(
     host.answer.body = {"success": True, "id": "q1"}
     assert main(["ask", "--url", host.url, "Hi"]) == 0
     path, _, body = host.requests[-1]
-    assert (path, body) == ("/v1/mcp/approvals/q1", {"approve": False})  # the tests are no terminal
+    assert (path, body) == ("/v1/mcp/approvals/q1", {"approve": None})  # the tests are no terminal
     printed = capsys.readouterr()
     assert printed.out == "Hello.\n"
     assert "⚙ s.rm wants to run with {}" in printed.err
