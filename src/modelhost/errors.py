@@ -14,7 +14,7 @@
     │   ├── InvalidAnswer            an answer to a question that does not fit its form
     │   ├── RequestTooLarge          the body is over the limit
     │   ├── Unauthorized             no key, or a wrong one
-    │   └── ForeignOrigin            a web page of somebody else asks
+    │   └── ForeignOrigin            a web page of somebody else asks, or by a name of somebody else
     ├── HostFault                the host itself is at fault; its log says where
     ├── Unavailable              try again later
     │   ├── QueueFull                too many requests wait already

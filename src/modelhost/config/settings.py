@@ -149,8 +149,14 @@ class Settings(BaseModel):
     )
     allow_origin: tuple[Text, ...] = Field(
         default=(),
-        description="Web pages that may speak to a host without keys, such as `http://localhost:3000`, or `*`. "
-        "Default: the host's own.",
+        description="Web pages of others that may use this host, such as `http://localhost:3000`, or `*`: they get "
+        "CORS headers, and may speak to a host without keys. Default: none.",
+        json_schema_extra=_LISTENING,
+    )
+    allowed_host: tuple[Text, ...] = Field(
+        default=(),
+        description="Names by which a host without keys may be called besides its addresses, `localhost` and the "
+        "machine's own, such as `llm.example`, `*.example`, or `*`.",
         json_schema_extra=_LISTENING,
     )
     max_body_mb: float = Field(

@@ -11,7 +11,7 @@ from modelhost.http.edge import Edge
 from modelhost.http.generate import PATHS, OperationEndpoint
 from modelhost.http.later import Later
 from modelhost.http.mcp import ByPort
-from modelhost.http.origins import Origins, is_local
+from modelhost.http.origins import Origins
 from modelhost.http.prompt import error_answer_at, prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
@@ -27,7 +27,7 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     stopping = stopping or asyncio.Event()
     settings = host.settings
     keys = [key.get_secret_value() for key in settings.api_keys]
-    origins = Origins(settings.allow_origin, is_local_only=is_local(settings.host))
+    origins = Origins(settings.allow_origin, hosts=(*settings.allowed_host, settings.host))
     # Past all routing: these are the way of every token.
     direct: dict[tuple[str, str], ASGIApp] = {
         ("POST", path): OperationEndpoint(host, operation) for operation, paths in PATHS.items() for path in paths
@@ -38,13 +38,13 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     def rest() -> ASGIApp:
         from modelhost.http.rest import build_rest, mcp_routes  # noqa: PLC0415 (as said above)
 
-        mcp = mcp_routes(host, origins, stopping=stopping) if mcp_port is None else []
+        mcp = mcp_routes(host, stopping=stopping) if mcp_port is None else []
         return build_rest(host, direct=direct, prompts=prompts, stopping=stopping, mcp=mcp)
 
     def mcp_alone() -> ASGIApp:
         from modelhost.http.rest import build_mcp  # noqa: PLC0415
 
-        return build_mcp(host, origins, stopping=stopping)
+        return build_mcp(host, stopping=stopping)
 
     others = Later(rest)
     if settings.prompt_path and not settings.only_prompt:

@@ -11,6 +11,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelhost.errors import ForeignOrigin, HostFault, ModelhostError, RequestError, Unauthorized
+from modelhost.http.cors import Cors
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.keys import ApiKeys
 from modelhost.http.origins import Origins
@@ -23,6 +24,7 @@ OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json
 DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
 ACTOR: Final = "modelhost.actor"
 """In the scope: who asks, by the name of the API key."""
+Headers = Mapping[bytes, bytes]
 Direct = Mapping[tuple[str, str], ASGIApp]
 """Applications by method and path."""
 NOTHING: Final[Direct] = MappingProxyType({})
@@ -51,6 +53,7 @@ class Edge:
         self._app = app
         self._answer_of = answer_of
         self._origins = origins
+        self._cors = Cors(origins) if origins.allow_some else None
         self._direct = direct
         self._keys = ApiKeys(api_keys) if api_keys else None
         self._start = secrets.token_hex(6)
@@ -60,9 +63,13 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _header(scope, b"x-request-id") or f"req-{self._start}-{next(self._count)}".encode()
+        headers = dict(reversed(scope["headers"]))  # the first of several counts
+        request_id = headers.get(b"x-request-id") or f"req-{self._start}-{next(self._count)}".encode()
         scope[REQUEST_ID] = request_id.decode("latin-1")
         scope[ACTOR] = ANONYMOUS
+        added = [(b"x-request-id", request_id)]
+        if self._cors is not None:
+            added += self._cors.headers(headers.get(b"origin"))
 
         has_begun = False
 
@@ -70,11 +77,11 @@ class Edge:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        error: ModelhostError | None = self._refusal(scope)
-        if error is None:
+        answer = self._answer_at_once(scope, headers)
+        if answer is None:
             app = self._direct.get((scope["method"], scope["path"]), self._app)
             try:
                 await app(scope, receive, send_with_id)
@@ -82,25 +89,32 @@ class Edge:
                 if has_begun:
                     raise  # the server logs it, and cuts the connection
                 log.exception("request_failed", path=scope["path"])
-                error = HostFault()
+                answer = self._failed(scope, HostFault())
             else:
                 return
-        METERS.errors.labels("", error.code).inc()
-        status, headers, body = self._answer_of(scope["path"], error)
-        await send_with_id({"type": "http.response.start", "status": status, "headers": headers})
+        status, told, body = answer
+        await send_with_id({"type": "http.response.start", "status": status, "headers": told})
         await send_with_id({"type": "http.response.body", "body": body})
 
-    def _refusal(self, scope: Scope) -> RequestError | None:
+    def _answer_at_once(self, scope: Scope, headers: Headers) -> Answer | None:
+        """Return what the application is not needed for: a refusal, or what a browser asks before a request."""
+        error = self._refusal(scope, headers)
+        if error is None:
+            return None if self._cors is None else self._cors.preflight(scope["method"], headers)
+        return self._failed(scope, error)
+
+    def _failed(self, scope: Scope, error: ModelhostError) -> Answer:
+        METERS.errors.labels("", error.code).inc()
+        return self._answer_of(scope["path"], error)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> RequestError | None:
         """Return why the request is not let in; of one that is, note who asks."""
-        if self._keys is None and (origin := _header(scope, b"origin")) is not None:
-            try:
-                self._origins.check(origin, _header(scope, b"host"))
-            except ForeignOrigin as error:
-                return error
-        if self._keys is None or _is_open(scope["path"]) or scope["method"] == "OPTIONS":
+        if self._keys is None:
+            return self._foreign(headers)
+        if _is_open(scope["path"]) or scope["method"] == "OPTIONS":
             return None
-        scheme, _, given = (_header(scope, b"authorization") or b"").partition(b" ")
-        given = given.strip() if scheme.lower() == b"bearer" else (_header(scope, b"x-api-key") or b"")
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        given = given.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
         if not given:
             return Unauthorized("This host needs an API key: send it as `Authorization: Bearer KEY`.")
         actor = self._keys.actor(given)
@@ -109,13 +123,17 @@ class Edge:
         scope[ACTOR] = actor
         return None
 
+    def _foreign(self, headers: Headers) -> RequestError | None:
+        """Return why a request without a key may be that of somebody else's page; whoever knows a key is none."""
+        host, origin = headers.get(b"host"), headers.get(b"origin")
+        try:
+            self._origins.check_host(host)
+            if origin is not None:
+                self._origins.check(origin, host)
+        except ForeignOrigin as error:
+            return error
+        return None
+
 
 def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith(DOCS_FILES + "/")
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None

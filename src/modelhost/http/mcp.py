@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost.config import environment
-from modelhost.errors import ForeignOrigin
 from modelhost.host import Host
-from modelhost.http.errors import error_answer
-from modelhost.http.origins import Origins
 from modelhost.mcp_servers.faces import FACES, FaceName
 
 if TYPE_CHECKING:
@@ -34,23 +31,13 @@ ACTOR: Final = "anonymous"
 class McpEndpoint:
     """Answers the requests to all MCP servers of a host."""
 
-    def __init__(self, host: Host, origins: Origins, *, stopping: asyncio.Event) -> None:
+    def __init__(self, host: Host, *, stopping: asyncio.Event) -> None:
         self._host = host
-        self._origins = origins
         self._stopping = stopping
         self._servers: McpHttp | None = None
         self._loading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._host.settings.api_keys:
-            # Whoever knows a key is no page that somebody happens to look at.
-            try:
-                self._origins.check_host(dict(scope["headers"]).get(b"host"))
-            except ForeignOrigin as error:
-                status, headers, body = error_answer(error)
-                await send({"type": "http.response.start", "status": status, "headers": headers})
-                await send({"type": "http.response.body", "body": body})
-                return
         servers = self._servers or await self._loaded()
         await servers.answer(PATHS[scope["path"]], scope, receive, send)
 

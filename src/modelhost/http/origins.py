@@ -1,40 +1,50 @@
-"""Which web pages may speak to a host that asks for no key.
+"""Which web pages may speak to a host that asks for no key, and by which names it may be called.
 
 A page that somebody looks at can send requests to his own machine, and run tools there. Browsers say in ``Origin``
-whose page it is; programs say nothing. A page of this host, or of one that is allowed, may; and the name under which it
-speaks to a host that listens on this machine alone has to be this machine's, since a name of the page's owner can be
-made to point here (DNS rebinding: https://en.wikipedia.org/wiki/DNS_rebinding).
+whose page it is; programs say nothing. A page of this host, or of one that is allowed, may. The name in ``Host`` has to
+be one that nobody else can own: a name of the page's owner can be made to point here, and the browser takes the two for
+one origin (DNS rebinding: https://en.wikipedia.org/wiki/DNS_rebinding). Addresses cannot be made to point elsewhere.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
 from urllib.parse import urlsplit
 
 from modelhost.errors import ForeignOrigin
 
-ANY = "*"
+ANY: Final = "*"
+NAMES_REMEMBERED: Final = 256  # clients call a host by a few; what they invent must not fill the memory
+CONTAINER_NAMES: Final = frozenset({"host.docker.internal", "host.containers.internal"})
+"""What containers call the machine that they run on; nobody can register a name in ``.internal``."""
 
 
 class Origins:
-    """The pages that may."""
+    """The pages that may, and the names."""
 
-    def __init__(self, allowed: Iterable[str], *, is_local_only: bool) -> None:
-        """``is_local_only``: the host listens on this machine alone."""
+    def __init__(self, allowed: Iterable[str], *, hosts: Iterable[str] = ()) -> None:
+        """Take the origins of pages, and names besides the machine's own: ``NAME``, ``*.NAME`` or ``*``.
+
+        The name of a page that may speak to this host is allowed too.
+        """
         self._allowed = frozenset(origin.rstrip("/") for origin in allowed)
-        self._is_local_only = is_local_only
+        names = {_name(each) for each in (*hosts, *self._allowed)}
+        self._names = frozenset(names | own_names())
+        self._suffixes = tuple(name.removeprefix(ANY) for name in names if name.startswith(f"{ANY}."))
+        self._is_known = lru_cache(NAMES_REMEMBERED)(self._knows)
 
     def check(self, origin: bytes, host: bytes | None) -> None:
-        """Check the headers ``Origin`` and ``Host`` of a request.
+        """Check the header ``Origin`` of a request whose ``Host`` has been checked.
 
         Raises:
             ForeignOrigin: the page may not.
         """
-        page, named = origin.decode("latin-1"), (host or b"").decode("latin-1")
-        if page in self._allowed or ANY in self._allowed:
-            return
-        if page.partition("://")[2] != named or (self._is_local_only and not is_local(named)):
+        page = origin.decode("latin-1")
+        if not self.allow(page) and page.partition("://")[2] != (host or b"").decode("latin-1"):
             raise ForeignOrigin(
                 f"A page of {page} may not speak to this host, which asks for no key. "
                 f"Allow it with --allow-origin {page}, or ask for a key with --api-key.",
@@ -42,31 +52,59 @@ class Origins:
             )
 
     def check_host(self, host: bytes | None) -> None:
-        """Check the header ``Host`` of a request that no page need have sent.
+        """Check the header ``Host`` of a request; without one, no browser sent it.
 
         Raises:
-            ForeignOrigin: the host listens on this machine alone, and was called by a name that is not this machine's.
+            ForeignOrigin: the name could be that of somebody else.
         """
-        named = (host or b"").decode("latin-1")
-        if not self._is_local_only or is_local(named) or ANY in self._allowed:
-            return
-        if named not in {origin.partition("://")[2] for origin in self._allowed}:
+        if host and not self._is_known(host):
+            named = _name(host.decode("latin-1")) or host.decode("latin-1")
             raise ForeignOrigin(
-                f'This host listens on its machine alone, and is not called "{named}". Speak to it as 127.0.0.1, or '
-                f"allow the name with --allow-origin http://{named}.",
+                f'This host asks for no key, and is not called "{named}". Speak to it by its address or as localhost, '
+                f"allow the name with --allowed-host {named}, or ask for a key with --api-key.",
                 host=named,
             )
 
+    def allow(self, page: str) -> bool:
+        """Whether the settings name the origin ``page``."""
+        return page in self._allowed or ANY in self._allowed
 
-def is_local(authority: str) -> bool:
-    """Whether ``authority`` (a name or an address, with or without a port) is this machine's own."""
+    @property
+    def allow_some(self) -> bool:
+        """Whether the settings name any origin."""
+        return bool(self._allowed)
+
+    @property
+    def allow_all(self) -> bool:
+        """Whether the settings allow every origin."""
+        return ANY in self._allowed
+
+    def _knows(self, host: bytes) -> bool:
+        name = _name(host.decode("latin-1")).removesuffix(".")
+        if name in self._names or ANY in self._names or is_address(name):
+            return True
+        return name.endswith((".localhost", *self._suffixes))
+
+
+def own_names() -> frozenset[str]:
+    """Return what this machine is called, in lower case, without asking a name server."""
+    name = socket.gethostname().lower()
+    short = name.partition(".")[0]
+    return frozenset({"localhost", name, short, f"{short}.local"}) | CONTAINER_NAMES
+
+
+def is_address(name: str) -> bool:
+    """Whether ``name`` is an IP address."""
     try:
-        name = urlsplit(f"//{authority}").hostname or ""
-    except ValueError:  # half an address, such as "[::1"
-        return False
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True
+
+
+def _name(authority: str) -> str:
+    """Return the name in an origin or an authority, in lower case and without its port."""
+    try:
+        return urlsplit(authority if "://" in authority else f"//{authority}").hostname or ""
+    except ValueError:
+        return authority  # a bracket without the other: a name of nobody

@@ -23,7 +23,6 @@ from modelhost.http.errors import error_answer
 from modelhost.http.mcp import METHODS, PATHS, McpEndpoint
 from modelhost.http.models import models_router
 from modelhost.http.openapi import describe
-from modelhost.http.origins import Origins
 from modelhost.http.prompt import PromptEndpoint, check_paths, routes_of
 from modelhost.version import __version__
 
@@ -65,15 +64,15 @@ def build_rest(
     return app
 
 
-def mcp_routes(host: Host, origins: Origins, *, stopping: asyncio.Event) -> list[BaseRoute]:
+def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
     """Return the routes of the MCP servers."""
-    endpoint = McpEndpoint(host, origins, stopping=stopping)
+    endpoint = McpEndpoint(host, stopping=stopping)
     return [Route(path, endpoint, methods=METHODS) for path in PATHS]
 
 
-def build_mcp(host: Host, origins: Origins, *, stopping: asyncio.Event) -> ASGIApp:
+def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
     """Return an application that has the MCP servers and nothing else."""
-    routes = mcp_routes(host, origins, stopping=stopping)
+    routes = mcp_routes(host, stopping=stopping)
     answers = {HTTPException: _answer_routing_error, Exception: _answer_fault}
     return Starlette(routes=routes, exception_handlers=answers)
 

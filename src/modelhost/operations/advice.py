@@ -19,7 +19,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "method_not_allowed": "Take the method that the message and the `Allow` header name.",
         "invalid_answer": "Mend the fields that the message names and answer again; the question waits.",
         "request_too_large": "Send less, or serve with a larger `--max-body-mb`.",
-        "foreign_origin": "Allow the page with `--allow-origin`, or ask for a key with `--api-key`.",
+        "foreign_origin": "Allow the page with `--allow-origin` or the name with `--allowed-host`, or ask for a key "
+        "with `--api-key`.",
         "invalid_api_key": "Send `Authorization: Bearer KEY` with one of the host's keys.",
         "internal_error": "Report it with the traceback in the host's log; other requests are served.",
         "queue_full": "Try again after `Retry-After` seconds, or serve with a larger `--queue-size`.",

@@ -20,5 +20,6 @@ SYSTEM: Final[tuple[Scenario, ...]] = (
     one("no such method of a probe", "POST /health", {}),
     one("no such method of an operation", "PUT /v1/models/load", {}),
     one("question of a browser before it asks", "OPTIONS /v1/chat/completions"),
+    one("name of somebody else", "GET /v1/models", headers={"Host": "evil.example"}),
     one("page of somebody else", CHAT, {}, headers={"Origin": "https://evil.example"}),
 )

@@ -23,7 +23,7 @@ Connect = Callable[[FakeHost], AbstractAsyncContextManager[httpx2.AsyncClient]]
 @asynccontextmanager
 async def connected(host: FakeHost, **headers: str) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(build_app(cast("Host", host)))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://host", headers=headers) as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
         yield client
 
 
@@ -44,7 +44,7 @@ async def test_the_list_is_openais_and_holds_models_that_are_not_loaded() -> Non
         assert (listed["object"], [card["id"] for card in listed["data"]]) == ("list", ["org/warm", "cold"])
         assert [card["state"] for card in listed["data"]] == ["ready", "unloaded"]
         assert (await client.get("/v1/models/org/warm")).json() == listed["data"][0]
-        known = openai.AsyncOpenAI(base_url="http://host/v1", api_key="none", http_client=cast("Any", client))
+        known = openai.AsyncOpenAI(base_url="http://localhost/v1", api_key="none", http_client=cast("Any", client))
         assert [model.id async for model in known.models.list()] == ["org/warm", "cold"]
         assert (await known.models.retrieve("cold")).created == 0
 

@@ -18,7 +18,7 @@ from tests.unit.operations.fake_host import FakeHost, ready
 @asynccontextmanager
 async def connected(host: FakeHost, **headers: str) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(build_app(cast("Host", host)))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://host", headers=headers) as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
         yield client
 
 

@@ -100,20 +100,20 @@ def test_what_can_be_imported_later_is_not_waited_for(imported: str, unwanted: t
 async def test_probes_do_not_wait_for_the_rest(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "build_rest", lambda *_, **__: pytest.fail("it was built"))
     transport = httpx2.ASGITransport(build_app(cast("Host", FakeHost(ready("a")))))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://host") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get(path)).status_code == 200
 
 
 async def test_a_probe_takes_head() -> None:
     transport = httpx2.ASGITransport(build_app(cast("Host", FakeHost(ready("a")))))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://host") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.head("/health")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/chat/completions"])
 async def test_a_path_outside_the_routing_refuses_other_methods_as_all_do(path: str) -> None:
     transport = httpx2.ASGITransport(build_app(cast("Host", FakeHost(ready("a")))))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://host") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.delete(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
     methods = answer.headers["allow"].split(", ")
