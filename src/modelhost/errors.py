@@ -13,11 +13,14 @@
     │   ├── MethodNotAllowed         the path exists, the method does not
     │   ├── InvalidAnswer            an answer to a question that does not fit its form
     │   ├── RequestTooLarge          the body is over the limit
+    │   ├── HeadersTooLarge          the head is over the limits
+    │   ├── RequestTimedOut          the client took too long to send it
     │   ├── Unauthorized             no key, or a wrong one
     │   └── ForeignOrigin            a web page of somebody else asks, or by a name of somebody else
     ├── HostFault                the host itself is at fault; its log says where
     ├── Unavailable              try again later
     │   ├── QueueFull                too many requests wait already
+    │   ├── TooManyConnections       as many clients are connected as the host allows
     │   ├── QueueTimeout             waited for the model as long as allowed
     │   ├── ModelFailed              the model could not be started; it is tried again, later
     │   ├── ModelUnloaded            unloaded by force while it had the request
@@ -123,6 +126,14 @@ class RequestTooLarge(RequestError):
     code = "request_too_large"
 
 
+class HeadersTooLarge(RequestError):
+    code = "headers_too_large"
+
+
+class RequestTimedOut(RequestError):
+    code = "request_timeout"
+
+
 class Unauthorized(RequestError):
     code = "invalid_api_key"
 
@@ -150,6 +161,10 @@ class Unavailable(ModelhostError):
 
 class QueueFull(Unavailable):
     code = "queue_full"
+
+
+class TooManyConnections(Unavailable):
+    code = "too_many_connections"
 
 
 class QueueTimeout(Unavailable):

@@ -22,10 +22,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from string import Template
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
-from tests.goldens.http_scenarios import Act, Metric, Request, Said, Scenario
+from tests.goldens.http_scenarios import Act, Metric, Raw, Request, Said, Scenario
 from tests.goldens.json_text import json_text, on_a_line
 from tests.goldens.normalising import Normaliser
 from tests.support.eventually import eventually_async
@@ -102,6 +103,10 @@ class _Playing:
                     await asyncio.to_thread(step.does, self._hosts)
                     yield f"\n* {step.about}"
                     continue
+                if isinstance(step, Raw):
+                    for line in await self._raw_lines(step):
+                        yield line
+                    continue
                 for line in self._request_lines(step):
                     yield line
                 answer = Answer()
@@ -130,6 +135,20 @@ class _Playing:
             await held.task
         leaving = "" if wanted is None else ", of which the client leaves"
         return [f"\n* the answer to {held.request.line}{leaving}", *self._answer_lines(held.request, held.answer)]
+
+    async def _raw_lines(self, step: Raw) -> list[str]:
+        address = urlsplit(self._hosts[step.host].url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(step.sent)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        status, *headers = head.decode().split("\r\n")
+        answer = Answer(status=int(status.split()[1]), body=body)
+        answer.headers = [(name, value) for name, _, value in (line.partition(": ") for line in headers)]
+        first, *rest = step.sent.decode().rstrip("\r\n").split("\r\n")
+        to = "" if step.host == "main" else f"  (to {step.host})"
+        asked = [f"\n> {_shortened(first)}{to}", *(f"> {_shortened(line)}" for line in rest)]
+        return [*asked, *self._answer_lines(Request(line=""), answer)]
 
     async def _send(self, request: Request, answer: Answer) -> None:
         method, _, path = self._filled(request.line).partition(" ")

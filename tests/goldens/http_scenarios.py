@@ -56,7 +56,15 @@ class Act:
     does: Callable[[Mapping[str, ServedHost]], None]
 
 
-Step = Request | Act
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """Bytes that no client sends; the answer is what comes until the host closes the connection."""
+
+    sent: bytes
+    host: str = "main"
+
+
+Step = Request | Act | Raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,13 @@ def _openapi(host: ServedHost, place: Surroundings) -> str:
 
 def _limits() -> Recorded:
     with surroundings() as place:
-        small = {"max_body_mb": 0.01, "max_in_flight": 2, "queue_size": 1, "request_timeout": 2.0}
+        small = {
+            "max_body_mb": 0.01,
+            "max_in_flight": 2,
+            "queue_size": 1,
+            "request_timeout": 2.0,
+            "header_timeout": 0.5,
+        }
         registry = write_registry(place.work / "models.yaml", nano("nano"))
         place.file("broken/modelhost.db", b"this is no database" * 1000)
         hosts = {
@@ -66,6 +72,7 @@ def _limits() -> Recorded:
             "locked": place.host(**SCRIPTED, api_keys=["anna=first-key"]),
             "full": place.host(models_config=registry, memory_budget="1MB", data_dir=str(place.work / "broken")),
             "alone": place.host(**SCRIPTED, only_prompt=True),
+            "narrow": place.host(**SCRIPTED, max_connections=1),
         }
         hosts["small"] = hosts["main"]
         found = {

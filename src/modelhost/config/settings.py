@@ -162,6 +162,36 @@ class Settings(BaseModel):
     max_body_mb: float = Field(
         default=10.0, gt=0, description="Largest request body, in MB of 1,000,000 bytes.", json_schema_extra=_WAITING
     )
+    max_connections: int = Field(
+        default=1024,
+        ge=1,
+        description="Connections of clients at the same time; one more is answered with 503 and closed.",
+        json_schema_extra=_WAITING,
+    )
+    header_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds that a client has to send the head of a request.",
+        json_schema_extra=_WAITING,
+    )
+    body_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds that the body of a request may stop arriving.",
+        json_schema_extra=_WAITING,
+    )
+    idle_timeout: int = Field(
+        default=75,
+        ge=1,
+        description="Seconds after which a connection without a request is closed.",
+        json_schema_extra=_WAITING,
+    )
+    slow_reader_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds that a client may take nothing of an answer that waits for it; then it is cut off.",
+        json_schema_extra=_WAITING,
+    )
 
     context_length: int | None = Field(
         default=None,

@@ -7,14 +7,21 @@ import math
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Final, cast
 
 import uvicorn
 
 from modelhost import logs
 from modelhost.host import Host
 from modelhost.http.app import build_app
+from modelhost.http.connection import Connection, Limits
+from modelhost.http.prompt import error_answer_at
 
 log = logs.get_logger(__name__)
+
+SECONDS_BETWEEN_LOOKS: Final = 1.0
+"""At the connections: a limit of time is exact to that."""
 
 
 class Server(uvicorn.Server):
@@ -24,9 +31,12 @@ class Server(uvicorn.Server):
         """Take what is served; raises ConfigError if a path for prompts is that of something else."""
         self._stopping = asyncio.Event()  # ends the answers that would never end by themselves
         self._on_listening = on_listening
+        settings = host.settings
+        protocol = partial(Connection, Limits.of(settings), error_answer_at(settings))
         super().__init__(
             uvicorn.Config(
                 build_app(host, stopping=self._stopping, mcp_port=mcp_port),
+                http=cast("type[asyncio.Protocol]", protocol),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -34,13 +44,22 @@ class Server(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 backlog=backlog,
-                timeout_graceful_shutdown=math.ceil(host.settings.shutdown_timeout),
+                timeout_keep_alive=settings.idle_timeout,
+                timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._watching = asyncio.create_task(self._watch(), name="watch connections")
         self._on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().shutdown(sockets=sockets)
+        finally:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -51,3 +70,11 @@ class Server(uvicorn.Server):
         log.info("stopping", requests=len(self.server_state.tasks))
         self._stopping.set()
         self.should_exit = True
+
+    async def _watch(self) -> None:
+        """End the connections of clients that keep the host waiting."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            for connection in tuple(self.server_state.connections):
+                cast("Connection", connection).check(loop.time())

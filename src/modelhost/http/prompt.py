@@ -24,12 +24,14 @@ from modelhost.errors import (
     ConfigError,
     ContextLengthExceeded,
     ForeignOrigin,
+    HeadersTooLarge,
     InvalidJson,
     InvalidRequest,
     MethodNotAllowed,
     ModelhostError,
     ModelNotFound,
     NotFound,
+    RequestTimedOut,
     RequestTooLarge,
     Unauthorized,
 )
@@ -50,7 +52,7 @@ FIELD: Final = "prompt"
 EXAMPLE: Final = '{"prompt": "..."}'
 FAULTS_OF_THE_CALLER: Final = (
     *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
-    *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
+    *(HeadersTooLarge, RequestTimedOut, Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
 )
 """These keep their status."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import uvloop
 
@@ -26,6 +27,7 @@ log = logs.get_logger(__name__)
 
 Announce = Callable[[str, Host], None]
 BACKLOG = 2048
+FILES_PER_CONNECTION = 4  # its socket, that to a worker, and some for everything else
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SECONDS_FOR_LAST_WORDS = 1.0  # for requests that were cut off to tell their clients
 
@@ -55,6 +57,7 @@ def serve(
         _bound_socket(settings.host, settings.mcp_port) if settings.mcp_port is not None else nullcontext() as apart,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+        _allow_open_files(settings.max_connections * FILES_PER_CONNECTION)
         check_exposure(settings, listener.getsockname()[0])
         listeners = [listener] if apart is None else [listener, apart]
         return runner.run(_serve(settings, listeners, announce, on_download, on_progress))
@@ -127,6 +130,17 @@ def _signals(loop: asyncio.AbstractEventLoop, first: Callable[[], object]) -> It
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Let this process have ``wanted`` open files, as far as the system allows: many begin with a limit of 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    with suppress(ValueError, OSError):  # macOS has a limit that it does not tell
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:

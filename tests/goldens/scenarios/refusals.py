@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Final
 
-from tests.goldens.http_scenarios import BEGUN, CHAT, Act, Metric, Request, Scenario, chat, one
+from tests.goldens.http_scenarios import BEGUN, CHAT, Act, Metric, Raw, Request, Scenario, chat, one
 from tests.support.serving import ServedHost
 
 KEY: Final = {"Authorization": "Bearer first-key"}
@@ -63,6 +63,22 @@ KEYS: Final[tuple[Scenario, ...]] = (
 
 LIMITS: Final[tuple[Scenario, ...]] = (
     one("body that is too large", CHAT, chat("x" * 20_000), host="small"),
+    Scenario(
+        name="headers that are too large",
+        steps=(
+            Raw(sent=b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * 20_000), host="small"),
+            Raw(sent=b"POST /ask HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * 20_000), host="small"),
+        ),
+    ),
+    Scenario(name="head that does not arrive", steps=(Raw(sent=b"GET /health HTTP/1.1\r\nHost: lo", host="small"),)),
+    Scenario(name="what is no HTTP", steps=(Raw(sent=b"HELO there\r\n\r\n", host="small"),)),
+    Scenario(
+        name="one connection too many",
+        steps=(
+            Request(line="GET /health", host="narrow"),
+            Raw(sent=b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", host="narrow"),
+        ),
+    ),
     Scenario(
         name="no place in the queue, and too long in it",
         steps=(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from urllib.parse import urlsplit
 
 import openai
 import psutil
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.raw_http import read_all, read_until, send_chat
+from tests.support.raw_http import TIMEOUT_SECONDS, read_all, read_until, send_chat
 from tests.support.serving import ServedHost
 
 StartHost = Callable[..., ServedHost]
@@ -120,6 +122,33 @@ def test_a_client_that_reads_slowly_does_not_make_the_host_grow(start_host: Star
         assert process.memory_info().rss - before < 15 * MB
         assert _in_flight(host) == 1
         assert read_all(slow).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def test_a_client_that_reads_nothing_is_cut_off_and_its_work_stops(start_host: StartHost) -> None:
+    host = start_host(
+        engine="scripted",
+        slow_reader_timeout=1.0,
+        engine_options={"tokens": 200_000, "context_length": 1_000_000},
+    )
+    with closing(send_chat(host.url, "slow", stream=True, small_buffer=True)) as slow:
+        read_until(slow, b"data: ")
+        eventually(lambda: host.log_events("slow_reader_cut"))
+        eventually(lambda: _is_idle(host))
+        assert host.metric("modelhost_cancelled_total") == 1
+
+
+def test_a_client_that_sends_slowly_is_told_so(start_host: StartHost) -> None:
+    host = start_host(engine="scripted", header_timeout=0.5, body_timeout=0.5)
+    address = urlsplit(host.url)
+    asked = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"
+    for part, what in ((asked, b"--header-timeout"), (asked + b"\r\n{", b"--body-timeout")):
+        with socket.create_connection(
+            (str(address.hostname), address.port or 0), timeout=TIMEOUT_SECONDS
+        ) as connection:
+            connection.sendall(part)
+            answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert what in answer
 
 
 def test_waiting_streams_get_keep_alive_comments(start_host: StartHost) -> None:

@@ -1,0 +1,246 @@
+"""A client's connection: uvicorn's, with limits on what it takes and on how long it waits, before any key is looked at.
+
+Nothing here has a timer of its own: :class:`modelhost.http.listening.Server` looks at every connection each second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from modelhost.config.settings import Settings
+from modelhost.errors import (
+    HeadersTooLarge,
+    InvalidRequest,
+    ModelhostError,
+    RequestTimedOut,
+    TooManyConnections,
+)
+from modelhost.http.errors import Answer
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+
+log = get_logger(__name__)
+
+MAX_HEADERS: Final = 100
+MAX_HEADER_BYTES: Final = 16_000
+MAX_HEAD_BYTES: Final = 64_000
+"""Of the address and all headers, and of what is no body between two of their ends: a header that does not end."""
+SECONDS_TO_READ_A_REFUSAL: Final = 1.0
+"""A connection that is closed while its client still sends may take the answer with it, as TCP has it."""
+
+AnswerOf = Callable[[str, ModelhostError], Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many clients may connect, and how long each may keep the host waiting."""
+
+    max_connections: int
+    header_seconds: float
+    body_seconds: float
+    slow_reader_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Return those of a host."""
+        return cls(
+            max_connections=settings.max_connections,
+            header_seconds=settings.header_timeout,
+            body_seconds=settings.body_timeout,
+            slow_reader_seconds=settings.slow_reader_timeout,
+        )
+
+
+class Connection(HttpToolsProtocol):
+    """Answers what breaks a limit itself, and is closed then."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        answer_of: AnswerOf,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Take ``limits``, what makes an answer of a refusal by the path, and what uvicorn gives."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._answer_of = answer_of
+        self._awaits: Literal["head", "body"] | None = "head"
+        self._awaits_since = self.loop.time()
+        self._head_bytes = 0
+        self._header_count = 0
+        self._pending_bytes = 0  # of something that has not ended
+        self._fault: ModelhostError | None = None
+        self._is_refused = False
+        self._unsent_bytes: int | None = None  # of an answer that waits for its reader
+        self._unsent_since = 0.0
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse the client if there are too many."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(
+                TooManyConnections(
+                    "All connections that this host takes are in use "
+                    f"(--max-connections {self._limits.max_connections}). Try again later."
+                )
+            )
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, unless the client was refused: it may not have read that yet."""
+        if self._is_refused:
+            return
+        if self._awaits is None and not self._is_answering:
+            self._await("head")  # blank lines may come before one: they begin no message
+        elif self._awaits == "body":
+            self._awaits_since = self.loop.time()
+        self._pending_bytes += len(data)
+        super().data_received(data)
+        if self._pending_bytes > MAX_HEAD_BYTES and not self._is_refused:
+            self._refuse(_too_large())
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        self._unsent_bytes = None
+        super().resume_writing()
+
+    # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        """Begin to count."""
+        self._await("head")
+        self._head_bytes = self._header_count = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count it."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count it; one behind the body is no header of the request (RFC 9110, section 6.5)."""
+        self._header_count += 1
+        self._count(len(name) + len(value))
+        if len(name) + len(value) > MAX_HEADER_BYTES or self._header_count > MAX_HEADERS:
+            self._fail(_too_large())
+        if self._awaits == "head":
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the request be answered while its body arrives."""
+        self._await("body")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep it for the application."""
+        self._pending_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for nothing more of it."""
+        self._awaits = None
+        self._pending_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what could not be parsed, or what a limit stopped."""
+        self._refuse(self._fault or InvalidRequest("This is no HTTP request that can be read; it has to be HTTP/1.1."))
+
+    # What the server tells.
+
+    def check(self, now: float) -> None:
+        """End the connection if its client keeps the host waiting for longer than it may."""
+        if self._does_not_read(now):
+            log.warning("slow_reader_cut", client=self.client, unsent_bytes=self._unsent_bytes)
+            self.transport.abort()
+        elif self._awaits is None or self.flow.read_paused or (self._awaits == "head" and self._is_answering):
+            self._awaits_since = now  # nobody waits for the client
+        elif now - self._awaits_since >= self._seconds_allowed:
+            self._time_out()
+
+    def _does_not_read(self, now: float) -> bool:
+        """Whether an answer has been waiting for its reader, who took nothing of it."""
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self._unsent_bytes = None
+            return False
+        unsent = self.transport.get_write_buffer_size()
+        if self._unsent_bytes is None or unsent < self._unsent_bytes:
+            self._unsent_bytes, self._unsent_since = unsent, now
+        return now - self._unsent_since >= self._limits.slow_reader_seconds
+
+    @property
+    def _seconds_allowed(self) -> float:
+        return self._limits.header_seconds if self._awaits == "head" else self._limits.body_seconds
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request is at work."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _time_out(self) -> None:
+        is_unused = self._awaits == "head" and not self._head_bytes and not self._pending_bytes
+        if is_unused or (self._awaits == "body" and not self._is_answering):
+            self.transport.close()  # it asked for nothing, or has its answer already
+            return
+        self._refuse(
+            RequestTimedOut(
+                f"The {self._awaits} of the request did not arrive within {self._seconds_allowed:g} s "
+                f"(--{'header' if self._awaits == 'head' else 'body'}-timeout)."
+            )
+        )
+
+    def _await(self, what: Literal["head", "body"]) -> None:
+        self._awaits = what
+        self._awaits_since = self.loop.time()
+
+    def _count(self, size: int) -> None:
+        self._pending_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(_too_large())
+
+    def _fail(self, fault: ModelhostError) -> None:
+        """Stop the parser; uvicorn asks for the answer then."""
+        self._fault = fault
+        raise fault
+
+    def _refuse(self, error: ModelhostError) -> None:
+        """Answer ``error`` and close; without a word if that would fall into the answer to another request."""
+        self._is_refused = True
+        self.connections.discard(self)
+        METERS.errors.labels("", error.code).inc()
+        if self._is_answering and (self._awaits == "head" or self.cycle.response_started or self.pipeline):
+            self.transport.abort()
+            return
+        status, headers, body = self._answer_of(self._path, error)
+        lines = [b"%s: %s\r\n" % header for header in (*headers, (b"connection", b"close"))]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        if self._is_answering:
+            self.cycle.disconnected = True  # nobody waits for it: what the application sends must not follow this
+            self.cycle.message_event.set()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(SECONDS_TO_READ_A_REFUSAL, self.transport.abort)
+
+    @property
+    def _path(self) -> str:
+        url: bytes = getattr(self, "url", b"")
+        return url.partition(b"?")[0].decode("latin-1")
+
+
+def _too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(
+        f"The headers are too large: there may be {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes each and "
+        f"{MAX_HEAD_BYTES} bytes together."
+    )
