@@ -13,6 +13,7 @@
     │   ├── MethodNotAllowed         the path exists, the method does not
     │   ├── InvalidAnswer            an answer to a question that does not fit its form
     │   ├── RequestTooLarge          the body is over the limit
+    │   ├── UnsupportedEncoding      the body is compressed in a way that is not read here
     │   ├── HeadersTooLarge          the head is over the limits
     │   ├── RequestTimedOut          the client took too long to send it
     │   ├── Unauthorized             no key, or a wrong one
@@ -124,6 +125,10 @@ class InvalidAnswer(RequestError):
 
 class RequestTooLarge(RequestError):
     code = "request_too_large"
+
+
+class UnsupportedEncoding(RequestError):
+    code = "unsupported_encoding"
 
 
 class HeadersTooLarge(RequestError):

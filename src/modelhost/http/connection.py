@@ -6,56 +6,36 @@ Nothing here has a timer of its own: :class:`modelhost.http.listening.Server` lo
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from modelhost.config.settings import Settings
 from modelhost.errors import (
-    HeadersTooLarge,
     InvalidRequest,
     ModelhostError,
     RequestTimedOut,
     TooManyConnections,
 )
 from modelhost.http.errors import Answer
+from modelhost.http.limits import MAX_HEAD_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, Limits, too_large
+from modelhost.http.unframed import Unframed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 
 log = get_logger(__name__)
 
-MAX_HEADERS: Final = 100
-MAX_HEADER_BYTES: Final = 16_000
-MAX_HEAD_BYTES: Final = 64_000
-"""Of the address and all headers, and of what is no body between two of their ends: a header that does not end."""
 SECONDS_TO_READ_A_REFUSAL: Final = 1.0
 """A connection that is closed while its client still sends may take the answer with it, as TCP has it."""
 
+HOST: Final = b"host"
+HOST_VALUE: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*[ \t]*")
+"""What a name or an address and a port are made of (RFC 3986, section 3.2.2); the parser leaves blanks behind it."""
+
 AnswerOf = Callable[[str, ModelhostError], Answer]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many clients may connect, and how long each may keep the host waiting."""
-
-    max_connections: int
-    header_seconds: float
-    body_seconds: float
-    slow_reader_seconds: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """Return those of a host."""
-        return cls(
-            max_connections=settings.max_connections,
-            header_seconds=settings.header_timeout,
-            body_seconds=settings.body_timeout,
-            slow_reader_seconds=settings.slow_reader_timeout,
-        )
 
 
 class Connection(HttpToolsProtocol):
@@ -78,6 +58,7 @@ class Connection(HttpToolsProtocol):
         self._awaits_since = self.loop.time()
         self._head_bytes = 0
         self._header_count = 0
+        self._hosts: list[bytes] = []
         self._pending_bytes = 0  # of something that has not ended
         self._fault: ModelhostError | None = None
         self._is_refused = False
@@ -108,7 +89,7 @@ class Connection(HttpToolsProtocol):
         self._pending_bytes += len(data)
         super().data_received(data)
         if self._pending_bytes > MAX_HEAD_BYTES and not self._is_refused:
-            self._refuse(_too_large())
+            self._refuse(too_large())
 
     def resume_writing(self) -> None:
         """Note that the client reads."""
@@ -121,6 +102,7 @@ class Connection(HttpToolsProtocol):
         """Begin to count."""
         self._await("head")
         self._head_bytes = self._header_count = 0
+        self._hosts.clear()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -133,14 +115,24 @@ class Connection(HttpToolsProtocol):
         self._header_count += 1
         self._count(len(name) + len(value))
         if len(name) + len(value) > MAX_HEADER_BYTES or self._header_count > MAX_HEADERS:
-            self._fail(_too_large())
+            self._fail(too_large())
         if self._awaits == "head":
+            if len(name) == len(HOST) and name.lower() == HOST:
+                self._hosts.append(value)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let the request be answered while its body arrives."""
+        version = self.parser.get_http_version()
+        if len(self._hosts) > 1 or not all(map(HOST_VALUE.fullmatch, self._hosts)):
+            self._fail(InvalidRequest("The request names its host twice, or by what is no name: send one Host header."))
+        if version == "1.1" and not self._hosts:
+            self._fail(InvalidRequest("The request has no Host header, which HTTP/1.1 asks for."))
         self._await("body")
-        super().on_headers_complete()
+        if version == "1.0":
+            self._answer_until_close()
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Keep it for the application."""
@@ -152,6 +144,15 @@ class Connection(HttpToolsProtocol):
         self._awaits = None
         self._pending_bytes = 0
         super().on_message_complete()
+
+    def _answer_until_close(self) -> None:
+        """Let an answer without a length end with the connection: HTTP/1.0 knows no chunks (RFC 9112, section 6.1)."""
+        app = self.app
+        unframed = Unframed(app)
+        self.app = unframed
+        super().on_headers_complete()
+        self.app = app
+        unframed.cycle = self.cycle
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what could not be parsed, or what a limit stopped."""
@@ -208,7 +209,7 @@ class Connection(HttpToolsProtocol):
         self._pending_bytes = 0
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(_too_large())
+            self._fail(too_large())
 
     def _fail(self, fault: ModelhostError) -> None:
         """Stop the parser; uvicorn asks for the answer then."""
@@ -237,10 +238,3 @@ class Connection(HttpToolsProtocol):
     def _path(self) -> str:
         url: bytes = getattr(self, "url", b"")
         return url.partition(b"?")[0].decode("latin-1")
-
-
-def _too_large() -> HeadersTooLarge:
-    return HeadersTooLarge(
-        f"The headers are too large: there may be {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes each and "
-        f"{MAX_HEAD_BYTES} bytes together."
-    )

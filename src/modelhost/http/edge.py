@@ -10,8 +10,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelhost.errors import ForeignOrigin, HostFault, ModelhostError, RequestError, Unauthorized
+from modelhost.errors import ForeignOrigin, HostFault, ModelhostError, RequestError, Unauthorized, UnsupportedEncoding
 from modelhost.http.cors import Cors
+from modelhost.http.encodings import decoded
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.keys import ApiKeys
 from modelhost.http.origins import Origins
@@ -80,7 +81,14 @@ class Edge:
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
+        if scope["method"] == "HEAD":  # wherever GET is
+            scope, send = {**scope, "method": "GET"}, _head_of(send)
         answer = self._answer_at_once(scope, headers)
+        if answer is None and (encoding := headers.get(b"content-encoding")):
+            try:
+                scope, receive = decoded(scope, receive, encoding)
+            except UnsupportedEncoding as error:
+                answer = self._refused(scope, error)
         if answer is None:
             app = self._direct.get((scope["method"], scope["path"]), self._app)
             try:
@@ -89,7 +97,7 @@ class Edge:
                 if has_begun:
                     raise  # the server logs it, and cuts the connection
                 log.exception("request_failed", path=scope["path"])
-                answer = self._failed(scope, HostFault())
+                answer = self._refused(scope, HostFault())
             else:
                 return
         status, told, body = answer
@@ -101,9 +109,9 @@ class Edge:
         error = self._refusal(scope, headers)
         if error is None:
             return None if self._cors is None else self._cors.preflight(scope["method"], headers)
-        return self._failed(scope, error)
+        return self._refused(scope, error)
 
-    def _failed(self, scope: Scope, error: ModelhostError) -> Answer:
+    def _refused(self, scope: Scope, error: ModelhostError) -> Answer:
         METERS.errors.labels("", error.code).inc()
         return self._answer_of(scope["path"], error)
 
@@ -133,6 +141,20 @@ class Edge:
         except ForeignOrigin as error:
             return error
         return None
+
+
+def _head_of(send: Send) -> Send:
+    """Return what sends the head of an answer and ends it: some answers would go on for as long as somebody listens."""
+    has_begun = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+
+    return send_head
 
 
 def _is_open(path: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from modelhost import errors
-from modelhost.errors import ModelhostError, Unauthorized, Unavailable
+from modelhost.errors import ModelhostError, Unauthorized, Unavailable, UnsupportedEncoding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """Status, headers and body."""
@@ -28,6 +28,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.InvalidAnswer: 422,
     errors.RequestTooLarge: 413,
     errors.HostFault: 500,
+    errors.UnsupportedEncoding: 415,
     errors.HeadersTooLarge: 431,
     errors.RequestTimedOut: 408,
     errors.EngineError: 502,
@@ -93,4 +94,6 @@ def error_answer(error: ModelhostError) -> Answer:
         headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, UnsupportedEncoding):
+        headers.append((b"accept-encoding", b"gzip"))
     return STATUS[type(error)], headers, body

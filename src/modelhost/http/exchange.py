@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -84,7 +85,7 @@ class Exchange:
         if not size and if_empty is not None:
             return if_empty
         try:
-            return orjson.loads(b"".join(parts))
+            return orjson.loads(b"".join(parts).removeprefix(BOM_UTF8))  # as programs on Windows begin a text
         except orjson.JSONDecodeError as error:
             raise InvalidJson(f"The body is not valid JSON: {error}.") from None
 

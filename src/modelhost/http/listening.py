@@ -15,7 +15,8 @@ import uvicorn
 from modelhost import logs
 from modelhost.host import Host
 from modelhost.http.app import build_app
-from modelhost.http.connection import Connection, Limits
+from modelhost.http.connection import Connection
+from modelhost.http.limits import Limits
 from modelhost.http.prompt import error_answer_at
 
 log = logs.get_logger(__name__)

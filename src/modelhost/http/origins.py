@@ -104,6 +104,7 @@ def is_address(name: str) -> bool:
 
 def _name(authority: str) -> str:
     """Return the name in an origin or an authority, in lower case and without its port."""
+    authority = authority.strip()  # the parser leaves blanks behind a value
     try:
         return urlsplit(authority if "://" in authority else f"//{authority}").hostname or ""
     except ValueError:

@@ -34,6 +34,7 @@ from modelhost.errors import (
     RequestTimedOut,
     RequestTooLarge,
     Unauthorized,
+    UnsupportedEncoding,
 )
 from modelhost.host import Host
 from modelhost.http.edge import REQUEST_ID
@@ -52,7 +53,8 @@ FIELD: Final = "prompt"
 EXAMPLE: Final = '{"prompt": "..."}'
 FAULTS_OF_THE_CALLER: Final = (
     *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
-    *(HeadersTooLarge, RequestTimedOut, Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
+    *(UnsupportedEncoding, HeadersTooLarge, RequestTimedOut),
+    *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
 )
 """These keep their status."""
 

@@ -73,7 +73,7 @@ def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
 def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
     """Return an application that has the MCP servers and nothing else."""
     routes = mcp_routes(host, stopping=stopping)
-    answers = {HTTPException: _answer_routing_error, Exception: _answer_fault}
+    answers = {ModelhostError: _answer_error, HTTPException: _answer_routing_error, Exception: _answer_fault}
     return Starlette(routes=routes, exception_handlers=answers)
 
 

@@ -7,6 +7,7 @@ shake hands again. The modern era, and requests without any of it (:mod:`modelho
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class _Served:
         if body is None:
             await _send(send, 413, _error(types.INVALID_REQUEST, f"more than {self._max_body_bytes} bytes"))
             return
+        body = body.removeprefix(BOM_UTF8)
         request = Request(scope, client.receive)
         try:
             message = orjson.loads(body)

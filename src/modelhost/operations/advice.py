@@ -19,6 +19,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "method_not_allowed": "Take the method that the message and the `Allow` header name.",
         "invalid_answer": "Mend the fields that the message names and answer again; the question waits.",
         "request_too_large": "Send less, or serve with a larger `--max-body-mb`.",
+        "unsupported_encoding": "Send the body as it is, or as gzip.",
         "headers_too_large": "Send fewer or shorter headers: 100, of 16 kB each and 64 kB together.",
         "request_timeout": "Send the request in one go, or serve with a larger `--header-timeout` or `--body-timeout`.",
         "foreign_origin": "Allow the page with `--allow-origin` or the name with `--allowed-host`, or ask for a key "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import subprocess
@@ -88,6 +89,15 @@ def test_body_has_a_limit(start_host: Callable[..., ServedHost]) -> None:
     answer = host.http.post("/mcp", json=call("chat_completion", messages=said("x" * 20_000)))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, -32600)
     assert host.http.post("/mcp", json=call("model_info")).status_code == 200
+
+
+def test_body_may_be_gzip_and_begin_with_a_byte_order_mark(scripted_host: ServedHost) -> None:
+    ping = b'\xef\xbb\xbf{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
+    gzipped = {"Content-Encoding": "gzip"}
+    assert scripted_host.http.post("/mcp", content=ping).json()["id"] == 1
+    assert scripted_host.http.post("/mcp", content=gzip.compress(ping), headers=gzipped).json()["id"] == 1
+    broken = scripted_host.http.post("/mcp", content=ping, headers=gzipped)
+    assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_request")
 
 
 def test_own_port_has_the_servers_and_nothing_else(start_host: Callable[..., ServedHost]) -> None:

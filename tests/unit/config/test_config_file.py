@@ -83,6 +83,11 @@ def test_an_empty_file_gives_nothing(tmp_path: Path, name: str, text: str) -> No
     assert read(tmp_path, text, name) == {}
 
 
+@pytest.mark.parametrize(("name", "text"), [("modelhost.json", '{"port": 9}'), ("modelhost.yaml", "port: 9")])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str, text: str) -> None:
+    assert read(tmp_path, f"\ufeff{text}", name) == {"port": 9}
+
+
 def test_one_text_stands_for_a_list_of_one(tmp_path: Path) -> None:
     assert read(tmp_path, "lora: a,b.gguf") == {"lora": ("a,b.gguf",)}
 

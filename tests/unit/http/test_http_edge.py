@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from modelhost.http.edge import Edge
+from modelhost.http.exchange import Exchange
 from modelhost.http.origins import Origins
 from tests.support.asgi import ask, greeting
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
+LIMIT_BYTES = 1_000_000
 PAGE = "http://localhost:3000"
 KEY = {"Authorization": "Bearer sesame"}
 PREFLIGHT = {
@@ -94,3 +98,108 @@ async def test_all_pages_may_be_allowed() -> None:
 
 async def test_host_that_allows_no_page_says_nothing_about_them() -> None:
     assert set((await ask(edge())).headers) == {"content-length", "x-request-id"}
+
+
+async def answer_with_the_body(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the JSON of the body, as the endpoints read it."""
+    exchange = Exchange(scope, receive, send)
+
+    async def respond() -> None:
+        await exchange.answer_json(await exchange.json(LIMIT_BYTES))
+
+    await exchange.settle(respond())
+
+
+def reading() -> Edge:
+    return Edge(answer_with_the_body, api_keys=(), origins=Origins([]))
+
+
+def in_parts(data: bytes, part_bytes: int) -> list[bytes]:
+    return [data[start : start + part_bytes] for start in range(0, len(data), part_bytes)]
+
+
+@pytest.mark.parametrize("part_bytes", [1, 7, 100_000])
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP "])
+async def test_body_may_be_gzip(encoding: str, part_bytes: int) -> None:
+    body = gzip.compress(b'{"content": "' + b"a" * 1000 + b'"}')
+    headers = {"Content-Encoding": encoding, "Content-Length": str(len(body))}
+    answer = await ask(reading(), "POST", headers=headers, body=in_parts(body, part_bytes))
+    assert (answer.status, json.loads(answer.body)) == (200, {"content": "a" * 1000})
+
+
+@pytest.mark.parametrize("size", [65_536 - 2, 65_536 * 3 - 2, 300_000])
+async def test_gzip_that_stands_for_much_is_decoded_whole(size: int) -> None:
+    text = "a" * size
+    answer = await ask(
+        reading(), "POST", headers={"Content-Encoding": "gzip"}, body=gzip.compress(json.dumps(text).encode())
+    )
+    assert json.loads(answer.body) == text
+
+
+async def test_gzip_may_have_several_members() -> None:
+    body = gzip.compress(b'{"content"') + gzip.compress(b': "hello"}')
+    for part_bytes in (1, 1000):
+        answer = await ask(reading(), "POST", headers={"Content-Encoding": "gzip"}, body=in_parts(body, part_bytes))
+        assert json.loads(answer.body) == {"content": "hello"}
+
+
+async def test_limit_of_the_body_counts_what_gzip_stands_for() -> None:
+    body = gzip.compress(b" " * (100 * LIMIT_BYTES) + b"1")
+    assert len(body) < LIMIT_BYTES
+    received = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        await answer_with_the_body(scope, counted, send)
+
+    answer = await ask(
+        Edge(app, api_keys=(), origins=Origins([])), "POST", headers={"Content-Encoding": "gzip"}, body=body
+    )
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (413, "request_too_large")
+    assert received < 2 * LIMIT_BYTES
+
+
+@pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more"])
+async def test_what_is_no_gzip_is_refused(body: bytes) -> None:
+    answer = await ask(reading(), "POST", headers={"Content-Encoding": "gzip"}, body=body)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd"])
+async def test_encoding_that_is_not_read_here_is_refused(encoding: str) -> None:
+    answer = await ask(reading(), "POST", headers={"Content-Encoding": encoding}, body=b"{}")
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (415, "unsupported_encoding")
+    assert answer.headers["accept-encoding"] == "gzip"
+
+
+async def test_body_that_is_not_encoded_may_say_so() -> None:
+    answer = await ask(reading(), "POST", headers={"Content-Encoding": "identity"}, body=b"{}")
+    assert (answer.status, answer.body) == (200, b"{}")
+
+
+async def test_json_may_begin_with_a_byte_order_mark() -> None:
+    answer = await ask(reading(), "POST", body=[b"\xef", b"\xbb\xbf{}"])
+    assert (answer.status, answer.body) == (200, b"{}")
+
+
+async def stream(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer GET with what has no length."""
+    assert _scope["method"] == "GET"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    for _ in range(3):
+        await send({"type": "http.response.body", "body": b"more", "more_body": True})
+
+
+async def test_head_is_answered_wherever_get_is_and_ends_after_the_head() -> None:
+    edge = Edge(stream, direct={("GET", "/health"): greeting}, api_keys=(), origins=Origins([]))
+    for path in ("/health", "/v1/models/events"):
+        answer = await ask(edge, "HEAD", path)
+        assert (answer.status, answer.body) == (200, b"")
+        assert [message["type"] for message in answer.messages] == ["http.response.start", "http.response.body"]
+        assert not answer.messages[-1].get("more_body", False)
+        assert "x-request-id" in answer.headers

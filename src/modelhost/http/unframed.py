@@ -1,0 +1,35 @@
+"""Answers to clients that speak HTTP/1.0: one without a length ends with the connection (RFC 9112, section 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+class Unframed:
+    """An application whose answers uvicorn cuts into chunks no more, which HTTP/1.0 does not know.
+
+    It serves one request; ``cycle`` is uvicorn's part of that, to be set before it runs.
+    """
+
+    cycle: RequestResponseCycle
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        is_unframed = False
+
+        async def send_unframed(message: Any) -> None:
+            nonlocal is_unframed
+            if message["type"] == "http.response.start":
+                is_unframed = all(name.lower() != b"content-length" for name, _ in message["headers"])
+                if is_unframed:
+                    self.cycle.chunked_encoding = False
+            elif is_unframed:  # neither in chunks nor of a length: what is sent is what was to be sent
+                self.cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await self._app(scope, receive, send_unframed)
