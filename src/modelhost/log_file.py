@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import queue
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
+from io import TextIOWrapper
 from itertools import count
 from logging.handlers import BaseRotatingHandler, QueueHandler, QueueListener
 from pathlib import Path
@@ -21,6 +23,10 @@ Clock = Callable[[], float]
 """Seconds since the epoch."""
 RECORDS_WAITING: Final = 100_000
 """For the disk. Past that, records are dropped: a disk that hangs must not take the memory of the host."""
+
+
+REOPEN: Final = logging.makeLogRecord({"msg": "reopen"})
+"""In the place of a record: the file is opened anew, since somebody has renamed it."""
 
 
 class DailyFile(BaseRotatingHandler):
@@ -55,6 +61,9 @@ class DailyFile(BaseRotatingHandler):
             self._complain(f"cannot rename the log file {self.baseFilename}: {error}")
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record is REOPEN:
+            self._reopen()
+            return
         super().emit(record)
         self._day = max(self._day, _day(record.created))
 
@@ -67,16 +76,33 @@ class DailyFile(BaseRotatingHandler):
             self._is_failing = True
             self._complain(f"cannot write to the log file {self.baseFilename}: {error}")
 
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_for_this_user)
+
+    def _reopen(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
+        try:
+            self.stream = self._open()
+        except OSError as error:  # the next record tries again
+            self._complain(f"cannot open the log file {self.baseFilename}: {error}")
+
     def _complain(self, what: str) -> None:
         sys.stderr.write(f"{what}\n")
 
 
-class _Stamped(QueueHandler):
+class LogFile(QueueHandler):
     """Hands records to the thread that writes, as lines of text, with the time of the log's own clock."""
 
     def __init__(self, records: queue.Queue[logging.LogRecord], clock: Clock) -> None:
         super().__init__(records)
         self._clock = clock
+
+    def reopen(self) -> None:
+        """Have what follows written to a file opened anew, and what came before to the old one."""
+        with suppress(queue.Full):
+            self.enqueue(REOPEN)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         record = copy.copy(record)
@@ -90,7 +116,7 @@ class _Stamped(QueueHandler):
 
 
 @contextmanager
-def written(path: Path, formatter: logging.Formatter, clock: Clock = time.time) -> Iterator[logging.Handler]:
+def written(path: Path, formatter: logging.Formatter, clock: Clock = time.time) -> Iterator[LogFile]:
     """A handler whose records are in the file at ``path``, an absolute one, when the context ends.
 
     It never waits for the disk.
@@ -107,7 +133,7 @@ def written(path: Path, formatter: logging.Formatter, clock: Clock = time.time) 
             param="log_file",
         ) from error
     records: queue.Queue[logging.LogRecord] = queue.Queue(RECORDS_WAITING)
-    handler = _Stamped(records, clock)
+    handler = LogFile(records, clock)
     handler.setFormatter(formatter)
     listener = QueueListener(records, file)
     listener.start()
@@ -116,6 +142,11 @@ def written(path: Path, formatter: logging.Formatter, clock: Clock = time.time) 
     finally:
         listener.stop()
         file.close()
+
+
+def _for_this_user(path: str, flags: int) -> int:
+    """Open a file, which is nobody else's to read if it is new: what people ask and are answered may be in it."""
+    return os.open(path, flags, 0o600)
 
 
 def _day(seconds: float) -> date:

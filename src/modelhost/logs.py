@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from modelhost.errors import ModelhostError
-from modelhost.log_file import Clock, written
+from modelhost.log_file import Clock, LogFile, written
 from modelhost.redaction import MASK, without_secrets
 
 CONTENTS: Final = frozenset({"messages", "prompt", "content", "response"})
@@ -40,7 +40,7 @@ class _File:
 
     path: Path
     level: int
-    handler: logging.Handler
+    handler: LogFile
     with_contents: bool
 
     @property
@@ -125,8 +125,25 @@ def to_file(
             yield
         finally:
             logging.getLogger().removeHandler(handler)
-            _OUTPUTS.files.remove(file)
+            _OUTPUTS.files[:] = [each for each in _OUTPUTS.files if each.path != absolute]
             _configure()
+
+
+def reopen_files() -> None:
+    """Open the log files anew: somebody has renamed them (``logrotate``)."""
+    for file in _OUTPUTS.files:
+        file.handler.reopen()
+
+
+def set_level(level: str) -> None:
+    """Log at ``level`` and above from now on, to standard error and to the files."""
+    _OUTPUTS.level = LEVELS[level]
+    _OUTPUTS.files[:] = [replace(file, level=LEVELS[level]) for file in _OUTPUTS.files]
+    of_libraries = max(LEVELS[level], logging.WARNING)
+    logging.getLogger().setLevel(of_libraries)
+    for file in _OUTPUTS.files:
+        file.handler.setLevel(of_libraries)
+    _configure()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 from modelhost import logs, redaction
 from modelhost.errors import ConfigError
 from modelhost.log_file import DailyFile
+from tests.support.eventually import eventually
 
 log = logs.get_logger("test")
 
@@ -277,6 +279,66 @@ def test_what_ends_the_work_is_the_last_line(path: Path, capfd: pytest.CaptureFi
     assert (ours["event"], ours["code"], ours["reason"]) == ("ended", "config_error", "no such thing")
     assert "ZeroDivisionError" in bug["exception"]
     assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def _everybody() -> Iterator[None]:
+    """What is made without a thought is everybody's to read."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_everybody")
+def test_new_files_are_for_this_user_alone(path: Path) -> None:
+    clock = Clock("2025-03-01T23:59:59")
+    with logging_to(path, clock):
+        log.info("first")
+        clock.set("2025-03-02T00:00:01")
+        log.info("second")
+    files = [path, path.with_name("server.log-20250301")]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
+
+
+def test_file_that_was_renamed_is_opened_anew_when_asked(path: Path) -> None:
+    renamed = path.with_name("server.log.1")
+    with logging_to(path):
+        log.info("before")
+        logs.reopen_files()
+        log.info("between")
+    with logging_to(path):
+        path.rename(renamed)
+        log.info("after the renaming")
+        logs.reopen_files()
+        log.info("after the opening")
+    assert events(renamed) == ["before", "between", "after the renaming"]
+    assert events(path) == ["after the opening"]
+
+
+def test_file_that_cannot_be_opened_anew_is_tried_again(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = path.parent / "logs"
+    folder.mkdir()
+    with logging_to(folder / "server.log"):
+        log.info("lost")
+        folder.rename(path.parent / "away")
+        logs.reopen_files()
+        eventually(lambda: "cannot open the log file" in capfd.readouterr().err)
+        folder.mkdir()
+        log.info("found")
+    assert events(folder / "server.log") == ["found"]
+
+
+def test_level_can_be_changed_while_the_file_is_written(path: Path) -> None:
+    with logging_to(path, level="warning"):
+        log.info("before")
+        logs.set_level("info")
+        log.info("after")
+        logs.set_level("error")
+        log.warning("not any more")
+    assert events(path) == ["after"]
+    with logging_to(path):
+        log.info("again")
+    assert events(path) == ["after", "again"]
 
 
 def test_without_a_path_nothing_is_done() -> None:

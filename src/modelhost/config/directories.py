@@ -45,6 +45,17 @@ def _data_directory(settings: Settings, environ: Mapping[str, str] | None, platf
     return Path.home() / ".local" / "share" / NAME
 
 
+def make_private(folder: Path) -> None:
+    """Make ``folder``, and those above it that are missing, for this user alone; what is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    # Path.mkdir gives its mode to the last one only.
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def database_place(settings: Settings) -> Place:
     """Return where the database is; without a setting, a SQLite file in the data directory."""
     if settings.database_url is not None:

@@ -16,6 +16,7 @@ from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any, Final
 
+from modelhost.config.directories import make_private
 from modelhost.config.environment import current
 from modelhost.errors import EngineMissing
 
@@ -92,7 +93,7 @@ def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path
         EngineMissing: it could not be made; the message ends with what was said last.
     """
     folder = folder_of(engine, data_dir)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_private(folder.parent)
     (folder / FINISHED).unlink(missing_ok=True)
     python = folder / PYTHON
     pip = (str(python), "-m", "pip", "--disable-pip-version-check", "--no-input")

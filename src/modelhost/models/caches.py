@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from modelhost.config.directories import make_private
 from modelhost.errors import ModelhostError
 from modelhost.logs import get_logger
 from modelhost.models.split_files import part_names
@@ -103,7 +104,7 @@ def _file_name() -> str:
 
 def _keep(passed: Path, path: Path) -> tuple[int, str]:
     """Move a file of the worker to ``path``, atomically; return its size and what tells its content."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         content = _copy(passed, partial)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from modelhost.config.directories import make_private
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
@@ -114,7 +115,7 @@ def _loaded(collection: Collection, name: str | None) -> HostedModel | None:
 
 def _make_folder(folder: Path) -> None:
     """Make it for the user alone: what is in it is what was said."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     folder.chmod(0o700)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ Message = Mapping[str, Any]
 Face = Literal["http", "mcp-http", "mcp-stdio", "host"]
 
 LONGEST_ID: Final = 256
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 
 
@@ -120,6 +122,12 @@ def system_and_rest(messages: Sequence[Message]) -> tuple[Sequence[Message], Seq
 
 
 def check_session_id(session_id: str) -> None:
-    """Raise :class:`InvalidRequest` for what cannot be the id of a session."""
-    if not 1 <= len(session_id) <= LONGEST_ID or "\0" in session_id:
-        raise InvalidRequest(f"A session id is text of 1 to {LONGEST_ID} characters.", param="session_id")
+    """Raise :class:`InvalidRequest` for what cannot be the id of a session.
+
+    Ids stand in headers, logs and terminals, where control characters do something.
+    """
+    if not 1 <= len(session_id) <= LONGEST_ID or _CONTROL.search(session_id):
+        raise InvalidRequest(
+            f"A session id is text of 1 to {LONGEST_ID} characters, none of them a control character.",
+            param="session_id",
+        )

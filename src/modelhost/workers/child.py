@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import IO, cast
 
 BLOCK_BYTES = 65536  # what a pipe of Linux holds
+PRIVATE_UMASK = 0o077  # files 0600, folders 0700
 LINE_BYTES = 65536
 
 
@@ -28,9 +29,17 @@ class Child:
     """
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], *, cwd: str | None = None, line_bytes: int = LINE_BYTES
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        cwd: str | None = None,
+        line_bytes: int = LINE_BYTES,
+        is_private: bool = False,
     ) -> None:
         """Start ``argv``, in the folder ``cwd``. ``line_bytes`` is the longest line that its streams can take apart.
+
+        What it writes is for this user alone if it ``is_private``.
 
         Raises:
             OSError: the operating system cannot (no memory, no descriptors, no such program).
@@ -44,6 +53,7 @@ class Child:
             stderr=subprocess.PIPE,
             env=env,
             cwd=cwd,
+            umask=PRIVATE_UMASK if is_private else -1,
             # Out of reach of a Ctrl-C in the terminal, and one group to end.
             start_new_session=True,
         )

@@ -257,7 +257,7 @@ def _spawn(launch: Launch, model: str) -> Child:
         WorkerStartFailed: the operating system cannot (no memory, no descriptors, no such program).
     """
     try:
-        return Child(launch.argv, {**environment.current(), **launch.env})
+        return Child(launch.argv, {**environment.current(), **launch.env}, is_private=True)
     except OSError as error:
         raise WorkerStartFailed(
             f"The worker of {model} could not start: {launch.argv[0]}: {error.strerror or error}.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from modelhost.config.databases import PostgresServer, SqliteFile, parse_database_url
-from modelhost.config.directories import data_directory, database_place
+from modelhost.config.directories import data_directory, database_place, make_private
 from modelhost.config.settings import Settings
 from modelhost.config.shown import MASK, text
 
@@ -74,3 +76,16 @@ def test_the_database_is_in_the_data_directory_unless_an_address_is_given(tmp_pa
     assert database_place(Settings(data_dir=str(tmp_path))) == default
     given = Settings.model_validate({"data_dir": str(tmp_path), "database_url": "sqlite:///x.db"})
     assert database_place(given) == SqliteFile(path=Path("x.db"), options={})
+
+
+def test_folders_of_the_host_are_for_this_user_alone_and_others_stay_as_they_are(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        there = tmp_path / "there"
+        there.mkdir(mode=0o755)
+        for _ in range(2):
+            make_private(there / "made" / "deep")
+    finally:
+        os.umask(before)
+    folders = [there, there / "made", there / "made" / "deep"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o755, 0o700, 0o700]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelhost.config.settings import Settings
 from modelhost.errors import InvalidRequest, SessionNotFound
 from modelhost.state.records import Removed, Session
 from modelhost.state.store import StateStore
@@ -281,3 +285,31 @@ async def test_a_task_that_is_cancelled_while_it_gives_a_session_back_takes_it_f
         for steps in range(30):
             await step(steps)
     assert (await store.sessions.get("s")).message_count == 50
+
+
+@pytest.mark.parametrize("session_id", ["", "a\0b", "a\nb", "\x1b[2J", "a\x7f", "a\x85", "x" * 257])
+async def test_session_is_not_made_with_an_id_that_does_something_to_a_terminal(
+    store: StateStore, session_id: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="control character"):
+        async with store.sessions.hold(session_id):
+            pass
+
+
+async def test_session_may_have_an_id_of_any_script(store: StateStore) -> None:
+    async with store.sessions.hold("Gespräch 1/2: 会話 🙂") as held:
+        assert held.id == "Gespräch 1/2: 会話 🙂"
+
+
+async def test_database_and_what_sqlite_puts_beside_it_are_for_this_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    store = StateStore(Settings(data_dir=str(tmp_path / "new" / "data")))
+    try:
+        await store.open()
+        async with store.sessions.hold("anna"):
+            modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    finally:
+        await store.close()
+        os.umask(before)
+    assert modes == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new", tmp_path / "new/data")} == {0o700}

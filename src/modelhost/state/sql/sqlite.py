@@ -22,6 +22,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 
 from modelhost.config.databases import SqliteFile
+from modelhost.config.directories import make_private
 from modelhost.state.sql.database import Database, Run, Work
 from modelhost.state.sql.rows import Rows
 
@@ -88,7 +89,7 @@ def _engine(place: SqliteFile) -> Engine:
 
 def _make_private(path: Path) -> None:
     """Conversations are nobody else's business: make a new file that only its owner can read."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
