@@ -159,6 +159,13 @@ class Host:
             await self._start_tools(None)
         self._answering = Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
+    def reread(self) -> None:
+        """Read the registry of models and the file of MCP servers anew, without waiting for a change to be noticed."""
+        if self._collection is not None:
+            self._collection.reread()
+        if self._toolbox is not None:
+            self._toolbox.reread()
+
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Let the requests at work finish (``shutdown_timeout`` at most), then end the workers."""
         with self._log:

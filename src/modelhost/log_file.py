@@ -77,7 +77,7 @@ class DailyFile(BaseRotatingHandler):
             self._complain(f"cannot write to the log file {self.baseFilename}: {error}")
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_for_this_user)
+        return open(self.baseFilename, "a", encoding="utf-8", opener=_for_this_user)
 
     def _reopen(self) -> None:
         if self.stream is not None:

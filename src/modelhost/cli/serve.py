@@ -44,8 +44,12 @@ def serve(effective: Effective) -> None:
             to_try = prompt_announcement if host.settings.only_prompt else announcement
             typer.echo(to_try(url, name, needs_key=needs_key))
 
+        read_again = effective.read_again
         code = server.serve(
-            effective.settings, announce=announce, on_download=display.downloading, on_progress=display.loading
+            effective.settings,
+            announce=announce,
+            progress=server.Progress(on_download=display.downloading, on_loading=display.loading),
+            reread=None if read_again is None else lambda: read_again().settings,
         )
     raise typer.Exit(code)
 

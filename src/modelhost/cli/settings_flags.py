@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Concatenate, Final
@@ -113,20 +113,26 @@ def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Call
 
     @functools.wraps(command)
     def with_flags(**values: Any) -> None:
-        flags = {key: values[key] for key in SETTINGS if key != "model"}
-        named = chosen_model(values["model"], values["hub_id"], values["local_path"])
-        flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])
-        path = values["config_path"]
-        file = LlmServerFile(path=path) if values["llm_server"] else path
-        effective = load(flags, config_path=file, environ=environment.current(), cwd=Path.cwd())
-        if values["no_tools"]:
-            effective = _without_tools(effective)
+        effective = _read(values)
         for warning in effective.warnings:
             console.warning(warning)
         command(effective, **{parameter.name: values[parameter.name] for parameter in own})
 
     settings = (_flag(setting) for key, setting in SETTINGS.items() if key != "model")
     return with_signature(with_flags, [*_OWN, *settings, *own])
+
+
+def _read(values: Mapping[str, Any]) -> Effective:
+    """What the options ``values`` and all other sources say together."""
+    flags = {key: values[key] for key in SETTINGS if key != "model"}
+    named = chosen_model(values["model"], values["hub_id"], values["local_path"])
+    flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])
+    path = values["config_path"]
+    file = LlmServerFile(path=path) if values["llm_server"] else path
+    effective = load(flags, config_path=file, environ=environment.current(), cwd=Path.cwd())
+    if values["no_tools"]:
+        effective = _without_tools(effective)
+    return replace(effective, read_again=functools.partial(_read, values))
 
 
 def _without_tools(effective: Effective) -> Effective:

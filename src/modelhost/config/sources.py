@@ -7,8 +7,8 @@ name in the working directory, if there is one.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,8 @@ class Effective:
     origins: Mapping[str, Origin]
     file: Path | None = None
     warnings: tuple[str, ...] = ()
+    read_again: Callable[[], Effective] | None = field(default=None, compare=False, repr=False)
+    """Reads all sources again, as they are by then; raises as the first reading does."""
 
 
 def load(

@@ -19,22 +19,27 @@ RECHECK_MS: Final = 5000
 MAX_LINKS: Final = 40  # as the kernel follows at most
 
 
-async def settled_contents(path: Path) -> AsyncGenerator[bytes | None, None]:
+async def settled_contents(path: Path, *, again: asyncio.Event | None = None) -> AsyncGenerator[bytes | None, None]:
     """Yield the content of the file at ``path`` (``None``: there is none) now, and whenever it may have changed.
 
     It may be the same as before. The file may be replaced by rename, be missing for a time, or be a link that is turned
-    elsewhere; what is yielded was the same for a moment. Endless; close it with ``aclosing``.
+    elsewhere; what is yielded was the same for a moment. When ``again`` is set, it is yielded at once. Endless; close
+    it with ``aclosing``.
     """
     while True:
         watched = await asyncio.to_thread(_directories, path)
-        async with aclosing(_contents(path, watched)) as contents:
+        if again is not None:
+            again.clear()
+        async with aclosing(_contents(path, watched, again)) as contents:
             async for content in contents:
                 yield content
                 if await asyncio.to_thread(_directories, path) != watched:
                     break
 
 
-async def _contents(path: Path, directories: frozenset[Path]) -> AsyncGenerator[bytes | None, None]:
+async def _contents(
+    path: Path, directories: frozenset[Path], again: asyncio.Event | None
+) -> AsyncGenerator[bytes | None, None]:
     yield await _settled(path)
     changes = awatch(
         *directories,
@@ -43,6 +48,7 @@ async def _contents(path: Path, directories: frozenset[Path]) -> AsyncGenerator[
         debounce=DEBOUNCE_MS,
         rust_timeout=RECHECK_MS,
         yield_on_timeout=True,
+        stop_event=again,
         ignore_permission_denied=True,
     )
     async with aclosing(changes):

@@ -11,12 +11,11 @@ from modelhost.http.edge import Edge
 from modelhost.http.generate import PATHS, OperationEndpoint
 from modelhost.http.later import Later
 from modelhost.http.mcp import ByPort
-from modelhost.http.origins import Origins
 from modelhost.http.prompt import error_answer_at, prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
 
-def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> ASGIApp:
+def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> Edge | ByPort:
     """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves.
 
     With ``mcp_port`` the MCP servers are at that port, and nothing else is.
@@ -26,8 +25,6 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     """
     stopping = stopping or asyncio.Event()
     settings = host.settings
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    origins = Origins(settings.allow_origin, hosts=(*settings.allowed_host, settings.host))
     # Past all routing: these are the way of every token.
     direct: dict[tuple[str, str], ASGIApp] = {
         ("POST", path): OperationEndpoint(host, operation) for operation, paths in PATHS.items() for path in paths
@@ -52,10 +49,9 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     edge = Edge(
         prompts_alone(prompts) if settings.only_prompt else others,
         direct={**({} if settings.only_prompt else direct), **{("POST", path): each for path, each in prompts.items()}},
-        api_keys=keys,
-        origins=origins,
+        settings=settings,
         answer_of=error_answer_at(settings),
     )
     if mcp_port is None:
         return edge
-    return ByPort(edge, {mcp_port: Edge(Later(mcp_alone), api_keys=keys, origins=origins)})
+    return ByPort(edge, {mcp_port: Edge(Later(mcp_alone), settings=settings)})

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelhost.config.settings import Settings
 from modelhost.errors import ForeignOrigin, HostFault, ModelhostError, RequestError, Unauthorized, UnsupportedEncoding
 from modelhost.http.cors import Cors
-from modelhost.http.encodings import decoded
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.keys import ApiKeys
 from modelhost.http.origins import Origins
+from modelhost.http.wire.encodings import decoded
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 
@@ -43,22 +44,26 @@ class Edge:
         app: ASGIApp,
         *,
         direct: Direct = NOTHING,
-        api_keys: Sequence[str],
-        origins: Origins,
+        settings: Settings,
         answer_of: Callable[[str, ModelhostError], Answer] = lambda _path, error: error_answer(error),
     ) -> None:
         """Take the application, and ``direct``: what answers without the application's routing.
 
-        ``answer_of`` makes an answer of a refusal, by the path.
+        ``settings`` say who is let in. ``answer_of`` makes an answer of a refusal, by the path.
         """
         self._app = app
         self._answer_of = answer_of
-        self._origins = origins
-        self._cors = Cors(origins) if origins.allow_some else None
         self._direct = direct
-        self._keys = ApiKeys(api_keys) if api_keys else None
         self._start = secrets.token_hex(6)
         self._count = itertools.count(1)
+        self.admit(settings)
+
+    def admit(self, settings: Settings) -> None:
+        """Let in whom ``settings`` let in, from the next request on."""
+        keys = [key.get_secret_value() for key in settings.api_keys]
+        self._keys = ApiKeys(keys) if keys else None
+        self._origins = Origins(settings.allow_origin, hosts=(*settings.allowed_host, settings.host))
+        self._cors = Cors(self._origins) if self._origins.allow_some else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,26 +88,30 @@ class Edge:
 
         if scope["method"] == "HEAD":  # wherever GET is
             scope, send = {**scope, "method": "GET"}, _head_of(send)
-        answer = self._answer_at_once(scope, headers)
-        if answer is None and (encoding := headers.get(b"content-encoding")):
+        try:
+            answer = self._answer_at_once(scope, headers)
+            if answer is None:
+                answer = await self._passed_on(scope, receive, send_with_id, headers)
+        except Exception:
+            if has_begun:
+                raise  # the server logs it, and cuts the connection
+            log.exception("request_failed", path=scope["path"])
+            answer = self._refused(scope, HostFault())
+        if answer is not None:
+            status, told, body = answer
+            await send_with_id({"type": "http.response.start", "status": status, "headers": told})
+            await send_with_id({"type": "http.response.body", "body": body})
+
+    async def _passed_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> Answer | None:
+        """Have the application answer; what is returned is a refusal instead of its answer."""
+        if encoding := headers.get(b"content-encoding"):
             try:
                 scope, receive = decoded(scope, receive, encoding)
             except UnsupportedEncoding as error:
-                answer = self._refused(scope, error)
-        if answer is None:
-            app = self._direct.get((scope["method"], scope["path"]), self._app)
-            try:
-                await app(scope, receive, send_with_id)
-            except Exception:
-                if has_begun:
-                    raise  # the server logs it, and cuts the connection
-                log.exception("request_failed", path=scope["path"])
-                answer = self._refused(scope, HostFault())
-            else:
-                return
-        status, told, body = answer
-        await send_with_id({"type": "http.response.start", "status": status, "headers": told})
-        await send_with_id({"type": "http.response.body", "body": body})
+                return self._refused(scope, error)
+        app = self._direct.get((scope["method"], scope["path"]), self._app)
+        await app(scope, receive, send)
+        return None
 
     def _answer_at_once(self, scope: Scope, headers: Headers) -> Answer | None:
         """Return what the application is not needed for: a refusal, or what a browser asks before a request."""

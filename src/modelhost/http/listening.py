@@ -13,11 +13,12 @@ from typing import Final, cast
 import uvicorn
 
 from modelhost import logs
+from modelhost.config.settings import Settings
 from modelhost.host import Host
 from modelhost.http.app import build_app
-from modelhost.http.connection import Connection
-from modelhost.http.limits import Limits
 from modelhost.http.prompt import error_answer_at
+from modelhost.http.wire.connection import Connection
+from modelhost.http.wire.limits import Limits
 
 log = logs.get_logger(__name__)
 
@@ -33,10 +34,11 @@ class Server(uvicorn.Server):
         self._stopping = asyncio.Event()  # ends the answers that would never end by themselves
         self._on_listening = on_listening
         settings = host.settings
+        self._app = build_app(host, stopping=self._stopping, mcp_port=mcp_port)
         protocol = partial(Connection, Limits.of(settings), error_answer_at(settings))
         super().__init__(
             uvicorn.Config(
-                build_app(host, stopping=self._stopping, mcp_port=mcp_port),
+                self._app,
                 http=cast("type[asyncio.Protocol]", protocol),
                 log_config=None,
                 access_log=False,
@@ -65,6 +67,15 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def admit(self, settings: Settings) -> None:
+        """Let in whom ``settings`` let in, from the next request on."""
+        self._app.admit(settings)
+
+    def drain(self) -> None:
+        """As :meth:`stop_gracefully`, but give those at work all the time that they need."""
+        self.config.timeout_graceful_shutdown = None
+        self.stop_gracefully()
 
     def stop_gracefully(self) -> None:
         """Take no more requests, and end when those at work have been answered."""

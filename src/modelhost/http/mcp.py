@@ -8,10 +8,12 @@ import pkgutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from modelhost.config import environment
+from modelhost.config.settings import Settings
 from modelhost.host import Host
+from modelhost.http.edge import Edge
 from modelhost.mcp_servers.faces import FACES, FaceName
 
 if TYPE_CHECKING:
@@ -68,9 +70,14 @@ class McpEndpoint:
 class ByPort:
     """Applications on ports of their own, beside one for all others."""
 
-    def __init__(self, app: ASGIApp, apart: Mapping[int, ASGIApp]) -> None:
+    def __init__(self, app: Edge, apart: Mapping[int, Edge]) -> None:
         self._app = app
         self._apart = apart
+
+    def admit(self, settings: Settings) -> None:
+        """Let in whom ``settings`` let in, from the next request on."""
+        for app in (self._app, *self._apart.values()):
+            app.admit(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = scope.get("server")

@@ -1,7 +1,8 @@
 """``POST /``: a prompt in, the answer as text out, as LLM-Server has it.
 
-Of its statuses there are few: 200; 400, and what HTTP itself has for a method (405), a size (413), a key (401), an
-origin (403) or a path (404); 500 for everything that is not the caller's doing. Errors are ``{"Error": "message"}``.
+Of its statuses there are few: 200; 400, and what HTTP itself has for a method (405), a size (413, 431), an encoding
+(415), a time (408), a key (401), an origin (403) or a path (404); 500 for everything that is not the caller's doing.
+Errors are ``{"Error": "message"}``.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from typing import Final
 
 import uvloop
 
@@ -18,6 +19,8 @@ from modelhost.config.settings import Settings
 from modelhost.errors import PortInUse
 from modelhost.host import Host, log_to_file
 from modelhost.http.exposure import check_exposure
+from modelhost.http.rereading import Rereading
+from modelhost.http.signals import signals
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.download import DownloadProgress
@@ -28,21 +31,31 @@ log = logs.get_logger(__name__)
 Announce = Callable[[str, Host], None]
 BACKLOG = 2048
 FILES_PER_CONNECTION = 4  # its socket, that to a worker, and some for everything else
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SECONDS_FOR_LAST_WORDS = 1.0  # for requests that were cut off to tell their clients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is told how far the start has come."""
+
+    on_download: DownloadProgress | None = None
+    on_loading: ProgressCallback | None = None
+
+
+NOT_SHOWN: Final = Progress()
 
 
 def serve(
     settings: Settings,
     *,
     announce: Announce,
-    on_download: DownloadProgress | None = None,
-    on_progress: ProgressCallback | None = None,
+    progress: Progress = NOT_SHOWN,
+    reread: Callable[[], Settings] | None = None,
     clock: Clock = time.time,
 ) -> int:
     """Serve until a signal ends it; return the exit status. ``announce`` is called with the address once it listens.
 
-    ``clock`` is that of the log file.
+    ``reread`` reads the configuration anew, for SIGHUP; ``clock`` is that of the log file.
 
     Raises:
         SetupError: the port, the model or a setting cannot be used.
@@ -60,19 +73,19 @@ def serve(
         _allow_open_files(settings.max_connections * FILES_PER_CONNECTION)
         check_exposure(settings, listener.getsockname()[0])
         listeners = [listener] if apart is None else [listener, apart]
-        return runner.run(_serve(settings, listeners, announce, on_download, on_progress))
+        return runner.run(_serve(settings, listeners, announce, progress, reread))
 
 
 async def _serve(
     settings: Settings,
     listeners: list[socket.socket],
     announce: Announce,
-    on_download: DownloadProgress | None,
-    on_progress: ProgressCallback | None,
+    progress: Progress,
+    reread: Callable[[], Settings] | None,
 ) -> int:
     host = Host(settings)
-    starting = asyncio.ensure_future(host.start(on_download=on_download, on_progress=on_progress))
-    with _signals(asyncio.get_running_loop(), starting.cancel) as signals:
+    starting = asyncio.ensure_future(host.start(on_download=progress.on_download, on_progress=progress.on_loading))
+    with signals(asyncio.get_running_loop(), starting.cancel) as taken:
         try:
             await host.waiting.wait()
             with quick_imports():
@@ -90,7 +103,8 @@ async def _serve(
                 backlog=BACKLOG,
                 on_listening=lambda: _listening(url, mcp_url, host, announce),
             )
-            signals.first = server.stop_gracefully
+            rereading = Rereading(host, listeners[0].getsockname()[0], read=reread, admit=server.admit)
+            taken.end, taken.drain, taken.reread = server.stop_gracefully, server.drain, rereading.begin
             for listener in listeners:
                 _listen(listener)
             await server.serve(sockets=listeners)
@@ -103,33 +117,6 @@ async def _serve(
 def _listening(url: str, mcp_url: str, host: Host, announce: Announce) -> None:
     log.info("listening", url=url, mcp=mcp_url, models=[model.name for model in host.models], pid=os.getpid())
     announce(url, host)
-
-
-class _Signals:
-    """Calls ``first`` at the first SIGTERM or SIGINT; a second one ends the process and with it its workers at once."""
-
-    def __init__(self, first: Callable[[], object]) -> None:
-        self.first = first
-        self._seen = False
-
-    def on_signal(self, number: signal.Signals) -> None:
-        if self._seen:
-            os._exit(128 + number)
-        self._seen = True
-        self.first()
-
-
-@contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, first: Callable[[], object]) -> Iterator[_Signals]:
-    """Take the signals in; what the first one does may be changed on the way."""
-    signals = _Signals(first)
-    for number in SIGNALS:
-        loop.add_signal_handler(number, signals.on_signal, number)
-    try:
-        yield signals
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _allow_open_files(wanted: int) -> None:

@@ -69,6 +69,7 @@ class Collection:
         self._registry: Registry | None = None
         self._registry_error: str | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
         self._main: ModelEntry | None = None
         """The model of the settings themselves, which no registry file takes away."""
 
@@ -222,7 +223,7 @@ class Collection:
             await asyncio.sleep(SECONDS_TO_REPAIR)
 
     async def _keep_up(self, path: Path, seen: str | None) -> None:
-        async with aclosing(watch_registry(path, self._settings, seen=seen)) as readings:
+        async with aclosing(watch_registry(path, self._settings, seen=seen, again=self._again)) as readings:
             async for reading in readings:
                 if isinstance(reading, ConfigError):
                     log.error("registry_refused", path=str(path), problems=reading.message)
@@ -230,6 +231,10 @@ class Collection:
                 else:
                     self.apply_registry(reading)
                     self._tell_registry(None)
+
+    def reread(self) -> None:
+        """Have the registry file read now, if there is one."""
+        self._again.set()
 
     def _tell_registry(self, error: str | None) -> None:
         self._registry_error = error

@@ -14,14 +14,15 @@ from modelhost.models.registry import Registry, digest_of, parse_registry, read_
 
 
 async def watch_registry(
-    path: Path, base: Settings, *, seen: str | None
+    path: Path, base: Settings, *, seen: str | None, again: asyncio.Event | None = None
 ) -> AsyncGenerator[Registry | ConfigError, None]:
     """Yield the registry, or why it cannot be used, each time the content of the file at ``path`` has changed.
 
-    ``seen`` is the digest of the content that is in force (:attr:`Registry.digest`). Endless; close it with
+    ``seen`` is the digest of the content that is in force (:attr:`Registry.digest`); ``again``, when it is set, has the
+    file read at once. Endless; close it with
     ``aclosing``.
     """
-    async with aclosing(settled_contents(path)) as contents:
+    async with aclosing(settled_contents(path, again=again)) as contents:
         async for content in contents:
             digest = digest_of(content) if content is not None else ""
             if digest != seen:

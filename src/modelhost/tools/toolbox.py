@@ -37,6 +37,7 @@ class Toolbox:
         """Why the file as it stands is not in force; the one before it is."""
         self._servers = servers
         self._watching: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
 
     @classmethod
     async def start(cls, path: Path | None, environ: Mapping[str, str], sampler: Sampler) -> Toolbox:
@@ -81,6 +82,10 @@ class Toolbox:
         if self.path is not None:
             await self.hub.stop()
 
+    def reread(self) -> None:
+        """Have the file read now, if there is one."""
+        self._again.set()
+
     async def _watch(self, path: Path, environ: Mapping[str, str], seen: str | None) -> None:
         """Keep to what the file says; after a fault of the host from the beginning."""
         while True:
@@ -92,7 +97,7 @@ class Toolbox:
             await asyncio.sleep(SECONDS_TO_REPAIR)
 
     async def _keep_up(self, path: Path, environ: Mapping[str, str], seen: str | None) -> None:
-        async with aclosing(watch_servers(path, environ, seen=seen)) as readings:
+        async with aclosing(watch_servers(path, environ, seen=seen, again=self._again)) as readings:
             async for reading in readings:
                 if isinstance(reading, ConfigError):
                     self.file_error = reading.message

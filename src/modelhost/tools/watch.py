@@ -13,14 +13,15 @@ from modelhost.tools.servers_file import ToolServers, digest_of, parse_servers, 
 
 
 async def watch_servers(
-    path: Path, environ: Mapping[str, str], *, seen: str | None
+    path: Path, environ: Mapping[str, str], *, seen: str | None, again: asyncio.Event | None = None
 ) -> AsyncGenerator[ToolServers | ConfigError, None]:
     """Yield the servers, or why the file cannot be used, each time the content has changed.
 
-    ``seen`` is the digest of the content that is in force (:attr:`ToolServers.digest`). The file may be replaced by
+    ``seen`` is the digest of the content that is in force (:attr:`ToolServers.digest`); ``again``, when it is set, has
+    the file read at once. The file may be replaced by
     rename or be missing for a time. Endless; close it with ``aclosing``.
     """
-    async with aclosing(settled_contents(path)) as contents:
+    async with aclosing(settled_contents(path, again=again)) as contents:
         async for content in contents:
             digest = "" if content is None else await asyncio.to_thread(digest_of, content, path)
             if digest != seen:

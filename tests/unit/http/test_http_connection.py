@@ -11,9 +11,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from modelhost.http.connection import Connection
 from modelhost.http.errors import error_answer
-from modelhost.http.limits import Limits
+from modelhost.http.wire.connection import Connection
+from modelhost.http.wire.limits import Limits
 from tests.support.asgi import greeting
 from tests.support.transports import HeldTransport
 

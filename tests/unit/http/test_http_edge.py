@@ -8,9 +8,9 @@ import json
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from modelhost.config.settings import Settings
 from modelhost.http.edge import Edge
 from modelhost.http.exchange import Exchange
-from modelhost.http.origins import Origins
 from tests.support.asgi import ask, greeting
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -25,8 +25,12 @@ PREFLIGHT = {
 }
 
 
+def settings(*allowed: str, keys: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> Settings:
+    return Settings.model_validate({"api_keys": keys, "allow_origin": allowed, "allowed_host": hosts})
+
+
 def edge(*allowed: str, keys: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> Edge:
-    return Edge(greeting, api_keys=keys, origins=Origins(allowed, hosts=hosts))
+    return Edge(greeting, settings=settings(*allowed, keys=keys, hosts=hosts))
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/mcp", "/health", "/docs"])
@@ -111,7 +115,7 @@ async def answer_with_the_body(scope: Scope, receive: Receive, send: Send) -> No
 
 
 def reading() -> Edge:
-    return Edge(answer_with_the_body, api_keys=(), origins=Origins([]))
+    return Edge(answer_with_the_body, settings=Settings())
 
 
 def in_parts(data: bytes, part_bytes: int) -> list[bytes]:
@@ -157,9 +161,7 @@ async def test_limit_of_the_body_counts_what_gzip_stands_for() -> None:
 
         await answer_with_the_body(scope, counted, send)
 
-    answer = await ask(
-        Edge(app, api_keys=(), origins=Origins([])), "POST", headers={"Content-Encoding": "gzip"}, body=body
-    )
+    answer = await ask(Edge(app, settings=Settings()), "POST", headers={"Content-Encoding": "gzip"}, body=body)
     assert (answer.status, json.loads(answer.body)["error"]["code"]) == (413, "request_too_large")
     assert received < 2 * LIMIT_BYTES
 
@@ -196,10 +198,21 @@ async def stream(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def test_head_is_answered_wherever_get_is_and_ends_after_the_head() -> None:
-    edge = Edge(stream, direct={("GET", "/health"): greeting}, api_keys=(), origins=Origins([]))
+    edge = Edge(stream, direct={("GET", "/health"): greeting}, settings=Settings())
     for path in ("/health", "/v1/models/events"):
         answer = await ask(edge, "HEAD", path)
         assert (answer.status, answer.body) == (200, b"")
         assert [message["type"] for message in answer.messages] == ["http.response.start", "http.response.body"]
         assert not answer.messages[-1].get("more_body", False)
         assert "x-request-id" in answer.headers
+
+
+async def test_who_is_let_in_can_be_changed_while_the_host_serves() -> None:
+    changing = edge(keys=("sesame",))
+    assert (await ask(changing, headers=KEY)).status == 200
+    changing.admit(settings(PAGE, keys=("other",)))
+    assert (await ask(changing, headers=KEY)).status == 401
+    answer = await ask(changing, headers={"Authorization": "Bearer other", "Origin": PAGE})
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, PAGE)
+    changing.admit(settings())
+    assert (await ask(changing)).status == 200

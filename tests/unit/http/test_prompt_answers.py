@@ -20,7 +20,10 @@ CALLERS = {
     errors.ForeignOrigin: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
+    errors.RequestTimedOut: 408,
     errors.RequestTooLarge: 413,
+    errors.UnsupportedEncoding: 415,
+    errors.HeadersTooLarge: 431,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from modelhost.config import watching
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 from modelhost.models.registry import Registry, read_registry
@@ -180,3 +181,13 @@ def _watches() -> int:
     """How many threads of this process read the kernel's watches."""
     threads = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
     return sum(name.startswith("notify-rs") for name in threads)
+
+
+async def test_file_is_read_at_once_when_somebody_asks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RECHECK_MS", 1000 * SECONDS)
+    again = asyncio.Event()
+    async with asyncio.timeout(SECONDS / 2), aclosing(watching.settled_contents(file, again=again)) as contents:
+        first = await anext(contents)
+        for _ in range(2):
+            again.set()
+            assert await anext(contents) == first

@@ -21,8 +21,8 @@ from modelhost.errors import (
     TooManyConnections,
 )
 from modelhost.http.errors import Answer
-from modelhost.http.limits import MAX_HEAD_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, Limits, too_large
-from modelhost.http.unframed import Unframed
+from modelhost.http.wire.limits import MAX_HEAD_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, Limits, too_large
+from modelhost.http.wire.unframed import Unframed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 
