@@ -21,7 +21,14 @@ from modelhost.errors import (
     TooManyConnections,
 )
 from modelhost.http.errors import Answer
-from modelhost.http.wire.limits import MAX_HEAD_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, Limits, too_large
+from modelhost.http.wire.limits import (
+    MAX_HEAD_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_PENDING_BYTES,
+    Limits,
+    too_large,
+)
 from modelhost.http.wire.unframed import Unframed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -88,7 +95,7 @@ class Connection(HttpToolsProtocol):
             self._awaits_since = self.loop.time()
         self._pending_bytes += len(data)
         super().data_received(data)
-        if self._pending_bytes > MAX_HEAD_BYTES and not self._is_refused:
+        if self._pending_bytes > MAX_PENDING_BYTES and not self._is_refused:
             self._refuse(too_large())
 
     def resume_writing(self) -> None:
@@ -107,28 +114,36 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Count it."""
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(too_large())
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count it; one behind the body is no header of the request (RFC 9110, section 6.5)."""
+        # Without calling uvicorn's own, which does no more: a request has a dozen of them.
+        size = len(name) + len(value)
+        self._head_bytes += size
         self._header_count += 1
-        self._count(len(name) + len(value))
-        if len(name) + len(value) > MAX_HEADER_BYTES or self._header_count > MAX_HEADERS:
+        if size > MAX_HEADER_BYTES or self._head_bytes > MAX_HEAD_BYTES or self._header_count > MAX_HEADERS:
             self._fail(too_large())
         if self._awaits == "head":
-            if len(name) == len(HOST) and name.lower() == HOST:
+            name = name.lower()
+            if name == HOST:
                 self._hosts.append(value)
-            super().on_header(name, value)
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Let the request be answered while its body arrives."""
         version = self.parser.get_http_version()
-        if len(self._hosts) > 1 or not all(map(HOST_VALUE.fullmatch, self._hosts)):
+        if len(self._hosts) > 1 or (self._hosts and not HOST_VALUE.fullmatch(self._hosts[0])):
             self._fail(InvalidRequest("The request names its host twice, or by what is no name: send one Host header."))
         if version == "1.1" and not self._hosts:
             self._fail(InvalidRequest("The request has no Host header, which HTTP/1.1 asks for."))
         self._await("body")
+        self._pending_bytes = 0
         if version == "1.0":
             self._answer_until_close()
         else:
@@ -204,12 +219,6 @@ class Connection(HttpToolsProtocol):
     def _await(self, what: Literal["head", "body"]) -> None:
         self._awaits = what
         self._awaits_since = self.loop.time()
-
-    def _count(self, size: int) -> None:
-        self._pending_bytes = 0
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(too_large())
 
     def _fail(self, fault: ModelhostError) -> None:
         """Stop the parser; uvicorn asks for the answer then."""

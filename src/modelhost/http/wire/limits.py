@@ -11,7 +11,9 @@ from modelhost.errors import HeadersTooLarge
 MAX_HEADERS: Final = 100
 MAX_HEADER_BYTES: Final = 16_000
 MAX_HEAD_BYTES: Final = 64_000
-"""Of the address and all headers, and of what is no body between two of their ends: a header that does not end."""
+"""Of the address and all headers."""
+MAX_PENDING_BYTES: Final = MAX_HEAD_BYTES + 8 * MAX_HEADERS
+"""Of what has come and is no body: the parser keeps a header until it ends. With what stands between headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
