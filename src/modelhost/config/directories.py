@@ -52,7 +52,7 @@ def make_private(folder: Path) -> None:
         OSError: it cannot be made.
     """
     # Path.mkdir gives its mode to the last one only.
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.is_dir()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
