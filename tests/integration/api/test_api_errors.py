@@ -237,7 +237,7 @@ def test_a_chunked_body_is_refused_when_it_has_grown_too_large(scripted: Talk) -
 def test_a_body_declared_too_large_is_refused_before_it_is_sent(scripted: Talk) -> None:
     address = urlsplit(scripted.host.url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
-        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 99000000\r\n\r\n".encode())
+        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99000000\r\n\r\n".encode())
         assert b" 413 " in connection.recv(4096).split(b"\r\n")[0]
 
 
