@@ -10,9 +10,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from modelhost.config.settings import Settings
 from modelhost.http.edge import Edge
 from modelhost.http.exchange import Exchange
-from modelhost.http.origins import Origins, is_local
 
 SCOPE = {"type": "http", "method": "GET", "path": "/somewhere", "headers": []}
 BEGUN: MutableMapping[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
@@ -42,7 +42,7 @@ async def test_an_application_that_fails_is_answered_for() -> None:
 
     sent = _Sent()
     with capture_logs() as logs:
-        await Edge(failing, api_keys=[], origins=Origins([], is_local_only=True))(dict(SCOPE), _nothing, sent)
+        await Edge(failing, settings=Settings())(dict(SCOPE), _nothing, sent)
     assert sent.messages[0]["status"] == 500
     assert (sent.error["code"], sent.error["type"]) == ("internal_error", "server_error")
     assert "foresaw" not in str(sent.error)
@@ -56,7 +56,7 @@ async def test_an_answer_that_has_begun_is_cut_off() -> None:
 
     sent = _Sent()
     with pytest.raises(KeyError):
-        await Edge(failing, api_keys=[], origins=Origins([], is_local_only=True))(dict(SCOPE), _nothing, sent)
+        await Edge(failing, settings=Settings())(dict(SCOPE), _nothing, sent)
     assert [message["type"] for message in sent.messages] == ["http.response.start"]
 
 
@@ -78,8 +78,3 @@ async def test_a_fault_in_an_exchange_is_an_answer_or_the_last_event_of_its_stre
         assert orjson.loads(event.removeprefix(b"data: "))["error"]["code"] == "internal_error"
     else:
         assert sent.error["code"] == "internal_error"
-
-
-@pytest.mark.parametrize("authority", ["[::1", "[", "[]]"])
-def test_half_an_address_is_not_this_machines(authority: str) -> None:
-    assert not is_local(authority)
