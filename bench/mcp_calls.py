@@ -152,11 +152,12 @@ def _empty(folder: Path) -> Path:
 def _posting(url: str, path: str, body: Mapping[str, Any]) -> Iterator[Callable[[], Any]]:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
-    connection.connect()
-    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     payload = json.dumps(body)
 
     def post() -> Any:
+        if connection.sock is None:  # not before: hosts wait only so long for the first request of a client
+            connection.connect()
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.request("POST", path, payload, {"Content-Type": "application/json"})
         return json.loads(connection.getresponse().read())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
@@ -32,11 +33,6 @@ def main() -> None:
         sys.exit(1)
     # An orderly interpreter exit while llama.cpp's threads work ends in a segmentation fault: leave without one.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    # A thread of llama.cpp may be the one that is given the signal. Python handles it in this thread, which only a
-    # byte in the pipe wakes then.
-    waking, woken_by = os.pipe()
-    os.set_blocking(woken_by, False)
-    signal.set_wakeup_fd(woken_by)
     announce_ready(
         server.listening_address,
         context_length=config["context_length"],
@@ -47,7 +43,7 @@ def main() -> None:
         chat_stops=config["chat_stops"],
         sees_images=config["mmproj_path"] is not None,
     )
-    os.read(waking, 1)
+    threading.Event().wait()
 
 
 def _library_advice(reason: str) -> str:

@@ -133,7 +133,6 @@ class WorkerProcess:
         pids = self._pids_on_gpus()
         if self.is_running:
             self._signal_group(signal.SIGTERM)
-            self._signal_group(signal.SIGCONT)  # one that is suspended hears of nothing else
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_seconds):
                     await self._exited.wait()

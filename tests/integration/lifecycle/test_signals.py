@@ -113,6 +113,11 @@ def test_configuration_is_read_anew_and_what_can_be_is_put_in_force(
     assert (status("second"), status("third")) == (200, 401)
 
 
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+
+
 def test_host_ends_when_its_terminal_is_closed(tmp_path: Path) -> None:
     ours, its = pty.openpty()
     with (tmp_path / "stderr").open("wb") as complaints:
@@ -124,7 +129,7 @@ def test_host_ends_when_its_terminal_is_closed(tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=complaints,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no thread of ours holds a lock)
+            preexec_fn=_take_terminal,  # noqa: PLW1509 (no thread of ours holds a lock)
         )
     os.close(its)
     try:

@@ -16,6 +16,7 @@ from tests.support.eventually import eventually, eventually_async
 from tests.support.mcp_http_stub import Refusal, http_stub, rpc_refusal
 from tests.support.mcp_peers import free_port, hub_of, listens, node_peers, remote
 
+ADVICE = 'it wants a key; give it as "bearer_token", or in "headers", of its entry in mcp.json'
 NOT_FOUND = rpc_refusal(404, -32001, "Session not found")
 
 
@@ -30,7 +31,7 @@ NOT_FOUND = rpc_refusal(404, -32001, "Session not found")
             Refusal(status=400, body="Invalid or missing session ID", content_type="text/plain"),
             "its session has expired (HTTP 400)",
         ),
-        (Refusal(status=401), "answered HTTP 401 X"),
+        (Refusal(status=401), f"answered HTTP 401 X: {ADVICE}"),
     ],
 )
 async def test_a_forgotten_session_is_begun_anew_and_the_call_made_again(refusal: Refusal, last_error: str) -> None:
@@ -69,7 +70,7 @@ async def test_a_tool_for_which_we_are_not_authorized_leaves_the_others_as_they_
     async with http_stub(NOT_FOUND, to_secrets=Refusal(status=401)) as stub, hub_of(remote(stub.url)) as hub:
         refused = await hub.call("sdk_secret", {})
         assert refused.code == "tool_server_unavailable"
-        assert refused.text == 'The call was not made: the MCP server "sdk" answered HTTP 401 X.'
+        assert refused.text == f'The call was not made: the MCP server "sdk" answered HTTP 401 X: {ADVICE}.'
         assert hub.status("sdk").state is ServerState.READY
         assert (await hub.call("sdk_echo", {})).text == "echo ran"
         assert stub.handshakes == 2

@@ -15,6 +15,7 @@ from modelhost.cli.settings_flags import chosen_model
 from modelhost.config.fields import SETTINGS
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing, PortInUse
+from modelhost.http.server import Progress
 from modelhost.models.download import FileProgress
 
 
@@ -27,12 +28,16 @@ class FakeServer(types.ModuleType):
         self.exit_code = 0
         self.error: Exception | None = None
 
-    def serve(self, settings: Settings, *, announce: Any, on_download: Any, on_progress: Any) -> int:
+    Progress = Progress
+
+    def serve(self, settings: Settings, *, announce: Any, progress: Progress, reread: Any) -> int:
         self.served.append(settings)
         if self.error is not None:
             raise self.error
-        on_download(FileProgress(file="a.gguf", done_bytes=1, total_bytes=2, part=1, parts=1))
-        on_progress(0.5)
+        assert progress.on_download is not None
+        progress.on_download(FileProgress(file="a.gguf", done_bytes=1, total_bytes=2, part=1, parts=1))
+        assert progress.on_loading is not None
+        progress.on_loading(0.5)
         host = types.SimpleNamespace(models=[types.SimpleNamespace(name="nano")], settings=settings)
         announce("http://127.0.0.1:8000", host)
         return self.exit_code

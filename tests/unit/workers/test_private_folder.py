@@ -28,21 +28,22 @@ sys.stdin.read()
 
 
 @pytest.fixture(autouse=True)
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that all hosts share, in a temporary folder of the test."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path / f"modelhost-{os.getuid()}"
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that all hosts share, in a temporary folder of the test. Its name is short: a socket's must be."""
+    with tempfile.TemporaryDirectory(prefix="m") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder) / f"modelhost-{os.getuid()}"
 
 
 @pytest.fixture
-def other_host(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def other_host(shared: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process that has a socket, and its path."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(shared.parent)},
     ) as process:
         assert process.stdout is not None
         yield process, Path(process.stdout.readline().strip())

@@ -21,7 +21,7 @@ from modelhost.workers.process import WorkerProcess
 from tests.support.eventually import eventually_async
 
 MIB = 2**20
-BODY = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 1500, "ignore_eos": True}
+BODY = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 400, "ignore_eos": True}
 
 
 @asynccontextmanager
