@@ -47,13 +47,13 @@ def check(options: CheckOptions, console: Console, about: dict[str, Any], result
     try:
         with _ended_by_sigterm(), trees(options.against or reference_revision()) as pair:
             rounds = _rounds(pair, options, console)
-            instructions, notes = _instructions(pair, options.log)
+            instructions, notes, uncounted = _instructions(pair, options.log)
     except (CannotCompare, StartError) as error:
         console.print(f"Nothing was compared. {error}", highlight=False, soft_wrap=True)
         return CANNOT_TELL
     found = [*_judged(rounds), *instructions]
     console.print(check_table(found, reference=pair[0].name, rounds=len(rounds)))
-    problems = sorted({problem for each in rounds for problem in each.problems})
+    problems = [*sorted({problem for each in rounds for problem in each.problems}), *uncounted]
     for line in (*relay_lines(rounds), *notes, *problems):
         console.print(line, highlight=False)
     figures = {**about, "reference": pair[0].name, **check_json(found, rounds), "notes": notes}
@@ -78,15 +78,15 @@ def _judged(rounds: Sequence[RoundFigures]) -> list[Judgement]:
     return [judge(metric, [each.rounds[metric] for each in rounds]) for metric in METRICS]
 
 
-def _instructions(pair: tuple[Tree, Tree], log: Path) -> tuple[tuple[Judgement, ...], list[str]]:
-    """Return what the instructions say, and why there is nothing to say."""
+def _instructions(pair: tuple[Tree, Tree], log: Path) -> tuple[tuple[Judgement, ...], list[str], list[str]]:
+    """Return what the instructions say, why they cannot be counted here, and what went wrong when they were."""
     if not can_count():
-        return (), [HOW_TO_INSTALL]
+        return (), [HOW_TO_INSTALL], []
     try:
         reference, tree = count(pair, log)
     except NotCounted as error:
-        return (), [f"instructions were not counted: {error}"]
-    return judge_instructions(reference, tree), []
+        return (), [], [f"instructions were not counted: {error}"]
+    return judge_instructions(reference, tree), [], []
 
 
 def _conclusion(regressions: Sequence[str], problems: Sequence[str], seconds: float) -> str:
@@ -94,7 +94,7 @@ def _conclusion(regressions: Sequence[str], problems: Sequence[str], seconds: fl
     if regressions:
         return f"[red]The working tree is worse[/] {took}: {', '.join(regressions)}."
     if problems:
-        return f"[red]Requests failed[/] {took}; the lines above say which."
+        return f"[red]Not all could be measured[/] {took}; the lines above say what."
     return f"[green]No regression[/] {took}."
 
 

@@ -53,8 +53,13 @@ def _exit_with_host() -> None:
 
 
 def answer(connection: socket.socket, host: int) -> None:
-    """Read one request and write the events of its answer, each when the host is idle."""
+    """Read one request and write the events of its answer, each when the host is idle.
+
+    The host also connects to see whether anybody listens, and asks nothing.
+    """
     body = _body_of(connection)
+    if body is None:
+        return
     wait_until_idle(connection, host)
     connection.sendall(HEAD)
     for event in events_of(body):
@@ -66,10 +71,12 @@ def answer(connection: socket.socket, host: int) -> None:
     connection.recv(1)  # the host closes
 
 
-def _body_of(connection: socket.socket) -> Mapping[str, Any]:
+def _body_of(connection: socket.socket) -> Mapping[str, Any] | None:
     data = b""
     while (end := data.find(b"\r\n\r\n")) < 0:
-        data += connection.recv(65536)
+        if not (more := connection.recv(65536)):
+            return None
+        data += more
     length = next(int(line[15:]) for line in data[:end].lower().split(b"\r\n") if line.startswith(b"content-length:"))
     body = data[end + 4 :]
     while len(body) < length:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-TEXTS: Final = ("role", "content", "refusal", "reasoning_content")
+TEXTS: Final = frozenset({"role", "content", "refusal", "reasoning_content"})
+OF_A_CHOICE: Final[Mapping[str, type]] = {"logprobs": dict, "finish_reason": str, "text": str}
 COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 MOST_PIECES: Final = 4096
 """Calls, or choices, that one answer may have: those before it are made room for."""
 
 
 def is_chunk(payload: Any) -> bool:
-    """Whether ``payload`` is a piece of an answer."""
-    if not isinstance(payload, dict) or not isinstance(payload.get("choices"), list):
+    """Whether ``payload`` is a piece of an answer. Asked of every token that the host opens: hence the plain loops."""
+    if payload.__class__ is not dict or (choices := payload.get("choices")).__class__ is not list:
         return False
-    return all(_is_choice(choice) for choice in payload["choices"])
+    for choice in choices:
+        if choice.__class__ is not dict or not _is_place(choice.get("index")):
+            return False
+        for key, value in choice.items():
+            if key == "delta":
+                if value.__class__ is not dict or not _is_delta(value):
+                    return False
+            elif value is None:
+                if key == "text":
+                    return False
+            elif (kind := OF_A_CHOICE.get(key)) is not None and value.__class__ is not kind:
+                return False
+    return True
 
 
 def is_usage(usage: Any) -> bool:
@@ -25,19 +39,17 @@ def is_usage(usage: Any) -> bool:
     return details is None or (isinstance(details, dict) and _is_count(details.get("cached_tokens", 0)))
 
 
-def _is_choice(choice: Any) -> bool:
-    if not isinstance(choice, dict) or not _is_place(choice.get("index")):
-        return False
-    if not isinstance(choice.get("logprobs"), dict | None) or not isinstance(choice.get("finish_reason"), str | None):
-        return False
-    return _is_delta(choice["delta"]) if "delta" in choice else isinstance(choice.get("text", ""), str)
-
-
-def _is_delta(delta: Any) -> bool:
-    if not isinstance(delta, dict) or not all(isinstance(delta.get(name), str | None) for name in TEXTS):
-        return False
-    calls = delta.get("tool_calls")
-    return calls is None or (isinstance(calls, list) and all(map(_is_call, calls)))
+def _is_delta(delta: dict[str, Any]) -> bool:
+    for key, value in delta.items():
+        if value is None or value.__class__ is str:
+            if key == "tool_calls" and value is not None:
+                return False
+        elif key == "tool_calls":
+            if value.__class__ is not list or not all(map(_is_call, value)):
+                return False
+        elif key in TEXTS:
+            return False
+    return True
 
 
 def _is_call(call: Any) -> bool:

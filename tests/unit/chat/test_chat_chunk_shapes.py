@@ -47,6 +47,7 @@ UNKNOWN: list[Any] = [
     {"choices": [{"index": 0, "delta": None}]},
     {"choices": [{"index": 0, "delta": {}, "logprobs": 5}]},
     {"choices": [{"index": 0, "text": 5}]},
+    {"choices": [{"index": 0, "text": None}]},
     _chunk(content=5),
     _chunk(content=["Hi"]),
     _chunk(tool_calls="f"),
