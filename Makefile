@@ -127,7 +127,7 @@ proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench
 native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
 
 .PHONY: conformance
-conformance: $(DEVELOPS)  ## Run the official MCP conformance suite against both sides; needs npm, brings its Node
+conformance: $(DEVELOPS)  ## Run the whole official MCP conformance suite against both sides; needs npm, brings its Node
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
 compile = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \

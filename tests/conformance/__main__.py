@@ -5,8 +5,9 @@ the fixtures of :mod:`tests.conformance.fixtures` beside what is its own. ``clie
 one side only.
 
 The suite needs Node 22 or newer; where there is none, it is installed from npm beside the suite, into a folder that git
-ignores. A scenario that fails among the others is run once more alone, as the SDK's own CI does it: some of them
-measure times. Ends with status 1 if a scenario fails or if there are fewer of them than expected.
+ignores. A scenario that surprises among the others is run once more alone, as the SDK's own CI does it: some of them
+measure times. Ends with status 1 if a scenario fails that should pass, if one passes that :mod:`tests.conformance.legs`
+has among those that do not, or if there are fewer of them than expected.
 """
 
 from __future__ import annotations
@@ -18,142 +19,56 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.conformance.legs import LEGS, LOCK, Leg
+from tests.conformance.scores import Score, scores_in, solo_score_in
 from tests.support.locked import node_modules
 from tests.support.serving import ServedHost
 
 ROOT: Final = Path(__file__).parents[2]
-LOCK: Final = "npm-conformance"
 NODE_MAJOR: Final = 22
 LEG_SECONDS: Final = 3600
 CLIENT_MILLISECONDS: Final = 1_800_000  # most of it is spent waiting for a turn
 SOLO_MILLISECONDS: Final = 120_000
 COMMAND: Final = f"{sys.executable} -m tests.conformance.in_turn"
 FIXTURES: Final = "tests.conformance.fixtures:EXTENSION"
+COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+COLUMNS: Final = ("suite", "side", "", "scenarios", "passed", "checks", "not as documented")
 
-Side = Literal["client", "server"]
 Target = tuple[str, str]
-SCORE = re.compile(r"^[✓✗~] (\S+): (\d+) passed, (\d+) failed(?:, (\d+) warnings)?", re.MULTILINE)
-SOLO_SCORE = re.compile(r"^Passed: (\d+)/\d+, (\d+) failed, (\d+) warnings", re.MULTILINE)
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
-    """One run of the suite, or of those of its scenarios that ``only`` names.
-
-    ``scenarios`` is how many there are, ``checks`` how many checks they make at least; ``may_warn`` are those that warn
-    of what they do not ask for.
-    """
-
-    side: Side = "client"
-    name: str
-    package: str
-    version: str
-    arguments: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    scenarios: int
-    checks: int = 0
-    may_warn: frozenset[str] = frozenset()
-
-    @property
-    def script(self) -> Path:
-        return node_modules(LOCK) / self.package / "dist" / "index.js"
-
-
-OLD: Final[dict[str, Any]] = {"package": "conformance-1", "version": "0.1.16"}
-NEW: Final[dict[str, Any]] = {"package": "conformance-2", "version": "0.2.0-alpha.12"}
-LEGS: Final = (
-    Leg(name="core", **OLD, arguments=("--suite", "core"), scenarios=18),
-    Leg(name="2025-11-25", **NEW, arguments=("--suite", "all", "--spec-version", "2025-11-25"), scenarios=19),
-    Leg(name="2026-07-28", **NEW, arguments=("--suite", "all", "--spec-version", "2026-07-28"), scenarios=33),
-    Leg(
-        name="extensions",
-        **NEW,
-        # Not among them: DPoP and workload identities, which the SDK's client does not know either.
-        only=(
-            "auth/client-credentials-jwt",
-            "auth/client-credentials-basic",
-            "auth/enterprise-managed-authorization",
-        ),
-        scenarios=3,
-    ),
-    Leg(
-        side="server",
-        name="all",
-        **OLD,
-        arguments=("--suite", "all"),
-        scenarios=32,
-        checks=44,
-        # It does not say that it speaks 2025-11-25, and older clients cannot read what it misses.
-        may_warn=frozenset({"server-sse-polling"}),
-    ),
-    Leg(
-        side="server",
-        name="2025-11-25",
-        **NEW,
-        arguments=("--suite", "all", "--spec-version", "2025-11-25"),
-        scenarios=33,
-        checks=84,
-    ),
-    Leg(
-        side="server",
-        name="2026-07-28",
-        **NEW,
-        arguments=("--suite", "all", "--spec-version", "2026-07-28"),
-        scenarios=40,
-        checks=152,
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """What a scenario found."""
-
-    scenario: str
-    passed: int
-    failed: int
-    warnings: int = 0
-
-    def is_good(self, leg: Leg) -> bool:
-        if self.scenario in leg.may_warn:
-            return self.failed == 0
-        return self.passed > 0 and self.failed == 0 and self.warnings == 0
 
 
 def main() -> None:
-    console = Console()
     sides = sys.argv[1:] or ["client", "server"]
     node = node_for_the_suite()
-    table = Table("suite", "side", "", "scenarios", "checks passed", "failed", "warnings", "", title_justify="left")
+    table = Table(*COLUMNS, title_justify="left")
     is_good = True
     for leg in LEGS:
         if leg.side in sides:
             row, is_leg_good = result_of(node, leg)
             table.add_row(*row)
             is_good &= is_leg_good
-    console.print(table)
+    Console().print(table)
     sys.exit(0 if is_good else 1)
 
 
 def result_of(node: Path, leg: Leg) -> tuple[Sequence[str], bool]:
-    """Run ``leg``; return its row of the table, and whether all is as it should be."""
-    sys.stderr.write(f"{leg.version}, {leg.side}, {leg.name}: some minutes for {leg.scenarios} scenarios\n")
+    """Run ``leg``; return its row of the table, and whether all is as the documentation says."""
+    sys.stderr.write(f"{leg.suite.version}, {leg.side}, {leg.name}: some minutes for {leg.scenarios} scenarios\n")
     with target_of(leg) as target:
         scores = [again(node, leg, target, score) for score in scores_of(node, leg, target)]
-    bad = [score for score in scores if not score.is_good(leg)]
-    passed, failed, warnings = (sum(getattr(score, name) for score in scores) for name in FIGURES)
-    good = f"{len(scores) - len(bad)} of {max(len(scores), leg.scenarios)}"
-    verdict = "[red]" + ", ".join(score.scenario for score in bad) if bad else "[green]all"
-    row = (leg.version, leg.side, leg.name, good, str(passed), str(failed), str(warnings), verdict)
-    return row, not bad and len(scores) >= leg.scenarios and passed >= leg.checks
+    surprises = [score for score in scores if leg.surprises(score)]
+    passed = sum(score.outcome == "passes" for score in scores)
+    checks = sum(score.passed for score in scores)
+    others = ", ".join(f"{score.scenario} {score.outcome}" for score in surprises) or "none"
+    figures = (str(len(scores)), str(passed), str(checks))
+    row = (leg.suite.version, leg.side, leg.name, *figures, f"[{'red' if surprises else 'green'}]{others}")
+    return row, not surprises and len(scores) >= leg.scenarios and checks >= leg.checks
 
 
 @contextmanager
@@ -166,9 +81,6 @@ def target_of(leg: Leg) -> Iterator[Target]:
         fixtures = {"MODELHOST_MCP_FIXTURES": FIXTURES, "PYTHONPATH": str(ROOT)}
         with ServedHost(data_dir=folder, environment=fixtures) as host:
             yield ("--url", f"{host.url}/mcp")
-
-
-FIGURES: Final = ("passed", "failed", "warnings")
 
 
 def node_for_the_suite() -> Path:
@@ -188,10 +100,9 @@ def _major(node: str) -> int:
 
 
 def scores_of(node: Path, leg: Leg, target: Target) -> list[Score]:
-    """Run all scenarios of ``leg``; those that it names are left to :func:`again`."""
-    if leg.only:
-        return [Score(scenario=scenario, passed=0, failed=0) for scenario in leg.only]
-    said = _suite(node, leg, target, [*leg.arguments, *_patience(leg, CLIENT_MILLISECONDS)], LEG_SECONDS)
+    """Run all scenarios of ``leg``."""
+    arguments = ["--suite", "all", *leg.era_arguments, *_patience(leg, CLIENT_MILLISECONDS)]
+    said = _suite(node, leg, target, arguments, LEG_SECONDS)
     found = list(scores_in(said))
     if not found:
         sys.exit(f"the suite {leg.name} has no result; it said:\n{said[-3000:]}")
@@ -199,24 +110,17 @@ def scores_of(node: Path, leg: Leg, target: Target) -> list[Score]:
 
 
 def again(node: Path, leg: Leg, target: Target, score: Score) -> Score:
-    """Return ``score``; if it is not good, that of another run of the scenario, alone."""
-    if score.is_good(leg):
+    """Return ``score``; if it surprises, that of another run of the scenario, alone."""
+    if not leg.surprises(score):
         return score
-    version = leg.arguments[leg.arguments.index("--spec-version") :] if "--spec-version" in leg.arguments else ()
-    arguments = ["--scenario", score.scenario, *version, *_patience(leg, SOLO_MILLISECONDS)]
+    arguments = ["--scenario", score.scenario, *leg.era_arguments, *_patience(leg, SOLO_MILLISECONDS)]
     said = _suite(node, leg, target, arguments, LEG_SECONDS)
-    found = SOLO_SCORE.search(said)
-    if found is None:
+    solo = solo_score_in(said, score.scenario)
+    if solo is None:
         return score
-    solo = Score(scenario=score.scenario, passed=int(found[1]), failed=int(found[2]), warnings=int(found[3]))
-    if not solo.is_good(leg):
+    if leg.surprises(solo):
         sys.stderr.write(f"--- {leg.name}: {score.scenario} ---\n{said}\n")
     return solo
-
-
-def scores_in(said: str) -> Iterator[Score]:
-    for found in SCORE.finditer(said):
-        yield Score(scenario=found[1], passed=int(found[2]), failed=int(found[3]), warnings=int(found[4] or 0))
 
 
 def _patience(leg: Leg, milliseconds: int) -> Sequence[str]:
@@ -225,7 +129,7 @@ def _patience(leg: Leg, milliseconds: int) -> Sequence[str]:
 
 
 def _suite(node: Path, leg: Leg, target: Target, arguments: Sequence[str], seconds: float) -> str:
-    command = [str(node), str(leg.script), leg.side, *target, *arguments]
+    command = [str(node), str(leg.suite.script), leg.side, *target, *arguments]
     done = subprocess.run(command, check=False, timeout=seconds, capture_output=True, text=True, cwd=ROOT)
     return COLOURS.sub("", done.stdout + done.stderr)
 

@@ -83,7 +83,7 @@ async def provider_for(scenario: str, url: str, given: Mapping[str, Any]) -> htt
                 client_secret=given["client_secret"],
                 token_endpoint_auth_method="client_secret_basic",  # noqa: S106 (a method)
             )
-        case "auth/enterprise-managed-authorization":
+        case "auth/enterprise-managed-authorization" | "auth/cross-app-access-complete-flow":  # one flow, two names
             return await _of_enterprise(url, given)
         case _:
             return _of_person(url, given)

@@ -1,14 +1,24 @@
-"""The runner of the conformance suite: what it reads from the suite's words, and what the client calls."""
+"""The runner of the conformance suite: what it reads from the suite's words, what it takes for a surprise, and what
+the client calls.
+"""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelhost.tools.offered import OfferedTool
-from tests.conformance import __main__ as runner
 from tests.conformance.client import calls_of, protocol_of
+from tests.conformance.legs import LEGS, NEW, Leg
+from tests.conformance.scores import Outcome, Score, scores_in, solo_score_in
+
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+ROW = re.compile(
+    r"^\| (?P<version>[\w.-]+) \| (?P<side>client|server) \| (?P<names>`.+?) \| (?P<outcome>\w+) \| \S", re.MULTILINE
+)
 
 SAID = """
 === SUITE SUMMARY ===
@@ -16,6 +26,7 @@ SAID = """
 ✓ tools_call: 2 passed, 0 failed
 ✗ auth/scope-step-up: 19 passed, 1 failed
 ✗ sse-retry: 2 passed, 0 failed, 1 warnings
+✓ sep-2640-client-no-prefetch: 0 passed, 0 failed
 
 Total: 23 passed, 1 failed, 1 warnings
 """
@@ -29,26 +40,50 @@ def tool(name: str, **schema: Any) -> OfferedTool:
 
 
 def test_summary_is_read() -> None:
-    scores = list(runner.scores_in(SAID))
-    assert [(score.scenario, score.passed, score.failed, score.warnings) for score in scores] == [
+    assert [(score.scenario, score.passed, score.failed, score.warnings) for score in scores_in(SAID)] == [
         ("tools_call", 2, 0, 0),
         ("auth/scope-step-up", 19, 1, 0),
         ("sse-retry", 2, 0, 1),
+        ("sep-2640-client-no-prefetch", 0, 0, 0),
     ]
-    leg = runner.Leg(name="any", package="", version="", scenarios=3)
-    assert [score.is_good(leg) for score in scores] == [True, False, False]
+    assert [score.outcome for score in scores_in(SAID)] == ["passes", "fails", "warns", "skips"]
 
 
-def test_warning_of_what_is_not_asked_for_is_forgiven() -> None:
-    leg = runner.Leg(name="any", package="", version="", scenarios=3, may_warn=frozenset({"sse-retry"}))
-    warned = runner.Score(scenario="sse-retry", passed=0, failed=0, warnings=2)
-    assert warned.is_good(leg)
-    assert not runner.Score(scenario="sse-retry", passed=0, failed=1).is_good(leg)
+def test_result_of_a_scenario_alone_is_read() -> None:
+    said = "\nTest Results:\nPassed: 9/14, 5 failed, 0 warnings\n"
+    assert solo_score_in(said, "auth/dpop") == Score(scenario="auth/dpop", passed=9, failed=5)
+    assert solo_score_in("no such scenario", "auth/dpop") is None
 
 
-def test_scenario_that_checked_nothing_is_not_good() -> None:
-    leg = runner.Leg(name="any", package="", version="", scenarios=1)
-    assert not runner.Score(scenario="x", passed=0, failed=0).is_good(leg)
+@pytest.mark.parametrize(
+    ("scenario", "score", "surprises"),
+    [
+        ("any", {"passed": 2, "failed": 0}, False),
+        ("any", {"passed": 2, "failed": 1}, True),
+        ("any", {"passed": 2, "failed": 0, "warnings": 1}, True),
+        ("any", {"passed": 0, "failed": 0}, True),
+        ("failing", {"passed": 2, "failed": 1}, False),
+        ("failing", {"passed": 3, "failed": 0}, True),
+        ("warning", {"passed": 0, "failed": 0, "warnings": 2}, False),
+        ("warning", {"passed": 0, "failed": 1, "warnings": 2}, True),
+        ("skipping", {"passed": 0, "failed": 0}, False),
+        ("skipping", {"passed": 1, "failed": 0}, True),
+    ],
+)
+def test_surprise_is_an_outcome_that_is_not_documented(scenario: str, score: dict[str, int], surprises: bool) -> None:
+    expected: dict[str, Outcome] = {"failing": "fails", "warning": "warns", "skipping": "skips"}
+    leg = Leg(side="client", suite=NEW, scenarios=4, checks=0, expected=expected)
+    assert leg.surprises(Score(scenario=scenario, **score)) is surprises
+
+
+def test_documentation_names_each_scenario_that_does_not_pass() -> None:
+    documented = {
+        (row["version"], row["side"], name, row["outcome"])
+        for row in ROW.finditer(PAGE.read_text("utf-8"))
+        for name in re.findall("`(.+?)`", row["names"])
+    }
+    expected = {(leg.suite.version, leg.side, name, outcome) for leg in LEGS for name, outcome in leg.expected.items()}
+    assert documented == expected
 
 
 def test_tools_are_called_with_what_they_need() -> None:
