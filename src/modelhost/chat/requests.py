@@ -25,8 +25,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from modelhost.chat.schema_limits import check_schema
 from modelhost.engines.base import Engine, Operation
+from modelhost.engines.schema_limits import check_size
+from modelhost.engines.schema_references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 MAX_CHOICES = 64
@@ -322,7 +323,17 @@ def validate(operation: Operation, body: Any) -> None:
     if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
         raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")
     for param, schema in _schemas(body):
-        check_schema(schema, param)
+        _check_size(schema, param)
+
+
+def _check_size(schema: Mapping[str, Any], param: str) -> None:
+    try:
+        check_size(schema)
+    except UnusableSchema as error:
+        raise InvalidRequest(
+            f"{param}: the schema cannot be used: {error.reason}. Make it simpler, or split it into several requests.",
+            param=param,
+        ) from None
 
 
 def _schemas(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import mcp_types as types
 
 from modelhost.engines.plain_schemas import plain_parameters
+from modelhost.engines.schema_limits import check_size
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.tools.arguments import ArgumentCheck
 from modelhost.tools.status import ToolProblem
@@ -31,7 +32,7 @@ class KnownTool:
 
 
 def known_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[KnownTool, ...], tuple[ToolProblem, ...]]:
-    """The tools of ``server`` in our words, without those whose schema is none; and what is wrong with which."""
+    """The tools of ``server`` in our words, without those whose schema cannot be used; and what is wrong with which."""
     known, problems = [], []
     for tool in tools:
         if _needs_task(tool):
@@ -39,6 +40,7 @@ def known_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[KnownTo
             problems.append(ToolProblem(tool=tool.name, location=TASK_SUPPORT, message=why, is_offered=False))
             continue
         try:
+            check_size(tool.input_schema)
             plain = plain_parameters(tool.input_schema)
         except UnusableSchema as error:
             problems.append(_problem(tool, error.location, error.reason, is_offered=False))

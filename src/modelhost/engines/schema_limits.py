@@ -1,4 +1,4 @@
-"""Limits of the JSON schemas in a request: engines make grammars of them, and a short one can mean a huge one."""
+"""Limits of the JSON schemas that engines get: they make grammars of them, and a short one can mean a huge one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Final
 from urllib.parse import unquote
 
-from modelhost.errors import InvalidRequest
+from modelhost.engines.schema_references import UnusableSchema
 
 MOST_VALUES: Final = 50_000
 """Written out, with each reference as what it refers to."""
@@ -34,11 +34,11 @@ LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 MAPS: Final = ("properties", "patternProperties", "dependentSchemas")
 
 
-def check_schema(schema: Mapping[str, Any], param: str) -> None:
+def check_size(schema: Mapping[str, Any]) -> None:
     """See that ``schema`` is no larger than engines can cope with.
 
     Raises:
-        InvalidRequest: it is; ``param`` says where it stands.
+        UnusableSchema: it is.
     """
     level: list[Any] = [schema]
     count, depth, multiplies = 0, 0, False
@@ -48,19 +48,18 @@ def check_schema(schema: Mapping[str, Any], param: str) -> None:
         multiplies = multiplies or any(isinstance(each, dict) and not MULTIPLYING.isdisjoint(each) for each in level)
         level = [each for value in level for each in _inside(value)]
     if level:
-        raise _refused(param, f"is nested deeper than {DEEPEST} levels")
+        raise UnusableSchema("#", f"it is nested deeper than {DEEPEST} levels")
     if count > MOST_VALUES:
-        raise _refused(param, f"has more than {MOST_VALUES:,} values")
+        raise UnusableSchema("#", f"it has more than {MOST_VALUES:,} values")
     if multiplies:  # without, it means no more than is written there
-        _Expansion(schema, param).check()
+        _Expansion(schema).check()
 
 
 class _Expansion:
     """What a schema amounts to when its references are followed; each part is looked at once."""
 
-    def __init__(self, root: Mapping[str, Any], param: str) -> None:
+    def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._param = param
         self._found: dict[int, tuple[int, int]] = {}
         """By identity: values, and alternatives."""
 
@@ -73,7 +72,7 @@ class _Expansion:
         if id(schema) in self._found:
             return self._found[id(schema)]
         if depth > DEEPEST:
-            raise _refused(self._param, f"refers on and on, over more than {DEEPEST} levels")
+            raise UnusableSchema("#", f"it refers on and on, over more than {DEEPEST} levels")
         self._found[id(schema)] = 1, 1  # for one that contains itself, which engines make a rule of
         parts = {key: [self._of(each, depth + 1) for each in found] for key, found in self._parts(schema)}
         enum = schema.get("enum")
@@ -81,9 +80,9 @@ class _Expansion:
         values += sum(part[0] for found in parts.values() for part in found)
         alternatives = _alternatives(schema, {key: [part[1] for part in found] for key, found in parts.items()})
         if values > MOST_VALUES:
-            raise _refused(self._param, f"has more than {MOST_VALUES:,} values when its references are written out")
+            raise UnusableSchema("#", f"it has more than {MOST_VALUES:,} values when its references are written out")
         if alternatives > MOST_ALTERNATIVES:
-            raise _refused(self._param, f"has more than {MOST_ALTERNATIVES:,} alternatives")
+            raise UnusableSchema("#", f"it has more than {MOST_ALTERNATIVES:,} alternatives")
         self._found[id(schema)] = values, alternatives
         return values, alternatives
 
@@ -127,9 +126,3 @@ def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, Mapping):
         return value.values()
     return value if isinstance(value, list) else ()
-
-
-def _refused(param: str, why: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{param}: the schema {why}. Make it simpler, or split it into several requests.", param=param
-    )
