@@ -7,11 +7,12 @@ import asyncio
 from starlette.types import ASGIApp
 
 from modelhost.host import Host
+from modelhost.http.doors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
 from modelhost.http.generate import PATHS, OperationEndpoint
 from modelhost.http.later import Later
 from modelhost.http.mcp import ByPort
-from modelhost.http.prompt import error_answer_at, prompt_endpoints, prompts_alone
+from modelhost.http.prompt import prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
 
@@ -54,4 +55,5 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     )
     if mcp_port is None:
         return edge
-    return ByPort(edge, {mcp_port: Edge(Later(mcp_alone), settings=settings)})
+    apart = Edge(Later(mcp_alone), settings=settings, answer_of=lambda _path, error: rpc_error_answer(error))
+    return ByPort(edge, {mcp_port: apart})

@@ -16,7 +16,7 @@ from modelhost import logs
 from modelhost.config.settings import Settings
 from modelhost.host import Host
 from modelhost.http.app import build_app
-from modelhost.http.prompt import error_answer_at
+from modelhost.http.doors import error_answer_at
 from modelhost.http.wire.connection import Connection
 from modelhost.http.wire.limits import Limits
 

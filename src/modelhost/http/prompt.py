@@ -8,7 +8,7 @@ Errors are ``{"Error": "message"}``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -20,7 +20,6 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from modelhost.chat.notes import ON_NOTE
-from modelhost.config.settings import Settings
 from modelhost.errors import (
     ConfigError,
     ContextLengthExceeded,
@@ -156,16 +155,6 @@ def prompt_error_answer(error: ModelhostError) -> Answer:
     if isinstance(error, MethodNotAllowed):
         kept.append((b"allow", b"POST"))
     return status if isinstance(error, FAULTS_OF_THE_CALLER) else 500, [*_headers(body), *kept], body
-
-
-def error_answer_at(settings: Settings) -> Callable[[str, ModelhostError], Answer]:
-    """Return what answers a request for a path that did not get as far as an endpoint, with the reason."""
-
-    def answer(path: str, error: ModelhostError) -> Answer:
-        is_prompt = settings.only_prompt or path in (PATH, *settings.prompt_path)
-        return prompt_error_answer(error) if is_prompt else error_answer(error)
-
-    return answer
 
 
 def _headers(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -18,8 +18,8 @@ from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFou
 from modelhost.host import Host
 from modelhost.http import model_events
 from modelhost.http.administration import administration_routes
+from modelhost.http.doors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
-from modelhost.http.errors import error_answer
 from modelhost.http.mcp import METHODS, PATHS, McpEndpoint
 from modelhost.http.models import models_router
 from modelhost.http.openapi import describe
@@ -77,13 +77,13 @@ def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
     return Starlette(routes=routes, exception_handlers=answers)
 
 
-async def _answer_error(_request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ModelhostError)
-    return _response(error)
+    return _response(request.url.path, error)
 
 
-async def _answer_fault(_request: Request, _error: Exception) -> Response:
-    return _response(HostFault())  # the server logs the fault
+async def _answer_fault(request: Request, _error: Exception) -> Response:
+    return _response(request.url.path, HostFault())  # the server logs the fault
 
 
 async def _answer_routing_error(request: Request, error: Exception) -> Response:
@@ -92,11 +92,13 @@ async def _answer_routing_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         # The methods of a route are a set, whose order is another one in each process.
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        return _response(MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}."), allow=allowed)
-    return _response(NotFound(f"There is nothing at {path}. /docs lists what there is."))
+        return _response(
+            path, MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}."), allow=allowed
+        )
+    return _response(path, NotFound(f"There is nothing at {path}. /docs lists what there is."))
 
 
-def _response(error: ModelhostError, **more_headers: Any) -> Response:
-    status, headers, body = error_answer(error)
+def _response(path: str, error: ModelhostError, **more_headers: Any) -> Response:
+    status, headers, body = answer_at(path, error)
     texts = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status, headers={**texts, **more_headers})

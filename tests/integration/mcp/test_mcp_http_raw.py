@@ -53,9 +53,10 @@ def test_session_ends_when_the_client_says_so(scripted_host: ServedHost) -> None
     assert http.post("/mcp/llm", json=listing, headers=session).status_code == 404
 
 
-def test_other_methods_and_paths_are_told_as_everywhere(scripted_host: ServedHost) -> None:
+def test_other_methods_and_paths_are_told(scripted_host: ServedHost) -> None:
     answer = scripted_host.http.put("/mcp", json={})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD, POST")
+    assert (answer.json()["jsonrpc"], answer.json()["error"]["data"]["code"]) == ("2.0", "method_not_allowed")
     assert scripted_host.http.post("/mcp/none", json={}).status_code == 404
 
 
@@ -73,7 +74,8 @@ def test_names_that_are_not_this_machines_are_refused(
     scripted_host: ServedHost, headers: dict[str, str], method: str
 ) -> None:
     answer = scripted_host.http.request(method, "/mcp", headers=headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_origin")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["data"]["code"]) == (403, -32600, "foreign_origin")
 
 
 def test_name_that_is_allowed_may_be_used(start_host: Callable[..., ServedHost]) -> None:
@@ -97,7 +99,7 @@ def test_body_may_be_gzip_and_begin_with_a_byte_order_mark(scripted_host: Served
     assert scripted_host.http.post("/mcp", content=ping).json()["id"] == 1
     assert scripted_host.http.post("/mcp", content=gzip.compress(ping), headers=gzipped).json()["id"] == 1
     broken = scripted_host.http.post("/mcp", content=ping, headers=gzipped)
-    assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_request")
+    assert (broken.status_code, broken.json()["error"]["data"]["code"]) == (400, "invalid_request")
 
 
 def test_own_port_has_the_servers_and_nothing_else(start_host: Callable[..., ServedHost]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -11,8 +12,10 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from modelhost.config.settings import Settings
+from modelhost.host import Host
 from modelhost.http.edge import Edge
 from modelhost.http.exchange import Exchange
+from modelhost.http.rest import build_mcp
 
 SCOPE = {"type": "http", "method": "GET", "path": "/somewhere", "headers": []}
 BEGUN: MutableMapping[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
@@ -47,6 +50,15 @@ async def test_an_application_that_fails_is_answered_for() -> None:
     assert (sent.error["code"], sent.error["type"]) == ("internal_error", "server_error")
     assert "foresaw" not in str(sent.error)
     assert [(log["event"], log["path"]) for log in logs] == [("request_failed", "/somewhere")]
+
+
+async def test_a_fault_of_an_mcp_server_is_an_error_of_json_rpc() -> None:
+    nothing_works = cast("Host", object())
+    sent = _Sent()
+    with pytest.raises(AttributeError):  # for the server's log
+        await build_mcp(nothing_works, stopping=asyncio.Event())({**SCOPE, "path": "/mcp"}, _nothing, sent)
+    assert sent.messages[0]["status"] == 500
+    assert (sent.error["code"], sent.error["data"]["code"]) == (-32603, "internal_error")
 
 
 async def test_an_answer_that_has_begun_is_cut_off() -> None:

@@ -7,9 +7,8 @@ import pytest
 from starlette.routing import Route
 
 from modelhost import errors
-from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelhostError
-from modelhost.http.prompt import check_paths, error_answer_at, prompt_error_answer
+from modelhost.http.prompt import check_paths, prompt_error_answer
 from tests.unit.http.test_http_errors import example, leaves
 
 CALLERS = {
@@ -38,22 +37,6 @@ def test_every_error_is_one_sentence_and_what_is_not_the_callers_fault_is_500(ki
 
 def test_an_answer_to_another_method_names_the_one_that_is_taken() -> None:
     assert dict(prompt_error_answer(errors.MethodNotAllowed("no"))[1])[b"allow"] == b"POST"
-
-
-@pytest.mark.parametrize(
-    ("settings", "path", "is_prompt"),
-    [
-        (Settings(), "/", True),
-        (Settings(), "/v1/models", False),
-        (Settings(prompt_path=("/ask",)), "/ask", True),
-        (Settings(only_prompt=True), "/v1/models", True),
-    ],
-)
-def test_what_is_refused_at_the_door_is_refused_in_the_words_of_the_path(
-    settings: Settings, path: str, *, is_prompt: bool
-) -> None:
-    _, _, body = error_answer_at(settings)(path, errors.Unauthorized("no key"))
-    assert ("Error" in orjson.loads(body)) is is_prompt
 
 
 def test_a_path_that_belongs_to_another_endpoint_is_refused() -> None:

@@ -1,0 +1,48 @@
+"""Errors in the words of the door that a request came to: prompts, MCP, or everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from modelhost.config.settings import Settings
+from modelhost.errors import ModelhostError
+from modelhost.http.errors import Answer, error_answer, error_object
+from modelhost.http.mcp import PATHS as MCP_PATHS
+from modelhost.http.prompt import PATH, prompt_error_answer
+
+INVALID_REQUEST: Final = -32600
+INTERNAL_ERROR: Final = -32603
+"""As JSON-RPC 2.0 numbers them, section 5.1."""
+
+
+def error_answer_at(settings: Settings) -> Callable[[str, ModelhostError], Answer]:
+    """Return what answers a request for a path that did not get as far as an endpoint, with the reason."""
+
+    def answer(path: str, error: ModelhostError) -> Answer:
+        if settings.only_prompt or path in (PATH, *settings.prompt_path):
+            return prompt_error_answer(error)
+        return answer_at(path, error)
+
+    return answer
+
+
+def answer_at(path: str, error: ModelhostError) -> Answer:
+    """Return status, headers and body for ``error`` at a path that takes no prompts."""
+    return rpc_error_answer(error) if path in MCP_PATHS else error_answer(error)
+
+
+def rpc_error_answer(error: ModelhostError) -> Answer:
+    """Return status, headers and body for ``error`` as JSON-RPC has it, which is all that MCP clients read.
+
+    ``data`` holds what else there is to an error. The id of the request is not known here.
+    """
+    status, headers, _ = error_answer(error)
+    data = error_object(error)["error"]
+    code = INVALID_REQUEST if status < 500 else INTERNAL_ERROR
+    answer = {"code": code, "message": data.pop("message"), "data": data}
+    body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": answer}, default=str)
+    kept = [(name, value) for name, value in headers if name != b"content-length"]
+    return status, [*kept, (b"content-length", str(len(body)).encode())], body
