@@ -21,12 +21,14 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
 from modelhost.mcp_servers.argument_texts import with_arguments_read
 from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.open_sessions import OpenSessions
 from modelhost.mcp_servers.server import Extend
+from modelhost.rounds import guarded
 
 MAX_SESSIONS: Final = 1000
 """Of clients that shook hands, at the same time. For one more the oldest idle one ends; with none idle it gets 503."""
@@ -67,9 +69,13 @@ class McpHttp:
         self._servers: dict[FaceName, _Served] = {}
 
     async def answer(self, face: FaceName, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request to the server ``face``."""
+        """Answer one HTTP request to the server ``face``; it begins anew, without sessions, if it has failed.
+
+        Raises:
+            HostFault: it failed while it began.
+        """
         served = self._servers.get(face)
-        if served is None:
+        if served is None or served.has_failed:
             served = self._servers[face] = _Served(
                 self._build(face), self._max_body_bytes, self._stopping, self._extension, self._max_sessions
             )
@@ -103,10 +109,14 @@ class _Served:
         self._requests = 0
         self._is_idle = asyncio.Event()
         self._is_running = asyncio.Event()
+        self.has_failed = False
+        """Whether its sessions have ended by a fault of the host: it takes no others."""
         self._running = asyncio.create_task(self._run(), name=f"sessions of {server.name}")
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._is_running.wait()
+        if self.has_failed:
+            raise HostFault
         client = _Client(receive, None if scope["method"] == "POST" else self._stopping)
         # The parser of HTTP leaves blanks behind a value, which are no part of it.
         scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}
@@ -210,11 +220,14 @@ class _Served:
 
     async def _run(self) -> None:
         """Hold the sessions until the host stops and the last request is answered."""
-        async with self._manager.run():
-            self._is_running.set()
-            await self._stopping.wait()
-            while self._requests:
-                await self._is_idle.wait()
+        with guarded("holding MCP sessions", server=self._server.name) as held:
+            async with self._manager.run():
+                self._is_running.set()
+                await self._stopping.wait()
+                while self._requests:
+                    await self._is_idle.wait()
+        self.has_failed = held.fault is not None
+        self._is_running.set()  # who waits for the beginning learns that there is none
 
 
 class _Client:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from structlog.testing import capture_logs
 
+from modelhost.errors import HostFault
 from modelhost.mcp_servers.http import McpHttp
 from modelhost.mcp_servers.server import build_server
 from tests.support.mcp_backend import FakeBackend
@@ -318,3 +322,58 @@ async def test_arguments_may_be_json_text(world: World, arguments: Any) -> None:
     assert plain.json["result"]["content"][0]["text"] == "Hello."
     in_session = await world.post(call, **await world.session())
     assert b'"text":"Hello."' in in_session.body
+
+
+async def test_a_server_that_cannot_begin_says_so_and_begins_with_the_next_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def failing(_manager: StreamableHTTPSessionManager) -> AsyncIterator[None]:
+        await asyncio.sleep(0)
+        raise OSError("no descriptor left")
+        yield
+
+    monkeypatch.setattr(StreamableHTTPSessionManager, "run", failing)
+    with capture_logs() as logs:
+        exchanges = [world.begin(LIST), world.begin(LIST)]
+        for exchange in exchanges:
+            with pytest.raises(HostFault):
+                await exchange.done()
+    assert [(log["event"], log["task"]) for log in logs] == [("background_fault", "holding MCP sessions")]
+    monkeypatch.undo()
+    assert (await world.post(LIST)).status == 200
+
+
+async def test_sessions_that_end_by_a_fault_are_not_the_end_of_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, fault, ended = StreamableHTTPSessionManager.run, asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        await fault.wait()
+        raise OSError("no descriptor left")
+
+    @asynccontextmanager
+    async def failing(manager: StreamableHTTPSessionManager) -> AsyncIterator[None]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                async with run(manager):
+                    yield
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(StreamableHTTPSessionManager, "run", failing)
+    session = await world.session()
+    stream = world.begin(method="GET", **session)
+    async with asyncio.timeout(10):
+        await stream.began.wait()
+    monkeypatch.undo()
+    with capture_logs() as logs:
+        fault.set()
+        await stream.done()  # it ends, and does not hang
+        async with asyncio.timeout(10):
+            await ended.wait()
+    assert (logs[0]["event"], logs[0]["task"]) == ("background_fault", "holding MCP sessions")
+    assert (await world.post(LIST, **session)).status == 404
+    assert (await world.post(LIST, **await world.session())).status == 200
