@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
-from modelhost.errors import ModelhostError
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.log_file import Clock, LogFile, written
 from modelhost.redaction import MASK, without_secrets
 
@@ -106,7 +106,10 @@ def to_file(
     Raises:
         ConfigError: the file cannot be opened.
     """
-    absolute = Path(path or "").expanduser().absolute()
+    try:
+        absolute = Path(path or "").expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no home directory for its ~: write the whole path") from error
     if path is None or any(file.path == absolute for file in _OUTPUTS.files):
         yield
         return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from modelhost.cli import console
 from modelhost.cli.answerer import Answerer
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL, TalkOptions
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.config.home import at_home
 from modelhost.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ def _running_host(options: TalkOptions) -> RemoteHost | None:
         return RemoteHost(url=normal_url(url), api_key=api_key)
     if options.mcp_config is not None:
         return None
-    if options.model is not None and Path(options.model).expanduser().exists():
+    if options.model is not None and at_home(options.model).exists():
         return None
     local = RemoteHost(url=DEFAULT_URL, api_key=api_key)
     return local if local.is_modelhost() else None

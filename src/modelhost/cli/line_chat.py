@@ -15,6 +15,7 @@ from modelhost.cli.answers import pieces, show
 from modelhost.cli.conversation import Conversation
 from modelhost.cli.person import Person
 from modelhost.config.check import suggestion
+from modelhost.config.home import at_home
 from modelhost.errors import ModelhostError
 
 HELP: Final[Mapping[str, str]] = {
@@ -133,7 +134,7 @@ class LineChat:
         if not file:
             console.error("where to? /save FILE")
             return
-        path = Path(file).expanduser()
+        path = at_home(file)
         if path.exists() and path not in self._saved:
             console.error(f"{file} is already there; choose another name")
             return

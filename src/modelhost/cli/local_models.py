@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from modelhost.config import environment
 from modelhost.config.directories import data_directory
+from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
@@ -54,7 +55,7 @@ def path_of(name: str) -> Path:
     Raises:
         ModelFileMissing: there is none, or it is not downloaded yet.
     """
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.exists():
         return path
     if nowhere := leads_nowhere(path):
@@ -88,7 +89,7 @@ def _registered() -> Iterator[KnownModel]:
 def _registered_model(entry: ModelEntry) -> KnownModel:
     model = (entry.settings.model or "").removeprefix("hf://")
     reference = parse_reference(model, entry.settings.revision)
-    path, why_not = Path(model).expanduser() if model else None, None
+    path, why_not = at_home(model) if model else None, None
     if path is not None and not path.exists():
         nowhere = leads_nowhere(path)
         path, why_not = None, f"{path}: {nowhere}" if nowhere else None

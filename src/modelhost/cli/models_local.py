@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.config.home import at_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 
 # What reads models is imported by the commands that need it: `--help` and the commands for a host do not.
@@ -35,7 +36,7 @@ def scan(
 
     with scan_progress() as on_progress:
         found = inventory.scan(
-            [directory.expanduser() for directory in directories],
+            [at_home(directory) for directory in directories],
             context_length=context,
             on_progress=on_progress,
             data_dir=data_directory(configured()),
@@ -126,7 +127,7 @@ def rm(
     """
     from modelhost.models.hub_cache import cached_folder, disk_bytes, remove_repository  # noqa: PLC0415
 
-    if Path(name).expanduser().exists():
+    if at_home(name).exists():
         raise ModelFileInvalid(
             f"{name} is not in the hub's cache: only downloaded models are removed, delete it yourself"
         )

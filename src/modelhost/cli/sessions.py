@@ -15,6 +15,7 @@ from modelhost.cli.operation_options import takes
 from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import Key, Url, print_json, running_host
 from modelhost.cli.state_shown import print_session, print_sessions, size
+from modelhost.config.home import at_home
 from modelhost.errors import ConfigError
 from modelhost.operations.operation import AnyOperation
 from modelhost.operations.session_values import (
@@ -107,7 +108,7 @@ def import_(
 
 def _exported(source: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if source == STANDARD else Path(source).expanduser().read_text("utf-8-sig")
+        text = sys.stdin.read() if source == STANDARD else at_home(source).read_text("utf-8-sig")
         found = json.loads(text)
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror or error}") from None

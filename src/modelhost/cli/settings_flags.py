@@ -17,6 +17,7 @@ from modelhost.cli.signature import option, with_signature
 from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.config import environment
 from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.config.llm_server import DEFAULT_NAME, LlmServerFile
 from modelhost.config.origins import Origin
@@ -157,8 +158,8 @@ def chosen_model(model: str | None, hub_id: str | None, local_path: Path | None)
         ConfigError: they name different models.
         ModelFileMissing: there is nothing at ``local_path``.
     """
-    if local_path is not None and not local_path.expanduser().exists():
-        nowhere = leads_nowhere(local_path.expanduser())
+    if local_path is not None and not at_home(local_path).exists():
+        nowhere = leads_nowhere(at_home(local_path))
         raise ModelFileMissing(f"--w: there is no file or directory {local_path}{f': {nowhere}' if nowhere else ''}")
     given = {"MODEL": model, "--m": hub_id, "--w": None if local_path is None else str(local_path)}
     named = {name: value for name, value in given.items() if value is not None}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelhost.cli import console
+from modelhost.config.home import at_home
 from modelhost.errors import ConfigError, ModelFileMissing
 
 DEFAULT_INVENTORY = Path("MODEL_INVENTORY.json")
@@ -46,7 +47,7 @@ def with_smallest(model: str | None, *, is_wanted: bool, inventory: Path | None)
     from modelhost.models.inventory import smallest  # noqa: PLC0415
     from modelhost.models.inventory_file import read_inventory  # noqa: PLC0415
 
-    file = DEFAULT_INVENTORY if inventory is None else inventory.expanduser()
+    file = DEFAULT_INVENTORY if inventory is None else at_home(inventory)
     entry = smallest(read_inventory(file, data_dir=data_directory(configured())))
     if not Path(entry.path).exists():
         raise ModelFileMissing(f"{entry.path} is in {file} and not there any more: modelhost models scan DIR")

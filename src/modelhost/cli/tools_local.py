@@ -13,6 +13,7 @@ from modelhost import logs
 from modelhost.chat.questions import Questions
 from modelhost.cli import console
 from modelhost.config import environment
+from modelhost.config.home import at_home
 from modelhost.operations.operation import Operation, P, R
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.servers_file import ToolServers, read_servers
@@ -57,7 +58,7 @@ def tools_of_file(path: Path) -> Iterator[ToolsOfFile]:
         ConfigError: the file cannot be used.
     """
     logs.setup("error")  # what goes wrong with a server is for the answer to tell
-    path = path.expanduser()
+    path = at_home(path)
     servers = read_servers(path, environment.current())
     for warning in servers.warnings:
         console.warning(warning)

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from modelhost.config.home import no_home
+
 FILE_NAME: Final = "modelhost.db"
 FORMS: Final = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
 
@@ -58,7 +60,11 @@ def parse_database_url(url: str) -> Place:
         path = unquote(parts.path.removeprefix("/"))
         if parts.netloc or not path or path == ":memory:":
             raise ValueError("expected the path of a file: sqlite:///modelhost.db, sqlite:////var/lib/modelhost.db")
-        return SqliteFile(path=Path(path).expanduser(), options=dict(parse_qsl(parts.query)))
+        try:
+            place = Path(path).expanduser()
+        except RuntimeError as error:
+            raise ValueError(no_home(path)) from error
+        return SqliteFile(path=place, options=dict(parse_qsl(parts.query)))
     if parts.scheme in _POSTGRESQL:
         user = f"{unquote(parts.username)}@" if parts.username else ""
         shown = f"postgresql://{user}{parts.hostname or ''}{f':{port}' if port else ''}{parts.path}"

@@ -9,6 +9,7 @@ from typing import Final
 
 from modelhost.config.databases import FILE_NAME, Place, SqliteFile, parse_database_url
 from modelhost.config.environment import current
+from modelhost.config.home import no_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 
@@ -22,7 +23,7 @@ def data_directory(settings: Settings, environ: Mapping[str, str] | None = None,
     https://specifications.freedesktop.org/basedir-spec/latest/
 
     Raises:
-        ConfigError: it is below the home directory, and the user has none.
+        ConfigError: it is below the home directory of this user, who has none, or of one who is not known here.
     """
     try:
         return _data_directory(settings, environ, platform)
@@ -35,7 +36,7 @@ def data_directory(settings: Settings, environ: Mapping[str, str] | None = None,
 
 def _data_directory(settings: Settings, environ: Mapping[str, str] | None, platform: str) -> Path:
     if settings.data_dir is not None:
-        return Path(settings.data_dir).expanduser().absolute()
+        return _given(settings.data_dir)
     environ = current() if environ is None else environ
     given = environ.get("XDG_DATA_HOME", "")
     if Path(given).is_absolute():
@@ -43,6 +44,13 @@ def _data_directory(settings: Settings, environ: Mapping[str, str] | None, platf
     if platform == "darwin":
         return Path.home() / "Library" / "Application Support" / NAME
     return Path.home() / ".local" / "share" / NAME
+
+
+def _given(data_dir: str) -> Path:
+    try:
+        return Path(data_dir).expanduser().absolute()
+    except RuntimeError as error:  # a folder called ~ would be made
+        raise ConfigError(f"data_dir: {no_home(data_dir)}", param="data_dir") from error
 
 
 def make_private(folder: Path) -> None:

@@ -12,6 +12,7 @@ from modelhost.config.check import suggestion
 from modelhost.config.document import parse, read_content
 from modelhost.config.environment import CONFIG_VARIABLE
 from modelhost.config.fields import SETTINGS
+from modelhost.config.home import at_home
 from modelhost.config.links import is_named
 from modelhost.config.origins import Given, Origin, Reading
 from modelhost.errors import ConfigError
@@ -34,7 +35,7 @@ def find(
     variable = environ.get(CONFIG_VARIABLE, "").strip()
     if config_path is not None or variable:
         named, by = (config_path, "--config") if config_path is not None else (Path(variable), CONFIG_VARIABLE)
-        if not is_named(cwd / named.expanduser()):
+        if not is_named(cwd / at_home(named)):
             raise ConfigError(f"{by}: there is no file {named}")
         return named
     if is_llm_server:
@@ -54,11 +55,11 @@ def read(path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is
     ``environ`` first.
     """
     try:
-        content = parse(read_content(cwd / path.expanduser()), path, example=EXAMPLE)
+        content = parse(read_content(cwd / at_home(path)), path, example=EXAMPLE)
     except ValueError as error:
         return Reading(problems=(f"{path}: {error}",))
     if is_llm_server or llm_server.is_one(content):
-        directory = (cwd / path.expanduser()).parent
+        directory = (cwd / at_home(path)).parent
         return llm_server.read(content, path, directory=directory, environ=environ)
     given, problems = [], []
     for key, value in content.items():

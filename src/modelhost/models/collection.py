@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from modelhost.config.home import at_home
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
@@ -374,7 +375,7 @@ class Collection:
 def _registry_of(settings: Settings) -> Registry | None:
     if not settings.models_config:
         return None
-    return read_registry(Path(settings.models_config).expanduser(), settings)
+    return read_registry(at_home(settings.models_config), settings)
 
 
 def memory_budget(settings: Settings) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelhost.config.home import at_home
 from modelhost.config.links import absence
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf_checks import check_model
@@ -73,7 +74,7 @@ def read_header(path: Path) -> GgufHeader:
         ModelFileMissing: there is nothing at ``path``, or a part of a split model is not beside it.
         ModelFileInvalid: it is not GGUF, damaged, or holds something that llama.cpp cannot serve.
     """
-    path = path.expanduser()
+    path = at_home(path)
     part = _read_part(path)
     files = _all_files(path)
     parts = [part, *(_read_part(file) for file in files[1:])]
@@ -86,7 +87,7 @@ def read_values(path: Path) -> tuple[Mapping[str, Value], int]:
     Raises:
         ModelFileMissing, ModelFileInvalid: as :func:`read_header`.
     """
-    part = _read_part(path.expanduser())
+    part = _read_part(at_home(path))
     return part.values, part.size_bytes
 
 

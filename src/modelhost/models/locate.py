@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from modelhost.config.home import at_home
 from modelhost.config.links import absence
 from modelhost.engines.installed import FOR_SAFETENSORS
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
@@ -55,7 +56,7 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
         ModelFileInvalid: it is no file that can be served, or a directory that holds several models or none.
     """
     if engine == "scripted":
-        path = Path(model).expanduser() if model else None
+        path = at_home(model) if model else None
         return Located(kind="engine", name=path.stem if path else "scripted", path=path)
     if engine == REMOTE or is_url(model):
         if engine not in (REMOTE, None):
@@ -64,7 +65,7 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
     if is_bundled(model):
         return _bundled()
     assert model is not None
-    path = Path(model).expanduser()
+    path = at_home(model)
     if path.is_dir():
         return located_directory(path) if engine in FOR_SAFETENSORS else _directory(path)
     if path.exists():
@@ -85,7 +86,7 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
         return server_name(model)
     if model is None or is_bundled(model):
         return BUNDLED_NAME
-    path = Path(model).expanduser()
+    path = at_home(model)
     if engine == "scripted":
         return path.stem
     with suppress(OSError):

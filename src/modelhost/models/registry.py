@@ -13,6 +13,7 @@ from modelhost.config import environment
 from modelhost.config.check import config_error, suggestion
 from modelhost.config.default_files import DEFAULT_FILES, default_file
 from modelhost.config.document import parse, read_content
+from modelhost.config.home import at_home
 from modelhost.config.links import is_named
 from modelhost.config.schema import read_as
 from modelhost.config.settings import Settings
@@ -47,7 +48,7 @@ def find_registry(explicit: str | Path | None, cwd: Path) -> Path | None:
         ConfigError: the named file is not there, or several default names are.
     """
     if explicit is not None:
-        named = cwd / Path(explicit).expanduser()
+        named = cwd / at_home(explicit)
         if not is_named(named):
             raise ConfigError(f"models_config: there is no file {explicit}", param="models_config")
         return named

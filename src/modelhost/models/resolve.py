@@ -12,6 +12,7 @@ from typing import Final
 import psutil
 
 from modelhost.config.directories import data_directory
+from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
@@ -311,7 +312,7 @@ def _template_file(value: str | None) -> list[Path]:
 
 
 def _existing(setting: str, name: str) -> Path:
-    path = Path(name).expanduser()
+    path = at_home(name)
     if not path.is_file():
         nowhere = leads_nowhere(path)
         raise ModelFileMissing(f"{setting}: there is no file {name}{f': {nowhere}' if nowhere else ''}", path=name)

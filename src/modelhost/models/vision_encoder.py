@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from modelhost.config.home import at_home
 from modelhost.errors import ModelFileInvalid
 from modelhost.models.gguf import GgufHeader, read_values
 from modelhost.models.gguf_stream import Value
@@ -75,7 +76,7 @@ def encoder_for(model: Path, header: GgufHeader, setting: str | None) -> Path | 
     if setting == WITHOUT:
         return None
     if setting is not None:
-        encoder = read_vision_encoder(Path(setting).expanduser())
+        encoder = read_vision_encoder(at_home(setting))
         if not encoder.sees:
             raise ModelFileInvalid(f"{setting} holds no vision encoder: the model would not see", path=setting)
         return encoder.path

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
+from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv
 from modelhost.errors import ConfigError
@@ -163,7 +164,7 @@ def _sampling(file: EntryFile) -> SamplingPolicy:
 
 
 def _root(text: str, directory: Path) -> str:
-    return text if "://" in text else (directory / Path(text).expanduser()).resolve().as_uri()
+    return text if "://" in text else (directory / at_home(text)).resolve().as_uri()
 
 
 def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process | Remote:
@@ -179,12 +180,12 @@ def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -
 def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process:
     env = {name: _text(value) for name, value in file.env.items()}
     if file.env_file is not None:
-        given = directory / Path(expand(file.env_file, variables)).expanduser()
+        given = directory / at_home(expand(file.env_file, variables))
         try:
             env = {**parse_dotenv(given.read_bytes()), **env}
         except OSError as error:
             raise ValueError(f'"env_file": cannot read {given}: {leads_nowhere(given) or error.strerror}') from error
-    cwd = directory / Path(expand(file.cwd, variables)).expanduser() if file.cwd is not None else None
+    cwd = directory / at_home(expand(file.cwd, variables)) if file.cwd is not None else None
     return Process(
         command=_command(expand(file.command, variables), directory),
         args=tuple(expand([_text(value) for value in file.args], variables)),
@@ -195,7 +196,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
 
 def _command(text: str, directory: Path) -> str:
     """A path begins at the file; a bare name is looked up as a shell would."""
-    return str(directory / Path(text).expanduser()) if "/" in text else text
+    return str(directory / at_home(text)) if "/" in text else text
 
 
 def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:

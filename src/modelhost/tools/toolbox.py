@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelhost.config.home import at_home
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -121,4 +122,4 @@ class Toolbox:
 
 def _at_home(path: Path | None) -> Path | None:
     """Return ``path`` with what a shell makes of a ``~``: a program or a file may have given it."""
-    return None if path is None else path.expanduser()
+    return None if path is None else at_home(path)
