@@ -24,7 +24,11 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
+from modelhost.config.literals import No, One
+from modelhost.config.request_defaults import LARGEST_COUNT, Seed
+from modelhost.config.session_ids import NewSessionId
 from modelhost.engines.base import Engine, Operation
 from modelhost.engines.schema_limits import check_size
 from modelhost.engines.schema_references import UnusableSchema
@@ -32,12 +36,11 @@ from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 MAX_CHOICES = 64
 
-LARGEST_COUNT = 2**31 - 1  # engines count in 32 bits
-
 Piece = Annotated[str, Field(min_length=1)]
 Stop = Piece | Annotated[list[Piece], Field(max_length=16)] | None
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-Tokens = Annotated[list[int], Field(min_length=1)]
+Token = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Tokens = Annotated[list[Token], Field(min_length=1)]
 Number = float  # whole ones are taken too
 
 
@@ -149,10 +152,18 @@ class JsonSchema(BaseModel):
     strict: bool | None = None
 
 
+_WITH_ITS_SCHEMA: JsonDict = {
+    "anyOf": [
+        {"properties": {"type": {"enum": ["text", "json_object"]}}},
+        {"properties": {"json_schema": {"type": "object"}}, "required": ["json_schema"]},
+    ]
+}
+
+
 class ResponseFormat(BaseModel):
     """Text, any JSON object, or JSON of a given schema."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True, json_schema_extra=_WITH_ITS_SCHEMA)
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -167,7 +178,7 @@ class _Generation(_Request):
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stop: Stop = None
-    seed: int | None = None
+    seed: Seed | None = None
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[str, Number] | None = None
@@ -202,8 +213,18 @@ class ToolWishes(BaseModel):
     approval: Literal["auto", "read_only", "ask", "deny"] | None = None
 
 
+_TOP_OF_LOGPROBS: JsonDict = {
+    "anyOf": [
+        {"properties": {"top_logprobs": {"type": "null"}}},
+        {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]},
+    ]
+}
+
+
 class ChatRequest(_Generation):
     """``POST /v1/chat/completions``."""
+
+    model_config = ConfigDict(json_schema_extra=_TOP_OF_LOGPROBS)
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Count | None = None
@@ -221,7 +242,7 @@ class ChatRequest(_Generation):
     prompt_cache_retention: str | None = None
     modalities: list[Literal["text"]] | None = None
     mcp: ToolWishes | None = None
-    session_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+    session_id: NewSessionId | None = Field(
         default=None, description="The conversation, kept by the host, that the messages go on with."
     )
 
@@ -231,8 +252,8 @@ class CompletionRequest(_Generation):
 
     prompt: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+    echo: No | None = None
+    best_of: One | None = None
 
 
 class EmbeddingsRequest(_Request):
@@ -247,11 +268,20 @@ class RerankRequest(_Request):
 
     query: str
     documents: Annotated[list[str], Field(min_length=1)]
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Count | None = None
+
+
+def _only_text(name: str, other: str) -> JsonDict:
+    """Return the schema of an object in which ``name`` is text and ``other`` is not."""
+    return {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
 
 
 class TokenizeRequest(_Request):
     """``POST /tokenize``: llama.cpp's ``content`` or vLLM's ``prompt``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [_only_text("content", "prompt"), _only_text("prompt", "content")]}
+    )
 
     content: str | None = None
     prompt: str | None = None
@@ -262,7 +292,7 @@ class TokenizeRequest(_Request):
 class DetokenizeRequest(_Request):
     """``POST /detokenize``."""
 
-    tokens: list[Annotated[int, Field(ge=0)]]
+    tokens: list[Token]
 
 
 MODELS: Mapping[Operation, type[_Request]] = {

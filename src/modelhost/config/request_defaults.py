@@ -16,7 +16,11 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+Seed = Annotated[int, Field(ge=-(2**63), le=2**64 - 1)]
+"""What JSON has whole: a larger number is read as a fraction."""
 Piece = Annotated[str, Field(min_length=1)]
+Pieces = Annotated[list[Piece], Field(max_length=16)]
+Stop = Annotated[Pieces, BeforeValidator(_as_list, json_schema_input_type=Piece | Pieces)]
 
 
 class RequestDefaults(BaseModel):
@@ -37,8 +41,8 @@ class RequestDefaults(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: int | None = None
-    stop: Annotated[list[Piece], Field(max_length=16), BeforeValidator(_as_list)] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.requests import MODELS
+from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.engines.base import Operation
+from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.http import openapi_prompt
+from modelhost.http.edge import OPEN_PATHS
 from modelhost.http.generate import PATHS
-from modelhost.http.openapi_administration import administration_models, administration_paths
+from modelhost.http.openapi_administration import administration_models, administration_paths, refusals
 from modelhost.http.openapi_system import system_paths
 
 REF = "#/components/schemas/{model}"
@@ -62,13 +65,20 @@ SESSION_PARAMETERS = [
         "in": "header",
         "required": False,
         "description": description,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+        "schema": {"type": "string", "maxLength": LONGEST_ID, "pattern": WITHOUT_CONTROLS},
     }
     for name, description in (
-        ("X-Session-Id", "The session that the messages go on with, as the field `session_id`."),
+        ("X-Session-Id", "The session that the messages go on with, as the field `session_id`. Empty: none."),
         ("X-Conversation-Id", "The same, under candle-vllm's name."),
     )
 ]
+OF_MODELS: Mapping[str, Sequence[type[ModelhostError]]] = {
+    "/v1/models": (Unauthorized,),
+    "/v1/models/{model_id}": (Unauthorized, ModelNotFound),
+}
+"""What FastAPI's own routes refuse."""
+OF_FASTAPI = ("HTTPValidationError", "ValidationError")
+"""How FastAPI would refuse parameters; here all of them are text, and fit."""
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -109,6 +119,12 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     )
     schemas.update(definitions["$defs"])
     schemas["Error"] = ERROR_SCHEMA
+    schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": REF.format(model="Message")}
+    for model in OF_FASTAPI:
+        del schemas[model]
+    for path, raised in OF_MODELS.items():
+        described = document["paths"][path]["get"]["responses"]
+        document["paths"][path]["get"]["responses"] = {"200": described["200"], **refusals(raised)}
     for operation in OPERATIONS:
         for path in operation.paths:
             document["paths"][path] = {"post": _post(operation)}
@@ -117,6 +133,8 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     if needs_key:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
+        for path in OPEN_PATHS & document["paths"].keys():
+            document["paths"][path]["get"]["security"] = []
     return document
 
 

@@ -66,7 +66,7 @@ def administration_paths() -> dict[str, Any]:
 
 
 def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
-    refusals = (*operation.errors, *(OF_EVERY_POST if route.method == "POST" else OF_EVERY_GET))
+    raised = (*operation.errors, *(OF_EVERY_POST if route.method == "POST" else OF_EVERY_GET))
     described: dict[str, Any] = {
         "tags": ["administration" if operation.area == "models" else operation.area],
         "summary": operation.summary,
@@ -76,7 +76,7 @@ def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
                 "description": "The answer",
                 "content": _json(_ref(operation.result.__name__), operation.answer),
             },
-            **_refusals(refusals),
+            **refusals(raised),
         },
     }
     if parameters := _parameters(operation, route):
@@ -97,16 +97,24 @@ def _parameters(operation: AnyOperation, route: HttpRoute) -> list[dict[str, Any
             "in": "path" if name in in_path else "query",
             "required": name in schema.get("required", ()),
             "description": schema["properties"][name].get("description", ""),
-            "schema": {"type": "string"},
+            "schema": _text_schema(schema["properties"][name]),
         }
         for name in names
     ]
 
 
+def _text_schema(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter that is left out where a body would say ``null``."""
+    (told,) = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
+    return {name: value for name, value in told.items() if name not in ("title", "description")}
+
+
 def _body(operation: AnyOperation, route: HttpRoute) -> dict[str, Any] | None:
     """Return what the body of a POST holds; ``None`` if all is in the path."""
     if not route.path_names:
-        return {"required": True, "content": _json(_ref(operation.parameters.__name__), operation.example)}
+        required = operation.parameters.model_json_schema().get("required", ())
+        content = _json(_ref(operation.parameters.__name__), operation.example)
+        return {"required": bool(required), "content": content}
     schema = operation.parameters.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
     fields = {name: field for name, field in schema["properties"].items() if name not in route.path_names}
@@ -128,7 +136,7 @@ def _events() -> dict[str, Any]:
         "operationId": model_events.NAME,
         "responses": {
             "200": {"description": "The events; they have no end", "content": {"text/event-stream": stream}},
-            **_refusals([errors.Unauthorized]),
+            **refusals([errors.Unauthorized]),
         },
     }
 
@@ -137,7 +145,7 @@ def _json(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, An
     return {"application/json": {"schema": dict(schema), "example": dict(example)}}
 
 
-def _refusals(raised: Sequence[type[ModelhostError]]) -> dict[str, Any]:
+def refusals(raised: Sequence[type[ModelhostError]]) -> dict[str, Any]:
     """Return the answers of all errors by their status; a status that several share says all of them."""
     content = {"application/json": {"schema": _ref("Error")}}
     meanings: dict[int, dict[str, None]] = {}

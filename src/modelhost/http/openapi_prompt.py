@@ -25,7 +25,10 @@ def _post(operation_id: str) -> dict[str, Any]:
         "tags": ["models"],
         "summary": "Answer one prompt, as LLM-Server does",
         "operationId": operation_id,
-        "requestBody": {"required": True, "content": _json(_object("prompt", "What the model is asked."))},
+        "requestBody": {
+            "required": True,
+            "content": _json(_object("prompt", "What the model is asked.", pattern=r"\S")),
+        },
         "responses": {
             "200": {"description": "The answer", "content": _json(_object("response", "The answer."))},
             **{status: {"description": text, "content": error} for status, text in STATUSES.items()},
@@ -37,10 +40,10 @@ def _json(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _object(field: str, description: str) -> dict[str, Any]:
+def _object(field: str, description: str, **more: str) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {field: {"type": "string", "description": description}},
+        "properties": {field: {"type": "string", "description": description, **more}},
         "required": [field],
         "additionalProperties": False,
     }

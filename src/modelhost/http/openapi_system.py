@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from modelhost.errors import Unauthorized
+from modelhost.http.openapi_administration import refusals
+
 TEXT: Final[Mapping[str, Any]] = {"type": "string"}
 READINESS: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -31,7 +34,10 @@ def system_paths() -> dict[str, Any]:
         "/metrics": _get(
             "metrics",
             "Metrics in Prometheus' text format",
-            {"200": {"description": "The metrics", "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": TEXT}}}},
+            {
+                "200": {"description": "The metrics", "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": TEXT}}},
+                **refusals([Unauthorized]),
+            },
         ),
     }
 

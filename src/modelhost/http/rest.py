@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFound
@@ -53,7 +53,7 @@ def build_rest(
     app.router.routes.extend(administration_routes(host))
     events = model_events.EventsEndpoint(host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping)
     app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
-    app.include_router(models_router(host))
+    app.router.routes.extend(models_router(host).routes)
     app.add_exception_handler(ModelhostError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
     app.add_exception_handler(Exception, _answer_fault)
@@ -90,12 +90,22 @@ async def _answer_routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
-        # The methods of a route are a set, whose order is another one in each process.
-        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        allowed = ", ".join(_methods_at(request))
         return _response(
             path, MethodNotAllowed(f"{path} does not take {request.method}, but {allowed}."), allow=allowed
         )
     return _response(path, NotFound(f"There is nothing at {path}. /docs lists what there is."))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return the methods of all routes that lead to the path; each route knows of its own only.
+
+    In order, since those of a route are a set, whose order is another one in each process; HEAD is wherever GET is.
+    """
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    leading = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in leading for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _response(path: str, error: ModelhostError, **more_headers: Any) -> Response:

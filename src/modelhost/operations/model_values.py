@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from modelhost.config.request_defaults import RequestDefaults
+from modelhost.config.request_defaults import LARGEST_COUNT, RequestDefaults
 from modelhost.models.states import State
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.events import EventReport
@@ -41,14 +41,18 @@ class LoadParameters(OneModel):
     """A model to load. The parameters after `wait` are vLLM's: accepted where they are what the host does anyway."""
 
     wait: bool = Field(default=False, description="Answer when it is ready, and not at once.")
-    tensor_parallel_size: int | None = Field(default=None, ge=1, description="GPUs that share each layer.")
+    tensor_parallel_size: int | None = Field(
+        default=None, ge=1, le=LARGEST_COUNT, description="GPUs that share each layer."
+    )
     pipeline_parallel_size: int | None = Field(
-        default=None, ge=1, description="Groups of GPUs that have some of the layers each."
+        default=None, ge=1, le=LARGEST_COUNT, description="Groups of GPUs that have some of the layers each."
     )
     gpu_memory_utilization: float | None = Field(
         default=None, gt=0, le=1, description="The part of each GPU's memory that it may take."
     )
-    max_model_len: int | None = Field(default=None, ge=1, description="Tokens that one conversation may hold.")
+    max_model_len: int | None = Field(
+        default=None, ge=1, le=LARGEST_COUNT, description="Tokens that one conversation may hold."
+    )
     quantization: str | None = Field(default=None, description="How its weights are quantized, or `none`.")
     dtype: str | None = Field(default=None, description="Its number format, or `auto`.")
     enforce_eager: bool | None = Field(default=None, description="Compute without CUDA graphs.")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from modelhost.config.literals import One
+from modelhost.config.session_ids import NewSessionId, SessionId
+from modelhost.operations.moments import Moment
 from modelhost.operations.operation import Parameters, Result
 
-LONGEST_ID = 256
-SessionId = Annotated[
-    str, Field(min_length=1, max_length=LONGEST_ID, description="A session, by the id that its requests bring.")
-]
-OptionalSessionId = Annotated[
-    str | None, Field(min_length=1, max_length=LONGEST_ID, description="Only this session. Default: all of them.")
-]
-Moment = Annotated[datetime, Field(strict=False)]
+THE_SESSION: Final = "A session, by the id that its requests bring."
 
 
 class OneSession(Parameters):
     """A session."""
 
-    session_id: SessionId
+    session_id: SessionId = Field(description=THE_SESSION)
 
 
 class ListParameters(Parameters):
@@ -37,13 +33,13 @@ class ListParameters(Parameters):
 class ExportParameters(Parameters):
     """What to export."""
 
-    session_id: OptionalSessionId = None
+    session_id: SessionId | None = Field(default=None, description="Only this session. Default: all of them.")
 
 
 class SessionDocument(Parameters):
     """A session as it is exported and imported."""
 
-    session_id: SessionId
+    session_id: NewSessionId = Field(description=THE_SESSION)
     created_at: Moment | None = Field(default=None, description="When it began. Default: now.")
     updated_at: Moment | None = Field(default=None, description="When it was used last. Default: now.")
     model: str | None = Field(default=None, description="The model that answered last.")
@@ -55,7 +51,7 @@ class SessionDocument(Parameters):
 class ImportParameters(Parameters):
     """Sessions, as an export holds them. One that is there already is replaced."""
 
-    version: Literal[1] = Field(default=1, description="Of the format.")
+    version: One = Field(default=1, description="Of the format.")
     sessions: list[SessionDocument] = Field(description="All of them are taken, or none.")
 
 

@@ -7,17 +7,20 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from modelhost.config.session_ids import NewSessionId, SessionId
+from modelhost.operations.moments import Moment
 from modelhost.operations.operation import Parameters, Result
-from modelhost.operations.session_values import LONGEST_ID, Moment, SessionCard
+from modelhost.operations.session_values import SessionCard
 
 DEFAULT_LABEL = "default"
-Label = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 
 
 class SaveParameters(Parameters):
     """What to save."""
 
-    session_id: Label = Field(default=DEFAULT_LABEL, description="The name under which it is saved, of your choice.")
+    session_id: NewSessionId = Field(
+        default=DEFAULT_LABEL, description="The name under which it is saved, of your choice."
+    )
     include_models: bool = Field(default=True, description="Which models are loaded, and how they are configured.")
     include_conversations: bool = Field(
         default=True, description="All sessions and, where an engine can, what it has computed for them."
@@ -29,7 +32,7 @@ class SaveParameters(Parameters):
 class RestoreParameters(Parameters):
     """What to restore."""
 
-    session_id: Label | None = Field(
+    session_id: SessionId | None = Field(
         default=None, description="The name under which it was saved; of several the newest. Default: any."
     )
     state_id: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="One saved state.")
@@ -41,7 +44,7 @@ class RestoreParameters(Parameters):
 class ClearParameters(Parameters):
     """What to clear. Without `session_id` and `older_than_hours` everything of the kinds that are included."""
 
-    session_id: Label | None = Field(
+    session_id: SessionId | None = Field(
         default=None, description="Only the session of that id, and states that are saved under that name."
     )
     older_than_hours: float | None = Field(
@@ -57,7 +60,7 @@ class ClearParameters(Parameters):
 class OneLabel(Parameters):
     """A name under which states are saved."""
 
-    session_id: Label
+    session_id: SessionId
 
 
 class StateReport(Result):

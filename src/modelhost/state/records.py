@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from modelhost.config.session_ids import LONGEST_ID, is_session_id
 from modelhost.errors import InvalidRequest
 
 Message = Mapping[str, Any]
@@ -17,8 +17,6 @@ Message = Mapping[str, Any]
 
 Face = Literal["http", "mcp-http", "mcp-stdio", "host"]
 
-LONGEST_ID: Final = 256
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 
 
@@ -122,11 +120,8 @@ def system_and_rest(messages: Sequence[Message]) -> tuple[Sequence[Message], Seq
 
 
 def check_session_id(session_id: str) -> None:
-    """Raise :class:`InvalidRequest` for what cannot be the id of a session.
-
-    Ids stand in headers, logs and terminals, where control characters do something.
-    """
-    if not 1 <= len(session_id) <= LONGEST_ID or _CONTROL.search(session_id):
+    """Raise :class:`InvalidRequest` for what cannot be the id of a session."""
+    if not is_session_id(session_id):
         raise InvalidRequest(
             f"A session id is text of 1 to {LONGEST_ID} characters, none of them a control character.",
             param="session_id",

@@ -49,6 +49,34 @@ def test_the_examples_of_an_operation_are_what_it_takes_and_gives(operation: Any
     assert operation.result.model_validate(operation.answer).model_dump(mode="json") == operation.answer
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "2026-01-01T12:00:00",
+        "2026-01-01",
+        "0.5",
+        "20260101",
+        5,
+        "9999-12-31T23:59:59-14:00",
+        "0001-01-01T00:00:00+14:00",
+    ],
+)
+def test_a_time_that_has_no_zone_or_none_in_utc_is_refused(before: Any) -> None:
+    with pytest.raises(InvalidRequest, match="Input should") as raised:
+        GET_AUDIT.parse({"before": before})
+    assert raised.value.param == "before"
+
+
+def test_a_time_is_taken_in_utc() -> None:
+    at = GET_AUDIT.parse({"before": "2026-01-01T12:00:00+02:00"}).before
+    assert (at, at.utcoffset()) == (datetime(2026, 1, 1, 10, tzinfo=UTC), timedelta(0))
+
+
+def test_the_version_of_an_export_is_a_number() -> None:
+    with pytest.raises(InvalidRequest, match="Input should be 1"):
+        IMPORT_SESSIONS.parse({"version": True, "sessions": []})
+
+
 @pytest.mark.parametrize("name", SEED_FIELDS)
 def test_the_names_that_clients_of_the_state_server_know_are_all_there(name: str) -> None:
     (operation,) = [each for each in STATE_OPERATIONS if each.name == name]
