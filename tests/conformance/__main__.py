@@ -1,8 +1,9 @@
-"""``python -m tests.conformance``: runs the official conformance suite of MCP against both sides of the host.
+"""``python -m tests.conformance``: runs the official conformance suite of MCP against both sides of the host, and
+schemathesis against its HTTP face (:mod:`tests.conformance.described`).
 
 The client side is tried with the program of :mod:`tests.conformance.in_turn`, the server side with a host that serves
-the fixtures of :mod:`tests.conformance.fixtures` beside what is its own. ``client`` or ``server`` as an argument runs
-one side only.
+the fixtures of :mod:`tests.conformance.fixtures` beside what is its own. ``client``, ``server`` or ``openapi`` as an
+argument runs one part only.
 
 The suite needs Node 22 or newer; where there is none, it is installed from npm beside the suite, into a folder that git
 ignores. A scenario that surprises among the others is run once more alone, as the SDK's own CI does it: some of them
@@ -25,6 +26,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from tests.conformance.described import Trial, described_host, verdict_on
 from tests.conformance.legs import LEGS, LOCK, Leg
 from tests.conformance.scores import Score, scores_in, solo_score_in
 from tests.support.locked import node_modules
@@ -40,11 +42,36 @@ FIXTURES: Final = "tests.conformance.fixtures:EXTENSION"
 COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 COLUMNS: Final = ("suite", "side", "", "scenarios", "passed", "checks", "not as documented")
 
+SIDES: Final = ("client", "server")
+DESCRIBED: Final = "openapi"
+PARTS: Final = (*SIDES, DESCRIBED)
+LONG_TRIAL: Final = Trial(examples=180, least_cases=10_000)
 Target = tuple[str, str]
 
 
 def main() -> None:
-    sides = sys.argv[1:] or ["client", "server"]
+    parts = sys.argv[1:] or PARTS
+    if unknown := set(parts) - set(PARTS):
+        sys.exit(f"there is no part {', '.join(sorted(unknown))}, but {', '.join(PARTS)}")
+    sides = [part for part in parts if part in SIDES]
+    is_good = not sides or is_protocol_kept(sides)
+    if DESCRIBED in parts:
+        is_good &= is_description_true()
+    sys.exit(0 if is_good else 1)
+
+
+def is_description_true() -> bool:
+    """Try ``/openapi.json``; print what was found."""
+    sys.stderr.write(f"/openapi.json: some minutes for {LONG_TRIAL.least_cases} cases\n")
+    with described_host() as host:
+        verdict = verdict_on(host, LONG_TRIAL)
+    sys.stdout.write(f"{verdict.said}\n{verdict.cases} cases of at least {LONG_TRIAL.least_cases}\n")
+    return verdict.is_good
+
+
+def is_protocol_kept(sides: Sequence[str]) -> bool:
+    """Run the suite of MCP against ``sides``; print a table."""
+    console = Console()
     node = node_for_the_suite()
     table = Table(*COLUMNS, title_justify="left")
     is_good = True
@@ -53,8 +80,8 @@ def main() -> None:
             row, is_leg_good = result_of(node, leg)
             table.add_row(*row)
             is_good &= is_leg_good
-    Console().print(table)
-    sys.exit(0 if is_good else 1)
+    console.print(table)
+    return is_good
 
 
 def result_of(node: Path, leg: Leg) -> tuple[Sequence[str], bool]:

@@ -12,6 +12,7 @@ import pytest
 
 from modelhost.tools.offered import OfferedTool
 from tests.conformance.client import calls_of, protocol_of
+from tests.conformance.described import cases_in
 from tests.conformance.legs import LEGS, NEW, Leg
 from tests.conformance.scores import Outcome, Score, scores_in, solo_score_in
 
@@ -84,6 +85,11 @@ def test_documentation_names_each_scenario_that_does_not_pass() -> None:
     }
     expected = {(leg.suite.version, leg.side, name, outcome) for leg in LEGS for name, outcome in leg.expected.items()}
     assert documented == expected
+
+
+def test_cases_of_schemathesis_are_counted() -> None:
+    assert cases_in("Test cases:\n  10020 generated, 1 found 1 unique failures, 6 skipped\n") == 10020
+    assert cases_in("Schema Loading Error") == 0
 
 
 def test_tools_are_called_with_what_they_need() -> None:
