@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from modelhost.http.prompt import SAYS_SOMETHING
+
 STATUSES: Final[Mapping[str, str]] = {
     "400": "The request cannot be served as it is",
     "401": "The API key is missing or wrong",
@@ -27,7 +29,7 @@ def _post(operation_id: str) -> dict[str, Any]:
         "operationId": operation_id,
         "requestBody": {
             "required": True,
-            "content": _json(_object("prompt", "What the model is asked.", pattern=r"\S")),
+            "content": _json(_object("prompt", "What the model is asked.", pattern=SAYS_SOMETHING)),
         },
         "responses": {
             "200": {"description": "The answer", "content": _json(_object("response", "The answer."))},

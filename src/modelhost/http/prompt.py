@@ -7,6 +7,7 @@ Errors are ``{"Error": "message"}``.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -50,6 +51,8 @@ PATH: Final = "/"
 OPERATION: Final = "prompt"
 """In logs and metrics."""
 FIELD: Final = "prompt"
+SAYS_SOMETHING: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
+"""A character that is no white space, to Python and to ECMA-262, which descriptions follow: each knows some alone."""
 EXAMPLE: Final = '{"prompt": "..."}'
 FAULTS_OF_THE_CALLER: Final = (
     *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
@@ -172,7 +175,7 @@ def _prompt_in(body: Any) -> str:
     if FIELD not in body:
         raise InvalidRequest(f'The field "prompt" is missing: {EXAMPLE}.', param=FIELD)
     prompt = body[FIELD]
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not isinstance(prompt, str) or not re.search(SAYS_SOMETHING, prompt):
         raise InvalidRequest('The field "prompt" has to be text that says something.', param=FIELD)
     others = [name for name in body if name != FIELD]
     if others:

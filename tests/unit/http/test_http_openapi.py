@@ -127,11 +127,13 @@ def test_one_text_is_turned_into_tokens(body: Any, is_valid: bool) -> None:
     assert described.is_valid(body) is is_valid
 
 
-@pytest.mark.parametrize("prompt", ["", " \n"])
+@pytest.mark.parametrize("prompt", ["", " \n", "\x1c", "\x85", "\u3000", "\ufeff"])
 async def test_a_prompt_that_says_nothing_is_forbidden(prompt: str) -> None:
     content = (await document())["paths"]["/"]["post"]["requestBody"]["content"]
     described = jsonschema.Draft202012Validator(content["application/json"]["schema"])
     assert not described.is_valid({"prompt": prompt})
+    async with connected() as client:
+        assert (await client.post("/", json={"prompt": prompt})).status_code == 400
     assert described.is_valid({"prompt": " a"})
 
 
