@@ -22,6 +22,7 @@ from tests.support.serving import ServedHost
 from tests.support.tool_hosts import config, stub_server
 
 HERE: Final = Path(__file__).parent
+SETTINGS: Final = HERE / "schemathesis.toml"
 ENVIRONMENT: Final = "schemathesis"
 NOWHERE: Final = "http://127.0.0.1:9"
 """The discard port, for a hub that is not there."""
@@ -33,10 +34,14 @@ GENERATED: Final = re.compile(r"^ +(\d+) generated", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What schemathesis is to do: in which phases, and how often it tries each operation where it invents requests."""
+    """What schemathesis is to do: in which phases, and how many requests it invents for each operation.
+
+    ``takes_answers`` says whether it invents them with ids from earlier answers: many, with few requests.
+    """
 
     phases: Sequence[str] = ("examples", "coverage", "fuzzing", "stateful")
     examples: int
+    takes_answers: bool = True
     least_cases: int
 
 
@@ -70,18 +75,22 @@ def described_host() -> Iterator[ServedHost]:
 
 def verdict_on(host: ServedHost, trial: Trial) -> Verdict:
     """Have ``host`` tried; whatever it holds may be gone after that."""
+    place = Path(host.settings["data_dir"])
+    settings = place / SETTINGS.name
+    of_trial = f"[phases.fuzzing.extra-data-sources]\nresponses = {str(trial.takes_answers).lower()}\n"
+    settings.write_text(f"{SETTINGS.read_text('utf-8')}\n{of_trial}", "utf-8")
     arguments = ["--phases", ",".join(trial.phases), "--max-examples", str(trial.examples), "--seed", str(SEED)]
     arguments += ["--no-color", "--warnings", "off"]
     done = subprocess.run(
         [
-            *(str(python_environment(ENVIRONMENT) / "schemathesis"), "--config-file", str(HERE / "schemathesis.toml")),
+            *(str(python_environment(ENVIRONMENT) / "schemathesis"), "--config-file", str(settings)),
             *("run", f"{host.url}/openapi.json", "--header", f"Authorization: Bearer {KEY}", *arguments),
         ],
         check=False,
         timeout=SECONDS,
         capture_output=True,
         text=True,
-        cwd=host.settings["data_dir"],
+        cwd=place,
         env={**os.environ, "SCHEMATHESIS_HOOKS": str(HERE / "schemathesis_hooks.py")},
     )
     cases = cases_in(done.stdout)
