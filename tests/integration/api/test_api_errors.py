@@ -306,7 +306,7 @@ def test_an_error_of_the_engine_names_its_worker(scripted: Talk, status: int, st
 
 def test_a_broken_event_in_mid_stream_ends_in_an_error_event(scripted: Talk) -> None:
     with pytest.raises(openai.APIError) as broken:
-        scripted.chunks("/slow 100 /malformed 3", max_tokens=50)
+        scripted.chunks("/slow 5 /malformed 3", max_tokens=50)
     assert broken.value.code == "engine_error"
 
 
