@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
@@ -29,16 +29,20 @@ class Tree:
 
     name: str
     source: Path
+    temporary: Path = field(default_factory=lambda: Path(gettempdir()))
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What processes of this tree, and theirs, get besides the rest: the path goes before what is installed."""
-        return {"PYTHONPATH": str(self.source)}
+        """What processes of this tree, and theirs, get besides the rest: the path goes before what is installed.
+
+        The trees share no temporary folder: hosts of one revision clear away what those of another keep there.
+        """
+        return {"PYTHONPATH": str(self.source), "TMPDIR": str(self.temporary)}
 
 
-def working_tree() -> Tree:
+def working_tree(**more: Path) -> Tree:
     """Return the tree that this module belongs to."""
-    return Tree(name=WORKING_TREE, source=ROOT / "src")
+    return Tree(name=WORKING_TREE, source=ROOT / "src", **more)
 
 
 def reference_revision() -> str:
@@ -55,8 +59,9 @@ def trees(revision: str) -> Iterator[tuple[Tree, Tree]]:
         CannotCompare: there is no git, no repository or no such revision, or a tree would not run its own source.
     """
     commit = _commit(revision)
-    with _checkout(commit) as folder:
-        found = Tree(name=commit[:7], source=folder / "src"), working_tree()
+    with _checkout(commit) as folder, TemporaryDirectory(prefix="mh-") as one, TemporaryDirectory(prefix="mh-") as two:
+        other = Tree(name=commit[:7], source=folder / "src", temporary=Path(one))
+        found = other, working_tree(temporary=Path(two))
         for tree in found:
             _verify(tree)
         yield found
@@ -64,7 +69,7 @@ def trees(revision: str) -> Iterator[tuple[Tree, Tree]]:
 
 @contextmanager
 def _checkout(commit: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="modelhost-bench-") as folder:
+    with TemporaryDirectory(prefix="modelhost-bench-") as folder:
         path = Path(folder) / f"modelhost-{commit[:7]}"
         try:
             _git("worktree", "add", "--detach", str(path), commit)

@@ -204,6 +204,11 @@ def test_processes_of_a_tree_run_its_own_source(tmp_path: Path) -> None:
         assert Path(done.stdout.strip()).is_relative_to(tree.source)
 
 
+def test_processes_of_a_tree_keep_to_its_temporary_folder(tmp_path: Path) -> None:
+    done = trees.in_tree(working_tree(temporary=tmp_path), "-c", "import tempfile; print(tempfile.gettempdir())")
+    assert done.stdout.strip() == str(tmp_path)
+
+
 def test_a_round_is_short() -> None:
     loads = loads_of(quick=False)
     assert sum(load.seconds for load in loads.values()) < 3
