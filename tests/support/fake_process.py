@@ -67,6 +67,8 @@ class FakeRequest:
 
     waits_since: float
     heard_at: float = float("-inf")
+    sent_at: float = 0.0
+    is_answered: bool = False
     is_paused: bool = False
     is_closed: bool = False
     gave_up: float | None = None

@@ -128,11 +128,13 @@ class Worker:
     def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
         """Have the requests fail about which the worker has been silent for too long; return for how long each.
 
-        Only with an engine that tells of a prompt's progress: of others nobody knows whether they work on a long one.
+        An engine that does not tell of a prompt's progress may be at work on a long one: of its requests those fail
+        that others have overtaken.
         """
         if self.engine.prompt_progress is None:
-            return []
-        stalled = self.requests.stalled(now, patience_seconds=patience_seconds, slots=self.ready.slots or 1)
+            stalled = self.requests.overtaken(now, patience_seconds=patience_seconds)
+        else:
+            stalled = self.requests.stalled(now, patience_seconds=patience_seconds, slots=self.ready.slots or 1)
         for request, seconds in stalled.items():
             request.give_up(seconds)
         return list(stalled.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from http import HTTPStatus
 from typing import Self, cast
 from urllib.parse import urlsplit
 
@@ -47,6 +48,8 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.waits_since = self._now()
         """Since when the worker could have sent something: the request's start, or the end of a pause of ours."""
+        self.sent_at = self.waits_since
+        """When the request was made."""
         self.heard_at = -math.inf
         """When the last bytes came."""
         self._parser = httptools.HttpResponseParser(self)
@@ -77,6 +80,11 @@ class Connection(asyncio.Protocol):
     def is_closed(self) -> bool:
         """There is nothing left of it on either side."""
         return self._transport is None
+
+    @property
+    def is_answered(self) -> bool:
+        """The whole answer is there, and is no refusal."""
+        return self._is_complete and self.status == HTTPStatus.OK
 
     def give_up(self, seconds: float) -> None:
         """Have its reader get a :class:`Stalled`."""

@@ -14,6 +14,10 @@ class OpenRequest(Protocol):
     """Since when the worker could have sent something."""
 
     @property
+    def sent_at(self) -> float:
+        """When it was made."""
+
+    @property
     def heard_at(self) -> float:
         """When the last bytes came; ``-inf`` before the first."""
 
@@ -24,6 +28,10 @@ class OpenRequest(Protocol):
     @property
     def is_closed(self) -> bool:
         """The worker is done with it, or was cut off from it."""
+
+    @property
+    def is_answered(self) -> bool:
+        """The worker has answered it to the end, and has not refused it."""
 
     def give_up(self, seconds: float) -> None:
         """End it, since nothing has come for ``seconds``."""
@@ -37,6 +45,7 @@ class OpenRequests:
         self._left: dict[OpenRequest, float] = {}
         """Those that nobody waits for any more, since when, until the worker shows that it has let go of them."""
         self._heard_at = -math.inf  # from those that are not open any more
+        self._last_answered_at = -math.inf  # when the latest of those was made that were answered
 
     def __len__(self) -> int:
         return len(self._open)
@@ -54,6 +63,8 @@ class OpenRequests:
             if request in self._open and not _has_begun(request):
                 self._left[request] = now
         self._open.difference_update(requests)
+        answered = (request.sent_at for request in requests if request.is_answered)
+        self._last_answered_at = max(self._last_answered_at, *answered, -math.inf)
         self._heard_at = max(self._heard_at, *(request.heard_at for request in requests), -math.inf)
 
     @property
@@ -80,6 +91,19 @@ class OpenRequests:
         if len(begun) >= slots:
             for request in self._open.difference(begun):
                 request.waits_since = now
+        return self._silent(now, patience_seconds)
+
+    def overtaken(self, now: float, *, patience_seconds: float) -> dict[OpenRequest, float]:
+        """Return the requests about which the worker has been silent for too long, and for how long, while it has taken
+        up and answered others that were made later.
+
+        For a worker that is silent about a prompt that it works on: as long as it takes requests in turn, it is at work
+        on the first one, however long that takes.
+        """
+        silent = self._silent(now, patience_seconds)
+        return {each: seconds for each, seconds in silent.items() if now - seconds < self._last_answered_at}
+
+    def _silent(self, now: float, patience_seconds: float) -> dict[OpenRequest, float]:
         silent = {each: now - max(each.waits_since, each.heard_at) for each in self._open if not each.is_paused}
         return {request: seconds for request, seconds in silent.items() if seconds >= patience_seconds}
 

@@ -32,7 +32,7 @@ class KeptConnection(Connection):
     def begin_again(self) -> None:
         """Make it ready for the next request."""
         self.status, self.retry_after_seconds = 0, None
-        self.waits_since = self._now()
+        self.sent_at = self.waits_since = self._now()
         self._parser = httptools.HttpResponseParser(self)
         self._has_head = self._is_complete = self.was_answered = self._is_framed = self._may_be_kept = False
 

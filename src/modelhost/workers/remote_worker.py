@@ -46,6 +46,10 @@ class RemoteWorker(Worker):
         servers = await RemoteServers.start(elsewhere, model=model, timeout_seconds=timeout_seconds)
         return cls(process=servers, engine=engine, model=model)
 
+    def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
+        """As for a worker here, if there is one server: among several, a request can be overtaken on another one."""
+        return super().end_stalled_requests(now, patience_seconds) if len(self.process.endpoints) == 1 else []
+
     @asynccontextmanager
     async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
         async with self._asked(self.engine.path(operation), body, is_work=True) as (_, connection):

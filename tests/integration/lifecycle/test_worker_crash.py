@@ -166,6 +166,24 @@ def test_a_request_that_hangs_fails_alone_and_its_worker_is_replaced_without_har
     assert host.log_events("worker_lost") == []
 
 
+def test_a_request_that_others_overtake_fails_alone_with_an_engine_that_is_silent_about_prompts(
+    start_host: StartHost,
+) -> None:
+    host = start_host(engine="scripted", alias=["scripted"], stall_timeout=1.0)
+    stream = _say(host, "/hang 2", stream=True)
+    for _ in range(2):
+        next(stream)
+    with ThreadPoolExecutor(1) as other:
+        hanging = other.submit(list, stream)
+        while not hanging.done():
+            assert _say(host, "hello").choices[0].finish_reason == "stop"
+        with pytest.raises(openai.APIError, match="did nothing about this request") as ended:
+            hanging.result()
+    assert ended.value.code == "engine_error"
+    assert len(host.log_events("request_stalled")) == 1
+    assert host.log_events("worker_lost") == []
+
+
 def test_work_that_goes_on_for_nobody_ends_with_its_worker(start_host: StartHost, tmp_path: Path) -> None:
     (tmp_path / "looping.jinja").write_text(LOOPING)
     host = start_host(chat_template=str(tmp_path / "looping.jinja"), slots=2, stall_timeout=3.0)

@@ -39,6 +39,34 @@ def test_the_time_of_a_request_that_waits_for_a_slot_begins_when_one_is_free() -
     assert requests.stalled(1050.0, patience_seconds=100, slots=1) == {waiting: 100.0}
 
 
+def test_a_request_hangs_that_others_have_overtaken_and_one_that_is_in_turn_does_not() -> None:
+    hanging, before, after = (
+        FakeRequest(waits_since=10.0, sent_at=10.0),
+        FakeRequest(waits_since=5.0, sent_at=5.0, heard_at=60.0, is_answered=True),
+        FakeRequest(waits_since=20.0, sent_at=20.0, heard_at=70.0),
+    )
+    requests = _open(hanging, before, after)
+    requests.remove([before], 60.0)
+    assert requests.overtaken(200.0, patience_seconds=100) == {}
+    requests.remove([after], 70.0)  # refused, or left by its client
+    assert requests.overtaken(200.0, patience_seconds=100) == {}
+    answered = FakeRequest(waits_since=30.0, sent_at=30.0, heard_at=80.0, is_answered=True)
+    requests.add(answered)
+    requests.remove([answered], 80.0)
+    assert requests.overtaken(109.0, patience_seconds=100) == {}
+    assert requests.overtaken(110.0, patience_seconds=100) == {hanging: 100.0}
+
+
+def test_a_request_that_stops_in_the_middle_is_overtaken_by_those_that_are_made_since() -> None:
+    stopped = FakeRequest(waits_since=0.0, heard_at=50.0)
+    earlier, later = (FakeRequest(waits_since=at, sent_at=at, heard_at=at + 5, is_answered=True) for at in (40.0, 60.0))
+    requests = _open(stopped, earlier, later)
+    requests.remove([earlier], 45.0)
+    assert requests.overtaken(200.0, patience_seconds=100) == {}
+    requests.remove([later], 65.0)
+    assert requests.overtaken(200.0, patience_seconds=100) == {stopped: 150.0}
+
+
 def test_work_is_abandoned_until_the_worker_lets_go_of_it() -> None:
     first, second = FakeRequest(waits_since=0.0), FakeRequest(waits_since=0.0)
     requests = _open(first, second)

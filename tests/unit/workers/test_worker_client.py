@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.scripted import Scripted
-from modelhost.errors import ContextLengthExceeded, EngineError, ModelUnloaded, ShuttingDown, WorkerCrashed
+from modelhost.engines.vllm import Vllm
+from modelhost.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    ModelhostError,
+    ModelUnloaded,
+    ShuttingDown,
+    WorkerCrashed,
+)
 from modelhost.workers.client import EventBlocks, Worker
 from modelhost.workers.connection import is_listened_to
 from modelhost.workers.endings import unloaded_by_force
@@ -336,6 +344,35 @@ async def test_the_first_reason_of_an_end_holds() -> None:
         await worker.close(unloaded_by_force)
         with pytest.raises(WorkerCrashed, match="for 12 s"):
             await reading
+
+
+async def test_a_request_that_others_overtake_fails_with_an_engine_that_is_silent_about_prompts() -> None:
+    hanging, let_through, let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"hang" in await reader.read(1000):
+            hanging.set()
+            await let_go.wait()
+            return
+        status = "400 No" if hanging.is_set() and not let_through.is_set() else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+
+    async with _worker(answer) as (worker, process):
+        worker.engine = Vllm()
+        now = asyncio.get_running_loop().time
+        hangs = asyncio.create_task(worker.call("chat", {"x": "hang"}))
+        await hanging.wait()
+        with pytest.raises(ModelhostError):
+            await worker.call("chat", {})
+        assert worker.end_stalled_requests(now() + 300, 299) == []  # a refusal takes no turn
+        let_through.set()
+        assert await worker.call("chat", {}) == {}
+        assert len(worker.end_stalled_requests(now() + 300, 299)) == 1
+        with pytest.raises(EngineError, match="did nothing about this request for 300 s"):
+            await hangs
+        assert process.is_running
+        let_go.set()
+        await eventually_async(lambda: worker.requests.abandoned_seconds(now() + 10) == 0)
 
 
 async def test_a_request_that_hangs_while_others_are_answered_fails_alone_and_is_watched_on() -> None:
