@@ -57,6 +57,7 @@ BY_KEY: Final[Mapping[str, str]] = {
         SIZE,
     ),
     **dict.fromkeys(("latency_ms", "throughput_tokens_per_second", "gpu_utilization"), "<measured>"),
+    "restarts": "<count>",  # a restart that was asked for is counted when it is over
     "pid": "<pid>",
     "port": "<port>",
     "threads": "<threads>",

@@ -23,7 +23,8 @@ DONE = b"[DONE]"
 END_OF_EVENT = b"\n\n"
 DONE_EVENT = b"data: [DONE]\n\n"
 UNKNOWN = "has no shape that is known"
-SOUND_ENDS = (b"}\n\n", b"]\n\n")  # of a block whose last event is JSON or the end marker
+JSON_END, MARKER_END = b"}\n\n", b"]\n\n"
+SOUND_ENDS = (JSON_END, MARKER_END)  # of an event that is JSON, or the end marker
 MODEL_OUTPUT = "model_output"  # in the details of an engine's error: it could not read what its model wrote
 
 
@@ -35,6 +36,14 @@ class Report:
     first_at: float | None = None
     last_at: float | None = None
     usage: dict[str, Any] | None = None
+
+
+def _is_sound(block: bytes) -> bool:
+    """Whether all events of ``block`` end as they should: a writer that was cut off in one may go on with the next."""
+    if not block.endswith(SOUND_ENDS):
+        return False
+    events = block.count(END_OF_EVENT)
+    return events == 1 or events == block.count(JSON_END) + block.endswith(MARKER_END)
 
 
 def encode_event(payload: Any) -> bytes:
@@ -89,7 +98,7 @@ class Relay:
             report.first_at = report.last_at
         if self._may_fail_to_parse:
             self._events += block.count(END_OF_EVENT)
-        if b'"usage"' in block or b'"error"' in block or not block.endswith(SOUND_ENDS):
+        if b'"usage"' in block or b'"error"' in block or not _is_sound(block):
             return self._opened(block)
         self._last = block
         return block

@@ -304,9 +304,10 @@ def test_an_error_of_the_engine_names_its_worker(scripted: Talk, status: int, st
     assert error["source"]["model"] == "scripted/model"
 
 
-def test_a_broken_event_in_mid_stream_ends_in_an_error_event(scripted: Talk) -> None:
+@pytest.mark.parametrize("pace", ["/slow 5 ", ""], ids=["alone", "among others"])
+def test_a_broken_event_in_mid_stream_ends_in_an_error_event(scripted: Talk, pace: str) -> None:
     with pytest.raises(openai.APIError) as broken:
-        scripted.chunks("/slow 5 /malformed 3", max_tokens=50)
+        scripted.chunks(f"{pace}/malformed 3", max_tokens=50)
     assert broken.value.code == "engine_error"
 
 

@@ -102,9 +102,10 @@ def test_an_error_event_of_an_odd_shape_is_an_error_too(payload: dict[str, Any])
 
 
 @pytest.mark.parametrize("event", [b'data: {"choices":[{"delta":{"content":"\n\n', b"data: 5\n\n", b"data: \n\n"])
-def test_an_event_that_is_no_object_is_an_error_of_the_engine(event: bytes) -> None:
+@pytest.mark.parametrize("after", [b"", encode_event(piece("b")), encode_event(piece("b")) + DONE_EVENT], ids=len)
+def test_an_event_that_is_no_object_is_an_error_of_the_engine(event: bytes, after: bytes) -> None:
     passing, before = relay(), encode_event(piece("a"))
-    assert passing.pass_on(before + event) == before
+    assert passing.pass_on(before + event + after) == before
     assert "not JSON" in failed(passing).message
 
 
