@@ -51,6 +51,7 @@ def test_without_a_python_it_says_what_to_install(bare: Path) -> None:
     assert "apt-get install python3 python3-venv" in done.stderr
 
 
+@pytest.mark.promise("vllm-mcp.python")
 def test_a_python_that_is_too_old_is_named_with_its_version(bare: Path) -> None:
     give(bare, "python3", 'case "$1" in --version) echo "Python 3.9.2" ;; *) exit 1 ;; esac')
     assert "here is Python 3.9.2" in choose(bare).stderr
@@ -67,6 +68,14 @@ def test_a_named_python_that_is_not_there_is_an_error(bare: Path) -> None:
     assert "python9 is not there" in choose(bare, "python9").stderr
 
 
+@pytest.mark.promise(
+    "mistralrs.make.help",
+    "mistralrs.make.check",
+    "mistralrs.make.test",
+    "mistralrs.make.others",
+    "mistralrs.make.parts",
+    "mistralrs.make.run",
+)
 def test_make_lists_every_target_that_a_person_would_use() -> None:
     text = (ROOT / "Makefile").read_text()
     documented = set(re.findall(r"^([\w-]+):.*##", text, flags=re.MULTILINE))
@@ -74,5 +83,6 @@ def test_make_lists_every_target_that_a_person_would_use() -> None:
     assert {"run", "test", "check", "bench", "nano", "docs", "format", "clean", "help"} <= documented
 
 
+@pytest.mark.promise("mistralrs.make.others")
 def test_the_scripts_can_be_run() -> None:
     assert all(os.access(ROOT / ".ci" / name, os.X_OK) for name in ("run", "python"))

@@ -21,6 +21,9 @@ PACKAGE = ROOT / "src" / "modelhost"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Of `make` and of other programs, named in the pages beside ours.
 OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps", "--upgrade"}
+# Of the documents in tests/compatibility, for cargo, FluidMCP and Crush.
+OTHER_OPTIONS |= {"--duration-seconds", "--features", "--file", "--include-models", "--model-id", "--release"}
+OTHER_OPTIONS |= {"--session-id", "--start-server", "--tensor-parallel-size", "--tool"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # What a metric is called in the text format, by its kind.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket", "_sum", "_count")}
@@ -75,6 +78,7 @@ def test_how_it_works_names_files_that_are_there() -> None:
     assert [name for name in named if not (PACKAGE / name).exists()] == []
 
 
+@pytest.mark.promise("mistralrs.make.test")
 def test_every_test_command_of_the_readme_is_what_the_continuous_integration_runs() -> None:
     assert "make test" in (ROOT / "README.md").read_text("utf-8")
     assert "make test" in (ROOT / ".ci" / "run").read_text("utf-8")

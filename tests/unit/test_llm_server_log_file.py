@@ -65,6 +65,7 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
+@pytest.mark.promise("llm-server.log.daily")
 def test_at_midnight_the_file_gets_the_date_of_the_day_that_it_holds(path: Path) -> None:
     clock = Clock("2025-02-28T23:59:59.999")
     with logging_to(path, clock):
@@ -86,6 +87,7 @@ def test_days_without_a_word_leave_no_files_and_confuse_no_dates(path: Path) -> 
     assert names(path.parent) == ["server.log", "server.log-20241230", "server.log-20250102"]
 
 
+@pytest.mark.promise("llm-server.log.kept")
 def test_a_year_of_days_is_kept(path: Path) -> None:
     clock = Clock("2025-01-01T12:00:00")
     with logging_to(path, clock):
@@ -270,6 +272,7 @@ def test_console_lines_have_no_colours(path: Path) -> None:
     assert "plain" in path.read_text()
 
 
+@pytest.mark.promise("llm-server.errors.logged")
 def test_what_ends_the_work_is_the_last_line(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError), logging_to(path, level="error"), logs.last_words():
         raise ConfigError("no such thing")

@@ -1,1 +1,1 @@
-"""Writes docs/reference from the code: settings, endpoints, engines, errors, metrics, commands."""
+"""Writes docs/reference from the code: settings, endpoints, engines, errors, metrics, commands, compatibility."""

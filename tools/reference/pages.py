@@ -8,6 +8,7 @@ from typing import Final
 
 from modelhost.config import reference
 from tools.reference.commands import cli_page
+from tools.reference.compatibility import compatibility_page
 from tools.reference.endpoints import endpoints_page
 from tools.reference.engines import engines_page
 from tools.reference.errors import errors_page
@@ -22,6 +23,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "cli.md": cli_page,
+    "compatibility.md": compatibility_page,
 }
 
 

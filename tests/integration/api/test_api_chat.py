@@ -13,6 +13,7 @@ from tests.integration.api.talk import HELLO, Talk, as_messages, error_of, finis
 from tests.support.serving import HostPool
 
 
+@pytest.mark.promise("candle-vllm.endpoints.chat", "mistralrs.api.http")
 def test_a_whole_answer_has_every_part_that_openai_promises(any_talk: Talk) -> None:
     answer = any_talk.chat()
     (choice,) = answer.choices

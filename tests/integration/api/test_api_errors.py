@@ -179,6 +179,7 @@ def test_an_unknown_model_is_not_found_anywhere(any_talk: Talk, path: str, body:
     assert error["source"] == HOST
 
 
+@pytest.mark.promise("candle-vllm.endpoints.chat")
 def test_the_openai_client_raises_what_its_users_expect(any_talk: Talk) -> None:
     client = any_talk.host.client()
     with pytest.raises(openai.NotFoundError) as missing:

@@ -281,6 +281,7 @@ def test_bad_token_requests_are_refused(any_talk: Talk, path: str, body: Any) ->
     assert (response.status_code, error_of(response)["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.promise("vllm-crush.health.endpoint")
 def test_the_probes_say_that_all_is_well(any_host: ServedHost) -> None:
     assert any_host.http.get("/health").json() == {"status": "ok"}
     ready = any_host.http.get("/ready")
@@ -289,6 +290,7 @@ def test_the_probes_say_that_all_is_well(any_host: ServedHost) -> None:
     assert any_host.http.get("/version").json()["name"] == "modelhost"
 
 
+@pytest.mark.promise("vllm-crush.export.prometheus")
 def test_the_metrics_move_with_what_is_done(any_talk: Talk) -> None:
     host = any_talk.host
     (model,) = host.http.get("/ready").json()["models"]

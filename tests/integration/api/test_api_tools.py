@@ -31,6 +31,7 @@ def history(arguments: Any, result: Any = "sunny", **message: Any) -> list[dict[
     ]
 
 
+@pytest.mark.promise("candle-vllm.streaming.tool-calls")
 def test_a_call_streams_as_incremental_deltas(scripted: Talk, weather_tools: Tools) -> None:
     chunks = scripted.chunks(CALL, tools=weather_tools)
     assert calls_of(chunks) == [("get_weather", ARGUMENTS)]

@@ -30,16 +30,19 @@ def error_of(answer: httpx2.Response) -> str:
     return found["Error"]
 
 
+@pytest.mark.promise("llm-server.response")
 def test_a_prompt_gets_a_response(scripted_host: ServedHost) -> None:
     answer = ask(scripted_host, "/echo hello there")
     assert (answer.status_code, answer.json()) == (200, {"response": "hello there"})
     assert answer.headers["content-type"] == "application/json"
 
 
+@pytest.mark.promise("llm-server.request.prompt")
 def test_the_bundled_model_answers(nano_host: ServedHost) -> None:
     assert ask(nano_host, "Hello!").json()["response"]
 
 
+@pytest.mark.promise("llm-server.request.post")
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_any_other_method_is_refused(scripted_host: ServedHost, method: str) -> None:
     answer = scripted_host.http.request(method, "/")
@@ -47,6 +50,7 @@ def test_any_other_method_is_refused(scripted_host: ServedHost, method: str) -> 
     assert method in error_of(answer)
 
 
+@pytest.mark.promise("llm-server.request.invalid")
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -70,6 +74,7 @@ def test_what_is_no_prompt_is_refused(scripted_host: ServedHost, body: bytes, sa
     assert said in error_of(answer)
 
 
+@pytest.mark.promise("llm-server.request.size")
 def test_a_body_over_ten_megabytes_is_refused_whether_it_says_its_length_or_not(scripted_host: ServedHost) -> None:
     large = json.dumps({"prompt": "x" * 10_000_000}).encode()
     parts = (large[at : at + 1_000_000] for at in range(0, len(large), 1_000_000))
@@ -85,6 +90,7 @@ def test_a_prompt_that_does_not_fit_is_the_callers_fault(scripted_host: ServedHo
     assert "context" in error_of(answer)
 
 
+@pytest.mark.promise("llm-server.response.error")
 @pytest.mark.parametrize("command", ["/error 500", "/error 503", "/crash 0", "/malformed 0"])
 def test_a_fault_of_the_engine_is_500(start_host: StartHost, command: str) -> None:
     host = start_host(engine="scripted")
@@ -93,11 +99,13 @@ def test_a_fault_of_the_engine_is_500(start_host: StartHost, command: str) -> No
     assert error_of(answer)
 
 
+@pytest.mark.promise("llm-server.stateless")
 def test_nothing_is_remembered(start_host: StartHost) -> None:
     host = start_host(engine="scripted", context_length=100)
     assert {ask(host, "word " * 60).status_code for _ in range(3)} == {200}
 
 
+@pytest.mark.promise("llm-server.concurrency")
 def test_many_are_answered_at_the_same_time(scripted_host: ServedHost) -> None:
     def echoed(number: int) -> str:
         text: str = ask(scripted_host, f"/delay 0.5 /echo number {number}").json()["response"]
@@ -108,6 +116,7 @@ def test_many_are_answered_at_the_same_time(scripted_host: ServedHost) -> None:
     assert answers == [f"number {number}" for number in range(50)]
 
 
+@pytest.mark.promise("llm-server.config.system-prompt", "llm-server.config.temperature")
 def test_the_system_prompt_and_the_defaults_reach_the_model(start_host: StartHost, tmp_path: Path) -> None:
     host = start_host(system_prompt="Answer with one word.", request_defaults={"temperature": 0, "max_tokens": 2})
     answers = {ask(host, "Tell me about the sea.").json()["response"] for _ in range(3)}
@@ -125,6 +134,7 @@ def test_the_system_prompt_and_the_defaults_reach_the_model(start_host: StartHos
     assert own["usage"]["completion_tokens"] == 2
 
 
+@pytest.mark.promise("llm-server.tools")
 def test_the_tools_of_the_host_are_used(start_host: StartHost, tmp_path: Path) -> None:
     host = host_with_tools(start_host, tmp_path, [calls("four", ("stub_echo", {"text": "4"}), text="It is four.")])
     assert ask(host, "What is four?").json() == {"response": "It is four."}
@@ -144,6 +154,7 @@ def test_a_path_of_another_endpoint_cannot_take_prompts(start_host: StartHost) -
         start_host(engine="scripted", prompt_path=["/v1/completions"])
 
 
+@pytest.mark.promise("llm-server.no-health-check")
 def test_every_other_endpoint_is_there_unless_only_prompts_are_wanted(start_host: StartHost) -> None:
     beside = start_host(engine="scripted")
     assert ask(beside, "/echo yes").status_code == 200

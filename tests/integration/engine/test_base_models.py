@@ -64,6 +64,7 @@ async def _prompt(worker: Worker, **body: Any) -> str:
     return prompt
 
 
+@pytest.mark.promise("vllm-mcp.models.base")
 async def test_its_prompt_is_the_lines_of_the_conversation(base_nano: Path) -> None:
     async with worker_of(base_nano) as worker:
         assert await _prompt(worker) == PLAIN

@@ -59,6 +59,7 @@ def prompt_tokens(host: ServedHost, *parts: dict[str, Any]) -> int:
     return int(answer.json()["usage"]["prompt_tokens"])
 
 
+@pytest.mark.promise("mistralrs.vision")
 def test_every_image_of_a_request_is_in_the_prompt(host: ServedHost) -> None:
     without = prompt_tokens(host)
     assert prompt_tokens(host, image()) == without + IMAGE_TOKENS

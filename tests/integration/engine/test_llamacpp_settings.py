@@ -77,6 +77,7 @@ async def test_a_quantized_key_value_cache_changes_the_numbers_a_little() -> Non
     assert logprobs_of(quantized)[:1] != logprobs_of(plain)[:1]
 
 
+@pytest.mark.promise("mistralrs.models.templates")
 @pytest.mark.parametrize("as_file", [False, True], ids=["text", "file"])
 async def test_a_chat_template_of_ones_own_replaces_the_models(tmp_path: Path, as_file: bool) -> None:
     template = WITHOUT_SYSTEM

@@ -76,6 +76,7 @@ def test_a_named_tool_is_called_and_streamed(way: Ways, name: str) -> None:
     assert not "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
 
 
+@pytest.mark.promise("vllm-mcp.models.templates")
 def test_calls_and_their_results_are_shown_as_the_template_takes_them(way: Ways) -> None:
     calls = [
         {

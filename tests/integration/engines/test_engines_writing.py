@@ -17,6 +17,7 @@ def _hot(served: Served) -> dict[str, float]:
     return {**HOT, "temperature": min(HOT["temperature"], served.capabilities.hottest)}
 
 
+@pytest.mark.promise("mistralrs.text")
 def test_a_stream_is_the_whole_answer_in_pieces(asking: Asking) -> None:
     chunks = asking.chunks(stream_options={"include_usage": True})
     *pieces, last = chunks
@@ -76,6 +77,7 @@ def test_a_stop_string_that_never_comes_takes_nothing_away(asking: Asking) -> No
     assert asking.text(stop=["model!", "models"]) == ANSWER
 
 
+@pytest.mark.promise("vllm-mcp.chat.seed")
 def test_the_same_seed_is_the_same_text_and_another_one_is_another(asking: Asking, served: Served) -> None:
     if served.capabilities.how("seed") == "refused":
         assert asking.refusal(seed=1, **_hot(served))["param"] == "seed"
@@ -145,6 +147,7 @@ def test_two_choices_have_two_seeds(asking: Asking, served: Served) -> None:
     assert answer["usage"]["completion_tokens"] == 24
 
 
+@pytest.mark.promise("vllm-mcp.batching")
 def test_requests_at_the_same_time_get_the_answers_that_they_get_alone(asking: Asking) -> None:
     questions = [
         *(WHO, WEATHER, "What can you do?", "Tell me a joke.", "What is the capital of France?", "Thank you!"),

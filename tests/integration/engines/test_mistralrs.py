@@ -27,6 +27,7 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.promise("mistralrs.models.gguf")
 def test_a_gguf_file_is_served_too(start_host: StartHost, data_dir: Path) -> None:
     asking = Asking(start_host(engine="mistralrs", data_dir=str(data_dir), context_length=512, slots=4))
     assert asking.text() == ANSWER
@@ -34,6 +35,7 @@ def test_a_gguf_file_is_served_too(start_host: StartHost, data_dir: Path) -> Non
     assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
 
 
+@pytest.mark.promise("mistralrs.models.quantization")
 @pytest.mark.parametrize("form", ["Q8_0", "q4k"])
 def test_weights_are_quantized_while_they_are_loaded(start_host: StartHost, data_dir: Path, form: str) -> None:
     # Without the engine's name: no other quantizes. Without its Python: the environment is remembered.

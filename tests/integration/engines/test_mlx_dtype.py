@@ -54,6 +54,7 @@ def _answer(model: Path, dtype: str) -> str:
     return str(found["choices"][0]["message"]["content"])
 
 
+@pytest.mark.promise("vllm-mcp.variables.dtype")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_weights_are_cast_when_they_are_loaded_and_the_model_answers(dtype: str) -> None:
     assert _dtypes(NANO_HF, dtype) == [f"mlx.core.{dtype}"]

@@ -99,6 +99,7 @@ def test_a_model_that_the_hub_does_not_have_is_one_sentence(monkeypatch: pytest.
     assert "Traceback" not in caught.value.stderr
 
 
+@pytest.mark.promise("vllm-mcp.models.any", "llm-server.config.model")
 async def test_a_model_in_safetensors_needs_no_word_about_its_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def names(server: LlmServer, *events: str) -> list[str]:
     return [line["event"] for line in server.events(*events)]
 
 
+@pytest.mark.promise("llm-server.servers.all", "llm-server.concurrency", "llm-server.stop", "llm-server.no-rate-limit")
 def test_config_of_the_seed_with_two_servers_of_npm_and_fifty_clients_at_once(tmp_path: Path) -> None:
     document = config(tmp_path)
     # All tools of both are 1,500 tokens, which each of fifty prompts would have read at once.
@@ -87,6 +88,7 @@ def test_the_example_runs_as_it_is(tmp_path: Path) -> None:
         assert server.ask("Hello!").json()["response"]
 
 
+@pytest.mark.promise("llm-server.log.contents", "llm-server.log.level")
 @pytest.mark.parametrize("level", ["warning", "error"])
 def test_the_level_leaves_requests_responses_errors_and_what_others_write_in_the_log(
     tmp_path: Path, level: str
@@ -118,6 +120,7 @@ def test_a_sampling_value_that_the_engine_cannot_have_ends_it_before_the_model_i
     assert (line["event"], line["code"]) == ("ended", "config_error")
 
 
+@pytest.mark.promise("llm-server.tools")
 def test_the_tools_of_both_servers_are_used_for_a_prompt(tmp_path: Path) -> None:
     rule = {
         "match": "note",
@@ -133,6 +136,7 @@ def test_the_tools_of_both_servers_are_used_for_a_prompt(tmp_path: Path) -> None
         assert {line["line"] for line in server.events("worker_log")}
 
 
+@pytest.mark.promise("llm-server.loading.first", "llm-server.loading.servers", "llm-server.start.order")
 def test_servers_are_settled_before_the_model_is_loaded_and_that_before_it_listens(tmp_path: Path) -> None:
     slow = {"slow": {"command": sys.executable, "args": ["-c", "import time; time.sleep(60)"], "connect_timeout": 1.5}}
     document = scripted(tmp_path)
@@ -145,6 +149,7 @@ def test_servers_are_settled_before_the_model_is_loaded_and_that_before_it_liste
         assert server.ask("/echo yes").json() == {"response": "yes"}
 
 
+@pytest.mark.promise("llm-server.servers.unavailable")
 def test_a_server_that_is_not_there_is_logged_and_the_rest_goes_on(tmp_path: Path) -> None:
     document = scripted(tmp_path)
     document["servers"] = {"gone": {"command": "no-such-program"}, "everything": document["servers"]["everything"]}
@@ -155,6 +160,7 @@ def test_a_server_that_is_not_there_is_logged_and_the_rest_goes_on(tmp_path: Pat
         assert server.ask('/call everything_echo {"message": "x"}').status_code == 200
 
 
+@pytest.mark.promise("llm-server.servers.crash")
 def test_a_server_that_dies_in_the_middle_is_logged_and_prompts_go_on(tmp_path: Path) -> None:
     with llm_server(tmp_path, scripted(tmp_path)) as server:
         (victim,) = [
@@ -169,6 +175,7 @@ def test_a_server_that_dies_in_the_middle_is_logged_and_prompts_go_on(tmp_path: 
         assert server.events("mcp_server_lost")[0]["server"] == "everything"
 
 
+@pytest.mark.promise("llm-server.stop.in-flight")
 def test_sigterm_in_the_middle_lets_fifty_prompts_finish_and_takes_no_more(tmp_path: Path) -> None:
     document = scripted(tmp_path)
     with llm_server(tmp_path, document) as server, ThreadPoolExecutor(CLIENTS) as pool:
@@ -189,6 +196,7 @@ def _listens(port: int) -> bool:
         return knocking.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.promise("llm-server.log.daily")
 def test_at_midnight_the_log_of_the_day_is_put_away(tmp_path: Path) -> None:
     ahead = tmp_path / "ahead"
     ahead.write_text("0")
@@ -213,6 +221,7 @@ def _day_of(line: dict[str, Any]) -> date:
     return datetime.fromisoformat(line["timestamp"]).date()
 
 
+@pytest.mark.promise("llm-server.secrets")
 @pytest.mark.parametrize("source", ["environment", ".env"])
 def test_a_secret_of_a_server_comes_from_either_place_and_is_in_no_log(tmp_path: Path, source: str) -> None:
     if source == ".env":
@@ -229,6 +238,7 @@ def test_a_secret_of_a_server_comes_from_either_place_and_is_in_no_log(tmp_path:
             assert BRAVE_KEY not in file.read_text(), file
 
 
+@pytest.mark.promise("llm-server.secrets.nowhere")
 def test_a_secret_that_is_nowhere_is_an_error_in_the_log(tmp_path: Path) -> None:
     status, printed = refused(tmp_path, scripted(tmp_path, servers=with_key()))
     assert status == 1
@@ -238,6 +248,7 @@ def test_a_secret_that_is_nowhere_is_an_error_in_the_log(tmp_path: Path) -> None
     assert "BRAVE_API_KEY" in line["reason"]
 
 
+@pytest.mark.promise("llm-server.config.required", "llm-server.config.port-missing", "llm-server.errors.values")
 def test_missing_values_are_named_in_the_log_all_at_once(tmp_path: Path) -> None:
     document = config(tmp_path, **{"listening port": ..., "model name": ..., "top_p": ...})
     status, printed = refused(tmp_path, document)
@@ -248,6 +259,7 @@ def test_missing_values_are_named_in_the_log_all_at_once(tmp_path: Path) -> None
         assert f'"{key}" is missing' in printed
 
 
+@pytest.mark.promise("llm-server.config.log-missing")
 def test_a_missing_log_filename_is_printed(tmp_path: Path) -> None:
     status, printed = refused(tmp_path, config(tmp_path, **{"log filename": ...}))
     assert (status, printed) == (1, 'error: config.json: "log filename" is missing\n')
@@ -260,6 +272,7 @@ def test_a_log_file_that_cannot_be_written_is_printed(tmp_path: Path) -> None:
     assert "cannot write to the log file" in printed
 
 
+@pytest.mark.promise("llm-server.loading.failure", "llm-server.errors.logged", "llm-server.errors.model")
 def test_a_bad_model_name_is_logged_and_ends_it(tmp_path: Path) -> None:
     status, printed = refused(tmp_path, config(tmp_path, servers={}, **{"model name": "./no-such-model.gguf"}))
     assert status == 1
@@ -269,6 +282,7 @@ def test_a_bad_model_name_is_logged_and_ends_it(tmp_path: Path) -> None:
     assert "no-such-model" in printed
 
 
+@pytest.mark.promise("llm-server.errors.port")
 def test_a_port_that_is_taken_is_logged_and_ends_it(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

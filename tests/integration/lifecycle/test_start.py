@@ -149,6 +149,7 @@ def test_a_worker_that_dies_at_its_start_is_reported_with_its_last_lines() -> No
     assert "scripted: line 30" in log
 
 
+@pytest.mark.promise("llm-server.loading.failure")
 def test_a_worker_that_says_why_it_cannot_load_is_quoted() -> None:
     log = _failure(engine="scripted", engine_options={"fail_load": "the tensors are in a bad mood"})
     assert "worker_start_failed" in log

@@ -70,6 +70,7 @@ class _Watch:
             self.most = max(self.most, len(self._host.worker_pids()))
 
 
+@pytest.mark.promise("candle-vllm.switching")
 def test_200_interleaved_requests_for_3_models_of_which_one_fits_are_all_answered_with_few_swaps(
     tmp_path: Path,
 ) -> None:

@@ -101,6 +101,7 @@ def _two_clients_of_an_unloaded_model_share_its_load(host: ServedHost) -> None:
     assert len(host.worker_pids()) == 1
 
 
+@pytest.mark.promise("vllm-crush.security.limits")
 def test_memory_is_a_budget_the_unused_make_room_and_pinned_models_stay(tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
     path = write_registry(file, nano("ant", pinned=True), nano("bee"), nano("cat"))
@@ -148,6 +149,7 @@ def test_loading_says_what_it_takes_and_the_status_follows(scripts: ServedHost) 
     assert unload(scripts, "ant").json()["memory_freed_mb"] > 1
 
 
+@pytest.mark.promise("candle-vllm.switching")
 def test_requests_that_waited_say_at_which_place_and_streams_are_kept_alive_meanwhile(scripts: ServedHost) -> None:
     with closing(send_chat(scripts.url, "/echo me", stream=True, model="ant")) as connection:
         eventually(lambda: state_of(scripts, "ant") == "loading")
@@ -162,6 +164,7 @@ def test_requests_that_waited_say_at_which_place_and_streams_are_kept_alive_mean
     unload(scripts, "ant")
 
 
+@pytest.mark.promise("candle-vllm.flags.queue-size")
 def test_a_full_queue_refuses_at_once_and_loading_is_not_counted_as_waiting(scripts: ServedHost) -> None:
     with ThreadPoolExecutor(5) as clients:
         asked = [clients.submit(chat, scripts, "bee") for _ in range(5)]

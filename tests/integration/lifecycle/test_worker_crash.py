@@ -81,6 +81,7 @@ def test_a_whole_answer_becomes_a_502_with_the_workers_last_lines(host: ServedHo
     assert "scripted: line 3" in error["details"]["stderr"]
 
 
+@pytest.mark.promise("llm-server.loading.again")
 def test_requests_during_the_restart_wait_and_succeed(host: ServedHost) -> None:
     _say(host, "are you there?")
     (before,) = host.worker_pids()

@@ -69,6 +69,9 @@ def over_stdio(configuration: dict[str, Any], url: str) -> dict[str, Any]:
     return dict(servers)
 
 
+@pytest.mark.promise(
+    "vllm-crush.models.server", "vllm-crush.crush.tools", "vllm-crush.crush.state", "vllm-crush.health.crush"
+)
 @pytest.mark.parametrize("transport", ["http", "stdio"])
 async def test_its_servers_connect_and_every_call_has_its_ping(
     transport: str, host: ServedHost, configuration: dict[str, Any], variables: dict[str, str]
@@ -93,6 +96,7 @@ async def test_its_servers_connect_and_every_call_has_its_ping(
         assert (unknown.is_error, unknown.structured_content["error"]["code"]) == (True, "MODEL_NOT_FOUND")
 
 
+@pytest.mark.promise("vllm-crush.crush.provider")
 async def test_a_turn_with_a_call_streams_beside_the_request_for_the_title(
     configuration: dict[str, Any], variables: dict[str, str]
 ) -> None:
@@ -123,6 +127,7 @@ async def test_a_turn_with_a_call_streams_beside_the_request_for_the_title(
         assert (await ask(messages, client.schemas)).text == "It is loaded."
 
 
+@pytest.mark.promise("vllm-crush.crush.provider")
 def test_the_models_of_the_example_are_those_that_the_host_lists(configuration: dict[str, Any]) -> None:
     provider = configuration["providers"]["modelhost"]
     headers = {"Authorization": f"Bearer {provider['api_key']}"}

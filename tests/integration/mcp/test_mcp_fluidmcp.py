@@ -3,87 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx2
 import pytest
 
-from tests.support.eventually import eventually
-from tests.support.locked import python_environment
-from tests.support.mcp_peers import free_port
-from tests.support.mcp_stdio import environment
-from tests.support.processes import MARK, Family
-
-ROOT: Final = Path(__file__).parents[3]
-EXAMPLE: Final = ROOT / "examples" / "fluidmcp.json"
-START_SECONDS: Final = 60
-# `fluidmcp run all` to the letter, but for its address: it would listen to the whole network.
-LAUNCH: Final = """
-import sys, uvicorn
-run = uvicorn.run
-uvicorn.run = lambda app, **options: run(app, **{**options, "host": "127.0.0.1"})
-from fluidai_mcp.cli import main
-sys.argv = ["fluidmcp", "run", "all"]
-main()
-"""
-
-
-class Gateway(Family):
-    """The gateway on a port of its own: it ends whoever listens on the one that it is told."""
-
-    def __init__(self, folder: Path) -> None:
-        self._mark = os.urandom(8).hex()
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        variables = {
-            "MCP_CLIENT_SERVER_ALL_PORT": str(port),
-            "MODELHOST_DATA_DIR": str(folder / "data"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            MARK: self._mark,
-        }
-        self.process = subprocess.Popen(
-            [str(python_environment("fluidmcp") / "python"), "-c", LAUNCH],
-            cwd=folder,
-            env=environment(**variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
+from tests.support.fluidmcp import fluidmcp
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of the gateway that serves the example, installed as its packages are."""
-    folder = tmp_path_factory.mktemp("fluidmcp")
-    package = folder / ".fmcp-packages" / "modelhost" / "llm" / "0.1.0"
-    package.mkdir(parents=True)
-    configuration = json.loads(EXAMPLE.read_text("utf-8"))
-    configuration["mcpServers"]["vllm"]["args"] += ["--config", str(folder / "own.json")]
-    (folder / "own.json").write_text('{"threads": 1}', "utf-8")
-    (package / "metadata.json").write_text(json.dumps(configuration), "utf-8")
-    started = Gateway(folder)
-    try:
-        with httpx2.Client(base_url=started.url, timeout=60, trust_env=False) as client:
-            eventually(lambda: started.process.poll() is not None or answers(client), seconds=START_SECONDS)
-            assert started.process.poll() is None
-            yield client
-    finally:
-        started.close()
-
-
-def answers(client: httpx2.Client) -> bool:
-    try:
-        return client.get("/openapi.json").status_code == httpx2.codes.OK
-    except httpx2.HTTPError:
-        return False
+    with fluidmcp(tmp_path_factory.mktemp("fluidmcp")) as client:
+        yield client
 
 
 def post(client: httpx2.Client, message: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +39,7 @@ def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
+@pytest.mark.promise("vllm-mcp.run")
 def test_the_first_example_is_answered(gateway: httpx2.Client) -> None:
     result = call(gateway, "chat_completion", messages=user("What is machine learning?"), max_tokens=100)
     assert result["content"][0]["text"].strip()
@@ -113,6 +47,7 @@ def test_the_first_example_is_answered(gateway: httpx2.Client) -> None:
     assert result["structuredContent"]["content"] == result["content"][0]["text"]
 
 
+@pytest.mark.promise("vllm-mcp.sessions")
 def test_two_turns_are_one_conversation_as_the_example_has_it_without_id_and_version(gateway: httpx2.Client) -> None:
     for text, expected in (("My name is Alice", ""), ("What is my name?", "Alice")):
         arguments = {"session_id": "user-123", "messages": user(text), "temperature": 0}
@@ -122,6 +57,7 @@ def test_two_turns_are_one_conversation_as_the_example_has_it_without_id_and_ver
         assert expected in answer["result"]["content"][0]["text"]
 
 
+@pytest.mark.promise("vllm-mcp.info.fields")
 def test_model_info_says_what_the_seed_says(gateway: httpx2.Client) -> None:
     info = json.loads(call(gateway, "model_info")["content"][0]["text"])
     assert set(info) >= {
@@ -131,6 +67,7 @@ def test_model_info_says_what_the_seed_says(gateway: httpx2.Client) -> None:
     assert (info["server_state"], info["max_sessions"], info["default_max_tokens"]) == ("ready", 100, 512)
 
 
+@pytest.mark.promise("vllm-mcp.fluidmcp")
 def test_200_calls_do_not_slip(gateway: httpx2.Client) -> None:
     for number in range(100):
         listed = post(gateway, {"jsonrpc": "2.0", "id": 2 * number, "method": "tools/list"})
@@ -140,6 +77,7 @@ def test_200_calls_do_not_slip(gateway: httpx2.Client) -> None:
         assert call(gateway, "chat_completion", 2 * number + 1, **asked)["content"][0]["type"] == "text"
 
 
+@pytest.mark.promise("vllm-mcp.fluidmcp")
 def test_nothing_freezes_the_gateway(gateway: httpx2.Client) -> None:
     for message in (
         {"jsonrpc": "2.0", "method": "notifications/initialized"},

@@ -35,6 +35,7 @@ def said(text: str, **more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}], **more}
 
 
+@pytest.mark.promise("mistralrs.api.mcp")
 @pytest.mark.parametrize("path", FACES)
 async def test_each_face_shows_its_tools(nano_host: ServedHost, path: str, era: Any) -> None:
     for address in (path, f"{path}/"):
@@ -42,6 +43,7 @@ async def test_each_face_shows_its_tools(nano_host: ServedHost, path: str, era: 
             assert len((await client.list_tools()).tools) == FACES[path]
 
 
+@pytest.mark.promise("vllm-mcp.chat.session-id")
 async def test_conversation_of_two_turns_is_remembered(nano_host: ServedHost, era: Any) -> None:
     async with Client(f"{nano_host.url}/mcp/llm", mode=era) as client:
         session = {"session_id": f"two turns {era}", "temperature": 0}
@@ -55,6 +57,7 @@ async def test_conversation_of_two_turns_is_remembered(nano_host: ServedHost, er
     assert [message["role"] for message in stored["messages"]] == ["user", "assistant", "user", "assistant"]
 
 
+@pytest.mark.promise("vllm-mcp.chat")
 async def test_results_of_a_real_host_keep_to_their_schemas(nano_host: ServedHost, era: Any) -> None:
     async with Client(f"{nano_host.url}/mcp", mode=era) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -75,6 +78,7 @@ async def test_results_of_a_real_host_keep_to_their_schemas(nano_host: ServedHos
             Draft202012Validator(tools[name].output_schema or False).validate(result.structured_content)
 
 
+@pytest.mark.promise("vllm-mcp.variables.gpu-memory", "vllm-mcp.variables.sessions", "vllm-mcp.variables.messages")
 async def test_model_info_says_what_the_seed_says(nano_host: ServedHost) -> None:
     async with Client(f"{nano_host.url}/mcp/llm") as client:
         info = (await client.call_tool("model_info", {})).structured_content
@@ -98,6 +102,7 @@ async def test_resources_are_listed_and_read(nano_host: ServedHost, era: Any) ->
         assert len((await client.list_resource_templates()).resource_templates) == 7
 
 
+@pytest.mark.promise("vllm-mcp.errors.engine")
 async def test_errors_have_the_shape_of_the_seed(nano_host: ServedHost, era: Any) -> None:
     async with Client(f"{nano_host.url}/mcp", mode=era) as client:
         await client.list_tools()
@@ -162,6 +167,7 @@ async def test_calls_of_one_session_work_side_by_side(scripted_host: ServedHost,
     assert [result.structured_content["content"] for result in results] == [str(number) for number in range(32)]
 
 
+@pytest.mark.promise("vllm-crush.security.audit")
 async def test_calls_stand_in_the_audit_log_without_what_was_said(start_host: Callable[..., ServedHost]) -> None:
     host = start_host(engine="scripted", api_keys=["ann=secret-key"])
     async with client_with_key(host, "secret-key") as client:
@@ -192,11 +198,13 @@ def guarded_host() -> Iterator[ServedHost]:
         yield host
 
 
+@pytest.mark.promise("vllm-crush.security.keys")
 async def test_key_opens_the_door(guarded_host: ServedHost) -> None:
     async with client_with_key(guarded_host, "a-key") as client:
         assert (await client.list_tools()).tools
 
 
+@pytest.mark.promise("vllm-crush.security.keys")
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_without_a_key_there_is_nothing(guarded_host: ServedHost, method: str) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}):

@@ -102,6 +102,7 @@ def test_body_may_be_gzip_and_begin_with_a_byte_order_mark(scripted_host: Served
     assert (broken.status_code, broken.json()["error"]["data"]["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.promise("mistralrs.mcp.port")
 def test_own_port_has_the_servers_and_nothing_else(start_host: Callable[..., ServedHost]) -> None:
     port = free_port()
     host = start_host(engine="scripted", mcp_port=port, api_keys=["k"])

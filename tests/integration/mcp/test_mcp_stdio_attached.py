@@ -74,6 +74,7 @@ def test_errors_are_those_of_the_host(server: StdioServer) -> None:
         assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
 
 
+@pytest.mark.promise("vllm-mcp.no-streaming")
 def test_tokens_come_as_progress(server: StdioServer) -> None:
     server.say(chat_request("/slow 50 /echo one two three", "p", progressToken="token"))
     told = []
@@ -133,6 +134,7 @@ def test_a_host_that_is_not_there_yet_is_no_obstacle_to_the_handshake(tmp_path: 
         assert refused["structuredContent"]["error"]["code"] == "HOST_UNREACHABLE"
 
 
+@pytest.mark.promise("vllm-crush.security.keys")
 def test_the_key_of_the_environment_is_sent_and_a_wrong_one_is_an_error_of_the_call(
     start_host: Callable[..., ServedHost], tmp_path: Path
 ) -> None:

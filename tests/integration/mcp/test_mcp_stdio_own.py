@@ -14,17 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.compatibility.examples import text_of
 from tests.support.eventually import eventually
 from tests.support.hub import Repository, serve_hub
 from tests.support.mcp_stdio import SCRIPTED, StdioServer, command, environment, own_host, stdio_server
 from tests.support.processes import MARK, is_alive, is_worker
 from tests.support.registries import NANO, scripted, write_registry
 
-SEED_LINES = """
-echo '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}' | python vllm_server.py
-echo '{"jsonrpc":"2.0","id":2,"method":"tools/list"}' | python vllm_server.py
-echo '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"chat_completion","arguments":{"messages":[{"role":"user","content":"Hello"}],"max_tokens":50}}}' | python vllm_server.py
-""".strip().splitlines()  # noqa: E501
+SEED_LINES = [line for line in text_of("vllm-mcp/direct.sh").splitlines() if line.startswith("echo")]
 GATE = "hf_gate"
 LONG = "/slow 20 /tokens 400 go"
 Start = Callable[..., StdioServer]
@@ -51,8 +48,10 @@ def _scripted_server(start: Start) -> StdioServer:
     return start(engine="scripted", alias="scripted")
 
 
+@pytest.mark.promise("vllm-mcp.stdio", "vllm-mcp.direct.initialize", "vllm-mcp.direct.list", "vllm-mcp.direct.chat")
 @pytest.mark.parametrize("line", SEED_LINES)
 def test_the_lines_of_the_seed_are_answered_to_the_letter(line: str, tmp_path: Path) -> None:
+    assert len(SEED_LINES) == 3
     ours = line.replace("python vllm_server.py", shlex.join(command("mcp", "llm")))
     assert ours != line
     done = subprocess.run(
@@ -76,6 +75,7 @@ def test_the_lines_of_the_seed_are_answered_to_the_letter(line: str, tmp_path: P
         assert 0 < result["structuredContent"]["usage"]["completion_tokens"] <= 50
 
 
+@pytest.mark.promise("vllm-mcp.trouble.silent")
 def test_the_handshake_waits_for_no_model(start: Start) -> None:
     server = start()
     server.greet()
@@ -83,6 +83,7 @@ def test_the_handshake_waits_for_no_model(start: Start) -> None:
     assert [member for member in server.members() if is_worker(member)] == []
 
 
+@pytest.mark.promise("vllm-mcp.no-persistence")
 def test_a_conversation_is_remembered_and_survives_a_restart(start: Start) -> None:
     first = start()
     first.greet()
@@ -101,6 +102,7 @@ def test_calls_without_ids_and_versions_are_answered(scripted: StdioServer) -> N
     assert answer["result"]["structuredContent"]["model_name"] == "scripted"
 
 
+@pytest.mark.promise("vllm-mcp.errors.parse", "vllm-mcp.errors.method")
 def test_broken_lines_are_answered_and_harm_nothing(scripted: StdioServer) -> None:
     for line, code in (("hello", -32700), ("[]", -32600), ('{"id": 9}', -32600)):
         scripted.say(line)
@@ -113,6 +115,7 @@ def test_broken_lines_are_answered_and_harm_nothing(scripted: StdioServer) -> No
     assert scripted.chat("/echo still here") == "still here"
 
 
+@pytest.mark.promise("vllm-mcp.sequential")
 def test_requests_do_not_wait_for_each_other(scripted: StdioServer) -> None:
     scripted.greet()
     scripted.chat("Hi")
@@ -156,6 +159,7 @@ def test_an_input_of_nothing_is_an_end(start: Start) -> None:
     assert server.process.wait(20) == 0
 
 
+@pytest.mark.promise("vllm-mcp.shutdown")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_the_middle_of_a_call(scripted: StdioServer, number: signal.Signals) -> None:
     scripted.greet()
@@ -201,6 +205,7 @@ def test_an_output_that_nobody_reads_any_more_is_an_end(scripted: StdioServer) -
     eventually(scripted.is_gone)
 
 
+@pytest.mark.promise("vllm-mcp.shutdown")
 def test_no_worker_outlives_a_killed_server(scripted: StdioServer) -> None:
     scripted.greet()
     worker = begin_long_call(scripted)
@@ -209,6 +214,7 @@ def test_no_worker_outlives_a_killed_server(scripted: StdioServer) -> None:
     eventually(lambda: not is_alive(worker.pid))
 
 
+@pytest.mark.promise("vllm-mcp.in-process")
 def test_the_call_after_the_end_of_its_worker_is_answered(scripted: StdioServer) -> None:
     scripted.greet()
     worker = begin_long_call(scripted)
@@ -221,6 +227,7 @@ def test_the_call_after_the_end_of_its_worker_is_answered(scripted: StdioServer)
     assert scripted.chat("/echo here again") == "here again"
 
 
+@pytest.mark.promise("vllm-mcp.debug")
 def test_200_calls_do_not_need_anybody_to_read_the_log(start: Start) -> None:
     server = start(engine="scripted", alias="scripted", VLLM_LOG_LEVEL="DEBUG")
     server.greet(version="2024-11-05", name="fluidmcp-client")
@@ -232,6 +239,7 @@ def test_200_calls_do_not_need_anybody_to_read_the_log(start: Start) -> None:
     assert len(log) > 30_000, "there was not enough to fill the pipe"
 
 
+@pytest.mark.promise("vllm-mcp.variables.log-level", "vllm-mcp.shutdown.log")
 def test_it_is_quiet_unless_told(start: Start) -> None:
     server = start(engine="scripted", alias="scripted")
     server.greet()
@@ -260,6 +268,7 @@ def test_files_serve_as_input_and_output(tmp_path: Path) -> None:
     assert [json.loads(line)["id"] for line in said.read_text().splitlines()] == [1, 2]
 
 
+@pytest.mark.promise("vllm-mcp.trouble.silent", "vllm-crush.logging.crush")
 def test_what_is_printed_does_not_get_into_the_protocol(tmp_path: Path) -> None:
     program = (
         "import sys; from modelhost.engines import scripted_reply; import modelhost.mcp_servers.stdio as stdio\n"
@@ -284,6 +293,7 @@ def test_what_is_printed_does_not_get_into_the_protocol(tmp_path: Path) -> None:
     assert done.stderr == "LOUD\n"
 
 
+@pytest.mark.promise("vllm-mcp.variables")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -310,6 +320,12 @@ def test_a_bad_variable_is_named_and_ends_it(tmp_path: Path, name: str, value: s
     assert name in done.stderr
 
 
+@pytest.mark.promise(
+    "vllm-mcp.variables",
+    "vllm-mcp.variables.max-model-len",
+    "vllm-mcp.variables.sessions",
+    "vllm-mcp.variables.messages",
+)
 def test_the_variables_of_the_seed_set_the_model_and_the_defaults(start: Start) -> None:
     server = start(
         VLLM_MAX_MODEL_LEN="256",
@@ -331,6 +347,7 @@ def test_the_variables_of_the_seed_set_the_model_and_the_defaults(start: Start) 
     assert (info["max_sessions"], info["max_session_messages"]) == (7, 9)
 
 
+@pytest.mark.promise("vllm-mcp.errors.load")
 def test_a_model_that_is_not_there_is_an_error_of_the_call_and_not_of_the_start(start: Start) -> None:
     server = start(VLLM_MODEL_NAME="./none.gguf")
     server.greet()
@@ -339,6 +356,7 @@ def test_a_model_that_is_not_there_is_an_error_of_the_call_and_not_of_the_start(
     assert "none.gguf" in result["structuredContent"]["error"]["message"]
 
 
+@pytest.mark.promise("vllm-mcp.token")
 def test_a_gated_model_is_downloaded_with_the_token_of_the_seed_by_the_first_call(start: Start, tmp_path: Path) -> None:
     repository = Repository(files={"nano-F16.gguf": NANO.read_bytes()}, token=GATE)
     with serve_hub(**{"somebody/nano-GGUF": repository}) as hub:
@@ -350,6 +368,7 @@ def test_a_gated_model_is_downloaded_with_the_token_of_the_seed_by_the_first_cal
         assert f"Bearer {GATE}" in hub.tokens
 
 
+@pytest.mark.promise("vllm-mcp.info.before", "vllm-mcp.single-model")
 def test_a_registry_in_its_directory_is_that_of_its_host(start: Start, tmp_path: Path) -> None:
     write_registry(tmp_path / "models.yaml", scripted("one"), scripted("two"), default_model="two")
     server = start("all")

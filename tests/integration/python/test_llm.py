@@ -33,6 +33,7 @@ def llm() -> Iterator[modelhost.LLM]:
         yield entered
 
 
+@pytest.mark.promise("vllm-mcp.gpu", "mistralrs.api.python")
 def test_the_bundled_model_answers() -> None:
     with modelhost.LLM(threads=1) as llm:
         worker = _pid(llm)
@@ -47,6 +48,7 @@ def test_the_bundled_model_answers() -> None:
     assert not is_alive(worker)
 
 
+@pytest.mark.promise("mistralrs.api.python")
 def test_a_stream_brings_all_pieces_in_order(llm: modelhost.LLM) -> None:
     pieces = llm.stream("/echo one two three four five")
     text = "".join(choice["delta"].get("content") or "" for piece in pieces for choice in piece["choices"])

@@ -38,6 +38,7 @@ async def test_a_host_that_cannot_start_closes_its_log_file(tmp_path: Path) -> N
     assert events(path)
 
 
+@pytest.mark.promise("candle-vllm.injection.at-start")
 async def test_with_wait_for_tools_they_are_there_when_the_host_has_started(tmp_path: Path) -> None:
     settings = {"engine": "scripted", "mcp_config": config(tmp_path, stub=stub_server())}
     async with Host(**settings, wait_for_tools=True) as host:

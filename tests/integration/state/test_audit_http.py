@@ -33,6 +33,7 @@ def entries(host: ServedHost, **filters: Any) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.promise("vllm-crush.security.audit")
 def test_who_did_what_and_how_it_went_and_nothing_that_was_said(host: ServedHost, tmp_path: Path) -> None:
     anna, nameless = {"Authorization": f"Bearer {SECRET}"}, {"x-api-key": "key-without-name"}
     with httpx2.Client(base_url=host.url, trust_env=False) as http:

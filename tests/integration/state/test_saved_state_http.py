@@ -64,6 +64,7 @@ def test_after_a_restart_the_history_is_not_evaluated_again(start: Start) -> Non
     assert cached < usage["prompt_tokens"] / 4
 
 
+@pytest.mark.promise("vllm-crush.load-state")
 def test_models_and_their_configuration_come_back_in_a_host_that_has_loaded_none(start: Start, tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(
         "models:\n  - {name: one, engine: scripted}\n  - {name: two, engine: scripted}\n", "utf-8"
@@ -91,6 +92,7 @@ def test_models_and_their_configuration_come_back_in_a_host_that_has_loaded_none
     }
 
 
+@pytest.mark.promise("vllm-crush.save-state", "vllm-crush.load-state", "vllm-crush.caching.state")
 def test_every_flag_does_what_it_says(start: Start) -> None:
     host = start(engine="scripted")
     ask(host, "/echo yes", "mine")
@@ -160,6 +162,7 @@ def damage(path: Path) -> None:
     database.close()
 
 
+@pytest.mark.promise("vllm-crush.batch.state")
 def test_requests_go_on_while_a_large_state_is_saved_and_restored(start: Start) -> None:
     host = start(engine="scripted", max_sessions=1000, max_body_mb=100)
     long = [{"role": "user", "content": "x" * 1000}, {"role": "assistant", "content": "y" * 1000}] * 10

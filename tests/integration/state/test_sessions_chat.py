@@ -166,6 +166,7 @@ def test_of_several_choices_the_first_is_stored(scripted_host: ServedHost) -> No
     assert texts(scripted_host, "choices") == ["/echo yes", "yes", "/echo no", "no"]
 
 
+@pytest.mark.promise("vllm-mcp.sessions.messages")
 def test_messages_that_are_over_the_limit_go_and_the_system_message_stays(
     start_host: Callable[..., ServedHost],
 ) -> None:

@@ -57,6 +57,7 @@ def test_real_server_answers_a_call_that_the_model_was_made_to_make(host: Served
     assert answer["choices"][0]["finish_reason"] in ("stop", "length")
 
 
+@pytest.mark.promise("candle-vllm.injection")
 def test_model_chooses_a_tool_of_a_real_server_by_itself(host: ServedHost) -> None:
     answer = chat(host, "What time is it in Berlin?", temperature=0, mcp={"servers": ["time"]})
     (call,) = answer["modelhost.tool_calls"]

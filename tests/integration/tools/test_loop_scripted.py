@@ -174,6 +174,7 @@ def test_wishes_that_cannot_be_met_are_refused(host: ServedHost, mcp: Any, statu
 # Servers that die, clients that leave.
 
 
+@pytest.mark.promise("llm-server.servers.crash")
 def test_server_that_is_killed_in_mid_call_is_a_result_and_works_again(start_host: Start, tmp_path: Path) -> None:
     log = tmp_path / "log"
     host = scripted_host(start_host, tmp_path, servers={"stub": stub_server(log=str(log))})

@@ -48,6 +48,7 @@ async def hub(folder: Path) -> AsyncIterator[ToolHub]:
         yield found
 
 
+@pytest.mark.promise("mistralrs.api.mcp", "mistralrs.mcp.process")
 async def test_all_of_them_are_connected_in_their_era(hub: ToolHub) -> None:
     versions = {status.name: status.protocol_version for status in hub.statuses()}
     assert versions == {
@@ -60,6 +61,7 @@ async def test_all_of_them_are_connected_in_their_era(hub: ToolHub) -> None:
     assert all(status.tools for status in hub.statuses())
 
 
+@pytest.mark.promise("mistralrs.mcp.servers")
 async def test_the_time(hub: ToolHub) -> None:
     outcome = await hub.call("time_get_current_time", '{"timezone": "UTC"}')
     assert json.loads(outcome.text)["timezone"] == "UTC"
@@ -72,6 +74,7 @@ async def test_a_repository(hub: ToolHub, folder: Path) -> None:
     assert "hello.txt" in outcome.text
 
 
+@pytest.mark.promise("mistralrs.mcp.servers")
 async def test_a_file(hub: ToolHub, folder: Path) -> None:
     outcome = await hub.call("filesystem_read_text_file", {"path": str(folder / "hello.txt")})
     assert outcome.text == "Hello, file."
@@ -79,6 +82,7 @@ async def test_a_file(hub: ToolHub, folder: Path) -> None:
     assert (refused.is_error, refused.code) == (True, "tool_failed")
 
 
+@pytest.mark.promise("mistralrs.mcp.servers")
 async def test_a_memory(hub: ToolHub) -> None:
     outcome = await hub.call("memory_search_nodes", {"query": "nothing"})
     assert not outcome.is_error

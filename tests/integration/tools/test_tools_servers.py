@@ -48,6 +48,7 @@ def pid_of(hub: ToolHub, name: str) -> int:
     return pid
 
 
+@pytest.mark.promise("candle-vllm.injection.at-start")
 async def test_starting_waits_for_nobody_and_one_that_dies_or_is_missing_disables_no_other() -> None:
     missing = ServerEntry(name="missing", transport=Process(command="/no/such/server"))
     hub = ToolHub([missing, stub("dying", behaviour={"dies_at_start": True}), stub("fine")])
@@ -127,6 +128,7 @@ async def test_a_server_that_does_not_shake_hands_in_time_is_ended() -> None:
         assert hub.status("silent").state is ServerState.RESTARTING
 
 
+@pytest.mark.promise("vllm-crush.health.mcp")
 async def test_a_server_that_shows_no_sign_of_life_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "IDLE_CHECK_SECONDS", 0.1)
     monkeypatch.setattr("modelhost.tools.connection.HEALTH_SECONDS", 0.2)

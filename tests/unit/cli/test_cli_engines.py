@@ -14,6 +14,7 @@ from modelhost.engines.environments import ENVIRONMENTS, FINISHED, PYTHON, Recip
 from modelhost.engines.installed import MODULES
 
 
+@pytest.mark.promise("vllm-mcp.trouble.loading")
 def test_every_engine_is_listed_with_its_version_and_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", "list", "--json"]) == 0
     engines = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)}
@@ -25,6 +26,7 @@ def test_every_engine_is_listed_with_its_version_and_place(capsys: pytest.Captur
     assert {name for name, engine in engines.items() if not engine["is_installed"]} == set(ENVIRONMENTS)
 
 
+@pytest.mark.promise("vllm-mcp.install")
 def test_an_engine_is_installed_for_the_hosts_of_a_data_directory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

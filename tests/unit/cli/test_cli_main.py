@@ -33,6 +33,7 @@ def test_the_version_is_printed_by_the_module_too() -> None:
     assert (process.returncode, process.stdout, process.stderr) == (0, f"modelhost {__version__}\n", "")
 
 
+@pytest.mark.promise("candle-vllm.cli.help")
 @pytest.mark.parametrize(
     "args",
     [[], ["serve"], ["ask"], ["chat"], ["config"], ["config", "show"], ["config", "check"]],

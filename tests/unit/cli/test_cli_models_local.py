@@ -50,6 +50,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
+@pytest.mark.promise("mistralrs.models.inventory")
 def test_a_scan_writes_the_inventory_and_prints_a_table(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "scan", str(models)]) == 0
     shown = capsys.readouterr()
@@ -229,6 +230,7 @@ def test_rm_never_touches_files_outside_the_cache(models: Path, name: str, capsy
     assert sorted(models.iterdir()) == before
 
 
+@pytest.mark.promise("mistralrs.models.smallest")
 def test_the_smallest_model_is_taken_from_the_inventory(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "scan", str(models)]) == 0
     capsys.readouterr()

@@ -56,6 +56,7 @@ def test_without_arguments_the_defaults_are_served(server: FakeServer) -> None:
     assert server.served == [Settings()]
 
 
+@pytest.mark.promise("candle-vllm.flags.mcp-config", "mistralrs.run.mcp-config")
 def test_every_setting_can_be_given_as_a_flag(server: FakeServer) -> None:
     samples = {"integer": "20", "number": "2.5", "text": "x", "list": "x", "mapping": "a=b"}
     own = {
@@ -83,6 +84,7 @@ def test_flags_of_lists_are_repeated(server: FakeServer) -> None:
     assert settings.engine_options == {"n": "1", "m": "2"}
 
 
+@pytest.mark.promise("candle-vllm.cli.model", "candle-vllm.cli.path")
 def test_the_short_forms_of_candle_vllm_work(server: FakeServer, tmp_path: Path) -> None:
     (tmp_path / "a.gguf").touch()
     assert run(["--m", "org/name", "--p", "2000"]) == 0

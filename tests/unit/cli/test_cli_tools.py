@@ -165,6 +165,7 @@ def test_a_server_is_restarted_disabled_and_enabled(run: Callable[..., Result]) 
 # Without a host.
 
 
+@pytest.mark.promise("mistralrs.mcp.scripts")
 def test_a_file_is_checked_by_starting_its_servers(config: Callable[..., Path]) -> None:
     file = config(
         broken={"command": "there-is-no-such-program"},

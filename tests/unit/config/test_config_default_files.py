@@ -19,6 +19,7 @@ def effective(cwd: Path, flags: Any = None, environ: Any = None, **more: Any) ->
     return load(flags or {}, config_path=None, environ=environ or {}, cwd=cwd, **more)
 
 
+@pytest.mark.promise("candle-vllm.injection")
 @pytest.mark.parametrize(("key", "name"), EVERY)
 def test_a_file_of_the_usual_name_is_found_and_its_origin_told(tmp_path: Path, key: str, name: str) -> None:
     assert getattr(effective(tmp_path).settings, key) is None
@@ -38,6 +39,7 @@ def test_a_file_that_any_source_names_wins(tmp_path: Path) -> None:
     assert effective(tmp_path, {"mcp_config": "flag.json"}).origins["mcp_config"].kind == "flag"
 
 
+@pytest.mark.promise("candle-vllm.variables.mcp-config")
 def test_candle_vllms_name_of_the_variable_counts(tmp_path: Path) -> None:
     found = effective(tmp_path, environ={"CANDLE_VLLM_MCP_CONFIG": "theirs.json"})
     assert found.settings.mcp_config == "theirs.json"

@@ -15,6 +15,7 @@ def values(environ: dict[str, str]) -> dict[str, object]:
     return {given.setting.key: given.value for given in reading.given}
 
 
+@pytest.mark.promise("candle-vllm.variables.mirror")
 def test_every_setting_has_a_twin() -> None:
     assert SETTINGS["queue_size"].environment == "MODELHOST_QUEUE_SIZE"
     assert len({setting.environment for setting in SETTINGS.values()}) == len(SETTINGS)
@@ -64,6 +65,7 @@ def test_the_variables_of_commands_are_known(name: str) -> None:
     assert (reading.problems, reading.warnings) == ((), ())
 
 
+@pytest.mark.promise("candle-vllm.variables.keep-alive")
 def test_keep_alive_interval_of_candle_vllm_is_in_milliseconds_and_gives_way_to_our_own() -> None:
     assert values({"KEEP_ALIVE_INTERVAL": "500"}) == {"keep_alive_interval": 0.5}
     both = {"KEEP_ALIVE_INTERVAL": "500", "MODELHOST_KEEP_ALIVE_INTERVAL": "2"}
@@ -95,6 +97,7 @@ def test_the_process_environment_is_read_as_it_is_now(monkeypatch: pytest.Monkey
     assert environment.current()["MODELHOST_URL"] == "http://here"
 
 
+@pytest.mark.promise("candle-vllm.variables.models-config")
 def test_the_registry_of_candle_vllm_is_found_and_gives_way_to_our_own() -> None:
     assert values({"CANDLE_VLLM_MODELS_CONFIG": "a.yaml"}) == {"models_config": "a.yaml"}
     both = {"CANDLE_VLLM_MODELS_CONFIG": "a.yaml", "MODELHOST_MODELS_CONFIG": "b.yaml"}

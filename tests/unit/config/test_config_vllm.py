@@ -22,6 +22,7 @@ SEED = {
 }
 
 
+@pytest.mark.promise("vllm-mcp.variables", "vllm-mcp.variables.model")
 def test_all_variables_of_the_seed_are_read() -> None:
     read = read_vllm(SEED)
     assert read == VllmEnvironment(
@@ -82,16 +83,19 @@ def test_all_problems_are_told_at_once() -> None:
         read_vllm({"VLLM_DTYPE": "int3", "VLLM_DEFAULT_TOP_P": "7"})
 
 
+@pytest.mark.promise("vllm-mcp.variables.dtype", "vllm-mcp.variables.log-level")
 def test_levels_and_types_are_read_in_any_case() -> None:
     assert read_vllm({"VLLM_LOG_LEVEL": "debug", "VLLM_DTYPE": "BFloat16"}).settings == {"log_level": "debug"}
 
 
+@pytest.mark.promise("vllm-mcp.variables.tensor-parallel")
 def test_what_is_the_engines_business_are_launch_parameters() -> None:
     found = read_vllm({"VLLM_TENSOR_PARALLEL_SIZE": "2", "VLLM_DTYPE": "bfloat16"})
     assert found.launch == {"tensor_parallel_size": 2, "dtype": "bfloat16"}
     assert read_vllm({}).launch == {}
 
 
+@pytest.mark.promise("vllm-mcp.variables.gpu-memory")
 @pytest.mark.parametrize("share", ["0.05", "0.333", "1", "1.0"])
 def test_a_share_of_the_memory_is_a_setting_that_is_understood(share: str) -> None:
     budget = read_vllm({"VLLM_GPU_MEMORY_UTILIZATION": share}).settings["gpu_memory_budget"]

@@ -71,6 +71,15 @@ def test_the_config_may_have_comments_and_trailing_commas(read: Read, tmp_path: 
     assert [server.name for server in read_servers(path, KEY).servers] == ["filesystem", "brave-search"]
 
 
+@pytest.mark.promise(
+    "llm-server.config.model",
+    "llm-server.config.port",
+    "llm-server.config.system-prompt",
+    "llm-server.config.temperature",
+    "llm-server.config.top-p",
+    "llm-server.config.min-p",
+    "llm-server.config.log-filename",
+)
 def test_the_config_of_the_seed_becomes_settings(read: Read) -> None:
     settings = read().settings
     assert (settings.model, settings.port) == ("mlx-community/Qwen3-4B-4bit", 8123)
@@ -80,6 +89,7 @@ def test_the_config_of_the_seed_becomes_settings(read: Read) -> None:
     assert settings.mcp_config == "config.json"
 
 
+@pytest.mark.promise("llm-server.config.min-tokens-to-keep")
 def test_one_token_is_kept_by_every_engine_and_is_asked_of_none(read: Read) -> None:
     assert "min_tokens_to_keep" not in read({"min_tokens_to_keep": 1}).settings.request_defaults
 
@@ -91,6 +101,7 @@ def test_what_the_contract_wants_beyond_its_keys_is_set_and_can_be_overridden(re
     assert read(shutdown_timeout="5").settings.shutdown_timeout == 5.0
 
 
+@pytest.mark.promise("llm-server.config.servers")
 def test_the_servers_are_read_from_the_file_itself_without_a_warning(read: Read, tmp_path: Path) -> None:
     read()
     found = read_servers(tmp_path / "config.json", KEY)
@@ -102,6 +113,7 @@ def test_the_servers_are_read_from_the_file_itself_without_a_warning(read: Read,
     assert found.secrets == frozenset(KEY.values())
 
 
+@pytest.mark.promise("llm-server.config.no-servers")
 def test_without_servers_no_file_of_servers_is_read_and_none_is_looked_for(read: Read, tmp_path: Path) -> None:
     (tmp_path / "mcp.json").write_text("{}")
     (tmp_path / "models.yaml").write_text("{}")
@@ -114,6 +126,7 @@ def test_every_key_may_be_written_with_underscores(read: Read) -> None:
     assert read({**dict.fromkeys(SEED, ...), **written}).settings == read().settings
 
 
+@pytest.mark.promise("llm-server.config.required")
 @pytest.mark.parametrize("key", REQUIRED)
 @pytest.mark.parametrize("value", [..., None], ids=["left out", "null"])
 def test_a_missing_value_is_an_error_that_names_it(read: Read, key: str, value: Any) -> None:
@@ -148,6 +161,7 @@ def test_a_setting_that_has_a_key_of_its_own_is_refused_under_its_other_name(rea
     assert own in message
 
 
+@pytest.mark.promise("llm-server.config.log-level", "llm-server.log.level")
 @pytest.mark.parametrize(
     ("given", "level"),
     [("trace", "debug"), ("debug", "debug"), ("info", "info"), ("WARNING", "warning"), ("error", "error")],
@@ -177,6 +191,7 @@ def test_a_value_that_does_not_fit_is_named_as_it_is_written(read: Read, changes
     assert refusal(read, changes).message.startswith(f"config.json: {said}")
 
 
+@pytest.mark.promise("llm-server.secrets")
 def test_a_variable_comes_from_the_environment_before_the_dotenv_file(read: Read, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PROMPT=from the file\nPORT=9000\n")
     changes = {"system prompt": "${PROMPT}", "listening port": "${PORT}"}

@@ -54,6 +54,7 @@ def test_what_is_cut_off_is_never_drawn(sampling: dict[str, Any], left: set[int]
     assert set(_drawn(**sampling)) == left
 
 
+@pytest.mark.promise("llm-server.config.min-tokens-to-keep")
 def test_min_tokens_to_keep_reaches_what_is_very_unlikely() -> None:
     scores = np.array([100.0, 0.0, -50.0], np.float32)
     sampler = Sampler(Sampling(min_p=1.0, min_tokens_to_keep=2, temperature=1e6, seed=1), ())

@@ -121,6 +121,7 @@ def test_what_it_cannot_honour_is_an_error(changed: dict[str, Any], problem: str
         ENGINE.launch(ModelSpec(name="m", path=NANO_HF, **changed), "key")
 
 
+@pytest.mark.promise("mistralrs.models.quantization")
 def test_parameters_of_a_registry_become_its_options() -> None:
     found = ENGINE.accept({"isq": "Q8_0", "dtype": "bf16", "max_num_seqs": 4, "prompt_cache": "all"})
     assert found.settings["engine_options"] == {"isq": "Q8_0", "dtype": "bfloat16"}

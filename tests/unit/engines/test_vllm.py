@@ -44,6 +44,7 @@ def test_the_key_is_no_argument() -> None:
     assert "secret" not in " ".join((*launch.argv, *launch.config["command"]))
 
 
+@pytest.mark.promise("mistralrs.models.paged-attention")
 def test_the_cache_holds_what_the_slots_need_in_whole_blocks() -> None:
     command = _command()
     bytes_per_token = 1000
@@ -62,6 +63,7 @@ def test_a_share_of_the_gpu_replaces_the_size_of_the_cache() -> None:
     assert "--kv-cache-memory-bytes" not in command
 
 
+@pytest.mark.promise("vllm-mcp.gpu")
 def test_a_cpu_runs_one_process_eagerly_and_a_gpu_as_vllm_likes() -> None:
     command = _command()
     assert _value(command, "--distributed-executor-backend") == "uni"
@@ -141,6 +143,7 @@ def test_launch_parameters_become_settings_and_options() -> None:
     assert VLLM.accept({"dtype": "bf16", "engine_options": {"dtype": "float16"}}).problems
 
 
+@pytest.mark.promise("vllm-mcp.in-process")
 def test_safetensors_are_vllms_where_there_is_a_gpu_of_nvidias(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda name: name)
     assert likely_engine(Settings(model=str(NANO_HF))) != "vllm"

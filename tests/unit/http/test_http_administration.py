@@ -37,6 +37,7 @@ def code_of(response: httpx2.Response) -> tuple[int, str, str | None]:
     return response.status_code, error["code"], error["param"]
 
 
+@pytest.mark.promise("candle-vllm.endpoints.models")
 async def test_the_list_is_openais_and_holds_models_that_are_not_loaded() -> None:
     host = FakeHost(ready("org/warm"), model_status("cold"))
     async with connected(host) as client:
@@ -55,6 +56,7 @@ async def test_one_model_is_found_by_its_alias_and_a_missing_one_is_not() -> Non
         assert code_of(await client.get("/v1/models/nobody")) == (404, "model_not_found", "model")
 
 
+@pytest.mark.promise("candle-vllm.endpoints.status")
 async def test_the_status_has_the_fields_that_clients_of_candle_vllm_read() -> None:
     async with connected(FakeHost(ready("a"), model_status("b", queue_length=4))) as client:
         status = (await client.get("/v1/models/status")).json()
@@ -77,6 +79,7 @@ async def test_info_is_found_for_a_name_with_slashes() -> None:
         assert (await client.get("/v1/models/org/name/info")).json()["model_id"] == "org/name"
 
 
+@pytest.mark.promise("candle-vllm.management")
 async def test_load_select_configure_and_unload() -> None:
     host = FakeHost(ready("a"), model_status("b"))
     loading = (await post(host, "load", {"model_id": "b"})).json()

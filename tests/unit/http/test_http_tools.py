@@ -17,6 +17,7 @@ from tests.unit.operations.fake_tools import FakeToolHost, server_status
 ANYWHERE = "0.0.0.0"  # noqa: S104
 
 
+@pytest.mark.promise("candle-vllm.endpoints.mcp-tools")
 async def test_tools_and_servers_are_lists_as_openai_has_them() -> None:
     async with connected(FakeToolHost()) as client:
         tools = (await client.get("/v1/mcp/tools")).json()
@@ -142,6 +143,7 @@ def test_tools_are_not_for_everybody(address: str) -> None:
     assert "mcp.json" in caught.value.message
 
 
+@pytest.mark.promise("llm-server.no-keys")
 @pytest.mark.parametrize(
     ("given", "address"),
     [
@@ -157,6 +159,7 @@ def test_this_machine_a_key_or_a_word_is_enough(given: dict[str, Any], address: 
     check_exposure(settings(**given), address)
 
 
+@pytest.mark.promise("llm-server.no-keys")
 def test_serving_tools_to_everybody_is_refused_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "Host", None)
     monkeypatch.setattr(server.logs, "setup", lambda *_: None)

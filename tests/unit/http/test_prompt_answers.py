@@ -26,6 +26,7 @@ CALLERS = {
 }
 
 
+@pytest.mark.promise("llm-server.response.error")
 @pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.__name__)
 def test_every_error_is_one_sentence_and_what_is_not_the_callers_fault_is_500(kind: type[ModelhostError]) -> None:
     status, headers, body = prompt_error_answer(example(kind))

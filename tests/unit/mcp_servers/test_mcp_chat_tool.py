@@ -40,6 +40,12 @@ async def test_answer_is_put_together() -> None:
     assert backend.bodies[0]["stream"] is True
 
 
+@pytest.mark.promise(
+    "vllm-mcp.variables.temperature",
+    "vllm-mcp.variables.max-tokens",
+    "vllm-mcp.variables.top-p",
+    "vllm-mcp.variables.top-k",
+)
 async def test_what_is_silent_gets_the_defaults_of_the_seed() -> None:
     backend = FakeBackend()
     await chat(backend)
@@ -49,6 +55,7 @@ async def test_what_is_silent_gets_the_defaults_of_the_seed() -> None:
     assert "model" not in body
 
 
+@pytest.mark.promise("vllm-mcp.variables.temperature", "vllm-mcp.chat.max-tokens", "vllm-mcp.chat.top-k")
 async def test_the_call_wins_over_the_server_and_the_server_over_the_model() -> None:
     backend = FakeBackend()
     backend.defaults = {"temperature": 0.1, "max_tokens": 64, "top_p": 0.5}
@@ -127,6 +134,7 @@ async def test_unknown_model_is_refused_before_it_is_asked() -> None:
     assert backend.bodies == []
 
 
+@pytest.mark.promise("vllm-mcp.chat.temperature", "vllm-mcp.chat.top-p")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -18,6 +18,7 @@ from modelhost.mcp_servers.errors import MemoryValues, error_result
 VALUES = MemoryValues(gpu_memory_utilization=0.9, max_tokens=512)
 
 
+@pytest.mark.promise("vllm-crush.errors")
 def test_code_message_details_and_suggestion() -> None:
     assert error_result(ModelBusy("It is busy.", model="one")) == {
         "success": False,
@@ -37,6 +38,7 @@ def test_parameter_that_is_wrong_is_named() -> None:
     assert (error["code"], error["details"]["param"]) == ("INVALID_REQUEST", "top_p")
 
 
+@pytest.mark.promise("vllm-mcp.errors.load", "vllm-crush.errors.load-reason")
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -50,6 +52,7 @@ def test_what_keeps_a_model_from_being_loaded_has_one_code(error: ModelhostError
     assert (shown["code"], shown["details"]["reason"]) == ("MODEL_LOAD_FAILED", reason)
 
 
+@pytest.mark.promise("vllm-crush.errors.load-failed")
 def test_memory_that_is_missing_is_told_in_megabytes_with_the_way_out() -> None:
     error = InsufficientMemory("No.", required_mb=35, available_mb=23, suggestion="Give it a smaller context.")
     details = error_result(error)["error"]["details"]
@@ -57,6 +60,7 @@ def test_memory_that_is_missing_is_told_in_megabytes_with_the_way_out() -> None:
     assert details["suggestion"] == "Give it a smaller context."
 
 
+@pytest.mark.promise("vllm-mcp.errors.memory", "vllm-mcp.trouble.memory")
 def test_want_of_memory_says_what_to_lower_and_how_high_it_is() -> None:
     error = InsufficientMemory("m does not fit.", need_mb={"gpu:0": 30}, missing_mb={"gpu:0": 12})
     shown = error_result(error, VALUES)["error"]
@@ -68,6 +72,7 @@ def test_want_of_memory_says_what_to_lower_and_how_high_it_is() -> None:
     assert shown["details"]["suggestion"].startswith("Try: 1) Reduce VLLM_GPU_MEMORY_UTILIZATION (current: 0.9), ")
 
 
+@pytest.mark.promise("vllm-mcp.errors.memory")
 def test_want_of_memory_without_a_gpu_is_not_called_cudas() -> None:
     error = WorkerStartFailed("killed", model="m", worker="w", out_of_memory=True)
     values = MemoryValues(gpu_memory_utilization=0.5, max_tokens=20, max_model_len=2048)

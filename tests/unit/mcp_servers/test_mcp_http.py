@@ -211,6 +211,7 @@ async def test_session_of_another_life_of_the_host_is_not_found(world: World) ->
     assert (await world.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, **headers)).status == 404
 
 
+@pytest.mark.promise("vllm-crush.logging.structured")
 async def test_calls_are_noted_with_who_made_them(world: World) -> None:
     await world.post({"method": "tools/call", "params": HELLO})
     headers = await world.session()

@@ -222,6 +222,7 @@ async def test_nobody_at_the_address_is_an_error_that_says_what_to_do() -> None:
             await backend.run(LIST, NoParameters())
 
 
+@pytest.mark.promise("vllm-crush.caching.models")
 async def test_request_defaults_are_remembered_for_a_moment_and_until_they_are_set(fake: FakeHost) -> None:
     info = {**model_examples.INFO, "config": {**model_examples.INFO["config"], "defaults": {"temperature": 0.1}}}
     cards = {"object": "list", "data": model_examples.LIST["models"]}

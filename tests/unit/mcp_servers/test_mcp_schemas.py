@@ -52,6 +52,7 @@ def test_output_that_is_none_of_both_is_not_sound() -> None:
     assert not validator.is_valid({"success": True, "results": [{"success": False}]})
 
 
+@pytest.mark.promise("vllm-mcp.chat.messages")
 def test_parameters_have_the_names_of_the_seed() -> None:
     load = tool_of("load-model").input_schema
     assert set(load["properties"]) == {
@@ -94,6 +95,7 @@ def test_schemas_do_not_repeat_the_names_as_titles() -> None:
     assert all("title" not in field for field in schema["properties"].values())
 
 
+@pytest.mark.promise("vllm-crush.models.server", "vllm-crush.state.server")
 def test_faces_show_their_areas_and_all_shows_everything() -> None:
     names = {name: set(tools_of(face.areas, FakeBackend(), ChatDefaults())) for name, face in FACES.items()}
     assert names["llm"] == {"chat_completion", "model_info"}
@@ -102,6 +104,7 @@ def test_faces_show_their_areas_and_all_shows_everything() -> None:
     assert names["all"] == names["llm"] | names["models"] | names["state"]
 
 
+@pytest.mark.promise("vllm-crush.security.access")
 def test_hints_say_what_a_tool_does() -> None:
     def hints(name: str) -> tuple[Any, ...]:
         shown = tool_of(name).annotations

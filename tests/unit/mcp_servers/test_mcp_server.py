@@ -107,6 +107,7 @@ async def test_arguments_that_are_json_text_are_read(backend: FakeBackend, era: 
     ]
 
 
+@pytest.mark.promise("vllm-mcp.errors.engine", "vllm-crush.errors")
 async def test_error_is_a_result_in_the_shape_of_all_tools(backend: FakeBackend, era: Any) -> None:
     backend.results["load-model"] = ModelNotFound('There is no model "x".', param="model_id")
     async with connected(backend, era) as client:
@@ -120,6 +121,7 @@ async def test_error_is_a_result_in_the_shape_of_all_tools(backend: FakeBackend,
     assert json.loads(texts(result)[0]) == result.structured_content
 
 
+@pytest.mark.promise("vllm-mcp.chat.messages")
 async def test_wrong_argument_is_an_error_of_the_tool(backend: FakeBackend, era: Any) -> None:
     async with connected(backend, era) as client:
         result = await client.call_tool("unload-model", {"model_id": "x", "force": "yes"})
@@ -127,6 +129,7 @@ async def test_wrong_argument_is_an_error_of_the_tool(backend: FakeBackend, era:
     assert result.structured_content["error"]["details"]["param"] == "force"
 
 
+@pytest.mark.promise("vllm-mcp.errors.memory")
 async def test_want_of_memory_names_the_values_in_force(backend: FakeBackend, era: Any) -> None:
     backend.chunks = [InsufficientMemory("It does not fit.", need_mb={"ram": 9}, missing_mb={"ram": 2})]
     defaults = ChatDefaults(gpu_memory_utilization=0.8, max_model_len=4096)
@@ -155,6 +158,7 @@ async def test_unknown_tool_is_an_error_of_the_protocol(backend: FakeBackend, er
     assert caught.value.error.code == INVALID_PARAMS
 
 
+@pytest.mark.promise("vllm-crush.batch.models")
 async def test_several_models_at_once(backend: FakeBackend, era: Any) -> None:
     def unload(asked: Any) -> Any:
         if asked.model_id == "bad":
@@ -189,12 +193,14 @@ async def test_models_of_the_servers_own_defaults_are_told_of(backend: FakeBacke
     assert backend.ran[0][1].model == "two"  # type: ignore[attr-defined]
 
 
+@pytest.mark.promise("vllm-crush.health.mcp")
 @pytest.mark.filterwarnings("ignore:ping is removed")
 async def test_ping_is_answered_in_both_eras(backend: FakeBackend, era: Any) -> None:
     async with connected(backend, era) as client:
         await client.send_ping()
 
 
+@pytest.mark.promise("vllm-mcp.no-streaming")
 async def test_text_comes_as_progress(backend: FakeBackend, era: Any) -> None:
     told: list[tuple[float, str | None]] = []
 
@@ -219,6 +225,7 @@ async def test_cancelled_call_leaves_the_generation(backend: FakeBackend, era: A
     assert [call.outcome for call in backend.calls] == ["cancelled", "ok"]
 
 
+@pytest.mark.promise("vllm-mcp.sequential")
 async def test_many_calls_at_once_work_side_by_side(backend: FakeBackend, era: Any) -> None:
     backend.holds = True
     async with connected(backend, era) as client:
@@ -240,6 +247,7 @@ async def test_depth_of_the_call_goes_on_to_the_host(backend: FakeBackend, era: 
     assert wrong.structured_content["error"]["code"] == "INVALID_REQUEST"
 
 
+@pytest.mark.promise("vllm-crush.resources.config", "vllm-crush.resources.logs")
 async def test_resources_of_models(backend: FakeBackend, era: Any) -> None:
     card = {**backend_card(), "id": "org/mo del", "name": "org/mo del"}
     backend.results["list-models"] = {"models": [card]}
@@ -261,6 +269,7 @@ async def test_resources_of_models(backend: FakeBackend, era: Any) -> None:
     ]
 
 
+@pytest.mark.promise("vllm-crush.resources.sessions", "vllm-crush.resources.summary")
 async def test_resources_of_states(backend: FakeBackend, era: Any) -> None:
     async with connected(backend, era, "state") as client:
         assert [str(one.uri) for one in (await client.list_resources()).resources] == ["state://sessions"]
@@ -299,6 +308,7 @@ async def test_resource_that_cannot_be_read_says_why(
     assert [call.outcome for call in backend.calls][-1] == "not_found"
 
 
+@pytest.mark.promise("vllm-crush.logging.structured")
 async def test_calls_are_noted_with_their_model(backend: FakeBackend, era: Any) -> None:
     backend.chunks = [piece("Hi", model="served")]
     async with connected(backend, era) as client:

@@ -34,6 +34,7 @@ def servers() -> list[Any]:
     ]
 
 
+@pytest.mark.promise("vllm-mcp.run")
 @pytest.mark.parametrize("server", servers())
 def test_a_server_of_an_example_is_one_that_there_is(server: dict[str, Any]) -> None:
     if server.get("type") == "http":

@@ -33,11 +33,13 @@ def _have(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda name: name if name in modules else None)
 
 
+@pytest.mark.promise("vllm-mcp.trouble.slow", "llm-server.mlx", "mistralrs.models.gguf")
 def test_gguf_is_llamacpps(tmp_path: Path) -> None:
     assert _chosen(None) == "llamacpp"
     assert _chosen(str(write_model(tmp_path / "a.gguf"))) == "llamacpp"
 
 
+@pytest.mark.promise("vllm-mcp.models.any", "llm-server.mlx", "mistralrs.models.safetensors")
 @pytest.mark.parametrize(
     ("is_apple", "modules", "engine"),
     [

@@ -79,6 +79,7 @@ async def test_without_a_default_the_first_entry_is_active_and_one_called_defaul
 # Selecting and setting.
 
 
+@pytest.mark.promise("candle-vllm.endpoints.select")
 @pytest.mark.usefixtures("virtual_time")
 async def test_selecting_a_model_has_it_loaded_and_says_since_when_it_is_coming() -> None:
     starts = FakeStarts()

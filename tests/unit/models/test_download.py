@@ -45,6 +45,7 @@ def test_download_brings_the_usual_file_and_reports_progress(hub: HubServer, sou
     assert (steps[-1].done_bytes, steps[-1].total_bytes) == (len(CONTENT), len(CONTENT))
 
 
+@pytest.mark.promise("llm-server.loading.cache")
 def test_second_download_asks_nothing_of_the_network(hub: HubServer, source: Source) -> None:
     first = download(REFERENCE, source=source)
     before = hub.request_count
@@ -64,6 +65,7 @@ def test_the_vision_encoder_comes_with_a_model_and_is_not_missed_by_one_that_cam
     assert not encoder.exists()
 
 
+@pytest.mark.promise("llm-server.loading.cache")
 def test_cache_is_the_one_that_other_tools_use(hub: HubServer, source: Source) -> None:
     path = download(REFERENCE, source=source)
     assert try_to_load_from_cache("org/model", path.name, cache_dir=source.cache_dir) == str(path)

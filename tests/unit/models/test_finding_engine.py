@@ -71,6 +71,7 @@ async def test_an_engine_in_its_environment_gets_the_launch_parameters(hub: HubS
     assert named.spec.options == {"tensor_parallel_size": 2, "dtype": "float32"}
 
 
+@pytest.mark.promise("vllm-mcp.variables.tensor-parallel")
 async def test_launch_parameters_that_mean_nothing_to_the_engine_are_told(hub: HubServer, tmp_path: Path) -> None:
     gguf = write_model(tmp_path / "a.gguf").read_bytes()
     hub.repositories[MODEL] = Repository(files={"a.gguf": gguf})

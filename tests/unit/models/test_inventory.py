@@ -134,6 +134,7 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         scan([tmp_path / "nowhere"])
 
 
+@pytest.mark.promise("mistralrs.models.smallest")
 def test_the_smallest_is_a_usable_chat_model(tmp_path: Path) -> None:
     write_model(tmp_path / "large.gguf", blocks=8)
     write_model(tmp_path / "small.gguf", blocks=2)
@@ -202,6 +203,7 @@ def test_a_missing_inventory_says_how_to_get_one(tmp_path: Path) -> None:
         read_inventory(tmp_path / "MODEL_INVENTORY.json")
 
 
+@pytest.mark.promise("mistralrs.models.inventory")
 @pytest.mark.parametrize("wrap", [lambda models: models, lambda models: {"generated": "2025-10-01", "models": models}])
 def test_a_list_of_another_tool_is_read_by_its_paths(tmp_path: Path, wrap: object) -> None:
     write_model(tmp_path / "a.gguf")

@@ -322,6 +322,7 @@ def test_a_model_that_cannot_fit_is_told_what_is_missing_and_who_holds_it() -> N
     assert state(world, "bee") is State.UNLOADED
 
 
+@pytest.mark.promise("llm-server.loading.no-limits")
 def test_a_model_larger_than_the_budget_is_told_so() -> None:
     world = manual()
     world.add("ant", gigabytes(12))
@@ -344,6 +345,7 @@ def test_pinned_models_that_take_all_places_are_told_by_the_limit_on_their_numbe
     assert error.message.endswith("raise --max-models.")
 
 
+@pytest.mark.promise("vllm-crush.security.limits")
 def test_at_most_so_many_models_are_loaded_as_are_allowed() -> None:
     world = running(**{MODELS: 2})
     for name in ("ant", "bee", "cat"):

@@ -60,6 +60,7 @@ def test_weights_that_are_repacked_for_the_cpu_count_twice(header: GgufHeader) -
     assert need(repacked)["ram"] - need(large)["ram"] == 500 * MB
 
 
+@pytest.mark.promise("mistralrs.models.devices")
 def test_gpus_share_the_layers_and_main_memory_keeps_the_rest(header: GgufHeader) -> None:
     large = replace(header, size_bytes=4000 * MB)
     whole, halved = need(large, gpus=(0,)), need(large, gpus=(0, 1))

@@ -109,6 +109,7 @@ def _problem(tmp_path: Path, keys: str, *, source: str = "hf_id: a/b") -> str:
 # The file of candle-vllm.
 
 
+@pytest.mark.promise("candle-vllm.registry")
 def test_a_file_of_candle_vllm_loads(tmp_path: Path) -> None:
     registry = _read(tmp_path, CANDLE_VLLM)
     assert [entry.name for entry in registry.entries] == ["small-gguf", "on-cpu", "several-gpus"]
@@ -134,6 +135,7 @@ def test_a_file_of_candle_vllm_loads(tmp_path: Path) -> None:
     assert large.settings.max_slots == 256
 
 
+@pytest.mark.promise("candle-vllm.registry")
 def test_what_has_no_effect_is_a_warning_that_names_what_does_its_job_and_the_models(tmp_path: Path) -> None:
     warnings = _read(tmp_path, CANDLE_VLLM).warnings
     assert all(warning.startswith("models.yaml: ") for warning in warnings)
@@ -416,6 +418,7 @@ def test_variables_are_added_to_the_host_s_and_not_expanded(tmp_path: Path) -> N
     assert _problem(tmp_path, "env: {A: [1]}") == '"env.A": expected text, got [1]'
 
 
+@pytest.mark.promise("mistralrs.models.devices")
 def test_the_gpus_of_an_entry_are_variables_of_its_worker(tmp_path: Path) -> None:
     def env(keys: str) -> dict[str, str]:
         found = _entry(tmp_path, keys).settings.worker_env

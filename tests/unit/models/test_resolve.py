@@ -26,6 +26,7 @@ def _resolve(**settings: Any) -> Resolved:
     return resolve(Settings.model_validate({key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}))
 
 
+@pytest.mark.promise("vllm-mcp.variables.model")
 def test_nothing_is_the_bundled_model() -> None:
     resolved = _resolve()
     assert resolved.spec.name == "modelhost-nano"
@@ -165,6 +166,7 @@ def test_a_draft_model_is_checked(model: Path, tmp_path: Path) -> None:
         _resolve(model=model, draft_model=broken)
 
 
+@pytest.mark.promise("mistralrs.models.templates")
 def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Path) -> None:
     text = "{% for m in messages %}{{ m.content }}{% endfor %}"
     file = tmp_path / "template.jinja"

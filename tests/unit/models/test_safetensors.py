@@ -103,6 +103,7 @@ def test_a_directory_says_what_its_model_is(directory: Path) -> None:
     assert model.vocab_size == 1024
 
 
+@pytest.mark.promise("vllm-mcp.models.templates")
 def test_the_template_may_stand_in_the_tokenizers_configuration(directory: Path) -> None:
     (directory / "chat_template.jinja").unlink()
     named = [{"name": "rag", "template": "no"}, {"name": "default", "template": "yes"}]
@@ -121,6 +122,7 @@ def test_vision_quantization_and_nested_text_configuration_are_seen(directory: P
     assert (model.can_see, model.context_length, model.quantization) == (True, 99, "awq-4bit")
 
 
+@pytest.mark.promise("mistralrs.models.safetensors")
 def test_files_of_an_index_are_read_and_a_missing_one_is_named(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
     write(directory / "model-00002-of-00002.safetensors", {"a": TENSOR}, 16)

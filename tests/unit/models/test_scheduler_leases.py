@@ -136,6 +136,7 @@ async def test_a_full_queue_refuses_at_once_and_says_how_many_wait() -> None:
     await end(scheduler, starts)
 
 
+@pytest.mark.promise("candle-vllm.flags.request-timeout")
 async def test_a_wait_ends_after_the_request_timeout_says_where_it_stood_and_leaves_nothing_behind() -> None:
     starts = FakeStarts()
     scheduler, model = await one_ready(starts, max_in_flight=1, request_timeout=30.0)
@@ -390,6 +391,7 @@ async def test_a_crash_after_a_healthy_life_is_mended_quickly() -> None:
     await end(scheduler, starts)
 
 
+@pytest.mark.promise("vllm-mcp.trouble.memory")
 async def test_a_model_that_ran_out_of_memory_is_tried_once_more_with_half_of_its_context() -> None:
     starts = FakeStarts()
     starts.failures = 1

@@ -232,6 +232,7 @@ async def test_asking_for_a_load_returns_at_once_with_what_it_will_take() -> Non
     await end(scheduler, starts)
 
 
+@pytest.mark.promise("vllm-crush.errors.load-failed")
 async def test_asking_for_the_load_of_a_model_that_cannot_fit_says_so_as_soon_as_that_is_known() -> None:
     starts, files = FakeStarts(), FakeFiles(seconds=1.0)
     files.needs["fake"] = 11_000_000

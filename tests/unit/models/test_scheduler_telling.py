@@ -160,6 +160,7 @@ async def test_a_model_is_unloaded_although_its_memory_cannot_be_measured(monkey
     await end(scheduler, starts)
 
 
+@pytest.mark.promise("vllm-crush.health.endpoint")
 async def test_a_worker_that_cannot_be_reached_is_ended_and_replaced() -> None:
     starts = FakeStarts()
     scheduler, model = await one_ready(starts)

@@ -53,6 +53,7 @@ def test_a_file_that_is_silent_about_its_length_gets_the_fallback(header: GgufHe
     assert _size(replace(header, context_length=None), PLENTY)[0] == FALLBACK_CONTEXT
 
 
+@pytest.mark.promise("vllm-mcp.variables.max-model-len")
 def test_little_memory_halves_the_context_before_it_gives_up_the_last_slot(header: GgufHeader) -> None:
     # 131,072 bytes for each token: 8 GB leave 2 GB for caches, which is 15,258 tokens.
     assert _size(header, 8 * GB) == (8192, 1)

@@ -84,6 +84,7 @@ def test_only_what_changes_nothing_is_read_with_get() -> None:
             assert operation.is_read_only == (operation.route.method == "GET")
 
 
+@pytest.mark.promise("vllm-crush.list-models", "vllm-crush.list-models.before")
 async def test_the_list_holds_models_that_are_not_loaded_and_begins_with_the_active_one() -> None:
     host = FakeHost(model_status("cold"), ready("warm", defaults={"max_tokens": 9}))
     host.active = "warm"
@@ -137,6 +138,7 @@ async def test_a_host_whose_active_model_is_asleep_is_idle() -> None:
     assert (await run(FakeHost(model_status("a")), STATUS)).status == "idle"
 
 
+@pytest.mark.promise("vllm-crush.get-model-info.performance")
 async def test_info_tells_what_the_meters_measured() -> None:
     METERS.time_to_first_token.labels("measured").observe(0.05)
     METERS.time_between_tokens.labels("measured").observe(0.02)
@@ -146,12 +148,14 @@ async def test_info_tells_what_the_meters_measured() -> None:
     assert (info.capabilities.supports_streaming, info.capabilities.supports_embeddings) == (True, False)
 
 
+@pytest.mark.promise("vllm-crush.get-model-info.capabilities")
 async def test_info_of_a_model_that_was_never_loaded_does_not_guess() -> None:
     info = await run(FakeHost(model_status("cold")), INFO, model_id="cold")
     assert set(info.capabilities.model_dump().values()) == {None}
     assert (info.performance.latency_ms, info.performance.throughput_tokens_per_second) == (None, None)
 
 
+@pytest.mark.promise("vllm-crush.load-model")
 async def test_load_finds_a_model_by_its_alias_and_tells_the_estimate() -> None:
     host = FakeHost(model_status("cold", aliases=("c",)))
     answer = await run(host, LOAD, model="c")
@@ -168,6 +172,7 @@ async def test_load_finds_a_model_by_its_alias_and_tells_the_estimate() -> None:
     }
 
 
+@pytest.mark.promise("vllm-crush.load-model.config")
 @pytest.mark.parametrize(
     "wish",
     [
@@ -187,6 +192,7 @@ async def test_a_wish_that_is_what_the_host_does_anyway_is_accepted(wish: dict[s
     assert (await run(FakeHost(ready("a")), LOAD, model_id="a", **wish)).success
 
 
+@pytest.mark.promise("vllm-crush.load-model.config")
 @pytest.mark.parametrize(
     ("options", "wish", "is_met"),
     [
@@ -212,6 +218,7 @@ async def test_a_wish_for_a_model_of_vllm_is_measured_by_its_options(
     assert caught.value.param == next(iter(wish))
 
 
+@pytest.mark.promise("vllm-crush.load-model.config")
 @pytest.mark.parametrize(
     "wish",
     [
@@ -251,6 +258,7 @@ async def test_unload_tells_what_came_back() -> None:
     assert answer.memory_freed_bytes == {"ram": 100_000_000, "gpu:0": 50_000_000}
 
 
+@pytest.mark.promise("vllm-crush.unload-model")
 async def test_a_busy_model_is_unloaded_by_force_only() -> None:
     host = FakeHost(ready("a", in_flight=1))
     with pytest.raises(ModelBusy):
@@ -258,6 +266,7 @@ async def test_a_busy_model_is_unloaded_by_force_only() -> None:
     assert (await run(host, UNLOAD, model_id="a", force=True)).success
 
 
+@pytest.mark.promise("candle-vllm.endpoints.select")
 async def test_select_says_whether_there_is_something_to_wait_for() -> None:
     host = FakeHost(ready("a"), model_status("b"))
     assert (await run(host, SELECT, model_id="b")).model_dump() == {
@@ -266,6 +275,7 @@ async def test_select_says_whether_there_is_something_to_wait_for() -> None:
     assert (await run(host, SELECT, model="b")).status == "already_active"
 
 
+@pytest.mark.promise("vllm-crush.set-model-config")
 async def test_set_config_overlays_and_null_takes_away() -> None:
     host = FakeHost(ready("a", defaults={"max_tokens": 5, "top_k": 3}))
     answer = await run(host, CONFIGURE, model_id="a", config={"top_k": None, "min_p": 0.1})
@@ -280,6 +290,7 @@ async def test_pull_tells_how_far_it_is() -> None:
     assert told[0].message == "downloading a.gguf (1 of 2)"
 
 
+@pytest.mark.promise("vllm-crush.get-model-info.config")
 async def test_cards_show_the_numbers_in_force() -> None:
     spread = {"tensor_parallel_size": 2, "pipeline_parallel_size": 4, "dtype": "bfloat16"}
     host = FakeHost(
@@ -294,6 +305,7 @@ async def test_cards_show_the_numbers_in_force() -> None:
     assert (cards["wrong"].tensor_parallel_size, cards["wrong"].dtype) == (1, None)
 
 
+@pytest.mark.promise("vllm-crush.load-model.any")
 @pytest.mark.parametrize("operation", [INFO, LOAD, UNLOAD, SELECT], ids=lambda operation: operation.name)
 async def test_an_unknown_model_is_reported_under_the_parameter_that_named_it(operation: AnyOperation) -> None:
     with pytest.raises(ModelNotFound) as caught:

@@ -77,6 +77,7 @@ def test_the_version_of_an_export_is_a_number() -> None:
         IMPORT_SESSIONS.parse({"version": True, "sessions": []})
 
 
+@pytest.mark.promise("vllm-crush.save-state")
 @pytest.mark.parametrize("name", SEED_FIELDS)
 def test_the_names_that_clients_of_the_state_server_know_are_all_there(name: str) -> None:
     (operation,) = [each for each in STATE_OPERATIONS if each.name == name]
@@ -170,6 +171,7 @@ async def test_an_import_takes_all_or_nothing(tmp_path: Path, values: dict[str, 
         assert await host.state.sessions.count() == 0
 
 
+@pytest.mark.promise("vllm-mcp.sessions.limit")
 async def test_sessions_over_the_limit_are_told(tmp_path: Path) -> None:
     sessions = [{"session_id": str(n), "messages": [{"role": "user", "content": "x"}]} for n in range(5)]
     async with state_host(tmp_path, max_sessions=3) as host:
@@ -297,6 +299,7 @@ async def test_states_are_listed_and_summed_up_under_their_names(tmp_path: Path)
                 await run(host, operation, session_id="nothing")
 
 
+@pytest.mark.promise("vllm-crush.clear-state")
 async def test_clearing_takes_what_matches(tmp_path: Path) -> None:
     async with state_host(tmp_path) as host:
         old = datetime.now(UTC) - timedelta(hours=30)
@@ -323,6 +326,7 @@ async def test_nothing_is_older_than_anything_can_be(tmp_path: Path) -> None:
         assert (await run(host, CLEAR, older_than_hours=1e12)).cleared_items == 0
 
 
+@pytest.mark.promise("vllm-crush.clear-state")
 async def test_clearing_conversations_leaves_the_models_of_saved_states(tmp_path: Path) -> None:
     async with state_host(tmp_path) as host:
         await host.say("mine", "Hi")

@@ -77,6 +77,7 @@ async def test_a_session_is_cut_to_its_limit_and_counts_what_is_left(make_store:
     assert found.size_bytes == Session.of("s", found.messages).size_bytes
 
 
+@pytest.mark.promise("vllm-mcp.sessions.fifo")
 async def test_the_sessions_over_the_limit_that_were_not_used_for_longest_are_dropped(make_store: MakeStore) -> None:
     store = make_store(max_sessions=3)
     for name in ("a", "b", "c"):

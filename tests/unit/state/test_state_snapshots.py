@@ -176,6 +176,7 @@ async def test_a_damaged_one_is_removed_whole(store: StateStore) -> None:
     assert removed == Removed(items=4, bytes=info.size_bytes, files=("a.cache",))
 
 
+@pytest.mark.promise("vllm-crush.batch.state")
 async def test_the_event_loop_goes_on_while_a_state_is_saved_and_loaded(
     store: StateStore, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def mcp_servers(**fields: Any) -> Mapping[str, Any]:
     return {"mcpServers": {"one": fields}}
 
 
+@pytest.mark.promise("mistralrs.mcp.file")
 def test_a_list_with_sources_as_mistralrs_has_it(read: Read) -> None:
     found = read(
         {
@@ -91,6 +92,7 @@ def test_a_list_with_sources_as_mistralrs_has_it(read: Read) -> None:
     assert (search.timeout_seconds, search.max_concurrent_calls) == (7, 3)
 
 
+@pytest.mark.promise("candle-vllm.injection.file")
 def test_a_flat_list_as_candle_vllm_has_it(read: Read) -> None:
     server = {"name": "a", "url": "https://a/mcp", "auth": "Basic abc", "timeout_secs": 5, "instructions": "Be brief."}
     entry = only(read({"servers": [server]}))

@@ -74,6 +74,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeNvml]:
     gpus.driver.cache_clear()
 
 
+@pytest.mark.promise("mistralrs.models.device-indices", "mistralrs.linux")
 def test_gpus_are_listed_with_their_memory_and_the_driver_is_loaded_once(nvml: FakeNvml) -> None:
     first = Gpu(index=0, name="GPU of size 0", total_bytes=8 * GIB, free_bytes=6 * GIB)
     second = Gpu(index=1, name="GPU of size 1", total_bytes=8 * GIB, free_bytes=7 * GIB)

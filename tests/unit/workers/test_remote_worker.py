@@ -158,6 +158,7 @@ async def test_the_quotes_of_a_generated_text_are_not_taken_for_a_name() -> None
     assert orjson.loads(first.removeprefix(b"data: ")) == {"model": "ours", "text": '"model":"theirs"'}
 
 
+@pytest.mark.promise("vllm-crush.pooling")
 async def test_requests_after_each_other_share_a_connection() -> None:
     server = Server(_streaming(EVENT, END))
     async with _serving(server), _worker(server) as worker:
@@ -173,6 +174,7 @@ async def test_requests_at_the_same_time_have_a_connection_each() -> None:
     assert (len(server.requests), server.connections) == (5, 5)
 
 
+@pytest.mark.promise("vllm-crush.pooling")
 async def test_a_kept_connection_that_the_server_has_closed_is_replaced() -> None:
     server = Server(_streaming(EVENT, END))
     async with _serving(server), _worker(server) as worker:
@@ -300,6 +302,7 @@ async def test_the_server_with_the_fewest_requests_is_asked() -> None:
         await asyncio.gather(*asked)
 
 
+@pytest.mark.promise("vllm-crush.pooling.health")
 async def test_a_server_that_is_gone_gets_no_requests_until_it_is_back() -> None:
     one, other = Server(_streaming(EVENT, END)), Server(_streaming(EVENT, END))
     async with _serving(one, other), _worker(one, other, health_seconds=0.05) as worker:

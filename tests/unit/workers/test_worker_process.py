@@ -42,6 +42,7 @@ async def test_a_worker_gets_its_configuration_and_environment_and_is_ready_when
     assert not psutil.pid_exists(worker.pid)
 
 
+@pytest.mark.promise("vllm-mcp.trouble.loading")
 async def test_a_reported_failure_carries_its_reason_and_the_last_lines() -> None:
     script = READ + "sys.stderr.write('tensor 7 is wrong\\n')\nsys.stderr.flush()\n"
     script += "print(json.dumps({'event': 'failed', 'code': 'load_failed', 'message': 'no such luck'}), flush=True)\n"

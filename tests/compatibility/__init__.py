@@ -1,0 +1,1 @@
+"""What the documents of the systems that this host replaces promise, and the tests that prove it."""

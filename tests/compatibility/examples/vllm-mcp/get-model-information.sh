@@ -1,0 +1,11 @@
+curl -X POST http://localhost:8099/vllm/mcp \
+  -H "Content-Type: application/json" \
+  -d '{
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {
+      "name": "model_info",
+      "arguments": {}
+    }
+  }'
