@@ -249,8 +249,20 @@ class Host:
         return self.collection.find(name)
 
     def status(self) -> HostStatus:
-        """Return the state of all models."""
+        """Return the state of all models; :meth:`look` has it know those, too, that were never loaded."""
         return self.collection.status()
+
+    async def look(self) -> None:
+        """Read what the files of models that are not loaded tell, where that is not known yet; downloads nothing."""
+        await self.collection.look()
+
+    async def gpu_utilization(self, name: str) -> float | None:
+        """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none.
+
+        Raises:
+            ModelNotFound: no such model.
+        """
+        return await self.collection.gpu_utilization(name)
 
     async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
         """Have a model loaded; return at once with an estimate, or with ``wait`` when it is ready.

@@ -36,7 +36,7 @@ BY_KEY: Final[Mapping[str, str]] = {
         (
             *("seconds", "duration_ms", "estimated_load_time", "uptime_seconds", "oldest_wait_seconds"),
             *("latency_p50_seconds", "latency_p95_seconds", "retry_in_seconds", "load_seconds", "waited_seconds"),
-            *("latency_last_seconds", "connect_seconds"),
+            *("latency_last_seconds", "connect_seconds", "latency_seconds"),
         ),
         SECONDS,
     ),
@@ -56,7 +56,9 @@ BY_KEY: Final[Mapping[str, str]] = {
         ),
         SIZE,
     ),
-    **dict.fromkeys(("latency_ms", "throughput_tokens_per_second", "gpu_utilization"), "<measured>"),
+    **dict.fromkeys(
+        ("latency_ms", "throughput_tokens_per_second", "tokens_per_second", "gpu_utilization"), "<measured>"
+    ),
     "restarts": "<count>",  # a restart that was asked for is counted when it is over
     "pid": "<pid>",
     "port": "<port>",

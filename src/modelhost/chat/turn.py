@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -102,6 +103,8 @@ def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Note
 @asynccontextmanager
 async def measured(model: HostedModel, operation: Operation, report: Report) -> AsyncIterator[None]:
     """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
+    began = time.perf_counter()
+    model.pace.begin(began)
     try:
         yield
     except ContextLengthExceeded as error:
@@ -109,10 +112,12 @@ async def measured(model: HostedModel, operation: Operation, report: Report) -> 
         raise
     finally:
         model.meters.count_usage(report.usage)
+        tokens = None if report.usage is None else report.usage.get("completion_tokens") or 0
+        latency = None if report.first_at is None else report.first_at - began
+        model.pace.end(time.perf_counter(), tokens=tokens, latency_seconds=latency)
         if report.first_at is not None and report.last_at is not None:
             model.meters.time_to_first_token.observe(report.first_at - report.began)
-            tokens = (report.usage or {}).get("completion_tokens", 0)
-            if tokens > 1:
+            if tokens is not None and tokens > 1:
                 seconds = (report.last_at - report.first_at) / (tokens - 1)
                 model.meters.time_between_tokens.observe(seconds)
 

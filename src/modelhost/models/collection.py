@@ -32,10 +32,11 @@ from modelhost.models.registry_watch import watch_registry
 from modelhost.models.request_defaults import default_problems, parse_defaults
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.server_urls import is_url
-from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State
+from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State, gpus_in
+from modelhost.models.survey import Survey
 from modelhost.redaction import hide
 from modelhost.rounds import SECONDS_TO_REPAIR, guarded
-from modelhost.workers.gpus import gpus
+from modelhost.workers.gpus import gpus, utilization
 from modelhost.workers.machine import machine_memory
 from modelhost.workers.process import ProgressCallback
 from modelhost.workers.remote_servers import UNREACHABLE
@@ -70,6 +71,7 @@ class Collection:
         self._registry: Registry | None = None
         self._registry_error: str | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._survey = Survey(scheduler.models)
         self._again = asyncio.Event()
         self._main: ModelEntry | None = None
         """The model of the settings themselves, which no registry file takes away."""
@@ -187,6 +189,7 @@ class Collection:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
+        await self._survey.stop()
         await self.scheduler.stop(drain_seconds)
 
     # The registry.
@@ -309,6 +312,19 @@ class Collection:
     def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
         """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""
         self.find(name).overrides = dict(values)
+
+    async def look(self) -> None:
+        """Have :meth:`status` know the models that are not loaded, too, as far as their files are here."""
+        await self._survey.refresh()
+
+    async def gpu_utilization(self, name: str) -> float | None:
+        """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none."""
+        model = self.find(name)
+        if model.worker is None:
+            return None
+        taken = model.memory or {}
+        pools = taken.keys() | (model.resolved.need_bytes.keys() if model.resolved else set())
+        return await asyncio.to_thread(utilization, gpus_in(pools))
 
     def status(self) -> HostStatus:
         """Return what is the case now."""

@@ -85,12 +85,18 @@ def download(
         DownloadFailed: the hub did not give it; the message says why and what to do.
     """
     source = source or Source()
-    cached = None if refresh else RepositoryCache(reference.repository, source.cache_dir).find(reference)
-    if cached:
-        return model_of(cached)
+    cached = None if refresh else cached_model(reference, source)
+    if cached is not None:
+        return cached
     from modelhost.models.hub_client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
 
     return model_of(download_from_hub(reference, progress, source, on_format))
+
+
+def cached_model(reference: HubReference, source: Source | None = None) -> Path | None:
+    """As :func:`download`, of what is in the cache already; ``None``: something is not. Raises as that does."""
+    files = RepositoryCache(reference.repository, source.cache_dir if source else None).find(reference)
+    return model_of(files) if files else None
 
 
 def model_of(files: Sequence[Path]) -> Path:

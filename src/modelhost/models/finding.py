@@ -18,6 +18,7 @@ from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
 from modelhost.models.file_stamps import are_current
 from modelhost.models.hub_reference import parse_reference
+from modelhost.models.locate import Located
 from modelhost.models.registry import ModelEntry
 from modelhost.models.request_defaults import check_defaults
 from modelhost.models.resolve import Resolved, engine_of, find_files, resolve, worker_python
@@ -64,14 +65,26 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress) -> Resolved:
     accept = partial(check_defaults, entry.defaults, model=entry.name)
     found = find_files(entry.settings, on_download, accept)
     engine = engine_of(found, entry.settings)
-    accept(engine)
     if better := better_engine(engine.name, found, entry.settings):
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
-    settings, remarks = with_params(entry.settings, entry.launch, engine)
+    resolved, remarks = resolved_as_found(entry, found)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
-    return resolve(settings, found=found, gpus=_usable_gpus(engine.name, settings), available_bytes=available_memory())
+    return resolved
+
+
+def resolved_as_found(entry: ModelEntry, found: Located) -> tuple[Resolved, tuple[str, ...]]:
+    """Return the model of ``entry``, which is at ``found``, and what came of its launch parameters. Blocks.
+
+    Raises:
+        SetupError: the model or a setting cannot be used.
+    """
+    engine = engine_of(found, entry.settings)
+    check_defaults(entry.defaults, engine, model=entry.name)
+    settings, remarks = with_params(entry.settings, entry.launch, engine)
+    usable = _usable_gpus(engine.name, settings)
+    return resolve(settings, found=found, gpus=usable, available_bytes=available_memory()), remarks
 
 
 def _usable_gpus(engine: str, settings: Settings) -> list[int]:

@@ -12,6 +12,8 @@ from modelhost.engines.control_tokens import ControlTokens
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
 from modelhost.models.choosing import engine_before_resolving
+from modelhost.models.outlook import Outlook
+from modelhost.models.pace import Pace
 from modelhost.models.registry import ModelEntry
 from modelhost.models.request_defaults import in_force
 from modelhost.models.resolve import Resolved
@@ -30,13 +32,15 @@ HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_ti
 
 
 class HostedModel:
-    """Changed by the scheduler alone; everyone else reads."""
+    """Changed by the scheduler alone, and by the survey where it is not loaded; everyone else reads."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
         self.meters = ModelMeters(entry.name)
         self.resolved: Resolved | None = None
         """What its files are, once that has been looked up."""
+        self.outlook: Outlook | None = None
+        """What a look at its files has told since; ``None`` as long as they are as ``resolved`` says."""
         self.is_just_found = False
         """Its files have been looked up for the load that comes next."""
         self.worker: Worker | None = None
@@ -52,6 +56,7 @@ class HostedModel:
         self.loaded_at: float | None = None
         self.load_seconds: float | None = None
         """How long it took to load, the last time."""
+        self.pace = Pace()
         self.overrides: Mapping[str, Any] = {}
         """Request defaults that were set while the host runs; ``None`` takes one of the entry's away."""
         self.last_lines: tuple[str, ...] = ()
@@ -68,7 +73,12 @@ class HostedModel:
 
     @property
     def engine(self) -> Engine:
-        return self.resolved.engine if self.resolved else engine_before_resolving(self.entry.settings)
+        return self.known.engine if self.known else engine_before_resolving(self.entry.settings)
+
+    @property
+    def known(self) -> Resolved | None:
+        """What it is, or will be when it is loaded; ``None``: nobody has looked, or it has to be downloaded."""
+        return self.resolved if self.outlook is None else self.outlook.resolved
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -82,13 +92,13 @@ class HostedModel:
     @property
     def options(self) -> Mapping[str, Any]:
         """The options of its engine: once its files are found, with what became of launch parameters."""
-        return self.resolved.spec.options if self.resolved else self.entry.settings.engine_options
+        return self.known.spec.options if self.known else self.entry.settings.engine_options
 
     @property
     def quantization(self) -> str | None:
         """In force: what its engine is told to make of its files, else what they are."""
         told = [self.options.get(name) for name in ("isq", "quantization")]
-        own = self.resolved.quantization if self.resolved else None
+        own = self.known.quantization if self.known else None
         return next((str(each) for each in told if each not in NOT_SAID), own)
 
     @property
@@ -97,7 +107,7 @@ class HostedModel:
         told = self.options.get("dtype")
         if told not in NOT_SAID:
             return str(told)
-        return self.resolved.dtype if self.resolved else None
+        return self.known.dtype if self.known else None
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -109,20 +119,29 @@ class HostedModel:
     def context_length(self) -> int | None:
         if self.worker is not None and self.worker.ready.context_length is not None:
             return self.worker.ready.context_length
-        return self.spec.context_length if self.spec else None
+        return self.known.spec.context_length if self.known else None
 
     @property
     def slots(self) -> int | None:
         if self.worker is not None and self.worker.ready.slots is not None:
             return self.worker.ready.slots
-        return self.spec.slots if self.spec else None
+        return self.known.spec.slots if self.known else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest answer to a request that does not say; ``None``: not known, or it writes none."""
+        if self.known is not None and (self.known.spec.embedding_only or self.known.spec.pooling is not None):
+            return None
+        most = self.worker.ready.most_tokens if self.worker is not None else None
+        limits = (self.defaults.get("max_tokens"), self.context_length, most)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def estimated_load_seconds(self) -> float | None:
         """From the last time, else from the size of its files; ``None`` as long as they are not here."""
         if self.load_seconds is not None:
             return self.load_seconds
-        return SECONDS_TO_START + self.resolved.size_bytes * SECONDS_PER_BYTE if self.resolved else None
+        return SECONDS_TO_START + self.known.size_bytes * SECONDS_PER_BYTE if self.known else None
 
     def note(self, event: ModelEvent) -> None:
         """Keep an event for :meth:`log`, unless it says what the last one said."""

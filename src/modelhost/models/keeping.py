@@ -126,7 +126,7 @@ class Keeper:
             log.error("model_not_found", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
             self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
             return
-        model.resolved, model.is_just_found = resolved, True
+        model.resolved, model.is_just_found, model.outlook = resolved, True, None
         self._act(self._ledger.fetched(model.name, run, resolved.charge, self._loop.time()))
 
     async def _load(self, model: HostedModel, run: int, *, is_smaller: bool) -> None:

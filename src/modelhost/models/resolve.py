@@ -25,7 +25,7 @@ from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
 from modelhost.models.directory_needs import directory_need, sized
-from modelhost.models.download import DownloadProgress, download
+from modelhost.models.download import DownloadProgress, cached_model, download
 from modelhost.models.file_stamps import Stamps, stamps_of
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel
@@ -159,7 +159,20 @@ def find_files(
         if accept is not None:
             accept(engine)
 
-    path = download(located.reference, progress=on_download, on_format=check_engine)
+    return _downloaded(located, download(located.reference, progress=on_download, on_format=check_engine))
+
+
+def files_here(settings: Settings) -> Located | None:
+    """As :func:`find_files`, without a download: ``None`` where that would be needed."""
+    located = locate(settings.model, revision=settings.revision, engine=settings.engine)
+    if located.reference is None:
+        return located
+    path = cached_model(located.reference)
+    return None if path is None else _downloaded(located, path)
+
+
+def _downloaded(located: Located, path: Path) -> Located:
+    """Return where the model of the hub is that ``located`` names, now that ``path`` holds it."""
     if path.is_dir():
         return replace(located_directory(path), name=located.name)
     return Located(kind="gguf", name=located.name, path=path, header=read_header(path))

@@ -22,6 +22,7 @@ from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse
 from modelhost.models.hosted import HostedModel
 from modelhost.models.keeping import Keeper, Means
 from modelhost.models.ledger import Ledger
+from modelhost.models.outlook import no_room
 from modelhost.models.planner import memory_in
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
@@ -90,7 +91,7 @@ class Scheduler:
         model.entry = entry
         self._name(model)
         if is_outdated:
-            model.resolved = None
+            model.resolved = model.outlook = None
         self._act(self.ledger.change(entry.name, model.terms, self._now(), is_outdated=is_outdated))
         self._keep_pinned(model)
 
@@ -257,6 +258,8 @@ class Scheduler:
         book = self.ledger.book(model.name)
         is_loading = book.state is State.LOADING
         since_boot = time.time() - self._now()
+        need = _need(model, book)
+        pace = model.pace.figures(time.perf_counter())
         return ModelStatus(
             name=model.name,
             aliases=model.aliases,
@@ -264,15 +267,19 @@ class Scheduler:
             state=book.state,
             activity=book.activity,
             progress=model.progress if is_loading else None,
-            need_bytes=_memory(book.need),
+            need_bytes=_memory(need),
             memory_bytes=model.memory if model.worker is not None else None,
-            size_bytes=model.resolved.size_bytes if model.resolved else None,
+            size_bytes=model.known.size_bytes if model.known else None,
             context_length=model.context_length,
+            max_tokens=model.max_tokens,
             slots=model.slots,
             in_flight=book.in_flight,
             queue_length=len(book.queue),
             oldest_wait_seconds=self._now() - book.queue[0].asked_at if book.queue else None,
             last_error=book.last_error.message if book.last_error else None,
+            obstacle=self._obstacle(model, book, need),
+            tokens_per_second=pace.tokens_per_second,
+            latency_seconds=pace.latency_seconds,
             loads=book.loads,
             evictions=book.evictions,
             is_pinned=book.terms.is_pinned,
@@ -287,6 +294,14 @@ class Scheduler:
             defaults=model.defaults,
             notes=model.entry.notes,
         )
+
+    def _obstacle(self, model: HostedModel, book: Book, need: Bytes | None) -> str | None:
+        if book.state is not State.UNLOADED:
+            return None
+        error = model.outlook.error if model.outlook else None
+        if error is None and need is not None:
+            error = no_room(book, need, self.ledger)
+        return error.message if error else None
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[Listener[ModelEvent]]:
@@ -422,6 +437,13 @@ class Scheduler:
         self._timer, self._timer_at = None, NEVER
         with guarded("waking the ledger"):
             self._act(self.ledger.tick(self._now()))
+
+
+def _need(model: HostedModel, book: Book) -> Bytes | None:
+    """What it takes, or will take as its files are now."""
+    if model.outlook is None:
+        return book.need
+    return model.outlook.resolved.charge if model.outlook.resolved else None
 
 
 def _memory(need: Bytes | None) -> Bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -11,12 +11,18 @@ Bytes = Mapping[str, int]
 """Bytes of memory by pool: ``ram``, ``gpu:0``, ``gpu:1`` ..."""
 
 RAM = "ram"
+GPU = "gpu:"
 Activity = Literal["download", "load"]
 SHOWN_OPTIONS = (
     *("tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "quantization", "dtype"),
     *("enforce_eager", "enable_prefix_caching"),
 )
 """Engine options that everyone may see: those that clients of vLLM ask for."""
+
+
+def gpus_in(pools: Iterable[str]) -> tuple[int, ...]:
+    """Return the GPUs whose memory is among ``pools``."""
+    return tuple(sorted(int(pool.removeprefix(GPU)) for pool in pools if pool.startswith(GPU)))
 
 
 class State(StrEnum):
@@ -46,16 +52,24 @@ class ModelStatus:
     progress: float | None = None
     """How far the activity is, 0 to 1, where that is known."""
     need_bytes: Bytes | None = None
-    """What it is estimated to take, or has taken before; ``None`` as long as its files are not here."""
+    """What it is estimated to take, or has taken before; ``None``: its files are not here, or nobody has looked."""
     memory_bytes: Bytes | None = None
     """What its worker takes, measured; ``None`` without a worker."""
     size_bytes: int | None = None
     context_length: int | None = None
+    max_tokens: int | None = None
+    """The longest answer to a request that does not say: never more than the context."""
     slots: int | None = None
     in_flight: int = 0
     queue_length: int = 0
     oldest_wait_seconds: float | None = None
     last_error: str | None = None
+    obstacle: str | None = None
+    """Why it could not be loaded if it were wanted now, as its files, the settings and the budget tell."""
+    tokens_per_second: float | None = None
+    """Over all its answers of the last minutes together, while it had any at work."""
+    latency_seconds: float | None = None
+    """From the turn of a request to the first piece of its answer, on average over the last minutes."""
     loads: int = 0
     evictions: int = 0
     is_pinned: bool = False
@@ -66,7 +80,7 @@ class ModelStatus:
     sees_images: bool | None = None
     """``None``: not known before it was loaded, and of engines that do not tell."""
     dtype: str | None = None
-    """The number format in force; ``None``: its engine chooses, or its files are quantized or not found yet."""
+    """The number format in force; ``None``: its engine chooses, or its files are quantized or not here."""
     quantization: str | None = None
     """In force: what its files are, or what its engine makes of them; ``None`` before they are found."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)

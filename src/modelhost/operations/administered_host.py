@@ -45,6 +45,12 @@ class AdministeredHost(Protocol):
     def status(self) -> HostStatus:
         """Return what is the case now."""
 
+    async def look(self) -> None:
+        """Have :meth:`status` know the models that are not loaded as their files are now; downloads nothing."""
+
+    async def gpu_utilization(self, name: str) -> float | None:
+        """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none."""
+
     def find(self, name: str | None) -> Named:
         """Return the model called ``name``, without a name the active one; raises ``ModelNotFound``."""
 

@@ -8,7 +8,16 @@ from pydantic import Field
 
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations.operation import Result
-from modelhost.operations.reports import CONDITIONS, Condition, megabytes
+from modelhost.operations.reports import (
+    CONDITIONS,
+    LATENCY_HELP,
+    MAX_TOKENS_HELP,
+    THROUGHPUT_HELP,
+    Condition,
+    condition_of,
+    error_of,
+    megabytes,
+)
 
 GENERATING: Final = frozenset({"chat", "completions"})
 
@@ -28,9 +37,11 @@ class ModelCard(Result):
     context_length: int | None = Field(description="Tokens that one conversation may hold.")
     max_model_len: int | None = Field(description="The same, under vLLM's name for it.")
     context_window: int | None = Field(description="The same once more.")
-    max_tokens: int | None = Field(description="Longest answer of a request that does not say.")
+    max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
     memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
-    memory_required_mb: int | None = Field(description="Memory that it is expected to take.")
+    memory_required_mb: int | None = Field(
+        description="Memory that it is expected to take; `null`: its files are not here."
+    )
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
     pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that have some of the layers each.")
     dtype: str | None = Field(
@@ -51,7 +62,7 @@ class ModelConfig(Result):
     """How a model is set up."""
 
     context_window: int | None = Field(description="Tokens that one conversation may hold.")
-    max_tokens: int | None = Field(description="Longest answer of a request that does not say.")
+    max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
     pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that have some of the layers each.")
     dtype: str | None = Field(
@@ -67,12 +78,16 @@ class ModelConfig(Result):
 
 
 class ModelPerformance(Result):
-    """How a model does, over all requests since the host started."""
+    """How a model does."""
 
     memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
-    throughput_tokens_per_second: float | None = Field(description="Tokens a second within one answer, on average.")
-    latency_ms: float | None = Field(description="Milliseconds to the first token, on average.")
-    gpu_utilization: float | None = Field(default=None, description="`null`: not measured.")
+    throughput_tokens_per_second: float | None = Field(description=THROUGHPUT_HELP)
+    latency_ms: float | None = Field(description=f"Milliseconds {LATENCY_HELP}")
+    gpu_utilization: float | None = Field(
+        default=None,
+        description="Part of the last moment in which its GPUs computed, 0 to 1; `null`: it is on none, or they do not "
+        "tell.",
+    )
     in_flight: int = Field(description="Requests that it works on.")
     queue_length: int = Field(description="Requests that wait for it.")
 
@@ -115,11 +130,11 @@ def model_card(status: ModelStatus) -> ModelCard:
         aliases=list(status.aliases),
         engine=status.engine,
         state=status.state,
-        status=CONDITIONS[status.state],
+        status=condition_of(status),
         context_length=status.context_length,
         max_model_len=status.context_length,
         context_window=status.context_length,
-        max_tokens=status.defaults.get("max_tokens"),
+        max_tokens=status.max_tokens,
         memory_usage_mb=megabytes(status.memory_bytes),
         memory_required_mb=megabytes(status.need_bytes),
         **_numbers(status),
@@ -129,27 +144,27 @@ def model_card(status: ModelStatus) -> ModelCard:
     )
 
 
-def model_info(status: ModelStatus) -> ModelInfo:
+def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> ModelInfo:
     """Return one model in detail."""
     return ModelInfo(
         model_id=status.name,
         name=status.name,
-        status=CONDITIONS[status.state],
+        status=condition_of(status),
         state=status.state,
         engine=status.engine,
         aliases=list(status.aliases),
         notes=status.notes,
-        last_error=status.last_error,
+        last_error=error_of(status),
         config=ModelConfig(
             context_window=status.context_length,
-            max_tokens=status.defaults.get("max_tokens"),
+            max_tokens=status.max_tokens,
             **_numbers(status),
             slots=status.slots,
             is_pinned=status.is_pinned,
             idle_unload_seconds=status.idle_unload_seconds,
             defaults=dict(status.defaults),
         ),
-        performance=_performance(status),
+        performance=_performance(status, gpu_utilization),
         capabilities=_capabilities(frozenset(status.operations), sees_images=status.sees_images),
     )
 
@@ -170,26 +185,16 @@ def _count(told: Any) -> int:
     return told if isinstance(told, int) and told > 0 else 1
 
 
-def _performance(status: ModelStatus) -> ModelPerformance:
-    between = _mean_seconds("modelhost_time_between_tokens_seconds", status.name)
-    first = _mean_seconds("modelhost_time_to_first_token_seconds", status.name)
+def _performance(status: ModelStatus, gpu_utilization: float | None) -> ModelPerformance:
+    speed, latency = status.tokens_per_second, status.latency_seconds
     return ModelPerformance(
         memory_usage_mb=megabytes(status.memory_bytes),
-        throughput_tokens_per_second=round(1 / between, 1) if between else None,
-        latency_ms=round(first * 1000, 1) if first else None,
+        throughput_tokens_per_second=None if speed is None else round(speed, 1),
+        latency_ms=None if latency is None else round(latency * 1000, 1),
+        gpu_utilization=None if gpu_utilization is None else round(gpu_utilization, 2),
         in_flight=status.in_flight,
         queue_length=status.queue_length,
     )
-
-
-def _mean_seconds(histogram: str, model: str) -> float | None:
-    # Here and not at the top: the command line has no use for the metrics, and starts faster without them.
-    from modelhost.meters import REGISTRY  # noqa: PLC0415
-
-    labels = {"model": model}
-    total = REGISTRY.get_sample_value(f"{histogram}_sum", labels)
-    count = REGISTRY.get_sample_value(f"{histogram}_count", labels)
-    return total / count if total and count else None
 
 
 def _capabilities(operations: frozenset[str], *, sees_images: bool | None) -> ModelCapabilities:

@@ -11,7 +11,7 @@ from modelhost.config.sizes import parse_size
 from modelhost.errors import DatabaseUnavailable, ModelNotFound
 from modelhost.operations.administered_host import AdministeredHost
 from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.reports import HOST_CONDITIONS, HostCondition
+from modelhost.operations.reports import HostCondition, host_condition_of
 
 SEED_DEFAULTS: Final = {"temperature": 0.7, "max_tokens": 512, "top_p": 1.0, "top_k": -1}
 """What a call of ``chat_completion`` gets where it, the server and the model are silent."""
@@ -132,6 +132,7 @@ class ChattingHost(AdministeredHost, Protocol):
 
 async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: OnProgress) -> ServedModel:
     name = host.find(asked.model).name
+    await host.look()
     model = next(model for model in host.status().models if model.name == name)
     settings = host.settings
     return ServedModel(
@@ -140,7 +141,7 @@ async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: On
         max_model_len=model.context_length,
         tensor_parallel_size=str(model.engine_options.get("tensor_parallel_size", 1)),
         gpu_memory_utilization=_utilization(settings.gpu_memory_budget),
-        server_state=HOST_CONDITIONS[model.state],
+        server_state=host_condition_of(model),
         active_sessions=await host.state.sessions.count(),
         max_sessions=settings.max_sessions,
         max_session_messages=settings.max_session_messages,

@@ -42,10 +42,11 @@ from modelhost.operations.operation import (
     Operation,
     Progress,
 )
-from modelhost.operations.reports import CONDITIONS, HostReport, host_report, megabytes
+from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, host_report, megabytes
 
 
 async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> Models:
+    await host.look()
     status = host.status()
     # Clients that do not choose take the first.
     in_order = sorted(status.models, key=lambda model: model.name != status.active_model)
@@ -53,11 +54,14 @@ async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: On
 
 
 async def _status(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> HostReport:
+    await host.look()
     return host_report(host.status())
 
 
 async def _info(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> ModelInfo:
-    return model_info(_status_of(host, _main_name(host, asked.model_id)))
+    name = _main_name(host, asked.model_id)
+    await host.look()
+    return model_info(_status_of(host, name), gpu_utilization=await host.gpu_utilization(name))
 
 
 async def _load(host: AdministeredHost, asked: LoadParameters, _on_progress: OnProgress) -> Loading:
@@ -126,7 +130,7 @@ async def _logs(host: AdministeredHost, asked: LogParameters, _on_progress: OnPr
     log = host.model_log(name)
     return ModelLogs(
         model_id=name,
-        status=CONDITIONS[_status_of(host, name).state],
+        status=condition_of(_status_of(host, name)),
         lines=list(log.lines[-asked.limit :]),
         events=[reported(event) for event in log.events[-asked.limit :]],
     )

@@ -37,6 +37,27 @@ HOST_CONDITIONS: Final[Mapping[State, HostCondition]] = {
 }
 
 BYTES_HELP: Final = "by pool: `ram`, `gpu:0`, `gpu:1` ..."
+MAX_TOKENS_HELP: Final = (
+    "Longest answer of a request that does not say: the model's default, at most the context; `null`: not known, or it "
+    "writes none."
+)
+THROUGHPUT_HELP: Final = (
+    "Tokens a second, of all its answers of the last five minutes together, while it had any at work; `null` without."
+)
+LATENCY_HELP: Final = (
+    "from a request's turn to the first token, on average over the last five minutes. Neither loading nor waiting "
+    "counts."
+)
+
+
+def condition_of(model: ModelStatus) -> Condition:
+    """Return what a model is doing, in coarse words: one that cannot be loaded is an error before somebody tries."""
+    return "error" if model.obstacle is not None else CONDITIONS[model.state]
+
+
+def host_condition_of(model: ModelStatus) -> HostCondition:
+    """As :func:`condition_of`, in the words for a host whose model it is."""
+    return "error" if model.obstacle is not None else HOST_CONDITIONS[model.state]
 
 
 def megabytes(amount: Bytes | None) -> int | None:
@@ -59,11 +80,17 @@ class ModelReport(Result):
     memory_mb: int | None = Field(description="The same over all pools, in MB.")
     size_bytes: int | None = Field(description="The size of its files.")
     context_length: int | None = Field(description="Tokens that one conversation may hold.")
+    max_tokens: int | None = Field(default=None, description=MAX_TOKENS_HELP)
     slots: int | None = Field(description="Conversations that it works on at once.")
     in_flight: int = Field(description="Requests that it works on.")
     queue_length: int = Field(description="Requests that wait for it.")
     oldest_wait_seconds: float | None = Field(description="How long the first of them has waited.")
     last_error: str | None
+    obstacle: str | None = Field(
+        default=None, description="Why it could not be loaded now, as its files, the settings and the budget tell."
+    )
+    tokens_per_second: float | None = Field(default=None, description=THROUGHPUT_HELP)
+    latency_seconds: float | None = Field(default=None, description=f"Seconds {LATENCY_HELP}")
     loads: int = Field(description="How often it was loaded.")
     evictions: int = Field(description="How often it had to make room for another model.")
     is_pinned: bool = Field(description="It never makes room for another model.")
@@ -128,7 +155,7 @@ def host_report(status: HostStatus) -> HostReport:
     return HostReport(
         active_model=status.active_model,
         status=_host_condition(active, is_switching=since is not None),
-        last_error=active.last_error if active else None,
+        last_error=error_of(active) if active else None,
         in_flight_requests=sum(model.in_flight for model in status.models),
         switch_requested_at=None if since is None else max(0, int((time.time() - since) * 1000)),
         queue_lengths={model.name: model.queue_length for model in status.models},
@@ -140,12 +167,17 @@ def host_report(status: HostStatus) -> HostReport:
     )
 
 
+def error_of(model: ModelStatus) -> str | None:
+    """Return what is wrong with a model: what keeps it from being loaded, else its last error."""
+    return model.obstacle or model.last_error
+
+
 def _host_condition(active: ModelStatus | None, *, is_switching: bool) -> HostCondition:
     if active is None:
         return "idle"
-    if is_switching and active.state is State.UNLOADED:
+    if is_switching and active.state is State.UNLOADED and active.obstacle is None:
         return "switching"
-    return HOST_CONDITIONS[active.state]
+    return host_condition_of(active)
 
 
 def _pool_report(status: HostStatus, pool: str) -> PoolReport:

@@ -43,6 +43,7 @@ class Nvml(Protocol):
     def nvmlDeviceGetHandleByIndex(self, index: int, /) -> Any: ...  # noqa: N802
     def nvmlDeviceGetName(self, handle: Any, /) -> str: ...  # noqa: N802
     def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any: ...  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, handle: Any, /) -> Any: ...  # noqa: N802
     def nvmlDeviceGetComputeRunningProcesses(self, handle: Any, /) -> Sequence[Any]: ...  # noqa: N802
     def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Any, /) -> Sequence[Any]: ...  # noqa: N802
 
@@ -80,6 +81,19 @@ class Driver:
             return None
         return found
 
+    def utilization(self, gpus: Sequence[int]) -> float | None:
+        """Return the part of the last moment in which ``gpus`` computed, 0 to 1 and on average.
+
+        ``None`` without any, and where a GPU does not tell: one that is divided by MIG, or on the Subsystem for Linux.
+        """
+        try:
+            handles = [self._nvml.nvmlDeviceGetHandleByIndex(gpu) for gpu in gpus]
+            percents = [int(self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu) for handle in handles]
+        except self._nvml.NVMLError as error:
+            log.debug("gpu_utilization_unknown", error=str(error))
+            return None
+        return sum(percents) / len(percents) / 100 if percents else None
+
     def _count(self) -> int:
         try:
             return self._nvml.nvmlDeviceGetCount()
@@ -115,6 +129,12 @@ def bytes_by_gpu(pids: Collection[int]) -> Mapping[int, int] | None:
     """As :meth:`Driver.bytes_by_gpu`; ``None`` without a driver, too."""
     found = driver()
     return found.bytes_by_gpu(pids) if found else None
+
+
+def utilization(gpus: Sequence[int]) -> float | None:
+    """As :meth:`Driver.utilization`; ``None`` without a driver, too."""
+    found = driver() if gpus else None
+    return found.utilization(gpus) if found else None
 
 
 async def see_memory_back(pids: Collection[int], *, seconds: float = BACK_SECONDS) -> bool:

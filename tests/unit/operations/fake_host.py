@@ -63,6 +63,8 @@ class FakeHost:
         self.asked: list[tuple[Any, ...]] = []
         self.feed = Feed()
         self.is_ready = True
+        self.looks = 0
+        self.gpu_utilizations: dict[str, float] = {}
         self.audited: list[AuditEntry] = []
         self.state = SimpleNamespace(audit=SimpleNamespace(note=self.audited.append))
 
@@ -79,6 +81,12 @@ class FakeHost:
             used_bytes={"ram": 120_000_001},
             max_models=None,
         )
+
+    async def look(self) -> None:
+        self.looks += 1
+
+    async def gpu_utilization(self, name: str) -> float | None:
+        return self.gpu_utilizations.get(name)
 
     def find(self, name: str | None) -> Found:
         for model in self.statuses.values():

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from modelhost.errors import InvalidRequest, ModelBusy, ModelNotFound, UnsupportedParameter
-from modelhost.meters import METERS
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations import reports
 from modelhost.operations.models import (
@@ -86,7 +85,7 @@ def test_only_what_changes_nothing_is_read_with_get() -> None:
 
 @pytest.mark.promise("vllm-crush.list-models", "vllm-crush.list-models.before")
 async def test_the_list_holds_models_that_are_not_loaded_and_begins_with_the_active_one() -> None:
-    host = FakeHost(model_status("cold"), ready("warm", defaults={"max_tokens": 9}))
+    host = FakeHost(model_status("cold"), ready("warm", max_tokens=9))
     host.active = "warm"
     warm, cold = (await run(host, LIST)).models
     assert (warm.id, warm.status, warm.state, warm.created, warm.memory_usage_mb) == (
@@ -139,11 +138,12 @@ async def test_a_host_whose_active_model_is_asleep_is_idle() -> None:
 
 
 @pytest.mark.promise("vllm-crush.get-model-info.performance")
-async def test_info_tells_what_the_meters_measured() -> None:
-    METERS.time_to_first_token.labels("measured").observe(0.05)
-    METERS.time_between_tokens.labels("measured").observe(0.02)
-    info = await run(FakeHost(ready("measured")), INFO, model_id="measured")
+async def test_info_tells_what_was_measured_of_late() -> None:
+    host = FakeHost(ready("measured", tokens_per_second=50.04, latency_seconds=0.05))
+    host.gpu_utilizations = {"measured": 0.755}
+    info = await run(host, INFO, model_id="measured")
     assert (info.performance.latency_ms, info.performance.throughput_tokens_per_second) == (50.0, 50.0)
+    assert info.performance.gpu_utilization == 0.76
     assert (info.performance.memory_usage_mb, info.config.context_window) == (150, 2048)
     assert (info.capabilities.supports_streaming, info.capabilities.supports_embeddings) == (True, False)
 
@@ -153,6 +153,23 @@ async def test_info_of_a_model_that_was_never_loaded_does_not_guess() -> None:
     info = await run(FakeHost(model_status("cold")), INFO, model_id="cold")
     assert set(info.capabilities.model_dump().values()) == {None}
     assert (info.performance.latency_ms, info.performance.throughput_tokens_per_second) == (None, None)
+    assert info.performance.gpu_utilization is None
+
+
+@pytest.mark.parametrize("operation", [LIST, STATUS, INFO], ids=lambda operation: operation.name)
+async def test_what_tells_of_models_looks_at_the_files_of_those_that_are_not_loaded(operation: AnyOperation) -> None:
+    host = FakeHost(model_status("cold"))
+    await run(host, operation, **({"model_id": "cold"} if operation is INFO else {}))
+    assert host.looks == 1
+
+
+async def test_a_model_that_cannot_be_loaded_is_an_error_before_somebody_tries() -> None:
+    host = FakeHost(model_status("lost", obstacle="There is no such file.", last_error="It ended."))
+    (card,) = (await run(host, LIST)).models
+    info = await run(host, INFO, model_id="lost")
+    report: HostReport = await run(host, STATUS)
+    assert (card.status, card.state, info.status) == ("error", "unloaded", "error")
+    assert (info.last_error, report.last_error, report.status) == (*["There is no such file."] * 2, "error")
 
 
 @pytest.mark.promise("vllm-crush.load-model")

@@ -25,6 +25,8 @@ class FakeNvml:
         self.computing: list[tuple[int, int, int | None]] = []
         self.drawing: list[tuple[int, int, int | None]] = []
         self.lost: set[int] = set()
+        self.percents: dict[int, int] = {0: 90, 1: 45}
+        """How busy the GPUs are that tell it."""
         self.initialised = 0
         self.fails_to_initialise = False
         self.fails_to_count = False
@@ -50,6 +52,11 @@ class FakeNvml:
     def nvmlDeviceGetMemoryInfo(self, handle: int, /) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(total=8 * GIB, free=(6 + handle) * GIB)
 
+    def nvmlDeviceGetUtilizationRates(self, handle: int, /) -> SimpleNamespace:  # noqa: N802
+        if handle not in self.percents:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(gpu=self.percents[handle], memory=1)
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle: int, /) -> list[SimpleNamespace]:  # noqa: N802
         return self._of(self.computing, handle)
 
@@ -72,6 +79,14 @@ def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeNvml]:
     gpus.driver.cache_clear()
     yield fake
     gpus.driver.cache_clear()
+
+
+def test_how_busy_gpus_are_is_their_mean_where_all_tell_it(nvml: FakeNvml) -> None:
+    assert gpus.utilization([0]) == 0.9
+    assert gpus.utilization([0, 1]) == 0.675
+    assert gpus.utilization([]) is None
+    del nvml.percents[1]
+    assert gpus.utilization([0, 1]) is None
 
 
 @pytest.mark.promise("mistralrs.models.device-indices", "mistralrs.linux")
