@@ -4,8 +4,8 @@
 
     {"success": false, "error": {"code": "MODEL_NOT_FOUND", "message": "...", "details": {"suggestion": "..."}}}
 
-``code`` is the host's own in capitals. What keeps a model from being loaded is ``MODEL_LOAD_FAILED``, with the host's
-own code as ``details.reason``, and with ``required_mb`` and ``available_mb`` where they are known.
+``code`` is the host's own in capitals. What keeps a model from being loaded is ``MODEL_LOAD_FAILED``, with that code of
+its cause as ``details.reason``, and with ``required_mb`` and ``available_mb`` where they are known.
 """
 
 from __future__ import annotations
@@ -14,11 +14,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.errors import InsufficientMemory, ModelFailed, ModelhostError, ModelNotFound, WorkerStartFailed
+from modelhost.errors import (
+    DownloadFailed,
+    EngineMissing,
+    HostUnreachable,
+    InsufficientMemory,
+    ModelFailed,
+    ModelFileInvalid,
+    ModelFileMissing,
+    ModelhostError,
+    ModelNotFound,
+    SetupError,
+    SystemLibraryMissing,
+    Unavailable,
+    WorkerError,
+    WorkerStartFailed,
+)
 from modelhost.operations.advice import ADVICE
+from modelhost.operations.models import LOAD
 
 LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
-NOT_LOADED: Final = (WorkerStartFailed, ModelFailed, InsufficientMemory)
+NOT_LOADED: Final = (
+    *(WorkerStartFailed, ModelFailed, InsufficientMemory),
+    *(ModelFileMissing, ModelFileInvalid, EngineMissing, DownloadFailed, SystemLibraryMissing),
+)
+"""What keeps a model from being loaded, whatever was called."""
+LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
+"""What is a failure to load where that is what was called for; a wrong call is none, and no host to call neither."""
+CAUSE: Final = "cause"
 MODEL_ID: Final = "model_id"
 UNKNOWN_ID: Final = f"Take a name from `list-models` as `{MODEL_ID}`."
 NO_ADVICE: Final = "Read the message; the log of the host says more."
@@ -41,8 +64,16 @@ class MemoryValues:
     max_model_len: int | None = None
 
 
-def error_result(error: ModelhostError, memory: MemoryValues | None = None) -> dict[str, Any]:
-    """Return ``error`` in the shape of all tools; want of memory with ``memory``'s values, if they are given."""
+def error_result(
+    error: ModelhostError, memory: MemoryValues | None = None, *, tool: str | None = None
+) -> dict[str, Any]:
+    """Return ``error`` in the shape of all tools; want of memory with ``memory``'s values, if they are given.
+
+    ``tool`` is what was called.
+    """
+    has_not_loaded = isinstance(error, NOT_LOADED) or (
+        tool == LOAD.name and isinstance(error, LOAD_ENDED) and not isinstance(error, HostUnreachable)
+    )
     message = error.message
     suggestion = _suggestion(error)
     if memory is not None and is_out_of_memory(error):
@@ -50,7 +81,9 @@ def error_result(error: ModelhostError, memory: MemoryValues | None = None) -> d
         message = f"{_which_memory(error)}out of memory. {suggestion} Reason: {message}"
         message = message[0].upper() + message[1:]
     details = {**_details(error), "suggestion": suggestion}
-    code = LOAD_FAILED if isinstance(error, NOT_LOADED) else error.code.upper()
+    if has_not_loaded:
+        details["reason"] = _cause(error).upper()
+    code = LOAD_FAILED if has_not_loaded else error.code.upper()
     return {"success": False, "error": {"code": code, "message": message, "details": details}}
 
 
@@ -58,7 +91,14 @@ def _suggestion(error: ModelhostError) -> str:
     if isinstance(error, ModelNotFound) and error.param == MODEL_ID:
         return UNKNOWN_ID
     own: str | None = error.details.get("suggestion")
-    return own or ADVICE.get(error.code, NO_ADVICE)
+    return own or ADVICE.get(_cause(error), NO_ADVICE)
+
+
+def _cause(error: ModelhostError) -> str:
+    """Return the code of what is behind ``error``: a model that failed says it of the attempt before."""
+    if is_out_of_memory(error):
+        return InsufficientMemory.code
+    return str(error.details.get(CAUSE) or error.code) if isinstance(error, ModelFailed) else error.code
 
 
 def is_out_of_memory(error: ModelhostError) -> bool:
@@ -67,11 +107,9 @@ def is_out_of_memory(error: ModelhostError) -> bool:
 
 
 def _details(error: ModelhostError) -> dict[str, Any]:
-    details = dict(error.details)
+    details = {name: value for name, value in error.details.items() if name != CAUSE}
     if error.param is not None:
         details["param"] = error.param
-    if isinstance(error, NOT_LOADED):
-        details["reason"] = error.code
     return details
 
 

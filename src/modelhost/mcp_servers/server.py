@@ -133,7 +133,7 @@ class _Answers:
             outcome = await tool.run(arguments, caller)
         except ModelhostError as error:
             noting.outcome = error.code
-            return _refused(error_result(error, self._memory(arguments)))
+            return _refused(error_result(error, self._memory(arguments), tool=tool.definition.name))
         except Exception:
             # A tool that breaks is the caller's to see as such, and ours to find in the log.
             log.exception("mcp_call_failed", operation=tool.definition.name)

@@ -222,4 +222,4 @@ async def _one_of_several(operation: AnyOperation, backend: Backend, arguments: 
     try:
         return await _run(operation, backend, arguments)
     except ModelhostError as error:
-        return {ONE: arguments[ONE], **error_result(error)}
+        return {ONE: arguments[ONE], **error_result(error, tool=operation.name)}

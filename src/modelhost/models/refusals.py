@@ -18,6 +18,8 @@ from modelhost.models.planner import MODELS, Plan
 from modelhost.models.states import RAM, Bytes
 
 MB = 1_000_000
+OF_CAUSE = ("out_of_memory", "required_mb", "available_mb", "suggestion")
+"""Details of what kept a model from being loaded that say what to do about it."""
 
 
 def queue_full(book: Book) -> QueueFull:
@@ -43,11 +45,16 @@ def timed_out(book: Book, ticket: Ticket, position: int) -> QueueTimeout:
 
 
 def failed(book: Book, now: float) -> ModelFailed:
-    reason = book.last_error.message if book.last_error else "The reason is unknown."
+    """With the code of what went wrong as ``cause``, and what of its details says how much is missing."""
+    error = book.last_error
+    reason = error.message if error else "The reason is unknown."
+    of_cause = {name: value for name in OF_CAUSE if error and (value := error.details.get(name))}
     return ModelFailed(
         f"{book.name} could not be started and is tried again later. {reason}",
         retry_after_seconds=max(1, math.ceil(book.retry_at - now)),
         model=book.name,
+        **of_cause,
+        **({"cause": error.code} if error else {}),
     )
 
 

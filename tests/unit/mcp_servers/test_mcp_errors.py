@@ -5,12 +5,24 @@ from __future__ import annotations
 import pytest
 
 from modelhost.errors import (
+    ConfigError,
+    DownloadFailed,
+    EngineMissing,
+    HostFault,
+    HostUnreachable,
     InsufficientMemory,
     InvalidRequest,
     ModelBusy,
     ModelFailed,
+    ModelFileInvalid,
+    ModelFileMissing,
     ModelhostError,
     ModelNotFound,
+    ModelUnloaded,
+    QueueTimeout,
+    ShuttingDown,
+    SystemLibraryMissing,
+    UnsupportedParameter,
     WorkerStartFailed,
 )
 from modelhost.mcp_servers.errors import MemoryValues, error_result
@@ -42,14 +54,53 @@ def test_parameter_that_is_wrong_is_named() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (WorkerStartFailed("No.", model="m", worker="w"), "worker_start_failed"),
-        (ModelFailed("No."), "model_failed"),
-        (InsufficientMemory("No.", need_mb={"ram": 5, "gpu:0": 30}, missing_mb={"gpu:0": 12}), "insufficient_memory"),
+        (WorkerStartFailed("No.", model="m", worker="w", reason="fault"), "WORKER_START_FAILED"),
+        (WorkerStartFailed("No.", model="m", worker="w", out_of_memory=True), "INSUFFICIENT_MEMORY"),
+        (ModelFailed("No."), "MODEL_FAILED"),
+        (ModelFailed("No.", cause="model_file_invalid"), "MODEL_FILE_INVALID"),
+        (ModelFailed("No.", cause="worker_start_failed", out_of_memory=True), "INSUFFICIENT_MEMORY"),
+        (InsufficientMemory("No.", need_mb={"ram": 5, "gpu:0": 30}, missing_mb={"gpu:0": 12}), "INSUFFICIENT_MEMORY"),
+        (ModelFileInvalid("No."), "MODEL_FILE_INVALID"),
+        (ModelFileMissing("No."), "MODEL_FILE_MISSING"),
+        (EngineMissing("No."), "ENGINE_MISSING"),
+        (DownloadFailed("No."), "DOWNLOAD_FAILED"),
+        (SystemLibraryMissing("No."), "SYSTEM_LIBRARY_MISSING"),
     ],
 )
-def test_what_keeps_a_model_from_being_loaded_has_one_code(error: ModelhostError, reason: str) -> None:
-    shown = error_result(error)["error"]
-    assert (shown["code"], shown["details"]["reason"]) == ("MODEL_LOAD_FAILED", reason)
+def test_what_keeps_a_model_from_being_loaded_has_one_code_and_its_cause(error: ModelhostError, reason: str) -> None:
+    for tool in (None, "chat_completion", "load-model"):
+        shown = error_result(error, tool=tool)["error"]
+        assert (shown["code"], shown["details"]["reason"]) == ("MODEL_LOAD_FAILED", reason)
+        assert "cause" not in shown["details"]
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError("No."), QueueTimeout("No."), ModelUnloaded("No."), ShuttingDown("No.")], ids=type
+)
+def test_what_ends_a_load_is_a_failure_to_load_and_of_other_calls_what_it_is(error: ModelhostError) -> None:
+    loading, other = (error_result(error, tool=tool)["error"] for tool in ("load-model", "model_info"))
+    assert (loading["code"], loading["details"]["reason"]) == ("MODEL_LOAD_FAILED", error.code.upper())
+    assert (other["code"], "reason" in other["details"]) == (error.code.upper(), False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelNotFound("No."),
+        InvalidRequest("No."),
+        UnsupportedParameter("No."),
+        HostUnreachable("No."),
+        HostFault("No."),
+    ],
+    ids=type,
+)
+def test_a_wrong_call_and_a_host_that_does_not_answer_are_no_failure_to_load(error: ModelhostError) -> None:
+    assert error_result(error, tool="load-model")["error"]["code"] == error.code.upper()
+
+
+def test_a_model_that_failed_before_is_advised_on_by_its_cause() -> None:
+    details = error_result(ModelFailed("No.", cause="model_file_invalid"))["error"]["details"]
+    assert details["suggestion"].startswith("Download or convert the file again")
 
 
 @pytest.mark.promise("vllm-crush.errors.load-failed")

@@ -51,6 +51,23 @@ async def test_a_request_for_an_unloaded_model_has_it_loaded() -> None:
     await end(scheduler, starts)
 
 
+async def test_a_request_for_a_model_that_failed_is_told_the_cause() -> None:
+    starts, files = FakeStarts(), FakeFiles()
+    scheduler = fake_scheduler(starts, fake_entry(), files=files)
+    model = scheduler.models["fake"]
+    files.failures = 1
+    with pytest.raises(ModelFailed) as caught:
+        await lease_once(scheduler, model)
+    assert caught.value.details == {"model": "fake", "cause": "model_file_missing"}
+    await asyncio.sleep(LONGEST_SECONDS)
+    starts.failures = 2
+    starts.error = lambda: WorkerStartFailed("no", model="fake", worker="w", out_of_memory=True, stderr=["much"])
+    with pytest.raises(ModelFailed) as caught:
+        await lease_once(scheduler, model)
+    assert caught.value.details == {"model": "fake", "cause": "worker_start_failed", "out_of_memory": True}
+    await end(scheduler, starts)
+
+
 async def test_all_requests_for_an_unloaded_model_join_one_load() -> None:
     starts = FakeStarts()
     scheduler = fake_scheduler(starts, fake_entry(), files=FakeFiles(seconds=1.0))
