@@ -19,7 +19,7 @@ from modelhost.cli.talk_options import DEFAULT_URL
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
 from modelhost.config.settings import LogFormat
 from modelhost.config.sources import load
-from modelhost.config.vllm_environment import VllmEnvironment, read_vllm
+from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
 from modelhost.errors import ModelhostError
 from modelhost.imports import quick_imports
 from modelhost.mcp_servers.faces import FaceName
@@ -151,7 +151,7 @@ def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> OwnBa
     settings = effective.settings
     is_asked_for = effective.origins["log_level"].kind != "default"
     _set_up_logs(settings.log_level if is_asked_for else "warning", settings.log_format)
-    return OwnBackend(settings, launch=vllm.launch)
+    return OwnBackend(settings, launch={PREFERS_FLOAT16: True, **vllm.launch})
 
 
 def _attached(host: RemoteHost, vllm: VllmEnvironment) -> RemoteBackend:

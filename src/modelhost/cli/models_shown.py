@@ -107,7 +107,7 @@ def _table(report: HostReport) -> RenderableType:
             Text(_memory(model)),
             str(model.in_flight),
             _waiting(model),
-            Text((model.last_error or "").partition("\n")[0]),
+            Text((model.obstacle or model.last_error or "").partition("\n")[0]),
         )
     if report.registry_error:
         table.add_row(Text(report.registry or "models.yaml"), "", "", "", "", Text(report.registry_error))

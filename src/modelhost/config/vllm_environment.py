@@ -95,7 +95,9 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         ),
         "VLLM_DTYPE": Variable(
             read=_one_of({name: name for name in DTYPES}),
-            meaning="The number format, with engines that load safetensors. A GGUF file has its own.",
+            meaning="The number format, with engines that load safetensors; a GGUF file has its own. Default: "
+            "`float16` on GPUs and Apple silicon if the model can, else what suits engine and files best, "
+            "as `auto` does.",
         ),
         "VLLM_DEFAULT_TEMPERATURE": Variable(
             read=_number(float, 0, 2), meaning="`temperature` of calls that bring none. Default: the model's, else 0.7."
@@ -118,6 +120,11 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
 )
 
 
+PREFERS_FLOAT16: Final = "prefers_float16"
+"""A launch parameter beside those of a registry: float16 where nothing says otherwise, and engine and machine can.
+
+The default of ``VLLM_DTYPE``.
+"""
 LAUNCH: Final = {"VLLM_TENSOR_PARALLEL_SIZE": "tensor_parallel_size", "VLLM_DTYPE": "dtype"}
 
 

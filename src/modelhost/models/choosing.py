@@ -10,6 +10,7 @@ from typing import Any, Final
 from modelhost.config.directories import data_directory
 from modelhost.config.home import at_home
 from modelhost.config.settings import Settings
+from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
@@ -124,6 +125,8 @@ def with_params(settings: Settings, params: Mapping[str, Any], engine: Engine) -
     options: dict[str, Any] = {}
     remarks: list[str] = []
     for name, value in params.items():
+        if name == PREFERS_FLOAT16:
+            continue  # what comes of it depends on the files, too
         accepted = engine.accept({name: value})
         remarks += [*accepted.problems, *accepted.warnings]
         if not accepted.problems:

@@ -15,6 +15,7 @@ from modelhost.config.home import at_home
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
+from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.errors import ConfigError, InvalidRequest, ModelNotFound, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -109,9 +110,10 @@ class Collection:
         try:
             if registry is not None:
                 collection._keep_to(registry)
-                if launch and collection._registered() is not None:
+                named = launch.keys() - {PREFERS_FLOAT16}
+                if named and collection._registered() is not None:
                     log.warning(
-                        "launch_parameters_unused", names=sorted(launch), reason="a registry's model has its own"
+                        "launch_parameters_unused", names=sorted(named), reason="a registry's model has its own"
                     )
             if load:
                 await collection._activate(on_download, on_progress, launch)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from modelhost.config.settings import Settings
+from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import llamacpp_devices, torch_devices
 from modelhost.engines.installed import how_to_install
 from modelhost.errors import InvalidRequest
@@ -83,8 +84,14 @@ def resolved_as_found(entry: ModelEntry, found: Located) -> tuple[Resolved, tupl
     engine = engine_of(found, entry.settings)
     check_defaults(entry.defaults, engine, model=entry.name)
     settings, remarks = with_params(entry.settings, entry.launch, engine)
-    usable = _usable_gpus(engine.name, settings)
-    return resolve(settings, found=found, gpus=usable, available_bytes=available_memory()), remarks
+    resolved = resolve(
+        settings,
+        found=found,
+        gpus=_usable_gpus(engine.name, settings),
+        available_bytes=available_memory(),
+        prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
+    )
+    return resolved, remarks
 
 
 def _usable_gpus(engine: str, settings: Settings) -> list[int]:

@@ -24,10 +24,14 @@ class HfModel:
     """What a directory says of its model. ``None`` means that it is silent."""
 
     architecture: str
+    families: frozenset[str]
+    """``model_type`` of the model and of the part of it that writes."""
     weights: Weights
     quantization: str
     is_quantized: bool
     """Whether its weights are packed, several of them in one number."""
+    declared_dtype: str | None
+    """The number format that it was made in."""
     context_length: int | None
     chat_template: str | None
     is_generating: bool
@@ -59,9 +63,11 @@ def read_hf_directory(directory: Path) -> HfModel:
     weights = Weights.together([read_weights(path) for path in _weight_files(directory)])
     return HfModel(
         architecture=architecture,
+        families=frozenset(str(each["model_type"]) for each in (config, text) if "model_type" in each),
         weights=weights,
         quantization=_quantization(config, weights),
         is_quantized="quantization" in config or "quantization_config" in config,
+        declared_dtype=_declared_dtype(config, text),
         context_length=next((value for key in CONTEXT_KEYS if (value := _count(text, key))), None),
         chat_template=_chat_template(directory),
         is_generating=architecture.endswith(GENERATING),
@@ -91,6 +97,12 @@ def _quantization(config: Mapping[str, Any], weights: Weights) -> str:
         bits = method.get("bits")
         return f"{method['quant_method']}-{bits}bit" if isinstance(bits, int) else str(method["quant_method"])
     return weights.dtype
+
+
+def _declared_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
+    """Return what transformers calls ``dtype``, and before version 5 ``torch_dtype``."""
+    named = [each.get(key) for each in (text, config) for key in ("dtype", "torch_dtype")]
+    return next((name.removeprefix("torch.") for name in named if isinstance(name, str) and name), None)
 
 
 def _kv_elements_per_token(text: Mapping[str, Any]) -> int:

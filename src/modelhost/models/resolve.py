@@ -24,6 +24,7 @@ from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
+from modelhost.models.directory_dtype import FLOAT16, can_be_float16, dtype_in_force
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, cached_model, download
 from modelhost.models.file_stamps import Stamps, stamps_of
@@ -61,7 +62,7 @@ class Resolved:
     quantization: str | None = None
     """Of its files: `Q4_K_M`, `awq-4bit`, `F16`; ``None`` without files."""
     dtype: str | None = None
-    """The number format of its files, where that decides it: a GGUF file that is not quantized."""
+    """The number format in force: of a GGUF file its own, unless it is quantized; ``None``: the engine decides."""
 
     @property
     def charge(self) -> Bytes:
@@ -75,11 +76,13 @@ def resolve(
     found: Located | None = None,
     gpus: Sequence[int] = (),
     available_bytes: int | None = None,
+    prefers_float16: bool = False,
 ) -> Resolved:
     """Return the model of ``settings``, which is at ``found``, as :func:`find_files` said (default: it is asked now).
 
     ``gpus`` are those that the machine has and the engine can use; ``available_bytes`` is the memory that sizes are
-    decided by (default: what is free now). Blocks: call it in a thread.
+    decided by (default: what is free now). ``prefers_float16``: where the settings leave the number format to the
+    engine, it is float16 if engine and machine can. Blocks: call it in a thread.
 
     Raises:
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
@@ -90,6 +93,8 @@ def resolve(
     header, directory = located.header, located.directory
     env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
     visible = visible_gpus(env, gpus)
+    if prefers_float16 and directory is not None:
+        settings = _with_float16(settings, directory, engine.name, visible)
     context_length, slots, cache_bytes = settings.context_length, settings.slots, None
     model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
     if model is not None:
@@ -135,7 +140,7 @@ def resolve(
         stamps=stamps_of([*_own_files(located), *_beside(spec), *_template_file(settings.chat_template)]),
         control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
         quantization=described.quantization if described is not None else None,
-        dtype=DTYPES.get(header.quantization) if header is not None else None,
+        dtype=_dtype(located, engine.name, settings, visible),
     )
 
 
@@ -212,6 +217,20 @@ def _size(model: Sized, settings: Settings, available_bytes: int | None) -> Size
         cache_bytes=bound,
     )
     return size_for(model, wanted, available_bytes=available)
+
+
+def _with_float16(settings: Settings, directory: HfModel, engine: str, gpus: Sequence[int]) -> Settings:
+    options = settings.engine_options
+    if "dtype" in options or not can_be_float16(directory, engine=engine, options=options, on_gpu=bool(gpus)):
+        return settings
+    return settings.model_copy(update={"engine_options": {**options, "dtype": FLOAT16}})
+
+
+def _dtype(located: Located, engine: str, settings: Settings, gpus: Sequence[int]) -> str | None:
+    if located.directory is not None:
+        options = settings.engine_options
+        return dtype_in_force(located.directory, engine=engine, options=options, on_gpu=bool(gpus))
+    return DTYPES.get(located.header.quantization) if located.header is not None else None
 
 
 def _sized_directory(directory: HfModel, engine: str, settings: Settings, gpus: Sequence[int]) -> Sized:

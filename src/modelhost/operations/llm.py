@@ -95,11 +95,18 @@ class ServedModel(Result):
     """The model that answers, and the settings of its server."""
 
     model_name: str
-    dtype: str = Field(description="`auto`: its engine chooses, or its files are quantized.")
-    max_model_len: int | None = Field(description="Tokens that one conversation may hold; `null` before it is known.")
+    dtype: str = Field(
+        description="Number format in force, such as `float16`, or how its files are quantized, such as `Q4_K_M`; "
+        "`auto`: its engine chooses, or its files are not here."
+    )
+    max_model_len: int | None = Field(
+        description="Tokens that one conversation may hold; `null`: its files are not here."
+    )
     tensor_parallel_size: str
     gpu_memory_utilization: str = Field(description="The part of each GPU's memory that models may take together.")
-    server_state: HostCondition
+    server_state: HostCondition = Field(
+        description="What the model is doing; `error`: it failed, or cannot be loaded as things are."
+    )
     active_sessions: int
     max_sessions: int
     max_session_messages: int
@@ -137,7 +144,7 @@ async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: On
     settings = host.settings
     return ServedModel(
         model_name=name,
-        dtype=model.dtype or "auto",
+        dtype=model.dtype or model.quantization or "auto",
         max_model_len=model.context_length,
         tensor_parallel_size=str(model.engine_options.get("tensor_parallel_size", 1)),
         gpu_memory_utilization=_utilization(settings.gpu_memory_budget),
@@ -173,7 +180,7 @@ MODEL_INFO: Final = Operation(
     example={},
     answer={
         "model_name": "qwen",
-        "dtype": "auto",
+        "dtype": "Q4_K_M",
         "max_model_len": 16384,
         "tensor_parallel_size": "1",
         "gpu_memory_utilization": "0.9",

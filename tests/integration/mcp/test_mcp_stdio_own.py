@@ -353,7 +353,20 @@ def test_a_model_that_is_not_there_is_an_error_of_the_call_and_not_of_the_start(
     server.greet()
     result = server.call("chat_completion", messages=[{"role": "user", "content": "Hi"}])
     assert result["isError"] is True
-    assert "none.gguf" in result["structuredContent"]["error"]["message"]
+    error = result["structuredContent"]["error"]
+    assert "none.gguf" in error["message"]
+    assert (error["code"], error["details"]["reason"]) == ("MODEL_LOAD_FAILED", "MODEL_FILE_MISSING")
+
+
+def test_model_info_tells_before_the_first_chat_what_the_model_will_be(start: Start) -> None:
+    info = start().call("model_info")["structuredContent"]
+    assert (info["model_name"], info["server_state"]) == ("modelhost-nano", "idle")
+    assert (info["dtype"], info["max_model_len"]) == ("float16", 2048)
+
+
+def test_model_info_of_a_model_that_cannot_be_loaded_is_an_error_before_the_first_chat(start: Start) -> None:
+    info = start(VLLM_MODEL_NAME="./none.gguf").call("model_info")["structuredContent"]
+    assert (info["model_name"], info["server_state"], info["max_model_len"]) == ("none", "error", None)
 
 
 @pytest.mark.promise("vllm-mcp.token")
