@@ -78,7 +78,7 @@ class HostedModel:
     @property
     def known(self) -> Resolved | None:
         """What it is, or will be when it is loaded; ``None``: nobody has looked, or it has to be downloaded."""
-        return self.resolved if self.outlook is None else self.outlook.resolved
+        return self.resolved if self.outlook is None or self.worker is not None else self.outlook.resolved
 
     @property
     def spec(self) -> ModelSpec | None:

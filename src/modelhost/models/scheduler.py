@@ -441,7 +441,7 @@ class Scheduler:
 
 def _need(model: HostedModel, book: Book) -> Bytes | None:
     """What it takes, or will take as its files are now."""
-    if model.outlook is None:
+    if model.outlook is None or model.worker is not None:
         return book.need
     return model.outlook.resolved.charge if model.outlook.resolved else None
 

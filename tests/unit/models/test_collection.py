@@ -132,6 +132,27 @@ async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_
     await end(collection.scheduler, starts)
 
 
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_model_is_as_busy_as_the_gpus_that_it_takes_memory_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def utilization(gpus: tuple[int, ...]) -> float | None:
+        asked.append(gpus)
+        return 0.5 if gpus else None
+
+    monkeypatch.setattr("modelhost.models.collection.utilization", utilization)
+    starts = FakeStarts()
+    collection = _collection(starts, "ant")
+    ant = collection.find("ant")
+    assert await collection.gpu_utilization("ant") is None
+    await lease_once(collection.scheduler, ant)
+    assert await collection.gpu_utilization("ant") is None
+    ant.memory = {"ram": 5, "gpu:11": 1, "gpu:2": 7}
+    assert await collection.gpu_utilization("ant") == 0.5
+    assert asked == [(), (2, 11)]
+    await end(collection.scheduler, starts)
+
+
 # A new registry.
 
 
