@@ -146,6 +146,9 @@ def test_a_command_does_what_the_page_says(
         case ["modelhost", "serve", *options]:
             # It does not end by itself; `config show` takes the same arguments and says what would be served.
             run_command(["config", "show", *options], environment, tmp_path)
+        case ["modelhost", option, *options] if option.startswith("--") and option not in ("--help", "--version"):
+            served = [word for word in (option, *options) if word != "serve"]
+            run_command(["config", "show", *served], environment, tmp_path)
         case ["modelhost", "engines", "install", engine]:  # the tests of the engines run it
             assert engine in ENVIRONMENTS
         case ["modelhost", *arguments]:

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from modelhost.config import environment, vllm_environment
 from modelhost.config.fields import SETTINGS
+from modelhost.config.settings import Settings
+from modelhost.config.sources import load
+from modelhost.config.variables import parse_dotenv
 from modelhost.errors import ModelhostError
 from modelhost.meters import REGISTRY
 from tests.support.serving import ServedHost
@@ -35,7 +39,22 @@ def test_the_committed_pages_are_what_the_code_says(generated: Mapping[Path, str
 
 
 def test_no_page_of_the_reference_is_left_over_from_another_time(generated: Mapping[Path, str]) -> None:
-    assert set(REFERENCE.iterdir()) == set(generated)
+    assert set(REFERENCE.iterdir()) == {path for path in generated if path.parent == REFERENCE}
+
+
+def test_the_example_of_a_dotenv_file_sets_nothing_as_it_is_and_every_variable_without_its_marks(
+    generated: Mapping[Path, str], tmp_path: Path
+) -> None:
+    text = generated[pages.DOTENV_EXAMPLE]
+    assert parse_dotenv(text.encode()) == {}
+    (tmp_path / ".env").write_text(re.sub(r"^#(\w+=)", r"\1", text, flags=re.MULTILINE))
+    named = parse_dotenv((tmp_path / ".env").read_bytes())
+    assert set(named) == {
+        *(setting.environment for setting in SETTINGS.values()),
+        *(*environment.OTHER_VARIABLES, *environment.OTHER_NAMES, *vllm_environment.VARIABLES),
+    }
+    effective = load({}, config_path=None, environ={}, cwd=tmp_path)
+    assert (effective.settings, effective.warnings) == (Settings(), ())
 
 
 def test_every_setting_is_in_the_reference() -> None:

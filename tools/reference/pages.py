@@ -9,12 +9,15 @@ from typing import Final
 from modelhost.config import reference
 from tools.reference.commands import cli_page
 from tools.reference.compatibility import compatibility_page
+from tools.reference.dotenv_example import dotenv_example
 from tools.reference.endpoints import endpoints_page
 from tools.reference.engines import engines_page
 from tools.reference.errors import errors_page
 from tools.reference.metrics import metrics_page
 
-FOLDER: Final = Path(__file__).parents[2] / "docs" / "reference"
+ROOT: Final = Path(__file__).parents[2]
+FOLDER: Final = ROOT / "docs" / "reference"
+DOTENV_EXAMPLE: Final = ROOT / ".env.example"
 MARK: Final = "<!-- Written by `make docs` from the code: change it there. -->\n\n"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": reference.markdown,
@@ -28,5 +31,5 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def generated() -> Mapping[Path, str]:
-    """Return the text of every page by its path."""
-    return {FOLDER / name: MARK + page() for name, page in PAGES.items()}
+    """Return the text of every page, and of the example of a ``.env`` file, by its path."""
+    return {FOLDER / name: MARK + page() for name, page in PAGES.items()} | {DOTENV_EXAMPLE: dotenv_example()}

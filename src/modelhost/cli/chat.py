@@ -14,10 +14,11 @@ from modelhost.cli import console
 from modelhost.cli.connect import open_answerer
 from modelhost.cli.conversation import Conversation
 from modelhost.cli.line_chat import LineChat
+from modelhost.cli.named_host import named_host
 from modelhost.cli.person import Person
 from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.cli.talk_options import TalkOptions, takes_talk_options
-from modelhost.config.environment import URL_VARIABLE, current
+from modelhost.config.environment import URL_VARIABLE
 from modelhost.errors import ConfigError
 
 EXAMPLES: Final = (
@@ -38,7 +39,7 @@ def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryF
 
     A running host answers if there is one; otherwise the command starts a model of its own for the time of the chat.
     """
-    if smallest and (options.url or current().get(URL_VARIABLE)):
+    if smallest and named_host(options.url, None).url:
         raise ConfigError(
             f"--smallest starts a model here, and --url (or {URL_VARIABLE}) names a host; give one of them"
         )

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from modelhost.cli import console
 from modelhost.cli.answerer import Answerer
+from modelhost.cli.named_host import named_host
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL, TalkOptions
-from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.config.environment import URL_VARIABLE
 from modelhost.config.home import at_home
 from modelhost.errors import ConfigError
 
@@ -38,20 +39,19 @@ def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
 
 
 def _running_host(options: TalkOptions) -> RemoteHost | None:
-    environ = current()
-    url, api_key = options.url or environ.get(URL_VARIABLE), options.api_key or environ.get(KEY_VARIABLE) or None
-    if url:
+    named = named_host(options.url, options.api_key)
+    if named.url:
         if options.mcp_config is not None:
             raise ConfigError(
                 f"--mcp-config is for a model that is started here, and --url (or {URL_VARIABLE}) names a host, which "
                 "has servers of its own; give one of them"
             )
-        return RemoteHost(url=normal_url(url), api_key=api_key)
+        return RemoteHost(url=normal_url(named.url), api_key=named.api_key)
     if options.mcp_config is not None:
         return None
     if options.model is not None and at_home(options.model).exists():
         return None
-    local = RemoteHost(url=DEFAULT_URL, api_key=api_key)
+    local = RemoteHost(url=DEFAULT_URL, api_key=named.api_key)
     return local if local.is_modelhost() else None
 
 

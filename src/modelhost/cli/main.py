@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from modelhost.cli import console
+from modelhost.cli import bare_options, console
 from modelhost.errors import ModelhostError
 from modelhost.imports import quick_imports
 from modelhost.version import __version__
@@ -36,6 +36,22 @@ INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells report it
 
 class _OnDemand(TyperGroup):
     """Imports a command when it is asked for: none waits for the modules of the others."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._with_command(ctx, args) if bare_options.begins_with_option(args) else args)
+
+    def _with_command(self, ctx: Any, args: list[str]) -> list[str]:
+        """``args``, which begin with an option, with ``serve`` in the first place if it is one of that."""
+        own = [name for option in self.get_params(ctx) for name in option.opts]
+        if bare_options.is_one_of(args[0], own):
+            return args
+        options = bare_options.takes_value(self.get_command(ctx, bare_options.SERVE))
+        if not bare_options.is_one_of(args[0], options):
+            return [bare_options.SERVE, *args] if bare_options.is_meant(args[0], options, own) else args
+        try:
+            return bare_options.with_command(args, options, forms=(bare_options.SERVE,), commands=COMMANDS)
+        except bare_options.MisplacedOptionError as error:
+            ctx.fail(str(error))
 
     def list_commands(self, ctx: Any) -> list[str]:
         for name in COMMANDS:
@@ -62,6 +78,7 @@ app = typer.Typer(
     epilog="Examples:\n"
     "  modelhost serve                          the bundled model on http://127.0.0.1:8000\n"
     "  modelhost serve Qwen/Qwen3-4B-GGUF       a model from the Hugging Face hub\n"
+    "  modelhost --m Qwen/Qwen3-4B-GGUF         the same: options alone mean serve\n"
     '  modelhost ask "What is a llama?"         one question, one answer\n'
     "  modelhost chat                           a conversation\n"
     "  modelhost models list                    the models on this machine\n"

@@ -14,8 +14,10 @@ import typer
 
 from modelhost import logs
 from modelhost.cli import console
+from modelhost.cli.named_host import named_host
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL
+from modelhost.config.dotenv_file import read_settings_of
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
 from modelhost.config.settings import LogFormat
 from modelhost.config.sources import load
@@ -82,7 +84,7 @@ def mcp(
     ] = None,
 ) -> None:
     """Be an MCP server over standard input and output, for a client that starts it."""
-    vllm = read_vllm(current())
+    vllm = read_vllm(read_settings_of(Path()).below(current()))
     wanted = model or vllm.model
     host = running_host(wanted, url, api_key, config)
     with quick_imports():
@@ -122,11 +124,10 @@ def running_host(model: str | None, url: str | None, api_key: str | None, config
     Raises:
         ConfigError: not an HTTP address.
     """
-    environ = current()
-    key = api_key or environ.get(KEY_VARIABLE) or None
-    if named := url or environ.get(URL_VARIABLE):
-        return RemoteHost(url=normal_url(named), api_key=key)  # running or not: each call finds out anew
-    local = RemoteHost(url=DEFAULT_URL, api_key=key)
+    named = named_host(url, api_key)
+    if named.url:
+        return RemoteHost(url=normal_url(named.url), api_key=named.api_key)  # running or not: each call finds out anew
+    local = RemoteHost(url=DEFAULT_URL, api_key=named.api_key)
     return local if config is None and local.is_modelhost() and _has(local, model) else None
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from modelhost.cli.named_host import named_host
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL
-from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
 from modelhost.operations.operation import Result
 
 Url = Annotated[str | None, typer.Option("--url", help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL}.")]
@@ -23,11 +24,8 @@ def running_host(url: str | None, api_key: str | None) -> RemoteHost:
     Raises:
         ConfigError: not an HTTP address.
     """
-    environ = current()
-    return RemoteHost(
-        url=normal_url(url or environ.get(URL_VARIABLE) or DEFAULT_URL),
-        api_key=api_key or environ.get(KEY_VARIABLE) or None,
-    )
+    named = named_host(url, api_key)
+    return RemoteHost(url=normal_url(named.url or DEFAULT_URL), api_key=named.api_key)
 
 
 def key_and_value(text: str) -> tuple[str, str]:

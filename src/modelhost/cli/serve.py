@@ -9,10 +9,14 @@ import typer
 from modelhost.cli.refusals import in_log_file
 from modelhost.cli.settings_flags import takes_settings
 from modelhost.config.sources import Effective
+from modelhost.config.variables import DOTENV
 from modelhost.imports import quick_imports
+from modelhost.logs import get_logger
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+
+log = get_logger(__name__)
 
 EXAMPLES: Final = (
     "Examples:\n"
@@ -21,9 +25,11 @@ EXAMPLES: Final = (
     "  modelhost serve Qwen/Qwen3-4B-GGUF:Q4_K_M --context-length 8192 --api-key SECRET\n"
     "  modelhost serve --smallest\n"
     "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n"
+    "  modelhost --m Qwen/Qwen3-4B-GGUF --p 2000\n"
     "  modelhost serve --llm-server\n\n"
-    "Every option has a twin in the environment, as MODELHOST_QUEUE_SIZE for --queue-size, and in "
-    "modelhost.yaml, as queue_size. The option wins over the environment, and the environment over the file."
+    "Without a command, options mean serve. Every option has a twin in the environment and in .env, as "
+    "MODELHOST_QUEUE_SIZE for --queue-size, and in modelhost.yaml, as queue_size. The option wins over the "
+    "environment, the environment over .env, and that over the file."
 )
 
 
@@ -40,6 +46,7 @@ def serve(effective: Effective) -> None:
 
         def announce(url: str, host: Host) -> None:
             display.stop()
+            _note_dotenv(effective)
             name, needs_key = host.models[0].name, bool(host.settings.api_keys)
             to_try = prompt_announcement if host.settings.only_prompt else announcement
             typer.echo(to_try(url, name, needs_key=needs_key))
@@ -52,6 +59,13 @@ def serve(effective: Effective) -> None:
             reread=None if read_again is None else lambda: read_again().settings,
         )
     raise typer.Exit(code)
+
+
+def _note_dotenv(effective: Effective) -> None:
+    """Tell whoever debugs that settings came from a file that nobody named."""
+    names = [origin.name for origin in effective.origins.values() if origin.kind == DOTENV]
+    if names:
+        log.debug("dotenv_read", file=DOTENV, names=names)
 
 
 app = typer.Typer(add_completion=False)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from modelhost.config.check import suggestion
 from modelhost.config.fields import ENVIRONMENT_PREFIX, SETTINGS
-from modelhost.config.origins import Given, Origin, Reading
+from modelhost.config.origins import Given, Origin, OriginKind, Reading
+from modelhost.config.rust_log import VARIABLE as RUST_LOG
+from modelhost.config.rust_log import read_rust_log
 from modelhost.config.text import from_variable
 
 CONFIG_VARIABLE: Final = "MODELHOST_CONFIG"
@@ -32,11 +34,18 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherName:
-    """A second variable for a setting; its number is multiplied by ``factor``. The setting's own twin wins over it."""
+    """A second variable for a setting. The setting's own twin wins over it."""
 
     key: str
     description: str
-    factor: float | None = None
+    read: Callable[[str], tuple[Any, str | None]] | None = None
+    """What makes a value and, perhaps, a warning of the text; otherwise it is read as that of the twin is."""
+
+
+def _milliseconds(text: str) -> tuple[float, None]:
+    """Seconds; candle-vllm counts milliseconds."""
+    value = from_variable(SETTINGS["keep_alive_interval"], text)
+    return (value * 0.001 if isinstance(value, float) else value), None
 
 
 OTHER_NAMES: Final[Mapping[str, OtherName]] = MappingProxyType(
@@ -50,9 +59,14 @@ OTHER_NAMES: Final[Mapping[str, OtherName]] = MappingProxyType(
         "VLLM_MAX_SESSION_MESSAGES": OtherName(
             key="max_session_messages", description="`max_session_messages`, under vLLM's name."
         ),
-        # candle-vllm counts milliseconds here.
         "KEEP_ALIVE_INTERVAL": OtherName(
-            key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", factor=0.001
+            key="keep_alive_interval", description="`keep_alive_interval` in milliseconds.", read=_milliseconds
+        ),
+        RUST_LOG: OtherName(
+            key="log_level",
+            description="`log_level`, as candle-vllm and mistral.rs take it: the level that stands by itself, such as "
+            "`info` in `info,hyper=warn`. Levels of modules are ignored, with a warning.",
+            read=read_rust_log,
         ),
     }
 )
@@ -67,43 +81,48 @@ def current() -> Mapping[str, str]:
     return MappingProxyType(dict(os.environ))
 
 
-def read(environ: Mapping[str, str]) -> Reading:
-    """The settings that the environment gives. An empty variable counts as not set."""
+def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> Reading:
+    """The settings that variables give: the environment, or a file of ``kind``. An empty one counts as not set."""
     given: dict[str, Given] = {}
     problems: list[str] = []
-    for name, key, factor in _names():
+    warnings: list[str] = []
+    for name, key, read_other in _names():
         text = environ.get(name, "")
         if not text.strip() or key in given or _is_service_link(name, text):
             continue
+        label = name if kind == "environment" else f"{kind}: {name}"
         try:
-            given[key] = _given(name, key, text, factor)
+            value, warning = (_value(name, key, text), None) if read_other is None else read_other(text)
         except ValueError as error:
-            problems.append(f"{name}: {error}")
-    unknown, warnings = _unknown(environ)
-    return Reading(given=tuple(given.values()), problems=(*problems, *unknown), warnings=tuple(warnings))
+            problems.append(f"{label}: {error}")
+            continue
+        if value is not None:
+            origin = Origin(kind=kind, name=name)
+            given[key] = Given(setting=SETTINGS[key], value=value, origin=origin, label=label)
+        if warning is not None:
+            warnings.append(f"{label}: {warning}")
+    unknown, unlike = _unknown(environ, kind)
+    return Reading(given=tuple(given.values()), problems=(*problems, *unknown), warnings=(*warnings, *unlike))
 
 
-def _names() -> list[tuple[str, str, float | None]]:
-    """Variable, key and factor of all settings, own twins before other names."""
-    twins: list[tuple[str, str, float | None]] = [(setting.environment, key, None) for key, setting in SETTINGS.items()]
-    return twins + [(name, other.key, other.factor) for name, other in OTHER_NAMES.items()]
+def _names() -> list[tuple[str, str, Callable[[str], tuple[Any, str | None]] | None]]:
+    """Variable, key and reader of all settings, own twins before other names."""
+    twins = [(setting.environment, key, None) for key, setting in SETTINGS.items()]
+    return [*twins, *((name, other.key, other.read) for name, other in OTHER_NAMES.items())]
 
 
-def _given(name: str, key: str, text: str, factor: float | None) -> Given:
-    setting = SETTINGS[key]
+def _value(name: str, key: str, text: str) -> Any:
     # A key may hold a comma; the variable for one key is not split.
-    value = (text.strip(),) if name == KEY_VARIABLE else from_variable(setting, text)
-    if factor is not None and isinstance(value, float):
-        value *= factor
-    return Given(setting=setting, value=value, origin=Origin(kind="environment", name=name), label=name)
+    return (text.strip(),) if name == KEY_VARIABLE else from_variable(SETTINGS[key], text)
 
 
-def _unknown(environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _unknown(environ: Mapping[str, str], kind: OriginKind) -> tuple[list[str], list[str]]:
     """Problems for variables that are nearly a known one, warnings for those that are not."""
     known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES) | {FIXTURES_VARIABLE}
     bare = [name.removeprefix(ENVIRONMENT_PREFIX) for name in sorted(known)]
     problems: list[str] = []
     warnings: list[str] = []
+    what = "unknown environment variable" if kind == "environment" else f"{kind}: unknown variable"
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
@@ -114,7 +133,7 @@ def _unknown(environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
             hint = suggestion(
                 name.removeprefix(ENVIRONMENT_PREFIX), bare, show=lambda close: ENVIRONMENT_PREFIX + close
             )
-            (problems if hint else warnings).append(f"unknown environment variable {name}{hint}")
+            (problems if hint else warnings).append(f"{what} {name}{hint}")
     return problems, warnings
 
 

@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 from modelhost.config.fields import Setting
 
-OriginKind = Literal["default", "default file", "file", "environment", "flag"]
+OriginKind = Literal["default", "default file", "file", ".env", "environment", "flag"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """``name`` is the file's path, the variable or the flag; empty for a default.
 
-    ``default file``: the value is itself a file that was found where it is looked for when nobody names one.
+    ``.env``: the variable stands in the file of that name in the working directory. ``default file``: the value is
+    itself a file that was found where it is looked for when nobody names one.
     """
 
     kind: OriginKind

@@ -14,12 +14,17 @@ COLUMNS: Final = ("Key", "Flag", "Environment", "Type", "Default", "Meaning")
 _INTRODUCTION: Final = """\
 # Settings
 
-A setting is taken from the first of these that has it: the command-line flag, the environment variable, the
-configuration file, the default. `modelhost config show` prints the effective values and where each came from;
-`modelhost config check` says what is wrong with them.
+A setting is taken from the first of these that has it: the command-line flag, the environment variable, the same
+variable in `.env`, the configuration file, the default. `modelhost config show` prints the effective values and where
+each came from; `modelhost config check` says what is wrong with them.
 
 The file is YAML or JSON: the one named by `--config PATH` or `MODELHOST_CONFIG`, otherwise `modelhost.yaml`,
 `modelhost.yml` or `modelhost.json` in the working directory. An unknown key is an error.
+
+`.env` is the file of that name in the working directory, with lines such as `MODELHOST_PORT=9000`; `.env.example`,
+among modelhost's sources, has all of them. Only the variables of this page count in it, and the `VLLM_*` variables of
+[`modelhost mcp`](../mcp-servers.md). `HF_TOKEN` and the other variables of libraries have to be in the environment. A
+key in the environment is not sent to a host that only `.env` names.
 
 In the environment a list is written `a,b` or as JSON, engine options `key=value,key=value` or as JSON, and an empty
 variable counts as not set. On the command line the flag of a list is repeated. A list or the engine options of a

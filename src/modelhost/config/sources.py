@@ -1,4 +1,4 @@
-"""The effective configuration: default < file < environment < flag, with the origin of every value.
+"""The effective configuration: default < file < ``.env`` < environment < flag, with the origin of every value.
 
 Settings that name a file beside this one (a registry of models, MCP servers) have as a default the file of the usual
 name in the working directory, if there is one.
@@ -16,6 +16,7 @@ from typing import Any
 from modelhost.config import environment, file
 from modelhost.config.check import config_error, problems_of, suggestion
 from modelhost.config.default_files import DEFAULT_FILES, found_in
+from modelhost.config.dotenv_file import read_settings_of
 from modelhost.config.fields import SETTINGS, Setting
 from modelhost.config.llm_server import LlmServerFile
 from modelhost.config.origins import DEFAULT, Given, Origin, Reading, joined
@@ -54,9 +55,10 @@ def load(
     """
     is_llm_server = isinstance(config_path, LlmServerFile)
     config_path = config_path.path if isinstance(config_path, LlmServerFile) else config_path
-    path = file.find(config_path, environ=environ, cwd=cwd, is_llm_server=is_llm_server)
+    dotenv = read_settings_of(cwd)
+    path = file.find(config_path, environ=dotenv.below(environ), cwd=cwd, is_llm_server=is_llm_server)
     readings = [] if path is None else [file.read(path, cwd=cwd, environ=environ, is_llm_server=is_llm_server)]
-    reading = joined([*readings, environment.read(environ), _read_flags(flags)])
+    reading = joined([*readings, dotenv.reading(), environment.read(environ), _read_flags(flags)])
     problems = [*reading.problems, *(problem for given in reading.given for problem in problems_of(given))]
     if problems:
         raise config_error(problems, what="the configuration", log_file=_log_file(reading))
@@ -68,7 +70,7 @@ def load(
         settings=Settings.model_validate({key: given.value for key, given in winning.items()}),
         origins=MappingProxyType({key: winning[key].origin if key in winning else DEFAULT for key in SETTINGS}),
         file=path,
-        warnings=reading.warnings,
+        warnings=tuple(dict.fromkeys(reading.warnings)),  # two sources may read the same `.env`
     )
 
 

@@ -42,8 +42,17 @@ def from_variable(setting: Setting, text: str) -> Any:
     if setting.kind == "list":
         return tuple(_json(text)) if text.lstrip().startswith("[") else tuple(_split(text))
     if setting.kind == "mapping":
-        return _json(text) if text.lstrip().startswith("{") else pairs(_split(text))
+        return _json(text) if text.lstrip().startswith("{") else _pairs_of(setting, text)
     return scalar(setting, text)
+
+
+def _pairs_of(setting: Setting, text: str) -> dict[str, str]:
+    try:
+        return pairs(_split(text))
+    except ValueError:
+        if setting.is_secret:
+            raise ValueError("expected key=value") from None
+        raise
 
 
 def pairs(items: Iterable[str]) -> dict[str, str]:

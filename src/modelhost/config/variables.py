@@ -6,13 +6,13 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dotenv import dotenv_values
 
 from modelhost.config.links import leads_nowhere
 
-DOTENV: Final = ".env"
+DOTENV: Final[Literal[".env"]] = ".env"
 # Without the dollar only as opencode writes it: other text may well stand in braces.
 _REFERENCE: Final = re.compile(r"\$?\{((?<=\$\{)[^{}]*|env:[A-Za-z_]\w*)\}", re.ASCII)
 _NAME: Final = re.compile(r"(?:env:)?([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)

@@ -118,6 +118,12 @@ WITHOUT_HOST: Final = (
         line="serve --port 0 --engine scripted --alias scripted --threads 1 --log-format json",
         ended_after="curl",
     ),
+    Command(
+        line="--port 0 --engine scripted --alias scripted --threads 1 --log-format json",
+        variables={"RUST_LOG": "warn,hyper=info"},
+        ended_after="curl",
+    ),
+    Command(line="--port 0 models status"),
     Command(line="serve none.gguf", provokes="model_file_missing"),
     Command(line="serve broken.gguf", provokes="model_file_invalid"),
     Command(line="serve hf-model --engine vllm", provokes="engine_missing"),

@@ -69,6 +69,30 @@ def test_a_command_does_not_wait_for_the_modules_of_others() -> None:
     assert process.returncode == 0, process.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--prot", "3"], "--port"),
+        (["--port", "3", "--queue-sise", "3"], "--queue-size"),
+        (["--versoin"], "--version"),
+        (["--xyzzy"], "No such option: --xyzzy"),
+        (["--port", "3", "chat"], "--port before chat is an option of serve"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_nothing_has_is_an_error_with_a_suggestion(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_anything_to_serve_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert "Usage: modelhost [OPTIONS] COMMAND" in shown.out + shown.err
+
+
 def test_an_unknown_command_is_an_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["srve"]) == 2
     assert "Did you mean 'serve'?" in capsys.readouterr().err
@@ -105,7 +129,12 @@ def test_a_reader_that_stops_reading_is_no_traceback(host: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("incomplete", "offered"), [("modelhost se", "serve"), ("modelhost serve --engine ", "scripted")]
+    ("incomplete", "offered"),
+    [
+        ("modelhost se", "serve"),
+        ("modelhost serve --engine ", "scripted"),
+        ("modelhost --port 9000 --engine ", "scripted"),
+    ],
 )
 def test_the_shell_completes_commands_and_choices(incomplete: str, offered: str) -> None:
     words = incomplete.split(" ")

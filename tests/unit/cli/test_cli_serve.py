@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 import modelhost.http
 from modelhost.cli.main import main, run
@@ -90,6 +91,40 @@ def test_the_short_forms_of_candle_vllm_work(server: FakeServer, tmp_path: Path)
     assert run(["--m", "org/name", "--p", "2000"]) == 0
     assert run(["--w", "a.gguf", "--p", "2001"]) == 0
     assert [(settings.model, settings.port) for settings in server.served] == [("org/name", 2000), ("a.gguf", 2001)]
+
+
+def test_options_without_a_command_mean_serve(server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    assert main(["--m", "org/name", "--p", "2000"]) == 0
+    assert main(["--w", "dir", "--p=2001"]) == 0
+    assert main(["--mcp-config", "tools.json", "org/other"]) == 0
+    assert main(["--port", "2003", "serve", "org/name"]) == 0
+    found = [(settings.model, settings.port, settings.mcp_config) for settings in server.served]
+    assert found == [
+        ("org/name", 2000, None),
+        ("dir", 2001, None),
+        ("org/other", 8000, "tools.json"),
+        ("org/name", 2003, None),
+    ]
+
+
+def test_settings_of_a_dotenv_file_are_served_and_told_to_who_debugs(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("MODELHOST_PORT=2000\nMODELHOST_API_KEY=sesame-4711\n")
+    with structlog.testing.capture_logs() as events:
+        assert main(["serve"]) == 0
+    assert server.served[0].port == 2000
+    (told,) = [event for event in events if event["event"] == "dotenv_read"]
+    assert (told["log_level"], told["file"], set(told["names"])) == (
+        "debug",
+        ".env",
+        {"MODELHOST_PORT", "MODELHOST_API_KEY"},
+    )
+    assert main(["config", "show", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert '"origin": ".env"' in shown.out
+    assert "4711" not in f"{shown} {events}"
 
 
 def test_the_model_is_the_one_argument(server: FakeServer) -> None:

@@ -1,0 +1,79 @@
+"""Options before the command, or without one: ``modelhost --m org/name --p 2000`` means ``modelhost serve ...``.
+
+So candle-vllm and mistral.rs are started, where a word for the kind of model may follow: ``--port 1234 gguf -m DIR``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+SERVE: Final = "serve"
+
+
+class MisplacedOptionError(ValueError):
+    """Options before a command that does not have them; the message says where they belong."""
+
+
+def begins_with_option(args: list[str]) -> bool:
+    """Whether the first of ``args`` is an option."""
+    return bool(args) and args[0].startswith("-") and args[0] not in ("-", "--")
+
+
+def is_one_of(arg: str, options: Collection[str]) -> bool:
+    """Whether ``arg`` is one of ``options``, with its value or without."""
+    return _name(arg, options) in options
+
+
+def takes_value(command: Any) -> dict[str, bool]:
+    """The names of the options of a command, each with whether a value follows it."""
+    options = [each for each in command.params if each.param_type_name == "option"]
+    return {name: not each.is_flag for each in options for name in (*each.opts, *each.secondary_opts)}
+
+
+def is_meant(arg: str, options: Collection[str], others: Iterable[str]) -> bool:
+    """Whether the unknown option ``arg`` looks more like one of ``options`` than like one of ``others``."""
+    closest = difflib.get_close_matches(_name(arg, options), [*options, *others], n=1)
+    return bool(closest) and closest[0] in options
+
+
+def with_command(
+    args: list[str], options: Mapping[str, bool], *, forms: Collection[str], commands: Collection[str]
+) -> list[str]:
+    """``args``, which begin with ``options`` of ``serve``, with the command in the first place.
+
+    That is the first word among ``forms``, which take the same options, or ``serve``.
+
+    Raises:
+        MisplacedOptionError: it is one of ``commands``, and they do not.
+    """
+    count = _leading(args, options)
+    leading, rest = args[:count], args[count:]
+    word = rest[0] if rest else SERVE
+    if word in forms:
+        return [word, *leading, *rest[1:]]
+    if word in commands:
+        raise MisplacedOptionError(
+            f"{leading[0]} before {word} is an option of {SERVE}; the options of {word} stand after it: "
+            f"modelhost {word} --help"
+        )
+    return [SERVE, *args]
+
+
+def _leading(args: list[str], options: Mapping[str, bool]) -> int:
+    """How many of ``args`` are options, with their values, before the first word or what is unknown."""
+    at = 0
+    while at < len(args):
+        name = _name(args[at], options)
+        if name not in options:
+            break
+        at += 2 if options[name] and args[at] == name else 1
+    return min(at, len(args))
+
+
+def _name(arg: str, options: Collection[str]) -> str:
+    """The name of the option that ``arg`` is: without ``=VALUE``, or without what follows a letter."""
+    if arg.startswith("--"):
+        return arg.partition("=")[0]
+    return arg[:2] if arg not in options else arg
