@@ -35,7 +35,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def options_of(command: Any) -> set[str]:
-    own = {flag for parameter in command.params for flag in parameter.opts if flag.startswith("-")}
+    own = {flag for each in command.params for flag in (*each.opts, *each.secondary_opts) if flag.startswith("-")}
     names = command.list_commands(None) if hasattr(command, "list_commands") else ()
     return own.union(*(options_of(command.get_command(None, name)) for name in names))
 

@@ -65,7 +65,7 @@ def _argument(argument: Any) -> str:
 
 
 def _option_row(option: Any) -> Sequence[str]:
-    return ", ".join(f"`{flag}`" for flag in option.opts), _plain(option.help or "")
+    return ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts)), _plain(option.help or "")
 
 
 def _plain(text: str) -> str:

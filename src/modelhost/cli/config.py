@@ -12,6 +12,8 @@ from modelhost.cli import console
 from modelhost.cli.settings_flags import takes_settings
 from modelhost.config import environment
 from modelhost.config.fields import SETTINGS
+from modelhost.config.llm_server import LlmServerFile
+from modelhost.config.llm_server_here import is_here, what_else_is_said
 from modelhost.config.shown import plain, text
 from modelhost.config.sources import Effective, load
 
@@ -45,7 +47,9 @@ def check(
     ] = None,
 ) -> None:
     """Check a configuration file and the environment: print OK, or all that is wrong and exit 1."""
-    effective = load({}, config_path=file, environ=environment.current(), cwd=Path.cwd())
+    environ, cwd = environment.current(), Path.cwd()
+    is_llm_server = file is None and is_here(cwd) and what_else_is_said({}, environ=environ, cwd=cwd) is None
+    effective = load({}, config_path=LlmServerFile() if is_llm_server else file, environ=environ, cwd=cwd)
     for warning in effective.warnings:
         console.warning(warning)
     given = sum(origin.kind != "default" for origin in effective.origins.values())

@@ -20,6 +20,7 @@ from modelhost.config.fields import SETTINGS, Setting
 from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.config.llm_server import DEFAULT_NAME, LlmServerFile
+from modelhost.config.llm_server_here import is_here, what_else_is_said
 from modelhost.config.origins import Origin
 from modelhost.config.shown import text
 from modelhost.config.sources import Effective, load
@@ -85,11 +86,13 @@ _OWN: Final = (
     ),
     option(
         "llm_server",
-        bool,
+        bool | None,
         typer.Option(
-            False,
-            "--llm-server",
-            help=f"The configuration file is one of LLM-Server. Default: {DEFAULT_NAME} in this directory.",
+            None,
+            "--llm-server/--no-llm-server",
+            help=f"The configuration file is one of LLM-Server: {DEFAULT_NAME}, if --config names none. Default: it is "
+            "if such a file is in this directory and nothing else says what to serve.",
+            show_default=False,
         ),
     ),
     option(
@@ -114,6 +117,7 @@ def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Call
 
     @functools.wraps(command)
     def with_flags(**values: Any) -> None:
+        values["llm_server"] = _is_llm_server(values)
         effective = _read(values)
         for warning in effective.warnings:
             console.warning(warning)
@@ -121,6 +125,22 @@ def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Call
 
     settings = (_flag(setting) for key, setting in SETTINGS.items() if key != "model")
     return with_signature(with_flags, [*_OWN, *settings, *own])
+
+
+def _is_llm_server(values: Mapping[str, Any]) -> bool:
+    """Whether the configuration file is one of LLM-Server; a person is told if a file that is here decides that."""
+    wanted: bool | None = values["llm_server"]
+    cwd = Path.cwd()
+    names_one = any(values[name] for name in ("model", "hub_id", "local_path", "smallest", "config_path"))
+    if wanted is not None or names_one or not is_here(cwd):
+        return bool(wanted)
+    flags = {key: values[key] for key in SETTINGS if key != "model"}
+    other = what_else_is_said(flags, environ=environment.current(), cwd=cwd)
+    if other is None:
+        console.note(f"{DEFAULT_NAME} of LLM-Server is here and is used (--no-llm-server: do without it)")
+        return True
+    console.note(f"{DEFAULT_NAME} of LLM-Server is here and is not used, since {other} (--llm-server: use it)")
+    return False
 
 
 def _read(values: Mapping[str, Any]) -> Effective:

@@ -420,6 +420,12 @@ class Settings(BaseModel):
         description="Take prompts and answer nothing else: none of the other endpoints is there.",
         json_schema_extra=_PROMPT,
     )
+    strict_prompts: bool = Field(
+        default=False,
+        description="Answer prompts with LLM-Server's statuses alone (200, 400, 405, 413, 500), and what is refused "
+        "before its path is known as prompts are: with `Error`.",
+        json_schema_extra=_PROMPT,
+    )
 
     log_level: LogLevel = Field(default="info", description="Least level that is logged.", json_schema_extra=_LOGGING)
     log_format: LogFormat = Field(

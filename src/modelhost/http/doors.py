@@ -19,11 +19,15 @@ INTERNAL_ERROR: Final = -32603
 
 
 def error_answer_at(settings: Settings) -> Callable[[str, ModelhostError], Answer]:
-    """Return what answers a request for a path that did not get as far as an endpoint, with the reason."""
+    """Return what answers a request for a path that did not get as far as an endpoint, with the reason.
+
+    The path is empty if even that is not known.
+    """
+    paths = (PATH, *settings.prompt_path, *(("",) if settings.strict_prompts else ()))
 
     def answer(path: str, error: ModelhostError) -> Answer:
-        if settings.only_prompt or path in (PATH, *settings.prompt_path):
-            return prompt_error_answer(error)
+        if settings.only_prompt or path in paths:
+            return prompt_error_answer(error, is_strict=settings.strict_prompts)
         return answer_at(path, error)
 
     return answer

@@ -1,8 +1,9 @@
 """``POST /``: a prompt in, the answer as text out, as LLM-Server has it.
 
 Of its statuses there are few: 200; 400, and what HTTP itself has for a method (405), a size (413, 431), an encoding
-(415), a time (408), a key (401), an origin (403) or a path (404); 500 for everything that is not the caller's doing.
-Errors are ``{"Error": "message"}``.
+(415), a time (408), a key (401), an origin (403) or a path (404); 503 for a client too many; 500 for everything else
+that is not the caller's doing. With ``strict_prompts`` there is no 415 and no 408, which LLM-Server does not know: they
+are 400. Errors are ``{"Error": "message"}``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -34,6 +36,7 @@ from modelhost.errors import (
     NotFound,
     RequestTimedOut,
     RequestTooLarge,
+    TooManyConnections,
     Unauthorized,
     UnsupportedEncoding,
 )
@@ -54,12 +57,15 @@ FIELD: Final = "prompt"
 SAYS_SOMETHING: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
 """A character that is no white space, to Python and to ECMA-262, which descriptions follow: each knows some alone."""
 EXAMPLE: Final = '{"prompt": "..."}'
-FAULTS_OF_THE_CALLER: Final = (
+UNKNOWN_TO_LLM_SERVER: Final = (UnsupportedEncoding, RequestTimedOut)
+"""Faults of the caller whose statuses it does not have."""
+KEPT: Final = (
     *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
-    *(UnsupportedEncoding, HeadersTooLarge, RequestTimedOut),
+    *(HeadersTooLarge, *UNKNOWN_TO_LLM_SERVER),
     *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
+    TooManyConnections,
 )
-"""These keep their status."""
+"""These keep their status: faults of the caller, and what is refused before it comes here."""
 
 
 class PromptEndpoint:
@@ -69,9 +75,10 @@ class PromptEndpoint:
         self._host = host
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
         self._logs_contents = host.settings.log_prompts
+        self._answer_of = partial(prompt_error_answer, is_strict=host.settings.strict_prompts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, answer_of=prompt_error_answer)
+        exchange = Exchange(scope, receive, send, answer_of=self._answer_of)
         told = log.bind(request_id=scope.get(REQUEST_ID))
         began = time.perf_counter()
         status, code = await exchange.settle(self._work(exchange, scope, told))
@@ -91,7 +98,7 @@ class PromptEndpoint:
                     told.info("prompt_answered", response=text)
                 await exchange.answer_json({"response": text})
         except ModelhostError as error:
-            say = told.error if prompt_error_answer(error)[0] >= 500 else told.warning
+            say = told.error if self._answer_of(error)[0] >= 500 else told.warning
             # An engine may repeat what it was asked.
             say("prompt_refused", code=error.code, reason=error.message if self._logs_contents else None)
             raise
@@ -150,14 +157,18 @@ def check_paths(paths: Iterable[str], routes: Iterable[BaseRoute]) -> None:
             )
 
 
-def prompt_error_answer(error: ModelhostError) -> Answer:
-    """Return status, headers and body for ``error``, as the contract has them."""
+def prompt_error_answer(error: ModelhostError, *, is_strict: bool = False) -> Answer:
+    """Return status, headers and body for ``error``, as the contract has them; ``is_strict`` keeps to its statuses."""
     status, headers, _ = error_answer(error)
     body = orjson.dumps({"Error": error.message})
     kept = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
     if isinstance(error, MethodNotAllowed):
         kept.append((b"allow", b"POST"))
-    return status if isinstance(error, FAULTS_OF_THE_CALLER) else 500, [*_headers(body), *kept], body
+    if not isinstance(error, KEPT):
+        status = 500
+    elif is_strict and isinstance(error, UNKNOWN_TO_LLM_SERVER):
+        status = 400
+    return status, [*_headers(body), *kept], body
 
 
 def _headers(body: bytes) -> list[tuple[bytes, bytes]]:

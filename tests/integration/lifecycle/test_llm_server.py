@@ -27,6 +27,7 @@ from tests.support.llm_server import (
 )
 from tests.support.mcp_peers import free_port
 from tests.support.processes import is_alive
+from tests.support.raw_http import read_all
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "llm-server"
 CLIENTS = 50
@@ -308,3 +309,46 @@ def test_a_file_of_another_name_is_known_by_its_keys(tmp_path: Path) -> None:
         (tmp_path / "config.json").unlink()
         assert server.ask("/echo yes").json() == {"response": "yes"}
         assert server.http.get("/v1/models").status_code == 404
+
+
+def test_without_a_word_the_file_is_used_and_the_first_line_says_so(tmp_path: Path) -> None:
+    gone = {"gone": {"command": "no-such-program"}}
+    document = scripted(tmp_path, servers=gone, host="0.0.0.0", insecure=True)  # noqa: S104
+    with llm_server(tmp_path, document, command=(sys.executable, "-m", "modelhost", "serve")) as server:
+        first = (tmp_path / "stderr").read_text().splitlines()[0]
+        assert first == "config.json of LLM-Server is here and is used (--no-llm-server: do without it)"
+        assert server.ask("/echo yes").json() == {"response": "yes"}
+
+
+def test_servers_for_everybody_are_refused_with_the_line_to_add(tmp_path: Path) -> None:
+    document = config(tmp_path, host="0.0.0.0")  # noqa: S104
+    status, printed = refused(tmp_path, document)
+    assert status == 1
+    assert 'the line "insecure": true' in printed
+    assert 'the line "insecure": true' in events_in(tmp_path / "server.log")[-1]["reason"]
+
+
+def test_there_are_the_statuses_of_the_contract_and_those_of_the_edge(tmp_path: Path) -> None:
+    document = scripted(tmp_path, servers={}, max_connections=2, body_timeout=0.5)
+    with llm_server(tmp_path, document) as server:
+        prompt = b'{"prompt": "/echo yes"}'
+        taken = server.http.get("/")
+        assert (taken.status_code, taken.headers["allow"], list(taken.json())) == (405, "POST", ["Error"])
+        assert server.http.post("/", content=prompt, headers={"Content-Encoding": "br"}).status_code == 400
+        assert server.http.post("/", content=prompt, headers={"Host": "elsewhere.example"}).status_code == 403
+        assert server.http.post("/", content=prompt, headers={"X": "x" * 20_000}).status_code == 431
+        server.http.close()
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n"
+        status, body = _said(server.port, head)
+        assert (status, list(body)) == (400, ["Error"])
+        with socket.create_connection(("127.0.0.1", server.port)), socket.create_connection(("127.0.0.1", server.port)):
+            status, body = _said(server.port, b"")
+        assert (status, list(body)) == (503, ["Error"])
+
+
+def _said(port: int, sent: bytes) -> tuple[int, dict[str, Any]]:
+    """The status and the body with which ``sent``, which is no whole request, is answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(sent)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)

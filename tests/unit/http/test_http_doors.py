@@ -24,6 +24,9 @@ def answered(settings: Settings, path: str, error: errors.ModelhostError) -> tup
         (Settings(), "/", True),
         (Settings(), "/v1/models", False),
         (Settings(prompt_path=("/ask",)), "/ask", True),
+        (Settings(), "", False),
+        (Settings(strict_prompts=True), "", True),
+        (Settings(strict_prompts=True), "/v1/models", False),
         (Settings(only_prompt=True), "/v1/models", True),
         (Settings(only_prompt=True), "/mcp", True),
     ],
@@ -31,6 +34,13 @@ def answered(settings: Settings, path: str, error: errors.ModelhostError) -> tup
 def test_prompts_have_words_of_their_own(settings: Settings, path: str, *, is_prompt: bool) -> None:
     _, _, body = answered(settings, path, errors.Unauthorized("no key"))
     assert ("Error" in body) is is_prompt
+
+
+def test_what_arrives_too_slowly_is_a_bad_request_where_prompts_are_strict() -> None:
+    late = errors.RequestTimedOut("It did not arrive.")
+    assert answered(Settings(), "/", late)[0] == 408
+    assert answered(Settings(strict_prompts=True), "/", late)[0] == 400
+    assert answered(Settings(strict_prompts=True), "/v1/models", late)[0] == 408
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/llm", "/mcp/models", "/mcp/state"])

@@ -141,6 +141,8 @@ def test_tools_are_not_for_everybody(address: str) -> None:
         check_exposure(settings(), address)
     assert "--insecure" in caught.value.message
     assert "mcp.json" in caught.value.message
+    for line in ('"api_keys": ["KEY"]', '"insecure": true'):  # as JSON and YAML have them
+        assert f"the line {line}" in caught.value.message
 
 
 @pytest.mark.promise("llm-server.no-keys")
