@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 from bench.__main__ import parser
-from modelhost.cli.main import app
+from modelhost.cli.main import FORMS, app
 from modelhost.config.environment import OTHER_VARIABLES
 from modelhost.config.fields import SETTINGS
 from modelhost.meters import REGISTRY
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "modelhost"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Of `make` and of other programs, named in the pages beside ours.
-OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps", "--upgrade"}
+OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps", "--python", "--upgrade"}
 # Of the documents in tests/compatibility, for cargo, FluidMCP and Crush.
 OTHER_OPTIONS |= {"--duration-seconds", "--features", "--file", "--include-models", "--model-id", "--release"}
 OTHER_OPTIONS |= {"--session-id", "--start-server", "--tensor-parallel-size", "--tool"}
@@ -49,7 +49,9 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 def test_every_option_in_the_pages_exists() -> None:
     of_bench = set(re.findall(FLAG, parser().format_help()))
-    known = options_of(get_command(app)) | of_bench | OTHER_OPTIONS | {"--help"}
+    root: Any = get_command(app)
+    of_forms = set().union(*(options_of(root.get_command(None, name)) for name in FORMS))
+    known = options_of(root) | of_forms | of_bench | OTHER_OPTIONS | {"--help"}
     named = {(page, flag) for page, text in texts() for flag in re.findall(FLAG, text)}
     assert sorted((page, flag) for page, flag in named if flag not in known) == []
 

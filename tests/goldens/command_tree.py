@@ -8,14 +8,17 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from typer.main import get_command
 
-from modelhost.cli.main import app
+from modelhost.cli.main import FORMS, app
 
 NAMES: Final = {str: "text", int: "integer", float: "number", bool: "yes or no", Path: "path"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Yield each command that does something, with its words."""
-    return _below(get_command(app), ())
+    """Yield each command that does something, with its words; at the end those that the help does not list."""
+    root: Any = get_command(app)
+    yield from _below(root, ())
+    for name in FORMS:
+        yield name, root.get_command(None, name)
 
 
 def _below(group: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

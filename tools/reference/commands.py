@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from modelhost.cli.main import app
+from modelhost.cli.main import FORMS, app
 from modelhost.config.fields import SETTINGS
 from tools.reference.tables import table
 
@@ -17,6 +17,7 @@ def cli_page() -> str:
     """Every command with its arguments and options; those made from settings by name only."""
     root: Any = get_command(app)
     sections = [_command_section(("modelhost", *names), command) for names, command in _commands(root)]
+    forms = [_command_section(("modelhost", name), root.get_command(None, name)) for name in FORMS]
     return f"""# Commands
 
 `modelhost --help` lists the commands, `modelhost COMMAND --help` the options of one. Results go to standard output,
@@ -24,7 +25,9 @@ errors and notes to standard error. The exit status is 0 when all went well, 1 a
 itself was wrong, 130 after Ctrl-C.
 
 {table(("Option", "Meaning"), (_option_row(option) for option in root.params))}
-{"".join(sections)}"""
+{"".join(sections)}
+The following commands are for who comes from mistral.rs; the help does not list them.
+{"".join(forms)}"""
 
 
 def _commands(group: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import typer
 
 from modelhost.cli import console
+from modelhost.cli.answerer import Answerer
 from modelhost.cli.connect import open_answerer
 from modelhost.cli.conversation import Conversation
 from modelhost.cli.line_chat import LineChat
@@ -46,16 +48,21 @@ def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryF
     model = with_smallest(options.model, is_wanted=smallest, inventory=inventory)
     options = replace(options, model=model)
     with open_answerer(options) as (answering, name):
-        if sys.stdin.isatty():
-            _use_line_editing()
-            console.note(f"talking with {name}; /help lists the commands, Ctrl-D ends")
-        LineChat(
-            answering,
-            Conversation(system=options.system),
-            params={**options.request(), "model": name},
-            read_line=_read_line,
-            person=Person.at_the_terminal(),
-        ).run()
+        converse(answering, {**options.request(), "model": name}, system=options.system)
+
+
+def converse(answering: Answerer, params: Mapping[str, Any], *, system: str | None) -> None:
+    """Talk at the terminal until the person ends it; ``params`` are those of :class:`LineChat`."""
+    if sys.stdin.isatty():
+        _use_line_editing()
+        console.note(f"talking with {params['model']}; /help lists the commands, Ctrl-D ends")
+    LineChat(
+        answering,
+        Conversation(system=system),
+        params=params,
+        read_line=_read_line,
+        person=Person.at_the_terminal(),
+    ).run()
 
 
 def _read_line() -> str:

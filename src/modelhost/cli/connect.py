@@ -28,14 +28,14 @@ def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
     options.request()  # raises before anything is started
     host = _running_host(options)
     if host is not None:
-        yield host, options.model or _first_model(host)
+        yield host, options.model or first_model(host)
         return
     # Here and not at the top: it brings the whole host with it, which a remote answer does not need.
     from modelhost.cli.own import own_model  # noqa: PLC0415
 
     console.note(f"no host is running; starting {options.model or 'the bundled model'}")
     with own_model(options.model, mcp_config=options.mcp_config, has_tools=not options.no_tools) as own:
-        yield own, _first_model(own)
+        yield own, first_model(own)
 
 
 def _running_host(options: TalkOptions) -> RemoteHost | None:
@@ -55,6 +55,6 @@ def _running_host(options: TalkOptions) -> RemoteHost | None:
     return local if local.is_modelhost() else None
 
 
-def _first_model(answerer: Answerer) -> str:
+def first_model(answerer: Answerer) -> str:
     """The main model; the host says what is wrong if it has none and is asked for it."""
     return next(iter(answerer.models()), "")

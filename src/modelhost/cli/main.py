@@ -30,6 +30,8 @@ COMMANDS: Final = (
     "config",
 )
 """As ``modelhost --help`` lists them. Each is the ``app`` of the module of its name."""
+FORMS: Final = ("run", "plain", "gguf", "diffusion", "speech")
+"""As mistral.rs is started. The help does not list them, and need not import them."""
 NO_HOME: Final = "home directory"  # in what pathlib says
 INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells report it
 
@@ -49,9 +51,10 @@ class _OnDemand(TyperGroup):
         if not bare_options.is_one_of(args[0], options):
             return [bare_options.SERVE, *args] if bare_options.is_meant(args[0], options, own) else args
         try:
-            return bare_options.with_command(args, options, forms=(bare_options.SERVE,), commands=COMMANDS)
+            args = bare_options.with_command(args, options, forms=(bare_options.SERVE, *FORMS), commands=COMMANDS)
         except bare_options.MisplacedOptionError as error:
             ctx.fail(str(error))
+        return args
 
     def list_commands(self, ctx: Any) -> list[str]:
         for name in COMMANDS:
@@ -59,13 +62,21 @@ class _OnDemand(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        for name in (cmd_name,) if cmd_name in COMMANDS else COMMANDS:  # an unknown one is told which look like it
+        known = (*COMMANDS, *FORMS)
+        for name in (cmd_name,) if cmd_name in known else known:  # an unknown one is told which look like it
             if name not in self.commands:
                 with quick_imports():
-                    command = get_command(importlib.import_module(f"modelhost.cli.{name}").app)
+                    command = _imported(name)
                 command.name = name
                 self.add_command(command)
         return super().get_command(ctx, cmd_name)
+
+
+def _imported(name: str) -> Any:
+    if name in FORMS:
+        forms: Any = get_command(importlib.import_module("modelhost.cli.mistralrs_forms").app)
+        return forms.commands[name]
+    return get_command(importlib.import_module(f"modelhost.cli.{name}").app)
 
 
 app = typer.Typer(
@@ -79,6 +90,7 @@ app = typer.Typer(
     "  modelhost serve                          the bundled model on http://127.0.0.1:8000\n"
     "  modelhost serve Qwen/Qwen3-4B-GGUF       a model from the Hugging Face hub\n"
     "  modelhost --m Qwen/Qwen3-4B-GGUF         the same: options alone mean serve\n"
+    "  modelhost --port 1234 gguf -m DIR -f FILE  as mistral.rs is started: run, plain and -i too\n"
     '  modelhost ask "What is a llama?"         one question, one answer\n'
     "  modelhost chat                           a conversation\n"
     "  modelhost models list                    the models on this machine\n"

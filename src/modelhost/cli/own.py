@@ -12,7 +12,7 @@ from modelhost import logs
 from modelhost.cli import console
 from modelhost.cli.answerer import Message
 from modelhost.config import environment
-from modelhost.config.sources import load
+from modelhost.config.sources import Effective, load
 from modelhost.llm import LLM
 from modelhost.operations.operation import Operation, P, R
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
@@ -56,6 +56,17 @@ def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: b
     )
     for warning in effective.warnings:
         console.warning(warning)
+    with own_model_of(effective, has_tools=has_tools) as own:
+        yield own
+
+
+@contextmanager
+def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[OwnModel]:
+    """Start the model of ``effective`` for as long as the ``with`` lasts.
+
+    Raises:
+        ModelhostError: the model cannot be started.
+    """
     # The terminal belongs to the answer: only a level that somebody asked for lets more than warnings in.
     is_asked_for = effective.origins["log_level"].kind != "default"
     logs.setup(effective.settings.log_level if is_asked_for else "warning", effective.settings.log_format)
@@ -65,7 +76,7 @@ def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: b
     if not has_tools:
         given.pop("mcp_config", None)
     with LLM(**given) as llm:
-        if "mcp_config" in given:
+        if given.get("mcp_config"):
             _wait_for_tools(llm)
         yield OwnModel(llm=llm)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -26,6 +26,8 @@ EXAMPLES: Final = (
     "  modelhost serve --smallest\n"
     "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n"
     "  modelhost --m Qwen/Qwen3-4B-GGUF --p 2000\n"
+    "  modelhost serve Qwen/Qwen3-4B --isq Q4K\n"
+    "  modelhost serve -i\n"
     "  modelhost serve --llm-server\n\n"
     "Without a command, options mean serve. Every option has a twin in the environment and in .env, as "
     "MODELHOST_QUEUE_SIZE for --queue-size, and in modelhost.yaml, as queue_size. The option wins over the "
@@ -35,8 +37,19 @@ EXAMPLES: Final = (
 
 @in_log_file
 @takes_settings
-def serve(effective: Effective) -> None:
+def serve(
+    effective: Effective,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", "-i", help="Talk with the model here, line by line, instead of serving it."),
+    ] = False,
+) -> None:
     """Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."""
+    if interactive:
+        from modelhost.cli.interactive import talk  # noqa: PLC0415 (as below)
+
+        talk(effective)
+        return
     # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
     with quick_imports():
         from modelhost.cli.starting import announcement, prompt_announcement, start_display  # noqa: PLC0415

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from modelhost.cli import console
+from modelhost.cli.quantization import with_quantization
 from modelhost.cli.signature import option, with_signature
 from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.config import environment
@@ -77,6 +78,20 @@ _OWN: Final = (
         Path | None,
         typer.Option(None, "--w", help="MODEL as a local file or directory.", rich_help_panel="Model"),
     ),
+    option(
+        "quantization",
+        str | None,
+        typer.Option(
+            None,
+            "--isq",
+            "--quant",
+            metavar="FORMAT",
+            help="Format for the weights, such as Q4K or 8: mistral.rs quantizes them to it while they are loaded "
+            "(engine option `isq`). With --engine vllm: awq, gptq ... (`quantization`).",
+            show_default=False,
+            rich_help_panel="Engine",
+        ),
+    ),
     option("smallest", Smallest, False),
     option("inventory", InventoryFile, None),
     option(
@@ -135,6 +150,7 @@ def _is_llm_server(values: Mapping[str, Any]) -> bool:
     if wanted is not None or names_one or not is_here(cwd):
         return bool(wanted)
     flags = {key: values[key] for key in SETTINGS if key != "model"}
+    flags["engine_options"] = flags["engine_options"] or values["quantization"]
     other = what_else_is_said(flags, environ=environment.current(), cwd=cwd)
     if other is None:
         console.note(f"{DEFAULT_NAME} of LLM-Server is here and is used (--no-llm-server: do without it)")
@@ -151,6 +167,9 @@ def _read(values: Mapping[str, Any]) -> Effective:
     path = values["config_path"]
     file = LlmServerFile(path=path) if values["llm_server"] else path
     effective = load(flags, config_path=file, environ=environment.current(), cwd=Path.cwd())
+    if wanted := values["quantization"]:
+        flags["engine_options"] = with_quantization(wanted, effective.settings.engine, flags["engine_options"])
+        effective = load(flags, config_path=file, environ=environment.current(), cwd=Path.cwd())
     if values["no_tools"]:
         effective = _without_tools(effective)
     return replace(effective, read_again=functools.partial(_read, values))

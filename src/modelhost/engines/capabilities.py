@@ -65,6 +65,8 @@ class Capabilities:
     """The highest ``temperature`` that it takes."""
     counts_overflow: bool = True
     """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
+    quantizes_by: str | None = None
+    """The engine option that names a format for the weights, if it has one."""
     contents: str = COPIED
     """What the names of special tokens are in what users and tools write."""
 
@@ -110,6 +112,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
             "markers_as_text": "refused",
             "context_end": "host",
         },
+        quantizes_by="quantization",
         cache_tokens=129,
         hottest=2.0,
         counts_overflow=False,
@@ -119,6 +122,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         reads="safetensors, quantized while they are loaded with `isq`; GGUF",
         runs_on="Linux, Windows; CPU; macOS on Apple silicon",
         differs={**NO_VECTORS, "seed": "refused", "min_tokens_to_keep": "refused", "markers_as_text": "refused"},
+        quantizes_by="isq",
         counts_cached=False,
     ),
     "remote": Capabilities(

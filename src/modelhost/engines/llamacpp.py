@@ -100,6 +100,10 @@ OPTIONS: Mapping[str, Any] = {
     "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
     "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
 }
+REFUSED: Mapping[str, str] = {
+    "isq": "llama.cpp does not quantize while it loads; take a file that is quantized already, such as "
+    "org/name:Q4_K_M, or a model in safetensors",
+}
 MEMORY_PHRASES = (
     "insufficient memory",  # ggml_aligned_malloc
     "failed to allocate",  # any buffer of the model, the cache or the computation, on whatever device
@@ -135,10 +139,12 @@ class LlamaCpp:
         self._forces_calls = forces_calls
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
-        return accepted(params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS))
+        return accepted(
+            params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS, refused=REFUSED)
+        )
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
-        options = check_options(self.name, spec.options, OPTIONS)
+        options = _options(spec)
         context = spec.context_length or FALLBACK_CONTEXT
         config = {
             "name": spec.name,
@@ -207,13 +213,18 @@ def prompting(spec: ModelSpec) -> dict[str, Any]:
     return {"chat_template": spec.chat_template, "chat_stops": []}
 
 
+def _options(spec: ModelSpec) -> dict[str, Any]:
+    """Return all options, checked; raises ConfigError."""
+    return check_options(LlamaCpp.name, spec.options, OPTIONS, refused=REFUSED)
+
+
 def batch_size(spec: ModelSpec) -> int:
     """Return how many tokens of a prompt are worked on at once.
 
     Raises:
         ConfigError: an engine option that is not one.
     """
-    wanted: int = check_options(LlamaCpp.name, spec.options, OPTIONS)["batch_size"]
+    wanted: int = _options(spec)["batch_size"]
     # A multiple of the slots: llama.cpp shares a batch out among them, and aborts while it loads if that leaves a rest.
     slots = spec.slots or 1
     return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
@@ -228,7 +239,7 @@ def makes_embeddings(spec: ModelSpec) -> bool:
     Raises:
         ConfigError: an engine option that is not one.
     """
-    wanted = str(check_options(LlamaCpp.name, spec.options, OPTIONS)["embeddings"]).lower()
+    wanted = str(_options(spec)["embeddings"]).lower()
     if wanted not in EMBEDDINGS:
         raise ConfigError(
             f'engine option "embeddings" takes true, false or auto, not "{wanted}"', param="engine_options"

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from modelhost.engines.base import ModelSpec
 from modelhost.errors import ConfigError
 
+NONE_REFUSED: Final[Mapping[str, str]] = MappingProxyType({})
 
-def check_options(engine: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+
+def check_options(
+    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NONE_REFUSED
+) -> dict[str, Any]:
     """Return ``known`` (name to default) overlaid with ``given``; values are brought to the type of the default.
+
+    ``refused`` says of options of other engines why this one has none, and what helps.
 
     Raises:
         ConfigError: an unknown option, or a value of the wrong type.
     """
     values = dict(known)
     for name, value in given.items():
+        if name in refused:
+            raise ConfigError(f'engine option "{name}": {refused[name]}', param="engine_options")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f'; did you mean "{close[0]}"?' if close else f"; it has: {', '.join(sorted(known))}"
@@ -26,10 +35,12 @@ def check_options(engine: str, given: Mapping[str, Any], known: Mapping[str, Any
     return values
 
 
-def problem_of_options(engine: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+def problem_of_options(
+    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NONE_REFUSED
+) -> str:
     """Return what :func:`check_options` would raise as a sentence; empty if all is well."""
     try:
-        check_options(engine, given, known)
+        check_options(engine, given, known, refused=refused)
     except ConfigError as error:
         return error.message
     return ""

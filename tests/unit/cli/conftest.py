@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+import modelhost.http
 from modelhost import logs
 from modelhost.cli import connect
 from modelhost.config import environment
+from tests.support.fake_serving import FakeServer
 
 
 def chunk(text: str, finish_reason: str | None = None) -> dict[str, Any]:
@@ -203,9 +205,19 @@ def own_llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeLLM]]:
     module = types.ModuleType("modelhost.llm")
     vars(module)["LLM"] = FreshFakeLLM
     monkeypatch.setitem(sys.modules, "modelhost.llm", module)
-    sys.modules.pop("modelhost.cli.own", None)
+    for name in ("modelhost.cli.own", "modelhost.cli.interactive"):
+        sys.modules.pop(name, None)
     yield FreshFakeLLM
-    sys.modules.pop("modelhost.cli.own", None)
+    for name in ("modelhost.cli.own", "modelhost.cli.interactive"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    fake = FakeServer()
+    monkeypatch.setitem(sys.modules, "modelhost.http.server", fake)
+    monkeypatch.setattr(modelhost.http, "server", fake, raising=False)
+    return fake
 
 
 @pytest.fixture(autouse=True)

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 
-import modelhost.http
 from modelhost.cli.main import main, run
 from modelhost.cli.settings_flags import chosen_model
 from modelhost.config.fields import SETTINGS
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing, PortInUse
-from modelhost.http.server import Progress
-from modelhost.models.download import FileProgress
-
-
-class FakeServer(types.ModuleType):
-    """In place of ``modelhost.http.server``: keeps the settings that it was to serve."""
-
-    def __init__(self) -> None:
-        super().__init__("modelhost.http.server")
-        self.served: list[Settings] = []
-        self.exit_code = 0
-        self.error: Exception | None = None
-
-    Progress = Progress
-
-    def serve(self, settings: Settings, *, announce: Any, progress: Progress, reread: Any) -> int:
-        self.served.append(settings)
-        if self.error is not None:
-            raise self.error
-        assert progress.on_download is not None
-        progress.on_download(FileProgress(file="a.gguf", done_bytes=1, total_bytes=2, part=1, parts=1))
-        assert progress.on_loading is not None
-        progress.on_loading(0.5)
-        host = types.SimpleNamespace(models=[types.SimpleNamespace(name="nano")], settings=settings)
-        announce("http://127.0.0.1:8000", host)
-        return self.exit_code
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
-    fake = FakeServer()
-    monkeypatch.setitem(sys.modules, "modelhost.http.server", fake)
-    monkeypatch.setattr(modelhost.http, "server", fake, raising=False)
-    return fake
+from tests.support.fake_serving import FakeServer
 
 
 def test_without_arguments_the_defaults_are_served(server: FakeServer) -> None:

@@ -465,6 +465,10 @@ def test_defaults_are_only_what_is_given(tmp_path: Path) -> None:
         ("params: {engine_options: 3}", '"params.engine_options": expected keys and values, got 3'),
         ("params: {engine_options: {mmp: 1}}", 'engine option "mmp" is unknown to llamacpp; did you mean "mmap"?'),
         (
+            "params: {engine_options: {isq: Q4K}}",
+            'engine option "isq": llama.cpp does not quantize while it loads; take a file that is quantized already',
+        ),
+        (
             "params: {mem: 1, kvcache_mem_gpu: 1}",
             '"params": "mem" and "kvcache_mem_gpu" are two names of one parameter',
         ),
