@@ -10,6 +10,7 @@ from importlib import metadata
 import pytest
 
 import modelhost
+from modelhost.supported import LEAST_PYTHON, why_not_here, why_not_with
 
 # Standard library and the package itself; measured against an interpreter that has imported nothing.
 IMPORTED_BY_US = """
@@ -39,6 +40,35 @@ def test_importing_the_package_imports_no_library() -> None:
     imported = json.loads(done.stdout)
     assert [name for name in imported if name != "modelhost" and name not in sys.stdlib_module_names] == []
     assert "asyncio" not in imported
+
+
+def with_this(statement: str, code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; {statement}; {code}"], capture_output=True, text=True, check=False
+    )
+
+
+def test_an_older_python_is_told_to_be_too_old_by_the_first_import() -> None:
+    done = with_this("sys.version_info = (3, 9, 2, 'final', 0)", "import modelhost")
+    assert done.returncode == 1
+    assert "ImportError: modelhost needs Python 3.11 or newer, and this is 3.9: " in done.stderr
+    assert "uv venv --python 3.12" in done.stderr
+
+
+def test_on_windows_a_command_ends_with_the_way_out_and_so_does_the_first_use_of_the_library() -> None:
+    command = with_this("from modelhost.cli.main import main; sys.platform = 'win32'", "sys.exit(main(['--version']))")
+    assert (command.returncode, command.stdout) == (1, "")
+    assert command.stderr.startswith("error: modelhost does not run on Windows itself, but under WSL")
+    assert "wsl --install" in command.stderr
+    library = with_this("import modelhost; sys.platform = 'win32'", "modelhost.LLM")
+    assert "ImportError: modelhost does not run on Windows itself" in library.stderr
+
+
+def test_what_is_needed_is_what_the_metadata_says() -> None:
+    needed = ".".join(map(str, LEAST_PYTHON))
+    assert metadata.metadata("modelhost")["Requires-Python"] == f">={needed}"
+    assert why_not_with(sys.version_info[:2]) is None
+    assert why_not_here("linux") is why_not_here("darwin") is None
 
 
 def test_the_version_is_that_of_the_installation() -> None:

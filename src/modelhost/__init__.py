@@ -5,10 +5,12 @@ The public names are loaded when they are first used, so that importing the pack
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from modelhost.supported import why_not_here, why_not_with
 from modelhost.version import __version__
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from modelhost.errors import ModelhostError
     from modelhost.host import Host
     from modelhost.llm import LLM, Reply
+
+if why_not := why_not_with(sys.version_info[:2]):
+    raise ImportError(why_not)
 
 __all__ = ["LLM", "Host", "ModelhostError", "Reply", "Settings", "__version__", "run"]
 
@@ -31,6 +36,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if why := why_not_here(sys.platform):
+        raise ImportError(why)
     return getattr(import_module(_HOMES[name]), name)
 
 

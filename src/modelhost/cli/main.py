@@ -14,6 +14,7 @@ from typer.main import get_command
 from modelhost.cli import bare_options, console
 from modelhost.errors import ModelhostError
 from modelhost.imports import quick_imports
+from modelhost.supported import why_not_here
 from modelhost.version import __version__
 
 COMMANDS: Final = (
@@ -116,6 +117,9 @@ def modelhost(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``None``: that of the process) and return its exit code."""
+    if why := why_not_here(sys.platform):
+        console.error(why)
+        return 1
     try:
         code = _run(argv)
         sys.stdout.flush()  # what cannot be written is known here, and not when the interpreter ends

@@ -83,7 +83,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "llamacpp": Capabilities(
         title="llama.cpp",
         reads="GGUF",
-        runs_on="Linux, macOS, Windows; CPU, CUDA, Metal, Vulkan",
+        runs_on="Linux, macOS; CPU, CUDA, Metal, Vulkan",
         differs={"forced_call": "host"},
         follows_makers=False,
     ),
@@ -97,7 +97,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "transformers": Capabilities(
         title="transformers",
         reads="safetensors",
-        runs_on="Linux, macOS, Windows; CPU, CUDA, MPS",
+        runs_on="Linux, macOS; CPU, CUDA, MPS",
         differs=NO_VECTORS,
         contents=EXACT,
     ),
@@ -120,7 +120,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "mistralrs": Capabilities(
         title="mistral.rs",
         reads="safetensors, quantized while they are loaded with `isq`; GGUF",
-        runs_on="Linux, Windows; CPU; macOS on Apple silicon",
+        runs_on="Linux; CPU; macOS on Apple silicon",
         differs={**NO_VECTORS, "seed": "refused", "min_tokens_to_keep": "refused", "markers_as_text": "refused"},
         quantizes_by="isq",
         counts_cached=False,
