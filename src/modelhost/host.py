@@ -146,7 +146,7 @@ class Host:
         from modelhost.tools.toolbox import Toolbox  # noqa: PLC0415 (see _prepare)
 
         self._toolbox = await Toolbox.start(path, environment.current(), sampler=self)
-        if self.settings.wait_for_tools:
+        if self.settings.wait_for_tools == "ready":
             await self._toolbox.settled()
 
     async def _prepare(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from modelhost.chat import requests, room, tool_answer
+from modelhost.chat.absent_tools import missing_fields, note_missing, waiting_event, with_missing
 from modelhost.chat.context import with_context
 from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.notes import Notes
@@ -19,6 +21,7 @@ from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
 from modelhost.errors import ContextLengthExceeded, ModelhostError
+from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import OnQueued
@@ -28,6 +31,11 @@ from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
 from modelhost.workers.client import Worker
 from modelhost.workers.depth import DEPTH
+
+if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every host has tools
+    from modelhost.tools.patience import Starting
+
+log = get_logger(__name__)
 
 
 class Answering:
@@ -80,31 +88,57 @@ class Answering:
             yield SessionTurn(held, body, model=model.name)
 
     @asynccontextmanager
-    async def _stream(
+    async def _stream(  # noqa: PLR0913 (all are parts of one request)
         self,
         operation: Operation,
         body: dict[str, Any],
         on_queued: OnQueued | None,
         depth: int,
         turn: SessionTurn | None = None,
+        *,
+        may_wait: bool = True,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         DEPTH.set(depth)
         requests.validate(operation, body)
         model = self._collection().find(body.get("model"))
+        if may_wait and (starting := self._starting(operation, body)) is not None:
+            begin = partial(self._stream, operation, body, on_queued, depth, turn, may_wait=False)
+            async with aclosing(self._blocks_later(model, starting, begin)) as answer:
+                yield answer
+            return
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         body = await self._with_context(operation, body)
-        if operation == "chat" and (tools := tool_answer.tools_for(body, self._toolbox)):
+        given = tool_answer.given_to(body, self._toolbox) if operation == "chat" else tool_answer.NONE
+        note_missing(model.name, given.missing)
+        if given.tools:
             loop = self._loop(model, body, on_queued, questions=self.questions, depth=depth)
             if turn is not None:
                 turn.follow(loop)
-            answer = tool_answer.streamed(loop, tool_answer.with_tools(body, tools), include_usage=include_usage)
-            async with aclosing(answer):
-                yield answer
+            answer = tool_answer.streamed(loop, tool_answer.with_tools(body, given.tools), include_usage=include_usage)
+            async with aclosing(answer), with_missing(answer, given.missing) as blocks:
+                yield blocks
             return
         lease = self._lease(model, on_queued)
         turn_with = turn_of(model, operation, body, lease, Notes(model.name), include_usage=include_usage)
-        async with turn_with as (generation, worker), generation.stream(worker) as blocks:
-            yield blocks
+        async with (
+            turn_with as (generation, worker),
+            generation.stream(worker) as blocks,
+            with_missing(blocks, given.missing) as told,
+        ):
+            yield told
+
+    async def _blocks_later(
+        self,
+        model: HostedModel,
+        starting: Starting,
+        begin: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]],
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the blocks of the answer that ``begin`` begins, once the servers have had their time; say so first."""
+        yield waiting_event(model.name, starting)
+        await self._wait_for(model, starting)
+        async with begin() as blocks:
+            async for block in blocks:
+                yield block
 
     async def chunks(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Answer a chat completion as chunks; errors are as :meth:`stream` has them."""
@@ -135,17 +169,22 @@ class Answering:
         DEPTH.set(depth)
         requests.validate(operation, body)
         model = self._collection().find(body.get("model"))
+        if (starting := self._starting(operation, body)) is not None:
+            await self._wait_for(model, starting)
         body = await self._with_context(operation, body)
-        if operation == "chat" and (tools := tool_answer.tools_for(body, self._toolbox)):
+        given = tool_answer.given_to(body, self._toolbox) if operation == "chat" else tool_answer.NONE
+        note_missing(model.name, given.missing)
+        if given.tools:
             # Nobody can be asked: the answer has no stream to ask on.
             loop = self._loop(model, body, on_queued, questions=None, depth=depth)
             if turn is not None:
                 turn.follow(loop)
-            return await tool_answer.whole(loop, tool_answer.with_tools(body, tools))
+            whole = await tool_answer.whole(loop, tool_answer.with_tools(body, given.tools))
+            return {**whole, **missing_fields(given.missing)}
         if operation in GENERATING:
             turn_with = turn_of(model, operation, body, self._lease(model, on_queued), Notes(model.name))
             async with turn_with as (generation, worker):
-                return await generation.whole(worker)
+                return {**await generation.whole(worker), **missing_fields(given.missing)}
         prepared, engine = adapted(model, operation, body), model.engine
         async with self._lease(model, on_queued) as worker:
             if model.engine is not engine:
@@ -154,6 +193,17 @@ class Answering:
             answer: dict[str, Any] = await worker.call(operation, prepared)
         model.meters.count_usage(answer.get("usage"))
         return answer
+
+    def _starting(self, operation: Operation, body: Mapping[str, Any]) -> Starting | None:
+        """Return the servers that a request is to wait for."""
+        if operation != "chat" or self._settings.wait_for_tools == "never":
+            return None
+        selection = tool_answer.selection_for(body, self._toolbox)
+        return None if selection is None else self._toolbox.hub.starting(selection)
+
+    async def _wait_for(self, model: HostedModel, starting: Starting) -> None:
+        log.info("waiting_for_tools", model=model.name, servers=starting.servers, seconds=round(starting.seconds, 1))
+        await self._toolbox.hub.wait_for(starting)
 
     async def _with_context(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` with plain schemas, and the resources and prompts that it asks for in its conversation."""

@@ -1,4 +1,4 @@
-"""What the host does to a request that its client should know of: told in a header of the answer, and in the log."""
+"""What the host does to a request, or cannot do for it: told to clients in a header of the answer, and in the log."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from modelhost.chat.answer import Answer
 from modelhost.chat.loop import ToolLoop
@@ -12,11 +13,12 @@ from modelhost.chat.relay import DONE_EVENT, encode_event
 from modelhost.chat.requests import ToolWishes
 from modelhost.chat.tool_events import CALL, EVENTS, RESULT
 from modelhost.errors import InvalidRequest
-from modelhost.tools.selection import Selection
+from modelhost.tools.selection import ALL, Selection
 from modelhost.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from modelhost.tools.offered import OfferedTool
+    from modelhost.tools.status import MissingServer
 
 WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "logprobs")
 """Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""
@@ -28,13 +30,12 @@ def wishes_of(body: Mapping[str, Any]) -> ToolWishes | None:
     return None if given is None else ToolWishes.model_validate(given)
 
 
-def tools_for(body: Mapping[str, Any], toolbox: Toolbox) -> tuple[OfferedTool, ...]:
-    """Return the tools that the host gives to the model and runs for the request ``body``.
+def selection_for(body: Mapping[str, Any], toolbox: Toolbox) -> Selection | None:
+    """Return which tools the host gives to the model and runs for the request ``body``.
 
-    None if the request brings its own, or says ``"tools": []`` or ``"tool_choice": "none"``.
+    ``None`` if the request brings its own, or says ``"tools": []`` or ``"tool_choice": "none"``.
 
     Raises:
-        McpServerNotFound, ToolNotFound: ``mcp`` names what is not there.
         InvalidRequest: ``mcp`` together with tools of the client's own, or with something that excludes tools.
     """
     wishes = wishes_of(body)
@@ -42,17 +43,39 @@ def tools_for(body: Mapping[str, Any], toolbox: Toolbox) -> tuple[OfferedTool, .
     if wishes is not None:
         _check_alone(body)
     if own is not None or body.get("tool_choice") == "none":
-        return ()
+        return None
     if wishes is None and (not toolbox.is_injected or _excludes_tools(body)):
-        return ()
+        return None
     if wishes is None or (wishes.servers is None and wishes.tools is None):
-        return toolbox.hub.offered()
-    return toolbox.hub.offered(
-        Selection(
-            servers=None if wishes.servers is None else frozenset(wishes.servers),
-            tools=None if wishes.tools is None else frozenset(wishes.tools),
-        )
+        return ALL
+    return Selection(
+        servers=None if wishes.servers is None else frozenset(wishes.servers),
+        tools=None if wishes.tools is None else frozenset(wishes.tools),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The tools of the host that a request gets, and the servers whose tools it should have got too."""
+
+    tools: tuple[OfferedTool, ...] = ()
+    missing: tuple[MissingServer, ...] = ()
+
+
+NONE: Final = Given()
+
+
+def given_to(body: Mapping[str, Any], toolbox: Toolbox) -> Given:
+    """Return what the request ``body`` gets of the host's tools as they are now.
+
+    Raises:
+        McpServerNotFound, ToolNotFound: ``mcp`` names what is not there.
+        InvalidRequest: as :func:`selection_for` has it.
+    """
+    selection = selection_for(body, toolbox)
+    if selection is None:
+        return NONE
+    return Given(tools=toolbox.hub.offered(selection), missing=toolbox.hub.missing(selection))
 
 
 def _check_alone(body: Mapping[str, Any]) -> None:

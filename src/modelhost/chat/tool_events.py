@@ -8,7 +8,9 @@ What happens besides stands in extension fields of chunks whose delta is empty:
 * ``modelhost.tool_result``: it is over: ``id, name, server, tool, is_error, code, text, seconds``;
 * ``modelhost.tool_cancelled``: the host has ended it: ``id, name``;
 * ``modelhost.question``: somebody has to agree, or to tell a server something (:mod:`modelhost.chat.questions`);
-* ``modelhost.finish_details``, on the last piece: why the host ended the loop (``type``, ``message``).
+* ``modelhost.finish_details``, on the last piece: why the host ended the loop (``type``, ``message``);
+* ``modelhost.waiting_for_tools``, before all else: the request waits for MCP servers: ``servers, seconds``;
+* ``modelhost.tools``, on the first piece: what the model did not get (``missing``: ``server, state`` of each).
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ QUESTION: Final = "modelhost.question"
 EVENTS: Final = frozenset({CALL, PROGRESS, LOG, RESULT, CALL_ENDED, QUESTION})
 """What happens on the way; a whole answer holds the calls with their results only."""
 FINISH_DETAILS: Final = "modelhost.finish_details"
+WAITING: Final = "modelhost.waiting_for_tools"
+TOOLS: Final = "modelhost.tools"
 
 CHUNKS_AHEAD: Final = 64
 """That are kept for a client that is slow to take them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class _Notes:
         self._names: dict[str, str] = {}
         self._told: dict[str, tuple[int, str]] = {}
         """Of each call the last tenth and the last message of its progress."""
+        self._has_waited = False
         self._line = ""
         """What stands on the line: nothing, ``text``, ``thought``."""
 
@@ -69,6 +70,13 @@ class _Notes:
         self._line = ""
 
     def on_tools(self, chunk: Mapping[str, Any]) -> None:
+        if waiting := chunk.get("modelhost.waiting_for_tools"):
+            self._aside(f"(waiting for the tools of {_listed(waiting['servers'])}, {waiting['seconds']:g} s at most)")
+            self._has_waited = True
+        if self._has_waited and (tools := chunk.get("modelhost.tools")):
+            missing = _listed(each["server"] for each in tools["missing"])
+            self.begin()
+            console.note(f"(without the tools of {missing}; `modelhost tools servers` says why)")
         if call := chunk.get("modelhost.tool_call"):
             self._calls[call["id"]] = call.get("arguments")
             self._names[call["id"]] = console.printable(str(call["name"]))
@@ -115,6 +123,10 @@ class _Notes:
         if self._line == "thought":
             console.thought("\n")
         self._line = "" if piece.endswith("\n") else "text"
+
+
+def _listed(servers: Iterable[object]) -> str:
+    return ", ".join(console.printable(str(name)) for name in servers)
 
 
 def _line(result: Mapping[str, Any], arguments: Any) -> str:

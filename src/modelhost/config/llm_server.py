@@ -51,7 +51,7 @@ LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType(
 """The levels of the file, and what they are called here."""
 PRESETS: Final[Mapping[str, Any]] = MappingProxyType(
     {
-        "wait_for_tools": True,  # the servers are started before the model is loaded
+        "wait_for_tools": "ready",  # the servers are started before the model is loaded
         "log_prompts": True,  # requests and answers are logged
         "strict_prompts": True,  # there are no other statuses
         "shutdown_timeout": 600.0,  # requests in flight are completed: as long as an answer with tools may take

@@ -14,6 +14,7 @@ from pydantic.config import JsonDict
 from modelhost.config import request_defaults
 from modelhost.config.databases import DatabaseUrl
 from modelhost.config.sizes import SizeText
+from modelhost.config.tool_waits import WaitForTools
 from modelhost.config.url_paths import url_path
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -349,9 +350,11 @@ class Settings(BaseModel):
         description="Seconds that somebody has to answer whether a tool may run, or what a server wants to know.",
         json_schema_extra=_TOOLS,
     )
-    wait_for_tools: bool = Field(
-        default=False,
-        description="Load the model and listen only when each MCP server is ready or has failed.",
+    wait_for_tools: WaitForTools = Field(
+        default="requests",
+        description="Who waits for MCP servers that are still starting: `requests` that get their tools, each server "
+        "once, for `connect_timeout_seconds` and 15 s at most; besides, with `ready`, the host before it loads the "
+        "model and listens; or `never` anybody. `true` is `ready`, `false` is `never`.",
         json_schema_extra=_TOOLS,
     )
     mcp_port: int | None = Field(

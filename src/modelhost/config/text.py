@@ -9,16 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from modelhost.config.booleans import BOOLEANS
 from modelhost.config.fields import Kind, Setting
 
-_BOOLEANS: Final[Mapping[str, bool]] = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
-}
 _SCALARS: Final[Mapping[Kind, Callable[[str], Any]]] = {
     "integer": int,
     "number": float,
-    "boolean": lambda text: _BOOLEANS[text.strip().lower()],
+    "boolean": lambda text: BOOLEANS[text.strip().lower()],
 }
 
 

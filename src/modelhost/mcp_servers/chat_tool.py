@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from modelhost.chat.relay import payloads_of
-from modelhost.chat.tool_events import CALL, QUESTION, RESULT
+from modelhost.chat.tool_events import CALL, QUESTION, RESULT, TOOLS
 from modelhost.errors import NotFound
 from modelhost.mcp_servers.backend import Backend
 from modelhost.mcp_servers.defaults import ChatDefaults
@@ -80,6 +80,7 @@ class _Answer:
         self._finish_reason = "stop"
         self._usage: dict[str, Any] | None = None
         self._calls: dict[str, dict[str, Any]] = {}
+        self._missing: list[str] = []
 
     def add(self, chunk: dict[str, Any]) -> str:
         """Take in one chunk; return the piece of text that it holds."""
@@ -89,6 +90,8 @@ class _Answer:
             if kind in chunk:
                 told = chunk[kind]
                 self._calls.setdefault(told["id"], {}).update(told)
+        if TOOLS in chunk:
+            self._missing = [each["server"] for each in chunk[TOOLS]["missing"]]
         text = ""
         for choice in chunk.get("choices", ()):
             text += choice.get("delta", {}).get("content") or ""
@@ -107,4 +110,5 @@ class _Answer:
             finish_reason=self._finish_reason,
             usage=self._usage,
             tool_calls=[ExecutedCall.model_validate(call) for call in self._calls.values()],
+            missing_servers=self._missing,
         )

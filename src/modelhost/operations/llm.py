@@ -83,6 +83,9 @@ class ChatResult(Result):
     finish_reason: str = Field(description="`stop`, or `length`: the answer is cut off.")
     usage: dict[str, Any] | None = Field(description="Tokens, as OpenAI counts them.")
     tool_calls: list[ExecutedCall]
+    missing_servers: list[str] = Field(
+        default_factory=list, description="MCP servers of the host whose tools the model should have had."
+    )
 
 
 class ModelInfoParameters(Parameters):

@@ -35,6 +35,8 @@ class Catalogue:
     offered: tuple[OfferedTool, ...] = ()
     listed: Mapping[str, Listed] = field(default_factory=dict)
     """By name; those of servers that are not there now too."""
+    absent: tuple[ToolServer, ...] = ()
+    """The servers that should be there, and have no tools to offer."""
 
     def meant_by(self, name: str) -> list[Listed]:
         """The tools that a person may mean by ``name``; see :func:`modelhost.tools.names.meant_by`."""
@@ -56,4 +58,5 @@ def catalogue_of(servers: Collection[ToolServer]) -> Catalogue:
         for key, (server, tool) in known.items()
     }
     offered = tuple(each.offered for each in listed.values() if each.server.state in OFFERED_STATES)
-    return Catalogue(offered=offered, listed=listed)
+    absent = tuple(server for server in servers if server.is_absent)
+    return Catalogue(offered=offered, listed=listed, absent=absent)

@@ -19,11 +19,12 @@ from modelhost.tools.entry import ServerEntry
 from modelhost.tools.events import ToolEvent
 from modelhost.tools.offered import OfferedTool
 from modelhost.tools.outcome import ResultLimits, ToolOutcome
+from modelhost.tools.patience import Starting
 from modelhost.tools.reading import Reading
 from modelhost.tools.sampling import Sampler
-from modelhost.tools.selection import Selection
+from modelhost.tools.selection import ALL, Selection
 from modelhost.tools.server import ToolServer
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.status import MissingServer, ServerState, ServerStatus
 
 MAX_RESULT_CHARS: Final = 100_000
 MAX_IMAGE_BYTES: Final = 5_000_000
@@ -191,17 +192,49 @@ class ToolHub:
 
     # The tools.
 
-    def offered(self, selection: Selection | None = None) -> tuple[OfferedTool, ...]:
-        """The tools that can be called now, all or those of ``selection``; the same object while nothing changes.
+    def offered(self, selection: Selection = ALL) -> tuple[OfferedTool, ...]:
+        """The tools that can be called now, all or those of ``selection``; all are one object while nothing changes.
 
         Raises:
             McpServerNotFound, ToolNotFound: the selection names what is not there.
         """
+        if selection is not ALL:
+            self._check(selection)
+        return self._selected(selection)
+
+    def missing(self, selection: Selection = ALL) -> tuple[MissingServer, ...]:
+        """The servers that should be there, and whose tools :meth:`offered` lacks."""
+        return tuple(MissingServer(server=server.name, state=server.state) for server in self._absent(selection))
+
+    def starting(self, selection: Selection = ALL) -> Starting | None:
+        """Those of the missing ones that a request waits for with :meth:`wait_for`, if there are any.
+
+        Each delays requests once for each of its starts: from the first request that this is asked for, for a while.
+
+        Raises:
+            McpServerNotFound: the selection names one that is not there.
+        """
+        self._check_servers(selection)
+        seconds = {server.name: server.seconds_to_wait() for server in self._absent(selection)}
+        waited_for = tuple(name for name, left in seconds.items() if left)
+        return Starting(servers=waited_for, seconds=max(seconds.values())) if waited_for else None
+
+    async def wait_for(self, starting: Starting) -> None:
+        """Wait until each of these servers is ready, has failed or has had its time."""
+        for server in [self._servers[name] for name in starting.servers if name in self._servers]:
+            await server.first_connection()
+
+    def _selected(self, selection: Selection) -> tuple[OfferedTool, ...]:
         offered = self._current().offered
-        if selection is None:
-            return offered
-        self._check(selection)
-        return tuple(tool for tool in offered if selection.includes(tool))
+        return offered if selection is ALL else tuple(tool for tool in offered if selection.includes(tool))
+
+    def _absent(self, selection: Selection) -> tuple[ToolServer, ...]:
+        absent = self._current().absent
+        if not absent or selection is ALL:
+            return absent
+        if selection.is_met_by(self._selected(selection)):
+            return ()
+        return tuple(server for server in absent if selection.includes_server(server.name))
 
     def tool(self, name: str) -> OfferedTool:
         """The tool called ``name``, whether its server is there now or not.
@@ -243,14 +276,17 @@ class ToolHub:
         return outcome
 
     def _check(self, selection: Selection) -> None:
-        for name in selection.servers or ():
-            self._server(name)
+        self._check_servers(selection)
         # Of a server that has not been reached yet nobody knows what it has.
         if selection.tools is None or not all(server.has_listed for server in self._servers.values()):
             return
         for name in selection.tools:
             if not self._current().meant_by(name):
                 raise self._not_found(name)
+
+    def _check_servers(self, selection: Selection) -> None:
+        for name in selection.servers or ():
+            self._server(name)
 
     def _not_found(self, name: str) -> ToolNotFound:
         near = self._current().suggestions(name)

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from statistics import median
 from typing import Final, Literal
@@ -25,6 +25,7 @@ from modelhost.tools.entry import Process, Remote, ServerEntry
 from modelhost.tools.flight import Flight, Flights
 from modelhost.tools.known import KnownTool, known_tools
 from modelhost.tools.lines import LineBuffer
+from modelhost.tools.patience import Patience
 from modelhost.tools.reasons import ConnectionLostError, ConnectTimeoutError, is_hopeless, loggable_reason, reason_of
 from modelhost.tools.sampling import Sampler
 from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
@@ -52,6 +53,8 @@ class ToolServer:
         self.has_listed = False
         self.state = ServerState.DISABLED
         self.last_error: str | None = None
+        self.patience: Patience | None = None
+        """Of requests with the first connection since the latest start."""
         self._told: tuple[ServerState, str | None] = (self.state, None)
         self._sampler = sampler
         self._on_change = on_change
@@ -91,6 +94,7 @@ class ToolServer:
         if self._owner is not None:
             return
         self._is_leaving = self._wants_restart = False
+        self.patience = Patience(self.entry.connect_timeout_seconds)
         self._set_state(ServerState.CONNECTING)
         # A context of its own: the server outlives the request that has it started.
         self._owner = asyncio.create_task(self._own(), name=f"mcp server {self.name}", context=Context())
@@ -178,6 +182,26 @@ class ToolServer:
         self._calls += 1
         self._failed_calls += is_error
         self._latencies.append(seconds)
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it should be there and has no tools to offer now; one that is started again keeps those it had."""
+        if self.state is ServerState.RESTARTING:
+            return not self.has_listed
+        return self.state in (ServerState.CONNECTING, ServerState.FAILED)
+
+    def seconds_to_wait(self) -> float:
+        """For how long a request that is here now waits for the server; 0 if it is not to."""
+        if self.state is not ServerState.CONNECTING or self.patience is None:
+            return 0.0
+        return self.patience.seconds_left()
+
+    async def first_connection(self) -> None:
+        """Wait until the first attempt to connect is over, for as long as requests do."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.seconds_to_wait()):
+                while self.state is ServerState.CONNECTING:
+                    await self.changed()
 
     async def changed(self) -> None:
         """Wait until the state changes."""

@@ -32,6 +32,14 @@ class ToolProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingServer:
+    """A server whose tools a request should have got."""
+
+    server: str
+    state: ServerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
     """One server as it is now."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.requests import validate
-from modelhost.chat.tool_answer import tools_for, with_tools
+from modelhost.chat.tool_answer import given_to, with_tools
 from modelhost.errors import InvalidRequest, McpServerNotFound, ToolNotFound
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.offered import OfferedTool
@@ -25,7 +25,7 @@ async def chosen(*, is_injected: bool = True, **fields: Any) -> list[str]:
     body = {"messages": [{"role": "user", "content": "Hi"}], **fields}
     validate("chat", body)
     async with hub_of(stub("a", behaviour={"tools": ["echo", "pid"]}), stub("b", behaviour={"tools": ["echo"]})) as hub:
-        return [tool.name for tool in tools_for(body, toolbox(hub, is_injected=is_injected))]
+        return [tool.name for tool in given_to(body, toolbox(hub, is_injected=is_injected)).tools]
 
 
 def toolbox(hub: ToolHub, *, is_injected: bool = True) -> Toolbox:

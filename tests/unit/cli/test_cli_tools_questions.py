@@ -172,6 +172,22 @@ def test_how_far_a_call_is_and_what_its_server_says_is_shown_on_a_terminal(
     assert "hidden" not in shown
 
 
+def test_a_wait_for_servers_is_shown_and_those_that_did_not_come(
+    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = extension("waiting_for_tools", servers=["slow", "dead\x1b[2J"], seconds=15.0)
+    missing = extension("tools", missing=[{"server": "dead\x1b[2J", "state": "connecting"}])
+    assert answered(fake_answerer(waiting, missing, "Hello.")) == "Hello."
+    assert capsys.readouterr().err.startswith("(without the tools of dead")
+    answered(fake_answerer(missing, "Hello."))  # it was told when somebody waited
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    answered(fake_answerer(waiting, "Hello."))
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "(waiting for the tools of slow, dead" in shown
+    assert "\x1b[2J" not in shown
+
+
 def test_a_wish_to_have_a_model_write_is_asked_in_its_own_words(
     fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,20 @@ def test_flags_may_hold_typed_values_as_a_program_gives_them(tmp_path: Path) -> 
     assert [key.get_secret_value() for key in settings.api_keys] == ["k"]
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(True, "ready"), (False, "never"), ("true", "ready"), ("No", "never"), ("1", "ready"), ("requests", "requests")],
+)
+def test_who_waits_for_tools_may_still_be_said_as_a_boolean(tmp_path: Path, given: bool | str, found: str) -> None:
+    assert effective(tmp_path, {"wait_for_tools": given}).settings.wait_for_tools == found
+    assert effective(tmp_path, environ={"MODELHOST_WAIT_FOR_TOOLS": str(given)}).settings.wait_for_tools == found
+
+
+@pytest.mark.parametrize(("given", "found"), [("true", "ready"), ("false", "never"), ("requests", "requests")])
+def test_a_file_may_say_who_waits_for_tools_as_a_boolean_too(tmp_path: Path, given: str, found: str) -> None:
+    assert effective(tmp_path, text=f"wait_for_tools: {given}").settings.wait_for_tools == found
+
+
 def test_an_engine_option_flag_is_split_at_its_first_equals_sign(tmp_path: Path) -> None:
     assert effective(tmp_path, {"engine_options": ["a=1", "b=x=y"]}).settings.engine_options == {"a": "1", "b": "x=y"}
 
@@ -76,6 +90,10 @@ def test_an_engine_option_flag_is_split_at_its_first_equals_sign(tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (
+            {"wait_for_tools": "request"},
+            '--wait-for-tools: expected one of never, requests, ready, got "request"; did you mean "requests"?',
+        ),
         ({"port": "abc"}, '--port: expected an integer, got "abc"'),
         ({"port": "70000"}, "--port: must be at most 65535, got 70000"),
         ({"slots": "0"}, "--slots: must be at least 1, got 0"),

@@ -96,7 +96,7 @@ def test_one_token_is_kept_by_every_engine_and_is_asked_of_none(read: Read) -> N
 
 def test_what_the_contract_wants_beyond_its_keys_is_set_and_can_be_overridden(read: Read) -> None:
     settings = read().settings
-    assert (settings.wait_for_tools, settings.log_prompts, settings.shutdown_timeout) == (True, True, 600.0)
+    assert (settings.wait_for_tools, settings.log_prompts, settings.shutdown_timeout) == ("ready", True, 600.0)
     assert settings.strict_prompts is True
     assert read({"log_prompts": False}).settings.log_prompts is False
     assert read(shutdown_timeout="5").settings.shutdown_timeout == 5.0

@@ -1,0 +1,51 @@
+"""How long requests wait for a server that is starting, and which servers a choice of tools needs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from modelhost.tools.offered import OfferedTool
+from modelhost.tools.patience import LONGEST_WAIT_SECONDS, Patience
+from modelhost.tools.selection import ALL, Selection
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_requests_wait_from_the_first_of_them_on_and_later_ones_never_again() -> None:
+    patience = Patience(60.0)
+    await asyncio.sleep(20)
+    assert patience.seconds_left() == LONGEST_WAIT_SECONDS
+    await asyncio.sleep(10)
+    assert patience.seconds_left() == pytest.approx(LONGEST_WAIT_SECONDS - 10)
+    await asyncio.sleep(10)
+    assert patience.seconds_left() == 0
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_requests_wait_no_longer_than_the_attempt_may_take() -> None:
+    short, nearly_over = Patience(3.0), Patience(20.0)
+    assert short.seconds_left() == 3
+    await asyncio.sleep(18)
+    assert (short.seconds_left(), nearly_over.seconds_left()) == (0, 2)
+
+
+def offered(server: str, tool: str) -> OfferedTool:
+    return OfferedTool(
+        name=f"{server}_{tool}",
+        server=server,
+        tool=tool,
+        function={},
+        annotations={},
+        is_read_only=True,
+        approval="auto",
+    )
+
+
+def test_a_choice_of_tools_is_met_when_each_of_them_is_there() -> None:
+    there = [offered("a", "echo"), offered("a", "pid")]
+    assert Selection(tools=frozenset({"a_echo", "a.pid", "echo"})).is_met_by(there)
+    assert Selection(tools=frozenset()).is_met_by([])
+    assert not Selection(tools=frozenset({"echo", "b_echo"})).is_met_by(there)
+    assert not ALL.is_met_by(there)
+    assert not Selection(servers=frozenset({"a"})).is_met_by(there)
