@@ -20,6 +20,7 @@ from modelhost.config.url_paths import url_path
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 SpecialTokens = Literal["text", "raw"]
+SessionEviction = Literal["fifo", "lru"]
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 Text = Annotated[str, Field(min_length=1)]
@@ -386,7 +387,14 @@ class Settings(BaseModel):
     max_sessions: int = Field(
         default=100,
         ge=1,
-        description="Sessions that are kept; over that, the one that was not used for longest is dropped.",
+        description="Sessions that are kept; over that, one is dropped that no request has in use: see "
+        "`session_eviction`.",
+        json_schema_extra=_STATE,
+    )
+    session_eviction: SessionEviction = Field(
+        default="fifo",
+        description="Which session is dropped: `fifo`, the one that was begun first; or `lru`, the one that was not "
+        "used for longest.",
         json_schema_extra=_STATE,
     )
     max_session_messages: int = Field(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from modelhost.config.settings import SessionEviction
 from modelhost.errors import SessionBusy, SessionNotFound
 from modelhost.state.growing import Addition, Stored
 from modelhost.state.leases import LEASE_SECONDS, Leases
@@ -29,6 +30,7 @@ class Limits:
     """How much is kept, and how long a request waits for another host."""
 
     sessions: int
+    eviction: SessionEviction
     messages: int
     wait_seconds: float
 
@@ -100,8 +102,8 @@ class SessionStore:
     async def put_all(self, sessions: Iterable[Session]) -> int:
         """Store all of ``sessions`` or, if something fails, none, in the place of those with their ids.
 
-        The limits hold: each is cut, and of all sessions those that were used last stay. A request that has one of
-        them adds its messages to what is stored here. Return how many of ``sessions`` were kept.
+        The limits hold: each is cut, and of all sessions those over the limit go (``session_eviction``). A request that
+        has one of them adds its messages to what is stored here. Return how many of ``sessions`` were kept.
 
         Raises:
             InvalidRequest: the id of one cannot be the id of a session.
@@ -114,7 +116,8 @@ class SessionStore:
         def put(rows: Rows) -> int:
             rows.one_at_a_time()
             rows.sessions.put_all(given.values(), most_messages=limits.messages)
-            return len(given.keys() - set(rows.leases.drop_unused(limits.sessions, holder, LEASE_SECONDS)))
+            dropped = rows.leases.drop_unused(limits.sessions, limits.eviction, holder, LEASE_SECONDS)
+            return len(given.keys() - set(dropped))
 
         return await (await self._database.get()).write(put)
 
@@ -156,7 +159,7 @@ class SessionStore:
                 )
             now = rows.sessions.append(session_id, stored, addition, most_messages=limits.messages)
             if stored is None:
-                rows.leases.drop_unused(limits.sessions, holder, LEASE_SECONDS)
+                rows.leases.drop_unused(limits.sessions, limits.eviction, holder, LEASE_SECONDS)
             return now
 
         return await (await self._database.get()).write(append)
@@ -191,8 +194,8 @@ class HeldSession:
         """Add ``messages``: all of them, or none if this raises. They survive a power cut when it returns.
 
         ``system`` takes the place of the session's system message, ``model`` of its model. The oldest messages over
-        ``max_session_messages`` are cut off. A new session over ``max_sessions`` drops the ones that were not used for
-        longest; those that somebody holds stay.
+        ``max_session_messages`` are cut off. A new session over ``max_sessions`` drops the oldest ones, or those that
+        were not used for longest (``session_eviction``); those that somebody holds stay.
 
         Raises:
             SessionBusy: the session was lost to another host.

@@ -23,6 +23,7 @@ class StateStore:
             self.database,
             Limits(
                 sessions=settings.max_sessions,
+                eviction=settings.session_eviction,
                 messages=settings.max_session_messages,
                 wait_seconds=settings.session_timeout,
             ),

@@ -20,6 +20,7 @@ from tests.unit.state.conftest import MakeStore
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(days=1)
 
 
 def said(text: str) -> dict[str, Any]:
@@ -78,13 +79,23 @@ async def test_a_session_is_cut_to_its_limit_and_counts_what_is_left(make_store:
 
 
 @pytest.mark.promise("vllm-mcp.sessions.fifo")
-async def test_the_sessions_over_the_limit_that_were_not_used_for_longest_are_dropped(make_store: MakeStore) -> None:
-    store = make_store(max_sessions=3)
+@pytest.mark.parametrize(("settings", "kept"), [({}, ["d", "c", "b"]), ({"session_eviction": "lru"}, ["d", "a", "c"])])
+async def test_of_the_sessions_over_the_limit_the_oldest_is_dropped_or_the_one_that_was_not_used_for_longest(
+    make_store: MakeStore, settings: dict[str, Any], kept: list[str]
+) -> None:
+    store = make_store(max_sessions=3, **settings)
     for name in ("a", "b", "c"):
         await append(store, name, *turn(0))
     await append(store, "a", *turn(1))
     await append(store, "d", *turn(0))
-    assert [session.id for session in await store.sessions.list()] == ["d", "a", "c"]
+    assert [session.id for session in await store.sessions.list()] == kept
+
+
+async def test_a_session_that_was_dropped_and_begins_anew_is_the_youngest(make_store: MakeStore) -> None:
+    store = make_store(max_sessions=2)
+    for name in ("a", "b", "a", "c", "a", "d"):
+        await append(store, name, *turn(0))
+    assert [session.id for session in await store.sessions.list()] == ["d", "a"]
 
 
 async def test_a_session_that_somebody_holds_is_not_dropped(make_store: MakeStore) -> None:
@@ -181,15 +192,15 @@ async def test_put_keeps_times_and_the_limits(make_store: MakeStore) -> None:
     store = make_store(max_sessions=2, max_session_messages=3)
     sessions = [
         Session.of(
-            name, [SYSTEM, *turn(0), *turn(1)], created_at=NOON, updated_at=NOON + timedelta(hours=hour), model="m"
+            name, [SYSTEM, *turn(0), *turn(1)], created_at=NOON + timedelta(hours=hour), updated_at=LATER, model="m"
         )
-        for hour, name in enumerate(("oldest", "older", "newest"))
+        for hour, name in enumerate(("oldest", "newer", "newest"))
     ]
     assert await store.sessions.put_all(sessions) == 2
-    newest, older = await store.sessions.list()
-    assert (newest.id, newest.created_at, newest.updated_at) == ("newest", NOON, NOON + timedelta(hours=2))
-    assert (older.id, older.model, older.message_count) == ("older", "m", 3)
-    assert (await store.sessions.get("older")).messages == (SYSTEM, *turn(1))
+    newest, newer = await store.sessions.list()
+    assert (newest.id, newest.created_at, newest.updated_at) == ("newest", NOON + timedelta(hours=2), LATER)
+    assert (newer.id, newer.model, newer.message_count) == ("newer", "m", 3)
+    assert (await store.sessions.get("newer")).messages == (SYSTEM, *turn(1))
     assert not await store.sessions.put(Session.of("late", turn(0), updated_at=NOON))
     assert await store.sessions.put(Session.of("now", turn(0)))
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
+from modelhost.config.settings import SessionEviction
 from modelhost.state.holders import Holder
 from modelhost.state.sql.dialect import clock, insert_for
 from modelhost.state.sql.session_rows import AT_ONCE
@@ -46,19 +47,18 @@ class LeaseRows:
         mine = (leases.c.session_id == session_id) & (leases.c.nonce == holder.nonce)
         self._connection.execute(delete(leases).where(mine))
 
-    def drop_unused(self, most: int, holder: Holder, seconds: float) -> Sequence[str]:
-        """Remove sessions over ``most``, those first that were not used for longest, and none that somebody holds.
+    def drop_unused(self, most: int, eviction: SessionEviction, holder: Holder, seconds: float) -> Sequence[str]:
+        """Remove sessions over ``most`` in the order of ``eviction``, and none that somebody holds.
 
         Their leases are taken for that: who asks for one meanwhile waits until it is gone. Return their ids.
         """
         count = (self._connection.execute(select(func.count()).select_from(sessions))).scalar_one()
         in_use = select(leases.c.session_id).where(leases.c.expires_at > clock(self._connection))
-        unused = select(sessions.c.id).where(sessions.c.id.not_in(in_use))
+        first = sessions.c.created_at if eviction == "fifo" else sessions.c.updated_at
+        unused = select(sessions.c.id).where(sessions.c.id.not_in(in_use)).order_by(first, sessions.c.id)
         dropped: list[str] = []
         while count - len(dropped) > most:
-            oldest = unused.order_by(sessions.c.updated_at, sessions.c.id).limit(
-                min(count - len(dropped) - most, AT_ONCE)
-            )
+            oldest = unused.limit(min(count - len(dropped) - most, AT_ONCE))
             candidates = (self._connection.execute(oldest)).scalars().all()
             taken = self._take(candidates, holder, seconds) if candidates else []
             if not taken:

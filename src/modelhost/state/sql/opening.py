@@ -17,7 +17,7 @@ from modelhost.state.sql.database import Database
 from modelhost.state.sql.sqlite import SqliteDatabase
 from modelhost.state.sql.trouble import explained
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration; they are numbered, so that one of a newer version is known by its number."""
 
 

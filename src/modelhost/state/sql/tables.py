@@ -62,6 +62,7 @@ sessions: Final = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Index("sessions_by_use", "updated_at", "id"),
+    Index("sessions_by_age", "created_at", "id"),
 )
 
 messages: Final = Table(
