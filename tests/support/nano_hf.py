@@ -22,9 +22,13 @@ def nano_tokenizer() -> Any:
 
 def new_nano_tokenizer() -> Any:
     """A tokenizer that a test may change."""
+    return tokenizer_of(NANO_HF)
+
+
+def tokenizer_of(directory: Path) -> Any:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
-    return AutoTokenizer.from_pretrained(NANO_HF)
+    return AutoTokenizer.from_pretrained(directory)
 
 
 @cache

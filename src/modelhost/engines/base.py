@@ -130,6 +130,8 @@ class Ready:
     """The largest ``max_tokens`` that it takes; the host asks for no more. ``None`` if it cuts larger ones itself."""
     chat_stops: tuple[str, ...] = ()
     """Texts at which the answers of a chat end, beside those of the request."""
+    chat_defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of a chat that the worker needs where the request is silent."""
     sees_images: bool | None = None
     """Whether the messages of a chat may hold images; ``None`` if it leaves that to be tried."""
 

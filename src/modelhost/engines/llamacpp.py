@@ -18,6 +18,7 @@ from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_progress import ProgressEvents
 from modelhost.engines.llamacpp_slots import SlotFiles
 from modelhost.engines.options import check_options, problem_of_options
+from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError, ModelhostError
 
 SAMPLING = frozenset(
@@ -113,11 +114,6 @@ MEMORY_PHRASES = (
     "erroroutof",  # Vulkan: of device memory, or of the host's
     "bad_alloc",
 )
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message.role }}: {{ (message.content or '') | trim }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
-PLAIN_STOPS = ["\nuser:"]
 FALLBACK_CONTEXT = 4096
 LARGEST_BATCH = 2048
 MICRO_BATCH = 512
@@ -200,17 +196,6 @@ class LlamaCpp:
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
-
-
-def prompting(spec: ModelSpec) -> dict[str, Any]:
-    """Return how the messages of a chat become a prompt: by the given template, else by the model's own.
-
-    A base model has none: its prompt is the lines of a conversation, which it goes on writing, and its answer ends
-    where it begins the next line of the user's. llama.cpp would take ChatML, marks that such a model has never seen.
-    """
-    if spec.chat_template is None and not spec.has_chat_template:
-        return {"chat_template": PLAIN_TEMPLATE, "chat_stops": PLAIN_STOPS}
-    return {"chat_template": spec.chat_template, "chat_stops": []}
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:

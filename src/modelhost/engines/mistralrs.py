@@ -15,6 +15,7 @@ from modelhost.engines.library_worker.dialect import CHAT, LibraryDialect
 from modelhost.engines.library_worker.params import accepted, without_effect
 from modelhost.engines.library_worker.recipe import FALLBACK_CONTEXT
 from modelhost.engines.options import check_options, check_settings
+from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError
 
 MODULE: Final = "modelhost.engines.mistralrs_worker"
@@ -67,6 +68,7 @@ class MistralRs(LibraryDialect):
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = _options(spec.options)
         check_settings(self.name, spec, CANNOT)
+        prompted = prompting(spec)
         config = {
             **options,
             "name": spec.name,
@@ -74,7 +76,8 @@ class MistralRs(LibraryDialect):
             "api_key": api_key,
             "context_length": spec.context_length or FALLBACK_CONTEXT,
             "slots": spec.slots or 1,
-            "chat_template": spec.chat_template or spec.own_chat_template,
+            **prompted,
+            "chat_template": prompted["chat_template"] or spec.own_chat_template,
             "vocab_size": spec.vocab_size,
         }
         argv = (sys.executable, "-m", MODULE) if spec.python is None else command(spec.python, MODULE)

@@ -96,6 +96,7 @@ def serve_runner(runner: Any, config: Mapping[str, Any]) -> None:
             slots=config["slots"],
             operations=OPERATIONS,
             engine_version=f"mistralrs {version('mistralrs')}",
+            chat_stops=config["chat_stops"],
         )
 
     serve(WorkerRoutes(RunnerAnswers(runner, config), config), config.get("socket_path"), announce)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
-from modelhost.engines.llamacpp import prompting
 from modelhost.engines.options import check_options, check_settings
+from modelhost.engines.prompting import prompting
 from modelhost.engines.vllm_dialect import FIELDS, adapted, received, translated
 from modelhost.engines.vllm_families import AUTO, NONE
 from modelhost.engines.vllm_params import OPTIONS, accepted, check_values

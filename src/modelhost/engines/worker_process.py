@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -88,6 +88,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     engine_version: str | None = None,
     cache_folder: str | None = None,
     chat_stops: Iterable[str] = (),
+    chat_defaults: Mapping[str, Any] | None = None,
     most_tokens: int | None = None,
     sees_images: bool | None = None,
 ) -> None:
@@ -102,6 +103,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
             "engine_version": engine_version,
             "cache_folder": cache_folder,
             "chat_stops": list(chat_stops),
+            "chat_defaults": dict(chat_defaults or {}),
             "most_tokens": most_tokens,
             "sees_images": sees_images,
         }

@@ -16,6 +16,9 @@ from modelhost.models.safetensors_header import Weights, read_weights
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 SUFFIX = ".safetensors"
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
+LAYERS_KEYS, HEADS_KEYS = ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head")
+WIDTH_KEYS = ("hidden_size", "n_embd")
+"""The second names are those of GPT-2 and of what was made after it."""
 GENERATING = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
 
 
@@ -68,14 +71,14 @@ def read_hf_directory(directory: Path) -> HfModel:
         quantization=_quantization(config, weights),
         is_quantized="quantization" in config or "quantization_config" in config,
         declared_dtype=_declared_dtype(config, text),
-        context_length=next((value for key in CONTEXT_KEYS if (value := _count(text, key))), None),
+        context_length=_count(text, *CONTEXT_KEYS),
         chat_template=_chat_template(directory),
         is_generating=architecture.endswith(GENERATING),
         is_reranker=architecture.endswith("ForSequenceClassification"),
         can_see="vision_config" in config or "visual" in config,
         kv_elements_per_token=_kv_elements_per_token(text),
         vocab_size=_count(text, "vocab_size"),
-        embedding_length=_count(text, "hidden_size"),
+        embedding_length=_count(text, *WIDTH_KEYS),
     )
 
 
@@ -106,15 +109,18 @@ def _declared_dtype(config: Mapping[str, Any], text: Mapping[str, Any]) -> str |
 
 
 def _kv_elements_per_token(text: Mapping[str, Any]) -> int:
-    layers, heads = _count(text, "num_hidden_layers") or 0, _count(text, "num_attention_heads") or 0
-    width = _count(text, "hidden_size") or 0
+    layers, heads = _count(text, *LAYERS_KEYS) or 0, _count(text, *HEADS_KEYS) or 0
+    width = _count(text, *WIDTH_KEYS) or 0
     kv_heads = _count(text, "num_key_value_heads") or heads
     head_length = _count(text, "head_dim") or (width // heads if heads else 0)
     return 2 * layers * kv_heads * head_length
 
 
 def _chat_template(directory: Path) -> str | None:
-    """Return the template: a file of its own in newer directories, before that a value in the tokenizer's."""
+    """Return the template: a file of its own in newer directories, before that a value in the tokenizer's.
+
+    In some that see, it was a value in a file of the processor's.
+    """
     own = directory / "chat_template.jinja"
     try:
         if is_named(own):
@@ -123,17 +129,21 @@ def _chat_template(directory: Path) -> str | None:
         raise ModelFileMissing(f"{own}: {absence(own)}", path=str(own)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(f"{own} cannot be read: {error}", path=str(own)) from error
-    path = directory / "tokenizer_config.json"
-    template = _json(path).get("chat_template") if is_named(path) else None
-    if isinstance(template, list):  # several by name
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default") or next(iter(named.values()), None)
-    return template if isinstance(template, str) and template else None
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        path = directory / name
+        template = _json(path).get("chat_template") if is_named(path) else None
+        if isinstance(template, list):  # several by name
+            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+            template = named.get("default") or next(iter(named.values()), None)
+        if isinstance(template, str) and template:
+            return template
+    return None
 
 
-def _count(values: Mapping[str, Any], key: str) -> int | None:
-    value = values.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _count(values: Mapping[str, Any], *keys: str) -> int | None:
+    """Return the first of ``keys`` that is a number above 0."""
+    found = (values.get(key) for key in keys)
+    return next((each for each in found if isinstance(each, int) and not isinstance(each, bool) and each > 0), None)
 
 
 def _json(path: Path) -> dict[str, Any]:

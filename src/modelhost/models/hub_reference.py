@@ -1,4 +1,4 @@
-"""The name of a model on the hub: ``org/name``, ``org/name:Q4_K_M`` or ``org/name:file.gguf``.
+"""The name of a model on the hub: ``org/name``, ``org/name:Q4_K_M`` or ``org/name:file.gguf``; ``gpt2`` has no owner.
 
 Beside these the addresses that browsers show: of a repository, and of a file (``/resolve/main/x.gguf``, ``/blob/...``).
 """
@@ -22,6 +22,12 @@ _FILE: Final = re.compile(
     re.ASCII,
 )
 
+_OLDEST: Final = {
+    **{name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")},
+    "distilgpt2": "distilbert/distilgpt2",
+}
+"""Repositories from before there were owners: everybody still calls them by their old names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubReference:
@@ -40,7 +46,7 @@ def parse_reference(text: str, revision: str | None = None) -> HubReference | No
     if (file := _file_in(text)) is not None:
         name, given = unquote(file["file"]), unquote(file["revision"])
         return HubReference(repository=file["repository"], wanted=name, revision=revision or given)
-    match = _REFERENCE.match(text)
+    match = _REFERENCE.match(_OLDEST.get(text, text))
     if match is None:
         return None
     return HubReference(repository=match["repository"], wanted=match["wanted"], revision=revision)

@@ -236,6 +236,8 @@ class Worker:
                     self.requests.remove([connection], asyncio.get_running_loop().time())
 
     def _bounded(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+        if operation == "chat" and self.ready.chat_defaults:
+            body = {**self.ready.chat_defaults, **body}
         if operation == "chat" and self.ready.chat_stops:
             given = body.get("stop") or []
             own = [given] if isinstance(given, str) else given

@@ -212,6 +212,11 @@ def test_of_several_templates_the_one_that_serves_all_chats_is_taken(
     assert ChatTemplate(Named(**templates), None, "nano").text == wanted
 
 
+def test_a_template_that_only_the_files_tell_of_is_the_last_one_taken() -> None:
+    assert ChatTemplate(Named(), None, "nano", described="theirs").text == "theirs"
+    assert ChatTemplate(Named(default="own"), None, "nano", described="theirs").text == "own"
+
+
 @pytest.mark.parametrize(
     ("text", "does"),
     [

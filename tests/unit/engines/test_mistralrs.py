@@ -20,6 +20,7 @@ from modelhost.engines.mistralrs_runner import BUFFERED, SharedRunner
 from modelhost.engines.mistralrs_template import TemplateReader, special_tokens
 from modelhost.engines.worker_http import Refused
 from modelhost.errors import ConfigError, UnsupportedParameter
+from tests.support.base_models import MESSAGES, PLAIN
 from tests.support.nano_hf import NANO_HF, nano_tokenizer
 
 TEMPLATE = (NANO_HF / "chat_template.jinja").read_text()
@@ -103,6 +104,13 @@ def test_a_worker_gets_the_model_s_own_template_and_few_threads() -> None:
     assert (launch.config["chat_template"], launch.config["slots"], launch.config["isq"]) == ("own", 5, "none")
     host_s = ENGINE.launch(ModelSpec(name="m", path=NANO_HF, chat_template="given", options={"isq": "q4k"}), "key")
     assert (host_s.argv[0], host_s.config["chat_template"], host_s.config["isq"]) == (sys.executable, "given", "Q4K")
+
+
+def test_a_base_model_gets_the_lines_of_a_conversation() -> None:
+    config = ENGINE.launch(ModelSpec(name="m", path=NANO_HF, has_chat_template=False), "key").config
+    assert list(config["chat_stops"]) == ["\nuser:"]
+    asked = _requests(template=config["chat_template"]).chat({"messages": MESSAGES})
+    assert asked.arguments["messages"] == [{"role": "user", "content": PLAIN}]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,12 @@ def test_the_address_of_a_file_on_the_hub_is_that_file(
     assert given.revision == "mine"
 
 
-@pytest.mark.parametrize("text", ["", "name", "a/b/c", "a/b:", "a b/c", "-a/b", "../b"])
+def test_the_oldest_models_are_known_by_their_old_names() -> None:
+    assert parse_reference("gpt2") == HubReference(repository="openai-community/gpt2")
+    assert parse_reference("distilgpt2", "v1") == HubReference(repository="distilbert/distilgpt2", revision="v1")
+
+
+@pytest.mark.parametrize("text", ["", "name", "gpt2-tiny", "a/b/c", "a/b:", "a b/c", "-a/b", "../b"])
 def test_other_text_is_no_reference(text: str) -> None:
     assert parse_reference(text) is None
 

@@ -111,6 +111,23 @@ def test_the_template_may_stand_in_the_tokenizers_configuration(directory: Path)
     assert read_hf_directory(directory).chat_template == "yes"
 
 
+def test_the_template_may_stand_in_a_file_of_the_processors(directory: Path) -> None:
+    (directory / "chat_template.jinja").unlink()
+    change(directory / "tokenizer_config.json", lambda value: value.pop("chat_template"))
+    assert read_hf_directory(directory).chat_template is None
+    (directory / "chat_template.json").write_text('{"chat_template": "of the processor"}')
+    assert read_hf_directory(directory).chat_template == "of the processor"
+
+
+def test_a_model_may_have_the_names_of_gpt_2(directory: Path) -> None:
+    config = {"architectures": ["GPT2LMHeadModel"], "n_positions": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}
+    (directory / "config.json").write_text(json.dumps({**config, "vocab_size": 50257}))
+    model = read_hf_directory(directory)
+    assert model.is_generating
+    assert (model.context_length, model.embedding_length, model.vocab_size) == (1024, 768, 50257)
+    assert model.kv_elements_per_token == 2 * 12 * 768
+
+
 def test_vision_quantization_and_nested_text_configuration_are_seen(directory: Path) -> None:
     def make_vision(value: dict[str, Any]) -> None:
         value["text_config"] = {"max_position_embeddings": 99}

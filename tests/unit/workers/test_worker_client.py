@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -77,6 +78,26 @@ async def _read_all(worker: Worker) -> bytes:
         while block := await blocks.read():
             read += block
     return read
+
+
+async def test_a_chat_gets_what_its_worker_needs_where_the_request_is_silent() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{")
+        bodies.append(orjson.loads(b"{" + await reader.readuntil(b"}")))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with _worker(answer) as (worker, process):
+        process.ready = replace(process.ready, chat_stops=("end",), chat_defaults={"add_special_tokens": True})
+        await worker.call("chat", {"a": 1})
+        await worker.call("chat", {"add_special_tokens": False, "stop": "x"})
+        await worker.call("completions", {"a": 1})
+    assert bodies == [
+        {"a": 1, "add_special_tokens": True, "stop": ["end"]},
+        {"add_special_tokens": False, "stop": ["x", "end"]},
+        {"a": 1},
+    ]
 
 
 async def test_a_request_carries_the_workers_key() -> None:

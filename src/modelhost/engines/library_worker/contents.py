@@ -48,10 +48,14 @@ class Contents:
         """Return the chat request ``body`` as the template gets it."""
         return without_origins((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
 
-    def tokens(self, prompt: str) -> list[int]:
-        """Return the tokens of ``prompt``, made of a request that was :meth:`marked`."""
+    def tokens(self, prompt: str, *, add_special: bool = False) -> list[int]:
+        """Return the tokens of ``prompt``, made of a request that was :meth:`marked`.
+
+        Args:
+            add_special: with those that the model wants around a text; a chat template has written them already.
+        """
         if MARK not in prompt:
-            return self._vocabulary.encode(prompt, add_special=False)
+            return self._vocabulary.encode(prompt, add_special=add_special)
         literal, meant = self._literal, list[int]()
 
         def placed(found: re.Match[str]) -> str:
@@ -60,7 +64,7 @@ class Contents:
 
         text = literal.names.sub(placed, prompt).replace(MARK, "")
         numbers = iter(meant)
-        tokens = literal.tokenizer.encode(text, add_special_tokens=False).ids
+        tokens = literal.tokenizer.encode(text, add_special_tokens=add_special).ids
         return [next(numbers) if token == literal.place else token for token in tokens]
 
     @cached_property

@@ -11,6 +11,7 @@ from modelhost.engines.library_worker.dialect import FIELDS, LibraryDialect
 from modelhost.engines.library_worker.params import accepted
 from modelhost.engines.library_worker.tool_format import AUTO, FORMS
 from modelhost.engines.options import check_options, check_settings, problem_of_options
+from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError
 
 OPTIONS: Mapping[str, Any] = {
@@ -90,7 +91,8 @@ class LibraryEngine(LibraryDialect):
             "context_length": spec.context_length or FALLBACK_CONTEXT,
             "slots": spec.slots or 1,
             "threads": spec.threads or 1,
-            "chat_template": spec.chat_template,
+            **prompting(spec),
+            "own_chat_template": spec.own_chat_template,
             "special_tokens": spec.special_tokens,
         }
         argv = (spec.python or sys.executable, "-m", self._module)

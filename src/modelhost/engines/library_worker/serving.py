@@ -53,6 +53,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             slots=config["slots"],
             operations=OPERATIONS,
             engine_version=loaded.version,
+            chat_stops=config["chat_stops"],
         )
 
     serve(WorkerRoutes(LibraryAnswers(loaded, batcher, config), config), config.get("socket_path"), announce)

@@ -25,11 +25,15 @@ _PROBE: Final = "probe_7f"
 
 
 class ChatTemplate:
-    """The chat template of one model, or the one that is used instead."""
+    """The chat template of one model, or the one that is used instead.
 
-    def __init__(self, tokenizer: Any, override: str | None, model: str) -> None:
+    ``described`` is what its files say, where the tokenizer does not know it: older directories of models that see have
+    the template in a file for their processor.
+    """
+
+    def __init__(self, tokenizer: Any, override: str | None, model: str, *, described: str | None = None) -> None:
         self._tokenizer = tokenizer
-        self.text = override or _own(tokenizer)
+        self.text = override or _own(tokenizer) or described
         self._model = model
 
     @property
