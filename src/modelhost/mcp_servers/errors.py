@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelhost.engines.capabilities import CAPABILITIES
 from modelhost.errors import (
     DownloadFailed,
     EngineMissing,
@@ -34,10 +35,12 @@ from modelhost.operations.advice import ADVICE
 from modelhost.operations.models import LOAD
 
 LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
-NOT_LOADED: Final = (
-    *(WorkerStartFailed, ModelFailed, InsufficientMemory),
-    *(ModelFileMissing, ModelFileInvalid, EngineMissing, DownloadFailed, SystemLibraryMissing),
+NOT_INITIALIZED: Final = (
+    *(WorkerStartFailed, ModelFailed, SystemLibraryMissing),
+    *(ModelFileMissing, ModelFileInvalid, EngineMissing, DownloadFailed),
 )
+"""What keeps a model from being loaded beside want of memory: vLLM's MCP server has one wording for all of it."""
+NOT_LOADED: Final = (InsufficientMemory, *NOT_INITIALIZED)
 """What keeps a model from being loaded, whatever was called."""
 LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
 """What is a failure to load where that is what was called for; a wrong call is none, and no host to call neither."""
@@ -74,17 +77,25 @@ def error_result(
     has_not_loaded = isinstance(error, NOT_LOADED) or (
         tool == LOAD.name and isinstance(error, LOAD_ENDED) and not isinstance(error, HostUnreachable)
     )
-    message = error.message
+    message = _message(error)
     suggestion = _suggestion(error)
     if memory is not None and is_out_of_memory(error):
         suggestion = _way_out_of_memory(memory)
-        message = f"{_which_memory(error)}out of memory. {suggestion} Reason: {message}"
+        message = f"{_which_memory(error)}out of memory. {suggestion} Reason: {error.message}"
         message = message[0].upper() + message[1:]
     details = {**_details(error), "suggestion": suggestion}
     if has_not_loaded:
         details["reason"] = _cause(error).upper()
     code = LOAD_FAILED if has_not_loaded else error.code.upper()
     return {"success": False, "error": {"code": code, "message": message, "details": details}}
+
+
+def _message(error: ModelhostError) -> str:
+    if not isinstance(error, NOT_INITIALIZED):
+        return error.message
+    engine = str(error.details.get("engine", "the model"))
+    what = CAPABILITIES[engine].title if engine in CAPABILITIES else engine
+    return f"Failed to initialize {what}: {error.message}"
 
 
 def _suggestion(error: ModelhostError) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from modelhost.engines.base import Engine, Launch, ModelSpec
+from modelhost.errors import WorkerStartFailed
 from modelhost.workers.client import Worker
 from modelhost.workers.private_folder import private_folder
 from modelhost.workers.process import ProgressCallback, WorkerProcess
@@ -36,7 +37,8 @@ async def launch_worker(
     """Start a worker for ``spec``, or connect to where the model is, and return it when it can answer.
 
     Raises:
-        WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left.
+        WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left. The detail ``engine`` of the first
+            names the one that could not be started.
     """
     api_key = secrets.token_urlsafe(24)
     launch = engine.launch(spec, api_key)
@@ -47,7 +49,9 @@ async def launch_worker(
     launch = _with_places(launch)
     try:
         process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, WorkerStartFailed):
+            error.details = {**error.details, "engine": engine.name}
         if "socket_path" in launch.config:
             remove_socket(launch.config["socket_path"])
         raise

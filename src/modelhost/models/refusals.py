@@ -18,8 +18,8 @@ from modelhost.models.planner import MODELS, Plan
 from modelhost.models.states import RAM, Bytes
 
 MB = 1_000_000
-OF_CAUSE = ("out_of_memory", "required_mb", "available_mb", "suggestion")
-"""Details of what kept a model from being loaded that say what to do about it."""
+OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestion")
+"""Details of what kept a model from being loaded that say where, and what to do about it."""
 
 
 def queue_full(book: Book) -> QueueFull:

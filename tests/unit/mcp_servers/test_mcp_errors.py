@@ -75,6 +75,21 @@ def test_what_keeps_a_model_from_being_loaded_has_one_code_and_its_cause(error: 
 
 
 @pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (WorkerStartFailed("No GPU.", model="m", worker="w", engine="vllm"), "Failed to initialize vLLM: No GPU."),
+        (ModelFailed("Later.", engine="llamacpp"), "Failed to initialize llama.cpp: Later."),
+        (ModelFailed("Later.", engine="scripted"), "Failed to initialize scripted: Later."),
+        (DownloadFailed("It is gated."), "Failed to initialize the model: It is gated."),
+        (ModelBusy("It is busy."), "It is busy."),
+    ],
+)
+def test_what_is_not_initialized_is_told_in_the_words_of_vllms_server(error: ModelhostError, message: str) -> None:
+    assert error_result(error)["error"]["message"] == message
+    assert error_result(error, VALUES)["error"]["message"] == message
+
+
+@pytest.mark.parametrize(
     "error", [ConfigError("No."), QueueTimeout("No."), ModelUnloaded("No."), ShuttingDown("No.")], ids=type
 )
 def test_what_ends_a_load_is_a_failure_to_load_and_of_other_calls_what_it_is(error: ModelhostError) -> None:
@@ -129,6 +144,7 @@ def test_want_of_memory_without_a_gpu_is_not_called_cudas() -> None:
     values = MemoryValues(gpu_memory_utilization=0.5, max_tokens=20, max_model_len=2048)
     message = error_result(error, values)["error"]["message"]
     assert message.startswith("Out of memory. Try: 1) Reduce VLLM_GPU_MEMORY_UTILIZATION (current: 0.5)")
+    assert message.endswith("Reason: killed")
     assert "(current: 20)" in message
     assert "(current: 2048)" in message
 

@@ -429,8 +429,9 @@ async def test_a_model_that_runs_out_of_memory_again_has_failed() -> None:
     starts.error = lambda: WorkerStartFailed("no memory", model="fake", worker="fake/0", out_of_memory=True)
     scheduler = fake_scheduler(starts, fake_entry())
     model = scheduler.models["fake"]
-    with pytest.raises(ModelFailed, match="no memory"):
+    with pytest.raises(ModelFailed, match="no memory") as failed:
         await lease_once(scheduler, model)
+    assert failed.value.details["engine"] == "scripted"
     assert len(starts.times) == 2
     assert state_of(scheduler, model) is State.FAILED
     await end(scheduler, starts)
