@@ -49,11 +49,33 @@ made = python=$$(sh .ci/python "$(PYTHON)") && echo "Making $(1) with $$python" 
 
 .PHONY: help
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
+
+##@ Run
 
 .PHONY: run
 run: $(RUNS)  ## Serve the bundled model on http://127.0.0.1:8000; ARGS="MODEL --port 9000" serves another, elsewhere
 	@$(BIN)/modelhost serve $(ARGS)
+
+PORT := 8080
+MCP_CONFIG := $(firstword $(wildcard mcp.json mcp-config.json))
+
+.PHONY: run-tui
+run-tui: $(RUNS)  ## Chat in the terminal; MODEL=... names a model to start for it
+	@$(BIN)/modelhost chat $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+.PHONY: run-server
+run-server: $(RUNS)  ## Serve MODEL=/path/to/model (default: the bundled one) on port 8080; PORT=... is another one
+	@$(BIN)/modelhost serve $(if $(MODEL),"$(MODEL)") --port $(PORT) $(ARGS)
+
+.PHONY: run-with-mcp
+run-with-mcp: $(RUNS)  ## The same with tools: MODEL_DIR=/path MODEL_FILE=model.gguf MCP_CONFIG=mcp.json
+	@test -n "$(MCP_CONFIG)" || { echo "There is no mcp.json here: write one (docs/tools.md), or give MCP_CONFIG=FILE." >&2; exit 1; }
+	@$(BIN)/modelhost serve $(if $(MODEL_DIR)$(MODEL_FILE),"$(or $(MODEL_DIR),.)$(MODEL_FILE:%=/%)") --port $(PORT) \
+		--mcp-config "$(MCP_CONFIG)" $(ARGS)
+
+##@ Test
 
 # Most of what tests do is wait for processes: more of them run at once than there are cores. -n0 runs them one by one.
 SIDE_BY_SIDE := --numprocesses 4 --dist worksteal
@@ -61,6 +83,17 @@ SIDE_BY_SIDE := --numprocesses 4 --dist worksteal
 .PHONY: test
 test: $(DEVELOPS)  ## Run the whole test suite; ARGS="-k word" runs a part
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+CORE := $(addprefix tests/unit/,chat engines models workers) $(addprefix tests/integration/,engine engines)
+SERVER := $(addprefix tests/unit/,http mcp_servers operations) $(addprefix tests/integration/,api lifecycle)
+
+.PHONY: test-core
+test-core: $(DEVELOPS)  ## Run the tests of what runs models: engines, workers, scheduling, chats
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(CORE) $(ARGS)
+
+.PHONY: test-server
+test-server: $(DEVELOPS)  ## Run the tests of the server: HTTP, MCP, start and stop
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SERVER) $(ARGS)
 
 .PHONY: test-engines
 test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines that have environments of their own
@@ -85,6 +118,16 @@ test-oldest: $(LOCKS)  ## Run the test suite with the oldest libraries that pypr
 	@$(LOCKER)/bin/uv pip install --python $(OLDEST) --no-deps --require-hashes --requirement $(LOCK)/oldest.txt
 	@$(OLDEST)/bin/python -m pytest $(OTHER_VERSIONS) $(ARGS)
 
+.PHONY: conformance
+conformance: $(DEVELOPS)  ## Run the whole official MCP conformance suite (needs npm, brings its Node), and schemathesis
+	@$(BIN)/python -m tests.conformance $(ARGS)
+
+.PHONY: goldens
+goldens: $(DEVELOPS)  ## Record anew what clients see, into tests/goldens/recorded; review the diff
+	@$(BIN)/python -m tests.goldens $(ARGS)
+
+##@ Check
+
 .PHONY: check
 check: check-format check-lint check-types check-layers check-docs  ## Check format, lint, types, layers and documentation
 
@@ -101,34 +144,43 @@ check-docs: $(DEVELOPS)
 	$(BIN)/python -m pytest tests/docs
 	$(BIN)/mkdocs build --strict --quiet
 
-.PHONY: format
-format: $(DEVELOPS)  ## Format the code, and mend what the linter can mend
-	$(BIN)/ruff check --fix .
+.PHONY: fmt-check
+fmt-check: check-format  ## Check the format of the code
+
+.PHONY: lint
+lint: check-lint  ## Check the code with the linter
+
+.PHONY: fmt
+fmt: $(DEVELOPS)  ## Format the code
 	$(BIN)/ruff format .
+
+.PHONY: lint-fix
+lint-fix: $(DEVELOPS)  ## Mend what the linter can mend
+	$(BIN)/ruff check --fix .
+
+.PHONY: format
+format: lint-fix  ## Mend what the linter can mend, and format the code
+	$(BIN)/ruff format .
+
+.PHONY: ci
+ci:  ## Run what the continuous integration runs: the checks and all tests
+	@.ci/run
+
+##@ Build
+
+.PHONY: dev
+dev: $(DEVELOPS)  ## Make .venv with modelhost as it stands here and all that its tests need
+	@echo "Ready: $(BIN)/modelhost, or modelhost after: . $(BIN)/activate"
+
+.PHONY: build
+build: $(DEVELOPS)  ## Build the package, to be installed with pip, into dist/
+	@$(BIN)/hatchling build
 
 .PHONY: docs
 docs: $(DEVELOPS)  ## Write docs/reference from the code, and build the site into site/
 	$(BIN)/python -m tools.reference
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
-
-.PHONY: goldens
-goldens: $(DEVELOPS)  ## Record anew what clients see, into tests/goldens/recorded; review the diff
-	@$(BIN)/python -m tests.goldens $(ARGS)
-
-.PHONY: bench
-bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, writes JSON
-	@$(BIN)/python -m bench $(ARGS)
-
-.PHONY: proxies
-proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench ARGS="--only proxies"
-
-.PHONY: native
-native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
-
-.PHONY: conformance
-conformance: $(DEVELOPS)  ## Run the whole official MCP conformance suite (needs npm, brings its Node), and schemathesis
-	@$(BIN)/python -m tests.conformance $(ARGS)
 
 compile = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make lock" $(ARGS)
@@ -158,6 +210,18 @@ nano: $(TRAINS)  ## Train the bundled model from scratch, in an environment of i
 clean:  ## Remove what make made: environments, caches, the site
 	rm -rf .venv .venv-* site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ Measure
+
+.PHONY: bench
+bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, writes JSON
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: proxies
+proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench ARGS="--only proxies"
+
+.PHONY: native
+native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
 
 $(BIN)/python:
 	@$(call made,$(VENV))

@@ -83,6 +83,73 @@ def test_make_lists_every_target_that_a_person_would_use() -> None:
     assert {"run", "test", "check", "bench", "nano", "docs", "format", "clean", "help"} <= documented
 
 
+def test_make_groups_its_targets() -> None:
+    listed = make("help")
+    groups = dict(block.split("\n", 1) for block in listed.split("\n\n")[1:])
+    assert list(groups) == ["Run", "Test", "Check", "Build", "Measure"]
+    assert "make run-server" in groups["Run"]
+    assert "make lint-fix" in groups["Check"]
+    documented = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert sorted(re.findall(r"^  make ([\w-]+)", listed, flags=re.MULTILINE)) == sorted(documented)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["build"], "hatchling build"),
+        (["dev"], "Ready: .venv/bin/modelhost"),
+        (["fmt"], "ruff format ."),
+        (["fmt-check"], "ruff format --check ."),
+        (["lint"], "ruff check ."),
+        (["lint-fix"], "ruff check --fix ."),
+        (["ci"], ".ci/run"),
+        (["test-core", "ARGS=-x"], "tests/unit/models"),
+        (["test-server", "ARGS=-x"], "tests/integration/api"),
+        (["run-tui"], "modelhost chat"),
+        (["run-tui", "MODEL=a b.gguf"], 'modelhost chat --model "a b.gguf"'),
+        (["run-server"], "modelhost serve  --port 8080"),
+        (["run-server", "MODEL=/a/b.gguf", "PORT=0", "ARGS=--alias c"], 'serve "/a/b.gguf" --port 0 --alias c'),
+        (["run-with-mcp", "MODEL_DIR=/a", "MODEL_FILE=b.gguf", "MCP_CONFIG=c.json"], 'serve "/a/b.gguf" --port 8080'),
+        (["run-with-mcp", "MODEL_DIR=/a", "MCP_CONFIG=c.json"], 'serve "/a" --port 8080'),
+        (["run-with-mcp", "MODEL_FILE=b.gguf", "MCP_CONFIG=c.json"], 'serve "./b.gguf" --port 8080'),
+    ],
+    ids=" ".join,
+)
+def test_a_target_runs_its_command(words: list[str], command: str) -> None:
+    assert command in make("--dry-run", *words)
+
+
+def test_the_folders_of_the_tests_by_part_are_there() -> None:
+    named = re.findall(r"tests/(?:unit|integration)/\w+", make("--dry-run", "test-core", "test-server"))
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / name).is_dir()] == []
+
+
+def test_a_host_with_tools_needs_a_file_of_servers(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = run_make(tmp_path, "run-with-mcp", "MCP_CONFIG=", "--old-file", ".venv/.runs")
+    assert done.returncode != 0
+    assert "MCP_CONFIG=FILE" in done.stderr
+
+
+def make(*words: str) -> str:
+    done = run_make(ROOT, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("make") or pytest.skip("no make here")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(
+        [program, "-C", str(folder), "--no-print-directory", *words],
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.promise("mistralrs.make.others")
 def test_the_scripts_can_be_run() -> None:
     assert all(os.access(ROOT / ".ci" / name, os.X_OK) for name in ("run", "python"))
