@@ -256,7 +256,8 @@ class Settings(BaseModel):
     )
     chat_template: Text | None = Field(
         default=None,
-        description="Jinja chat template to use instead of the model's own: a file, or the text itself.",
+        description="Jinja chat template to use instead of the model's own: a file, the text itself, or the name of "
+        "one that comes with modelhost: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, plain, vicuna, zephyr.",
         json_schema_extra=_MODEL,
     )
 

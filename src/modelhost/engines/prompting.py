@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,11 +11,25 @@ from modelhost.engines.base import ModelSpec
 
 FOLDER: Final = Path(__file__).parent / "chat_templates"
 PLAIN: Final = "plain"
-PLAIN_STOPS: Final = ("\nuser:",)
+STOPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "alpaca": ("\n### Instruction:",),
+    "chatml": ("<|im_end|>",),
+    "gemma": ("<end_of_turn>",),
+    "llama2": ("[INST]",),
+    "llama3": ("<|eot_id|>",),
+    "mistral": ("[INST]",),
+    "phi3": ("<|end|>",),
+    PLAIN: ("\nuser:",),
+    "vicuna": ("USER:",),
+    "zephyr": ("<|user|>",),
+}
+"""The templates that come with modelhost, with what ends an answer. To a model that was not made for one, its marks are
+text like any other: it would go on after them."""
 
 
+@cache
 def shipped_template(name: str) -> str:
-    """Return the text of the template ``name`` of those that come with modelhost; it has to be one."""
+    """Return the text of the template ``name``, one of ``STOPS``."""
     return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
@@ -26,10 +42,11 @@ def prompting(spec: ModelSpec) -> dict[str, Any]:
 
     * ``chat_template``: the one to be used, ``None`` for the model's own;
     * ``chat_stops``: texts at which its answers end;
-    * ``is_plain``: whether the prompt is a text like any other, to be begun as the tokenizer begins one. Other
-      templates write the token themselves that stands there.
+    * ``adds_special``: whether the prompt is to begin as the model's tokenizer begins a text. Those of modelhost write
+      no token there, since they do not know the model; its own template does.
     """
-    plain = shipped_template(PLAIN)
-    template = plain if spec.chat_template is None and not spec.has_chat_template else spec.chat_template
-    is_plain = template == plain
-    return {"chat_template": template, "chat_stops": PLAIN_STOPS if is_plain else (), "is_plain": is_plain}
+    template = spec.chat_template
+    if template is None and not spec.has_chat_template:
+        template = shipped_template(PLAIN)
+    name = next((name for name in STOPS if template == shipped_template(name)), None) if template else None
+    return {"chat_template": template, "chat_stops": STOPS[name] if name else (), "adds_special": name is not None}

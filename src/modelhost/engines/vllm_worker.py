@@ -82,7 +82,7 @@ def main() -> None:
         operations=("chat", "completions", "tokenize", "detokenize"),
         engine_version=f"vllm {_ask(address, config, '/version')['version']}",
         chat_stops=config["chat_stops"],
-        chat_defaults={"add_special_tokens": True} if config["is_plain"] else {},
+        chat_defaults={"add_special_tokens": True} if config["adds_special"] else {},
         most_tokens=config["context_length"],
     )
     _end_as(server.wait())

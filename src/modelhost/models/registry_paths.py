@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from modelhost.config.variables import expand, problems_in
+from modelhost.engines.prompting import STOPS
 from modelhost.models.registry_file import EntryFile
 
 PLACES: Final = ("local_path", "weight_file", "python", "url", "base_url", "api_key")
@@ -29,6 +30,21 @@ def anchored(text: str, directory: Path) -> Path:
 def is_template_text(value: Any) -> bool:
     """Whether a ``chat_template`` is the text itself: what has Jinja in it names no file."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def names_shipped_template(value: str, path: Path) -> bool:
+    """Whether a ``chat_template`` names one that comes with modelhost, and no file that is there, at ``path``."""
+    return value in STOPS and not path.is_file()
+
+
+def placed(key: str, value: str, directory: Path) -> str:
+    """Return the place ``value`` of ``key``, which may be relative to ``directory``, as a path.
+
+    The text of a template stays, and so does the name of one that comes with modelhost.
+    """
+    path = anchored(value, directory)
+    is_template = is_template_text(value) or (key == "chat_template" and names_shipped_template(value, path))
+    return value if is_template else str(path)
 
 
 def resolved(entry: EntryFile, variables: Mapping[str, str]) -> tuple[EntryFile, tuple[str, ...]]:

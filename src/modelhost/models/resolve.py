@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.installed import environment_of
 from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size
+from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
@@ -34,6 +36,7 @@ from modelhost.models.hub_files import Format
 from modelhost.models.locate import Located, locate, located_directory
 from modelhost.models.needs import need_bytes
 from modelhost.models.planner import MODELS
+from modelhost.models.registry_paths import is_template_text, names_shipped_template
 from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.models.special_tokens import control_tokens
 from modelhost.models.states import RAM, Bytes
@@ -329,7 +332,9 @@ def _encoder(located: Located, settings: Settings, engine: str) -> Path | None:
 
 
 def _template(value: str | None) -> str | None:
-    """Return the template's text: what has Jinja in it is the text itself, all else names a file."""
+    """Return the template's text: what has Jinja in it is the text itself, all else names a file, or one of ours."""
+    if value is not None and names_shipped_template(value, at_home(value)):
+        return shipped_template(value)
     files = _template_file(value)
     try:
         return files[0].read_text(encoding="utf-8-sig") if files else value
@@ -338,9 +343,15 @@ def _template(value: str | None) -> str | None:
 
 
 def _template_file(value: str | None) -> list[Path]:
-    if value is None or "{%" in value or "{{" in value:
+    if value is None or is_template_text(value) or names_shipped_template(value, at_home(value)):
         return []
-    return [_existing("chat_template", value)]
+    try:
+        return [_existing("chat_template", value)]
+    except ModelFileMissing as error:
+        close = difflib.get_close_matches(Path(value).name, STOPS, n=1)
+        hint = f' (did you mean "{close[0]}"?)' if close else ""
+        message = f"{error.message}{hint}; templates that come with modelhost: {', '.join(STOPS)}"
+        raise ModelFileMissing(message, path=value, suggestions=close) from None
 
 
 def _existing(setting: str, name: str) -> Path:

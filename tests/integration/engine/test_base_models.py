@@ -11,6 +11,9 @@ import gguf
 import pytest
 
 from modelhost.config.settings import Settings
+from modelhost.engines.library_worker.template import ChatTemplate
+from modelhost.engines.mistralrs_template import TemplateReader
+from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.models.collection import Collection
 from modelhost.models.gguf import read_header
 from modelhost.models.locate import locate
@@ -88,6 +91,26 @@ async def test_its_answer_ends_where_it_begins_to_speak_for_the_user(base_nano: 
         completion = {"prompt": PLAIN, "max_tokens": 40, "grammar": body["grammar"]}
         (choice,) = (await worker.call("completions", completion))["choices"]
         assert choice["text"].startswith(" Yes\nuser: And?")
+
+
+@pytest.mark.parametrize("name", STOPS)
+async def test_a_template_that_comes_with_modelhost_is_rendered_as_by_other_engines(name: str) -> None:
+    reader = TemplateReader(shipped_template(name), {"eos_token": "<|im_end|>"})
+    call = {"id": "a1B2c3D4e", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    called = [*MESSAGES[1:2], {"role": "assistant", "content": None, "tool_calls": [call]}]
+    called += [{"role": "tool", "tool_call_id": "a1B2c3D4e", "content": "two"}]
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    tools = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": parameters}}]
+    bodies: list[dict[str, Any]] = [{"messages": MESSAGES}]
+    if "tools" in shipped_template(name):
+        bodies.append({"messages": called, "tools": tools})
+    async with worker_of(None, chat_template=name) as worker:
+        assert worker.ready.chat_stops == STOPS[name]
+        for body in bodies:
+            shown = ChatTemplate(reader, None, "nano").render(body)
+            assert (await worker.ask("/apply-template", body))["prompt"] == shown
+            answer = await worker.call("chat", {**body, "max_tokens": 4, "temperature": 0})
+            assert answer["usage"]["completion_tokens"] > 0
 
 
 async def test_a_template_that_is_given_or_its_own_is_used_as_it_is(base_nano: Path, tmp_path: Path) -> None:

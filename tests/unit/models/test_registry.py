@@ -279,6 +279,13 @@ def test_one_adapter_and_a_template_s_own_text_are_taken_as_they_are(tmp_path: P
     assert (found.lora, found.chat_template) == ((str(tmp_path / "a.gguf:0.5"),), "{{ messages }}")
 
 
+def test_a_chat_template_may_be_one_that_comes_with_modelhost(tmp_path: Path) -> None:
+    assert _entry(tmp_path, "params: {chat_template: llama3}").settings.chat_template == "llama3"
+    assert _entry(tmp_path, "params: {chat_template: lama3}").settings.chat_template == str(tmp_path / "lama3")
+    (tmp_path / "llama3").write_text("{{ messages }}")
+    assert _entry(tmp_path, "params: {chat_template: llama3}").settings.chat_template == str(tmp_path / "llama3")
+
+
 def test_an_entry_resolves_to_its_file_under_its_names(tmp_path: Path) -> None:
     write_model(tmp_path / "tiny.gguf", context_length=512)
     entry = _entry(

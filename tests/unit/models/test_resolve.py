@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
+from modelhost.engines.prompting import shipped_template
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.file_stamps import are_current
 from modelhost.models.resolve import Resolved, resolve
@@ -177,6 +178,21 @@ def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Pat
     assert _resolve(model=model, chat_template=file).spec.chat_template == text
     with pytest.raises(ModelFileMissing, match="chat_template: there is no file"):
         _resolve(model=model, chat_template="/no/such.jinja")
+
+
+def test_a_chat_template_may_be_one_that_comes_with_modelhost(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _resolve(model=model, chat_template="chatml").spec.chat_template == shipped_template("chatml")
+    with pytest.raises(ModelFileMissing) as unknown:
+        _resolve(model=model, chat_template="lama3")
+    assert unknown.value.message == (
+        'chat_template: there is no file lama3 (did you mean "llama3"?); templates that come with modelhost: '
+        "alpaca, chatml, gemma, llama2, llama3, mistral, phi3, plain, vicuna, zephyr"
+    )
+    (tmp_path / "chatml").write_text("{{ messages }}")
+    assert _resolve(model=model, chat_template="chatml").spec.chat_template == "{{ messages }}"
 
 
 def test_a_model_is_current_until_any_of_its_files_is_another(tmp_path: Path) -> None:

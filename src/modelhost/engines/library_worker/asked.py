@@ -63,7 +63,7 @@ class Requests:
         self._template = ChatTemplate(
             loaded.tokenizer, config["chat_template"], self._model, described=config["own_chat_template"]
         )
-        self._is_plain: bool = config["is_plain"]
+        self._adds_special: bool = config["adds_special"]
         is_raw = config["special_tokens"] == "raw"
         self._contents = Contents(vocabulary, () if is_raw else telling_names(vocabulary.special, self._template.text))
         self._grammars = Grammars(loaded.tokenizer, vocab_size=loaded.vocab_size, eos_ids=loaded.eos_ids)
@@ -83,7 +83,7 @@ class Requests:
         return self._asked(
             "chat",
             body,
-            self._contents.tokens(text, add_special=self._is_plain),
+            self._contents.tokens(text, add_special=self._adds_special),
             constraint=self._forced_call(calling) if calling and is_forced else self._structure(body, after=end),
             top_logprobs=logprobs,
             calling=calling,
