@@ -18,7 +18,7 @@ def base(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     if served.model != str(NANO_HF):
         pytest.skip("it reads no directory")
     directory = base_directory(tmp_path_factory.mktemp("base"))
-    with ServedHost(**{**served.host_settings, "model": str(directory)}) as host:
+    with ServedHost(**{**served.host_settings, "model": str(directory), "load_timeout": 300}) as host:
         yield Asking(host)
 
 
@@ -48,7 +48,7 @@ def test_models_from_before_there_were_templates_chat(served: Served, tmp_path: 
     if served.engine != "transformers":
         pytest.skip("it does not have both, or takes minutes to start")
     directory = older_directory(tmp_path, architecture)
-    with ServedHost(**{**served.host_settings, "model": str(directory)}) as host:
+    with ServedHost(**{**served.host_settings, "model": str(directory), "load_timeout": 300}) as host:
         asking = Asking(host)
         chat = asking.chat(MESSAGES, max_tokens=4, ignore_eos=True)
         tokens = asking.post("/tokenize", {"content": PLAIN, "add_special": True}).json()["tokens"]
