@@ -31,6 +31,15 @@ class FileProgress:
     total_bytes: int
     part: int
     parts: int
+    earlier_bytes: int = 0
+    """Of the parts before this one."""
+    all_bytes: int = 0
+    """Of all parts; 0 is those of this file."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of all parts is here, from 0 to 1."""
+        return (self.earlier_bytes + self.done_bytes) / max(self.all_bytes or self.total_bytes, 1)
 
 
 class DownloadProgress(Protocol):

@@ -34,7 +34,7 @@ WITHOUT_CUDA = (REMOTE, FOR_BOTH)
 
 async def find(entry: ModelEntry, on_progress: Callable[[float], None]) -> Resolved:
     """Return the files and the needs of ``entry``, downloading them if need be; ``on_progress`` is told the share of
-    the present file that is here, from 0 to 1.
+    them that is here, from 0 to 1.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -42,7 +42,7 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None]) -> Resol
     loop = asyncio.get_running_loop()
 
     def tell(progress: FileProgress) -> None:
-        loop.call_soon_threadsafe(on_progress, progress.done_bytes / max(progress.total_bytes, 1))
+        loop.call_soon_threadsafe(on_progress, progress.fraction)
 
     return await find_telling(entry, tell)
 

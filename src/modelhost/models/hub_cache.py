@@ -18,11 +18,10 @@ from huggingface_hub import constants
 
 from modelhost.errors import ModelFileMissing
 from modelhost.models.hub_files import HubFile, choose_files, is_needed
-from modelhost.models.hub_reference import HubReference, parse_reference
+from modelhost.models.hub_reference import DEFAULT_REVISION, HubReference, parse_reference
 from modelhost.models.locate import servable_models
 from modelhost.models.split_files import part_names
 
-DEFAULT_REVISION = "main"
 _FOLDER_PREFIX = "models--"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -90,6 +89,8 @@ class RepositoryCache:
     def _commit(self, revision: str) -> str | None:
         if _COMMIT.fullmatch(revision):
             return revision
+        if revision.startswith("/") or ".." in revision:  # no name that git allows, but the path of another file
+            return None
         try:
             return (self.folder / "refs" / revision).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +24,7 @@ from modelhost.models.hub_errors import require_way_to, translated
 from modelhost.models.hub_files import HubFile, choose_files, format_of
 from modelhost.models.hub_reference import HubReference
 from modelhost.models.hub_sessions import leave_proxies_out_on_this_machine
-from modelhost.models.transfer import fetch
+from modelhost.models.transfer import fetch, missing_bytes, require_space
 
 LISTING_TIMEOUT_SECONDS = 30.0
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
@@ -45,8 +45,9 @@ def download_from_hub(
         chosen = choose_files(listing, reference)
         if on_format is not None:
             on_format(format_of(chosen))
+        _require_space(cache, chosen)
         for part, file in enumerate(chosen, 1):
-            report = partial(_report, progress, file, part, len(chosen))
+            report = partial(_report, progress, chosen, part)
             _ensure_blob(cache, file, _url(reference, commit, file, endpoint), source, report)
         paths = [cache.publish(file, commit) for file in chosen]
         cache.remember(reference.revision, commit, listing)
@@ -102,10 +103,27 @@ def _url(reference: HubReference, commit: str, file: HubFile, endpoint: str) -> 
     return hf_hub_url(reference.repository, file.name, revision=commit, endpoint=endpoint)
 
 
-def _report(progress: DownloadProgress | None, file: HubFile, part: int, parts: int, done_bytes: int) -> None:
+def _require_space(cache: RepositoryCache, chosen: Sequence[HubFile]) -> None:
+    """Check that all of them fit on the disk before the first is transferred; raises DownloadFailed."""
+    missing = sum(missing_bytes(file, cache.blob(file)) for file in chosen)
+    require_space(
+        missing, cache.folder, what=chosen[0].name if len(chosen) == 1 else f"The model ({len(chosen)} files)"
+    )
+
+
+def _report(progress: DownloadProgress | None, chosen: Sequence[HubFile], part: int, done_bytes: int) -> None:
     if progress is not None:
+        file = chosen[part - 1]
         progress(
-            FileProgress(file=file.name, done_bytes=done_bytes, total_bytes=file.size_bytes, part=part, parts=parts)
+            FileProgress(
+                file=file.name,
+                done_bytes=done_bytes,
+                total_bytes=file.size_bytes,
+                part=part,
+                parts=len(chosen),
+                earlier_bytes=sum(each.size_bytes for each in chosen[: part - 1]),
+                all_bytes=sum(each.size_bytes for each in chosen),
+            )
         )
 
 

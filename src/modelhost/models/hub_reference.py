@@ -1,5 +1,6 @@
 """The name of a model on the hub: ``org/name``, ``org/name:Q4_K_M`` or ``org/name:file.gguf``; ``gpt2`` has no owner.
 
+A branch, tag or commit stands behind the repository: ``org/name@v1.0``, ``org/name@v1.0:Q4_K_M``.
 Beside these the addresses that browsers show: of a repository, and of a file (``/resolve/main/x.gguf``, ``/blob/...``).
 """
 
@@ -12,10 +13,14 @@ from urllib.parse import unquote
 
 from modelhost.config import environment
 
+DEFAULT_REVISION: Final = "main"
 HUB: Final = "https://huggingface.co/"
 _REPOSITORY: Final = r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
+_REVISION: Final = r"(?P<revision>[A-Za-z0-9][\w./-]*)"
 _HOST: Final = r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/"
-_REFERENCE: Final = re.compile(rf"^(?:{_HOST}|hf://)?{_REPOSITORY}/?(?::(?P<wanted>[^:\s]+))?$", re.ASCII)
+_REFERENCE: Final = re.compile(
+    rf"^(?:{_HOST}|hf://)?{_REPOSITORY}(?:@{_REVISION}|/)?(?::(?P<wanted>[^:\s]+))?$", re.ASCII
+)
 _FILE: Final = re.compile(
     rf"^{_HOST}{_REPOSITORY}/(?:resolve|blob|raw)/"
     r"(?P<revision>refs/[^/]+/[^/?#]+|[^/?#]+)/(?P<file>[^?#\s]+)(?:[?#].*)?$",
@@ -40,6 +45,12 @@ class HubReference:
     def __str__(self) -> str:
         return f"{self.repository}:{self.wanted}" if self.wanted else self.repository
 
+    @property
+    def id(self) -> str:
+        """The one text for it, from which :func:`parse_reference` makes the same again."""
+        at = f"@{self.revision}" if self.revision not in (None, DEFAULT_REVISION) else ""
+        return f"{self.repository}{at}{f':{self.wanted}' if self.wanted else ''}"
+
 
 def parse_reference(text: str, revision: str | None = None) -> HubReference | None:
     """Return the reference that ``text`` is, or ``None`` if it does not look like one."""
@@ -49,7 +60,7 @@ def parse_reference(text: str, revision: str | None = None) -> HubReference | No
     match = _REFERENCE.match(_OLDEST.get(text, text))
     if match is None:
         return None
-    return HubReference(repository=match["repository"], wanted=match["wanted"], revision=revision)
+    return HubReference(repository=match["repository"], wanted=match["wanted"], revision=revision or match["revision"])
 
 
 def is_file_address(text: str) -> bool:

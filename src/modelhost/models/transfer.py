@@ -41,11 +41,11 @@ def fetch(  # noqa: PLR0913 (all are facts of one transfer)
         DownloadFailed: no space, or the content is not what the hub says it is.
         httpx2.TransportError, HfHubHTTPError: after the last attempt.
     """
-    partial = destination.with_name(f"{destination.name}.modelhost.incomplete")
+    partial = _partial(destination)
     partial.parent.mkdir(parents=True, exist_ok=True)
     if partial.exists() and partial.stat().st_size > file.size_bytes:
         partial.unlink()
-    _require_space(file, partial)
+    require_space(file.size_bytes - _size(partial), partial.parent, what=file.name)
     fruitless = 0
     while _size(partial) < file.size_bytes or not partial.exists():
         before = _size(partial)
@@ -56,6 +56,7 @@ def fetch(  # noqa: PLR0913 (all are facts of one transfer)
             if fruitless >= MAX_FRUITLESS_ATTEMPTS or not _is_transient(error):
                 raise
             time.sleep(retry_wait_seconds * 2**fruitless)
+            on_bytes(_size(partial))  # whoever wants it no more says so here, though nothing arrives
     _verify(file, partial)
     partial.replace(destination)
 
@@ -87,15 +88,26 @@ def _is_transient(error: httpx2.TransportError | HfHubHTTPError) -> bool:
     return not isinstance(error, (httpx2.ProxyError, httpx2.UnsupportedProtocol))
 
 
-def _require_space(file: HubFile, partial: Path) -> None:
-    need, free = file.size_bytes - _size(partial), shutil.disk_usage(partial.parent).free
+def missing_bytes(file: HubFile, destination: Path) -> int:
+    """Return how much of ``file`` is still to be brought to ``destination``."""
+    return max(0, file.size_bytes - max(_size(destination), _size(_partial(destination))))
+
+
+def require_space(need: int, folder: Path, *, what: str) -> None:
+    """Check that ``need`` bytes more fit on the disk of ``folder``; raises DownloadFailed."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if need > free:
         raise DownloadFailed(
-            f"{file.name} needs {need / 1e9:.1f} GB more and {partial.parent} has {free / 1e9:.1f} GB free: make room, "
+            f"{what} needs {need / 1e9:.1f} GB more and {folder} has {free / 1e9:.1f} GB free: make room, "
             "choose a smaller quantization, or set HF_HOME to another disk",
             need_bytes=need,
             free_bytes=free,
         )
+
+
+def _partial(destination: Path) -> Path:
+    return destination.with_name(f"{destination.name}.modelhost.incomplete")
 
 
 def _verify(file: HubFile, partial: Path) -> None:

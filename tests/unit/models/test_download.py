@@ -191,6 +191,47 @@ def test_full_disk_is_noticed_before_the_download(
     assert hub.bytes_served == 0
 
 
+def test_a_stopped_download_that_gets_nothing_makes_no_further_attempt(hub: HubServer, source: Source) -> None:
+    hub.fail_with = [503] * 4
+    progress = StoppableProgress(None)
+    progress.stop()
+    with pytest.raises(ShuttingDown):
+        download(REFERENCE, progress, source=source)
+    assert len(hub.fail_with) == 3
+
+
+def test_parts_that_do_not_fit_together_are_noticed_before_the_first(
+    hub: HubServer, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {f"m-{part:05}-of-00003.gguf": bytes([part]) * 400 for part in (1, 2, 3)}
+    hub.repositories["org/parts"] = Repository(files=parts)
+    usage = namedtuple("usage", "total used free")(1, 1, 1000)
+    monkeypatch.setattr("modelhost.models.transfer.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(DownloadFailed, match=r"^The model \(3 files\) needs .*make room") as caught:
+        download(HubReference(repository="org/parts"), source=source)
+    assert caught.value.details == {"need_bytes": 1200, "free_bytes": 1000}
+    assert hub.bytes_served == 0
+
+
+def test_progress_is_of_all_parts_together(hub: HubServer, source: Source) -> None:
+    parts = {f"m-{part:05}-of-00002.gguf": bytes([part]) * 100 * part for part in (1, 2)}
+    hub.repositories["org/parts"] = Repository(files=parts)
+    told: list[FileProgress] = []
+    download(HubReference(repository="org/parts"), told.append, source=source)
+    assert [(step.part, round(step.fraction, 3)) for step in told] == [(1, 0), (1, 0.333), (2, 0.333), (2, 1)]
+
+
+def test_a_revision_that_leaves_the_cache_is_none(hub: HubServer, source: Source, tmp_path: Path) -> None:
+    path = download(REFERENCE, source=source)
+    secret = tmp_path / "secret"
+    secret.write_text(hub.repositories["org/model"].commit)
+    folder = path.parents[2] / "refs"
+    for revision in (str(secret), os.path.relpath(secret, folder)):
+        assert (folder / revision).read_text() == "a" * 40
+        with pytest.raises(DownloadFailed, match="has no revision"):
+            download(replace(REFERENCE, revision=revision), source=source)
+
+
 def test_names_that_leave_the_cache_are_ignored(hub: HubServer, source: Source) -> None:
     hub.repositories["org/evil"] = Repository(files={"../../../evil.gguf": b"1"})
     with pytest.raises(DownloadFailed, match="no model in GGUF"):
