@@ -8,6 +8,7 @@
     │   ├── UnsupportedOperation     this model cannot do that (embeddings, rerank ...)
     │   ├── ContextLengthExceeded    the prompt does not fit
     │   ├── ModelNotFound            no model of that name
+    │   ├── ModelNotAllowed          a model that is not the host's, and that it may not add
     │   ├── ModelBusy                it has requests in flight, and was not to be forced
     │   ├── NotFound                 no such path
     │   ├── MethodNotAllowed         the path exists, the method does not
@@ -105,6 +106,10 @@ class ContextLengthExceeded(RequestError):
 
 class ModelNotFound(RequestError):
     code = "model_not_found"
+
+
+class ModelNotAllowed(RequestError):
+    code = "model_not_allowed"
 
 
 class ModelBusy(RequestError):

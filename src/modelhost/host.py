@@ -18,11 +18,21 @@ from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
+from modelhost.models.admission import Admission
 from modelhost.models.collection import Collection
 from modelhost.models.download import DownloadProgress
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import OnQueued
-from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, ModelLog, Selected, State, Unloaded
+from modelhost.models.states import (
+    HostStatus,
+    LoadEstimate,
+    ModelEvent,
+    ModelLog,
+    PulledModel,
+    Selected,
+    State,
+    Unloaded,
+)
 from modelhost.redaction import hide
 from modelhost.workers.process import ProgressCallback
 
@@ -159,6 +169,11 @@ class Host:
             await self._start_tools(None)
         self._answering = Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
+    def put_in_force(self, settings: Settings) -> None:
+        """Let clients add the models that ``settings``, in which a few have changed, allow from now on."""
+        if self._collection is not None:
+            self._collection.added.admission = Admission.of(settings)
+
     def reread(self) -> None:
         """Read the registry of models and the file of MCP servers anew, without waiting for a change to be noticed."""
         if self._collection is not None:
@@ -264,6 +279,16 @@ class Host:
         """
         return await self.collection.gpu_utilization(name)
 
+    async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> HostedModel:
+        """Return the model called ``name``; one of the hub, or of this machine, that the host does not have is added,
+        as far as ``allow_models`` lets it be, once its files are here.
+
+        Raises:
+            ModelNotFound, ModelNotAllowed: no such model, or none that may be added.
+            SetupError: it cannot be had, or not be used.
+        """
+        return await self.collection.find_or_add(name, on_progress=on_progress)
+
     async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
         """Have a model loaded; return at once with an estimate, or with ``wait`` when it is ready.
 
@@ -303,14 +328,15 @@ class Host:
         """News of the models for one listener: first the state of each, then every change, until the host stops."""
         return self.collection.events()
 
-    async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> Path:
-        """Download a model from the hub; return its (first) file.
+    async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> PulledModel:
+        """Download a model from the hub, and add it to those of the host if it is none.
 
         Raises:
             InvalidRequest: it is no hub id.
+            ModelNotAllowed: it is none of the host's models, and ``allow_models`` does not let it be added.
             DownloadFailed, EngineMissing: the hub did not give it, or has no file that can be served.
         """
-        return await self.collection.pull(reference, revision=revision, on_progress=on_progress)
+        return await self.collection.added.pull(reference, revision=revision, on_progress=on_progress)
 
     def stream(
         self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0

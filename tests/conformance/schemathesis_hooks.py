@@ -26,6 +26,7 @@ RIGHT_REFUSALS: Final = (
     ("/v1/completions", "invalid_request", "the scripted engine answers one prompt per request"),
     ("/v1/embeddings", "invalid_request", "'input' has to be text, or a list of texts"),
     ("/v1/models/load", "unsupported_parameter", "cannot honour"),
+    ("/v1/models/load", "download_failed", "could not be downloaded"),
     ("/v1/models/pull", "invalid_request", "is no hub id"),
     ("/v1/models/pull", "download_failed", "could not be downloaded"),
     ("/v1/mcp/prompts/get", "tool_call_failed", "answered with the error"),

@@ -103,6 +103,9 @@ MODELS: Final = (
     read("model://one/logs"),
     read("model://none/config"),
     call("load-model", model_id="large"),
+    call("load-model", model_id="./model.gguf"),
+    call("pull-model", model="org/none"),
+    call("pull-model", model="org/nano-GGUF"),
 )
 STATE: Final = (
     call("save-state", keep={"state": r'"state_id": ?"(state-[^"]+)"'}, session_id="label"),
@@ -122,7 +125,7 @@ MISTAKES: Final = (
 FACES: Final[Mapping[str, tuple[Message, ...]]] = {
     "all": (*LLM, *MODELS, *STATE, *MISTAKES),
     "llm": (LLM[0], LLM[-1]),
-    "models": (call("list-models"), *MODELS[1:2], *MODELS[4:5], *MODELS[6:9]),
+    "models": (call("list-models"), *MODELS[1:2], *MODELS[4:5], *MODELS[6:9], MODELS[-1]),
     "state": (*STATE[:2], *STATE[5:]),
 }
 """What is sent to each server after its listings."""

@@ -115,6 +115,7 @@ def _administration() -> Recorded:
 
 def _mcp() -> Recorded:
     with surroundings() as place:
+        place.variables["HF_ENDPOINT"] = _hub(place)
         host = place.host(models_config=_registry(place), memory_budget="30MB")
         faces = {name: face for era in ERAS for name, face in stdio_names(era).items()}
         definitions = Definitions()

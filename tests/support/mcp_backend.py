@@ -10,7 +10,7 @@ from typing import Any
 from modelhost.chat.relay import DONE_EVENT, encode_event
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.mcp_servers.backend import Call
-from modelhost.operations.operation import AnyOperation, Parameters
+from modelhost.operations.operation import AnyOperation, OnProgress, Parameters, Progress, ignored
 
 Chunk = dict[str, Any]
 
@@ -26,6 +26,8 @@ class FakeBackend:
 
     def __init__(self) -> None:
         self.results: dict[str, Any] = {}
+        self.progress: Sequence[Progress] = ()
+        """What each operation tells before its result."""
         self.ran: list[tuple[str, Parameters]] = []
         self.calls: list[Call] = []
         self.bodies: list[dict[str, Any]] = []
@@ -37,8 +39,10 @@ class FakeBackend:
         self.was_asked = asyncio.Event()
         self.was_left = asyncio.Event()
 
-    async def run(self, operation: AnyOperation, parameters: Parameters) -> Any:
+    async def run(self, operation: AnyOperation, parameters: Parameters, on_progress: OnProgress = ignored) -> Any:
         self.ran.append((operation.name, parameters))
+        for progress in self.progress:
+            on_progress(progress)
         result = self.results.get(operation.name, operation.answer)
         if isinstance(result, Callable):  # type: ignore[arg-type]
             result = result(parameters)

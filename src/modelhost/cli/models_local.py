@@ -11,6 +11,8 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.cli.remote import RemoteHost
+from modelhost.cli.running_host import Key, running_host
 from modelhost.config.home import at_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 
@@ -55,12 +57,20 @@ def scan(
 def pull(
     reference: Annotated[str, typer.Argument(metavar="ORG/NAME[:QUANT]", help="A repository of the hub.")],
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit. Default: main.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="A host that is to download it, and to have it among its models. Default: none."),
+    ] = None,
+    api_key: Key = None,
 ) -> None:
     """Download a model from the Hugging Face hub and print where it is.
 
     A download that broke off goes on where it stopped, and every file is verified. What is here already is checked
-    against the hub. HF_TOKEN opens gated models.
+    against the hub. HF_TOKEN opens gated models; with --url, the one in the environment of that host does.
     """
+    if url is not None:
+        _pull_at(running_host(url, api_key), reference, revision)
+        return
     from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.cli.starting import start_display  # noqa: PLC0415
     from modelhost.models.choosing import some_engine_for  # noqa: PLC0415
@@ -80,6 +90,17 @@ def pull(
     found = inspect(path)
     console.note(f"{wanted}: {found.quantization}, {found.size_bytes / 1e6:,.1f} MB")
     typer.echo(path)
+
+
+def _pull_at(remote: RemoteHost, reference: str, revision: str | None) -> None:
+    from modelhost.cli.host_downloads import showing_download  # noqa: PLC0415
+    from modelhost.operations.model_values import PullParameters  # noqa: PLC0415
+    from modelhost.operations.models import PULL  # noqa: PLC0415
+
+    with showing_download() as on_progress:
+        pulled = remote.call(PULL, PullParameters(model=reference, revision=revision), on_progress)
+    console.note(f"{pulled.model_id} is one of the models of {remote.url}")
+    typer.echo(pulled.path)
 
 
 def list_models(as_json: AsJson = False) -> None:
@@ -147,7 +168,11 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None], str], ...]] = (
     (
         "pull",
         pull,
-        _examples("pull Qwen/Qwen3-4B-GGUF", "pull Qwen/Qwen3-4B-GGUF:Q8_0 --revision main"),
+        _examples(
+            "pull Qwen/Qwen3-4B-GGUF",
+            "pull Qwen/Qwen3-4B-GGUF:Q8_0 --revision main",
+            "pull Qwen/Qwen3-4B-GGUF --url http://gpu-box:8000",
+        ),
     ),
     ("list", list_models, _examples("list", "list --json")),
     ("show", show, _examples("show modelhost-nano", "show ./model.gguf --json")),

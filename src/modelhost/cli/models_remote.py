@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.cli.host_downloads import showing_download
 from modelhost.cli.loading import follow_load
 from modelhost.cli.models_shown import amount, print_table, watch
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
@@ -40,17 +41,21 @@ def status(
 
 
 def load(
-    name: Name,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A model of the host; or one that it is to add: a hub id, a path there."),
+    ],
     waits: Annotated[bool, typer.Option("--wait", help="Return when it is ready, and show how far it is.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: Key = None,
 ) -> None:
     remote = running_host(url, api_key)
-    answer = remote.call(LOAD, LoadParameters(model_id=name))
+    with showing_download() as on_progress:
+        answer = remote.call(LOAD, LoadParameters(model_id=name), on_progress)
     if waits and answer.status != "loaded":
         follow_load(remote, answer)
-        answer = remote.call(LOAD, LoadParameters(model_id=name, wait=True))
+        answer = remote.call(LOAD, LoadParameters(model_id=answer.model_id, wait=True))
     if as_json:
         print_json(answer)
         return
@@ -112,7 +117,7 @@ def _examples(*lines: str) -> str:
 
 COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
     (STATUS, status, _examples("status", "status --watch", "status --json --url http://gpu-box:8000")),
-    (LOAD, load, _examples("load qwen", "load qwen --wait")),
+    (LOAD, load, _examples("load qwen", "load qwen --wait", "load Qwen/Qwen3-4B-GGUF:Q4_K_M --wait")),
     (UNLOAD, unload, _examples("unload qwen", "unload qwen --force")),
     (SELECT, select, _examples("select qwen")),
     (CONFIGURE, set_config, _examples("set qwen temperature=0.7 max_tokens=500", "set qwen temperature=null")),

@@ -11,6 +11,7 @@ import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,11 +23,12 @@ from modelhost.config.network import require_certificates
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.operations.events import EventReport
 from modelhost.operations.host_errors import error_in, error_of_status
-from modelhost.operations.operation import Operation, P, R
-from modelhost.operations.remote_calls import request_of, result_in
+from modelhost.operations.operation import OnProgress, Operation, P, R
+from modelhost.operations.remote_calls import EVENT_STREAM, RESULT, progress_in, request_of, result_in
 
 CONNECT_SECONDS: Final = 10.0
 EVENTS_PATH: Final = "/v1/models/events"
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 PROBE_SECONDS: Final = 0.5  # a host on this machine answers in milliseconds; without one the port refuses at once
 
 
@@ -64,7 +66,7 @@ class RemoteHost:
     def is_modelhost(self) -> bool:
         """Whether a modelhost answers there; anything else, or nothing, is ``False``."""
         try:
-            with self._answer("GET", "/version", connect_seconds=PROBE_SECONDS, read_seconds=PROBE_SECONDS) as response:
+            with self._answer("GET", "/version", seconds=(PROBE_SECONDS, PROBE_SECONDS)) as response:
                 version = json.loads(response.read())
         except (HostUnreachable, ValueError):
             return False
@@ -94,14 +96,25 @@ class RemoteHost:
                 yield self._chunk(event.data)
             raise HostUnreachable(f"the host at {self.url} went away in the middle of the answer")
 
-    def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
-        """The result of an administrative operation.
+    def call(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress | None = None) -> R:
+        """The result of an administrative operation; ``on_progress`` is told how far one is that tells so.
 
         Raises:
             ModelhostError: the one that the operation raised in the host, or ``HostUnreachable``.
         """
-        with self._answer(*request_of(operation, parameters)) as response:
-            return result_in(operation, self._json(response), self.url)
+        headers = {} if on_progress is None else {"Accept": EVENT_STREAM}
+        with self._answer(*request_of(operation, parameters), headers=headers) as response:
+            if on_progress is None or not (response.getheader("Content-Type") or "").startswith(EVENT_STREAM):
+                return result_in(operation, self._json(response), self.url)
+            return result_in(operation, self._told_result(response, on_progress), self.url)
+
+    def _told_result(self, response: http.client.HTTPResponse, on_progress: OnProgress) -> Any:
+        for event in events(_lines(response)):
+            data = self._chunk(event.data)
+            if event.name == RESULT:
+                return data
+            on_progress(progress_in(data))
+        raise HostUnreachable(f"the host at {self.url} went away before it was done; ask again")
 
     def model_events(self) -> Generator[EventReport]:
         """What happens to the models: the state of each at first, then every change; ends when the host stops."""
@@ -139,10 +152,12 @@ class RemoteHost:
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
-        connect_seconds: float = CONNECT_SECONDS,
-        read_seconds: float | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        seconds: tuple[float, float | None] = (CONNECT_SECONDS, None),
     ) -> Iterator[http.client.HTTPResponse]:
-        """The answer to one request; its status is below 400. Without a limit reading waits: models take their time."""
+        """The answer to one request; its status is below 400. ``seconds`` are to connect, and to read: without a limit
+        reading waits, since models take their time."""
+        connect_seconds, read_seconds = seconds
         parts = urlsplit(self.url)
         if parts.scheme == "https":
             require_certificates()
@@ -152,7 +167,7 @@ class RemoteHost:
                 connection.connect()
                 connection.sock.settimeout(read_seconds)
                 payload = None if body is None else json.dumps(body)
-                connection.request(method, parts.path + path, body=payload, headers=self._headers())
+                connection.request(method, parts.path + path, body=payload, headers={**self._headers(), **headers})
                 response = connection.getresponse()
                 refused = response.read() if response.status >= 400 else None
             except (OSError, http.client.HTTPException) as error:

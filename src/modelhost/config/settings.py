@@ -21,6 +21,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 SpecialTokens = Literal["text", "raw"]
 SessionEviction = Literal["fifo", "lru"]
+AllowedModels = Literal["registry", "hub", "any"]
 KvCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 Text = Annotated[str, Field(min_length=1)]
@@ -108,6 +109,13 @@ class Settings(BaseModel):
         default=None,
         ge=1,
         description="Models that may be loaded at the same time. Default: as many as fit.",
+        json_schema_extra=_MODELS,
+    )
+    allow_models: AllowedModels | None = Field(
+        default=None,
+        description="What clients may have loaded besides the models of the host: `registry` (nothing), `hub` (models "
+        "of the hub, by their ids) or `any` (also files of this machine, by their paths). Default: `hub` with keys, or "
+        "if the host listens on this machine only; otherwise `registry`.",
         json_schema_extra=_MODELS,
     )
     idle_unload_secs: float | None = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -21,9 +22,11 @@ from modelhost.meters import METERS
 from modelhost.operations.audit import AUDIT_OPERATIONS
 from modelhost.operations.llm import LLM_OPERATIONS
 from modelhost.operations.models import MODEL_OPERATIONS
-from modelhost.operations.operation import AnyOperation
+from modelhost.operations.operation import AnyOperation, Progress
+from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.sessions import SESSION_OPERATIONS
 from modelhost.operations.state import STATE_OPERATIONS
+from modelhost.operations.telling import telling
 from modelhost.operations.tools import TOOL_OPERATIONS
 from modelhost.state.records import AuditEntry
 
@@ -63,7 +66,7 @@ class AdministrationEndpoint:
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, keep_alive_seconds=self._host.settings.keep_alive_interval)
         values: dict[str, Any] = {}
 
         async def respond() -> None:
@@ -76,6 +79,9 @@ class AdministrationEndpoint:
             values.update(scope["path_params"])
             parameters = self._operation.parse(values)
             async with exchange.while_client_is_there():
+                if self._operation.tells_progress and _wants_events(scope):
+                    await self._stream(exchange, parameters)
+                    return
                 result = await self._operation.run(self._host, parameters)
             await exchange.answer_json(result.model_dump(mode="json"))
 
@@ -94,6 +100,17 @@ class AdministrationEndpoint:
                 model=self._model_label(values) or None,
             )
         )
+
+    async def _stream(self, exchange: Exchange, parameters: Any) -> None:
+        """Answer with events: how far it is, and at the end the result."""
+
+        async def send(progress: Progress) -> None:
+            await exchange.write(event_of(PROGRESS, asdict(progress)))
+
+        async with exchange.event_stream():
+            async with telling(send) as on_progress:
+                result = await self._operation.run(self._host, parameters, on_progress)
+            await exchange.write(event_of(RESULT, result.model_dump(mode="json")))
 
     def _model_label(self, values: Mapping[str, Any]) -> str:
         """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
@@ -121,6 +138,11 @@ async def answer(
         METERS.errors.labels(model, code).inc()
     log.info("administration", operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))
     return (CLIENT_LEFT if status == CLIENT_LEFT_STATUS else code), seconds
+
+
+def _wants_events(scope: Scope) -> bool:
+    accepted = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"accept"]
+    return any(EVENT_STREAM in value for value in accepted)
 
 
 def _query(scope: Scope) -> dict[str, str]:

@@ -21,6 +21,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.ContextLengthExceeded: 400,
     errors.Unauthorized: 401,
     errors.ForeignOrigin: 403,
+    errors.ModelNotAllowed: 403,
     errors.ModelNotFound: 404,
     errors.NotFound: 404,
     errors.ModelBusy: 409,

@@ -14,13 +14,17 @@ from modelhost.http.administration import OPERATIONS
 from modelhost.http.errors import STATUS
 from modelhost.operations.events import EventReport
 from modelhost.operations.operation import AnyOperation, HttpRoute
+from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 
 MEANINGS: Final[Mapping[type[ModelhostError], str]] = {
     errors.InvalidRequest: "The request cannot be served as it is",
     errors.Unauthorized: "The API key is missing or wrong",
     errors.ModelNotFound: "No model of that name",
+    errors.ModelNotAllowed: "The host may not add that model",
     errors.ModelBusy: "The model has requests in flight",
     errors.RequestTooLarge: "The body is too large",
+    errors.ModelFileMissing: "No file of that path",
+    errors.ModelFileInvalid: "The model's files cannot be used",
     errors.EngineMissing: "No engine here can serve it",
     errors.DownloadFailed: "The download failed",
     errors.WorkerStartFailed: "The model could not be started",
@@ -74,7 +78,7 @@ def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The answer",
-                "content": _json(_ref(operation.result.__name__), operation.answer),
+                "content": _json(_ref(operation.result.__name__), operation.answer) | _told(operation),
             },
             **refusals(raised),
         },
@@ -139,6 +143,15 @@ def _events() -> dict[str, Any]:
             **refusals([errors.Unauthorized]),
         },
     }
+
+
+def _told(operation: AnyOperation) -> dict[str, Any]:
+    """Return what a client gets that accepts events of an operation that tells how far it is."""
+    if not operation.tells_progress:
+        return {}
+    steps = [(PROGRESS, {"fraction": 0.5, "message": "downloading model.gguf"}), (RESULT, dict(operation.answer))]
+    example = b"".join(event_of(name, data) for name, data in steps).decode()
+    return {EVENT_STREAM: {"schema": {"type": "string"}, "example": example}}
 
 
 def _json(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from modelhost.redaction import hide
 
 log = logs.get_logger(__name__)
 
-LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level")
+LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_models")
 """Settings that come into force at once; all others do when the host is started again."""
 
 
@@ -70,6 +70,7 @@ class Rereading:
         hide(secrets_in(self._settings))
         logs.set_level(self._settings.log_level)
         self._admit(self._settings)
+        self._host.put_in_force(self._settings)
         log.info("configuration_in_force", changed=[name for name in changed if name in LIVE])
         if waiting := [name for name in changed if name not in LIVE]:
             log.warning("settings_need_restart", names=waiting)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from modelhost.operations.operation import Operation, P, R
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 
 Face = Literal["mcp-http", "mcp-stdio"]
 """The way by which calls come in, as the audit log names it."""
@@ -33,7 +33,7 @@ class Call:
 class Backend(Protocol):
     """Runs operations and chats."""
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
         """Run an operation; raises the :class:`ModelhostError` that it raises."""
 
     def chat(self, body: dict[str, Any], *, depth: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

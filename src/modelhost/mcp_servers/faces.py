@@ -38,7 +38,8 @@ _CHAT: Final = (
 )
 _MODELS: Final = (
     "list-models shows what there is, load-model and unload-model change what is in memory, set-model-config sets what "
-    "requests get where they are silent. A model is loaded by its first request too."
+    "requests get where they are silent. A model is loaded by its first request too. load-model also takes a model of "
+    "the hub (org/name), which is downloaded; pull-model downloads one and does not load it."
 )
 _STATE: Final = (
     "save-state keeps models and conversations under a session_id of your choice, load-state brings them back, "

@@ -12,7 +12,7 @@ from modelhost.host import Host
 from modelhost.logs import get_logger
 from modelhost.mcp_servers.backend import Call, Face
 from modelhost.meters import METERS
-from modelhost.operations.operation import Operation, P, R
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.state.records import AuditEntry
 
 log = get_logger(__name__)
@@ -27,9 +27,9 @@ class LocalBackend:
         self._face = face
         self._actor = actor
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
         """Run an operation; raises what it raises."""
-        return await operation.run(self._host, parameters)
+        return await operation.run(self._host, parameters, on_progress)
 
     def chat(self, body: dict[str, Any], *, depth: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Answer a chat completion as SSE blocks; raises as :meth:`Host.stream` does."""

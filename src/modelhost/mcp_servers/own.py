@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modelhost.config.settings import Settings
 from modelhost.mcp_servers.backend import Call
-from modelhost.operations.operation import Operation, P, R
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class OwnBackend:
         if self._host is not None:
             await self._host.stop(drain_seconds=0)
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
         """Run an operation; raises what it raises, and ``SetupError`` if the host cannot be started."""
-        return await (await self._started()).run(operation, parameters)
+        return await (await self._started()).run(operation, parameters, on_progress)
 
     @asynccontextmanager
     async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:

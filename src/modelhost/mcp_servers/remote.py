@@ -20,8 +20,16 @@ from modelhost.mcp_servers.backend import Call
 from modelhost.operations.host_errors import error_in, error_of_status
 from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO, LIST
-from modelhost.operations.operation import NoParameters, Operation, P, R
-from modelhost.operations.remote_calls import request_of, result_in
+from modelhost.operations.operation import NoParameters, OnProgress, Operation, P, R, ignored
+from modelhost.operations.remote_calls import (
+    EVENT_STREAM,
+    PROGRESS,
+    RESULT,
+    event_in,
+    progress_in,
+    request_of,
+    result_in,
+)
 from modelhost.workers.depth import DEPTH_HEADER
 
 CONNECT_SECONDS: Final = 10.0
@@ -62,7 +70,7 @@ class RemoteBackend:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
         """Have the host run an operation.
 
         Raises:
@@ -71,13 +79,35 @@ class RemoteBackend:
         method, path, body = request_of(operation, parameters)
         if not operation.is_read_only:
             self._defaults.clear()
-        async with self._answer(method, path, body) as response:
+        headers = {"Accept": EVENT_STREAM} if operation.tells_progress else {}
+        async with self._answer(method, path, body, headers) as response:
+            if response.headers.get("content-type", "").startswith(EVENT_STREAM):
+                return result_in(operation, await self._told_result(response, on_progress), self._url)
             content = await _whole(response, self._url)
         try:
             answer = orjson.loads(content)
         except orjson.JSONDecodeError as error:
             raise HostUnreachable(f"{self._url} did not send whole JSON; is it a modelhost?") from error
         return result_in(operation, answer, self._url)
+
+    async def _told_result(self, response: httpx2.Response, on_progress: OnProgress) -> Any:
+        """The result of an operation that tells how far it is; an error among the events is raised."""
+        rest = b""
+        try:
+            async for chunk in response.aiter_raw():
+                *blocks, rest = (rest + chunk).split(END_OF_EVENT)
+                for name, data in filter(None, map(event_in, blocks)):
+                    if name == RESULT:
+                        return data
+                    if name == PROGRESS:
+                        on_progress(progress_in(data))
+                    elif error := error_in(data):
+                        raise error
+        except httpx2.HTTPError as error:
+            raise self._went_away() from error
+        except ValueError as error:
+            raise HostUnreachable(f"{self._url} sent something else than events; is it a modelhost?") from error
+        raise self._went_away()
 
     @asynccontextmanager
     async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:

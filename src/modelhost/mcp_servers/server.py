@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from modelhost.mcp_servers.faces import FACES, FaceName
 from modelhost.mcp_servers.resources import Resources
 from modelhost.mcp_servers.tools import Caller, HostTool, Outcome, tools_of
 from modelhost.operations.llm import SEED_DEFAULTS
+from modelhost.operations.operation import Progress, ignored
+from modelhost.operations.telling import telling
 from modelhost.version import __version__
 
 log = get_logger(__name__)
@@ -129,8 +132,10 @@ class _Answers:
             await ctx.session.report_progress(count, message=piece)
 
         try:
-            caller = Caller(depth=depth_of(ctx), tell=tell)
-            outcome = await tool.run(arguments, caller)
+            telling_client = telling(_Notifications(ctx).send) if tool.tells_progress else nullcontext(ignored)
+            async with telling_client as on_progress:
+                caller = Caller(depth=depth_of(ctx), tell=tell, on_progress=on_progress)
+                outcome = await tool.run(arguments, caller)
         except ModelhostError as error:
             noting.outcome = error.code
             return _refused(error_result(error, self._memory(arguments), tool=tool.definition.name))
@@ -176,6 +181,20 @@ class _Answers:
             max_tokens=asked if isinstance(asked, int) else defaults.max_tokens or int(SEED_DEFAULTS["max_tokens"]),
             max_model_len=defaults.max_model_len,
         )
+
+
+class _Notifications:
+    """How far a call is, as notifications: nothing, for a client that has given no token for it."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._session = ctx.session
+        self._sent = 0.0
+
+    async def send(self, progress: Progress) -> None:
+        """Send it. The protocol wants each to be further than the one before: what is not is left out."""
+        if progress.fraction is not None and progress.fraction > self._sent:
+            self._sent = progress.fraction
+            await self._session.report_progress(progress.fraction, 1.0, progress.message)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,11 +18,12 @@ from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE
 from modelhost.operations import llm, models, state
-from modelhost.operations.operation import AnyOperation, parsed
+from modelhost.operations.operation import AnyOperation, OnProgress, ignored, parsed
+from modelhost.operations.telling import Shares
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),
-    "models": (models.LIST, models.LOAD, models.UNLOAD, models.INFO, models.CONFIGURE),
+    "models": (models.LIST, models.LOAD, models.UNLOAD, models.INFO, models.CONFIGURE, models.PULL),
     "state": (state.SAVE, state.LOAD, state.CLEAR),
 }
 SEVERAL: Final = frozenset({models.LOAD.name, models.UNLOAD.name, models.INFO.name})
@@ -33,10 +34,14 @@ SEVERAL: Final = frozenset({models.LOAD.name, models.UNLOAD.name, models.INFO.na
 class _Hints:
     is_destructive: bool = False
     is_idempotent: bool = True
+    is_open_world: bool = False
+    """It deals with what is elsewhere."""
 
 
 HINTS: Final[Mapping[str, _Hints]] = {
+    models.LOAD.name: _Hints(is_open_world=True),
     models.UNLOAD.name: _Hints(is_destructive=True),
+    models.PULL.name: _Hints(is_open_world=True),
     state.SAVE.name: _Hints(is_idempotent=False),
     state.LOAD.name: _Hints(is_destructive=True),
     state.CLEAR.name: _Hints(is_destructive=True),
@@ -50,6 +55,9 @@ class Caller:
 
     depth: int = 0
     tell: Tell | None = None
+    """Told of an answer as it comes."""
+    on_progress: OnProgress = ignored
+    """Told how far what takes minutes is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +78,7 @@ class HostTool:
     kept: Callable[[Mapping[str, Any]], dict[str, Any]]
     """Returns what of the arguments the audit log may keep."""
     work: Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]]
+    tells_progress: bool = False
 
     async def run(self, arguments: Mapping[str, Any], caller: Caller) -> Outcome:
         """Run it; raises a :class:`ModelhostError`."""
@@ -92,14 +101,16 @@ def _tool(operation: AnyOperation, backend: Backend, defaults: ChatDefaults) -> 
     if operation.name in SEVERAL:
         return _several(operation, backend)
 
-    async def work(arguments: Mapping[str, Any], _caller: Caller) -> Outcome:
-        return Outcome(structured=await _run(operation, backend, arguments))
+    async def work(arguments: Mapping[str, Any], caller: Caller) -> Outcome:
+        return Outcome(structured=await _run(operation, backend, arguments, caller.on_progress))
 
     return _made(operation, work)
 
 
-async def _run(operation: AnyOperation, backend: Backend, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    result = await backend.run(operation, operation.parse(arguments))
+async def _run(
+    operation: AnyOperation, backend: Backend, arguments: Mapping[str, Any], on_progress: OnProgress = ignored
+) -> dict[str, Any]:
+    result = await backend.run(operation, operation.parse(arguments), on_progress)
     shown: dict[str, Any] = result.model_dump(mode="json", by_alias=True)
     return shown
 
@@ -126,12 +137,13 @@ def _made(
                 read_only_hint=operation.is_read_only,
                 destructive_hint=not operation.is_read_only and hints.is_destructive,
                 idempotent_hint=operation.is_read_only or hints.is_idempotent,
-                open_world_hint=False,
+                open_world_hint=hints.is_open_world,
             ),
         ),
         names=schemas.names_taken(operation.parameters).union(more_names),
         kept=replace(operation, audited=(*operation.audited, *more_names)).audited_in,
         work=work,
+        tells_progress=operation.tells_progress,
     )
 
 
@@ -191,12 +203,18 @@ def _with_defaults(
 
 
 def _several(operation: AnyOperation, backend: Backend) -> HostTool:
-    async def work(arguments: Mapping[str, Any], _caller: Caller) -> Outcome:
+    async def work(arguments: Mapping[str, Any], caller: Caller) -> Outcome:
         rest = dict(arguments)
         if MANY not in rest:
-            return Outcome(structured=await _run(operation, backend, rest))
+            return Outcome(structured=await _run(operation, backend, rest, caller.on_progress))
         names = _checked(rest.pop(MANY), rest)
-        results = await asyncio.gather(*(_one_of_several(operation, backend, {**rest, ONE: name}) for name in names))
+        shares = Shares(len(names), caller.on_progress)
+        results = await asyncio.gather(
+            *(
+                _one_of_several(operation, backend, {**rest, ONE: name}, shares.of(place))
+                for place, name in enumerate(names)
+            )
+        )
         return Outcome(
             structured={"success": all(one.get("success", True) for one in results), "results": list(results)}
         )
@@ -218,8 +236,10 @@ def _checked(names: Any, rest: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-async def _one_of_several(operation: AnyOperation, backend: Backend, arguments: dict[str, Any]) -> dict[str, Any]:
+async def _one_of_several(
+    operation: AnyOperation, backend: Backend, arguments: dict[str, Any], on_progress: OnProgress
+) -> dict[str, Any]:
     try:
-        return await _run(operation, backend, arguments)
+        return await _run(operation, backend, arguments, on_progress)
     except ModelhostError as error:
         return {ONE: arguments[ONE], **error_result(error, tool=operation.name)}

@@ -20,10 +20,12 @@ from modelhost.errors import ConfigError, InvalidRequest, ModelNotFound, WorkerS
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models import caches
+from modelhost.models.added import AddedModels
+from modelhost.models.admission import not_found
 from modelhost.models.bursts import Bursts
 from modelhost.models.caches import SavedCache
-from modelhost.models.download import DownloadProgress, FileProgress
-from modelhost.models.finding import find_telling, pull
+from modelhost.models.download import DownloadProgress
+from modelhost.models.finding import find_telling
 from modelhost.models.hosted import HostedModel
 from modelhost.models.ledger import Ledger
 from modelhost.models.locate import name_of
@@ -74,6 +76,8 @@ class Collection:
         self._watching: asyncio.Task[None] | None = None
         self._survey = Survey(scheduler.models)
         self._again = asyncio.Event()
+        self.added = AddedModels(scheduler, settings)
+        """Those that clients have added."""
         self._main: ModelEntry | None = None
         """The model of the settings themselves, which no registry file takes away."""
 
@@ -192,6 +196,7 @@ class Collection:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         await self._survey.stop()
+        await self.added.stop()
         await self.scheduler.stop(drain_seconds)
 
     # The registry.
@@ -203,7 +208,8 @@ class Collection:
         for warning in registry.warnings:
             log.warning("registry", warning=warning)
         hide(secret for entry in registry.entries for secret in secrets_in(entry.settings))
-        kept = {entry.name for entry in registry.entries}
+        self.added.forget({name for entry in registry.entries for name in (entry.name, *entry.aliases)})
+        kept = {*self.added.entries, *(entry.name for entry in registry.entries)}
         if self._main is not None:
             kept.add(self._main.name)
         for model in list(self.scheduler.names.values()):
@@ -276,9 +282,19 @@ class Collection:
         if model is None and name in (None, DEFAULT_NAME):
             model = self.active
         if model is None:
-            known = ", ".join(sorted(self.scheduler.names)) or "none at all"
-            raise ModelNotFound(f'There is no model "{name}" here. There is: {known}.', param="model", model=name)
+            raise not_found(name, self.scheduler.names)
         return model
+
+    async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> HostedModel:
+        """Return the model called ``name``, else the one that it names, once that is one of the host's.
+
+        Raises:
+            ModelNotFound, ModelNotAllowed, SetupError, ShuttingDown: as :meth:`AddedModels.add` has them.
+        """
+        try:
+            return self.find(name)
+        except ModelNotFound:
+            return await self.added.add(name, on_progress)
 
     def select(self, name: str) -> Selected:
         """Make a model the active one, and have it loaded."""
@@ -370,18 +386,6 @@ class Collection:
                 if worker is None or model.spec is None:
                     return False
                 return await caches.restore(worker, model.spec, path, fingerprint)
-
-    async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> Path:
-        """Download a model from the hub and return its (first) file; listeners are told how far it is, too."""
-        loop = asyncio.get_running_loop()
-
-        def tell(progress: FileProgress) -> None:
-            on_progress(progress)
-            share = progress.done_bytes / max(progress.total_bytes, 1)
-            event = ModelEvent(at=time.time(), kind="progress", model=reference, activity="download", progress=share)
-            loop.call_soon_threadsafe(self.scheduler.feed.tell, event)
-
-        return await pull(reference, self._settings, revision=revision, on_progress=tell)
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:

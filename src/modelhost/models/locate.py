@@ -161,14 +161,19 @@ def servable_models(names: list[str]) -> list[str]:
     )
 
 
-def _looks_like_path(model: str) -> bool:
-    """Whether ``model`` can only be meant as a path: ``./x``, ``/x``, ``x.gguf``, or below a directory or link here."""
+def is_path(model: str) -> bool:
+    """Whether ``model`` can only be meant as a path by its text alone: ``./x``, ``/x``, ``x.gguf``."""
     if model.startswith((".", "/", "~")) or "\\" in model:
+        return True
+    return model.lower().endswith(".gguf") and ":" not in model and not is_file_address(model)
+
+
+def _looks_like_path(model: str) -> bool:
+    """Whether ``model`` can only be meant as a path, by its text or because it is below a directory or link here."""
+    if is_path(model):
         return True
     if is_file_address(model):
         return False
-    if model.lower().endswith(".gguf") and ":" not in model:
-        return True
     top = Path(model.split("/", 1)[0])
     return "/" in model and ":" not in model and (top.is_dir() or top.is_symlink())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal
 
 Bytes = Mapping[str, int]
@@ -155,6 +156,16 @@ class Unloaded:
     model: str
     freed_bytes: Bytes
     """What it took, measured before; empty if it was not loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulledModel:
+    """A model of the hub whose files are here."""
+
+    name: str
+    """What the host calls it."""
+    path: Path
+    """Its first file, or its directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

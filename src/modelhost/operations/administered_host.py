@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any, Protocol
 
-from modelhost.models.states import HostStatus, LoadEstimate, ModelEvent, ModelLog, Selected, Unloaded
+from modelhost.models.states import (
+    HostStatus,
+    LoadEstimate,
+    ModelEvent,
+    ModelLog,
+    PulledModel,
+    Selected,
+    Unloaded,
+)
 
 
 class Named(Protocol):
@@ -19,18 +26,19 @@ class Named(Protocol):
 
 
 class FileStep(Protocol):
-    """How far the download of one file is; ``part`` of ``parts`` counts from 1."""
+    """How far a download is; ``part`` of ``parts`` counts from 1."""
 
     @property
-    def file(self) -> str: ...
-    @property
-    def done_bytes(self) -> int: ...
-    @property
-    def total_bytes(self) -> int: ...
+    def file(self) -> str:
+        """The one that is being transferred."""
+
     @property
     def part(self) -> int: ...
     @property
     def parts(self) -> int: ...
+    @property
+    def fraction(self) -> float:
+        """Of all parts, from 0 to 1."""
 
 
 class OnFileStep(Protocol):
@@ -54,6 +62,14 @@ class AdministeredHost(Protocol):
     def find(self, name: str | None) -> Named:
         """Return the model called ``name``, without a name the active one; raises ``ModelNotFound``."""
 
+    async def find_or_add(self, name: str, *, on_progress: OnFileStep) -> Named:
+        """Return the model called ``name``; one that the host does not have is downloaded and added.
+
+        Raises:
+            ModelNotFound, ModelNotAllowed: no such model, or none that may be added.
+            SetupError: it cannot be had, or not be used; nothing is added.
+        """
+
     def model_log(self, name: str) -> ModelLog:
         """Return what a model's worker wrote last, and what happened to the model."""
 
@@ -73,8 +89,13 @@ class AdministeredHost(Protocol):
             InvalidRequest, UnsupportedParameter: a value or a field that the model's requests could not hold either.
         """
 
-    async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> Path:
-        """Download a model from the hub; return its (first) file."""
+    async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> PulledModel:
+        """Download a model from the hub, and add it to those of the host.
+
+        Raises:
+            InvalidRequest, ModelNotAllowed: no hub id, or a model that may not be added.
+            DownloadFailed, EngineMissing: it cannot be had, or not be used.
+        """
 
 
 class EventSource(Protocol):

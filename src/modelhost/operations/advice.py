@@ -14,6 +14,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "unsupported_operation": "Ask a model that can do it; `/v1/models` lists what each can do.",
         "context_length_exceeded": "Shorten the conversation, or serve the model with a larger `--context-length`.",
         "model_not_found": "Take a name from `/v1/models`, or leave `model` out.",
+        "model_not_allowed": "Take a name from `/v1/models`, or have the host started with the `--allow-models` of the "
+        "message.",
         "model_busy": 'Wait for its requests, or send `"force": true` to cut them off.',
         "not_found": "Look at `/docs` for the paths that there are.",
         "method_not_allowed": "Take the method that the message and the `Allow` header name.",

@@ -167,9 +167,10 @@ CONFIGURATION: Final[Example] = {
     "model_id": "qwen",
     "updated_config": {"max_tokens": 1024, "temperature": 0.7},
 }
-PULL: Final[Example] = {"model": "Qwen/Qwen3-4B-GGUF:Q4_K_M", "revision": None}
+PULL: Final[Example] = {"model": "Qwen/Qwen3-4B-GGUF:Q4_K_M", "revision": "main"}
 PULLED: Final[Example] = {
     "success": True,
     "model": "Qwen/Qwen3-4B-GGUF:Q4_K_M",
+    "model_id": "Qwen/Qwen3-4B-GGUF:Q4_K_M",
     "path": "/home/me/.cache/huggingface/hub/models--Qwen--Qwen3-4B-GGUF/snapshots/bc64/Qwen3-4B-Q4_K_M.gguf",
 }

@@ -23,6 +23,17 @@ ModelId = Annotated[
 ]
 
 
+NewModelId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="A model of the host, by its name or an alias; or one that is added to them first, as far as "
+        "`allow_models` lets it be: `org/name`, `org/name:Q4_K_M` of the hub, a path.",
+        validation_alias=AliasChoices("model_id", "model"),
+    ),
+]
+
+
 class OneModel(Parameters):
     """A model."""
 
@@ -40,6 +51,7 @@ class LogParameters(OneModel):
 class LoadParameters(OneModel):
     """A model to load. The parameters after `wait` are vLLM's: accepted where they are what the host does anyway."""
 
+    model_id: NewModelId
     wait: bool = Field(default=False, description="Answer when it is ready, and not at once.")
     tensor_parallel_size: int | None = Field(
         default=None, ge=1, le=LARGEST_COUNT, description="GPUs that share each layer."
@@ -148,4 +160,5 @@ class Pulled(Result):
 
     success: bool
     model: str
+    model_id: str = Field(description="What the host calls it.")
     path: str = Field(description="Its file on the machine of the host; of a model in parts the first.")

@@ -10,13 +10,16 @@ from modelhost.errors import (
     InsufficientMemory,
     ModelBusy,
     ModelFailed,
+    ModelFileInvalid,
+    ModelFileMissing,
+    ModelNotAllowed,
     ModelNotFound,
     QueueTimeout,
     WorkerStartFailed,
 )
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations import engine_wishes, model_examples
-from modelhost.operations.administered_host import AdministeredHost, FileStep
+from modelhost.operations.administered_host import AdministeredHost, FileStep, OnFileStep
 from modelhost.operations.cards import ModelInfo, model_card, model_info
 from modelhost.operations.events import reported
 from modelhost.operations.model_values import (
@@ -64,8 +67,8 @@ async def _info(host: AdministeredHost, asked: OneModel, _on_progress: OnProgres
     return model_info(_status_of(host, name), gpu_utilization=await host.gpu_utilization(name))
 
 
-async def _load(host: AdministeredHost, asked: LoadParameters, _on_progress: OnProgress) -> Loading:
-    name = _main_name(host, asked.model_id)
+async def _load(host: AdministeredHost, asked: LoadParameters, on_progress: OnProgress) -> Loading:
+    name = await _name_to_load(host, asked.model_id, on_progress)
     engine_wishes.check(asked.model_dump(), _status_of(host, name), host.status())
     begun = await host.load(name, wait=asked.wait)
     need = begun.need_bytes
@@ -104,13 +107,25 @@ async def _configure(host: AdministeredHost, asked: ConfigParameters, _on_progre
 
 
 async def _pull(host: AdministeredHost, asked: PullParameters, on_progress: OnProgress) -> Pulled:
+    pulled = await host.pull(asked.model, revision=asked.revision, on_progress=_as_steps_of_files(on_progress))
+    return Pulled(success=True, model=asked.model, model_id=pulled.name, path=str(pulled.path))
+
+
+def _as_steps_of_files(on_progress: OnProgress) -> OnFileStep:
     def tell(progress: FileStep) -> None:
         part = f" ({progress.part} of {progress.parts})" if progress.parts > 1 else ""
-        fraction = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
-        on_progress(Progress(fraction=fraction, message=f"downloading {progress.file}{part}"))
+        on_progress(Progress(fraction=progress.fraction, message=f"downloading {progress.file}{part}"))
 
-    path = await host.pull(asked.model, revision=asked.revision, on_progress=tell)
-    return Pulled(success=True, model=asked.model, path=str(path))
+    return tell
+
+
+async def _name_to_load(host: AdministeredHost, name: str, on_progress: OnProgress) -> str:
+    """Return the main name of a model, which is added to those of the host if it may be and is none of them."""
+    try:
+        return (await host.find_or_add(name, on_progress=_as_steps_of_files(on_progress))).name
+    except (ModelNotFound, ModelNotAllowed) as error:
+        error.param = "model_id"
+        raise
 
 
 def _main_name(host: AdministeredHost, name: str) -> str:
@@ -197,7 +212,19 @@ LOAD: Final = Operation(
     route=HttpRoute(method="POST", path="/v1/models/load"),
     command="load",
     is_read_only=False,
-    errors=(ModelNotFound, WorkerStartFailed, ModelFailed, InsufficientMemory, QueueTimeout, DownloadFailed),
+    errors=(
+        ModelNotFound,
+        ModelNotAllowed,
+        WorkerStartFailed,
+        ModelFailed,
+        InsufficientMemory,
+        QueueTimeout,
+        DownloadFailed,
+        EngineMissing,
+        ModelFileMissing,
+        ModelFileInvalid,
+    ),
+    tells_progress=True,
     audited=("model_id", "model", "wait"),
     example=model_examples.LOAD,
     answer=model_examples.LOADING,
@@ -246,14 +273,15 @@ CONFIGURE: Final = Operation(
 )
 PULL: Final = Operation(
     name="pull-model",
-    summary="Download a model from the hub; the answer comes when it is here",
+    summary="Download a model from the hub and add it to the host's; the answer comes when it is here",
     parameters=PullParameters,
     result=Pulled,
     work=_pull,
     route=HttpRoute(method="POST", path="/v1/models/pull"),
-    command=None,  # `modelhost models pull` needs no host
+    command=None,  # `modelhost models pull` needs no host, unless it is given one
     is_read_only=False,
-    errors=(DownloadFailed, EngineMissing),
+    errors=(ModelNotAllowed, DownloadFailed, EngineMissing),
+    tells_progress=True,
     audited=("model", "model_id", "revision"),
     example=model_examples.PULL,
     answer=model_examples.PULLED,

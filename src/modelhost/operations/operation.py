@@ -100,6 +100,8 @@ class Operation(Generic[H, P, R]):
     area: Area = "models"
     errors: tuple[type[ModelhostError], ...] = ()
     """What it raises besides the errors that any request can meet."""
+    tells_progress: bool = False
+    """Whether it may take minutes, and tells how far it is."""
     audited: tuple[str, ...] = ()
     """The parameters that the audit log may keep: never a secret, and never what somebody said or wrote."""
     example: Mapping[str, Any]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from modelhost.errors import HostUnreachable
 from modelhost.operations.models import LIST
-from modelhost.operations.operation import AnyOperation, HttpRoute, Operation, P, R
+from modelhost.operations.operation import AnyOperation, HttpRoute, Operation, P, Progress, R
+
+EVENT_STREAM: Final = "text/event-stream"
+"""What a client accepts that wants to be told how far an operation is that tells so."""
+PROGRESS: Final = "progress"
+RESULT: Final = "result"
+"""The events of such an answer, by their names; an error has none."""
 
 LIST_ROUTE: Final = HttpRoute(method="GET", path="/v1/models")
 """Of :data:`LIST`, which is served in OpenAI's shape."""
@@ -38,6 +45,33 @@ def result_in(operation: Operation[Any, P, R], answer: Any, url: str) -> R:
         raise HostUnreachable(
             f"{url} answered something else than the result of {operation.name}; is it a modelhost of this version?"
         ) from error
+
+
+def event_of(name: str, data: Any) -> bytes:
+    """Return one event of the answer of an operation that tells how far it is."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps(data).encode())
+
+
+def event_in(block: bytes) -> tuple[str, Any] | None:
+    """Return name and data of the event in ``block``, one of :func:`event_of` or an error; of a comment nothing.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    lines = [line for line in block.splitlines() if line and not line.startswith(b":")]
+    if not lines:
+        return None
+    fields = dict(line.split(b": ", 1) for line in lines)
+    return fields.get(b"event", b"").decode(), json.loads(fields.get(b"data", b""))
+
+
+def progress_in(data: Any) -> Progress:
+    """Return the progress that the ``data`` of an event tells; what is missing there is unknown."""
+    told = data if isinstance(data, dict) else {}
+    fraction = told.get("fraction")
+    return Progress(
+        fraction=fraction if isinstance(fraction, int | float) else None, message=str(told.get("message", ""))
+    )
 
 
 def _route_of(operation: AnyOperation) -> HttpRoute:

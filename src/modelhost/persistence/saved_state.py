@@ -96,16 +96,19 @@ class Persistence:
                 name=model.name,
                 is_loaded=model.worker is not None,
                 is_active=model is active,
+                is_added=model.name in collection.added.entries,
                 config=dict(model.overrides),
             )
             for model in collection.models
-            if model.worker is not None or model is active or model.overrides
+            if model.worker is not None or model is active or model.overrides or model.name in collection.added.entries
         )
 
     async def load(
         self, *, label: str | None, state_id: str | None, models: bool, conversations: bool, wait: bool
     ) -> RestoredState:
         """Restore a saved state, of ``label`` the newest. Models are loaded in the background, unless ``wait``.
+
+        Those that clients had added are added again before, downloaded if the hub's cache has them no more.
 
         What is damaged is refused before anything is restored. What a model that is not loaded now gets back of its
         prompt caches, it gets when it is.
@@ -115,6 +118,9 @@ class Persistence:
         """
         info, document = await self._state.snapshots.load(session_id=label, state_id=state_id)
         collection = self._collection()
+        _check_configurations(document)
+        if models:
+            await _add_again(document, collection)
         configurations, missing = _configurations(document, collection)
         kept = 0
         if conversations and document.conversations:
@@ -188,10 +194,22 @@ def _hours_ago(hours: float) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
+async def _add_again(document: SnapshotDocument, collection: Collection) -> None:
+    """Add the models again that clients had added; one that cannot be had, or may not be added now, is missing."""
+
+    async def add(name: str) -> None:
+        try:
+            await collection.find_or_add(name, on_progress=lambda _: None)
+        except ModelhostError as error:
+            log.error("model_not_added_again", model=name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
+
+    await asyncio.gather(*(add(saved.name) for saved in document.models if saved.is_added))
+
+
 def _configurations(
     document: SnapshotDocument, collection: Collection
 ) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """Return the configurations of the models that are here, checked, and the names of those that are not."""
+    """Return the configurations of the models that are here, and the names of those that are not."""
     found: dict[str, Mapping[str, Any]] = {}
     missing: list[str] = []
     for saved in document.models:
@@ -200,13 +218,18 @@ def _configurations(
         except ModelNotFound:
             missing.append(saved.name)
             continue
+        found[name] = parse_defaults(saved.config)
+    return found, missing
+
+
+def _check_configurations(document: SnapshotDocument) -> None:
+    for saved in document.models:
         try:
-            found[name] = parse_defaults(saved.config)
+            parse_defaults(saved.config)
         except InvalidRequest as error:
             raise StateDamaged(
                 f"The configuration of {saved.name} in the saved state is none: {error.message}"
             ) from None
-    return found, missing
 
 
 def _configure(

@@ -21,6 +21,8 @@ class SavedModel(BaseModel):
     name: str
     is_loaded: bool = False
     is_active: bool = False
+    is_added: bool = False
+    """Whether a client had added it: its name says which model it is."""
     config: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -32,6 +32,7 @@ MODELS: Final = (
     remote("models select one"),
     remote("models select one --json"),
     remote("models load none", provokes="model_not_found"),
+    remote("models load ./none.gguf", provokes="model_not_allowed"),
     remote("models load broken --wait", provokes="worker_start_failed", may_miss=" loading"),
     remote("models unload two"),
     remote("models unload two --json"),

@@ -90,11 +90,15 @@ def logged(folder: Path, event: str) -> list[dict[str, object]]:
     return [found for line in lines if line.startswith("{") and (found := json.loads(line))["event"] == event]
 
 
+def url_of(command: subprocess.Popen[str]) -> str:
+    assert command.stdout is not None
+    return next(found[0] for line in command.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
+
+
 def test_configuration_is_read_anew_and_what_can_be_is_put_in_force(
     command: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    assert command.stdout is not None
-    url = next(found[0] for line in command.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
+    url = url_of(command)
 
     def status(key: str) -> int:
         return httpx2.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"}, trust_env=False).status_code
@@ -111,6 +115,21 @@ def test_configuration_is_read_anew_and_what_can_be_is_put_in_force(
     command.send_signal(signal.SIGHUP)
     eventually(lambda: logged(tmp_path, "configuration_refused"))
     assert (status("second"), status("third")) == (200, 401)
+
+
+def test_models_that_clients_may_add_follow_the_configuration(command: subprocess.Popen[str], tmp_path: Path) -> None:
+    url = url_of(command)
+
+    def status() -> int:
+        headers = {"Authorization": "Bearer first"}
+        body = {"model_id": "./any.gguf"}  # the scripted engine reads no files
+        return httpx2.post(f"{url}/v1/models/load", json=body, headers=headers, timeout=SECONDS).status_code
+
+    assert status() == 403
+    (tmp_path / "modelhost.yaml").write_text("api_keys: [first]\nallow_models: any\n", "utf-8")
+    command.send_signal(signal.SIGHUP)
+    eventually(lambda: logged(tmp_path, "configuration_in_force"))
+    assert status() == 200
 
 
 def _take_terminal() -> None:

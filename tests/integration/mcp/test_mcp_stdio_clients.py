@@ -17,7 +17,7 @@ from tests.support.mcp_stdio import command, environment, own_host
 
 ALL_TOOLS = {
     *("chat_completion", "model_info"),
-    *("list-models", "load-model", "unload-model", "get-model-info", "set-model-config"),
+    *("list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"),
     *("save-state", "load-state", "clear-state"),
 }
 See = Callable[[Sequence[str], Path, Mapping[str, str]], dict[str, Any]]

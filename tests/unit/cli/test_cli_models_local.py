@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from huggingface_hub import constants
 
 from modelhost.cli.main import main
 from modelhost.models import download
+from tests.support.fake_server import Served
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub
+from tests.unit.operations.fake_host import FakeHost
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 MODEL = "somebody/nano-GGUF"
@@ -94,6 +98,31 @@ def test_a_pull_takes_a_revision(hub: HubServer, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert main(["models", "pull", MODEL, "--revision", "v3"]) == 1
     assert "has no revision 'v3'" in capsys.readouterr().err
+
+
+def test_a_pull_with_a_url_is_that_hosts_to_do(
+    hub: HubServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelhost.http.administration.log", SimpleNamespace(info=lambda *_, **__: None))
+    with closing_served(FakeHost()) as served:
+        assert main(["models", "pull", "org/name:Q8_0", "--revision", "v2", "--url", served.url]) == 0
+        shown = capsys.readouterr()
+        assert main(["models", "pull", "org/nothing", "--url", served.url]) == 1
+    assert served.host.asked[0] == ("pull", "org/name:Q8_0", "v2")
+    assert shown.out == "/models/a.gguf\n"
+    assert "downloading a.gguf (1 of 2): 50 %" in shown.err
+    assert f"org/name:Q8_0 is one of the models of {served.url}" in shown.err
+    assert "There is no org/nothing on the hub." in capsys.readouterr().err
+    assert hub.request_count == 0
+
+
+@contextmanager
+def closing_served(host: FakeHost) -> Iterator[Served]:
+    served = Served(host)
+    try:
+        yield served
+    finally:
+        served.stop()
 
 
 def test_a_pull_that_broke_off_goes_on(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,21 @@ def test_load_says_what_it_began(run: Callable[..., Result], served: Served) -> 
     assert served.host.asked == [("load", "org/cold", False)]
 
 
+def test_load_of_a_model_that_the_host_adds_shows_its_download(run: Callable[..., Result], served: Served) -> None:
+    result = run("load", "org/new")
+    assert result.stdout == "org/new: loading, about 2 s, 121 MB\n"
+    assert served.host.asked == [("add", "org/new"), ("load", "org/new", False)]
+    assert result.stderr.splitlines()[-1] == "downloading a.gguf: 100 %"
+
+
+def test_a_terminal_is_shown_a_bar_of_the_download(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelhost.cli.console.is_watched", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = run("load", "org/new")
+    assert result.stdout == "org/new: loading, about 2 s, 121 MB\n"
+    assert "downloading a.gguf" in result.stderr
+
+
 def test_load_and_wait_returns_when_the_model_is_ready(run: Callable[..., Result], served: Served) -> None:
     def go_on() -> None:
         served.host.feed.tell(

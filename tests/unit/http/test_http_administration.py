@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
@@ -10,11 +11,14 @@ import httpx2
 import openai
 import pytest
 
+from modelhost.errors import DownloadFailed
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.meters import REGISTRY
-from modelhost.models.states import State
+from modelhost.models.states import PulledModel, State
+from modelhost.operations.administered_host import OnFileStep
 from modelhost.operations.models import MODEL_OPERATIONS
+from modelhost.operations.remote_calls import event_in
 from tests.unit.operations.fake_host import FakeHost, model_status, ready
 
 Connect = Callable[[FakeHost], AbstractAsyncContextManager[httpx2.AsyncClient]]
@@ -176,3 +180,34 @@ async def test_every_operation_is_described_with_an_example_that_fits() -> None:
             schema = {**shown["schema"], "components": document["components"]}
             jsonschema.validate(shown["example"], schema)
     assert "text/event-stream" in document["paths"]["/v1/models/events"]["get"]["responses"]["200"]["content"]
+
+
+async def test_who_accepts_events_is_told_how_far_a_download_is() -> None:
+    host = FakeHost(ready("a"))
+    async with connected(host, Accept="application/json, text/event-stream") as client:
+        answer = await client.post("/v1/models/pull", json={"model": "org/name"})
+        whole = await client.post("/v1/models/load", json={"model_id": "org/name"})
+        refused = await client.post("/v1/models/pull", json={"model": "org/nothing"})
+        plain = await client.post("/v1/models/unload", json={"model_id": "a"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    events = [event_in(block) for block in answer.content.split(b"\n\n") if block]
+    assert events == [
+        *(("progress", {"fraction": share, "message": "downloading a.gguf (1 of 2)"}) for share in (0, 0.5, 1)),
+        ("result", {"success": True, "model": "org/name", "model_id": "org/name", "path": "/models/a.gguf"}),
+    ]
+    assert [name for name, _ in filter(None, map(event_in, whole.content.split(b"\n\n")))][-1] == "result"
+    assert code_of(refused) == (502, "download_failed", None)  # before anything was told
+    assert plain.headers["content-type"] == "application/json"
+
+
+async def test_a_download_that_fails_on_its_way_ends_the_events_with_the_error() -> None:
+    class Broken(FakeHost):
+        async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> PulledModel:
+            await super().pull(reference, revision=revision, on_progress=on_progress)
+            await asyncio.sleep(0.05)  # until what was told is sent
+            raise DownloadFailed("The disk is full.")
+
+    async with connected(Broken(), Accept="text/event-stream") as client:
+        answer = await client.post("/v1/models/pull", json={"model": "org/name"})
+    name, error = [event_in(block) for block in answer.content.split(b"\n\n") if block][-1] or ("", {})
+    assert (name, error["error"]["code"]) == ("", "download_failed")

@@ -12,6 +12,7 @@ import pytest
 
 from modelhost.errors import (
     ConfigError,
+    DownloadFailed,
     HostUnreachable,
     InsufficientMemory,
     ModelNotFound,
@@ -22,9 +23,10 @@ from modelhost.errors import (
 from modelhost.mcp_servers.backend import Call
 from modelhost.mcp_servers.remote import RemoteBackend
 from modelhost.operations import model_examples
-from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel
-from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD
-from modelhost.operations.operation import NoParameters
+from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, PullParameters
+from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD, PULL
+from modelhost.operations.operation import NoParameters, Progress
+from modelhost.operations.remote_calls import event_of
 from tests.support.mcp_peers import free_port
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -124,6 +126,28 @@ async def test_an_operation_goes_over_its_route_and_its_result_comes_back(fake: 
     assert headers["authorization"] == "Bearer sesame"
     assert info == "GET /v1/models/org/a%20b/info HTTP/1.1"
     assert none is None
+
+
+async def test_an_operation_that_tells_how_far_it_is_comes_as_events(fake: FakeHost) -> None:
+    told: list[Progress] = []
+    half = event_of("progress", {"fraction": 0.5, "message": "downloading"})
+    result = event_of("result", model_examples.PULLED)
+    pulling = PullParameters(model="org/name")
+    async with backend_of(fake, stream(b": keep-alive\n\n" + half[:9], half[9:], result)) as backend:
+        pulled = await backend.run(PULL, pulling, told.append)
+    assert pulled.model_dump(mode="json") == model_examples.PULLED
+    assert told == [Progress(fraction=0.5, message="downloading")]
+    assert fake.asked[0][1]["accept"] == "text/event-stream"
+    failed = b'data: {"error": {"message": "the disk is full", "code": "download_failed"}}\n\n'
+    for answer, kind, message in (
+        (stream(half, failed), DownloadFailed, "the disk is full"),
+        (stream(half), HostUnreachable, "went away"),
+        (cut_off(half), HostUnreachable, "went away"),
+        (stream(b"<html>\n\n"), HostUnreachable, "is it a modelhost"),
+    ):
+        async with backend_of(fake, answer) as backend:
+            with pytest.raises(kind, match=message):
+                await backend.run(PULL, pulling)
 
 
 async def test_the_list_of_models_comes_in_openais_shape(fake: FakeHost) -> None:

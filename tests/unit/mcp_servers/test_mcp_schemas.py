@@ -99,7 +99,8 @@ def test_schemas_do_not_repeat_the_names_as_titles() -> None:
 def test_faces_show_their_areas_and_all_shows_everything() -> None:
     names = {name: set(tools_of(face.areas, FakeBackend(), ChatDefaults())) for name, face in FACES.items()}
     assert names["llm"] == {"chat_completion", "model_info"}
-    assert names["models"] == {"list-models", "load-model", "unload-model", "get-model-info", "set-model-config"}
+    models = {"list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"}
+    assert names["models"] == models
     assert names["state"] == {"save-state", "load-state", "clear-state"}
     assert names["all"] == names["llm"] | names["models"] | names["state"]
 
@@ -111,7 +112,7 @@ def test_hints_say_what_a_tool_does() -> None:
         return shown.read_only_hint, shown.destructive_hint, shown.idempotent_hint, shown.open_world_hint
 
     assert hints("list-models") == (True, False, True, False)
-    assert hints("load-model") == (False, False, True, False)
+    assert hints("load-model") == hints("pull-model") == (False, False, True, True)
     assert hints("unload-model") == (False, True, True, False)
     assert hints("save-state") == (False, False, False, False)
     assert hints("clear-state") == (False, True, True, False)

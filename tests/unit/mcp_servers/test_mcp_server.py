@@ -15,6 +15,7 @@ from modelhost.errors import DatabaseUnavailable, InsufficientMemory, ModelNotFo
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.server import build_server
+from modelhost.operations.operation import Progress
 from tests.support.mcp_backend import FakeBackend, piece
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -59,6 +60,7 @@ async def test_server_says_who_it_is(backend: FakeBackend, era: Any) -> None:
         ("unload-model", {"model_id": "qwen"}),
         ("get-model-info", {"model_id": "qwen"}),
         ("set-model-config", {"model_id": "qwen", "config": {"temperature": 0.5}}),
+        ("pull-model", {"model": "Qwen/Qwen3-4B-GGUF"}),
         ("model_info", {}),
         ("save-state", {"session_id": "s"}),
         ("load-state", {"session_id": "s"}),
@@ -105,6 +107,37 @@ async def test_arguments_that_are_json_text_are_read(backend: FakeBackend, era: 
         {"model_id": "a", "config": {"temperature": 0.5}},
         {"session_id": "5", "include_models": False},
     ]
+
+
+@pytest.mark.parametrize("name", ["pull-model", "load-model"])
+async def test_downloads_are_told_in_notifications_of_which_each_is_further(
+    backend: FakeBackend, era: Any, name: str
+) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    backend.progress = [
+        Progress(fraction=share, message=f"downloading {file}")
+        for share, file in ((0.0, "a"), (0.25, "a"), (0.25, "b"), (0.2, "b"), (1.0, "b"))
+    ]
+    async with connected(backend, era) as client:
+        result = await client.call_tool(name, {"model_id": "org/name"}, progress_callback=note)
+    assert not result.is_error
+    assert told == [(0.25, 1.0, "downloading a"), (1.0, 1.0, "downloading b")]
+
+
+async def test_downloads_of_several_models_are_told_as_one(backend: FakeBackend, era: Any) -> None:
+    told: list[float] = []
+
+    async def note(progress: float, _total: float | None, _message: str | None) -> None:
+        told.append(progress)
+
+    backend.progress = [Progress(fraction=share, message="downloading") for share in (0.5, 1.0)]
+    async with connected(backend, era) as client:
+        await client.call_tool("load-model", {"model_ids": ["org/a", "org/b"]}, progress_callback=note)
+    assert told == [0.25, 0.5, 0.75, 1.0]
 
 
 @pytest.mark.promise("vllm-mcp.errors.engine", "vllm-crush.errors")

@@ -19,6 +19,7 @@ from modelhost.models.states import (
     ModelEvent,
     ModelLog,
     ModelStatus,
+    PulledModel,
     Selected,
     State,
     Unloaded,
@@ -94,6 +95,15 @@ class FakeHost:
                 return Found(model.name)
         raise ModelNotFound(f'There is no model "{name}" here.', param="model", model=name)
 
+    async def find_or_add(self, name: str, *, on_progress: OnFileStep) -> Found:
+        """Add what looks like an id of the hub."""
+        if "/" in name and name not in self.statuses:
+            self.asked.append(("add", name))
+            for done in (0, 50, 100):
+                on_progress(FileProgress(file="a.gguf", done_bytes=done, total_bytes=100, part=1, parts=1))
+            self.statuses[name] = model_status(name)
+        return self.find(name)
+
     def model_log(self, name: str) -> ModelLog:
         events = (ModelEvent(at=NOW, kind="state", model=name, state=self.statuses[name].state),)
         return ModelLog(lines=tuple(f"line {number}" for number in range(300)), events=events)
@@ -127,13 +137,13 @@ class FakeHost:
         self.statuses[name] = replace(self.statuses[name], defaults=in_force)
         return in_force
 
-    async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> Path:
+    async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> PulledModel:
         self.asked.append(("pull", reference, revision))
         if "nothing" in reference:
             raise DownloadFailed(f"There is no {reference} on the hub.")
         for done in (0, 50, 100):
             on_progress(FileProgress(file="a.gguf", done_bytes=done, total_bytes=100, part=1, parts=2))
-        return Path("/models/a.gguf")
+        return PulledModel(name=reference, path=Path("/models/a.gguf"))
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:

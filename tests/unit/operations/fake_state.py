@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelFailed, ModelNotFound
 from modelhost.models.collection import Collection
+from modelhost.models.download import DownloadProgress, FileProgress
 from modelhost.models.states import ModelStatus, State
 from modelhost.persistence.saved_state import Persistence
 from modelhost.state.records import Message
@@ -36,11 +38,13 @@ class FakeCache:
 
 
 class FakeCollection:
-    """Loads a model when its ``may_load`` is set. A cache holds the conversation that it is of, as text."""
+    """Loads a model when its ``may_load`` is set, and adds those in ``hub``. A cache holds its conversation as text."""
 
     def __init__(self, *models: FakeModel) -> None:
         self.models = models
         self.active: FakeModel = models[0]
+        self.hub: list[FakeModel] = []
+        self.added = SimpleNamespace(entries={})
         self.scheduler = self
         self.asked_for_caches: list[str] = []
         self.restored: list[tuple[str, str]] = []
@@ -50,6 +54,14 @@ class FakeCollection:
             if name in (None, model.name):
                 return model
         raise ModelNotFound(f"no {name}", param="model")
+
+    async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> FakeModel:
+        on_progress(FileProgress(file="a.gguf", done_bytes=1, total_bytes=1, part=1, parts=1))
+        for model in self.hub:
+            if model.name == name:
+                self.models = (*self.models, model)
+                self.added.entries[name] = model
+        return self.find(name)
 
     def status(self, model: FakeModel) -> ModelStatus:
         return model_status(model.name, State.UNLOADED if model.worker is None else State.READY)

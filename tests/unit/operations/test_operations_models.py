@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from modelhost.errors import InvalidRequest, ModelBusy, ModelNotFound, UnsupportedParameter
+from modelhost.errors import InvalidRequest, ModelBusy, ModelNotAllowed, ModelNotFound, UnsupportedParameter
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations import reports
+from modelhost.operations.administered_host import OnFileStep
 from modelhost.operations.models import (
     CONFIGURE,
     INFO,
@@ -25,7 +26,7 @@ from modelhost.operations.models import (
 )
 from modelhost.operations.operation import AnyOperation, NoParameters, Progress
 from modelhost.operations.reports import HostReport, ModelReport
-from tests.unit.operations.fake_host import FakeHost, model_status, ready
+from tests.unit.operations.fake_host import FakeHost, Found, model_status, ready
 
 SEED_FIELDS = {
     "list-models": {"models"},
@@ -299,10 +300,29 @@ async def test_set_config_overlays_and_null_takes_away() -> None:
     assert answer.updated_config == {"max_tokens": 5, "min_p": 0.1}
 
 
+async def test_load_of_a_model_that_the_host_does_not_have_adds_it_first_and_tells_how_far_it_is() -> None:
+    told: list[Progress] = []
+    host = FakeHost(ready("a"))
+    answer = await LOAD.run(host, LOAD.parse({"model_id": "org/name"}), told.append)
+    assert (answer.model_id, answer.status) == ("org/name", "loading")
+    assert host.asked == [("add", "org/name"), ("load", "org/name", False)]
+    assert told == [Progress(fraction=share, message="downloading a.gguf") for share in (0, 0.5, 1)]
+
+
+async def test_load_of_a_model_that_may_not_be_added_is_refused_under_its_parameter() -> None:
+    class Closed(FakeHost):
+        async def find_or_add(self, name: str, *, on_progress: OnFileStep) -> Found:
+            raise ModelNotAllowed(f"{name} may not be added.", param="model")
+
+    with pytest.raises(ModelNotAllowed) as caught:
+        await run(Closed(), LOAD, model="org/name")
+    assert caught.value.param == "model_id"
+
+
 async def test_pull_tells_how_far_it_is() -> None:
     told: list[Progress] = []
     answer = await PULL.run(FakeHost(), PULL.parse({"model": "org/name"}), told.append)
-    assert (answer.model, answer.path) == ("org/name", "/models/a.gguf")
+    assert (answer.model, answer.model_id, answer.path) == ("org/name", "org/name", "/models/a.gguf")
     assert [step.fraction for step in told] == [0, 0.5, 1]
     assert told[0].message == "downloading a.gguf (1 of 2)"
 

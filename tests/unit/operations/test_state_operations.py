@@ -242,6 +242,23 @@ async def test_models_that_are_missing_or_fail_are_told(tmp_path: Path) -> None:
     assert (loaded.failed_models, loaded.missing_models) == (["b"], ["c"])
 
 
+async def test_models_that_clients_had_added_are_added_again(tmp_path: Path) -> None:
+    hub = [FakeModel("org/used", worker=object()), FakeModel("org/idle"), FakeModel("org/gone")]
+    async with state_host(tmp_path) as host:
+        host.collection.hub = hub
+        for model in hub:
+            await host.collection.find_or_add(model.name, on_progress=lambda _: None)
+        await run(host, SAVE)
+    again = [FakeModel("org/used"), FakeModel("org/idle")]
+    again[0].may_load.set()
+    async with state_host(tmp_path) as host:
+        host.collection.hub = again
+        loaded = await run(host, LOAD, wait=True)
+        assert [model.name for model in host.collection.models] == ["qwen", "org/used", "org/idle"]
+    assert (loaded.restored.models, loaded.missing_models) == (2, ["org/gone"])
+    assert (again[0].worker is None, again[1].worker) == (False, None)
+
+
 async def test_caches_are_looked_for_in_the_newest_conversations_of_loaded_models_only(tmp_path: Path) -> None:
     async with state_host(tmp_path, FakeModel("qwen", worker=object(), slots=2), FakeModel("cold")) as host:
         await host.say("oldest", "1")

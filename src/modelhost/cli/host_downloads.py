@@ -1,0 +1,60 @@
+"""What a person sees while a running host downloads a model for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from modelhost.cli import console
+from modelhost.operations.operation import OnProgress, Progress
+
+TENTHS: Final = 10
+
+
+@contextmanager
+def showing_download() -> Iterator[OnProgress]:
+    """Show what is told, on stderr: a bar on a terminal, else a line for each tenth. Nothing, if nothing is told."""
+    with ExitStack() as shown:
+        yield (_Bar(shown) if console.is_watched() else _Lines()).show
+
+
+class _Bar:
+    """A bar from the first step on, until ``shown`` is closed."""
+
+    def __init__(self, shown: ExitStack) -> None:
+        self._shown = shown
+        self._update: OnProgress | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar."""
+        if self._update is None:
+            self._update = self._begin()
+        self._update(progress)
+
+    def _begin(self) -> OnProgress:
+        from rich.console import Console  # noqa: PLC0415  (slow to import, and most models are there already)
+        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
+        from rich.progress import Progress as Bar  # noqa: PLC0415
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        terminal = Console(stderr=True)
+        bar = self._shown.enter_context(
+            Bar(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False)
+        )
+        task = bar.add_task("", total=1.0)
+        return lambda progress: bar.update(task, description=progress.message, completed=progress.fraction or 0.0)
+
+
+class _Lines:
+    """A line for each tenth."""
+
+    def __init__(self) -> None:
+        self._tenth = -1
+
+    def show(self, progress: Progress) -> None:
+        """Write a line if another tenth is here."""
+        tenth = int((progress.fraction or 0.0) * TENTHS)
+        if tenth > self._tenth:
+            self._tenth = tenth
+            console.note(f"{progress.message}: {tenth * TENTHS} %")
