@@ -167,10 +167,9 @@ class Normaliser:
             return re.sub(r"/\d+$", "/<pid>", value)
         if key in BY_KEY and BY_KEY[key] in {VERSION, "<fingerprint>", TIME}:
             return BY_KEY[key]
-        if len(value) > MOST_CHARACTERS:
-            return f"{self.text(value[:60])} ... (a long text)"
         inner = _json_in(value)
-        return self.text(value) if inner is None else json.dumps(self.value(inner), ensure_ascii=False)
+        text = self.text(value) if inner is None else json.dumps(self.value(inner), ensure_ascii=False)
+        return text if len(text) <= MOST_CHARACTERS else f"{text[:60]} ... (a long text)"
 
     def _named_id(self, found: re.Match[str]) -> str:
         kind, original = str(found.lastgroup), found[0]

@@ -32,7 +32,7 @@ from modelhost.errors import (
     WorkerStartFailed,
 )
 from modelhost.operations.advice import ADVICE
-from modelhost.operations.models import LOAD
+from modelhost.operations.models import LOAD, PULL
 
 LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
 NOT_INITIALIZED: Final = (
@@ -41,7 +41,7 @@ NOT_INITIALIZED: Final = (
 )
 """What keeps a model from being loaded beside want of memory: vLLM's MCP server has one wording for all of it."""
 NOT_LOADED: Final = (InsufficientMemory, *NOT_INITIALIZED)
-"""What keeps a model from being loaded, whatever was called."""
+"""What keeps a model from being loaded, whatever was called; a download that was asked for is not to be loaded."""
 LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
 """What is a failure to load where that is what was called for; a wrong call is none, and no host to call neither."""
 CAUSE: Final = "cause"
@@ -74,10 +74,11 @@ def error_result(
 
     ``tool`` is what was called.
     """
-    has_not_loaded = isinstance(error, NOT_LOADED) or (
-        tool == LOAD.name and isinstance(error, LOAD_ENDED) and not isinstance(error, HostUnreachable)
+    has_not_loaded = tool != PULL.name and (
+        isinstance(error, NOT_LOADED)
+        or (tool == LOAD.name and isinstance(error, LOAD_ENDED) and not isinstance(error, HostUnreachable))
     )
-    message = _message(error)
+    message = _message(error) if has_not_loaded else error.message
     suggestion = _suggestion(error)
     if memory is not None and is_out_of_memory(error):
         suggestion = _way_out_of_memory(memory)

@@ -113,6 +113,11 @@ def test_a_wrong_call_and_a_host_that_does_not_answer_are_no_failure_to_load(err
     assert error_result(error, tool="load-model")["error"]["code"] == error.code.upper()
 
 
+def test_a_download_that_was_asked_for_fails_as_what_it_is() -> None:
+    shown = error_result(DownloadFailed("No."), tool="pull-model")["error"]
+    assert (shown["code"], shown["message"], "reason" in shown["details"]) == ("DOWNLOAD_FAILED", "No.", False)
+
+
 def test_a_model_that_failed_before_is_advised_on_by_its_cause() -> None:
     details = error_result(ModelFailed("No.", cause="model_file_invalid"))["error"]["details"]
     assert details["suggestion"].startswith("Download or convert the file again")

@@ -389,7 +389,7 @@ async def test_a_request_that_others_overtake_fails_with_an_engine_that_is_silen
         let_through.set()
         assert await worker.call("chat", {}) == {}
         assert len(worker.end_stalled_requests(now() + 300, 299)) == 1
-        with pytest.raises(EngineError, match="did nothing about this request for 300 s"):
+        with pytest.raises(EngineError, match=r"did nothing about this request for 300(\.\d)? s"):
             await hangs
         assert process.is_running
         let_go.set()
@@ -421,7 +421,7 @@ async def test_a_request_that_hangs_while_others_are_answered_fails_alone_and_is
             if request.heard_at > 0:
                 request.waits_since = now() + 300  # as if its last event had just come
         assert len(worker.end_stalled_requests(now() + 300, 299)) == 1
-        with pytest.raises(EngineError, match="did nothing about this request for 300 s") as ended:
+        with pytest.raises(EngineError, match=r"did nothing about this request for 300(\.\d)? s") as ended:
             await hangs
         assert ended.value.details["reason"] == "stalled"
         assert process.is_running
