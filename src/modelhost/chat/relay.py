@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from modelhost import json_text
 from modelhost.chat.chunk_shapes import is_chunk, is_usage
 from modelhost.errors import ModelhostError
 
@@ -48,7 +49,7 @@ def _is_sound(block: bytes) -> bool:
 
 def encode_event(payload: Any) -> bytes:
     """Return ``payload`` as one SSE event."""
-    return b"data: " + orjson.dumps(payload) + END_OF_EVENT
+    return b"data: " + json_text.encoded(payload) + END_OF_EVENT
 
 
 def payloads_of(block: bytes) -> list[Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from modelhost import json_text
 from modelhost.tools.sampling import SampledCall, SamplingAnswer, SamplingRequest
 
 
@@ -66,7 +66,7 @@ def _reason(reason: str) -> Literal["stop", "length", "tool_calls"]:
 def _call(call: Mapping[str, Any]) -> SampledCall:
     function = call["function"]
     try:
-        arguments = json.loads(function["arguments"] or "{}")
+        arguments = json_text.decoded(function["arguments"] or "{}")
     except ValueError:
         arguments = {}
     return SampledCall(id=call["id"], name=function["name"], arguments=arguments if isinstance(arguments, dict) else {})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from modelhost import json_text
 
 
 @dataclass(slots=True)
@@ -18,9 +19,9 @@ class WantedCall:
     arguments: str = ""
 
     def decoded(self) -> Any:
-        """Return the arguments as JSON, or as the text that they are."""
+        """Return the arguments as JSON, or as the text that they are: half a character, say, cannot be passed on."""
         try:
-            return json.loads(self.arguments or "{}")
+            return json_text.decoded(self.arguments or "{}")
         except ValueError:
             return self.arguments
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from modelhost import json_text
 from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.http.errors import Answer, error_answer, error_object
@@ -132,7 +133,7 @@ class Exchange:
 
     async def answer_json(self, payload: Any) -> None:
         """Send ``payload`` with status 200."""
-        body = orjson.dumps(payload)
+        body = json_text.encoded(payload)
         length = str(len(body)).encode()
         await self.answer(200, body, [(b"content-type", b"application/json"), (b"content-length", length)])
 

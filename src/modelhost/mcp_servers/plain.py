@@ -24,6 +24,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from pydantic import ValidationError
 from starlette.requests import Request
 
+from modelhost import json_text
 from modelhost.mcp_servers import lenient
 
 Json = dict[str, Any]
@@ -84,7 +85,7 @@ async def answer(server: Server[Any], lifespan: Any, message: Json, request: Req
         result = await serve_one(server, context, method, params, connection=connection, lifespan_state=lifespan)
     except Exception as error:  # noqa: BLE001 (told, and logged by whoever raised it)
         return error_answer(key, modern_error_data(error))
-    return orjson.dumps({"jsonrpc": "2.0", "id": key, "result": result})
+    return json_text.encoded({"jsonrpc": "2.0", "id": key, "result": result})
 
 
 def error_answer(key: Any, error: types.ErrorData) -> bytes:

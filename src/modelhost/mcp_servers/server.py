@@ -16,6 +16,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
+from modelhost import json_text
 from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.logs import get_logger
 from modelhost.mcp_servers.argument_texts import values_read
@@ -223,7 +224,7 @@ class _Noting:
 
 def _shown(outcome: Outcome) -> types.CallToolResult:
     structured = dict(outcome.structured)
-    texts = [text for text in (outcome.text, orjson.dumps(structured).decode()) if text is not None]
+    texts = [text for text in (outcome.text, json_text.encoded(structured).decode()) if text is not None]
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text) for text in texts], structured_content=structured
     )

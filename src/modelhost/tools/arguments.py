@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final
 
-import orjson
 from jsonschema import SchemaError
 from jsonschema.protocols import Validator
 from jsonschema.validators import Draft202012Validator, validator_for
@@ -14,6 +13,9 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from modelhost import json_text
+
+MAX_DEPTH: Final = 200  # as many as are read of what a model writes; a message to a server can hold 255
 MAX_PROBLEMS: Final = 5  # a model mends these first; a long list is lost on it
 MAX_PROBLEM_LENGTH: Final = 300  # such a sentence repeats the value, which may be a whole file
 
@@ -25,16 +27,27 @@ def read_arguments(given: Mapping[str, Any] | str) -> dict[str, Any]:
         ValueError: they are not a JSON object; the message is for the model.
     """
     if not isinstance(given, str):
+        if _depth(given) > MAX_DEPTH:
+            raise ValueError(f"the arguments are nested deeper than {MAX_DEPTH} levels")
         return dict(given)
     if not given.strip():
         return {}
     try:
-        found = orjson.loads(given)
-    except orjson.JSONDecodeError as error:
+        found = json_text.decoded(given)
+    except ValueError as error:
         raise ValueError(f"the arguments are not JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError("the arguments are not a JSON object")  # noqa: TRY004  (a ValueError by contract)
     return found
+
+
+def _depth(value: Any) -> int:
+    """The levels of objects and lists in ``value``, no further than one beyond :data:`MAX_DEPTH`."""
+    level, depth = [value], 0
+    while depth <= MAX_DEPTH and (level := [each for each in level if isinstance(each, Mapping | list)]):
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, Mapping) else each)]
+    return depth
 
 
 class ArgumentCheck:

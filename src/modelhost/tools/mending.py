@@ -1,6 +1,7 @@
 """Messages of MCP servers that are almost right, as the SDK takes them: it refuses the whole because of a part.
 
-* Text that is not Unicode (a lone surrogate, Latin-1) gets replacement characters.
+* Text that is not Unicode (a lone surrogate, Latin-1) gets replacement characters; control characters in it are read.
+* What is nested deeper than can be read is left out, and the rest is kept.
 * An answer that is no JSON at all becomes an error for the request that it belongs to, which would wait for it.
 * A tool that is not described as MCP wants it is left out of the listing.
 * What a tool returned is kept as far as it can be shown.
@@ -8,6 +9,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,11 +21,15 @@ from mcp_types.methods import validate_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
+from modelhost import json_text
 from modelhost.tools.status import ToolProblem
 
 BLOCK: Final[TypeAdapter[types.ContentBlock]] = TypeAdapter(types.ContentBlock)
 UNREADABLE: Final = "the answer is not JSON"
+DEEPEST: Final = 190  # levels of a message, of which the SDK reads 200; no tool may have a schema of so many
+LEFT_OUT: Final = '"[nested too deep]"'
 _ID: Final = re.compile(rb'"id"\s*:\s*(\d+)')  # we number our requests
+_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)  # texts hold brackets that are none
 
 
 def message_of(line: bytes) -> types.JSONRPCMessage:
@@ -32,6 +38,7 @@ def message_of(line: bytes) -> types.JSONRPCMessage:
     Raises:
         ValueError: it is none.
     """
+    line = line.removeprefix(codecs.BOM_UTF8)
     try:
         return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:
@@ -41,13 +48,32 @@ def message_of(line: bytes) -> types.JSONRPCMessage:
 
 
 def _in_unicode(line: bytes) -> bytes:
-    try:
-        value = json.loads(line.decode(errors="replace"))
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value = json.loads(_shallow(line.decode(errors="replace")), strict=False)
     text = json.dumps(value, ensure_ascii=False)
     # In UTF-16 the two halves of a character become one, and a half that is alone can be replaced.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def _shallow(text: str) -> str:
+    """``text`` without what lies below :data:`DEEPEST` levels of objects and lists.
+
+    Raises:
+        ValueError: it breaks off down there.
+    """
+    kept: list[str] = []
+    depth, at = 0, 0
+    for found in _BRACKET.finditer(text):
+        if found[1]:
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept += text[at : found.start()], LEFT_OUT
+        elif found[2]:
+            depth -= 1
+            if depth == DEEPEST:
+                at = found.end()
+    if depth > DEEPEST:
+        raise ValueError("breaks off, nested too deep")
+    return "".join([*kept, text[at:]])
 
 
 def unreadable(line: bytes, waiting: Collection[types.RequestId] | None) -> list[types.JSONRPCError]:
@@ -109,8 +135,12 @@ def _outcome(result: dict[str, Any], version: str) -> dict[str, Any]:
     content, structured = result.get("content"), result.get("structuredContent")
     blocks = content if isinstance(content, list) else [] if content is None else [content]
     made = {**result, "content": [_block(block) for block in blocks]}
+    if not isinstance(made.get("_meta"), dict):
+        made.pop("_meta", None)
+    if made.get("isError") is None:
+        made.pop("isError", None)
     if structured is not None and not isinstance(structured, dict) and version not in MODERN_PROTOCOL_VERSIONS:
-        made["content"].append(_text(orjson.dumps(structured).decode()))
+        made["content"].append(_text(json_text.encoded(structured).decode()))
         del made["structuredContent"]
     return made
 
@@ -121,7 +151,9 @@ def _block(block: Any) -> Any:
         BLOCK.validate_python(block, by_name=False)
     except ValidationError:
         shown = block.get("text", f"[{block.get('type')}]") if isinstance(block, Mapping) else block
-        return _text(shown if isinstance(shown, str) else orjson.dumps(shown, option=orjson.OPT_NON_STR_KEYS).decode())
+        return _text(
+            shown if isinstance(shown, str) else json_text.encoded(shown, option=orjson.OPT_NON_STR_KEYS).decode()
+        )
     return block
 
 

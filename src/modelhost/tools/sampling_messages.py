@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import mcp_types as types
-import orjson
 
+from modelhost import json_text
 from modelhost.tools.content import text_of
 from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 
@@ -81,5 +81,5 @@ def _part(block: types.SamplingMessageContentBlock) -> dict[str, Any] | None:
 
 
 def _call(block: types.ToolUseContent) -> dict[str, Any]:
-    function = {"name": block.name, "arguments": orjson.dumps(block.input).decode()}
+    function = {"name": block.name, "arguments": json_text.encoded(block.input).decode()}
     return {"id": block.id, "type": "function", "function": function}

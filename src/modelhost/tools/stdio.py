@@ -165,8 +165,11 @@ class Incoming:
         raise anyio.EndOfStream
 
     def _received(self, message: types.JSONRPCMessage) -> SessionMessage:
+        if isinstance(message, types.JSONRPCError) and message.id is None and len(self._waiting) == 1:
+            (message.id,) = self._waiting  # a server that could not read the request, and so not its id
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
-            self._waiting.discard(message.id)
+            # The SDK takes an id for what we sent that comes back as text.
+            self._waiting -= {message.id, *(each for each in self._waiting if str(each) == message.id)}
         self._mend(message)
         return SessionMessage(message)
 

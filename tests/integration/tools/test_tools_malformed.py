@@ -62,3 +62,42 @@ async def test_an_answer_that_is_almost_right_is_used_or_fails_at_once(tool: str
         outcome = await hub.call(f"stub_{tool}", {})
         assert (outcome.text, outcome.code) == (text, code)
         assert (await hub.call("stub_echo", {"text": "hello"})).text == "hello"
+
+
+def nested_schema(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+async def test_a_tool_whose_schema_is_nested_too_deep_to_be_read_costs_that_tool() -> None:
+    listed = [{"name": "abyss", "inputSchema": nested_schema(300)}]
+    async with hub_of(stub(behaviour={"tools": ["echo"], "listed": listed})) as hub:
+        assert [tool.tool for tool in hub.offered()] == ["echo"]
+        (problem,) = hub.status("stub").tool_problems
+        assert (problem.tool, problem.message) == ("abyss", "it is nested deeper than 128 levels")
+
+
+async def test_an_error_without_an_id_is_that_of_the_only_call() -> None:
+    behaviour = {
+        "tools": ["as_text", "nameless"],
+        "lines": {
+            "as_text": '{"jsonrpc": "2.0", "id": "ID", "result": {"content": []}}',
+            "nameless": '{"jsonrpc": "2.0", "id": null, "error": {"code": -32603, "message": "cannot read that"}}',
+        },
+    }
+    async with hub_of(stub(behaviour=behaviour, timeout_seconds=300)) as hub:
+        assert (await hub.call("stub_as_text", {})).code is None  # its id is not waited for any more
+        assert "cannot read that" in (await hub.call("stub_nameless", {})).text
+
+
+async def test_arguments_reach_the_server_with_all_digits_and_not_deeper_than_it_can_be_told() -> None:
+    async with hub_of(stub(behaviour={"tools": ["echo"]})) as hub:
+        assert (await hub.call("stub_echo", '{"text": "a", "n": 1180591620717411303424}')).code is None
+        deep: Any = 1
+        for _ in range(300):
+            deep = [deep]
+        outcome = await hub.call("stub_echo", {"text": "a", "deep": deep})
+        assert outcome.code == "invalid_arguments"
+        assert "nested deeper than 200 levels" in outcome.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +70,10 @@ def test_calls_do_not_depend_on_how_they_are_cut(arguments: list[str], cuts: lis
     assert [(call.name, call.arguments) for call in given_out] == [
         (f"tool-{index}", text) for index, text in enumerate(arguments)
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments", ["[" * 5000 + "]" * 5000, "[" * 300 + "]" * 300, '{"a": "\\ud83d"}', '{"a": NaN}']
+)
+def test_arguments_that_cannot_be_passed_on_are_shown_as_the_text_that_they_are(arguments: str) -> None:
+    assert WantedCall(id="1", name="a", arguments=arguments).decoded() == arguments

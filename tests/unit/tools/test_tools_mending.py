@@ -162,3 +162,42 @@ async def test_what_the_sdk_cannot_read_over_http_is_read_anew_or_fails_its_requ
     assert failed.message.id == 5
     assert await stream.receive() is notification
     assert seen == [read.message, failed.message]
+
+
+def nested(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (line_of("a\x1b[0m").encode(), "a\x1b[0m"),
+        (b"\xef\xbb\xbf" + line_of("plain").encode(), "plain"),
+        (line_of('{[\\"').encode()[:-2] + f',"deep":{nested(300)}}}}}'.encode(), '{["'),
+        (line_of("first").encode()[:-2] + f',"deep":{"[" * 50_000}{"]" * 50_000}}}}}'.encode(), "first"),
+    ],
+)
+def test_what_is_wrong_with_a_part_of_a_message_costs_that_part(line: bytes, wanted: str) -> None:
+    assert text_of(message_of(line)) == wanted
+
+
+def test_what_is_nested_too_deep_is_left_out() -> None:
+    line = f'{{"jsonrpc":"2.0","id":5,"result":{{"deep":{nested(500)},"more":{nested(500)},"rest":[1]}}}}'
+    message = message_of(line.encode())
+    assert isinstance(message, types.JSONRPCResponse)
+    for name in ("deep", "more"):
+        value, levels = message.result[name], 2
+        while isinstance(value, dict):
+            value, levels = value["a"], levels + 1
+        assert (value, levels) == ("[nested too deep]", 190)
+    assert message.result["rest"] == [1]
+
+
+def test_fields_of_a_result_that_are_of_a_wrong_kind_go() -> None:
+    assert mended({"content": [TEXT], "isError": None, "_meta": 5}, HANDSHAKE, print) == {"content": [TEXT]}
+
+
+def test_integers_of_any_size_in_contents_are_shown() -> None:
+    given = {"content": [{"type": "hologram", "text": 2**70}], "structuredContent": [2**70]}
+    shown = mended(given, HANDSHAKE, print)["content"]
+    assert [each["text"] for each in shown] == ["1180591620717411303424", "[1180591620717411303424]"]

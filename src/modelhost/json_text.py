@@ -1,0 +1,47 @@
+"""JSON that others wrote, with all digits of integers that are larger than orjson's 64 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from pydantic_core import from_json
+
+DEEPEST: Final = 254
+"""Levels that orjson writes."""
+LARGEST: Final = 2**64 - 1
+SMALLEST: Final = -(2**63)
+
+
+def decoded(text: str) -> Any:
+    """Return the value that ``text`` stands for, which :func:`encoded` can write.
+
+    Raises:
+        ValueError: it is not JSON, holds a lone surrogate, or has 200 levels.
+    """
+    return from_json(text, allow_inf_nan=False)
+
+
+def encoded(value: Any, *, default: Callable[[Any], Any] | None = None, option: int | None = None) -> bytes:
+    """Return ``value`` as orjson writes it, and integers beyond 64 bits with all their digits.
+
+    Raises:
+        orjson.JSONEncodeError: it cannot be written otherwise: it holds a lone surrogate, or has too many levels.
+    """
+    try:
+        return orjson.dumps(value, default, option)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_writable(value, 0), default, option)
+
+
+def _writable(value: Any, depth: int) -> Any:
+    if isinstance(value, int) and not SMALLEST <= value <= LARGEST:
+        return orjson.Fragment(str(value))
+    if depth > DEEPEST:  # which orjson refuses, in better words than Python
+        return value
+    if isinstance(value, dict):
+        return {key: _writable(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(each, depth + 1) for each in value]
+    return value
