@@ -14,7 +14,7 @@ LARGEST: Final = 2**64 - 1
 SMALLEST: Final = -(2**63)
 
 
-def decoded(text: str) -> Any:
+def decoded(text: str | bytes) -> Any:
     """Return the value that ``text`` stands for, which :func:`encoded` can write.
 
     Raises:

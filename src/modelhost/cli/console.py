@@ -21,10 +21,20 @@ def refused(fault: OSError) -> None:
     with suppress(OSError):
         error(f"The operating system refused {what}: {fault.strerror or fault}.")
     try:
-        sys.stdout.flush()
+        flush()
     except OSError:  # or the interpreter says so once more at its end
         with Path(os.devnull).open("wb") as nowhere, suppress(OSError):
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def flush() -> None:
+    """Write what is left of the result.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if sys.stdout is not None:  # the program may be started with its output closed
+        sys.stdout.flush()
 
 
 def warning(message: str) -> None:

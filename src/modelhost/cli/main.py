@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -122,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         code = _run(argv)
-        sys.stdout.flush()  # what cannot be written is known here, and not when the interpreter ends
+        console.flush()  # what cannot be written is known here, and not when the interpreter ends
     except ModelhostError as error:
         console.error(error.message)
     except OSError as error:

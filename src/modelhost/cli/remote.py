@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from modelhost import json_text
 from modelhost.cli.answerer import Message
 from modelhost.cli.event_stream import events
 from modelhost.config.network import require_certificates
@@ -130,7 +131,7 @@ class RemoteHost:
 
     def _chunk(self, data: str) -> Mapping[str, Any]:
         try:
-            chunk = json.loads(data)
+            chunk = json_text.decoded(data)
         except ValueError:
             chunk = None
         if error := error_in(chunk):
@@ -141,7 +142,7 @@ class RemoteHost:
 
     def _json(self, response: http.client.HTTPResponse) -> Any:
         try:
-            return json.loads(response.read())
+            return json_text.decoded(response.read())
         except (ValueError, http.client.HTTPException) as error:
             raise HostUnreachable(f"{self.url} did not send whole JSON; is it a modelhost?") from error
 

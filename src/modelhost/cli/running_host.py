@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from modelhost.cli.named_host import named_host
+from modelhost import json_text
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
@@ -43,7 +44,7 @@ def key_and_value(text: str) -> tuple[str, str]:
 def json_or_text(value: str) -> Any:
     """``value`` as JSON; what is no JSON is text."""
     try:
-        return json.loads(value)
+        return json_text.decoded(value)
     except ValueError:
         return value
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from modelhost import json_text
 from modelhost.cli import console
 from modelhost.cli.operation_options import takes
 from modelhost.cli.remote import RemoteHost
@@ -109,7 +110,7 @@ def import_(
 def _exported(source: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if source == STANDARD else at_home(source).read_text("utf-8-sig")
-        found = json.loads(text)
+        found = json_text.decoded(text)
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror or error}") from None
     except ValueError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
+from modelhost import json_text
 from modelhost.cli import console
 from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
@@ -128,7 +128,7 @@ def _is_broken(server: ServerReport) -> bool:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = json_text.decoded(text)
     except ValueError as error:
         raise typer.BadParameter(f"--json: that is not JSON: {error}") from None
     if not isinstance(found, dict):

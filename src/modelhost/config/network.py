@@ -36,6 +36,15 @@ class Proxy:
     def scheme(self) -> str:
         return urlsplit(self.url).scheme.lower()
 
+    @property
+    def is_address(self) -> bool:
+        """Whether there is a host in it, and a number where a port may be."""
+        parts = urlsplit(self.url)
+        try:
+            return bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         return f"{self.url} ({self.variable})"
 
@@ -72,8 +81,12 @@ def require_usable(url: str) -> None:
         ConfigError: naming a variable whose proxy or certificates cannot be used.
     """
     require_certificates()
-    proxies = {} if is_loopback(url) else getproxies()
+    proxies, is_here = getproxies(), is_loopback(url)
     for proxy in (_proxy(kind, proxies[kind]) for kind in PROXY_KINDS if proxies.get(kind)):
+        if not proxy.is_address:  # which the libraries read even where they do not use it
+            raise ConfigError(f"{proxy.variable}: {proxy.url} is no address: name a proxy as http://there:3128")
+        if is_here:
+            continue
         if proxy.scheme in SOCKS_SCHEMES and find_spec(SOCKS_PACKAGE) is None:
             raise ConfigError(f'{proxy.variable}: {proxy.url} takes an extra: pip install "{SOCKS_EXTRA}"')
         if proxy.scheme not in {"http", "https", *SOCKS_SCHEMES}:
@@ -100,8 +113,12 @@ def require_certificates() -> None:
 
 
 def _proxy(kind: str, value: str) -> Proxy:
-    parts = urlsplit(value if "://" in value else f"http://{value}")
-    return Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), f"{kind.upper()}_PROXY")
+    variable, value = f"{kind.upper()}_PROXY", value if "://" in value else f"http://{value}"
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # half an address: shown without its end, which may hold a password
+        return Proxy(f"{value.partition('://')[0]}://", variable)
+    return Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), variable)
 
 
 def _is_left_out(host: str, netloc: str, proxies: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ from modelhost.engines.remote_calls import RemoteCalls
 
 MALFORMED: Final = "malformed_event"
 """The type of an error that tells of an answer that cannot be read."""
+NO_SHAPE: Final = "a piece of its answer has no shape that is known"
 
 
 class RemoteAnswer:
@@ -38,8 +39,11 @@ class RemoteAnswer:
             payload["model"] = self._model
         if "error" in payload and not payload["error"]:  # some say in each chunk that there is none
             del payload["error"]
-        for position, choice in enumerate(payload.get("choices") or ()):
-            self._read(position, choice)
+        try:
+            for position, choice in enumerate(payload.get("choices") or ()):
+                self._read(position, choice)
+        except (AttributeError, TypeError, ValueError):  # something in it is of another kind than it has to be
+            return _malformed(NO_SHAPE)
         return payload
 
     def whole(self, payload: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -47,17 +51,24 @@ class RemoteAnswer:
         if payload.get("error"):
             return [dict(payload)]
         if not payload.get("choices"):
-            return [{"error": {"message": "its answer has no choices", "type": MALFORMED}}]
+            return [_malformed("its answer has no choices")]
         envelope = {key: value for key, value in payload.items() if key not in {"choices", "usage"}}
         if self._operation == "chat":
             envelope["object"] = "chat.completion.chunk"
-        chunks = [self.chunk({**envelope, "choices": [_as_last(choice) for choice in payload["choices"]]})]
+        try:
+            choices = [_as_last(choice) for choice in payload["choices"]]
+        except (AttributeError, TypeError):
+            return [_malformed(NO_SHAPE)]
+        chunks = [self.chunk({**envelope, "choices": choices})]
         if payload.get("usage"):
             chunks.append(self.chunk({**envelope, "choices": [], "usage": payload["usage"]}))
         return chunks
 
     def _read(self, position: int, choice: dict[str, Any]) -> None:
         index = choice["index"] = choice["index"] if isinstance(choice.get("index"), int) else position
+        if self._operation == "chat" and choice.get("message") and index not in self._calls:
+            choice.update(_as_last(choice))  # in the place of pieces; behind them it would be the answer once more
+        choice.pop("message", None)
         choice["finish_reason"] = choice.get("finish_reason") or None  # some say "" for not yet
         (self._finished if choice["finish_reason"] else self._unfinished).add(index)
         self._unfinished -= self._finished
@@ -68,12 +79,19 @@ class RemoteAnswer:
 
     def _read_delta(self, choice: dict[str, Any], calls: RemoteCalls) -> None:
         delta = choice["delta"] = choice.get("delta") or {}
-        if isinstance(content := delta.get("content"), list):
+        content = delta.get("content")
+        if not isinstance(content, str | list | None):
+            raise TypeError(content)
+        if isinstance(content, list):
             delta["content"] = _text_in(content, "text")
             if thoughts := _text_in(content, "thinking"):
                 delta["reasoning_content"] = thoughts
         if delta.get("tool_calls"):
             delta["tool_calls"] = calls.read(delta["tool_calls"])
+
+
+def _malformed(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": MALFORMED}}
 
 
 def _as_last(choice: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def problem_of(url: str) -> str:
 
 def server_name(model: str | None) -> str:
     """Return what a model is called of whose server nothing but the address is known."""
-    return urlsplit((model or "").split(",")[0].strip()).hostname or "remote"
+    first = (model or "").split(",")[0].strip()
+    return "remote" if problem_of(first) else urlsplit(first).hostname or "remote"
 
 
 def _shown(parts: SplitResult) -> str:

@@ -157,6 +157,11 @@ def test_a_result_that_cannot_be_written_is_one_sentence(args: list[str]) -> Non
     assert process.stderr.count("\n") == 1
 
 
+def test_a_command_whose_output_is_closed_says_nothing() -> None:
+    process = ended(["sh", "-c", 'exec "$0" "$@" >&-', *command("--version")])
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 def test_without_a_home_directory_a_command_says_what_to_set() -> None:
     code = (
         "import pwd, sys\n"

@@ -131,7 +131,7 @@ def test_an_export_is_imported_again_in_pieces(run: Run, tmp_path: Path, monkeyp
     assert "Anna" in run("sessions", "show", "mine").output
 
 
-@pytest.mark.parametrize("text", ["{", "[]", None], ids=str)
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 5000, None], ids=["broken", "a list", "deep", "none"])
 def test_what_is_no_export_is_refused(run: Run, tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "sessions.json"
     if text is not None:

@@ -86,6 +86,14 @@ def test_a_proxy_of_another_kind_is_refused(value: str, monkeypatch: pytest.Monk
         require_usable("https://example.com")
 
 
+@pytest.mark.parametrize("value", ["::::", "http://", "http://u:p@", "http://there:99999", "http://[::1", "http://:8"])
+@pytest.mark.parametrize("url", ["https://example.com", "http://127.0.0.1:8000"])
+def test_a_proxy_that_is_no_address_is_named(value: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", value)
+    with pytest.raises(ConfigError, match=r"^ALL_PROXY: http://.* is no address"):
+        require_usable(url)
+
+
 def test_certificates_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_certificates()
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))

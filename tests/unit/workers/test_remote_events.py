@@ -167,6 +167,22 @@ async def test_an_event_that_is_not_json_is_an_error(data: bytes) -> None:
         await _whole(Sent(_data(HELLO[0]) + b"data: %s\n\n" % data, _data(*HELLO[1:])))
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [{"0": 1}, 5, ["one"], [None], [{"delta": {"content": 5}}], [{"delta": {"tool_calls": [{"function": "get"}]}}]],
+)
+async def test_a_piece_without_a_known_shape_is_an_error(choices: Any) -> None:
+    for answer in (_data(HELLO[0], {"choices": choices}), _data({"choices": choices})):
+        with pytest.raises(EngineError, match="no shape that is known"):
+            await _whole(Sent(answer))
+
+
+async def test_a_message_in_the_place_of_pieces_is_the_answer_and_behind_them_is_not() -> None:
+    message = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+    assert (await _message(_data({"choices": [message]})))["content"] == "Hello"
+    assert (await _message(_data(*HELLO[:-1], {"choices": [message]})))["content"] == "Hello"
+
+
 CALLS = [
     {"id": "x", "type": "function", "function": {"name": "get", "arguments": {"a": 1}}},
     {"id": None, "function": {"name": "put", "arguments": '{"b":2}'}},
