@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelhost.cli.named_host import named_host
 from modelhost import json_text
+from modelhost.cli.named_host import named_host
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
