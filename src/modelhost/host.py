@@ -16,6 +16,7 @@ from modelhost.config import environment
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
+from modelhost.engines.load_config import LoadConfig
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.admission import Admission
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from modelhost.tools.toolbox import Toolbox
 
 ANSWERING = frozenset({State.READY, State.BUSY, State.UNLOADED})
+AS_IT_IS = LoadConfig()
 Messages = str | Sequence[Mapping[str, Any]]
 
 
@@ -289,15 +291,30 @@ class Host:
         """
         return await self.collection.find_or_add(name, on_progress=on_progress)
 
-    async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
+    async def load(
+        self,
+        name: str,
+        *,
+        config: LoadConfig = AS_IT_IS,
+        persist: bool = False,
+        force: bool = False,
+        wait: bool = False,
+    ) -> LoadEstimate:
         """Have a model loaded; return at once with an estimate, or with ``wait`` when it is ready.
+
+        With ``config`` it is loaded so, anew if it is loaded otherwise: its requests at work end first, unless
+        ``force`` cuts them off, and those that wait get the new worker. Unless ``persist``, that ends with its worker,
+        or with the next call without ``config``.
 
         Raises:
             ModelNotFound: no such model.
+            InvalidRequest, UnsupportedParameter: the model or its engine cannot be so; it stays as it is.
             InsufficientMemory: it cannot fit.
-            ModelhostError: with ``wait``, why it could not be loaded; without, why its files cannot be used.
+            ModelhostError: with ``wait``, why it could not be loaded; without, why its files cannot be used. A model
+                that was loaded otherwise is loaded again as it was.
         """
-        return await self.collection.scheduler.load(self.find(name), wait=wait)
+        model = self.find(name)
+        return await self.collection.scheduler.load_with(model, config, persists=persist, force=force, wait=wait)
 
     async def unload(self, name: str, *, force: bool = False) -> Unloaded:
         """End the worker of a model and return when its memory is back.

@@ -122,11 +122,19 @@ class FakeFiles:
         self.error: Callable[[], Exception] = lambda: ModelFileMissing("no such file")
         self.progress: tuple[float, ...] = ()
         self.looked_for: list[str] = []
+        self.freed_bytes = 0
+        """Memory that was said to come back, when files were looked for last."""
+        self.longest_context: int | None = None
+        self.bytes_per_token = 0
+        """Of the context that an entry asks for."""
         self.replaced: set[str] = set()
         """Models whose files are others than those that were found last."""
 
-    async def __call__(self, entry: ModelEntry, on_progress: Callable[[float], None]) -> Resolved:
+    async def __call__(
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, freed_bytes: int = 0
+    ) -> Resolved:
         self.looked_for.append(entry.name)
+        self.freed_bytes = freed_bytes
         self.replaced.discard(entry.name)
         for fraction in self.progress:
             await asyncio.sleep(self.seconds / len(self.progress))
@@ -142,12 +150,18 @@ class FakeFiles:
         return resolved.spec.name not in self.replaced
 
     def resolved(self, entry: ModelEntry) -> Resolved:
+        asked = entry.settings.context_length
         return Resolved(
-            spec=ModelSpec(name=entry.name, context_length=CONTEXT, max_in_flight=entry.settings.max_in_flight),
+            spec=ModelSpec(
+                name=entry.name,
+                context_length=asked or CONTEXT,
+                max_in_flight=entry.settings.max_in_flight,
+            ),
             engine=Scripted(),
             load_timeout_seconds=60.0,
             size_bytes=1000,
-            need_bytes={"ram": self.needs[entry.name]},
+            need_bytes={"ram": self.needs[entry.name] + self.bytes_per_token * (asked or 0)},
+            longest_context=self.longest_context,
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from modelhost.errors import ModelhostError, QueueTimeout, WorkerCrashed, WorkerStartFailed
 from modelhost.models.book import NEVER, Phase, Terms, Ticket
 from modelhost.models.bursts import Bursts
-from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Stop
+from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
 from modelhost.models.ledger import Ledger
 from modelhost.models.planner import MODELS
 
@@ -104,6 +104,7 @@ class World:
         self.loads: list[Load] = []
         self.stops: list[Stop] = []
         self.news: list[tuple[str, str]] = []
+        self.settled: list[tuple[str, ModelhostError | None]] = []
         self.on_answer: Callable[[Request], None] = lambda request: None
         self._seconds = {Life.FETCHING: fetch_seconds, Life.LOADING: load_seconds, Life.STOPPING: stop_seconds}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -147,6 +148,10 @@ class World:
 
     def want(self, name: str) -> None:
         self.act(self.ledger.want(name, self.now))
+
+    def reload(self, name: str, need: Mapping[str, int] | None, *, force: bool = False) -> None:
+        """Give a model a configuration with which it needs ``need``; ``None``: as its files will say."""
+        self.act(self.ledger.reload(name, need, self.now, force=force))
 
     def unload(self, name: str, *, force: bool = False) -> None:
         self.act(self.ledger.unload(name, self.now, force=force))
@@ -241,20 +246,16 @@ class World:
         answered: list[Request] = []
         for effect in effects:
             match effect:
-                case Grant(ticket):
-                    answered.append(self._granted(ticket))
-                case Refuse(ticket, error):
-                    request = self._answered(ticket, Fate.REFUSED)
-                    request.error = error
-                    is_due = request.waited >= request.wait_seconds - TOLERANCE
-                    assert is_due or not isinstance(error, QueueTimeout), "timed out before its deadline"
-                    answered.append(request)
+                case Grant() | Refuse():
+                    answered.append(self._answer(effect))
                 case Fetch(name, run):
                     self._begin(Hand(name, run, Life.FETCHING, is_download=True))
                 case Load():
                     self._load(effect)
                 case Stop():
                     self._stop(effect)
+                case Settled(name, error):
+                    self.settled.append((name, error))
                 case Changed(name):
                     self.news.append((name, self.ledger.book(name).state.value))
                 case Removed(name):
@@ -262,12 +263,22 @@ class World:
         for request in answered:
             self.on_answer(request)
 
+    def _answer(self, effect: Grant | Refuse) -> Request:
+        return self._granted(effect.ticket) if isinstance(effect, Grant) else self._refused(effect.ticket, effect.error)
+
     def _granted(self, ticket: Ticket) -> Request:
         hand = self._hand(ticket.model, Life.READY)
         assert ticket.run == hand.run, "granted a worker that is not there"
         request = self._answered(ticket, Fate.GRANTED)
         most = self.ledger.book(ticket.model).terms.max_in_flight
         assert len(self.of(Fate.GRANTED, model=ticket.model)) <= most, f"{ticket.model} has too much work"
+        return request
+
+    def _refused(self, ticket: Ticket, error: ModelhostError) -> Request:
+        request = self._answered(ticket, Fate.REFUSED)
+        request.error = error
+        is_due = request.waited >= request.wait_seconds - TOLERANCE
+        assert is_due or not isinstance(error, QueueTimeout), "timed out before its deadline"
         return request
 
     def _answered(self, ticket: Ticket, fate: Fate) -> Request:

@@ -19,7 +19,7 @@ def follow_load(remote: RemoteHost, begun: Loading) -> None:
     """Show how far the load is until the model is ready.
 
     Raises:
-        ModelFailed: it could not be loaded.
+        ModelFailed: it could not be loaded, or not with the configuration that was asked for.
         ModelUnloaded, ModelNotFound: somebody else unloaded it, or took it out of the registry.
         HostUnreachable: the host went away.
     """
@@ -53,6 +53,8 @@ def follow_load(remote: RemoteHost, begun: Loading) -> None:
 
 
 def _check_goes_on(remote: RemoteHost, event: EventReport) -> None:
+    if event.kind == "reload_failed":
+        raise ModelFailed(event.message or _last_error(remote, event.model))
     if event.kind == "removed":
         raise ModelNotFound(f"{event.model} was taken out of the host's registry while it was loaded.")
     if event.state is State.FAILED:

@@ -13,6 +13,8 @@ from modelhost.cli import console
 from modelhost.cli.host_downloads import showing_download
 from modelhost.cli.loading import follow_load
 from modelhost.cli.models_shown import amount, print_table, watch
+from modelhost.cli.operation_options import takes
+from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
 from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, UnloadParameters
 from modelhost.operations.models import CONFIGURE, LOAD, SELECT, STATUS, UNLOAD
@@ -40,22 +42,14 @@ def status(
         print_table(report)
 
 
-def load(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="A model of the host; or one that it is to add: a hub id, a path there."),
-    ],
-    waits: Annotated[bool, typer.Option("--wait", help="Return when it is ready, and show how far it is.")] = False,
-    as_json: AsJson = False,
-    url: Url = None,
-    api_key: Key = None,
-) -> None:
-    remote = running_host(url, api_key)
+@takes(LOAD, argument="model_id")
+def load(remote: RemoteHost, asked: LoadParameters, as_json: bool) -> None:
     with showing_download() as on_progress:
-        answer = remote.call(LOAD, LoadParameters(model_id=name), on_progress)
-    if waits and answer.status != "loaded":
+        answer = remote.call(LOAD, asked.model_copy(update={"wait": False}), on_progress)
+    if asked.wait and answer.status != "loaded":
         follow_load(remote, answer)
-        answer = remote.call(LOAD, LoadParameters(model_id=answer.model_id, wait=True))
+        # With its configuration once more: without, it would be another load.
+        answer = remote.call(LOAD, asked.model_copy(update={"model_id": answer.model_id}))
     if as_json:
         print_json(answer)
         return
@@ -117,7 +111,17 @@ def _examples(*lines: str) -> str:
 
 COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
     (STATUS, status, _examples("status", "status --watch", "status --json --url http://gpu-box:8000")),
-    (LOAD, load, _examples("load qwen", "load qwen --wait", "load Qwen/Qwen3-4B-GGUF:Q4_K_M --wait")),
+    (
+        LOAD,
+        load,
+        _examples(
+            "load qwen",
+            "load qwen --wait",
+            "load Qwen/Qwen3-4B-GGUF:Q4_K_M --wait",
+            "load qwen --max-model-len 8192 --wait",
+            "load qwen --dtype bfloat16 --persist",
+        ),
+    ),
     (UNLOAD, unload, _examples("unload qwen", "unload qwen --force")),
     (SELECT, select, _examples("select qwen")),
     (CONFIGURE, set_config, _examples("set qwen temperature=0.7 max_tokens=500", "set qwen temperature=null")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -103,7 +104,7 @@ def _table(report: HostReport) -> RenderableType:
         name = f"{model.name} *" if model.name == report.active_model else model.name
         table.add_row(
             Text(name),
-            Text(doing(model.state, model.activity, model.progress), style=STYLES.get(model.state, "dim")),
+            Text(_state(model), style=STYLES.get(model.state, "dim")),
             Text(_memory(model)),
             str(model.in_flight),
             _waiting(model),
@@ -112,6 +113,13 @@ def _table(report: HostReport) -> RenderableType:
     if report.registry_error:
         table.add_row(Text(report.registry or "models.yaml"), "", "", "", "", Text(report.registry_error))
     return table
+
+
+def _state(model: ModelReport) -> str:
+    """What it is doing, and how it was asked to be loaded, where that is not as in its entry."""
+    told = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.load_config.items())
+    config = f"{told} (temporary)" if told and model.is_config_temporary else told
+    return ", ".join(filter(None, (doing(model.state, model.activity, model.progress), config)))
 
 
 def _memory(model: ModelReport) -> str:

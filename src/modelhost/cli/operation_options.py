@@ -51,7 +51,8 @@ def takes(
 def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parameter:
     kind = next((kind for kind in KINDS if kind in _types(field.annotation)), str)
     text, default = escape(field.description or ""), None if field.is_required() else field.default
-    annotation = kind if kind is bool or field.is_required() else kind | None
+    is_open = kind is bool and default is None and not field.is_required()
+    annotation = kind if (kind is bool and not is_open) or field.is_required() else kind | None
     shows = default is not None
     if is_argument:
         metavar = name.removesuffix("_id").upper()
@@ -60,7 +61,7 @@ def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parame
         )
     else:
         flag = name.replace("_", "-")
-        flags = f"--{flag}/--no-{flag}" if kind is bool and default is True else f"--{flag}"
+        flags = f"--{flag}/--no-{flag}" if kind is bool and (default is True or is_open) else f"--{flag}"
         value = typer.Option(flags, help=text, show_default=shows)
     return option(name, Annotated[annotation, value], inspect.Parameter.empty if field.is_required() else default)
 

@@ -19,9 +19,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from modelhost.errors import ModelhostError
+
+if TYPE_CHECKING:
+    from modelhost.engines.load_config import Configured, LoadConfig, Premises
 
 Operation = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
 
@@ -223,6 +226,14 @@ class Engine(Protocol):
 
         Nothing is ignored in silence: what the engine cannot honour is a problem, or a warning where the answers are
         the same without it.
+        """
+        ...
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        """Return what this engine makes of ``config`` for the model of ``premises``.
+
+        As with :meth:`accept` nothing is ignored in silence: what is so anyway is left out of the overlay, and what the
+        engine cannot honour is a problem.
         """
         ...
 

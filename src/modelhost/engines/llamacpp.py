@@ -14,9 +14,11 @@ from typing import Any
 from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
+from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_progress import ProgressEvents
 from modelhost.engines.llamacpp_slots import SlotFiles
+from modelhost.engines.load_config import Configured, LoadConfig, Premises
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError, ModelhostError
@@ -100,6 +102,7 @@ OPTIONS: Mapping[str, Any] = {
     "mmap": True,  # whether the file is mapped into memory, or read
     "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
     "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
+    **LOAD_OPTIONS,
 }
 REFUSED: Mapping[str, str] = {
     "isq": "llama.cpp does not quantize while it loads; take a file that is quantized already, such as "
@@ -139,6 +142,9 @@ class LlamaCpp:
             params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS, refused=REFUSED)
         )
 
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        return configured_by_llamacpp(config, premises, OPTIONS)
+
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = _options(spec)
         context = spec.context_length or FALLBACK_CONTEXT
@@ -162,6 +168,7 @@ class LlamaCpp:
             "embeddings": makes_embeddings(spec),
             "batch_size": batch_size(spec),
             "micro_batch_size": micro_batch_size(spec),
+            "split_mode": split_mode(options),
         }
         argv = (spec.python or sys.executable, "-m", "modelhost.engines.llamacpp_worker")
         env = {
@@ -169,7 +176,9 @@ class LlamaCpp:
             "GGML_NO_BACKTRACE": "1",
             "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see llamacpp_slots
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
+            **({"GGML_CUDA_DISABLE_GRAPHS": "1"} if options["enforce_eager"] else {}),
             **spec.env,
+            **_visible(spec, options),
         }
         return Launch(argv=argv, env=env, config=config, memory_phrases=MEMORY_PHRASES)
 
@@ -201,6 +210,26 @@ class LlamaCpp:
 def _options(spec: ModelSpec) -> dict[str, Any]:
     """Return all options, checked; raises ConfigError."""
     return check_options(LlamaCpp.name, spec.options, OPTIONS, refused=REFUSED)
+
+
+def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what hides all GPUs but those that the model is laid out over, where options say over how many.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    is_said = options["tensor_parallel_size"] > 1 or options["pipeline_parallel_size"] > 1
+    used = gpus_used(options, spec.gpus)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, used))} if is_said else {}
+
+
+def visible_to(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
+    """Return those of ``gpus`` that the worker of a model with ``options`` sees.
+
+    Raises:
+        ConfigError: an engine option that is not one, or that asks for more GPUs than there are.
+    """
+    return gpus_used(check_options(LlamaCpp.name, options, OPTIONS, refused=REFUSED), gpus)
 
 
 def batch_size(spec: ModelSpec) -> int:

@@ -124,6 +124,7 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.ctx_shift = False  # it would drop the beginning of a long conversation without a word
     kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{config['kv_cache_type'].upper()}")
     params.cache_type_k = params.cache_type_v = kind
+    params.cache_prompt = config["enable_prefix_caching"]
     params.cache_ram_mib = config["cache_ram_mib"]
     params.n_cache_reuse = config["n_cache_reuse"]
     params.n_batch = config["batch_size"]
@@ -143,6 +144,7 @@ def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     mode = xllamacpp.llama_load_mode
     params.load_mode = mode.LLAMA_LOAD_MODE_MMAP if config["mmap"] else mode.LLAMA_LOAD_MODE_NONE
     params.check_tensors = config["check_tensors"]
+    params.split_mode = getattr(xllamacpp.llama_split_mode, f"LLAMA_SPLIT_MODE_{config['split_mode'].upper()}")
     params.fit_params = False  # the host has decided the context and the slots
 
 

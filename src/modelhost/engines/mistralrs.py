@@ -12,8 +12,11 @@ from typing import Any, Final
 from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
 from modelhost.engines.foreign_start import command
 from modelhost.engines.library_worker.dialect import CHAT, LibraryDialect
+from modelhost.engines.library_worker.load import honours
 from modelhost.engines.library_worker.params import accepted, without_effect
 from modelhost.engines.library_worker.recipe import FALLBACK_CONTEXT
+from modelhost.engines.load_config import NOTHING, Answer, Configured, LoadConfig, Overlay, Premises, configured
+from modelhost.engines.load_fields import is_quantized_so
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError
@@ -65,6 +68,10 @@ class MistralRs(LibraryDialect):
             check_options=_problem,
         )
 
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        like_others = honours(self.name, OPTIONS, prefixes="prefix_caches")
+        return configured({**like_others, "quantization": _quantization}, config, premises)
+
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = _options(spec.options)
         check_settings(self.name, spec, CANNOT)
@@ -94,6 +101,20 @@ class MistralRs(LibraryDialect):
 
     def fields(self, operation: Operation) -> frozenset[str]:
         return FIELDS.get(operation, frozenset())
+
+
+def _quantization(config: LoadConfig, premises: Premises) -> Answer:
+    """The weights are quantized while they are loaded, unless the files are quantized already."""
+    wanted, present = (config.quantization or "").lower(), _options(premises.spec.options)["isq"]
+    if wanted in ("auto", present.lower()) or is_quantized_so(wanted, premises.quantization):
+        return NOTHING
+    formats = {name.lower(): name for name in (NONE, *FORMATS)}
+    if wanted not in formats:
+        return f"there is no format {config.quantization}; mistral.rs quantizes to {', '.join(FORMATS)}"
+    path = premises.spec.path
+    if wanted != NONE and path is not None and path.suffix.lower() == ".gguf":
+        return f"the GGUF file is {premises.quantization} already; take the model in safetensors, or another file"
+    return Overlay(options={"isq": formats[wanted]})
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from modelhost.engines.base import (
     PromptCaches,
     PromptProgress,
 )
+from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
+from modelhost.engines.load_fields import only, without_knobs
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.remote_dialects import DIALECTS
 from modelhost.engines.remote_errors import translated
@@ -42,6 +44,8 @@ FILES: Final[Mapping[str, str]] = {
     "chat_template": "chat_template",
 }
 """Settings of a model's files, and what a :class:`ModelSpec` calls them."""
+
+ELSEWHERE: Final = "the server of a remote model decides that; start that server with it"
 
 
 class Remote:
@@ -91,6 +95,11 @@ class Remote:
                 f'"params.{name}" has no effect with a remote model: its server decides that' for name in sorted(unused)
             ),
         )
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        """What is not so anyway is the business of whoever starts the server."""
+        context = only("max_model_len", premises.spec.context_length, ELSEWHERE)
+        return configured({**without_knobs(ELSEWHERE), "max_model_len": context}, config, premises)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         """Return where it is. ``api_key`` is for workers of our own; servers have a key of theirs."""

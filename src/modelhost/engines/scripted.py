@@ -14,6 +14,8 @@ from typing import Any
 from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
+from modelhost.engines.load_config import Answer, Configured, LoadConfig, Overlay, Premises, configured
+from modelhost.engines.load_fields import context_length, without_knobs
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 
@@ -77,6 +79,11 @@ class Scripted:
             warnings=tuple(f'"params.{name}" has no effect with the scripted engine' for name in sorted(unused)),
         )
 
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        """A script has a context, and nothing else that could be another."""
+        honours = without_knobs("the scripted engine has no model, so it can only be left out")
+        return configured({**honours, "max_model_len": _context_length}, config, premises)
+
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
         for setting in ("lora", "draft_path", "mmproj_path", "chat_template"):
@@ -111,6 +118,13 @@ class Scripted:
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return self._dialect.translate_error(status, payload, model=model, worker=worker)
+
+
+def _context_length(config: LoadConfig, premises: Premises) -> Answer:
+    told = premises.spec.options.get("context_length")
+    if not told:
+        return context_length(config, premises)
+    return Overlay() if told == config.max_model_len else Overlay(options={"context_length": config.max_model_len})
 
 
 def checked_calls(value: Any) -> list[dict[str, Any]]:

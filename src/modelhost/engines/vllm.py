@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
+from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
 from modelhost.engines.vllm_dialect import FIELDS, adapted, received, translated
 from modelhost.engines.vllm_families import AUTO, NONE
+from modelhost.engines.vllm_load import HONOURS
 from modelhost.engines.vllm_params import OPTIONS, accepted, check_values
 from modelhost.errors import ModelhostError
 
@@ -46,6 +48,9 @@ class Vllm:
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        return configured(HONOURS, config, premises)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)

@@ -61,6 +61,16 @@ class Wish(Enum):
     """Its worker died: it comes back if there is room."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a model goes back to if it cannot be loaded with the configuration that it is given."""
+
+    need: Bytes | None
+    has_shrunk: bool
+    comes_back: bool
+    """It was loaded, or on its way."""
+
+
 @dataclass(slots=True, eq=False)
 class Book:
     """The state of one model."""
@@ -95,6 +105,8 @@ class Book:
     """Its entry has changed: the worker goes as soon as it is idle."""
     comes_back: bool = False
     """Its worker goes for no fault of the model's: there is to be another one."""
+    trial: Trial | None = None
+    """It is given another configuration: until its next worker is ready, or has failed."""
     is_removed: bool = False
     told: tuple[State, Activity | None] = (State.UNLOADED, None)
     """What was last told of it, as :attr:`news`."""
@@ -108,8 +120,15 @@ class Book:
         return min(self.queue[0].asked_at if self.queue else NEVER, self.wished_at if self.wish else NEVER)
 
     @property
+    def is_draining(self) -> bool:
+        """Whether it ends what it works on and begins nothing, for it is to be loaded with another configuration."""
+        return self.phase is Phase.READY and self.trial is not None
+
+    @property
     def state(self) -> State:
         match self.phase:
+            case Phase.READY if self.trial is not None:
+                return State.QUEUED
             case Phase.READY:
                 return State.BUSY if self.in_flight else State.READY
             case Phase.STOPPING:

@@ -53,6 +53,18 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The attempt to load the model with another configuration is over; with an ``error`` it has the one before again.
+
+    ``has_failed``: it was tried, and did not work.
+    """
+
+    model: str
+    error: ModelhostError | None = None
+    has_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """The model's state is another one."""
 
@@ -66,4 +78,4 @@ class Removed:
     model: str
 
 
-Effect = Grant | Refuse | Fetch | Load | Stop | Changed | Removed
+Effect = Grant | Refuse | Fetch | Load | Stop | Settled | Changed | Removed

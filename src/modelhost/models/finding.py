@@ -32,9 +32,9 @@ WITHOUT_CUDA = (REMOTE, FOR_BOTH)
 """Engines whose worker has no GPU of NVIDIA's: it is elsewhere, or its wheel is for CPUs and Metal."""
 
 
-async def find(entry: ModelEntry, on_progress: Callable[[float], None]) -> Resolved:
+async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, freed_bytes: int = 0) -> Resolved:
     """Return the files and the needs of ``entry``, downloading them if need be; ``on_progress`` is told the share of
-    them that is here, from 0 to 1.
+    them that is here, from 0 to 1. ``freed_bytes`` of memory come back before it is loaded.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -44,7 +44,7 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None]) -> Resol
     def tell(progress: FileProgress) -> None:
         loop.call_soon_threadsafe(on_progress, progress.fraction)
 
-    return await find_telling(entry, tell)
+    return await find_telling(entry, tell, freed_bytes=freed_bytes)
 
 
 async def is_current(resolved: Resolved) -> bool:
@@ -52,31 +52,33 @@ async def is_current(resolved: Resolved) -> bool:
     return not resolved.stamps or await asyncio.to_thread(are_current, resolved.stamps)
 
 
-async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:
+async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None, *, freed_bytes: int = 0) -> Resolved:
     """As :func:`find`; ``on_download`` is called in the thread that downloads."""
     download = StoppableProgress(on_download)
     try:
-        return await asyncio.to_thread(_resolve, entry, download)
+        return await asyncio.to_thread(_resolve, entry, download, freed_bytes)
     except asyncio.CancelledError:
         download.stop()
         raise
 
 
-def _resolve(entry: ModelEntry, on_download: DownloadProgress) -> Resolved:
+def _resolve(entry: ModelEntry, on_download: DownloadProgress, freed_bytes: int) -> Resolved:
     accept = partial(check_defaults, entry.defaults, model=entry.name)
     found = find_files(entry.settings, on_download, accept)
     engine = engine_of(found, entry.settings)
     if better := better_engine(engine.name, found, entry.settings):
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
-    resolved, remarks = resolved_as_found(entry, found)
+    resolved, remarks = resolved_as_found(entry, found, freed_bytes=freed_bytes)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
     return resolved
 
 
-def resolved_as_found(entry: ModelEntry, found: Located) -> tuple[Resolved, tuple[str, ...]]:
+def resolved_as_found(entry: ModelEntry, found: Located, *, freed_bytes: int = 0) -> tuple[Resolved, tuple[str, ...]]:
     """Return the model of ``entry``, which is at ``found``, and what came of its launch parameters. Blocks.
+
+    ``freed_bytes`` of memory come back before it is loaded.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -88,7 +90,7 @@ def resolved_as_found(entry: ModelEntry, found: Located) -> tuple[Resolved, tupl
         settings,
         found=found,
         gpus=_usable_gpus(engine.name, settings),
-        available_bytes=available_memory(),
+        available_bytes=available_memory() + freed_bytes,
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
     return resolved, remarks

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.control_tokens import ControlTokens
+from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay
+from modelhost.errors import ModelhostError
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
 from modelhost.models.choosing import engine_before_resolving
@@ -31,6 +34,27 @@ HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_ti
 """Settings that the worker of a model knows nothing of: they change while it runs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a model is loaded as."""
+
+    config: LoadConfig
+    overlay: Overlay
+    resolved: Resolved | None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Reload:
+    """An attempt to load a model with another configuration than ``before``."""
+
+    before: Setup
+    persists: bool
+    """Whether the configuration is to stay."""
+    is_over: bool = False
+    error: ModelhostError | None = None
+    """Why it came to nothing."""
+
+
 class HostedModel:
     """Changed by the scheduler alone, and by the survey where it is not loaded; everyone else reads."""
 
@@ -38,9 +62,19 @@ class HostedModel:
         self.entry = entry
         self.meters = ModelMeters(entry.name)
         self.resolved: Resolved | None = None
-        """What its files are, once that has been looked up."""
+        """What its files are and how they are run, once that has been looked up."""
         self.outlook: Outlook | None = None
         """What a look at its files has told since; ``None`` as long as they are as ``resolved`` says."""
+        self.plain: Resolved | None = None
+        """As ``resolved``, without a configuration."""
+        self.config = LoadConfig()
+        """How somebody has asked for it to be loaded: with the overlay, in force or on its way."""
+        self.overlay: Overlay = NOTHING
+        self.kept = LoadConfig()
+        """The configuration of loads that bring none."""
+        self.reload: Reload | None = None
+        self.reload_error: ModelhostError | None = None
+        """Why it has not the configuration that was asked for last."""
         self.is_just_found = False
         """Its files have been looked up for the load that comes next."""
         self.worker: Worker | None = None
@@ -108,6 +142,16 @@ class HostedModel:
         if told not in NOT_SAID:
             return str(told)
         return self.known.dtype if self.known else None
+
+    @property
+    def load_config(self) -> Mapping[str, Any]:
+        """What differs from its entry, in vLLM's words; all that was asked for as long as its files are not found."""
+        return self.overlay.config if self.resolved else self.config.given
+
+    @property
+    def is_config_temporary(self) -> bool:
+        """Whether that ends with its worker, or with the next load that brings no configuration."""
+        return bool(self.load_config) and self.config != self.kept
 
     @property
     def defaults(self) -> Mapping[str, Any]:

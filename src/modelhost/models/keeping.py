@@ -15,12 +15,12 @@ from typing import Any
 
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
+from modelhost.models.configuring import Circumstances, Find, find_configured
 from modelhost.models.effects import Effect, Fetch, Load, Stop
 from modelhost.models.finding import find, is_current
 from modelhost.models.hosted import HostedModel
 from modelhost.models.launching import StartProcess, launch_worker, smaller
 from modelhost.models.ledger import Ledger
-from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
 from modelhost.rounds import guarded
 from modelhost.workers import endings
@@ -29,8 +29,6 @@ from modelhost.workers.process import WorkerProcess
 
 log = get_logger(__name__)
 
-Find = Callable[[ModelEntry, Callable[[float], None]], Awaitable[Resolved]]
-"""Finds the files of an entry; told how far it is, from 0 to 1."""
 TellProgress = Callable[[HostedModel, int, float], None]
 """Told the model, the number of the run and how far its activity is, from 0 to 1."""
 
@@ -121,13 +119,20 @@ class Keeper:
 
     async def _look_up(self, model: HostedModel, run: int) -> None:
         try:
-            resolved = await self._means.find(model.entry, lambda fraction: self._tell_progress(model, run, fraction))
+            found = await find_configured(
+                self._means.find,
+                model.entry,
+                model.config,
+                Circumstances(budget=self._ledger.budget),
+                lambda fraction: self._tell_progress(model, run, fraction),
+            )
         except ModelhostError as error:
             log.error("model_not_found", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
             self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
             return
-        model.resolved, model.is_just_found, model.outlook = resolved, True, None
-        self._act(self._ledger.fetched(model.name, run, resolved.charge, self._loop.time()))
+        model.plain, model.overlay, model.resolved = found.plain, found.overlay, found.resolved
+        model.is_just_found, model.outlook = True, None
+        self._act(self._ledger.fetched(model.name, run, found.resolved.charge, self._loop.time()))
 
     async def _load(self, model: HostedModel, run: int, *, is_smaller: bool) -> None:
         assert model.resolved is not None

@@ -6,6 +6,7 @@ that its one owner, the scheduler, need not lock anything. What it guarantees:
 
 * a request is granted or refused exactly once, unless it is cancelled;
 * a model with requests in flight is never stopped, but by force;
+* a model that cannot be loaded with another configuration has the earlier one again;
 * a model has at most one worker at a time, and a pinned one is never evicted;
 * what is loaded, being loaded or not gone yet never counts more than the budget, by what was known when it was loaded.
 """
@@ -16,13 +17,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import count
 
-from modelhost.errors import ModelBusy, ModelhostError
+from modelhost.errors import InsufficientMemory, ModelBusy, ModelhostError
 from modelhost.models import refusals
-from modelhost.models.book import NEVER, Book, Phase, Terms, Ticket, Wish
+from modelhost.models.book import NEVER, Book, Phase, Terms, Ticket, Trial, Wish
 from modelhost.models.bursts import Burst, Bursts, may_begin
-from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Stop, StopReason
+from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop, StopReason
 from modelhost.models.placement import place
-from modelhost.models.planner import Plan, memory_in, total
+from modelhost.models.planner import Plan, memory_in, plan, total
 from modelhost.models.states import Bytes
 
 
@@ -90,6 +91,7 @@ class Ledger:
         book.terms = terms
         book.is_removed = False
         if is_outdated:
+            book.trial = None
             book.need, book.has_shrunk, book.has_failed, book.retry_at = None, False, False, 0.0
             book.is_outdated = book.phase is not Phase.UNLOADED
         return self._advanced(now)
@@ -98,8 +100,8 @@ class Ledger:
         """Let a model go when its last request is done; who waits for it is refused."""
         book = self._books[name]
         book.is_removed = True
-        book.wish = None
-        self._refuse_all(book, refusals.removed)
+        self._give_up(book, refusals.removed(name))
+        self._refuse_all(book, lambda book: refusals.removed(book.name))
         return self._advanced(now)
 
     # Requests come and go.
@@ -125,7 +127,7 @@ class Ledger:
         """Let ``ticket`` wait for its turn, which may come at once."""
         book = self._books[ticket.model]
         if book.is_removed:
-            return [Refuse(ticket, refusals.removed(book))]
+            return [Refuse(ticket, refusals.removed(book.name))]
         if book.has_failed and now < book.retry_at:
             return [Refuse(ticket, refusals.failed(book, now))]
         if len(book.queue) >= book.terms.queue_size and not self._would_begin(book, now):
@@ -190,10 +192,43 @@ class Ledger:
                 in_flight=book.in_flight,
                 queue_length=len(book.queue),
             )
-        book.wish = None
+        self._give_up(book, refusals.unloaded(book))
         self._refuse_all(book, refusals.unloaded)
         if book.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING):
             self._stop(book, "forced" if force and book.in_flight else "asked", now)
+        return self._advanced(now)
+
+    def check_fits(self, name: str, need: Bytes) -> None:
+        """Check that a model that needs so much could be loaded in the place of the one of that name.
+
+        Raises:
+            InsufficientMemory: not even if all others went that may.
+        """
+        others = [book.resident() for book in self._books.values() if book.name != name]
+        decided = plan(need, self.budget, [resident for resident in others if resident is not None])
+        if decided.missing:
+            raise self._insufficient(self._books[name], decided, need)
+
+    def learn_need(self, name: str, need: Bytes | None) -> None:
+        """Count a model that is being unloaded with ``need`` when it is loaded again; ``None``: it is looked up."""
+        book = self._books[name]
+        book.need, book.has_shrunk = need, False
+
+    def reload(self, name: str, need: Bytes | None, now: float, *, force: bool) -> list[Effect]:
+        """Load a model, loaded or not, with another configuration, with which it needs ``need``.
+
+        What is at work ends first, or is ended by ``force``; who waits, waits on. Should it fail, the model is what it
+        was: :class:`Settled` says which.
+        """
+        book = self._books[name]
+        if book.trial is None:
+            is_there = book.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING)
+            book.trial = Trial(need=book.need, has_shrunk=book.has_shrunk, comes_back=is_there or book.is_wanted)
+        book.need, book.has_shrunk, book.has_failed, book.retry_at = need, False, False, 0.0
+        book.wish, book.wished_at = Wish.ASKED, now
+        book.is_outdated = book.phase is not Phase.UNLOADED
+        if force and book.phase is Phase.READY and book.in_flight:
+            self._stop(book, "forced", now)
         return self._advanced(now)
 
     def refuse_waiting(self, error: Callable[[], ModelhostError]) -> list[Effect]:
@@ -231,6 +266,9 @@ class Ledger:
         book.charge = book.need = _larger(book.charge, measured)
         book.loads += 1
         book.wish, book.last_error, book.retry_at = None, None, 0.0
+        if book.trial is not None:
+            book.trial = None
+            self._effects.append(Settled(name))
         book.last_used = now
         book.enter(Phase.READY, now)
         return self._advanced(now)
@@ -258,6 +296,9 @@ class Ledger:
         book.last_error = error
         is_first_time = is_out_of_memory and book.phase is Phase.LOADING and not book.has_shrunk
         book.leave_memory(now)
+        if book.trial is not None:
+            self._go_back(book, book.trial, error, now)
+            return self._advanced(now)
         if is_first_time:
             book.has_shrunk = True
             return self._advanced(now)
@@ -277,7 +318,8 @@ class Ledger:
         book.backoff.survived(now - book.began_at)
         book.retry_at = now + book.backoff.pause()
         if not book.is_removed:
-            book.wish, book.wished_at = (Wish.ASKED if book.terms.is_pinned else Wish.RESTART), now
+            is_asked_for = book.terms.is_pinned or book.trial is not None
+            book.wish, book.wished_at = (Wish.ASKED if is_asked_for else Wish.RESTART), now
         book.leave_memory(now)
         return self._advanced(now)
 
@@ -351,6 +393,7 @@ class Ledger:
             book.phase is Phase.READY
             and book.in_flight < book.terms.max_in_flight
             and not book.is_removed
+            and not book.is_draining
             and may_begin(book.burst, self.bursts, now)
         )
 
@@ -365,7 +408,7 @@ class Ledger:
             self._replace(book, now)
 
     def _replace(self, book: Book, now: float) -> None:
-        if (book.terms.is_pinned or book.comes_back) and not book.is_removed:
+        if (book.terms.is_pinned or book.comes_back) and book.trial is None and not book.is_removed:
             book.wish, book.wished_at = (Wish.ASKED if book.terms.is_pinned else Wish.RESTART), now
         self._stop(book, "changed", now)
 
@@ -375,8 +418,9 @@ class Ledger:
         self._is_settled = decided.first is None and not decided.is_over
         for book in decided.given_up:
             book.wish = None
-        for book, plan in decided.impossible:
-            self._refuse_for_ever(book, plan)
+        tried = [book for book, _ in decided.impossible if book.trial is not None]
+        for book, shortage in decided.impossible:
+            self._refuse_for_ever(book, shortage, now)
         for book in decided.evict:
             book.evictions += 1
             self._stop(book, "evicted", now)
@@ -385,6 +429,8 @@ class Ledger:
         for book in decided.fetch:
             self._fetch(book, now)
         self._bind(books, decided.contended, now)
+        if tried:
+            self._place(books, now)  # with the configurations that they had before
 
     def _bind(self, books: list[Book], contended: list[Book], now: float) -> None:
         """Begin or end the bursts. Those of the models that make room together began together.
@@ -399,10 +445,30 @@ class Ledger:
                 book.burst = None
                 self._grant(book, now)
 
-    def _refuse_for_ever(self, book: Book, plan: Plan) -> None:
-        held = {name: self._books[name].charge for name in plan.holders}
-        book.wish, book.last_error = None, refusals.insufficient(book, plan, book.need or {}, held)
-        self._refuse_all(book, lambda book: refusals.insufficient(book, plan, book.need or {}, held))
+    def _refuse_for_ever(self, book: Book, shortage: Plan, now: float) -> None:
+        if book.trial is not None:
+            self._go_back(book, book.trial, self._insufficient(book, shortage, book.need or {}), now)
+            return
+        book.wish, book.last_error = None, self._insufficient(book, shortage, book.need or {})
+        self._refuse_all(book, lambda book: self._insufficient(book, shortage, book.need or {}))
+
+    def _insufficient(self, book: Book, shortage: Plan, need: Bytes) -> InsufficientMemory:
+        held = {name: self._books[name].charge for name in shortage.holders}
+        return refusals.insufficient(book, shortage, need, held)
+
+    def _go_back(self, book: Book, trial: Trial, error: ModelhostError, now: float) -> None:
+        """Return a model to its earlier configuration; those who wait for it are answered with that."""
+        book.trial, book.need, book.has_shrunk = None, trial.need, trial.has_shrunk
+        book.wish, book.wished_at = (Wish.ASKED if trial.comes_back else None), now
+        book.last_error = refusals.returned(book, trial, error)
+        self._effects.append(Settled(book.name, book.last_error, has_failed=True))
+
+    def _give_up(self, book: Book, error: ModelhostError) -> None:
+        """Have a model not wanted any more, and leave it the configuration that it had."""
+        book.wish = None
+        if book.trial is not None:
+            book.need, book.has_shrunk, book.trial = book.trial.need, book.trial.has_shrunk, None
+            self._effects.append(Settled(book.name, error))
 
     def _refuse_all(self, book: Book, error: Callable[[Book], ModelhostError]) -> None:
         while book.queue:

@@ -7,13 +7,14 @@ import math
 from modelhost.errors import (
     InsufficientMemory,
     ModelFailed,
+    ModelhostError,
     ModelNotFound,
     ModelUnloaded,
     QueueFull,
     QueueTimeout,
     ShuttingDown,
 )
-from modelhost.models.book import Book, Phase, Ticket
+from modelhost.models.book import Book, Phase, Ticket, Trial
 from modelhost.models.planner import MODELS, Plan
 from modelhost.models.states import RAM, Bytes
 
@@ -62,8 +63,26 @@ def unloaded(book: Book) -> ModelUnloaded:
     return ModelUnloaded(f"{book.name} was unloaded by force. Ask again to have it loaded again.", model=book.name)
 
 
-def removed(book: Book) -> ModelNotFound:
-    return ModelNotFound(f"{book.name} was taken out of the registry.", param="model", model=book.name)
+def removed(model: str) -> ModelNotFound:
+    return ModelNotFound(f"{model} was taken out of the registry.", param="model", model=model)
+
+
+def entry_changed(model: str) -> ModelUnloaded:
+    return ModelUnloaded(f"The entry of {model} in the registry has changed meanwhile. Ask again.", model=model)
+
+
+def overtaken(model: str) -> ModelUnloaded:
+    return ModelUnloaded(
+        f"{model} is being loaded with yet another configuration, which somebody asked for meanwhile.", model=model
+    )
+
+
+def returned(book: Book, trial: Trial, error: ModelhostError) -> ModelhostError:
+    """Return ``error``, with which a model could not be loaded with another configuration, and what it has now."""
+    now = "is loaded with it again" if trial.comes_back else "is loaded with it when it is wanted"
+    error.message = f"{error.message} {book.name} has its earlier configuration back, and {now}."
+    error.args = (error.message,)
+    return error
 
 
 def insufficient(book: Book, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> InsufficientMemory:

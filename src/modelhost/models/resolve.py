@@ -21,7 +21,7 @@ from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.installed import environment_of
-from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size
+from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size, visible_to
 from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
@@ -66,6 +66,10 @@ class Resolved:
     """Of its files: `Q4_K_M`, `awq-4bit`, `F16`; ``None`` without files."""
     dtype: str | None = None
     """The number format in force: of a GGUF file its own, unless it is quantized; ``None``: the engine decides."""
+    gpus: tuple[int, ...] = ()
+    """Those that a worker of it could use; its options may leave it fewer."""
+    longest_context: int | None = None
+    """Tokens that the model was made for; ``None`` if its files do not say."""
 
     @property
     def charge(self) -> Bytes:
@@ -95,7 +99,8 @@ def resolve(
     names = settings.alias or (located.name,)
     header, directory = located.header, located.directory
     env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
-    visible = visible_gpus(env, gpus)
+    usable = visible_gpus(env, gpus)
+    visible = visible_to(settings.engine_options, usable) if engine.name == LlamaCpp.name else usable
     if prefers_float16 and directory is not None:
         settings = _with_float16(settings, directory, engine.name, visible)
     context_length, slots, cache_bytes = settings.context_length, settings.slots, None
@@ -144,6 +149,8 @@ def resolve(
         control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
         quantization=described.quantization if described is not None else None,
         dtype=_dtype(located, engine.name, settings, visible),
+        gpus=usable,
+        longest_context=described.context_length if described is not None else None,
     )
 
 

@@ -14,17 +14,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from modelhost.engines.load_config import LoadConfig
 from modelhost.feed import Feed, Listener
 from modelhost.logs import get_logger
 from modelhost.models import refusals
 from modelhost.models.book import NEVER, Book, Phase, Ticket
-from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Stop
-from modelhost.models.hosted import HostedModel
+from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
+from modelhost.models.hosted import HostedModel, Reload
 from modelhost.models.keeping import Keeper, Means
 from modelhost.models.ledger import Ledger
 from modelhost.models.outlook import no_room
 from modelhost.models.planner import memory_in
 from modelhost.models.registry import ModelEntry
+from modelhost.models.reloads import Reloads
 from modelhost.models.resolve import Resolved
 from modelhost.models.states import SHOWN_OPTIONS, Bytes, LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.rounds import guarded
@@ -54,7 +56,9 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._is_stopping = False
-        self._keeper = Keeper(ledger, self._act, self._tell_progress, means or Means())
+        means = means or Means()
+        self._reloads = Reloads(ledger, self.models, self._act, means.find, means.is_current)
+        self._keeper = Keeper(ledger, self._act, self._tell_progress, means)
         self._keeper.look_after(self.models)
 
     @property
@@ -71,7 +75,7 @@ class Scheduler:
             self._change(old, entry)
             return old
         model = HostedModel(entry)
-        model.resolved = resolved
+        model.resolved = model.plain = resolved
         self.models[entry.name] = model
         self._name(model)
         need = resolved.charge if resolved else None
@@ -91,7 +95,8 @@ class Scheduler:
         model.entry = entry
         self._name(model)
         if is_outdated:
-            model.resolved = model.outlook = None
+            model.outlook = None
+            self._reloads.forget(model)
         self._act(self.ledger.change(entry.name, model.terms, self._now(), is_outdated=is_outdated))
         self._keep_pinned(model)
 
@@ -182,7 +187,7 @@ class Scheduler:
         self._act(self.ledger.want(model.name, self._now()))
 
     async def load(self, model: HostedModel, *, wait: bool = False) -> LoadEstimate:
-        """Have a model loaded. Returns at once with an estimate, or with ``wait`` when it is ready.
+        """Have a model loaded as it is. Returns at once with an estimate, or with ``wait`` when it is ready.
 
         Raises:
             InsufficientMemory: it cannot fit.
@@ -190,14 +195,39 @@ class Scheduler:
         """
         if self._is_stopping:
             raise refusals.shutting_down()
-        book = self.ledger.book(model.name)
         self.want(model)
+        return await self._on_its_way(model, model.reload, wait=wait)
+
+    async def load_with(
+        self, model: HostedModel, config: LoadConfig, *, persists: bool = False, force: bool = False, wait: bool = False
+    ) -> LoadEstimate:
+        """As :meth:`load`, with ``config`` over what its entry says; one that is loaded otherwise is loaded anew.
+
+        Its requests at work end first, unless ``force`` cuts them off; those that wait get the new worker. The next
+        load without a configuration, and the next one after the worker has gone, has the earlier one again, unless
+        ``persists``.
+
+        Raises:
+            InvalidRequest, UnsupportedParameter: the model or its engine cannot be so; it stays as it is.
+            ModelhostError: as :meth:`load`. It has its earlier configuration again, and is loaded with it if it was.
+        """
+        if self._is_stopping:
+            raise refusals.shutting_down()
+        reload = await self._reloads.begin(model, config, persists=persists, force=force)
+        if reload is None:
+            self.want(model)
+        return await self._on_its_way(model, reload, wait=wait)
+
+    async def _on_its_way(self, model: HostedModel, reload: Reload | None, *, wait: bool) -> LoadEstimate:
+        book = self.ledger.book(model.name)
         if wait:
+            await self._until_settled(model, book, reload)
             await self._until_loaded(model, book)
         else:
             await self._until_looked_up(model, book)
-            if book.refusal is not None:
-                raise book.refusal
+            refusal = reload.error if reload is not None and reload.error is not None else book.refusal
+            if refusal is not None:
+                raise refusal
         return LoadEstimate(
             model=model.name,
             state=book.state,
@@ -206,12 +236,22 @@ class Scheduler:
             position=self.ledger.queue_position(model.name),
         )
 
+    async def _until_settled(self, model: HostedModel, book: Book, reload: Reload | None) -> None:
+        while reload is not None and not reload.is_over:
+            self._check_goes_on(model, book)
+            await self._change_of(model)
+        if reload is not None and reload.error is not None:
+            raise reload.error
+
+    def _check_goes_on(self, model: HostedModel, book: Book) -> None:
+        if self._is_stopping:
+            raise refusals.shutting_down()
+        if self.ledger.books.get(model.name) is not book:
+            raise refusals.removed(model.name)
+
     async def _until_loaded(self, model: HostedModel, book: Book) -> None:
         while book.state not in (State.READY, State.BUSY):
-            if self._is_stopping:
-                raise refusals.shutting_down()
-            if self.ledger.books.get(model.name) is not book:
-                raise refusals.removed(book)
+            self._check_goes_on(model, book)
             if book.has_failed:
                 assert book.last_error is not None
                 raise book.last_error
@@ -276,7 +316,7 @@ class Scheduler:
             in_flight=book.in_flight,
             queue_length=len(book.queue),
             oldest_wait_seconds=self._now() - book.queue[0].asked_at if book.queue else None,
-            last_error=book.last_error.message if book.last_error else None,
+            last_error=error.message if (error := book.last_error or model.reload_error) else None,
             obstacle=self._obstacle(model, book, need),
             tokens_per_second=pace.tokens_per_second,
             latency_seconds=pace.latency_seconds,
@@ -291,6 +331,8 @@ class Scheduler:
             dtype=model.dtype,
             quantization=model.quantization,
             engine_options={name: value for name, value in model.options.items() if name in SHOWN_OPTIONS},
+            load_config=model.load_config,
+            is_config_temporary=model.is_config_temporary,
             defaults=model.defaults,
             notes=model.entry.notes,
         )
@@ -358,9 +400,7 @@ class Scheduler:
         """Carry out one effect; what it leads to at once is returned."""
         match effect:
             case Grant(ticket):
-                if ticket.place.done():
-                    return self.ledger.cancel(ticket, self._now())
-                ticket.place.set_result(self.models[ticket.model].worker)
+                return self._grant(ticket)
             case Refuse(ticket, error):
                 if not ticket.place.done():
                     ticket.place.set_exception(error)
@@ -368,12 +408,29 @@ class Scheduler:
                 if not self._is_stopping:
                     self._keeper.begin(self.models[name], effect)
             case Stop(name):
+                self._reloads.stopping(self.models[name], effect)
                 self._keeper.end(self.models[name], effect)
+            case Settled(name):
+                self._settle(self.models[name], effect)
             case Changed(name):
                 self._tell_change(name)
             case Removed(name):
                 self._forget(name)
         return ()
+
+    def _grant(self, ticket: Ticket) -> Iterable[Effect]:
+        if ticket.place.done():
+            return self.ledger.cancel(ticket, self._now())
+        ticket.place.set_result(self.models[ticket.model].worker)
+        return ()
+
+    def _settle(self, model: HostedModel, settled: Settled) -> None:
+        self._reloads.settle(model, settled)
+        if settled.error is not None and settled.has_failed:
+            event = ModelEvent(at=time.time(), kind="reload_failed", model=model.name, message=settled.error.message)
+            model.note(event)
+            self.feed.tell(event)
+        self._wake(model.name)
 
     # Telling.
 

@@ -86,6 +86,10 @@ class ModelStatus:
     """In force: what its files are, or what its engine makes of them; ``None`` before they are found."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     """Those of ``SHOWN_OPTIONS`` that are set."""
+    load_config: Mapping[str, Any] = field(default_factory=dict)
+    """How its load was asked to differ from its entry, in vLLM's words."""
+    is_config_temporary: bool = False
+    """Whether that ends with its worker, or with the next load that brings no configuration."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The values that its requests get where they are silent."""
     notes: str | None = None
@@ -114,7 +118,7 @@ class ModelEvent:
     """Something that happened to a model, or to the registry (then ``model`` is empty)."""
 
     at: float
-    kind: Literal["state", "progress", "removed", "registry"]
+    kind: Literal["state", "progress", "reload_failed", "removed", "registry"]
     model: str
     state: State | None = None
     activity: Activity | None = None

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from modelhost.engines.load_config import LoadConfig
 from modelhost.models.states import (
     HostStatus,
     LoadEstimate,
@@ -73,8 +74,16 @@ class AdministeredHost(Protocol):
     def model_log(self, name: str) -> ModelLog:
         """Return what a model's worker wrote last, and what happened to the model."""
 
-    async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
-        """Begin to load a model, or join its load; return at once, or with ``wait`` when it is ready."""
+    async def load(
+        self, name: str, *, config: LoadConfig, persist: bool = False, force: bool = False, wait: bool = False
+    ) -> LoadEstimate:
+        """Begin to load a model with ``config``, or join its load; return at once, or with ``wait`` when it is ready.
+
+        ``persist``: later loads have ``config`` too. ``force`` cuts off the requests of a worker that is replaced.
+
+        Raises:
+            InvalidRequest, UnsupportedParameter: the model or its engine cannot be so.
+        """
 
     async def unload(self, name: str, *, force: bool = False) -> Unloaded:
         """End a model's worker; raises ``ModelBusy`` if it has requests in flight and is not to be forced."""

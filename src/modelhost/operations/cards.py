@@ -11,7 +11,9 @@ from modelhost.operations.operation import Result
 from modelhost.operations.reports import (
     CONDITIONS,
     LATENCY_HELP,
+    LOAD_CONFIG_HELP,
     MAX_TOKENS_HELP,
+    TEMPORARY_HELP,
     THROUGHPUT_HELP,
     Condition,
     condition_of,
@@ -50,6 +52,8 @@ class ModelCard(Result):
     quantization: str | None = Field(
         default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
     )
+    load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
+    is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that it works on at once.")
     operations: list[str] = Field(
         description="What it can do: chat, completions, embeddings, rerank, tokenize, detokenize; empty while it is "
@@ -71,6 +75,8 @@ class ModelConfig(Result):
     quantization: str | None = Field(
         default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
     )
+    load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
+    is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
     slots: int | None = Field(description="Conversations that it works on at once.")
     is_pinned: bool = Field(description="It never makes room for another model.")
     idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
@@ -170,13 +176,15 @@ def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> 
 
 
 def _numbers(status: ModelStatus) -> dict[str, Any]:
-    """Return in which numbers a model is computed, and over how many GPUs its engine was told to spread it."""
+    """Return in which numbers a model is computed, over how many GPUs, and what was asked for of that."""
     options = status.engine_options
     return {
         "tensor_parallel_size": _count(options.get("tensor_parallel_size")),
         "pipeline_parallel_size": _count(options.get("pipeline_parallel_size")),
         "dtype": status.dtype,
         "quantization": status.quantization,
+        "load_config": dict(status.load_config),
+        "is_config_temporary": status.is_config_temporary,
     }
 
 

@@ -14,9 +14,10 @@ class EventReport(Result):
     """One event."""
 
     at: float = Field(description="When it happened, in seconds since 1970.")
-    kind: Literal["state", "progress", "removed", "registry"] = Field(
-        description="`state`: a model is in another state. `progress`: it is further. `removed`: the host has it no "
-        "longer. `registry`: the file of models was read again, or could not be."
+    kind: Literal["state", "progress", "reload_failed", "removed", "registry"] = Field(
+        description="`state`: a model is in another state. `progress`: it is further. `reload_failed`: it could not be "
+        "loaded with another configuration, and has the earlier one. `removed`: the host has it no longer. "
+        "`registry`: the file of models was read again, or could not be."
     )
     model: str = Field(description="The model; empty for `registry`.")
     state: State | None = None

@@ -27,6 +27,8 @@ _CARD: Final[Example] = {
     "pipeline_parallel_size": 1,
     "dtype": None,
     "quantization": "Q4_K_M",
+    "load_config": {"max_model_len": 16384},
+    "is_config_temporary": True,
     "slots": 4,
     "operations": ["chat", "completions", "detokenize", "embeddings", "tokenize"],
     "sees_images": False,
@@ -73,6 +75,8 @@ STATUS: Final[Example] = {
             "dtype": None,
             "quantization": "Q4_K_M",
             "engine_options": {},
+            "load_config": {"max_model_len": 16384},
+            "is_config_temporary": True,
             "defaults": {"max_tokens": 1024},
             "notes": None,
         }
@@ -101,6 +105,8 @@ INFO: Final[Example] = {
         "pipeline_parallel_size": 1,
         "dtype": None,
         "quantization": "Q4_K_M",
+        "load_config": {"max_model_len": 16384},
+        "is_config_temporary": True,
         "slots": 4,
         "is_pinned": False,
         "idle_unload_seconds": 600.0,
@@ -141,7 +147,7 @@ LOGS: Final[Example] = {
         }
     ],
 }
-LOAD: Final[Example] = {"model_id": "qwen", "wait": False}
+LOAD: Final[Example] = {"model_id": "qwen", "wait": False, "max_model_len": 16384}
 LOADING: Final[Example] = {
     "success": True,
     "model_id": "qwen",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field
 
 from modelhost.config.request_defaults import LARGEST_COUNT, RequestDefaults
+from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
 from modelhost.models.states import State
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.events import EventReport
@@ -49,10 +50,19 @@ class LogParameters(OneModel):
 
 
 class LoadParameters(OneModel):
-    """A model to load. The parameters after `wait` are vLLM's: accepted where they are what the host does anyway."""
+    """A model to load. With a configuration, in vLLM's words, it is loaded so, anew if it is loaded otherwise."""
 
     model_id: NewModelId
     wait: bool = Field(default=False, description="Answer when it is ready, and not at once.")
+    max_model_len: int | None = Field(
+        default=None, ge=1, le=LARGEST_COUNT, description="Tokens that one conversation may hold."
+    )
+    dtype: str | None = Field(
+        default=None, min_length=1, description="Its number format: `auto`, `float16`, `bfloat16` or `float32`."
+    )
+    quantization: str | None = Field(
+        default=None, min_length=1, description="How its weights are quantized, or `none`."
+    )
     tensor_parallel_size: int | None = Field(
         default=None, ge=1, le=LARGEST_COUNT, description="GPUs that share each layer."
     )
@@ -62,15 +72,22 @@ class LoadParameters(OneModel):
     gpu_memory_utilization: float | None = Field(
         default=None, gt=0, le=1, description="The part of each GPU's memory that it may take."
     )
-    max_model_len: int | None = Field(
-        default=None, ge=1, le=LARGEST_COUNT, description="Tokens that one conversation may hold."
-    )
-    quantization: str | None = Field(default=None, description="How its weights are quantized, or `none`.")
-    dtype: str | None = Field(default=None, description="Its number format, or `auto`.")
     enforce_eager: bool | None = Field(default=None, description="Compute without CUDA graphs.")
     enable_prefix_caching: bool | None = Field(
         default=None, description="Keep what was computed for the beginning of a prompt."
     )
+    persist: bool = Field(
+        default=False,
+        description="Load it so from now on. Without, the next load without a configuration has the earlier one again.",
+    )
+    force: bool = Field(
+        default=False, description="Cut off its requests if it is loaded anew, rather than let them finish."
+    )
+
+    @property
+    def config(self) -> LoadConfig:
+        """The configuration among them."""
+        return LoadConfig(**{name: getattr(self, name) for name in LOAD_FIELDS})
 
 
 class UnloadParameters(OneModel):

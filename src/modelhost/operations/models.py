@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from modelhost.engines.load_config import LOAD_FIELDS
 from modelhost.errors import (
     DownloadFailed,
     EngineMissing,
@@ -18,7 +19,7 @@ from modelhost.errors import (
     WorkerStartFailed,
 )
 from modelhost.models.states import ModelStatus, State
-from modelhost.operations import engine_wishes, model_examples
+from modelhost.operations import model_examples
 from modelhost.operations.administered_host import AdministeredHost, FileStep, OnFileStep
 from modelhost.operations.cards import ModelInfo, model_card, model_info
 from modelhost.operations.events import reported
@@ -69,8 +70,7 @@ async def _info(host: AdministeredHost, asked: OneModel, _on_progress: OnProgres
 
 async def _load(host: AdministeredHost, asked: LoadParameters, on_progress: OnProgress) -> Loading:
     name = await _name_to_load(host, asked.model_id, on_progress)
-    engine_wishes.check(asked.model_dump(), _status_of(host, name), host.status())
-    begun = await host.load(name, wait=asked.wait)
+    begun = await host.load(name, config=asked.config, persist=asked.persist, force=asked.force, wait=asked.wait)
     need = begun.need_bytes
     return Loading(
         success=begun.state is not State.FAILED,
@@ -205,7 +205,7 @@ LOGS: Final = Operation(
 )
 LOAD: Final = Operation(
     name="load-model",
-    summary="Load a model, or join its load; say how long it will take",
+    summary="Load a model, with another configuration if one is given; say how long it will take",
     parameters=LoadParameters,
     result=Loading,
     work=_load,
@@ -225,7 +225,7 @@ LOAD: Final = Operation(
         ModelFileInvalid,
     ),
     tells_progress=True,
-    audited=("model_id", "model", "wait"),
+    audited=("model_id", "model", "wait", *LOAD_FIELDS, "persist", "force"),
     example=model_examples.LOAD,
     answer=model_examples.LOADING,
 )

@@ -36,6 +36,8 @@ HOST_CONDITIONS: Final[Mapping[State, HostCondition]] = {
     State.FAILED: "error",
 }
 
+LOAD_CONFIG_HELP: Final = "How it was asked to be loaded, where that is not as in its entry."
+TEMPORARY_HELP: Final = "Whether that ends with its worker, or with the next load that brings no configuration."
 BYTES_HELP: Final = "by pool: `ram`, `gpu:0`, `gpu:1` ..."
 MAX_TOKENS_HELP: Final = (
     "Longest answer of a request that does not say: the model's default, at most the context; `null`: not known, or it "
@@ -108,6 +110,8 @@ class ModelReport(Result):
     engine_options: dict[str, Any] = Field(
         default_factory=dict, description="How its engine is to run it, where that is said and concerns its clients."
     )
+    load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
+    is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
     defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
     notes: str | None
 

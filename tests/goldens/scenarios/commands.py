@@ -25,6 +25,7 @@ def both(line: str) -> tuple[Command, Command]:
 MODELS: Final = (
     remote("models load one --wait", may_miss=" loading"),
     remote("models load one --json"),
+    remote("models load one --dtype bfloat16", provokes="unsupported_parameter"),
     *both("models status"),
     remote("models set one temperature=0.5 max_tokens=30"),
     remote("models set one temperature=null max_tokens=null --json"),

@@ -68,4 +68,19 @@ MODELS: Final[tuple[Scenario, ...]] = (
     one("load of a model of the hub", LOAD, {"model_id": "hf://org/nano-GGUF", "wait": True}),
     one("pull as events", "POST /v1/models/pull", {"model": "org/nano-GGUF"}, headers={"Accept": "text/event-stream"}),
     one("unload of what was added", UNLOAD, {"model_id": "org/nano-GGUF"}),
+    Scenario(
+        name="load with another configuration",
+        steps=(
+            LOAD_ONE,
+            Request(line=LOAD, body={"model_id": "one", "wait": True, "max_model_len": 512}),
+            Request(line="GET /v1/models/one/info"),
+            LOAD_ONE,
+        ),
+    ),
+    one(
+        "load with a configuration that its engine cannot honour",
+        LOAD,
+        {"model_id": "one", "dtype": "bfloat16", "tensor_parallel_size": 2},
+    ),
+    one("load with a configuration to stay that there is not", LOAD, {"model_id": "one", "persist": True}),
 )

@@ -47,6 +47,20 @@ def test_a_model_that_is_spread_over_processes_leaves_nothing_behind(
     eventually(lambda: not _shared() & its)  # the worker that takes its place makes its own
 
 
+def test_it_is_loaded_anew_with_the_configuration_that_a_load_asks_for(
+    start_host: StartHost, settings: dict[str, object]
+) -> None:
+    host = start_host(**settings, alias=["nano"])
+    config = {"max_model_len": 256, "tensor_parallel_size": 2, "enable_prefix_caching": False}
+    answer = host.http.post("/v1/models/load", json={"model_id": "nano", "wait": True, **config})
+    assert answer.status_code == 200, answer.text
+    (card,) = host.http.get("/v1/models").json()["data"]
+    assert (card["max_model_len"], card["tensor_parallel_size"], card["load_config"]) == (256, 2, config)
+    assert Asking(host).text() == ANSWER
+    refused = host.http.post("/v1/models/load", json={"model_id": "nano", "quantization": "awq"}).json()["error"]
+    assert "quantized with awq, and these are not quantized" in refused["message"]
+
+
 def test_why_it_cannot_start_is_told(settings: dict[str, object]) -> None:
     with pytest.raises(ServeFailed, match=r"Unknown quantization method|Input should be"):
         ServedHost(**settings, engine_options={"quantization": "nonesuch"})

@@ -17,6 +17,7 @@ from modelhost.cli import running_host
 from modelhost.cli.models_remote import add_remote_commands
 from modelhost.cli.models_shown import amount, line
 from modelhost.cli.remote import RemoteHost
+from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded, UnsupportedParameter
 from modelhost.models.states import ModelEvent, State
 from modelhost.operations.events import EventReport
@@ -132,6 +133,20 @@ def test_a_terminal_is_shown_a_bar_of_the_download(run: Callable[..., Result], m
     assert "downloading a.gguf" in result.stderr
 
 
+def test_load_and_wait_asks_for_the_same_configuration_twice(run: Callable[..., Result], served: Served) -> None:
+    on_wait(served.host, lambda: served.host.change("org/cold", State.READY))
+    run("load", "org/cold", "--wait", "--max-model-len", "512", "--no-enable-prefix-caching", "--persist")
+    asked = (LoadConfig(max_model_len=512, enable_prefix_caching=False), True, False)
+    assert served.host.configs == [asked, asked]
+
+
+def test_a_reload_that_fails_is_an_error_of_who_waits_for_it(run: Callable[..., Result], served: Served) -> None:
+    failed = ModelEvent(at=NOW, kind="reload_failed", model="org/cold", message="no luck")
+    on_wait(served.host, lambda: served.host.feed.tell(failed))
+    with pytest.raises(ModelFailed, match="no luck"):
+        run("load", "org/cold", "--wait", "--max-model-len", "512")
+
+
 def test_load_and_wait_returns_when_the_model_is_ready(run: Callable[..., Result], served: Served) -> None:
     def go_on() -> None:
         served.host.feed.tell(
@@ -146,8 +161,8 @@ def test_load_and_wait_returns_when_the_model_is_ready(run: Callable[..., Result
 
 
 def test_load_and_wait_of_a_model_that_is_ready_does_not_listen(run: Callable[..., Result], served: Served) -> None:
-    async def load(name: str, *, wait: bool = False) -> Any:
-        return await FakeHost.load(served.host, name, wait=True)
+    async def load(name: str, **asked: Any) -> Any:
+        return await FakeHost.load(served.host, name, **{**asked, "wait": True})
 
     cast("Any", served.host).load = load
     assert json.loads(run("load", "w", "--wait", "--json").output)["status"] == "loaded"

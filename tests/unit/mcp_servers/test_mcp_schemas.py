@@ -67,6 +67,8 @@ def test_parameters_have_the_names_of_the_seed() -> None:
         "dtype",
         "enforce_eager",
         "enable_prefix_caching",
+        "persist",
+        "force",
     }
     assert "required" not in load
     chat = tool_of("chat_completion").input_schema

@@ -897,6 +897,49 @@ def test_a_removed_model_stops_being_loaded() -> None:
 # What is told.
 
 
+def test_a_model_that_cannot_fit_with_another_configuration_has_the_earlier_one_again() -> None:
+    world = running(10)
+    world.add("ant", gigabytes(4))
+    ready(world, "ant")
+    world.needs["ant"] = gigabytes(11)
+    world.reload("ant", None)  # its files have to be looked at
+    waiting = world.ask("ant")
+    world.run_out()
+    ((name, error),) = world.settled
+    assert (name, type(error)) == ("ant", InsufficientMemory)
+    assert waiting.fate is Fate.GRANTED
+    assert world.ledger.book("ant").need == gigabytes(4)
+
+
+def test_a_worker_that_dies_while_it_makes_way_for_another_configuration_is_followed_by_that() -> None:
+    world = running(10)
+    world.add("ant", gigabytes(4))
+    ready(world, "ant")
+    world.ask("ant")
+    world.reload("ant", gigabytes(6))
+    world.crash("ant")
+    world.advance(FIRST_SECONDS + LOAD_SECONDS)
+    assert (state(world, "ant"), world.memory()["ram"]) == (State.READY, 6 * GB)
+    assert world.settled == [("ant", None)]
+
+
+def test_another_model_that_waits_longer_is_loaded_before_a_reload() -> None:
+    world = running(10)
+    world.add("ant", gigabytes(6))
+    world.add("bee", gigabytes(6))
+    ready(world, "ant")
+    held = world.ask("ant")
+    bee = world.ask("bee")
+    world.reload("ant", gigabytes(7))
+    world.finish(held)
+    world.run_out()
+    assert bee.fate is Fate.GRANTED
+    world.finish(bee)
+    world.run_out()
+    assert [load.model for load in world.loads] == ["ant", "bee", "ant"]
+    assert world.settled == [("ant", None)]
+
+
 def test_each_change_of_state_is_told_once_and_requests_are_not() -> None:
     world = manual()
     world.add("ant", gigabytes(4), is_known=False)

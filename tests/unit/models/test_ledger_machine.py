@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from modelhost.errors import ModelBusy
+from modelhost.models.book import Phase
 from modelhost.models.bursts import Bursts
 from modelhost.models.planner import MODELS
 from tests.support.ledger_world import Fate, Life, World
@@ -170,6 +171,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if name in self.world.ledger.books:
             self.world.want(name)
 
+    @rule(name=names, need=needs, is_known=st.booleans(), force=st.booleans())
+    def reload(self, name: str, need: Need, *, is_known: bool, force: bool) -> None:
+        book = self.world.ledger.books.get(name)
+        if book is None or book.is_removed:
+            return
+        self.world.reload(name, need if is_known else None, force=force)
+        done["reloads"] += 1
+        is_on_its_way = book.is_wanted or book.phase is not Phase.UNLOADED
+        assert book.trial is None or is_on_its_way, "given a configuration, and left"
+
     @rule(name=names, force=st.booleans())
     def unload(self, name: str, *, force: bool) -> None:
         if name not in self.world.ledger.books:
@@ -234,4 +245,5 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_in_every_order_of_events_all_are_answered_once_and_memory_holds() -> None:
     run_state_machine_as_test(LedgerMachine, settings=settings(max_examples=90, stateful_step_count=60, deadline=None))
     assert done["steps"] >= 2000
+    assert done["reloads"] > 0
     assert min(done[fate] for fate in Fate) > 0, f"this tries too little: {done}"

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from modelhost.config.settings import Settings
+from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
 from modelhost.feed import Feed
 from modelhost.models.download import FileProgress
@@ -62,6 +63,8 @@ class FakeHost:
         self.switch_requested_at: float | None = None
         self.budget: Mapping[str, int] = {"ram": 1_000_000_000}
         self.asked: list[tuple[Any, ...]] = []
+        self.configs: list[tuple[LoadConfig, bool, bool]] = []
+        """What loads were asked for: configuration, whether it is to stay, whether by force."""
         self.feed = Feed()
         self.is_ready = True
         self.looks = 0
@@ -108,8 +111,17 @@ class FakeHost:
         events = (ModelEvent(at=NOW, kind="state", model=name, state=self.statuses[name].state),)
         return ModelLog(lines=tuple(f"line {number}" for number in range(300)), events=events)
 
-    async def load(self, name: str, *, wait: bool = False) -> LoadEstimate:
+    async def load(
+        self,
+        name: str,
+        *,
+        config: LoadConfig = LoadConfig(),  # noqa: B008 (it is frozen)
+        persist: bool = False,
+        force: bool = False,
+        wait: bool = False,
+    ) -> LoadEstimate:
         self.asked.append(("load", name, wait))
+        self.configs.append((config, persist, force))
         self.change(name, State.READY if wait else State.LOADING)
         return LoadEstimate(
             model=name,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
 from modelhost.errors import InvalidRequest, ModelBusy, ModelNotAllowed, ModelNotFound, UnsupportedParameter
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations import reports
@@ -191,83 +192,36 @@ async def test_load_finds_a_model_by_its_alias_and_tells_the_estimate() -> None:
 
 
 @pytest.mark.promise("vllm-crush.load-model.config")
-@pytest.mark.parametrize(
-    "wish",
-    [
-        {"tensor_parallel_size": 1},
-        {"pipeline_parallel_size": 1},
-        {"gpu_memory_utilization": 0.8},
-        {"max_model_len": 2048},
-        {"quantization": "none"},
-        {"dtype": "auto"},
-        {"enforce_eager": False},
-        {"enable_prefix_caching": True},
-        {"max_model_len": None},
-    ],
-    ids=str,
-)
-async def test_a_wish_that_is_what_the_host_does_anyway_is_accepted(wish: dict[str, Any]) -> None:
-    assert (await run(FakeHost(ready("a")), LOAD, model_id="a", **wish)).success
+async def test_load_hands_the_whole_configuration_to_the_host() -> None:
+    config: dict[str, Any] = {
+        "max_model_len": 1024, "dtype": "half", "quantization": "awq", "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 2, "gpu_memory_utilization": 0.8, "enforce_eager": True,
+        "enable_prefix_caching": False,
+    }  # fmt: skip
+    host = FakeHost(ready("a"))
+    await run(host, LOAD, model_id="a", **config, persist=True, force=True)
+    assert host.configs == [(LoadConfig(**config), True, True)]
 
 
 @pytest.mark.promise("vllm-crush.load-model.config")
-@pytest.mark.parametrize(
-    ("options", "wish", "is_met"),
-    [
-        ({"tensor_parallel_size": 2}, {"tensor_parallel_size": 2}, True),
-        ({"tensor_parallel_size": 2}, {"tensor_parallel_size": 1}, False),
-        ({"enforce_eager": "true"}, {"enforce_eager": True}, True),
-        ({}, {"enforce_eager": True}, False),
-        ({}, {"quantization": "none"}, True),
-        ({}, {"gpu_memory_utilization": 0.8}, True),
-        ({"gpu_memory_utilization": 0.5}, {"gpu_memory_utilization": 0.8}, False),
-        ({}, {"max_model_len": 2048}, True),
-    ],
-)
-async def test_a_wish_for_a_model_of_vllm_is_measured_by_its_options(
-    options: dict[str, Any], wish: dict[str, Any], is_met: bool
-) -> None:
-    host = FakeHost(ready("a", engine="vllm", engine_options=options))
-    if is_met:
-        assert (await run(host, LOAD, model_id="a", **wish)).success
-        return
-    with pytest.raises(UnsupportedParameter, match=r"vllm, cannot honour .* models\.yaml") as caught:
-        await run(host, LOAD, model_id="a", **wish)
-    assert caught.value.param == next(iter(wish))
+async def test_load_without_a_configuration_is_a_plain_one() -> None:
+    host = FakeHost(ready("a"))
+    await run(host, LOAD, model_id="a", max_model_len=None)
+    assert host.configs == [(LoadConfig(), False, False)]
 
 
 @pytest.mark.promise("vllm-crush.load-model.config")
-@pytest.mark.parametrize(
-    "wish",
-    [
-        {"tensor_parallel_size": 2},
-        {"pipeline_parallel_size": 2},
-        {"max_model_len": 4096},
-        {"quantization": "awq"},
-        {"dtype": "bfloat16"},
-        {"enforce_eager": True},
-        {"enable_prefix_caching": False},
-    ],
-    ids=str,
-)
-async def test_a_wish_that_the_engine_cannot_honour_is_refused_in_its_name(wish: dict[str, Any]) -> None:
-    host = FakeHost(ready("a"))
-    with pytest.raises(UnsupportedParameter, match="llamacpp") as caught:
-        await run(host, LOAD, model_id="a", **wish)
-    assert caught.value.param == next(iter(wish))
-    assert host.asked == []
+def test_all_of_a_configuration_is_audited() -> None:
+    assert set(LOAD_FIELDS) | {"persist", "force"} <= set(LOAD.audited)
+    assert set(LOAD_FIELDS) <= set(LOAD.parameters.model_fields)
 
 
-@pytest.mark.parametrize(("fraction", "is_accepted"), [(0.9, True), (0.4, False)])
-async def test_a_share_of_the_gpus_is_accepted_if_the_model_stays_below_it(fraction: float, is_accepted: bool) -> None:
-    host = FakeHost(ready("a"))
-    host.budget = {"ram": 1, "gpu:0": 100_000_000}
-    asking = run(host, LOAD, model_id="a", gpu_memory_utilization=fraction)
-    if is_accepted:
-        assert (await asking).success
-        return
-    with pytest.raises(UnsupportedParameter, match="gpu-memory-budget"):
-        await asking
+async def test_cards_and_info_tell_a_configuration_and_whether_it_is_temporary() -> None:
+    host = FakeHost(ready("a", load_config={"max_model_len": 1024}, is_config_temporary=True))
+    (card,) = (await run(host, LIST)).models
+    info = await run(host, INFO, model_id="a")
+    for shown in (card, info.config):
+        assert (shown.load_config, shown.is_config_temporary) == ({"max_model_len": 1024}, True)
 
 
 async def test_unload_tells_what_came_back() -> None:

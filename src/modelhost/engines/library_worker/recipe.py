@@ -8,8 +8,10 @@ from typing import Any
 
 from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
 from modelhost.engines.library_worker.dialect import FIELDS, LibraryDialect
+from modelhost.engines.library_worker.load import honours
 from modelhost.engines.library_worker.params import accepted
 from modelhost.engines.library_worker.tool_format import AUTO, FORMS
+from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings, problem_of_options
 from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError
@@ -68,6 +70,9 @@ class LibraryEngine(LibraryDialect):
         if dtype in DTYPES:
             return ""
         return f'engine option "dtype" of {self.name} takes {", ".join(DTYPES)}, not "{dtype}"'
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        return configured(honours(self.name, self._options, prefixes="cache_ram_mib"), config, premises)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, self._options)
