@@ -34,6 +34,7 @@ async def test_answer_is_put_together() -> None:
         "finish_reason": "stop",
         "usage": usage,
         "tool_calls": [],
+        "missing_servers": [],
     }
     assert backend.bodies[0]["messages"] == HELLO
     assert backend.bodies[0]["session_id"] == "s"

@@ -64,7 +64,12 @@ async def test_a_request_for_a_model_that_failed_is_told_the_cause() -> None:
     starts.error = lambda: WorkerStartFailed("no", model="fake", worker="w", out_of_memory=True, stderr=["much"])
     with pytest.raises(ModelFailed) as caught:
         await lease_once(scheduler, model)
-    assert caught.value.details == {"model": "fake", "cause": "worker_start_failed", "out_of_memory": True}
+    assert caught.value.details == {
+        "model": "fake",
+        "engine": "scripted",
+        "cause": "worker_start_failed",
+        "out_of_memory": True,
+    }
     await end(scheduler, starts)
 
 
