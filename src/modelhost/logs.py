@@ -11,11 +11,11 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 
@@ -70,6 +70,27 @@ class _Outputs:
 _OUTPUTS: Final = _Outputs()
 
 
+class _Unfailing:
+    """A stream for people whose faults stop no work: its disk may be full, its reader gone, or itself closed."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError, ValueError):
+                self._stream.flush()
+
+
 def get_logger(name: str) -> Any:
     """Return a logger; usable at import, before :func:`setup`."""
     return structlog.get_logger(module=name)
@@ -83,12 +104,13 @@ def setup_if_unset() -> None:
 
 def setup(level: str = "info", log_format: Format = "auto") -> None:
     """Send logs at ``level`` and above to standard error; ``auto`` means console on a terminal and JSON otherwise."""
-    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    stream = _Unfailing(sys.stderr)
+    console = log_format == "console" or (log_format == "auto" and stream.isatty())
     _OUTPUTS.level = LEVELS[level]
     _OUTPUTS.renderer = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     _configure()
     # Libraries log through the standard module: the same place, the same level, warnings at least.
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_Masked("%(levelname)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING))
 
@@ -184,7 +206,7 @@ def _configure() -> None:
             _OUTPUTS.renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_OUTPUTS.least_level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=_Unfailing(sys.stderr)),
         cache_logger_on_first_use=False,
     )
 

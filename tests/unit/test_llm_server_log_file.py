@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -257,6 +259,25 @@ def test_a_secret_is_masked_wherever_it_turns_up(path: Path, capfd: pytest.Captu
     assert "4711" not in path.read_text() + capfd.readouterr().err
     assert lines(path)[0]["line"] == "key=[redacted]"
     assert lines(path)[0]["prompt"] == "abc [redacted]"
+
+
+class _Gone(io.StringIO):
+    """A pipe that nobody reads any more, or a full disk."""
+
+    def write(self, text: str, /) -> int:
+        raise BrokenPipeError(text)
+
+
+@pytest.mark.parametrize("stderr", [_Gone(), None], ids=["nobody reads it", "closed"])
+def test_a_log_that_cannot_be_written_stops_no_work_and_no_other_log(
+    path: Path, stderr: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    logs.setup("info", "auto")
+    with logs.to_file(str(path), "info"):
+        log.info("asked")
+        logging.getLogger("somebody").warning("of a library")
+    assert [line["event"] for line in lines(path)] == ["asked", "of a library"]
 
 
 def test_the_same_file_twice_gets_each_line_once(path: Path) -> None:

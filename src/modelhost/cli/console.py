@@ -55,7 +55,7 @@ def thought(piece: str) -> None:
 
 def is_watched() -> bool:
     """Whether a person sees what is written besides, and not a file."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def printable(text: str) -> str:

@@ -53,6 +53,23 @@ def test_drained_host_ends_at_once_when_told_again(start_host: StartHost) -> Non
         assert host.wait() == 128 + signal.SIGTERM
 
 
+def test_host_whose_log_nobody_reads_any_more_answers_and_ends(tmp_path: Path) -> None:
+    process = subprocess.Popen([*SERVE, "--data-dir", str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        listening = next(event for event in map(json.loads, process.stderr) if event["event"] == "listening")
+        process.stderr.close()
+        with httpx2.Client(base_url=listening["url"], trust_env=False, timeout=SECONDS) as client:
+            for _ in range(2):
+                answer = client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]})
+                assert answer.status_code == 200
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_log_file_that_was_renamed_is_opened_anew(start_host: StartHost, tmp_path: Path) -> None:
     path, renamed = tmp_path / "host.log", tmp_path / "host.log.1"
     host = start_host(engine="scripted", log_file=str(path))
