@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
@@ -206,7 +206,7 @@ def _configure() -> None:
             _OUTPUTS.renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_OUTPUTS.least_level),
-        logger_factory=structlog.PrintLoggerFactory(file=_Unfailing(sys.stderr)),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
 

@@ -87,8 +87,9 @@ def with_tools_named(
     taken = max(0, tokens - message_tokens)
     noun = "server" if servers == 1 else "servers"
     of_servers = f"the tools of {servers} {noun} take {taken} of {context} tokens"
+    advice = "Give" if taken > message_tokens else "Shorten the messages, give"
     message = (
-        f"The prompt has {tokens} tokens; {of_servers} that {model} holds. Give it fewer tools (mcp.servers or "
+        f"The prompt has {tokens} tokens; {of_servers} that {model} holds. {advice} it fewer tools (mcp.servers or "
         'mcp.tools of the request, "allowed_tools" of mcp.json), or serve the model with a larger --context-length.'
     )
     return ContextLengthExceeded(message, param=error.param, **error.details, tool_tokens=taken)

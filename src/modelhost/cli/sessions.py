@@ -17,6 +17,7 @@ from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import Key, Url, print_json, running_host
 from modelhost.cli.state_shown import print_session, print_sessions, size
 from modelhost.config.home import at_home
+from modelhost.config.links import leads_nowhere
 from modelhost.errors import ConfigError
 from modelhost.operations.operation import AnyOperation
 from modelhost.operations.session_values import (
@@ -87,7 +88,7 @@ def export(
     try:
         output.write_text(f"{text}\n", "utf-8")
     except OSError as error:
-        raise ConfigError(f"{output}: {error.strerror or error}") from None
+        raise ConfigError(f"{output}: {leads_nowhere(output) or error.strerror or error}") from None
     console.note(f"{len(exported.sessions)} sessions written to {output}")
 
 
@@ -112,7 +113,8 @@ def _exported(source: str) -> dict[str, Any]:
         text = sys.stdin.read() if source == STANDARD else at_home(source).read_text("utf-8-sig")
         found = json_text.decoded(text)
     except OSError as error:
-        raise ConfigError(f"{source}: {error.strerror or error}") from None
+        why = (None if source == STANDARD else leads_nowhere(at_home(source))) or error.strerror or error
+        raise ConfigError(f"{source}: {why}") from None
     except ValueError as error:
         raise ConfigError(f"{source} is not JSON: {error}") from None
     if not isinstance(found, dict):

@@ -104,7 +104,8 @@ class Edge:
 
     async def _passed_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> Answer | None:
         """Have the application answer; what is returned is a refusal instead of its answer."""
-        if encoding := headers.get(b"content-encoding"):
+        if b"content-encoding" in headers:
+            encoding = b", ".join(value for name, value in scope["headers"] if name == b"content-encoding")
             try:
                 scope, receive = decoded(scope, receive, encoding)
             except UnsupportedEncoding as error:

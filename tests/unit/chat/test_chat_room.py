@@ -71,7 +71,10 @@ def test_the_text_of_messages_is_all_of_it() -> None:
 def test_an_error_says_what_the_tools_of_servers_take() -> None:
     error = room.with_tools_named(too_long(5000, 2048), "nano", 3, 40)
     assert "the tools of 3 servers take 4960 of 2048 tokens that nano holds" in error.message
+    assert "holds. Give it fewer tools" in error.message
     assert "allowed_tools" in error.message
+    long = room.with_tools_named(too_long(5000, 2048), "nano", 3, 4980)
+    assert "take 20 of 2048 tokens that nano holds. Shorten the messages, give it fewer tools" in long.message
     assert error.details == {"prompt_tokens": 5000, "context_length": 2048, "tool_tokens": 4960}
     assert "1 server take 4960" in room.with_tools_named(too_long(5000, 2048), "nano", 1, 40).message
     unknown = too_long()

@@ -143,6 +143,14 @@ def test_what_is_no_export_is_refused(run: Run, tmp_path: Path, text: str | None
         run("sessions", "import", str(file))
 
 
+def test_a_link_that_leads_nowhere_is_described_as_such(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    file.symlink_to(tmp_path / "gone" / "there.json")
+    for words in (("import", str(file)), ("export", "--output", str(file))):
+        with pytest.raises(ConfigError, match=r"sessions\.json: it is a link that leads nowhere \(to .*there\.json\)"):
+            run("sessions", *words)
+
+
 def test_a_state_is_saved_restored_and_cleared(run: Run, served: Served, host: FakeStateHost) -> None:
     saved = run("state", "save", "label", "--include-metrics").output
     assert "2 models, 1 conversations" in saved

@@ -378,6 +378,13 @@ async def test_request_that_names_one_host_is_taken(head: bytes) -> None:
     assert b"200 OK" in transport.written
 
 
+@pytest.mark.parametrize("value", [b"gzip, chunked", b"gzip\r\nTransfer-Encoding: chunked", b"chunked, chunked"])
+async def test_transfer_coding_that_is_not_read_here_is_refused(value: bytes) -> None:
+    connection, transport = Wire().connect()
+    connection.data_received(POST + b"Transfer-Encoding: " + value + b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+    assert refusal(transport) == (400, "invalid_request")
+
+
 async def test_each_request_of_a_connection_names_its_host() -> None:
     wire = Wire()
     connection, transport = wire.connect()

@@ -39,6 +39,7 @@ SECONDS_TO_READ_A_REFUSAL: Final = 1.0
 """A connection that is closed while its client still sends may take the answer with it, as TCP has it."""
 
 HOST: Final = b"host"
+TRANSFER_ENCODING: Final = b"transfer-encoding"
 HOST_VALUE: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*[ \t]*")
 """What a name or an address and a port are made of (RFC 3986, section 3.2.2); the parser leaves blanks behind it."""
 
@@ -131,6 +132,12 @@ class Connection(HttpToolsProtocol):
             name = name.lower()
             if name == HOST:
                 self._hosts.append(value)
+            elif name == TRANSFER_ENCODING and value.strip().lower() != b"chunked":
+                self._fail(
+                    InvalidRequest(
+                        "Of transfer codings, chunked alone is read: send a compressed body with Content-Encoding."
+                    )
+                )
             elif name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
