@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from modelhost import json_text
 from modelhost.errors import InvalidRequest
 
 Message = Mapping[str, Any]
@@ -116,10 +117,11 @@ def _normal_call(call: Mapping[str, Any]) -> Hashable:
     function = call["function"]
     arguments = function.get("arguments") or "{}"
     try:
-        arguments = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-    except orjson.JSONDecodeError:
-        return call.get("id"), function["name"], arguments
-    return call.get("id"), function["name"], orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
+        arguments = json_text.decoded(arguments) if isinstance(arguments, str) else arguments
+        written = json_text.encoded(arguments, option=orjson.OPT_SORT_KEYS)
+    except (ValueError, orjson.JSONEncodeError):
+        return call.get("id"), function["name"], str(arguments)
+    return call.get("id"), function["name"], written
 
 
 def _text(message: Message) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from modelhost import json_text
 from modelhost.engines.base import Operation
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -114,14 +115,18 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     arguments = call["function"].get("arguments")
     if isinstance(arguments, str):
         try:
-            value = orjson.loads(arguments)
-        except orjson.JSONDecodeError:
+            value = json_text.decoded(arguments)
+        except ValueError:
             value = {"text": arguments} if arguments.strip() else {}
     else:
         value = arguments
     if not isinstance(value, dict):
         value = {} if value is None else {"value": value}
-    return {**call, "function": {**call["function"], "arguments": orjson.dumps(value).decode()}}
+    try:
+        text = json_text.encoded(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(f"The arguments of a call cannot be passed on: {error}.", param="messages") from None
+    return {**call, "function": {**call["function"], "arguments": text}}
 
 
 def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:  # noqa: PLR0911 (one for each)

@@ -118,9 +118,10 @@ def test_calls_that_the_client_makes_are_in_what_it_sends() -> None:
     assert new(stored, stored[0], written_differently, result("weather", "rain")) == [result("weather", "rain")]
 
 
-def test_arguments_that_are_no_json_are_compared_as_they_are() -> None:
+@pytest.mark.parametrize("arguments", ["{", "[" * 300 + "]" * 300, '{"a": 1180591620717411303424}'])
+def test_arguments_that_are_no_json_are_compared_as_they_are(arguments: str) -> None:
     broken = said(None, "weather")
-    broken["tool_calls"][0]["function"]["arguments"] = "{"
+    broken["tool_calls"][0]["function"]["arguments"] = arguments
     assert new([user("?"), broken], user("?"), broken, result("weather", "no")) == [result("weather", "no")]
 
 

@@ -54,6 +54,9 @@ def test_the_reasoning_effort_goes_to_the_template(effort: str, kwargs: Any, sen
     assert "reasoning_effort" not in body
 
 
+DEEP = f"{'[' * 300}{']' * 300}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sent"),
     [
@@ -66,14 +69,25 @@ def test_the_reasoning_effort_goes_to_the_template(effort: str, kwargs: Any, sen
         ("not json", {"text": "not json"}),
         ("[1]", {"value": [1]}),
         ("7", {"value": 7}),
+        ('{"a": 1180591620717411303424}', {"a": 2**70}),
+        (DEEP, {"text": DEEP}),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:40],
 )
 def test_arguments_in_the_history_become_the_json_of_an_object(arguments: Any, sent: dict[str, Any]) -> None:
     message = {"role": "assistant", "tool_calls": [{"id": "x", "function": {"name": "f", "arguments": arguments}}]}
     (adapted_message,) = chat(messages=[message])["messages"]
     assert json.loads(adapted_message["tool_calls"][0]["function"]["arguments"]) == sent
     assert message["tool_calls"][0]["function"]["arguments"] == arguments  # type: ignore[index]
+
+
+def test_arguments_in_the_history_that_are_nested_too_deep_to_be_written_are_refused() -> None:
+    message = {
+        "role": "assistant",
+        "tool_calls": [{"id": "x", "function": {"name": "f", "arguments": json.loads(DEEP)}}],
+    }
+    with pytest.raises(InvalidRequest, match="cannot be passed on"):
+        chat(messages=[message])
 
 
 def test_a_refusal_in_the_history_becomes_text() -> None:
