@@ -154,6 +154,11 @@ def to_file(
             _configure()
 
 
+def has_debug() -> bool:
+    """Whether an event of "debug" goes anywhere: to be asked where its fields take time to gather."""
+    return _OUTPUTS.least_level <= logging.DEBUG
+
+
 def reopen_files() -> None:
     """Open the log files anew: somebody has renamed them (``logrotate``)."""
     for file in _OUTPUTS.files:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from modelhost import logs
 from modelhost.cli import console
 from modelhost.cli.named_host import named_host
 from modelhost.cli.remote import RemoteHost, normal_url
 from modelhost.cli.talk_options import DEFAULT_URL
 from modelhost.config.dotenv_file import read_settings_of
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
-from modelhost.config.settings import LogFormat
 from modelhost.config.sources import load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
 from modelhost.errors import ModelhostError
@@ -31,6 +29,7 @@ from modelhost.operations.operation import NoParameters
 if TYPE_CHECKING:
     from modelhost.mcp_servers.own import OwnBackend
     from modelhost.mcp_servers.remote import RemoteBackend
+    from modelhost.mcp_servers.stdio_log import LogPlan, StdioLog
 
 EXAMPLES: Final = (
     "Examples:\n"
@@ -39,7 +38,8 @@ EXAMPLES: Final = (
     "  modelhost mcp models --url http://gpu-box:8000\n"
     """  echo '{"jsonrpc":"2.0","id":2,"method":"tools/list"}' | modelhost mcp llm\n\n"""
     "It attaches to a running host, and otherwise is a host of its own. The VLLM_* variables of vLLM's MCP server set\n"
-    "the model and what calls get that are silent."
+    "the model and what calls get that are silent. With one of them set, or under FluidMCP, it logs on standard error\n"
+    "what it does; VLLM_LOG_LEVEL=DEBUG shows the messages, too, without what they hold."
 )
 """For the command's help."""
 
@@ -89,10 +89,12 @@ def mcp(
     host = running_host(wanted, url, api_key, config)
     with quick_imports():
         # The SDK takes longer to import than all else together.
-        backend = _own(vllm, model, config) if host is None else _attached(host, vllm)
+        backend, plan = _own(vllm, model, config) if host is None else _attached(host, vllm)
         from modelhost.mcp_servers import stdio  # noqa: PLC0415
         from modelhost.mcp_servers.defaults import ChatDefaults  # noqa: PLC0415
         from modelhost.mcp_servers.server import build_server  # noqa: PLC0415
+        from modelhost.mcp_servers.standard_error import patient_stderr  # noqa: PLC0415
+        from modelhost.mcp_servers.stdio_log import Serving, StdioLog  # noqa: PLC0415
         from modelhost.mcp_servers.wire import standard_streams  # noqa: PLC0415
 
     defaults = ChatDefaults(
@@ -105,17 +107,20 @@ def mcp(
         max_model_len=vllm.max_model_len,
     )
 
-    async def serve() -> None:
-        with standard_streams(line_bytes=stdio.MESSAGE_BYTES) as wire, _ended_by_signals():
+    async def serve(log: StdioLog) -> None:
+        with standard_streams(line_bytes=stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
             async with backend:
-                await stdio.serve(build_server(face, backend, defaults), wire)
+                log.started(Serving(face=face, host="own" if host is None else host.url, model=wanted))
+                await stdio.serve(build_server(face, backend, defaults), wire, log)
 
     if sys.stdin is not None and sys.stdin.isatty():
         console.note(
             "an MCP server: it reads messages, one on a line, and is usually started by a client (Ctrl-D ends it)"
         )
-    with suppress(asyncio.CancelledError):
-        asyncio.run(serve())
+    with StdioLog(plan, patient_stderr()) as log:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(serve(log))
+        log.stopped()
 
 
 def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RemoteHost | None:
@@ -141,50 +146,42 @@ def _has(host: RemoteHost, model: str | None) -> bool:
     return any(model in (card.id, *card.aliases) for card in cards)
 
 
-def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> OwnBackend:
-    """Return a host of its own; raises ConfigError."""
+def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnBackend, LogPlan]:
+    """Return a host of its own, and what is logged; raises ConfigError."""
+    from modelhost.cli.mcp_log import plan_of_own_host  # noqa: PLC0415
     from modelhost.mcp_servers.own import OwnBackend  # noqa: PLC0415
 
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
     for warning in effective.warnings:
         console.warning(warning)
-    settings = effective.settings
-    is_asked_for = effective.origins["log_level"].kind != "default"
-    _set_up_logs(settings.log_level if is_asked_for else "warning", settings.log_format)
-    return OwnBackend(settings, launch={PREFERS_FLOAT16: True, **vllm.launch})
+    launch = {PREFERS_FLOAT16: True, **vllm.launch}
+    return OwnBackend(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
 
 
-def _attached(host: RemoteHost, vllm: VllmEnvironment) -> RemoteBackend:
+def _attached(host: RemoteHost, vllm: VllmEnvironment) -> tuple[RemoteBackend, LogPlan]:
+    from modelhost.cli.mcp_log import plan_beside_a_host  # noqa: PLC0415
     from modelhost.mcp_servers.remote import RemoteBackend  # noqa: PLC0415
 
-    _set_up_logs(vllm.settings.get("log_level", "warning"), "auto")
-    return RemoteBackend(host.url, host.api_key)
-
-
-def _set_up_logs(level: str, log_format: LogFormat) -> None:
-    """Log on standard error, which clients keep, show, or forget to read: warnings, unless more is asked for."""
-    from modelhost.mcp_servers.wire import patient_stderr  # noqa: PLC0415
-
-    sys.stderr = patient_stderr()
-    logs.setup(level, log_format)
+    return RemoteBackend(host.url, host.api_key), plan_beside_a_host(vllm)
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals(log: StdioLog) -> Iterator[None]:
     """Cancel the task that is in the context on the first SIGTERM or SIGINT; the next one ends the process."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     numbers = (signal.SIGTERM, signal.SIGINT)
 
-    def end() -> None:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+    def end(number: signal.Signals) -> None:
+        log.stopping(number.name)
+        for each in numbers:
+            loop.remove_signal_handler(each)
         task.cancel()
 
     for number in numbers:
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, end, number)
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from modelhost.config.check import config_error, suggestion
 from modelhost.config.fields import SETTINGS
 
 DTYPES: Final = ("auto", "half", "float16", "bfloat16", "float", "float32")
+OF_SESSIONS: Final = ("VLLM_MAX_SESSIONS", "VLLM_MAX_SESSION_MESSAGES")
 LEVELS: Final = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
 Read = Callable[[str], Any]
 """Turns text into a value; raises ValueError with the end of a sentence."""
@@ -25,6 +26,8 @@ Read = Callable[[str], Any]
 class VllmEnvironment:
     """What the variables say; ``None`` where one is not set."""
 
+    is_set: bool = False
+    """Whether any of them is, those of sessions among them."""
     model: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -114,7 +117,9 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
             meaning="`top_k` of calls that bring none; -1 is off. Default: the model's, else -1.",
         ),
         "VLLM_LOG_LEVEL": Variable(
-            read=_one_of(LEVELS), meaning="Least level that is logged on standard error, as `log_level`."
+            read=_one_of(LEVELS),
+            meaning="Least level that is logged on standard error, as `log_level`. Default: `INFO` where one of these "
+            "variables is set or the client is FluidMCP, else `WARNING`.",
         ),
     }
 )
@@ -152,6 +157,7 @@ def read_vllm(environ: Mapping[str, str]) -> VllmEnvironment:
         "log_level": found.get("VLLM_LOG_LEVEL"),
     }
     return VllmEnvironment(
+        is_set=any(environ.get(name, "").strip() for name in (*VARIABLES, *OF_SESSIONS)),
         model=found.get("VLLM_MODEL_NAME"),
         temperature=found.get("VLLM_DEFAULT_TEMPERATURE"),
         max_tokens=found.get("VLLM_DEFAULT_MAX_TOKENS"),

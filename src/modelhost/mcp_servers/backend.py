@@ -7,7 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from modelhost.logs import get_logger
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+
+log = get_logger(__name__)
 
 Face = Literal["mcp-http", "mcp-stdio"]
 """The way by which calls come in, as the audit log names it."""
@@ -28,6 +31,18 @@ class Call:
     request_id: str | None = None
     actor: str | None = None
     """Who called, if the transport knows it; ``None``: whoever the backend belongs to."""
+
+
+def log_call(call: Call, face: Face, model: str | None) -> None:
+    """Have the log say that a call is over; ``model`` by its main name."""
+    log.info(
+        "mcp_call",
+        operation=call.operation,
+        model=model,
+        outcome=call.outcome,
+        face=face,
+        seconds=round(call.seconds, 4),
+    )
 
 
 class Backend(Protocol):

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
 
 from modelhost.mcp_servers.argument_texts import with_arguments_read
+from modelhost.mcp_servers.stdio_log import FLUIDMCP
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 NEWEST_HANDSHAKE: Final = "2025-11-25"
 MODERN_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 """In the ``_meta`` of every request of 2026-07-28 and later, and of no other."""
-FLUIDMCP: Final = "fluidmcp-client"
 LISTENING: Final = "subscriptions/listen"
 """A request without an end."""
 _OWN_IDS: Final = "modelhost:"
@@ -37,6 +37,8 @@ class Taken:
 
     messages: tuple[Json, ...] = ()
     answer: Json | None = None
+    sent: Json | None = None
+    """The message as the client sent it; ``None``: the line held none."""
 
 
 class Conversation:
@@ -67,7 +69,9 @@ class Conversation:
             return Taken(answer=_error(None, PARSE_ERROR, f"Parse error: {error}"))
         if (problem := problem_of(message)) is not None:
             return Taken(answer=_error(id_in(message), INVALID_REQUEST, f"Invalid Request: {problem}"))
-        message = {**message, "jsonrpc": "2.0"}
+        return replace(self._taken({**message, "jsonrpc": "2.0"}), sent=message)
+
+    def _taken(self, message: Json) -> Taken:
         if "method" not in message:
             return Taken(messages=(message,))  # an answer, which is the server's business
         if message["method"].startswith("notifications/") and "id" not in message:

@@ -9,13 +9,10 @@ from typing import Any
 
 from modelhost.errors import ModelNotFound
 from modelhost.host import Host
-from modelhost.logs import get_logger
-from modelhost.mcp_servers.backend import Call, Face
+from modelhost.mcp_servers.backend import Call, Face, log_call
 from modelhost.meters import METERS
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.state.records import AuditEntry
-
-log = get_logger(__name__)
 
 
 class LocalBackend:
@@ -44,14 +41,7 @@ class LocalBackend:
         model = self._main_name(call.model)
         METERS.mcp_calls.labels(call.operation, call.outcome).inc()
         METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)
-        log.info(
-            "mcp_call",
-            operation=call.operation,
-            model=model,
-            outcome=call.outcome,
-            face=self._face,
-            seconds=round(call.seconds, 4),
-        )
+        log_call(call, self._face, model)
         self._host.state.audit.note(
             AuditEntry(
                 at=datetime.now(UTC),

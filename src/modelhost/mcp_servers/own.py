@@ -6,10 +6,10 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelhost.config.settings import Settings
-from modelhost.mcp_servers.backend import Call
+from modelhost.mcp_servers.backend import Call, Face, log_call
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modelhost.host import Host
     from modelhost.mcp_servers.local import LocalBackend
 
+FACE: Final[Face] = "mcp-stdio"
 ACTOR = "local"  # in the audit log: whoever could start the program
 
 
@@ -56,9 +57,11 @@ class OwnBackend:
         return await (await self._started()).request_defaults(model)
 
     def note(self, call: Call) -> None:
-        """Keep a call in the audit log of the host, if there is one yet."""
+        """Log a call, and keep it in the audit log of the host, if there is one yet."""
         if self._backend is not None:
             self._backend.note(call)
+        else:
+            log_call(call, FACE, call.model)
 
     async def _started(self) -> LocalBackend:
         """Return what answers; calls that come while it starts wait for the same start, and one after a failure tries
@@ -78,5 +81,5 @@ class OwnBackend:
         if self._settings.mcp_config is not None:
             # An answer that came before the tools were there would be one without them.
             await host.toolbox.hub.settled(CONNECT_TIMEOUT_SECONDS)
-        backend: LocalBackend = local.LocalBackend(host, face="mcp-stdio", actor=ACTOR)
+        backend: LocalBackend = local.LocalBackend(host, face=FACE, actor=ACTOR)
         return backend

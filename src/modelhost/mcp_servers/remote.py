@@ -16,7 +16,7 @@ import orjson
 from modelhost.chat.relay import DATA, DONE, END_OF_EVENT
 from modelhost.config.network import require_certificates
 from modelhost.errors import ConfigError, HostUnreachable, ModelhostError
-from modelhost.mcp_servers.backend import Call
+from modelhost.mcp_servers.backend import Call, log_call
 from modelhost.operations.host_errors import error_in, error_of_status
 from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO, LIST
@@ -137,7 +137,8 @@ class RemoteBackend:
         return found
 
     def note(self, call: Call) -> None:
-        """Nothing: the host that was asked keeps its own account."""
+        """Log a call; the host that was asked keeps its own account besides."""
+        log_call(call, "mcp-stdio", call.model)
 
     async def _active_model(self) -> str | None:
         cards = (await self.run(LIST, NoParameters())).models

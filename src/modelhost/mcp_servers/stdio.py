@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from modelhost.mcp_servers.lenient import Conversation, Json, Taken
+from modelhost.mcp_servers.stdio_log import StdioLog
 from modelhost.mcp_servers.wire import LineTooLong, Wire
 
 MESSAGE_BYTES: Final = 32 * 2**20
@@ -26,15 +27,16 @@ MESSAGE_BYTES: Final = 32 * 2**20
 FLUSH_SECONDS: Final = 1.0  # for a client that is slow to read the last answers of a server that is told to end
 
 
-async def serve(server: Server[Any], wire: Wire) -> None:
+async def serve(server: Server[Any], wire: Wire, log: StdioLog) -> None:
     """Answer on ``wire`` until its input has ended and all is answered, or nobody reads the answers."""
-    client = _Client(wire)
+    client = _Client(wire, log)
     serving = asyncio.create_task(
         server.run(Incoming(client), Outgoing(client), server.create_initialization_options()),
         name="serving MCP over stdio",
     )
     try:
         await asyncio.wait((serving, wire.closed), return_when=asyncio.FIRST_COMPLETED)
+        log.stopping("nobody reads the output" if wire.closed.done() else "the input has ended")
     finally:
         serving.cancel()
         with suppress(asyncio.CancelledError):
@@ -47,8 +49,9 @@ async def serve(server: Server[Any], wire: Wire) -> None:
 class _Client:
     """The one at the other end of the wire."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, log: StdioLog) -> None:
         self._wire = wire
+        self._log = log
         self._conversation = Conversation()
         self._messages: list[Json] = []
         self._answered = asyncio.Event()
@@ -71,8 +74,13 @@ class _Client:
         try:
             line = await self._wire.line()
         except LineTooLong:
+            self._log.received(None, MESSAGE_BYTES)
             return self._conversation.too_long(MESSAGE_BYTES)
-        return None if line is None else self._conversation.take(line)
+        if line is None:
+            return None
+        taken = self._conversation.take(line)
+        self._log.received(taken.sent, len(line))
+        return taken
 
     async def give(self, message: Json) -> None:
         """Send a message of the server, if the client is to have it; raises BrokenPipeError."""
@@ -89,7 +97,9 @@ class _Client:
         await self.give({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
 
     async def _write(self, message: Json) -> None:
-        await self._wire.write(orjson.dumps(message) + b"\n")
+        line = orjson.dumps(message)
+        self._log.sent(message, len(line))
+        await self._wire.write(line + b"\n")
 
 
 class _Stream:

@@ -7,14 +7,13 @@ kernel says there is room for. Input may be a pipe, a socket, a terminal or a fi
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import select
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TextIO
+from typing import Final
 
 ROOM_BYTES: Final = 512 if sys.platform == "darwin" else select.PIPE_BUF
 """A pipe with room has room for this much."""
@@ -152,45 +151,6 @@ class Wire:
         if self._drained is not None:
             _settle(self._drained)
             self._drained = None
-
-
-class UnreadableOutput(io.RawIOBase):
-    """A pipe that nobody may be reading: what there is no room for is dropped.
-
-    Standard error is such a pipe under a program that keeps it and never reads it. After 64 KiB of log a server that
-    insists on writing would stand still for ever.
-    """
-
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self._fd = fd
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
-        view = memoryview(data)
-        for start in range(0, len(view), ROOM_BYTES):
-            if not has_room(self._fd):
-                break
-            with suppress(OSError):
-                os.write(self._fd, view[start : start + ROOM_BYTES])
-        return len(view)
-
-
-def patient_stderr() -> TextIO:
-    """Return standard error; where that is a pipe or a socket, one that never waits for its reader."""
-    try:
-        kind = os.fstat(2).st_mode
-    except OSError:
-        return sys.stderr
-    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
-        return sys.stderr
-    raw: Any = UnreadableOutput(2)  # typeshed asks for more than a buffered writer does
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="replace", line_buffering=True)
 
 
 @contextmanager

@@ -230,7 +230,7 @@ def test_the_call_after_the_end_of_its_worker_is_answered(scripted: StdioServer)
 @pytest.mark.promise("vllm-mcp.debug")
 def test_200_calls_do_not_need_anybody_to_read_the_log(start: Start) -> None:
     server = start(engine="scripted", alias="scripted", VLLM_LOG_LEVEL="DEBUG")
-    server.greet(version="2024-11-05", name="fluidmcp-client")
+    server.greet()
     for number in range(200):
         assert server.chat(f"/echo {number}") == str(number)
     assert server.process.stderr is not None

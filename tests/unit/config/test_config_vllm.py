@@ -26,6 +26,7 @@ SEED = {
 def test_all_variables_of_the_seed_are_read() -> None:
     read = read_vllm(SEED)
     assert read == VllmEnvironment(
+        is_set=True,
         model="Qwen/Qwen3-4B-GGUF",
         temperature=0.7,
         max_tokens=512,
@@ -47,6 +48,15 @@ def test_all_variables_of_the_seed_are_read() -> None:
 
 def test_what_is_not_set_or_empty_says_nothing() -> None:
     assert read_vllm({}) == read_vllm(dict.fromkeys(SEED, " ")) == VllmEnvironment()
+
+
+@pytest.mark.parametrize("name", [*SEED, "VLLM_MAX_SESSIONS", "VLLM_MAX_SESSION_MESSAGES"])
+def test_one_variable_is_enough_for_them_to_be_set(name: str) -> None:
+    assert read_vllm({name: SEED.get(name, "5")}).is_set
+
+
+def test_variables_of_the_library_are_none_of_them() -> None:
+    assert not read_vllm({"VLLM_LOGGING_LEVEL": "INFO", "VLLM_HOST_IP": "127.0.0.1"}).is_set
 
 
 def test_a_setting_of_our_own_name_wins() -> None:

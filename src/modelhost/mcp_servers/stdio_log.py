@@ -1,0 +1,177 @@
+"""What the log has of a server over standard input and output: its start, its client, the messages, its end.
+
+FluidMCP keeps the standard error of its servers and never reads it. It is told what happened from "info" on, as it
+expects, and little enough that the pipe never fills: the log then goes on in a file, and its last line there says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from modelhost import logs
+from modelhost.config.directories import make_private
+from modelhost.config.settings import LogFormat, LogLevel
+from modelhost.errors import ConfigError
+from modelhost.mcp_servers.standard_error import UnreadableOutput
+
+FLUIDMCP: Final = "fluidmcp-client"
+"""The name by which it introduces itself."""
+ENOUGH_BYTES: Final = 16 * 1024
+"""On a standard error that nobody reads: some hundred calls. The least pipe has room for 64 KiB."""
+TEXT_CHARS: Final = 100
+"""Of a name that a client chose."""
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPlan:
+    """What is logged, and where."""
+
+    level: LogLevel = "warning"
+    is_level_chosen: bool = False
+    """Whether somebody asked for that level; under FluidMCP it is "info" otherwise."""
+    log_format: LogFormat = "auto"
+    file: Path
+    """Where the log goes on when standard error has enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What a server serves."""
+
+    face: str
+    host: str
+    """Who answers the calls: an address, or "own"."""
+    model: str | None
+    """The one of calls that name none, if it was named."""
+
+
+class StdioLog:
+    """The log of one server; its file is closed with the context."""
+
+    def __init__(self, plan: LogPlan, standard_error: UnreadableOutput | None) -> None:
+        """Take the pipe that standard error is; ``None``: it is a terminal or a file, which hold any amount."""
+        self._plan = plan
+        self._output = standard_error
+        self._level: LogLevel = plan.level
+        self._serving: Serving | None = None
+        self._open = ExitStack()
+        logs.setup(plan.level, plan.log_format)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def started(self, serving: Serving) -> None:
+        """Note that the server listens."""
+        self._serving = serving
+        self._note_start()
+
+    def stopping(self, reason: str) -> None:
+        """Note why the server begins to end."""
+        log.info("mcp_stopping", reason=reason)
+
+    def stopped(self) -> None:
+        """Note that all is over in good order."""
+        log.info("mcp_stopped")
+
+    def received(self, message: Mapping[str, Any] | None, byte_count: int) -> None:
+        """Note a line of the client; ``None``: it is no message."""
+        if message is not None and message.get("method") == "initialize":
+            self._greeted(message)
+        _note_message("in", message, byte_count)
+
+    def sent(self, message: Mapping[str, Any], byte_count: int) -> None:
+        """Note a line for the client."""
+        _note_message("out", message, byte_count)
+
+    def _note_start(self) -> None:
+        if (it := self._serving) is not None:
+            log.info("mcp_started", face=it.face, host=it.host, model=it.model, pid=os.getpid())
+
+    def _greeted(self, message: Mapping[str, Any]) -> None:
+        params = _mapping(message.get("params"))
+        client = _mapping(params.get("clientInfo"))
+        if client.get("name") == FLUIDMCP:
+            self._serve_fluidmcp()
+        log.info(
+            "mcp_client",
+            name=_text(client.get("name")),
+            version=_text(client.get("version")),
+            protocol=_text(params.get("protocolVersion")),
+        )
+
+    def _serve_fluidmcp(self) -> None:
+        if not self._plan.is_level_chosen and self._level == "warning":
+            self._level = "info"
+            logs.set_level("info")
+            self._note_start()  # which was not shown, when it was
+        if self._output is not None:
+            loop = asyncio.get_running_loop()
+
+            def go_on() -> None:
+                # Not in the middle of a line, and not in a thread that happened to log.
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(self._go_on_in_file)
+
+            self._output.limit(ENOUGH_BYTES, go_on)
+
+    def _go_on_in_file(self) -> None:
+        assert self._output is not None
+        say = getattr(log, self._level)  # which is shown, whatever it is
+        file = self._plan.file
+        try:
+            make_private(file.parent)
+            self._open.enter_context(logs.to_file(str(file), self._level, self._plan.log_format))
+        except (ConfigError, OSError) as error:
+            say("log_ends", reason=str(error))
+        else:
+            say("log_goes_on", path=str(file))
+        self._output.end()
+
+
+def _note_message(way: Literal["in", "out"], message: Mapping[str, Any] | None, byte_count: int) -> None:
+    if logs.has_debug():
+        log.debug("mcp_message", way=way, **_outline(message), bytes=byte_count)
+
+
+def _outline(message: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what kind of message it is and what it is about, without anything that it holds."""
+    if message is None:
+        return {"kind": "unreadable"}
+    outline: dict[str, Any] = {"kind": _kind(message)}
+    if "id" in message:
+        outline["id"] = _text(message["id"])
+    if "method" in message:
+        outline["method"] = _text(message["method"])
+    if message.get("method") == "tools/call":
+        outline["tool"] = _text(_mapping(message.get("params")).get("name"))
+    if outline["kind"] == "error":
+        outline["code"] = _mapping(message["error"]).get("code")
+    return outline
+
+
+def _kind(message: Mapping[str, Any]) -> str:
+    if "method" in message:
+        return "request" if "id" in message else "notification"
+    return "error" if "error" in message else "answer"
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, int | float | None) else str(value)[:TEXT_CHARS]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
