@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelhost.chat import requests, room, tool_answer
 from modelhost.chat.absent_tools import missing_fields, note_missing, waiting_event, with_missing
 from modelhost.chat.context import with_context
+from modelhost.chat.crowding import tools_by_server, with_tools_named
 from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.notes import Notes
 from modelhost.chat.questions import Questions
@@ -20,7 +21,7 @@ from modelhost.chat.sessions import SessionTurn, is_in_session
 from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Operation
-from modelhost.errors import ContextLengthExceeded, ModelhostError
+from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
 from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
@@ -248,14 +249,17 @@ class Answering:
     async def _with_tools_named(
         self, error: ContextLengthExceeded, model: HostedModel, body: Mapping[str, Any], depth: int
     ) -> ContextLengthExceeded:
-        """Return ``error`` with what the tools take of the context, if the model counts tokens for us."""
+        """Return ``error`` with what the tools take of the context, and which servers to leave out."""
         text = room.text_of(body["messages"])
         try:
-            servers = {self._toolbox.hub.tool(tool["function"]["name"]).server for tool in body["tools"]}
+            tools = tools_by_server(body["tools"], lambda name: self._toolbox.hub.tool(name).server)
+        except ToolNotFound:
+            return error  # its server went meanwhile
+        message_tokens: int | None = None
+        with suppress(ModelhostError):  # not every engine counts for us
             counted = await self._call("tokenize", {"model": model.name, "content": text}, None, depth)
-        except ModelhostError:
-            return error
-        return room.with_tools_named(error, model.name, len(servers), len(counted["tokens"]))
+            message_tokens = len(counted["tokens"])
+        return with_tools_named(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
         return self._collection().scheduler.lease(model, on_queued)

@@ -1,4 +1,4 @@
-"""Room in a model's context: what tools returned is cut to what fits, and definitions that leave no room are named."""
+"""Room in a model's context: what tools returned is cut to what fits."""
 
 from __future__ import annotations
 
@@ -46,8 +46,13 @@ def _share(error: ContextLengthExceeded, tokens_before: int) -> float:
     tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
     if not isinstance(tokens, int) or not isinstance(context, int) or tokens <= tokens_before:
         return UNCOUNTED
-    room = context - min(context // ANSWER_SHARE, ANSWER_TOKENS) - tokens_before
+    room = context - answer_tokens(context) - tokens_before
     return max(0.0, min(MARGIN, MARGIN * room / (tokens - tokens_before)))
+
+
+def answer_tokens(context: int) -> int:
+    """Return how many tokens of a context are kept for what the model writes."""
+    return min(context // ANSWER_SHARE, ANSWER_TOKENS)
 
 
 def _longest(lengths: Sequence[int], room: int) -> int:
@@ -75,21 +80,3 @@ def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
     contents = [message.get("content") or "" for message in messages]
     parts = [[{"text": each}] if isinstance(each, str) else each for each in contents]
     return "\n".join(part.get("text") or "" for each in parts for part in each)
-
-
-def with_tools_named(
-    error: ContextLengthExceeded, model: str, servers: int, message_tokens: int
-) -> ContextLengthExceeded:
-    """Return ``error`` with what the tools of so many ``servers`` take of a prompt, whose messages take the rest."""
-    tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
-    if not isinstance(tokens, int) or not isinstance(context, int):
-        return error
-    taken = max(0, tokens - message_tokens)
-    noun = "server" if servers == 1 else "servers"
-    of_servers = f"the tools of {servers} {noun} take {taken} of {context} tokens"
-    advice = "Give" if taken > message_tokens else "Shorten the messages, give"
-    message = (
-        f"The prompt has {tokens} tokens; {of_servers} that {model} holds. {advice} it fewer tools (mcp.servers or "
-        'mcp.tools of the request, "allowed_tools" of mcp.json), or serve the model with a larger --context-length.'
-    )
-    return ContextLengthExceeded(message, param=error.param, **error.details, tool_tokens=taken)

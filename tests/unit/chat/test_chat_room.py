@@ -66,16 +66,3 @@ def test_a_cut_is_noted_and_what_fits_stays() -> None:
 def test_the_text_of_messages_is_all_of_it() -> None:
     parts = [{"type": "text", "text": "two"}, {"type": "image_url", "image_url": {}}]
     assert room.text_of([{"content": "one"}, {"content": None}, {"content": parts}]) == "one\n\ntwo\n"
-
-
-def test_an_error_says_what_the_tools_of_servers_take() -> None:
-    error = room.with_tools_named(too_long(5000, 2048), "nano", 3, 40)
-    assert "the tools of 3 servers take 4960 of 2048 tokens that nano holds" in error.message
-    assert "holds. Give it fewer tools" in error.message
-    assert "allowed_tools" in error.message
-    long = room.with_tools_named(too_long(5000, 2048), "nano", 3, 4980)
-    assert "take 20 of 2048 tokens that nano holds. Shorten the messages, give it fewer tools" in long.message
-    assert error.details == {"prompt_tokens": 5000, "context_length": 2048, "tool_tokens": 4960}
-    assert "1 server take 4960" in room.with_tools_named(too_long(5000, 2048), "nano", 1, 40).message
-    unknown = too_long()
-    assert room.with_tools_named(unknown, "nano", 3, 40) is unknown

@@ -1,0 +1,111 @@
+"""Tools that leave no room for the conversation: what each server's take of the context, and which to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from modelhost.chat.room import MARGIN, answer_tokens
+from modelhost.errors import ContextLengthExceeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTools:
+    """The tools of one MCP server in a prompt."""
+
+    server: str
+    count: int
+    size: int
+    """Characters of their definitions, or the tokens that these come to."""
+
+
+def tools_by_server(tools: Sequence[Mapping[str, Any]], server_of: Callable[[str], str]) -> list[ServerTools]:
+    """Return the ``tools`` of a request by the servers that have them; ``server_of`` knows a tool's by its name."""
+    sizes: dict[str, list[int]] = {}
+    for tool in tools:
+        sizes.setdefault(server_of(tool["function"]["name"]), []).append(len(orjson.dumps(tool)))
+    return [ServerTools(server=name, count=len(each), size=sum(each)) for name, each in sizes.items()]
+
+
+def with_tools_named(
+    error: ContextLengthExceeded,
+    model: str,
+    tools: Sequence[ServerTools],
+    *,
+    message_chars: int,
+    message_tokens: int | None,
+) -> ContextLengthExceeded:
+    """Return ``error`` with what the tools of each server take of the prompt, and which servers to leave out.
+
+    Sizes are in characters here; without ``message_tokens``, the tokens of the conversation are its share of them.
+    """
+    tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
+    if not isinstance(tokens, int) or not isinstance(context, int) or not tools:
+        return error
+    if message_tokens is None:
+        message_tokens = tokens * message_chars // (message_chars + sum(each.size for each in tools))
+    if message_tokens >= context:
+        return error  # it would not fit without any tools
+    taken = max(0, tokens - message_tokens)
+    largest_first = _in_tokens(tools, taken)
+    left_out = servers_to_leave_out(largest_first, int(MARGIN * (context - answer_tokens(context) - message_tokens)))
+    noun = "server" if len(tools) == 1 else "servers"
+    what, advice = (
+        ("The tools are", "") if taken > message_tokens else ("Tools and messages are", "Shorten the messages. ")
+    )
+    message = (
+        f"{what} too long: the prompt has {tokens} tokens, and the tools of {len(tools)} {noun} take {taken} of "
+        f"{context} tokens that {model} holds. {advice}{_way_out(largest_first, left_out)}"
+    )
+    return ContextLengthExceeded(
+        message,
+        param=error.param,
+        **error.details,
+        tool_tokens=taken,
+        tool_tokens_by_server={each.server: each.size for each in largest_first},
+        leave_out=[each.server for each in left_out],
+    )
+
+
+def servers_to_leave_out(largest_first: Sequence[ServerTools], room: int) -> Sequence[ServerTools]:
+    """Return the fewest servers without whose tools the rest take no more than ``room`` tokens."""
+    rest = sum(each.size for each in largest_first)
+    for count, each in enumerate(largest_first):
+        if rest <= room:
+            return largest_first[:count]
+        rest -= each.size
+    return largest_first
+
+
+def _in_tokens(tools: Sequence[ServerTools], tokens: int) -> list[ServerTools]:
+    """Return the same with sizes that come to ``tokens`` together, the largest first."""
+    chars = sum(each.size for each in tools)
+    sized = [ServerTools(server=each.server, count=each.count, size=tokens * each.size // chars) for each in tools]
+    return sorted(sized, key=lambda each: (-each.size, each.server))
+
+
+def _way_out(largest_first: Sequence[ServerTools], left_out: Sequence[ServerTools]) -> str:
+    larger = "or serve the model with a larger --context-length."
+    kept = sorted(each.server for each in largest_first[len(left_out) :])
+    if not kept:
+        return (
+            f"None of them has room with all its tools: {_listed(largest_first)}. Choose single tools (mcp.tools of "
+            f'the request, "allowed_tools" of mcp.json), {larger}'
+        )
+    names = ", ".join(f'"{name}"' for name in kept)
+    return (
+        f"Leave out {_listed(left_out)}: give the others as mcp.servers of the request ([{names}]), disable them in "
+        f'mcp.json ("disabled": true) or allow fewer of their tools ("allowed_tools"), {larger}'
+    )
+
+
+def _listed(tools: Sequence[ServerTools]) -> str:
+    texts = [
+        f"{each.server} ({each.count} {'tool' if each.count == 1 else 'tools'}, about {each.size} tokens)"
+        for each in tools
+    ]
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
