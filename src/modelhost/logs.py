@@ -59,6 +59,8 @@ class _Outputs:
     level: int = logging.WARNING
     renderer: Any = None
     files: list[_File] = field(default_factory=list)
+    has_debug: bool = False
+    """Whether any of them has events of "debug"; kept, since requests ask."""
 
     @property
     def least_level(self) -> int:
@@ -155,8 +157,8 @@ def to_file(
 
 
 def has_debug() -> bool:
-    """Whether an event of "debug" goes anywhere: to be asked where its fields take time to gather."""
-    return _OUTPUTS.least_level <= logging.DEBUG
+    """Whether events of "debug" go anywhere: asked before the fields of one are gathered for a request."""
+    return _OUTPUTS.has_debug
 
 
 def reopen_files() -> None:
@@ -200,6 +202,7 @@ def _in_files(event: str, **fields: Any) -> None:
 
 
 def _configure() -> None:
+    _OUTPUTS.has_debug = min(_OUTPUTS.level, *(file.level for file in _OUTPUTS.files), logging.INFO) <= logging.DEBUG
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

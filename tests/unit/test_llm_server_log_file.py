@@ -365,6 +365,18 @@ def test_level_can_be_changed_while_the_file_is_written(path: Path) -> None:
     assert events(path) == ["after", "again"]
 
 
+def test_whether_debug_goes_anywhere_is_known_before_an_event_is_made(path: Path) -> None:
+    with logging_to(path, level="info"):
+        assert not logs.has_debug()
+        with logs.to_file(str(path.with_name("debug.log")), "debug"):
+            assert logs.has_debug()
+        assert not logs.has_debug()
+        logs.set_level("debug")
+        assert logs.has_debug()
+        logs.set_level("info")
+        assert not logs.has_debug()
+
+
 def test_without_a_path_nothing_is_done() -> None:
     with logs.to_file(None, "info"):
         log.info("nowhere")

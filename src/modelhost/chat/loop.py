@@ -19,8 +19,11 @@ from modelhost.chat.questions import Questions
 from modelhost.chat.tool_calls import CallCollector, WantedCall
 from modelhost.chat.tool_events import CALL, CALL_ENDED, RESULT, Chunk, Told, call_fields, result_fields
 from modelhost.errors import ContextLengthExceeded, RequestError
+from modelhost.logs import get_logger, has_debug
 from modelhost.tools.context import CallContext
 from modelhost.tools.outcome import ToolOutcome
+
+log = get_logger(__name__)
 
 OpenTurn = Callable[[dict[str, Any]], AbstractAsyncContextManager[AsyncIterator[Chunk]]]
 """Begins one turn of the model with a request's body: the decoded chunks of its answer, the usage on the last one."""
@@ -151,6 +154,8 @@ class ToolLoop:
                     raise
                 await self._end_calls()
                 ending = _ended("time_limit", f"The answer took longer than {self._limits.seconds:g} s.")
+            if has_debug():
+                log.debug("tool_loop_ended", finish_reason=ending.finish_reason, kind=ending.kind)
             await self._told.finish(ending.finish_reason, ending.kind, ending.message, self.usage)
         except asyncio.CancelledError:
             raise
@@ -216,6 +221,8 @@ class ToolLoop:
                 limit = room.shorter(results, self._result_chars, error, self._prompt_tokens + self._tokens())
                 if limit is None:
                     return False
+                tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
+                log.debug("tool_results_cut", chars=limit, turn=number, prompt_tokens=tokens, context_length=context)
                 self._result_chars = limit
             else:
                 return True

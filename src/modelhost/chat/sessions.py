@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from modelhost.chat.answer import Answer
 from modelhost.chat.continuing import Message, continued
 from modelhost.chat.relay import DONE_EVENT, payloads_of
+from modelhost.logs import get_logger, has_debug
 
 if TYPE_CHECKING:
     from modelhost.chat.loop import ToolLoop
+
+log = get_logger(__name__)
 
 KEPT: Final = ("role", "content", "tool_calls", "tool_call_id")
 """What is stored of a message that the model or a tool made."""
@@ -54,6 +57,16 @@ class SessionTurn:
         self._model = model
         self._continuation = continued(held.messages, body["messages"])
         self._choices = body.get("n") or 1
+        if has_debug():
+            log.debug(
+                "session_continued",
+                session=body.get("session_id"),
+                model=model,
+                stored=len(held.messages),
+                given=len(body["messages"]),
+                new=len(self._continuation.new),
+                has_new_system=self._continuation.system is not None,
+            )
         self._loop: ToolLoop | None = None
         self.body = {**body, "messages": list(self._continuation.conversation)}
         """What the model is asked."""
@@ -99,6 +112,9 @@ class SessionTurn:
         )
         try:
             await asyncio.shield(writing)
+            if has_debug():
+                count = len(continuation.new) + len(kept)
+                log.debug("session_stored", session=self.body.get("session_id"), added=count)
         except asyncio.CancelledError:
             # The session must not be given to the next one before this is over, one way or the other.
             await asyncio.wait([writing])

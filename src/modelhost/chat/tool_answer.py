@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from modelhost.chat.relay import DONE_EVENT, encode_event
 from modelhost.chat.requests import ToolWishes
 from modelhost.chat.tool_events import CALL, EVENTS, RESULT
 from modelhost.errors import InvalidRequest
+from modelhost.logs import get_logger, has_debug
 from modelhost.tools.selection import ALL, Selection
 from modelhost.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from modelhost.tools.offered import OfferedTool
     from modelhost.tools.status import MissingServer
+
+log = get_logger(__name__)
 
 WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "logprobs")
 """Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""
@@ -39,12 +43,9 @@ def selection_for(body: Mapping[str, Any], toolbox: Toolbox) -> Selection | None
         InvalidRequest: ``mcp`` together with tools of the client's own, or with something that excludes tools.
     """
     wishes = wishes_of(body)
-    own = body.get("tools")
     if wishes is not None:
         _check_alone(body)
-    if own is not None or body.get("tool_choice") == "none":
-        return None
-    if wishes is None and (not toolbox.is_injected or _excludes_tools(body)):
+    if _why_none(body, toolbox, wishes) is not None:
         return None
     if wishes is None or (wishes.servers is None and wishes.tools is None):
         return ALL
@@ -74,8 +75,27 @@ def given_to(body: Mapping[str, Any], toolbox: Toolbox) -> Given:
     """
     selection = selection_for(body, toolbox)
     if selection is None:
+        if has_debug() and toolbox.hub.server_names():
+            log.debug("tools_not_offered", reason=_why_none(body, toolbox, wishes_of(body)))
         return NONE
-    return Given(tools=toolbox.hub.offered(selection), missing=toolbox.hub.missing(selection))
+    offered = toolbox.hub.offered(selection)
+    if has_debug():
+        reason = "all there are" if selection is ALL else "mcp of the request"
+        log.debug("tools_offered", servers=dict(Counter(tool.server for tool in offered)), reason=reason)
+    return Given(tools=offered, missing=toolbox.hub.missing(selection))
+
+
+def _why_none(body: Mapping[str, Any], toolbox: Toolbox, wishes: ToolWishes | None) -> str | None:
+    """Return why the host gives the model no tools; ``None``: it does."""
+    if body.get("tools") is not None:
+        return "the request says which it has"
+    if body.get("tool_choice") == "none":
+        return "tool_choice is none"
+    if wishes is None and not toolbox.is_injected:
+        return "the host adds none by itself"
+    if wishes is None and _excludes_tools(body):
+        return "what the request wants cannot be had with tools"
+    return None
 
 
 def _check_alone(body: Mapping[str, Any]) -> None:

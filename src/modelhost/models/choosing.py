@@ -47,6 +47,19 @@ def engine_for(located: Located, settings: Settings) -> str:
     return engine_for_format(model_format, settings, what=str(located.path))
 
 
+def why_engine(located: Located, settings: Settings) -> str:
+    """Return why :func:`engine_for` gave the model the engine that it did, as the end of a sentence."""
+    if located.kind in {"engine", "server"}:
+        return "the model is one of its own"
+    if settings.engine is not None:
+        return "it was asked for"
+    if located.kind != "safetensors":
+        return "it reads GGUF"
+    if QUANTIZE in settings.engine_options:
+        return f"{QUANTIZE} was asked for"
+    return "of another Python" if settings.worker_python is not None else "it is the best that is installed"
+
+
 def engine_for_format(model_format: Format, settings: Settings, *, what: str) -> str:
     """Return the engine of the model ``what``, a path or a repository, of which the format is known.
 

@@ -14,7 +14,7 @@ from modelhost.engines import llamacpp_devices, torch_devices
 from modelhost.engines.installed import how_to_install
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger
-from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, with_params
+from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, why_engine, with_params
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
 from modelhost.models.file_stamps import are_current
@@ -72,6 +72,17 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, freed_bytes: int)
     resolved, remarks = resolved_as_found(entry, found, freed_bytes=freed_bytes)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
+    reason = why_engine(found, entry.settings)
+    log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
+    log.debug(
+        "model_sized",
+        model=entry.name,
+        context_length=resolved.spec.context_length,
+        slots=resolved.spec.slots,
+        need_bytes=dict(resolved.need_bytes),
+        available_bytes=available_memory() + freed_bytes,
+        gpus=list(resolved.spec.gpus),
+    )
     return resolved
 
 

@@ -62,6 +62,11 @@ class Ledger:
         """
         return self._timer
 
+    @property
+    def first(self) -> str | None:
+        """The model for which others make room now."""
+        return self._first
+
     def queue_position(self, name: str) -> int | None:
         """Return the place of a model among those that wait to be loaded, from 1; ``None`` if it does not wait."""
         waiting = [book for book in self._books.values() if book.phase is Phase.UNLOADED and book.is_wanted]

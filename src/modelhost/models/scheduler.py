@@ -19,6 +19,7 @@ from modelhost.feed import Feed, Listener
 from modelhost.logs import get_logger
 from modelhost.models import refusals
 from modelhost.models.book import NEVER, Book, Phase, Ticket
+from modelhost.models.decisions import log_decision, log_wait
 from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
 from modelhost.models.hosted import HostedModel, Reload
 from modelhost.models.keeping import Keeper, Means
@@ -154,6 +155,7 @@ class Scheduler:
         self._act(self.ledger.request(ticket, began))
         if place.done():
             return place.result()
+        log_wait(ticket, self.ledger)
         if on_queued is not None:
             on_queued(ticket.position)
         model.meters.queue_length.inc()
@@ -398,6 +400,7 @@ class Scheduler:
 
     def _do(self, effect: Effect) -> Iterable[Effect]:
         """Carry out one effect; what it leads to at once is returned."""
+        log_decision(effect, self.ledger)
         match effect:
             case Grant(ticket):
                 return self._grant(ticket)

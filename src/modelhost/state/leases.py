@@ -80,6 +80,7 @@ class Leases:
                 return stored
             self._held.discard(session_id)
             if other.nonce != gone and is_gone(other, self.holder):
+                _log.debug("session_taken_over", session=session_id, pid=other.pid, reason="its process is gone")
                 gone = other.nonce
                 continue
             if time.monotonic() + pause > deadline:
@@ -88,6 +89,7 @@ class Leases:
                     f"than {self._wait_seconds:g} s. Try again later, or serve with a larger --session-timeout.",
                     session_id=session_id,
                 )
+            _log.debug("session_waits", session=session_id, pid=other.pid, holder=other.name, seconds=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

@@ -13,6 +13,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from modelhost.errors import ToolServerUnavailable
+from modelhost.logs import get_logger, has_debug
 from modelhost.tools.approval import ApprovalRequest, stricter, verdict
 from modelhost.tools.arguments import read_arguments
 from modelhost.tools.catalogue import Listed
@@ -23,6 +24,8 @@ from modelhost.tools.flight import Flight
 from modelhost.tools.mending import UNREADABLE
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.reasons import innermost
+
+log = get_logger(__name__)
 
 ATTEMPTS: Final = 2
 """A call is sent again only if it was not sent at all the first time."""
@@ -84,7 +87,19 @@ def _arguments(listed: Listed, given: Mapping[str, Any] | str) -> dict[str, Any]
 
 async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: CallContext) -> None:
     offered = listed.offered
-    match verdict(stricter(offered.approval, context.approval), is_read_only=offered.is_read_only):
+    approval = stricter(offered.approval, context.approval)
+    decided = verdict(approval, is_read_only=offered.is_read_only)
+    if has_debug():
+        log.debug(
+            "tool_call_judged",
+            server=offered.server,
+            tool=offered.tool,
+            verdict=decided,
+            approval=approval,
+            is_read_only=offered.is_read_only,
+            can_ask=context.approve is not None,
+        )
+    match decided:
         case "run":
             return
         case "deny":

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from modelhost.errors import McpServerNotFound, ToolNotFound
 from modelhost.feed import Feed, Listener
+from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS
 from modelhost.tools.call import call_tool, failed
 from modelhost.tools.catalogue import Catalogue, catalogue_of
@@ -25,6 +26,8 @@ from modelhost.tools.sampling import Sampler
 from modelhost.tools.selection import ALL, Selection
 from modelhost.tools.server import ToolServer
 from modelhost.tools.status import MissingServer, ServerState, ServerStatus
+
+log = get_logger(__name__)
 
 MAX_RESULT_CHARS: Final = 100_000
 MAX_IMAGE_BYTES: Final = 5_000_000
@@ -272,7 +275,10 @@ class ToolHub:
             became = outcome.code or "ok"
         finally:
             METERS.tool_calls.labels(known.server, known.tool, became).inc()
-            METERS.tool_call_seconds.labels(known.server, known.tool).observe(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            METERS.tool_call_seconds.labels(known.server, known.tool).observe(seconds)
+            if has_debug():
+                log.debug("tool_call", server=known.server, tool=known.tool, outcome=became, seconds=round(seconds, 4))
         return outcome
 
     def _check(self, selection: Selection) -> None:

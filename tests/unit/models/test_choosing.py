@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,11 @@ from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, installed
 from modelhost.engines.environments import ENVIRONMENTS
 from modelhost.errors import ConfigError, EngineMissing, ModelFileInvalid
-from modelhost.models.choosing import better_engine, engine_for, likely_engine, with_params
+from modelhost.models.choosing import better_engine, engine_for, likely_engine, why_engine, with_params
 from modelhost.models.directory_needs import directory_need
 from modelhost.models.hf_directory import read_hf_directory
 from modelhost.models.inventory import scan
-from modelhost.models.locate import locate
+from modelhost.models.locate import Located, locate
 from modelhost.models.registry import read_registry
 from modelhost.models.resolve import resolve
 from tests.support.engine_environments import pretend_installed
@@ -178,3 +179,20 @@ def test_launch_parameters_become_options_of_the_engine_and_what_it_cannot_do_is
     as_before, told = with_params(Settings(), wanted, ENGINES["llamacpp"])
     assert as_before == Settings()
     assert ["tensor_parallel_size" in told[0], "dtype" in told[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "reason"),
+    [
+        ("engine", {"engine": "scripted"}, "the model is one of its own"),
+        ("server", {}, "the model is one of its own"),
+        ("gguf", {"engine": "llamacpp"}, "it was asked for"),
+        ("gguf", {}, "it reads GGUF"),
+        ("safetensors", {"engine_options": {"isq": "4"}}, "isq was asked for"),
+        ("safetensors", {"worker_python": "/usr/bin/python3"}, "of another Python"),
+        ("safetensors", {}, "it is the best that is installed"),
+    ],
+)
+def test_the_log_says_why_an_engine_was_chosen(kind: Any, given: dict[str, Any], reason: str) -> None:
+    located = Located(path=Path("model"), kind=kind, name="model")
+    assert why_engine(located, Settings.model_validate(given)) == reason
