@@ -93,6 +93,7 @@ def test_make_groups_its_targets() -> None:
     assert sorted(re.findall(r"^  make ([\w-]+)", listed, flags=re.MULTILINE)) == sorted(documented)
 
 
+@pytest.mark.promise("mistralrs.make.others", "mistralrs.make.parts", "mistralrs.make.run", "mistralrs.make.run-tui")
 @pytest.mark.parametrize(
     ("words", "command"),
     [

@@ -48,6 +48,7 @@ def with_this(statement: str, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.promise("vllm-mcp.python")
 def test_an_older_python_is_told_to_be_too_old_by_the_first_import() -> None:
     done = with_this("sys.version_info = (3, 9, 2, 'final', 0)", "import modelhost")
     assert done.returncode == 1
@@ -55,6 +56,7 @@ def test_an_older_python_is_told_to_be_too_old_by_the_first_import() -> None:
     assert "uv venv --python 3.12" in done.stderr
 
 
+@pytest.mark.promise("mistralrs.windows")
 def test_on_windows_a_command_ends_with_the_way_out_and_so_does_the_first_use_of_the_library() -> None:
     command = with_this("from modelhost.cli.main import main; sys.platform = 'win32'", "sys.exit(main(['--version']))")
     assert (command.returncode, command.stdout) == (1, "")

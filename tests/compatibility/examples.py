@@ -7,13 +7,10 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
-from modelhost.cli.main import main
 from tests.support.mcp_stdio import environment
 
 FOLDER: Final = Path(__file__).parent / "examples"
@@ -40,12 +37,6 @@ def variables() -> dict[str, str]:
     """The environment of an example: the commands of this Python come first, nothing goes through a proxy."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return environment(PATH=path, NO_PROXY="*", no_proxy="*")
-
-
-def settings_of(options: Sequence[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The settings that ``modelhost serve OPTIONS`` would have: ``config show`` takes the same options, and ends."""
-    assert main(["config", "show", "--json", *options]) == 0
-    return {key: each["value"] for key, each in json.loads(capsys.readouterr().out)["settings"].items()}
 
 
 def answers_of(script: str, cwd: Path) -> list[dict[str, Any]]:

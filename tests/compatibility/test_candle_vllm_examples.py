@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import modelhost
 from modelhost.config.fields import SETTINGS
-from tests.compatibility.examples import commands_of, settings_of
+from tests.compatibility.examples import commands_of
+from tests.compatibility.started import GGUF, NANO, started, surroundings, with_port
+from tests.support.hub import serve_hub
+from tests.support.mcp_peers import free_port
+from tests.support.tool_hosts import stub_server
 
 MODEL = "mistralai/Mistral-7B-Instruct-v0.3"
+PATH = "/path/to/model/"
 
 
 @pytest.mark.parametrize(
-    ("number", "settings"),
+    ("number", "served", "tools"),
     [
-        pytest.param(0, {"model": MODEL, "port": 2000}, marks=pytest.mark.promise("candle-vllm.cli.model")),
-        pytest.param(1, {"model": "model", "port": 2000}, marks=pytest.mark.promise("candle-vllm.cli.path")),
-        pytest.param(
-            2,
-            {"model": MODEL, "mcp_config": "mcp.json", "port": 2000},
-            marks=pytest.mark.promise("candle-vllm.cli.mcp-config"),
-        ),
+        pytest.param(0, MODEL, False, marks=pytest.mark.promise("candle-vllm.cli.model")),
+        pytest.param(1, "modelhost-nano", False, marks=pytest.mark.promise("candle-vllm.cli.path")),
+        pytest.param(2, MODEL, True, marks=pytest.mark.promise("candle-vllm.cli.mcp-config")),
     ],
 )
-def test_a_command_line_serves_what_it_names(
-    number: int,
-    settings: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_command_line_serves_what_it_names(number: int, served: str, tools: bool, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "mcp.json").write_text('{"servers": []}', "utf-8")
+    (tmp_path / "model" / NANO.name).symlink_to(NANO)
+    if tools:
+        (tmp_path / "mcp.json").write_text(json.dumps({"servers": [{"name": "stub", **stub_server()}]}), "utf-8")
     words = commands_of("candle-vllm/command-line.sh")[number]
-    options = [word.replace("/path/to/model/", "./model/") for word in words[words.index("--") + 1 :]]
-    found = settings_of(options, capsys)
-    assert {key: found[key] for key in settings} == settings
+    # What stands before is how cargo builds and runs it.
+    options = [word.replace(PATH, "./model/") for word in words[words.index("--") + 1 :]]
+    port = free_port()
+    with (
+        serve_hub(**{MODEL: GGUF}) as hub,
+        started(
+            with_port(options, "--p", port), tmp_path, port, surroundings(tmp_path, HF_ENDPOINT=hub.endpoint)
+        ) as host,
+    ):
+        assert host.answer()["model"] == served
+        assert ("stub_echo" in host.tools()) is tools
 
 
 @pytest.mark.promise("candle-vllm.programmatic")

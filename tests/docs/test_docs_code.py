@@ -229,7 +229,6 @@ def test_every_page_has_only_blocks_that_somebody_checks_or_that_are_plain_text(
     assert languages <= {"python", "sh", "yaml", "json", "text"}
 
 
-@pytest.mark.promise("candle-vllm.variables.dotenv")
 def test_the_full_example_holds_every_setting_and_loads_with_all_of_them(tmp_path: Path) -> None:
     text = (ROOT / "examples" / "modelhost-full.yaml").read_text("utf-8")
     everything = tmp_path / "modelhost.yaml"

@@ -22,6 +22,7 @@ def base(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         yield Asking(host)
 
 
+@pytest.mark.promise("vllm-mcp.models.base")
 def test_a_chat_is_answered_as_the_lines_of_it_are_completed(base: Asking) -> None:
     tokens = base.post("/tokenize", {"content": PLAIN, "add_special": True}).json()["tokens"]
     assert tokens[0] == 0
@@ -43,6 +44,7 @@ def test_its_answer_ends_where_it_begins_to_speak_for_the_user(base: Asking) -> 
     assert base.text(MESSAGES, **limits, stop="s") == "u"
 
 
+@pytest.mark.promise("vllm-mcp.models.base")
 @pytest.mark.parametrize("architecture", ["gpt2", "opt"])
 def test_models_from_before_there_were_templates_chat(served: Served, tmp_path: Path, architecture: str) -> None:
     if served.engine != "transformers":

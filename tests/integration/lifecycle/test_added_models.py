@@ -78,6 +78,7 @@ async def call(host: ServedHost, tool: str, arguments: dict[str, Any]) -> tuple[
     return result, told
 
 
+@pytest.mark.promise("vllm-crush.load-model.any")
 def test_a_model_of_the_hub_is_loaded_listed_answers_is_unloaded_and_gone_after_a_restart(
     start: Start, hub: HubServer
 ) -> None:

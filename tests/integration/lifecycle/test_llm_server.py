@@ -311,6 +311,7 @@ def test_a_file_of_another_name_is_known_by_its_keys(tmp_path: Path) -> None:
         assert server.http.get("/v1/models").status_code == 404
 
 
+@pytest.mark.promise("llm-server.config.folder")
 def test_without_a_word_the_file_is_used_and_the_first_line_says_so(tmp_path: Path) -> None:
     gone = {"gone": {"command": "no-such-program"}}
     document = scripted(tmp_path, servers=gone, host="0.0.0.0", insecure=True)  # noqa: S104

@@ -358,6 +358,7 @@ def test_a_model_that_is_not_there_is_an_error_of_the_call_and_not_of_the_start(
     assert (error["code"], error["details"]["reason"]) == ("MODEL_LOAD_FAILED", "MODEL_FILE_MISSING")
 
 
+@pytest.mark.promise("vllm-mcp.info.before")
 def test_model_info_tells_before_the_first_chat_what_the_model_will_be(start: Start) -> None:
     info = start().call("model_info")["structuredContent"]
     assert (info["model_name"], info["server_state"]) == ("modelhost-nano", "idle")
@@ -381,7 +382,7 @@ def test_a_gated_model_is_downloaded_with_the_token_of_the_seed_by_the_first_cal
         assert f"Bearer {GATE}" in hub.tokens
 
 
-@pytest.mark.promise("vllm-mcp.info.before", "vllm-mcp.single-model")
+@pytest.mark.promise("vllm-mcp.single-model")
 def test_a_registry_in_its_directory_is_that_of_its_host(start: Start, tmp_path: Path) -> None:
     write_registry(tmp_path / "models.yaml", scripted("one"), scripted("two"), default_model="two")
     server = start("all")

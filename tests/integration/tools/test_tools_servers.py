@@ -48,7 +48,6 @@ def pid_of(hub: ToolHub, name: str) -> int:
     return pid
 
 
-@pytest.mark.promise("candle-vllm.injection.at-start")
 async def test_starting_waits_for_nobody_and_one_that_dies_or_is_missing_disables_no_other() -> None:
     missing = ServerEntry(name="missing", transport=Process(command="/no/such/server"))
     hub = ToolHub([missing, stub("dying", behaviour={"dies_at_start": True}), stub("fine")])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from mcp import Client
 
 from tests.support.eventually import eventually
@@ -59,6 +60,7 @@ def post(host: ServedHost, said: str, **fields: Any) -> httpx2.Response:
     return host.http.post("/v1/chat/completions", json=body)
 
 
+@pytest.mark.promise("candle-vllm.injection.at-start")
 def test_request_at_once_gets_the_tools_of_a_server_that_is_starting(
     start_host: Callable[..., ServedHost], tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_stream_says_at_once_which_servers_it_waits_for(start_host: Callable[...
     assert [message["role"] for message in stored] == ["user", "assistant", "tool", "assistant"]
 
 
+@pytest.mark.promise("candle-vllm.injection.at-start")
 def test_dead_server_delays_one_request_and_answers_say_that_it_is_missing(
     start_host: Callable[..., ServedHost], tmp_path: Path
 ) -> None:

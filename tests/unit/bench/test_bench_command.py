@@ -17,6 +17,7 @@ def result_in(folder: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.promise("mistralrs.bench")
 def test_bare_worker_and_host_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--quick", "--only", "scripted", "--load", "first token", "--output", str(tmp_path)])
     result = result_in(tmp_path)

@@ -45,7 +45,6 @@ def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-@pytest.mark.promise("mistralrs.run.interactive")
 def test_each_question_is_sent_with_what_was_said_before(
     fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,7 +151,6 @@ def test_the_command_talks_with_a_host_until_its_input_ends(host: Any) -> None:
     ]
 
 
-@pytest.mark.promise("mistralrs.run.plain")
 def test_the_command_talks_with_a_model_of_its_own(own_llm: Any) -> None:
     result = CliRunner().invoke(app, ["chat"], input="One?\n/quit\n")
     assert result.exit_code == 0, result.output

@@ -56,6 +56,7 @@ def test_the_short_forms_of_candle_vllm_work(server: FakeServer, tmp_path: Path)
     assert [(settings.model, settings.port) for settings in server.served] == [("org/name", 2000), ("a.gguf", 2001)]
 
 
+@pytest.mark.promise("candle-vllm.cli.model", "candle-vllm.cli.path", "candle-vllm.cli.mcp-config")
 def test_options_without_a_command_mean_serve(server: FakeServer, tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     assert main(["--m", "org/name", "--p", "2000"]) == 0
@@ -71,6 +72,7 @@ def test_options_without_a_command_mean_serve(server: FakeServer, tmp_path: Path
     ]
 
 
+@pytest.mark.promise("candle-vllm.variables.dotenv")
 def test_settings_of_a_dotenv_file_are_served_and_told_to_who_debugs(
     server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

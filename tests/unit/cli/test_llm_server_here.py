@@ -41,6 +41,7 @@ def shown(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[str | None, s
     return json.loads(said.out)["settings"]["model"]["value"], said.err
 
 
+@pytest.mark.promise("llm-server.config.folder")
 def test_it_is_used_and_the_first_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     model, said = shown(capsys)
     assert model == "org/of-llm-server"

@@ -15,6 +15,7 @@ from modelhost.errors import ConfigError
 from tests.support.fake_serving import FakeServer
 
 
+@pytest.mark.promise("mistralrs.run.gguf", "mistralrs.run.plain", "mistralrs.run.run")
 def test_the_lines_of_its_manual_serve(server: FakeServer) -> None:
     assert main(["--port", "1234", "gguf", "-m", "/path", "-f", "model.gguf"]) == 0
     assert main(["--port", "1234", "--mcp-config", "mcp.json", "gguf", "-m", "/path", "-f", "model.gguf"]) == 0
@@ -61,6 +62,7 @@ def test_a_plain_model_of_a_repository_is_that_in_safetensors(model: str, expect
     assert plain_model(model) == expected
 
 
+@pytest.mark.promise("mistralrs.models.quantization")
 @pytest.mark.parametrize(
     "args", [["--isq", "Q4K", "plain", "-m", "org/name"], ["plain", "-m", "org/name", "--quant=Q4K"]]
 )
@@ -91,6 +93,7 @@ def test_the_format_is_given_once() -> None:
         with_quantization("8", "mistralrs", ["isq=4"])
 
 
+@pytest.mark.promise("mistralrs.run.diffusion", "mistralrs.run.speech")
 @pytest.mark.parametrize("kind", ["diffusion", "speech"])
 def test_kinds_without_an_engine_say_so_whatever_their_options(
     kind: str, server: FakeServer, capsys: pytest.CaptureFixture[str]
@@ -113,6 +116,7 @@ def test_each_has_help_with_examples_and_wants_a_model(word: str, capsys: pytest
     assert "Missing option '-m'" in capsys.readouterr().err
 
 
+@pytest.mark.promise("mistralrs.run.interactive")
 @pytest.mark.parametrize(
     "args", [["-i", "gguf", "-m", "dir", "-f", "a.gguf"], ["serve", "dir/a.gguf", "--interactive"]]
 )
@@ -125,6 +129,7 @@ def test_interactive_talks_with_the_model_and_serves_nobody(server: FakeServer, 
     assert server.served == []
 
 
+@pytest.mark.promise("mistralrs.run.run")
 def test_settings_of_the_model_hold_in_a_talk_and_those_of_listening_are_told_to_be_idle(own_llm: Any) -> None:
     args = ["-i", "--port", "1234", "--context-length", "512", "--system-prompt", "Be brief.", "run", "-m", "a.gguf"]
     result = CliRunner().invoke(app, args, input="One?\n")

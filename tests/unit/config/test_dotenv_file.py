@@ -28,6 +28,7 @@ def read(tmp_path: Path) -> Read:
     return run
 
 
+@pytest.mark.promise("candle-vllm.variables.dotenv")
 def test_it_wins_over_the_file_and_gives_way_to_the_environment_and_to_flags(read: Read, tmp_path: Path) -> None:
     (tmp_path / "modelhost.yaml").write_text("port: 1\nslots: 1\nqueue_size: 1\nmax_in_flight: 1\n")
     lines = ("MODELHOST_PORT=2", "export MODELHOST_SLOTS='2'", "MODELHOST_QUEUE_SIZE=2  # few", "")

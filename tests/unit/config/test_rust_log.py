@@ -8,6 +8,7 @@ from modelhost.config import environment
 from modelhost.config.rust_log import read_rust_log
 
 
+@pytest.mark.promise("candle-vllm.variables.rust-log")
 @pytest.mark.parametrize(
     ("text", "level"),
     [
@@ -43,6 +44,7 @@ def test_directives_for_modules_are_named_and_ignored(text: str, level: str | No
     assert ("a level by itself counts" in warning) is (level is None)
 
 
+@pytest.mark.promise("candle-vllm.variables.rust-log")
 def test_it_is_a_name_of_the_log_level_that_gives_way_to_our_own() -> None:
     (given,) = environment.read({"RUST_LOG": "warn,tower=info"}).given
     assert (given.setting.key, given.value, given.origin.name) == ("log_level", "warning", "RUST_LOG")

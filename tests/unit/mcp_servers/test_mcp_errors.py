@@ -74,6 +74,7 @@ def test_what_keeps_a_model_from_being_loaded_has_one_code_and_its_cause(error: 
         assert "cause" not in shown["details"]
 
 
+@pytest.mark.promise("vllm-mcp.errors.load")
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -89,6 +90,7 @@ def test_what_is_not_initialized_is_told_in_the_words_of_vllms_server(error: Mod
     assert error_result(error, VALUES)["error"]["message"] == message
 
 
+@pytest.mark.promise("vllm-crush.errors.load-reason")
 @pytest.mark.parametrize(
     "error", [ConfigError("No."), QueueTimeout("No."), ModelUnloaded("No."), ShuttingDown("No.")], ids=type
 )

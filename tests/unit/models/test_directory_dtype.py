@@ -67,6 +67,7 @@ def test_a_number_format_that_is_told_is_in_force(tmp_path: Path) -> None:
         assert (found.dtype, found.spec.options) == ("bfloat16", {"dtype": "bfloat16"})
 
 
+@pytest.mark.promise("vllm-mcp.variables.dtype")
 @pytest.mark.parametrize(
     ("engine", "gpus", "config", "is_taken"),
     [

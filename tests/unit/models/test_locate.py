@@ -15,7 +15,6 @@ from tests.support.gguf_files import write_model, write_split_model
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 
 
-@pytest.mark.promise("mistralrs.run.gguf")
 def test_file_is_served_under_its_stem(tmp_path: Path) -> None:
     path = write_model(tmp_path / "Tiny-Q4_K_M.gguf")
     located = locate(str(path))

@@ -23,6 +23,7 @@ def test_the_time_between_answers_is_not_counted() -> None:
     assert pace.figures(104.0) == Figures(tokens_per_second=4.0, latency_seconds=0.5)
 
 
+@pytest.mark.promise("vllm-crush.get-model-info.performance")
 def test_answers_at_the_same_time_count_together() -> None:
     pace = Pace()
     pace.begin(0.0)
@@ -44,6 +45,7 @@ def test_an_answer_that_was_cut_off_does_not_make_the_others_slower() -> None:
     assert pace.figures(64.0).tokens_per_second == 10.0
 
 
+@pytest.mark.promise("vllm-crush.get-model-info.performance")
 def test_what_is_minutes_ago_is_forgotten() -> None:
     pace = Pace()
     _answered(pace, 0.0, 1.0, tokens=1000)

@@ -180,6 +180,7 @@ def test_a_chat_template_is_a_file_or_the_text_itself(model: Path, tmp_path: Pat
         _resolve(model=model, chat_template="/no/such.jinja")
 
 
+@pytest.mark.promise("mistralrs.models.templates")
 def test_a_chat_template_may_be_one_that_comes_with_modelhost(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ async def _looked(collection: Collection) -> dict[str, ModelStatus]:
     return {model.name: model for model in collection.status().models}
 
 
+@pytest.mark.promise("vllm-crush.list-models.before", "vllm-crush.get-model-info.config")
 async def test_the_headers_of_models_that_nobody_has_loaded_tell_their_context_and_their_need(tmp_path: Path) -> None:
     write_model(tmp_path / "tiny.gguf", context_length=512)
     write_embedding_model(tmp_path / "vectors.gguf")

@@ -27,6 +27,7 @@ def test_the_example_is_what_it_gives() -> None:
     assert ServedModel.model_validate(MODEL_INFO.answer).model_dump(mode="json") == MODEL_INFO.answer
 
 
+@pytest.mark.promise("vllm-mcp.info.before")
 @pytest.mark.parametrize(
     ("known", "dtype"),
     [

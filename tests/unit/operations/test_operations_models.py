@@ -296,7 +296,6 @@ async def test_cards_show_the_numbers_in_force() -> None:
     assert (cards["wrong"].tensor_parallel_size, cards["wrong"].dtype) == (1, None)
 
 
-@pytest.mark.promise("vllm-crush.load-model.any")
 @pytest.mark.parametrize("operation", [INFO, LOAD, UNLOAD, SELECT], ids=lambda operation: operation.name)
 async def test_an_unknown_model_is_reported_under_the_parameter_that_named_it(operation: AnyOperation) -> None:
     with pytest.raises(ModelNotFound) as caught:

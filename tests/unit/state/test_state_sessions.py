@@ -91,6 +91,7 @@ async def test_of_the_sessions_over_the_limit_the_oldest_is_dropped_or_the_one_t
     assert [session.id for session in await store.sessions.list()] == kept
 
 
+@pytest.mark.promise("vllm-mcp.sessions.fifo")
 async def test_a_session_that_was_dropped_and_begins_anew_is_the_youngest(make_store: MakeStore) -> None:
     store = make_store(max_sessions=2)
     for name in ("a", "b", "a", "c", "a", "d"):
