@@ -98,6 +98,8 @@ class _Rewriting:
 
     def whole(self) -> dict[str, Any]:
         made = self._object(self._root, "#", 0)
+        if made == NEVER:
+            return made  # its definitions are gone, and nothing refers to them
         while moved := self.references.next_moved():
             name, target, place = moved
             made["$defs"] = {**made.get("$defs", {}), name: self._schema(target, place, 0)}

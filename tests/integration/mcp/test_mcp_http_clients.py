@@ -17,9 +17,9 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.support.serving import ServedHost
 
 FACES = {
-    "/mcp": 10,
+    "/mcp": 11,
     "/mcp/llm": 2,
-    "/mcp/models": 5,
+    "/mcp/models": 6,
     "/mcp/state": 3,
 }
 LONG = {"messages": [{"role": "user", "content": "/slow 20 /tokens 400 go"}]}

@@ -20,7 +20,7 @@ def test_clients_of_the_handshake_era_use_everything(
 ) -> None:
     host = start_host(engine="scripted", alias=["scripted"])
     seen = see(f"{host.url}/mcp", tmp_path, {})
-    assert len(seen["tools"]) == 10
+    assert len(seen["tools"]) == 11
     assert {"model://{+model_id}/config", "model/{model_id}/config", "state/sessions"} <= set(seen["templates"])
     assert seen["resources"] == ["model://scripted/config", "model://scripted/logs", "state://sessions"]
     assert seen["text"] == seen["structured"]["content"] == "one two three"

@@ -241,6 +241,10 @@ def test_what_the_original_accepts_the_plain_one_accepts_too(schema: dict[str, A
         assert accepts(made, value) or not accepts(schema, value), (made, value)
 
 
+REFERS = {"properties": {"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#/properties/a"}}, "$defs": {"A": A_TEXT}}
+
+
+@example(schema={"enum": [], **REFERS})
 @given(schema=SCHEMAS)
 def test_a_plain_schema_is_plain(schema: dict[str, Any]) -> None:
     made = plain(schema).schema

@@ -27,6 +27,7 @@ def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_the_protocol() -> 
         "modelhost.engines",
         "modelhost.engines.llamacpp_worker",
         "modelhost.engines.worker_process",
+        "modelhost.supported",
         "modelhost.version",
     }
     assert not loaded & {*OF_THE_HOST, "asyncio", "dataclasses", "importlib.metadata", "inspect", "xllamacpp"}
