@@ -164,7 +164,21 @@ NO_CALLS = {
 }
 
 
+READ_ARGUMENTS = {"city": "L'Aquila \"d'Abruzzo\"", "list": ["a", None], "none": "None", "hourly": True, "days": 5}
+PYTHON_ARGUMENTS = (
+    r"""{"city": 'L\'Aquila "d\'Abruzzo"', 'list': ['a', None], "none": "None", "hourly": True, "days": 5}"""
+)
+
 ALSO_READ = [
+    *(
+        (name, text, [("forecast", READ_ARGUMENTS)])
+        for name, text in (
+            ("hermes", f'<tool_call>\n{{"name": "forecast", "arguments": {PYTHON_ARGUMENTS}}}\n</tool_call>'),
+            ("hermes", f"<tool_call>\n{{'name': 'forecast', 'arguments': {PYTHON_ARGUMENTS}}}\n</tool_call>"),
+            ("hermes", f'<tool_call>\n{{"arguments": {PYTHON_ARGUMENTS}, "name": "forecast"}}\n</tool_call>'),
+            ("mistral", f"[TOOL_CALLS]forecast[ARGS]{PYTHON_ARGUMENTS}"),
+        )
+    ),
     ("llama3_json", '<|python_tag|>{"name": "now", "parameters": {}}', [("now", {})]),
     ("llama3_json", '{"type": "function", "name": "now", "parameters": {}}', [("now", {})]),
     ("llama3_json", '{"type": "function", "function": {"name": "now", "parameters": {}}}', [("now", {})]),

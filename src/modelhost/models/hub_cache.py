@@ -14,13 +14,16 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from huggingface_hub import constants
-
-from modelhost.errors import ModelFileMissing
+from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.hub_files import HubFile, choose_files, is_needed
 from modelhost.models.hub_reference import DEFAULT_REVISION, HubReference, parse_reference
 from modelhost.models.locate import servable_models
 from modelhost.models.split_files import part_names
+
+try:
+    from huggingface_hub import constants
+except ValueError as error:  # it reads its variables at once
+    raise ConfigError(f"A variable of the hub is set wrong ({error}): check those that begin with HF_.") from error
 
 _FOLDER_PREFIX = "models--"
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -12,6 +12,8 @@ import mcp_types as types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
+from modelhost import json_text
+from modelhost.engines.control_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.approval import ApprovalRequest, stricter, verdict
@@ -76,13 +78,20 @@ def _arguments(listed: Listed, given: Mapping[str, Any] | str) -> dict[str, Any]
     except ValueError as error:
         raise Failure(code="invalid_arguments", text=f"The call was not made: {error}.") from None
     if problems := listed.known.check.problems(arguments):
-        # Models write null for what they leave out.
-        given_ones = {name: value for name, value in arguments.items() if value is not None}
-        if given_ones != arguments and not listed.known.check.problems(given_ones):
-            return given_ones
+        for meant in _meanings(arguments):
+            if meant != arguments and not listed.known.check.problems(meant):
+                return meant
         text = "\n".join(f"- {problem}" for problem in problems)
         raise Failure(code="invalid_arguments", text=f"The call was not made: its arguments are wrong.\n{text}")
     return arguments
+
+
+def _meanings(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a model may have meant with arguments that the schema does not accept."""
+    # Models write null for what they leave out.
+    yield {name: value for name, value in arguments.items() if value is not None}
+    # They were shown a control token of theirs, which the schema demands, with a mark in it.
+    yield read_arguments(json_text.encoded(arguments).decode().replace(ZERO_WIDTH_SPACE, ""))
 
 
 async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: CallContext) -> None:

@@ -36,6 +36,7 @@ def told(host: ServedHost, event: str, *fields: str) -> list[tuple[Any, ...]]:
     return [tuple(entry.get(field) for field in fields) for entry in host.log_events(event)]
 
 
+@pytest.mark.promise("vllm-crush.logging.debug")
 def test_scheduling_says_who_waits_who_makes_room_and_for_whom(host: ServedHost) -> None:
     assert ("bee", 1, "fetching") in told(host, "request_waits", "model", "position", "phase")
     assert told(host, "model_to_be_unloaded", "model", "reason", "room_for") == [("ant", "evicted", "bee")]

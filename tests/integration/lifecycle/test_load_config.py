@@ -51,6 +51,7 @@ def host(start_host: StartHost) -> ServedHost:
     return start_host(slots=2)
 
 
+@pytest.mark.promise("vllm-crush.load-model.config")
 def test_llamacpp_has_the_context_that_a_load_asks_for_and_its_own_after_the_next(host: ServedHost) -> None:
     own = config_of(host)["context_window"]
     load(host, max_model_len=256)
@@ -73,6 +74,7 @@ def test_a_load_that_persists_stays_for_the_loads_after_it(host: ServedHost) -> 
     assert (config["context_window"], config["is_config_temporary"]) == (256, False)
 
 
+@pytest.mark.promise("vllm-crush.load-model.config")
 def test_what_cannot_be_leaves_the_worker_alone_and_says_what_it_would_take(host: ServedHost) -> None:
     too_long = load(host, expect=400, max_model_len=1_000_000)["error"]
     assert (too_long["param"], too_long["code"]) == ("max_model_len", "invalid_request")
@@ -85,6 +87,7 @@ def test_what_cannot_be_leaves_the_worker_alone_and_says_what_it_would_take(host
     assert host.worker_pids() == workers
 
 
+@pytest.mark.promise("vllm-crush.load-model.config")
 def test_all_that_is_so_anyway_reloads_nothing(host: ServedHost) -> None:
     workers = host.worker_pids()
     load(

@@ -187,10 +187,10 @@ def test_an_idle_model_is_unloaded_and_loaded_again_when_it_is_asked_for(scripts
 
 def test_a_worker_that_hangs_is_ended_its_requests_are_told_and_it_comes_back(scripts: ServedHost) -> None:
     load(scripts, "dog")
+    # An answer that comes slowly is no hang.
+    assert chat(scripts, "dog", "/tokens 6 /slow 5").status_code == 200
     with closing(send_chat(scripts.url, "/hang 2", stream=True, model="dog")) as stream:
         read_until(stream, b"data: ")
-        # An answer that comes slowly is no hang.
-        assert chat(scripts, "dog", "/tokens 6 /slow 5").status_code == 200
         rest = read_all(stream)
     event = json.loads(rest[rest.rindex(b"data: {") + 6 :].splitlines()[0])
     assert event["error"]["code"] == "worker_crashed"

@@ -239,7 +239,6 @@ def test_200_calls_do_not_need_anybody_to_read_the_log(start: Start) -> None:
     assert len(log) > 30_000, "there was not enough to fill the pipe"
 
 
-@pytest.mark.promise("vllm-mcp.variables.log-level", "vllm-mcp.shutdown.log")
 def test_it_is_quiet_unless_told(start: Start) -> None:
     server = start(engine="scripted", alias="scripted")
     server.greet()

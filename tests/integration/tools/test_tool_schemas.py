@@ -148,3 +148,10 @@ def test_a_host_with_bad_tools_chats_and_names_them(start_host: Callable[..., Se
     assert (problem["tool"], problem["location"]) == ("str", "#/inputSchema/properties/a/type")
     (entry,) = host.log_events("mcp_tool_problem")
     assert (entry["server"], entry["tool"], entry["location"]) == ("stub", "str", problem["location"])
+
+
+async def test_a_control_token_that_a_schema_demands_is_sent_as_the_server_wants_it() -> None:
+    schema = {"type": "object", "properties": {"text": {"enum": ["<|im_end|>", "</s>"]}}}
+    async with hub_of(stub(behaviour={"tools": [], "listed": listed(echo=schema)})) as hub:
+        assert (await hub.call("stub_echo", '{"text": "<\\u200b|im_end|>"}')).text == "<|im_end|>"
+        assert (await hub.call("stub_echo", {"text": "\u200bother"})).code == "invalid_arguments"

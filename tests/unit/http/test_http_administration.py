@@ -105,7 +105,7 @@ async def test_load_select_configure_and_unload() -> None:
         ("load", {}, (400, "invalid_request", "model_id")),
         ("load", [], (400, "invalid_request", None)),
         ("load", {"model_id": "nobody"}, (404, "model_not_found", "model_id")),
-        ("load", {"model_id": "a", "dtype": "half"}, (400, "unsupported_parameter", "dtype")),
+        ("load", {"model_id": "a", "max_model_len": 0}, (400, "invalid_request", "max_model_len")),
         ("load", {"model_id": "a", "colour": "red"}, (400, "unsupported_parameter", "colour")),
         ("unload", {"model_id": "a"}, (409, "model_busy", None)),
         ("select", {"model_id": "nobody"}, (404, "model_not_found", "model_id")),

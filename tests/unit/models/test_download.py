@@ -240,12 +240,12 @@ def test_names_that_leave_the_cache_are_ignored(hub: HubServer, source: Source) 
 
 _PROGRAM = """
 import sys
-from modelhost.errors import DownloadFailed
-from modelhost.models.download import download
-from modelhost.models.hub_reference import parse_reference
+from modelhost.errors import ModelhostError
 try:
+    from modelhost.models.download import download
+    from modelhost.models.hub_reference import parse_reference
     print(download(parse_reference(sys.argv[1])))
-except DownloadFailed as error:
+except ModelhostError as error:
     sys.exit(error.message)
 """
 
@@ -289,10 +289,12 @@ def test_a_hub_on_this_machine_is_reached_without_proxies(hub: HubServer, tmp_pa
         ({"HTTP_PROXY": f"http://user:geheim@{DEAD}"}, f"hub.example through the proxy http://{DEAD} (HTTP_PROXY) ("),
         ({"HTTP_PROXY": "socks4://there"}, "could not be downloaded: HTTP_PROXY: socks4://there is no proxy"),
         ({"SSL_CERT_FILE": "/none.pem"}, "could not be downloaded: SSL_CERT_FILE: /none.pem cannot be used"),
+        ({"HF_ENDPOINT": "http://[::1"}, "A variable of the hub is set wrong (Invalid IPv6 URL)"),
+        ({"HF_HUB_DOWNLOAD_TIMEOUT": "long"}, "A variable of the hub is set wrong (invalid literal"),
     ],
 )
 def test_what_stands_in_the_way_to_the_hub_is_named(variables: dict[str, str], said: str, tmp_path: Path) -> None:
-    result = _run(tmp_path, "org/model", HF_ENDPOINT="http://hub.example", **variables)
+    result = _run(tmp_path, "org/model", **{"HF_ENDPOINT": "http://hub.example", **variables})
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert "geheim" not in result.stderr

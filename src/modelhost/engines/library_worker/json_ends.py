@@ -1,6 +1,6 @@
-"""Where a JSON object ends, in a text that comes in pieces, and its texts as JSON wants them.
+"""Where a JSON object ends, in a text that comes in pieces, and what models write in it as JSON wants it.
 
-Models write line breaks within texts as they are, which JSON does not allow.
+They write line breaks within texts as they are, and at times texts, truth and nothing as Python does.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f]")
+_FOREIGN: Final = re.compile(r"[\x00-\x1f']|True|False|None")
+_WORD: Final = re.compile(r"[A-Za-z]+")
 _ESCAPES: Final = {"\b": "b", "\t": "t", "\n": "n", "\f": "f", "\r": "r"}
+_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 class ObjectEnd:
@@ -17,50 +19,82 @@ class ObjectEnd:
 
     def __init__(self, depth: int = 0) -> None:
         self._depth = depth
-        self._in_string = self._is_escaped = False
-        self._bare: list[tuple[int, bool]] = []  # control characters in texts, and whether a backslash precedes
+        self._quote = ""  # that of the text which is open
+        self._changes: list[tuple[int, int, str]] = []  # of what was found last: from where, up to where, into what
         self.is_reached = False
 
     def read(self, text: str) -> tuple[str, int]:
-        """Return what of ``text`` belongs to the object, with control characters in texts escaped, and its length."""
+        """Return what of ``text`` belongs to the object, as JSON has it, and how much of ``text`` that was.
+
+        The end of ``text`` may be left for the next time: what it is depends on what follows.
+        """
         length = self.find(text)
         parts, start = list[str](), 0
-        for position, is_escaped in self._bare:
-            parts += text[start:position], _escape(text[position], is_escaped=is_escaped)
-            start = position + 1
+        for begin, end, written in self._changes:
+            parts += text[start:begin], written
+            start = end
         return "".join([*parts, text[start:length]]), length
 
     def find(self, text: str) -> int:
-        """Return how much of ``text`` belongs to the object."""
-        self._bare.clear()
-        for position, character in enumerate(text):
-            if character < " " and self._in_string:
-                self._bare.append((position, self._is_escaped))
-            if self._is_escaped:
-                self._is_escaped = False
-            elif self._in_string:
-                self._is_escaped = character == "\\"
-                self._in_string = character != '"'
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self._depth += 1
-            elif character in "}]":
-                self._depth -= 1
-                if self._depth == 0:
-                    self.is_reached = True
-                    return position + 1
-        return len(text)
+        """Return how much of ``text`` belongs to the object, as far as can be told."""
+        self._changes.clear()
+        position = 0
+        while position < len(text) and not self.is_reached:
+            step = self._in_text(text, position) if self._quote else self._outside(text, position)
+            if not step:
+                break
+            position += step
+        return position
+
+    def _in_text(self, text: str, position: int) -> int:
+        """Return the length of what stands at ``position`` within a text; 0 if more is needed to tell."""
+        character = text[position]
+        if character == "\\":
+            following = text[position + 1 : position + 2]
+            if following == "'":
+                self._change(position, 2, "'")
+            elif following and following < " ":
+                self._change(position, 2, _escape(following))
+            return 2 if following else 0
+        if character == self._quote:
+            self._quote = ""
+            if character == "'":
+                self._change(position, 1, '"')
+        elif character == '"' or character < " ":
+            self._change(position, 1, _escape(character))
+        return 1
+
+    def _outside(self, text: str, position: int) -> int:
+        character = text[position]
+        if character in "\"'":
+            self._quote = character
+            if character == "'":
+                self._change(position, 1, '"')
+        elif character in "{[":
+            self._depth += 1
+        elif character in "}]":
+            self._depth -= 1
+            self.is_reached = self._depth == 0
+        elif (word := _WORD.match(text, position)) is not None:
+            if word.end() == len(text):
+                return 0
+            if word[0] in _PYTHON:
+                self._change(position, len(word[0]), _PYTHON[word[0]])
+            return len(word[0])
+        return 1
+
+    def _change(self, position: int, length: int, written: str) -> None:
+        self._changes.append((position, position + length, written))
 
 
-def escaped(text: str) -> str:
-    """Return the JSON object, or array, ``text`` with the control characters in its texts escaped."""
-    if _CONTROL.search(text) is None:
+def as_json(text: str) -> str:
+    """Return the object, or array, ``text`` as JSON has it; what does not belong to it stays as it is."""
+    if _FOREIGN.search(text) is None:
         return text
     written, length = ObjectEnd().read(text)
     return written + text[length:]
 
 
-def _escape(character: str, *, is_escaped: bool) -> str:
-    """Return a control character as JSON writes it; with ``is_escaped`` the backslash is there."""
-    return ("" if is_escaped else "\\") + _ESCAPES.get(character, f"u{ord(character):04x}")
+def _escape(character: str) -> str:
+    """Return ``character`` as JSON writes it within a text."""
+    return f"\\{character}" if character == '"' else f"\\{_ESCAPES.get(character, f'u{ord(character):04x}')}"

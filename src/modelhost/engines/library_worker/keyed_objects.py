@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from modelhost.engines.library_worker.call_rules import arguments_schema
-from modelhost.engines.library_worker.json_ends import escaped
+from modelhost.engines.library_worker.json_ends import as_json
 
 _TEXT: Final = r'"(?:[^"\\]|\\.)+"'
 
@@ -55,7 +55,7 @@ class Keys:
     def call_in(self, text: str) -> tuple[str, str] | None:
         """Return name and arguments of the call that is ``text``, whatever its order; ``None`` if it is none."""
         try:
-            call = orjson.loads(escaped(text))
+            call = orjson.loads(as_json(text))
         except orjson.JSONDecodeError:
             return None
         if isinstance(call.get("function"), dict):
@@ -64,7 +64,7 @@ class Keys:
             return None
         arguments = call.get("arguments", call.get("parameters"))
         if isinstance(arguments, str):
-            return call[self.name], escaped(arguments)
+            return call[self.name], as_json(arguments)
         return call[self.name], orjson.dumps({} if arguments is None else arguments).decode()
 
 

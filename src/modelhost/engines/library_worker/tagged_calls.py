@@ -23,7 +23,7 @@ from modelhost.engines.library_worker.call_rules import (
     types_of,
 )
 from modelhost.engines.library_worker.calls import Calling, Piece, Section
-from modelhost.engines.library_worker.json_ends import escaped
+from modelhost.engines.library_worker.json_ends import as_json
 from modelhost.engines.library_worker.python_calls import literal_in
 from modelhost.engines.library_worker.value_ends import ValueEnds, pattern_of
 
@@ -230,7 +230,7 @@ def _value_of(text: str, types: frozenset[str]) -> Any:
     """Return what ``text`` stands for in an argument of one of ``types``, or of one that is not known."""
     stripped = text.strip()
     try:
-        value = orjson.loads(escaped(stripped) if stripped[:1] in {"{", "["} else stripped)
+        value = orjson.loads(as_json(stripped) if stripped[:1] in {"{", "["} else stripped)
     except orjson.JSONDecodeError:
         return _python_value_of(stripped, text, types)
     if not types:
