@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from modelhost.config import file
+from modelhost.config.document import read_content
 from modelhost.errors import ConfigError
 
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))])
@@ -137,3 +140,16 @@ def test_a_file_that_is_not_text_or_cannot_be_read_is_a_problem(tmp_path: Path) 
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
     assert file.read(Path("c.yaml"), cwd=tmp_path).problems == ("c.yaml: not UTF-8 text",)
     assert file.read(tmp_path, cwd=tmp_path).problems == (f"{tmp_path}: Is a directory",)
+
+
+def test_a_pipe_is_read_to_its_end_and_one_to_which_nobody_writes_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert read_content(pipe) == b""
+    reader, writer = os.pipe()
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(read_content, Path(f"/dev/fd/{reader}"))
+        os.write(writer, b"port: 1\n")
+        os.close(writer)
+        assert read.result() == b"port: 1\n"
+    os.close(reader)
