@@ -127,7 +127,7 @@ class Keeper:
                 lambda fraction: self._tell_progress(model, run, fraction),
             )
         except ModelhostError as error:
-            log.error("model_not_found", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
+            log.error("model_unusable", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
             self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
             return
         model.plain, model.overlay, model.resolved = found.plain, found.overlay, found.resolved
