@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import uuid4
@@ -47,19 +47,14 @@ def missing_fields(missing: Sequence[MissingServer]) -> dict[str, Any]:
     return {TOOLS: {"missing": [{"server": each.server, "state": each.state} for each in missing]}}
 
 
-@asynccontextmanager
-async def with_missing(
+def with_missing(
     blocks: AsyncIterator[bytes], missing: Sequence[MissingServer]
-) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Yield ``blocks`` with an event about the missing servers, if any, before the first chunk.
+) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    """Return ``blocks`` with an event about the missing servers, if any, before the first chunk.
 
     It comes together with that: what is wrong with a request is still an ordinary error.
     """
-    if not missing:
-        yield blocks
-        return
-    async with aclosing(_told(blocks, missing)) as told:
-        yield told
+    return aclosing(_told(blocks, missing)) if missing else nullcontext(blocks)
 
 
 async def _told(blocks: AsyncIterator[bytes], missing: Sequence[MissingServer]) -> AsyncGenerator[bytes, None]:

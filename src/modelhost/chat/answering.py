@@ -197,7 +197,7 @@ class Answering:
 
     def _starting(self, operation: Operation, body: Mapping[str, Any]) -> Starting | None:
         """Return the servers that a request is to wait for."""
-        if operation != "chat" or self._settings.wait_for_tools == "never":
+        if operation != "chat" or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None
         selection = tool_answer.selection_for(body, self._toolbox)
         return None if selection is None else self._toolbox.hub.starting(selection)

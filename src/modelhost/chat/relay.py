@@ -39,12 +39,9 @@ class Report:
     usage: dict[str, Any] | None = None
 
 
-def _is_sound(block: bytes) -> bool:
+def _are_sound(block: bytes) -> bool:
     """Whether all events of ``block`` end as they should: a writer that was cut off in one may go on with the next."""
-    if not block.endswith(SOUND_ENDS):
-        return False
-    events = block.count(END_OF_EVENT)
-    return events == 1 or events == block.count(JSON_END) + block.endswith(MARKER_END)
+    return block.count(END_OF_EVENT) == block.count(JSON_END) + block.endswith(MARKER_END)
 
 
 def encode_event(payload: Any) -> bytes:
@@ -99,7 +96,13 @@ class Relay:
             report.first_at = report.last_at
         if self._may_fail_to_parse:
             self._events += block.count(END_OF_EVENT)
-        if b'"usage"' in block or b'"error"' in block or not _is_sound(block):
+        # "in" would first raise an error inside, since what is sought might be a number.
+        if (
+            block.find(b'"usage"') >= 0
+            or block.find(b'"error"') >= 0
+            or not block.endswith(SOUND_ENDS)
+            or (block.find(b"\n") < len(block) - len(END_OF_EVENT) and not _are_sound(block))
+        ):
             return self._opened(block)
         self._last = block
         return block

@@ -107,7 +107,7 @@ class HostedModel:
 
     @property
     def engine(self) -> Engine:
-        return self.known.engine if self.known else engine_before_resolving(self.entry.settings)
+        return known.engine if (known := self.known) else engine_before_resolving(self.entry.settings)
 
     @property
     def known(self) -> Resolved | None:

@@ -66,12 +66,15 @@ class Pace:
     def figures(self, now: float) -> Figures:
         """Return what the answers of the last ``WINDOW_SECONDS`` came to."""
         self._forget(now)
-        seconds = sum(step.seconds for step in self._steps)
-        answers = sum(step.answers for step in self._steps)
-        tokens = sum(step.tokens for step in self._steps)
+        tokens, answers, seconds, latency_seconds = 0, 0, 0.0, 0.0
+        for step in self._steps:
+            tokens += step.tokens
+            answers += step.answers
+            seconds += step.seconds
+            latency_seconds += step.latency_seconds
         return Figures(
             tokens_per_second=tokens / seconds if tokens and seconds else None,
-            latency_seconds=sum(step.latency_seconds for step in self._steps) / answers if answers else None,
+            latency_seconds=latency_seconds / answers if answers else None,
         )
 
     def _step(self, now: float) -> _Step:

@@ -30,6 +30,8 @@ class Survey:
         What could not be read is looked at again each time, since what mends it may be anywhere; the rest when its
         files are others. Those who come at the same time share one look.
         """
+        if all(model.worker is not None for model in self._models.values()):
+            return
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._refresh(), name=TASK)
         await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)

@@ -209,6 +209,11 @@ class ToolHub:
         """The servers that should be there, and whose tools :meth:`offered` lacks."""
         return tuple(MissingServer(server=server.name, state=server.state) for server in self._absent(selection))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all servers are there that should be."""
+        return not self._current().absent
+
     def starting(self, selection: Selection = ALL) -> Starting | None:
         """Those of the missing ones that a request waits for with :meth:`wait_for`, if there are any.
 

@@ -69,6 +69,11 @@ class Toolbox:
         """Whether there are tools that are given to requests which do not ask for any."""
         return self.path is not None and self._servers.is_injected
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all servers are there that should be, of which there may be none."""
+        return not self._servers.servers or self.hub.is_whole
+
     async def settled(self) -> None:
         """Return when each server is ready or has failed; none takes longer than it may take to connect."""
         if self._servers.servers:

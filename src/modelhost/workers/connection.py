@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+OK = HTTPStatus.OK.value  # members of an enum take their time
 UNIX = "unix://"
 CONNECT_SECONDS = 5.0
 HIGH_WATER_BYTES = 256 * 1024  # unread; beyond it the worker has to wait
@@ -84,7 +85,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_answered(self) -> bool:
         """The whole answer is there, and is no refusal."""
-        return self._is_complete and self.status == HTTPStatus.OK
+        return self._is_complete and self.status == OK
 
     def give_up(self, seconds: float) -> None:
         """Have its reader get a :class:`Stalled`."""

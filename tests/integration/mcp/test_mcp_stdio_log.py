@@ -147,7 +147,7 @@ def test_debug_shows_the_conversation_without_its_contents(start: Start) -> None
     assert "secret-session" not in json.dumps(of(events, "mcp_message"))
 
 
-@pytest.mark.parametrize(("level", "calls"), [("", 2000), ("DEBUG", 200)])
+@pytest.mark.parametrize(("level", "calls"), [("", 600), ("DEBUG", 100)])
 def test_any_number_of_calls_of_fluidmcp_leaves_most_of_the_pipe_empty_and_the_log_goes_on_in_a_file(
     start: Start, tmp_path: Path, level: str, calls: int
 ) -> None:
