@@ -113,6 +113,7 @@ MEMORY_PHRASES = (
     "failed to allocate",  # any buffer of the model, the cache or the computation, on whatever device
     "unable to allocate",  # the model's, when the device refuses it
     "out of memory",  # CUDA, HIP and SYCL
+    "error loading model: resource temporarily unavailable",  # no thread, as a rule for want of memory for its stack
     "outofmemory",  # Metal
     "erroroutof",  # Vulkan: of device memory, or of the host's
     "bad_alloc",

@@ -108,7 +108,7 @@ async def test_a_process_for_which_the_system_has_no_memory_is_out_of_memory(mon
 
 
 def _nano(context_length: int, kilobytes: int) -> Launch:
-    """A worker of the bundled model that may have so much address space."""
+    """A worker of the bundled model that may have so much address space, of which each thread reserves some."""
     spec = ModelSpec(name="nano", path=locate(None).path, context_length=context_length, max_in_flight=4)
     launch = LlamaCpp().launch(spec, "key")
     limited = ("sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh", *launch.argv)
@@ -118,10 +118,10 @@ def _nano(context_length: int, kilobytes: int) -> Launch:
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
 async def test_llamacpp_without_the_memory_for_its_context_is_out_of_memory_and_fits_with_less() -> None:
     with pytest.raises(WorkerStartFailed, match="could not start") as failed:
-        await WorkerProcess.start(_nano(1_000_000, 1_500_000), model="nano", timeout_seconds=60)
+        await WorkerProcess.start(_nano(10_000_000, 3_000_000), model="nano", timeout_seconds=60)
     assert failed.value.details["out_of_memory"] is True
     assert failed.value.details["reason"] == "load_failed"
-    worker = await WorkerProcess.start(_nano(2048, 1_500_000), model="nano", timeout_seconds=60)
+    worker = await WorkerProcess.start(_nano(2048, 3_000_000), model="nano", timeout_seconds=60)
     await worker.stop()
 
 
