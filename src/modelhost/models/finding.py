@@ -13,7 +13,7 @@ from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import llamacpp_devices, torch_devices
 from modelhost.engines.installed import how_to_install
 from modelhost.errors import InvalidRequest
-from modelhost.logs import get_logger
+from modelhost.logs import get_logger, has_debug
 from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, why_engine, with_params
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
@@ -72,7 +72,13 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, freed_bytes: int)
     resolved, remarks = resolved_as_found(entry, found, freed_bytes=freed_bytes)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
-    reason = why_engine(found, entry.settings)
+    if has_debug():
+        _log_found(entry, found, resolved, freed_bytes)
+    return resolved
+
+
+def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, freed_bytes: int) -> None:
+    reason, engine = why_engine(found, entry.settings), resolved.engine
     log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
     log.debug(
         "model_sized",
@@ -83,7 +89,6 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, freed_bytes: int)
         available_bytes=available_memory() + freed_bytes,
         gpus=list(resolved.spec.gpus),
     )
-    return resolved
 
 
 def resolved_as_found(entry: ModelEntry, found: Located, *, freed_bytes: int = 0) -> tuple[Resolved, tuple[str, ...]]:

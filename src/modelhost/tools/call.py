@@ -12,7 +12,6 @@ import mcp_types as types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from modelhost import json_text
 from modelhost.engines.control_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
@@ -91,7 +90,15 @@ def _meanings(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
     # Models write null for what they leave out.
     yield {name: value for name, value in arguments.items() if value is not None}
     # They were shown a control token of theirs, which the schema demands, with a mark in it.
-    yield read_arguments(json_text.encoded(arguments).decode().replace(ZERO_WIDTH_SPACE, ""))
+    yield {name: _unmarked(value) for name, value in arguments.items()}
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(ZERO_WIDTH_SPACE, "")
+    if isinstance(value, Mapping):
+        return {name: _unmarked(each) for name, each in value.items()}
+    return [_unmarked(each) for each in value] if isinstance(value, list) else value
 
 
 async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: CallContext) -> None:

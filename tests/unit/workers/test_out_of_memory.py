@@ -132,6 +132,12 @@ async def test_llamacpp_with_a_context_beyond_all_bounds_is_out_of_memory() -> N
     assert failed.value.details["out_of_memory"] is True
 
 
+def test_llamacpp_that_gets_no_thread_while_it_loads_is_out_of_memory() -> None:
+    phrases = LlamaCpp().launch(ModelSpec(name="x", path=Path("x.gguf")), "key").memory_phrases
+    said = ["E llama_model_load: error loading model: Resource temporarily unavailable"]
+    assert ended_for_memory(exit_status=1, was_killed_by_us=False, oom_kills=(3, 3), said=said, phrases=phrases)
+
+
 async def test_llamacpp_with_a_file_that_is_no_model_is_not_out_of_memory() -> None:
     launch = LlamaCpp().launch(ModelSpec(name="x", path=Path("no-such.gguf")), "key")
     with pytest.raises(WorkerStartFailed) as failed:

@@ -76,7 +76,7 @@ class ObjectEnd:
             self._depth -= 1
             self.is_reached = self._depth == 0
         elif (word := _WORD.match(text, position)) is not None:
-            if word.end() == len(text):
+            if word.end() == len(text) and any(name.startswith(word[0]) for name in _PYTHON):
                 return 0
             if word[0] in _PYTHON:
                 self._change(position, len(word[0]), _PYTHON[word[0]])
