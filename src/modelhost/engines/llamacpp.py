@@ -6,7 +6,6 @@ The parameters a request may carry beyond OpenAI's are those of llama.cpp's serv
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,13 @@ from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_progress import ProgressEvents
 from modelhost.engines.llamacpp_slots import SlotFiles
+from modelhost.engines.llamacpp_speed import (
+    FALLBACK_CONTEXT,
+    SPEED_OPTIONS,
+    batch_size_of,
+    check_speed,
+    micro_batch_size_of,
+)
 from modelhost.engines.load_config import Configured, LoadConfig, Premises
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.prompting import prompting
@@ -97,11 +103,11 @@ OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
     "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
     "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
-    "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
     "check_tensors": True,  # whether weights are looked at when they are loaded; some that are no numbers end that
     "mmap": True,  # whether the file is mapped into memory, or read
     "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
     "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
+    **SPEED_OPTIONS,
     **LOAD_OPTIONS,
 }
 REFUSED: Mapping[str, str] = {
@@ -118,10 +124,6 @@ MEMORY_PHRASES = (
     "erroroutof",  # Vulkan: of device memory, or of the host's
     "bad_alloc",
 )
-FALLBACK_CONTEXT = 4096
-LARGEST_BATCH = 2048
-MICRO_BATCH = 512
-"""llama.cpp's own; larger ones gain little and take memory."""
 SMALL_VOCABULARY = 16_384
 EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
@@ -210,7 +212,9 @@ class LlamaCpp:
 
 def _options(spec: ModelSpec) -> dict[str, Any]:
     """Return all options, checked; raises ConfigError."""
-    return check_options(LlamaCpp.name, spec.options, OPTIONS, refused=REFUSED)
+    options = check_options(LlamaCpp.name, spec.options, OPTIONS, refused=REFUSED)
+    check_speed(options)
+    return options
 
 
 def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
@@ -239,10 +243,7 @@ def batch_size(spec: ModelSpec) -> int:
     Raises:
         ConfigError: an engine option that is not one.
     """
-    wanted: int = _options(spec)["batch_size"]
-    # A multiple of the slots: llama.cpp shares a batch out among them, and aborts while it loads if that leaves a rest.
-    slots = spec.slots or 1
-    return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
+    return batch_size_of(spec, _options(spec))
 
 
 def makes_embeddings(spec: ModelSpec) -> bool:
@@ -266,9 +267,9 @@ def makes_embeddings(spec: ModelSpec) -> bool:
 
 
 def micro_batch_size(spec: ModelSpec) -> int:
-    """Return how many tokens are evaluated in one step; the buffers of the computation are as large as that takes.
+    """Return how many tokens are evaluated in one step.
 
     Raises:
         ConfigError: an engine option that is not one.
     """
-    return batch_size(spec) if makes_embeddings(spec) else min(batch_size(spec), MICRO_BATCH)
+    return micro_batch_size_of(spec, _options(spec), embeds=makes_embeddings(spec))

@@ -14,6 +14,8 @@ from typing import Any
 
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
+FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
+
 
 def main() -> None:
     """Load the model, announce the address, wait for the end."""
@@ -91,12 +93,22 @@ def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
     if config["mmproj_path"] is not None:
         params.mmproj.path = config["mmproj_path"]
         params.mmproj_use_gpu = config["gpu_layers"] != 0
-    if config["draft_path"] is not None:
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
-        params.speculative.draft.mparams.path = config["draft_path"]
-        params.speculative.draft.cpuparams.n_threads = config["threads"]
-        params.speculative.draft.cpuparams_batch.n_threads = config["threads"]
+    _set_speculation(xllamacpp, params, config)
     return params
+
+
+def _set_speculation(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
+    kinds = []
+    if config["draft_path"] is not None:
+        kinds.append("DRAFT_SIMPLE")
+        draft = params.speculative.draft
+        draft.mparams.path = config["draft_path"]
+        draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = config["threads"]
+    if config["speculation"] != "none":
+        kinds.append(config["speculation"].upper().replace("-", "_"))
+    if kinds:
+        every = xllamacpp.common_speculative_type
+        params.speculative.types = [getattr(every, f"COMMON_SPECULATIVE_TYPE_{kind}") for kind in kinds]
 
 
 def _set_network(params: Any, config: dict[str, Any]) -> None:
@@ -137,7 +149,9 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
 
 def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.cpuparams.n_threads = config["threads"]
-    params.cpuparams_batch.n_threads = config["threads"]
+    params.cpuparams_batch.n_threads = config["threads_batch"] or config["threads"]
+    kind = FLASH_ATTENTION[config["flash_attention"]]
+    params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
     if config["gpu_layers"] is not None:
         params.n_gpu_layers = config["gpu_layers"]
     # Mapped into memory, a file that is cut short while the model runs would kill the worker with SIGBUS.
