@@ -31,7 +31,7 @@ from bench.measure import LoadGenerator, load_generator, measure, measure_row
 from bench.models_report import alternation_table, first_use_table, models_checks, models_json, models_notes
 from bench.options import parser
 from bench.report import json_of, notes_of, startup_lines, tables_of, targets_of
-from bench.rivals.command import measured_native, measured_proxies, rival_notes, rival_tables, rivals_json
+from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
 from bench.sides import StartError
 from bench.state import StateCost, extent_of, measure_state
 from bench.state_report import state_json, state_table
@@ -68,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         turns = _announced(console, _alternations(generator, options, log, rounds, problems), _name_of_turn)
         engines = _announced(console, _engines(generator, options, log, rounds, problems), _name_of_engine)
         proxies = measured_proxies(generator, options, log, rounds, problems)
-    native = measured_native(options, log, rounds, problems)
+    rivals = Rivals(
+        proxies=proxies,
+        native=measured_native(options, log, rounds, problems),
+        settings=measured_settings(options, log, rounds, problems),
+    )
     costs = _tools(options, log, problems)
     mcp = _mcp(options, log, problems)
     kept = _state(options)
@@ -80,13 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *([tools_table(costs)] if costs is not None else ()),
         *([mcp_table(mcp)] if mcp is not None else ()),
         *([state_table(kept)] if kept else ()),
-        *rival_tables(proxies, native),
+        *rivals.tables,
     ]
     for table in tables:
         console.print(table)
     others = [*models_checks(first_use, turns), *engine_checks(engines), *tools_checks(costs), *mcp_checks(mcp)]
     console.print(targets_of(rows, startups, others))
-    notes = (*models_notes(turns), *engine_notes(engines), *rival_notes(proxies, native))
+    notes = (*models_notes(turns), *engine_notes(engines), *rivals.notes)
     for line in (*startup_lines(startups), *notes_of(rows), *notes, *problems):
         console.print(line, highlight=False)
     result = folder / f"{stem}.json"
@@ -94,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found |= engines_json(engines)
     found |= mcp_json(mcp)
     found |= state_json(kept)
-    found |= rivals_json(proxies, native)
+    found |= rivals.json
     result.write_text(json.dumps(found, indent=1))
     console.print(f"written to {result}; what the processes said: {log}", highlight=False)
 

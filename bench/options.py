@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from bench.contenders import ENGINES
+from bench.larger import KINDS
 from bench.loads import STREAMS
 
 DESCRIPTION: Final = "Measures the host beside the bare worker, prints a table and writes JSON."
 ROWS: Final = ("scripted", "nano", "startup", "unloaded", "alternating", "engines", "tools", "state", "mcp")
-RIVALS: Final = ("proxies", "native")
+RIVALS: Final = ("proxies", "native", "settings")
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -23,14 +24,15 @@ def parser() -> argparse.ArgumentParser:
         "--only",
         choices=(*ROWS, *RIVALS),
         action="append",
-        help=f"only these rows; {' and '.join(RIVALS)} are measured by name only",
+        help=f"only these rows; {', '.join(RIVALS)} are measured by name only",
     )
     arguments.add_argument("--engine", choices=ENGINES, action="append", help="only this one of the engines")
     arguments.add_argument("--streams", type=_numbers, default=STREAMS, help="such as 1,8")
     arguments.add_argument("--clients", type=_numbers, help="of the proxies, such as 1,16")
     arguments.add_argument("--llama-server", type=Path, help="for native: a llama-server (default: that of PATH)")
+    arguments.add_argument("--kind", choices=KINDS, action="append", help="of native and settings: only such files")
     arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
-    arguments.add_argument("--load", help="only loads with this text in their name")
+    arguments.add_argument("--load", help="only loads, or settings, with this text in their name")
     arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
     arguments.add_argument(
         "--larger",

@@ -1,127 +1,165 @@
-"""The ``llamacpp`` engine beside other builds of llama.cpp, on the same file and with as many threads.
+"""The ``llamacpp`` engine beside other builds of llama.cpp, on the same file.
 
-The engine's library comes compiled for AVX2. A build on the machine itself uses what else its processor has; this
-measures what that is worth.
+Twice: with as many threads each, which compares the builds, and each as it is started without a setting, which is what
+a user sees first. Of the engine there is the wheel that comes with modelhost, and, once made, a build of the machine's
+own; ``llama-server`` is of the same revision as that.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import random
 import shutil
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
-from bench.sides import Side, StartError, bare_worker, free_port, own_server
+from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, over_http, wait_for_model
+from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.base import ModelSpec
+from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.workers.cores import computing_cores
 
-CLIENTS: Final = (1, 8)
-ENGINE, PYTHON, SERVER = "llamacpp engine", "llama-cpp-python, built here", "llama-server"
+WHEEL, BUILT = "modelhost, its wheel", "modelhost, native build"
+SERVER, PYTHON = "llama-server", "llama-cpp-python, built here"
+OURS: Final = (WHEEL, BUILT)
+SAME_THREADS, DEFAULTS = "as many threads each", "defaults of each"
 ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-native"
 INSTALLED: Final = ENVIRONMENT / ".native"  # the stamp of make
+DATA: Final = ENVIRONMENT / "data"
 RUNNER: Final = Path(__file__).with_name("llama_cpp_python_runner.py")
-HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
+HOW_TO_INSTALL: Final = "native builds are not there: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
-SLOTS, CONTEXT = max(CLIENTS), 512
-FIRST_TOKEN, LAST_TOKEN = 3, 250  # of the prompts, out of a vocabulary that has more
-START_SECONDS, ANSWER_SECONDS = 60.0, 300.0
-RETRY_SECONDS: Final = 0.05
+START_SECONDS: Final = 60.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What each client has done: a prompt read, and tokens written."""
-
-    name: str
-    prompt: int
-    tokens: int
-
-    @property
-    def counted(self) -> int:
-        """The tokens of a client that the speed is about."""
-        return self.tokens if self.tokens > 1 else self.prompt
-
-
-READING, WRITING = Work(name="prompt", prompt=384, tokens=1), Work(name="generation", prompt=8, tokens=64)
-Build = Callable[[Work, int], float]
-"""Does the work for a number of clients at once and returns the seconds."""
+Start = AbstractContextManager[Build]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeRow:
-    """One build with one file: tokens per second of all clients together, by work and clients, for each round."""
+    """One build with one file: tokens per second of all clients together, by work, for each round."""
 
     build: str
     kind: str
-    speeds: Mapping[tuple[str, int], tuple[float, ...]]
+    settings: str
+    """``SAME_THREADS`` or ``DEFAULTS``."""
+    speeds: Mapping[str, tuple[float, ...]]
 
-    def speed(self, work: Work, clients: int) -> float:
+    def speed(self, work: Work) -> float:
         """The median over the rounds."""
-        return statistics.median(self.speeds[work.name, clients])
+        return statistics.median(self.speeds[work.name])
 
 
-def measure_native(rounds: int, server: Path | None, log: Path, problems: list[str]) -> Iterator[NativeRow]:
-    """Yield the rows of each kind of file; what is not there is left out, and ``problems`` says why.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is measured beside the wheel: the folder of the native build's data directory, and a ``llama-server``."""
+
+    built: Path | None
+    server: Path | None
+    has_python: bool
+
+    @classmethod
+    def found(cls, server: Path | None) -> Machine:
+        """Return what there is; ``server`` is the one that was named."""
+        built = DATA if INSTALLED.exists() and python_of(LlamaCpp.name, DATA) is not None else None
+        own = folder_of(LlamaCpp.name, DATA) / "bin" / "llama-server"
+        named = server or (own if own.exists() else None) or shutil.which("llama-server")
+        return cls(built=built, server=Path(named) if named else None, has_python=INSTALLED.exists())
+
+    @property
+    def problems(self) -> list[str]:
+        """What is missing."""
+        missing = [] if self.built is not None and self.has_python else [f"native: {HOW_TO_INSTALL}"]
+        return missing if self.server is not None else [*missing, f"native: {NO_SERVER}"]
+
+
+def measure_native(
+    rounds: int, machine: Machine, log: Path, *, kinds: Sequence[str] = KINDS, settings: Sequence[str] = ()
+) -> Iterator[NativeRow]:
+    """Yield the rows of each kind of file; what is not there is left out.
 
     Raises:
-        StartError: the engine's worker did not start.
+        StartError: one did not start.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for kind in KINDS:
+        for kind in kinds:
             model = write_larger(bundled(None), Path(folder) / f"{kind}.gguf", kind)
-            with builds(model, server, log, problems if kind == KINDS[0] else []) as found:
-                yield from _rows(found, kind, rounds)
+            for which in settings or (SAME_THREADS, DEFAULTS):
+                with ExitStack() as stack:
+                    starts = builds(model, machine, log, which)
+                    found = {name: stack.enter_context(start) for name, start in starts.items()}
+                    yield from _rows(found, kind, which, rounds)
             model.unlink()
 
 
-def _rows(found: Mapping[str, Build], kind: str, rounds: int) -> Sequence[NativeRow]:
-    works = [(work, clients) for work in (READING, WRITING) for clients in CLIENTS]
-    speeds: dict[str, dict[tuple[str, int], list[float]]] = {
-        name: {(work.name, clients): [] for work, clients in works} for name in found
-    }
+def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> Sequence[NativeRow]:
+    speeds: dict[str, dict[str, list[float]]] = {name: {work.name: [] for work in WORKS} for name in found}
     for build in found.values():
-        build(WRITING, max(CLIENTS))  # what a first time costs is no part of it
+        build(WORKS[-1])  # what a first time costs is no part of it
     for _ in range(rounds):
-        for work, clients in works:
+        for work in WORKS:
             for name, build in found.items():
-                speeds[name][work.name, clients].append(clients * work.counted / build(work, clients))
+                speeds[name][work.name].append(work.counted / build(work))
     return [
-        NativeRow(build=name, kind=kind, speeds={what: tuple(seen) for what, seen in each.items()})
+        NativeRow(build=name, kind=kind, settings=settings, speeds={what: tuple(seen) for what, seen in each.items()})
         for name, each in speeds.items()
     ]
 
 
+def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str, Start]:
+    """Return how the builds that there are start with ``model``: as many threads each, or by their defaults."""
+    if settings == DEFAULTS:
+        starts = {WHEEL: _host(model, None, log)}
+        if machine.built is not None:
+            starts[BUILT] = _host(model, machine.built, log)
+        if machine.server is not None:
+            starts[SERVER] = _llama_server(machine.server, model, (), log)
+        return starts
+    threads = computing_cores()
+    spec = partial(ModelSpec, name="larger", path=model, context_length=CONTEXT, slots=SLOTS, threads=threads)
+    starts = {WHEEL: _worker(spec(), log)}
+    if machine.built is not None:
+        starts[BUILT] = _worker(spec(python=str(python_of(LlamaCpp.name, machine.built))), log)
+    if machine.server is not None:
+        arguments = ("--kv-unified", "--ctx-size", CONTEXT * SLOTS, "--parallel", SLOTS)
+        threads_of_both = ("--threads", threads, "--threads-batch", threads)
+        starts[SERVER] = _llama_server(machine.server, model, (*arguments, *threads_of_both), log)
+    if machine.has_python:
+        starts[PYTHON] = _llama_cpp_python(model, threads, log)
+    return starts
+
+
 @contextmanager
-def builds(model: Path, server: Path | None, log: Path, problems: list[str]) -> Iterator[dict[str, Build]]:
-    """Start the builds that there are, with ``model``; end them afterwards; raises as :func:`measure_native`."""
-    threads = os.cpu_count() or 1
-    spec = ModelSpec(name="larger", path=model, context_length=CONTEXT, slots=SLOTS, threads=threads)
-    with ExitStack() as stack:
-        found = {ENGINE: _over_http(stack.enter_context(bare_worker(LlamaCpp(), spec, log)))}
-        if INSTALLED.exists():
-            found[PYTHON] = stack.enter_context(_llama_cpp_python(model, threads, log))
-        else:
-            problems.append(f"native: {HOW_TO_INSTALL}")
-        binary = server or shutil.which("llama-server")
-        if binary is not None:
-            found[SERVER] = stack.enter_context(_llama_server(Path(binary), model, threads, log))
-        else:
-            problems.append(f"native: {NO_SERVER}")
-        yield found
+def _worker(spec: ModelSpec, log: Path) -> Iterator[Build]:
+    with bare_worker(LlamaCpp(), spec, log) as side:
+        yield over_http(side)
+
+
+@contextmanager
+def _host(model: Path, data: Path | None, log: Path) -> Iterator[Build]:
+    with tempfile.TemporaryDirectory() as own, host([str(model), "--data-dir", str(data or own)], log) as side:
+        yield over_http(side)
+
+
+@contextmanager
+def _llama_server(binary: Path, model: Path, arguments: Sequence[object], log: Path) -> Iterator[Build]:
+    port = free_port()
+    command = [str(binary), "--model", str(model), "--host", "127.0.0.1", "--port", str(port), *map(str, arguments)]
+    # Distributions put its libraries beside it.
+    paths = os.pathsep.join(filter(None, (str(binary.parent), os.environ.get("LD_LIBRARY_PATH"))))
+    with own_server(command, {"LD_LIBRARY_PATH": paths}, log, port=port, timeout=START_SECONDS) as side:
+        build = over_http(side)
+        wait_for_model(build, START_SECONDS)
+        yield build
 
 
 @contextmanager
@@ -132,10 +170,11 @@ def _llama_cpp_python(model: Path, threads: int, log: Path) -> Iterator[Build]:
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
 
-        def do(work: Work, clients: int) -> float:
+        def do(work: Work) -> float:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps({"clients": clients, "prompt": work.prompt, "tokens": work.tokens}) + "\n")
+            job = {"clients": work.clients, "prompt": work.prompt, "tokens": work.tokens}
+            process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
             if not line:
@@ -146,59 +185,3 @@ def _llama_cpp_python(model: Path, threads: int, log: Path) -> Iterator[Build]:
             yield do
         finally:
             process.terminate()
-
-
-@contextmanager
-def _llama_server(binary: Path, model: Path, threads: int, log: Path) -> Iterator[Build]:
-    port = free_port()
-    command = [str(binary), "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--kv-unified"]
-    command += ["--ctx-size", str(CONTEXT * SLOTS), "--parallel", str(SLOTS)]
-    command += ["--threads", str(threads), "--threads-batch", str(threads)]
-    # Distributions put its libraries beside it.
-    paths = os.pathsep.join(filter(None, (str(binary.parent), os.environ.get("LD_LIBRARY_PATH"))))
-    with own_server(command, {"LD_LIBRARY_PATH": paths}, log, port=port, timeout=START_SECONDS) as side:
-        build, until = _over_http(side), time.monotonic() + START_SECONDS
-        while True:
-            try:
-                build(WRITING, 1)
-                break
-            except (OSError, StartError):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(RETRY_SECONDS)  # it listens before it has its model
-        yield build
-
-
-def _over_http(side: Side) -> Build:
-    """Return the build behind llama.cpp's own listener."""
-
-    def do(work: Work, clients: int) -> float:
-        with ThreadPoolExecutor(clients) as pool:
-            begun = time.perf_counter()
-            for answer in [pool.submit(_answer, side, work) for _ in range(clients)]:
-                answer.result()
-            return time.perf_counter() - begun
-
-    return do
-
-
-def _answer(side: Side, work: Work) -> None:
-    """Have one prompt read and one text written.
-
-    Raises:
-        StartError: it was refused, or has another length.
-    """
-    address = urlsplit(side.url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
-    prompt = random.choices(range(FIRST_TOKEN, LAST_TOKEN), k=work.prompt)
-    body: dict[str, Any] = {"prompt": prompt, "n_predict": work.tokens, "temperature": 0, "ignore_eos": True}
-    body["cache_prompt"] = False
-    try:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {side.api_key}"}
-        connection.request("POST", "/completion", json.dumps(body), headers)
-        answer = json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-    timings = answer.get("timings") or {}
-    if (timings.get("prompt_n"), timings.get("predicted_n")) != (work.prompt, work.tokens):
-        raise StartError(f"llama.cpp did other work than it was given: {answer.get('error') or timings}")

@@ -1,4 +1,4 @@
-"""What the benchmark shows of builds of llama.cpp: a table for people, values for the JSON."""
+"""What the benchmark shows of builds of llama.cpp: tables for people, values for the JSON."""
 
 from __future__ import annotations
 
@@ -9,44 +9,69 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from bench.rivals.native import CLIENTS, ENGINE, READING, WRITING, NativeRow, Work
+from bench.rivals.native import DEFAULTS, OURS, SAME_THREADS, SERVER, WHEEL, NativeRow
+from bench.rivals.works import WORKS, Work
 
 OF_SPEED: Final = ("avx", "fma", "f16c", "bmi2", "amx", "sve", "asimd", "i8mm", "neon")
-WHAT_HELPS: Final = (
-    "the engine on a build of this machine's own (minutes of compiling; needs cmake and a C++ compiler): "
-    'CMAKE_ARGS="-DLLAMA_BUILD_BORINGSSL=OFF -DLLAMA_LLGUIDANCE=OFF" '
-    "pip install --force-reinstall --no-deps --no-binary xllamacpp xllamacpp"
-)
+WHAT_HELPS: Final = "a build of this machine's own: modelhost engines install llamacpp --build native"
 
 
-def native_table(rows: Sequence[NativeRow]) -> Table:
-    """Return the table; a share is the engine's speed over that of the build in the row."""
-    works = [(work, clients) for work in (READING, WRITING) for clients in CLIENTS]
-    title = "llama.cpp, 120 million random weights (tokens/s of all clients, medians of the rounds; engine over build)"
+def native_tables(rows: Sequence[NativeRow]) -> list[Table]:
+    """Return a table with as many threads each, and one with the defaults of each; none where nothing was measured.
+
+    A factor is the speed over that of ``llama-server``.
+    """
+    return [_table(which, found) for which in (SAME_THREADS, DEFAULTS) if (found := _of(rows, which))]
+
+
+def _of(rows: Sequence[NativeRow], settings: str) -> list[NativeRow]:
+    return [row for row in rows if row.settings == settings]
+
+
+def _table(settings: str, rows: Sequence[NativeRow]) -> Table:
+    title = f"llama.cpp, 120 million random weights, {settings} (tokens/s of all clients, medians; over {SERVER})"
     table = Table("file", "build", title=title, title_justify="left")
-    for work, clients in works:
-        table.add_column(f"{work.name}, {clients} client{'s' if clients > 1 else ''}", justify="right")
-        table.add_column("engine over it", justify="right")
+    for work in WORKS:
+        table.add_column(work.name, justify="right")
+        table.add_column("over it", justify="right")
     for row in rows:
-        if row.build == ENGINE:
+        if row.build == WHEEL:
             table.add_section()
-        cells = (cell for work, clients in works for cell in _cells(row, rows, work, clients))
-        table.add_row(row.kind if row.build == ENGINE else "", row.build, *cells)
+        cells = (cell for work in WORKS for cell in _cells(row, rows, work))
+        table.add_row(row.kind if row.build == WHEEL else "", row.build, *cells)
     return table
 
 
-def _cells(row: NativeRow, rows: Sequence[NativeRow], work: Work, clients: int) -> tuple[str, str]:
-    speed = row.speed(work, clients)
-    (engine,) = (each for each in rows if each.build == ENGINE and each.kind == row.kind)
-    share = "" if row.build == ENGINE else f"{engine.speed(work, clients) / speed:.3f}"
-    return f"{speed:,.1f}", share
+def _cells(row: NativeRow, rows: Sequence[NativeRow], work: Work) -> tuple[str, str]:
+    speed = row.speed(work)
+    server = next((each for each in rows if each.build == SERVER and each.kind == row.kind), None)
+    factor = "" if server is None or row.build == SERVER else f"{speed / server.speed(work):.2f}"
+    return f"{speed:,.1f}", factor
 
 
 def native_notes(rows: Sequence[NativeRow]) -> list[str]:
-    """Return what the processor can do that matters here, and how a user gets a build for it."""
-    return [f"this processor has: {' '.join(cpu_flags()) or 'flags that the system does not tell'}", WHAT_HELPS] * bool(
-        rows
-    )
+    """Return the lowest factors, what the processor can do that matters here, and how a user gets a build for it."""
+    if not rows:
+        return []
+    flags = " ".join(cpu_flags()) or "flags that the system does not tell"
+    return [*_lowest(rows), f"this processor has: {flags}", WHAT_HELPS]
+
+
+def _lowest(rows: Sequence[NativeRow]) -> list[str]:
+    notes = []
+    for settings in (SAME_THREADS, DEFAULTS):
+        servers = {row.kind: row for row in _of(rows, settings) if row.build == SERVER}
+        for build in OURS:
+            factors = [
+                (row.speed(work) / servers[row.kind].speed(work), row.kind, work.name)
+                for row in _of(rows, settings)
+                if row.build == build and row.kind in servers
+                for work in WORKS
+            ]
+            if factors:
+                factor, kind, work_name = min(factors)
+                notes.append(f"{settings}, {build}: at least {factor:.2f} of {SERVER} ({kind}, {work_name})")
+    return notes
 
 
 def cpu_flags(facts: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
@@ -60,12 +85,4 @@ def cpu_flags(facts: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 def native_json(rows: Sequence[NativeRow]) -> dict[str, Any]:
     """Return all figures, every round of them."""
-    return {
-        "native": {
-            "cpu_flags": cpu_flags(),
-            "rows": [
-                asdict(row) | {"speeds": {f"{name}, {clients}": seen for (name, clients), seen in row.speeds.items()}}
-                for row in rows
-            ],
-        }
-    }
+    return {"native": {"cpu_flags": cpu_flags(), "rows": [asdict(row) for row in rows]}}

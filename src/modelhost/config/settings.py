@@ -227,7 +227,7 @@ class Settings(BaseModel):
         default=None,
         ge=1,
         description="CPU threads for the model, at most the cores there are or a container may use. "
-        "Default: all of them but one.",
+        "Default: of llama.cpp one for each fast core, of the other engines one less than there are.",
         json_schema_extra=_ENGINE,
     )
     gpu_layers: int | None = Field(

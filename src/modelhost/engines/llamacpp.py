@@ -20,6 +20,7 @@ from modelhost.engines.llamacpp_slots import SlotFiles
 from modelhost.engines.llamacpp_speed import (
     FALLBACK_CONTEXT,
     SPEED_OPTIONS,
+    SPINS,
     batch_size_of,
     check_speed,
     micro_batch_size_of,
@@ -177,6 +178,7 @@ class LlamaCpp:
         env = {
             # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
             "GGML_NO_BACKTRACE": "1",
+            "GOMP_SPINCOUNT": SPINS,
             "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see llamacpp_slots
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
             **({"GGML_CUDA_DISABLE_GRAPHS": "1"} if options["enforce_eager"] else {}),

@@ -20,6 +20,12 @@ SPEED_OPTIONS: Final[Mapping[str, Any]] = {
     "threads_batch": 0,  # threads for prompts; 0: as many as for answers
     "speculation": "none",  # guess ahead by what the text repeats: ngram-simple, ngram-mod, ngram-map-k
 }
+SPINS: Final = "1000"
+"""Looks at whether the others are done, some 20 microseconds, before a thread of OpenMP's sleeps until they are.
+
+That is longer than they differ by on an idle machine, where spinning is all that keeps two threads quicker than one.
+OpenMP's own 300,000 are 6 ms: where another program has taken a core from one thread, the others burn the rest.
+"""
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "flash_attention": ("auto", "on", "off"),
     "speculation": ("none", "ngram-simple", "ngram-mod", "ngram-map-k"),

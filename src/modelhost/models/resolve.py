@@ -41,7 +41,7 @@ from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, s
 from modelhost.models.special_tokens import control_tokens
 from modelhost.models.states import RAM, Bytes
 from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
-from modelhost.workers.cores import allowed_cores
+from modelhost.workers.cores import allowed_cores, computing_cores
 
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """GGUF's names of number formats, in the words of everybody else."""
@@ -116,7 +116,7 @@ def resolve(
         path=located.path,
         context_length=context_length,
         slots=slots,
-        threads=_threads(settings.threads),
+        threads=_threads(settings.threads, engine.name),
         gpu_layers=settings.gpu_layers,
         kv_cache_type=settings.kv_cache_type,
         lora=tuple(_lora(entry) for entry in settings.lora),
@@ -298,11 +298,15 @@ def _beside(spec: ModelSpec) -> list[Path]:
     return [*(path for path, _ in spec.lora), *filter(None, (spec.draft_path, spec.mmproj_path))]
 
 
-def _threads(wanted: int | None) -> int:
-    """Engines spin while they wait: with more threads than cores they slow each other, and the host, to a crawl."""
+def _threads(wanted: int | None, engine: str) -> int:
+    """Return how many threads compute: for llama.cpp one on each core that is good for it.
+
+    The others spin while they wait, in Python or for it: with as many threads as cores they slow each other, and the
+    host, to a crawl.
+    """
     cores = allowed_cores()
     if wanted is None:
-        return max(1, cores - 1)
+        return computing_cores() if engine == LlamaCpp.name else max(1, cores - 1)
     if wanted > cores:
         raise ConfigError(f"threads: {wanted} is more than the {cores} cores this process may use", param="threads")
     return wanted

@@ -71,6 +71,26 @@ async def test_a_draft_model_leaves_the_greedy_answer_as_it_is_and_is_really_use
     assert chunks[-1]["timings"]["draft_n"] > 0
 
 
+async def test_what_a_text_repeats_is_guessed_ahead() -> None:
+    text = "one two three four " * 12
+    asked: dict[str, Any] = {"grammar": f'root ::= "{text}"', "temperature": 0, "max_tokens": 300}
+    async with Host(engine_options={"speculation": "ngram-simple"}) as host:
+        usage = {"include_usage": True}
+        chunks = [chunk async for chunk in host.chat_stream("Count!", stream_options=usage, **asked)]
+    written = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    assert written == text
+    assert chunks[-1]["timings"]["draft_n"] > 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"flash_attention": "off"}, {"flash_attention": "on"}, {"micro_batch_size": 32}, {"threads_batch": 1}]
+)
+async def test_options_for_speed_leave_the_answer_as_it_is(options: dict[str, Any]) -> None:
+    plain, other = await answer(), await answer(engine_options=options)
+    assert text_of(other) == text_of(plain)
+    assert logprobs_of(other) == pytest.approx(logprobs_of(plain), abs=0.05)
+
+
 async def test_a_quantized_key_value_cache_changes_the_numbers_a_little() -> None:
     plain, quantized = await answer(), await answer(kv_cache_type="q8_0")
     assert logprobs_of(quantized)[:1] == pytest.approx(logprobs_of(plain)[:1], abs=0.5)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from gguf import GGUFReader
+from gguf.quants import dequantize
 from rich.console import Console
 from rich.table import Table
 
 from bench.engines import bundled
 from bench.figures import Seen
-from bench.larger import KINDS, write_larger
+from bench.larger import KINDS, Shape, write_larger
 from bench.options import parser
-from bench.rivals import native, proxies
-from bench.rivals.command import measured_native, measured_proxies, rival_notes, rival_tables, rivals_json
-from bench.rivals.native import CLIENTS, ENGINE, PYTHON, READING, WRITING, NativeRow, Work
-from bench.rivals.native_report import cpu_flags, native_notes, native_table
+from bench.rivals import native, proxies, settings
+from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
+from bench.rivals.native import BUILT, DEFAULTS, PYTHON, SAME_THREADS, SERVER, WHEEL, Machine, NativeRow
+from bench.rivals.native_report import cpu_flags, native_notes, native_tables
 from bench.rivals.proxies import BARE, HOST, LITELLM, ProxyRow, config_of
 from bench.rivals.proxies_report import proxies_notes, proxies_table
+from bench.rivals.settings import DEFAULT, LOADS, VARIANTS, SettingRow
+from bench.rivals.settings_report import settings_table
+from bench.rivals.works import ANSWERS, CONTEXT, LONG, SHORT, WORKS, Work
 from bench.sides import Side
 
 
@@ -45,9 +49,13 @@ def proxy(name: str, events: int, errors: dict[str, int] | None = None) -> Proxy
     return ProxyRow(name=name, clients=16, streams=runs, requests=runs[:1], rss_bytes=67_000_000)
 
 
-def build(name: str, speed: float) -> NativeRow:
-    speeds = {(work.name, clients): (speed, speed, 9.0) for work in (READING, WRITING) for clients in CLIENTS}
-    return NativeRow(build=name, kind="F16", speeds=speeds)
+def build(name: str, speed: float, which: str = SAME_THREADS) -> NativeRow:
+    speeds = {work.name: (speed, speed, 9.0) for work in WORKS}
+    return NativeRow(build=name, kind="F16", settings=which, speeds=speeds)
+
+
+def setting(name: str, speed: float, load: str = LOADS[0]) -> SettingRow:
+    return SettingRow(kind="F16", load=load, variant=name, speeds={work.name: (speed, 1.0, speed) for work in WORKS})
 
 
 def shown(table: Table) -> str:
@@ -64,19 +72,36 @@ def test_proxies_stand_beside_the_worker_itself() -> None:
     assert proxies_notes(rows) == ["proxies, 16 clients, LiteLLM: 2 x TimeoutError"]
 
 
-def test_builds_stand_beside_the_engine() -> None:
-    rows = [build(ENGINE, 40.0), build(PYTHON, 50.0)]
-    assert "0.800" in shown(native_table(rows))
-    assert any("--no-binary xllamacpp" in note for note in native_notes(rows))
-    assert native_notes([]) == []
+def test_builds_stand_beside_llama_server() -> None:
+    rows = [build(WHEEL, 40.0), build(BUILT, 49.5), build(SERVER, 50.0), build(WHEEL, 30.0, DEFAULTS)]
+    same, defaults = (shown(table) for table in native_tables(rows))
+    assert all(part in same for part in ("0.80", "0.99", "50.0"))
+    assert "30.0" in defaults
+    notes = native_notes(rows)
+    assert f"{SAME_THREADS}, {WHEEL}: at least 0.80 of {SERVER} (F16, four answers)" in notes
+    assert any("--build native" in note for note in notes)
+    assert native_notes([]) == native_tables([]) == []
+
+
+def test_settings_are_factors_of_the_defaults() -> None:
+    rows = [
+        setting(DEFAULT, 40.0),
+        setting("1 thread", 30.0),
+        setting(DEFAULT, 20.0, "busy"),
+        setting("b", 30.0, "busy"),
+    ]
+    text = shown(settings_table(rows))
+    assert all(part in text for part in ("40.0", "0.75", "busy", "20.0", "1.50"))
 
 
 def test_json_holds_every_round() -> None:
-    found = json.loads(json.dumps(rivals_json([proxy(BARE, 10)], [build(ENGINE, 40.0)])))
-    assert len(found["proxies"][0]["streams"]) == 3
-    assert found["native"]["rows"][0]["speeds"]["prompt, 8"] == [40.0, 40.0, 9.0]
-    assert len(rival_tables([proxy(BARE, 10)], [build(ENGINE, 40.0)])) == 2
-    assert rival_tables([], []) == rival_notes([], []) == []
+    found = Rivals(proxies=[proxy(BARE, 10)], native=[build(WHEEL, 40.0)], settings=[setting(DEFAULT, 2.0)])
+    told = json.loads(json.dumps(found.json))
+    assert len(told["proxies"][0]["streams"]) == 3
+    assert told["native"]["rows"][0]["speeds"][SHORT.name] == [40.0, 40.0, 9.0]
+    assert told["settings"][0]["speeds"][LONG.name] == [2.0, 1.0, 2.0]
+    assert len(found.tables) == 3
+    assert Rivals().tables == Rivals().notes == []
 
 
 def test_flags_are_those_of_the_first_processor(tmp_path: Path) -> None:
@@ -87,16 +112,17 @@ def test_flags_are_those_of_the_first_processor(tmp_path: Path) -> None:
 
 
 def test_work_counts_what_its_speed_is_about() -> None:
-    assert READING.counted == READING.prompt
-    assert WRITING.counted == WRITING.tokens
-    assert READING.prompt + READING.tokens <= native.CONTEXT
+    assert SHORT.counted == SHORT.prompt
+    assert ANSWERS.counted == 4 * ANSWERS.tokens
+    assert max(work.prompt + work.tokens for work in WORKS) <= CONTEXT
 
 
 @pytest.mark.parametrize("only", [[], ["--only", "nano"]])
-def test_neither_is_measured_unless_it_is_named(only: list[str], tmp_path: Path) -> None:
+def test_none_is_measured_unless_it_is_named(only: list[str], tmp_path: Path) -> None:
     options = parser().parse_args(only)
     problems: list[str] = []
     assert measured_native(options, tmp_path / "log", 1, problems) == []
+    assert measured_settings(options, tmp_path / "log", 1, problems) == []
     assert measured_proxies(None, options, tmp_path / "log", 1, problems) == []  # type: ignore[arg-type]
     assert problems == []
 
@@ -108,34 +134,60 @@ def test_proxy_is_given_the_worker_and_nothing_else() -> None:
 
 
 def test_rows_of_builds_are_tokens_of_all_clients_per_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    @contextmanager
-    def one(*_: object) -> Iterator[dict[str, native.Build]]:
-        yield {ENGINE: lambda work, clients: 2.0}
-
-    monkeypatch.setattr(native, "builds", one)
+    machine = Machine(built=None, server=None, has_python=False)
+    monkeypatch.setattr(native, "builds", lambda *_: {WHEEL: nullcontext(lambda work: 2.0)})
     monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
-    rows = list(native.measure_native(2, None, tmp_path / "log", []))
-    assert [row.kind for row in rows] == list(KINDS)
-    assert rows[0].speed(WRITING, 8) == 8 * WRITING.tokens / 2
+    rows = list(native.measure_native(2, machine, tmp_path / "log"))
+    assert [(row.kind, row.settings) for row in rows] == [(kind, x) for kind in KINDS for x in (SAME_THREADS, DEFAULTS)]
+    assert rows[0].speed(ANSWERS) == 4 * ANSWERS.tokens / 2
 
 
 def test_what_is_not_installed_is_named_with_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(native, "INSTALLED", tmp_path / "none")
+    monkeypatch.setattr(native, "DATA", tmp_path / "none")
     monkeypatch.setattr("shutil.which", lambda _: None)
-    problems: list[str] = []
-    with native.builds(bundled(None), None, tmp_path / "log", problems) as found:
-        assert list(found) == [ENGINE]
-        assert found[ENGINE](Work(name="generation", prompt=4, tokens=2), 2) > 0
-    assert problems == [f"native: {native.HOW_TO_INSTALL}", f"native: {native.NO_SERVER}"]
+    machine = Machine.found(None)
+    assert machine.problems == [f"native: {native.HOW_TO_INSTALL}", f"native: {native.NO_SERVER}"]
+    assert Machine.found(tmp_path / "llama-server").problems == [f"native: {native.HOW_TO_INSTALL}"]
     assert "make proxies" in proxies.HOW_TO_INSTALL
+    few = Work(name="few", prompt=4, tokens=2, clients=2)
+    for which in (SAME_THREADS, DEFAULTS):
+        (start,) = native.builds(bundled(None), machine, tmp_path / "log", which).values()
+        with start as wheel:
+            assert wheel(few) > 0
+
+
+def test_everything_that_is_there_is_compared_with_as_many_threads(tmp_path: Path) -> None:
+    machine = Machine(built=tmp_path, server=tmp_path / "llama-server", has_python=True)
+    log, model = tmp_path / "log", tmp_path / "m.gguf"
+    assert list(native.builds(model, machine, log, SAME_THREADS)) == [WHEEL, BUILT, SERVER, PYTHON]
+    assert list(native.builds(model, machine, log, DEFAULTS)) == [WHEEL, BUILT, SERVER]
+
+
+def test_settings_are_measured_beside_the_default_idle_and_busy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = (Work(name="few", prompt=4, tokens=2),)
+    monkeypatch.setattr(settings, "WORKS", few)
+    monkeypatch.setattr(settings, "write_larger", lambda source, path, _: Path(shutil.copy(source, path)))
+    rows = list(settings.measure_settings(1, "flash_attention off", ["F16"], tmp_path / "log"))
+    assert [(row.load, row.variant) for row in rows] == [
+        (load, name) for load in LOADS for name in (DEFAULT, "flash_attention off")
+    ]
+    assert all(row.speed(few[0]) > 0 for row in rows)
+    assert len({each.name for each in VARIANTS}) == len(VARIANTS)
 
 
 @pytest.mark.parametrize("storage", KINDS[1:])
-def test_matrices_of_the_larger_model_are_stored_in_blocks(
-    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.larger.LAYERS", 1)
-    reader = GGUFReader(write_larger(bundled(None), tmp_path / "model.gguf", storage))
+def test_matrices_of_the_larger_model_are_stored_in_blocks(storage: str, tmp_path: Path) -> None:
+    small = Shape(layers=2, width=256, feed_forward=512, heads=4)
+    reader = GGUFReader(write_larger(bundled(None), tmp_path / "model.gguf", storage, small))
     kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
-    assert kinds["blk.0.ffn_up.weight"] == storage
+    assert kinds["blk.0.ffn_up.weight"] == {"Q4_K_M": "Q4_K"}.get(storage, storage)
+    assert kinds["blk.0.ffn_down.weight"] == {"Q4_K_M": "Q6_K"}.get(storage, storage)
     assert kinds["output_norm.weight"] == "F32"
+    for tensor in reader.tensors:
+        if tensor.name.endswith(("ffn_up.weight", "ffn_down.weight")):
+            weights = dequantize(tensor.data, tensor.tensor_type)
+            assert weights.std() == pytest.approx(weights.shape[1] ** -0.5, rel=0.05)
+            assert abs(weights.mean()) < 0.05 * weights.std()

@@ -13,7 +13,7 @@ from modelhost.engines.prompting import shipped_template
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.file_stamps import are_current
 from modelhost.models.resolve import Resolved, resolve
-from modelhost.workers.cores import allowed_cores
+from modelhost.workers.cores import allowed_cores, computing_cores
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 from tests.support.nano_hf import NANO_HF
 
@@ -57,9 +57,13 @@ def test_the_scripted_engine_needs_no_file() -> None:
     assert resolved.spec.options == {"text": "hello"}
 
 
-def test_threads_leave_a_core_to_the_host_by_default(model: Path) -> None:
-    assert _resolve(model=model).spec.threads == max(1, allowed_cores() - 1)
+def test_llamacpp_computes_on_every_core_that_is_good_for_it(model: Path) -> None:
+    assert _resolve(model=model).spec.threads == computing_cores()
     assert _resolve(model=model, threads=allowed_cores()).spec.threads == allowed_cores()
+
+
+def test_other_engines_leave_a_core_to_the_host() -> None:
+    assert _resolve(engine="scripted").spec.threads == max(1, allowed_cores() - 1)
 
 
 def test_more_threads_than_cores_are_refused(model: Path) -> None:
