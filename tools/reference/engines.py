@@ -24,7 +24,7 @@ OPERATIONS: Final[Mapping[Operation, str]] = {
 }
 WORDS: Final[Mapping[How, str]] = {"engine": "yes", "host": "host", "refused": "no"}
 OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
-    "llamacpp": ("llamacpp", "llamacpp_load"),
+    "llamacpp": ("llamacpp", "llamacpp_speed", "llamacpp_load"),
     "mlx": ("library_worker.recipe", "mlx"),
     "transformers": ("library_worker.recipe", "transformers"),
     "vllm": ("vllm_params",),
