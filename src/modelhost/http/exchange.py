@@ -12,6 +12,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelhost import json_text
+from modelhost.chat.relay import DONE_EVENT
 from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.http.errors import Answer, error_answer, error_object
@@ -52,6 +53,7 @@ class Exchange:
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._keep_alive_task: asyncio.Task[None] | None = None
+        self._is_whole = False  # the answer, as far as the client can see
         self.has_begun = False
         self.headers: Headers = []
         """What an answer carries besides."""
@@ -112,7 +114,8 @@ class Exchange:
             await self.fail(error)
             return self._answer_of(error)[0], error.code
         except ClientLeft:
-            return CLIENT_LEFT_STATUS, None
+            # Many close the connection at the last event, before the end of the answer itself has arrived.
+            return 200 if self._is_whole else CLIENT_LEFT_STATUS, None
         except asyncio.CancelledError:
             # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
             stopped = ShuttingDown("The host was stopped before the answer was complete.")
@@ -161,6 +164,7 @@ class Exchange:
             await self._begin_stream()
         self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
+        self._is_whole = block.endswith(DONE_EVENT)
 
     async def fail(self, error: ModelhostError) -> None:
         """Send ``error``: as an answer, or as the last event of a stream that has begun."""

@@ -90,3 +90,15 @@ async def test_a_fault_in_an_exchange_is_an_answer_or_the_last_event_of_its_stre
         assert orjson.loads(event.removeprefix(b"data: "))["error"]["code"] == "internal_error"
     else:
         assert sent.error["code"] == "internal_error"
+
+
+@pytest.mark.parametrize(("last", "status"), [(b"data: {}\n\ndata: [DONE]\n\n", 200), (b"data: {}\n\n", 499)])
+async def test_who_leaves_at_the_last_event_has_been_answered(last: bytes, status: int) -> None:
+    exchange = Exchange(dict(SCOPE), _nothing, _Sent())
+
+    async def work() -> None:
+        async with exchange.event_stream(), exchange.while_client_is_there():
+            await exchange.write(last)
+            await asyncio.Event().wait()
+
+    assert await exchange.settle(work()) == (status, None)
