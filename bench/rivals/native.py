@@ -37,7 +37,7 @@ ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-native"
 INSTALLED: Final = ENVIRONMENT / ".native"  # the stamp of make
 DATA: Final = ENVIRONMENT / "data"
 RUNNER: Final = Path(__file__).with_name("llama_cpp_python_runner.py")
-HOW_TO_INSTALL: Final = "native builds are not there: make native"
+HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
 START_SECONDS: Final = 60.0
 
@@ -78,7 +78,7 @@ class Machine:
     @property
     def problems(self) -> list[str]:
         """What is missing."""
-        missing = [] if self.built is not None and self.has_python else [f"native: {HOW_TO_INSTALL}"]
+        missing = [] if self.has_python else [f"native: {HOW_TO_INSTALL}"]
         return missing if self.server is not None else [*missing, f"native: {NO_SERVER}"]
 
 

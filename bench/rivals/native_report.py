@@ -13,7 +13,11 @@ from bench.rivals.native import DEFAULTS, OURS, SAME_THREADS, SERVER, WHEEL, Nat
 from bench.rivals.works import WORKS, Work
 
 OF_SPEED: Final = ("avx", "fma", "f16c", "bmi2", "amx", "sve", "asimd", "i8mm", "neon")
-WHAT_HELPS: Final = "a build of this machine's own: modelhost engines install llamacpp --build native"
+WHAT_HELPS: Final = (
+    "the engine on a build of this machine's own (minutes of compiling; needs cmake and a C++ compiler): "
+    'CMAKE_ARGS="-DLLAMA_BUILD_BORINGSSL=OFF -DLLAMA_LLGUIDANCE=OFF" '
+    "pip install --force-reinstall --no-deps --no-binary xllamacpp xllamacpp"
+)
 
 
 def native_tables(rows: Sequence[NativeRow]) -> list[Table]:

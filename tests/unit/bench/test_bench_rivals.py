@@ -79,7 +79,7 @@ def test_builds_stand_beside_llama_server() -> None:
     assert "30.0" in defaults
     notes = native_notes(rows)
     assert f"{SAME_THREADS}, {WHEEL}: at least 0.80 of {SERVER} (F16, four answers)" in notes
-    assert any("--build native" in note for note in notes)
+    assert any("--no-binary xllamacpp" in note for note in notes)
     assert native_notes([]) == native_tables([]) == []
 
 
