@@ -118,7 +118,7 @@ def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> 
 def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str, Start]:
     """Return how the builds that there are start with ``model``: as many threads each, or by their defaults."""
     if settings == DEFAULTS:
-        starts = {WHEEL: _host(model, None, log)}
+        starts: dict[str, Start] = {WHEEL: _host(model, None, log)}
         if machine.built is not None:
             starts[BUILT] = _host(model, machine.built, log)
         if machine.server is not None:
