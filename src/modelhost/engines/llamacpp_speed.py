@@ -21,10 +21,11 @@ SPEED_OPTIONS: Final[Mapping[str, Any]] = {
     "speculation": "none",  # guess ahead by what the text repeats: ngram-simple, ngram-mod, ngram-map-k
 }
 SPINS: Final = "1000"
-"""Looks at whether the others are done, some 20 microseconds, before a thread of OpenMP's sleeps until they are.
+"""Looks at whether the others are done, before a thread of OpenMP's sleeps until they are.
 
-That is longer than they differ by on an idle machine, where spinning is all that keeps two threads quicker than one.
-OpenMP's own 300,000 are 6 ms: where another program has taken a core from one thread, the others burn the rest.
+On an idle machine the others are mostly done within so many, and a thread that sleeps at once would be woken hundreds of
+times for a token. OpenMP's own 300,000 are a little quicker there, but hold a core while another program has taken that
+of the thread that is waited for. Figures: docs/performance.md.
 """
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "flash_attention": ("auto", "on", "off"),

@@ -30,7 +30,8 @@ def allowed_cores(root: Path = ROOT) -> int:
     An affinity mask counts, and so does a control group's limit, as of ``docker run --cpus``. A part of a core does
     not: threads beyond the limit are stopped in the middle of their work while the others wait for them.
     """
-    return max(1, int(min([len(_allowed_cpus()), *_limits(root)])))
+    limits = [limit for group in control_groups("cpu", root) if (limit := _limit(group)) is not None]
+    return max(1, int(min([len(_allowed_cpus()), *limits])))
 
 
 def computing_cores(root: Path = ROOT) -> int:
@@ -43,16 +44,12 @@ def computing_cores(root: Path = ROOT) -> int:
         cores = _fast_cores_of_apple() or psutil.cpu_count(logical=False) or 1
     else:
         cores = psutil.cpu_count(logical=False) or 1
-    return max(1, int(min([cores, allowed_cores(root)])))
+    return min(cores, allowed_cores(root))
 
 
 def _allowed_cpus() -> Collection[int]:
     """Return what the kernel calls CPUs: the threads of cores, of which this process may use some."""
     return os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
-
-
-def _limits(root: Path) -> list[float]:
-    return [limit for group in control_groups("cpu", root) if (limit := _limit(group)) is not None]
 
 
 def _fast_cores(cpus: Collection[int], root: Path) -> set[str]:
