@@ -84,9 +84,9 @@ async def test_the_progress_of_a_prompt_counts_as_a_sign_of_life_and_is_shown_to
 
 async def test_a_request_is_told_that_its_model_was_unloaded_by_force() -> None:
     async with _nano() as worker:
+        os.kill(worker.process.pid, signal.SIGSTOP)  # or it may be done before this process has its turn again
         reading = asyncio.create_task(_read(worker))
-        await eventually_async(lambda: worker.last_output_at > 0)
-        os.kill(worker.process.pid, signal.SIGSTOP)  # or it is done before this process has its turn again
+        await eventually_async(lambda: worker.silent_seconds(asyncio.get_running_loop().time()) is not None)
         assert (await worker.close(unloaded_by_force))["ram"] > MIB
         with pytest.raises(ModelUnloaded):
             await reading
