@@ -8,6 +8,7 @@ from typing import Any
 from modelhost.config.settings import Settings
 from modelhost.http.server import Progress
 from modelhost.models.download import FileProgress
+from modelhost.models.unused_gpu import UnusedGpu
 
 
 class FakeServer(types.ModuleType):
@@ -18,6 +19,7 @@ class FakeServer(types.ModuleType):
         self.served: list[Settings] = []
         self.exit_code = 0
         self.error: Exception | None = None
+        self.unused_gpu: UnusedGpu | None = None
 
     Progress = Progress
 
@@ -29,6 +31,7 @@ class FakeServer(types.ModuleType):
         progress.on_download(FileProgress(file="a.gguf", done_bytes=1, total_bytes=2, part=1, parts=1))
         assert progress.on_loading is not None
         progress.on_loading(0.5)
-        host = types.SimpleNamespace(models=[types.SimpleNamespace(name="nano")], settings=settings)
+        known = types.SimpleNamespace(unused_gpu=self.unused_gpu)
+        host = types.SimpleNamespace(models=[types.SimpleNamespace(name="nano", known=known)], settings=settings)
         announce("http://127.0.0.1:8000", host)
         return self.exit_code

@@ -17,6 +17,7 @@ from modelhost.models.keeping import Means
 from modelhost.models.ledger import Ledger
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
+from modelhost.models.room import Room
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.states import State
 from modelhost.workers.client import Worker
@@ -122,8 +123,8 @@ class FakeFiles:
         self.error: Callable[[], Exception] = lambda: ModelFileMissing("no such file")
         self.progress: tuple[float, ...] = ()
         self.looked_for: list[str] = []
-        self.freed_bytes = 0
-        """Memory that was said to come back, when files were looked for last."""
+        self.room = Room()
+        """What was said of the memory, when files were looked for last."""
         self.longest_context: int | None = None
         self.bytes_per_token = 0
         """Of the context that an entry asks for."""
@@ -131,10 +132,10 @@ class FakeFiles:
         """Models whose files are others than those that were found last."""
 
     async def __call__(
-        self, entry: ModelEntry, on_progress: Callable[[float], None], *, freed_bytes: int = 0
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None
     ) -> Resolved:
         self.looked_for.append(entry.name)
-        self.freed_bytes = freed_bytes
+        self.room = room or Room()
         self.replaced.discard(entry.name)
         for fraction in self.progress:
             await asyncio.sleep(self.seconds / len(self.progress))

@@ -176,6 +176,13 @@ class World:
         error = WorkerStartFailed("It did not start.", model=name, worker=str(hand.run))
         self.act(self.ledger.load_failed(name, hand.run, error, self.now, is_out_of_memory=is_out_of_memory))
 
+    def correct(self, name: str, need: Mapping[str, int]) -> None:
+        """A load fails, and is tried again in a way in which the model needs ``need``."""
+        hand = self._taken(name, Life.LOADING)
+        self.needs[name] = need
+        error = WorkerStartFailed("It did not start.", model=name, worker=str(hand.run))
+        self.act(self.ledger.corrected(name, hand.run, need, error, self.now))
+
     def crash(self, name: str) -> None:
         """A ready worker dies."""
         hand = self._taken(name, Life.READY)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from modelhost.cli import console
 from modelhost.cli.refusals import in_log_file
 from modelhost.cli.settings_flags import takes_settings
 from modelhost.config.sources import Effective
@@ -15,6 +16,7 @@ from modelhost.logs import get_logger
 
 if TYPE_CHECKING:
     from modelhost.host import Host
+    from modelhost.models.hosted import HostedModel
 
 log = get_logger(__name__)
 
@@ -60,6 +62,7 @@ def serve(
         def announce(url: str, host: Host) -> None:
             display.stop()
             _note_dotenv(effective)
+            _note_unused_gpu(host.models[0])
             name, needs_key = host.models[0].name, bool(host.settings.api_keys)
             to_try = prompt_announcement if host.settings.only_prompt else announcement
             typer.echo(to_try(url, name, needs_key=needs_key))
@@ -72,6 +75,12 @@ def serve(
             reread=None if read_again is None else lambda: read_again().settings,
         )
     raise typer.Exit(code)
+
+
+def _note_unused_gpu(model: HostedModel) -> None:
+    """Tell whoever has a GPU that the model does not run on it, in one line."""
+    if model.known is not None and (unused := model.known.unused_gpu) is not None:
+        console.note(unused.line(model.name))
 
 
 def _note_dotenv(effective: Effective) -> None:

@@ -233,7 +233,8 @@ class Settings(BaseModel):
     gpu_layers: int | None = Field(
         default=None,
         ge=0,
-        description="Layers to put on the GPU. Default: as many as fit; none without a GPU.",
+        description="Layers to put on the GPUs, whether they fit or not; 0 keeps the model off them. Default: as many "
+        "as fit, by its size and the memory that is free; none without a GPU.",
         json_schema_extra=_ENGINE,
     )
     kv_cache_type: KvCacheType = Field(

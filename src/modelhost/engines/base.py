@@ -50,6 +50,9 @@ class ModelSpec:
     slots: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
+    """On GPUs; ``None`` leaves it to the engine."""
+    gpu_split: tuple[int, ...] = ()
+    """How many of them each of ``gpus`` gets; empty leaves it to the engine."""
     kv_cache_type: str = "f16"
     lora: tuple[tuple[Path, float], ...] = ()
     draft_path: Path | None = None
@@ -116,6 +119,8 @@ class Launch:
     elsewhere: Elsewhere | None = None
     memory_phrases: tuple[str, ...] = ()
     """Lower-case parts of log lines that say that the engine did not get the memory it asked for."""
+    gpu_memory_phrases: tuple[str, ...] = ()
+    """Those of them that say so of a GPU's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

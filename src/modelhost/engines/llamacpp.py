@@ -125,6 +125,14 @@ MEMORY_PHRASES = (
     "erroroutof",  # Vulkan: of device memory, or of the host's
     "bad_alloc",
 )
+GPU_MEMORY_PHRASES = (
+    "cudamalloc failed",  # CUDA, and HIP and MUSA, which say the same
+    *(f"{name} error: out of memory" for name in ("cuda", "rocm", "musa")),
+    *(f"allocate {name}" for name in ("cuda", "rocm", "musa", "vulkan", "sycl")),  # a buffer, which is called so
+    "bytes of memory on device",  # SYCL
+    "device memory allocation of size",  # Vulkan
+    "erroroutofdevicememory",  # Vulkan
+)
 SMALL_VOCABULARY = 16_384
 EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
@@ -173,6 +181,7 @@ class LlamaCpp:
             "batch_size": batch_size(spec),
             "micro_batch_size": micro_batch_size(spec),
             "split_mode": split_mode(options),
+            "tensor_split": [layers for layers in spec.gpu_split if layers],
         }
         argv = (spec.python or sys.executable, "-m", "modelhost.engines.llamacpp_worker")
         env = {
@@ -185,7 +194,13 @@ class LlamaCpp:
             **spec.env,
             **_visible(spec, options),
         }
-        return Launch(argv=argv, env=env, config=config, memory_phrases=MEMORY_PHRASES)
+        return Launch(
+            argv=argv,
+            env=env,
+            config=config,
+            memory_phrases=(*MEMORY_PHRASES, *GPU_MEMORY_PHRASES),
+            gpu_memory_phrases=GPU_MEMORY_PHRASES,
+        )
 
     def advice(self, operation: Operation) -> str:
         if operation == "embeddings":
@@ -220,14 +235,21 @@ def _options(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what hides all GPUs but those that the model is laid out over, where options say over how many.
+    """Return what hides all GPUs but those that the model is laid out over, where that is decided.
+
+    One that has none of the layers would be used for large prompts all the same, and give its memory for that.
 
     Raises:
-        ConfigError: there are not so many.
+        ConfigError: options ask for more of them than there are.
     """
-    is_said = options["tensor_parallel_size"] > 1 or options["pipeline_parallel_size"] > 1
     used = gpus_used(options, spec.gpus)
-    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, used))} if is_said else {}
+    if spec.gpu_layers == 0:
+        used = ()
+    elif spec.gpu_split:
+        used = tuple(gpu for gpu, layers in zip(spec.gpus, spec.gpu_split, strict=True) if layers)
+    is_said = options["tensor_parallel_size"] > 1 or options["pipeline_parallel_size"] > 1
+    is_decided = is_said or spec.gpu_layers == 0 or len(spec.gpu_split) > 1
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, used))} if is_decided else {}
 
 
 def visible_to(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:

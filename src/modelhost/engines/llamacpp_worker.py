@@ -152,14 +152,21 @@ def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.cpuparams_batch.n_threads = config["threads_batch"] or config["threads"]
     kind = FLASH_ATTENTION[config["flash_attention"]]
     params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
-    if config["gpu_layers"] is not None:
-        params.n_gpu_layers = config["gpu_layers"]
+    _set_gpus(params, config)
     # Mapped into memory, a file that is cut short while the model runs would kill the worker with SIGBUS.
     mode = xllamacpp.llama_load_mode
     params.load_mode = mode.LLAMA_LOAD_MODE_MMAP if config["mmap"] else mode.LLAMA_LOAD_MODE_NONE
     params.check_tensors = config["check_tensors"]
     params.split_mode = getattr(xllamacpp.llama_split_mode, f"LLAMA_SPLIT_MODE_{config['split_mode'].upper()}")
-    params.fit_params = False  # the host has decided the context and the slots
+
+
+def _set_gpus(params: Any, config: dict[str, Any]) -> None:
+    if config["gpu_layers"] is not None:
+        params.n_gpu_layers = config["gpu_layers"]
+        params.no_op_offload = config["gpu_layers"] == 0  # large prompts would be computed on a GPU all the same
+    if split := config["tensor_split"]:
+        params.tensor_split = [*map(float, split), *[0.0] * (len(params.tensor_split) - len(split))]
+    params.fit_params = False  # the host has decided the context, the slots and what goes to which GPU
 
 
 def _lora(xllamacpp: Any, path: str, scale: float) -> Any:

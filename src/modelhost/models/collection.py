@@ -33,6 +33,8 @@ from modelhost.models.planner import MODELS
 from modelhost.models.registry import ModelEntry, Registry, read_registry, single_entry
 from modelhost.models.registry_watch import watch_registry
 from modelhost.models.request_defaults import default_problems, parse_defaults
+from modelhost.models.resolve import Resolved
+from modelhost.models.room import DEFAULT_BUDGET, gpu_budget
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.server_urls import is_url
 from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State, gpus_in
@@ -46,7 +48,6 @@ from modelhost.workers.remote_servers import UNREACHABLE
 
 log = get_logger(__name__)
 
-DEFAULT_BUDGET = "90%"
 DEFAULT_NAME = "default"
 """A name for the active model in requests, as candle-vllm has it; an entry of that name wins."""
 
@@ -76,7 +77,7 @@ class Collection:
         self._watching: asyncio.Task[None] | None = None
         self._survey = Survey(scheduler.models)
         self._again = asyncio.Event()
-        self.added = AddedModels(scheduler, settings)
+        self.added = AddedModels(scheduler, settings, find=self._find)
         """Those that clients have added."""
         self._main: ModelEntry | None = None
         """The model of the settings themselves, which no registry file takes away."""
@@ -140,13 +141,16 @@ class Collection:
         self._active = self._registered()
         if self._active is None and self._is_named():
             self._main = single_entry(self._settings, launch=launch)
-            self._active = self.scheduler.add(self._main, await find_telling(self._main, on_download))
+            self._active = self.scheduler.add(self._main, await self._find(self._main, on_download))
         if self._active is None:
             return
         if self._is_named():
             await self._load_unless_away(self._active, on_progress)
         else:
             await self.scheduler.load(self._active)
+
+    async def _find(self, entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:
+        return await find_telling(entry, on_download, room=self.scheduler.ledger.room(entry.name))
 
     def _activate_unloaded(self, launch: Mapping[str, Any]) -> None:
         self._active = self._registered()
@@ -403,5 +407,4 @@ def _registry_of(settings: Settings) -> Registry | None:
 def memory_budget(settings: Settings) -> dict[str, int]:
     """Return what all models together may take, by pool."""
     found = {RAM: parse_size(settings.memory_budget or DEFAULT_BUDGET).of(machine_memory())}
-    share = parse_size(settings.gpu_memory_budget or DEFAULT_BUDGET)
-    return found | {f"gpu:{gpu.index}": share.of(gpu.total_bytes) for gpu in gpus()}
+    return {**found, **gpu_budget(settings, gpus())}

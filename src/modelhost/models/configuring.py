@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay, Premises
 from modelhost.errors import ConfigError, InvalidRequest, RequestError, UnsupportedParameter
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
+from modelhost.models.room import Room
 from modelhost.models.states import RAM, Bytes
 
 LENGTH = "max_model_len"
@@ -18,11 +19,10 @@ MB = 1_000_000
 
 
 class Find(Protocol):
-    """Finds the files of an entry; told how far it is, from 0 to 1. ``freed_bytes`` of memory come back before it is
-    loaded."""
+    """Finds the files of an entry; told how far it is, from 0 to 1. ``room`` is the memory that it will find."""
 
     async def __call__(
-        self, entry: ModelEntry, on_progress: Callable[[float], None], *, freed_bytes: int = 0
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None
     ) -> Resolved: ...
 
 
@@ -42,7 +42,7 @@ class Circumstances:
     budget: Bytes
     plain: Resolved | None = None
     """The model without a configuration, if that has been found already."""
-    freed_bytes: int = 0
+    room: Room = field(default_factory=Room)
 
 
 async def find_configured(
@@ -54,7 +54,7 @@ async def find_configured(
         InvalidRequest, UnsupportedParameter: the model or its engine cannot be so; every field that is wrong is named.
         SetupError: as :func:`modelhost.models.finding.find`.
     """
-    plain = now.plain or await find(entry, on_progress, freed_bytes=now.freed_bytes)
+    plain = now.plain or await find(entry, on_progress, room=now.room)
     if config == LoadConfig():
         return Found(plain=plain, resolved=plain)
     configured = plain.engine.configured(config, _premises(plain))
@@ -66,7 +66,7 @@ async def find_configured(
     overlay = configured.overlay
     resolved = plain
     if not overlay.is_empty:
-        resolved = await _laid_over(find, entry, overlay, now.freed_bytes, on_progress)
+        resolved = await _laid_over(find, entry, overlay, now.room, on_progress)
     if configured.gpu_share is not None and (problem := _beyond(configured.gpu_share, resolved, now.budget)):
         raise _refusal(entry.name, plain, {SHARE: problem})
     return Found(plain=plain, resolved=resolved, overlay=overlay)
@@ -87,14 +87,14 @@ def _longest(plain: Resolved, overlay: Overlay) -> int | None:
 
 
 async def _laid_over(
-    find: Find, entry: ModelEntry, overlay: Overlay, freed_bytes: int, on_progress: Callable[[float], None]
+    find: Find, entry: ModelEntry, overlay: Overlay, room: Room, on_progress: Callable[[float], None]
 ) -> Resolved:
     """Return the model with ``overlay``, as an engine that takes it."""
     settings = entry.settings.model_copy(
         update={**overlay.settings, "engine_options": {**entry.settings.engine_options, **overlay.options}}
     )
     try:
-        resolved = await find(replace(entry, settings=settings), on_progress, freed_bytes=freed_bytes)
+        resolved = await find(replace(entry, settings=settings), on_progress, room=room)
         resolved.engine.launch(resolved.spec, "")  # what it refuses there, it refuses before anything is unloaded
     except ConfigError as error:
         param = LENGTH if LENGTH in overlay.config else next(iter(overlay.config))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from modelhost.config import environment
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import llamacpp_devices, torch_devices
@@ -22,7 +24,9 @@ from modelhost.models.hub_reference import parse_reference
 from modelhost.models.locate import Located
 from modelhost.models.registry import ModelEntry
 from modelhost.models.request_defaults import check_defaults
-from modelhost.models.resolve import Resolved, engine_of, find_files, resolve, worker_python
+from modelhost.models.resolve import Resolved, engine_of, find_files, resolve, visible_gpus, worker_python
+from modelhost.models.room import Room, empty
+from modelhost.models.unused_gpu import unused_gpu
 from modelhost.workers.gpus import gpus, have_driver
 from modelhost.workers.machine import available_memory
 
@@ -32,9 +36,9 @@ WITHOUT_CUDA = (REMOTE, FOR_BOTH)
 """Engines whose worker has no GPU of NVIDIA's: it is elsewhere, or its wheel is for CPUs and Metal."""
 
 
-async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, freed_bytes: int = 0) -> Resolved:
+async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None) -> Resolved:
     """Return the files and the needs of ``entry``, downloading them if need be; ``on_progress`` is told the share of
-    them that is here, from 0 to 1. ``freed_bytes`` of memory come back before it is loaded.
+    them that is here, from 0 to 1. ``room`` is the memory that it will find.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -44,7 +48,7 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, freed
     def tell(progress: FileProgress) -> None:
         loop.call_soon_threadsafe(on_progress, progress.fraction)
 
-    return await find_telling(entry, tell, freed_bytes=freed_bytes)
+    return await find_telling(entry, tell, room=room)
 
 
 async def is_current(resolved: Resolved) -> bool:
@@ -52,32 +56,34 @@ async def is_current(resolved: Resolved) -> bool:
     return not resolved.stamps or await asyncio.to_thread(are_current, resolved.stamps)
 
 
-async def find_telling(entry: ModelEntry, on_download: DownloadProgress | None, *, freed_bytes: int = 0) -> Resolved:
+async def find_telling(
+    entry: ModelEntry, on_download: DownloadProgress | None, *, room: Room | None = None
+) -> Resolved:
     """As :func:`find`; ``on_download`` is called in the thread that downloads."""
     download = StoppableProgress(on_download)
     try:
-        return await asyncio.to_thread(_resolve, entry, download, freed_bytes)
+        return await asyncio.to_thread(_resolve, entry, download, room or Room())
     except asyncio.CancelledError:
         download.stop()
         raise
 
 
-def _resolve(entry: ModelEntry, on_download: DownloadProgress, freed_bytes: int) -> Resolved:
+def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Resolved:
     accept = partial(check_defaults, entry.defaults, model=entry.name)
     found = find_files(entry.settings, on_download, accept)
     engine = engine_of(found, entry.settings)
     if better := better_engine(engine.name, found, entry.settings):
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
-    resolved, remarks = resolved_as_found(entry, found, freed_bytes=freed_bytes)
+    resolved, remarks = resolved_as_found(entry, found, room)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
     if has_debug():
-        _log_found(entry, found, resolved, freed_bytes)
+        _log_found(entry, found, resolved, room)
     return resolved
 
 
-def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, freed_bytes: int) -> None:
+def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Room) -> None:
     reason, engine = why_engine(found, entry.settings), resolved.engine
     log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
     log.debug(
@@ -86,15 +92,17 @@ def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, freed_byte
         context_length=resolved.spec.context_length,
         slots=resolved.spec.slots,
         need_bytes=dict(resolved.need_bytes),
-        available_bytes=available_memory() + freed_bytes,
+        available_bytes=available_memory() + room.freed_bytes,
         gpus=list(resolved.spec.gpus),
+        gpu_layers=resolved.spec.gpu_layers,
+        gpu_split=list(resolved.spec.gpu_split),
     )
 
 
-def resolved_as_found(entry: ModelEntry, found: Located, *, freed_bytes: int = 0) -> tuple[Resolved, tuple[str, ...]]:
+def resolved_as_found(entry: ModelEntry, found: Located, room: Room | None = None) -> tuple[Resolved, tuple[str, ...]]:
     """Return the model of ``entry``, which is at ``found``, and what came of its launch parameters. Blocks.
 
-    ``freed_bytes`` of memory come back before it is loaded.
+    ``room`` is the memory that it will find; ``None``: GPUs as if nothing were on them, and main memory as it is.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -105,19 +113,28 @@ def resolved_as_found(entry: ModelEntry, found: Located, *, freed_bytes: int = 0
     resolved = resolve(
         settings,
         found=found,
-        gpus=_usable_gpus(engine.name, settings),
-        available_bytes=available_memory() + freed_bytes,
+        gpus=_usable_gpus(engine.name, settings, room),
+        available_bytes=available_memory() + (room.freed_bytes if room is not None else 0),
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
+    unused = unused_gpu(engine.name, settings)
+    if unused is not None and not _uses_gpus(engine.name, settings):
+        resolved = replace(resolved, unused_gpu=unused)
     return resolved, remarks
 
 
-def _usable_gpus(engine: str, settings: Settings) -> list[int]:
-    """Return those that the worker of ``engine`` could use."""
+def _usable_gpus(engine: str, settings: Settings, room: Room | None) -> Mapping[int, int]:
+    """Return those that the worker of ``engine`` could use, with the bytes that it may take of each."""
+    if engine in WITHOUT_CUDA or not have_driver() or not _uses_gpus(engine, settings):
+        return {}
+    found = gpus()
+    rooms = (empty(settings, found) if room is None else room).on(found)
+    return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
+
+
+def _uses_gpus(engine: str, settings: Settings) -> bool:
     uses_gpus = torch_devices.uses_gpus if engine in ON_GPUS else llamacpp_devices.uses_gpus
-    if engine in WITHOUT_CUDA or not have_driver() or not uses_gpus(worker_python(engine, settings) or sys.executable):
-        return []
-    return [gpu.index for gpu in gpus()]
+    return uses_gpus(worker_python(engine, settings) or sys.executable)
 
 
 async def pull(reference: str, settings: Settings, *, revision: str | None, on_progress: DownloadProgress) -> Path:

@@ -15,6 +15,7 @@ from modelhost.errors import ModelhostError
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms
 from modelhost.models.choosing import engine_before_resolving
+from modelhost.models.correcting import LayerLimit
 from modelhost.models.outlook import Outlook
 from modelhost.models.pace import Pace
 from modelhost.models.registry import ModelEntry
@@ -67,6 +68,8 @@ class HostedModel:
         """What a look at its files has told since; ``None`` as long as they are as ``resolved`` says."""
         self.plain: Resolved | None = None
         """As ``resolved``, without a configuration."""
+        self.layer_limit: LayerLimit | None = None
+        """What a load that ended for want of GPU memory has taught."""
         self.config = LoadConfig()
         """How somebody has asked for it to be loaded: with the overlay, in force or on its way."""
         self.overlay: Overlay = NOTHING

@@ -16,6 +16,7 @@ from typing import Any
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.configuring import Circumstances, Find, find_configured
+from modelhost.models.correcting import limit_after, limited, say_way_out
 from modelhost.models.effects import Effect, Fetch, Load, Stop
 from modelhost.models.finding import find, is_current
 from modelhost.models.hosted import HostedModel
@@ -123,16 +124,17 @@ class Keeper:
                 self._means.find,
                 model.entry,
                 model.config,
-                Circumstances(budget=self._ledger.budget),
+                Circumstances(budget=self._ledger.budget, room=self._ledger.room(model.name)),
                 lambda fraction: self._tell_progress(model, run, fraction),
             )
         except ModelhostError as error:
             log.error("model_unusable", model=model.name, error=error.message)  # noqa: TRY400 (no bug: no traceback)
             self._act(self._ledger.load_failed(model.name, run, error, self._loop.time()))
             return
-        model.plain, model.overlay, model.resolved = found.plain, found.overlay, found.resolved
+        resolved = limited(found.resolved, model.layer_limit)
+        model.plain, model.overlay, model.resolved = found.plain, found.overlay, resolved
         model.is_just_found, model.outlook = True, None
-        self._act(self._ledger.fetched(model.name, run, found.resolved.charge, self._loop.time()))
+        self._act(self._ledger.fetched(model.name, run, resolved.charge, self._loop.time()))
 
     async def _load(self, model: HostedModel, run: int, *, is_smaller: bool) -> None:
         assert model.resolved is not None
@@ -154,6 +156,8 @@ class Keeper:
         except ModelhostError as error:
             is_out_of_memory = bool(error.details.get("out_of_memory"))
             model.last_lines = tuple(error.details.get("stderr", ()))
+            if error.details.get("out_of_gpu_memory") and self._correct(model, run, error):
+                return
             log.error(  # noqa: TRY400 (no bug: no traceback)
                 "worker_start_failed", model=model.name, error=error.message, is_out_of_memory=is_out_of_memory
             )
@@ -161,6 +165,26 @@ class Keeper:
             self._act(self._ledger.load_failed(model.name, run, error, now, is_out_of_memory=is_out_of_memory))
             return
         self._became_ready(model, run, worker, self._loop.time() - began)
+
+    def _correct(self, model: HostedModel, run: int, error: ModelhostError) -> bool:
+        """Have a model that had not enough GPU memory loaded with fewer layers there; say whether that is possible."""
+        assert model.resolved is not None
+        limit = limit_after(model.resolved)
+        if limit is None:
+            say_way_out(model.resolved, error)
+            return False
+        before, model.layer_limit = model.resolved, limit
+        model.resolved, model.is_just_found = limited(before, limit), True
+        log.warning(
+            "gpu_layers_reduced",
+            model=model.name,
+            gpu_layers=model.resolved.spec.gpu_layers,
+            failed_with=before.spec.gpu_layers,
+            need_bytes=dict(model.resolved.need_bytes),
+            error=error.message,
+        )
+        self._act(self._ledger.corrected(model.name, run, model.resolved.charge, error, self._loop.time()))
+        return True
 
     def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         model.worker, model.memory = worker, None
@@ -170,10 +194,17 @@ class Keeper:
         model.meters.load_seconds.observe(seconds)
         model.meters.loads.inc()
         model.meters.slots.set(model.slots or 1)
+        self._tell_unused_gpu(model)
         log.info("worker_ready", model=model.name, pid=worker.process.pid, seconds=round(seconds, 3))
         self._act(self._ledger.loaded(model.name, run, {}, self._loop.time()))
         self._spawn(self._watch(model, run, worker), f"watching {model.name}")
         self._spawn(self._measure(model, run, worker), f"measuring {model.name}")
+
+    def _tell_unused_gpu(self, model: HostedModel) -> None:
+        """Say of a model that is loaded for the first time that it runs on the CPU beside a GPU."""
+        unused = model.resolved.unused_gpu if model.resolved is not None else None
+        if unused is not None and not self._ledger.book(model.name).loads:
+            log.warning("gpu_not_used", model=model.name, gpu=unused.name, engine=unused.engine, way_out=unused.way_out)
 
     async def _watch(self, model: HostedModel, run: int, worker: Worker) -> None:
         """Learn of the end of a worker that nobody has asked to end."""

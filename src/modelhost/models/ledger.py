@@ -24,7 +24,8 @@ from modelhost.models.bursts import Burst, Bursts, may_begin
 from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop, StopReason
 from modelhost.models.placement import place
 from modelhost.models.planner import Plan, memory_in, plan, total
-from modelhost.models.states import Bytes
+from modelhost.models.room import Room
+from modelhost.models.states import GPU, Bytes
 
 
 class Ledger:
@@ -66,6 +67,19 @@ class Ledger:
     def first(self) -> str | None:
         """The model for which others make room now."""
         return self._first
+
+    def room(self, name: str) -> Room:
+        """Return the memory of GPUs that a model finds when all others have gone that may.
+
+        Pinned ones stay, or come back.
+        """
+        pinned = [book for book in self._books.values() if book.terms.is_pinned and book.name != name]
+        going = [book for book in self._books.values() if book not in pinned]
+        held = total(book.charge or book.need or {} for book in pinned)
+        return Room(
+            freed=_of_gpus(total(book.charge for book in going)),
+            limits={pool: max(0, count - held.get(pool, 0)) for pool, count in _of_gpus(self.budget).items()},
+        )
 
     def queue_position(self, name: str) -> int | None:
         """Return the place of a model among those that wait to be loaded, from 1; ``None`` if it does not wait."""
@@ -260,6 +274,15 @@ class Ledger:
         if book is None:
             return []
         book.need, book.has_shrunk = None, False
+        book.leave_memory(now)
+        return self._advanced(now)
+
+    def corrected(self, name: str, run: int, need: Bytes, error: ModelhostError, now: float) -> list[Effect]:
+        """The model could not be loaded, and is tried once more at once in another way, in which it needs ``need``."""
+        book = self._current(name, run, Phase.LOADING)
+        if book is None:
+            return []
+        book.need, book.last_error = need, error
         book.leave_memory(now)
         return self._advanced(now)
 
@@ -500,6 +523,10 @@ class Ledger:
         """Return the book if the news is of its present worker."""
         book = self._books.get(name)
         return book if book is not None and book.run == run and book.phase in phases else None
+
+
+def _of_gpus(memory: Bytes) -> dict[str, int]:
+    return {pool: count for pool, count in memory.items() if pool.startswith(GPU)}
 
 
 def _larger(one: Bytes, other: Bytes) -> dict[str, int]:

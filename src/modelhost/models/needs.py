@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from modelhost.engines.llamacpp_speed import LARGEST_BATCH
 from modelhost.models.gguf import GgufHeader
 from modelhost.models.gguf_format import ENCODERS
-from modelhost.models.states import RAM
+from modelhost.models.states import GPU, RAM
 
 FLOAT_BYTES = 4
 PROCESS_BYTES = 48_000_000  # Python and llama.cpp's libraries, without a model: 43 MB measured, and its growth
@@ -44,13 +44,15 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
     gpu_layers: int | None,
     batch_size: int | None = None,
     gpus: Sequence[int] = (),
+    split: Sequence[int] = (),
 ) -> dict[str, int]:
     """Return the estimated bytes by pool: ``ram``, and ``gpu:N`` for each of ``gpus``.
 
     ``gpus`` are those that the engine will use; without any everything is in main memory. ``gpu_layers`` of ``None``
-    puts all layers on them, evenly. ``batch_size`` of ``None`` is what the engine takes by itself.
+    puts all layers on them. ``split`` says how many each of them gets; without it they share evenly. ``batch_size`` of
+    ``None`` is what the engine takes by itself.
     """
-    cells = math.ceil(context_length / CACHE_PADDING) * CACHE_PADDING * slots
+    cells = cells_of(context_length, slots)
     work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, LARGEST_BATCH))
     cache = header.kv_bytes_per_token(kv_cache_type) * cells
     share = _share_on_gpus(header, gpu_layers) if gpus else 0.0
@@ -61,11 +63,41 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
     )
     if gpus:
         need[RAM] += CUDA_PROCESS_BYTES + math.ceil(share * _embedding_table_bytes(header))
-    for gpu in gpus if share else ():
-        need[f"gpu:{gpu}"] = math.ceil(
-            CUDA_CONTEXT_BYTES + share * (header.size_bytes + cache) / len(gpus) + work.on_gpu
-        )
+    parts = split or [1] * len(gpus)
+    for gpu, part in zip(gpus if share else (), parts, strict=False):
+        of_layers = share * (header.size_bytes + cache) * part / sum(parts)
+        need[f"{GPU}{gpu}"] = math.ceil(CUDA_CONTEXT_BYTES + of_layers + work.on_gpu)
     return dict(need)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnGpu:
+    """What a model takes of a GPU that has some of its layers."""
+
+    fixed_bytes: int
+    """However many they are."""
+    layer_bytes: float
+    """For each: its weights, and its part of the cache."""
+
+    @classmethod
+    def of(
+        cls, header: GgufHeader, *, context_length: int, slots: int, kv_cache_type: str, batch_size: int | None = None
+    ) -> OnGpu:
+        """Return it as :func:`need_bytes` counts."""
+        cells = cells_of(context_length, slots)
+        work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, LARGEST_BATCH))
+        whole = header.size_bytes + header.kv_bytes_per_token(kv_cache_type) * cells
+        return cls(fixed_bytes=CUDA_CONTEXT_BYTES + work.on_gpu, layer_bytes=max(1.0, whole / layers_of(header)))
+
+
+def layers_of(header: GgufHeader) -> int:
+    """Return how many layers can be on GPUs, as llama.cpp counts: the output is one more."""
+    return header.block_count + 1
+
+
+def cells_of(context_length: int, slots: int) -> int:
+    """Return the cells of the key-value cache of all slots together."""
+    return math.ceil(context_length / CACHE_PADDING) * CACHE_PADDING * slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +151,6 @@ def _embedding_table_bytes(header: GgufHeader) -> float:
 
 
 def _share_on_gpus(header: GgufHeader, gpu_layers: int | None) -> float:
-    """Return which part of the layers is on GPUs; the output counts as one more layer."""
-    layers = header.block_count + 1
+    """Return which part of the layers is on GPUs."""
+    layers = layers_of(header)
     return 1.0 if gpu_layers is None or gpu_layers < 0 else min(gpu_layers, layers) / layers

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from modelhost.models.states import Bytes
+from modelhost.models.states import GPU, Bytes
 
 MODELS = "models"
 """The pool that counts models."""
@@ -126,6 +126,11 @@ def total(charges: Iterable[Bytes]) -> dict[str, int]:
 def memory_in(charge: Bytes) -> dict[str, int]:
     """Return what of ``charge`` is memory."""
     return {pool: count for pool, count in charge.items() if pool != MODELS}
+
+
+def without_gpus(charge: Bytes) -> dict[str, int]:
+    """Return what of ``charge`` is of no GPU."""
+    return {pool: count for pool, count in charge.items() if not pool.startswith(GPU)}
 
 
 def _charge(resident: Resident) -> Mapping[str, int]:

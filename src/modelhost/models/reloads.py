@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from modelhost.engines.load_config import NOTHING, LoadConfig
 from modelhost.errors import InvalidRequest
 from modelhost.models import refusals
 from modelhost.models.configuring import Circumstances, Find, Found, find_configured
+from modelhost.models.correcting import limited
 from modelhost.models.effects import Effect, Settled, Stop
 from modelhost.models.hosted import HostedModel, Reload, Setup
 from modelhost.models.ledger import Ledger
@@ -89,17 +91,24 @@ class Reloads:
             return
         model.reload_error = None
         if model.config == model.kept:
+            self._look_again(model)
             return
         model.config, model.overlay, model.resolved = model.kept, NOTHING, None
         if model.kept == LoadConfig():
-            model.resolved = model.plain
+            model.resolved = None if model.plain is None else limited(model.plain, model.layer_limit)
         self._ledger.learn_need(model.name, model.resolved.charge if model.resolved else None)
+
+    def _look_again(self, model: HostedModel) -> None:
+        """Have a model of which not all layers had room on the GPUs laid out anew: the next time there may be more."""
+        is_partly_there = model.resolved is not None and model.resolved.is_partly_on_gpus
+        if is_partly_there and not self._ledger.book(model.name).has_shrunk:
+            self._ledger.learn_need(model.name, None)
 
     def forget(self, model: HostedModel) -> None:
         """Note that the entry of the model is another one: configurations were laid over the old one."""
         if model.reload is not None:
             model.reload.is_over, model.reload.error = True, refusals.entry_changed(model.name)
-        model.reload = model.reload_error = model.plain = model.resolved = None
+        model.reload = model.reload_error = model.plain = model.resolved = model.layer_limit = None
         model.config, model.kept, model.overlay = LoadConfig(), LoadConfig(), NOTHING
 
     def _without_what_holds(self, model: HostedModel, config: LoadConfig) -> LoadConfig:
@@ -132,8 +141,11 @@ class Reloads:
             entry = model.entry
             here = plain if await self._is_current(plain) else None
             memory = model.memory if model.worker is not None else None
-            now = Circumstances(budget=self._ledger.budget, plain=here, freed_bytes=(memory or {}).get(RAM, 0))
+            room = self._ledger.room(model.name)
+            room = replace(room, freed={**room.freed, RAM: (memory or {}).get(RAM, 0)})
+            now = Circumstances(budget=self._ledger.budget, plain=here, room=room)
             found = await find_configured(self._find, entry, config, now, lambda _: None)
+            found = replace(found, resolved=limited(found.resolved, model.layer_limit))
             if self._models.get(model.name) is not model or self._ledger.book(model.name).is_removed:
                 raise refusals.removed(model.name)
             if model.entry is entry:

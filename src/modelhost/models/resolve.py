@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import psutil
@@ -30,16 +30,17 @@ from modelhost.models.directory_dtype import FLOAT16, can_be_float16, dtype_in_f
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, cached_model, download
 from modelhost.models.file_stamps import Stamps, stamps_of
-from modelhost.models.gguf import GgufHeader, read_header
+from modelhost.models.gguf import read_header
 from modelhost.models.hf_directory import HfModel
 from modelhost.models.hub_files import Format
 from modelhost.models.locate import Located, locate, located_directory
-from modelhost.models.needs import need_bytes
+from modelhost.models.offloading import Offload, memory_for_size
 from modelhost.models.planner import MODELS
 from modelhost.models.registry_paths import is_template_text, names_shipped_template
 from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.models.special_tokens import control_tokens
-from modelhost.models.states import RAM, Bytes
+from modelhost.models.states import Bytes
+from modelhost.models.unused_gpu import UnusedGpu
 from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
 from modelhost.workers.cores import allowed_cores, computing_cores
 
@@ -68,6 +69,10 @@ class Resolved:
     """The number format in force: of a GGUF file its own, unless it is quantized; ``None``: the engine decides."""
     gpus: tuple[int, ...] = ()
     """Those that a worker of it could use; its options may leave it fewer."""
+    offload: Offload | None = None
+    """How it can be laid out over GPUs; ``None`` if that is its engine's business."""
+    unused_gpu: UnusedGpu | None = None
+    """Beside which it is computed on the CPU, though nobody wants that."""
     longest_context: int | None = None
     """Tokens that the model was made for; ``None`` if its files do not say."""
 
@@ -76,20 +81,31 @@ class Resolved:
         """What it is counted with against the budget: a model elsewhere is not one of those that are loaded here."""
         return {**self.need_bytes, MODELS: 0} if self.spec.urls else self.need_bytes
 
+    @property
+    def is_fitted_to_gpus(self) -> bool:
+        """Whether as much of it goes to the GPUs that the host sees as they have room for."""
+        return self.offload is not None and self.offload.asked is None and bool(self.offload.rooms)
+
+    @property
+    def is_partly_on_gpus(self) -> bool:
+        """Whether they would have more of it if they had more room."""
+        return self.is_fitted_to_gpus and self.offload is not None and sum(self.spec.gpu_split) < self.offload.total
+
 
 def resolve(
     settings: Settings,
     *,
     found: Located | None = None,
-    gpus: Sequence[int] = (),
+    gpus: Mapping[int, int] = MappingProxyType({}),
     available_bytes: int | None = None,
     prefers_float16: bool = False,
 ) -> Resolved:
     """Return the model of ``settings``, which is at ``found``, as :func:`find_files` said (default: it is asked now).
 
-    ``gpus`` are those that the machine has and the engine can use; ``available_bytes`` is the memory that sizes are
-    decided by (default: what is free now). ``prefers_float16``: where the settings leave the number format to the
-    engine, it is float16 if engine and machine can. Blocks: call it in a thread.
+    ``gpus`` are those that the machine has and the engine can use, with the bytes that the model may take of each;
+    ``available_bytes`` is the main memory that sizes are decided by (default: what is free now). ``prefers_float16``:
+    where the settings leave the number format to the engine, it is float16 if engine and machine can. Blocks: call it
+    in a thread.
 
     Raises:
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
@@ -103,10 +119,14 @@ def resolve(
     visible = visible_to(settings.engine_options, usable) if engine.name == LlamaCpp.name else usable
     if prefers_float16 and directory is not None:
         settings = _with_float16(settings, directory, engine.name, visible)
+    rooms = {gpu: gpus[gpu] for gpu in visible} if engine.name == LlamaCpp.name else {}
     context_length, slots, cache_bytes = settings.context_length, settings.slots, None
     model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
     if model is not None:
-        size = _size(model, settings, available_bytes)
+        available = psutil.virtual_memory().available if available_bytes is None else available_bytes
+        if header is not None and settings.gpu_layers != 0:
+            available = memory_for_size(header, rooms, available)
+        size = _size(model, settings, available)
         context_length, slots = size.context_length, size.slots
         cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * context_length * slots)
     described = header or directory
@@ -139,17 +159,22 @@ def resolve(
         url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
     )
     size_bytes = header.size_bytes if header is not None else directory.weights.size_bytes if directory else 0
+    offload = _offload(spec, located, rooms)
+    if offload is not None and rooms:
+        layers = offload.layers()
+        spec = replace(spec, gpu_layers=layers.count, gpu_split=layers.split)
     return Resolved(
         spec=spec,
         engine=engine,
         load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes, engine=engine.name),
         size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
-        need_bytes=_need(spec, located, engine.name, visible),
+        need_bytes=_need(spec, located, engine.name, visible, offload),
         stamps=stamps_of([*_own_files(located), *_beside(spec), *_template_file(settings.chat_template)]),
         control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
         quantization=described.quantization if described is not None else None,
         dtype=_dtype(located, engine.name, settings, visible),
         gpus=usable,
+        offload=offload if engine.name == LlamaCpp.name else None,
         longest_context=described.context_length if described is not None else None,
     )
 
@@ -207,7 +232,7 @@ def worker_python(engine: str, settings: Settings) -> str | None:
     return None if python is None else str(python)
 
 
-def visible_gpus(env: Mapping[str, str], gpus: Sequence[int]) -> tuple[int, ...]:
+def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]:
     """Return those of ``gpus`` that a worker with ``env`` sees: all, unless CUDA is told which."""
     named = env.get("CUDA_VISIBLE_DEVICES")
     if named is None:
@@ -216,9 +241,8 @@ def visible_gpus(env: Mapping[str, str], gpus: Sequence[int]) -> tuple[int, ...]
     return tuple(gpu for gpu in gpus if gpu in visible)
 
 
-def _size(model: Sized, settings: Settings, available_bytes: int | None) -> Size:
-    available = psutil.virtual_memory().available if available_bytes is None else available_bytes
-    bound = parse_size(settings.kv_cache_memory).of(available) if settings.kv_cache_memory else None
+def _size(model: Sized, settings: Settings, available_bytes: int) -> Size:
+    bound = parse_size(settings.kv_cache_memory).of(available_bytes) if settings.kv_cache_memory else None
     wanted = Wanted(
         context_length=settings.context_length,
         slots=settings.slots,
@@ -226,7 +250,7 @@ def _size(model: Sized, settings: Settings, available_bytes: int | None) -> Size
         kv_cache_type=settings.kv_cache_type,
         cache_bytes=bound,
     )
-    return size_for(model, wanted, available_bytes=available)
+    return size_for(model, wanted, available_bytes=available_bytes)
 
 
 def _with_float16(settings: Settings, directory: HfModel, engine: str, gpus: Sequence[int]) -> Settings:
@@ -252,7 +276,7 @@ def _sized_directory(directory: HfModel, engine: str, settings: Settings, gpus: 
     return sized(directory, engine=engine, options=settings.engine_options, on_gpu=bool(gpus))
 
 
-def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int]) -> Bytes:
+def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], offload: Offload | None) -> Bytes:
     if located.directory is not None:
         return directory_need(
             located.directory,
@@ -262,30 +286,26 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int]) -
             slots=spec.slots or 1,
             gpus=gpus,
         )
-    return _need_of_gguf(spec, located.header, gpus) if located.header is not None else {}
+    return {} if offload is None else offload.need(offload.layers())
 
 
-def _need_of_gguf(spec: ModelSpec, header: GgufHeader, gpus: Sequence[int]) -> Bytes:
-    """Return the estimate for the model and what belongs to it together; adapters stay in main memory."""
-    need: Counter[str] = Counter({RAM: sum(path.stat().st_size for path, _ in spec.lora)})
-    if spec.mmproj_path is not None:
-        # llama.cpp puts it on the first GPU, and on none if no layer of the model is on one.
-        pool = f"gpu:{gpus[0]}" if gpus and spec.gpu_layers != 0 else RAM
-        need[pool] += read_vision_encoder(spec.mmproj_path).need_bytes
-    headers = [header] if spec.draft_path is None else [header, read_header(spec.draft_path)]
-    for each in headers:
-        need.update(
-            need_bytes(
-                each,
-                context_length=spec.context_length or header.context_length or 0,
-                slots=spec.slots or 1,
-                kv_cache_type=spec.kv_cache_type,
-                gpu_layers=spec.gpu_layers,
-                batch_size=micro_batch_size(spec),
-                gpus=gpus,
-            )
-        )
-    return dict(need)
+def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int]) -> Offload | None:
+    """Return how a model in GGUF can be laid out, with what belongs to it."""
+    header = located.header
+    if header is None:
+        return None
+    return Offload(
+        header=header,
+        rooms=rooms,
+        asked=spec.gpu_layers,
+        context_length=spec.context_length or header.context_length or 0,
+        slots=spec.slots or 1,
+        kv_cache_type=spec.kv_cache_type,
+        batch_size=micro_batch_size(spec),
+        draft=read_header(spec.draft_path) if spec.draft_path is not None else None,
+        encoder_bytes=read_vision_encoder(spec.mmproj_path).need_bytes if spec.mmproj_path is not None else 0,
+        adapter_bytes=sum(path.stat().st_size for path, _ in spec.lora),
+    )
 
 
 def _own_files(located: Located) -> list[Path]:

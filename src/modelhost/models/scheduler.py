@@ -25,7 +25,7 @@ from modelhost.models.hosted import HostedModel, Reload
 from modelhost.models.keeping import Keeper, Means
 from modelhost.models.ledger import Ledger
 from modelhost.models.outlook import no_room
-from modelhost.models.planner import memory_in
+from modelhost.models.planner import memory_in, without_gpus
 from modelhost.models.registry import ModelEntry
 from modelhost.models.reloads import Reloads
 from modelhost.models.resolve import Resolved
@@ -344,7 +344,8 @@ class Scheduler:
             return None
         error = model.outlook.error if model.outlook else None
         if error is None and need is not None:
-            error = no_room(book, need, self.ledger)
+            is_fitted = model.known is not None and model.known.is_fitted_to_gpus
+            error = no_room(book, without_gpus(need) if is_fitted else need, self.ledger)
         return error.message if error else None
 
     @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 PHRASES = ("cannot allocate memory", "memoryerror", "std::bad_alloc", "out of memory")
 """What the C library, Python and C++ say, in lower case; an engine adds its own (``Launch.memory_phrases``)."""
@@ -36,5 +36,9 @@ def ended_for_memory(
         before, after = oom_kills
         if before is None or after is None or after > before:
             return True
-    wanted = (*PHRASES, *phrases)
-    return any(phrase in line for line in map(str.lower, said) for phrase in wanted)
+    return says_any(said, (*PHRASES, *phrases))
+
+
+def says_any(said: Iterable[str], phrases: Collection[str]) -> bool:
+    """Return whether one of ``phrases``, which are in lower case, is in a line."""
+    return any(phrase in line for line in map(str.lower, said) for phrase in phrases)

@@ -27,7 +27,7 @@ from modelhost.workers.child import Child
 from modelhost.workers.connection import is_listened_to
 from modelhost.workers.groups import members, see_group_end
 from modelhost.workers.machine import oom_kills
-from modelhost.workers.out_of_memory import ended_for_memory
+from modelhost.workers.out_of_memory import ended_for_memory, says_any
 
 log = get_logger(__name__)
 
@@ -44,10 +44,13 @@ FATAL_SIGNAL_OFFSET = 128  # a shell's way to say "ended by signal N"
 class WorkerProcess:
     """A worker that has become ready. Made by :meth:`start` only."""
 
-    def __init__(self, child: Child, *, model: str, memory_phrases: Collection[str]) -> None:
+    def __init__(
+        self, child: Child, *, model: str, memory_phrases: Collection[str], gpu_memory_phrases: Collection[str] = ()
+    ) -> None:
         self._process = child
         self._model = model
         self._memory_phrases = memory_phrases
+        self._gpu_memory_phrases = gpu_memory_phrases
         self._oom_kills_before = oom_kills()
         self._was_killed = False  # by us, while it ran
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -64,10 +67,16 @@ class WorkerProcess:
 
         Raises:
             WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left. The detail
-                ``out_of_memory`` says whether it was for want of memory.
+                ``out_of_memory`` says whether it was for want of memory; ``out_of_gpu_memory`` is there where that
+                was a GPU's.
             SystemLibraryMissing: the operating system lacks a library of the engine.
         """
-        worker = cls(_spawn(launch, model), model=model, memory_phrases=launch.memory_phrases)
+        worker = cls(
+            _spawn(launch, model),
+            model=model,
+            memory_phrases=launch.memory_phrases,
+            gpu_memory_phrases=launch.gpu_memory_phrases,
+        )
         try:
             async with asyncio.timeout(timeout_seconds):
                 await worker._become_ready(launch, on_progress)
@@ -212,13 +221,16 @@ class WorkerProcess:
     def _start_failed(self, what: str, *, reason: str) -> WorkerStartFailed:
         tail = self.stderr_tail()
         said = "".join(f"\n  {line}" for line in tail) if tail else " (it wrote nothing to its log)"
+        is_out_of_memory = self._is_out_of_memory(what)
+        of_gpu = is_out_of_memory and says_any([*self._stderr, what], self._gpu_memory_phrases)
         return WorkerStartFailed(
             f"The worker of {self._model} could not start: {what}. Its last lines:{said}",
             model=self._model,
             worker=self.name,
             reason=reason,
             exit_status=self._process.returncode,
-            out_of_memory=self._is_out_of_memory(what),
+            out_of_memory=is_out_of_memory,
+            **({"out_of_gpu_memory": True} if of_gpu else {}),
             stderr=tail,
         )
 

@@ -12,6 +12,7 @@ from modelhost.cli.settings_flags import chosen_model
 from modelhost.config.fields import SETTINGS
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing, PortInUse
+from modelhost.models.unused_gpu import UnusedGpu
 from tests.support.fake_serving import FakeServer
 
 
@@ -90,6 +91,19 @@ def test_settings_of_a_dotenv_file_are_served_and_told_to_who_debugs(
     shown = capsys.readouterr()
     assert '"origin": ".env"' in shown.out
     assert "4711" not in f"{shown} {events}"
+
+
+def test_a_gpu_that_the_model_does_not_run_on_is_told_in_one_line(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve"]) == 0
+    assert "GPU" not in capsys.readouterr().err
+    way_out = "modelhost engines install llamacpp --build cuda"
+    server.unused_gpu = UnusedGpu(name="NVIDIA L4", engine="llamacpp", way_out=way_out)
+    assert main(["serve"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "GPU" in line]
+    assert line.startswith("NVIDIA L4 is not used: llamacpp is installed in a build for CPUs, on which nano runs. ")
+    assert line.endswith(f" {way_out}")
 
 
 def test_the_model_is_the_one_argument(server: FakeServer) -> None:

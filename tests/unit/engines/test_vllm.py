@@ -68,7 +68,7 @@ def test_a_cpu_runs_one_process_eagerly_and_a_gpu_as_vllm_likes() -> None:
     command = _command()
     assert _value(command, "--distributed-executor-backend") == "uni"
     assert "--enforce-eager" in command
-    on_gpu = _command(replace(SPEC, gpus=(0, 1)))
+    on_gpu = _command(replace(SPEC, gpus=dict.fromkeys((0, 1), 80 * 10**9)))
     assert "--distributed-executor-backend" not in on_gpu
     assert "--enforce-eager" not in on_gpu
 
@@ -159,7 +159,7 @@ def test_the_weights_are_shared_by_the_gpus_that_it_is_spread_over() -> None:
         worker_python="/elsewhere/python",
         engine_options={"tensor_parallel_size": 2},
     )
-    assert resolve(settings, gpus=(0, 1, 2)).need_bytes.keys() == {"ram", "gpu:0", "gpu:1"}
+    assert resolve(settings, gpus=dict.fromkeys((0, 1, 2), 80 * 10**9)).need_bytes.keys() == {"ram", "gpu:0", "gpu:1"}
     assert resolve(settings).need_bytes.keys() == {"ram"}
 
 

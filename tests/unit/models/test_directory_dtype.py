@@ -34,7 +34,7 @@ def _nano(tmp_path: Path, **config: Any) -> Path:
 def _resolved(model: Path, engine: str, *, gpus: tuple[int, ...] = (), **more: Any) -> Resolved:
     prefers = more.pop("prefers_float16", False)
     given = {"model": str(model), "engine": engine, "worker_python": "/opt/python", "threads": 1, **more}
-    return resolve(Settings.model_validate(given), gpus=gpus, prefers_float16=prefers)
+    return resolve(Settings.model_validate(given), gpus=dict.fromkeys(gpus, 80 * 10**9), prefers_float16=prefers)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_number_format_that_is_told_is_in_force(tmp_path: Path) -> None:
 def test_float16_is_taken_where_engine_model_and_machine_can(
     engine: str, gpus: tuple[int, ...], config: dict[str, Any], is_taken: bool, tmp_path: Path
 ) -> None:
-    found = _resolved(_nano(tmp_path, **config), engine, gpus=gpus, prefers_float16=True)
+    found = _resolved(_nano(tmp_path, **config), engine, gpus=dict.fromkeys(gpus, 80 * 10**9), prefers_float16=True)
     assert found.spec.options == ({"dtype": "float16"} if is_taken else {})
     assert (found.dtype == "float16") == is_taken
 

@@ -26,6 +26,7 @@ from modelhost.models.backoff import FIRST_SECONDS, HEALTHY_SECONDS
 from modelhost.models.book import NEVER, Phase, Terms
 from modelhost.models.bursts import Bursts
 from modelhost.models.planner import MODELS
+from modelhost.models.room import Room
 from modelhost.models.states import State
 from tests.support.ledger_world import GB, Fate, Life, Request, World
 
@@ -671,6 +672,35 @@ def test_a_load_that_runs_out_of_memory_is_tried_once_more_and_smaller() -> None
     assert len(world.loads) == 2
     assert isinstance(request.error, ModelFailed)
     assert state(world, "ant") is State.FAILED
+
+
+def test_a_load_that_is_corrected_is_tried_again_at_once_with_what_it_needs_then() -> None:
+    world = World({"ram": 8, "gpu:0": 8})
+    world.add("ant", {"gpu:0": 8})
+    world.add("bee", {"ram": 6})
+    ready(world, "bee")
+    request = world.ask("ant")
+    world.correct("ant", {"ram": 4, "gpu:0": 4})
+    assert (len(world.loads), state(world, "bee")) == (2, State.STOPPING)  # its place is needed now
+    world.end_stop("bee")
+    assert (len(world.loads), request.fate) == (3, Fate.WAITING)
+    world.end_load("ant")
+    assert (request.fate, world.ledger.used()) == (Fate.GRANTED, {"ram": 4, "gpu:0": 4})
+    assert world.ledger.corrected("ant", 1, {}, ModelFailed("late news"), world.now) == []
+
+
+def test_a_model_finds_the_memory_of_gpus_that_the_others_give_back() -> None:
+    world = World({"ram": 8, "gpu:0": 8, "gpu:1": 8})
+    world.add("ant", {"ram": 1, "gpu:0": 3})
+    world.add("bee", {"ram": 1, "gpu:0": 2, "gpu:1": 1}, is_pinned=True)
+    world.add("cat", None, is_known=False)
+    ready(world, "ant")
+    limits = {"gpu:0": 6, "gpu:1": 7}
+    assert world.ledger.room("cat") == Room(freed={"gpu:0": 3}, limits=limits)
+    ready(world, "bee")
+    assert world.ledger.room("cat") == Room(freed={"gpu:0": 3}, limits=limits)
+    own = Room(freed={"gpu:0": 5, "gpu:1": 1}, limits={"gpu:0": 8, "gpu:1": 8})
+    assert world.ledger.room("bee") == own
 
 
 def test_a_failed_model_refuses_at_once_until_it_is_time_to_try_again() -> None:

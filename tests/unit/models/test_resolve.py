@@ -105,7 +105,9 @@ def test_an_engine_without_files_needs_nothing_that_could_be_estimated() -> None
 def test_only_the_gpus_that_the_worker_sees_are_counted(model: Path) -> None:
     def pools(**settings: Any) -> set[str]:
         given = Settings.model_validate({"model": str(model), **settings})
-        return {pool for pool, need in resolve(given, gpus=(0, 1, 2)).need_bytes.items() if need}
+        return {
+            pool for pool, need in resolve(given, gpus=dict.fromkeys((0, 1, 2), 80 * 10**9)).need_bytes.items() if need
+        }
 
     assert pools() == {"ram", "gpu:0", "gpu:1", "gpu:2"}
     assert pools(worker_env={"CUDA_VISIBLE_DEVICES": "1, 7"}) == {"ram", "gpu:1"}

@@ -114,7 +114,7 @@ def test_it_is_part_of_the_size_and_of_the_need(model: Path, encoder: Path) -> N
 
 def test_a_gpu_takes_it_unless_no_layer_of_the_model_is_on_one(model: Path, encoder: Path) -> None:
     def need(**settings: Any) -> dict[str, int]:
-        return dict(resolve(Settings(model=str(model), **settings), gpus=(0, 1)).need_bytes)
+        return dict(resolve(Settings(model=str(model), **settings), gpus={0: 80 * 10**9, 1: 79 * 10**9}).need_bytes)
 
     whole = read_vision_encoder(encoder).need_bytes
     assert need()["gpu:0"] - need(mmproj="none")["gpu:0"] == whole

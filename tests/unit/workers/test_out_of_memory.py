@@ -94,6 +94,36 @@ async def test_a_phrase_of_the_engine_tells_in_the_log_and_in_the_reported_reaso
     assert await _start(READ + f"print('{failed}')", "region is full")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alloc_buffer: allocating 1024.00 MiB on device 0: cudaMalloc failed: out of memory",
+        "alloc_tensor_range: failed to allocate CUDA0 buffer of size 1073741824",
+        "llama_model_load: error loading model: unable to allocate ROCm0 buffer",
+        "CUDA error: out of memory",
+        "ggml_vulkan: Device memory allocation of size 1073741824 failed.",
+        "vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+        "ggml_backend_sycl_buffer_type_alloc_buffer: can't allocate 1073741824 Bytes of memory on device",
+    ],
+)
+async def test_it_is_told_where_the_memory_that_llamacpp_did_not_get_is_a_gpu_s(line: str) -> None:
+    launch = LlamaCpp().launch(ModelSpec(name="m", path=Path("m.gguf")), "key")
+    script = READ + f"sys.stderr.write({line!r})"
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(replace(launch, argv=(sys.executable, "-c", script)), model="m", timeout_seconds=60)
+    assert (failed.value.details["out_of_memory"], failed.value.details["out_of_gpu_memory"]) == (True, True)
+
+
+async def test_main_memory_that_llamacpp_did_not_get_is_no_gpu_s() -> None:
+    launch = LlamaCpp().launch(ModelSpec(name="m", path=Path("m.gguf")), "key")
+    said = "ggml_aligned_malloc: insufficient memory\nunable to allocate CPU buffer\n"
+    script = READ + f"sys.stderr.write({said!r})"
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(replace(launch, argv=(sys.executable, "-c", script)), model="m", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is True
+    assert "out_of_gpu_memory" not in failed.value.details
+
+
 async def test_a_worker_that_was_late_was_not_out_of_memory_whatever_it_said() -> None:
     script = READ + "sys.stderr.write('out of memory, trying something smaller\\n')\nsys.stderr.flush()\ntime.sleep(60)"
     assert not await _start(script, timeout_seconds=1)
