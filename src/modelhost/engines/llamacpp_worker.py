@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import Any
 
+from modelhost.engines.llamacpp_features import features_in
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -44,6 +45,7 @@ def main() -> None:
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
         sees_images=config["mmproj_path"] is not None,
+        features=features_in(xllamacpp.get_system_info(), [device["name"] for device in xllamacpp.get_device_info()]),
     )
     threading.Event().wait()
 

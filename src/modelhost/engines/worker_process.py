@@ -91,6 +91,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     chat_defaults: Mapping[str, Any] | None = None,
     most_tokens: int | None = None,
     sees_images: bool | None = None,
+    features: Iterable[str] = (),
 ) -> None:
     """Say that the worker listens at ``url`` (see :class:`modelhost.engines.base.Ready`)."""
     _announce(
@@ -106,6 +107,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
             "chat_defaults": dict(chat_defaults or {}),
             "most_tokens": most_tokens,
             "sees_images": sees_images,
+            "features": list(features),
         }
     )
 

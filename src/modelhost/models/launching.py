@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 from modelhost.engines.base import Engine, Launch, ModelSpec
-from modelhost.errors import WorkerStartFailed
+from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
+from modelhost.logs import get_logger
 from modelhost.workers.client import Worker
 from modelhost.workers.private_folder import private_folder
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from modelhost.workers.sockets import new_socket_path, remove_socket
 
+log = get_logger(__name__)
+
 SHORTEST_CONTEXT = 512
 """Tokens; a smaller context than this is not tried when memory is short."""
+CRASHES: Final = frozenset(
+    {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+)
+"""Signals by which a process ends itself, by a fault of its code; nobody else sends them."""
 
 
 class StartProcess(Protocol):
@@ -36,10 +46,49 @@ async def launch_worker(
 ) -> Worker:
     """Start a worker for ``spec``, or connect to where the model is, and return it when it can answer.
 
+    Where the engine itself cannot run in the environment of ``spec``, the host's own Python takes its place if it has
+    the engine; the log says so.
+
     Raises:
         WorkerStartFailed, ConfigError, SystemLibraryMissing: nothing of it is left. The detail ``engine`` of the first
             names the one that could not be started.
     """
+    start = partial(
+        _launch, engine=engine, timeout_seconds=timeout_seconds, start_process=start_process, on_progress=on_progress
+    )
+    try:
+        return await start(spec)
+    except (WorkerStartFailed, SystemLibraryMissing) as error:
+        if not (spec.has_fallback and is_for_the_engine(error)):
+            raise
+        log.warning(
+            "engine_build_failed",
+            model=spec.name,
+            engine=engine.name,
+            python=spec.python,
+            error=error.message,
+            instead=sys.executable,
+            way_out=f"modelhost engines install {engine.name}",
+        )
+    return await start(replace(spec, python=None, has_fallback=False))
+
+
+def is_for_the_engine(error: ModelhostError) -> bool:
+    """Whether a worker could not start because its engine cannot run at all; not for its model, nor for memory."""
+    if isinstance(error, SystemLibraryMissing):
+        return True
+    has_crashed = error.details.get("reason") == "exit" and -int(error.details.get("exit_status") or 0) in CRASHES
+    return has_crashed and not error.details.get("out_of_memory")
+
+
+async def _launch(
+    spec: ModelSpec,
+    *,
+    engine: Engine,
+    timeout_seconds: float,
+    start_process: StartProcess,
+    on_progress: Callable[[float], None] | None,
+) -> Worker:
     api_key = secrets.token_urlsafe(24)
     launch = engine.launch(spec, api_key)
     if launch.elsewhere is not None:

@@ -20,7 +20,7 @@ from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.control_tokens import ControlTokens
-from modelhost.engines.installed import environment_of
+from modelhost.engines.installed import environment_of, missing_modules
 from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size, visible_to
 from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.engines.remote import Remote
@@ -154,6 +154,7 @@ def resolve(
         max_in_flight=settings.max_in_flight,
         options=settings.engine_options,
         python=worker_python(engine.name, settings),
+        has_fallback=has_fallback(engine.name, settings),
         env=env,
         urls=located.urls,
         url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
@@ -230,6 +231,12 @@ def worker_python(engine: str, settings: Settings) -> str | None:
         return settings.worker_python
     python = environment_of(engine, data_directory(settings))
     return None if python is None else str(python)
+
+
+def has_fallback(engine: str, settings: Settings) -> bool:
+    """Whether :func:`worker_python` is that of a build for which the host's own Python can stand in."""
+    is_build = settings.worker_python is None and environment_of(engine, data_directory(settings)) is not None
+    return is_build and not missing_modules(engine)
 
 
 def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]:

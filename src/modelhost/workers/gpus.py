@@ -40,6 +40,7 @@ class Nvml(Protocol):
 
     def nvmlInit(self) -> None: ...  # noqa: N802 (NVML's names)
     def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802
+    def nvmlSystemGetCudaDriverVersion(self) -> int: ...  # noqa: N802
     def nvmlDeviceGetHandleByIndex(self, index: int, /) -> Any: ...  # noqa: N802
     def nvmlDeviceGetName(self, handle: Any, /) -> str: ...  # noqa: N802
     def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any: ...  # noqa: N802
@@ -94,6 +95,15 @@ class Driver:
             return None
         return sum(percents) / len(percents) / 100 if percents else None
 
+    def cuda_version(self) -> tuple[int, int] | None:
+        """Return the newest version of CUDA that the driver runs; ``None`` if it does not tell."""
+        try:
+            version = self._nvml.nvmlSystemGetCudaDriverVersion()  # 12080 for 12.8
+        except self._nvml.NVMLError as error:
+            log.debug("cuda_version_unknown", error=str(error))
+            return None
+        return version // 1000, version % 1000 // 10
+
     def _count(self) -> int:
         try:
             return self._nvml.nvmlDeviceGetCount()
@@ -123,6 +133,12 @@ def gpus() -> tuple[Gpu, ...]:
     """Return the GPUs of this machine as they are now. The first call takes 0.1 s where there are any."""
     found = driver()
     return found.gpus() if found else ()
+
+
+def cuda_version() -> tuple[int, int] | None:
+    """As :meth:`Driver.cuda_version`; ``None`` without a driver, too."""
+    found = driver()
+    return found.cuda_version() if found else None
 
 
 def bytes_by_gpu(pids: Collection[int]) -> Mapping[int, int] | None:

@@ -112,6 +112,7 @@ WITHOUT_HOST: Final = (
     Command(line="models rm org/nano-GGUF --yes", process=True),
     Command(line="engines list --json", shown="keys"),
     Command(line="engines install none"),
+    Command(line="engines install mistralrs --build native"),
     Command(line="config show --port 9000"),
     Command(line="config show --port 9000 --json"),
     Command(line="config check good.yaml"),

@@ -36,6 +36,9 @@ class FakeNvml:
             raise self.NVMLError("Driver/library version mismatch")
         self.initialised += 1
 
+    def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
+        return 12080
+
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         if self.fails_to_count:
             raise self.NVMLError("Uninitialized")

@@ -1,0 +1,38 @@
+"""Whether this machine could run llama.cpp quicker than it does: for the start, and for ``modelhost engines list``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from modelhost.engines.installed import EngineFacts
+from modelhost.engines.llamacpp_choice import Better, better_build
+from modelhost.engines.llamacpp_devices import features_of
+from modelhost.engines.llamacpp_machine import this_machine
+from modelhost.engines.llamacpp_record import ENGINE
+from modelhost.models.hosted import HostedModel
+from modelhost.workers.gpus import have_driver
+
+
+def faster_build(model: HostedModel) -> Better | None:
+    """Return the build that would run ``model`` quicker than its worker does; ``None``: there is none, or no worker.
+
+    Nothing is started for it: the worker has said what it computes with. Costs a look at a few files.
+    """
+    if model.worker is None or model.engine.name != ENGINE or not model.worker.ready.features:
+        return None
+    return better_build(this_machine(has_cuda=have_driver()), model.worker.ready.features)
+
+
+def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
+    """Return ``engines`` with what could be better about llama.cpp."""
+    return [_with_advice(engine) if engine.name == ENGINE and engine.is_installed else engine for engine in engines]
+
+
+def _with_advice(engine: EngineFacts) -> EngineFacts:
+    machine = this_machine(has_cuda=have_driver())
+    if engine.remark is not None or better_build(machine) is None:
+        return engine
+    better = better_build(machine, engine.features or features_of(sys.executable))
+    return engine if better is None else replace(engine, remark=str(better))

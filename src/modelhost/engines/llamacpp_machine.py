@@ -1,0 +1,88 @@
+"""What a machine has that a build of llama.cpp can be made for: its processor, and the kinds of GPUs in it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+Accelerator = Literal["cuda", "hip", "vulkan"]
+
+ROOT: Final = Path("/")
+AMD: Final = "0x1002"
+INTEL: Final = "0x8086"
+ARCHITECTURES: Final[Mapping[str, str]] = {"AMD64": "x86_64", "arm64": "aarch64"}
+"""Other names of the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """The processor of this machine. ``flags`` are those of ``/proc/cpuinfo``; there are none where there is no such
+    file."""
+
+    architecture: str
+    name: str = ""
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What decides which build is the best."""
+
+    processor: Processor
+    accelerators: tuple[Accelerator, ...] = ()
+    """For the GPUs that are there, the best first."""
+    platform: str = sys.platform
+
+
+def this_machine(*, has_cuda: bool) -> Machine:
+    """Return this one; ``has_cuda``: whether NVIDIA's driver is here. Costs a look at a few files."""
+    return Machine(processor=this_processor(), accelerators=accelerators(has_cuda=has_cuda))
+
+
+@cache
+def this_processor() -> Processor:
+    """Return that of this machine."""
+    return read_processor(ROOT, platform.machine())
+
+
+def read_processor(root: Path, architecture: str) -> Processor:
+    """Return the first processor that ``/proc/cpuinfo`` below ``root`` describes."""
+    about: dict[str, str] = {}
+    path = root / "proc/cpuinfo"
+    if path.exists():
+        with path.open() as lines:
+            # Line by line, to the first empty one: the kernel writes as much again for each of hundreds of cores.
+            for line in lines:
+                name, _, value = line.partition(":")
+                if not name.strip():
+                    break
+                about[name.strip()] = value.strip()
+    flags = about.get("flags") or about.get("Features") or ""
+    return Processor(
+        architecture=ARCHITECTURES.get(architecture, architecture),
+        name=about.get("model name", ""),
+        flags=frozenset(flags.split()),
+    )
+
+
+def accelerators(
+    *, has_cuda: bool, root: Path = ROOT, which: Callable[[str], str | None] = shutil.which
+) -> tuple[Accelerator, ...]:
+    """Return which kinds of builds compute on the GPUs that are here, the best first.
+
+    ROCm is asked for beside an AMD GPU, since nothing of that kind runs without it; Vulkan takes AMD's and Intel's.
+    """
+    vendors = {path.read_text().strip() for path in (root / "sys/class/drm").glob("renderD*/device/vendor")}
+    has_rocm = (root / "dev/kfd").exists() and ((root / "opt/rocm").exists() or which("hipconfig") is not None)
+    found: list[Accelerator] = ["cuda"] if has_cuda else []
+    if has_rocm:
+        found.append("hip")
+    if vendors & {AMD, INTEL}:
+        found.append("vulkan")
+    return tuple(found)
