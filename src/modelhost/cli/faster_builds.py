@@ -22,7 +22,10 @@ def faster_build(model: HostedModel) -> Better | None:
     """
     if model.worker is None or model.engine.name != ENGINE or not model.worker.ready.features:
         return None
-    return better_build(this_machine(has_cuda=have_driver()), model.worker.ready.features)
+    better = better_build(this_machine(has_cuda=have_driver()), model.worker.ready.features)
+    is_built = model.spec is not None and model.spec.has_fallback
+    # A compiler that is older than the processor may leave some of it unused: to build it again would not help.
+    return None if better is not None and better.build == "native" and is_built else better
 
 
 def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
@@ -35,4 +38,4 @@ def _with_advice(engine: EngineFacts) -> EngineFacts:
     if engine.remark is not None or better_build(machine) is None:
         return engine
     better = better_build(machine, engine.features or features_of(sys.executable))
-    return engine if better is None else replace(engine, remark=str(better))
+    return engine if better is None or better.build == engine.build else replace(engine, remark=str(better))

@@ -34,7 +34,7 @@ CONTEXT: Final = 1024
 PROMPT_TOKENS: Final = 512
 ANSWER_TOKENS: Final = 64
 ROUNDS: Final = 7
-"""Each measures both, one after the other; what counts is the median."""
+"""Each measures both, one right after the other."""
 SECONDS_TO_START: Final = 60.0
 GRAMMAR: Final = '%llguidance {}\nstart: "yes"'
 
@@ -115,15 +115,18 @@ def worst_difference(expected: Mapping[int, float], found: Mapping[int, float]) 
 async def _factors(wheel: Worker, built: Worker) -> Mapping[str, float]:
     await _timed(wheel)
     await _timed(built)
-    rounds = [(await _timed(wheel), await _timed(built)) for _ in range(ROUNDS)]
+    return factors_of([(await _timed(wheel), await _timed(built)) for _ in range(ROUNDS)])
+
+
+def factors_of(rounds: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> Mapping[str, float]:
+    """Return how many times as fast the second of each pair of timings is: the median of what the pairs say.
+
+    What else the machine does slows both of a pair down, and may be over before the next one.
+    """
     return {
-        what: round(_median([after[key] for _, after in rounds]) / _median([before[key] for before, _ in rounds]), 3)
+        what: round(statistics.median(built[key] / wheel[key] for wheel, built in rounds), 3)
         for what, key in (("prompts", "prompt_per_second"), ("answers", "predicted_per_second"))
     }
-
-
-def _median(figures: Sequence[float]) -> float:
-    return float(statistics.median(figures))
 
 
 async def _timed(worker: Worker) -> Mapping[str, float]:

@@ -8,14 +8,15 @@ from typing import Any, cast
 import pytest
 
 from modelhost.cli.faster_builds import faster_build
-from modelhost.engines.base import Ready
+from modelhost.engines.base import ModelSpec, Ready
 from modelhost.engines.llamacpp_machine import Machine, Processor
 from modelhost.models.hosted import HostedModel
 
 
-def _model(*features: str, engine: str = "llamacpp", is_loaded: bool = True) -> HostedModel:
+def _model(*features: str, engine: str = "llamacpp", is_loaded: bool = True, is_built: bool = False) -> HostedModel:
     worker = SimpleNamespace(ready=Ready(url="", features=features)) if is_loaded else None
-    return cast("HostedModel", SimpleNamespace(worker=worker, engine=SimpleNamespace(name=engine)))
+    spec = ModelSpec(name="one", has_fallback=is_built)
+    return cast("HostedModel", SimpleNamespace(worker=worker, engine=SimpleNamespace(name=engine), spec=spec))
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +42,9 @@ def test_a_worker_that_leaves_the_processor_unused_is_told_of_in_one_line() -> N
         {"features": []},
         {"features": ["AVX2"], "engine": "mistralrs"},
         {"features": ["AVX2"], "is_loaded": False},
+        {"features": ["AVX2"], "is_built": True},
     ],
-    ids=["built for it", "on a gpu", "silent", "another engine", "not loaded"],
+    ids=["built for it", "on a gpu", "silent", "another engine", "not loaded", "built by an old compiler"],
 )
 def test_whatever_else_runs_is_left_alone(others: dict[str, Any]) -> None:
     assert faster_build(_model(*others.pop("features"), **others)) is None

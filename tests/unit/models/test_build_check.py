@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from modelhost.models.build_check import worst_difference
+from modelhost.models.build_check import factors_of, worst_difference
 
 WHEEL = {1: -0.1, 2: -2.5, 3: -6.0}
 
@@ -22,3 +22,15 @@ WHEEL = {1: -0.1, 2: -2.5, 3: -6.0}
 )
 def test_scores_may_differ_by_a_hundredth(found: dict[int, float], difference: float) -> None:
     assert worst_difference(WHEEL, found) == pytest.approx(difference)
+
+
+def test_a_build_is_compared_with_the_wheel_at_the_same_time() -> None:
+    def timed(prompt: float, predicted: float) -> dict[str, float]:
+        return {"prompt_per_second": prompt, "predicted_per_second": predicted, "prompt_n": 512}
+
+    rounds = [
+        (timed(100, 10), timed(150, 11)),
+        (timed(10, 1), timed(15, 1.1)),  # something else took the processor
+        (timed(100, 10), timed(20, 30)),
+    ]
+    assert factors_of(rounds) == {"prompts": 1.5, "answers": 1.1}
