@@ -52,8 +52,8 @@ def read_record(data_dir: Path) -> BuildRecord | None:
         return None
     try:
         said: dict[str, Any] = orjson.loads((folder_of(ENGINE, data_dir) / FINISHED).read_bytes())
-        lists = {name: tuple(said.pop(name, ())) for name in ("features", "needs")}
-        return BuildRecord(**said, **lists)
+        features, needs = tuple(said.pop("features", ())), tuple(said.pop("needs", ()))
+        return BuildRecord(features=features, needs=needs, **said)
     except (orjson.JSONDecodeError, TypeError):
         return None
 
