@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from modelhost.cli import console
 from modelhost.config.directories import make_private
+from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.llamacpp_build import (
     Workshop,
     compile_build,
@@ -23,9 +24,8 @@ from modelhost.engines.llamacpp_build import (
     sole_builder,
     take_wheel,
 )
-from modelhost.engines.llamacpp_choice import COMMAND, Build, better_build, why_not_here
-from modelhost.engines.llamacpp_features import compiled_for
-from modelhost.engines.llamacpp_machine import Machine, this_machine
+from modelhost.engines.llamacpp_choice import Build, better_build, why_not_here
+from modelhost.engines.llamacpp_machine import Machine, compiled_for, this_machine
 from modelhost.engines.llamacpp_record import BuildRecord, locked_version, write_record
 from modelhost.engines.llamacpp_wheels import wheel_index
 from modelhost.errors import EngineMissing
@@ -51,7 +51,7 @@ def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str) -> None:
     if build is None:
         console.note(
             f"The wheel that came with modelhost is the best build for this machine{_named(machine)}: nothing to do. "
-            f"`{COMMAND} --build native` builds it nevertheless."
+            f"`{BUILD_COMMAND} --build native` builds it nevertheless."
         )
         return
     if problem := why_not_here(build, machine):

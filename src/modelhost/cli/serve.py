@@ -54,13 +54,14 @@ def serve(
         return
     # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
     with quick_imports():
-        from modelhost.cli.faster_builds import faster_build  # noqa: PLC0415
         from modelhost.cli.starting import announcement, prompt_announcement, start_display  # noqa: PLC0415
         from modelhost.http import server  # noqa: PLC0415
 
     with start_display() as display:
 
         def announce(url: str, host: Host) -> None:
+            from modelhost.cli.faster_builds import faster_build  # noqa: PLC0415 (the start need not wait for it)
+
             display.stop()
             _note_dotenv(effective)
             _note_unused_gpu(host.models[0])

@@ -57,6 +57,8 @@ ENVIRONMENTS: Final = ("mistralrs", "vllm")
 """The engines that have an environment of their own."""
 BUILT: Final = ("llamacpp",)
 """Those that the host's Python has, and that may be built for the machine beside that: see :mod:`.llamacpp_build`."""
+BUILD_COMMAND: Final = "modelhost engines install llamacpp"
+"""Makes the build that fits the machine."""
 
 
 def recipe_for(engine: str, *, has_cuda: bool) -> Recipe:

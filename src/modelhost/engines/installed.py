@@ -15,9 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from modelhost.engines import llamacpp_record
-from modelhost.engines.environments import ENVIRONMENTS, python_of, version_of
-from modelhost.engines.llamacpp_choice import COMMAND
+from modelhost.engines.environments import BUILD_COMMAND, BUILT, ENVIRONMENTS, python_of, version_of
 
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "llamacpp": ("xllamacpp",),
@@ -50,11 +48,20 @@ def environment_of(engine: str, data_dir: Path | None) -> Path | None:
 
     A build of llama.cpp that was made for the machine is taken although the host's Python has its wheel.
     """
-    if data_dir is not None and engine == llamacpp_record.ENGINE:
-        return llamacpp_record.usable_python(data_dir)
+    if engine in BUILT:
+        return None if data_dir is None or why_build_unused(engine, data_dir) else python_of(engine, data_dir)
     if data_dir is None or engine not in ENVIRONMENTS or not missing_modules(engine):
         return None
     return python_of(engine, data_dir)
+
+
+def why_build_unused(engine: str, data_dir: Path) -> str | None:
+    """Say why the build of ``engine`` in its environment is not used; ``None`` if it is, or if there is none."""
+    if engine not in BUILT or python_of(engine, data_dir) is None:
+        return None
+    from modelhost.engines.llamacpp_record import why_unused  # noqa: PLC0415 (3 ms, and few machines have a build)
+
+    return why_unused(data_dir)
 
 
 def engines_for_safetensors(*, has_cuda: bool = False) -> tuple[str, ...]:
@@ -116,10 +123,10 @@ def _facts(engine: str, data_dir: Path | None) -> EngineFacts:
     if data_dir is not None and (python := environment_of(engine, data_dir)) is not None:
         return _facts_of_environment(engine, data_dir, python)
     facts = _facts_of_own_python(engine)
-    if engine != llamacpp_record.ENGINE:
+    if engine not in BUILT:
         return facts
-    unused = llamacpp_record.why_unused(data_dir) if data_dir is not None else None
-    remark = f"The build that is here is not used: {unused}. Anew: {COMMAND}" if unused else None
+    unused = why_build_unused(engine, data_dir) if data_dir is not None else None
+    remark = f"The build that is here is not used: {unused}. Anew: {BUILD_COMMAND}" if unused else None
     return replace(facts, build="wheel" if facts.is_installed else None, remark=remark)
 
 
@@ -133,9 +140,12 @@ def _facts_of_environment(engine: str, data_dir: Path, python: Path) -> EngineFa
         reads=reads,
         can=can,
     )
-    record = llamacpp_record.read_record(data_dir) if engine == llamacpp_record.ENGINE else None
-    if record is None:
+    if engine not in BUILT:
         return facts
+    from modelhost.engines.llamacpp_record import read_record  # noqa: PLC0415 (as above)
+
+    record = read_record(data_dir)
+    assert record is not None  # or the build would not be used
     return replace(
         facts,
         build=record.build,

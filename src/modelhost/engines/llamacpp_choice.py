@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from modelhost.engines.llamacpp_features import GPU_FRAMEWORKS, Feature, unused_features
+from modelhost.engines.environments import BUILD_COMMAND
+from modelhost.engines.llamacpp_features import GPU_FRAMEWORKS
 from modelhost.engines.llamacpp_machine import Machine
 
 Build = Literal["native", "cuda", "hip", "vulkan", "metal"]
@@ -20,11 +21,35 @@ BUILDS_ON: Final[Mapping[str, tuple[Build, ...]]] = {
     "linux": ("native", "cuda", "hip", "vulkan"),
     "darwin": ("native", "metal"),
 }
-COMMAND: Final = "modelhost engines install llamacpp"
 GPUS: Final = {"cuda": "a GPU of NVIDIA's", "hip": "a GPU of AMD's, and ROCm", "vulkan": "a GPU that Vulkan reaches"}
 MEASURED: Final = "measured with AVX-512: prompts 1.2 to 1.9 times as fast, answers 1.1 times"
 """Of a native build over the wheel: 2 threads, 120 million weights in F16, Q8_0 and Q4_0, 2026-11-28."""
 NOT_MEASURED: Final = "by how much has not been measured on such a machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A feature of processors that llama.cpp computes with, and that its wheel does without."""
+
+    flag: str
+    title: str
+    name: str
+    """llama.cpp's."""
+
+
+LEFT_UNUSED: Final[Mapping[str, tuple[Feature, ...]]] = {
+    "x86_64": (
+        Feature(flag="avx512f", title="AVX-512", name="AVX512"),
+        Feature(flag="avx_vnni", title="AVX-VNNI", name="AVX_VNNI"),
+        Feature(flag="amx_int8", title="AMX", name="AMX_INT8"),
+    ),
+    "aarch64": (
+        Feature(flag="asimddp", title="dot products", name="DOTPROD"),
+        Feature(flag="i8mm", title="8-bit matrix products", name="MATMUL_INT8"),
+        Feature(flag="sve", title="SVE", name="SVE"),
+    ),
+}
+"""By architecture. The wheel is compiled for AVX2 and for ARMv8-A."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +61,7 @@ class Better:
     """What the machine has that is not used: "this processor has AVX-512"."""
     gain: str
     """By how much, as far as it has been measured."""
-    command: str = COMMAND
+    command: str = BUILD_COMMAND
 
     def __str__(self) -> str:
         return f"llama.cpp could be faster here: {self.reason} ({self.gain}): {self.command}"
@@ -54,7 +79,7 @@ def better_build(machine: Machine, has: Collection[str] = ()) -> Better | None:
     if machine.accelerators:
         build = machine.accelerators[0]
         return Better(build=build, reason=f"there is {GPUS[build]}, which this build cannot use", gain=NOT_MEASURED)
-    if unused := unused_features(machine.processor.architecture, machine.processor.flags, has):
+    if unused := _unused_features(machine.processor.architecture, machine.processor.flags, has):
         return Better(build="native", reason=_processor_has(unused), gain=_gain(unused))
     return None
 
@@ -67,6 +92,12 @@ def why_not_here(build: Build, machine: Machine) -> str | None:
     if build not in there_are:
         return f"there is no {build} on this operating system: --build takes {' or '.join(there_are)} here"
     return None
+
+
+def _unused_features(architecture: str, flags: Collection[str], has: Collection[str] = ()) -> tuple[Feature, ...]:
+    """Return what a processor with ``flags`` offers and a build with the features ``has`` does without."""
+    known = LEFT_UNUSED.get(architecture, ())
+    return tuple(feature for feature in known if feature.flag in flags and feature.name not in has)
 
 
 def _processor_has(unused: tuple[Feature, ...]) -> str:

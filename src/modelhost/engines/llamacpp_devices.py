@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 from functools import cache
 
-from modelhost.engines.llamacpp_features import features_in
-
 SCRIPT = "import xllamacpp; print(*[device['type'].name for device in xllamacpp.get_device_info()])"
 ALL_FEATURES = (
     "import xllamacpp; print(xllamacpp.get_system_info().replace('\\n', ' ')); "
@@ -20,6 +18,8 @@ ON_CPU = ("CPU", "ACCEL")  # the ends of the names of ggml_backend_dev_type that
 def features_of(python: str) -> tuple[str, ...]:
     """Return what the llama.cpp of ``python`` computes with, in the words of a worker that is ready. 0.3 s, once."""
     asked = subprocess.run([python, "-c", ALL_FEATURES], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
+    from modelhost.engines.llamacpp_features import features_in  # noqa: PLC0415 (few ask for it, and starts wait)
+
     info, _, devices = asked.stdout.strip().partition("\n")
     return features_in(info, devices.split())
 

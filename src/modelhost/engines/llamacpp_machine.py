@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,11 @@ AMD: Final = "0x1002"
 INTEL: Final = "0x8086"
 ARCHITECTURES: Final[Mapping[str, str]] = {"AMD64": "x86_64", "arm64": "aarch64"}
 """Other names of the same."""
+COMPILED_FOR: Final = re.compile(
+    r"(ssse3|sse4|avx|amx|fma|f16c|bmi|abm|adx|movbe|popcnt|aes|vaes|vpclmul|pclmul|gfni|sha|xop|tbm|rdseed|"
+    r"asimd|sve|sme(2|_|$)|i8mm|bf16|fphp|atomics|lrcpc|fcma|jscvt|crc32|pmull|sb$|ssbs$)"
+)
+"""The beginnings of the flags for which a compiler writes instructions when it compiles for the processor at hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,11 @@ def read_processor(root: Path, architecture: str) -> Processor:
         name=about.get("model name", ""),
         flags=frozenset(flags.split()),
     )
+
+
+def compiled_for(flags: Iterable[str]) -> tuple[str, ...]:
+    """Return those of ``flags`` that what is compiled for the processor may need to run."""
+    return tuple(sorted(flag for flag in flags if COMPILED_FOR.match(flag)))
 
 
 def accelerators(

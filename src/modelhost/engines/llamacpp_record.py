@@ -84,8 +84,3 @@ def why_unused(data_dir: Path, processor: Processor | None = None) -> str | None
         was_for = f" (it was built on {record.processor})" if record.processor else ""
         return f"this processor lacks what it was compiled for: {', '.join(lacking)}{was_for}"
     return None
-
-
-def usable_python(data_dir: Path) -> Path | None:
-    """Return the Python of the build; ``None`` if there is none, or not for this machine and this modelhost."""
-    return python_of(ENGINE, data_dir) if why_unused(data_dir) is None else None

@@ -14,10 +14,8 @@ from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import llamacpp_devices, torch_devices
-from modelhost.engines.installed import how_to_install
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_choice import COMMAND
-from modelhost.engines.llamacpp_record import why_unused
+from modelhost.engines.environments import BUILD_COMMAND
+from modelhost.engines.installed import how_to_install, why_build_unused
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, why_engine, with_params
@@ -79,8 +77,8 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Re
     if better := better_engine(engine.name, found, entry.settings):
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
-    if engine.name == LlamaCpp.name and (why := why_unused(data_directory(entry.settings))):
-        log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=COMMAND)
+    if why := why_build_unused(engine.name, data_directory(entry.settings)):
+        log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=BUILD_COMMAND)
     resolved, remarks = resolved_as_found(entry, found, room)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)

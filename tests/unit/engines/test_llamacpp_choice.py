@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelhost.engines.llamacpp_choice import better_build, why_not_here
-from modelhost.engines.llamacpp_features import compiled_for, features_in
-from modelhost.engines.llamacpp_machine import Machine, accelerators, read_processor
+from modelhost.engines.llamacpp_features import features_in
+from modelhost.engines.llamacpp_machine import Machine, accelerators, compiled_for, read_processor
 from modelhost.engines.llamacpp_wheels import wheel_index
 
 ZEN_3 = "fpu sse4_1 sse4_2 ssse3 avx f16c avx2 bmi2 fma vaes smep"

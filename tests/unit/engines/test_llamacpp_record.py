@@ -11,7 +11,7 @@ from modelhost.config.settings import Settings
 from modelhost.engines import installed
 from modelhost.engines.environments import FINISHED, folder_of
 from modelhost.engines.llamacpp_machine import Processor, this_processor
-from modelhost.engines.llamacpp_record import BuildRecord, locked_version, read_record, usable_python, why_unused
+from modelhost.engines.llamacpp_record import BuildRecord, locked_version, read_record, why_unused
 from modelhost.models.resolve import has_fallback, worker_python
 from tests.support.engine_environments import pretend_built
 
@@ -59,7 +59,7 @@ def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str,
     pretend_built(tmp_path, RECORD)
     (folder_of("llamacpp", tmp_path) / FINISHED).write_text(written)
     assert why in (why_unused(tmp_path) or "")
-    assert usable_python(tmp_path) is None
+    assert installed.environment_of("llamacpp", tmp_path) is None
     (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
     assert (facts.is_installed, facts.build) == (True, "wheel")
     assert facts.remark is not None

@@ -12,11 +12,12 @@ from huggingface_hub import close_session, constants
 from structlog.testing import capture_logs
 
 from modelhost.config.settings import Settings
+from modelhost.engines.llamacpp_record import BuildRecord
 from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.finding import find_telling, pull
 from modelhost.models.registry import single_entry
 from modelhost.models.resolve import Resolved
-from tests.support.engine_environments import pretend_installed
+from tests.support.engine_environments import pretend_built, pretend_installed
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub
 
@@ -88,3 +89,14 @@ async def test_a_default_that_the_engine_lacks_is_refused_before_the_download(hu
         await _found(tmp_path, request_defaults={"min_tokens_to_keep": 2})
     assert hub.bytes_served == 0
     assert (await _found(tmp_path, request_defaults={"min_tokens_to_keep": 1})).engine.name == "vllm"
+
+
+async def test_a_build_for_another_version_is_told_of_and_not_used(hub: HubServer, tmp_path: Path) -> None:
+    hub.repositories[MODEL] = Repository(files={"a.gguf": write_model(tmp_path / "a.gguf").read_bytes()})
+    pretend_built(tmp_path / "data", BuildRecord(version="2020.1", build="native"))
+    with capture_logs() as logged:
+        found = await _found(tmp_path)
+    assert found.spec.python is None
+    (told,) = [line for line in logged if line["event"] == "engine_build_unused"]
+    assert told["why"].startswith("it is version 2020.1, and this modelhost is made for 20")
+    assert told["way_out"] == "modelhost engines install llamacpp"
