@@ -25,6 +25,7 @@ def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_the_protocol() -> 
     loaded = _loaded_by("modelhost.engines.llamacpp_worker")
     assert {name for name in loaded if name.startswith("modelhost.")} == {
         "modelhost.engines",
+        "modelhost.engines.llamacpp_features",
         "modelhost.engines.llamacpp_worker",
         "modelhost.engines.worker_process",
         "modelhost.supported",
