@@ -13,6 +13,16 @@ import threading
 from typing import Any
 
 from modelhost.engines.llamacpp_features import features_in
+from modelhost.engines.llamacpp_config import (
+    cache_folder,
+    encoder_uses_gpu,
+    listener_threads,
+    operations_of,
+    prompt_threads,
+    slot_save_path,
+    speculation_kinds,
+    total_context,
+)
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -62,22 +72,6 @@ def _library_advice(reason: str) -> str:
     return f"llama.cpp cannot be loaded: {reason}. Try: pip install --force-reinstall xllamacpp"
 
 
-def operations_of(config: dict[str, Any]) -> list[str]:
-    """Return what this model can do. A reranker has no text to generate; others may embed besides generating."""
-    shared = ["tokenize", "detokenize"]
-    if config["pooling"] == "rank":
-        return ["rerank", *shared]
-    if config["embedding_only"]:
-        return ["embeddings", *shared]
-    return ["chat", "completions", *(["embeddings"] if config["embeddings"] else []), *shared]
-
-
-def cache_folder(config: dict[str, Any]) -> str | None:
-    """Return where prompt caches are written; ``None`` if there is no place, or the model has no conversations."""
-    folder: str | None = config["slot_save_path"] or config.get("folder")
-    return folder if "chat" in operations_of(config) else None
-
-
 def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
     """Return llama.cpp's parameters for ``config`` (made by :meth:`modelhost.engines.llamacpp.LlamaCpp.launch`)."""
     params = xllamacpp.CommonParams()
@@ -94,21 +88,17 @@ def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
         params.lora_adapters = [_lora(xllamacpp, path, scale) for path, scale in config["lora"]]
     if config["mmproj_path"] is not None:
         params.mmproj.path = config["mmproj_path"]
-        params.mmproj_use_gpu = config["gpu_layers"] != 0
+        params.mmproj_use_gpu = encoder_uses_gpu(config)
     _set_speculation(xllamacpp, params, config)
     return params
 
 
 def _set_speculation(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
-    kinds = []
     if config["draft_path"] is not None:
-        kinds.append("DRAFT_SIMPLE")
         draft = params.speculative.draft
         draft.mparams.path = config["draft_path"]
         draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = config["threads"]
-    if config["speculation"] != "none":
-        kinds.append(config["speculation"].upper().replace("-", "_"))
-    if kinds:
+    if kinds := [kind.upper().replace("-", "_") for kind in speculation_kinds(config)]:
         every = xllamacpp.common_speculative_type
         params.speculative.types = [getattr(every, f"COMMON_SPECULATIVE_TYPE_{kind}") for kind in kinds]
 
@@ -121,15 +111,14 @@ def _set_network(params: Any, config: dict[str, Any]) -> None:
     params.ui = False
     params.endpoint_slots = True
     params.endpoint_metrics = True
-    # Each open stream holds a thread of the listener; without this many, the requests beyond wait unseen.
-    params.n_threads_http = config["max_in_flight"] + 8
+    params.n_threads_http = listener_threads(config)
     params.sse_ping_interval = -1  # the host sends keep-alive comments itself
     params.verbosity = 1
 
 
 def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.n_parallel = config["slots"]
-    params.n_ctx = config["context_length"] * config["slots"]
+    params.n_ctx = total_context(config)
     # One cache for all slots, since with one for each llama.cpp pools only a part of a text's tokens when it evaluates
     # texts of unequal length together. It is large enough for all of them, and no slot may take more than its share:
     # full slots never fail each other's requests.
@@ -145,13 +134,13 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.n_ubatch = config["micro_batch_size"]  # as large where embeddings are made: those need their text at once
     params.embedding = config["embeddings"]
     params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{config['pooling'].upper()}")
-    if folder := cache_folder(config):
-        params.slot_save_path = folder.rstrip("/") + "/"  # it puts the name of a file right behind it
+    if folder := slot_save_path(config):
+        params.slot_save_path = folder
 
 
 def _set_speed(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     params.cpuparams.n_threads = config["threads"]
-    params.cpuparams_batch.n_threads = config["threads_batch"] or config["threads"]
+    params.cpuparams_batch.n_threads = prompt_threads(config)
     kind = FLASH_ATTENTION[config["flash_attention"]]
     params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
     _set_gpus(params, config)

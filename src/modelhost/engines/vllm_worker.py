@@ -10,12 +10,10 @@ SIGTERM reaches vLLM's processes by themselves, being in the same group; this on
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelhost.engines.child_server import Address, ask, end_as, free_port, url_of
 from modelhost.engines.vllm_families import AUTO, NONE, reasoning_parser, tool_parser
 from modelhost.engines.worker_process import (
     STDERR,
@@ -36,7 +35,6 @@ from modelhost.engines.worker_process import (
 )
 
 POLL_SECONDS = 0.1
-REQUEST_SECONDS = 600.0  # of the warm-up, in which kernels may be compiled
 STAGES = (
     ("Resolved architecture", 0.3),
     ("Starting to load model", 0.6),
@@ -76,7 +74,7 @@ def main() -> None:
         server = Server(command, ends_when_drained=config["is_alone"])
         _wait_until_ready(server, address, config)
     announce_ready(
-        f"unix://{address}" if isinstance(address, str) else f"http://127.0.0.1:{address}",
+        url_of(address),
         context_length=config["context_length"],
         slots=config["slots"],
         operations=("chat", "completions", "tokenize", "detokenize"),
@@ -85,7 +83,7 @@ def main() -> None:
         chat_defaults={"add_special_tokens": True} if config["adds_special"] else {},
         most_tokens=config["context_length"],
     )
-    _end_as(server.wait())
+    end_as(server.wait())
 
 
 class Server:
@@ -133,13 +131,12 @@ class Server:
             self.error = f"{found[1]}: {found[2].strip()}"
 
 
-def _address(config: Mapping[str, Any]) -> tuple[str | int, list[str]]:
+def _address(config: Mapping[str, Any]) -> tuple[Address, list[str]]:
     """Return the socket or the port to listen on, and vLLM's arguments for it."""
     path = config.get("socket_path")
     if path is not None:
         return path, ["--uds", path]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     return port, ["--host", "127.0.0.1", "--port", str(port)]
 
 
@@ -195,7 +192,7 @@ def _template(config: Mapping[str, Any], folder: Path) -> list[str]:
     return ["--chat-template", str(path)]
 
 
-def _wait_until_ready(server: Server, address: str | int, config: Mapping[str, Any]) -> None:
+def _wait_until_ready(server: Server, address: Address, config: Mapping[str, Any]) -> None:
     """Return once the server has answered a request; ends this process, and says why, if the server ends before."""
     while server.is_running:
         try:
@@ -208,49 +205,15 @@ def _wait_until_ready(server: Server, address: str | int, config: Mapping[str, A
             return
     status = server.wait()
     announce_failed("exit", server.error or f"vLLM ended with status {status}")
-    _end_as(status)
+    end_as(status)
 
 
-def _ask(address: str | int, config: Mapping[str, Any], path: str, body: Mapping[str, Any] | None = None) -> Any:
+def _ask(address: Address, config: Mapping[str, Any], path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Return the server's JSON answer; raises OSError if there is none."""
-    connection = _Connection(address)
-    head = {"Authorization": f"Bearer {config['api_key']}", "Content-Type": "application/json"}
-    try:
-        connection.request("GET" if body is None else "POST", path, json.dumps(body) if body else None, head)
-        answer = connection.getresponse()
-        text = answer.read()
-    except http.client.HTTPException as error:
-        raise OSError(str(error)) from error
-    finally:
-        connection.close()
-    if answer.status >= http.client.BAD_REQUEST:
-        sys.stderr.write(f"{path} answered {answer.status}: {text[:500].decode(errors='replace')}\n")
-    return json.loads(text) if text else None
-
-
-class _Connection(http.client.HTTPConnection):
-    """To a port on loopback, or to a Unix socket."""
-
-    def __init__(self, address: str | int) -> None:
-        super().__init__("127.0.0.1", address if isinstance(address, int) else None, timeout=REQUEST_SECONDS)
-        self._path = address if isinstance(address, str) else None
-
-    def connect(self) -> None:
-        if self._path is None:
-            super().connect()
-            return
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _end_as(status: int) -> None:
-    """End this process as the server did: by the same signal, or with the same status."""
-    if status < 0:
-        if -status != signal.SIGKILL:
-            signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    os._exit(status)
+    answer = ask(address, path, body, api_key=config["api_key"])
+    if answer.is_error:
+        sys.stderr.write(f"{path} answered {answer.status}: {answer.text[:500]}\n")
+    return answer.value
 
 
 if __name__ == "__main__":

@@ -21,11 +21,12 @@ def _loaded_by(module: str) -> set[str]:
     return set(asked.stdout.split())
 
 
-def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_the_protocol() -> None:
+def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_its_configuration_and_the_protocol() -> None:
     loaded = _loaded_by("modelhost.engines.llamacpp_worker")
     assert {name for name in loaded if name.startswith("modelhost.")} == {
         "modelhost.engines",
         "modelhost.engines.llamacpp_features",
+        "modelhost.engines.llamacpp_config",
         "modelhost.engines.llamacpp_worker",
         "modelhost.engines.worker_process",
         "modelhost.supported",
