@@ -24,6 +24,7 @@ OTHER_OPTIONS = {"--force-reinstall", "--install", "--no-binary", "--no-deps", "
 # Of the documents in tests/compatibility, for cargo, FluidMCP and Crush.
 OTHER_OPTIONS |= {"--duration-seconds", "--features", "--file", "--include-models", "--model-id", "--release"}
 OTHER_OPTIONS |= {"--session-id", "--start-server", "--tensor-parallel-size", "--tool"}
+OTHER_OPTIONS |= {"--cache-ram", "--kv-unified-per-slot"}  # of llama-server
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # What a metric is called in the text format, by its kind.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket", "_sum", "_count")}

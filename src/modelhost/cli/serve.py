@@ -25,6 +25,7 @@ EXAMPLES: Final = (
     "  modelhost serve\n"
     "  modelhost serve ./model.gguf --alias small --port 9000\n"
     "  modelhost serve Qwen/Qwen3-4B-GGUF:Q4_K_M --context-length 8192 --api-key SECRET\n"
+    "  modelhost serve ./model.gguf --engine-option server=/opt/llama.cpp/build/bin/llama-server\n"
     "  modelhost serve --smallest\n"
     "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n"
     "  modelhost --m Qwen/Qwen3-4B-GGUF --p 2000\n"

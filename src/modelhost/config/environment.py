@@ -22,6 +22,8 @@ KEY_VARIABLE: Final = "MODELHOST_API_KEY"
 FIXTURES_VARIABLE: Final = "MODELHOST_MCP_FIXTURES"
 """What the conformance suite wants of our MCP servers besides, as `module:attribute`; of no use to anybody else."""
 
+SERVER_VARIABLE: Final = "LLAMA_SERVER"
+
 OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
         CONFIG_VARIABLE: "The configuration file, as `--config`.",
@@ -30,6 +32,14 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Variables with our prefix that are not the twin of a setting."""
+
+PROGRAM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        SERVER_VARIABLE: "A `llama-server` that runs models in GGUF in place of the one in modelhost: its path, or its "
+        "name on the `PATH`, as the engine option `server` of llama.cpp. Not read from `.env`.",
+    }
+)
+"""Variables that name programs of this machine: the environment alone is asked for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

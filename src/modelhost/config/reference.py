@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES
+from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES, PROGRAM_VARIABLES
 from modelhost.config.fields import SETTINGS, Setting
 from modelhost.config.shown import text
 
@@ -43,7 +43,8 @@ def markdown() -> str:
 
 
 def _other_variables() -> str:
-    rows = {name: other.description for name, other in OTHER_NAMES.items()} | dict(OTHER_VARIABLES)
+    others = {name: other.description for name, other in OTHER_NAMES.items()}
+    rows = others | dict(OTHER_VARIABLES) | dict(PROGRAM_VARIABLES)
     table = _table(("Variable", "Meaning"), ((f"`{name}`", rows[name]) for name in sorted(rows)))
     return f"## Other environment variables\n\n{table}"
 

@@ -146,6 +146,8 @@ class Ready:
     """Whether the messages of a chat may hold images; ``None`` if it leaves that to be tried."""
     features: tuple[str, ...] = ()
     """What its engine was built to compute with, in the engine's words; empty if it does not say."""
+    lacks: tuple[str, ...] = ()
+    """What this version of the engine does not have of that which modelhost gives it; nobody asked for it."""
 
 
 class Line(Protocol):

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.engines.environments import BUILD_COMMAND, BUILT, ENVIRONMENTS, python_of, version_of
+from modelhost.engines.llamacpp_server import server_version
+from modelhost.errors import ConfigError
 
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "llamacpp": ("xllamacpp",),
@@ -120,6 +122,8 @@ def engine_facts(data_dir: Path | None = None) -> list[EngineFacts]:
 
 
 def _facts(engine: str, data_dir: Path | None) -> EngineFacts:
+    if engine == "llamacpp" and (server := _facts_of_server()) is not None:
+        return server
     if data_dir is not None and (python := environment_of(engine, data_dir)) is not None:
         return _facts_of_environment(engine, data_dir, python)
     facts = _facts_of_own_python(engine)
@@ -175,6 +179,19 @@ def _facts_of_own_python(engine: str) -> EngineFacts:
         can=can,
         why_not=why_not,
     )
+
+
+def _facts_of_server() -> EngineFacts | None:
+    """Return what is known of llama.cpp where the environment names a ``llama-server``."""
+    reads, can = _ABILITIES["llamacpp"]
+    try:
+        found = server_version()
+    except ConfigError as error:
+        return EngineFacts(name="llamacpp", is_installed=False, reads=reads, can=can, why_not=error.message)
+    if found is None:
+        return None
+    version, path = found
+    return EngineFacts(name="llamacpp", is_installed=True, version=version, location=path, reads=reads, can=can)
 
 
 _DISTRIBUTIONS: Final[Mapping[str, str]] = {

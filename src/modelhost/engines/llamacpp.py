@@ -14,6 +14,7 @@ from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Op
 from modelhost.engines.foreign_start import command
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
+from modelhost.engines.llamacpp_flags import KEY_VARIABLE
 from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_progress import ProgressEvents
@@ -109,6 +110,7 @@ OPTIONS: Mapping[str, Any] = {
     "mmap": True,  # whether the file is mapped into memory, or read
     "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
     "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
+    "server": None,  # a llama-server to run the model in: its path, or its name on the PATH; null: modelhost's own
     **SPEED_OPTIONS,
     **LOAD_OPTIONS,
 }
@@ -135,6 +137,7 @@ GPU_MEMORY_PHRASES = (
     "erroroutofdevicememory",  # Vulkan
 )
 MODULE = "modelhost.engines.llamacpp_worker"
+SERVER_MODULE = "modelhost.engines.llamacpp_server_worker"
 SMALL_VOCABULARY = 16_384
 EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
@@ -184,8 +187,11 @@ class LlamaCpp:
             "micro_batch_size": micro_batch_size(spec),
             "split_mode": split_mode(options),
             "tensor_split": [layers for layers in spec.gpu_split if layers],
+            "options_given": sorted(name for name in spec.options if options[name] != OPTIONS[name]),
+            "given_variables": sorted(spec.env),
         }
-        argv = (sys.executable, "-m", MODULE) if spec.python is None else command(spec.python, MODULE)
+        module = SERVER_MODULE if options["server"] else MODULE
+        argv = (sys.executable, "-m", module) if spec.python is None else command(spec.python, module)
         env = {
             # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
             "GGML_NO_BACKTRACE": "1",
@@ -193,6 +199,7 @@ class LlamaCpp:
             "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see llamacpp_slots
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
             **({"GGML_CUDA_DISABLE_GRAPHS": "1"} if options["enforce_eager"] else {}),
+            **({KEY_VARIABLE: api_key} if options["server"] else {}),
             **spec.env,
             **_visible(spec, options),
         }

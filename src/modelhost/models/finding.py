@@ -14,8 +14,11 @@ from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import llamacpp_devices, torch_devices
+from modelhost.engines.base import Engine
 from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.installed import how_to_install, why_build_unused
+from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp_server import OPTION as SERVER
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, why_engine, with_params
@@ -26,7 +29,15 @@ from modelhost.models.hub_reference import parse_reference
 from modelhost.models.locate import Located
 from modelhost.models.registry import ModelEntry
 from modelhost.models.request_defaults import check_defaults
-from modelhost.models.resolve import Resolved, engine_of, find_files, resolve, visible_gpus, worker_python
+from modelhost.models.resolve import (
+    Resolved,
+    engine_of,
+    engine_options,
+    find_files,
+    resolve,
+    visible_gpus,
+    worker_python,
+)
 from modelhost.models.room import Room, empty
 from modelhost.models.unused_gpu import unused_gpu
 from modelhost.workers.gpus import gpus, have_driver
@@ -71,7 +82,10 @@ async def find_telling(
 
 
 def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Resolved:
-    accept = partial(check_defaults, entry.defaults, model=entry.name)
+    def accept(engine: Engine) -> None:
+        check_defaults(entry.defaults, engine, model=entry.name)
+        engine_options(engine.name, entry.settings)
+
     found = find_files(entry.settings, on_download, accept)
     engine = engine_of(found, entry.settings)
     if better := better_engine(engine.name, found, entry.settings):
@@ -129,14 +143,17 @@ def resolved_as_found(entry: ModelEntry, found: Located, room: Room | None = Non
 
 def _usable_gpus(engine: str, settings: Settings, room: Room | None) -> Mapping[int, int]:
     """Return those that the worker of ``engine`` could use, with the bytes that it may take of each."""
-    if engine in WITHOUT_CUDA or not have_driver() or not _uses_gpus(engine, settings):
+    if engine in WITHOUT_CUDA or not have_driver() or not _finds_gpus(engine, settings):
         return {}
     found = gpus()
     rooms = (empty(settings, found) if room is None else room).on(found)
     return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
 
 
-def _uses_gpus(engine: str, settings: Settings) -> bool:
+def _finds_gpus(engine: str, settings: Settings) -> bool:
+    if engine == LlamaCpp.name and (server := engine_options(engine, settings).get(SERVER)):
+        env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
+        return llamacpp_devices.server_uses_gpus(server, env)
     uses_gpus = torch_devices.uses_gpus if engine in ON_GPUS else llamacpp_devices.uses_gpus
     return uses_gpus(worker_python(engine, settings) or sys.executable)
 

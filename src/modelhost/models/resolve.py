@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -22,6 +22,8 @@ from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.installed import environment_of, missing_modules
 from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size, visible_to
+from modelhost.engines.llamacpp_server import OPTION as SERVER
+from modelhost.engines.llamacpp_server import with_server
 from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.engines.remote import Remote
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
@@ -152,7 +154,7 @@ def resolve(
         cache_bytes=cache_bytes,
         gpus=visible,
         max_in_flight=settings.max_in_flight,
-        options=settings.engine_options,
+        options=engine_options(engine.name, settings),
         python=worker_python(engine.name, settings),
         has_fallback=has_fallback(engine.name, settings),
         env=env,
@@ -226,17 +228,36 @@ def engine_of(located: Located, settings: Settings) -> Engine:
 
 
 def worker_python(engine: str, settings: Settings) -> str | None:
-    """Return the Python that runs ``engine``: as the settings say, or that of its own environment; else the host's."""
+    """Return the Python that runs ``engine``: as the settings say, or that of its own environment; else the host's.
+
+    Raises:
+        ConfigError: as :func:`engine_options` does.
+    """
     if settings.worker_python is not None:
         return settings.worker_python
-    python = environment_of(engine, data_directory(settings))
+    python = _own_environment(engine, settings)
     return None if python is None else str(python)
 
 
 def has_fallback(engine: str, settings: Settings) -> bool:
     """Whether :func:`worker_python` is that of a build for which the host's own Python can stand in."""
-    is_build = settings.worker_python is None and environment_of(engine, data_directory(settings)) is not None
+    is_build = settings.worker_python is None and _own_environment(engine, settings) is not None
     return is_build and not missing_modules(engine)
+
+
+def _own_environment(engine: str, settings: Settings) -> Path | None:
+    # A llama-server is no part of an environment, and needs nothing of one.
+    has_server = engine == LlamaCpp.name and engine_options(engine, settings).get(SERVER)
+    return None if has_server else environment_of(engine, data_directory(settings))
+
+
+def engine_options(engine: str, settings: Settings) -> Mapping[str, Any]:
+    """Return the options that a model of ``settings`` has with ``engine``, which the environment may add to.
+
+    Raises:
+        ConfigError: they name a program that is none.
+    """
+    return with_server(settings.engine_options) if engine == LlamaCpp.name else settings.engine_options
 
 
 def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]:

@@ -192,6 +192,7 @@ class WorkerProcess:
                         raise self._reported_failure(event)
                     case "ready":
                         self.ready = self._parse_ready(event)
+                        self._tell_what_it_lacks()
                         return
         await self._exited.wait()
         raise self._start_failed(self.describe_exit(), reason="exit")
@@ -211,6 +212,10 @@ class WorkerProcess:
             return READY.validate_python({key: value for key, value in event.items() if key != "event"})
         except ValidationError as error:
             raise self._start_failed(f"announced what no host understands: {error}", reason="protocol") from None
+
+    def _tell_what_it_lacks(self) -> None:
+        if lacks := self.ready.lacks:
+            log.info("engine_lacks", model=self._model, engine_version=self.ready.engine_version, lacks=list(lacks))
 
     def _reported_failure(self, event: dict[str, Any]) -> ModelhostError:
         message = str(event.get("message", ""))
