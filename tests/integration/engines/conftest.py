@@ -14,10 +14,12 @@ OF_ENGINES = {"mistralrs": "test_mistralrs.py", "vllm": "test_vllm.py"}
 collect_ignore = [file for engine, file in OF_ENGINES.items() if engine not in {served.engine for served in SERVED}]
 
 
-@pytest.fixture(scope="session", params=SERVED, ids=lambda served: served.engine)
+@pytest.fixture(scope="session", params=SERVED, ids=lambda served: served.label or served.engine)
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     """One engine after the other; a remote model is another host's."""
     found: Served = request.param
+    if found.why_not:
+        pytest.skip(found.why_not)
     if found.engine != "remote":
         yield found
         return

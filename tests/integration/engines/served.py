@@ -11,6 +11,7 @@ from typing import Any
 
 from modelhost.engines.capabilities import CAPABILITIES, Capabilities
 from modelhost.engines.environments import ENVIRONMENTS, python_of
+from tests.support.llama_server import NONE_HERE, llama_server
 from tests.support.serving import ServedHost
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
@@ -29,10 +30,14 @@ class Served:
 
     engine: str
     model: str | None
+    label: str = ""
+    """What the engine runs as, where that is not the usual."""
     at_least: str = "min_tokens_to_keep"
     settings: Mapping[str, Any] = field(default_factory=dict)
     there: ServedHost | None = None
     """The other host whose model it is, where it is one."""
+    why_not: str = ""
+    """Why it cannot be had here; empty: it can."""
 
     def seed(self, number: int) -> dict[str, int]:
         """Return the seed of a request whose tokens are drawn; of an engine without seeds, none."""
@@ -54,8 +59,22 @@ class Served:
         return {**shared, **self.settings}
 
 
+def _in_a_llama_server() -> Served:
+    """Return llama.cpp in a program of its own, where there is one."""
+    program = llama_server()
+    return Served(
+        engine="llamacpp",
+        model=None,
+        label="llama-server",
+        at_least="min_keep",
+        settings={"engine_options": {"server": program}},
+        why_not="" if program else NONE_HERE,
+    )
+
+
 SERVED_HERE = (
     Served(engine="llamacpp", model=None, at_least="min_keep"),
+    _in_a_llama_server(),
     Served(engine="transformers", model=str(NANO_HF)),
     Served(engine="mlx", model=str(NANO_HF)),
     Served(engine="remote", model=None, settings={"engine_options": {"dialect": "modelhost"}}),
