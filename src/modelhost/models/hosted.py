@@ -175,6 +175,10 @@ class HostedModel:
         return self.known.spec.slots if self.known else None
 
     @property
+    def engine_version(self) -> str | None:
+        return self.worker.ready.engine_version if self.worker is not None else None
+
+    @property
     def max_tokens(self) -> int | None:
         """The longest answer to a request that does not say; ``None``: not known, or it writes none."""
         if self.known is not None and (self.known.spec.embedding_only or self.known.spec.pooling is not None):

@@ -330,6 +330,7 @@ class Scheduler:
             last_used_at=book.last_used + since_boot if book.last_used else None,
             operations=model.operations,
             sees_images=model.sees_images,
+            engine_version=model.engine_version,
             dtype=model.dtype,
             quantization=model.quantization,
             engine_options={name: value for name, value in model.options.items() if name in SHOWN_OPTIONS},

@@ -80,6 +80,8 @@ class ModelStatus:
     operations: tuple[str, ...] = ()
     sees_images: bool | None = None
     """``None``: not known before it was loaded, and of engines that do not tell."""
+    engine_version: str | None = None
+    """Of its worker, as that tells; ``None`` without one."""
     dtype: str | None = None
     """The number format in force; ``None``: its engine chooses, or its files are quantized or not here."""
     quantization: str | None = None

@@ -72,6 +72,7 @@ STATUS: Final[Example] = {
             "last_used_at": 1767225660.5,
             "operations": ["chat", "completions", "detokenize", "embeddings", "tokenize"],
             "sees_images": False,
+            "engine_version": "2026.10.11549",
             "dtype": None,
             "quantization": "Q4_K_M",
             "engine_options": {},

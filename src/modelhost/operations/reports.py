@@ -101,6 +101,7 @@ class ModelReport(Result):
     last_used_at: float | None
     operations: list[str] = Field(description="What it can do; empty before it has been loaded once.")
     sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
+    engine_version: str | None = Field(default=None, description="Of its engine, as its worker tells.")
     dtype: str | None = Field(
         default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
     )
