@@ -12,7 +12,6 @@ import sys
 import threading
 from typing import Any
 
-from modelhost.engines.llamacpp_features import features_in
 from modelhost.engines.llamacpp_config import (
     cache_folder,
     encoder_uses_gpu,
@@ -23,6 +22,7 @@ from modelhost.engines.llamacpp_config import (
     speculation_kinds,
     total_context,
 )
+from modelhost.engines.llamacpp_features import features_in
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}

@@ -136,7 +136,7 @@ def resolved_as_found(entry: ModelEntry, found: Located, room: Room | None = Non
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
     unused = unused_gpu(engine.name, settings)
-    if unused is not None and not _uses_gpus(engine.name, settings):
+    if unused is not None and not _finds_gpus(engine.name, settings):
         resolved = replace(resolved, unused_gpu=unused)
     return resolved, remarks
 

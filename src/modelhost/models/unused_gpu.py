@@ -7,6 +7,8 @@ from typing import Final
 
 from modelhost.config import environment
 from modelhost.config.settings import Settings
+from modelhost.engines.llamacpp_server import OPTION as SERVER
+from modelhost.engines.llamacpp_server import with_server
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.workers.installed_gpus import InstalledGpu, installed_gpu
 
@@ -43,7 +45,7 @@ def unused_gpu(engine: str, settings: Settings) -> UnusedGpu | None:
     gpu = installed_gpu()
     if gpu is None or (engine != LLAMACPP and gpu.build != "cuda"):
         return None
-    return UnusedGpu(name=gpu.name, engine=engine, way_out=_way_out(engine, gpu))
+    return UnusedGpu(name=gpu.name, engine=engine, way_out=_way_out(engine, gpu, settings))
 
 
 def wants_cpu(settings: Settings) -> bool:
@@ -54,8 +56,10 @@ def wants_cpu(settings: Settings) -> bool:
     return is_hidden or settings.gpu_layers == 0 or settings.engine_options.get("device") == "cpu"
 
 
-def _way_out(engine: str, gpu: InstalledGpu) -> str:
+def _way_out(engine: str, gpu: InstalledGpu, settings: Settings) -> str:
     if engine == LLAMACPP:
+        if server := with_server(settings.engine_options).get(SERVER):
+            return f"name a llama-server that is built for {gpu.build}, which {server} is not"
         return f"modelhost engines install {LLAMACPP} --build {gpu.build}"
     if engine == "vllm":
         return "modelhost engines install vllm"

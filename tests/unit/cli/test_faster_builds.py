@@ -13,10 +13,18 @@ from modelhost.engines.llamacpp_machine import Machine, Processor
 from modelhost.models.hosted import HostedModel
 
 
-def _model(*features: str, engine: str = "llamacpp", is_loaded: bool = True, is_built: bool = False) -> HostedModel:
+def _model(
+    *features: str,
+    engine: str = "llamacpp",
+    is_loaded: bool = True,
+    is_built: bool = False,
+    has_unused_gpu: bool = False,
+) -> HostedModel:
     worker = SimpleNamespace(ready=Ready(url="", features=features)) if is_loaded else None
     spec = ModelSpec(name="one", has_fallback=is_built)
-    return cast("HostedModel", SimpleNamespace(worker=worker, engine=SimpleNamespace(name=engine), spec=spec))
+    known = SimpleNamespace(unused_gpu="an L4" if has_unused_gpu else None)
+    model = SimpleNamespace(worker=worker, engine=SimpleNamespace(name=engine), spec=spec, known=known)
+    return cast("HostedModel", model)
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +51,9 @@ def test_a_worker_that_leaves_the_processor_unused_is_told_of_in_one_line() -> N
         {"features": ["AVX2"], "engine": "mistralrs"},
         {"features": ["AVX2"], "is_loaded": False},
         {"features": ["AVX2"], "is_built": True},
+        {"features": ["AVX2"], "has_unused_gpu": True},
     ],
-    ids=["built for it", "on a gpu", "silent", "another engine", "not loaded", "built by an old compiler"],
+    ids=["built for it", "on a gpu", "silent", "another engine", "not loaded", "built by an old compiler", "told"],
 )
 def test_whatever_else_runs_is_left_alone(others: dict[str, Any]) -> None:
     assert faster_build(_model(*others.pop("features"), **others)) is None

@@ -140,6 +140,14 @@ def test_attention_of_old_ones_is_a_switch() -> None:
     assert "--flash-attn off " in words(started("new", options={"flash_attention": "off"}))
 
 
+def test_layers_go_where_they_were_planned() -> None:
+    assert "--n-gpu-layers 24 --tensor-split 16,8 " in words(
+        started("new", gpus=(0, 1), gpu_layers=24, gpu_split=(16, 8))
+    )
+    assert "--n-gpu-layers 0 --no-op-offload " in words(started("new", gpu_layers=0))
+    assert "offload" not in words(started("old", gpu_layers=0))
+
+
 def test_a_file_that_is_read_instead_of_mapped() -> None:
     assert "--load-mode none " in words(started("new", options={"mmap": False}))
     assert "--no-mmap " in words(started("old", options={"mmap": False}))

@@ -74,5 +74,7 @@ def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_pat
     assert (worker_python("llamacpp", settings), has_fallback("llamacpp", settings)) == (str(python), True)
     (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
     assert (facts.build, facts.location, facts.version) == ("native", str(python.parents[1]), locked_version())
+    server = settings.model_copy(update={"engine_options": {"server": "/bin/true"}})
+    assert (worker_python("llamacpp", server), has_fallback("llamacpp", server)) == (None, False)
     own = settings.model_copy(update={"worker_python": "/other/python"})
     assert (worker_python("llamacpp", own), has_fallback("llamacpp", own)) == ("/other/python", False)

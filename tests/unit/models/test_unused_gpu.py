@@ -54,6 +54,13 @@ def test_the_gpu_is_named_with_the_command_that_brings_its_build(model: Path, mo
     assert hip.way_out.endswith("--build hip")
 
 
+def test_who_brings_a_llama_server_needs_another_one(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding.llamacpp_devices, "server_uses_gpus", lambda _path, _env: False)
+    unused = _found(model, engine_options={"server": "/bin/true"}).unused_gpu
+    assert unused is not None
+    assert unused.way_out == "name a llama-server that is built for cuda, which /bin/true is not"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
