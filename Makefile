@@ -229,7 +229,7 @@ bench: $(DEVELOPS)  ## Measure the host beside the bare worker; prints a table, 
 proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench ARGS="--only proxies"
 
 .PHONY: native
-native: $(NATIVE)/.native  ## Build llama-cpp-python (needs a C++ compiler), for make bench ARGS="--only native"
+native: $(NATIVE)/.native  ## Build llama-cpp-python and a native llama.cpp (needs a C++ compiler), for make bench ARGS="--only native"
 
 $(BIN)/python:
 	@$(call made,$(VENV))
@@ -270,10 +270,11 @@ $(PROXIES)/.proxies: $(LOCK)/proxies.txt
 
 # Without what it has for images, which takes a quarter of the time.
 $(NATIVE)/.native: export CMAKE_ARGS = -DLLAVA_BUILD=OFF
-$(NATIVE)/.native: $(LOCK)/native.txt $(LOCK)/native-build.txt
+$(NATIVE)/.native: $(LOCK)/native.txt $(LOCK)/native-build.txt $(ENGINE_LOCK)/llamacpp.txt | $(DEVELOPS)
 	@$(call made,$(NATIVE))
 	@$(call locked,$(NATIVE),$(LOCK)/native-build.txt)
 	@$(call install,$(NATIVE),--no-build-isolation --require-hashes --no-deps --requirement $<)
+	@$(BIN)/modelhost engines install llamacpp --build native --data-dir $(NATIVE)/data
 	@touch $@
 
 # CMake is among what is locked for the build: its folder comes first.

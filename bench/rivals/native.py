@@ -1,7 +1,8 @@
 """The ``llamacpp`` engine beside other builds of llama.cpp, on the same file.
 
-Twice: with as many threads each, which compares the builds, and each as it is started without a setting, which is what
-a user sees first.
+With as many threads each, which compares the builds; and each as it is started without a setting, which is what a user
+sees first, on an idle machine and on a busy one. Of the engine there is the wheel that comes with modelhost, and, once
+made, a build of the machine's own; ``llama-server`` is of the same revision as that.
 """
 
 from __future__ import annotations
@@ -15,21 +16,28 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
-from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, over_http, wait_for_model
+from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, over_http, wait_for_model
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.base import ModelSpec
+from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.workers.cores import computing_cores
 
-WHEEL, SERVER, PYTHON = "modelhost, its wheel", "llama-server", "llama-cpp-python, built here"
+WHEEL, BUILT = "modelhost, its wheel", "modelhost, native build"
+SERVER, PYTHON = "llama-server", "llama-cpp-python, built here"
+OURS: Final = (WHEEL, BUILT)
 SAME_THREADS, DEFAULTS = "as many threads each", "defaults of each"
+BUSY = "defaults of each, beside two busy threads"
+SETTINGS: Final = (SAME_THREADS, DEFAULTS, BUSY)
 ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-native"
 INSTALLED: Final = ENVIRONMENT / ".native"  # the stamp of make
+DATA: Final = ENVIRONMENT / "data"
 RUNNER: Final = Path(__file__).with_name("llama_cpp_python_runner.py")
 HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
@@ -45,7 +53,7 @@ class NativeRow:
     build: str
     kind: str
     settings: str
-    """``SAME_THREADS`` or ``DEFAULTS``."""
+    """One of ``SETTINGS``."""
     speeds: Mapping[str, tuple[float, ...]]
 
     def speed(self, work: Work) -> float:
@@ -55,16 +63,19 @@ class NativeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What is measured beside the wheel."""
+    """What is measured beside the wheel: the folder of the native build's data directory, and a ``llama-server``."""
 
+    built: Path | None
     server: Path | None
     has_python: bool
 
     @classmethod
     def found(cls, server: Path | None) -> Machine:
-        """Return what there is; ``server`` is the ``llama-server`` that was named."""
-        named = server or shutil.which("llama-server")
-        return cls(server=Path(named) if named else None, has_python=INSTALLED.exists())
+        """Return what there is; ``server`` is the one that was named."""
+        built = DATA if INSTALLED.exists() and python_of(LlamaCpp.name, DATA) is not None else None
+        own = folder_of(LlamaCpp.name, DATA) / "bin" / "llama-server"
+        named = server or (own if own.exists() else None) or shutil.which("llama-server")
+        return cls(built=built, server=Path(named) if named else None, has_python=INSTALLED.exists())
 
     @property
     def problems(self) -> list[str]:
@@ -74,7 +85,7 @@ class Machine:
 
 
 def measure_native(
-    rounds: int, machine: Machine, log: Path, *, kinds: Sequence[str] = KINDS, settings: Sequence[str] = ()
+    rounds: int, machine: Machine, log: Path, *, kinds: Sequence[str] = KINDS, settings: Sequence[str] = SETTINGS
 ) -> Iterator[NativeRow]:
     """Yield the rows of each kind of file; what is not there is left out.
 
@@ -84,11 +95,12 @@ def measure_native(
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             model = write_larger(bundled(None), Path(folder) / f"{kind}.gguf", kind)
-            for which in settings or (SAME_THREADS, DEFAULTS):
+            for which in settings:
                 with ExitStack() as stack:
                     starts = builds(model, machine, log, which)
                     found = {name: stack.enter_context(start) for name, start in starts.items()}
-                    yield from _rows(found, kind, which, rounds)
+                    with other_work(is_there=which == BUSY):
+                        yield from _rows(found, kind, which, rounds)
             model.unlink()
 
 
@@ -108,14 +120,18 @@ def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> 
 
 def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str, Start]:
     """Return how the builds that there are start with ``model``: as many threads each, or by their defaults."""
-    if settings == DEFAULTS:
-        starts: dict[str, Start] = {WHEEL: _host(model, log)}
+    if settings != SAME_THREADS:
+        starts: dict[str, Start] = {WHEEL: _host(model, None, log)}
+        if machine.built is not None:
+            starts[BUILT] = _host(model, machine.built, log)
         if machine.server is not None:
             starts[SERVER] = _llama_server(machine.server, model, (), log)
         return starts
     threads = computing_cores()
-    spec = ModelSpec(name="larger", path=model, context_length=CONTEXT, slots=SLOTS, threads=threads)
-    starts = {WHEEL: _worker(spec, log)}
+    spec = partial(ModelSpec, name="larger", path=model, context_length=CONTEXT, slots=SLOTS, threads=threads)
+    starts = {WHEEL: _worker(spec(), log)}
+    if machine.built is not None:
+        starts[BUILT] = _worker(spec(python=str(python_of(LlamaCpp.name, machine.built))), log)
     if machine.server is not None:
         arguments = ("--kv-unified", "--ctx-size", CONTEXT * SLOTS, "--parallel", SLOTS)
         threads_of_both = ("--threads", threads, "--threads-batch", threads)
@@ -132,8 +148,8 @@ def _worker(spec: ModelSpec, log: Path) -> Iterator[Build]:
 
 
 @contextmanager
-def _host(model: Path, log: Path) -> Iterator[Build]:
-    with tempfile.TemporaryDirectory() as own, host([str(model), "--data-dir", own], log) as side:
+def _host(model: Path, data: Path | None, log: Path) -> Iterator[Build]:
+    with tempfile.TemporaryDirectory() as own, host([str(model), "--data-dir", str(data or own)], log) as side:
         yield over_http(side)
 
 

@@ -9,23 +9,22 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from bench.rivals.native import DEFAULTS, SAME_THREADS, SERVER, WHEEL, NativeRow
+from bench.rivals.native import OURS, SERVER, SETTINGS, WHEEL, NativeRow
 from bench.rivals.works import WORKS, Work
+from modelhost.engines.environments import BUILD_COMMAND
 
 OF_SPEED: Final = ("avx", "fma", "f16c", "bmi2", "amx", "sve", "asimd", "i8mm", "neon")
 WHAT_HELPS: Final = (
-    "the engine on a build of this machine's own (minutes of compiling; needs cmake and a C++ compiler): "
-    'CMAKE_ARGS="-DLLAMA_BUILD_BORINGSSL=OFF -DLLAMA_LLGUIDANCE=OFF" '
-    "pip install --force-reinstall --no-deps --no-binary xllamacpp xllamacpp"
+    f"a native build for hosts (minutes of compiling; needs a C++ compiler): {BUILD_COMMAND} --build native"
 )
 
 
 def native_tables(rows: Sequence[NativeRow]) -> list[Table]:
-    """Return a table with as many threads each, and one with the defaults of each; none where nothing was measured.
+    """Return a table for each of ``SETTINGS``; none where nothing was measured.
 
     A factor is the speed over that of ``llama-server``.
     """
-    return [_table(which, found) for which in (SAME_THREADS, DEFAULTS) if (found := _of(rows, which))]
+    return [_table(which, found) for which in SETTINGS if (found := _of(rows, which))]
 
 
 def _of(rows: Sequence[NativeRow], settings: str) -> list[NativeRow]:
@@ -63,17 +62,18 @@ def native_notes(rows: Sequence[NativeRow]) -> list[str]:
 
 def _lowest(rows: Sequence[NativeRow]) -> list[str]:
     notes = []
-    for settings in (SAME_THREADS, DEFAULTS):
+    for settings in SETTINGS:
         servers = {row.kind: row for row in _of(rows, settings) if row.build == SERVER}
-        factors = [
-            (row.speed(work) / servers[row.kind].speed(work), row.kind, work.name)
-            for row in _of(rows, settings)
-            if row.build == WHEEL and row.kind in servers
-            for work in WORKS
-        ]
-        if factors:
-            factor, kind, work_name = min(factors)
-            notes.append(f"{settings}, {WHEEL}: at least {factor:.2f} of {SERVER} ({kind}, {work_name})")
+        for build in OURS:
+            factors = [
+                (row.speed(work) / servers[row.kind].speed(work), row.kind, work.name)
+                for row in _of(rows, settings)
+                if row.build == build and row.kind in servers
+                for work in WORKS
+            ]
+            if factors:
+                factor, kind, work_name = min(factors)
+                notes.append(f"{settings}, {build}: at least {factor:.2f} of {SERVER} ({kind}, {work_name})")
     return notes
 
 

@@ -7,8 +7,6 @@ and may be very slow on the second.
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,16 +16,15 @@ from typing import Any, Final
 
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
-from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, over_http
+from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, over_http
 from bench.sides import Order, worker_process
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.workers.cores import computing_cores
 
 DEFAULT: Final = "as it is"
-BUSY_THREADS: Final = 2
-SPIN: Final = "while True: pass"
 LOADS: Final = ("idle", "busy")
+SPINS: Final = (1000, 3000, 10_000, 30_000, 100_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +44,7 @@ VARIANTS: Final = (
     Variant(name="1 thread", settings={"threads": 1}),
     Variant(name="OpenMP's own spinning", env={"GOMP_SPINCOUNT": "300000"}),
     Variant(name="no spinning", env={"GOMP_SPINCOUNT": "0"}),
-    Variant(name="spinning 10,000 times", env={"GOMP_SPINCOUNT": "10000"}),
+    *(Variant(name=f"spinning {times:,} times", env={"GOMP_SPINCOUNT": str(times)}) for times in SPINS),
     Variant(name="flash_attention off", options={"flash_attention": "off"}),
     Variant(name="flash_attention on", options={"flash_attention": "on"}),
     Variant(name="micro_batch_size 128", options={"micro_batch_size": 128}),
@@ -89,7 +86,7 @@ def measure_settings(rounds: int, named: str | None, kinds: Sequence[str], log: 
                 for build in found.values():
                     build(WORKS[-1])  # what a first time costs is no part of it
                 for load in LOADS:
-                    with _busy(load == LOADS[1]):
+                    with other_work(is_there=load == LOADS[1]):
                         yield from _rows(found, kind, load, rounds)
             model.unlink()
 
@@ -112,15 +109,3 @@ def _worker(variant: Variant, model: Path, log: Path) -> Iterator[Build]:
     order = Order(argv=launch.argv, env=env, config=launch.config, api_key="k")
     with worker_process(order, log) as side:
         yield over_http(side)
-
-
-@contextmanager
-def _busy(is_busy: bool) -> Iterator[None]:
-    """Keep ``BUSY_THREADS`` cores busy with another job, if it is to be so."""
-    jobs = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(BUSY_THREADS * is_busy)]
-    try:
-        yield
-    finally:
-        for job in jobs:
-            job.kill()
-            job.wait()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +20,8 @@ from bench.sides import Side, StartError
 FIRST_TOKEN, LAST_TOKEN = 3, 250  # of the prompts, out of a vocabulary that has more
 ANSWER_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 0.05
+BUSY_THREADS: Final = 2
+SPIN: Final = "while True: pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,18 @@ def over_http(side: Side) -> Build:
             return time.perf_counter() - begun
 
     return do
+
+
+@contextmanager
+def other_work(*, is_there: bool = True) -> Iterator[None]:
+    """Keep ``BUSY_THREADS`` cores busy with another job, if ``is_there``."""
+    jobs = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(BUSY_THREADS * is_there)]
+    try:
+        yield
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
 
 
 def wait_for_model(build: Build, seconds: float) -> None:

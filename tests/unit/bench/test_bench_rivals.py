@@ -19,7 +19,7 @@ from bench.larger import KINDS, Shape, write_larger
 from bench.options import parser
 from bench.rivals import native, proxies, settings
 from bench.rivals.command import Rivals, measured_native, measured_proxies, measured_settings
-from bench.rivals.native import DEFAULTS, PYTHON, SAME_THREADS, SERVER, WHEEL, Machine, NativeRow
+from bench.rivals.native import BUILT, BUSY, DEFAULTS, PYTHON, SAME_THREADS, SERVER, SETTINGS, WHEEL, Machine, NativeRow
 from bench.rivals.native_report import cpu_flags, native_notes, native_tables
 from bench.rivals.proxies import BARE, HOST, LITELLM, ProxyRow, config_of
 from bench.rivals.proxies_report import proxies_notes, proxies_table
@@ -73,13 +73,13 @@ def test_proxies_stand_beside_the_worker_itself() -> None:
 
 
 def test_builds_stand_beside_llama_server() -> None:
-    rows = [build(WHEEL, 40.0), build(PYTHON, 49.5), build(SERVER, 50.0), build(WHEEL, 30.0, DEFAULTS)]
+    rows = [build(WHEEL, 40.0), build(BUILT, 49.5), build(SERVER, 50.0), build(WHEEL, 30.0, DEFAULTS)]
     same, defaults = (shown(table) for table in native_tables(rows))
     assert all(part in same for part in ("0.80", "0.99", "50.0"))
     assert "30.0" in defaults
     notes = native_notes(rows)
     assert f"{SAME_THREADS}, {WHEEL}: at least 0.80 of {SERVER} (F16, four answers)" in notes
-    assert any("--no-binary xllamacpp" in note for note in notes)
+    assert any("engines install llamacpp --build native" in note for note in notes)
     assert native_notes([]) == native_tables([]) == []
 
 
@@ -134,33 +134,35 @@ def test_proxy_is_given_the_worker_and_nothing_else() -> None:
 
 
 def test_rows_of_builds_are_tokens_of_all_clients_per_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine = Machine(server=None, has_python=False)
+    machine = Machine(built=None, server=None, has_python=False)
     monkeypatch.setattr(native, "builds", lambda *_: {WHEEL: nullcontext(lambda work: 2.0)})
     monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
     rows = list(native.measure_native(2, machine, tmp_path / "log"))
-    assert [(row.kind, row.settings) for row in rows] == [(kind, x) for kind in KINDS for x in (SAME_THREADS, DEFAULTS)]
+    assert [(row.kind, row.settings) for row in rows] == [(kind, x) for kind in KINDS for x in SETTINGS]
     assert rows[0].speed(ANSWERS) == 4 * ANSWERS.tokens / 2
 
 
 def test_what_is_not_installed_is_named_with_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(native, "INSTALLED", tmp_path / "none")
+    monkeypatch.setattr(native, "DATA", tmp_path / "none")
     monkeypatch.setattr("shutil.which", lambda _: None)
     machine = Machine.found(None)
     assert machine.problems == [f"native: {native.HOW_TO_INSTALL}", f"native: {native.NO_SERVER}"]
     assert Machine.found(tmp_path / "llama-server").problems == [f"native: {native.HOW_TO_INSTALL}"]
     assert "make proxies" in proxies.HOW_TO_INSTALL
     few = Work(name="few", prompt=4, tokens=2, clients=2)
-    for which in (SAME_THREADS, DEFAULTS):
+    for which in SETTINGS:
         (start,) = native.builds(bundled(None), machine, tmp_path / "log", which).values()
         with start as wheel:
             assert wheel(few) > 0
 
 
 def test_everything_that_is_there_is_compared_with_as_many_threads(tmp_path: Path) -> None:
-    machine = Machine(server=tmp_path / "llama-server", has_python=True)
+    machine = Machine(built=tmp_path, server=tmp_path / "llama-server", has_python=True)
     log, model = tmp_path / "log", tmp_path / "m.gguf"
-    assert list(native.builds(model, machine, log, SAME_THREADS)) == [WHEEL, SERVER, PYTHON]
-    assert list(native.builds(model, machine, log, DEFAULTS)) == [WHEEL, SERVER]
+    assert list(native.builds(model, machine, log, SAME_THREADS)) == [WHEEL, BUILT, SERVER, PYTHON]
+    for which in (DEFAULTS, BUSY):
+        assert list(native.builds(model, machine, log, which)) == [WHEEL, BUILT, SERVER]
 
 
 def test_settings_are_measured_beside_the_default_idle_and_busy(
