@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--llama-server", type=Path, help="for native: a llama-server (default: that of PATH)")
     arguments.add_argument("--kind", choices=KINDS, action="append", help="of native and settings: only such files")
     arguments.add_argument("--rounds", type=int, help="pairs of runs per row (default 3; quick 1)")
-    arguments.add_argument("--load", help="only loads, or settings, with this text in their name")
+    arguments.add_argument(
+        "--load", help="only loads, settings, or machines of these (idle, busy), with this text in their name"
+    )
     arguments.add_argument("--model", type=Path, help="GGUF file instead of the bundled model")
     arguments.add_argument(
         "--larger",

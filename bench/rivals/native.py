@@ -32,8 +32,7 @@ from modelhost.workers.cores import computing_cores
 WHEEL, BUILT = "modelhost, its wheel", "modelhost, native build"
 SERVER, PYTHON = "llama-server", "llama-cpp-python, built here"
 OURS: Final = (WHEEL, BUILT)
-SAME_THREADS, DEFAULTS = "as many threads each", "defaults of each"
-BUSY = "defaults of each, beside two busy threads"
+SAME_THREADS, DEFAULTS, BUSY = "as many threads each, idle", "defaults of each, idle", "defaults of each, busy"
 SETTINGS: Final = (SAME_THREADS, DEFAULTS, BUSY)
 ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-native"
 INSTALLED: Final = ENVIRONMENT / ".native"  # the stamp of make

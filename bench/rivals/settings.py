@@ -72,12 +72,14 @@ class SettingRow:
 
 
 def measure_settings(rounds: int, named: str | None, kinds: Sequence[str], log: Path) -> Iterator[SettingRow]:
-    """Yield the rows of each kind of file; of the variants those with ``named`` in their name, beside the default.
+    """Yield the rows of each kind of file; of the variants those with ``named`` in their name, beside the default; or
+    all, on the machine of :data:`LOADS` that it names.
 
     Raises:
         StartError: a worker did not start.
     """
-    chosen = [each for each in VARIANTS if each.name == DEFAULT or named is None or named in each.name]
+    loads = [named] if named in LOADS else LOADS
+    chosen = [each for each in VARIANTS if each.name == DEFAULT or named in (None, *LOADS) or named in each.name]
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds or KINDS:
             model = write_larger(bundled(None), Path(folder) / f"{kind}.gguf", kind)
@@ -85,7 +87,7 @@ def measure_settings(rounds: int, named: str | None, kinds: Sequence[str], log: 
                 found = {each.name: stack.enter_context(_worker(each, model, log)) for each in chosen}
                 for build in found.values():
                     build(WORKS[-1])  # what a first time costs is no part of it
-                for load in LOADS:
+                for load in loads:
                     with other_work(is_there=load == LOADS[1]):
                         yield from _rows(found, kind, load, rounds)
             model.unlink()
