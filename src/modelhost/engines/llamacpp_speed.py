@@ -20,12 +20,12 @@ SPEED_OPTIONS: Final[Mapping[str, Any]] = {
     "threads_batch": 0,  # threads for prompts; 0: as many as for answers
     "speculation": "none",  # guess ahead by what the text repeats: ngram-simple, ngram-mod, ngram-map-k
 }
-SPINS: Final = "1000"
+SPINS: Final = "3000"
 """Looks at whether the others are done, before a thread of OpenMP's sleeps until they are.
 
 On an idle machine the others are mostly done within so many, and a thread that sleeps at once would be woken hundreds
-of times for a token. OpenMP's own 300,000 are a little quicker there, but hold a core while another program has taken
-that of the thread that is waited for. Figures: docs/performance.md.
+of times for a token. OpenMP's own 300,000 are no quicker there, but hold a core while another program has taken that of
+the thread that is waited for. Figures: docs/performance.md.
 """
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "flash_attention": ("auto", "on", "off"),
