@@ -21,6 +21,7 @@ from modelhost.models.finding import find_telling
 from modelhost.models.registry import single_entry
 from modelhost.models.resolve import Resolved, engine_options
 from tests.support.llama_server_stub import write_llama_server
+from tests.support.recorded_gpus import UNEQUAL
 
 GPU = "Available devices:\n  CUDA0: NVIDIA H200 (143156 MiB, 142601 MiB free)\n"
 
@@ -116,7 +117,7 @@ async def test_the_server_is_asked_for_its_gpus_in_place_of_the_library(
     assert server_uses_gpus(on_gpu, {})
     assert not server_uses_gpus(on_cpu, {})
     monkeypatch.setattr(finding, "have_driver", lambda: True)
-    monkeypatch.setattr(finding, "gpus", lambda: [type("Gpu", (), {"index": 0})])
+    monkeypatch.setattr(finding, "gpus", lambda: UNEQUAL[:1])
     assert (await found(engine_options={"server": on_gpu})).gpus == (0,)
     assert (await found(engine_options={"server": on_cpu})).gpus == ()
 
