@@ -9,10 +9,10 @@ from dataclasses import replace
 from modelhost.engines.installed import EngineFacts
 from modelhost.engines.llamacpp_choice import Better, better_build
 from modelhost.engines.llamacpp_devices import features_of
-from modelhost.engines.llamacpp_machine import this_machine
+from modelhost.engines.llamacpp_machine import Machine, this_machine
 from modelhost.engines.llamacpp_record import ENGINE
 from modelhost.models.hosted import HostedModel
-from modelhost.workers.gpus import have_driver
+from modelhost.workers.installed_gpus import installed_gpu
 
 
 def faster_build(model: HostedModel) -> Better | None:
@@ -24,10 +24,16 @@ def faster_build(model: HostedModel) -> Better | None:
         return None
     if model.known is not None and model.known.unused_gpu is not None:
         return None  # which is told in a line of its own
-    better = better_build(this_machine(has_cuda=have_driver()), model.worker.ready.features)
+    better = better_build(machine_here(), model.worker.ready.features)
     is_built = model.spec is not None and model.spec.has_fallback
     # A compiler that is older than the processor may leave some of it unused: to build it again would not help.
     return None if better is not None and better.build == "native" and is_built else better
+
+
+def machine_here() -> Machine:
+    """Return what decides which build is the best here. Costs a look at a few files, and asks NVIDIA's driver."""
+    gpu = installed_gpu()
+    return this_machine(None if gpu is None else gpu.build)
 
 
 def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
@@ -36,8 +42,8 @@ def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
 
 
 def _with_advice(engine: EngineFacts) -> EngineFacts:
-    machine = this_machine(has_cuda=have_driver())
-    if engine.remark is not None or better_build(machine) is None:
-        return engine
+    machine = machine_here()
+    if engine.remark is not None or engine.build is None or better_build(machine) is None:
+        return engine  # without a build, it is a llama-server of the user's
     better = better_build(machine, engine.features or features_of(sys.executable))
     return engine if better is None or better.build == engine.build else replace(engine, remark=str(better))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from modelhost.cli import console
+from modelhost.cli.faster_builds import machine_here
 from modelhost.config.directories import make_private
 from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.llamacpp_build import (
@@ -25,13 +26,13 @@ from modelhost.engines.llamacpp_build import (
     take_wheel,
 )
 from modelhost.engines.llamacpp_choice import Build, better_build, why_not_here
-from modelhost.engines.llamacpp_machine import Machine, compiled_for, this_machine
+from modelhost.engines.llamacpp_machine import Machine, compiled_for
 from modelhost.engines.llamacpp_record import BuildRecord, locked_version, write_record
 from modelhost.engines.llamacpp_wheels import wheel_index
 from modelhost.errors import EngineMissing
 from modelhost.models.build_check import Checked, check_build
 from modelhost.workers.cores import allowed_cores
-from modelhost.workers.gpus import cuda_version, have_driver
+from modelhost.workers.gpus import cuda_version
 from modelhost.workers.machine import available_memory
 
 TENTHS: Final = 10
@@ -45,7 +46,7 @@ def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str) -> None:
     Raises:
         EngineMissing: it could not be made, or does not pass its check. What hosts used before stays.
     """
-    machine = this_machine(has_cuda=have_driver())
+    machine = machine_here()
     better = better_build(machine)
     build = wanted or (better.build if better else None)
     if build is None:

@@ -76,8 +76,7 @@ def better_build(machine: Machine, has: Collection[str] = ()) -> Better | None:
         return None  # wheels for macOS are compiled for Apple's processors, and with Metal
     if not GPU_FRAMEWORKS.isdisjoint(has):
         return None
-    if machine.accelerators:
-        build = machine.accelerators[0]
+    if (build := machine.accelerator) is not None:
         return Better(build=build, reason=f"there is {GPUS[build]}, which this build cannot use", gain=NOT_MEASURED)
     if unused := _unused_features(machine.processor.architecture, machine.processor.flags, has):
         return Better(build="native", reason=_processor_has(unused), gain=_gain(unused))

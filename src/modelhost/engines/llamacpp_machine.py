@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,6 @@ from typing import Final, Literal
 Accelerator = Literal["cuda", "hip", "vulkan"]
 
 ROOT: Final = Path("/")
-AMD: Final = "0x1002"
-INTEL: Final = "0x8086"
 ARCHITECTURES: Final[Mapping[str, str]] = {"AMD64": "x86_64", "arm64": "aarch64"}
 """Other names of the same."""
 COMPILED_FOR: Final = re.compile(
@@ -41,14 +38,14 @@ class Machine:
     """What decides which build is the best."""
 
     processor: Processor
-    accelerators: tuple[Accelerator, ...] = ()
-    """For the GPUs that are there, the best first."""
+    accelerator: Accelerator | None = None
+    """What computes on the GPU that is there."""
     platform: str = sys.platform
 
 
-def this_machine(*, has_cuda: bool) -> Machine:
-    """Return this one; ``has_cuda``: whether NVIDIA's driver is here. Costs a look at a few files."""
-    return Machine(processor=this_processor(), accelerators=accelerators(has_cuda=has_cuda))
+def this_machine(accelerator: Accelerator | None) -> Machine:
+    """Return this one, with the GPU that others have found in it."""
+    return Machine(processor=this_processor(), accelerator=accelerator)
 
 
 @cache
@@ -80,20 +77,3 @@ def read_processor(root: Path, architecture: str) -> Processor:
 def compiled_for(flags: Iterable[str]) -> tuple[str, ...]:
     """Return those of ``flags`` that what is compiled for the processor may need to run."""
     return tuple(sorted(flag for flag in flags if COMPILED_FOR.match(flag)))
-
-
-def accelerators(
-    *, has_cuda: bool, root: Path = ROOT, which: Callable[[str], str | None] = shutil.which
-) -> tuple[Accelerator, ...]:
-    """Return which kinds of builds compute on the GPUs that are here, the best first.
-
-    ROCm is asked for beside an AMD GPU, since nothing of that kind runs without it; Vulkan takes AMD's and Intel's.
-    """
-    vendors = {path.read_text().strip() for path in (root / "sys/class/drm").glob("renderD*/device/vendor")}
-    has_rocm = (root / "dev/kfd").exists() and ((root / "opt/rocm").exists() or which("hipconfig") is not None)
-    found: list[Accelerator] = ["cuda"] if has_cuda else []
-    if has_rocm:
-        found.append("hip")
-    if vendors & {AMD, INTEL}:
-        found.append("vulkan")
-    return tuple(found)

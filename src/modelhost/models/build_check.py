@@ -18,6 +18,7 @@ from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_choice import Build
 from modelhost.engines.llamacpp_features import GPU_FRAMEWORKS
+from modelhost.engines.llamacpp_server import OPTION as SERVER
 from modelhost.errors import EngineMissing, ModelhostError
 from modelhost.models.launching import launch_worker
 from modelhost.models.resolve import resolve
@@ -55,8 +56,7 @@ async def check_build(python: Path, build: Build) -> Checked:
     Raises:
         EngineMissing: it does not do what the wheel does; the message says what.
     """
-    settings = Settings.model_validate({"engine": LlamaCpp.name, "context_length": CONTEXT, "slots": 1})
-    wheel = replace(resolve(settings).spec, name="llama.cpp's wheel", python=None, has_fallback=False)
+    wheel = replace(bundled_model(), name="llama.cpp's wheel", python=None, has_fallback=False)
     built = replace(wheel, name="the build", python=str(python))
     try:
         async with AsyncExitStack() as stack:
@@ -66,6 +66,13 @@ async def check_build(python: Path, build: Build) -> Checked:
         raise
     except ModelhostError as error:
         raise _failed(error.message) from error
+
+
+def bundled_model() -> ModelSpec:
+    """Return the bundled model for the library itself, whatever program the environment names in its place."""
+    options = {SERVER: ""}
+    settings = {"engine": LlamaCpp.name, "context_length": CONTEXT, "slots": 1, "engine_options": options}
+    return resolve(Settings.model_validate(settings)).spec
 
 
 async def _started(spec: ModelSpec, stack: AsyncExitStack) -> Worker:

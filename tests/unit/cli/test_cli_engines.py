@@ -9,10 +9,12 @@ import pytest
 import xllamacpp
 
 from modelhost.cli.main import main
+from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.engines import ENGINES
 from modelhost.engines.environments import ENVIRONMENTS, FINISHED, PYTHON, Recipe, Report, folder_of
 from modelhost.engines.installed import MODULES
 from modelhost.engines.llamacpp_machine import Machine, Processor
+from tests.support.llama_server_stub import write_llama_server
 
 
 @pytest.mark.promise("vllm-mcp.trouble.loading")
@@ -56,13 +58,17 @@ def test_a_machine_that_could_do_better_is_told_how(
 ) -> None:
     flags = frozenset({"avx2", "avx512f"})
     machine = Machine(processor=Processor(architecture="x86_64", flags=flags), platform="linux")
-    monkeypatch.setattr("modelhost.cli.faster_builds.this_machine", lambda **_: machine)
+    monkeypatch.setattr("modelhost.cli.faster_builds.machine_here", lambda: machine)
     monkeypatch.setattr("modelhost.cli.faster_builds.features_of", lambda _: ("AVX2",))
     assert main(["engines", "list", "--data-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.endswith(
         "\nllama.cpp could be faster here: this processor has AVX-512, which this build does not use (measured with "
         "AVX-512: prompts 1.2 to 1.9 times as fast, answers 1.1 times): modelhost engines install llamacpp\n"
     )
+    with monkeypatch.context() as with_server:
+        with_server.setenv(SERVER_VARIABLE, write_llama_server(tmp_path))
+        assert main(["engines", "list", "--data-dir", str(tmp_path)]) == 0
+        assert "could be faster" not in capsys.readouterr().out
     monkeypatch.setattr("modelhost.cli.faster_builds.features_of", lambda _: ("AVX2", "AVX512"))
     assert main(["engines", "list", "--data-dir", str(tmp_path)]) == 0
     assert "could be faster" not in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 
 from modelhost.engines.llamacpp_choice import better_build, why_not_here
 from modelhost.engines.llamacpp_features import features_in
-from modelhost.engines.llamacpp_machine import Machine, accelerators, compiled_for, read_processor
+from modelhost.engines.llamacpp_machine import Machine, compiled_for, read_processor
 from modelhost.engines.llamacpp_wheels import wheel_index
 
 ZEN_3 = "fpu sse4_1 sse4_2 ssse3 avx f16c avx2 bmi2 fma vaes smep"
@@ -71,7 +71,7 @@ def test_a_build_that_uses_what_there_is_has_nothing_better(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["cuda", "hip", "vulkan"])
 def test_a_gpu_comes_before_the_processor(tmp_path: Path, kind: str) -> None:
-    machine = _machine(tmp_path, SAPPHIRE_RAPIDS, "x86_64", accelerators=(kind,))
+    machine = _machine(tmp_path, SAPPHIRE_RAPIDS, "x86_64", accelerator=kind)
     native = [*WHEEL, "AVX512", "AVX_VNNI", "AMX_INT8"]
     for has in (WHEEL, native):
         better = better_build(machine, has)
@@ -89,30 +89,6 @@ def test_features_are_read_from_what_llama_cpp_says() -> None:
 def test_a_native_build_needs_what_a_compiler_makes_use_of() -> None:
     flags = ["fpu", "apic", "smep", "smap", "avx2", "avx512f", "fma", "bmi2", "lahf_lm", "amx_int8", "sve2", "sme"]
     assert compiled_for(flags) == ("amx_int8", "avx2", "avx512f", "bmi2", "fma", "sme", "sve2")
-
-
-@pytest.mark.parametrize(
-    ("vendor", "rocm", "has_cuda", "found"),
-    [
-        (None, False, False, ()),
-        (None, False, True, ("cuda",)),
-        ("0x1002", True, False, ("hip", "vulkan")),
-        ("0x1002", False, False, ("vulkan",)),
-        ("0x8086", False, False, ("vulkan",)),
-        ("0x1af4", False, False, ()),  # of a virtual machine
-    ],
-)
-def test_gpus_are_found_by_the_files_of_their_drivers(
-    tmp_path: Path, vendor: str | None, rocm: bool, has_cuda: bool, found: tuple[str, ...]
-) -> None:
-    if vendor is not None:
-        (tmp_path / "sys/class/drm/renderD128/device").mkdir(parents=True)
-        (tmp_path / "sys/class/drm/renderD128/device/vendor").write_text(f"{vendor}\n")
-    if rocm:
-        (tmp_path / "opt/rocm").mkdir(parents=True)
-        (tmp_path / "dev").mkdir()
-        (tmp_path / "dev/kfd").touch()
-    assert accelerators(has_cuda=has_cuda, root=tmp_path, which=lambda _: None) == found
 
 
 def test_what_an_operating_system_has_no_build_of_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from modelhost.models.build_check import factors_of, worst_difference
+from modelhost.config.environment import SERVER_VARIABLE
+from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.models.build_check import bundled_model, factors_of, worst_difference
 
 WHEEL = {1: -0.1, 2: -2.5, 3: -6.0}
 
@@ -34,3 +36,9 @@ def test_a_build_is_compared_with_the_wheel_at_the_same_time() -> None:
         (timed(100, 10), timed(20, 30)),
     ]
     assert factors_of(rounds) == {"prompts": 1.5, "answers": 1.1}
+
+
+def test_builds_are_compared_whatever_program_takes_their_place_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SERVER_VARIABLE, "/bin/true")
+    launch = LlamaCpp().launch(bundled_model(), "key")
+    assert launch.argv[-1] == "modelhost.engines.llamacpp_worker"
