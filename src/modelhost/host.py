@@ -15,7 +15,7 @@ from modelhost import logs
 from modelhost.config import environment
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.load_config import LoadConfig
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
@@ -356,16 +356,16 @@ class Host:
         return await self.collection.added.pull(reference, revision=revision, on_progress=on_progress)
 
     def stream(
-        self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
+        self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Answer a request as SSE blocks, as :meth:`modelhost.chat.answering.Answering.stream` has it."""
-        return self.answering.stream(operation, body, on_queued, depth=depth)
+        return self.answering.stream(task, body, on_queued, depth=depth)
 
     async def call(
-        self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
+        self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> dict[str, Any]:
-        """Answer any operation as one object; sessions and errors are as :meth:`stream` has them."""
-        return await self.answering.call(operation, body, on_queued, depth=depth)
+        """Answer any task as one object; sessions and errors are as :meth:`stream` has them."""
+        return await self.answering.call(task, body, on_queued, depth=depth)
 
     async def chat(self, messages: Messages, **parameters: Any) -> dict[str, Any]:
         """Answer ``messages`` (a list of messages, or the text of one by the user) with a chat completion object.

@@ -17,7 +17,7 @@ class FakeProcess(WorkerProcess):
     """Lives until :meth:`die`."""
 
     def __init__(self) -> None:
-        self.ready = Ready(url="http://127.0.0.1:9", slots=4, operations=frozenset({"chat"}))
+        self.ready = Ready(url="http://127.0.0.1:9", slots=4, tasks=frozenset({"chat"}))
         self.listens = True
         """Whether requests can get to it."""
         self._number = next(_pids)

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from modelhost.chat.requests import MODELS
 from modelhost.engines import ENGINES
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.capabilities import CAPABILITIES, FEATURES, Capabilities, How
 from modelhost.engines.installed import READ_SAFETENSORS
 from tools.reference.tables import table
 
-OPERATIONS: Final[Mapping[Operation, str]] = {
+TASKS: Final[Mapping[Task, str]] = {
     "chat": "chat completions",
     "completions": "completions",
     "embeddings": "embeddings",
@@ -107,8 +107,8 @@ def _yes(is_so: bool) -> str:
 
 
 def _fields(name: str) -> Iterable[Sequence[str]]:
-    for operation, words in OPERATIONS.items():
-        fields = sorted(ENGINES[name].fields(operation) - MODELS[operation].model_fields.keys())
+    for task, words in TASKS.items():
+        fields = sorted(ENGINES[name].fields(task) - MODELS[task].model_fields.keys())
         if fields:
             yield CAPABILITIES[name].title, words, ", ".join(f"`{field}`" for field in fields)
 

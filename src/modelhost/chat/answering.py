@@ -20,7 +20,7 @@ from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn, is_in_session
 from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
 from modelhost.config.settings import Settings
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
 from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
@@ -53,7 +53,7 @@ class Answering:
         """What somebody is asked while tools run."""
 
     def stream(
-        self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
+        self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Answer a chat completion or completion as SSE blocks; entered when the engine has accepted the request.
 
@@ -65,9 +65,9 @@ class Answering:
         Raises:
             ModelhostError: before the first block, or out of the iterator in the middle of the answer.
         """
-        if is_in_session(operation, body):
+        if is_in_session(task, body):
             return self._stream_in_session(body, on_queued, depth)
-        return self._stream(operation, body, on_queued, depth)
+        return self._stream(task, body, on_queued, depth)
 
     @asynccontextmanager
     async def _stream_in_session(
@@ -91,7 +91,7 @@ class Answering:
     @asynccontextmanager
     async def _stream(  # noqa: PLR0913 (all are parts of one request)
         self,
-        operation: Operation,
+        task: Task,
         body: dict[str, Any],
         on_queued: OnQueued | None,
         depth: int,
@@ -100,16 +100,16 @@ class Answering:
         may_wait: bool = True,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         DEPTH.set(depth)
-        requests.validate(operation, body)
+        requests.validate(task, body)
         model = self._collection().find(body.get("model"))
-        if may_wait and (starting := self._starting(operation, body)) is not None:
-            begin = partial(self._stream, operation, body, on_queued, depth, turn, may_wait=False)
+        if may_wait and (starting := self._starting(task, body)) is not None:
+            begin = partial(self._stream, task, body, on_queued, depth, turn, may_wait=False)
             async with aclosing(self._blocks_later(model, starting, begin)) as answer:
                 yield answer
             return
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        body = await self._with_context(operation, body)
-        given = tool_answer.given_to(body, self._toolbox) if operation == "chat" else tool_answer.NONE
+        body = await self._with_context(task, body)
+        given = tool_answer.given_to(body, self._toolbox) if task == "chat" else tool_answer.NONE
         note_missing(model.name, given.missing)
         if given.tools:
             loop = self._loop(model, body, on_queued, questions=self.questions, depth=depth)
@@ -120,7 +120,7 @@ class Answering:
                 yield blocks
             return
         lease = self._lease(model, on_queued)
-        turn_with = turn_of(model, operation, body, lease, Notes(model.name), include_usage=include_usage)
+        turn_with = turn_of(model, task, body, lease, Notes(model.name), include_usage=include_usage)
         async with (
             turn_with as (generation, worker),
             generation.stream(worker) as blocks,
@@ -149,31 +149,31 @@ class Answering:
                     yield chunk
 
     async def call(
-        self, operation: Operation, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
+        self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> dict[str, Any]:
-        """Answer any operation as one object; sessions and errors are as :meth:`stream` has them."""
-        if is_in_session(operation, body):
+        """Answer any task as one object; sessions and errors are as :meth:`stream` has them."""
+        if is_in_session(task, body):
             async with self._session_turn(body) as turn:
                 answer = await self._call("chat", turn.body, on_queued, depth, turn)
                 await turn.store(answer)
                 return answer
-        return await self._call(operation, body, on_queued, depth)
+        return await self._call(task, body, on_queued, depth)
 
     async def _call(
         self,
-        operation: Operation,
+        task: Task,
         body: dict[str, Any],
         on_queued: OnQueued | None,
         depth: int,
         turn: SessionTurn | None = None,
     ) -> dict[str, Any]:
         DEPTH.set(depth)
-        requests.validate(operation, body)
+        requests.validate(task, body)
         model = self._collection().find(body.get("model"))
-        if (starting := self._starting(operation, body)) is not None:
+        if (starting := self._starting(task, body)) is not None:
             await self._wait_for(model, starting)
-        body = await self._with_context(operation, body)
-        given = tool_answer.given_to(body, self._toolbox) if operation == "chat" else tool_answer.NONE
+        body = await self._with_context(task, body)
+        given = tool_answer.given_to(body, self._toolbox) if task == "chat" else tool_answer.NONE
         note_missing(model.name, given.missing)
         if given.tools:
             # Nobody can be asked: the answer has no stream to ask on.
@@ -182,22 +182,22 @@ class Answering:
                 turn.follow(loop)
             whole = await tool_answer.whole(loop, tool_answer.with_tools(body, given.tools))
             return {**whole, **missing_fields(given.missing)}
-        if operation in GENERATING:
-            turn_with = turn_of(model, operation, body, self._lease(model, on_queued), Notes(model.name))
+        if task in GENERATING:
+            turn_with = turn_of(model, task, body, self._lease(model, on_queued), Notes(model.name))
             async with turn_with as (generation, worker):
                 return {**await generation.whole(worker), **missing_fields(given.missing)}
-        prepared, engine = adapted(model, operation, body), model.engine
+        prepared, engine = adapted(model, task, body), model.engine
         async with self._lease(model, on_queued) as worker:
             if model.engine is not engine:
-                prepared = adapted(model, operation, body)
-            check_can(worker, operation, body)
-            answer: dict[str, Any] = await worker.call(operation, prepared)
+                prepared = adapted(model, task, body)
+            check_can(worker, task, body)
+            answer: dict[str, Any] = await worker.call(task, prepared)
         model.meters.count_usage(answer.get("usage"))
         return answer
 
-    def _starting(self, operation: Operation, body: Mapping[str, Any]) -> Starting | None:
+    def _starting(self, task: Task, body: Mapping[str, Any]) -> Starting | None:
         """Return the servers that a request is to wait for."""
-        if operation != "chat" or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
+        if task != "chat" or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None
         selection = tool_answer.selection_for(body, self._toolbox)
         return None if selection is None else self._toolbox.hub.starting(selection)
@@ -206,11 +206,11 @@ class Answering:
         log.info("waiting_for_tools", model=model.name, servers=starting.servers, seconds=round(starting.seconds, 1))
         await self._toolbox.hub.wait_for(starting)
 
-    async def _with_context(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    async def _with_context(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` with plain schemas, and the resources and prompts that it asks for in its conversation."""
-        if operation in GENERATING:
+        if task in GENERATING:
             body = with_plain_schemas(body)
-        if operation != "chat" or body.get("mcp") is None:
+        if task != "chat" or body.get("mcp") is None:
             return body
         reading = self._toolbox.hub.reading
         return {**body, "messages": await with_context(body["messages"], tool_answer.wishes_of(body), reading)}

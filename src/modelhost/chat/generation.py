@@ -12,7 +12,7 @@ from modelhost.chat.answer import Answer
 from modelhost.chat.forced_call import ForcedCall
 from modelhost.chat.legacy_logprobs import LegacyLogprobs
 from modelhost.chat.relay import DONE_EVENT, Relay, Report, encode_event
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.errors import ModelhostError
 
 OBJECTS = {"chat": "chat.completion", "completions": "text_completion"}
@@ -29,7 +29,7 @@ class Blocks(Protocol):
 class ModelSide(Protocol):
     """What a turn needs of a worker."""
 
-    def stream(self, operation: Operation, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
+    def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
 
     def refusal(self, status: int, payload: Any) -> ModelhostError: ...
 
@@ -40,26 +40,24 @@ class Generation:
     With ``writes_call``, the engine will write the JSON of a tool call as its text (:mod:`modelhost.chat.forced_call`).
     """
 
-    def __init__(
-        self, operation: Operation, body: dict[str, Any], *, include_usage: bool, writes_call: bool = False
-    ) -> None:
-        self.operation = operation
+    def __init__(self, task: Task, body: dict[str, Any], *, include_usage: bool, writes_call: bool = False) -> None:
+        self.task = task
         self.report = Report()
         self._include_usage = include_usage
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1
-        self._may_fail_to_parse = operation == "chat" and not STRUCTURED.isdisjoint(body)
+        self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
         self._new_rewrite: Callable[[], Rewrite] | None = None  # each choice has one of its own
         if writes_call:
             self._new_rewrite = lambda: ForcedCall().rewrite
-        elif operation == "completions" and body.get("logprobs") is not None:
+        elif task == "completions" and body.get("logprobs") is not None:
             self._new_rewrite = lambda: LegacyLogprobs().rewrite
 
     @asynccontextmanager
     async def stream(self, model: ModelSide) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the blocks of the answer, the end marker included, once the engine has accepted the request."""
         if len(self._parts) == 1 and self._new_rewrite is None:
-            async with model.stream(self.operation, self._parts[0]) as blocks:
+            async with model.stream(self.task, self._parts[0]) as blocks:
                 relayed = self._relayed(model, blocks)
                 async with aclosing(relayed):
                     yield relayed
@@ -77,7 +75,7 @@ class Generation:
 
     async def whole(self, model: ModelSide) -> dict[str, Any]:
         """Return the answer as one object."""
-        answer = Answer(OBJECTS[self.operation])
+        answer = Answer(OBJECTS[self.task])
         chunks = self._chunks(model)
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -113,7 +111,7 @@ class Generation:
     async def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> fanout.Chunks:
         relay = self._relay(model, report, include_usage=False)
         rewrite = self._new_rewrite() if self._new_rewrite else None
-        async with model.stream(self.operation, body) as blocks:
+        async with model.stream(self.task, body) as blocks:
             while block := await blocks.read():
                 for chunk in relay.decoded(block):
                     yield rewrite(chunk) if rewrite else chunk

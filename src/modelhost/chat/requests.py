@@ -29,7 +29,7 @@ from pydantic.config import JsonDict
 from modelhost.config.literals import No, One
 from modelhost.config.request_defaults import LARGEST_COUNT, Seed
 from modelhost.config.session_ids import NewSessionId
-from modelhost.engines.base import Engine, Operation
+from modelhost.engines.base import Engine, Task
 from modelhost.engines.schema_limits import check_size
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -295,7 +295,7 @@ class DetokenizeRequest(_Request):
     tokens: list[Token]
 
 
-MODELS: Mapping[Operation, type[_Request]] = {
+MODELS: Mapping[Task, type[_Request]] = {
     "chat": ChatRequest,
     "completions": CompletionRequest,
     "embeddings": EmbeddingsRequest,
@@ -335,7 +335,7 @@ INSTEAD: Mapping[str, str] = {
 }
 
 
-def validate(operation: Operation, body: Any) -> None:
+def validate(task: Task, body: Any) -> None:
     """Check types and ranges of ``body``.
 
     Raises:
@@ -344,12 +344,12 @@ def validate(operation: Operation, body: Any) -> None:
     if not isinstance(body, dict):
         raise InvalidRequest("The body has to be a JSON object.")
     try:
-        MODELS[operation].model_validate(body)
+        MODELS[task].model_validate(body)
     except ValidationError as error:
         raise _explain(error) from None
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
-    shape = body.get("response_format") if operation == "chat" else None
+    shape = body.get("response_format") if task == "chat" else None
     if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
         raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")
     for param, schema in _schemas(body):
@@ -378,13 +378,13 @@ def _schemas(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
             yield f"tools[{place}].function.parameters", tool["function"]["parameters"]
 
 
-def validate_fields(operation: Operation, body: Mapping[str, Any], engine: Engine) -> None:
+def validate_fields(task: Task, body: Mapping[str, Any], engine: Engine) -> None:
     """Check that each field of ``body`` means something to OpenAI's API or to ``engine``.
 
     Raises:
         UnsupportedParameter: naming the field, with the closest known one.
     """
-    known = MODELS[operation].model_fields.keys() | engine.fields(operation)
+    known = MODELS[task].model_fields.keys() | engine.fields(task)
     for name in body:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -392,7 +392,7 @@ def validate_fields(operation: Operation, body: Mapping[str, Any], engine: Engin
             if name in INSTEAD:
                 hint = f' Use "{INSTEAD[name]}".'
             raise UnsupportedParameter(
-                f'The field "{name}" is not supported by {engine.name} for {operation}.{hint}', param=name
+                f'The field "{name}" is not supported by {engine.name} for {task}.{hint}', param=name
             )
 
 

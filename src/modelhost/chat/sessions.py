@@ -39,9 +39,9 @@ class HeldSession(Protocol):
         """Add ``messages``, all or none; they are durable when it returns. ``system`` takes the place of the old."""
 
 
-def is_in_session(operation: str, body: Any) -> bool:
+def is_in_session(task: str, body: Any) -> bool:
     """Whether the request ``body``, which need not be checked yet, is part of a session."""
-    return operation == "chat" and isinstance(body, dict) and body.get("session_id") is not None
+    return task == "chat" and isinstance(body, dict) and body.get("session_id") is not None
 
 
 class SessionTurn:

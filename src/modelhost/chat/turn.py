@@ -13,41 +13,41 @@ from modelhost.chat.generation import Generation
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.control_tokens import without_origins
 from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
 from modelhost.models.hosted import HostedModel
 from modelhost.workers.client import Worker
 
-GENERATING: Final[frozenset[Operation]] = frozenset({"chat", "completions"})
-PROMPTS: Final[Mapping[Operation, str]] = {"chat": "messages", "completions": "prompt"}
+GENERATING: Final[frozenset[Task]] = frozenset({"chat", "completions"})
+PROMPTS: Final[Mapping[Task, str]] = {"chat": "messages", "completions": "prompt"}
 """The field that can be too long."""
 STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
 NOT_FOR_ENGINES: Final = requests.INERT | {"mcp", "session_id"}
 
 
 def generation_of(
-    model: HostedModel, operation: Operation, body: dict[str, Any], notes: Notes, *, include_usage: bool
+    model: HostedModel, task: Task, body: dict[str, Any], notes: Notes, *, include_usage: bool
 ) -> Generation:
     """Return the request ``body`` ready to be sent; ``notes`` are told what has been done to it.
 
     Raises:
         UnsupportedParameter: the engine of ``model`` does not know a field of it.
     """
-    prepared = _prepared(model, operation, body)
-    if operation == "chat":
+    prepared = _prepared(model, task, body)
+    if task == "chat":
         prepared = _with_contents_as_text(model, prepared, notes)
     is_forced = tool_choice.is_forced(prepared)
-    dialect = model.engine.adapt(operation, prepared)
+    dialect = model.engine.adapt(task, prepared)
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
     writes_call = is_forced and "tools" not in dialect
-    return Generation(operation, dialect, include_usage=include_usage, writes_call=writes_call)
+    return Generation(task, dialect, include_usage=include_usage, writes_call=writes_call)
 
 
 @asynccontextmanager
 async def turn_of(  # noqa: PLR0913 (all are parts of one request)
     model: HostedModel,
-    operation: Operation,
+    task: Task,
     body: dict[str, Any],
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
@@ -63,31 +63,31 @@ async def turn_of(  # noqa: PLR0913 (all are parts of one request)
         ModelhostError: the request is wrong, or ``lease`` raises it.
     """
     resolved = model.resolved
-    generation = generation_of(model, operation, body, notes, include_usage=include_usage)
+    generation = generation_of(model, task, body, notes, include_usage=include_usage)
     async with lease as worker:
         if model.resolved is not resolved:
-            generation = generation_of(model, operation, body, notes, include_usage=include_usage)
-        async with measured(model, operation, generation.report):
-            check_can(worker, operation, body)
+            generation = generation_of(model, task, body, notes, include_usage=include_usage)
+        async with measured(model, task, generation.report):
+            check_can(worker, task, body)
             yield generation, worker
 
 
-def adapted(model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body``, of an operation that generates nothing, in the engine's dialect; raises as above."""
-    return model.engine.adapt(operation, _prepared(model, operation, body))
+def adapted(model: HostedModel, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body``, of a task that generates nothing, in the engine's dialect; raises as above."""
+    return model.engine.adapt(task, _prepared(model, task, body))
 
 
-def _prepared(model: HostedModel, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+def _prepared(model: HostedModel, task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body``, which is left as it is, without what does not concern an engine, and with what all get."""
-    requests.validate_fields(operation, body, model.engine)
+    requests.validate_fields(task, body, model.engine)
     prepared = {key: value for key, value in body.items() if value is not None and key not in NOT_FOR_ENGINES}
-    if operation in GENERATING:
+    if task in GENERATING:
         prepared = with_defaults(prepared, model.defaults)
-        requests.validate_fields(operation, prepared, model.engine)  # a default has to mean something to it, too
+        requests.validate_fields(task, prepared, model.engine)  # a default has to mean something to it, too
     prepared["model"] = model.name
-    if operation == "chat":
+    if task == "chat":
         prepared = tool_choice.enforce(prepared)
-    if operation in GENERATING:
+    if task in GENERATING:
         prepared |= STREAMED
     return prepared
 
@@ -101,14 +101,14 @@ def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Note
 
 
 @asynccontextmanager
-async def measured(model: HostedModel, operation: Operation, report: Report) -> AsyncIterator[None]:
+async def measured(model: HostedModel, task: Task, report: Report) -> AsyncIterator[None]:
     """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
     began = time.perf_counter()
     model.pace.begin(began)
     try:
         yield
     except ContextLengthExceeded as error:
-        error.param = PROMPTS[operation]
+        error.param = PROMPTS[task]
         raise
     finally:
         model.meters.count_usage(report.usage)
@@ -122,17 +122,17 @@ async def measured(model: HostedModel, operation: Operation, report: Report) -> 
                 model.meters.time_between_tokens.observe(seconds)
 
 
-def check_can(worker: Worker, operation: Operation, body: Mapping[str, Any]) -> None:
-    """Check that the model of ``worker`` is made for ``operation``, and for the images in ``body``.
+def check_can(worker: Worker, task: Task, body: Mapping[str, Any]) -> None:
+    """Check that the model of ``worker`` is made for ``task``, and for the images in ``body``.
 
     Raises:
         UnsupportedOperation, InvalidRequest: saying what it can do, or what is wrong with an image.
     """
-    if operation not in worker.ready.operations:
-        can = ", ".join(sorted(worker.ready.operations))
-        advice = worker.engine.advice(operation)
+    if task not in worker.ready.tasks:
+        can = ", ".join(sorted(worker.ready.tasks))
+        advice = worker.engine.advice(task)
         raise UnsupportedOperation(
-            f"{worker.model} cannot do {operation}; it can do: {can}. {advice}".rstrip(), model=worker.model
+            f"{worker.model} cannot do {task}; it can do: {can}. {advice}".rstrip(), model=worker.model
         )
-    if operation == "chat":
+    if task == "chat":
         check_images(worker, body)

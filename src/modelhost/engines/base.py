@@ -26,9 +26,9 @@ from modelhost.errors import ModelhostError
 if TYPE_CHECKING:
     from modelhost.engines.load_config import Configured, LoadConfig, Premises
 
-Operation = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
+Task = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
 
-OPENAI_PATHS: Final[Mapping[Operation, str]] = {
+OPENAI_PATHS: Final[Mapping[Task, str]] = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
@@ -36,7 +36,7 @@ OPENAI_PATHS: Final[Mapping[Operation, str]] = {
     "tokenize": "/tokenize",
     "detokenize": "/detokenize",
 }
-"""Where workers that follow OpenAI, and llama.cpp beyond that, take each operation."""
+"""Where workers that follow OpenAI, and llama.cpp beyond that, take each task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Elsewhere:
     api_key: str | None = field(default=None, repr=False)
     model: str = ""
     """Its name there; empty: the only one that is served, or the first."""
-    operations: frozenset[Operation] = frozenset()
+    tasks: frozenset[Task] = frozenset()
     """What servers of their kind can do."""
     context_length: int | None = None
     """Where the servers do not tell."""
@@ -132,7 +132,7 @@ class Ready:
     url: str
     context_length: int | None = None
     slots: int | None = None
-    operations: frozenset[Operation] = frozenset()
+    tasks: frozenset[Task] = frozenset()
     engine_version: str | None = None
     cache_folder: str | None = None
     """Where it writes and reads prompt caches; ``None`` if it cannot."""
@@ -256,24 +256,24 @@ class Engine(Protocol):
         """
         ...
 
-    def advice(self, operation: Operation) -> str:
-        """Return what helps where a model of this engine cannot do ``operation``; empty if nothing does."""
+    def advice(self, task: Task) -> str:
+        """Return what helps where a model of this engine cannot do ``task``; empty if nothing does."""
         ...
 
-    def fields(self, operation: Operation) -> frozenset[str]:
+    def fields(self, task: Task) -> frozenset[str]:
         """Return the request fields that this engine honours beyond those that every engine must."""
         ...
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in this engine's dialect; it may be changed in place."""
         ...
 
-    def path(self, operation: Operation) -> str:
-        """Return the path of ``operation`` at the worker."""
+    def path(self, task: Task) -> str:
+        """Return the path of ``task`` at the worker."""
         ...
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
-        """Return ``data`` of an answer to ``operation``, whole events or the whole of it, in the host's form."""
+    def received(self, task: Task, data: bytes) -> bytes:
+        """Return ``data`` of an answer to ``task``, whole events or the whole of it, in the host's form."""
         ...
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Task
 from modelhost.engines.foreign_start import command
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
@@ -93,7 +93,7 @@ CHAT = frozenset(
         "parse_tool_calls",
     }
 )
-FIELDS: Mapping[Operation, frozenset[str]] = {
+FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | RUNNING | CHAT,
     "completions": SAMPLING | RUNNING,
     "embeddings": frozenset({"embd_normalize"}),
@@ -211,25 +211,25 @@ class LlamaCpp:
             gpu_memory_phrases=GPU_MEMORY_PHRASES,
         )
 
-    def advice(self, operation: Operation) -> str:
-        if operation == "embeddings":
+    def advice(self, task: Task) -> str:
+        if task == "embeddings":
             return "Serve an embedding model, or have this one make them: --engine-option embeddings=true."
         return ""
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return FIELDS[operation]
+    def fields(self, task: Task) -> frozenset[str]:
+        return FIELDS[task]
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        body = adapted(operation, body)
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        body = adapted(task, body)
         if self._forces_calls and body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
             schema = schema_of(body["tools"])
             return show_tools_only(body, schema) if schema else body
         return body
 
-    def path(self, operation: Operation) -> str:
-        return OPENAI_PATHS[operation]
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
+    def received(self, task: Task, data: bytes) -> bytes:
         return data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def operations_of(config: dict[str, Any]) -> list[str]:
+def tasks_of(config: dict[str, Any]) -> list[str]:
     """Return what this model can do. A reranker has no text to generate; others may embed besides generating."""
     shared = ["tokenize", "detokenize"]
     if config["pooling"] == "rank":
@@ -21,7 +21,7 @@ def operations_of(config: dict[str, Any]) -> list[str]:
 def cache_folder(config: dict[str, Any]) -> str | None:
     """Return where prompt caches are written; ``None`` if there is no place, or the model has no conversations."""
     folder: str | None = config["slot_save_path"] or config.get("folder")
-    return folder if "chat" in operations_of(config) else None
+    return folder if "chat" in tasks_of(config) else None
 
 
 def slot_save_path(config: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from modelhost import json_text
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -52,7 +52,7 @@ _FIELD = re.compile(r"^Field '(\w+)': (?:\[json\.[\w.]+\] )?(?:Error: )?(.*)", r
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)", re.DOTALL)
 
 
-def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for llama.cpp; it is changed in place, what it holds is not.
 
     Raises:
@@ -65,7 +65,7 @@ def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
     if "seed" in body:
         # Below zero llama.cpp chooses one, as other servers do.
         body["seed"] = body["seed"] % LARGEST_SEED if body["seed"] >= 0 else -1
-    if operation == "chat":
+    if task == "chat":
         body["messages"] = [_message(message) for message in body["messages"]]
         effort = body.pop("reasoning_effort", None)
         if effort is not None:

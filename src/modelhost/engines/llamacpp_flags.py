@@ -13,10 +13,10 @@ from typing import Any, Final
 from modelhost.engines.llamacpp_config import (
     encoder_uses_gpu,
     listener_threads,
-    operations_of,
     prompt_threads,
     slot_save_path,
     speculation_kinds,
+    tasks_of,
     total_context,
 )
 from modelhost.engines.llamacpp_program import Program
@@ -89,7 +89,7 @@ def _in_its_means(config: dict[str, Any], program: Program) -> dict[str, Any]:
     Chats need a share of the context for each slot. Without a limit for each, that takes a cache for each slot, and
     then llama.cpp pools only a part of a text's tokens.
     """
-    embeds_besides = config["embeddings"] and "chat" in operations_of(config)
+    embeds_besides = config["embeddings"] and "chat" in tasks_of(config)
     if program.has(PER_SLOT) or not embeds_besides or config["slots"] == 1:
         return config
     if asked_by := _asked(config, "embeddings"):
@@ -145,7 +145,7 @@ def _context(config: dict[str, Any], program: Program) -> Iterator[Wanted]:
     if program.has(PER_SLOT):
         yield _essential("--kv-unified")
         yield _essential(PER_SLOT, str(config["context_length"]))
-    elif "chat" in operations_of(config):
+    elif "chat" in tasks_of(config):
         yield Wanted(ways=(("--no-kv-unified",), BY_ITSELF))  # as it is anyway where the slots are counted
     else:
         yield Wanted(ways=(("--kv-unified",), BY_ITSELF))  # a text is no longer than a batch: no slot takes too much

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.engines.child_server import Address, ask, end_as, ends_with_this_process, free_port, url_of
-from modelhost.engines.llamacpp_config import cache_folder, operations_of
+from modelhost.engines.llamacpp_config import cache_folder, tasks_of
 from modelhost.engines.llamacpp_flags import CommandLine, LacksError, command_line
 from modelhost.engines.llamacpp_program import NoServerError, Program, examine
 from modelhost.engines.worker_process import announce_failed, announce_ready, end_with_host, read_config
@@ -51,7 +51,7 @@ def main() -> None:
         url_of(address),
         context_length=config["context_length"],
         slots=config["slots"],
-        operations=operations_of(dict(line.config)),
+        tasks=tasks_of(dict(line.config)),
         engine_version=f"llama-server {program.version}",
         cache_folder=folder_of_caches,
         chat_stops=config["chat_stops"],
@@ -130,7 +130,7 @@ def _folder_of_caches(address: Address, config: Mapping[str, Any]) -> str | None
         LacksError: it writes no texts while it makes embeddings.
     """
     folder = cache_folder(dict(config))
-    if "chat" not in operations_of(dict(config)):
+    if "chat" not in tasks_of(dict(config)):
         return None
     # What it tells of a slot, it tells once that has had something to do.
     answer = ask(address, "/completion", {"prompt": [0], "n_predict": 0}, api_key=config["api_key"])

@@ -16,10 +16,10 @@ from modelhost.engines.llamacpp_config import (
     cache_folder,
     encoder_uses_gpu,
     listener_threads,
-    operations_of,
     prompt_threads,
     slot_save_path,
     speculation_kinds,
+    tasks_of,
     total_context,
 )
 from modelhost.engines.llamacpp_features import features_in
@@ -50,7 +50,7 @@ def main() -> None:
         server.listening_address,
         context_length=config["context_length"],
         slots=config["slots"],
-        operations=operations_of(config),
+        tasks=tasks_of(config),
         engine_version=xllamacpp.__version__,
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],

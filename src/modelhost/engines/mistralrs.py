@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Task
 from modelhost.engines.foreign_start import command
 from modelhost.engines.library_worker.dialect import CHAT, LibraryDialect
 from modelhost.engines.library_worker.load import honours
@@ -35,7 +35,7 @@ FORMATS: Final = (
 """What ``isq`` may be; a number is the best format of so many bits."""
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos"})
-FIELDS: Final[Mapping[Operation, frozenset[str]]] = {
+FIELDS: Final[Mapping[Task, frozenset[str]]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING,
     "tokenize": frozenset({"with_pieces"}),
@@ -99,8 +99,8 @@ class MistralRs(LibraryDialect):
         phrases = ("out of memory", "memory allocation of", "cannot allocate memory")
         return Launch(argv=argv, env=env, config=config, memory_phrases=phrases)
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return FIELDS.get(operation, frozenset())
+    def fields(self, task: Task) -> frozenset[str]:
+        return FIELDS.get(task, frozenset())
 
 
 def _quantization(config: LoadConfig, premises: Premises) -> Answer:

@@ -19,7 +19,7 @@ from typing import Any
 
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
-OPERATIONS = ("chat", "completions", "tokenize", "detokenize")
+TASKS = ("chat", "completions", "tokenize", "detokenize")
 VERBATIM = "{{ messages[0]['content'] }}"
 """The chat template that the library gets: conversations are rendered here, since it changes what it renders itself
 where tools are shown, and holds its answers to a form of calls that the model does not write."""
@@ -94,7 +94,7 @@ def serve_runner(runner: Any, config: Mapping[str, Any]) -> None:
             url,
             context_length=config["context_length"],
             slots=config["slots"],
-            operations=OPERATIONS,
+            tasks=TASKS,
             engine_version=f"mistralrs {version('mistralrs')}",
             chat_stops=config["chat_stops"],
         )

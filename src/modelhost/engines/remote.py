@@ -15,9 +15,9 @@ from modelhost.engines.base import (
     Elsewhere,
     Launch,
     ModelSpec,
-    Operation,
     PromptCaches,
     PromptProgress,
+    Task,
 )
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.load_fields import only, without_knobs
@@ -115,7 +115,7 @@ class Remote:
                 urls=spec.urls,
                 api_key=spec.url_key,
                 model=options["model"],
-                operations=self._dialect.operations,
+                tasks=self._dialect.tasks,
                 context_length=spec.context_length,
                 health_seconds=options["health_seconds"],
                 connect_seconds=options["connect_seconds"],
@@ -124,21 +124,21 @@ class Remote:
             ),
         )
 
-    def advice(self, operation: Operation) -> str:
-        if operation in self._dialect.operations:
+    def advice(self, task: Task) -> str:
+        if task in self._dialect.tasks:
             return "The server says so."
         return "What kind of server it is, the engine option dialect says."
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return self._dialect.fields(operation) | self._fields
+    def fields(self, task: Task) -> frozenset[str]:
+        return self._dialect.fields(task) | self._fields
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in the dialect.
 
         Raises:
             InvalidRequest, UnsupportedParameter: naming a field that such a server does not know, or not like that.
         """
-        known = self.fields(operation)
+        known = self.fields(task)
         for name in body:
             if name in NOT_OPENAIS and name not in known:
                 raise UnsupportedParameter(
@@ -146,13 +146,13 @@ class Remote:
                     'this model. If the server has it, say so with the engine option "fields" or "dialect".',
                     param=name,
                 )
-        return self._dialect.adapt(operation, body)
+        return self._dialect.adapt(task, body)
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
-        return self._dialect.received(operation, data)
+    def received(self, task: Task, data: bytes) -> bytes:
+        return self._dialect.received(task, data)
 
-    def path(self, operation: Operation) -> str:
-        return OPENAI_PATHS[operation]
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker, own=self._dialect.translate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.remote_calls import RemoteCalls
 
 MALFORMED: Final = "malformed_event"
@@ -20,9 +20,9 @@ NO_SHAPE: Final = "a piece of its answer has no shape that is known"
 class RemoteAnswer:
     """Reads one answer: its chunks in the order in which they come, or all of it at once."""
 
-    def __init__(self, operation: Operation, *, model: str) -> None:
+    def __init__(self, task: Task, *, model: str) -> None:
         """Take what was asked for, and the model's name here."""
-        self._operation = operation
+        self._task = task
         self._model = model
         self._calls: dict[int, RemoteCalls] = {}
         self._unfinished: set[int] = set()
@@ -53,7 +53,7 @@ class RemoteAnswer:
         if not payload.get("choices"):
             return [_malformed("its answer has no choices")]
         envelope = {key: value for key, value in payload.items() if key not in {"choices", "usage"}}
-        if self._operation == "chat":
+        if self._task == "chat":
             envelope["object"] = "chat.completion.chunk"
         try:
             choices = [_as_last(choice) for choice in payload["choices"]]
@@ -66,13 +66,13 @@ class RemoteAnswer:
 
     def _read(self, position: int, choice: dict[str, Any]) -> None:
         index = choice["index"] = choice["index"] if isinstance(choice.get("index"), int) else position
-        if self._operation == "chat" and choice.get("message") and index not in self._calls:
+        if self._task == "chat" and choice.get("message") and index not in self._calls:
             choice.update(_as_last(choice))  # in the place of pieces; behind them it would be the answer once more
         choice.pop("message", None)
         choice["finish_reason"] = choice.get("finish_reason") or None  # some say "" for not yet
         (self._finished if choice["finish_reason"] else self._unfinished).add(index)
         self._unfinished -= self._finished
-        if self._operation == "chat":
+        if self._task == "chat":
             self._read_delta(choice, self._calls.setdefault(index, RemoteCalls()))
         else:
             choice["text"] = choice.get("text") or ""

@@ -6,30 +6,30 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import OPENAI_PATHS, Operation
+from modelhost.engines.base import OPENAI_PATHS, Task
 from modelhost.errors import ModelhostError
 
-ALL: Final[frozenset[Operation]] = frozenset(OPENAI_PATHS)
-OPENAIS: Final[frozenset[Operation]] = frozenset({"chat", "completions", "embeddings"})
+ALL: Final[frozenset[Task]] = frozenset(OPENAI_PATHS)
+OPENAIS: Final[frozenset[Task]] = frozenset({"chat", "completions", "embeddings"})
 
 
 class Dialect(Protocol):
     """What is known of one kind of server."""
 
     @property
-    def operations(self) -> frozenset[Operation]:
+    def tasks(self) -> frozenset[Task]:
         """What such servers can do."""
         ...
 
-    def fields(self, operation: Operation) -> frozenset[str]:
+    def fields(self, task: Task) -> frozenset[str]:
         """Return the request fields that it knows beyond OpenAI's."""
         ...
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` as it takes it; it may be changed in place."""
         ...
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
+    def received(self, task: Task, data: bytes) -> bytes:
         """Return ``data`` of an answer in the host's form."""
         ...
 
@@ -43,20 +43,20 @@ class OpenAI:
 
     def __init__(
         self,
-        more: Callable[[Operation], frozenset[str]],
+        more: Callable[[Task], frozenset[str]],
         *,
-        operations: frozenset[Operation] = OPENAIS,
+        tasks: frozenset[Task] = OPENAIS,
     ) -> None:
-        self.operations = operations
+        self.tasks = tasks
         self._more = more
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return self._more(operation)
+    def fields(self, task: Task) -> frozenset[str]:
+        return self._more(task)
 
-    def adapt(self, _: Operation, body: dict[str, Any]) -> dict[str, Any]:
+    def adapt(self, _: Task, body: dict[str, Any]) -> dict[str, Any]:
         return body
 
-    def received(self, _: Operation, data: bytes) -> bytes:
+    def received(self, _: Task, data: bytes) -> bytes:
         return data
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
@@ -66,40 +66,40 @@ class OpenAI:
 class OfEngine:
     """The server that the workers of an engine here are, too."""
 
-    def __init__(self, name: str, *, operations: frozenset[Operation]) -> None:
-        self.operations = operations
+    def __init__(self, name: str, *, tasks: frozenset[Task]) -> None:
+        self.tasks = tasks
         self._name = name
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return ENGINES[self._name].fields(operation) | _checked_here(operation)
+    def fields(self, task: Task) -> frozenset[str]:
+        return ENGINES[self._name].fields(task) | _checked_here(task)
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        return ENGINES[self._name].adapt(operation, body)
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        return ENGINES[self._name].adapt(task, body)
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
-        return ENGINES[self._name].received(operation, data)
+    def received(self, task: Task, data: bytes) -> bytes:
+        return ENGINES[self._name].received(task, data)
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
         return ENGINES[self._name].translate_error(status, payload, model=model, worker=worker)
 
 
-def _of_openai(operation: Operation) -> frozenset[str]:
-    return frozenset({"reasoning_effort", "verbosity"}) if operation == "chat" else frozenset()
+def _of_openai(task: Task) -> frozenset[str]:
+    return frozenset({"reasoning_effort", "verbosity"}) if task == "chat" else frozenset()
 
 
-def _of_all_engines(operation: Operation) -> frozenset[str]:
+def _of_all_engines(task: Task) -> frozenset[str]:
     """Another host checks the fields itself, for the engine that the model has there."""
-    others = (engine.fields(operation) for name, engine in ENGINES.items() if name != "remote")
-    return _checked_here(operation).union(*others)
+    others = (engine.fields(task) for name, engine in ENGINES.items() if name != "remote")
+    return _checked_here(task).union(*others)
 
 
-def _checked_here(operation: Operation) -> frozenset[str]:
-    return frozenset({"top_k", "min_p"}) if operation in {"chat", "completions"} else frozenset()
+def _checked_here(task: Task) -> frozenset[str]:
+    return frozenset({"top_k", "min_p"}) if task in {"chat", "completions"} else frozenset()
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "openai": OpenAI(_of_openai),
-    "vllm": OfEngine("vllm", operations=ALL),
-    "llamacpp": OfEngine("llamacpp", operations=ALL),
-    "modelhost": OpenAI(_of_all_engines, operations=ALL),
+    "vllm": OfEngine("vllm", tasks=ALL),
+    "llamacpp": OfEngine("llamacpp", tasks=ALL),
+    "modelhost": OpenAI(_of_all_engines, tasks=ALL),
 }

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
+from modelhost.engines.base import Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Task
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.load_config import Answer, Configured, LoadConfig, Overlay, Premises, configured
@@ -100,20 +100,20 @@ class Scripted:
         argv = (spec.python or sys.executable, "-m", "modelhost.engines.scripted_worker")
         return Launch(argv=argv, env=dict(spec.env), config=config)
 
-    def advice(self, operation: Operation) -> str:
+    def advice(self, task: Task) -> str:
         return ""
 
-    def fields(self, operation: Operation) -> frozenset[str]:
+    def fields(self, task: Task) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""
-        return self._dialect.fields(operation)
+        return self._dialect.fields(task)
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        return self._dialect.adapt(operation, body)
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        return self._dialect.adapt(task, body)
 
-    def path(self, operation: Operation) -> str:
-        return self._dialect.path(operation)
+    def path(self, task: Task) -> str:
+        return self._dialect.path(task)
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
+    def received(self, task: Task, data: bytes) -> bytes:
         return data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:

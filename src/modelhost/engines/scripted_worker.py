@@ -32,7 +32,7 @@ from modelhost.engines.worker_server import serve
 from modelhost.errors import ConfigError
 from modelhost.version import __version__
 
-OPERATIONS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize")
+TASKS = ("chat", "completions", "embeddings", "rerank", "tokenize", "detokenize")
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def _serve(config: Mapping[str, Any], rules: tuple[Rule, ...]) -> None:
             url,
             context_length=config["context_length"],
             slots=config["slots"],
-            operations=OPERATIONS,
+            tasks=TASKS,
             engine_version=__version__,
         )
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, Operation, PromptCaches, PromptProgress
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Task
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
@@ -78,20 +78,20 @@ class Vllm:
             memory_phrases=("out of memory", "can't allocate memory", "bad_alloc", "no available memory for the cache"),
         )
 
-    def advice(self, operation: Operation) -> str:
-        return "vllm writes text here; llama.cpp makes embeddings." if operation in {"embeddings", "rerank"} else ""
+    def advice(self, task: Task) -> str:
+        return "vllm writes text here; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return FIELDS[operation]
+    def fields(self, task: Task) -> frozenset[str]:
+        return FIELDS[task]
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        return adapted(operation, body)
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        return adapted(task, body)
 
-    def path(self, operation: Operation) -> str:
-        return OPENAI_PATHS[operation]
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
 
-    def received(self, operation: Operation, data: bytes) -> bytes:
-        return received(operation, data)
+    def received(self, task: Task, data: bytes) -> bytes:
+        return received(task, data)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.number_bounds import bounded
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -38,7 +38,7 @@ CHAT = frozenset(
         *("add_generation_prompt", "continue_final_message", "documents"),
     }
 )
-FIELDS: Mapping[Operation, frozenset[str]] = {
+FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING | {"response_format"},
     "embeddings": frozenset(),
@@ -58,13 +58,13 @@ CALLERS_FAULTS = (400, 404, 422)
 _NO_PARSER = "--tool-call-parser"
 
 
-def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for vLLM; it is changed in place, what it holds is not.
 
     Raises:
         UnsupportedParameter: markers are to be text, which the tokenizer of vLLM cannot.
     """
-    if operation == "tokenize":
+    if task == "tokenize":
         if body.get("parse_special") is False:
             raise UnsupportedParameter(
                 "parse_special: vLLM reads markers of the model wherever they stand; leave it out.",
@@ -77,23 +77,23 @@ def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         # vLLM's lowest is above 0; both leave the likeliest token.
         del body["top_p"]
         body["top_k"] = 1
-    if operation == "completions":
+    if task == "completions":
         body.setdefault("max_tokens", LARGEST_COUNT)  # what the context holds, where vLLM would write 16 tokens
-    if operation == "chat":
+    if task == "chat":
         body["messages"] = [_message(message) for message in body["messages"]]
         if body.get("tool_choice") == "required":
             body["tools"] = [_strict(tool) for tool in body["tools"]]
     return body
 
 
-def received(operation: Operation, data: bytes) -> bytes:
+def received(task: Task, data: bytes) -> bytes:
     """Return ``data`` of an answer (whole events, or the whole of it) with the host's names."""
-    if operation == "tokenize":
+    if task == "tokenize":
         return orjson.dumps({"tokens": orjson.loads(data)["tokens"]})
-    if operation == "detokenize":
+    if task == "detokenize":
         return orjson.dumps({"content": orjson.loads(data)["prompt"]})
     # With its quotes it cannot stand in a text, where JSON escapes them.
-    return data.replace(REASONING, REASONING_CONTENT) if operation == "chat" else data
+    return data.replace(REASONING, REASONING_CONTENT) if task == "chat" else data
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

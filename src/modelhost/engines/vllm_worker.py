@@ -77,7 +77,7 @@ def main() -> None:
         url_of(address),
         context_length=config["context_length"],
         slots=config["slots"],
-        operations=("chat", "completions", "tokenize", "detokenize"),
+        tasks=("chat", "completions", "tokenize", "detokenize"),
         engine_version=f"vllm {_ask(address, config, '/version')['version']}",
         chat_stops=config["chat_stops"],
         chat_defaults={"add_special_tokens": True} if config["adds_special"] else {},

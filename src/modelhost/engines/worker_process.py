@@ -101,7 +101,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
             "url": url,
             "context_length": context_length,
             "slots": slots,
-            "operations": list(operations),
+            "tasks": list(tasks),
             "engine_version": engine_version,
             "cache_folder": cache_folder,
             "chat_stops": list(chat_stops),

@@ -1,4 +1,4 @@
-"""The POST endpoints: one small ASGI application for each operation, since this is the way of every token."""
+"""The POST endpoints: one small ASGI application for each task, since this is the way of every token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelhost.chat.notes import ON_NOTE
 from modelhost.chat.turn import GENERATING
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.errors import InvalidRequest, ModelNotFound
 from modelhost.host import Host
 from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
@@ -22,7 +22,7 @@ from modelhost.workers.depth import DEPTH_HEADER
 
 log = get_logger(__name__)
 
-PATHS: Final[Mapping[Operation, tuple[str, ...]]] = {
+PATHS: Final[Mapping[Task, tuple[str, ...]]] = {
     "chat": ("/v1/chat/completions",),
     "completions": ("/v1/completions",),
     "embeddings": ("/v1/embeddings",),
@@ -30,7 +30,7 @@ PATHS: Final[Mapping[Operation, tuple[str, ...]]] = {
     "tokenize": ("/tokenize",),
     "detokenize": ("/detokenize",),
 }
-"""Where each operation is served."""
+"""Where each task is served."""
 BYTES_PER_MB = 1_000_000
 DEPTH_HEADER_BYTES = DEPTH_HEADER.lower().encode()
 SESSION_HEADERS = {b"x-session-id": "X-Session-Id", b"x-conversation-id": "X-Conversation-Id"}
@@ -38,11 +38,11 @@ DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
 
 
 class OperationEndpoint:
-    """Answers ``operation`` for the host's models."""
+    """Answers ``task`` for the host's models."""
 
-    def __init__(self, host: Host, operation: Operation) -> None:
+    def __init__(self, host: Host, task: Task) -> None:
         self._host = host
-        self._operation = operation
+        self._task = task
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +54,7 @@ class OperationEndpoint:
             nonlocal body
             body = await exchange.json(self._limit_bytes)
             depth = depth_of(scope)
-            if self._operation == "chat":
+            if self._task == "chat":
                 body = _in_session(exchange, scope, body)
             ON_NOTE.set(exchange.tell_note)
             async with exchange.while_client_is_there():
@@ -64,8 +64,8 @@ class OperationEndpoint:
         self._note(body, status, code, time.perf_counter() - began)
 
     async def _respond(self, exchange: Exchange, body: Any, depth: int) -> None:
-        if self._operation in GENERATING and isinstance(body, dict) and body.get("stream") is True:
-            stream = self._host.stream(self._operation, body, exchange.tell_queued, depth=depth)
+        if self._task in GENERATING and isinstance(body, dict) and body.get("stream") is True:
+            stream = self._host.stream(self._task, body, exchange.tell_queued, depth=depth)
             async with exchange.event_stream(), stream as blocks:
                 async for block in blocks:
                     await exchange.write(block)
@@ -75,22 +75,22 @@ class OperationEndpoint:
     async def _whole(self, body: Any, on_queued: OnQueued, depth: int) -> dict[str, Any]:
         if not isinstance(body, dict):
             raise InvalidRequest("The body has to be a JSON object.")
-        if self._operation == "tokenize":
+        if self._task == "tokenize":
             return tokenized(
                 await self._host.call("tokenize", wanted_content(body), on_queued), self._host.find(body.get("model"))
             )
-        answer = await self._host.call(self._operation, body, on_queued, depth=depth)
-        return detokenized(answer) if self._operation == "detokenize" else answer
+        answer = await self._host.call(self._task, body, on_queued, depth=depth)
+        return detokenized(answer) if self._task == "detokenize" else answer
 
     def _note(self, body: Any, status: int, code: str | None, seconds: float) -> None:
         model = self._model_label(body)
-        METERS.requests.labels(model, self._operation, str(status)).inc()
-        METERS.request_seconds.labels(model, self._operation).observe(seconds)
+        METERS.requests.labels(model, self._task, str(status)).inc()
+        METERS.request_seconds.labels(model, self._task).observe(seconds)
         if code is not None:
             METERS.errors.labels(model, code).inc()
         if status == CLIENT_LEFT_STATUS:
             METERS.cancelled.labels(model).inc()
-        log.info("request", operation=self._operation, model=model, status=status, code=code, seconds=round(seconds, 4))
+        log.info("request", operation=self._task, model=model, status=status, code=code, seconds=round(seconds, 4))
 
     def _model_label(self, body: Any) -> str:
         """Return the main name of a known model, or nothing: names that callers invent must not become labels."""

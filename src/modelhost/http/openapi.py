@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.requests import MODELS
 from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.http import openapi_prompt
 from modelhost.http.edge import OPEN_PATHS
@@ -25,9 +25,9 @@ REF = "#/components/schemas/{model}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """An operation, and what to say of it."""
+    """A task, and what to say of it."""
 
-    name: Operation
+    name: Task
     summary: str
     streams: bool = False
 
@@ -37,7 +37,7 @@ class Described:
         return PATHS[self.name]
 
 
-OPERATIONS: Sequence[Described] = (
+TASKS: Sequence[Described] = (
     Described(name="chat", summary="Answer a conversation", streams=True),
     Described(name="completions", summary="Continue a text", streams=True),
     Described(name="embeddings", summary="Turn texts into vectors"),
@@ -125,9 +125,9 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     for path, raised in OF_MODELS.items():
         described = document["paths"][path]["get"]["responses"]
         document["paths"][path]["get"]["responses"] = {"200": described["200"], **refusals(raised)}
-    for operation in OPERATIONS:
-        for path in operation.paths:
-            document["paths"][path] = {"post": _post(operation)}
+    for task in TASKS:
+        for path in task.paths:
+            document["paths"][path] = {"post": _post(task)}
     document["paths"].update(system_paths())
     document["paths"].update(administration_paths())
     if needs_key:
@@ -138,18 +138,18 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     return document
 
 
-def _post(operation: Described) -> dict[str, Any]:
-    request = {"$ref": REF.format(model=MODELS[operation.name].__name__)}
+def _post(task: Described) -> dict[str, Any]:
+    request = {"$ref": REF.format(model=MODELS[task.name].__name__)}
     error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
-    statuses = STATUSES | OF_SESSIONS if operation.name == "chat" else STATUSES
-    if operation.streams:
+    statuses = STATUSES | OF_SESSIONS if task.name == "chat" else STATUSES
+    if task.streams:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "tags": ["models"],
-        "summary": operation.summary,
-        "operationId": operation.name,
-        **({"parameters": SESSION_PARAMETERS} if operation.name == "chat" else {}),
+        "summary": task.summary,
+        "operationId": task.name,
+        **({"parameters": SESSION_PARAMETERS} if task.name == "chat" else {}),
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {
             "200": {"description": "The answer", "content": answer},

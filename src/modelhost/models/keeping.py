@@ -188,7 +188,7 @@ class Keeper:
 
     def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
         model.worker, model.memory = worker, None
-        model.operations = tuple(sorted(worker.ready.operations))
+        model.operations = tuple(sorted(worker.ready.tasks))
         model.sees_images = worker.ready.sees_images
         model.loaded_at, model.load_seconds = time.time(), seconds
         model.meters.load_seconds.observe(seconds)

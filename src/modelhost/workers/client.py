@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from modelhost.engines.base import Engine, Operation, Ready
+from modelhost.engines.base import Engine, Ready, Task
 from modelhost.errors import EngineError, InvalidRequest, ModelhostError, WorkerCrashed
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
@@ -157,24 +157,24 @@ class Worker:
             self._explain = explain
 
     @asynccontextmanager
-    async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
+    async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
         """Send ``body`` and yield the answer's events once the worker has accepted it; leaving cancels the work.
 
         Raises:
             ModelhostError: the worker refused the request (translated by its engine), failed or is gone.
         """
-        progress, received = self.engine.prompt_progress, partial(self.engine.received, operation)
+        progress, received = self.engine.prompt_progress, partial(self.engine.received, task)
         if progress is None or progress.is_wanted(body):
-            async with self._post(operation, body) as connection:
+            async with self._post(task, body) as connection:
                 yield EventBlocks(connection, received)
             return
-        async with self._post(operation, progress.wanted(body)) as connection:
+        async with self._post(task, progress.wanted(body)) as connection:
             yield EventBlocks(connection, lambda block: received(progress.without(block)))
 
-    async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
+    async def call(self, task: Task, body: dict[str, Any]) -> Any:
         """Send ``body`` and return the whole JSON answer; raises as :meth:`stream` does."""
-        async with self._post(operation, body) as connection:
-            return self._decoded(self.engine.received(operation, await connection.read_all()))
+        async with self._post(task, body) as connection:
+            return self._decoded(self.engine.received(task, await connection.read_all()))
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that the engine answers to ``body``, or tells of itself without one.
@@ -209,8 +209,8 @@ class Worker:
                 worker=self.process.name,
             ) from None
 
-    def _post(self, operation: Operation, body: dict[str, Any]) -> AbstractAsyncContextManager[Connection]:
-        return self._answered(self.engine.path(operation), self._bounded(operation, body), is_work=True)
+    def _post(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Connection]:
+        return self._answered(self.engine.path(task), self._bounded(task, body), is_work=True)
 
     @asynccontextmanager
     async def _answered(
@@ -235,10 +235,10 @@ class Worker:
                 if is_work:
                     self.requests.remove([connection], asyncio.get_running_loop().time())
 
-    def _bounded(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        if operation == "chat" and self.ready.chat_defaults:
+    def _bounded(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        if task == "chat" and self.ready.chat_defaults:
             body = {**self.ready.chat_defaults, **body}
-        if operation == "chat" and self.ready.chat_stops:
+        if task == "chat" and self.ready.chat_stops:
             given = body.get("stop") or []
             own = [given] if isinstance(given, str) else given
             body = {**body, "stop": [*own, *self.ready.chat_stops]}

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.remote_answers import MALFORMED, RemoteAnswer
 from modelhost.workers.client import DATA, DONE, END_OF_EVENT, Body, EventBlocks
 from modelhost.workers.connection import ConnectionBroken
@@ -34,11 +34,9 @@ END: Final = DATA + DONE + END_OF_EVENT
 class RemoteEvents(EventBlocks):
     """A streamed answer in OpenAI's shape, with our name for the model; a whole answer in its place becomes one."""
 
-    def __init__(
-        self, body: Body, received: Callable[[bytes], bytes] | None = None, *, operation: Operation, model: str
-    ) -> None:
+    def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None, *, task: Task, model: str) -> None:
         super().__init__(body, received)
-        self._answer = RemoteAnswer(operation, model=model)
+        self._answer = RemoteAnswer(task, model=model)
         self._blocks = self._written()
         self._is_done = self._is_over = False
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from modelhost.config.network import require_certificates
-from modelhost.engines.base import Elsewhere, Operation, Ready
+from modelhost.engines.base import Elsewhere, Ready, Task
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
@@ -209,11 +209,11 @@ def ready_of(endpoint: Endpoint, elsewhere: Elsewhere) -> Ready:
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
     sizes = [value for name in CONTEXT_NAMES for value in (entry.get(name), (meta or {}).get(name))]
     slots, operations, sees = entry.get("slots"), entry.get("operations"), entry.get("sees_images")
-    told: frozenset[Operation] = frozenset(operations) if isinstance(operations, list) else frozenset()
+    told: frozenset[Task] = frozenset(operations) if isinstance(operations, list) else frozenset()
     ready = Ready(
         url=elsewhere.urls[0],
         context_length=next((value for value in sizes if isinstance(value, int)), elsewhere.context_length),
         slots=slots if isinstance(slots, int) and slots > 0 else None,
         sees_images=sees if isinstance(sees, bool) else None,
     )
-    return replace(ready, operations=(told & elsewhere.operations) or elsewhere.operations)
+    return replace(ready, tasks=(told & elsewhere.tasks) or elsewhere.tasks)

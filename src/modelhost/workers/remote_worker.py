@@ -13,7 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from modelhost.engines.base import Elsewhere, Engine, Operation
+from modelhost.engines.base import Elsewhere, Engine, Task
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.redaction import hide, without_secrets
 from modelhost.workers.client import EventBlocks, Worker, encoded, json_or_text
@@ -51,15 +51,15 @@ class RemoteWorker(Worker):
         return super().end_stalled_requests(now, patience_seconds) if len(self.process.endpoints) == 1 else []
 
     @asynccontextmanager
-    async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
-        async with self._asked(self.engine.path(operation), body, is_work=True) as (_, connection):
-            received = partial(self.engine.received, operation)
-            async with aclosing(RemoteEvents(connection, received, operation=operation, model=self.model)) as events:
+    async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
+        async with self._asked(self.engine.path(task), body, is_work=True) as (_, connection):
+            received = partial(self.engine.received, task)
+            async with aclosing(RemoteEvents(connection, received, task=task, model=self.model)) as events:
                 yield events
 
-    async def call(self, operation: Operation, body: dict[str, Any]) -> Any:
-        async with self._asked(self.engine.path(operation), body, is_work=True) as (_, connection):
-            answer = self._decoded(self.engine.received(operation, await connection.read_all()))
+    async def call(self, task: Task, body: dict[str, Any]) -> Any:
+        async with self._asked(self.engine.path(task), body, is_work=True) as (_, connection):
+            answer = self._decoded(self.engine.received(task, await connection.read_all()))
         if isinstance(answer, dict) and "model" in answer:
             answer["model"] = self.model
         return answer

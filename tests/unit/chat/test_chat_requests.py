@@ -9,27 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.chat.requests import INERT, INSTEAD, MODELS, validate, validate_fields
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
 
-def refused(operation: Operation, body: Any) -> InvalidRequest:
+def refused(task: Task, body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as raised:
-        validate(operation, body)
+        validate(task, body)
     return raised.value
 
 
 def test_every_operation_has_its_model() -> None:
-    assert set(MODELS) == set(get_args(Operation))
+    assert set(MODELS) == set(get_args(Task))
 
 
-@pytest.mark.parametrize("operation", get_args(Operation))
+@pytest.mark.parametrize("task", get_args(Task))
 @pytest.mark.parametrize("body", [None, [], "text", 5, True])
-def test_a_body_has_to_be_an_object(operation: Operation, body: Any) -> None:
-    assert refused(operation, body).param is None
+def test_a_body_has_to_be_an_object(task: Task, body: Any) -> None:
+    assert refused(task, body).param is None
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.5, None])
@@ -85,11 +85,11 @@ JSON = st.recursive(
 )
 
 
-@given(operation=st.sampled_from(get_args(Operation)), data=st.data())
-def test_checking_a_body_ends_in_yes_or_in_a_named_no(operation: Operation, data: st.DataObject) -> None:
-    names = st.sampled_from(sorted(MODELS[operation].model_fields))
+@given(task=st.sampled_from(get_args(Task)), data=st.data())
+def test_checking_a_body_ends_in_yes_or_in_a_named_no(task: Task, data: st.DataObject) -> None:
+    names = st.sampled_from(sorted(MODELS[task].model_fields))
     body = data.draw(st.dictionaries(names, JSON, max_size=4))
     try:
-        validate(operation, body)
+        validate(task, body)
     except InvalidRequest as error:
         assert error.message  # noqa: PT017 (either outcome is right)

@@ -41,9 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_the_time_in_which_a_model_is_loaded_is_no_part_of_its_pace(clock: Clock) -> None:
     model = HostedModel(fake_entry())
-    worker = SimpleNamespace(
-        ready=SimpleNamespace(operations={"chat"}, sees_images=False), engine=Scripted(), model="m"
-    )
+    worker = SimpleNamespace(ready=SimpleNamespace(tasks={"chat"}, sees_images=False), engine=Scripted(), model="m")
 
     @asynccontextmanager
     async def lease() -> AsyncIterator[Worker]:

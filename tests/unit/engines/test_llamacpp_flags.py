@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_config import operations_of
+from modelhost.engines.llamacpp_config import tasks_of
 from modelhost.engines.llamacpp_flags import CommandLine, LacksError, command_line
 from modelhost.engines.llamacpp_program import Program, flags_in
 from tests.support.llama_server_stub import RECORDED
@@ -129,9 +129,9 @@ def test_slots_without_a_limit_for_each_have_caches_of_their_own() -> None:
 
 def test_embeddings_beside_chats_are_left_to_those_that_make_them_right() -> None:
     small = {"vocab_size": 500}
-    assert "embeddings" in operations_of(dict(started("new", **small).config))
-    assert "embeddings" not in operations_of(dict(started("old", **small).config))
-    assert "embeddings" in operations_of(dict(started("old", slots=1, **small).config))
+    assert "embeddings" in tasks_of(dict(started("new", **small).config))
+    assert "embeddings" not in tasks_of(dict(started("old", **small).config))
+    assert "embeddings" in tasks_of(dict(started("old", slots=1, **small).config))
 
 
 def test_attention_of_old_ones_is_a_switch() -> None:

@@ -63,7 +63,7 @@ async def test_it_is_announced_with_what_the_program_says_of_itself(tmp_path: Pa
     assert ready.engine_version == "llama-server 0.6.0-dev (build 11549, commit 6f3ab12)"
     assert ready.url == f"unix://{tmp_path / 'w.sock'}"
     assert (ready.context_length, ready.slots) == (1000, 2)
-    assert set(ready.operations) == {"chat", "completions", "embeddings", "tokenize", "detokenize"}
+    assert set(ready.tasks) == {"chat", "completions", "embeddings", "tokenize", "detokenize"}
     assert ready.cache_folder == str(tmp_path)
     assert ready.lacks == ()
     assert "engine_lacks" not in [line["event"] for line in logged]
@@ -105,7 +105,7 @@ async def test_an_old_one_listens_on_a_port_and_the_log_says_what_it_lacks(tmp_p
         async with running(launch) as worker:
             assert worker.ready.url.startswith("http://127.0.0.1:")
             assert await worker.is_reachable()
-            assert "embeddings" not in worker.ready.operations
+            assert "embeddings" not in worker.ready.tasks
     (told,) = [line for line in logged if line["event"] == "engine_lacks"]
     assert told["model"] == "m"
     assert told["engine_version"] == "llama-server 4719 (b3e8a1c0)"

@@ -279,5 +279,5 @@ async def test_ready_line_says_what_the_worker_can_do() -> None:
     async with worker_of(context_length=123) as worker:
         assert worker.ready["event"] == "ready"
         assert worker.ready["context_length"] == 123
-        assert "chat" in worker.ready["operations"]
+        assert "chat" in worker.ready["tasks"]
         assert worker.process.pid != os.getpid()

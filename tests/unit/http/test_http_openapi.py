@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from modelhost.chat.requests import MODELS, ChatRequest, validate
 from modelhost.config.session_ids import is_session_id
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.errors import InvalidRequest
 from modelhost.host import Host
 from modelhost.http.app import build_app
@@ -74,7 +74,7 @@ JSON_SCHEMA = {"type": "json_schema", "json_schema": {"schema": {}}}
 
 
 @pytest.mark.parametrize(
-    ("operation", "body", "is_valid"),
+    ("task", "body", "is_valid"),
     [
         ("completions", {"prompt": "a", "echo": False, "best_of": 1}, True),
         ("completions", {"prompt": "a", "echo": 0}, False),
@@ -94,14 +94,14 @@ JSON_SCHEMA = {"type": "json_schema", "json_schema": {"schema": {}}}
     ],
     ids=str,
 )
-def test_a_request_is_refused_where_its_description_refuses_it(operation: Operation, body: Any, is_valid: bool) -> None:
-    described = jsonschema.Draft202012Validator(MODELS[operation].model_json_schema())
+def test_a_request_is_refused_where_its_description_refuses_it(task: Task, body: Any, is_valid: bool) -> None:
+    described = jsonschema.Draft202012Validator(MODELS[task].model_json_schema())
     assert described.is_valid(body) is is_valid
     if is_valid:
-        validate(operation, body)
+        validate(task, body)
     else:
         with pytest.raises(InvalidRequest):
-            validate(operation, body)
+            validate(task, body)
 
 
 @pytest.mark.parametrize("model", [ChatRequest, SaveParameters, SessionDocument])

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from modelhost.chat.generation import Generation
-from modelhost.engines.base import Operation
+from modelhost.engines.base import Task
 from modelhost.engines.remote import Remote
 from modelhost.errors import EngineError, ModelhostError
 from modelhost.workers.connection import ConnectionBroken
@@ -37,13 +37,13 @@ class Sent:
 class There:
     """A model whose server sends ``body``."""
 
-    def __init__(self, body: Sent, operation: Operation = "chat") -> None:
+    def __init__(self, body: Sent, task: Task = "chat") -> None:
         self._body = body
-        self._operation = operation
+        self._task = task
 
     @asynccontextmanager
-    async def stream(self, operation: Operation, body: dict[str, Any]) -> AsyncIterator[RemoteEvents]:
-        async with aclosing(RemoteEvents(self._body, operation=operation, model="ours")) as events:
+    async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[RemoteEvents]:
+        async with aclosing(RemoteEvents(self._body, task=task, model="ours")) as events:
             yield events
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
@@ -62,8 +62,8 @@ def _data(*payloads: Any) -> bytes:
 HELLO = [_chunk({"role": "assistant", "content": "Hel"}), _chunk({"content": "lo"}), _chunk({}, "stop")]
 
 
-async def _read(*blocks: bytes, breaks: bool = False, operation: Operation = "chat") -> bytes:
-    events = RemoteEvents(Sent(*blocks, breaks=breaks), operation=operation, model="ours")
+async def _read(*blocks: bytes, breaks: bool = False, task: Task = "chat") -> bytes:
+    events = RemoteEvents(Sent(*blocks, breaks=breaks), task=task, model="ours")
     read = b""
     while block := await events.read():
         assert block.endswith(b"\n\n")
@@ -71,8 +71,8 @@ async def _read(*blocks: bytes, breaks: bool = False, operation: Operation = "ch
     return read
 
 
-async def _whole(body: Sent, operation: Operation = "chat", **request: Any) -> dict[str, Any]:
-    return await Generation(operation, request, include_usage=False).whole(There(body))
+async def _whole(body: Sent, task: Task = "chat", **request: Any) -> dict[str, Any]:
+    return await Generation(task, request, include_usage=False).whole(There(body))
 
 
 async def _message(*blocks: bytes) -> dict[str, Any]:
@@ -270,7 +270,7 @@ async def test_a_choice_without_a_number_or_a_delta_is_the_first_and_empty() -> 
 
 
 async def test_the_end_marker_is_passed_on_before_the_body_ends() -> None:
-    events = RemoteEvents(Sent(_data(*HELLO) + DONE, breaks=True), operation="chat", model="ours")
+    events = RemoteEvents(Sent(_data(*HELLO) + DONE, breaks=True), task="chat", model="ours")
     read = [await events.read() for _ in range(4)]
     assert read[-1] == DONE
     assert await events.read() == b""

@@ -121,7 +121,7 @@ async def _worker(*servers: Server, **more: object) -> AsyncIterator[Worker]:
     elsewhere = Elsewhere(
         urls=tuple(server.url for server in servers),
         api_key="the-secret-key",
-        operations=OPENAIS,
+        tasks=OPENAIS,
         **{"health_seconds": 30.0, **more},  # type: ignore[arg-type]
     )
     worker = await RemoteWorker.begin(elsewhere, Remote(), model="ours", timeout_seconds=5)

@@ -18,7 +18,7 @@ from modelhost.workers.process import LINE_BYTES, STDERR_LINES, TAIL_LINES, Work
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
 
-READY = 'print(\'{"event": "ready", "url": "http://x", "slots": 3, "operations": ["chat"]}\', flush=True)\n'
+READY = 'print(\'{"event": "ready", "url": "http://x", "slots": 3, "tasks": ["chat"]}\', flush=True)\n'
 IMPORTS = "import json, os, signal, subprocess, sys, time\n"
 READ = "config = json.loads(sys.stdin.readline())\n"
 WAIT = "sys.stdin.read()\n"
@@ -35,7 +35,7 @@ async def test_a_worker_gets_its_configuration_and_environment_and_is_ready_when
     script = READ + progress + "sys.stderr.write(os.environ['TOLD'] + '\\n')\n" + READY + WAIT
     worker = await _start(script, on_progress=fractions.append)
     assert fractions == [0.25]
-    assert (worker.ready.url, worker.ready.slots, worker.ready.operations) == ("http://x", 3, {"chat"})
+    assert (worker.ready.url, worker.ready.slots, worker.ready.tasks) == ("http://x", 3, {"chat"})
     assert worker.name == f"m/{worker.pid}"
     await eventually_async(lambda: worker.stderr_tail() == ["yes"])
     await worker.stop()

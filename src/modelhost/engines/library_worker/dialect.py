@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, Operation, PromptCaches, PromptProgress
+from modelhost.engines.base import OPENAI_PATHS, PromptCaches, PromptProgress, Task
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -17,7 +17,7 @@ from modelhost.errors import (
 
 SAMPLING = frozenset({"min_tokens_to_keep", "repetition_penalty", "ignore_eos"})
 CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_prompt", "continue_final_message"})
-FIELDS: Mapping[Operation, frozenset[str]] = {
+FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING,
     "embeddings": frozenset(),
@@ -48,23 +48,23 @@ class LibraryDialect:
     reads_contents = False
     prompt_progress: PromptProgress | None = None
 
-    def advice(self, operation: Operation) -> str:
-        return f"{self.name} writes text; llama.cpp makes embeddings." if operation in {"embeddings", "rerank"} else ""
+    def advice(self, task: Task) -> str:
+        return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
 
-    def adapt(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        return adapted(operation, body)
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        return adapted(task, body)
 
-    def path(self, operation: Operation) -> str:
-        return OPENAI_PATHS[operation]
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
 
-    def received(self, _operation: Operation, data: bytes) -> bytes:
+    def received(self, _task: Task, data: bytes) -> bytes:
         return data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
 
 
-def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
+def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for the worker; it is changed in place, what it holds is not.
 
     Raises:
@@ -77,7 +77,7 @@ def adapted(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
         is_of_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if not is_of_kind or (name in POSITIVE and value <= 0):
             raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
-    effort = body.pop("reasoning_effort", None) if operation == "chat" else None
+    effort = body.pop("reasoning_effort", None) if task == "chat" else None
     if effort is not None:
         # It goes to the chat template, which is where the models that know it look for it.
         thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Operation
+from modelhost.engines.base import Accepted, Launch, ModelSpec, Task
 from modelhost.engines.library_worker.dialect import FIELDS, LibraryDialect
 from modelhost.engines.library_worker.load import honours
 from modelhost.engines.library_worker.params import accepted
@@ -112,5 +112,5 @@ class LibraryEngine(LibraryDialect):
         }
         return Launch(argv=argv, env=env, config=config, memory_phrases=self._memory_phrases)
 
-    def fields(self, operation: Operation) -> frozenset[str]:
-        return FIELDS[operation]
+    def fields(self, task: Task) -> frozenset[str]:
+        return FIELDS[task]

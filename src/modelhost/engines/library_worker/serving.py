@@ -24,7 +24,7 @@ from modelhost.engines.worker_server import serve
 Load = Callable[[Mapping[str, Any]], Loaded]
 """Loads the model of a configuration. Whatever it raises is why the worker cannot start."""
 
-OPERATIONS = ("chat", "completions", "tokenize", "detokenize")
+TASKS = ("chat", "completions", "tokenize", "detokenize")
 MIB = 1 << 20
 
 
@@ -51,7 +51,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
             url,
             context_length=config["context_length"],
             slots=config["slots"],
-            operations=OPERATIONS,
+            tasks=TASKS,
             engine_version=loaded.version,
             chat_stops=config["chat_stops"],
         )
