@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modelhost.http import model_events
-from modelhost.http.openapi_administration import EVENT_EXAMPLE
+from modelhost.http.admin import model_events
+from modelhost.http.admin.openapi import EVENT_EXAMPLE
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.events import EventReport
 from modelhost.operations.models import LIST, MODEL_OPERATIONS

@@ -84,7 +84,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     *,
     context_length: int | None = None,
     slots: int | None = None,
-    operations: Iterable[str] = (),
+    tasks: Iterable[str] = (),
     engine_version: str | None = None,
     cache_folder: str | None = None,
     chat_stops: Iterable[str] = (),

@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 from modelhost.host import Host
 from modelhost.http.doors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
-from modelhost.http.generate import PATHS, OperationEndpoint
 from modelhost.http.later import Later
-from modelhost.http.mcp import ByPort
-from modelhost.http.prompt import prompt_endpoints, prompts_alone
+from modelhost.http.mcp.endpoint import ByPort
+from modelhost.http.openai.generation import PATHS, OperationEndpoint
+from modelhost.http.prompt.endpoint import prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
 

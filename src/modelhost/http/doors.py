@@ -10,8 +10,8 @@ import orjson
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelhostError
 from modelhost.http.errors import Answer, error_answer, error_object
-from modelhost.http.mcp import PATHS as MCP_PATHS
-from modelhost.http.prompt import PATH, prompt_error_answer
+from modelhost.http.mcp.endpoint import PATHS as MCP_PATHS
+from modelhost.http.prompt.endpoint import PATH, prompt_error_answer
 
 INVALID_REQUEST: Final = -32600
 INTERNAL_ERROR: Final = -32603

@@ -14,11 +14,11 @@ from modelhost.chat.requests import MODELS
 from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.engines.base import Task
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
-from modelhost.http import openapi_prompt
+from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.edge import OPEN_PATHS
-from modelhost.http.generate import PATHS
-from modelhost.http.openapi_administration import administration_models, administration_paths, refusals
+from modelhost.http.openai.generation import PATHS
 from modelhost.http.openapi_system import system_paths
+from modelhost.http.prompt import openapi as prompt_openapi
 
 REF = "#/components/schemas/{model}"
 
@@ -105,7 +105,7 @@ def describe(app: FastAPI, *, needs_key: bool, prompt_paths: Sequence[str]) -> N
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app, needs_key=needs_key)
-            app.openapi_schema["paths"].update(openapi_prompt.prompt_paths(prompt_paths))
+            app.openapi_schema["paths"].update(prompt_openapi.prompt_paths(prompt_paths))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -8,7 +8,7 @@ from typing import Any, Final
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from modelhost.errors import Unauthorized
-from modelhost.http.openapi_administration import refusals
+from modelhost.http.admin.openapi import refusals
 
 TEXT: Final[Mapping[str, Any]] = {"type": "string"}
 READINESS: Final[Mapping[str, Any]] = {

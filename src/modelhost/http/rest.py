@@ -16,14 +16,14 @@ from starlette.types import ASGIApp
 
 from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFound
 from modelhost.host import Host
-from modelhost.http import model_events
-from modelhost.http.administration import administration_routes
+from modelhost.http.admin import model_events
+from modelhost.http.admin.operations import administration_routes
 from modelhost.http.doors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
-from modelhost.http.mcp import METHODS, PATHS, McpEndpoint
-from modelhost.http.models import models_router
+from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
+from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe
-from modelhost.http.prompt import PromptEndpoint, check_paths, routes_of
+from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
 from modelhost.version import __version__
 
 

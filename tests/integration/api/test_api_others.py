@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.http.administration import OPERATIONS
+from modelhost.http.admin.operations import OPERATIONS
 from tests.integration.api.talk import CHAT, HELLO, Talk, as_messages, error_of
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 from tests.support.serving import HostPool, ServedHost

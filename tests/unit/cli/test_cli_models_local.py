@@ -103,7 +103,7 @@ def test_a_pull_takes_a_revision(hub: HubServer, capsys: pytest.CaptureFixture[s
 def test_a_pull_with_a_url_is_that_hosts_to_do(
     hub: HubServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelhost.http.administration.log", SimpleNamespace(info=lambda *_, **__: None))
+    monkeypatch.setattr("modelhost.http.admin.operations.log", SimpleNamespace(info=lambda *_, **__: None))
     with closing_served(FakeHost()) as served:
         assert main(["models", "pull", "org/name:Q8_0", "--revision", "v2", "--url", served.url]) == 0
         shown = capsys.readouterr()

@@ -36,7 +36,7 @@ def remote_commands() -> typer.Typer:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     # Its log would go to the standard output that the commands write to.
-    monkeypatch.setattr("modelhost.http.administration.log", types.SimpleNamespace(info=lambda *_, **__: None))
+    monkeypatch.setattr("modelhost.http.admin.operations.log", types.SimpleNamespace(info=lambda *_, **__: None))
     server = Served(FakeHost(ready("warm", aliases=("w",), in_flight=1), model_status("org/cold")))
     yield server
     server.stop()

@@ -28,7 +28,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     # Its log would go to the standard output that the commands write to.
-    monkeypatch.setattr("modelhost.http.administration.log", SimpleNamespace(info=lambda *_, **__: None))
+    monkeypatch.setattr("modelhost.http.admin.operations.log", SimpleNamespace(info=lambda *_, **__: None))
     failing = FakeModel("failing", worker=object())
     server = Served(FakeStateHost(tmp_path / "data", FakeModel("qwen", worker=object()), failing))
     yield server

@@ -33,7 +33,7 @@ def invoke(*words: str) -> Result:
 @pytest.fixture
 def tool_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     # Its log would go to the standard output that the commands write to.
-    monkeypatch.setattr("modelhost.http.administration.log", types.SimpleNamespace(info=lambda *_, **__: None))
+    monkeypatch.setattr("modelhost.http.admin.operations.log", types.SimpleNamespace(info=lambda *_, **__: None))
     server = Served(FakeToolHost())
     yield server
     server.stop()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from modelhost.errors import ShuttingDown
-from modelhost.http.model_events import EventsEndpoint
+from modelhost.http.admin.model_events import EventsEndpoint
 from modelhost.models.states import ModelEvent, State
 from tests.unit.operations.fake_host import NOW, FakeHost, model_status, ready
 

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from modelhost import errors
 from modelhost.errors import ConfigError, ModelhostError
-from modelhost.http.prompt import check_paths, prompt_error_answer
+from modelhost.http.prompt.endpoint import check_paths, prompt_error_answer
 from tests.unit.http.test_http_errors import example, leaves
 
 CALLERS = {

@@ -44,7 +44,7 @@ from modelhost.host import Host
 from modelhost.http.edge import REQUEST_ID
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
-from modelhost.http.generate import BYTES_PER_MB, depth_of
+from modelhost.http.openai.generation import BYTES_PER_MB, depth_of
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 

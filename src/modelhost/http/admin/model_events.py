@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from modelhost.http.administration import answer
+from modelhost.http.admin.operations import answer
 from modelhost.http.exchange import Exchange
 from modelhost.models.states import ModelEvent
 from modelhost.operations.administered_host import EventSource

@@ -16,7 +16,7 @@ from modelhost.errors import InvalidRequest, ModelNotFound
 from modelhost.host import Host
 from modelhost.http.edge import ACTOR, ANONYMOUS, REQUEST_ID
 from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
-from modelhost.http.generate import BYTES_PER_MB
+from modelhost.http.openai.generation import BYTES_PER_MB
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.operations.audit import AUDIT_OPERATIONS

@@ -14,7 +14,7 @@ from modelhost.engines.base import Task
 from modelhost.errors import InvalidRequest, ModelNotFound
 from modelhost.host import Host
 from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
-from modelhost.http.tokens import detokenized, tokenized, wanted_content
+from modelhost.http.openai.tokens import detokenized, tokenized, wanted_content
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models.scheduler import OnQueued

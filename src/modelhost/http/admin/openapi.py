@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from modelhost import errors
 from modelhost.errors import ModelhostError
-from modelhost.http import model_events
-from modelhost.http.administration import OPERATIONS
+from modelhost.http.admin import model_events
+from modelhost.http.admin.operations import OPERATIONS
 from modelhost.http.errors import STATUS
 from modelhost.operations.events import EventReport
 from modelhost.operations.operation import AnyOperation, HttpRoute

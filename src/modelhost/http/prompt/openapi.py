@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from modelhost.http.prompt import SAYS_SOMETHING
+from modelhost.http.prompt.endpoint import SAYS_SOMETHING
 
 STATUSES: Final[Mapping[str, str]] = {
     "400": "The request cannot be served as it is",
