@@ -37,7 +37,9 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(config["socket_path"])
         listener.listen()
-        ready = {"event": "ready", "url": f"unix://{config['socket_path']}", "operations": ["chat"], "slots": 4}
+        # "operations" is what revisions before December 2026 call it.
+        can = {"tasks": ["chat"], "operations": ["chat"]}
+        ready = {"event": "ready", "url": f"unix://{config['socket_path']}", "slots": 4, **can}
         sys.stdout.write(json.dumps({**ready, "context_length": 4096, "engine_version": "lockstep"}) + "\n")
         sys.stdout.flush()
         threading.Thread(target=_exit_with_host, daemon=True).start()

@@ -103,6 +103,22 @@ class UnsupportedOperation(RequestError):
 class ContextLengthExceeded(RequestError):
     code = "context_length_exceeded"
 
+    @classmethod
+    def of(
+        cls, model: str, *, tokens: Any, limit: Any, told: str | None = None, param: str = "messages"
+    ) -> ContextLengthExceeded:
+        """Return the error of a prompt of so many ``tokens``; ``told`` says how many if they were not all counted.
+
+        Clients know it by its words: LiteLLM by OpenAI's at the beginning, LangChain by "prompt is too long".
+        """
+        return cls(
+            f"This model's maximum context length is {limit} tokens, and the prompt is too long: it has "
+            f"{told or tokens}. Shorten it, or serve {model} with a larger --context-length.",
+            param=param,
+            prompt_tokens=tokens,
+            context_length=limit,
+        )
+
 
 class ModelNotFound(RequestError):
     code = "model_not_found"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -15,8 +15,14 @@ from modelhost import logs
 from modelhost.config import environment
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
-from modelhost.engines.base import Task
 from modelhost.engines.load_config import LoadConfig
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.chunks import chunk_of
+from modelhost.exchange.events import Relayed, Usage
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
+from modelhost.exchange.sse import rendered
+from modelhost.exchange.tasks import Task
+from modelhost.exchange.whole import Whole
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.admission import Admission
@@ -38,7 +44,7 @@ from modelhost.redaction import hide
 from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
-    from modelhost.chat.answering import Answering
+    from modelhost.chat.answering import Answering, Opened, Writing
     from modelhost.chat.questions import Questions
     from modelhost.persistence.saved_state import Persistence
     from modelhost.state.store import StateStore
@@ -355,17 +361,50 @@ class Host:
         """
         return await self.collection.added.pull(reference, revision=revision, on_progress=on_progress)
 
-    def stream(
+    def open(
+        self,
+        request: Writing,
+        caller: Caller = NOBODY,
+        on_queued: OnQueued | None = None,
+        *,
+        may_relay: bool = False,
+    ) -> AbstractAsyncContextManager[Opened]:
+        """Answer a request piece by piece, as :meth:`modelhost.chat.answering.Answering.open` has it."""
+        return self.answering.open(request, caller, on_queued, may_relay=may_relay)
+
+    async def whole(self, request: Writing, caller: Caller = NOBODY, on_queued: OnQueued | None = None) -> Whole:
+        """Answer a request at once; sessions and errors are as :meth:`open` has them."""
+        return await self.answering.whole(request, caller, on_queued)
+
+    async def perform(
+        self, task: Task, request: AnyRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> dict[str, Any]:
+        """Do a task and return its answer as one object of OpenAI's API; errors are as :meth:`open` has them."""
+        if isinstance(request, ChatRequest | CompletionRequest):
+            return (await self.answering.whole(request, caller, on_queued)).json()
+        return await self.answering.call(task, request, caller, on_queued)
+
+    @asynccontextmanager
+    async def stream(
         self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Answer a request as SSE blocks, as :meth:`modelhost.chat.answering.Answering.stream` has it."""
-        return self.answering.stream(task, body, on_queued, depth=depth)
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Answer a chat completion or completion, as a body of OpenAI's API, as SSE blocks.
+
+        ``depth`` says in how many calls of tools the request stands; otherwise as :meth:`open`.
+        """
+        request = self._parsed(task, body)
+        assert isinstance(request, ChatRequest | CompletionRequest)
+        async with (
+            self.open(request, Caller(depth=depth), on_queued, may_relay=True) as answer,
+            rendered(answer, include_usage=request.include_usage) as blocks,
+        ):
+            yield blocks
 
     async def call(
         self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> dict[str, Any]:
-        """Answer any task as one object; sessions and errors are as :meth:`stream` has them."""
-        return await self.answering.call(task, body, on_queued, depth=depth)
+        """Do any task, of a body of OpenAI's API; sessions and errors are as :meth:`stream` has them."""
+        return await self.perform(task, self._parsed(task, body), Caller(depth=depth), on_queued)
 
     async def chat(self, messages: Messages, **parameters: Any) -> dict[str, Any]:
         """Answer ``messages`` (a list of messages, or the text of one by the user) with a chat completion object.
@@ -374,9 +413,21 @@ class Host:
         """
         return await self.call("chat", {"messages": as_messages(messages), **parameters})
 
-    def chat_stream(self, messages: Messages, **parameters: Any) -> AsyncGenerator[dict[str, Any], None]:
+    async def chat_stream(self, messages: Messages, **parameters: Any) -> AsyncGenerator[dict[str, Any], None]:
         """Answer ``messages`` with chat completion chunks as they come."""
-        return self.answering.chunks({"messages": as_messages(messages), **parameters})
+        request = self._parsed("chat", {"messages": as_messages(messages), **parameters})
+        assert isinstance(request, ChatRequest)
+        async with self.open(request) as answer:
+            assert not isinstance(answer, Relayed)
+            async for piece in answer:
+                if request.include_usage or not isinstance(piece[0], Usage):
+                    yield chunk_of(piece)
+
+    @staticmethod
+    def _parsed(task: Task, body: dict[str, Any]) -> AnyRequest:
+        from modelhost.chat.parsing import parsed  # noqa: PLC0415 (see _prepare)
+
+        return parsed(task, body)
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
         """Write for an MCP server, with the model that its hints name, else with the active one."""

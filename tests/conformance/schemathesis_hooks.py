@@ -24,6 +24,8 @@ RIGHT_REFUSALS: Final = (
     ("/v1/chat/completions", "invalid_request", "cannot be used. #"),
     ("/v1/chat/completions", "unsupported_operation", "takes no images, as it is served"),
     ("/v1/completions", "invalid_request", "the scripted engine answers one prompt per request"),
+    ("/v1/completions", "invalid_request", "it has to be the same as n"),
+    ("/v1/embeddings", "unsupported_parameter", "numbers, no more and no fewer"),
     ("/v1/embeddings", "invalid_request", "'input' has to be text, or a list of texts"),
     ("/v1/models/load", "unsupported_parameter", "cannot honour"),
     ("/v1/models/load", "download_failed", "could not be downloaded"),

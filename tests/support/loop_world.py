@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from modelhost.chat.loop import LoopLimits, ToolLoop
+from modelhost.chat.parsing import parsed
 from modelhost.chat.questions import Questions
+from modelhost.exchange.bodies import body_of
+from modelhost.exchange.chunks import ChunkReader, chunk_of
+from modelhost.exchange.events import Pieces
+from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.whole import Whole
 from modelhost.tools.context import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
@@ -67,26 +73,27 @@ class Model:
         self.was_cancelled = False
 
     @asynccontextmanager
-    async def open_turn(self, body: dict[str, Any]) -> AsyncIterator[AsyncIterator[Chunk]]:
-        self.bodies.append(body)
+    async def open_turn(self, request: ChatRequest) -> AsyncIterator[Pieces]:
+        self.bodies.append(body_of(request))
         assert not self.is_writing, "two turns at once"
         self.is_writing = True
-        chunks = self._chunks(self._turns.pop(0))
+        pieces = self._pieces(self._turns.pop(0))
         try:
-            async with aclosing(chunks):
-                yield chunks
+            async with aclosing(pieces):
+                yield pieces
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
         finally:
             self.is_writing = False
 
-    async def _chunks(self, steps: Sequence[Step]) -> Any:
+    async def _pieces(self, steps: Sequence[Step]) -> Any:
+        reader = ChunkReader()
         for step in steps:
             if isinstance(step, dict):
                 await asyncio.sleep(0)  # as a socket would
                 self.written += 1
-                yield step
+                yield reader.read(step)
             elif isinstance(step, asyncio.Event):
                 await step.wait()
             elif isinstance(step, BaseException):
@@ -157,13 +164,30 @@ def loop_of(
     )
 
 
-def body(**fields: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": "Go."}], "tools": [{"type": "function"}], **fields}
+def request(**fields: Any) -> ChatRequest:
+    tools = [{"type": "function", "function": {"name": "t"}}]
+    found = parsed("chat", {"messages": [{"role": "user", "content": "Go."}], "tools": tools, **fields})
+    assert isinstance(found, ChatRequest)
+    return found
+
+
+async def streamed(loop: ToolLoop, **fields: Any) -> AsyncGenerator[Chunk, None]:
+    """Yield the answer as a client of OpenAI's API reads it."""
+    async with aclosing(loop.run(request(**fields))) as pieces:
+        async for piece in pieces:
+            yield chunk_of(piece)
 
 
 async def chunks_of(loop: ToolLoop, **fields: Any) -> list[Chunk]:
-    async with aclosing(loop.run(body(**fields))) as chunks:
-        return [chunk async for chunk in chunks]
+    return [chunk async for chunk in streamed(loop, **fields)]
+
+
+async def whole(loop: ToolLoop) -> dict[str, Any]:
+    answer = Whole()
+    async with aclosing(loop.run(request())) as pieces:
+        async for piece in pieces:
+            answer.add(piece)
+    return answer.json()
 
 
 def text_of(chunks: Iterable[Chunk]) -> str:

@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from modelhost.chat.relay import DONE_EVENT, encode_event
 from modelhost.errors import ModelhostError, ModelNotFound
+from modelhost.exchange.bodies import client_body_of
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.events import Pieces
+from modelhost.exchange.requests import ChatRequest
 from modelhost.mcp_servers.backend import Call
 from modelhost.operations.operation import AnyOperation, OnProgress, Parameters, Progress, ignored
 
@@ -51,22 +55,22 @@ class FakeBackend:
         return operation.result.model_validate(result)
 
     @asynccontextmanager
-    async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        self.bodies.append(body)
-        self.depths.append(depth)
+    async def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        self.bodies.append(client_body_of(request))
+        self.depths.append(caller.depth)
         self.was_asked.set()
 
-        async def blocks() -> AsyncIterator[bytes]:
+        async def pieces() -> Pieces:
+            reader = ChunkReader()
             for chunk in self.chunks:
                 if isinstance(chunk, ModelhostError):
                     raise chunk
-                yield encode_event(chunk)
+                yield reader.read(chunk)
                 if self.holds:
                     await asyncio.Event().wait()
-            yield DONE_EVENT
 
         try:
-            yield blocks()
+            yield pieces()
         finally:
             self.was_left.set()
 

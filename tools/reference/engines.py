@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from modelhost.chat.requests import MODELS
 from modelhost.engines import ENGINES
-from modelhost.engines.base import Task
 from modelhost.engines.capabilities import CAPABILITIES, FEATURES, Capabilities, How
 from modelhost.engines.installed import READ_SAFETENSORS
+from modelhost.exchange.tasks import Task
 from tools.reference.tables import table
 
 TASKS: Final[Mapping[Task, str]] = {

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modelhost.chat import requests, room, tool_answer
-from modelhost.chat.absent_tools import missing_fields, note_missing, waiting_event, with_missing
+from msgspec import Struct
+from msgspec.structs import replace
+
+from modelhost.chat import host_tools, room
+from modelhost.chat.absent_tools import note_missing, waiting, with_missing
 from modelhost.chat.context import with_context
 from modelhost.chat.crowding import tools_by_server, with_tools_named
+from modelhost.chat.defaults import with_defaults
 from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.notes import Notes
+from modelhost.chat.parsing import parsed
 from modelhost.chat.questions import Questions
-from modelhost.chat.relay import payloads_of
 from modelhost.chat.sampling import sampled, sampling_body
 from modelhost.chat.schemas import with_plain_schemas
-from modelhost.chat.sessions import SessionTurn, is_in_session
-from modelhost.chat.turn import GENERATING, adapted, check_can, turn_of
+from modelhost.chat.sessions import SessionTurn
+from modelhost.chat.shape import attempted, checked, shape_of
+from modelhost.chat.turn import adapted, check_can, turn_of
+from modelhost.chat.vectors import check_dimensions
 from modelhost.config.settings import Settings
-from modelhost.engines.base import Task
 from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.events import Pieces, PieceStream, Relayed
+from modelhost.exchange.requests import (
+    AnyRequest,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingsRequest,
+    TokenizeRequest,
+)
+from modelhost.exchange.tasks import Task
+from modelhost.exchange.whole import Whole
 from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
@@ -38,6 +54,22 @@ if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every ho
 
 log = get_logger(__name__)
 
+Writing = ChatRequest | CompletionRequest
+Opened = Pieces | Relayed
+
+
+class _Way(Struct, frozen=True, kw_only=True):
+    """What is the same for all that is done about one request."""
+
+    caller: Caller
+    on_queued: OnQueued | None
+    may_relay: bool = False
+    may_ask: bool = True
+    """Whether somebody reads the answer as it comes, who can be asked."""
+    may_wait: bool = True
+    """Whether the servers of tools that start may still be waited for."""
+    turn: SessionTurn | None = None
+
 
 class Answering:
     """Answers with the models, the tools and the sessions of a host."""
@@ -52,218 +84,196 @@ class Answering:
         self.questions = Questions(settings.question_timeout)
         """What somebody is asked while tools run."""
 
-    def stream(
-        self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Answer a chat completion or completion as SSE blocks; entered when the engine has accepted the request.
+    def open(
+        self,
+        request: Writing,
+        caller: Caller = NOBODY,
+        on_queued: OnQueued | None = None,
+        *,
+        may_relay: bool = False,
+    ) -> AbstractAsyncContextManager[Opened]:
+        """Answer ``request`` piece by piece; leaving the context cancels the work.
 
-        Leaving the context cancels the work. ``on_queued`` is told the place in the queue if there is a wait.
-        ``depth`` says in how many calls of tools the request stands (:data:`modelhost.workers.depth.DEPTH_HEADER`).
-        With ``session_id`` in a chat's body, its messages go on with a stored conversation, and the exchange is stored
-        before the last block comes (:mod:`modelhost.chat.sessions`).
+        ``on_queued`` is told the place in the queue if there is a wait. With ``may_relay``, an answer in which nothing
+        is to be changed comes as bytes. In a session, the messages go on with a stored conversation, and the exchange
+        is stored before the last piece comes (:mod:`modelhost.chat.sessions`).
 
         Raises:
-            ModelhostError: before the first block, or out of the iterator in the middle of the answer.
+            ModelhostError: before the first piece, or out of the iterator in the middle of the answer.
         """
-        if is_in_session(task, body):
-            return self._stream_in_session(body, on_queued, depth)
-        return self._stream(task, body, on_queued, depth)
+        return self._opened(request, _Way(caller=caller, on_queued=on_queued, may_relay=may_relay))
+
+    async def whole(self, request: Writing, caller: Caller = NOBODY, on_queued: OnQueued | None = None) -> Whole:
+        """Answer ``request`` at once; sessions and errors are as :meth:`open` has them."""
+        answer = Whole()
+        # Nobody can be asked: the answer has no stream to ask on.
+        way = _Way(caller=caller, on_queued=on_queued, may_ask=False)
+        async with self._opened(request, way) as opened:
+            async for piece in _pieces_of(opened):
+                answer.add(piece)
+        return answer
+
+    async def call(
+        self, task: Task, request: AnyRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> dict[str, Any]:
+        """Do a task in which nothing is written; return the answer as JSON. Errors are as :meth:`open` has them."""
+        DEPTH.set(caller.depth)
+        model = self._collection().find(request.model)
+        prepared, engine = adapted(model, task, request), model.engine
+        async with self._lease(model, on_queued) as worker:
+            if model.engine is not engine:
+                prepared = adapted(model, task, request)
+            check_can(worker, task, request)
+            answer: dict[str, Any] = await worker.call(task, prepared)
+        model.meters.count_usage(answer.get("usage"))
+        if isinstance(request, EmbeddingsRequest) and request.dimensions is not None:
+            check_dimensions(model.name, answer, request.dimensions)
+        return answer
+
+    async def sample(self, request: SamplingRequest) -> SamplingAnswer:
+        """Write for an MCP server, with the model that its hints name, else with the active one."""
+        asked = parsed("chat", sampling_body(request, self._collection().models))
+        assert isinstance(asked, ChatRequest)
+        return sampled(await self.whole(asked))
+
+    def _opened(self, request: Writing, way: _Way) -> AbstractAsyncContextManager[Opened]:
+        if isinstance(request, ChatRequest) and request.session_id is not None:
+            return self._in_its_session(request, request.session_id, way)
+        return self._open(request, way)
 
     @asynccontextmanager
-    async def _stream_in_session(
-        self, body: dict[str, Any], on_queued: OnQueued | None, depth: int
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with (
-            self._session_turn(body) as turn,
-            self._stream("chat", turn.body, on_queued, depth, turn) as blocks,
-            aclosing(turn.told(blocks)) as told,
-        ):
-            yield told
-
-    @asynccontextmanager
-    async def _session_turn(self, body: dict[str, Any]) -> AsyncIterator[SessionTurn]:
+    async def _in_its_session(self, request: ChatRequest, session_id: str, way: _Way) -> AsyncIterator[Opened]:
         """Hold the session of a request as long as it is answered."""
-        requests.validate("chat", body)
-        model = self._collection().find(body.get("model"))
-        async with self._state.sessions.hold(body["session_id"]) as held:
-            yield SessionTurn(held, body, model=model.name)
+        model = self._collection().find(request.model)
+        async with self._state.sessions.hold(session_id) as held:
+            turn = SessionTurn(held, request, model=model.name)
+            async with (
+                self._open(turn.request, replace(way, turn=turn)) as opened,
+                aclosing(turn.stored(_pieces_of(opened))) as pieces,
+            ):
+                yield pieces
 
     @asynccontextmanager
-    async def _stream(  # noqa: PLR0913 (all are parts of one request)
-        self,
-        task: Task,
-        body: dict[str, Any],
-        on_queued: OnQueued | None,
-        depth: int,
-        turn: SessionTurn | None = None,
-        *,
-        may_wait: bool = True,
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        DEPTH.set(depth)
-        requests.validate(task, body)
-        model = self._collection().find(body.get("model"))
-        if may_wait and (starting := self._starting(task, body)) is not None:
-            begin = partial(self._stream, task, body, on_queued, depth, turn, may_wait=False)
-            async with aclosing(self._blocks_later(model, starting, begin)) as answer:
-                yield answer
+    async def _open(self, request: Writing, way: _Way) -> AsyncIterator[Opened]:
+        DEPTH.set(way.caller.depth)
+        model = self._collection().find(request.model)
+        if way.may_wait and (starting := self._starting(request)) is not None:
+            begin = partial(self._open, request, replace(way, may_wait=False, may_relay=False))
+            async with aclosing(self._later(model, starting, begin, way)) as pieces:
+                yield pieces
             return
-        include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        body = await self._with_context(task, body)
-        given = tool_answer.given_to(body, self._toolbox) if task == "chat" else tool_answer.NONE
-        note_missing(model.name, given.missing)
-        if given.tools:
-            loop = self._loop(model, body, on_queued, questions=self.questions, depth=depth)
-            if turn is not None:
-                turn.follow(loop)
-            answer = tool_answer.streamed(loop, tool_answer.with_tools(body, given.tools), include_usage=include_usage)
-            async with aclosing(answer), with_missing(answer, given.missing) as blocks:
-                yield blocks
+        shape = shape_of(request)
+        request = with_plain_schemas(request)
+        given = host_tools.NONE
+        if isinstance(request, ChatRequest):
+            if request.mcp is not None:
+                request = await with_context(request, self._toolbox.hub.reading)
+            given = host_tools.given_to(request, self._toolbox)
+            note_missing(model.name, given.missing)
+            if given.tools:
+                loop = self._loop(model, request, way)
+                asked = host_tools.with_tools(request, given.tools)
+                async with aclosing(with_missing(loop.run(asked), given.missing)) as pieces:
+                    yield pieces
+                return
+        if shape is not None and not way.may_ask and _may_differ(model, request):
+            attempt = partial(self._one_turn, model, request, way)
+            async with aclosing(with_missing(attempted(attempt, shape, model=model.name), given.missing)) as pieces:
+                yield pieces
             return
-        lease = self._lease(model, on_queued)
-        turn_with = turn_of(model, task, body, lease, Notes(model.name), include_usage=include_usage)
-        async with (
-            turn_with as (generation, worker),
-            generation.stream(worker) as blocks,
-            with_missing(blocks, given.missing) as told,
-        ):
-            yield told
+        turn_with = turn_of(model, request, self._lease(model, way.on_queued), Notes(model.name))
+        async with turn_with as (generation, worker):
+            # The one way on which nothing of an answer is read.
+            is_left = way.turn is None and shape is None and not given.missing
+            if way.may_relay and is_left and generation.can_be_relayed:
+                async with generation.relayed(worker, include_usage=request.include_usage) as blocks:
+                    yield Relayed(blocks)
+                return
+            async with aclosing(generation.pieces(worker)) as written:
+                judged = written if shape is None else checked(written, shape)
+                async with aclosing(with_missing(judged, given.missing)) as pieces:
+                    yield pieces
 
-    async def _blocks_later(
+    @asynccontextmanager
+    async def _one_turn(self, model: HostedModel, request: Writing, way: _Way) -> AsyncIterator[PieceStream]:
+        turn_with = turn_of(model, request, self._lease(model, way.on_queued), Notes(model.name))
+        async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
+            yield pieces
+
+    async def _later(
         self,
         model: HostedModel,
         starting: Starting,
-        begin: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]],
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the blocks of the answer that ``begin`` begins, once the servers have had their time; say so first."""
-        yield waiting_event(model.name, starting)
-        await self._wait_for(model, starting)
-        async with begin() as blocks:
-            async for block in blocks:
-                yield block
-
-    async def chunks(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Answer a chat completion as chunks; errors are as :meth:`stream` has them."""
-        async with self.stream("chat", body) as blocks:
-            async for block in blocks:
-                for chunk in payloads_of(block):
-                    yield chunk
-
-    async def call(
-        self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
-    ) -> dict[str, Any]:
-        """Answer any task as one object; sessions and errors are as :meth:`stream` has them."""
-        if is_in_session(task, body):
-            async with self._session_turn(body) as turn:
-                answer = await self._call("chat", turn.body, on_queued, depth, turn)
-                await turn.store(answer)
-                return answer
-        return await self._call(task, body, on_queued, depth)
-
-    async def _call(
-        self,
-        task: Task,
-        body: dict[str, Any],
-        on_queued: OnQueued | None,
-        depth: int,
-        turn: SessionTurn | None = None,
-    ) -> dict[str, Any]:
-        DEPTH.set(depth)
-        requests.validate(task, body)
-        model = self._collection().find(body.get("model"))
-        if (starting := self._starting(task, body)) is not None:
-            await self._wait_for(model, starting)
-        body = await self._with_context(task, body)
-        given = tool_answer.given_to(body, self._toolbox) if task == "chat" else tool_answer.NONE
-        note_missing(model.name, given.missing)
-        if given.tools:
-            # Nobody can be asked: the answer has no stream to ask on.
-            loop = self._loop(model, body, on_queued, questions=None, depth=depth)
-            if turn is not None:
-                turn.follow(loop)
-            whole = await tool_answer.whole(loop, tool_answer.with_tools(body, given.tools))
-            return {**whole, **missing_fields(given.missing)}
-        if task in GENERATING:
-            turn_with = turn_of(model, task, body, self._lease(model, on_queued), Notes(model.name))
-            async with turn_with as (generation, worker):
-                return {**await generation.whole(worker), **missing_fields(given.missing)}
-        prepared, engine = adapted(model, task, body), model.engine
-        async with self._lease(model, on_queued) as worker:
-            if model.engine is not engine:
-                prepared = adapted(model, task, body)
-            check_can(worker, task, body)
-            answer: dict[str, Any] = await worker.call(task, prepared)
-        model.meters.count_usage(answer.get("usage"))
-        return answer
-
-    def _starting(self, task: Task, body: Mapping[str, Any]) -> Starting | None:
-        """Return the servers that a request is to wait for."""
-        if task != "chat" or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
-            return None
-        selection = tool_answer.selection_for(body, self._toolbox)
-        return None if selection is None else self._toolbox.hub.starting(selection)
-
-    async def _wait_for(self, model: HostedModel, starting: Starting) -> None:
+        begin: Callable[[], AbstractAsyncContextManager[Opened]],
+        way: _Way,
+    ) -> PieceStream:
+        """Yield the answer that ``begin`` begins, once the servers of tools have had their time; say so first."""
+        if way.may_ask:
+            yield waiting(model.name, starting)
         log.info("waiting_for_tools", model=model.name, servers=starting.servers, seconds=round(starting.seconds, 1))
         await self._toolbox.hub.wait_for(starting)
+        async with begin() as opened:
+            async for piece in _pieces_of(opened):
+                yield piece
 
-    async def _with_context(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` with plain schemas, and the resources and prompts that it asks for in its conversation."""
-        if task in GENERATING:
-            body = with_plain_schemas(body)
-        if task != "chat" or body.get("mcp") is None:
-            return body
-        reading = self._toolbox.hub.reading
-        return {**body, "messages": await with_context(body["messages"], tool_answer.wishes_of(body), reading)}
+    def _starting(self, request: Writing) -> Starting | None:
+        """Return the servers that a request is to wait for."""
+        if not isinstance(request, ChatRequest) or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
+            return None
+        selection = host_tools.selection_for(request, self._toolbox)
+        return None if selection is None else self._toolbox.hub.starting(selection)
 
-    def _loop(
-        self,
-        model: HostedModel,
-        body: Mapping[str, Any],
-        on_queued: OnQueued | None,
-        *,
-        questions: Questions | None,
-        depth: int,
-    ) -> ToolLoop:
-        wishes = tool_answer.wishes_of(body)
-        notes = Notes(model.name)
+    def _loop(self, model: HostedModel, request: ChatRequest, way: _Way) -> ToolLoop:
+        options, notes, depth = request.mcp, Notes(model.name), way.caller.depth
 
         @asynccontextmanager
-        async def open_turn(of_turn: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-            turn_with = turn_of(model, "chat", of_turn, self._lease(model, on_queued), notes)
+        async def open_turn(of_turn: ChatRequest) -> AsyncIterator[Pieces]:
+            turn_with = turn_of(model, of_turn, self._lease(model, way.on_queued), notes)
             try:
-                async with turn_with as (generation, worker), generation.chunks(worker) as chunks:
-                    yield chunks
+                async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
+                    yield pieces
             except ContextLengthExceeded as error:
-                if len(of_turn["messages"]) > len(body["messages"]):
+                if len(of_turn.messages) > len(request.messages):
                     raise  # because of what tools returned
-                raise await self._with_tools_named(error, model, of_turn, depth) from None
+                raise await self._with_tools_named(error, model, of_turn, way.caller) from None
 
         most = self._settings.max_tool_turns
-        wanted = wishes.max_turns if wishes and wishes.max_turns else most
+        wanted = options.max_turns if options and options.max_turns else most
         limits = LoopLimits(
             turns=min(wanted, most), seconds=self._settings.tool_loop_timeout, depth=self._settings.max_tool_depth
         )
-        context = CallContext(approval=wishes.approval if wishes else None, depth=depth)
-        return ToolLoop(open_turn, self._toolbox.hub, limits, context, questions, lambda: bool(model.sees_images))
+        context = CallContext(approval=options.approval if options else None, depth=depth)
+        questions = self.questions if way.may_ask else None
+        loop = ToolLoop(open_turn, self._toolbox.hub, limits, context, questions, lambda: bool(model.sees_images))
+        if way.turn is not None:
+            way.turn.follow(loop)
+        return loop
 
     async def _with_tools_named(
-        self, error: ContextLengthExceeded, model: HostedModel, body: Mapping[str, Any], depth: int
+        self, error: ContextLengthExceeded, model: HostedModel, request: ChatRequest, caller: Caller
     ) -> ContextLengthExceeded:
         """Return ``error`` with what the tools take of the context, and which servers to leave out."""
-        text = room.text_of(body["messages"])
+        text = room.text_of(request.messages)
         try:
-            tools = tools_by_server(body["tools"], lambda name: self._toolbox.hub.tool(name).server)
+            tools = tools_by_server(request.tools or (), lambda name: self._toolbox.hub.tool(name).server)
         except ToolNotFound:
             return error  # its server went meanwhile
         message_tokens: int | None = None
         with suppress(ModelhostError):  # not every engine counts for us
-            counted = await self._call("tokenize", {"model": model.name, "content": text}, None, depth)
+            counted = await self.call("tokenize", TokenizeRequest(model=model.name, content=text), caller)
             message_tokens = len(counted["tokens"])
         return with_tools_named(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
         return self._collection().scheduler.lease(model, on_queued)
 
-    async def sample(self, request: SamplingRequest) -> SamplingAnswer:
-        """Write for an MCP server, with the model that its hints name, else with the active one."""
-        return sampled(await self.call("chat", sampling_body(request, self._collection().models)))
+
+def _may_differ(model: HostedModel, request: Writing) -> bool:
+    """Whether the same request may be answered in another way the next time."""
+    sampling = with_defaults(request, model.defaults).sampling
+    return sampling.seed is None and sampling.temperature != 0
+
+
+def _pieces_of(opened: Opened) -> Pieces:
+    assert not isinstance(opened, Relayed)  # nobody said that it may be
+    return opened

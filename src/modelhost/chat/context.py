@@ -7,46 +7,48 @@ beginning, after the system's. Neighbours of the same role become one message: m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from modelhost.chat.requests import ToolWishes
+from msgspec.structs import replace
+
 from modelhost.engines.control_tokens import ASSISTANT, FROM_SERVER
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.messages import SYSTEM_ROLES, Message, Part, TextPart, message_of
+from modelhost.exchange.requests import ChatRequest
 
 if TYPE_CHECKING:
     from modelhost.tools.reading import Reading
     from modelhost.tools.resources import ResourceContent
 
-Message = Mapping[str, Any]
-FIRST_ROLES = frozenset({"system", "developer"})
 
-
-async def with_context(messages: Sequence[Message], wishes: ToolWishes | None, reading: Reading) -> list[Message]:
-    """Return ``messages`` with what ``wishes`` ask for, read from all servers at the same time.
+async def with_context(request: ChatRequest, reading: Reading) -> ChatRequest:
+    """Return ``request`` with what its options for MCP ask for, read from all servers at the same time.
 
     Raises:
         McpServerNotFound, ToolServerUnavailable, ToolCallFailed: a server does not give it.
         InvalidRequest: a resource is no text.
     """
-    found = list(messages)
-    if wishes is None:
-        return found
+    options = request.mcp
+    if options is None or not (options.prompts or options.resources):
+        return request
+    found = list(request.messages)
     prompts, resources = await asyncio.gather(
-        asyncio.gather(*(reading.prompt(each.server, each.name, each.arguments) for each in wishes.prompts)),
-        asyncio.gather(*(reading.resource(each.server, each.uri) for each in wishes.resources)),
+        asyncio.gather(*(reading.prompt(each.server, each.name, each.arguments) for each in options.prompts)),
+        asyncio.gather(*(reading.resource(each.server, each.uri) for each in options.resources)),
     )
     texts = [_quoted(content) for contents in resources for content in contents]
     if texts:
         found = _before_question(found, "\n\n".join(texts))
     # What a server lets the assistant say no model has written: it is text like all that servers write.
-    asked = [
-        {**message, FROM_SERVER: True} if message["role"] == ASSISTANT else message
-        for prompt in prompts
-        for message in prompt.messages
-    ]
-    start = next((at for at, message in enumerate(found) if message["role"] not in FIRST_ROLES), len(found))
-    return _joined([*found[:start], *asked, *found[start:]]) if asked else found
+    asked = [_of_server(message_of(message)) for prompt in prompts for message in prompt.messages]
+    start = next((at for at, message in enumerate(found) if message.role not in SYSTEM_ROLES), len(found))
+    joined = _joined([*found[:start], *asked, *found[start:]]) if asked else found
+    return replace(request, messages=tuple(joined))
+
+
+def _of_server(message: Message) -> Message:
+    return replace(message, extra={**message.extra, FROM_SERVER: True}) if message.role == ASSISTANT else message
 
 
 def _quoted(content: ResourceContent) -> str:
@@ -57,17 +59,17 @@ def _quoted(content: ResourceContent) -> str:
 
 
 def _before_question(messages: list[Message], text: str) -> list[Message]:
+    told = Message(role="user", content=text)
     for at in range(len(messages) - 1, -1, -1):
-        if messages[at]["role"] == "user":
-            told = {"role": "user", "content": text}
+        if messages[at].role == "user":
             return [*messages[:at], _together(told, messages[at]), *messages[at + 1 :]]
-    return [*messages, {"role": "user", "content": text}]
+    return [*messages, told]
 
 
 def _joined(messages: Sequence[Message]) -> list[Message]:
     joined: list[Message] = []
     for message in messages:
-        if joined and message["role"] == joined[-1]["role"] == "user":
+        if joined and message.role == joined[-1].role == "user":
             joined[-1] = _together(joined[-1], message)
         else:
             joined.append(message)
@@ -75,11 +77,11 @@ def _joined(messages: Sequence[Message]) -> list[Message]:
 
 
 def _together(one: Message, other: Message) -> Message:
-    first, second = one.get("content") or "", other.get("content") or ""
+    first, second = one.content or "", other.content or ""
     if isinstance(first, str) and isinstance(second, str):
-        return {**other, "content": f"{first}\n\n{second}" if second else first}
-    return {**other, "content": [*_parts(first), *_parts(second)]}
+        return replace(other, content=f"{first}\n\n{second}" if second else first)
+    return replace(other, content=(*_parts(first), *_parts(second)))
 
 
-def _parts(content: Any) -> list[Any]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+def _parts(content: str | tuple[Part, ...]) -> tuple[Part, ...]:
+    return (TextPart(content),) if isinstance(content, str) else content

@@ -7,19 +7,18 @@ that the host ran itself between question and answer are in none of its messages
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
 import orjson
+from msgspec.structs import replace
 
 from modelhost import json_text
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.messages import SYSTEM_ROLES, Message, ToolCall, part_json
 
-Message = Mapping[str, Any]
-
-SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 OF_MODEL: Final = frozenset({"assistant", "tool", "function"})
 
 
@@ -57,19 +56,20 @@ def continued(stored: Sequence[Message], given: Sequence[Message]) -> Continuati
 
 def _split(messages: Sequence[Message]) -> tuple[Message | None, Sequence[Message]]:
     """Return the system messages at the beginning as one, and the others."""
-    first = list(takewhile(lambda message: message["role"] in SYSTEM_ROLES, messages))
+    first = list(takewhile(lambda message: message.role in SYSTEM_ROLES, messages))
     if not first:
         return None, messages
     if len(first) == 1:
         return first[0], messages[1:]
-    return {**first[0], "content": "\n\n".join(map(_text, first))}, messages[len(first) :]
+    text = "\n\n".join(message.text for message in first)
+    return replace(first[0], content=text), messages[len(first) :]
 
 
 def _after(history: Sequence[Message], messages: Sequence[Message]) -> Sequence[Message]:
     """Return what follows the last run in ``messages`` that is ``history``; without one all of them are new."""
     if not history:
         return messages
-    waits_for_results = bool(history[-1].get("tool_calls"))  # of calls that the client makes, so it sees them
+    waits_for_results = bool(history[-1].tool_calls)  # of calls that the client makes, so it sees them
     for read in (_each,) if waits_for_results else (_each, _as_seen):
         known, given = read(history), read(messages)
         for start in range(len(given) - len(known), -1, -1):
@@ -97,43 +97,32 @@ def _as_seen(messages: Sequence[Message]) -> list[_Said]:
     said: list[_Said] = []
     texts: list[str] = []
     for at, message in enumerate(messages, start=1):
-        if message["role"] not in OF_MODEL:
+        if message.role not in OF_MODEL:
             said.append(_Said(_normal(message), at))
             texts = []
             continue
         if texts:
             said.pop()
-        texts.append(_text(message) if message["role"] == "assistant" else "")
+        texts.append(message.text if message.role == "assistant" else "")
         said.append(_Said(("assistant", "".join("".join(texts).split())), at))
     return said
 
 
 def _normal(message: Message) -> Hashable:
-    calls = tuple(_normal_call(call) for call in message.get("tool_calls") or ())
-    return message["role"], _text(message).strip(), _media(message), calls, message.get("tool_call_id")
+    calls = tuple(map(_normal_call, message.tool_calls or ()))
+    return message.role, message.text.strip(), _media(message), calls, message.tool_call_id
 
 
-def _normal_call(call: Mapping[str, Any]) -> Hashable:
-    function = call["function"]
-    arguments = function.get("arguments") or "{}"
+def _normal_call(call: ToolCall) -> Hashable:
     try:
+        arguments = call.arguments or "{}"
         arguments = json_text.decoded(arguments) if isinstance(arguments, str) else arguments
         written = json_text.encoded(arguments, option=orjson.OPT_SORT_KEYS)
     except (ValueError, orjson.JSONEncodeError):
-        return call.get("id"), function["name"], str(arguments)
-    return call.get("id"), function["name"], written
-
-
-def _text(message: Message) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text") or part.get("refusal") or "" for part in content)
+        return call.id, call.name, str(call.arguments)
+    return call.id, call.name, written
 
 
 def _media(message: Message) -> Hashable:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return ()
-    others = [part for part in content if part.get("type") not in ("text", "refusal")]
+    others = [part_json(part) for part in message.media]
     return orjson.dumps(others, option=orjson.OPT_SORT_KEYS) if others else ()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from modelhost.chat.room import MARGIN, answer_tokens
 from modelhost.errors import ContextLengthExceeded
+from modelhost.exchange.bodies import tool_json
+from modelhost.exchange.requests import Tool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,11 @@ class ServerTools:
     """Characters of their definitions, or the tokens that these come to."""
 
 
-def tools_by_server(tools: Sequence[Mapping[str, Any]], server_of: Callable[[str], str]) -> list[ServerTools]:
+def tools_by_server(tools: Sequence[Tool], server_of: Callable[[str], str]) -> list[ServerTools]:
     """Return the ``tools`` of a request by the servers that have them; ``server_of`` knows a tool's by its name."""
     sizes: dict[str, list[int]] = {}
     for tool in tools:
-        sizes.setdefault(server_of(tool["function"]["name"]), []).append(len(orjson.dumps(tool)))
+        sizes.setdefault(server_of(tool.name), []).append(len(orjson.dumps(tool_json(tool))))
     return [ServerTools(server=name, count=len(each), size=sum(each)) for name, each in sizes.items()]
 
 

@@ -7,11 +7,15 @@ engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-Chunks = AsyncGenerator[dict[str, Any], None]
-QUEUE_CHUNKS = 64  # per merged answer; a client that reads slowly slows the engine down
+from msgspec.structs import replace
+
+from modelhost.exchange.events import Envelope, Event, OfChoice, Piece, PieceStream
+
+PROMPT_DETAILS = "prompt_tokens_details"
+QUEUE_PIECES = 64  # per merged answer; a client that reads slowly slows the engine down
 
 
 def split(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -33,48 +37,83 @@ def split(body: dict[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
-def total(usages: Sequence[dict[str, Any]], *, choices_per_prompt: int) -> dict[str, Any]:
+def total(usages: Sequence[Mapping[str, Any]], *, choices_per_prompt: int) -> dict[str, Any]:
     """Return one usage for all parts: each prompt counts once, however many choices were made of it."""
     prompt = sum(usage.get("prompt_tokens") or 0 for usage in usages[::choices_per_prompt])
     completion = sum(usage.get("completion_tokens") or 0 for usage in usages)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    counted = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    of_prompts = [usage[PROMPT_DETAILS] for usage in usages[::choices_per_prompt] if usage.get(PROMPT_DETAILS)]
+    if of_prompts:
+        cached = sum(details.get("cached_tokens") or 0 for details in of_prompts)
+        counted[PROMPT_DETAILS] = {"cached_tokens": cached}
+    return counted
 
 
-async def merge(parts: Sequence[Callable[[], Chunks]]) -> Chunks:
-    """Yield the chunks of all ``parts`` as they come, each with the index of its part and the id of the first chunk.
+async def merge(parts: Sequence[Callable[[], PieceStream]]) -> PieceStream:
+    """Yield the pieces of all ``parts`` as they come, each with the index of its part and the id of the first piece.
 
-    The first error of any part ends all of them and is raised.
+    None begins before those with a lower index have: OpenAI's clients put the choices into a list as they begin. The
+    first error of any part ends all of them and is raised.
     """
-    queue: asyncio.Queue[tuple[int, dict[str, Any] | None]] = asyncio.Queue(QUEUE_CHUNKS)
+    queue: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue(QUEUE_PIECES)
 
-    async def pump(index: int, part: Callable[[], Chunks]) -> None:
-        async for chunk in part():
-            await queue.put((index, chunk))
+    async def pump(index: int, part: Callable[[], PieceStream]) -> None:
+        async for piece in part():
+            await queue.put((index, piece))
         await queue.put((index, None))
 
     pumps = [asyncio.create_task(pump(index, part)) for index, part in enumerate(parts)]
-    shared: dict[str, Any] | None = None
+    shared: Envelope | None = None
+    order = _Order()
     running = len(pumps)
     try:
         while running:
-            index, chunk = await _next(queue, pumps)
-            if chunk is None:
-                running -= 1
-                continue
-            if shared is None:
-                shared = {"id": chunk["id"], "created": chunk["created"]}
-            for choice in chunk["choices"]:
-                choice["index"] = index
-            yield {**chunk, **shared}
+            index, piece = await _next(queue, pumps)
+            running -= piece is None
+            for at, ready in order.after(index, piece):
+                if shared is None:
+                    shared = ready[0].envelope
+                yield tuple(_moved(event, at, shared) for event in ready)
     finally:
         for task in pumps:
             task.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
+class _Order:
+    """Keeps what comes of a part until all before it have begun."""
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._early: dict[int, list[Piece]] = {}
+
+    def after(self, index: int, piece: Piece | None) -> Iterator[tuple[int, Piece]]:
+        """Yield what may be told once ``piece`` of the part ``index`` has come, or its end."""
+        if index > self._begun:
+            self._early.setdefault(index, []).extend([] if piece is None else [piece])
+            return
+        if piece is not None:
+            yield index, piece
+        if index == self._begun:
+            self._begun += 1
+            while (kept := self._early.pop(self._begun, None)) is not None:
+                yield from ((self._begun, each) for each in kept)
+                self._begun += 1
+
+
+def _moved(event: Event, index: int, shared: Envelope) -> Event:
+    """Return ``event`` of the part ``index`` as one of the answer that all parts make."""
+    envelope = event.envelope
+    if envelope is not shared:
+        envelope = replace(envelope, id=shared.id, created=shared.created)
+    if isinstance(event, OfChoice):
+        return replace(event, choice=index, envelope=envelope)
+    return replace(event, envelope=envelope)
+
+
 async def _next(
-    queue: asyncio.Queue[tuple[int, dict[str, Any] | None]], pumps: Sequence[asyncio.Task[None]]
-) -> tuple[int, dict[str, Any] | None]:
+    queue: asyncio.Queue[tuple[int, Piece | None]], pumps: Sequence[asyncio.Task[None]]
+) -> tuple[int, Piece | None]:
     """Return the next entry, or raise what a pump died of."""
     if not queue.empty():
         return queue.get_nowait()

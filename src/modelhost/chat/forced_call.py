@@ -8,50 +8,59 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Any
+from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 
+from modelhost.exchange.events import Begin, Event, Finish, OfChoice, Piece, Text, ToolCallPiece
+
+TYPE: Final = {"type": "function"}
 _OPENING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\S)')
 
 
 class ForcedCall:
-    """Rewrites the chunks of one choice."""
+    """Rewrites the pieces of one choice. What does not become a call, because the answer is cut, is left away."""
 
     def __init__(self) -> None:
         self._text = ""
         self._arguments_at: int | None = None
         self._sent = 0
 
-    def rewrite(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        """Return ``chunk`` with a piece of the call in place of the text."""
-        for choice in chunk["choices"]:
-            delta, is_last = choice["delta"], choice.get("finish_reason") is not None
-            self._text += delta.pop("content", None) or ""
-            pieces = self._pieces(is_last=is_last)
-            if pieces:
-                delta["tool_calls"] = pieces
-            if is_last and self._arguments_at is None:
-                delta["content"] = self._text  # cut before there was a call in it
-            elif choice.get("finish_reason") == "stop":
-                choice["finish_reason"] = "tool_calls"
-        return chunk
+    def rewrite(self, piece: Piece) -> Piece:
+        """Return ``piece`` with a part of the call in place of the text."""
+        rewritten: list[Event] = []
+        for event in piece:
+            if isinstance(event, Text):
+                self._text += event.text
+                part = self._part(event, is_last=any(isinstance(other, Finish) for other in piece))
+                rewritten.append(part or Begin(envelope=event.envelope, choice=event.choice, role=None))
+            elif isinstance(event, Finish):
+                if not any(isinstance(other, Text) for other in piece) and (rest := self._part(event, is_last=True)):
+                    rewritten.append(rest)
+                is_made = event.reason == "stop" and self._arguments_at is not None
+                rewritten.append(replace(event, reason="tool_calls") if is_made else event)
+            else:
+                rewritten.append(event)
+        return tuple(rewritten)
 
-    def _pieces(self, *, is_last: bool) -> list[dict[str, Any]]:
-        pieces: list[dict[str, Any]] = []
+    def _part(self, of: OfChoice, *, is_last: bool) -> ToolCallPiece | None:
+        """Return what is new of the call, as one piece in the place of the event ``of``."""
+        named: dict[str, Any] = {}
         if self._arguments_at is None:
             opening = _OPENING.match(self._text)
             if opening is None:
-                return []
+                return None
             self._arguments_at = opening.end()
-            function = {"name": orjson.loads(opening[1]), "arguments": ""}
-            pieces.append({"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function})
+            named = {"id": f"call_{secrets.token_hex(12)}", "name": orjson.loads(opening[1]), "call_extra": TYPE}
         arguments = self._text[self._arguments_at :]
         ready = arguments if is_last and not self._is_whole() else _without_outer_brace(arguments)
-        if len(ready) > self._sent:
-            pieces.append({"index": 0, "function": {"arguments": ready[self._sent :]}})
-            self._sent = len(ready)
-        return pieces
+        new = ready[self._sent :]
+        if not new and not named:
+            return None
+        self._sent += len(new)
+        extra = of.extra if isinstance(of, Text) else None
+        return ToolCallPiece(envelope=of.envelope, choice=of.choice, index=0, arguments=new, extra=extra, **named)
 
     def _is_whole(self) -> bool:
         try:

@@ -1,23 +1,24 @@
-"""One answer from a model: the turn between a checked request and the blocks that the client gets."""
+"""One answer from a model: the turn between a request that is ready and the pieces, or the bytes, that come of it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
 from modelhost.chat import fanout
-from modelhost.chat.answer import Answer
 from modelhost.chat.forced_call import ForcedCall
-from modelhost.chat.legacy_logprobs import LegacyLogprobs
-from modelhost.chat.relay import DONE_EVENT, Relay, Report, encode_event
-from modelhost.engines.base import Task
+from modelhost.chat.logprobs import LegacyLogprobs, without_others
+from modelhost.chat.relay import Relay, Report
 from modelhost.errors import ModelhostError
+from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.sse import blocks_of_answer
+from modelhost.exchange.tasks import Task
 
-OBJECTS = {"chat": "chat.completion", "completions": "text_completion"}
 STRUCTURED = frozenset({"tools", "response_format", "json_schema", "grammar"})  # what makes an engine parse the output
-Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
+Rewrite = Callable[[Piece], Piece]
 
 
 class Blocks(Protocol):
@@ -31,6 +32,8 @@ class ModelSide(Protocol):
 
     def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
 
+    async def call(self, task: Task, body: dict[str, Any]) -> Any: ...
+
     def refusal(self, status: int, payload: Any) -> ModelhostError: ...
 
 
@@ -38,83 +41,82 @@ class Generation:
     """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream.
 
     With ``writes_call``, the engine will write the JSON of a tool call as its text (:mod:`modelhost.chat.forced_call`).
+    ``top_logprobs`` says of how many tokens beside each the log probabilities are wanted; ``None``: not even of that.
     """
 
-    def __init__(self, task: Task, body: dict[str, Any], *, include_usage: bool, writes_call: bool = False) -> None:
+    def __init__(
+        self, task: Task, body: dict[str, Any], *, top_logprobs: int | None = None, writes_call: bool = False
+    ) -> None:
         self.task = task
         self.report = Report()
-        self._include_usage = include_usage
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1
         self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
-        self._new_rewrite: Callable[[], Rewrite] | None = None  # each choice has one of its own
+        self._is_streamed = body.get("stream") is True
+        self._new_rewrites: list[Callable[[], Rewrite]] = []  # each choice has its own
         if writes_call:
-            self._new_rewrite = lambda: ForcedCall().rewrite
-        elif task == "completions" and body.get("logprobs") is not None:
-            self._new_rewrite = lambda: LegacyLogprobs().rewrite
+            self._new_rewrites.append(lambda: ForcedCall().rewrite)
+        if task == "completions" and top_logprobs is not None:
+            self._new_rewrites.append(lambda: LegacyLogprobs(top_logprobs).rewrite)
+        elif top_logprobs == 0:
+            self._new_rewrites.append(lambda: without_others)
+
+    @property
+    def can_be_relayed(self) -> bool:
+        """Whether what the engine writes is what the client gets: one stream of it, in which nothing is changed."""
+        return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites
 
     @asynccontextmanager
-    async def stream(self, model: ModelSide) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the blocks of the answer, the end marker included, once the engine has accepted the request."""
-        if len(self._parts) == 1 and self._new_rewrite is None:
-            async with model.stream(self.task, self._parts[0]) as blocks:
-                relayed = self._relayed(model, blocks)
-                async with aclosing(relayed):
-                    yield relayed
-            return
-        chunks = self._chunks(model)
-        async with aclosing(chunks):
-            yield self._encoded(chunks)
+    async def relayed(self, model: ModelSide, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the answer as the engine writes it, blocks of whole events with the end marker, once it is accepted."""
+        async with model.stream(self.task, self._parts[0]) as blocks:
+            relayed = self._relayed(model, blocks, include_usage=include_usage)
+            async with aclosing(relayed):
+                yield relayed
 
-    @asynccontextmanager
-    async def chunks(self, model: ModelSide) -> AsyncIterator[fanout.Chunks]:
-        """Yield the decoded chunks of the answer; the last one has the usage and no choice."""
-        chunks = self._chunks(model)
-        async with aclosing(chunks):
-            yield chunks
-
-    async def whole(self, model: ModelSide) -> dict[str, Any]:
-        """Return the answer as one object."""
-        answer = Answer(OBJECTS[self.task])
-        chunks = self._chunks(model)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                answer.add(chunk)
-        return {**answer.whole(), "usage": self.report.usage}
-
-    async def _relayed(self, model: ModelSide, blocks: Blocks) -> AsyncGenerator[bytes, None]:
-        relay = self._relay(model, self.report, include_usage=self._include_usage)
+    async def _relayed(self, model: ModelSide, blocks: Blocks, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+        relay = self._relay(model, self.report, include_usage=include_usage)
         while block := await blocks.read():
             if passed := relay.pass_on(block):
                 yield passed
             if relay.failure is not None:
                 raise relay.failure
 
-    async def _chunks(self, model: ModelSide) -> fanout.Chunks:
-        """Yield the decoded chunks of all parts and, at the end, the usage of them all on an empty chunk."""
+    async def pieces(self, model: ModelSide) -> PieceStream:
+        """Yield the pieces of the answer, all parts of it, and at the end the usage; to be closed."""
         reports = [Report() for _ in self._parts]
-        sources: list[Callable[[], fanout.Chunks]] = [
+        sources: list[Callable[[], PieceStream]] = [
             partial(self._part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
         ]
         merged = fanout.merge(sources) if len(sources) > 1 else sources[0]()
-        chunk: dict[str, Any] = {}
+        last = Event(envelope=NO_ENVELOPE)
         async with aclosing(merged):
-            async for chunk in merged:
-                yield chunk
+            async for piece in merged:
+                last = piece[0]
+                yield piece
         usages = [report.usage for report in reports if report.usage is not None]
         if len(usages) == 1:
             self.report.usage = usages[0]
         elif usages:
             self.report.usage = fanout.total(usages, choices_per_prompt=self._choices_per_prompt)
-        yield {**chunk, "choices": [], "usage": self.report.usage}
+        besides = {**(last.extra.chunk if last.extra is not None else NOTHING), **reports[-1].besides}
+        extra = Extra(chunk=besides) if besides else None
+        yield (Usage(envelope=last.envelope, usage=self.report.usage, extra=extra),)
 
-    async def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> fanout.Chunks:
+    async def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> PieceStream:
         relay = self._relay(model, report, include_usage=False)
-        rewrite = self._new_rewrite() if self._new_rewrite else None
+        rewrites = [new() for new in self._new_rewrites]
+        if not self._is_streamed:
+            for piece in relay.read(blocks_of_answer(await model.call(self.task, body))):
+                yield _rewritten(piece, rewrites)
+            self._note_times(report)
+            if relay.failure is not None:
+                raise relay.failure
+            return
         async with model.stream(self.task, body) as blocks:
             while block := await blocks.read():
-                for chunk in relay.decoded(block):
-                    yield rewrite(chunk) if rewrite else chunk
+                for piece in relay.read(block):
+                    yield _rewritten(piece, rewrites) if rewrites else piece
                 self._note_times(report)
                 if relay.failure is not None:
                     raise relay.failure
@@ -132,8 +134,8 @@ class Generation:
             self.report.first_at = part.first_at
         self.report.last_at = part.last_at
 
-    async def _encoded(self, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            if chunk["choices"] or self._include_usage:
-                yield encode_event(chunk)
-        yield DONE_EVENT
+
+def _rewritten(piece: Piece, rewrites: Sequence[Rewrite]) -> Piece:
+    for rewrite in rewrites:
+        piece = rewrite(piece)
+    return piece

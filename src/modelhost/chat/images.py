@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from modelhost.errors import InvalidRequest, UnsupportedOperation
+from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
 from modelhost.tools.outcome import ToolImage, ToolOutcome
 from modelhost.workers.client import Worker
 
@@ -27,8 +28,8 @@ HOW_TO_SEE: Final = (
 )
 
 
-def check_images(worker: Worker, body: Mapping[str, Any]) -> None:
-    """Check the images of a chat request against what the model of ``worker`` takes.
+def check_images(worker: Worker, messages: Sequence[Message]) -> None:
+    """Check the images of a conversation against what the model of ``worker`` takes.
 
     An engine that does not say whether its model sees gets them as they are.
 
@@ -39,7 +40,7 @@ def check_images(worker: Worker, body: Mapping[str, Any]) -> None:
     sees = worker.ready.sees_images
     if sees is None:
         return
-    for param, part in _images_in(body["messages"]):
+    for param, part in _images_in(messages):
         if not sees:
             raise UnsupportedOperation(
                 f"{param}: {worker.model} takes no images, as it is served. {HOW_TO_SEE}",
@@ -50,14 +51,14 @@ def check_images(worker: Worker, body: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"{param}: {problem}", param=param)
 
 
-def told_of(outcome: ToolOutcome) -> str | list[dict[str, Any]]:
+def shown_of(outcome: ToolOutcome) -> str | tuple[Part, ...]:
     """Return the content of a tool's message for a model that sees: text, and the images in a form that is known."""
     images = [
-        {"type": IMAGE, "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}}
+        MediaPart(IMAGE, {"image_url": {"url": f"data:{image.media_type};base64,{image.data}"}})
         for image in outcome.images
         if is_viewable(image)
     ]
-    return [{"type": "text", "text": outcome.text}, *images] if images else outcome.text
+    return (TextPart(outcome.text), *images) if images else outcome.text
 
 
 def is_viewable(image: ToolImage) -> bool:
@@ -65,14 +66,14 @@ def is_viewable(image: ToolImage) -> bool:
     return not _problem_of_data(image.data)
 
 
-def _images_in(messages: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+def _images_in(messages: Sequence[Message]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the images, each with its place in the request."""
     return [
-        (f"messages[{at}].content[{index}]", part)
+        (f"messages[{at}].content[{index}]", part.extra)
         for at, message in enumerate(messages)
-        if isinstance(content := message.get("content"), list)
-        for index, part in enumerate(content)
-        if part["type"] == IMAGE
+        if isinstance(message.content, tuple)
+        for index, part in enumerate(message.content)
+        if isinstance(part, MediaPart) and part.kind == IMAGE
     ]
 
 

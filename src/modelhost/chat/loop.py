@@ -1,7 +1,7 @@
 """The tool loop: a conversation goes on, turn by turn, until the model answers without asking for a tool.
 
 The host runs the calls; the client sees one answer. Text comes as the model writes it. What happens besides is told in
-extension fields on chunks whose delta is empty, which ordinary clients pass over (:mod:`modelhost.chat.tool_events`).
+events of its own, which doors tell in their way.
 """
 
 from __future__ import annotations
@@ -9,24 +9,42 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from modelhost.chat import images, room, usage
+from modelhost.chat.answer_stream import AnswerStream, cancelled, finished, started
 from modelhost.chat.questions import Questions
 from modelhost.chat.tool_calls import CallCollector, WantedCall
-from modelhost.chat.tool_events import CALL, CALL_ENDED, RESULT, Chunk, Told, call_fields, result_fields
 from modelhost.errors import ContextLengthExceeded, RequestError
+from modelhost.exchange.chunks import REASONING
+from modelhost.exchange.events import (
+    Event,
+    Finish,
+    FinishDetails,
+    Pieces,
+    PieceStream,
+    Reasoning,
+    Text,
+    ToolCallPiece,
+    Usage,
+)
+from modelhost.exchange.messages import Message
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.requests import ChatRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.context import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
 log = get_logger(__name__)
 
-OpenTurn = Callable[[dict[str, Any]], AbstractAsyncContextManager[AsyncIterator[Chunk]]]
-"""Begins one turn of the model with a request's body: the decoded chunks of its answer, the usage on the last one."""
+Messages = tuple[Message, ...]
+OpenTurn = Callable[[ChatRequest], AbstractAsyncContextManager[Pieces]]
+"""Begins one turn of the model with a request: the pieces of its answer, the last one the usage."""
 
 MALFORMED = frozenset({"invalid_arguments", "tool_not_found"})
 """Failures that are the model's own, which it may repair in the next turn."""
@@ -58,8 +76,12 @@ class Ending:
     """How an answer ends."""
 
     finish_reason: str
-    kind: str | None = None
-    message: str | None = None
+    details: FinishDetails | None = None
+    """Why the host ended it, if it did."""
+
+    @property
+    def kind(self) -> str | None:
+        return None if self.details is None else self.details.kind
 
 
 @dataclass(slots=True)
@@ -100,11 +122,11 @@ class ToolLoop:
         self._context = context
         self._questions = questions
         self._sees_images = sees_images
-        self._told = Told()
+        self._told = AnswerStream()
         self._seen: Counter[tuple[str, str]] = Counter()
         self._malformed_turns = 0
         self._calls: set[asyncio.Task[ToolOutcome]] = set()
-        self._settled: list[dict[str, Any]] = []
+        self._settled: list[Message] = []
         self._result_chars: int | None = None
         """As much of each result as the context holds, once that is known."""
         self._prompt_tokens = 0
@@ -115,40 +137,40 @@ class ToolLoop:
         """Of all turns together."""
 
     @property
-    def transcript(self) -> list[dict[str, Any]]:
+    def transcript(self) -> list[Message]:
         """What the turns added to the conversation: the calls that were made with their results, then what was said.
 
         There is no call without a result in it, however the answer ended. Of images it has what the text says of them.
         """
         return [
             *room.cut_to(self._settled, self._result_chars),
-            {"role": "assistant", "content": self._turn.text if self._turn else ""},
+            Message(role="assistant", content=self._turn.text if self._turn else ""),
         ]
 
-    async def run(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
-        """Yield the chunks of the answer to ``body``, the last of them with the usage and without a choice.
+    async def run(self, request: ChatRequest) -> PieceStream:
+        """Yield the pieces of the answer to ``request``, the last of them the usage.
 
         Closing it cancels the generation and the calls that run.
 
         Raises:
             ModelhostError: the model's side failed; a failed call is none.
         """
-        driver = asyncio.create_task(self._drive(body), name="tool loop")
+        driver = asyncio.create_task(self._drive(request), name="tool loop")
         try:
-            while (chunk := await self._told.next()) is not None:
-                yield chunk
+            while (piece := await self._told.next()) is not None:
+                yield piece
         finally:
             driver.cancel()
             await asyncio.wait([driver])
             await self._end_calls()
 
-    async def _drive(self, body: dict[str, Any]) -> None:
+    async def _drive(self, request: ChatRequest) -> None:
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.seconds
             self._context = replace(self._context, deadline=deadline)
             try:
                 async with asyncio.timeout_at(deadline) as timeout:
-                    ending = await self._turns(body)
+                    ending = await self._turns(request)
             except TimeoutError:
                 if not timeout.expired():
                     raise
@@ -156,20 +178,20 @@ class ToolLoop:
                 ending = _ended("time_limit", f"The answer took longer than {self._limits.seconds:g} s.")
             if has_debug():
                 log.debug("tool_loop_ended", finish_reason=ending.finish_reason, kind=ending.kind)
-            await self._told.finish(ending.finish_reason, ending.kind, ending.message, self.usage)
+            await self._told.finish(ending.finish_reason, ending.details, self.usage)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is read)
             await self._told.fail(error)
 
-    async def _turns(self, body: dict[str, Any]) -> Ending:
-        messages = list(body["messages"])
-        budget = _budget(body)
+    async def _turns(self, request: ChatRequest) -> Ending:
+        messages = request.messages
+        budget = request.sampling.budget
         is_too_deep = self._context.depth >= self._limits.depth
-        spoken: list[dict[str, Any]] | None = None
+        spoken: Messages | None = None
         for number in range(1, self._limits.turns + 1):
             turn = self._turn = _Turn(may_call=number < self._limits.turns and not is_too_deep)
-            written = await self._write(turn, body, messages, spoken, number)
+            written = await self._write(turn, request, messages, spoken, number)
             if written is None:
                 return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
             messages, spoken = written, None
@@ -184,10 +206,10 @@ class ToolLoop:
             if outcomes and (ending is None or ending.kind != MALFORMED_CALL):
                 made = _turn_messages(turn, outcomes)
                 if self._sees_images() and any(outcome.images for outcome in outcomes):
-                    spoken = [*messages, *made]
-                    messages = [*messages, *_with_images(made, outcomes)]
+                    spoken = (*messages, *made)
+                    messages = (*messages, *_with_images(made, outcomes))
                 else:
-                    messages = [*messages, *made]
+                    messages = (*messages, *made)
                 self._settled += made
                 self._turn = None
             if ending is not None:
@@ -195,29 +217,29 @@ class ToolLoop:
         return _ended("turn_limit", f"The model still wanted tools in turn {self._limits.turns}, the last one allowed.")
 
     async def _write(
-        self, turn: _Turn, body: dict[str, Any], messages: list[Any], spoken: list[Any] | None, number: int
-    ) -> list[Any] | None:
+        self, turn: _Turn, request: ChatRequest, messages: Messages, spoken: Messages | None, number: int
+    ) -> Messages | None:
         """Let the model write; return the messages that it got, ``None`` if they do not fit, however they are cut."""
         try:
-            if await self._write_what_fits(turn, body, messages, number):
+            if await self._write_what_fits(turn, request, messages, number):
                 return messages
         except RequestError:
             if spoken is None or turn.has_begun:
                 raise
         # The model cannot look at what a tool returned, such as a damaged image: it gets the words about it.
-        if spoken is not None and await self._write_what_fits(turn, body, spoken, number):
+        if spoken is not None and await self._write_what_fits(turn, request, spoken, number):
             return spoken
         return None
 
-    async def _write_what_fits(self, turn: _Turn, body: dict[str, Any], messages: list[Any], number: int) -> bool:
+    async def _write_what_fits(self, turn: _Turn, request: ChatRequest, messages: Messages, number: int) -> bool:
         """Let the model write, with the results of tools cut until they fit; return whether anything of them does."""
         for _ in range(CUTS):
             try:
-                await self._let_write(turn, self._body(body, messages, number))
+                await self._let_write(turn, self._request(request, messages, number))
             except ContextLengthExceeded as error:
                 if number == 1 or turn.has_begun:
                     raise
-                results = messages[len(body["messages"]) :]
+                results = messages[len(request.messages) :]
                 limit = room.shorter(results, self._result_chars, error, self._prompt_tokens + self._tokens())
                 if limit is None:
                     return False
@@ -228,34 +250,38 @@ class ToolLoop:
                 return True
         return False
 
-    def _body(self, body: dict[str, Any], messages: list[Any], number: int) -> dict[str, Any]:
-        given, budget = len(body["messages"]), _budget(body)
-        made: dict[str, Any] = {
-            **body,
-            "messages": [*messages[:given], *room.cut_to(messages[given:], self._result_chars)],
-        }
-        if number > 1:
-            made["tool_choice"] = "auto"  # what the client demands, it demands of the first turn
-        if budget is not None:
-            made.pop("max_completion_tokens", None)
-            made["max_tokens"] = budget - self._tokens()
-        return made
+    def _request(self, request: ChatRequest, messages: Messages, number: int) -> ChatRequest:
+        given, sampling = len(request.messages), request.sampling
+        cut = (*messages[:given], *room.cut_to(messages[given:], self._result_chars))
+        if sampling.budget is not None:
+            left = sampling.budget - self._tokens()
+            sampling = replace(sampling, max_tokens=left, max_completion_tokens=None)
+        made = replace(request, messages=cut, sampling=sampling)
+        # What the client demands, it demands of the first turn.
+        return made if number == 1 else replace(made, tool_choice="auto", named_tool=None)
 
-    async def _let_write(self, turn: _Turn, body: dict[str, Any]) -> None:
+    async def _let_write(self, turn: _Turn, request: ChatRequest) -> None:
         """Let the model write; calls begin as soon as they are complete."""
-        async with self._open_turn(body) as chunks:
-            async for chunk in chunks:
+        async with self._open_turn(request) as pieces:
+            async for piece in pieces:
                 turn.has_begun = True
-                if chunk.get("usage"):
-                    self._prompt_tokens = self._prompt_tokens or chunk["usage"].get("prompt_tokens", 0)
-                    self.usage = usage.added(self.usage, chunk["usage"])
-                for choice in chunk["choices"]:
-                    self._begin(turn, turn.collector.add(choice["delta"].pop("tool_calls", None) or ()))
-                    turn.finish_reason = choice.get("finish_reason") or turn.finish_reason
-                    turn.text += choice["delta"].get("content") or ""
-                    turn.reasoning += choice["delta"].get("reasoning_content") or ""
-                    await self._told.written(chunk, choice)
+                for event in piece:
+                    self._take(turn, event)
+                await self._told.written(piece)
         self._begin(turn, turn.collector.end())
+
+    def _take(self, turn: _Turn, event: Event) -> None:
+        if isinstance(event, Text):
+            turn.text += event.text
+        elif isinstance(event, Reasoning):
+            turn.reasoning += event.text
+        elif isinstance(event, ToolCallPiece):
+            self._begin(turn, turn.collector.add(event))
+        elif isinstance(event, Finish):
+            turn.finish_reason = event.reason
+        elif isinstance(event, Usage) and event.usage:
+            self._prompt_tokens = self._prompt_tokens or event.usage.get("prompt_tokens", 0)
+            self.usage = usage.added(self.usage, event.usage)
 
     # Calls.
 
@@ -272,20 +298,20 @@ class ToolLoop:
             turn.running.append(task)
 
     async def _call(self, call: WantedCall) -> ToolOutcome:
-        await self._told.event(CALL, call_fields(call))
+        await self._told.tell(started(call))
         try:
             outcome = await self._tools.call(call.name, call.arguments or "{}", self._told_by(call))
         except asyncio.CancelledError:
-            self._told.remark(CALL_ENDED, {"id": call.id, "name": call.name})
+            self._told.remark(cancelled(call))
             raise
-        await self._told.event(RESULT, result_fields(call, outcome))
+        await self._told.tell(finished(call, outcome))
         return outcome
 
     def _told_by(self, call: WantedCall) -> CallContext:
         context = self._told.in_context(self._context, call.id)
         if self._questions is None:
             return context
-        return self._questions.in_context(context, call.id, self._told.event)
+        return self._questions.in_context(context, call.id, self._told.tell)
 
     async def _end_calls(self) -> None:
         calls = list(self._calls)
@@ -307,7 +333,8 @@ class ToolLoop:
             written = "\n".join(f"{call.name} {call.arguments}".strip() for call in turn.collector.calls)
             turn.text += written
             await self._told.say(written)
-            return Ending(finish_reason="stop", kind=MALFORMED_CALL, message="The model's call stayed malformed.")
+            details = FinishDetails(kind=MALFORMED_CALL, message="The model's call stayed malformed.")
+            return Ending(finish_reason="stop", details=details)
         if budget is not None and self._tokens() >= budget:
             return _ended("token_limit", f"The {budget} tokens are used up.")
         return None
@@ -316,40 +343,36 @@ class ToolLoop:
         return int((self.usage or {}).get("completion_tokens", 0))
 
 
-def _budget(body: Mapping[str, Any]) -> int | None:
-    """Return how many tokens the model may write in all turns together."""
-    return body.get("max_completion_tokens") or body.get("max_tokens")
-
-
 def _ended(kind: str, message: str) -> Ending:
-    return Ending(finish_reason="length", kind=kind, message=message)
+    return Ending(finish_reason="length", details=FinishDetails(kind=kind, message=message))
 
 
-def _turn_messages(turn: _Turn, outcomes: Sequence[ToolOutcome]) -> list[dict[str, Any]]:
+def _turn_messages(turn: _Turn, outcomes: Sequence[ToolOutcome]) -> list[Message]:
     """Return the turn as the model will see it: what it wrote, and what those of its calls gave that were made."""
     calls = turn.collector.calls[: len(outcomes)]
-    asked = {"role": "assistant", "content": turn.text or None, "tool_calls": [call.message() for call in calls]}
-    if turn.reasoning:
+    asked = Message(
+        role="assistant",
+        content=turn.text or None,
+        tool_calls=tuple(call.in_message() for call in calls),
         # Templates show it within the loop: without it the next turn's prompt would not begin as this one ended.
-        asked["reasoning_content"] = turn.reasoning
+        extra={REASONING: turn.reasoning} if turn.reasoning else NOTHING,
+    )
     results = [
-        {"role": "tool", "tool_call_id": call.id, "content": outcome.text}
+        Message(role="tool", tool_call_id=call.id, content=outcome.text)
         for call, outcome in zip(calls, outcomes, strict=True)
     ]
     return [asked, *results]
 
 
-def _with_images(made: Sequence[dict[str, Any]], outcomes: Sequence[ToolOutcome]) -> list[dict[str, Any]]:
+def _with_images(made: Sequence[Message], outcomes: Sequence[ToolOutcome]) -> list[Message]:
     """Return the messages of a turn with the images of its results.
 
     They stand in the messages of the tools: one by the user after those would be the beginning of something new to many
     templates, which then leave out what the model thought before.
     """
     asked, *results = made
-    return [
-        asked,
-        *({**result, "content": images.told_of(outcome)} for result, outcome in zip(results, outcomes, strict=True)),
-    ]
+    shown = zip(results, outcomes, strict=True)
+    return [asked, *(replace(result, content=images.shown_of(outcome)) for result, outcome in shown)]
 
 
 def _key(call: WantedCall) -> tuple[str, str]:

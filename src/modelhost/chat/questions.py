@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from modelhost.chat.tool_events import QUESTION
+from msgspec.structs import replace
+
 from modelhost.errors import InvalidAnswer, NotFound
+from modelhost.exchange.events import HostEvent, Question
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
 from modelhost.tools.forms import problems_of
 
-Tell = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+Tell = Callable[[HostEvent], Awaitable[None]]
 Kind = Literal["approval", "elicitation"]
 
 
@@ -53,7 +55,7 @@ class Questions:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open[kind, question] = _Question(answer=answer, schema=about.get("schema"))
         try:
-            await tell(QUESTION, {"id": question, "kind": kind, "seconds": self._seconds, **about})
+            await tell(Question(id=question, kind=kind, seconds=self._seconds, about=about))
             async with asyncio.timeout(self._seconds):
                 return await answer
         except TimeoutError:

@@ -7,22 +7,20 @@ quotes cannot stand in generated text, where JSON escapes the quotes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from modelhost import json_text
-from modelhost.chat.chunk_shapes import is_chunk, is_usage
 from modelhost.errors import ModelhostError
+from modelhost.exchange.chunks import OF_ENVELOPES, ChunkReader, MalformedChunkError, is_usage
+from modelhost.exchange.events import Piece
+from modelhost.exchange.sse import DATA, DONE, DONE_EVENT, END_OF_EVENT, encode_event
 
 Refusal = Callable[[int, Any], ModelhostError]
 
-DATA = b"data:"
-DONE = b"[DONE]"
-END_OF_EVENT = b"\n\n"
-DONE_EVENT = b"data: [DONE]\n\n"
+OF_USAGE: Final = OF_ENVELOPES | {"choices", "usage"}
 UNKNOWN = "has no shape that is known"
 JSON_END, MARKER_END = b"}\n\n", b"]\n\n"
 SOUND_ENDS = (JSON_END, MARKER_END)  # of an event that is JSON, or the end marker
@@ -37,16 +35,13 @@ class Report:
     first_at: float | None = None
     last_at: float | None = None
     usage: dict[str, Any] | None = None
+    besides: Mapping[str, Any] = field(default_factory=dict)
+    """What the engine told together with it, such as ``timings``."""
 
 
 def _are_sound(block: bytes) -> bool:
     """Whether all events of ``block`` end as they should: a writer that was cut off in one may go on with the next."""
     return block.count(END_OF_EVENT) == block.count(JSON_END) + block.endswith(MARKER_END)
-
-
-def encode_event(payload: Any) -> bytes:
-    """Return ``payload`` as one SSE event."""
-    return b"data: " + json_text.encoded(payload) + END_OF_EVENT
 
 
 def payloads_of(block: bytes) -> list[Any]:
@@ -84,6 +79,7 @@ class Relay:
         self._may_fail_to_parse = may_fail_to_parse
         self._last = b""
         self._events = 0
+        self._reader = ChunkReader()
         self.failure: ModelhostError | None = None
         """Why the answer ends here: the engine reports an error in the middle of it, or an event of it is broken. To be
         raised when what came before in the same block is on its way."""
@@ -107,17 +103,16 @@ class Relay:
         self._last = block
         return block
 
-    def decoded(self, block: bytes) -> list[Any]:
-        """Return the chunks that are left of ``block`` when it has been passed on, up to a :attr:`failure` in it."""
-        found: list[Any] = []
+    def read(self, block: bytes) -> list[Piece]:
+        """Return what is left of ``block`` when it has been passed on as pieces, up to a :attr:`failure` in it."""
+        found: list[Piece] = []
         try:
             for payload in _payloads(self.pass_on(block)):
-                if not is_chunk(payload):
-                    self.failure = self._broken(UNKNOWN)
-                    break
-                found.append(payload)
+                found.append(self._reader.read(payload))  # noqa: PERF401 (what was read before an error is kept)
         except orjson.JSONDecodeError:
             self.failure = self._broken()
+        except MalformedChunkError:
+            self.failure = self._broken(UNKNOWN)
         return found
 
     def _opened(self, block: bytes) -> bytes:
@@ -145,6 +140,7 @@ class Relay:
         if not is_usage(usage):
             raise self._broken(UNKNOWN)
         self._report.usage = usage
+        self._report.besides = {name: value for name, value in payload.items() if name not in OF_USAGE}
         if not payload.get("choices"):
             return raw if self._include_usage else b""
         # llama.cpp's completions put the usage on the last piece; OpenAI sends it as an event of its own, if asked.

@@ -7,8 +7,8 @@ What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Co
 * the host's own, which never reach an engine: ``mcp`` chooses among its tools (:class:`ToolWishes`); ``session_id``
   names a conversation that the host keeps (:mod:`modelhost.chat.sessions`).
 * inert (``INERT``): accepted and go no further, since they do not ask for another answer: ``user``, ``metadata``,
-  ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``; ``modalities``
-  if it asks for text, ``best_of`` 1, ``echo`` false.
+  ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``,
+  ``prediction``, ``verbosity``; ``modalities`` if it asks for text, ``best_of`` if it is ``n``, ``echo`` false.
 * refused with 400: whatever stands in neither list. ``INSTEAD`` names what to send in place of what is common
   elsewhere: the deprecated ``functions`` and ``function_call``, other servers' ``max_new_tokens``, ``guided_json``,
   ``think`` ...
@@ -26,13 +26,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
-from modelhost.config.literals import No, One
+from modelhost.config.literals import No
 from modelhost.config.request_defaults import LARGEST_COUNT, Seed
 from modelhost.config.session_ids import NewSessionId
-from modelhost.engines.base import Engine, Task
+from modelhost.engines.base import Engine
 from modelhost.engines.schema_limits import check_size
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
+from modelhost.exchange.requests import AnyRequest
+from modelhost.exchange.tasks import Task
 
 MAX_CHOICES = 64
 
@@ -42,6 +44,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Token = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Tokens = Annotated[list[Token], Field(min_length=1)]
 Number = float  # whole ones are taken too
+TokenId = Annotated[str, Field(pattern=r"^\d{1,9}$")]
 
 
 class _Request(BaseModel):
@@ -135,6 +138,22 @@ class NamedTool(BaseModel):
     function: NamedFunction
 
 
+class Allowed(BaseModel):
+    """The tools among which the model may choose, and whether it has to."""
+
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class AllowedTools(BaseModel):
+    """``tool_choice`` for some of the tools."""
+
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
 class StreamOptions(BaseModel):
     """What a stream carries besides the answer."""
 
@@ -181,7 +200,7 @@ class _Generation(_Request):
     seed: Seed | None = None
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, Number] | None = None
+    logit_bias: dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]] | None = None
 
 
 class WantedResource(BaseModel):
@@ -231,7 +250,7 @@ class ChatRequest(_Generation):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, Any] | None = None
@@ -241,6 +260,8 @@ class ChatRequest(_Generation):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     modalities: list[Literal["text"]] | None = None
+    prediction: dict[str, Any] | None = None
+    verbosity: str | None = None
     mcp: ToolWishes | None = None
     session_id: NewSessionId | None = Field(
         default=None, description="The conversation, kept by the host, that the messages go on with."
@@ -253,7 +274,7 @@ class CompletionRequest(_Generation):
     prompt: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: No | None = None
-    best_of: One | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
 
 
 class EmbeddingsRequest(_Request):
@@ -261,6 +282,7 @@ class EmbeddingsRequest(_Request):
 
     input: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Count | None = None
 
 
 class RerankRequest(_Request):
@@ -314,6 +336,8 @@ INERT = frozenset(
         "prompt_cache_key",
         "prompt_cache_retention",
         "modalities",
+        "prediction",
+        "verbosity",
         "echo",
         "best_of",
     }
@@ -325,9 +349,6 @@ INSTEAD: Mapping[str, str] = {
     "max_new_tokens": "max_tokens",
     "n_predict": "max_tokens",
     "num_predict": "max_tokens",
-    "guided_json": "response_format",
-    "guided_grammar": "grammar",
-    "structured_outputs": "response_format",
     "think": "chat_template_kwargs",
     "thinking": "chat_template_kwargs",
     "enable_thinking": "chat_template_kwargs",
@@ -349,6 +370,8 @@ def validate(task: Task, body: Any) -> None:
         raise _explain(error) from None
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
+    if task == "completions" and body.get("best_of") not in (None, body.get("n") or 1):
+        raise InvalidRequest("best_of: all choices are returned, so that it has to be the same as n.", param="best_of")
     shape = body.get("response_format") if task == "chat" else None
     if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
         raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")
@@ -378,16 +401,18 @@ def _schemas(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
             yield f"tools[{place}].function.parameters", tool["function"]["parameters"]
 
 
-def validate_fields(task: Task, body: Mapping[str, Any], engine: Engine) -> None:
-    """Check that each field of ``body`` means something to OpenAI's API or to ``engine``.
+def check_fields(task: Task, request: AnyRequest, engine: Engine) -> None:
+    """Check that each field of ``request`` that OpenAI's API does not have means something to ``engine``.
 
     Raises:
         UnsupportedParameter: naming the field, with the closest known one.
     """
-    known = MODELS[task].model_fields.keys() | engine.fields(task)
-    for name in body:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+    if not request.extra:
+        return
+    of_engine = engine.fields(task)
+    for name in request.extra:
+        if name not in of_engine:
+            close = difflib.get_close_matches(name, MODELS[task].model_fields.keys() | of_engine, n=1)
             hint = f' Did you mean "{close[0]}"?' if close else ""
             if name in INSTEAD:
                 hint = f' Use "{INSTEAD[name]}".'
@@ -411,4 +436,6 @@ def _param(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
-_BRANCHES = frozenset({"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "NamedTool"})
+_BRANCHES = frozenset(
+    {"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "NamedTool", "AllowedTools"}
+)

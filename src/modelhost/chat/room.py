@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
 
 from modelhost.errors import ContextLengthExceeded
-
-Message = dict[str, Any]
+from modelhost.exchange.messages import Message, TextPart
 
 ANSWER_SHARE: Final = 8
 """One part in so many of the context is kept for what the model writes, up to as much as :data:`ANSWER_TOKENS`."""
@@ -29,7 +30,7 @@ def shorter(
     They were sent with ``limit`` characters at most, and refused with ``error``, which says how many tokens the prompt
     has; ``tokens_before`` is how many it has without them. ``None`` if there would be nothing left of them.
     """
-    lengths = [len(message["content"]) for message in messages if _is_result(message)]
+    lengths = [len(text) for message in messages if (text := _result_in(message)) is not None]
     sent = [length if limit is None else min(length, limit) for length in lengths]
     room = int(sum(sent) * _share(error, tokens_before)) - NOTE_CHARS * len(sent)
     found = _longest(sent, room)
@@ -63,20 +64,25 @@ def _longest(lengths: Sequence[int], room: int) -> int:
     return room // len(rest) if rest else max(lengths, default=0)
 
 
-def _is_result(message: Mapping[str, Any]) -> bool:
-    return message["role"] == "tool" and isinstance(message["content"], str)
+def _result_in(message: Message) -> str | None:
+    """Return the result of a tool that ``message`` is, if it is one and text."""
+    return message.content if message.role == "tool" and isinstance(message.content, str) else None
 
 
 def _cut(message: Message, limit: int) -> Message:
-    if not _is_result(message) or len(message["content"]) <= limit:
+    text = _result_in(message)
+    if text is None or len(text) <= limit:
         return message
-    text = message["content"]
     note = f"[cut: the first {limit:,} characters of {len(text):,} are shown; the context of the model holds no more]"
-    return {**message, "content": f"{text[:limit]}\n{note}"}
+    return replace(message, content=f"{text[:limit]}\n{note}")
 
 
-def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
+def text_of(messages: Sequence[Message]) -> str:
     """Return the text of ``messages``, to be counted."""
-    contents = [message.get("content") or "" for message in messages]
-    parts = [[{"text": each}] if isinstance(each, str) else each for each in contents]
-    return "\n".join(part.get("text") or "" for each in parts for part in each)
+    return "\n".join(text for message in messages for text in _texts_in(message))
+
+
+def _texts_in(message: Message) -> list[str]:
+    if isinstance(message.content, tuple):
+        return [part.text if isinstance(part, TextPart) else "" for part in message.content]
+    return [message.content or ""]

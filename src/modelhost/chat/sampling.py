@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from modelhost import json_text
+from modelhost.exchange.whole import Whole, WrittenCall
 from modelhost.tools.sampling import SampledCall, SamplingAnswer, SamplingRequest
 
 
@@ -44,29 +45,26 @@ def _is_meant(model: Named, hint: str) -> bool:
     return any(hint.lower() in name.lower() for name in (model.name, *model.aliases))
 
 
-def sampled(answer: Mapping[str, Any]) -> SamplingAnswer:
-    """Return a chat completion as the answer to a server."""
-    choice = answer["choices"][0]
-    message = choice["message"]
-    calls = [_call(call) for call in message.get("tool_calls") or ()]
+def sampled(answer: Whole) -> SamplingAnswer:
+    """Return a whole answer as the answer to a server."""
+    choice = answer.choice()
     return SamplingAnswer(
-        text=message.get("content") or "",
-        model=answer["model"],
-        finish_reason=_reason(choice["finish_reason"]),
-        tool_calls=tuple(calls),
+        text=choice.text or "",
+        model=answer.envelope.model or "",
+        finish_reason=_reason(choice.finish_reason),
+        tool_calls=tuple(map(_call, choice.calls)),
     )
 
 
-def _reason(reason: str) -> Literal["stop", "length", "tool_calls"]:
+def _reason(reason: str | None) -> Literal["stop", "length", "tool_calls"]:
     if reason == "length":
         return "length"
     return "tool_calls" if reason == "tool_calls" else "stop"
 
 
-def _call(call: Mapping[str, Any]) -> SampledCall:
-    function = call["function"]
+def _call(call: WrittenCall) -> SampledCall:
     try:
-        arguments = json_text.decoded(function["arguments"] or "{}")
+        arguments = json_text.decoded(call.arguments or "{}")
     except ValueError:
         arguments = {}
-    return SampledCall(id=call["id"], name=function["name"], arguments=arguments if isinstance(arguments, dict) else {})
+    return SampledCall(id=call.id or "", name=call.name, arguments=arguments if isinstance(arguments, dict) else {})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
+from msgspec.structs import replace
 
-from modelhost.engines.plain_schemas import PlainSchema, plain, plain_parameters
+from modelhost.engines.plain_schemas import PlainSchema, check_patterns, plain, plain_parameters
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.requests import ChatRequest, Generating, Tool
 from modelhost.logs import get_logger
 
 log = get_logger(__name__)
@@ -19,34 +21,47 @@ REMEMBERED: Final = 512
 """Schemas: a client sends the same tools with every request, and rewriting fifty of them would take milliseconds."""
 
 Schema = Mapping[str, Any]
+G = TypeVar("G", bound=Generating)
 
 
-def with_plain_schemas(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the request ``body``, whose shape is checked already, with schemas that every engine takes.
+def with_plain_schemas(request: G) -> G:
+    """Return ``request`` with schemas that every engine takes.
 
     Raises:
         InvalidRequest: one of them is no schema; ``param`` says where.
     """
-    found = dict(body)
-    if tools := body.get("tools"):
-        found["tools"] = [_plain_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
-    shape = body.get("response_format")
-    if shape and shape["type"] == "json_schema":
-        asked = shape["json_schema"]
-        schema = _rewritten(asked["schema"], plain, "response_format.json_schema.schema", "the schema")
-        found["response_format"] = {**shape, "json_schema": {**asked, "schema": schema}}
-    if isinstance(body.get("json_schema"), dict):
-        found["json_schema"] = _rewritten(body["json_schema"], plain, "json_schema", "the schema")
-    return found
+    changed: dict[str, Any] = {}
+    if isinstance(request, ChatRequest):
+        if request.tools:
+            changed["tools"] = tuple(_plain_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools))
+        if request.output is not None and request.output.schema is not None:
+            where = "response_format.json_schema.schema"
+            schema = _rewritten(request.output.schema, _checkable, where, "the schema")
+            changed["output"] = replace(request.output, schema=schema)
+    if isinstance(asked := request.extra.get("json_schema"), dict):
+        schema = _rewritten(asked, _checkable, "json_schema", "the schema")
+        changed["extra"] = {**request.extra, "json_schema": schema}
+    return replace(request, **changed) if changed else request
 
 
-def _plain_tool(tool: dict[str, Any], at: str) -> dict[str, Any]:
-    function = tool["function"]
-    if not function.get("parameters"):
+def _checkable(schema: Schema) -> PlainSchema:
+    """As :func:`plain`, of a schema that an answer can be held against.
+
+    Raises:
+        UnusableSchema: as said, or nobody can: it refers to another document, or has a pattern that is none.
+    """
+    made = plain(schema)
+    for place, reference in made.not_fetched.items():
+        raise UnusableSchema(place, f'"{reference}" is another document, and none is fetched')
+    check_patterns(schema)
+    return made
+
+
+def _plain_tool(tool: Tool, at: str) -> Tool:
+    if not tool.parameters:
         return tool
-    param, whose = f"{at}.function.parameters", f'the schema of the tool "{function["name"]}"'
-    parameters = _rewritten(function["parameters"], plain_parameters, param, whose)
-    return {**tool, "function": {**function, "parameters": parameters}}
+    param, whose = f"{at}.function.parameters", f'the schema of the tool "{tool.name}"'
+    return replace(tool, parameters=_rewritten(tool.parameters, plain_parameters, param, whose))
 
 
 def _rewritten(schema: Schema, rewrite: Callable[[Schema], PlainSchema], param: str, whose: str) -> Schema:

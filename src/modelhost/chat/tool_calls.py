@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelhost import json_text
+from modelhost.exchange.events import ToolCallPiece
+from modelhost.exchange.messages import ToolCall
 
 
 @dataclass(slots=True)
@@ -25,9 +26,9 @@ class WantedCall:
         except ValueError:
             return self.arguments
 
-    def message(self) -> dict[str, Any]:
-        """Return it as it stands in an assistant message."""
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments or "{}"}}
+    def in_message(self) -> ToolCall:
+        """Return it as it stands in a message of the model."""
+        return ToolCall(id=self.id, name=self.name, arguments=self.arguments or "{}")
 
 
 class CallCollector:
@@ -37,15 +38,12 @@ class CallCollector:
         self.calls: list[WantedCall] = []
         self._given_out = 0
 
-    def add(self, pieces: Iterable[Mapping[str, Any]]) -> list[WantedCall]:
-        """Take pieces in; return the calls that have become complete by them."""
-        for piece in pieces:
-            call = self._call(piece.get("index", 0))
-            function = piece.get("function") or {}
-            if piece.get("id"):
-                call.id = piece["id"]
-            call.name += function.get("name") or ""
-            call.arguments += function.get("arguments") or ""
+    def add(self, piece: ToolCallPiece) -> list[WantedCall]:
+        """Take a piece in; return the calls that have become complete by it."""
+        call = self._call(piece.index)
+        call.id = piece.id or call.id
+        call.name += piece.name or ""
+        call.arguments += piece.arguments or ""
         return self._complete(len(self.calls) - 1)
 
     def end(self) -> list[WantedCall]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
 
 from modelhost.chat import requests, tool_choice
 from modelhost.chat.defaults import with_defaults
@@ -13,48 +15,49 @@ from modelhost.chat.generation import Generation
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
-from modelhost.engines.base import Task
 from modelhost.engines.control_tokens import without_origins
 from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
+from modelhost.exchange.bodies import body_of
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.models.hosted import HostedModel
 from modelhost.workers.client import Worker
 
-GENERATING: Final[frozenset[Task]] = frozenset({"chat", "completions"})
-PROMPTS: Final[Mapping[Task, str]] = {"chat": "messages", "completions": "prompt"}
-"""The field that can be too long."""
+COMPLETION_TOKENS: Final = 16
+TIME_LIMIT: Final = "t_max_predict_ms"
+"""A field of llama.cpp that says how long an answer may be, too."""
 STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
-NOT_FOR_ENGINES: Final = requests.INERT | {"mcp", "session_id"}
+G = TypeVar("G", ChatRequest, CompletionRequest)
 
 
-def generation_of(
-    model: HostedModel, task: Task, body: dict[str, Any], notes: Notes, *, include_usage: bool
-) -> Generation:
-    """Return the request ``body`` ready to be sent; ``notes`` are told what has been done to it.
+def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, notes: Notes) -> Generation:
+    """Return ``request`` ready to be sent; ``notes`` are told what has been done to it.
 
     Raises:
         UnsupportedParameter: the engine of ``model`` does not know a field of it.
     """
-    prepared = _prepared(model, task, body)
-    if task == "chat":
-        prepared = _with_contents_as_text(model, prepared, notes)
-    is_forced = tool_choice.is_forced(prepared)
-    dialect = model.engine.adapt(task, prepared)
+    if isinstance(request, CompletionRequest):
+        completion = _ended(_with_defaults(model, request, "completions"))
+        body = _body(model, "completions", completion) | STREAMED
+        top_logprobs = completion.logprobs
+        return Generation("completions", model.engine.adapt("completions", body), top_logprobs=top_logprobs)
+    chat = tool_choice.enforced(_with_defaults(model, request, "chat"))
+    body = _with_contents_as_text(model, _body(model, "chat", chat) | STREAMED, notes)
+    dialect = model.engine.adapt("chat", body)
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
-    writes_call = is_forced and "tools" not in dialect
-    return Generation(task, dialect, include_usage=include_usage, writes_call=writes_call)
+    writes_call = tool_choice.is_forced(chat) and "tools" not in dialect
+    top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
+    return Generation("chat", dialect, top_logprobs=top_logprobs, writes_call=writes_call)
 
 
 @asynccontextmanager
-async def turn_of(  # noqa: PLR0913 (all are parts of one request)
+async def turn_of(
     model: HostedModel,
-    task: Task,
-    body: dict[str, Any],
+    request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
-    *,
-    include_usage: bool = False,
 ) -> AsyncIterator[tuple[Generation, Worker]]:
-    """Lend the worker of ``model`` for one answer, with the request ``body`` ready to be sent to it.
+    """Lend the worker of ``model`` for one answer, with ``request`` ready to be sent to it.
 
     A wrong request is refused before it waits. The engine of a model whose files nobody has looked at is a guess until
     then, and its control tokens are unknown: the request is prepared again once they have been looked at.
@@ -63,33 +66,45 @@ async def turn_of(  # noqa: PLR0913 (all are parts of one request)
         ModelhostError: the request is wrong, or ``lease`` raises it.
     """
     resolved = model.resolved
-    generation = generation_of(model, task, body, notes, include_usage=include_usage)
+    generation = generation_of(model, request, notes)
     async with lease as worker:
         if model.resolved is not resolved:
-            generation = generation_of(model, task, body, notes, include_usage=include_usage)
-        async with measured(model, task, generation.report):
-            check_can(worker, task, body)
+            generation = generation_of(model, request, notes)
+        with measured(model, generation.task, generation.report):
+            check_can(worker, generation.task, request)
             yield generation, worker
 
 
-def adapted(model: HostedModel, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body``, of a task that generates nothing, in the engine's dialect; raises as above."""
-    return model.engine.adapt(task, _prepared(model, task, body))
+def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
+    """Return ``request``, of a task that generates nothing, in the engine's dialect; raises as above."""
+    requests.check_fields(task, request, model.engine)
+    return model.engine.adapt(task, _body(model, task, request))
 
 
-def _prepared(model: HostedModel, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body``, which is left as it is, without what does not concern an engine, and with what all get."""
-    requests.validate_fields(task, body, model.engine)
-    prepared = {key: value for key, value in body.items() if value is not None and key not in NOT_FOR_ENGINES}
-    if task in GENERATING:
-        prepared = with_defaults(prepared, model.defaults)
-        requests.validate_fields(task, prepared, model.engine)  # a default has to mean something to it, too
-    prepared["model"] = model.name
-    if task == "chat":
-        prepared = tool_choice.enforce(prepared)
-    if task in GENERATING:
-        prepared |= STREAMED
-    return prepared
+def _ended(request: CompletionRequest) -> CompletionRequest:
+    """Return ``request`` with an end: where nobody says how long a completion may be, OpenAI's API writes 16 tokens."""
+    if request.sampling.budget is not None or TIME_LIMIT in request.extra:
+        return request
+    return replace(request, sampling=replace(request.sampling, max_tokens=COMPLETION_TOKENS))
+
+
+def _body(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
+    """Return ``request`` in OpenAI's words, for ``model``, with what only some engines make something of."""
+    body = {**body_of(request), "model": model.name}
+    if "dimensions" in body and "dimensions" not in model.engine.fields(task):
+        del body["dimensions"]  # the answer shows whether they are what the model makes
+    if request.inert:
+        of_engine = model.engine.fields(task)
+        body.update({name: value for name, value in request.inert.items() if name in of_engine})
+    return body
+
+
+def _with_defaults(model: HostedModel, request: G, task: Task) -> G:
+    requests.check_fields(task, request, model.engine)
+    complete = with_defaults(request, model.defaults)
+    if complete.extra is not request.extra:
+        requests.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
+    return complete
 
 
 def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Notes) -> dict[str, Any]:
@@ -100,15 +115,15 @@ def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Note
     return without_origins(changed or body) if model.engine.reads_contents else changed or body
 
 
-@asynccontextmanager
-async def measured(model: HostedModel, task: Task, report: Report) -> AsyncIterator[None]:
+@contextmanager
+def measured(model: HostedModel, task: Task, report: Report) -> Iterator[None]:
     """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
     began = time.perf_counter()
     model.pace.begin(began)
     try:
         yield
     except ContextLengthExceeded as error:
-        error.param = PROMPTS[task]
+        error.param = TASKS[task].prompt_field
         raise
     finally:
         model.meters.count_usage(report.usage)
@@ -122,8 +137,8 @@ async def measured(model: HostedModel, task: Task, report: Report) -> AsyncItera
                 model.meters.time_between_tokens.observe(seconds)
 
 
-def check_can(worker: Worker, task: Task, body: Mapping[str, Any]) -> None:
-    """Check that the model of ``worker`` is made for ``task``, and for the images in ``body``.
+def check_can(worker: Worker, task: Task, request: AnyRequest) -> None:
+    """Check that the model of ``worker`` is made for ``task``, and for the images in ``request``.
 
     Raises:
         UnsupportedOperation, InvalidRequest: saying what it can do, or what is wrong with an image.
@@ -134,5 +149,5 @@ def check_can(worker: Worker, task: Task, body: Mapping[str, Any]) -> None:
         raise UnsupportedOperation(
             f"{worker.model} cannot do {task}; it can do: {can}. {advice}".rstrip(), model=worker.model
         )
-    if task == "chat":
-        check_images(worker, body)
+    if isinstance(request, ChatRequest):
+        check_images(worker, request.messages)

@@ -22,20 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from modelhost.errors import ModelhostError
+from modelhost.exchange.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from modelhost.engines.load_config import Configured, LoadConfig, Premises
 
-Task = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
-
-OPENAI_PATHS: Final[Mapping[Task, str]] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "embeddings": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-    "tokenize": "/tokenize",
-    "detokenize": "/detokenize",
-}
+OPENAI_PATHS: Final[Mapping[Task, str]] = {task: traits.path for task, traits in TASKS.items()}
 """Where workers that follow OpenAI, and llama.cpp beyond that, take each task."""
 
 
@@ -146,6 +138,8 @@ class Ready:
     """Whether the messages of a chat may hold images; ``None`` if it leaves that to be tried."""
     features: tuple[str, ...] = ()
     """What its engine was built to compute with, in the engine's words; empty if it does not say."""
+    guided: frozenset[Task] = frozenset()
+    """What it takes grammars of llguidance for."""
     lacks: tuple[str, ...] = ()
     """What this version of the engine does not have of that which modelhost gives it; nobody asked for it."""
 
@@ -266,6 +260,10 @@ class Engine(Protocol):
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in this engine's dialect; it may be changed in place."""
+        ...
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        """Return ``body``, which :meth:`adapt` made, as this very worker takes it; what is given stays as it is."""
         ...
 
     def path(self, task: Task) -> str:

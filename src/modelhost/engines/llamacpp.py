@@ -10,11 +10,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Task
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
 from modelhost.engines.foreign_start import command
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_flags import KEY_VARIABLE
+from modelhost.engines.llamacpp_guidance import check_guidance, guided, thinks
 from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_progress import ProgressEvents
@@ -31,6 +32,7 @@ from modelhost.engines.load_config import Configured, LoadConfig, Premises
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError, ModelhostError
+from modelhost.exchange.tasks import Task
 
 SAMPLING = frozenset(
     {
@@ -64,6 +66,7 @@ SAMPLING = frozenset(
         "seed",
         "grammar",
         "json_schema",
+        "structured_outputs",
         "ignore_eos",
         "n_probs",
         "post_sampling_probs",
@@ -139,6 +142,7 @@ GPU_MEMORY_PHRASES = (
 MODULE = "modelhost.engines.llamacpp_worker"
 SERVER_MODULE = "modelhost.engines.llamacpp_server_worker"
 SMALL_VOCABULARY = 16_384
+ID_OF_CHAT, ID_OF_COMPLETION = b'"id":"chatcmpl-', b'"id":"cmpl-'
 EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
 
@@ -183,6 +187,7 @@ class LlamaCpp:
             "pooling": options["pooling"] or spec.pooling or "mean",
             "embedding_only": spec.embedding_only,
             "embeddings": makes_embeddings(spec),
+            "thinks": thinks(spec),
             "batch_size": batch_size(spec),
             "micro_batch_size": micro_batch_size(spec),
             "split_mode": split_mode(options),
@@ -222,15 +227,19 @@ class LlamaCpp:
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         body = adapted(task, body)
         if self._forces_calls and body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
-            schema = schema_of(body["tools"])
-            return show_tools_only(body, schema) if schema else body
+            return show_tools_only(body, schema_of(body["tools"]))
         return body
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        check_guidance(body, ready.features)
+        return guided(body) if task in ready.guided else body
 
     def path(self, task: Task) -> str:
         return OPENAI_PATHS[task]
 
     def received(self, task: Task, data: bytes) -> bytes:
-        return data
+        # With its quotes it cannot stand in a text, where JSON escapes them.
+        return data.replace(ID_OF_CHAT, ID_OF_COMPLETION) if task == "completions" else data
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from modelhost import json_text
-from modelhost.engines.base import Task
+from modelhost.engines.llamacpp_guidance import constraint_of
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -22,6 +22,7 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
+from modelhost.exchange.tasks import Task
 
 RENAMED = {"repetition_penalty": "repeat_penalty", "min_tokens_to_keep": "min_keep"}
 TYPES: Mapping[str, tuple[type, str]] = {
@@ -62,11 +63,16 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     for ours, theirs in RENAMED.items():
         if ours in body:
             body[theirs] = body.pop(ours)
+    if (structured := body.pop("structured_outputs", None)) is not None:
+        body.update(constraint_of(structured))
     if "seed" in body:
         # Below zero llama.cpp chooses one, as other servers do.
         body["seed"] = body["seed"] % LARGEST_SEED if body["seed"] >= 0 else -1
+    if body.get("logprobs") is not None and body["logprobs"] is not False:
+        _ask_for_logprobs(task, body)
     if task == "chat":
         body["messages"] = [_message(message) for message in body["messages"]]
+        _settle_continuation(body)
         effort = body.pop("reasoning_effort", None)
         if effort is not None:
             thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
@@ -85,6 +91,29 @@ def show_tools_only(body: dict[str, Any], schema: dict[str, Any]) -> dict[str, A
     rest["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "tools": tools}
     rest["response_format"] = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
     return rest
+
+
+def _ask_for_logprobs(task: Task, body: dict[str, Any]) -> None:
+    """llama.cpp gives those of a token only beside those of others, and 20 of them where nobody says how many."""
+    name = "top_logprobs" if task == "chat" else "logprobs"
+    body[name] = max(1, body.get(name) or 0)
+    if body.get("tools"):  # it gives them for a whole answer only
+        body["stream"] = False
+        body.pop("stream_options", None)
+
+
+def _settle_continuation(body: dict[str, Any]) -> None:
+    """Say in every case whether the last message is to be gone on with; the server's own default is switched off.
+
+    As with llama.cpp's server one of the model is, unless the request says otherwise by either field.
+    """
+    wanted = body.pop("continue_final_message", None)
+    if wanted is None and body["messages"]:
+        last = body["messages"][-1]
+        wanted = last["role"] == "assistant" and not last.get("tool_calls") and not body.get("add_generation_prompt")
+    if wanted:
+        body["continue_final_message"] = wanted
+        body.setdefault("add_generation_prompt", False)
 
 
 def _check_types(body: Mapping[str, Any]) -> None:
@@ -136,9 +165,9 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
     message, kind = str(error.get("message", "")), error.get("type")
     if kind == "exceed_context_size_error":
-        return _too_long(model, error.get("n_prompt_tokens"), error.get("n_ctx"), param="messages")
+        return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if found := _TOO_LARGE.search(message):
-        return _too_long(model, int(found[1]), int(found[2]), param="input")
+        return ContextLengthExceeded.of(model, tokens=int(found[1]), limit=int(found[2]), param="input")
     if "logprobs is not supported with tools" in message:
         return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
     if kind == "not_supported_error" or "is not supported" in message or "unsupported content[].type" in message:
@@ -153,13 +182,3 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
     if any(failure in message for failure in MODEL_OUTPUT_FAILURES):
         details["model_output"] = True
     return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
-
-
-def _too_long(model: str, tokens: Any, limit: Any, *, param: str) -> ContextLengthExceeded:
-    return ContextLengthExceeded(
-        f"The prompt has {tokens} tokens; {model} holds {limit}. Shorten it, or serve the model with a larger "
-        "--context-length.",
-        param=param,
-        prompt_tokens=tokens,
-        context_length=limit,
-    )

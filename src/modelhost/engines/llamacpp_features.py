@@ -7,10 +7,30 @@ Workers import this: it stays small.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 GPU_FRAMEWORKS: Final = frozenset({"CUDA", "ROCm", "Vulkan", "MTL", "Metal", "SYCL"})
 """The names of llama.cpp's GPU devices, without their numbers."""
+
+
+PART_BYTES: Final = 1 << 16
+NO_LLGUIDANCE: Final = b"-DLLAMA_LLGUIDANCE=ON"
+"""Stands in what a build without llguidance says to whoever asks for it."""
+
+
+def has_llguidance(library: Path) -> bool:
+    """Return whether the build of llama.cpp in the file ``library`` takes grammars of llguidance.
+
+    One that does not ends its process when it is given one, so that this cannot be tried.
+    """
+    end = b""
+    with library.open("rb") as file:
+        while part := file.read(PART_BYTES):  # mapped as a whole it would be counted as the worker's memory
+            if NO_LLGUIDANCE in end + part:
+                return False
+            end = part[-len(NO_LLGUIDANCE) :]
+    return True
 
 
 def features_in(system_info: str, devices: Iterable[str] = ()) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from modelhost.engines.llamacpp_config import (
@@ -22,7 +23,7 @@ from modelhost.engines.llamacpp_config import (
     tasks_of,
     total_context,
 )
-from modelhost.engines.llamacpp_features import features_in
+from modelhost.engines.llamacpp_features import features_in, has_llguidance
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -44,6 +45,8 @@ def main() -> None:
     except RuntimeError as error:
         announce_failed("load_failed", str(error))
         sys.exit(1)
+    features = features_in(xllamacpp.get_system_info(), [device["name"] for device in xllamacpp.get_device_info()])
+    guided = _guided(xllamacpp, config)
     # An orderly interpreter exit while llama.cpp's threads work ends in a segmentation fault: leave without one.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     announce_ready(
@@ -55,9 +58,17 @@ def main() -> None:
         cache_folder=cache_folder(config),
         chat_stops=config["chat_stops"],
         sees_images=config["mmproj_path"] is not None,
-        features=features_in(xllamacpp.get_system_info(), [device["name"] for device in xllamacpp.get_device_info()]),
+        guided=guided,
+        features=[*features, *(["LLGUIDANCE"] if guided else [])],
     )
     threading.Event().wait()
+
+
+def _guided(xllamacpp: Any, config: dict[str, Any]) -> list[str]:
+    """Return what grammars of llguidance may be asked for."""
+    if not has_llguidance(Path(xllamacpp.xllamacpp.__file__)):
+        return []
+    return ["completions"] if config["thinks"] else ["chat", "completions"]
 
 
 def _library_advice(reason: str) -> str:
@@ -84,6 +95,7 @@ def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
     if config["chat_template"] is not None:
         params.chat_template = config["chat_template"]
     params.use_jinja = True
+    params.prefill_assistant = False  # the host says of every request whether its last message is gone on with
     if config["lora"]:
         params.lora_adapters = [_lora(xllamacpp, path, scale) for path, scale in config["lora"]]
     if config["mmproj_path"] is not None:

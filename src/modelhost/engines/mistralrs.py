@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Task
+from modelhost.engines.base import Accepted, Launch, ModelSpec
 from modelhost.engines.foreign_start import command
 from modelhost.engines.library_worker.dialect import CHAT, LibraryDialect
 from modelhost.engines.library_worker.load import honours
@@ -20,6 +20,7 @@ from modelhost.engines.load_fields import is_quantized_so
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError
+from modelhost.exchange.tasks import Task
 
 MODULE: Final = "modelhost.engines.mistralrs_worker"
 OPTIONS: Final[Mapping[str, Any]] = {

@@ -35,6 +35,8 @@ LEAST_AND_MOST: Final = (("minItems", "maxItems"), ("minLength", "maxLength"), (
 LEAST: Final = frozenset(least for least, _ in LEAST_AND_MOST)
 COUNTS: Final = frozenset(name for pair in LEAST_AND_MOST for name in pair)
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+VALUES: Final = frozenset({"const", "enum", "default", "examples"})
+"""What holds values, in which nothing is a schema."""
 DEPEND_ON_OTHERS: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
 """No engine enforces them, and what they mean changes with every other change."""
 OPAQUE: Final = frozenset(
@@ -89,6 +91,39 @@ def plain_parameters(schema: Mapping[str, Any]) -> PlainSchema:
     if "object" not in ([kinds] if isinstance(kinds, str) else kinds):
         raise UnusableSchema("#/type", 'the arguments of a tool are an object, so that it has to be "object"')
     return made
+
+
+def check_patterns(schema: Any, at: str = "#") -> None:
+    """Check that the patterns of ``schema`` are regular expressions.
+
+    Raises:
+        UnusableSchema: one is not, or is one that Python does not know.
+    """
+    if isinstance(schema, list):
+        for number, each in enumerate(schema):
+            check_patterns(each, f"{at}/{number}")
+    if not isinstance(schema, Mapping):
+        return
+    for key, value in schema.items():
+        place = f"{at}/{_escaped(key)}"
+        if key == "pattern" and isinstance(value, str):
+            _check_pattern(value, place)
+        elif key in OF_SCHEMAS and isinstance(value, Mapping):
+            for name, each in value.items():
+                if key == "patternProperties":
+                    _check_pattern(name, place)
+                check_patterns(each, f"{place}/{_escaped(name)}")
+        elif key not in VALUES:
+            check_patterns(value, place)
+
+
+def _check_pattern(pattern: str, at: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError) as error:
+            raise UnusableSchema(at, f"{pattern!r} is no regular expression: {error}") from None
 
 
 class _Rewriting:

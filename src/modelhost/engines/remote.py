@@ -17,7 +17,7 @@ from modelhost.engines.base import (
     ModelSpec,
     PromptCaches,
     PromptProgress,
-    Task,
+    Ready,
 )
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.load_fields import only, without_knobs
@@ -25,6 +25,7 @@ from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.remote_dialects import DIALECTS
 from modelhost.engines.remote_errors import translated
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
+from modelhost.exchange.tasks import Task
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "model": "",  # its name at the server; default: the first that the server lists
@@ -150,6 +151,9 @@ class Remote:
 
     def received(self, task: Task, data: bytes) -> bytes:
         return self._dialect.received(task, data)
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        return body
 
     def path(self, task: Task) -> str:
         return OPENAI_PATHS[task]

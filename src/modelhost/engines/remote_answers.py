@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Task
 from modelhost.engines.remote_calls import RemoteCalls
+from modelhost.exchange.tasks import Task
 
 MALFORMED: Final = "malformed_event"
 """The type of an error that tells of an answer that cannot be read."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import OPENAI_PATHS, Task
+from modelhost.engines.base import OPENAI_PATHS
 from modelhost.errors import ModelhostError
+from modelhost.exchange.tasks import Task
 
 ALL: Final[frozenset[Task]] = frozenset(OPENAI_PATHS)
 OPENAIS: Final[frozenset[Task]] = frozenset({"chat", "completions", "embeddings"})
@@ -83,8 +84,14 @@ class OfEngine:
         return ENGINES[self._name].translate_error(status, payload, model=model, worker=worker)
 
 
+OF_OPENAI: Final[Mapping[str, frozenset[str]]] = {
+    "chat": frozenset({"reasoning_effort", "verbosity", "prediction"}),
+    "embeddings": frozenset({"dimensions"}),
+}
+
+
 def _of_openai(task: Task) -> frozenset[str]:
-    return frozenset({"reasoning_effort", "verbosity"}) if task == "chat" else frozenset()
+    return OF_OPENAI.get(task, frozenset())
 
 
 def _of_all_engines(task: Task) -> frozenset[str]:

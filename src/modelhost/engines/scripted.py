@@ -11,13 +11,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Task
+from modelhost.engines.base import Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.load_config import Answer, Configured, LoadConfig, Overlay, Premises, configured
 from modelhost.engines.load_fields import context_length, without_knobs
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
+from modelhost.exchange.tasks import Task
 
 DEFAULT_TEXT = "This is the scripted engine. It replays a script at a set speed and knows nothing about anything."
 NEVER = -1
@@ -109,6 +110,9 @@ class Scripted:
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return self._dialect.adapt(task, body)
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        return body
 
     def path(self, task: Task) -> str:
         return self._dialect.path(task)

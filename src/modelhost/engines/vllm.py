@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Task
+from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
@@ -16,6 +16,7 @@ from modelhost.engines.vllm_families import AUTO, NONE
 from modelhost.engines.vllm_load import HONOURS
 from modelhost.engines.vllm_params import OPTIONS, accepted, check_values
 from modelhost.errors import ModelhostError
+from modelhost.exchange.tasks import Task
 
 SERVER: Final = "vllm.entrypoints.openai.api_server"
 FALLBACK_CONTEXT: Final = 4096
@@ -86,6 +87,9 @@ class Vllm:
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return adapted(task, body)
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        return body
 
     def path(self, task: Task) -> str:
         return OPENAI_PATHS[task]

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from modelhost.engines.base import Task
 from modelhost.engines.number_bounds import bounded
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -23,6 +22,7 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
+from modelhost.exchange.tasks import Task
 
 SAMPLING = frozenset(
     {
@@ -47,7 +47,6 @@ FIELDS: Mapping[Task, frozenset[str]] = {
     "detokenize": frozenset(),
 }
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
-LARGEST_COUNT = 2**31 - 1
 LARGEST_SEED = 2**63
 REASONING, REASONING_CONTENT = b'"reasoning":', b'"reasoning_content":'
 _CHARACTERS = re.compile(r"maximum context length is (\d+) tokens.*contains (\d+) characters")
@@ -77,8 +76,6 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
         # vLLM's lowest is above 0; both leave the likeliest token.
         del body["top_p"]
         body["top_k"] = 1
-    if task == "completions":
-        body.setdefault("max_tokens", LARGEST_COUNT)  # what the context holds, where vLLM would write 16 tokens
     if task == "chat":
         body["messages"] = [_message(message) for message in body["messages"]]
         if body.get("tool_choice") == "required":
@@ -123,10 +120,12 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         error = {"message": f"the engine answered {status} without saying why"}
     message, param = str(error.get("message", "")), error.get("param")
     if found := _TOKENS.search(message):
-        return _too_long(model, int(found[1]), f"{found[2] or ''}{found[3]}", int(found[3]))
+        told = f"{found[2] or ''}{found[3]}"
+        return ContextLengthExceeded.of(model, tokens=int(found[3]), limit=int(found[1]), told=told)
     if found := _CHARACTERS.search(message):
         # More characters than the context could hold, were each of its tokens the longest one: it has not counted on.
-        return _too_long(model, int(found[1]), f"at least {int(found[1]) + 1}", int(found[1]) + 1)
+        least = int(found[1]) + 1
+        return ContextLengthExceeded.of(model, tokens=least, limit=int(found[1]), told=f"at least {least}")
     if _NO_PARSER in message:
         return UnsupportedParameter(
             f"tools: how {model} writes calls is not known; name its parser: --engine-option tool_call_parser=NAME.",
@@ -140,13 +139,3 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         text = reason[1] if reason else _SUFFIX.sub("", message)
         return InvalidRequest(f"{name}: {text}" if name and name not in text else text, param=name)
     return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, status=status)
-
-
-def _too_long(model: str, limit: int, told: str, tokens: int) -> ContextLengthExceeded:
-    return ContextLengthExceeded(
-        f"The prompt has {told} tokens; {model} holds {limit}. Shorten it, or serve the model with a larger "
-        "--context-length.",
-        param="messages",
-        prompt_tokens=tokens,
-        context_length=limit,
-    )

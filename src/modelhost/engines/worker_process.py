@@ -92,6 +92,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     most_tokens: int | None = None,
     sees_images: bool | None = None,
     features: Iterable[str] = (),
+    guided: Iterable[str] = (),
     lacks: Iterable[str] = (),
 ) -> None:
     """Say that the worker listens at ``url`` (see :class:`modelhost.engines.base.Ready`)."""
@@ -109,6 +110,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
             "most_tokens": most_tokens,
             "sees_images": sees_images,
             "features": list(features),
+            "guided": list(guided),
             "lacks": list(lacks),
         }
     )

@@ -12,9 +12,9 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelhost import json_text
-from modelhost.chat.relay import DONE_EVENT
 from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
+from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.errors import Answer, error_answer, error_object
 from modelhost.logs import get_logger
 

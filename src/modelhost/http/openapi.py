@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.requests import MODELS
 from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
-from modelhost.engines.base import Task
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
+from modelhost.exchange.tasks import Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.edge import OPEN_PATHS
 from modelhost.http.openai.generation import PATHS
@@ -126,8 +126,9 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
         described = document["paths"][path]["get"]["responses"]
         document["paths"][path]["get"]["responses"] = {"200": described["200"], **refusals(raised)}
     for task in TASKS:
-        for path in task.paths:
-            document["paths"][path] = {"post": _post(task)}
+        for number, path in enumerate(task.paths, 1):
+            operation_id = task.name if number == 1 else f"{task.name}_{number}"
+            document["paths"][path] = {"post": _post(task, operation_id)}
     document["paths"].update(system_paths())
     document["paths"].update(administration_paths())
     if needs_key:
@@ -138,7 +139,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     return document
 
 
-def _post(task: Described) -> dict[str, Any]:
+def _post(task: Described, operation_id: str) -> dict[str, Any]:
     request = {"$ref": REF.format(model=MODELS[task.name].__name__)}
     error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
@@ -148,7 +149,7 @@ def _post(task: Described) -> dict[str, Any]:
     return {
         "tags": ["models"],
         "summary": task.summary,
-        "operationId": task.name,
+        "operationId": operation_id,
         **({"parameters": SESSION_PARAMETERS} if task.name == "chat" else {}),
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.events import Pieces
+from modelhost.exchange.requests import ChatRequest
 from modelhost.logs import get_logger
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 
@@ -51,10 +54,8 @@ class Backend(Protocol):
     async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
         """Run an operation; raises the :class:`ModelhostError` that it raises."""
 
-    def chat(self, body: dict[str, Any], *, depth: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Answer a chat completion (a body with ``stream``) as SSE blocks; leaving the context cancels the generation.
-
-        ``depth`` says in how many calls of tools the request stands.
+    def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AbstractAsyncContextManager[Pieces]:
+        """Answer a chat piece by piece; leaving the context cancels the generation.
 
         Raises:
             ModelhostError: on entering, or out of the iterator in the middle of the answer.

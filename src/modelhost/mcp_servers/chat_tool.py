@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from modelhost.chat.relay import payloads_of
-from modelhost.chat.tool_events import CALL, QUESTION, RESULT, TOOLS
 from modelhost.errors import NotFound
+from modelhost.exchange.caller import Caller
+from modelhost.exchange.events import Question, Text
+from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.whole import Whole
 from modelhost.mcp_servers.backend import Backend
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.operations.llm import SEED_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
@@ -29,16 +31,23 @@ async def chat_completion(
     Raises:
         ModelhostError: as the chat of the backend does.
     """
-    answer = _Answer()
-    async with backend.chat(await _body(backend, defaults, asked), depth=depth) as blocks:
-        async for block in blocks:
-            for chunk in payloads_of(block):
-                piece = answer.add(chunk)
-                if piece and tell is not None:
-                    await tell(answer.pieces, piece)
-                if QUESTION in chunk:
-                    await _decline(backend, chunk[QUESTION])
-    return answer.result(asked.session_id)
+    # Here and not at the top: what checks requests takes as long to import as the MCP SDK.
+    from modelhost.chat.parsing import parsed  # noqa: PLC0415
+
+    request = parsed("chat", await _body(backend, defaults, asked))
+    assert isinstance(request, ChatRequest)
+    answer, texts = Whole(), 0
+    async with backend.chat(request, Caller(depth=depth)) as pieces:
+        async for piece in pieces:
+            answer.add(piece)
+            for event in piece:
+                if isinstance(event, Text) and event.text:
+                    texts += 1
+                    if tell is not None:
+                        await tell(texts, event.text)
+                elif isinstance(event, Question):
+                    await _decline(backend, event)
+    return _result(answer, asked.session_id)
 
 
 async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:
@@ -51,64 +60,28 @@ async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters)
     silent = SEED_DEFAULTS.keys() - given.keys()
     models_own = await backend.request_defaults(model) if silent - explicit else {}
     values = defaults.sampling(models_own)
-    return {
-        **{name: values[name] for name in silent},
-        **given,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    return {**{name: values[name] for name in silent}, **given}
 
 
-async def _decline(backend: Backend, question: dict[str, Any]) -> None:
+async def _decline(backend: Backend, question: Question) -> None:
     """Give up a question at once: a call of a tool has nobody who could be asked."""
     try:
-        if question["kind"] == "approval":
-            await backend.run(APPROVE, ApprovalParameters(id=question["id"], approve=None))
+        if question.kind == "approval":
+            await backend.run(APPROVE, ApprovalParameters(id=question.id, approve=None))
         else:
-            await backend.run(ANSWER, ElicitationParameters(id=question["id"], action="cancel"))
+            await backend.run(ANSWER, ElicitationParameters(id=question.id, action="cancel"))
     except NotFound:
         return  # somebody else was faster, or its time is over
 
 
-class _Answer:
-    """What has come of an answer so far."""
-
-    def __init__(self) -> None:
-        self.pieces = 0
-        self._content: list[str] = []
-        self._model = ""
-        self._finish_reason = "stop"
-        self._usage: dict[str, Any] | None = None
-        self._calls: dict[str, dict[str, Any]] = {}
-        self._missing: list[str] = []
-
-    def add(self, chunk: dict[str, Any]) -> str:
-        """Take in one chunk; return the piece of text that it holds."""
-        self._model = chunk.get("model") or self._model
-        self._usage = chunk.get("usage") or self._usage
-        for kind in (CALL, RESULT):
-            if kind in chunk:
-                told = chunk[kind]
-                self._calls.setdefault(told["id"], {}).update(told)
-        if TOOLS in chunk:
-            self._missing = [each["server"] for each in chunk[TOOLS]["missing"]]
-        text = ""
-        for choice in chunk.get("choices", ()):
-            text += choice.get("delta", {}).get("content") or ""
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        if text:
-            self.pieces += 1
-            self._content.append(text)
-        return text
-
-    def result(self, session_id: str | None) -> ChatResult:
-        """Return the whole."""
-        return ChatResult(
-            content="".join(self._content),
-            model=self._model,
-            session_id=session_id,
-            finish_reason=self._finish_reason,
-            usage=self._usage,
-            tool_calls=[ExecutedCall.model_validate(call) for call in self._calls.values()],
-            missing_servers=self._missing,
-        )
+def _result(answer: Whole, session_id: str | None) -> ChatResult:
+    choice, missing = answer.choice(), answer.missing
+    return ChatResult(
+        content=choice.text or "",
+        model=answer.envelope.model or "",
+        session_id=session_id,
+        finish_reason=choice.finish_reason or "stop",
+        usage=None if answer.usage is None else dict(answer.usage),
+        tool_calls=[ExecutedCall.model_validate(call) for call in answer.host_calls.values()],
+        missing_servers=[] if missing is None else [server for server, _ in missing.servers],
+    )

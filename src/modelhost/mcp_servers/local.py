@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from modelhost.errors import ModelNotFound
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.events import Pieces, Relayed
+from modelhost.exchange.requests import ChatRequest
 from modelhost.host import Host
 from modelhost.mcp_servers.backend import Call, Face, log_call
 from modelhost.meters import METERS
@@ -28,9 +31,12 @@ class LocalBackend:
         """Run an operation; raises what it raises."""
         return await operation.run(self._host, parameters, on_progress)
 
-    def chat(self, body: dict[str, Any], *, depth: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Answer a chat completion as SSE blocks; raises as :meth:`Host.stream` does."""
-        return self._host.stream("chat", body, depth=depth)
+    @asynccontextmanager
+    async def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        """Answer a chat piece by piece; raises as :meth:`Host.open` does."""
+        async with self._host.open(request, caller) as answer:
+            assert not isinstance(answer, Relayed)
+            yield answer
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         """Return the request defaults of a model; raises ModelNotFound."""

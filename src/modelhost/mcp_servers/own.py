@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelhost.config.settings import Settings
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.events import Pieces
+from modelhost.exchange.requests import ChatRequest
 from modelhost.mcp_servers.backend import Call, Face, log_call
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
@@ -47,10 +50,10 @@ class OwnBackend:
         return await (await self._started()).run(operation, parameters, on_progress)
 
     @asynccontextmanager
-    async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Answer a chat completion as SSE blocks; raises as :meth:`run` does."""
-        async with (await self._started()).chat(body, depth=depth) as blocks:
-            yield blocks
+    async def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        """Answer a chat piece by piece; raises as :meth:`run` does."""
+        async with (await self._started()).chat(request, caller) as pieces:
+            yield pieces
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""

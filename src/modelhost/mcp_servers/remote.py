@@ -6,16 +6,21 @@ Every call is a request of its own: a host that was restarted meanwhile is no tr
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Self
 
 import httpx2
 import orjson
 
-from modelhost.chat.relay import DATA, DONE, END_OF_EVENT
 from modelhost.config.network import require_certificates
-from modelhost.errors import ConfigError, HostUnreachable, ModelhostError
+from modelhost.errors import ConfigError, HostUnreachable
+from modelhost.exchange.bodies import client_body_of
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.chunks import ChunkReader, MalformedChunkError
+from modelhost.exchange.events import Piece, Pieces, PieceStream
+from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.sse import DATA, DONE, END_OF_EVENT
 from modelhost.mcp_servers.backend import Call, log_call
 from modelhost.operations.host_errors import error_in, error_of_status
 from modelhost.operations.model_values import OneModel
@@ -36,7 +41,6 @@ CONNECT_SECONDS: Final = 10.0
 REMEMBER_SECONDS: Final = 1.0
 """Request defaults are asked for before each chat, and hardly ever change."""
 IDLE_CONNECTIONS: Final = 32
-ERROR_MARK: Final = b'"error"'  # with its quotes it cannot stand in generated text, where JSON escapes them
 
 
 class RemoteBackend:
@@ -110,19 +114,19 @@ class RemoteBackend:
         raise self._went_away()
 
     @asynccontextmanager
-    async def chat(self, body: dict[str, Any], *, depth: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Have the host answer a chat completion, as SSE blocks; leaving the context cancels the generation.
+    async def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        """Have the host answer a chat, piece by piece; leaving the context cancels the generation.
 
         Raises:
             ModelhostError: the one that the host raised, on entering or in the middle of the answer; or
                 ``HostUnreachable``.
         """
-        headers = {DEPTH_HEADER: str(depth)} if depth else {}
+        headers = {DEPTH_HEADER: str(caller.depth)} if caller.depth else {}
         async with (
-            self._answer("POST", "/v1/chat/completions", {**body, "stream": True}, headers) as response,
-            aclosing(self._blocks(response)) as blocks,
+            self._answer("POST", "/v1/chat/completions", client_body_of(request), headers) as response,
+            aclosing(self._pieces(response)) as pieces,
         ):
-            yield blocks
+            yield pieces
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         """Return what requests to ``model`` get where they are silent, as it was a moment ago at most; raises as
@@ -144,20 +148,17 @@ class RemoteBackend:
         cards = (await self.run(LIST, NoParameters())).models
         return cards[0].id if cards else None
 
-    async def _blocks(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-        """The whole events of a stream, without comments; an error among them is raised."""
-        rest = b""
+    async def _pieces(self, response: httpx2.Response) -> PieceStream:
+        """The pieces of a stream; an error among its events is raised."""
+        rest, reader = b"", ChunkReader()
         has_ended = False
         try:
             async for chunk in response.aiter_raw():
                 *events, rest = (rest + chunk).split(END_OF_EVENT)
-                data = [event for event in events if event.startswith(DATA)]
-                for event in data:
-                    if ERROR_MARK in event and (error := _error_of(event)):
-                        raise error
-                if data:
-                    has_ended = data[-1][len(DATA) :].strip() == DONE
-                    yield END_OF_EVENT.join(data) + END_OF_EVENT
+                for data in (event[len(DATA) :].strip() for event in events if event.startswith(DATA)):
+                    has_ended = data == DONE
+                    if not has_ended:
+                        yield _piece_in(data, reader)
         except httpx2.HTTPError as error:
             raise self._went_away() from error
         if not has_ended:
@@ -197,8 +198,11 @@ async def _whole(response: httpx2.Response, url: str) -> bytes:
         raise HostUnreachable(f"the host at {url} went away in the middle of the answer; ask again") from error
 
 
-def _error_of(event: bytes) -> ModelhostError | None:
+def _piece_in(data: bytes, reader: ChunkReader) -> Piece:
     try:
-        return error_in(orjson.loads(event[len(DATA) :]))
-    except orjson.JSONDecodeError:
-        return HostUnreachable("the host sent an event that is not JSON; is it a modelhost?")
+        told = orjson.loads(data)
+        if error := error_in(told):
+            raise error
+        return reader.read(told)
+    except (orjson.JSONDecodeError, MalformedChunkError):
+        raise HostUnreachable("the host sent an event that is not JSON; is it a modelhost?") from None

@@ -53,17 +53,18 @@ async def call_tool(
         Exception: of the context's own callbacks.
     """
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    began, was_retried = loop.time(), False
     try:
         arguments = _arguments(listed, given)
         await _be_allowed(listed, arguments, context)
         result, was_retried = await _attempted(listed, arguments, context)
     except Failure as failure:
         outcome = failed(listed.offered.name, failure.code, failure.text)
-        outcome = replace(outcome, server=listed.known.server, tool=listed.known.tool)
     else:
-        outcome = replace(_told(listed, result, limits), was_retried=was_retried)
-    return replace(outcome, seconds=loop.time() - began)
+        outcome = _told(listed, result, limits)
+    known = listed.known
+    seconds = loop.time() - began
+    return replace(outcome, server=known.server, tool=known.tool, was_retried=was_retried, seconds=seconds)
 
 
 def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:

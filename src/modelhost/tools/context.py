@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.entry import Approval
 
@@ -52,8 +54,7 @@ class ElicitationAnswer:
     content: Mapping[str, str | int | float | bool | list[str] | None] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallContext:
+class CallContext(Struct, frozen=True, kw_only=True):
     """The surroundings of one call. While a person is asked, the server's timeout stands still, the deadline not."""
 
     approve: Callable[[ApprovalRequest], Awaitable[bool | None]] | None = None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelhost.exchange.bodies import tool_of
+from modelhost.exchange.requests import Tool
 from modelhost.tools.entry import Approval, ServerEntry
 from modelhost.tools.known import KnownTool
 
@@ -20,9 +22,14 @@ class OfferedTool:
     """Its original name."""
     function: Mapping[str, Any] = field(repr=False)
     """The element of ``tools`` in a chat request."""
+    asked: Tool = field(init=False, repr=False)
+    """The same as requests have it."""
     annotations: Mapping[str, Any]
     is_read_only: bool
     approval: Approval
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", tool_of(self.function))  # as many requests as there are share it
 
 
 def offer(tool: KnownTool, name: str, entry: ServerEntry) -> OfferedTool:

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import orjson
 
-from modelhost.engines.base import Engine, Ready, Task
+from modelhost.engines.base import Engine, Ready
 from modelhost.errors import EngineError, InvalidRequest, ModelhostError, WorkerCrashed
+from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
 from modelhost.workers import endings
@@ -210,7 +211,7 @@ class Worker:
             ) from None
 
     def _post(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Connection]:
-        return self._answered(self.engine.path(task), self._bounded(task, body), is_work=True)
+        return self._answered(self.engine.path(task), self._finished(task, body), is_work=True)
 
     @asynccontextmanager
     async def _answered(
@@ -235,7 +236,8 @@ class Worker:
                 if is_work:
                     self.requests.remove([connection], asyncio.get_running_loop().time())
 
-    def _bounded(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        """Return ``body`` with what only the worker that gets it knows."""
         if task == "chat" and self.ready.chat_defaults:
             body = {**self.ready.chat_defaults, **body}
         if task == "chat" and self.ready.chat_stops:
@@ -244,7 +246,7 @@ class Worker:
             body = {**body, "stop": [*own, *self.ready.chat_stops]}
         if (most := self.ready.most_tokens) is not None:
             body = body | {name: min(body[name], most) for name in TOKEN_LIMITS if name in body}
-        return body
+        return self.engine.finished(task, body, self.ready)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

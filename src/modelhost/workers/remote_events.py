@@ -14,8 +14,8 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from modelhost.engines.base import Task
 from modelhost.engines.remote_answers import MALFORMED, RemoteAnswer
+from modelhost.exchange.tasks import Task
 from modelhost.workers.client import DATA, DONE, END_OF_EVENT, Body, EventBlocks
 from modelhost.workers.connection import ConnectionBroken
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from modelhost.config.network import require_certificates
-from modelhost.engines.base import Elsewhere, Ready, Task
+from modelhost.engines.base import Elsewhere, Ready
 from modelhost.errors import ConfigError, WorkerStartFailed
+from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
 from modelhost.workers.remote_connection import KeptConnection, tls_context

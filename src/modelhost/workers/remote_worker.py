@@ -13,8 +13,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from modelhost.engines.base import Elsewhere, Engine, Task
+from modelhost.engines.base import Elsewhere, Engine
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
+from modelhost.exchange.tasks import Task
 from modelhost.redaction import hide, without_secrets
 from modelhost.workers.client import EventBlocks, Worker, encoded, json_or_text
 from modelhost.workers.connection import Connection, ConnectionBroken

@@ -50,6 +50,7 @@ OTHERS: Final[tuple[Scenario, ...]] = (
     one("completion streamed", COMPLETIONS, {"prompt": "/echo one two", **WITH_USAGE}),
     one("embeddings", "POST /v1/embeddings", {"input": ["hello", "world"]}),
     one("rerank", "POST /v1/rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
+    one("rerank at its other address", "POST /rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
     one("tokenize", "POST /tokenize", {"content": "hello world"}),
     one("detokenize", "POST /detokenize", {"tokens": [1, 2]}),
 )

@@ -143,7 +143,6 @@ def test_what_the_engine_refuses_is_the_callers_fault_too(nano: Talk, fields: di
         ("functions", "tools"),
         ("function_call", "tool_choice"),
         ("n_predict", "max_tokens"),
-        ("guided_json", "response_format"),
         ("enable_thinking", "chat_template_kwargs"),
     ],
 )
@@ -154,7 +153,7 @@ def test_an_unknown_field_is_refused_with_what_was_meant(any_talk: Talk, name: s
     assert f'"{hint}"' in error["message"]
 
 
-@pytest.mark.parametrize("name", ["num_ctx", "keep_alive", "options", "verbosity", "prediction", "audio", "best_of"])
+@pytest.mark.parametrize("name", ["num_ctx", "keep_alive", "options", "audio", "best_of", "suffix"])
 def test_a_field_that_cannot_be_honoured_is_refused(any_talk: Talk, name: str) -> None:
     error = error_of(any_talk.post_chat(**{name: 5}))
     assert (error["code"], error["param"]) == ("unsupported_parameter", name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.http.admin.operations import OPERATIONS
+from modelhost.operations.table import OPERATIONS
 from tests.integration.api.talk import CHAT, HELLO, Talk, as_messages, error_of
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 from tests.support.serving import HostPool, ServedHost
@@ -360,7 +360,7 @@ def test_the_description_is_valid_and_true_to_what_is_served(any_host: ServedHos
             assert answer.status_code != 405
             # What was asked for need not be there; the path has to be.
             assert answer.status_code != 404 or '"not_found"' not in answer.read().decode()
-    asked = {CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize", "/"}
+    asked = {CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/rerank", "/tokenize", "/detokenize", "/"}
     told = {"/v1/models", "/v1/models/events", "/health", "/ready", "/version", "/metrics"}
     declared = {operation.route.path for operation in OPERATIONS if operation.route is not None}
     assert described - declared == asked | told

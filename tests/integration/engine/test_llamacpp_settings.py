@@ -110,7 +110,7 @@ async def test_a_chat_template_of_ones_own_replaces_the_models(tmp_path: Path, a
 
 async def test_the_context_length_is_that_of_each_conversation() -> None:
     async with Host(context_length=64, slots=2) as host:
-        with pytest.raises(ModelhostError, match="holds 64") as caught:
+        with pytest.raises(ModelhostError, match="length is 64 tokens") as caught:
             await host.chat("word " * 100)
     assert caught.value.details["context_length"] == 64
 

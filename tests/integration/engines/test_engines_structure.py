@@ -11,6 +11,7 @@ import pytest
 from tests.integration.engines.served import TOOLS, WEATHER, Asking, Served
 
 UNRELATED = "Tell me a joke."
+DETAILS = "modelhost.finish_details"
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -114,3 +115,87 @@ def test_any_json_object_can_be_wanted(asking: Asking, served: Served) -> None:
 def test_a_schema_that_is_none_is_refused(asking: Asking) -> None:
     shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "strange"}}}
     assert asking.refusal(response_format=shape)["code"] == "invalid_request"
+
+
+NESTED = {
+    "type": "object",
+    "properties": {"color": {"$ref": "#/$defs/Color"}, "tree": {"$ref": "#/$defs/Node"}},
+    "required": ["color", "tree"],
+    "additionalProperties": False,
+    "$defs": {
+        "Color": {"enum": ["red", "blue"]},
+        "Node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "integer", "minimum": 1, "maximum": 9},
+                "next": {"anyOf": [{"$ref": "#/$defs/Leaf"}, {"type": "null"}]},
+            },
+            "required": ["value", "next"],
+            "additionalProperties": False,
+        },
+        "Leaf": {"type": "object", "properties": {"value": {"enum": [0, 1]}}, "required": ["value"]},
+    },
+}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "paint"}}], ids=str)
+def test_a_tool_whose_schema_refers_to_parts_of_itself_is_called(
+    asking: Asking, choice: Any, *, is_streamed: bool
+) -> None:
+    tools = [{"type": "function", "function": {"name": "paint", "parameters": NESTED}}]
+    asked = {"tools": tools, "tool_choice": choice, "max_tokens": 200}
+    if is_streamed:
+        deltas = [chunk["choices"][0]["delta"] for chunk in asking.chunks(UNRELATED, **asked)]
+        pieces = [piece for delta in deltas for piece in delta.get("tool_calls") or ()]
+        arguments = json.loads("".join(piece["function"].get("arguments") or "" for piece in pieces))
+    else:
+        name, arguments = _call(asking.chat(UNRELATED, **asked)["choices"][0]["message"])
+        assert name == "paint"
+    jsonschema.validate(arguments, NESTED)
+
+
+def _only(value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {"v": value}, "required": ["v"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"type": "string", "pattern": r"^\d{3}-\d{2}$"},
+        {"type": "string", "pattern": r"\d\d", "maxLength": 6},
+        {"type": "number", "minimum": 3, "maximum": 4},
+        {"type": "string", "format": "date"},
+        {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+        {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2, "uniqueItems": True},
+        {"type": "string", "pattern": "^(?!a)[a-c]{2}$"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_an_answer_follows_its_schema_or_says_that_it_does_not(
+    asking: Asking, served: Served, value: dict[str, Any], *, is_streamed: bool
+) -> None:
+    schema = _only(value)
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    asked = {"response_format": shape, "temperature": 0.7, "max_tokens": 100, **served.seed(3)}
+    if is_streamed:
+        chunks = asking.chunks(UNRELATED, **asked)
+        text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
+        details = next((chunk[DETAILS] for chunk in chunks if DETAILS in chunk), None)
+        reason = next(filter(None, (chunk["choices"][0]["finish_reason"] for chunk in chunks if chunk["choices"])))
+    else:
+        answer = asking.chat(UNRELATED, **asked)
+        text, details = answer["choices"][0]["message"]["content"], answer.get(DETAILS)
+        reason = answer["choices"][0]["finish_reason"]
+    if reason == "length":
+        return
+    try:
+        jsonschema.validate(json.loads(text), schema, format_checker=jsonschema.FormatChecker())
+        is_right = True
+    except (jsonschema.ValidationError, json.JSONDecodeError):
+        is_right = False
+    assert is_right is (details is None)
+    if served.engine == "llamacpp" and not served.label and not {"uniqueItems", "pattern"} & value.keys():
+        assert is_right
+    assert details is None or details["type"] == "schema_violated"

@@ -195,7 +195,7 @@ def test_an_answer_ends_where_the_context_ends(asking: Asking) -> None:
     assert answer["usage"]["total_tokens"] == CONTEXT
 
 
-@pytest.mark.parametrize("field", ["frobnicate", "guided_json"])
+@pytest.mark.parametrize("field", ["frobnicate", "num_ctx"])
 def test_an_unknown_field_is_refused(asking: Asking, field: str) -> None:
     error = asking.refusal(**{field: {"a": 1}})
     assert (error["code"], error["param"]) == ("unsupported_parameter", field)

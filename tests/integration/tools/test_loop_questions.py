@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from modelhost.chat.questions import Questions
+from modelhost.exchange.events import HostEvent, Question
 from modelhost.tools.context import CallContext, ElicitationAnswer
 from tests.support.mcp_peers import hub_of, stub
 
@@ -19,8 +18,9 @@ async def test_two_calls_of_one_answer_may_both_ask_for_something() -> None:
     asked: list[str] = []
     both = asyncio.Event()
 
-    async def tell(_: str, question: Mapping[str, Any]) -> None:
-        asked.append(question["id"])
+    async def tell(event: HostEvent) -> None:
+        assert isinstance(event, Question)
+        asked.append(event.id)
         if len(asked) == 2:
             both.set()
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from modelhost.chat.context import with_context
-from modelhost.chat.requests import ToolWishes
+from modelhost.chat.parsing import parsed
 from modelhost.engines.control_tokens import FROM_SERVER
 from modelhost.errors import InvalidRequest, McpServerNotFound
+from modelhost.exchange.messages import message_json
+from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.reading import Reading
 from modelhost.tools.resources import Prompt, ResourceContent
 
@@ -40,7 +42,9 @@ class FakeReading(Reading):
 
 
 async def _read(messages: list[dict[str, Any]], **wishes: Any) -> list[Mapping[str, Any]]:
-    return await with_context(messages, ToolWishes.model_validate(wishes), FakeReading())
+    request = parsed("chat", {"messages": messages, "mcp": wishes})
+    assert isinstance(request, ChatRequest)
+    return [message_json(message) for message in (await with_context(request, FakeReading())).messages]
 
 
 async def test_a_resource_stands_before_the_users_last_question() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from modelhost.chat.continuing import continued
+from modelhost.chat.continuing import Continuation
+from modelhost.chat.continuing import continued as continued_typed
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.messages import message_json, messages_of
 
 Message = dict[str, Any]
 
@@ -31,6 +34,19 @@ def result(name: str, text: str) -> Message:
 
 TEXT = [{"type": "text", "text": "I am Anna."}]
 HISTORY = [user("I am Anna."), said("Hello Anna!")]
+
+
+class Continued:
+    """A continuation in the words of OpenAI's API."""
+
+    def __init__(self, found: Continuation) -> None:
+        self.system = None if found.system is None else message_json(found.system)
+        self.new = tuple(map(message_json, found.new))
+        self.conversation = tuple(map(message_json, found.conversation))
+
+
+def continued(stored: Sequence[Message], given: Sequence[Message]) -> Continued:
+    return Continued(continued_typed(messages_of(stored), messages_of(given)))
 
 
 def new(stored: list[Message], *given: Message) -> list[Any]:

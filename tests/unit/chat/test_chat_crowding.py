@@ -8,6 +8,7 @@ import pytest
 
 from modelhost.chat.crowding import ServerTools, servers_to_leave_out, tools_by_server, with_tools_named
 from modelhost.errors import ContextLengthExceeded
+from modelhost.exchange.requests import Tool
 
 SIX = [
     ServerTools(server=name, count=count, size=size)
@@ -103,9 +104,7 @@ def test_no_more_servers_are_left_out_than_needed(room: int, count: int) -> None
 
 
 def test_tools_are_put_together_by_their_servers() -> None:
-    tools = [
-        {"type": "function", "function": {"name": name, "description": "x" * 100}} for name in ("a_1", "b_1", "a_2")
-    ]
+    tools = [Tool(name=name, description="x" * 100) for name in ("a_1", "b_1", "a_2")]
     found = tools_by_server(tools, lambda name: name[0])
     assert [(each.server, each.count) for each in found] == [("a", 2), ("b", 1)]
     assert found[0].size == 2 * found[1].size > 200

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.fanout import Chunks, merge, split, total
+from modelhost.chat.fanout import merge, split, total
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.events import Envelope, Piece, PieceStream, Text
 from tests.support.fake_workers import turns
 
 
@@ -37,29 +38,29 @@ def test_a_prompt_counts_once_however_many_choices_it_has() -> None:
     assert total(usages, choices_per_prompt=2) == {"prompt_tokens": 8, "completion_tokens": 8, "total_tokens": 16}
 
 
-def chunk(name: str) -> dict[str, Any]:
-    return {"id": name, "created": 1, "choices": [{"index": 0, "text": name}]}
+def piece(name: str) -> Piece:
+    return (Text(envelope=Envelope(id=name, created=1, kind="text_completion"), text=name),)
 
 
-def part(*names: str, error: Exception | None = None) -> Callable[[], Chunks]:
-    async def chunks() -> Chunks:
+def part(*names: str, error: Exception | None = None) -> Callable[[], PieceStream]:
+    async def pieces() -> PieceStream:
         for name in names:
             await asyncio.sleep(0)
-            yield chunk(name)
+            yield piece(name)
         if error is not None:
             raise error
 
-    return chunks
+    return pieces
 
 
 async def test_chunks_of_all_parts_come_under_one_id_with_their_indexes() -> None:
     async with asyncio.timeout(5):
         found = [each async for each in merge([part("a", "b"), part("c")])]
-    assert len({each["id"] for each in found}) == 1
+    assert len({event.envelope.id for each in found for event in each}) == 1
     texts: dict[int, str] = {}
-    for each in found:
-        (choice,) = each["choices"]
-        texts[choice["index"]] = texts.get(choice["index"], "") + choice["text"]
+    for (event,) in found:
+        assert isinstance(event, Text)
+        texts[event.choice] = texts.get(event.choice, "") + event.text
     assert texts == {0: "ab", 1: "c"}
 
 
@@ -80,12 +81,12 @@ async def test_a_reader_that_leaves_ends_every_part() -> None:
     closed = [asyncio.Event(), asyncio.Event()]
     unused = iter(closed)
 
-    async def endless() -> Chunks:
+    async def endless() -> PieceStream:
         own = next(unused)
         try:
             while True:
                 await asyncio.sleep(0)
-                yield chunk("x")
+                yield piece("x")
         finally:
             own.set()
 
@@ -99,9 +100,9 @@ async def test_a_reader_that_leaves_ends_every_part() -> None:
 async def test_an_error_while_the_reader_is_away_is_raised_when_it_returns() -> None:
     may_fail, has_failed = asyncio.Event(), asyncio.Event()
 
-    async def failing() -> Chunks:
+    async def failing() -> PieceStream:
         try:
-            yield chunk("a")
+            yield piece("a")
             await may_fail.wait()
             raise InvalidRequest("no")
         finally:
@@ -115,3 +116,25 @@ async def test_an_error_while_the_reader_is_away_is_raised_when_it_returns() -> 
         await asyncio.sleep(0)  # the task that reads the part ends
         with pytest.raises(InvalidRequest):
             await anext(merged)
+
+
+def test_what_was_known_of_the_prompts_is_summed() -> None:
+    usages = [{"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": count}} for count in (1, 4, 2, 4)]
+    assert total(usages, choices_per_prompt=2)["prompt_tokens_details"] == {"cached_tokens": 3}
+    assert "prompt_tokens_details" not in total([{"prompt_tokens": 5}] * 2, choices_per_prompt=1)
+
+
+def later(seconds: float, *names: str) -> Callable[[], PieceStream]:
+    async def pieces() -> PieceStream:
+        await asyncio.sleep(seconds)
+        for name in names:
+            yield piece(name)
+
+    return pieces
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_no_choice_begins_before_those_with_a_lower_index() -> None:
+    parts = [later(3, "a", "b"), later(1, "c", "d"), later(0), later(2, "e")]
+    found = [(event.choice, event.text) async for each in merge(parts) for event in each if isinstance(event, Text)]
+    assert found == [(0, "a"), (1, "c"), (1, "d"), (3, "e"), (0, "b")]

@@ -10,21 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.answer import Answer
 from modelhost.chat.forced_call import ForcedCall
 from modelhost.engines.llamacpp_calls import schema_of
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.events import ToolCallPiece
+from modelhost.exchange.whole import Whole
 
 
 def message_of(text: str, cuts: list[int], finish_reason: str = "stop") -> dict[str, Any]:
     """Rewrite ``text``, cut into pieces, and put the answer together."""
     ends = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
     pieces = [text[begin:end] for begin, end in itertools.pairwise(ends)]
-    call, answer = ForcedCall(), Answer("chat.completion")
+    call, answer, reader = ForcedCall(), Whole(), ChunkReader()
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}, *({"content": each} for each in pieces)]
     for delta in deltas:
-        answer.add(call.rewrite({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
-    answer.add(call.rewrite({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]}))
-    (choice,) = answer.whole()["choices"]
+        answer.add(call.rewrite(reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})))
+    answer.add(call.rewrite(reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]})))
+    (choice,) = answer.json()["choices"]
     return {**choice["message"], "finish_reason": choice["finish_reason"]}
 
 
@@ -64,9 +66,20 @@ def test_a_call_that_is_cut_off_keeps_what_there_is_of_it(cuts: list[int], lengt
 
 
 @pytest.mark.parametrize("finish_reason", ["length", "stop"])
-def test_text_that_is_cut_before_there_is_a_call_stays_text(finish_reason: str) -> None:
+def test_what_is_cut_before_there_is_a_call_is_no_text(finish_reason: str) -> None:
     message = message_of('{"name": "get_w', [3, 5], finish_reason)
-    assert message == {"role": "assistant", "content": '{"name": "get_w', "finish_reason": finish_reason}
+    assert message == {"role": "assistant", "content": "", "finish_reason": finish_reason}
+
+
+@given(cuts=CUTS)
+def test_no_piece_has_two_parts_of_a_call(cuts: list[int]) -> None:
+    text = '{"name": "f", "arguments": {"a": 1}}'
+    ends = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
+    call, reader = ForcedCall(), ChunkReader()
+    for begin, end in itertools.pairwise(ends):
+        delta = {"content": text[begin:end]}
+        piece = call.rewrite(reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
+        assert sum(isinstance(event, ToolCallPiece) for event in piece) <= 1
 
 
 def tool(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -87,5 +100,22 @@ def test_the_schema_of_several_tools_leaves_the_choice_among_them() -> None:
     assert [each["properties"]["name"]["const"] for each in schema["anyOf"]] == ["f", "g"]
 
 
-def test_tools_with_references_have_no_schema_of_their_own() -> None:
-    assert schema_of([tool("f", {"properties": {"x": {"$ref": "#/$defs/y"}}})]) is None
+def test_what_tools_refer_to_becomes_what_the_whole_refers_to() -> None:
+    parameters = {
+        "properties": {"x": {"$ref": "#/$defs/y"}, "default": {"$ref": "#/$defs/y"}, "z": {"const": {"$ref": "z"}}},
+        "$defs": {"y": {"enum": [1], "description": "first"}},
+    }
+    other = {"properties": {"x": {"$ref": "#/$defs/y"}}, "$defs": {"y": {"items": {"$ref": "#/$defs/y"}}}}
+    schema = schema_of([tool("f", parameters), tool("g", other)])
+    one, two = (each["properties"]["arguments"] for each in schema["anyOf"])
+    assert one["properties"] == {
+        "x": {"$ref": "#/$defs/0.y"},
+        "default": {"$ref": "#/$defs/0.y"},
+        "z": {"const": {"$ref": "z"}},
+    }
+    assert two["properties"] == {"x": {"$ref": "#/$defs/1.y"}}
+    assert schema["$defs"] == {
+        "0.y": {"enum": [1], "description": "first"},
+        "1.y": {"items": {"$ref": "#/$defs/1.y"}},
+    }
+    assert "$defs" not in one

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.chat.images import check_images, told_of
+from modelhost.chat.images import check_images, shown_of
 from modelhost.engines.base import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
+from modelhost.exchange.messages import messages_of, part_json
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
 from modelhost.workers.client import Worker
 from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, text_of, turn
@@ -29,7 +30,7 @@ def image(url: Any) -> dict[str, Any]:
 def check(part: dict[str, Any], *, sees: bool | None) -> None:
     worker = cast("Worker", SimpleNamespace(model="m", ready=Ready(url="", sees_images=sees)))
     text = {"type": "text", "text": "Look:"}
-    check_images(worker, {"messages": [{"role": "system", "content": "Hi"}, {"role": "user", "content": [text, part]}]})
+    check_images(worker, messages_of([{"role": "system", "content": "Hi"}, {"role": "user", "content": [text, part]}]))
 
 
 def encoded(head: bytes) -> str:
@@ -76,8 +77,9 @@ def test_what_is_no_image_in_the_request_is_refused_with_its_place(part: dict[st
 
 def test_a_tool_tells_its_images_beside_its_text_those_of_an_unknown_format_only_in_it() -> None:
     outcome = ToolOutcome(name="t", text="look", images=(PNG, SVG))
-    assert told_of(outcome) == [{"type": "text", "text": "look"}, image(f"data:image/png;base64,{PNG.data}")]
-    assert told_of(ToolOutcome(name="t", text="look", images=(SVG,))) == "look"
+    shown = [{"type": "text", "text": "look"}, image(f"data:image/png;base64,{PNG.data}")]
+    assert [part_json(part) for part in shown_of(outcome) if not isinstance(part, str)] == shown
+    assert shown_of(ToolOutcome(name="t", text="look", images=(SVG,))) == "look"
 
 
 def shows(text: str, *images: ToolImage) -> Tool:
@@ -98,7 +100,7 @@ async def test_the_next_turn_shows_images_to_a_model_that_sees_and_the_transcrip
     assert len(first) == 1
     assert [message["content"] for message in second[2:]] == [shown if sees else "[image/png, 9 bytes]", "a text"]
     assert third[: len(second)] == second
-    results = [message["content"] for message in loop.transcript if message["role"] == "tool"]
+    results = [message.content for message in loop.transcript if message.role == "tool"]
     assert results == ["[image/png, 9 bytes]", "a text", "a text"]
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat import usage
-from modelhost.chat.tool_answer import streamed, whole
-from modelhost.chat.tool_events import CHUNKS_AHEAD
+from modelhost.chat.answer_stream import PIECES_AHEAD
 from modelhost.errors import ContextLengthExceeded, ModelFailed
 from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.outcome import ToolImage, ToolOutcome
@@ -26,11 +25,13 @@ from tests.support.loop_world import (
     loop_of,
     reasons,
     said,
+    streamed,
     takes,
     text_of,
     told,
     turn,
     used,
+    whole,
 )
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -52,12 +53,12 @@ def details(chunks: list[Chunk]) -> str | None:
 async def test_text_comes_as_it_is_written() -> None:
     goes_on = asyncio.Event()
     model = Model(turn(said("one "), goes_on, said("two")))
-    async with aclosing(loop_of(model).run({"messages": []})) as chunks:
-        seen = [await anext(chunks), await anext(chunks)]
+    async with aclosing(streamed(loop_of(model))) as found:
+        seen = [await anext(found), await anext(found)]
         assert text_of(seen) == "one "
         assert model.is_writing
         goes_on.set()
-        assert text_of([chunk async for chunk in chunks]) == "two"
+        assert text_of([chunk async for chunk in found]) == "two"
 
 
 async def test_all_turns_are_one_answer_with_one_role_one_id_and_one_end() -> None:
@@ -77,6 +78,13 @@ async def test_an_engine_that_sends_no_role_gets_one() -> None:
         {"role": "assistant", "content": "a"},
         {"content": "b"},
     ]
+
+
+async def test_what_nobody_here_knows_is_passed_on() -> None:
+    chunks = await ran(Model(turn([delta(audio={"id": "a"})], said("Hi"), [delta(audio={"id": "b"}, content="!")])))
+    found = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert {"audio": {"id": "a"}} in found
+    assert {"audio": {"id": "b"}, "content": "!"} in found
 
 
 async def test_reasoning_is_passed_on_and_stands_in_the_next_prompt() -> None:
@@ -140,17 +148,9 @@ def test_usage_adds_what_only_one_of_both_has() -> None:
     }
 
 
-@pytest.mark.parametrize("include_usage", [True, False])
-async def test_stream_has_the_usage_only_if_it_is_wanted(include_usage: bool) -> None:
-    loop = loop_of(Model(turn(said("Hi"))))
-    found = [event async for event in streamed(loop, {"messages": []}, include_usage=include_usage)]
-    assert found[-1] == b"data: [DONE]\n\n"
-    assert (b'"usage"' in found[-2]) == include_usage
-
-
 async def test_whole_answer_lists_the_calls_and_how_it_ended() -> None:
     model = Model(turn(said("a"), called("now")), turn(called("now", index=0, id_="again")))
-    answer = await whole(loop_of(model, Tools(now=takes(0, "5")), turns=2), {"messages": []})
+    answer = await whole(loop_of(model, Tools(now=takes(0, "5")), turns=2))
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "a"}
     assert answer["choices"][0]["finish_reason"] == "length"
@@ -170,7 +170,7 @@ async def test_whole_answer_leaves_out_what_happened_on_the_way() -> None:
         return "done"
 
     loop = loop_of(Model(turn(called("t"))), Tools(t=tool), seconds=30)
-    answer = await whole(loop, {"messages": []})
+    answer = await whole(loop)
     assert {key for key in answer if key.startswith("modelhost.")} == {
         "modelhost.tool_calls",
         "modelhost.finish_details",
@@ -365,7 +365,7 @@ async def test_answer_without_calls_needs_no_depth() -> None:
 async def test_closing_the_answer_cancels_the_models_writing_and_the_calls() -> None:
     model = Model(turn(called("slow"), called("next", index=1), 1000.0))
     tools = Tools(slow=takes(1000), next=takes(1000))
-    async with aclosing(loop_of(model, tools).run({"messages": []})) as chunks:
+    async with aclosing(streamed(loop_of(model, tools))) as chunks:
         async for chunk in chunks:
             if "modelhost.tool_call" in chunk:
                 break
@@ -377,7 +377,7 @@ async def test_closing_the_answer_cancels_the_models_writing_and_the_calls() -> 
 async def test_error_of_the_models_side_comes_before_the_first_chunk() -> None:
     loop = loop_of(Model([ModelFailed("it is gone")]))
     with pytest.raises(ModelFailed):
-        await anext(loop.run({"messages": []}))
+        await anext(streamed(loop))
 
 
 async def test_error_of_the_models_side_in_a_later_turn_comes_after_what_was_said() -> None:
@@ -385,7 +385,7 @@ async def test_error_of_the_models_side_in_a_later_turn_comes_after_what_was_sai
     seen: list[Chunk] = []
 
     async def read() -> None:
-        async for chunk in loop_of(model, Tools(now=takes(0))).run({"messages": []}):
+        async for chunk in streamed(loop_of(model, Tools(now=takes(0)))):
             seen.append(chunk)  # noqa: PERF401 (it ends with an error)
 
     with pytest.raises(ModelFailed):
@@ -403,29 +403,29 @@ async def test_error_of_the_models_side_ends_the_calls_of_its_turn() -> None:
 
 
 async def test_slow_reader_holds_the_model_back() -> None:
-    words = 10 * CHUNKS_AHEAD
+    words = 10 * PIECES_AHEAD
     model = Model([*said(*["x"] * words), used()])
-    async with aclosing(loop_of(model).run({"messages": []})) as chunks:
+    async with aclosing(streamed(loop_of(model))) as chunks:
         await anext(chunks)
         await asyncio.sleep(60)
-        assert model.written <= CHUNKS_AHEAD + 2
+        assert model.written <= PIECES_AHEAD + 2
         assert len(text_of([chunk async for chunk in chunks])) == words - 1
 
 
 async def test_slow_reader_does_not_hold_a_servers_progress_back() -> None:
     async def tool(_: Any, context: CallContext) -> str:
         assert context.on_progress is not None
-        for step in range(10 * CHUNKS_AHEAD):
+        for step in range(10 * PIECES_AHEAD):
             await context.on_progress(ToolProgress(server="s", tool="t", progress=step, total=None, message=None))
         return "done"
 
     model = Model(turn(called("t")), turn(said("ok")))
-    async with aclosing(loop_of(model, Tools(t=tool)).run({"messages": []})) as chunks:
+    async with aclosing(streamed(loop_of(model, Tools(t=tool)))) as chunks:
         seen = [await anext(chunks)]
         await asyncio.sleep(60)
         seen += [chunk async for chunk in chunks]
     assert text_of(seen) == "ok"
-    assert 0 < len(told(seen, "tool_progress")) <= CHUNKS_AHEAD
+    assert 0 < len(told(seen, "tool_progress")) <= PIECES_AHEAD
 
 
 # What does not fit.
@@ -447,7 +447,7 @@ async def test_a_result_that_is_too_long_is_cut_until_the_model_takes_it() -> No
     assert 2500 < first.count("x") < 4 * 898
     assert 1500 < second.count("x") < first.count("x")
     assert "[cut: the first" in second
-    assert loop.transcript[1]["content"] == second
+    assert loop.transcript[1].content == second
     (result,) = told(chunks, "tool_result")
     assert result["text"] == whole
 

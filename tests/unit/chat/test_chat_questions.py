@@ -11,9 +11,10 @@ import pytest
 
 from modelhost.chat.questions import Questions
 from modelhost.errors import InvalidAnswer, NotFound
+from modelhost.exchange.events import HostEvent
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
-from tests.support.loop_world import Model, Tools, called, loop_of, said, text_of, told, turn
+from tests.support.loop_world import Model, Tools, called, loop_of, said, streamed, text_of, told, turn
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -58,7 +59,7 @@ async def answered(
     questions = Questions(seconds)
     model = Model(turn(called("t")), turn(said("ok")))
     asked: Mapping[str, Any] = {}
-    async with aclosing(loop_of(model, Tools(t=tool), questions=questions).run({"messages": []})) as chunks:
+    async with aclosing(streamed(loop_of(model, Tools(t=tool), questions=questions))) as chunks:
         async for chunk in chunks:
             if "modelhost.question" in chunk:
                 asked = chunk["modelhost.question"]
@@ -167,7 +168,7 @@ async def test_question_is_answered_once_and_in_its_own_way() -> None:
 async def test_question_of_a_client_that_left_is_forgotten() -> None:
     questions = Questions()
     model = Model(turn(called("t")))
-    async with aclosing(loop_of(model, Tools(t=asks_leave), questions=questions).run({"messages": []})) as chunks:
+    async with aclosing(streamed(loop_of(model, Tools(t=asks_leave), questions=questions))) as chunks:
         async for chunk in chunks:
             if asked := chunk.get("modelhost.question"):
                 break
@@ -180,7 +181,7 @@ async def test_two_calls_of_one_answer_may_ask_at_the_same_time() -> None:
     model = Model(turn(called("t"), called("u", index=1)), turn(said("ok")))
     loop = loop_of(model, Tools(t=asks_leave, u=asks_leave), questions=questions)
     open_ids: list[str] = []
-    async with aclosing(loop.run({"messages": []})) as chunks:
+    async with aclosing(streamed(loop)) as chunks:
         seen = []
         async for chunk in chunks:
             seen.append(chunk)
@@ -195,10 +196,10 @@ async def test_two_calls_of_one_answer_may_ask_at_the_same_time() -> None:
 
 
 def test_all_calls_of_an_answer_ask_the_same_person_and_those_of_another_do_not() -> None:
-    async def tell(_: str, __: Mapping[str, Any]) -> None:
+    async def tell(_: HostEvent) -> None:
         raise AssertionError
 
-    async def tell_another(_: str, __: Mapping[str, Any]) -> None:
+    async def tell_another(_: HostEvent) -> None:
         raise AssertionError
 
     questions = Questions()
@@ -219,7 +220,7 @@ async def test_without_anybody_to_ask_the_context_has_no_way_to() -> None:
 
     async with asyncio.timeout(5):
         model = Model(turn(called("t")), turn(said("ok")))
-        async with aclosing(loop_of(model, Tools(t=tool)).run({"messages": []})) as chunks:
+        async with aclosing(streamed(loop_of(model, Tools(t=tool)))) as chunks:
             async for _ in chunks:
                 pass
     assert (contexts[0].approve, contexts[0].elicit) == (None, None)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.relay import DONE_EVENT, Relay, Report, encode_event, payloads_of
+from modelhost.chat.relay import Relay, Report, payloads_of
 from modelhost.errors import EngineError, ModelhostError
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.sse import DONE_EVENT, encode_event
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 BASE = {"id": "chatcmpl-1", "created": 1, "model": "m", "object": "chat.completion.chunk"}
@@ -111,14 +113,14 @@ def test_an_event_that_is_no_object_is_an_error_of_the_engine(event: bytes, afte
 
 def test_decoding_reports_a_broken_event_in_the_middle_too() -> None:
     passing, before = relay(), encode_event(piece("a"))
-    assert passing.decoded(before + b'data: {"cho\n\n' + encode_event(piece("b"))) == [piece("a")]
+    assert passing.read(before + b'data: {"cho\n\n' + encode_event(piece("b"))) == [ChunkReader().read(piece("a"))]
     assert "not JSON" in failed(passing).message
 
 
 def test_a_sound_block_is_no_failure() -> None:
     passing = relay()
     passing.pass_on(b"".join(stream(["a"])))
-    passing.decoded(b"".join(stream(["b"])))
+    passing.read(b"".join(stream(["b"])))
     assert passing.failure is None
 
 

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.requests import INERT, INSTEAD, MODELS, validate, validate_fields
-from modelhost.engines.base import Task
+from modelhost.chat.parsing import parsed
+from modelhost.chat.requests import INERT, INSTEAD, MODELS, check_fields, validate
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.errors import InvalidRequest, UnsupportedParameter
+from modelhost.exchange.bodies import body_of
+from modelhost.exchange.requests import REQUESTS
+from modelhost.exchange.tasks import TASKS, Task
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -22,8 +25,8 @@ def refused(task: Task, body: Any) -> InvalidRequest:
     return raised.value
 
 
-def test_every_operation_has_its_model() -> None:
-    assert set(MODELS) == set(get_args(Task))
+def test_every_task_has_its_model_and_its_request() -> None:
+    assert set(MODELS) == set(REQUESTS) == set(TASKS) == set(get_args(Task))
 
 
 @pytest.mark.parametrize("task", get_args(Task))
@@ -60,14 +63,14 @@ def test_fields_that_need_each_other_are_checked_together() -> None:
 
 def test_an_unknown_field_names_the_closest_known_one() -> None:
     with pytest.raises(UnsupportedParameter, match='"temperature"') as raised:
-        validate_fields("chat", {"temprature": 1}, LlamaCpp())
+        check_fields("chat", parsed("chat", {"messages": MESSAGES, "temprature": 1}), LlamaCpp())
     assert raised.value.param == "temprature"
 
 
 @pytest.mark.parametrize("name", sorted(INSTEAD))
 def test_what_is_common_elsewhere_is_refused_with_its_replacement(name: str) -> None:
     with pytest.raises(UnsupportedParameter, match=f'"{INSTEAD[name]}"'):
-        validate_fields("chat", {name: 1}, LlamaCpp())
+        check_fields("chat", parsed("chat", {"messages": MESSAGES, name: 1}), LlamaCpp())
 
 
 def test_replacements_are_known_and_inert_fields_are_declared() -> None:
@@ -85,6 +88,65 @@ JSON = st.recursive(
 )
 
 
+WHOLE: list[tuple[Task, dict[str, Any]]] = [
+    (
+        "chat",
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief.", "name": "s"},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "See:", "cache_control": {}},
+                        {"type": "image_url", "image_url": {"url": "data:,"}},
+                        {"type": "refusal", "refusal": "No."},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "reasoning_content": "Hm.",
+                    "tool_calls": [
+                        {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}, "more": 2}}
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "1", "content": "ok"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}, "more": 1}],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "parallel_tool_calls": False,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {}}},
+            "max_completion_tokens": 5,
+            "max_tokens": 6,
+            "temperature": 0.5,
+            "stop": ["a", "b"],
+            "logit_bias": {"1": 2.0},
+            "n": 2,
+            "logprobs": True,
+            "top_logprobs": 0,
+            "grammar": "root ::= x",
+        },
+    ),
+    ("completions", {"prompt": [[1, 2], [3]], "logprobs": 0, "seed": 1, "stop": "x"}),
+    ("completions", {"prompt": [1, 2]}),
+    ("embeddings", {"input": ["a"], "encoding_format": "base64"}),
+    ("embeddings", {"input": "a"}),
+    ("rerank", {"query": "q", "documents": ["a"], "top_n": 1}),
+    ("tokenize", {"content": "a", "add_special": False}),
+    ("detokenize", {"tokens": [1]}),
+]
+
+
+@pytest.mark.parametrize(("task", "body"), WHOLE, ids=[f"{task} {at}" for at, (task, _) in enumerate(WHOLE)])
+def test_a_request_that_is_read_and_written_again_is_the_same(task: Task, body: dict[str, Any]) -> None:
+    assert body_of(parsed(task, body)) == body
+
+
+def test_null_is_as_if_a_field_were_not_there() -> None:
+    given = {name: None for name in MODELS["chat"].model_fields if name != "messages"}
+    assert body_of(parsed("chat", {"messages": MESSAGES, **given, "unknown": None})) == {"messages": MESSAGES}
+
+
 @given(task=st.sampled_from(get_args(Task)), data=st.data())
 def test_checking_a_body_ends_in_yes_or_in_a_named_no(task: Task, data: st.DataObject) -> None:
     names = st.sampled_from(sorted(MODELS[task].model_fields))
@@ -93,3 +155,30 @@ def test_checking_a_body_ends_in_yes_or_in_a_named_no(task: Task, data: st.DataO
         validate(task, body)
     except InvalidRequest as error:
         assert error.message  # noqa: PT017 (either outcome is right)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"logit_bias": {"hello": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "best_of": 2, "n": 3}, "best_of"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": []}}}, "tool_choice"),
+    ],
+    ids=str,
+)
+def test_values_without_a_meaning_are_refused(body: dict[str, Any], param: str) -> None:
+    error = refused("completions", body) if "prompt" in body else refused("chat", {"messages": MESSAGES, **body})
+    assert str(error.param).startswith(param)
+
+
+def test_as_many_as_are_drawn_may_be_wanted_of() -> None:
+    validate("completions", {"prompt": "a", "best_of": 2, "n": 2})
+    validate("completions", {"prompt": "a", "best_of": 1})
+
+
+def test_what_asks_for_no_other_answer_is_kept_for_those_who_know_it() -> None:
+    found = parsed("chat", {"messages": MESSAGES, "verbosity": "low", "prediction": {"type": "content"}, "user": None})
+    assert dict(found.inert) == {"verbosity": "low", "prediction": {"type": "content"}}
+    assert body_of(found) == {"messages": MESSAGES}

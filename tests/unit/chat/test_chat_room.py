@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from msgspec.structs import replace
 
 from modelhost.chat import room
 from modelhost.errors import ContextLengthExceeded
+from modelhost.exchange.messages import MediaPart, Message, TextPart
 
 
-def result(length: int) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": "1", "content": "x" * length}
+def result(length: int) -> Message:
+    return Message(role="tool", tool_call_id="1", content="x" * length)
 
 
-ASKED = {"role": "assistant", "content": None, "tool_calls": []}
+ASKED = Message(role="assistant", tool_calls=())
 
 
 def too_long(tokens: int | None = None, context: int | None = None) -> ContextLengthExceeded:
@@ -44,9 +44,9 @@ def test_where_nobody_counts_half_of_the_results_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "messages", [[], [ASKED], [result(30)], [{"role": "tool", "content": [{"type": "image_url"}]}]]
+    "messages", [[], [ASKED], [result(30)], [Message(role="tool", content=(MediaPart("image_url"),))]]
 )
-def test_where_nothing_can_be_cut_there_is_no_length(messages: list[dict[str, Any]]) -> None:
+def test_where_nothing_can_be_cut_there_is_no_length(messages: list[Message]) -> None:
     assert room.shorter(messages, None, too_long(5000, 4096), 4000) is None
 
 
@@ -55,14 +55,14 @@ def test_without_any_room_there_is_no_length() -> None:
 
 
 def test_a_cut_is_noted_and_what_fits_stays() -> None:
-    messages = [{"role": "user", "content": "x" * 100}, ASKED, result(10), result(2000)]
+    messages = [Message(role="user", content="x" * 100), ASKED, result(10), result(2000)]
     *same, cut = room.cut_to(messages, 1000)
     assert same == messages[:-1]
     note = "[cut: the first 1,000 characters of 2,000 are shown; the context of the model holds no more]"
-    assert cut == {**result(0), "content": f"{'x' * 1000}\n{note}"}
+    assert cut == replace(result(0), content=f"{'x' * 1000}\n{note}")
     assert room.cut_to(messages, None) == messages
 
 
 def test_the_text_of_messages_is_all_of_it() -> None:
-    parts = [{"type": "text", "text": "two"}, {"type": "image_url", "image_url": {}}]
-    assert room.text_of([{"content": "one"}, {"content": None}, {"content": parts}]) == "one\n\ntwo\n"
+    contents = ["one", None, (TextPart("two"), MediaPart("image_url"))]
+    assert room.text_of([Message(role="user", content=content) for content in contents]) == "one\n\ntwo\n"

@@ -9,6 +9,8 @@ import pytest
 
 from modelhost.chat.requests import validate
 from modelhost.chat.sampling import sampled, sampling_body
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.whole import Whole
 from modelhost.tools.sampling import SampledCall, SamplingRequest
 
 
@@ -27,8 +29,11 @@ def request(**fields: Any) -> SamplingRequest:
     return SamplingRequest(**({"server": "s", "messages": MESSAGES, "max_tokens": 50} | fields))
 
 
-def answer(message: dict[str, Any], finish_reason: str = "stop") -> dict[str, Any]:
-    return {"model": "nano", "choices": [{"message": message, "finish_reason": finish_reason}]}
+def answer(delta: dict[str, Any], finish_reason: str = "stop") -> Whole:
+    found = Whole()
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    found.add(ChunkReader().read({"model": "nano", "choices": [choice]}))
+    return found
 
 
 def test_request_brings_no_tools_of_the_host() -> None:
@@ -75,9 +80,9 @@ def test_answer_in_words(reason: str, wanted: str) -> None:
 
 def test_answer_with_calls() -> None:
     calls = [
-        {"id": "1", "function": {"name": "now", "arguments": '{"zone": "UTC"}'}},
-        {"id": "2", "function": {"name": "now", "arguments": ""}},
-        {"id": "3", "function": {"name": "now", "arguments": '{"zone": '}},
+        {"index": 0, "id": "1", "function": {"name": "now", "arguments": '{"zone": "UTC"}'}},
+        {"index": 1, "id": "2", "function": {"name": "now", "arguments": ""}},
+        {"index": 2, "id": "3", "function": {"name": "now", "arguments": '{"zone": '}},
     ]
     found = sampled(answer({"content": None, "tool_calls": calls}, "tool_calls"))
     assert found.text == ""

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from modelhost.chat.parsing import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.bodies import body_of
+from modelhost.exchange.requests import ChatRequest
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
 def tool(name: str, **schema: Any) -> dict[str, Any]:
@@ -19,22 +24,28 @@ def answer_of(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
 
 
+def rewritten(body: dict[str, Any]) -> dict[str, Any]:
+    request = parsed("chat", {"messages": MESSAGES, **body})
+    assert isinstance(request, ChatRequest)
+    found = body_of(with_plain_schemas(request))
+    del found["messages"]
+    return found
+
+
 def refused(body: dict[str, Any]) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as raised:
-        with_plain_schemas(body)
+        rewritten(body)
     return raised.value
 
 
 def test_every_schema_of_a_request_is_rewritten_and_the_request_stays_as_it_was() -> None:
     body = {
-        "messages": [],
         "tools": [{"type": "function", "function": {"name": "none"}}, tool("f", properties={"a": True})],
         "response_format": answer_of({"minLength": 5, "maxLength": 1}),
         "json_schema": {"allOf": [True]},
     }
     before = json.dumps(body)
-    assert with_plain_schemas(body) == {
-        "messages": [],
+    assert rewritten(body) == {
         "tools": [{"type": "function", "function": {"name": "none"}}, tool("f", properties={"a": {}})],
         "response_format": answer_of({}),
         "json_schema": {},
@@ -43,7 +54,7 @@ def test_every_schema_of_a_request_is_rewritten_and_the_request_stays_as_it_was(
 
 
 def test_numbers_of_more_than_64_bits_are_taken_from_programs() -> None:
-    found = with_plain_schemas({"json_schema": {"maximum": 10**30}})
+    found = rewritten({"json_schema": {"maximum": 10**30}})
     assert found == {"json_schema": {}}
 
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from modelhost.chat.continuing import Message
 from modelhost.chat.loop import ToolLoop
-from modelhost.chat.relay import DONE_EVENT, encode_event
-from modelhost.chat.sessions import SessionTurn, is_in_session
+from modelhost.chat.sessions import SessionTurn
 from modelhost.errors import DatabaseUnavailable
-from tests.support.loop_world import Chunk, Model, Tools, called, delta, fails, loop_of, said, takes, turn
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.events import Finish, Piece, Text
+from modelhost.exchange.messages import message_json
+from tests.support.loop_world import (
+    Chunk,
+    Model,
+    Tools,
+    called,
+    delta,
+    fails,
+    loop_of,
+    request,
+    said,
+    takes,
+    turn,
+)
+
+Message = Mapping[str, Any]
 
 QUESTION = {"role": "user", "content": "Go."}
 ANSWER = {"role": "assistant", "content": "Hello Anna"}
@@ -42,51 +57,43 @@ class Held:
 
 
 def turn_of(held: Held, *messages: Message, **fields: Any) -> SessionTurn:
-    return SessionTurn(held, {"messages": list(messages or [QUESTION]), **fields}, model="m")
+    return SessionTurn(held, request(messages=list(messages or [QUESTION]), **fields), model="m")
 
 
-async def blocks(*events: Chunk | bytes) -> AsyncIterator[bytes]:
-    for event in events:
+def piece(chunk: Chunk) -> Piece:
+    return ChunkReader().read(chunk)
+
+
+async def pieces(*chunks: Chunk) -> AsyncIterator[Piece]:
+    for chunk in chunks:
         await asyncio.sleep(0)
-        yield event if isinstance(event, bytes) else encode_event(event)
+        yield piece(chunk)
 
 
-STREAM: tuple[Chunk | bytes, ...] = (
+def text_in(told: Sequence[Piece]) -> str:
+    return "".join(event.text for each in told for event in each if isinstance(event, Text))
+
+
+STREAM: tuple[Chunk, ...] = (
     delta(role="assistant", content=None),
     delta(content="Hello "),
     delta(content="Anna", reasoning_content="hm"),
     delta("stop"),
     {**delta(), "choices": [], "usage": {"total_tokens": 3}},
-    DONE_EVENT,
 )
-
-
-@pytest.mark.parametrize(
-    ("operation", "body", "expected"),
-    [
-        ("chat", {"session_id": "s"}, True),
-        ("chat", {"session_id": 5}, True),  # to be refused where requests are checked
-        ("chat", {"session_id": None}, False),
-        ("chat", {}, False),
-        ("chat", [], False),
-        ("completions", {"session_id": "s"}, False),
-    ],
-)
-def test_only_a_chat_with_a_session_id_is_in_a_session(operation: str, body: Any, expected: bool) -> None:
-    assert is_in_session(operation, body) is expected
 
 
 async def test_the_exchange_is_stored_before_the_end_is_told() -> None:
     held = Held({"role": "user", "content": "older"}, {"role": "assistant", "content": "answer"})
     turn = turn_of(held, {"role": "system", "content": "Be brief."}, QUESTION)
-    assert [message["content"] for message in turn.body["messages"]] == ["Be brief.", "older", "answer", "Go."]
-    told = b""
-    async with aclosing(turn.told(blocks(*STREAM))) as stream:
-        async for block in stream:
-            if b'finish_reason":"stop' in block or b"[DONE]" in block:
+    assert [message.content for message in turn.request.messages] == ["Be brief.", "older", "answer", "Go."]
+    told = []
+    async with aclosing(turn.stored(pieces(*STREAM))) as stream:
+        async for each in stream:
+            if any(isinstance(event, Finish) for event in each):
                 assert held.appended
-            told += block
-    assert told == b"".join([block async for block in blocks(*STREAM)])
+            told.append(each)
+    assert told == [each async for each in pieces(*STREAM)]
     assert held.appended == [([QUESTION, ANSWER], {"role": "system", "content": "Be brief."}, "m")]
 
 
@@ -94,15 +101,15 @@ async def test_pieces_are_passed_on_as_they_come() -> None:
     turn = turn_of(Held())
     more = asyncio.Event()
 
-    async def slow() -> AsyncIterator[bytes]:
-        yield encode_event(delta(content="Hello "))
+    async def slow() -> AsyncIterator[Piece]:
+        yield piece(delta(content="Hello "))
         await more.wait()
-        yield encode_event(delta("stop"))
+        yield piece(delta("stop"))
 
-    async with aclosing(turn.told(slow())) as stream:
-        assert b"Hello" in await anext(stream)
+    async with aclosing(turn.stored(slow())) as stream:
+        assert await anext(stream) == piece(delta(content="Hello "))
         more.set()
-        assert b"stop" in await anext(stream)
+        assert await anext(stream) == piece(delta("stop"))
 
 
 async def test_of_several_choices_the_first_is_stored_when_all_have_ended() -> None:
@@ -120,28 +127,28 @@ async def test_of_several_choices_the_first_is_stored_when_all_have_ended() -> N
         choice(1, content="!"),
         choice(1, "stop"),
     ]
-    async with aclosing(turn_of(held, n=2).told(blocks(*events, DONE_EVENT))) as stream:
+    async with aclosing(turn_of(held, n=2).stored(pieces(*events))) as stream:
         stored_before = [bool(held.appended) async for _ in stream]
-    assert stored_before == [False, False, False, False, True, True]
+    assert stored_before == [False, False, False, False, True]
     assert held.appended[0][0] == [QUESTION, {"role": "assistant", "content": "yes"}]
 
 
 async def test_an_answer_that_breaks_off_is_not_stored() -> None:
     held = Held()
 
-    async def broken() -> AsyncIterator[bytes]:
-        yield encode_event(delta(content="Hello "))
+    async def broken() -> AsyncIterator[Piece]:
+        yield piece(delta(content="Hello "))
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        async for _ in turn_of(held).told(broken()):
+        async for _ in turn_of(held).stored(broken()):
             pass
     assert not held.appended
 
 
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing() -> None:
     held = Held()
-    async with aclosing(turn_of(held).told(blocks(*STREAM))) as stream:
+    async with aclosing(turn_of(held).stored(pieces(*STREAM))) as stream:
         await anext(stream)
     assert not held.appended
 
@@ -149,7 +156,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing() -> None:
 async def test_a_client_that_leaves_while_it_is_written_leaves_all() -> None:
     held = Held()
     held.may_write.clear()
-    work = asyncio.create_task(turn_of(held).store({"choices": [{"message": ANSWER}]}))
+    work = asyncio.create_task(read_all(turn_of(held)))
     await held.is_writing.wait()
     work.cancel()
     await asyncio.sleep(0)
@@ -163,22 +170,22 @@ async def test_a_client_that_leaves_while_it_is_written_leaves_all() -> None:
 async def test_an_end_that_cannot_be_stored_is_not_told() -> None:
     held = Held()
     held.error = DatabaseUnavailable("The disk is full.")
-    told: list[bytes] = []
+    told: list[Piece] = []
 
     async def read() -> None:
-        async for block in turn_of(held).told(blocks(*STREAM)):
-            told.append(block)  # noqa: PERF401 (what came before the error counts)
+        async for each in turn_of(held).stored(pieces(*STREAM)):
+            told.append(each)  # noqa: PERF401 (what came before the error counts)
 
     with pytest.raises(DatabaseUnavailable):
         await read()
-    assert b"Hello" in b"".join(told)
-    assert b"[DONE]" not in b"".join(told)
+    assert text_in(told) == "Hello Anna"
+    assert not any(isinstance(event, Finish) for each in told for event in each)
 
 
 async def test_calls_for_the_client_are_stored_whole() -> None:
     held = Held()
     events = [delta(role="assistant", content=None), *called("weather", '{"city": "Rome"}'), delta("tool_calls")]
-    async for _ in turn_of(held).told(blocks(*[event for event in events if isinstance(event, dict)], DONE_EVENT)):
+    async for _ in turn_of(held).stored(pieces(*[event for event in events if isinstance(event, dict)])):
         pass
     (_, answer), _, _ = held.appended[0]
     assert answer["content"] is None
@@ -188,15 +195,17 @@ async def test_calls_for_the_client_are_stored_whole() -> None:
 # What the turns of a tool loop add.
 
 
-def loop_body() -> dict[str, Any]:
-    return {"messages": [QUESTION], "tools": [{"type": "function"}]}
+async def read_all(session: SessionTurn) -> None:
+    async with aclosing(session.stored(pieces(*STREAM))) as told:
+        async for _ in told:
+            pass
 
 
 async def transcript(loop: ToolLoop, **fields: Any) -> list[Message]:
-    async with aclosing(loop.run({**loop_body(), **fields})) as chunks:
-        async for _ in chunks:
+    async with aclosing(loop.run(request(**fields))) as told:
+        async for _ in told:
             pass
-    return [*loop.transcript]
+    return [message_json(message) for message in loop.transcript]
 
 
 def shape(messages: Sequence[Message]) -> list[tuple[str, Any, list[str]]]:
@@ -223,7 +232,7 @@ async def test_calls_of_the_host_are_stored_with_their_results() -> None:
         ("tool", "heard", []),
         ("assistant", "Done.", []),
     ]
-    await session.store({"choices": [{"message": {"role": "assistant", "content": "I look.Done."}}]})
+    await read_all(session)
     (stored, _, _) = held.appended[0]
     assert [message["role"] for message in stored] == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
     assert stored[2]["tool_call_id"] == stored[1]["tool_calls"][0]["id"]

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.chat.tool_calls import CallCollector, WantedCall
+from modelhost.exchange.events import ToolCallPiece
+from modelhost.exchange.messages import call_json
 
 
-def piece(index: int, text: str = "", **fields: Any) -> dict[str, Any]:
-    return {"index": index, "function": {"arguments": text}, **fields}
+def piece(index: int, text: str = "") -> ToolCallPiece:
+    return ToolCallPiece(index=index, arguments=text)
 
 
-def named(index: int, name: str, text: str = "") -> dict[str, Any]:
-    return {"index": index, "id": f"call-{index}", "type": "function", "function": {"name": name, "arguments": text}}
+def named(index: int, name: str, text: str = "") -> ToolCallPiece:
+    return ToolCallPiece(index=index, id=f"call-{index}", name=name, arguments=text)
 
 
 def test_call_is_complete_when_the_next_one_begins() -> None:
     collector = CallCollector()
-    assert collector.add([named(0, "a", '{"x"')]) == []
-    assert collector.add([piece(0, ": 1}")]) == []
-    (first,) = collector.add([named(1, "b")])
+    assert collector.add(named(0, "a", '{"x"')) == []
+    assert collector.add(piece(0, ": 1}")) == []
+    (first,) = collector.add(named(1, "b"))
     assert (first.id, first.name, first.arguments) == ("call-0", "a", '{"x": 1}')
     assert [call.name for call in collector.end()] == ["b"]
     assert collector.end() == []
 
 
-def test_several_calls_in_one_piece_of_the_answer() -> None:
+def test_calls_before_the_one_that_begins_are_complete() -> None:
     collector = CallCollector()
-    found = collector.add([named(0, "a"), named(1, "b"), named(2, "c")])
-    assert [call.name for call in found] == ["a", "b"]
+    found = [call for each in (named(0, "a"), named(2, "c")) for call in collector.add(each)]
+    assert [call.name for call in found] == ["a", ""]
     assert [call.name for call in collector.end()] == ["c"]
 
 
 def test_call_without_an_id_gets_one_of_its_own() -> None:
     collector = CallCollector()
-    collector.add([{"index": index, "function": {"name": "a"}} for index in (0, 1)])
+    for index in (0, 1):
+        collector.add(ToolCallPiece(index=index, name="a"))
     first, second = collector.calls
     assert first.id.startswith("call_")
     assert first.id != second.id
@@ -49,7 +50,7 @@ def test_answer_without_calls_has_none() -> None:
 
 
 def test_call_as_a_message_and_as_values() -> None:
-    assert WantedCall(id="1", name="a").message()["function"] == {"name": "a", "arguments": "{}"}
+    assert call_json(WantedCall(id="1", name="a").in_message())["function"] == {"name": "a", "arguments": "{}"}
     assert WantedCall(id="1", name="a").decoded() == {}
     assert WantedCall(id="1", name="a", arguments='{"x": [1]}').decoded() == {"x": [1]}
     assert WantedCall(id="1", name="a", arguments='{"x": ').decoded() == '{"x": '
@@ -60,11 +61,11 @@ def test_calls_do_not_depend_on_how_they_are_cut(arguments: list[str], cuts: lis
     collector = CallCollector()
     given_out: list[WantedCall] = []
     for index, text in enumerate(arguments):
-        given_out += collector.add([named(index, f"tool-{index}")])
+        given_out += collector.add(named(index, f"tool-{index}"))
         position = 0
         while position < len(text):
             length = cuts[position % len(cuts)]
-            given_out += collector.add([piece(index, text[position : position + length])])
+            given_out += collector.add(piece(index, text[position : position + length]))
             position += length
     given_out += collector.end()
     assert [(call.name, call.arguments) for call in given_out] == [

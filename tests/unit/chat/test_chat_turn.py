@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -13,12 +13,14 @@ from modelhost.chat import turn
 from modelhost.chat.notes import Notes
 from modelhost.chat.turn import turn_of
 from modelhost.engines.scripted import Scripted
+from modelhost.exchange.messages import Message
+from modelhost.exchange.requests import ChatRequest
 from modelhost.models.hosted import HostedModel
 from modelhost.models.pace import Figures
 from modelhost.workers.client import Worker
 from tests.support.fake_workers import fake_entry
 
-BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+REQUEST = ChatRequest(messages=(Message(role="user", content="hello"),))
 
 
 class Clock:
@@ -48,7 +50,7 @@ async def test_the_time_in_which_a_model_is_loaded_is_no_part_of_its_pace(clock:
         clock.now += 60.0  # it is loaded
         yield cast("Worker", worker)
 
-    async with turn_of(model, "chat", BODY, lease(), Notes("m")) as (generation, _):
+    async with turn_of(model, REQUEST, lease(), Notes("m")) as (generation, _):
         generation.report.first_at = clock.now + 0.5
         generation.report.usage = {"completion_tokens": 20}
         clock.now += 2.5

@@ -17,8 +17,10 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
+from modelhost.exchange.tasks import Task
 
 MESSAGES = [{"role": "user", "content": "hello"}]
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
 def chat(**fields: Any) -> dict[str, Any]:
@@ -164,3 +166,56 @@ def test_an_answer_without_an_error_object_is_an_error_of_the_engine(payload: An
     error = translated(500, payload, model="m", worker="m/1")
     assert isinstance(error, EngineError)
     assert error.source == {"kind": "worker", "model": "m", "worker": "m/1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {"continue_final_message": True, "add_generation_prompt": False}),
+        ({"continue_final_message": True}, {"continue_final_message": True, "add_generation_prompt": False}),
+        ({"continue_final_message": False}, {}),
+        ({"add_generation_prompt": True}, {"add_generation_prompt": True}),
+        ({"add_generation_prompt": False}, {"continue_final_message": True, "add_generation_prompt": False}),
+        (
+            {"continue_final_message": True, "add_generation_prompt": True},  # which it refuses
+            {"continue_final_message": True, "add_generation_prompt": True},
+        ),
+    ],
+    ids=str,
+)
+def test_a_message_of_the_models_is_gone_on_with_unless_the_request_says_otherwise(
+    given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    body = adapted("chat", {"messages": messages, **given})
+    del body["messages"]
+    assert body == sent
+
+
+@pytest.mark.parametrize("last", [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [CALL]}])
+def test_other_messages_are_not_gone_on_with(last: dict[str, Any]) -> None:
+    body = adapted("chat", {"messages": [last]})
+    assert body.keys() == {"messages"}
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "sent"),
+    [
+        ("chat", {"logprobs": True}, {"logprobs": True, "top_logprobs": 1}),
+        ("chat", {"logprobs": True, "top_logprobs": 0}, {"logprobs": True, "top_logprobs": 1}),
+        ("chat", {"logprobs": True, "top_logprobs": 7}, {"logprobs": True, "top_logprobs": 7}),
+        ("completions", {"logprobs": 0}, {"logprobs": 1}),
+        ("completions", {"logprobs": 3}, {"logprobs": 3}),
+    ],
+)
+def test_log_probabilities_are_asked_for_of_one_token_at_least(
+    task: Task, given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    message = {"messages": [{"role": "user", "content": "a"}]} if task == "chat" else {}
+    assert adapted(task, {**message, "stream": True, **given}) == {**message, "stream": True, **sent}
+
+
+def test_beside_tools_they_are_asked_for_of_the_whole_answer() -> None:
+    body = {"messages": [{"role": "user", "content": "a"}], "tools": [{}], "logprobs": True}
+    sent = adapted("chat", {**body, "stream": True, "stream_options": {"include_usage": True}})
+    assert sent == {**body, "top_logprobs": 1, "stream": False}

@@ -9,6 +9,8 @@ import pytest
 
 from modelhost.chat.tool_calls import CallCollector
 from modelhost.engines.remote_calls import RemoteCalls
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.events import ToolCallPiece
 
 Entry = dict[str, Any]
 
@@ -25,7 +27,10 @@ def _read(*entries: Entry) -> list[Entry]:
 def _calls(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """The calls that a client puts together, by the index of each piece."""
     collector = CallCollector()
-    collector.add(_read(*entries))
+    delta = {"tool_calls": _read(*entries)}
+    for event in ChunkReader().read({"choices": [{"index": 0, "delta": delta}]}):
+        assert isinstance(event, ToolCallPiece)
+        collector.add(event)
     ids = [call.id for call in collector.calls]
     assert len(set(ids)) == len(ids)
     return [(call.name, call.arguments) for call in collector.calls]

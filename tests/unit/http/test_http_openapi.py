@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from modelhost.chat.requests import MODELS, ChatRequest, validate
 from modelhost.config.session_ids import is_session_id
-from modelhost.engines.base import Task
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.operations.session_values import SessionDocument

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.tool_events import CALL, QUESTION, RESULT
 from modelhost.errors import InvalidRequest, ModelNotFound, NotFound, WorkerCrashed
+from modelhost.exchange.chunks import CALL, QUESTION, RESULT
 from modelhost.mcp_servers.chat_tool import chat_completion
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.operations.llm import CHAT, ChatParameters, ChatResult

@@ -20,6 +20,10 @@ from modelhost.errors import (
     Unauthorized,
     WorkerCrashed,
 )
+from modelhost.exchange.caller import Caller
+from modelhost.exchange.events import Text
+from modelhost.exchange.messages import Message
+from modelhost.exchange.requests import ChatRequest
 from modelhost.mcp_servers.backend import Call
 from modelhost.mcp_servers.remote import RemoteBackend
 from modelhost.operations import model_examples
@@ -32,6 +36,7 @@ from tests.support.mcp_peers import free_port
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
+REQUEST = ChatRequest(messages=(Message(role="user", content="Hello"),))
 
 
 class FakeHost:
@@ -110,9 +115,9 @@ async def backend_of(host: FakeHost, *answers: Answer, api_key: str | None = Non
         yield backend
 
 
-async def text_of(backend: RemoteBackend, **body: Any) -> bytes:
-    async with backend.chat({"messages": [], **body}) as blocks:
-        return b"".join([block async for block in blocks])
+async def text_of(backend: RemoteBackend) -> str:
+    async with backend.chat(REQUEST) as pieces:
+        return "".join([event.text async for piece in pieces for event in piece if isinstance(event, Text)])
 
 
 async def test_an_operation_goes_over_its_route_and_its_result_comes_back(fake: FakeHost) -> None:
@@ -192,14 +197,14 @@ async def test_what_no_modelhost_would_say_is_said_to_be_that(fake: FakeHost, an
             await backend.run(LIST, NoParameters())
 
 
-async def test_a_stream_is_given_in_whole_events_without_comments(fake: FakeHost) -> None:
-    pieces = (b": keep-alive\n\n", CHUNK[:20], CHUNK[20:] + CHUNK[:5], CHUNK[5:], DONE)
-    async with backend_of(fake, stream(*pieces)) as backend, backend.chat({"messages": []}, depth=2) as blocks:
-        found = [block async for block in blocks]
-    assert all(block.startswith(b"data:") and block.endswith(b"\n\n") for block in found)
-    assert b"".join(found) == CHUNK + CHUNK + DONE
+async def test_a_stream_is_given_in_pieces_without_comments(fake: FakeHost) -> None:
+    blocks = (b": keep-alive\n\n", CHUNK[:20], CHUNK[20:] + CHUNK[:5], CHUNK[5:], DONE)
+    async with backend_of(fake, stream(*blocks)) as backend, backend.chat(REQUEST, Caller(depth=2)) as pieces:
+        found = [piece async for piece in pieces]
+    assert [event for piece in found for event in piece] == [Text(text="Hi"), Text(text="Hi")]
     _, headers, body = fake.asked[0]
-    assert body == {"messages": [], "stream": True}
+    hello = {"role": "user", "content": "Hello"}
+    assert body == {"messages": [hello], "stream": True, "stream_options": {"include_usage": True}}
     assert headers["x-modelhost-depth"] == "2"
 
 
@@ -222,7 +227,7 @@ async def test_a_host_that_goes_away_in_the_middle_is_an_error(fake: FakeHost, a
 async def test_a_refused_chat_is_refused_on_entering(fake: FakeHost) -> None:
     async with backend_of(fake, error("model_not_found", 404)) as backend:
         with pytest.raises(ModelNotFound):
-            async with backend.chat({"messages": []}):
+            async with backend.chat(REQUEST):
                 pytest.fail("it was entered")
 
 
@@ -234,8 +239,8 @@ async def test_leaving_a_chat_closes_its_connection(fake: FakeHost) -> None:
         endless.set()
 
     async with backend_of(fake, answer) as backend:
-        async with backend.chat({"messages": []}) as blocks:
-            await anext(aiter(blocks))
+        async with backend.chat(REQUEST) as pieces:
+            await anext(aiter(pieces))
             await endless.wait()
         await asyncio.wait_for(fake.gone.wait(), 5)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from modelhost.errors import (
     ToolServerUnavailable,
     UnsupportedParameter,
 )
+from modelhost.exchange.events import HostEvent, Question
 from modelhost.operations.models import MODEL_OPERATIONS
 from modelhost.operations.operation import AnyOperation
 from modelhost.operations.tool_values import CallResult, ServerReport
@@ -171,16 +171,18 @@ async def test_a_resource_is_read_and_a_prompt_filled_in() -> None:
 
 async def asked_approval(host: FakeToolHost) -> tuple[asyncio.Task[bool], str]:
     """A question that waits for its answer, and its id."""
-    told: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+    told: asyncio.Queue[HostEvent] = asyncio.Queue()
 
-    async def tell(_kind: str, payload: Mapping[str, Any]) -> None:
-        told.put_nowait(payload)
+    async def tell(event: HostEvent) -> None:
+        told.put_nowait(event)
 
     approve = host.questions.in_context(NO_CONTEXT, "call-1", tell).approve
     assert approve is not None
     request = ApprovalRequest(kind="tool", server="one", name="one_echo", tool="echo", arguments={}, annotations={})
     asking = asyncio.ensure_future(approve(request))
-    return asking, (await told.get())["id"]
+    question = await told.get()
+    assert isinstance(question, Question)
+    return asking, question.id
 
 
 @pytest.mark.parametrize("is_approved", [True, False])
@@ -195,17 +197,18 @@ async def test_an_approval_is_answered_once(is_approved: bool) -> None:
 
 async def test_an_elicitation_is_answered_with_the_values_of_its_form() -> None:
     host = FakeToolHost()
-    told: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+    told: asyncio.Queue[HostEvent] = asyncio.Queue()
 
-    async def tell(_kind: str, payload: Mapping[str, Any]) -> None:
-        told.put_nowait(payload)
+    async def tell(event: HostEvent) -> None:
+        told.put_nowait(event)
 
     elicit = host.questions.in_context(NO_CONTEXT, "call-1", tell).elicit
     assert elicit is not None
     asking = asyncio.ensure_future(elicit(ElicitationRequest(server="one", tool="echo", message="Where?")))
-    question = (await told.get())["id"]
+    question = await told.get()
+    assert isinstance(question, Question)
     content = {"city": "Paris", "days": 3, "is_sure": True, "with": ["a", "b"]}
-    await run(host, ANSWER, id=question, action="accept", content=content)
+    await run(host, ANSWER, id=question.id, action="accept", content=content)
     answer = await asking
     assert (answer.action, answer.content) == ("accept", content)
     assert answer.content is not None

@@ -10,9 +10,10 @@ import orjson
 import pytest
 
 from modelhost.chat.generation import Generation
-from modelhost.engines.base import Task
 from modelhost.engines.remote import Remote
 from modelhost.errors import EngineError, ModelhostError
+from modelhost.exchange.tasks import Task
+from modelhost.exchange.whole import Whole
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.remote_events import RemoteEvents
 
@@ -46,6 +47,9 @@ class There:
         async with aclosing(RemoteEvents(self._body, task=task, model="ours")) as events:
             yield events
 
+    async def call(self, task: Task, body: dict[str, Any]) -> Any:
+        raise AssertionError  # all answers are streamed
+
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         return Remote().translate_error(status, payload, model="ours", worker="w")
 
@@ -72,7 +76,11 @@ async def _read(*blocks: bytes, breaks: bool = False, task: Task = "chat") -> by
 
 
 async def _whole(body: Sent, task: Task = "chat", **request: Any) -> dict[str, Any]:
-    return await Generation(task, request, include_usage=False).whole(There(body))
+    answer = Whole()
+    async with aclosing(Generation(task, {"stream": True, **request}).pieces(There(body))) as pieces:
+        async for piece in pieces:
+            answer.add(piece)
+    return answer.json()
 
 
 async def _message(*blocks: bytes) -> dict[str, Any]:

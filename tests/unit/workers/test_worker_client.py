@@ -111,7 +111,7 @@ async def test_a_request_carries_the_workers_key() -> None:
 async def test_an_error_answer_is_translated_by_the_engine() -> None:
     body = {"error": {"type": "exceed_context_size_error", "message": "m", "n_prompt_tokens": 9, "n_ctx": 8}}
     async with _worker(_whole(400, orjson.dumps(body))) as (worker, _):
-        with pytest.raises(ContextLengthExceeded, match="9 tokens"):
+        with pytest.raises(ContextLengthExceeded, match="is 8 tokens, and the prompt is too long: it has 9"):
             await worker.call("chat", {})
         with pytest.raises(ContextLengthExceeded):
             async with worker.stream("chat", {}):

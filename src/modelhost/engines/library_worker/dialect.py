@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, PromptCaches, PromptProgress, Task
+from modelhost.engines.base import OPENAI_PATHS, PromptCaches, PromptProgress, Ready
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -14,6 +14,7 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
+from modelhost.exchange.tasks import Task
 
 SAMPLING = frozenset({"min_tokens_to_keep", "repetition_penalty", "ignore_eos"})
 CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_prompt", "continue_final_message"})
@@ -54,6 +55,9 @@ class LibraryDialect:
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return adapted(task, body)
 
+    def finished(self, _task: Task, body: dict[str, Any], _ready: Ready) -> dict[str, Any]:
+        return body
+
     def path(self, task: Task) -> str:
         return OPENAI_PATHS[task]
 
@@ -92,14 +96,7 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
     message, kind = str(error.get("message", "")), error.get("type")
     if kind == "exceed_context_size_error":
-        tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
-        return ContextLengthExceeded(
-            f"The prompt has {tokens} tokens; {model} holds {limit}. Shorten it, or serve the model with a larger "
-            "--context-length.",
-            param="messages",
-            prompt_tokens=tokens,
-            context_length=limit,
-        )
+        return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if kind == "not_supported_error":
         return UnsupportedOperation(message, model=model)
     if kind == UNSUPPORTED:

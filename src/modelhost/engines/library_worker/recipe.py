@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, Task
+from modelhost.engines.base import Accepted, Launch, ModelSpec
 from modelhost.engines.library_worker.dialect import FIELDS, LibraryDialect
 from modelhost.engines.library_worker.load import honours
 from modelhost.engines.library_worker.params import accepted
@@ -15,6 +15,7 @@ from modelhost.engines.load_config import Configured, LoadConfig, Premises, conf
 from modelhost.engines.options import check_options, check_settings, problem_of_options
 from modelhost.engines.prompting import prompting
 from modelhost.errors import ConfigError
+from modelhost.exchange.tasks import Task
 
 OPTIONS: Mapping[str, Any] = {
     "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued

@@ -12,34 +12,21 @@ from urllib.parse import parse_qsl
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from modelhost.errors import InvalidRequest, ModelNotFound
+from modelhost.errors import InvalidRequest
 from modelhost.host import Host
 from modelhost.http.edge import ACTOR, ANONYMOUS, REQUEST_ID
 from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
+from modelhost.http.measuring import model_label, note_request
 from modelhost.http.openai.generation import BYTES_PER_MB
 from modelhost.logs import get_logger
-from modelhost.meters import METERS
-from modelhost.operations.audit import AUDIT_OPERATIONS
-from modelhost.operations.llm import LLM_OPERATIONS
-from modelhost.operations.models import MODEL_OPERATIONS
 from modelhost.operations.operation import AnyOperation, Progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
-from modelhost.operations.sessions import SESSION_OPERATIONS
-from modelhost.operations.state import STATE_OPERATIONS
+from modelhost.operations.table import OPERATIONS
 from modelhost.operations.telling import telling
-from modelhost.operations.tools import TOOL_OPERATIONS
 from modelhost.state.records import AuditEntry
 
 log = get_logger(__name__)
 
-OPERATIONS: Final[tuple[AnyOperation, ...]] = (
-    *MODEL_OPERATIONS,
-    *LLM_OPERATIONS,
-    *TOOL_OPERATIONS,
-    *SESSION_OPERATIONS,
-    *STATE_OPERATIONS,
-    *AUDIT_OPERATIONS,
-)
 OK: Final = "ok"
 CLIENT_LEFT: Final = "client_left"
 
@@ -115,14 +102,11 @@ class AdministrationEndpoint:
     def _model_label(self, values: Mapping[str, Any]) -> str:
         """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
         name = values.get("model_id", values.get("model"))
-        try:
-            return self._host.find(name).name if isinstance(name, str) else ""
-        except ModelNotFound:
-            return ""
+        return model_label(self._host, name) if isinstance(name, str) else ""
 
 
 async def answer(
-    exchange: Exchange, operation: str, respond: Callable[[], Awaitable[None]], model_label: Callable[[], str] = str
+    exchange: Exchange, operation: str, respond: Callable[[], Awaitable[None]], label: Callable[[], str] = str
 ) -> tuple[str | None, float]:
     """Let ``respond`` answer; errors are answered for it, and all is measured and logged.
 
@@ -131,12 +115,7 @@ async def answer(
     began = time.perf_counter()
     status, code = await exchange.settle(respond())
     seconds = time.perf_counter() - began
-    model = model_label()
-    METERS.requests.labels(model, operation, str(status)).inc()
-    METERS.request_seconds.labels(model, operation).observe(seconds)
-    if code is not None:
-        METERS.errors.labels(model, code).inc()
-    log.info("administration", operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))
+    note_request("administration", log, operation=operation, model=label(), status=status, code=code, seconds=seconds)
     return (CLIENT_LEFT if status == CLIENT_LEFT_STATUS else code), seconds
 
 

@@ -9,15 +9,17 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from modelhost.chat.notes import ON_NOTE
-from modelhost.chat.turn import GENERATING
-from modelhost.engines.base import Task
-from modelhost.errors import InvalidRequest, ModelNotFound
+from modelhost.chat.parsing import parsed
+from modelhost.errors import InvalidRequest
+from modelhost.exchange.caller import Caller
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
+from modelhost.exchange.sse import rendered
+from modelhost.exchange.tasks import Task
 from modelhost.host import Host
-from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
-from modelhost.http.openai.tokens import detokenized, tokenized, wanted_content
+from modelhost.http.exchange import Exchange
+from modelhost.http.measuring import model_label, note_cancelled, note_request
+from modelhost.http.openai.tokens import detokenized, tokenized
 from modelhost.logs import get_logger
-from modelhost.meters import METERS
-from modelhost.models.scheduler import OnQueued
 from modelhost.workers.depth import DEPTH_HEADER
 
 log = get_logger(__name__)
@@ -26,7 +28,7 @@ PATHS: Final[Mapping[Task, tuple[str, ...]]] = {
     "chat": ("/v1/chat/completions",),
     "completions": ("/v1/completions",),
     "embeddings": ("/v1/embeddings",),
-    "rerank": ("/v1/rerank",),
+    "rerank": ("/v1/rerank", "/rerank"),
     "tokenize": ("/tokenize",),
     "detokenize": ("/detokenize",),
 }
@@ -53,54 +55,38 @@ class OperationEndpoint:
         async def work() -> None:
             nonlocal body
             body = await exchange.json(self._limit_bytes)
-            depth = depth_of(scope)
+            caller = caller_of(scope)
             if self._task == "chat":
                 body = _in_session(exchange, scope, body)
             ON_NOTE.set(exchange.tell_note)
             async with exchange.while_client_is_there():
-                await self._respond(exchange, body, depth)
+                await self._respond(exchange, parsed(self._task, body), caller)
 
         status, code = await exchange.settle(work())
         self._note(body, status, code, time.perf_counter() - began)
 
-    async def _respond(self, exchange: Exchange, body: Any, depth: int) -> None:
-        if self._task in GENERATING and isinstance(body, dict) and body.get("stream") is True:
-            stream = self._host.stream(self._task, body, exchange.tell_queued, depth=depth)
-            async with exchange.event_stream(), stream as blocks:
+    async def _respond(self, exchange: Exchange, request: AnyRequest, caller: Caller) -> None:
+        if isinstance(request, ChatRequest | CompletionRequest) and request.is_streamed:
+            opened = self._host.open(request, caller, exchange.tell_queued, may_relay=True)
+            async with (
+                exchange.event_stream(),
+                opened as answer,
+                rendered(answer, include_usage=request.include_usage) as blocks,
+            ):
                 async for block in blocks:
                     await exchange.write(block)
-        else:
-            await exchange.answer_json(await self._whole(body, exchange.tell_queued, depth))
-
-    async def _whole(self, body: Any, on_queued: OnQueued, depth: int) -> dict[str, Any]:
-        if not isinstance(body, dict):
-            raise InvalidRequest("The body has to be a JSON object.")
+            return
+        whole = await self._host.perform(self._task, request, caller, exchange.tell_queued)
         if self._task == "tokenize":
-            return tokenized(
-                await self._host.call("tokenize", wanted_content(body), on_queued), self._host.find(body.get("model"))
-            )
-        answer = await self._host.call(self._task, body, on_queued, depth=depth)
-        return detokenized(answer) if self._task == "detokenize" else answer
+            whole = tokenized(whole, self._host.find(request.model))
+        elif self._task == "detokenize":
+            whole = detokenized(whole)
+        await exchange.answer_json(whole)
 
     def _note(self, body: Any, status: int, code: str | None, seconds: float) -> None:
-        model = self._model_label(body)
-        METERS.requests.labels(model, self._task, str(status)).inc()
-        METERS.request_seconds.labels(model, self._task).observe(seconds)
-        if code is not None:
-            METERS.errors.labels(model, code).inc()
-        if status == CLIENT_LEFT_STATUS:
-            METERS.cancelled.labels(model).inc()
-        log.info("request", operation=self._task, model=model, status=status, code=code, seconds=round(seconds, 4))
-
-    def _model_label(self, body: Any) -> str:
-        """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
-        name = body.get("model") if isinstance(body, dict) else None
-        if name is not None and not isinstance(name, str):
-            return ""
-        try:
-            return self._host.find(name).name
-        except ModelNotFound:
-            return ""
+        model = model_label(self._host, body.get("model") if isinstance(body, dict) else None)
+        note_request("request", log, operation=self._task, model=model, status=status, code=code, seconds=seconds)
+        note_cancelled(model, status)
 
 
 def _in_session(exchange: Exchange, scope: Scope, body: Any) -> Any:
@@ -133,6 +119,12 @@ def _text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")  # what the standard says that headers are
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return who makes the request; raises as :func:`depth_of` does."""
+    client = scope.get("client")
+    return Caller(address=client[0] if client else None, depth=depth_of(scope))
 
 
 def depth_of(scope: Scope) -> int:

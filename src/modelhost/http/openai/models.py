@@ -27,6 +27,7 @@ def models_router(host: Host) -> APIRouter:
     async def cards() -> list[ModelCard]:
         return (await LIST.run(host, NoParameters())).models
 
+    @router.get("/v1/models/", include_in_schema=False)  # as some clients write it
     @router.get("/v1/models", summary=LIST.summary)
     async def list_models() -> ModelList:
         return ModelList(data=await cards())

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelhost.errors import InvalidRequest
 from modelhost.models.hosted import HostedModel
-
-
-def wanted_content(body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with the text as ``content`` (llama.cpp), given so or as ``prompt`` (vLLM)."""
-    content, prompt = body.get("content"), body.get("prompt")
-    if (content is None) == (prompt is None):
-        raise InvalidRequest('Give the text as either "content" or "prompt".', param="content")
-    rest = {key: value for key, value in body.items() if key != "prompt"}
-    return {**rest, "content": content if prompt is None else prompt}
 
 
 def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:

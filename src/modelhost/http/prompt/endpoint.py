@@ -32,7 +32,6 @@ from modelhost.errors import (
     InvalidRequest,
     MethodNotAllowed,
     ModelhostError,
-    ModelNotFound,
     NotFound,
     RequestTimedOut,
     RequestTooLarge,
@@ -40,13 +39,16 @@ from modelhost.errors import (
     Unauthorized,
     UnsupportedEncoding,
 )
+from modelhost.exchange.caller import Caller
+from modelhost.exchange.messages import Message
+from modelhost.exchange.requests import ChatRequest
 from modelhost.host import Host
 from modelhost.http.edge import REQUEST_ID
 from modelhost.http.errors import Answer, error_answer
-from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
-from modelhost.http.openai.generation import BYTES_PER_MB, depth_of
+from modelhost.http.exchange import Exchange
+from modelhost.http.measuring import model_label, note_cancelled, note_request
+from modelhost.http.openai.generation import BYTES_PER_MB, caller_of
 from modelhost.logs import get_logger
-from modelhost.meters import METERS
 
 log = get_logger(__name__)
 
@@ -93,7 +95,7 @@ class PromptEndpoint:
                 told.info("prompt_received", prompt=prompt)
             ON_NOTE.set(exchange.tell_note)
             async with exchange.while_client_is_there():
-                text = await self._answered(exchange, prompt, depth_of(scope))
+                text = await self._answered(exchange, prompt, caller_of(scope))
                 if self._logs_contents:
                     told.info("prompt_answered", response=text)
                 await exchange.answer_json({"response": text})
@@ -103,25 +105,17 @@ class PromptEndpoint:
             say("prompt_refused", code=error.code, reason=error.message if self._logs_contents else None)
             raise
 
-    async def _answered(self, exchange: Exchange, prompt: str, depth: int) -> str:
+    async def _answered(self, exchange: Exchange, prompt: str, caller: Caller) -> str:
         system = self._host.settings.system_prompt
-        messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": prompt})
-        answer = await self._host.call("chat", {"messages": messages}, exchange.tell_queued, depth=depth)
-        return answer["choices"][0]["message"].get("content") or ""
+        asked = Message(role="user", content=prompt)
+        messages = (Message(role="system", content=system), asked) if system else (asked,)
+        answer = await self._host.whole(ChatRequest(messages=messages), caller, exchange.tell_queued)
+        return answer.choice().text or ""
 
     def _note(self, told: Any, status: int, code: str | None, seconds: float) -> None:
-        try:
-            model = self._host.find(None).name
-        except ModelNotFound:
-            model = ""
-        METERS.requests.labels(model, OPERATION, str(status)).inc()
-        METERS.request_seconds.labels(model, OPERATION).observe(seconds)
-        if code is not None:
-            METERS.errors.labels(model, code).inc()
-        if status == CLIENT_LEFT_STATUS:
-            METERS.cancelled.labels(model).inc()
-        told.info("request", operation=OPERATION, model=model, status=status, code=code, seconds=round(seconds, 4))
+        model = model_label(self._host, None)
+        note_request("request", told, operation=OPERATION, model=model, status=status, code=code, seconds=seconds)
+        note_cancelled(model, status)
 
 
 def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:

@@ -7,14 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.answer import Answer
+from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.whole import Whole
 
 
-def whole(*chunks: dict[str, Any], object_name: str = "chat.completion") -> dict[str, Any]:
-    answer = Answer(object_name)
+def whole(*chunks: dict[str, Any], kind: str = "chat.completion.chunk") -> dict[str, Any]:
+    answer, reader = Whole(), ChunkReader()
     for chunk in chunks:
-        answer.add({"id": "x", "object": "chunk", **chunk})
-    return answer.whole()
+        answer.add(reader.read({"id": "x", "object": kind, **chunk}))
+    return answer.json()
 
 
 def delta(index: int = 0, finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def test_a_completion_has_text_and_logprobs_are_joined() -> None:
     answer = whole(
         {"choices": [{"index": 0, "text": "a", "logprobs": {"tokens": ["a"]}}]},
         {"choices": [{"index": 0, "text": "b", "logprobs": {"tokens": ["b"]}, "finish_reason": "stop"}]},
-        object_name="text_completion",
+        kind="text_completion",
     )
     assert answer["choices"] == [
         {"index": 0, "finish_reason": "stop", "text": "ab", "logprobs": {"tokens": ["a", "b"]}}

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.requests import validate
-from modelhost.chat.tool_answer import given_to, with_tools
+from modelhost.chat.host_tools import given_to, with_tools
+from modelhost.chat.parsing import parsed
 from modelhost.errors import InvalidRequest, McpServerNotFound, ToolNotFound
+from modelhost.exchange.bodies import body_of
+from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.offered import OfferedTool
 from modelhost.tools.servers_file import ToolServers
@@ -22,10 +24,15 @@ OWN = {"type": "function", "function": {"name": "mine", "parameters": {"type": "
 
 async def chosen(*, is_injected: bool = True, **fields: Any) -> list[str]:
     """The tools of two servers, ``a`` and ``b``, that a request with ``fields`` gets."""
-    body = {"messages": [{"role": "user", "content": "Hi"}], **fields}
-    validate("chat", body)
+    request = request_of(**fields)
     async with hub_of(stub("a", behaviour={"tools": ["echo", "pid"]}), stub("b", behaviour={"tools": ["echo"]})) as hub:
-        return [tool.name for tool in given_to(body, toolbox(hub, is_injected=is_injected)).tools]
+        return [tool.name for tool in given_to(request, toolbox(hub, is_injected=is_injected)).tools]
+
+
+def request_of(**fields: Any) -> ChatRequest:
+    request = parsed("chat", {"messages": [{"role": "user", "content": "Hi"}], **fields})
+    assert isinstance(request, ChatRequest)
+    return request
 
 
 def toolbox(hub: ToolHub, *, is_injected: bool = True) -> Toolbox:
@@ -110,4 +117,6 @@ def test_request_to_the_model_has_the_tools_and_not_the_wishes() -> None:
     tool = OfferedTool(
         name="a_echo", function=function, server="a", tool="echo", annotations={}, is_read_only=True, approval="auto"
     )
-    assert with_tools({"messages": [], "mcp": {}}, [tool]) == {"messages": [], "tools": [function]}
+    found = with_tools(request_of(mcp={}), [tool])
+    assert found.mcp is None
+    assert body_of(found)["tools"] == [function]

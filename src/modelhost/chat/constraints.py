@@ -1,0 +1,64 @@
+"""vLLM's names for what an answer has to be: ``structured_outputs``, and the older ``guided_json`` and the like.
+
+Source: https://docs.vllm.ai/en/latest/features/structured_outputs.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from modelhost import json_text
+from modelhost.errors import InvalidRequest
+from modelhost.exchange.requests import OutputFormat
+
+STRUCTURED: Final = "structured_outputs"
+GUIDED: Final = "guided_"
+KINDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "json": (lambda value: isinstance(value, dict), "a JSON schema"),
+    "json_object": (lambda value: value is True, "true"),
+    "regex": (lambda value: isinstance(value, str) and bool(value), "a regular expression"),
+    "choice": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value),
+        "a list of texts",
+    ),
+    "grammar": (lambda value: isinstance(value, str) and bool(value), "a grammar"),
+}
+FIELDS: Final = frozenset({STRUCTURED, *(f"{GUIDED}{kind}" for kind in KINDS)})
+
+
+def constraint_in(extra: dict[str, Any]) -> tuple[str, Any] | None:
+    """Take the fields of a request that say what its answer has to be out of ``extra``; return the kind and the value.
+
+    Raises:
+        InvalidRequest: there are several, or one is not what it has to be.
+    """
+    if FIELDS.isdisjoint(extra):
+        return None
+    named = {name: (name, kind, extra.pop(name)) for kind in KINDS if (name := f"{GUIDED}{kind}") in extra}
+    given = list(named.values())
+    asked = extra.pop(STRUCTURED, {})
+    if not isinstance(asked, Mapping):
+        raise InvalidRequest(f"{STRUCTURED}: it has to be an object.", param=STRUCTURED)
+    given += [(f"{STRUCTURED}.{kind}", kind, value) for kind, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise InvalidRequest(f"{STRUCTURED}: give exactly one of {', '.join(KINDS)}.", param=STRUCTURED)
+    name, kind, value = given[0]
+    if kind not in KINDS:
+        raise InvalidRequest(f"{name}: there are {', '.join(KINDS)}.", param=name)
+    if kind == "json" and isinstance(value, str):
+        try:
+            value = json_text.decoded(value)
+        except ValueError as error:
+            raise InvalidRequest(f"{name}: it is not JSON: {error}.", param=name) from None
+    is_right, words = KINDS[kind]
+    if not is_right(value):
+        raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+    return kind, value
+
+
+def output_of(kind: str, value: Any) -> OutputFormat | None:
+    """Return what OpenAI's API has a name for as such."""
+    if kind == "json":
+        return OutputFormat(kind="json_schema", schema=value, extra={"name": "answer", "strict": True})
+    return OutputFormat(kind="json_object") if kind == "json_object" else None

@@ -1,0 +1,104 @@
+"""The host's own tools in a request: whether it gets any, and which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from modelhost.errors import InvalidRequest
+from modelhost.exchange.requests import ChatRequest
+from modelhost.logs import get_logger, has_debug
+from modelhost.tools.selection import ALL, Selection
+from modelhost.tools.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from modelhost.tools.offered import OfferedTool
+    from modelhost.tools.status import MissingServer
+
+log = get_logger(__name__)
+
+WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "logprobs")
+"""Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""
+
+
+def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
+    """Return which tools the host gives to the model and runs for ``request``.
+
+    ``None`` if the request brings its own, or says ``"tools": []`` or ``"tool_choice": "none"``.
+
+    Raises:
+        InvalidRequest: ``mcp`` together with tools of the client's own, or with something that excludes tools.
+    """
+    options = request.mcp
+    if options is not None:
+        _check_alone(request)
+    if _why_none(request, toolbox) is not None:
+        return None
+    if options is None or (options.servers is None and options.tools is None):
+        return ALL
+    return Selection(servers=options.servers, tools=options.tools)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The tools of the host that a request gets, and the servers whose tools it should have got too."""
+
+    tools: tuple[OfferedTool, ...] = ()
+    missing: tuple[MissingServer, ...] = ()
+
+
+NONE: Final = Given()
+
+
+def given_to(request: ChatRequest, toolbox: Toolbox) -> Given:
+    """Return what ``request`` gets of the host's tools as they are now.
+
+    Raises:
+        McpServerNotFound, ToolNotFound: ``mcp`` names what is not there.
+        InvalidRequest: as :func:`selection_for` has it.
+    """
+    selection = selection_for(request, toolbox)
+    if selection is None:
+        if has_debug() and toolbox.hub.server_names():
+            log.debug("tools_not_offered", reason=_why_none(request, toolbox))
+        return NONE
+    offered = toolbox.hub.offered(selection)
+    if has_debug():
+        reason = "all there are" if selection is ALL else "mcp of the request"
+        log.debug("tools_offered", servers=dict(Counter(tool.server for tool in offered)), reason=reason)
+    return Given(tools=offered, missing=toolbox.hub.missing(selection))
+
+
+def _why_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
+    """Return why the host gives the model no tools; ``None``: it does."""
+    if request.tools is not None:
+        return "the request says which it has"
+    if request.tool_choice == "none":
+        return "tool_choice is none"
+    if request.mcp is None and not toolbox.is_injected:
+        return "the host adds none by itself"
+    if request.mcp is None and _excludes_tools(request):
+        return "what the request wants cannot be had with tools"
+    return None
+
+
+def _check_alone(request: ChatRequest) -> None:
+    if request.tools:
+        raise InvalidRequest('Give either "tools", which you run yourself, or "mcp", which the host runs.', param="mcp")
+    if _excludes_tools(request):
+        names = ", ".join(["n", *WITHOUT_TOOLS])
+        raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
+
+
+def _excludes_tools(request: ChatRequest) -> bool:
+    wants_shape = request.output is not None and request.output.kind != "text"
+    return request.n > 1 or wants_shape or request.logprobs or any(request.extra.get(name) for name in WITHOUT_TOOLS)
+
+
+def with_tools(request: ChatRequest, tools: Sequence[OfferedTool]) -> ChatRequest:
+    """Return ``request`` with the tools, and without the options that chose them."""
+    return replace(request, tools=tuple(tool.asked for tool in tools), mcp=None)

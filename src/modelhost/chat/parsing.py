@@ -1,0 +1,185 @@
+"""A request as JSON, in OpenAI's words, as the typed value that everything behind the door works with.
+
+:func:`parsed` is the only place where a body is checked. The other way: :mod:`modelhost.exchange.bodies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from modelhost.chat.constraints import STRUCTURED, constraint_in, output_of
+from modelhost.chat.requests import INERT, MODELS, validate
+from modelhost.errors import InvalidRequest
+from modelhost.exchange.bodies import SAMPLING, tool_of
+from modelhost.exchange.messages import messages_of
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.requests import (
+    AnyRequest,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingsRequest,
+    McpOptions,
+    OutputFormat,
+    Prompt,
+    RerankRequest,
+    Sampling,
+    TokenizeRequest,
+    WantedPrompt,
+    WantedResource,
+)
+from modelhost.exchange.tasks import Task
+
+_KNOWN: Final[Mapping[Task, frozenset[str]]] = {task: frozenset(model.model_fields) for task, model in MODELS.items()}
+
+
+def parsed(task: Task, body: Any) -> AnyRequest:
+    """Return the request that stands in ``body``, decoded JSON.
+
+    Raises:
+        InvalidRequest: ``param`` names the first field that is wrong.
+    """
+    validate(task, body)
+    return _READERS[task](body)
+
+
+def _shared(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
+    known = _KNOWN[task]
+    extra = {name: value for name, value in body.items() if name not in known and value is not None}
+    if (constraint := constraint_in(extra)) is not None:
+        extra[STRUCTURED] = dict([constraint])
+    return {
+        "model": body.get("model"),
+        "extra": extra or NOTHING,
+        "inert": {name: body[name] for name in INERT.intersection(body) if body[name] is not None} or NOTHING,
+    }
+
+
+def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: body[name] for name in SAMPLING if body.get(name) is not None}
+    stop = body.get("stop")
+    return {
+        **_shared(task, body),
+        "sampling": Sampling(**given, stop=tuple(stop) if isinstance(stop, list) else stop),
+        "n": body.get("n") or 1,
+        "is_streamed": body.get("stream") is True,
+        "include_usage": bool((body.get("stream_options") or {}).get("include_usage")),
+    }
+
+
+def _chat(body: Mapping[str, Any]) -> ChatRequest:
+    tools = body.get("tools")
+    choice, named, allowed = _tool_choice(body.get("tool_choice"))
+    shared = _generating("chat", body)
+    output, shared["extra"] = _output(body.get("response_format"), shared["extra"])
+    return ChatRequest(
+        **shared,
+        messages=messages_of(body["messages"]),
+        logprobs=bool(body.get("logprobs")),
+        top_logprobs=body.get("top_logprobs"),
+        tools=None if tools is None else tuple(map(tool_of, tools)),
+        tool_choice=choice,
+        named_tool=named,
+        allowed_tools=allowed,
+        parallel_tool_calls=body.get("parallel_tool_calls"),
+        output=output,
+        mcp=_mcp(body.get("mcp")),
+        session_id=body.get("session_id"),
+    )
+
+
+def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
+    """Return the mode, the one tool that has to be called, and the only ones that may be."""
+    if not isinstance(given, Mapping):
+        return given, None, None
+    if given["type"] == "function":
+        return None, given["function"]["name"], None
+    allowed = given["allowed_tools"]
+    return allowed["mode"], None, frozenset(tool["function"]["name"] for tool in allowed["tools"])
+
+
+def _output(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> tuple[OutputFormat | None, Mapping[str, Any]]:
+    """Return what the answer has to be, and what is left of the fields ``more`` that might say so in other words."""
+    if STRUCTURED in more:
+        if given is not None and given["type"] != "text":
+            raise InvalidRequest(f"Give either response_format or {STRUCTURED}.", param=STRUCTURED)
+        ((kind, value),) = more[STRUCTURED].items()
+        if (output := output_of(kind, value)) is not None:
+            return output, {name: value for name, value in more.items() if name != STRUCTURED} or NOTHING
+    if given is None:
+        return None, more
+    asked = given.get("json_schema") or {}
+    extra = {name: value for name, value in asked.items() if name != "schema"}
+    return OutputFormat(kind=given["type"], schema=asked.get("schema"), extra=extra or NOTHING), more
+
+
+def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
+    if given is None:
+        return None
+    servers, tools = given.get("servers"), given.get("tools")
+    return McpOptions(
+        resources=tuple(WantedResource(**each) for each in given.get("resources") or ()),
+        prompts=tuple(WantedPrompt(**each) for each in given.get("prompts") or ()),
+        servers=None if servers is None else frozenset(servers),
+        tools=None if tools is None else frozenset(tools),
+        max_turns=given.get("max_turns"),
+        approval=given.get("approval"),
+    )
+
+
+def _completion(body: Mapping[str, Any]) -> CompletionRequest:
+    return CompletionRequest(
+        **_generating("completions", body), prompts=_prompts(body["prompt"]), logprobs=body.get("logprobs")
+    )
+
+
+def _embeddings(body: Mapping[str, Any]) -> EmbeddingsRequest:
+    given = body["input"]
+    return EmbeddingsRequest(
+        **_shared("embeddings", body),
+        inputs=_prompts(given),
+        is_single=not isinstance(given, list) or isinstance(given[0], int),
+        encoding=body.get("encoding_format"),
+        dimensions=body.get("dimensions"),
+    )
+
+
+def _prompts(given: Any) -> tuple[Prompt, ...]:
+    if isinstance(given, str):
+        return (given,)
+    if isinstance(given[0], int):
+        return (tuple(given),)
+    return tuple(each if isinstance(each, str) else tuple(each) for each in given)
+
+
+def _rerank(body: Mapping[str, Any]) -> RerankRequest:
+    return RerankRequest(
+        **_shared("rerank", body), query=body["query"], documents=tuple(body["documents"]), top_n=body.get("top_n")
+    )
+
+
+def _tokenize(body: Mapping[str, Any]) -> TokenizeRequest:
+    content, prompt = body.get("content"), body.get("prompt")
+    if (content is None) == (prompt is None):
+        raise InvalidRequest('Give the text as either "content" or "prompt".', param="content")
+    return TokenizeRequest(
+        **_shared("tokenize", body),
+        content=body["prompt"] if content is None else content,
+        add_special=body.get("add_special"),
+        parse_special=body.get("parse_special"),
+    )
+
+
+def _detokenize(body: Mapping[str, Any]) -> DetokenizeRequest:
+    return DetokenizeRequest(**_shared("detokenize", body), tokens=tuple(body["tokens"]))
+
+
+_READERS: Final[Mapping[Task, Callable[[Mapping[str, Any]], AnyRequest]]] = {
+    "chat": _chat,
+    "completions": _completion,
+    "embeddings": _embeddings,
+    "rerank": _rerank,
+    "tokenize": _tokenize,
+    "detokenize": _detokenize,
+}

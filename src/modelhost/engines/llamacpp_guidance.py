@@ -1,0 +1,82 @@
+"""Answers of llama.cpp that have to be JSON of a schema, by llguidance, where a worker was built with it.
+
+llama.cpp's own converter of schemas leaves out what it does not know: patterns with ``\\d`` or without anchors, bounds
+of fractions, ``format``. llguidance (https://github.com/guidance-ai/llguidance) obeys most of it. A grammar binds the
+answer from its first token on, so that a model whose template makes it think first keeps llama.cpp's own way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from modelhost.engines.base import ModelSpec
+from modelhost.engines.library_worker.json_rules import json_rule
+from modelhost.errors import UnsupportedParameter
+
+THINKING: Final = ("<think", "[THINK]", "<|channel|>", "reasoning_content")
+"""What the templates of models that think first have in them."""
+LLGUIDANCE: Final = "%llguidance"
+FEATURE: Final = "LLGUIDANCE"
+"""What a worker names among its features when it takes such grammars."""
+STYLE: Final[Mapping[str, Any]] = {
+    "whitespace_flexible": False,  # a small model writes blanks for ever, where it may
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
+
+
+def thinks(spec: ModelSpec) -> bool:
+    """Return whether the template of a model may make it think before it answers."""
+    template = spec.chat_template or spec.own_chat_template or ""
+    return any(mark in template for mark in THINKING)
+
+
+def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return vLLM's ``structured_outputs`` as llama.cpp takes it."""
+    ((kind, value),) = structured.items()
+    if kind == "json":
+        return {"json_schema": value}
+    if kind == "json_object":
+        return {"json_schema": {"type": "object"}}
+    if kind == "choice":
+        return {"grammar": f"root ::= {' | '.join(json.dumps(each, ensure_ascii=False) for each in value)}"}
+    if kind == "regex":
+        return {"grammar": f"{LLGUIDANCE} {{}}\nstart: /{_without_slashes(value)}/"}
+    return {"grammar": value}
+
+
+def _without_slashes(pattern: str) -> str:
+    return re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\/", pattern)
+
+
+def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:
+    """Check that a worker with ``features`` takes the grammar of ``body``: one that does not would end itself.
+
+    Raises:
+        UnsupportedParameter: it does not.
+    """
+    grammar = body.get("grammar")
+    if isinstance(grammar, str) and grammar.startswith(LLGUIDANCE) and FEATURE not in features:
+        raise UnsupportedParameter(
+            "grammar: this build of llama.cpp has no llguidance, which regular expressions and grammars that begin "
+            f'with "{LLGUIDANCE}" need.',
+            param="grammar",
+        )
+
+
+def guided(body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` with a grammar in the place of the JSON schema that its answer has to follow, if it has one."""
+    schema = _schema_of(body)
+    if schema is None or body.get("tools") or "grammar" in body:
+        return body
+    rest = {name: value for name, value in body.items() if name not in ("response_format", "json_schema")}
+    return {**rest, "grammar": f"{LLGUIDANCE} {{}}\nstart: {json_rule(schema, STYLE)}"}
+
+
+def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    output = body.get("response_format") or {}
+    schema: Any = (output.get("json_schema") or {}).get("schema") or body.get("json_schema")
+    return schema or None

@@ -1,0 +1,196 @@
+"""Requests in the words of OpenAI's API, as engines and other hosts read them.
+
+The other way: :mod:`modelhost.chat.parsing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import asdict
+
+from modelhost.exchange.messages import message_json
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.requests import (
+    AnyRequest,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingsRequest,
+    McpOptions,
+    OutputFormat,
+    Prompt,
+    Request,
+    RerankRequest,
+    Sampling,
+    TokenizeRequest,
+    Tool,
+)
+
+SAMPLING: Final = (
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+)
+
+
+_SILENT: Final = Sampling()
+
+
+def body_of(request: AnyRequest) -> dict[str, Any]:
+    """Return ``request`` in OpenAI's words, without what does not concern an engine: the model, the stream, the host's
+    own options, and fields that ask for no other answer."""
+    body = _WRITERS[request.__class__](request)
+    body.update(request.extra)
+    return body
+
+
+def client_body_of(request: ChatRequest) -> dict[str, Any]:
+    """Return ``request`` as a client of a host sends it, which wants the answer as a stream, with its usage."""
+    body = {**body_of(request), "stream": True, "stream_options": {"include_usage": True}}
+    if request.model is not None:
+        body["model"] = request.model
+    if request.session_id is not None:
+        body["session_id"] = request.session_id
+    if request.mcp is not None:
+        body["mcp"] = mcp_json(request.mcp)
+    return body
+
+
+def mcp_json(options: McpOptions) -> dict[str, Any]:
+    """Return ``options`` as they stand in a request."""
+    written: dict[str, Any] = {}
+    if options.resources:
+        written["resources"] = [asdict(each) for each in options.resources]
+    if options.prompts:
+        written["prompts"] = [{**asdict(each), "arguments": dict(each.arguments)} for each in options.prompts]
+    for name, values in (("servers", options.servers), ("tools", options.tools)):
+        if values is not None:
+            written[name] = sorted(values)
+    limits = {"max_turns": options.max_turns, "approval": options.approval}
+    return {**written, **{name: value for name, value in limits.items() if value is not None}}
+
+
+def sampling_fields(sampling: Sampling) -> dict[str, Any]:
+    """Return the fields of ``sampling`` that say something."""
+    if sampling == _SILENT:
+        return {}
+    body = {name: value for name in SAMPLING if (value := getattr(sampling, name)) is not None}
+    if sampling.stop is not None:
+        body["stop"] = sampling.stop if isinstance(sampling.stop, str) else list(sampling.stop)
+    return body
+
+
+def _body_of_generating(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
+    body = sampling_fields(request.sampling)
+    if request.n > 1:
+        body["n"] = request.n
+    return body
+
+
+def _body_of_chat(request: ChatRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {"messages": [message_json(message) for message in request.messages]}
+    body.update(_body_of_generating(request))
+    if request.logprobs:
+        body["logprobs"] = True
+    if request.top_logprobs is not None:
+        body["top_logprobs"] = request.top_logprobs
+    if request.tools is not None:
+        body["tools"] = [tool_json(tool) for tool in request.tools]
+    if request.named_tool is not None:
+        body["tool_choice"] = {"type": "function", "function": {"name": request.named_tool}}
+    elif request.tool_choice is not None:
+        body["tool_choice"] = request.tool_choice
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.output is not None:
+        body["response_format"] = output_json(request.output)
+    return body
+
+
+def _body_of_completion(request: CompletionRequest) -> dict[str, Any]:
+    body = {"prompt": _prompts_json(request.prompts, is_single=len(request.prompts) == 1)}
+    body.update(_body_of_generating(request))
+    if request.logprobs is not None:
+        body["logprobs"] = request.logprobs
+    return body
+
+
+def _body_of_embeddings(request: EmbeddingsRequest) -> dict[str, Any]:
+    body = {"input": _prompts_json(request.inputs, is_single=request.is_single)}
+    if request.encoding is not None:
+        body["encoding_format"] = request.encoding
+    if request.dimensions is not None:
+        body["dimensions"] = request.dimensions
+    return body
+
+
+def _prompts_json(prompts: tuple[Prompt, ...], *, is_single: bool) -> Any:
+    written = [each if isinstance(each, str) else list(each) for each in prompts]
+    return written[0] if is_single else written
+
+
+def _body_of_rerank(request: RerankRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {"query": request.query, "documents": list(request.documents)}
+    return body if request.top_n is None else {**body, "top_n": request.top_n}
+
+
+def _body_of_tokenize(request: TokenizeRequest) -> dict[str, Any]:
+    special = {"add_special": request.add_special, "parse_special": request.parse_special}
+    return {"content": request.content, **{name: value for name, value in special.items() if value is not None}}
+
+
+def _body_of_detokenize(request: DetokenizeRequest) -> dict[str, Any]:
+    return {"tokens": list(request.tokens)}
+
+
+_WRITERS: Final[Mapping[type[Request], Callable[[Any], dict[str, Any]]]] = {
+    ChatRequest: _body_of_chat,
+    CompletionRequest: _body_of_completion,
+    EmbeddingsRequest: _body_of_embeddings,
+    RerankRequest: _body_of_rerank,
+    TokenizeRequest: _body_of_tokenize,
+    DetokenizeRequest: _body_of_detokenize,
+}
+
+
+def tool_of(given: Mapping[str, Any]) -> Tool:
+    """Return the tool that stands in ``given``, whose shape is checked."""
+    function: Mapping[str, Any] = given["function"]
+    extra = {name: value for name, value in given.items() if name not in ("type", "function")}
+    within = {name: value for name, value in function.items() if name not in ("name", "description", "parameters")}
+    if within:
+        extra["function"] = within
+    return Tool(
+        name=function["name"],
+        description=function.get("description"),
+        parameters=function.get("parameters"),
+        extra=extra or NOTHING,
+    )
+
+
+def tool_json(tool: Tool) -> dict[str, Any]:
+    """Return ``tool`` as it stands in OpenAI's requests."""
+    extra = dict(tool.extra)
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.parameters is not None:
+        function["parameters"] = tool.parameters
+    function.update(extra.pop("function", NOTHING))
+    return {"type": "function", **extra, "function": function}
+
+
+def output_json(output: OutputFormat) -> dict[str, Any]:
+    """Return ``output`` as it stands in OpenAI's requests."""
+    if output.schema is None:
+        return {"type": output.kind}
+    return {"type": output.kind, "json_schema": {**output.extra, "schema": output.schema}}

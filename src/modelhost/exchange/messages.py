@@ -1,0 +1,174 @@
+"""The messages of a conversation, and OpenAI's JSON of them, both ways.
+
+Nothing is lost on the way: fields that nobody here knows stand in ``extra``, and a message that is read and written
+again has the fields that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from modelhost.exchange.nothing import NOTHING
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+
+
+class TextPart(Struct, frozen=True):
+    """Text in a message of several parts."""
+
+    text: str
+    extra: Mapping[str, Any] = NOTHING
+
+
+class RefusalPart(Struct, frozen=True):
+    """Text of an earlier answer in which the model refused."""
+
+    refusal: str
+    extra: Mapping[str, Any] = NOTHING
+
+
+class MediaPart(Struct, frozen=True):
+    """What is no text; only models that can see or hear take it."""
+
+    kind: Literal["image_url", "input_audio", "file"]
+    extra: Mapping[str, Any] = NOTHING
+    """Everything else of it, as it was given."""
+
+
+Part = TextPart | RefusalPart | MediaPart
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A call in a message of the model."""
+
+    name: str
+    arguments: str | Mapping[str, Any] = "{}"
+    """JSON text, or the object itself."""
+    id: str | None = None
+    extra: Mapping[str, Any] = NOTHING
+    """Of the call, and below ``function`` of that."""
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """One message."""
+
+    role: Role
+    content: str | tuple[Part, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+    extra: Mapping[str, Any] = NOTHING
+    """Fields that are none of these, and those of these that were given as ``null``."""
+
+    @property
+    def text(self) -> str:
+        """What it says, parts that are no text left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(map(_text_of, self.content or ()))
+
+    @property
+    def media(self) -> tuple[MediaPart, ...]:
+        """The parts that are no text."""
+        return tuple(part for part in _parts(self.content) if isinstance(part, MediaPart))
+
+
+def _parts(content: str | tuple[Part, ...] | None) -> tuple[Part, ...]:
+    return content if isinstance(content, tuple) else ()
+
+
+def _text_of(part: Part) -> str:
+    if isinstance(part, TextPart):
+        return part.text
+    return part.refusal if isinstance(part, RefusalPart) else ""
+
+
+# Reading.
+
+
+def message_of(given: Mapping[str, Any]) -> Message:
+    """Return the message that stands in ``given``, whose shape is checked."""
+    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _FIELDS or (value is None and name != "role"):
+            extra[name] = value
+        elif name == "tool_calls":
+            known[name] = tuple(map(_call_of, value))
+        elif name == "content" and not isinstance(value, str):
+            known[name] = tuple(map(part_of, value))
+        else:
+            known[name] = value
+    return Message(**known, extra=extra or NOTHING)
+
+
+def messages_of(given: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Return the messages that stand in ``given``."""
+    return tuple(map(message_of, given))
+
+
+def part_of(given: Mapping[str, Any]) -> Part:
+    """Return the part of a message that stands in ``given``, whose shape is checked."""
+    kind = given["type"]
+    if kind == "text":
+        return TextPart(given["text"], _rest(given, "type", "text"))
+    if kind == "refusal":
+        return RefusalPart(given["refusal"], _rest(given, "type", "refusal"))
+    return MediaPart(kind, _rest(given, "type"))
+
+
+def _call_of(given: Mapping[str, Any]) -> ToolCall:
+    function: Mapping[str, Any] = given["function"]
+    extra = dict(_rest(given, "id", "function"))
+    if within := _rest(function, "name", "arguments"):
+        extra["function"] = within
+    return ToolCall(
+        name=function["name"], arguments=function.get("arguments", "{}"), id=given.get("id"), extra=extra or NOTHING
+    )
+
+
+def _rest(given: Mapping[str, Any], *known: str) -> Mapping[str, Any]:
+    return {name: value for name, value in given.items() if name not in known} or NOTHING
+
+
+_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+
+
+# Writing.
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    """Return ``message`` as it stands in OpenAI's requests."""
+    written: dict[str, Any] = {"role": message.role}
+    if message.content is not None:
+        content = message.content
+        written["content"] = content if isinstance(content, str) else [part_json(part) for part in content]
+    if message.name is not None:
+        written["name"] = message.name
+    if message.tool_calls is not None:
+        written["tool_calls"] = [call_json(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    written.update(message.extra)
+    return written
+
+
+def part_json(part: Part) -> dict[str, Any]:
+    """Return ``part`` as it stands in OpenAI's requests."""
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text, **part.extra}
+    if isinstance(part, RefusalPart):
+        return {"type": "refusal", "refusal": part.refusal, **part.extra}
+    return {"type": part.kind, **part.extra}
+
+
+def call_json(call: ToolCall) -> dict[str, Any]:
+    """Return ``call`` as it stands in a message of the model."""
+    extra = dict(call.extra)
+    function = {"name": call.name, "arguments": call.arguments, **extra.pop("function", {})}
+    return {**({} if call.id is None else {"id": call.id}), "type": "function", **extra, "function": function}

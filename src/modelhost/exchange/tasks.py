@@ -1,0 +1,32 @@
+"""What a model can be given to do. One table says of each task where a worker takes it and what goes to and fro."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Task = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
+AnswerKind = Literal["json", "sse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTraits:
+    """What is the same for every engine about a task."""
+
+    path: str
+    """Where workers that follow OpenAI, and llama.cpp beyond that, take it."""
+    answer: AnswerKind = "json"
+    """``sse``: as events, where the request asks for a stream."""
+    prompt_field: str | None = None
+    """The field of a request that can be too long for the model."""
+
+
+TASKS: Final[Mapping[Task, TaskTraits]] = {
+    "chat": TaskTraits(path="/v1/chat/completions", answer="sse", prompt_field="messages"),
+    "completions": TaskTraits(path="/v1/completions", answer="sse", prompt_field="prompt"),
+    "embeddings": TaskTraits(path="/v1/embeddings"),
+    "rerank": TaskTraits(path="/v1/rerank"),
+    "tokenize": TaskTraits(path="/tokenize"),
+    "detokenize": TaskTraits(path="/detokenize"),
+}

@@ -1,0 +1,43 @@
+"""What is kept of a request that is over: metrics and one line in the log, whatever door it came by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelhost.errors import ModelNotFound
+from modelhost.host import Host
+from modelhost.http.exchange import CLIENT_LEFT_STATUS
+from modelhost.meters import METERS
+
+
+def note_request(  # noqa: PLR0913 (all are facts of one request)
+    event: str, log: Any, *, operation: str, model: str, status: int, code: str | None, seconds: float
+) -> None:
+    """Count a request and log it as ``event``.
+
+    ``model`` is a main name of :func:`model_label`, ``code`` that of the error it ended with.
+    """
+    METERS.requests.labels(model, operation, str(status)).inc()
+    METERS.request_seconds.labels(model, operation).observe(seconds)
+    if code is not None:
+        METERS.errors.labels(model, code).inc()
+    log.info(event, operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))
+
+
+def note_cancelled(model: str, status: int) -> None:
+    """Count an answer that its client did not wait for."""
+    if status == CLIENT_LEFT_STATUS:
+        METERS.cancelled.labels(model).inc()
+
+
+def model_label(host: Host, name: Any) -> str:
+    """Return the main name of a known model, of the active one for ``None``, or nothing.
+
+    Names that callers invent must not become labels.
+    """
+    if name is not None and not isinstance(name, str):
+        return ""
+    try:
+        return host.find(name).name
+    except ModelNotFound:
+        return ""

@@ -1,0 +1,76 @@
+"""What an answer has to be, in vLLM's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelhost.chat.constraints import STRUCTURED
+from modelhost.chat.parsing import parsed
+from modelhost.errors import InvalidRequest
+from modelhost.exchange.requests import ChatRequest, CompletionRequest, OutputFormat
+
+SCHEMA = {"type": "object"}
+CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+def chat(**fields: Any) -> ChatRequest:
+    found = parsed("chat", {**CHAT, **fields})
+    assert isinstance(found, ChatRequest)
+    return found
+
+
+@pytest.mark.parametrize(
+    "fields", [{"guided_json": SCHEMA}, {"guided_json": '{"type": "object"}'}, {STRUCTURED: {"json": SCHEMA}}]
+)
+def test_a_schema_is_one_of_the_answer(fields: dict[str, Any]) -> None:
+    found = chat(**fields)
+    assert found.output is not None
+    assert (found.output.kind, found.output.schema) == ("json_schema", SCHEMA)
+    assert not found.extra
+
+
+def test_any_object_is_one_too() -> None:
+    assert chat(structured_outputs={"json_object": True}).output == OutputFormat(kind="json_object")
+
+
+@pytest.mark.parametrize(("kind", "value"), [("regex", "a+"), ("choice", ["a", "b"]), ("grammar", "root ::= [a]")])
+@pytest.mark.parametrize("is_old", [True, False])
+def test_the_rest_is_the_engines_business(kind: str, value: Any, *, is_old: bool) -> None:
+    fields: dict[str, Any] = {f"guided_{kind}": value} if is_old else {STRUCTURED: {kind: value}}
+    assert dict(chat(**fields).extra) == {STRUCTURED: {kind: value}}
+
+
+def test_of_completions_all_is_the_engines_business() -> None:
+    found = parsed("completions", {"prompt": "a", "guided_json": SCHEMA})
+    assert isinstance(found, CompletionRequest)
+    assert dict(found.extra) == {STRUCTURED: {"json": SCHEMA}}
+
+
+def test_null_says_nothing() -> None:
+    assert not chat(guided_json=None, structured_outputs=None).extra
+    assert chat(structured_outputs={"regex": None, "json": SCHEMA}).output is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_json": [1]}, "guided_json"),
+        ({"guided_regex": ""}, "guided_regex"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_choice": [1]}, "guided_choice"),
+        ({STRUCTURED: {"regex": 1}}, f"{STRUCTURED}.regex"),
+        ({STRUCTURED: {"other": 1}}, f"{STRUCTURED}.other"),
+        ({STRUCTURED: {}}, STRUCTURED),
+        ({STRUCTURED: "a"}, STRUCTURED),
+        ({STRUCTURED: {"regex": "a", "choice": ["a"]}}, STRUCTURED),
+        ({"guided_regex": "a", "guided_choice": ["a"]}, STRUCTURED),
+        ({"guided_json": SCHEMA, "response_format": {"type": "json_object"}}, STRUCTURED),
+    ],
+)
+def test_what_is_wrong_is_refused_by_its_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        chat(**fields)
+    assert raised.value.param == param
