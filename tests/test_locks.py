@@ -15,9 +15,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 ENGINES = ROOT / "src" / "modelhost" / "engines" / "locks"
-LOCKS = sorted([*(ROOT / "locks").glob("*.txt"), *ENGINES.glob("*.txt")])
+LOCKS = sorted([*(ROOT / "locks").glob("**/*.txt"), *ENGINES.glob("*.txt")])
 NODE_LOCKS = sorted((ROOT / "locks").glob("*/package-lock.json"))
 TORCH = ENGINES / "torch.txt"
+CLIENTS = ROOT / "locks" / "clients"
 ADDRESS = re.compile(r"\w+://|--(?:index|extra-index|find-links|trusted-host)")
 
 
@@ -100,6 +101,15 @@ def test_the_build_of_llama_cpp_is_of_the_version_that_the_host_is_made_for() ->
     built = _versions(ENGINES / "llamacpp.txt")
     assert built == {name: _versions(ROOT / "locks" / "run.txt")[name]}
     assert all(built[name] in wanted.specifier for wanted in _required() if wanted.name == name)
+
+
+def test_each_outside_client_is_locked_and_documented_with_its_version() -> None:
+    wanted = {path.stem: Requirement(path.read_text().strip()) for path in CLIENTS.glob("*.in")}
+    assert wanted.keys() == {path.stem for path in CLIENTS.glob("*.txt")}
+    versions = {name: _versions(CLIENTS / f"{name}.txt")[canonicalize_name(wanted[name].name)] for name in wanted}
+    assert all(versions[name] in wanted[name].specifier for name in wanted)
+    table = (ROOT / "docs" / "conformance.md").read_text("utf-8")
+    assert [name for name in wanted if f"| `{name}` | {wanted[name].name} {versions[name]}" not in table] == []
 
 
 def test_what_runs_is_what_is_tested() -> None:

@@ -78,7 +78,9 @@ def _request_section(operation: Described, document: Mapping[str, Any], schemas:
         f"The same at {', '.join(f'`{other}`' for other in others)}.\n" if others else None,
         table(("Field", "Type", "Required"), fields),
         f"llama.cpp takes besides: {', '.join(f'`{name}`' for name in of_engine)}.\n" if of_engine else None,
-        f"Accepted without an effect, but where the engine takes them: {', '.join(f'`{name}`' for name in inert)}.\n" if inert else None,
+        f"Accepted without an effect, but where the engine takes them: {', '.join(f'`{name}`' for name in inert)}.\n"
+        if inert
+        else None,
         table(("Status", "Meaning"), statuses),
     ]
     return "\n".join(part for part in parts if part is not None)
