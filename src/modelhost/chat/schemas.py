@@ -61,7 +61,7 @@ def _plain_tool(tool: Tool, at: str) -> Tool:
     if not tool.parameters:
         return tool
     param, whose = f"{at}.function.parameters", f'the schema of the tool "{tool.name}"'
-    return replace(tool, parameters=_rewritten(tool.parameters, plain_parameters, param, whose))
+    return replace(tool, parameters=_rewritten(tool.parameters, plain_parameters, param, whose), written=None)
 
 
 def _rewritten(schema: Schema, rewrite: Callable[[Schema], PlainSchema], param: str, whose: str) -> Schema:

@@ -174,11 +174,14 @@ def tool_of(given: Mapping[str, Any]) -> Tool:
         description=function.get("description"),
         parameters=function.get("parameters"),
         extra=extra or NOTHING,
+        written=None if None in function.values() else given,
     )
 
 
-def tool_json(tool: Tool) -> dict[str, Any]:
-    """Return ``tool`` as it stands in OpenAI's requests."""
+def tool_json(tool: Tool) -> Mapping[str, Any]:
+    """Return ``tool`` as it stands in OpenAI's requests; nobody changes it."""
+    if tool.written is not None:
+        return tool.written
     extra = dict(tool.extra)
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:

@@ -52,6 +52,8 @@ class Tool(Struct, frozen=True, kw_only=True):
     """The JSON schema of its arguments."""
     extra: Mapping[str, Any] = NOTHING
     """Of the tool, and below ``function`` of that."""
+    written: Mapping[str, Any] | None = None
+    """It as OpenAI's requests have it, as long as nothing of it has changed."""
 
 
 class OutputFormat(Struct, frozen=True, kw_only=True):
