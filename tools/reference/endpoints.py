@@ -12,7 +12,7 @@ from modelhost.engines import ENGINES
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.http.edge import OPEN_PATHS
-from modelhost.http.openapi import TASKS, Described
+from modelhost.http.openapi import DESCRIBED, Described
 from tools.reference.operations import administration_sections, tool_sections
 from tools.reference.schemas import type_in_words
 from tools.reference.tables import table
@@ -37,7 +37,7 @@ def endpoints_page() -> str:
         (f"`{method.upper()}`", f"`{path}`", summary, "no" if path in OPEN_PATHS else "yes")
         for method, path, summary in [*routes, *UNDESCRIBED]
     ]
-    sections = (_request_section(operation, document, schemas) for operation in TASKS)
+    sections = (_request_section(operation, document, schemas) for operation in DESCRIBED)
     return f"""# Endpoints
 
 "Key" says whether a host that was started with `--api-key` asks for one.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "logprobs")
+WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "structured_outputs", "logprobs")
 """Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""
 
 

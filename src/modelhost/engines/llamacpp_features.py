@@ -15,6 +15,8 @@ GPU_FRAMEWORKS: Final = frozenset({"CUDA", "ROCm", "Vulkan", "MTL", "Metal", "SY
 
 
 PART_BYTES: Final = 1 << 16
+LLGUIDANCE: Final = "LLGUIDANCE"
+"""What a worker names among its features when it takes grammars of llguidance."""
 NO_LLGUIDANCE: Final = b"-DLLAMA_LLGUIDANCE=ON"
 """Stands in what a build without llguidance says to whoever asks for it."""
 

@@ -13,19 +13,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.library_worker.json_rules import json_rule
+from modelhost.engines.library_worker.json_rules import COMPACT, json_rule
+from modelhost.engines.llamacpp_features import LLGUIDANCE
 from modelhost.errors import UnsupportedParameter
 
 THINKING: Final = ("<think", "[THINK]", "<|channel|>", "reasoning_content")
 """What the templates of models that think first have in them."""
-LLGUIDANCE: Final = "%llguidance"
-FEATURE: Final = "LLGUIDANCE"
-"""What a worker names among its features when it takes such grammars."""
-STYLE: Final[Mapping[str, Any]] = {
-    "whitespace_flexible": False,  # a small model writes blanks for ever, where it may
-    "item_separator": ", ",
-    "key_separator": ": ",
-}
+MARK: Final = "%llguidance"
 
 
 def thinks(spec: ModelSpec) -> bool:
@@ -44,7 +38,7 @@ def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "choice":
         return {"grammar": f"root ::= {' | '.join(json.dumps(each, ensure_ascii=False) for each in value)}"}
     if kind == "regex":
-        return {"grammar": f"{LLGUIDANCE} {{}}\nstart: /{_without_slashes(value)}/"}
+        return {"grammar": f"{MARK} {{}}\nstart: /{_without_slashes(value)}/"}
     return {"grammar": value}
 
 
@@ -59,10 +53,10 @@ def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:
         UnsupportedParameter: it does not.
     """
     grammar = body.get("grammar")
-    if isinstance(grammar, str) and grammar.startswith(LLGUIDANCE) and FEATURE not in features:
+    if isinstance(grammar, str) and grammar.startswith(MARK) and LLGUIDANCE not in features:
         raise UnsupportedParameter(
             "grammar: this build of llama.cpp has no llguidance, which regular expressions and grammars that begin "
-            f'with "{LLGUIDANCE}" need.',
+            f'with "{MARK}" need.',
             param="grammar",
         )
 
@@ -73,7 +67,7 @@ def guided(body: dict[str, Any]) -> dict[str, Any]:
     if schema is None or body.get("tools") or "grammar" in body:
         return body
     rest = {name: value for name, value in body.items() if name not in ("response_format", "json_schema")}
-    return {**rest, "grammar": f"{LLGUIDANCE} {{}}\nstart: {json_rule(schema, STYLE)}"}
+    return {**rest, "grammar": f"{MARK} {{}}\nstart: {json_rule(schema, COMPACT)}"}
 
 
 def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -23,7 +23,7 @@ from modelhost.engines.llamacpp_config import (
     tasks_of,
     total_context,
 )
-from modelhost.engines.llamacpp_features import features_in, has_llguidance
+from modelhost.engines.llamacpp_features import LLGUIDANCE, features_in, has_llguidance
 from modelhost.engines.worker_process import announce_failed, announce_ready, read_config, watch_lifeline
 
 FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -59,7 +59,7 @@ def main() -> None:
         chat_stops=config["chat_stops"],
         sees_images=config["mmproj_path"] is not None,
         guided=guided,
-        features=[*features, *(["LLGUIDANCE"] if guided else [])],
+        features=[*features, *([LLGUIDANCE] if guided else [])],
     )
     threading.Event().wait()
 

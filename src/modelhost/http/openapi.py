@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from modelhost.chat.requests import MODELS
 from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.edge import OPEN_PATHS
 from modelhost.http.openai.generation import PATHS
@@ -29,7 +29,6 @@ class Described:
 
     name: Task
     summary: str
-    streams: bool = False
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -37,9 +36,9 @@ class Described:
         return PATHS[self.name]
 
 
-TASKS: Sequence[Described] = (
-    Described(name="chat", summary="Answer a conversation", streams=True),
-    Described(name="completions", summary="Continue a text", streams=True),
+DESCRIBED: Sequence[Described] = (
+    Described(name="chat", summary="Answer a conversation"),
+    Described(name="completions", summary="Continue a text"),
     Described(name="embeddings", summary="Turn texts into vectors"),
     Described(name="rerank", summary="Order documents by how well they fit a query"),
     Described(name="tokenize", summary="Turn a text into tokens"),
@@ -125,7 +124,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     for path, raised in OF_MODELS.items():
         described = document["paths"][path]["get"]["responses"]
         document["paths"][path]["get"]["responses"] = {"200": described["200"], **refusals(raised)}
-    for task in TASKS:
+    for task in DESCRIBED:
         for number, path in enumerate(task.paths, 1):
             operation_id = task.name if number == 1 else f"{task.name}_{number}"
             document["paths"][path] = {"post": _post(task, operation_id)}
@@ -144,7 +143,7 @@ def _post(task: Described, operation_id: str) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     statuses = STATUSES | OF_SESSIONS if task.name == "chat" else STATUSES
-    if task.streams:
+    if TASKS[task.name].answer == "sse":
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "tags": ["models"],

@@ -17,7 +17,7 @@ from modelhost.config.settings import Settings
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_choice import Build
-from modelhost.engines.llamacpp_features import GPU_FRAMEWORKS
+from modelhost.engines.llamacpp_features import GPU_FRAMEWORKS, LLGUIDANCE
 from modelhost.engines.llamacpp_server import OPTION as SERVER
 from modelhost.errors import EngineMissing, ModelhostError
 from modelhost.models.launching import launch_worker
@@ -37,7 +37,6 @@ ANSWER_TOKENS: Final = 64
 ROUNDS: Final = 7
 """Each measures both, one right after the other."""
 SECONDS_TO_START: Final = 60.0
-GRAMMAR: Final = '%llguidance {}\nstart: "yes"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +90,7 @@ async def _checked(wheel: Worker, built: Worker, build: Build) -> Checked:
         if difference := worst_difference(await _scores(wheel, prompt), await _scores(built, prompt)):
             raise _failed(f'its scores for "{prompt}" differ from the wheel\'s by {difference:.3g}')
     factors = await _factors(wheel, built)
-    return Checked(features=features, has_llguidance=await _has_llguidance(built), factors=factors)
+    return Checked(features=features, has_llguidance=LLGUIDANCE in features, factors=factors)
 
 
 async def _answer(worker: Worker, prompt: str) -> str:
@@ -147,16 +146,6 @@ async def _timed(worker: Worker) -> Mapping[str, float]:
     }
     timings: Mapping[str, float] = (await worker.ask("/completion", body))["timings"]
     return timings
-
-
-async def _has_llguidance(worker: Worker) -> bool:
-    try:
-        await worker.ask("/completion", {"prompt": "Hello", "n_predict": 2, "grammar": GRAMMAR})
-    except ModelhostError:
-        if not worker.process.is_running:
-            raise
-        return False
-    return True
 
 
 def _failed(what: str) -> EngineMissing:

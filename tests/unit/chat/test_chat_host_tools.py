@@ -64,6 +64,7 @@ ALL = ["a_echo", "a_pid", "b_echo"]
         ({"n": 2}, []),
         ({"logprobs": True}, []),
         ({"response_format": {"type": "json_object"}}, []),
+        ({"guided_regex": "a+"}, []),
         ({"response_format": {"type": "text"}}, ALL),
         ({"response_format": {"type": "text"}, "mcp": {}}, ALL),
         ({"n": 1, "logprobs": False}, ALL),

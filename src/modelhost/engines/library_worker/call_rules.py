@@ -8,12 +8,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from modelhost.engines.library_worker.json_rules import json_rule
-from modelhost.engines.number_bounds import bounded
+from modelhost.engines.library_worker.json_rules import COMPACT, json_rule
 
-STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
-"""The separators of Python's ``json.dumps``, with which templates show calls and models have learned them. What cannot
-be enforced of the schema of a tool is left to the tool, which checks its arguments itself."""
 NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 DEFINITIONS = ("$defs", "definitions")
 _COMPOSED = frozenset(
@@ -67,7 +63,7 @@ def arguments_schema(function: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     definitions = {key: parameters.pop(key) for key in DEFINITIONS if key in parameters}
     if parameters.get("properties") and _COMPOSED.isdisjoint(parameters):
         parameters["additionalProperties"] = False
-    return {"type": "object", **bounded(parameters)}, bounded(definitions)
+    return {"type": "object", **parameters}, definitions
 
 
 def arguments_of(function: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str, Any]]], frozenset[str]]:
@@ -81,7 +77,7 @@ def arguments_of(function: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str,
 
 def json_value(schema: Mapping[str, Any]) -> str:
     """Return the part of a grammar that is JSON of ``schema``."""
-    return json_rule(schema, STYLE)
+    return json_rule(schema, COMPACT)
 
 
 def types_of(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0) -> frozenset[str]:

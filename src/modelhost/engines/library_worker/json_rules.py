@@ -16,6 +16,8 @@ from modelhost.engines.plain_schemas import OF_SCHEMAS, VALUES
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 BOUNDED: Mapping[str, Any] = {"whitespace_pattern": r"\n?[ \t]{0,32}"}
 """Blanks between the tokens of JSON. Bounded: a small model would write them for ever."""
+COMPACT: Mapping[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""The separators of Python's ``json.dumps``, with which templates show calls and models have learned them."""
 NUMBERS: Final = frozenset({"const", "enum"})
 """What says which numbers there may be, one by one."""
 SIDES: Final = (("minimum", "exclusiveMinimum", -LARGEST_NUMBER), ("maximum", "exclusiveMaximum", LARGEST_NUMBER))
