@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from modelhost.engines.number_bounds import bounded
+from modelhost.engines.vllm_schemas import enforceable
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -76,11 +77,18 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
         # vLLM's lowest is above 0; both leave the likeliest token.
         del body["top_p"]
         body["top_k"] = 1
+    if (output := body.get("response_format")) and "json_schema" in output:
+        body["response_format"] = _with_enforceable(output)
     if task == "chat":
         body["messages"] = [_message(message) for message in body["messages"]]
         if body.get("tool_choice") == "required":
             body["tools"] = [_strict(tool) for tool in body["tools"]]
     return body
+
+
+def _with_enforceable(output: dict[str, Any]) -> dict[str, Any]:
+    named = output["json_schema"]
+    return {**output, "json_schema": {**named, "schema": enforceable(named.get("schema", {}))}}
 
 
 def received(task: Task, data: bytes) -> bytes:
@@ -109,7 +117,7 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 def _strict(tool: dict[str, Any]) -> dict[str, Any]:
     """Return ``tool`` so that vLLM enforces its arguments too: otherwise only that it is called."""
     function = tool["function"]
-    parameters = bounded(function.get("parameters") or NO_PARAMETERS)
+    parameters = bounded(enforceable(function.get("parameters") or NO_PARAMETERS))
     return {**tool, "function": {**function, "parameters": parameters, "strict": True}}
 
 
