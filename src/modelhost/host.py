@@ -17,7 +17,7 @@ from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
 from modelhost.exchange.caller import NOBODY, Caller
-from modelhost.exchange.chunks import chunk_of
+from modelhost.exchange.chunk_writing import chunk_of
 from modelhost.exchange.events import Relayed, Usage
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
 from modelhost.exchange.sse import rendered

@@ -12,7 +12,8 @@ from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.parsing import parsed
 from modelhost.chat.questions import Questions
 from modelhost.exchange.bodies import body_of
-from modelhost.exchange.chunks import ChunkReader, chunk_of
+from modelhost.exchange.chunk_reading import ChunkReader
+from modelhost.exchange.chunk_writing import chunk_of
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.whole import Whole

@@ -10,7 +10,7 @@ from typing import Any
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.exchange.bodies import client_body_of
 from modelhost.exchange.caller import NOBODY, Caller
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
 from modelhost.mcp_servers.backend import Call

@@ -14,7 +14,8 @@ from typing import Any, Final
 import orjson
 
 from modelhost.errors import ModelhostError
-from modelhost.exchange.chunks import OF_ENVELOPES, ChunkReader, MalformedChunkError, is_usage
+from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError, is_usage
+from modelhost.exchange.chunks import OF_ENVELOPES
 from modelhost.exchange.events import Piece
 from modelhost.exchange.sse import DATA, DONE, DONE_EVENT, END_OF_EVENT, encode_event
 

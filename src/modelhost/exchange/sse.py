@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, Final
 
 from modelhost import json_text
-from modelhost.exchange.chunks import CHAT, head_of, rest_of
+from modelhost.exchange.chunk_writing import head_of, rest_of
+from modelhost.exchange.chunks import CHAT
 from modelhost.exchange.events import Envelope, Piece, Pieces, Relayed, Usage
 
 DATA: Final = b"data:"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelhost.exchange.chunks import FINISH_DETAILS, REASONING, TOOLS, missing_fields, result_fields
+from modelhost.exchange.chunk_writing import missing_fields, result_fields
+from modelhost.exchange.chunks import FINISH_DETAILS, REASONING, TOOLS
 from modelhost.exchange.events import (
     NO_ENVELOPE,
     Begin,

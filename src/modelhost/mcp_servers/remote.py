@@ -17,7 +17,7 @@ from modelhost.config.network import require_certificates
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.exchange.bodies import client_body_of
 from modelhost.exchange.caller import NOBODY, Caller
-from modelhost.exchange.chunks import ChunkReader, MalformedChunkError
+from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
 from modelhost.exchange.events import Piece, Pieces, PieceStream
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.sse import DATA, DONE, END_OF_EVENT

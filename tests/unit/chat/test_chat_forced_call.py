@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelhost.chat.forced_call import ForcedCall
 from modelhost.engines.llamacpp_calls import schema_of
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import ToolCallPiece
 from modelhost.exchange.whole import Whole
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelhost.chat.relay import Relay, Report, payloads_of
 from modelhost.errors import EngineError, ModelhostError
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.sse import DONE_EVENT, encode_event
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}

@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.chat.requests import validate
 from modelhost.chat.sampling import sampled, sampling_body
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.whole import Whole
 from modelhost.tools.sampling import SampledCall, SamplingRequest
 

@@ -12,7 +12,7 @@ import pytest
 from modelhost.chat.loop import ToolLoop
 from modelhost.chat.sessions import SessionTurn
 from modelhost.errors import DatabaseUnavailable
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Finish, Piece, Text
 from modelhost.exchange.messages import message_json
 from tests.support.loop_world import (

@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.chat.tool_calls import CallCollector
 from modelhost.engines.remote_calls import RemoteCalls
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import ToolCallPiece
 
 Entry = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.exchange.chunks import ChunkReader
+from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.whole import Whole
 
 

@@ -1,0 +1,290 @@
+"""Events of chunks (:mod:`modelhost.exchange.chunks`): each becomes one piece of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any, Final, TypeGuard
+
+from msgspec.structs import replace
+
+from modelhost.exchange.chunks import (
+    CALL,
+    CALL_ENDED,
+    CHAT,
+    COUNTS,
+    FINISH_DETAILS,
+    LOG,
+    MOST_PIECES,
+    OF_ENVELOPES,
+    PROGRESS,
+    PROMPT_PROGRESS,
+    QUESTION,
+    RESULT,
+    TEXTS,
+    TOOLS,
+    WAITING,
+    Chunk,
+)
+from modelhost.exchange.events import (
+    NO_ENVELOPE,
+    Begin,
+    CallCancelled,
+    CallFinished,
+    CallLogged,
+    CallProgressed,
+    CallStarted,
+    Envelope,
+    Event,
+    Extra,
+    Finish,
+    FinishDetails,
+    HostEvent,
+    Logprobs,
+    Piece,
+    PromptProgress,
+    Question,
+    Text,
+    ToolCallPiece,
+    ToolsMissing,
+    Usage,
+    WaitingForTools,
+)
+from modelhost.exchange.nothing import NOTHING
+
+
+class MalformedChunkError(ValueError):
+    """It has no shape that is known."""
+
+
+class ChunkReader:
+    """Reads the chunks of one answer."""
+
+    def __init__(self) -> None:
+        self._envelope = NO_ENVELOPE
+        self._written: Mapping[str, Any] = NOTHING
+        # Of the chunks that are like the one before, and tell nothing besides, as nearly all do.
+        self._fields: frozenset[str] = frozenset()
+        self._values_of: Callable[[Chunk], Any] = dict
+        self._values: Any = None
+
+    def read(self, chunk: Any) -> Piece:
+        """Return the piece that ``chunk``, decoded JSON, stands for.
+
+        Raises:
+            MalformedChunkError: as its name says.
+        """
+        if chunk.__class__ is not dict or (choices := chunk.get("choices")).__class__ is not list:
+            raise MalformedChunkError
+        has_more = chunk.keys() != self._fields
+        if has_more or self._values_of(chunk) != self._values:
+            has_more = self._look_at(chunk)
+        envelope = self._envelope
+        if len(choices) == 1 and (text := _text_alone(choices[0])) is not None and not has_more:
+            return (Text(envelope=envelope, choice=choices[0]["index"], text=text),)
+        events: list[Event] = []
+        for choice in choices:
+            _read_choice(choice, envelope, events)
+        if has_more:
+            events = _with_rest(chunk, envelope, events)
+        return tuple(events) or (Event(envelope=envelope),)
+
+    def _look_at(self, chunk: Chunk) -> bool:
+        """Read what the chunk tells of its answer; return whether it tells more besides."""
+        written = {name: chunk[name] for name in OF_ENVELOPES if name in chunk}
+        if written != self._written:
+            self._written = dict(written)
+            self._envelope = Envelope(
+                id=written.pop("id", None),
+                created=written.pop("created", None),
+                model=written.pop("model", None),
+                kind=written.pop("object", CHAT),
+                extra=written or NOTHING,
+            )
+        if chunk.keys() - _OF_ALL_CHUNKS:
+            return True
+        if names := tuple(self._written):
+            self._fields = frozenset(chunk)
+            self._values_of = itemgetter(*names)
+            self._values = self._values_of(chunk)
+        return False
+
+
+_OF_ALL_CHUNKS: Final = OF_ENVELOPES | {"choices"}
+_OF_TEXT_ALONE: Final = 3
+
+
+def _text_alone(choice: Any) -> str | None:
+    """Return the text of a choice that holds nothing else, as nearly all do; ``None`` says that it must be read."""
+    if (
+        choice.__class__ is dict
+        and len(choice) == _OF_TEXT_ALONE
+        and choice.get("finish_reason", choice) is None
+        and (delta := choice.get("delta")).__class__ is dict
+        and len(delta) == 1
+        and (text := delta.get("content")).__class__ is str
+        and _is_place(choice.get("index"))
+    ):
+        return str(text)
+    return None
+
+
+def _with_rest(chunk: Chunk, envelope: Envelope, events: list[Event]) -> list[Event]:
+    """Return ``events`` with what ``chunk`` has beside its choices."""
+    rest = {name: value for name, value in chunk.items() if name not in _OF_ALL_CHUNKS}
+    if (usage := rest.get("usage")) is not None:
+        if not is_usage(usage):
+            raise MalformedChunkError
+        events.append(Usage(envelope=envelope, usage=rest.pop("usage")))
+    if (progress := rest.pop(PROMPT_PROGRESS, None)) is not None:
+        events.append(PromptProgress(envelope=envelope, progress=progress))
+    events += [_host_event(name, rest.pop(name), envelope) for name in _HOST_EVENTS if name in rest]
+    if details := rest.pop(FINISH_DETAILS, None):
+        events = [_with_details(event, details) for event in events]
+    if not rest:
+        return events
+    first = events[0] if events else Event(envelope=envelope)
+    extra = Extra(chunk=rest) if first.extra is None else replace(first.extra, chunk=rest)
+    return [replace(first, extra=extra), *events[1:]]
+
+
+def _host_event(name: str, told: Any, envelope: Envelope) -> Event:
+    try:
+        return replace(_HOST_EVENTS[name](told), envelope=envelope)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise MalformedChunkError from error
+
+
+def _with_details(event: Event, details: Any) -> Event:
+    if not isinstance(event, Finish) or not isinstance(details, dict):
+        return event
+    return replace(event, details=FinishDetails(kind=details.get("type", ""), message=details.get("message")))
+
+
+_OF_QUESTION: Final = frozenset({"id", "kind", "seconds"})
+
+
+def _reads(kind: type[HostEvent]) -> Callable[[Any], HostEvent]:
+    """Return what makes an event of that kind of fields, those that this version does not know left out."""
+    known = set(kind.__struct_fields__) - {"envelope", "extra"}
+    return lambda told: kind(**{name: value for name, value in told.items() if name in known})
+
+
+def _question_in(told: Any) -> Question:
+    about = {name: value for name, value in told.items() if name not in _OF_QUESTION}
+    return Question(**{name: told[name] for name in _OF_QUESTION if name in told}, about=about)
+
+
+_HOST_EVENTS: Final[Mapping[str, Callable[[Any], HostEvent]]] = {
+    CALL: _reads(CallStarted),
+    PROGRESS: _reads(CallProgressed),
+    LOG: lambda told: CallLogged(line=told),
+    RESULT: _reads(CallFinished),
+    CALL_ENDED: _reads(CallCancelled),
+    QUESTION: _question_in,
+    WAITING: lambda told: WaitingForTools(servers=tuple(told["servers"]), seconds=told["seconds"]),
+    TOOLS: lambda told: ToolsMissing(servers=tuple((each["server"], each["state"]) for each in told["missing"])),
+}
+
+
+_OF_CHOICES: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
+
+
+def _read_choice(choice: Any, envelope: Envelope, events: list[Event]) -> None:
+    if choice.__class__ is not dict or not _is_place(index := choice.get("index")):
+        raise MalformedChunkError
+    at = len(events)
+    of_delta: dict[str, Any] | None = None
+    if (delta := choice.get("delta", NOTHING)) is not NOTHING:
+        of_delta = _read_delta(delta, index, envelope, events)
+    elif "text" in choice:
+        events.append(Text(envelope=envelope, choice=index, text=_text(choice["text"])))
+    rest = {name: choice[name] for name in more} if (more := choice.keys() - _OF_CHOICES) else None
+    if "logprobs" in choice:
+        rest = _read_logprobs(choice["logprobs"], index, envelope, events, rest)
+    if (reason := choice.get("finish_reason")) is not None:
+        events.append(Finish(envelope=envelope, choice=index, reason=_text(reason)))
+    if len(events) == at:
+        events.append(Begin(envelope=envelope, choice=index, role=None))
+    if rest or of_delta:
+        events[at] = replace(events[at], extra=Extra(choice=rest or NOTHING, delta=of_delta or NOTHING))
+
+
+def _read_logprobs(
+    logprobs: Any, index: int, envelope: Envelope, events: list[Event], rest: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    if logprobs is None:
+        return {**(rest or NOTHING), "logprobs": None}
+    if logprobs.__class__ is not dict:
+        raise MalformedChunkError
+    events.append(Logprobs(envelope=envelope, choice=index, logprobs=logprobs))
+    return rest
+
+
+def _read_delta(delta: Any, index: int, envelope: Envelope, events: list[Event]) -> dict[str, Any] | None:
+    """Read what is written in a delta; return what else stands in it."""
+    if delta.__class__ is not dict:
+        raise MalformedChunkError
+    rest: dict[str, Any] = {}
+    for name, value in delta.items():
+        if value is None:
+            rest[name] = None
+        elif name == "tool_calls":
+            if value.__class__ is not list:
+                raise MalformedChunkError
+            for piece in value:
+                events.append(_call_piece(piece, index, envelope))  # noqa: PERF401 (slower for the one that there is)
+        elif (kind := TEXTS.get(name)) is not None:
+            events.append(kind(envelope=envelope, choice=index, text=_text(value)))
+        elif name == "role":
+            events.append(Begin(envelope=envelope, choice=index, role=_text(value)))
+        else:
+            rest[name] = value
+    return rest
+
+
+_OF_CALLS: Final = frozenset({"index", "id", "function"})
+
+
+def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece:
+    if piece.__class__ is not dict or not _is_place(index := piece.get("index", 0)):
+        raise MalformedChunkError
+    function = piece.get("function") or NOTHING
+    if not isinstance(function, Mapping):
+        raise MalformedChunkError
+    rest = piece.keys() - _OF_CALLS
+    return ToolCallPiece(
+        envelope=envelope,
+        choice=choice,
+        index=index,
+        id=_text_or_none(piece.get("id")),
+        name=_text_or_none(function.get("name")),
+        arguments=_text_or_none(function.get("arguments")),
+        call_extra={name: piece[name] for name in rest} if rest else NOTHING,
+    )
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise MalformedChunkError
+    return value
+
+
+def is_usage(usage: Any) -> bool:
+    """Whether ``usage`` counts tokens."""
+    if not isinstance(usage, dict) or not all(_is_count(usage.get(name, 0)) for name in COUNTS):
+        return False
+    details = usage.get("prompt_tokens_details")
+    return details is None or (isinstance(details, dict) and _is_count(details.get("cached_tokens", 0)))
+
+
+def _is_place(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value < MOST_PIECES
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and value >= 0)
