@@ -20,8 +20,8 @@ from modelhost.models.resolve import Resolved
 from modelhost.models.room import Room
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.states import State
-from modelhost.workers.client import Worker
 from modelhost.workers.process import ProgressCallback, WorkerProcess
+from modelhost.workers.worker import Worker
 from tests.support import fake_process
 
 CONTEXT = 4096

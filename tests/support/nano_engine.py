@@ -11,7 +11,7 @@ from modelhost.config.settings import Settings
 from modelhost.models.caches import SavedCache
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 
 Messages = list[dict[str, Any]]
 NEW_TOKENS = 40

@@ -15,7 +15,7 @@ from typing import Any, Final
 from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.exchange.messages import MediaPart, Message, Part, TextPart
 from modelhost.tools.outcome import ToolImage, ToolOutcome
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 
 IMAGE: Final = "image_url"
 FORMATS: Final = "PNG, JPEG, GIF, BMP, WebP"

@@ -21,7 +21,7 @@ from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
 from modelhost.exchange.tasks import TASKS, Task
 from modelhost.models.hosted import HostedModel
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 
 COMPLETION_TOKENS: Final = 16
 TIME_LIMIT: Final = "t_max_predict_ms"

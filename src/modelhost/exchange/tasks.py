@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Task = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
-AnswerKind = Literal["json", "sse"]
+BodyKind = Literal["json", "multipart", "bytes"]
+AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +17,12 @@ class TaskTraits:
 
     path: str
     """Where workers that follow OpenAI, and llama.cpp beyond that, take it."""
+    body: BodyKind = "json"
+    """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.payloads`."""
     answer: AnswerKind = "json"
-    """``sse``: as events, where the request asks for a stream."""
+    """``sse`` and ``ndjson``: as events, where the request asks for a stream."""
+    is_silent: bool = False
+    """Whether a worker may be at work on it for long without a word, so that its silence says nothing of its health."""
     prompt_field: str | None = None
     """The field of a request that can be too long for the model."""
 
@@ -25,8 +30,8 @@ class TaskTraits:
 TASKS: Final[Mapping[Task, TaskTraits]] = {
     "chat": TaskTraits(path="/v1/chat/completions", answer="sse", prompt_field="messages"),
     "completions": TaskTraits(path="/v1/completions", answer="sse", prompt_field="prompt"),
-    "embeddings": TaskTraits(path="/v1/embeddings"),
-    "rerank": TaskTraits(path="/v1/rerank"),
+    "embeddings": TaskTraits(path="/v1/embeddings", is_silent=True),
+    "rerank": TaskTraits(path="/v1/rerank", is_silent=True),
     "tokenize": TaskTraits(path="/tokenize"),
     "detokenize": TaskTraits(path="/detokenize"),
 }

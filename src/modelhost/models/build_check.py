@@ -22,8 +22,8 @@ from modelhost.engines.llamacpp_server import OPTION as SERVER
 from modelhost.errors import EngineMissing, ModelhostError
 from modelhost.models.launching import launch_worker
 from modelhost.models.resolve import resolve
-from modelhost.workers.client import Worker
 from modelhost.workers.process import WorkerProcess
+from modelhost.workers.worker import Worker
 
 PROMPTS: Final = ("Hello!", "Who are you?", "What is 2+3?")
 """What the bundled model was trained to answer."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from modelhost.engines.base import ModelSpec
-    from modelhost.workers.client import Worker
+    from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 

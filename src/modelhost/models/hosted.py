@@ -22,7 +22,7 @@ from modelhost.models.registry import ModelEntry
 from modelhost.models.request_defaults import in_force
 from modelhost.models.resolve import Resolved
 from modelhost.models.states import Bytes, ModelEvent, ModelLog
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 
 SECONDS_PER_BYTE = 1 / 1_000_000_000
 """A first guess of the time to load, before it has been done once: a fast disk."""
@@ -80,8 +80,8 @@ class HostedModel:
         """Why it has not the configuration that was asked for last."""
         self.is_just_found = False
         """Its files have been looked up for the load that comes next."""
-        self.worker: Worker | None = None
-        """To look at; not to be used without a lease."""
+        self.workers: list[Worker] = []
+        """Those that are ready; one at most, for now. To look at; not to be used without a lease."""
         self.starting: asyncio.Task[None] | None = None
         """What finds its files or starts its worker."""
         self.operations: tuple[str, ...] = ()
@@ -103,6 +103,11 @@ class HostedModel:
     @property
     def name(self) -> str:
         return self.entry.name
+
+    @property
+    def worker(self) -> Worker | None:
+        """The first of its workers, which all are alike."""
+        return self.workers[0] if self.workers else None
 
     @property
     def aliases(self) -> tuple[str, ...]:

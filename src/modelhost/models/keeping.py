@@ -25,8 +25,8 @@ from modelhost.models.ledger import Ledger
 from modelhost.models.resolve import Resolved
 from modelhost.rounds import guarded
 from modelhost.workers import endings
-from modelhost.workers.client import Worker
 from modelhost.workers.process import WorkerProcess
+from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 
@@ -107,12 +107,11 @@ class Keeper:
         """End everything, the workers of ``models`` at the same time."""
         self._is_closing = True
         await _cancelled(self._tasks - self._endings)
-        workers = []
+        closing = []
         for model in models:
-            worker, model.worker = model.worker, None
-            if worker is not None:
-                workers.append(self._close(model, worker))
-        await asyncio.gather(*workers, *self._endings, return_exceptions=True)
+            closing += [self._close(model, worker) for worker in model.workers]
+            model.workers = []
+        await asyncio.gather(*closing, *self._endings, return_exceptions=True)
 
     async def _close(self, model: HostedModel, worker: Worker) -> None:
         with guarded("ending workers", model=model.name):
@@ -187,7 +186,7 @@ class Keeper:
         return True
 
     def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
-        model.worker, model.memory = worker, None
+        model.workers, model.memory = [worker], None
         model.operations = tuple(sorted(worker.ready.tasks))
         model.sees_images = worker.ready.sees_images
         model.loaded_at, model.load_seconds = time.time(), seconds
@@ -209,7 +208,7 @@ class Keeper:
     async def _watch(self, model: HostedModel, run: int, worker: Worker) -> None:
         """Learn of the end of a worker that nobody has asked to end."""
         await worker.process.wait()
-        if model.worker is not worker:
+        if worker not in model.workers:
             return
         _let_go(model)
         self._see_to_the_end(asyncio.current_task())
@@ -248,9 +247,9 @@ class Keeper:
             shortest_patience = min((_stall_seconds(model) for model in models.values()), default=math.inf)
             await asyncio.sleep(min(SECONDS_BETWEEN_LOOKS, shortest_patience / 4))
             for model in list(models.values()):
-                if model.worker is not None:
+                for worker in tuple(model.workers):
                     with guarded("looking after workers", model=model.name):
-                        await self._look_at(model, model.worker)
+                        await self._look_at(model, worker)
 
     async def _look_at(self, model: HostedModel, worker: Worker) -> None:
         now, patience = self._loop.time(), _stall_seconds(model)
@@ -280,7 +279,7 @@ class Keeper:
 
     async def _measure(self, model: HostedModel, run: int, worker: Worker) -> None:
         memory = await worker.memory()
-        if model.worker is worker and any(memory.values()):
+        if worker in model.workers and any(memory.values()):
             model.memory = memory
             model.meters.set_memory(memory)
             self._act(self._ledger.measured(model.name, run, memory, self._loop.time()))
@@ -305,7 +304,7 @@ class Keeper:
 
 def _let_go(model: HostedModel) -> Worker | None:
     """Take the worker of ``model``, which it has no longer; what the worker has written can still be read."""
-    worker, model.worker = model.worker, None
+    worker, model.workers = model.worker, []
     if worker is not None:
         model.last_lines = tuple(worker.process.stderr_lines())
     return worker

@@ -13,10 +13,11 @@ from typing import Final, Protocol
 from modelhost.engines.base import Engine, Launch, ModelSpec
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
-from modelhost.workers.client import Worker
+from modelhost.workers.client import WorkerClient
 from modelhost.workers.private_folder import private_folder
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from modelhost.workers.sockets import new_socket_path, remove_socket
+from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 
@@ -104,7 +105,7 @@ async def _launch(
         if "socket_path" in launch.config:
             remove_socket(launch.config["socket_path"])
         raise
-    return Worker(process=process, engine=engine, model=spec.name, api_key=api_key)
+    return WorkerClient(process=process, engine=engine, model=spec.name, api_key=api_key)
 
 
 def smaller(spec: ModelSpec) -> ModelSpec:

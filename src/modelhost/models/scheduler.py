@@ -31,7 +31,7 @@ from modelhost.models.reloads import Reloads
 from modelhost.models.resolve import Resolved
 from modelhost.models.states import SHOWN_OPTIONS, Bytes, LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.rounds import guarded
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 

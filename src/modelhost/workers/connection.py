@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._now = asyncio.get_running_loop().time
         self.status = 0
+        self.content_type = ""
         self.waits_since = self._now()
         """Since when the worker could have sent something: the request's start, or the end of a pause of ours."""
         self.sent_at = self.waits_since
@@ -102,8 +103,8 @@ class Connection(asyncio.Protocol):
 
         Args:
             path: what to ask for.
-            head: further lines of the request's head, each ended by CRLF.
-            body: JSON.
+            head: further lines of the request's head, each ended by CRLF, what the body is among them.
+            body: as it is sent.
 
         Raises:
             ConnectionBroken: the worker went away first.
@@ -185,6 +186,10 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # The callbacks of the parser.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-type":
+            self.content_type = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

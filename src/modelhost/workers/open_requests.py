@@ -42,6 +42,8 @@ class OpenRequests:
 
     def __init__(self) -> None:
         self._open: set[OpenRequest] = set()
+        self._silent_ones: set[OpenRequest] = set()
+        """Those of them about which a worker may be silent for as long as they take."""
         self._left: dict[OpenRequest, float] = {}
         """Those that nobody waits for any more, since when, until the worker shows that it has let go of them."""
         self._heard_at = -math.inf  # from those that are not open any more
@@ -53,9 +55,11 @@ class OpenRequests:
     def __iter__(self) -> Iterator[OpenRequest]:
         return iter(tuple(self._open))
 
-    def add(self, request: OpenRequest) -> None:
-        """Count a request that begins."""
+    def add(self, request: OpenRequest, *, is_silent: bool = False) -> None:
+        """Count a request that begins; ``is_silent``: the worker's silence about it says nothing."""
         self._open.add(request)
+        if is_silent:
+            self._silent_ones.add(request)
 
     def remove(self, requests: Collection[OpenRequest], now: float) -> None:
         """Note when ``requests`` were heard of last: they are at work no more. Not all of them have to be."""
@@ -63,6 +67,7 @@ class OpenRequests:
             if request in self._open and not _has_begun(request):
                 self._left[request] = now
         self._open.difference_update(requests)
+        self._silent_ones.difference_update(requests)
         answered = (request.sent_at for request in requests if request.is_answered)
         self._last_answered_at = max(self._last_answered_at, *answered, -math.inf)
         self._heard_at = max(self._heard_at, *(request.heard_at for request in requests), -math.inf)
@@ -75,8 +80,11 @@ class OpenRequests:
     def silent_seconds(self, now: float) -> float | None:
         """Return for how long nothing has come although there is work; ``None`` while there is none.
 
-        An answer that this side has paused, since its client reads slowly, is no work.
+        An answer that this side has paused, since its client reads slowly, is no work, and as long as the worker has
+        something to be silent about, it may be that.
         """
+        if self._silent_ones:
+            return None
         waits_since = min((each.waits_since for each in self._open if not each.is_paused), default=None)
         return None if waits_since is None else max(0.0, now - max(waits_since, self.last_output_at))
 
@@ -87,7 +95,7 @@ class OpenRequests:
         others are not waited for as long as all slots are taken: their time begins when one is free. So this has to be
         called again and again.
         """
-        begun = [request for request in self._open if _has_begun(request)]
+        begun = {request for request in self._open if _has_begun(request)} | self._silent_ones
         if len(begun) >= slots:
             for request in self._open.difference(begun):
                 request.waits_since = now
@@ -104,7 +112,8 @@ class OpenRequests:
         return {each: seconds for each, seconds in silent.items() if now - seconds < self._last_answered_at}
 
     def _silent(self, now: float, patience_seconds: float) -> dict[OpenRequest, float]:
-        silent = {each: now - max(each.waits_since, each.heard_at) for each in self._open if not each.is_paused}
+        heard = [each for each in self._open - self._silent_ones if not each.is_paused]
+        silent = {each: now - max(each.waits_since, each.heard_at) for each in heard}
         return {request: seconds for request, seconds in silent.items() if seconds >= patience_seconds}
 
     def abandoned_seconds(self, now: float) -> float:

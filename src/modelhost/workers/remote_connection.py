@@ -31,7 +31,7 @@ class KeptConnection(Connection):
 
     def begin_again(self) -> None:
         """Make it ready for the next request."""
-        self.status, self.retry_after_seconds = 0, None
+        self.status, self.content_type, self.retry_after_seconds = 0, "", None
         self.sent_at = self.waits_since = self._now()
         self._parser = httptools.HttpResponseParser(self)
         self._has_head = self._is_complete = self.was_answered = self._is_framed = self._may_be_kept = False
@@ -63,6 +63,8 @@ class KeptConnection(Connection):
             case b"retry-after":
                 with suppress(ValueError):  # a date, which is as good as nothing
                     self.retry_after_seconds = max(1, int(value))
+            case _:
+                super().on_header(name, value)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

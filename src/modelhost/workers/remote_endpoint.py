@@ -60,8 +60,7 @@ class Endpoint:
         self._is_closed = False
         key = f"Authorization: Bearer {elsewhere.api_key}\r\n" if elsewhere.api_key else ""
         self._head = (
-            f"Host: {parts.netloc}\r\n{key}User-Agent: modelhost/{__version__}\r\n"
-            "Content-Type: application/json\r\nAccept-Encoding: identity\r\n"
+            f"Host: {parts.netloc}\r\n{key}User-Agent: modelhost/{__version__}\r\nAccept-Encoding: identity\r\n"
         ).encode()
 
     @property
@@ -75,16 +74,25 @@ class Endpoint:
         return self.card.id if self.card is not None else self._elsewhere.model
 
     async def ask(
-        self, path: str, body: bytes | None, *, head: bytes = b"", begun: Callable[[Connection], None] | None = None
+        self,
+        path: str,
+        body: bytes | None,
+        *,
+        kind: str | None = None,
+        head: bytes = b"",
+        begun: Callable[[Connection], None] | None = None,
     ) -> KeptConnection:
         """Send a request (a GET without ``body``) and return the connection when the head of the answer is there.
 
-        A kept connection that the server has closed meanwhile is replaced by a new one. ``begun`` is told each
-        connection that the request is tried on.
+        ``kind`` is the media type of ``body``, and ``head`` are further lines of the head, each ended by CRLF. A kept
+        connection that the server has closed meanwhile is replaced by a new one. ``begun`` is told each connection that
+        the request is tried on.
 
         Raises:
             ConnectionBroken: the server cannot be reached, or went away first.
         """
+        if kind is not None:
+            head = b"%sContent-Type: %s\r\n" % (head, kind.encode())
         while self._idle and not self._is_closed:
             connection = self._idle.pop()
             if not connection.can_be_kept:

@@ -16,8 +16,8 @@ import orjson
 
 from modelhost.engines.remote_answers import MALFORMED, RemoteAnswer
 from modelhost.exchange.tasks import Task
-from modelhost.workers.client import DATA, DONE, END_OF_EVENT, Body, EventBlocks
 from modelhost.workers.connection import ConnectionBroken
+from modelhost.workers.event_blocks import DATA, DONE, END_OF_EVENT, Body, EventBlocks
 
 ANSWER_TO: Final = httpx2.Request("POST", "http://there")
 STREAM: Final = {"content-type": "text/event-stream; charset=utf-8"}

@@ -7,7 +7,7 @@ take its place; from then on a broken connection is a :class:`WorkerCrashed`, as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from modelhost.engines.base import Elsewhere, Engine
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.payloads import Payload
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.redaction import hide, without_secrets
-from modelhost.workers.client import EventBlocks, Worker, encoded, json_or_text
+from modelhost.workers.client import WorkerClient, json_or_text
 from modelhost.workers.connection import Connection, ConnectionBroken
 from modelhost.workers.depth import DEPTH, DEPTH_HEADER
+from modelhost.workers.encoding import encoded, naming
+from modelhost.workers.event_blocks import EventBlocks
 from modelhost.workers.remote_connection import KeptConnection
 from modelhost.workers.remote_endpoint import Endpoint
 from modelhost.workers.remote_events import RemoteEvents
@@ -31,7 +34,7 @@ FOR_ANOTHER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTP
 """Statuses of a server that has not begun to work: another one may."""
 
 
-class RemoteWorker(Worker):
+class RemoteWorker(WorkerClient):
     """The servers of one model. Made by :meth:`begin`."""
 
     process: RemoteServers
@@ -40,7 +43,7 @@ class RemoteWorker(Worker):
         super().__init__(process=process, engine=engine, model=model, api_key="")
 
     @classmethod
-    async def begin(cls, elsewhere: Elsewhere, engine: Engine, *, model: str, timeout_seconds: float) -> Worker:
+    async def begin(cls, elsewhere: Elsewhere, engine: Engine, *, model: str, timeout_seconds: float) -> RemoteWorker:
         """Return it when a server can answer; raises as :meth:`RemoteServers.start` does."""
         if elsewhere.api_key:
             hide([elsewhere.api_key])
@@ -53,41 +56,32 @@ class RemoteWorker(Worker):
 
     @asynccontextmanager
     async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
-        async with self._asked(self.engine.path(task), body, is_work=True) as (_, connection):
+        async with self._answered(self.engine.path(task), body, task) as connection:
             received = partial(self.engine.received, task)
             async with aclosing(RemoteEvents(connection, received, task=task, model=self.model)) as events:
                 yield events
 
-    async def call(self, task: Task, body: dict[str, Any]) -> Any:
-        async with self._asked(self.engine.path(task), body, is_work=True) as (_, connection):
-            answer = self._decoded(self.engine.received(task, await connection.read_all()))
+    async def call(self, task: Task, payload: Payload) -> Any:
+        answer = await super().call(task, payload)
         if isinstance(answer, dict) and "model" in answer:
             answer["model"] = self.model
         return answer
 
     @asynccontextmanager
     async def _answered(
-        self, path: str, body: Mapping[str, Any] | None, *, is_work: bool = False
-    ) -> AsyncIterator[Connection]:
-        async with self._asked(path, body, is_work=is_work) as (_, connection):
-            yield connection
-
-    @asynccontextmanager
-    async def _asked(
-        self, path: str, body: Mapping[str, Any] | None, *, is_work: bool
-    ) -> AsyncIterator[tuple[Endpoint, KeptConnection]]:
-        """Send a request and yield who has accepted it, with the answer; raises as :meth:`stream` does."""
+        self, path: str, payload: Payload | None, task: Task | None = None
+    ) -> AsyncIterator[KeptConnection]:
         tried: set[Connection] = set()
 
         def begun(connection: Connection) -> None:
             tried.add(connection)
-            if is_work:
-                self.requests.add(connection)
+            if task is not None:
+                self.requests.add(connection, is_silent=TASKS[task].is_silent)
 
         try:
-            endpoint, connection = await self._accepted(path, body, begun)
+            endpoint, connection = await self._accepted(path, payload, begun)
             try:
-                yield endpoint, connection
+                yield connection
             except ConnectionBroken as error:
                 raise self._broken(endpoint, error) from error
             finally:
@@ -96,15 +90,17 @@ class RemoteWorker(Worker):
             self.requests.remove(tried, asyncio.get_running_loop().time())
 
     async def _accepted(
-        self, path: str, body: Mapping[str, Any] | None, begun: Callable[[Connection], None]
+        self, path: str, payload: Payload | None, begun: Callable[[Connection], None]
     ) -> tuple[Endpoint, KeptConnection]:
         """Return the first server that takes the request; with none, raise what the last one said."""
         head = self._depth_line()
         refusal: ModelhostError | None = None
         for endpoint in self.process.in_turn():
-            sent = None if body is None else encoded({**body, "model": endpoint.served or self.model})
+            kind, sent = None, None
+            if payload is not None:
+                kind, sent = encoded(naming(payload, endpoint.served or self.model))
             try:
-                connection = await endpoint.ask(path, sent, head=head, begun=begun)
+                connection = await endpoint.ask(path, sent, kind=kind, head=head, begun=begun)
             except ConnectionBroken as error:
                 refusal = self._unreached(endpoint, error)
                 continue

@@ -17,7 +17,7 @@ from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.models.collection import Collection
 from modelhost.models.gguf import read_header
 from modelhost.models.locate import locate
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 from tests.support.gguf_files import write_model
 
 MESSAGES = [

@@ -13,7 +13,7 @@ from modelhost.engines.base import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.exchange.messages import messages_of, part_json
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 from tests.support.loop_world import Model, Tool, Tools, called, chunks_of, loop_of, said, text_of, turn
 from tests.support.vision_files import png, png_url
 

@@ -17,7 +17,7 @@ from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.hosted import HostedModel
 from modelhost.models.pace import Figures
-from modelhost.workers.client import Worker
+from modelhost.workers.worker import Worker
 from tests.support.fake_workers import fake_entry
 
 REQUEST = ChatRequest(messages=(Message(role="user", content="hello"),))

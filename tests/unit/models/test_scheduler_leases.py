@@ -14,7 +14,7 @@ from modelhost.models.backoff import FIRST_SECONDS, HEALTHY_SECONDS, LONGEST_SEC
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import Scheduler
 from modelhost.models.states import State
-from modelhost.workers.client import Worker
+from modelhost.workers.client import WorkerClient
 from tests.support.eventually import eventually_async
 from tests.support.fake_workers import (
     FakeFiles,
@@ -270,7 +270,7 @@ async def test_a_worker_granted_in_the_moment_of_the_timeout_is_not_lost() -> No
         outcomes.append(type(outcome))
         await holding
         assert _counts(scheduler, model) == (0, 0)
-    assert outcomes[0] is Worker
+    assert outcomes[0] is WorkerClient
     assert outcomes[2] is QueueTimeout
     await end(scheduler, starts)
 

@@ -85,3 +85,28 @@ def test_an_answer_that_has_begun_is_cut_off_and_leaves_no_work() -> None:
     requests = _open(begun)
     requests.remove([begun], 10.0)
     assert requests.abandoned_seconds(50.0) == 0
+
+
+def test_a_worker_may_be_silent_about_some_requests_for_as_long_as_they_take() -> None:
+    embedding, after = (
+        FakeRequest(waits_since=0.0),
+        FakeRequest(waits_since=1.0, sent_at=1.0, heard_at=2.0, is_answered=True),
+    )
+    requests = _open(after)
+    requests.add(embedding, is_silent=True)
+    requests.remove([after], 2.0)
+    assert requests.silent_seconds(1000.0) is None
+    assert requests.stalled(1000.0, patience_seconds=100, slots=1) == {}
+    assert requests.overtaken(1000.0, patience_seconds=100) == {}
+    requests.remove([embedding], 1000.0)
+    assert requests.abandoned_seconds(1100.0) == 100.0
+
+
+def test_a_request_does_not_hang_behind_one_about_which_its_worker_is_silent() -> None:
+    embedding, waiting = FakeRequest(waits_since=0.0), FakeRequest(waits_since=0.0)
+    requests = _open(waiting)
+    requests.add(embedding, is_silent=True)
+    assert requests.stalled(1000.0, patience_seconds=100, slots=1) == {}
+    requests.remove([embedding], 1000.0)
+    assert requests.stalled(1099.0, patience_seconds=100, slots=1) == {}
+    assert requests.stalled(1100.0, patience_seconds=100, slots=1) == {waiting: 100.0}

@@ -14,10 +14,11 @@ from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.errors import ModelUnloaded, WorkerCrashed
 from modelhost.models.locate import locate
-from modelhost.workers.client import Worker
+from modelhost.workers.client import WorkerClient
 from modelhost.workers.endings import unloaded_by_force
 from modelhost.workers.groups import group_is_gone
 from modelhost.workers.process import WorkerProcess
+from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 
 MIB = 2**20
@@ -30,7 +31,7 @@ async def _nano() -> AsyncIterator[Worker]:
     path = locate(None).path
     launch = engine.launch(ModelSpec(name="nano", path=path, context_length=2048, max_in_flight=4), "key")
     process = await WorkerProcess.start(launch, model="nano", timeout_seconds=60)
-    worker = Worker(process=process, engine=engine, model="nano", api_key="key")
+    worker = WorkerClient(process=process, engine=engine, model="nano", api_key="key")
     try:
         yield worker
     finally:

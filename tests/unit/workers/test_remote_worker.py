@@ -23,10 +23,10 @@ from modelhost.errors import (
     WorkerCrashed,
     WorkerStartFailed,
 )
-from modelhost.workers.client import Worker
 from modelhost.workers.depth import DEPTH
 from modelhost.workers.endings import unloaded_by_force
 from modelhost.workers.remote_worker import DEEPEST, RemoteWorker
+from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from modelhost.errors import (
     ShuttingDown,
     WorkerCrashed,
 )
-from modelhost.workers.client import EventBlocks, Worker
+from modelhost.exchange.payloads import File, Form, Raw
+from modelhost.workers.client import WorkerClient
 from modelhost.workers.connection import is_listened_to
 from modelhost.workers.endings import unloaded_by_force
+from modelhost.workers.event_blocks import EventBlocks
+from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 from tests.support.fake_process import FakeProcess, FakeRequest
 
@@ -63,7 +67,7 @@ async def _worker(answer: Answer, seen: list[bytes] | None = None) -> AsyncItera
     process = FakeProcess()
     port = server.sockets[0].getsockname()[1]
     process.ready = replace(process.ready, url=f"http://127.0.0.1:{port}")
-    worker = Worker(process=process, engine=Scripted(), model="m", api_key="secret")
+    worker = WorkerClient(process=process, engine=Scripted(), model="m", api_key="secret")
     try:
         yield worker, process
     finally:
@@ -177,7 +181,7 @@ async def test_a_worker_at_whose_socket_nobody_listens_is_ended_and_the_request_
             left.bind(str(path))
     process = FakeProcess()
     process.ready = replace(process.ready, url=f"unix://{path}")
-    worker = Worker(process=process, engine=Scripted(), model="m", api_key="secret")
+    worker = WorkerClient(process=process, engine=Scripted(), model="m", api_key="secret")
     with pytest.raises(WorkerCrashed, match="did not listen at its address") as ended:
         await worker.call("embeddings", {})
     assert ended.value.details["reason"] == "unreachable"
@@ -191,7 +195,7 @@ async def test_a_worker_is_not_blamed_when_the_host_has_no_descriptor_left(monke
     monkeypatch.setattr("modelhost.workers.client.SECONDS_TO_LEARN_OF_A_CRASH", 0.05)
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", out_of_descriptors)
     process = FakeProcess()
-    worker = Worker(process=process, engine=Scripted(), model="m", api_key="secret")
+    worker = WorkerClient(process=process, engine=Scripted(), model="m", api_key="secret")
     assert await is_listened_to(process.ready.url)
     with pytest.raises(EngineError, match="Too many open files"):
         await worker.call("embeddings", {})
@@ -430,6 +434,34 @@ async def test_a_request_that_hangs_while_others_are_answered_fails_alone_and_is
         assert worker.requests.abandoned_seconds(now() + 10) > 9
         let_go.set()
         await eventually_async(lambda: worker.requests.abandoned_seconds(now() + 10) == 0)
+
+
+async def test_forms_and_bytes_go_to_and_fro() -> None:
+    bodies: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        bodies.append(await reader.read(1000))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nContent-Length: 4\r\n\r\nRIFF")
+
+    heads: list[bytes] = []
+    async with _worker(answer, heads) as (worker, _):
+        file = File(name="a b.wav", content_type="audio/wav", data=b"\x00\r\n--")
+        form = Form(fields={"model": "m", "language": "zh-\u4e2d"}, files={"file": file})
+        async with worker.send("chat", form) as received:
+            assert received.content_type == "audio/wav"
+            assert await received.read_all() == b"RIFF"
+        async with worker.send("chat", Raw(content_type="audio/flac", data=b"fLaC")) as received:
+            assert await received.read_all() == b"RIFF"
+    head = BytesParser().parsebytes(heads[0].split(b"\r\n", 1)[1].strip() + b"\r\n\r\n" + bodies[0])
+    parts = {part.get_param("name", header="content-disposition"): part for part in head.get_payload()}
+    assert {name: part.get_payload(decode=True) for name, part in parts.items()} == {
+        "model": b"m",
+        "language": "zh-\u4e2d".encode(),
+        "file": b"\x00\r\n--",
+    }
+    assert (parts["file"].get_filename(), parts["file"].get_content_type()) == ("a b.wav", "audio/wav")
+    assert b"content-type: audio/flac\r\n" in heads[1].lower()
+    assert bodies[1] == b"fLaC"
 
 
 class _Body:

@@ -1,0 +1,49 @@
+"""Streamed answers of workers: server-sent events, whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+END_OF_EVENT: Final = b"\n\n"
+DATA, DONE = b"data: ", b"[DONE]"
+
+
+class Body(Protocol):
+    """The body of an answer as it arrives; ``b""`` at its end."""
+
+    async def read(self) -> bytes: ...
+
+
+class EventBlocks:
+    """A streamed answer, read as blocks of whole events: no block ends inside an event."""
+
+    def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None) -> None:
+        """``received`` is applied to each block, and may leave nothing of it."""
+        self._body = body
+        self._received = received
+        self._rest = b""
+
+    async def read(self) -> bytes:
+        """Return the next block, or ``b""`` at the end of the answer."""
+        while block := await self._next():
+            if self._received is None:
+                return block
+            if left := self._received(block):
+                return left
+        return b""
+
+    async def _next(self) -> bytes:
+        while block := await self._body.read():
+            if self._rest:
+                block = self._rest + block
+            if block.endswith(END_OF_EVENT):
+                self._rest = b""
+                return block
+            end = block.rfind(END_OF_EVENT) + len(END_OF_EVENT)
+            if end < len(END_OF_EVENT):
+                self._rest = block
+                continue
+            self._rest = block[end:]
+            return block[:end]
+        return b""
