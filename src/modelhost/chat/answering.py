@@ -25,6 +25,7 @@ from modelhost.chat.sessions import SessionTurn
 from modelhost.chat.shape import attempted, checked, shape_of
 from modelhost.chat.turn import adapted, check_can, turn_of
 from modelhost.chat.vectors import check_dimensions
+from modelhost.chat.waits import with_waits
 from modelhost.config.settings import Settings
 from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
 from modelhost.exchange.caller import NOBODY, Caller
@@ -137,9 +138,31 @@ class Answering:
         return sampled(await self.whole(asked))
 
     def _opened(self, request: Writing, way: _Way) -> AbstractAsyncContextManager[Opened]:
+        if request.include_progress and way.may_ask:
+            return self._with_waits(replace(request, include_progress=False), way)
         if isinstance(request, ChatRequest) and request.session_id is not None:
             return self._in_its_session(request, request.session_id, way)
         return self._open(request, way)
+
+    @asynccontextmanager
+    async def _with_waits(self, request: Writing, way: _Way) -> AsyncIterator[Opened]:
+        """Tell what a request waits for, whose client wants to know."""
+        collection = self._collection()
+
+        @asynccontextmanager
+        async def begin(on_queued: OnQueued) -> AsyncIterator[Pieces]:
+            own = way.on_queued
+
+            def queued(position: int) -> None:
+                on_queued(position)
+                if own is not None:
+                    own(position)
+
+            async with self._opened(request, replace(way, on_queued=queued, may_relay=False)) as opened:
+                yield _pieces_of(opened)
+
+        async with aclosing(with_waits(begin, collection.find(request.model), collection.events)) as pieces:
+            yield pieces
 
     @asynccontextmanager
     async def _in_its_session(self, request: ChatRequest, session_id: str, way: _Way) -> AsyncIterator[Opened]:

@@ -58,13 +58,14 @@ def _shared(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: body[name] for name in SAMPLING if body.get(name) is not None}
-    stop = body.get("stop")
+    stop, options = body.get("stop"), body.get("stream_options") or {}
     return {
         **_shared(task, body),
         "sampling": Sampling(**given, stop=tuple(stop) if isinstance(stop, list) else stop),
         "n": body.get("n") or 1,
         "is_streamed": body.get("stream") is True,
-        "include_usage": bool((body.get("stream_options") or {}).get("include_usage")),
+        "include_usage": bool(options.get("include_usage")),
+        "include_progress": bool(options.get("include_progress")),
     }
 
 

@@ -159,6 +159,8 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
     include_usage: bool | None = None
+    include_progress: bool | None = None
+    """Of the wait for a model: extension of this host."""
     include_obfuscation: bool | None = None
 
 

@@ -56,6 +56,8 @@ def body_of(request: AnyRequest) -> dict[str, Any]:
 def client_body_of(request: ChatRequest) -> dict[str, Any]:
     """Return ``request`` as a client of a host sends it, which wants the answer as a stream, with its usage."""
     body = {**body_of(request), "stream": True, "stream_options": {"include_usage": True}}
+    if request.include_progress:
+        body["stream_options"]["include_progress"] = True
     if request.model is not None:
         body["model"] = request.model
     if request.session_id is not None:

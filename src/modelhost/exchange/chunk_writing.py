@@ -10,10 +10,12 @@ from modelhost.exchange.chunks import (
     CALL_ENDED,
     CHAT,
     FINISH_DETAILS,
+    LOADING,
     LOG,
     PROGRESS,
     PROMPT_PROGRESS,
     QUESTION,
+    QUEUED,
     REASONING,
     RESULT,
     TOOLS,
@@ -31,10 +33,12 @@ from modelhost.exchange.events import (
     Event,
     Extra,
     Finish,
+    Loading,
     Logprobs,
     Piece,
     PromptProgress,
     Question,
+    Queued,
     Reasoning,
     Refusal,
     Text,
@@ -177,6 +181,14 @@ def _question(writing: _Writing, event: Question) -> None:
     writing.tell(QUESTION, {"id": event.id, "kind": event.kind, "seconds": event.seconds, **event.about})
 
 
+def _queued(writing: _Writing, event: Queued) -> None:
+    writing.tell(QUEUED, {"position": event.position})
+
+
+def _loading(writing: _Writing, event: Loading) -> None:
+    writing.tell(LOADING, {} if event.progress is None else {"progress": event.progress})
+
+
 def _waiting(writing: _Writing, event: WaitingForTools) -> None:
     writing.tell(WAITING, {"servers": list(event.servers), "seconds": event.seconds})
 
@@ -220,6 +232,8 @@ _WRITERS: Final[Mapping[type[Event], Callable[[_Writing, Any], None]]] = {
     CallFinished: _finished,
     CallCancelled: _cancelled,
     Question: _question,
+    Queued: _queued,
+    Loading: _loading,
     WaitingForTools: _waiting,
     ToolsMissing: _missing,
 }

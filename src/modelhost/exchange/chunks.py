@@ -13,6 +13,8 @@ What the host tells besides stands in extension fields of chunks whose delta is 
 * ``modelhost.tool_cancelled``: the host has ended it: ``id, name``;
 * ``modelhost.question``: somebody has to agree, or to tell a server something: ``id, kind, seconds`` and what about;
 * ``modelhost.finish_details``, on the last piece: why the host ended the loop (``type``, ``message``);
+* ``modelhost.queued``, before the answer: the request waits: ``position``, from 1;
+* ``modelhost.loading``, likewise: its model is being loaded: ``progress``, 0 to 1, where its engine tells;
 * ``modelhost.waiting_for_tools``, before all else: the request waits for MCP servers: ``servers, seconds``;
 * ``modelhost.tools``, on the first piece: what the model did not get (``missing``: ``server, state`` of each).
 """
@@ -33,6 +35,8 @@ RESULT: Final = "modelhost.tool_result"
 CALL_ENDED: Final = "modelhost.tool_cancelled"
 QUESTION: Final = "modelhost.question"
 FINISH_DETAILS: Final = "modelhost.finish_details"
+QUEUED: Final = "modelhost.queued"
+LOADING: Final = "modelhost.loading"
 WAITING: Final = "modelhost.waiting_for_tools"
 TOOLS: Final = "modelhost.tools"
 PROMPT_PROGRESS: Final = "prompt_progress"

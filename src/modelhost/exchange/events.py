@@ -187,6 +187,20 @@ class Question(HostEvent, frozen=True, kw_only=True):
     about: Mapping[str, Any] = NOTHING
 
 
+class Queued(HostEvent, frozen=True, kw_only=True):
+    """The request waits for its model, or for others that are before it."""
+
+    position: int
+    """Its place among those that wait, from 1."""
+
+
+class Loading(HostEvent, frozen=True, kw_only=True):
+    """The model is being loaded."""
+
+    progress: float | None = None
+    """0 to 1; ``None``: its engine does not tell."""
+
+
 class WaitingForTools(HostEvent, frozen=True, kw_only=True):
     """The request waits for MCP servers."""
 

@@ -112,6 +112,8 @@ class Generating(Request, frozen=True, kw_only=True):
     """Whether the client wants the answer as it comes."""
     include_usage: bool = False
     """Whether a stream ends with the usage."""
+    include_progress: bool = False
+    """Whether a stream begins with what the request waits for."""
 
 
 class ChatRequest(Generating, frozen=True, kw_only=True):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from modelhost.errors import NotFound
 from modelhost.exchange.caller import Caller
-from modelhost.exchange.events import Question, Text
+from modelhost.exchange.events import Loading, Question, Queued, Text
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.whole import Whole
 from modelhost.mcp_servers.backend import Backend
@@ -16,8 +18,9 @@ from modelhost.operations.llm import SEED_DEFAULTS, ChatParameters, ChatResult, 
 from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
 from modelhost.operations.tools import ANSWER, APPROVE
 
-Tell = Callable[[int, str], Awaitable[None]]
-"""Told of each piece of the text as it comes: how many there were with it, and the piece."""
+Tell = Callable[[float, str], Awaitable[None]]
+"""Told of each piece of the text as it comes: how many there were with it, and the piece; and before the first, with
+numbers below 1, what the call waits for."""
 
 AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
 """What the audit log keeps of a call: no contents."""
@@ -36,7 +39,9 @@ async def chat_completion(
 
     request = parsed("chat", await _body(backend, defaults, asked))
     assert isinstance(request, ChatRequest)
-    answer, texts = Whole(), 0
+    if tell is not None:
+        request = replace(request, include_progress=True)
+    answer, texts, waits = Whole(), 0, 0
     async with backend.chat(request, Caller(depth=depth)) as pieces:
         async for piece in pieces:
             answer.add(piece)
@@ -45,9 +50,18 @@ async def chat_completion(
                     texts += 1
                     if tell is not None:
                         await tell(texts, event.text)
+                elif isinstance(event, Queued | Loading) and tell is not None and not texts:
+                    waits += 1
+                    await tell(1 - 1 / (waits + 1), _waiting(event))
                 elif isinstance(event, Question):
                     await _decline(backend, event)
     return _result(answer, asked.session_id)
+
+
+def _waiting(event: Queued | Loading) -> str:
+    if isinstance(event, Queued):
+        return f"Waiting: place {event.position} in the queue"
+    return "Loading the model" if event.progress is None else f"Loading the model: {event.progress:.0%}"
 
 
 async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:

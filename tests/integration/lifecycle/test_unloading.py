@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,6 +34,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
         scripted("cat", idle_unload_secs=0.5),
         scripted("dog", stall_timeout=1.0),
         scripted("eel", max_in_flight=1),
+        scripted("fly", options={"fail_load": "no luck"}),
     )
     path = write_registry(tmp_path_factory.mktemp("unloading") / "models.yaml", *entries)
     with ServedHost(models_config=path, keep_alive_interval=0.2) as host:
@@ -162,6 +164,43 @@ def test_requests_that_waited_say_at_which_place_and_streams_are_kept_alive_mean
     assert second.headers["x-queue-position"] == "2"
     assert "x-queue-position" not in chat(scripts, "ant").headers
     unload(scripts, "ant")
+
+
+def _told(host: ServedHost, model: str) -> list[dict[str, Any]]:
+    """What a client that wants to know is told, of a request that may have to wait."""
+    body = {"model": model, "messages": [{"role": "user", "content": "/echo me"}], "stream": True}
+    body["stream_options"] = {"include_progress": True}
+    events = host.http.post("/v1/chat/completions", json=body).text.split("\n\n")
+    return [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: {")]
+
+
+def test_a_stream_tells_what_its_request_waits_for_where_the_client_wants_to_know(scripts: ServedHost) -> None:
+    told = _told(scripts, "ant")
+    assert told[0]["modelhost.queued"] == {"position": 1}
+    loading = [each["modelhost.loading"].get("progress") for each in told if "modelhost.loading" in each]
+    assert loading[0] is None
+    assert loading[1:] == sorted(loading[1:])
+    assert len(loading) >= 3
+    assert not any(choice["delta"] for each in told[: len(loading) + 1] for choice in each["choices"])
+    text = "".join(choice["delta"].get("content") or "" for each in told for choice in each["choices"])
+    assert text.strip() == "me"
+    assert not [each for each in _told(scripts, "ant") if "modelhost.queued" in each or "modelhost.loading" in each]
+    unload(scripts, "ant")
+
+
+def test_who_leaves_while_being_told_waits_no_longer(scripts: ServedHost) -> None:
+    options = {"stream": True, "stream_options": {"include_progress": True}}
+    with closing(send_chat(scripts.url, "/echo me", model="ant", **options)) as connection:
+        read_until(connection, b"modelhost.loading")
+    eventually(lambda: status_of(scripts, "ant")["queue_length"] == 0)
+    eventually(lambda: state_of(scripts, "ant") == "ready")
+    assert status_of(scripts, "ant")["in_flight"] == 0
+    unload(scripts, "ant")
+
+
+def test_a_load_that_fails_ends_what_is_told(scripts: ServedHost) -> None:
+    *_, failed = _told(scripts, "fly")
+    assert failed["error"]["code"] == "model_failed"
 
 
 @pytest.mark.promise("candle-vllm.flags.queue-size")

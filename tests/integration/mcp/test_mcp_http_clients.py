@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.registries import scripted, write_registry
 from tests.support.serving import ServedHost
 
 FACES = {
@@ -132,6 +134,24 @@ async def test_text_comes_as_progress(scripted_host: ServedHost, era: Any) -> No
     assert "".join(message or "" for _, message in told) == result.structured_content["content"] == "one two three"
     assert [progress for progress, _ in told] == list(range(1, len(told) + 1))
     assert len(told) >= 3
+
+
+async def test_a_call_that_waits_for_its_model_says_so(start_host: Callable[..., ServedHost], tmp_path: Path) -> None:
+    ant = scripted("ant", options={"load_seconds": 1.0, "load_progress": 4})
+    host = start_host(models_config=write_registry(tmp_path / "models.yaml", ant))
+    told: list[tuple[float, str | None]] = []
+
+    async def on_progress(progress: float, _total: float | None, message: str | None) -> None:
+        told.append((progress, message))
+
+    async with Client(f"{host.url}/mcp") as client:
+        arguments = {**said("/echo one two"), "model": "ant"}
+        result = await client.call_tool("chat_completion", arguments, progress_callback=on_progress)
+    assert result.structured_content["content"] == "one two"
+    messages = [message for _, message in told]
+    assert messages[:2] == ["Waiting: place 1 in the queue", "Loading the model"]
+    assert "Loading the model: 50%" in messages
+    assert [progress for progress, _ in told] == sorted({progress for progress, _ in told})
 
 
 async def test_cancelled_call_frees_its_slot(start_host: Callable[..., ServedHost], era: Any) -> None:
