@@ -13,6 +13,7 @@ from modelhost.chat.requests import MODELS
 from modelhost.engines import ENGINES
 from modelhost.engines.capabilities import CAPABILITIES, FEATURES, Capabilities, How
 from modelhost.engines.installed import READ_SAFETENSORS
+from modelhost.engines.schema_keywords import CHECKED_ONLY, KEYWORDS
 from modelhost.exchange.tasks import Task
 from tools.reference.tables import table
 
@@ -66,6 +67,15 @@ ignored in silence. The tests ask every engine for each line.
 
 {table(("Asked for", *(CAPABILITIES[name].title for name in names)), features)}
 {table(("Besides", *(CAPABILITIES[name].title for name in names)), _facts([CAPABILITIES[name] for name in names]))}
+## JSON schemas
+
+What engines make of an answer's JSON schema. *enforced*: the engine writes no other token. *checked*: the answer may
+differ from it, and is then asked for again (twice at most, where it does not stream and the same request may be
+answered in another way), or ends with the finish detail `schema_violated`. What is enforced is checked, too. A
+`llama-server` and builds of llama.cpp without llguidance enforce less, a server elsewhere what it likes; their answers
+are checked likewise.
+
+{table(("Keywords", *(CAPABILITIES[name].title for name in CHECKED_ONLY)), _keywords())}
 ## Request fields beyond OpenAI's
 
 `top_k` and `min_p` are taken wherever the table says so. The others:
@@ -99,6 +109,13 @@ def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
         ("highest `temperature`", *(f"{each.hottest:g}" for each in found)),
         ("tells how long a prompt is that is too long", *(_yes(each.counts_overflow) for each in found)),
         ("names of special tokens in what users and tools write", *(each.contents for each in found)),
+    ]
+
+
+def _keywords() -> list[Sequence[str]]:
+    return [
+        (words, *("checked" if key in only else "enforced" for only in CHECKED_ONLY.values()))
+        for key, words in KEYWORDS.items()
     ]
 
 

@@ -26,7 +26,7 @@ FEATURES: Final[Mapping[str, str]] = {
     "tools": "`tools`: calls are read from what the model writes",
     "forced_call": "`tool_choice` `required` or a named tool: enforced, with arguments that follow their schema",
     "no_call": "`tool_choice` `none`: the model does not see the tools",
-    "json_schema": "`response_format` `json_schema`: enforced token by token, as far as the engine goes, and checked",
+    "json_schema": "`response_format` `json_schema`: enforced [as far as the engine goes](#json-schemas), and checked",
     "json_object": "`response_format` `json_object`: likewise",
     "context_overflow": "a prompt that is too long: 400 `context_length_exceeded` with both numbers",
     "context_end": "a larger `max_tokens` than the context holds: the answer ends there, as `length`",
