@@ -114,6 +114,8 @@ def _normal(message: Message) -> Hashable:
 
 
 def _normal_call(call: ToolCall) -> Hashable:
+    if call.input is not None:
+        return call.id, call.name, call.input
     try:
         arguments = call.arguments or "{}"
         arguments = json_text.decoded(arguments) if isinstance(arguments, str) else arguments

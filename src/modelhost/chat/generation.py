@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from modelhost.chat import fanout
-from modelhost.chat.forced_call import ForcedCall
 from modelhost.chat.logprobs import LegacyLogprobs, without_others
 from modelhost.chat.relay import Relay, Report
 from modelhost.errors import ModelhostError
@@ -19,6 +18,8 @@ from modelhost.exchange.tasks import Task
 
 STRUCTURED = frozenset({"tools", "response_format", "json_schema", "grammar"})  # what makes an engine parse the output
 Rewrite = Callable[[Piece], Piece]
+NewRewrite = Callable[[], Rewrite]
+"""Each choice has its own."""
 
 
 class Blocks(Protocol):
@@ -40,12 +41,17 @@ class ModelSide(Protocol):
 class Generation:
     """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream.
 
-    With ``writes_call``, the engine will write the JSON of a tool call as its text (:mod:`modelhost.chat.forced_call`).
+    ``rewrites`` turn what the engine writes into what it stands for, such as the text of a call into a call.
     ``top_logprobs`` says of how many tokens beside each the log probabilities are wanted; ``None``: not even of that.
     """
 
     def __init__(
-        self, task: Task, body: dict[str, Any], *, top_logprobs: int | None = None, writes_call: bool = False
+        self,
+        task: Task,
+        body: dict[str, Any],
+        *,
+        top_logprobs: int | None = None,
+        rewrites: Sequence[NewRewrite] = (),
     ) -> None:
         self.task = task
         self.report = Report()
@@ -53,9 +59,7 @@ class Generation:
         self._choices_per_prompt = body.get("n") or 1
         self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
         self._is_streamed = body.get("stream") is True
-        self._new_rewrites: list[Callable[[], Rewrite]] = []  # each choice has its own
-        if writes_call:
-            self._new_rewrites.append(lambda: ForcedCall().rewrite)
+        self._new_rewrites = list(rewrites)
         if task == "completions" and top_logprobs is not None:
             self._new_rewrites.append(lambda: LegacyLogprobs(top_logprobs).rewrite)
         elif top_logprobs == 0:

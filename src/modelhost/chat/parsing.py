@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from modelhost.chat import custom_tools
 from modelhost.chat.constraints import STRUCTURED, constraint_in, output_of
 from modelhost.chat.requests import INERT, MODELS, validate
 from modelhost.errors import InvalidRequest
@@ -71,7 +72,10 @@ def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _chat(body: Mapping[str, Any]) -> ChatRequest:
     tools = body.get("tools")
+    made = None if tools is None else tuple(map(tool_of, tools))
     choice, named, allowed = _tool_choice(body.get("tool_choice"))
+    if named is not None or allowed is not None or (made and any(tool.input is not None for tool in made)):
+        custom_tools.check(made or (), body.get("tool_choice"))
     shared = _generating("chat", body)
     output, shared["extra"] = _output(body.get("response_format"), shared["extra"])
     return ChatRequest(
@@ -79,7 +83,7 @@ def _chat(body: Mapping[str, Any]) -> ChatRequest:
         messages=messages_of(body["messages"]),
         logprobs=bool(body.get("logprobs")),
         top_logprobs=body.get("top_logprobs"),
-        tools=None if tools is None else tuple(map(tool_of, tools)),
+        tools=made,
         tool_choice=choice,
         named_tool=named,
         allowed_tools=allowed,
@@ -94,10 +98,10 @@ def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
     """Return the mode, the one tool that has to be called, and the only ones that may be."""
     if not isinstance(given, Mapping):
         return given, None, None
-    if given["type"] == "function":
-        return None, given["function"]["name"], None
+    if given["type"] != "allowed_tools":
+        return None, given[given["type"]]["name"], None
     allowed = given["allowed_tools"]
-    return allowed["mode"], None, frozenset(tool["function"]["name"] for tool in allowed["tools"])
+    return allowed["mode"], None, frozenset(tool[tool["type"]]["name"] for tool in allowed["tools"])
 
 
 def _output(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> tuple[OutputFormat | None, Mapping[str, Any]]:

@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
+from modelhost.chat.tool_shapes import TAGS, OneCall, OneTool, ToolChoice
 from modelhost.config.literals import No
 from modelhost.config.request_defaults import LARGEST_COUNT, Seed
 from modelhost.config.session_ids import NewSessionId
@@ -78,23 +79,6 @@ class MediaPart(BaseModel):
     type: Literal["image_url", "input_audio", "file"]
 
 
-class FunctionCall(BaseModel):
-    """The name and the arguments (JSON text, or the object itself) of a call in the conversation so far."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    name: str
-    arguments: str | dict[str, Any] = "{}"
-
-
-class ToolCall(BaseModel):
-    """A call in an assistant message."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    id: str | None = None
-    type: Literal["function"] = "function"
-    function: FunctionCall
-
-
 class Message(BaseModel):
     """One message of the conversation."""
 
@@ -102,56 +86,8 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[OneCall] | None = None
     tool_call_id: str | None = None
-
-
-class Function(BaseModel):
-    """What a tool is called, what it is for, and the JSON schema of its arguments."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    name: str = Field(min_length=1)
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class Tool(BaseModel):
-    """A tool that the model may call."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    type: Literal["function"]
-    function: Function
-
-
-class NamedFunction(BaseModel):
-    """The name in a named tool choice."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    name: str
-
-
-class NamedTool(BaseModel):
-    """``tool_choice`` for exactly one tool."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    type: Literal["function"]
-    function: NamedFunction
-
-
-class Allowed(BaseModel):
-    """The tools among which the model may choose, and whether it has to."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    mode: Literal["auto", "required"]
-    tools: list[NamedTool] = Field(min_length=1)
-
-
-class AllowedTools(BaseModel):
-    """``tool_choice`` for some of the tools."""
-
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
-    type: Literal["allowed_tools"]
-    allowed_tools: Allowed
 
 
 class StreamOptions(BaseModel):
@@ -251,8 +187,8 @@ class ChatRequest(_Generation):
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
+    tools: list[OneTool] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, Any] | None = None
@@ -399,7 +335,7 @@ def _schemas(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
     if isinstance(body.get("json_schema"), dict):
         yield "json_schema", body["json_schema"]
     for place, tool in enumerate(body.get("tools") or ()):
-        if tool["function"].get("parameters"):
+        if tool["type"] == "function" and tool["function"].get("parameters"):
             yield f"tools[{place}].function.parameters", tool["function"]["parameters"]
 
 
@@ -439,5 +375,5 @@ def _param(location: tuple[int | str, ...]) -> str:
 
 
 _BRANCHES = frozenset(
-    {"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "NamedTool", "AllowedTools"}
+    {"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "ToolMode", *TAGS.values()}
 )

@@ -9,12 +9,15 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from modelhost.chat import requests, tool_choice
+from modelhost.chat import custom_tools, requests, tool_choice
+from modelhost.chat.custom_calls import CustomCalls, RawInput, opening_of
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.generation import Generation
+from modelhost.chat.forced_call import ForcedCall
+from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
+from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.control_tokens import without_origins
 from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
 from modelhost.exchange.bodies import body_of
@@ -41,13 +44,22 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
         body = _body(model, "completions", completion) | STREAMED
         top_logprobs = completion.logprobs
         return Generation("completions", model.engine.adapt("completions", body), top_logprobs=top_logprobs)
-    chat = tool_choice.enforced(_with_defaults(model, request, "chat"))
+    shown = custom_tools.shown(tool_choice.enforced(_with_defaults(model, request, "chat")), model.engine)
+    chat = shown.request
     body = _with_contents_as_text(model, _body(model, "chat", chat) | STREAMED, notes)
+    rewrites: list[NewRewrite] = []
+    if shown.grammar is not None:
+        (name,) = shown.inputs
+        body[INPUT_GRAMMAR] = {"opening": opening_of(name), "definition": shown.grammar}
+        rewrites.append(lambda: RawInput(name).rewrite)
     dialect = model.engine.adapt("chat", body)
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
-    writes_call = tool_choice.is_forced(chat) and "tools" not in dialect
+    if shown.grammar is None and tool_choice.is_forced(chat) and "tools" not in dialect:
+        rewrites.append(lambda: ForcedCall().rewrite)
+    if shown.grammar is None and shown.inputs:
+        rewrites.append(lambda: CustomCalls(shown.inputs).rewrite)
     top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
-    return Generation("chat", dialect, top_logprobs=top_logprobs, writes_call=writes_call)
+    return Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites)
 
 
 @asynccontextmanager

@@ -54,9 +54,10 @@ def print_session(session: SessionReport) -> None:
         if said or not message.get("tool_calls"):
             typer.echo(f"{typer.style(message['role'] + ':', bold=True)} {_harmless(said)}")
         for call in message.get("tool_calls") or ():
-            function = call["function"]
-            name = typer.style(f"{message['role']} calls {console.printable(function['name'])}:", bold=True)
-            typer.echo(f"{name} {console.printable(_as_text(function.get('arguments')))}")
+            called = call.get("custom") or call["function"]
+            name = typer.style(f"{message['role']} calls {console.printable(called['name'])}:", bold=True)
+            given = called["input"] if "input" in called else called.get("arguments")
+            typer.echo(f"{name} {console.printable(_as_text(given))}")
 
 
 def _content(content: Any) -> str:

@@ -31,6 +31,13 @@ OPENAI_PATHS: Final[Mapping[Task, str]] = {task: traits.path for task, traits in
 """Where workers that follow OpenAI, and llama.cpp beyond that, take each task."""
 
 
+CustomTools = Literal["unchanged", "with_grammars", "as_functions"]
+"""How an engine takes OpenAI's custom tools: as they are, or as functions, with or without ``INPUT_GRAMMAR``."""
+INPUT_GRAMMAR: Final = "input_grammar"
+"""A field of a chat body in which the only tool has to be called: the model has to write ``opening``, and behind it a
+text of the Lark grammar ``definition``, instead of a call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model as an engine gets it: resolved to files on this machine, every default decided by the engine itself."""
@@ -223,6 +230,7 @@ class Engine(Protocol):
     """``None`` if it has none that could be kept."""
     reads_contents: bool
     """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
+    custom_tools: CustomTools
     prompt_progress: PromptProgress | None
     """``None`` if it is silent while it works on a prompt."""
 

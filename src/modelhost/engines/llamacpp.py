@@ -10,12 +10,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import (
+    INPUT_GRAMMAR,
+    OPENAI_PATHS,
+    Accepted,
+    CustomTools,
+    Launch,
+    ModelSpec,
+    PromptCaches,
+    PromptProgress,
+    Ready,
+)
 from modelhost.engines.foreign_start import command
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
 from modelhost.engines.llamacpp_flags import KEY_VARIABLE
-from modelhost.engines.llamacpp_guidance import check_guidance, guided, thinks
+from modelhost.engines.llamacpp_guidance import check_guidance, guided, thinks, with_input_grammar
 from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_progress import ProgressEvents
@@ -152,6 +162,7 @@ class LlamaCpp:
     name = "llamacpp"
     prompt_caches: PromptCaches | None = SlotFiles()
     reads_contents = True
+    custom_tools: CustomTools = "with_grammars"
     prompt_progress: PromptProgress | None = ProgressEvents()
 
     def __init__(self, *, forces_calls: bool = True) -> None:
@@ -226,11 +237,15 @@ class LlamaCpp:
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         body = adapted(task, body)
+        if INPUT_GRAMMAR in body:
+            return {**show_tools_only(body), INPUT_GRAMMAR: body[INPUT_GRAMMAR]}
         if self._forces_calls and body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
             return show_tools_only(body, schema_of(body["tools"]))
         return body
 
     def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        if INPUT_GRAMMAR in body:
+            return with_input_grammar(body, ready.features)
         check_guidance(body, ready.features)
         return guided(body) if task in ready.guided else body
 

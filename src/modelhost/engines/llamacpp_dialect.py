@@ -80,8 +80,8 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def show_tools_only(body: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` so that the model sees its tools but writes JSON of ``schema``, from the first token on.
+def show_tools_only(body: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return ``body`` so that the model sees its tools but writes JSON of ``schema``, if any, from the first token on.
 
     llama.cpp's own way to require a call lets the model talk first, and a small one may talk for ever.
     """
@@ -89,7 +89,8 @@ def show_tools_only(body: dict[str, Any], schema: dict[str, Any]) -> dict[str, A
     dropped = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
     rest = {key: value for key, value in body.items() if key not in dropped}
     rest["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "tools": tools}
-    rest["response_format"] = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
+    if schema is not None:
+        rest["response_format"] = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
     return rest
 
 

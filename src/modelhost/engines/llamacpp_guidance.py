@@ -12,14 +12,17 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.base import INPUT_GRAMMAR, ModelSpec
 from modelhost.engines.library_worker.json_rules import COMPACT, json_rule
 from modelhost.engines.llamacpp_features import LLGUIDANCE
-from modelhost.errors import UnsupportedParameter
+from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 THINKING: Final = ("<think", "[THINK]", "<|channel|>", "reasoning_content")
 """What the templates of models that think first have in them."""
 MARK: Final = "%llguidance"
+INPUT_RULE: Final = "input_of_tool"
+_LARK_TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\\n])+/|(?:#|//)[^\n]*|[A-Za-z_][\w-]*')
+"""Texts, regular expressions, remarks and names."""
 
 
 def thinks(spec: ModelSpec) -> bool:
@@ -59,6 +62,27 @@ def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:
             f'with "{MARK}" need.',
             param="grammar",
         )
+
+
+def with_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> dict[str, Any]:
+    """Return ``body`` with the grammar of the input of a custom tool as a worker with ``features`` takes it.
+
+    Its rules stay as they are, but for the first one, which other rules may name: it begins behind the opening.
+
+    Raises:
+        InvalidRequest: the worker takes no such grammar.
+    """
+    if LLGUIDANCE not in features:
+        raise InvalidRequest(
+            "tools: this build of llama.cpp has no llguidance, which Lark grammars of custom tools need. Serve the "
+            "model with modelhost's own worker (`modelhost engines install llamacpp`), give a grammar whose syntax is "
+            '"regex", or leave "format" out and check the input yourself.',
+            param="tools",
+        )
+    rest = {name: value for name, value in body.items() if name != INPUT_GRAMMAR}
+    opening, definition = body[INPUT_GRAMMAR]["opening"], body[INPUT_GRAMMAR]["definition"]
+    renamed = _LARK_TOKEN.sub(lambda found: INPUT_RULE if found[0] == "start" else found[0], definition)
+    return {**rest, "grammar": f"{MARK} {{}}\nstart: {json.dumps(opening, ensure_ascii=False)} {INPUT_RULE}\n{renamed}"}
 
 
 def guided(body: dict[str, Any]) -> dict[str, Any]:

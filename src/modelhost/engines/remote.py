@@ -75,6 +75,7 @@ class Remote:
         self._options = values
         self._fields = _names(values["fields"])
         self._dialect = DIALECTS[values["dialect"]]
+        self.custom_tools = self._dialect.custom_tools
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Of launch parameters, the server has its own: what would change its answers is a problem here."""

@@ -22,15 +22,27 @@ class _Piece:
     id: str | None
     name: str
     arguments: str
+    """The input, if it is a custom tool that is called."""
+    is_custom: bool = False
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> _Piece:
-        index, function = entry.get("index"), entry.get("function") or {}
+        index, custom = entry.get("index"), entry.get("custom")
+        called = custom or entry.get("function") or {}
         return cls(
             index=index if isinstance(index, int) else None,
             id=entry.get("id") or None,
-            name=function.get("name") or "",
-            arguments=_as_text(function.get("arguments")),
+            name=called.get("name") or "",
+            arguments=_as_text(called.get("input" if custom else "arguments")),
+            is_custom=bool(custom),
+        )
+
+    def told(self, **named: str) -> dict[str, Any]:
+        """Return what it says of the tool that is called, as OpenAI writes that."""
+        return (
+            {"custom": {**named, "input": self.arguments}}
+            if self.is_custom
+            else {"function": {**named, "arguments": self.arguments}}
         )
 
 
@@ -57,13 +69,13 @@ class _Call:
 
     def go_on(self, piece: _Piece) -> dict[str, Any]:
         """Take ``piece`` in; return what is new in it."""
-        function = {"arguments": piece.arguments}
+        named = {}
         if piece.name not in {"", self.name}:
-            function["name"] = piece.name
+            named["name"] = piece.name
             self.name += piece.name
         self.id = self.id or piece.id
         self.arguments.append(piece.arguments)
-        return {"index": self.index, "function": function}
+        return {"index": self.index, **piece.told(**named)}
 
 
 class RemoteCalls:
@@ -112,8 +124,8 @@ class RemoteCalls:
         return {
             "index": call.index,
             "id": piece.id if is_new_id else f"call_{secrets.token_hex(12)}",
-            "type": "function",
-            "function": {"name": piece.name, "arguments": piece.arguments},
+            "type": "custom" if piece.is_custom else "function",
+            **piece.told(name=piece.name),
         }
 
 

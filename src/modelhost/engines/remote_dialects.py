@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import OPENAI_PATHS
+from modelhost.engines.base import OPENAI_PATHS, CustomTools
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
 
@@ -21,6 +21,8 @@ class Dialect(Protocol):
     def tasks(self) -> frozenset[Task]:
         """What such servers can do."""
         ...
+
+    custom_tools: CustomTools
 
     def fields(self, task: Task) -> frozenset[str]:
         """Return the request fields that it knows beyond OpenAI's."""
@@ -41,6 +43,8 @@ class Dialect(Protocol):
 
 class OpenAI:
     """A server that takes requests as they are, with a list of further fields."""
+
+    custom_tools: CustomTools = "unchanged"
 
     def __init__(
         self,
@@ -66,6 +70,8 @@ class OpenAI:
 
 class OfEngine:
     """The server that the workers of an engine here are, too."""
+
+    custom_tools: CustomTools = "as_functions"  # whether it has what grammars need, nobody knows
 
     def __init__(self, name: str, *, tasks: frozenset[Task]) -> None:
         self.tasks = tasks

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import Accepted, CustomTools, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.load_config import Answer, Configured, LoadConfig, Overlay, Premises, configured
@@ -57,6 +57,7 @@ class Scripted:
     name = "scripted"
     prompt_caches: PromptCaches | None = None
     reads_contents = True
+    custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
 
     def __init__(self) -> None:

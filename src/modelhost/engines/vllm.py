@@ -7,7 +7,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import OPENAI_PATHS, Accepted, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import (
+    OPENAI_PATHS,
+    Accepted,
+    CustomTools,
+    Launch,
+    ModelSpec,
+    PromptCaches,
+    PromptProgress,
+    Ready,
+)
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
@@ -45,6 +54,7 @@ class Vllm:
     name = "vllm"
     prompt_caches: PromptCaches | None = None
     reads_contents = True
+    custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:

@@ -18,6 +18,7 @@ from modelhost.exchange.requests import (
     CompletionRequest,
     DetokenizeRequest,
     EmbeddingsRequest,
+    InputFormat,
     McpOptions,
     OutputFormat,
     Prompt,
@@ -108,7 +109,7 @@ def _body_of_chat(request: ChatRequest) -> dict[str, Any]:
     if request.tools is not None:
         body["tools"] = [tool_json(tool) for tool in request.tools]
     if request.named_tool is not None:
-        body["tool_choice"] = {"type": "function", "function": {"name": request.named_tool}}
+        body["tool_choice"] = _named_json(request, request.named_tool)
     elif request.tool_choice is not None:
         body["tool_choice"] = request.tool_choice
     if request.parallel_tool_calls is not None:
@@ -164,8 +165,16 @@ _WRITERS: Final[Mapping[type[Request], Callable[[Any], dict[str, Any]]]] = {
 }
 
 
+def _named_json(request: ChatRequest, name: str) -> dict[str, Any]:
+    is_custom = any(tool.name == name and tool.input is not None for tool in request.tools or ())
+    kind = "custom" if is_custom else "function"
+    return {"type": kind, kind: {"name": name}}
+
+
 def tool_of(given: Mapping[str, Any]) -> Tool:
     """Return the tool that stands in ``given``, whose shape is checked."""
+    if given["type"] == "custom":
+        return _custom_tool_of(given)
     function: Mapping[str, Any] = given["function"]
     extra = {name: value for name, value in given.items() if name not in ("type", "function")}
     within = {name: value for name, value in function.items() if name not in ("name", "description", "parameters")}
@@ -180,11 +189,30 @@ def tool_of(given: Mapping[str, Any]) -> Tool:
     )
 
 
+def _custom_tool_of(given: Mapping[str, Any]) -> Tool:
+    custom: Mapping[str, Any] = given["custom"]
+    grammar = (custom.get("format") or NOTHING).get("grammar") or {"syntax": "text", "definition": ""}
+    extra = {name: value for name, value in given.items() if name not in ("type", "custom")}
+    within = {name: value for name, value in custom.items() if name not in ("name", "description", "format")}
+    if within:
+        extra["custom"] = within
+    return Tool(
+        name=custom["name"],
+        description=custom.get("description"),
+        input=InputFormat(kind=grammar["syntax"], definition=grammar["definition"]),
+        extra=extra or NOTHING,
+        written=None if None in custom.values() else given,
+    )
+
+
 def tool_json(tool: Tool) -> Mapping[str, Any]:
     """Return ``tool`` as it stands in OpenAI's requests; nobody changes it."""
     if tool.written is not None:
         return tool.written
     extra = dict(tool.extra)
+    if tool.input is not None:
+        custom = _custom_json(tool, extra.pop("custom", NOTHING))
+        return {"type": "custom", **extra, "custom": custom}
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
@@ -192,6 +220,16 @@ def tool_json(tool: Tool) -> Mapping[str, Any]:
         function["parameters"] = tool.parameters
     function.update(extra.pop("function", NOTHING))
     return {"type": "function", **extra, "function": function}
+
+
+def _custom_json(tool: Tool, more: Mapping[str, Any]) -> dict[str, Any]:
+    custom: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        custom["description"] = tool.description
+    if tool.input is not None and tool.input.kind != "text":
+        grammar = {"syntax": tool.input.kind, "definition": tool.input.definition}
+        custom["format"] = {"type": "grammar", "grammar": grammar}
+    return {**custom, **more}
 
 
 def output_json(output: OutputFormat) -> dict[str, Any]:

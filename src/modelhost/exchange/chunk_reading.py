@@ -36,6 +36,7 @@ from modelhost.exchange.events import (
     CallLogged,
     CallProgressed,
     CallStarted,
+    CustomCallPiece,
     Envelope,
     Event,
     Extra,
@@ -250,12 +251,17 @@ def _read_delta(delta: Any, index: int, envelope: Envelope, events: list[Event])
 
 
 _OF_CALLS: Final = frozenset({"index", "id", "function"})
+_OF_CUSTOM_CALLS: Final = frozenset({"index", "id", "custom"})
 
 
-def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece:
+def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece | CustomCallPiece:
     if piece.__class__ is not dict or not _is_place(index := piece.get("index", 0)):
         raise MalformedChunkError
-    function = piece.get("function") or NOTHING
+    function = piece.get("function")
+    if not function:
+        if piece.get("custom"):
+            return _custom_call_piece(piece, index, choice, envelope)
+        function = NOTHING
     if not isinstance(function, Mapping):
         raise MalformedChunkError
     rest = piece.keys() - _OF_CALLS
@@ -266,6 +272,22 @@ def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece:
         id=_text_or_none(piece.get("id")),
         name=_text_or_none(function.get("name")),
         arguments=_text_or_none(function.get("arguments")),
+        call_extra={name: piece[name] for name in rest} if rest else NOTHING,
+    )
+
+
+def _custom_call_piece(piece: Mapping[str, Any], index: int, choice: int, envelope: Envelope) -> CustomCallPiece:
+    custom = piece["custom"]
+    if not isinstance(custom, Mapping):
+        raise MalformedChunkError
+    rest = piece.keys() - _OF_CUSTOM_CALLS
+    return CustomCallPiece(
+        envelope=envelope,
+        choice=choice,
+        index=index,
+        id=_text_or_none(piece.get("id")),
+        name=_text_or_none(custom.get("name")),
+        input=_text_or_none(custom.get("input")),
         call_extra={name: piece[name] for name in rest} if rest else NOTHING,
     )
 

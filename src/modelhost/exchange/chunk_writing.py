@@ -29,6 +29,7 @@ from modelhost.exchange.events import (
     CallLogged,
     CallProgressed,
     CallStarted,
+    CustomCallPiece,
     Envelope,
     Event,
     Extra,
@@ -136,6 +137,13 @@ def _call(writing: _Writing, event: ToolCallPiece) -> None:
     calls.append({**known, **event.call_extra, **({"function": function} if function else {})})
 
 
+def _custom_call(writing: _Writing, event: CustomCallPiece) -> None:
+    calls: list[Chunk] = writing.choice(event.choice)["delta"].setdefault("tool_calls", [])
+    custom = {name: value for name, value in (("name", event.name), ("input", event.input)) if value is not None}
+    known = {"index": event.index} if event.id is None else {"index": event.index, "id": event.id}
+    calls.append({**known, **event.call_extra, "custom": custom})
+
+
 def _finish(writing: _Writing, event: Finish) -> None:
     choice = writing.choice(event.choice)
     choice["finish_reason"] = event.reason
@@ -223,6 +231,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[_Writing, Any], None]]] = {
     Refusal: lambda writing, event: writing.add(event.choice, "refusal", event.text),
     Logprobs: _logprobs,
     ToolCallPiece: _call,
+    CustomCallPiece: _custom_call,
     Finish: _finish,
     Usage: _usage,
     PromptProgress: _prompt_progress,

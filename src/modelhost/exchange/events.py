@@ -97,6 +97,17 @@ class ToolCallPiece(OfChoice, frozen=True, kw_only=True):
     """Such as ``type``."""
 
 
+class CustomCallPiece(OfChoice, frozen=True, kw_only=True):
+    """A piece of a call of a custom tool."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    input: str | None = None
+    call_extra: Mapping[str, Any] = NOTHING
+    """Such as ``type``."""
+
+
 class Finish(OfChoice, frozen=True, kw_only=True):
     """The choice is complete."""
 

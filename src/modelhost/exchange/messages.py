@@ -49,9 +49,11 @@ class ToolCall(Struct, frozen=True, kw_only=True):
     name: str
     arguments: str | Mapping[str, Any] = "{}"
     """JSON text, or the object itself."""
+    input: str | None = None
+    """The text that a custom tool is called with; ``None``: it is a function that is called, with ``arguments``."""
     id: str | None = None
     extra: Mapping[str, Any] = NOTHING
-    """Of the call, and below ``function`` of that."""
+    """Of the call, and below ``function`` or ``custom`` of that."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -123,6 +125,8 @@ def part_of(given: Mapping[str, Any]) -> Part:
 
 
 def _call_of(given: Mapping[str, Any]) -> ToolCall:
+    if given.get("type") == "custom":
+        return _custom_call_of(given)
     function: Mapping[str, Any] = given["function"]
     extra = dict(_rest(given, "id", "function"))
     if within := _rest(function, "name", "arguments"):
@@ -130,6 +134,14 @@ def _call_of(given: Mapping[str, Any]) -> ToolCall:
     return ToolCall(
         name=function["name"], arguments=function.get("arguments", "{}"), id=given.get("id"), extra=extra or NOTHING
     )
+
+
+def _custom_call_of(given: Mapping[str, Any]) -> ToolCall:
+    custom: Mapping[str, Any] = given["custom"]
+    extra = dict(_rest(given, "id", "type", "custom"))
+    if within := _rest(custom, "name", "input"):
+        extra["custom"] = within
+    return ToolCall(name=custom["name"], input=custom["input"], id=given.get("id"), extra=extra or NOTHING)
 
 
 def _rest(given: Mapping[str, Any], *known: str) -> Mapping[str, Any]:
@@ -170,5 +182,9 @@ def part_json(part: Part) -> dict[str, Any]:
 def call_json(call: ToolCall) -> dict[str, Any]:
     """Return ``call`` as it stands in a message of the model."""
     extra = dict(call.extra)
+    known = {} if call.id is None else {"id": call.id}
+    if call.input is not None:
+        custom = {"name": call.name, "input": call.input, **extra.pop("custom", {})}
+        return {**known, "type": "custom", **extra, "custom": custom}
     function = {"name": call.name, "arguments": call.arguments, **extra.pop("function", {})}
-    return {**({} if call.id is None else {"id": call.id}), "type": "function", **extra, "function": function}
+    return {**known, "type": "function", **extra, "function": function}

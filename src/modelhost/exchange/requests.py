@@ -43,6 +43,13 @@ class Sampling(Struct, frozen=True, kw_only=True):
         return self.max_completion_tokens or self.max_tokens
 
 
+class InputFormat(Struct, frozen=True, kw_only=True):
+    """What the input of a custom tool has to be: any text, or one of a grammar."""
+
+    kind: Literal["text", "regex", "lark"] = "text"
+    definition: str = ""
+
+
 class Tool(Struct, frozen=True, kw_only=True):
     """A tool that the model may call, and that the client runs."""
 
@@ -50,8 +57,10 @@ class Tool(Struct, frozen=True, kw_only=True):
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     """The JSON schema of its arguments."""
+    input: InputFormat | None = None
+    """Of a custom tool, whose calls have a text in the place of arguments; ``None``: it is a function."""
     extra: Mapping[str, Any] = NOTHING
-    """Of the tool, and below ``function`` of that."""
+    """Of the tool, and below ``function`` or ``custom`` of that."""
     written: Mapping[str, Any] | None = None
     """It as OpenAI's requests have it, as long as nothing of it has changed."""
 

@@ -13,6 +13,7 @@ from modelhost.exchange.events import (
     Begin,
     CallFinished,
     CallStarted,
+    CustomCallPiece,
     Envelope,
     Event,
     Extra,
@@ -41,6 +42,8 @@ class WrittenCall:
     id: str | None = None
     name: str = ""
     arguments: str = ""
+    input: str | None = None
+    """Of a custom tool, which has no arguments."""
 
 
 @dataclass(slots=True)
@@ -60,7 +63,9 @@ class Choice:
     @property
     def message(self) -> Message:
         """What the model said, as the conversation goes on with it."""
-        calls = tuple(ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in self.calls)
+        calls = tuple(
+            ToolCall(id=call.id, name=call.name, arguments=call.arguments, input=call.input) for call in self.calls
+        )
         return Message(role="assistant", content=self.text or (None if calls else ""), tool_calls=calls or None)
 
 
@@ -141,11 +146,14 @@ def _choice_json(index: int, choice: Choice, is_chat: bool) -> dict[str, Any]:
     besides = {REASONING: choice.reasoning, "refusal": choice.refusal}
     message.update({name: text for name, text in besides.items() if text is not None})
     if choice.calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.calls
-        ]
+        message["tool_calls"] = [_call_json(call) for call in choice.calls]
     return {**written, "message": {**message, **choice.extra}}
+
+
+def _call_json(call: WrittenCall) -> dict[str, Any]:
+    if call.input is not None:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.input}}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _begin(whole: Whole, event: Begin) -> None:
@@ -170,13 +178,23 @@ def _refusal(whole: Whole, event: Refusal) -> None:
 
 
 def _call(whole: Whole, event: ToolCallPiece) -> None:
+    call = _begun(whole, event)
+    call.arguments += event.arguments or ""
+
+
+def _custom_call(whole: Whole, event: CustomCallPiece) -> None:
+    call = _begun(whole, event)
+    call.input = (call.input or "") + (event.input or "")
+
+
+def _begun(whole: Whole, event: ToolCallPiece | CustomCallPiece) -> WrittenCall:
     calls = whole.choice(event.choice).calls
     while len(calls) <= event.index:
         calls.append(WrittenCall())
     call = calls[event.index]
     call.id = event.id or call.id
     call.name += event.name or ""
-    call.arguments += event.arguments or ""
+    return call
 
 
 def _logprobs(whole: Whole, event: Logprobs) -> None:
@@ -215,6 +233,7 @@ _TAKERS: Final[Mapping[type[Event], Callable[[Whole, Any], None]]] = {
     Reasoning: _reasoning,
     Refusal: _refusal,
     ToolCallPiece: _call,
+    CustomCallPiece: _custom_call,
     Logprobs: _logprobs,
     Finish: _finish,
     Usage: _usage,

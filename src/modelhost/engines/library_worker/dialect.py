@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import OPENAI_PATHS, CustomTools, PromptCaches, PromptProgress, Ready
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -47,6 +47,7 @@ class LibraryDialect:
     name: str
     prompt_caches: PromptCaches | None = None
     reads_contents = False
+    custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
 
     def advice(self, task: Task) -> str:
