@@ -9,7 +9,8 @@ from typing import Any
 
 def type_in_words(schema: Mapping[str, Any]) -> str:
     """A field's JSON type in words."""
-    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
+    given = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    options = [option for option in given if option.get("type") != "null"]
     return " or ".join(dict.fromkeys(_one_type(option) for option in options))
 
 
@@ -17,6 +18,8 @@ def _one_type(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         names = {option.get("type") for option in schema["anyOf"]}
         word = "number" if names == {"integer", "number"} else type_in_words(schema)
+    elif "oneOf" in schema:
+        word = type_in_words(schema)
     elif "$ref" in schema:
         word = f"object ({schema['$ref'].rsplit('/', 1)[-1]})"
     elif "enum" in schema or "const" in schema:

@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -39,6 +40,7 @@ class InputText:
     def __init__(self) -> None:
         self._arguments = ""
         self._at: int | None = None
+        self._is_sound = True
         self.text = ""
         """As much of it as has been given out."""
 
@@ -80,16 +82,19 @@ class InputText:
         inside = _INSIDE.match(self._arguments, at)
         assert inside is not None  # as said above
         self._at = inside.end()
-        try:
-            read: str = json.loads(f'"{inside[0]}"', strict=False)
-        except ValueError:
-            return _CUT_ESCAPE.sub("", inside[0])
-        return read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        for text in (inside[0], _CUT_ESCAPE.sub("", inside[0])):
+            with suppress(ValueError):
+                read: str = json.loads(f'"{text}"', strict=False)
+                return read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        self._is_sound = False
+        return inside[0]
 
     @property
     def is_input_alone(self) -> bool:
         """Whether the arguments were an object with an input, and nothing else."""
-        return self._at is not None and re.fullmatch(r'"\s*\}\s*', self._arguments[self._at :]) is not None
+        if self._at is None or not self._is_sound:
+            return False
+        return re.fullmatch(r'"\s*\}\s*', self._arguments[self._at :]) is not None
 
 
 class CustomCalls:

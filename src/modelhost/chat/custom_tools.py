@@ -62,9 +62,7 @@ def check(tools: Sequence[Tool], choice: Any) -> None:
     custom = {tool.name for tool in tools if tool.input is not None}
     for kind, name in _named_in(choice):
         if kind == "custom" and name not in custom:
-            raise InvalidRequest(
-                f'tool_choice names the custom tool "{name}", which is not there.', param="tool_choice"
-            )
+            raise InvalidRequest(f'tool_choice names "{name}", which is none of the custom tools.', param="tool_choice")
         if kind == "function" and name in custom:
             raise InvalidRequest(
                 f'tool_choice names the function "{name}", which is a custom tool: its type is "custom".',

@@ -6,6 +6,7 @@ Run as ``python -P openai.py BASE_URL MODEL`` with the Python that has the clien
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unittest
 from enum import Enum
@@ -49,6 +50,15 @@ class Trip(BaseModel, extra="forbid"):
 
 
 TOOL = openai.pydantic_function_tool(Trip, name="book_trip", description="Books a trip.")
+ORDER = r"[A-Z]{3}-[0-9]{2}"
+CUSTOM: Any = {
+    "type": "custom",
+    "custom": {
+        "name": "order",
+        "description": "Orders something.",
+        "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": ORDER}},
+    },
+}
 CHOICES: dict[str, Any] = {"named": {"type": "function", "function": {"name": "book_trip"}}, "required": "required"}
 
 
@@ -149,6 +159,26 @@ class Tools(unittest.TestCase):
                 assert isinstance(call.function.parsed_arguments, Trip), call.function
                 whole = CLIENT.chat.completions.create(**TALK, tools=[TOOL], tool_choice=choice)
                 assert json.loads(call.function.arguments) == json.loads(the_call_of(whole).function.arguments)
+
+    def test_custom_call(self) -> None:
+        asked: Any = {**TALK, "tools": [CUSTOM], "tool_choice": {"type": "custom", "custom": {"name": "order"}}}
+        completion = CLIENT.chat.completions.create(**asked)
+        (call,) = completion.choices[0].message.model_dump()["tool_calls"]
+        assert call["id"], call
+        assert (call["type"], call["custom"]["name"]) == ("custom", "order"), call
+        assert re.fullmatch(ORDER, call["custom"]["input"]), call
+        told = ""
+        for chunk in CLIENT.chat.completions.create(**asked, stream=True):
+            for piece in chunk.choices[0].delta.tool_calls or [] if chunk.choices else []:
+                told += piece.model_dump()["custom"]["input"]
+        assert told == call["custom"]["input"], told
+        said = [
+            *TALK["messages"],
+            {"role": "assistant", "tool_calls": [{name: call[name] for name in ("id", "type", "custom")}]},
+            {"role": "tool", "tool_call_id": call["id"], "content": "It is ordered."},
+        ]
+        answer = CLIENT.chat.completions.create(**{**TALK, "messages": said}, tools=[CUSTOM], tool_choice="none")
+        assert answer.choices[0].message.content, answer
 
     def test_result_of_a_call_is_answered(self) -> None:
         call = the_call_of(CLIENT.chat.completions.create(**TALK, tools=[TOOL], tool_choice="required"))

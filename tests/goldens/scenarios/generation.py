@@ -14,6 +14,15 @@ WEATHER: Final[dict[str, Any]] = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+CODE: Final[dict[str, Any]] = {
+    "type": "custom",
+    "custom": {
+        "name": "code",
+        "description": "Runs a program.",
+        "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "print.*\\s"}},
+    },
+}
+CUSTOM_CALL: Final = '/call code {"input": "print(1)\\n"}'
 CALL: Final = '/call weather {"city": "Paris"}'
 COMPLETIONS: Final = "POST /v1/completions"
 WITH_USAGE: Final = {"stream": True, "stream_options": {"include_usage": True}}
@@ -32,6 +41,8 @@ CHATS: Final[tuple[Scenario, ...]] = (
     one("reasoning streamed", CHAT, chat("think first", stream=True)),
     one("call of the client's tool", CHAT, chat(CALL, tools=[WEATHER])),
     one("call of the client's tool streamed", CHAT, chat(CALL, tools=[WEATHER], stream=True)),
+    one("call of the client's custom tool", CHAT, chat(CUSTOM_CALL, tools=[CODE])),
+    one("call of the client's custom tool streamed", CHAT, chat(CUSTOM_CALL, tools=[CODE], stream=True)),
     one("call that must be", CHAT, chat("/echo no", tools=[WEATHER], tool_choice="required")),
     one("answer of a tool", CHAT, {
         "messages": [

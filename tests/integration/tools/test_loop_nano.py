@@ -89,3 +89,20 @@ def test_stream_with_a_real_model_and_a_client_of_the_trade(host: ServedHost) ->
     ) as stream:
         text = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
     assert "sunny" in text
+
+
+def test_custom_tools_of_a_client_are_the_clients_own(host: ServedHost) -> None:
+    custom = {"type": "custom", "custom": {"name": "get_weather", "description": "Tells the weather of a city."}}
+    answer = chat(host, "What is the weather in Paris?", temperature=0, tools=[custom])
+    assert "modelhost.tool_calls" not in answer
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert (call["type"], call["custom"]["name"]) == ("custom", "get_weather")
+    said = [
+        {"role": "user", "content": "What is the weather in Paris?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "It is rainy in Paris."},
+        {"role": "user", "content": "What is the weather in Berlin?"},
+    ]
+    response = host.http.post("/v1/chat/completions", json={"messages": said, "temperature": 0, **WEATHER})
+    assert response.status_code == 200, response.text
+    assert [call["name"] for call in response.json()["modelhost.tool_calls"]] == ["get_weather"]

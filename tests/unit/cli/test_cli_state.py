@@ -83,12 +83,14 @@ def test_sessions_are_listed_and_shown(run: Run) -> None:
 def test_calls_and_results_are_shown(run: Run, served: Served, host: FakeStateHost) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
 
+    custom = {"id": "2", "type": "custom", "custom": {"name": "code", "input": "print(1)"}}
+
     async def append() -> None:
         async with host.state.sessions.hold("tools") as held:
             await held.append(
                 [
                     {"role": "user", "content": [{"type": "text", "text": "Look:"}, {"type": "image_url"}]},
-                    {"role": "assistant", "content": None, "tool_calls": [call]},
+                    {"role": "assistant", "content": None, "tool_calls": [call, custom]},
                     {"role": "tool", "tool_call_id": "1", "content": "sunny"},
                 ]
             )
@@ -97,6 +99,7 @@ def test_calls_and_results_are_shown(run: Run, served: Served, host: FakeStateHo
     assert run("sessions", "show", "tools").output.splitlines() == [
         "user: Look: [image_url]",
         'assistant calls weather: {"city": "Rome"}',
+        "assistant calls code: print(1)",
         "tool: sunny",
     ]
 

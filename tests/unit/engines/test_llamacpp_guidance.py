@@ -17,7 +17,7 @@ from modelhost.engines.library_worker.json_rules import PATTERN
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_features import has_llguidance
 from modelhost.engines.llamacpp_guidance import constraint_of, guided, thinks
-from modelhost.errors import UnsupportedParameter
+from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 BEGINNING = "%llguidance {}\nstart: %json "
 READY = Ready(url="", guided=frozenset({"chat"}), features=("LLGUIDANCE",))
@@ -161,3 +161,25 @@ def test_a_build_is_known_by_what_it_says_without_it(tmp_path: Path) -> None:
     without.write_bytes(b"\0llguidance (cmake -DLLAMA_LLGUIDANCE=ON) is not enabled\0")
     assert has_llguidance(with_it)
     assert not has_llguidance(without)
+
+
+LARK = 'start: "(" start? ")" | /start/ // start\nstart_two: "a \\"start\\""  # start\n'
+
+
+def test_the_input_of_a_custom_tool_begins_behind_its_opening() -> None:
+    body = {"tools": [], "input_grammar": {"opening": 'Call "é":\n', "definition": LARK}}
+    adapted = LlamaCpp().adapt("chat", {"messages": [], "tool_choice": "required", **body})
+    assert "tools" not in adapted
+    finished = LlamaCpp().finished("chat", adapted, READY)
+    assert "input_grammar" not in finished
+    assert finished["grammar"] == (
+        '%llguidance {}\nstart: "Call \\"é\\":\\n" input_of_tool\n'
+        'input_of_tool: "(" input_of_tool? ")" | /start/ // start\nstart_two: "a \\"start\\""  # start\n'
+    )
+
+
+def test_a_build_without_it_refuses_a_lark_grammar_with_the_way_out() -> None:
+    body = {"input_grammar": {"opening": "x", "definition": LARK}}
+    with pytest.raises(InvalidRequest, match="regex") as refused:
+        LlamaCpp().finished("chat", body, Ready(url=""))
+    assert refused.value.param == "tools"

@@ -128,3 +128,16 @@ def test_what_a_server_adds_to_a_call_stays() -> None:
 
 def test_what_is_no_call_is_left_out() -> None:
     assert _read(None, "x") == []  # type: ignore[arg-type]
+
+
+def test_calls_of_custom_tools_stay_what_they_are() -> None:
+    first = {"name": "code", "input": ""}
+    told = _read(
+        {"index": 0, "id": "x", "type": "custom", "custom": first},
+        {"index": 0, "custom": {"input": "{}"}},
+        {"index": 0, "custom": {"input": "more"}},
+        _piece("{}", "get", index=1, id="y"),
+    )
+    assert told[0] == {"index": 0, "id": "x", "type": "custom", "custom": first}
+    assert told[1:3] == [{"index": 0, "custom": {"input": text}} for text in ("{}", "more")]
+    assert (told[3]["type"], told[3]["function"]["name"]) == ("function", "get")

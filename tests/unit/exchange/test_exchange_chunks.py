@@ -47,6 +47,8 @@ def _call(**fields: Any) -> dict[str, Any]:
         _chunk(role="assistant", content=None),
         _chunk(content="Hi", reasoning_content="Hm", anything={"else": 1}),
         _call(index=0, id="x", function={"name": "f", "arguments": ""}),
+        _call(index=0, id="x", type="custom", custom={"name": "f", "input": ""}),
+        _call(index=1, custom={"input": "text"}, more=1),
         _chunk(content="Hi", tool_calls=None),
         {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop", "logprobs": None}]},
         {"choices": [{"index": at, "delta": {"content": "a"}, "finish_reason": None} for at in range(3)]},

@@ -45,6 +45,20 @@ def test_reasoning_is_kept_beside_the_text() -> None:
     assert message["message"]["content"] == "so"
 
 
+def test_pieces_of_custom_calls_become_calls_with_an_input() -> None:
+    answer = whole(
+        delta(tool_calls=[{"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": ""}}]),
+        delta(tool_calls=[{"index": 0, "custom": {"input": "x = "}}]),
+        delta(tool_calls=[{"index": 1, "id": "b", "type": "custom", "custom": {"name": "g"}}]),
+        delta(tool_calls=[{"index": 0, "custom": {"input": "1"}}]),
+        delta(0, "tool_calls"),
+    )
+    assert answer["choices"][0]["message"]["tool_calls"] == [
+        {"id": "a", "type": "custom", "custom": {"name": "f", "input": "x = 1"}},
+        {"id": "b", "type": "custom", "custom": {"name": "g", "input": ""}},
+    ]
+
+
 def test_pieces_of_calls_become_calls_without_the_streams_index() -> None:
     answer = whole(
         delta(tool_calls=[{"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}]),
