@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
 
 from modelhost.chat.tool_shapes import TAGS, OneCall, OneTool, ToolChoice
 from modelhost.config.literals import No
@@ -362,18 +363,31 @@ def check_fields(task: Task, request: AnyRequest, engine: Engine) -> None:
 def _explain(error: ValidationError) -> InvalidRequest:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     # Of a union, each branch says what it would have taken; the one that got furthest knows best where it went wrong.
-    of_first_field = [each for each in found if each["loc"][:1] == found[0]["loc"][:1]]
-    param = _param(max((each["loc"] for each in of_first_field), key=lambda location: len(_param(location))))
-    reasons = dict.fromkeys(each["msg"] for each in found if _param(each["loc"]) == param)
+    told = [_told(each) for each in found if each["loc"][:1] == found[0]["loc"][:1]]
+    param = max((place for place, _ in told), key=len)
+    reasons = dict.fromkeys(reason for place, reason in told if place == param)
     return InvalidRequest(f"{param or 'body'}: {'; or: '.join(reasons)}.", param=param or None)
+
+
+def _told(found: ErrorDetails) -> tuple[str, str]:
+    """Return where something is wrong, and what."""
+    place = _param(found["loc"])
+    if found["type"] == "union_tag_not_found":  # in words about tags
+        return f"{place}.type", "Field required"
+    return place, found["msg"]
 
 
 def _param(location: tuple[int | str, ...]) -> str:
     """Return the path of keys and positions that the caller wrote: of a union pydantic names the branches too."""
-    path = [part for part in location if isinstance(part, int) or (part.isidentifier() and part not in _BRANCHES)]
+    path = [
+        part
+        for place, part in enumerate(location)
+        if isinstance(part, int) or (part.isidentifier() and part not in _BRANCHES and location[:place][:-1] != _TOOLS)
+    ]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
+_TOOLS = ("tools",)  # with the place of one behind it, what comes next names the branch: fields are called like those
 _BRANCHES = frozenset(
     {"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "ToolMode", *TAGS.values()}
 )

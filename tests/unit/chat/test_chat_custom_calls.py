@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from modelhost.chat.custom_calls import CustomCalls, InputText, RawInput, opening_of
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.chunks import ChunkReader, chunk_of
+from modelhost.exchange.chunk_reading import ChunkReader
+from modelhost.exchange.chunk_writing import chunk_of
 from modelhost.exchange.requests import InputFormat
 from modelhost.exchange.whole import Whole
 
