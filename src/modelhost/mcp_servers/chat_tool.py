@@ -18,9 +18,9 @@ from modelhost.operations.llm import SEED_DEFAULTS, ChatParameters, ChatResult, 
 from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
 from modelhost.operations.tools import ANSWER, APPROVE
 
-Tell = Callable[[float, str], Awaitable[None]]
+Tell = Callable[[float, str | None], Awaitable[None]]
 """Told of each piece of the text as it comes: how many there were with it, and the piece; and before the first, with
-numbers below 1, what the call waits for."""
+numbers below 1 and no text, that the call waits for its model: clients put the texts together."""
 
 AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
 """What the audit log keeps of a call: no contents."""
@@ -52,16 +52,10 @@ async def chat_completion(
                         await tell(texts, event.text)
                 elif isinstance(event, Queued | Loading) and tell is not None and not texts:
                     waits += 1
-                    await tell(1 - 1 / (waits + 1), _waiting(event))
+                    await tell(1 - 1 / (waits + 1), None)
                 elif isinstance(event, Question):
                     await _decline(backend, event)
     return _result(answer, asked.session_id)
-
-
-def _waiting(event: Queued | Loading) -> str:
-    if isinstance(event, Queued):
-        return f"Waiting: place {event.position} in the queue"
-    return "Loading the model" if event.progress is None else f"Loading the model: {event.progress:.0%}"
 
 
 async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class _Answers:
     async def _called(
         self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any], noting: _Noting
     ) -> types.CallToolResult:
-        async def tell(count: float, piece: str) -> None:
+        async def tell(count: float, piece: str | None) -> None:
             # Nothing, for a client that has given no token for it.
             await ctx.session.report_progress(count, message=piece)
 

@@ -185,7 +185,8 @@ def begin_long_call(server: StdioServer) -> psutil.Process:
             },
         }
     )
-    assert server.line()["method"] == "notifications/progress"
+    while "message" not in (notification := server.line())["params"]:  # the model is being loaded
+        assert notification["method"] == "notifications/progress"
     return server.worker()
 
 
