@@ -161,7 +161,8 @@ class Answering:
             async with self._opened(request, replace(way, on_queued=queued, may_relay=False)) as opened:
                 yield _pieces_of(opened)
 
-        async with aclosing(with_waits(begin, collection.find(request.model), collection.events)) as pieces:
+        model, is_chat = collection.find(request.model), isinstance(request, ChatRequest)
+        async with aclosing(with_waits(begin, model, collection.events, is_chat=is_chat)) as pieces:
             yield pieces
 
     @asynccontextmanager

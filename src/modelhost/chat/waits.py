@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from uuid import uuid4
 
+from modelhost.exchange.chunks import CHAT, COMPLETION
 from modelhost.exchange.events import Envelope, Event, Loading, Piece, Pieces, PieceStream, Queued
 from modelhost.models.hosted import HostedModel
 from modelhost.models.scheduler import OnQueued
@@ -17,15 +18,15 @@ Begin = Callable[[OnQueued], AbstractAsyncContextManager[Pieces]]
 Events = Callable[[], AbstractAsyncContextManager[AsyncIterator[ModelEvent]]]
 
 
-async def with_waits(begin: Begin, model: HostedModel, events: Events) -> PieceStream:
+async def with_waits(begin: Begin, model: HostedModel, events: Events, *, is_chat: bool) -> PieceStream:
     """Yield what the request that ``begin`` opens waits for, and then its answer; raises what that raises.
 
-    ``events`` are what happens to models, the state of each first.
+    ``events`` are what happens to models, the state of each first. Without ``is_chat`` the answer is a completion.
 
     The answer is opened, read and left in a task of its own, which is one piece ahead at most: a wait can only be told
     by somebody who does not wait.
     """
-    news = _News(model)
+    news = _News(model, is_chat=is_chat)
     tasks = [asyncio.create_task(_answered(begin, news)), asyncio.create_task(_followed(events, news))]
     try:
         while (piece := await news.read()) is not None:
@@ -42,11 +43,13 @@ async def with_waits(begin: Begin, model: HostedModel, events: Events) -> PieceS
 class _News:
     """What is to be told, in its order."""
 
-    def __init__(self, model: HostedModel) -> None:
+    def __init__(self, model: HostedModel, *, is_chat: bool) -> None:
         self._model = model.name
         self._loading: Loading | None = None
         self._is_waiting = False
-        self._envelope = Envelope(id=f"chatcmpl-{uuid4().hex}", created=int(time.time()), model=model.name)
+        kind, prefix = (CHAT, "chatcmpl") if is_chat else (COMPLETION, "cmpl")
+        # The id of the answer itself is not known yet.
+        self._envelope = Envelope(id=f"{prefix}-{uuid4().hex}", created=int(time.time()), model=model.name, kind=kind)
         self._pieces: asyncio.Queue[tuple[Piece | None, bool]] = asyncio.Queue()
         self._room = asyncio.Semaphore(1)
 

@@ -109,8 +109,10 @@ class _Writing:
         delta[name] = delta.get(name, "") + text
 
     def tell(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Tell of something besides, beside an empty delta, which ordinary clients pass over."""
-        self.choice(0)
+        """Tell of something besides, beside an empty delta or text, which ordinary clients pass over."""
+        choice = self.choice(0)
+        if not self.is_chat:
+            choice.setdefault("text", "")
         self.chunk[name] = fields
 
     def add_extra(self, event: Event, extra: Extra) -> None:
