@@ -89,7 +89,7 @@ test: $(DEVELOPS)  ## Run the whole test suite; ARGS="-k word" runs a part
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 CORE := $(addprefix tests/unit/,chat engines models workers) $(addprefix tests/integration/,engine engines)
-SERVER := $(addprefix tests/unit/,http mcp_servers operations) $(addprefix tests/integration/,api lifecycle)
+SERVER := $(addprefix tests/unit/,http mcp_servers operations) $(addprefix tests/integration/,api lifecycle) tests/doors
 
 .PHONY: test-core
 test-core: $(DEVELOPS)  ## Run the tests of what runs models: engines, workers, scheduling, chats

@@ -184,14 +184,6 @@ def test_the_answer_is_cut_at_the_token_limit(any_talk: Talk, name: str) -> None
     assert answer["usage"]["completion_tokens"] == 2
 
 
-def test_a_stop_text_ends_the_answer_and_is_not_in_it(scripted: Talk) -> None:
-    for stop in ("three", ["nothing", "three"]):
-        answer = scripted.chat("/echo one two three four", stop=stop)
-        assert answer.choices[0].message.content is not None
-        assert answer.choices[0].message.content.rstrip() == "one two"
-        assert answer.choices[0].finish_reason == "stop"
-
-
 def test_a_stop_text_ends_the_answer_of_a_real_model(nano: Talk) -> None:
     whole = nano.chat(temperature=0).choices[0].message.content
     assert whole

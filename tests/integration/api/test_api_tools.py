@@ -42,17 +42,6 @@ def test_a_call_streams_as_incremental_deltas(scripted: Talk, weather_tools: Too
     assert finish_of(chunks) == ["tool_calls"]
 
 
-def test_a_call_comes_whole_in_a_whole_answer(scripted: Talk, weather_tools: Tools) -> None:
-    (choice,) = scripted.chat(CALL, tools=weather_tools).choices
-    assert choice.finish_reason == "tool_calls"
-    assert choice.message.content is None
-    assert choice.message.tool_calls is not None
-    (call,) = choice.message.tool_calls
-    assert call.id
-    assert call.type == "function"
-    assert (call.function.name, call.function.arguments) == ("get_weather", ARGUMENTS)
-
-
 @pytest.mark.parametrize("choice", ["auto", "required", named("get_weather")], ids=str)
 def test_every_choice_of_several_carries_its_own_call(scripted: Talk, weather_tools: Tools, choice: Any) -> None:
     chunks = scripted.chunks(CALL, tools=weather_tools, n=2, tool_choice=choice)
@@ -156,12 +145,6 @@ def test_a_call_without_content_or_with_text_beside_it_is_understood(any_talk: T
     del without[1]["content"]
     for messages in (with_text, without):
         assert any_talk.post_chat(messages, tools=weather_tools).status_code == 200
-
-
-def test_arguments_that_are_no_json_reach_the_client_as_they_are(scripted: Talk, weather_tools: Tools) -> None:
-    chunks = scripted.chunks('/call get_weather {"city": ', tools=weather_tools)
-    assert calls_of(chunks) == [("get_weather", '{"city":')]
-    assert finish_of(chunks) == ["tool_calls"]
 
 
 WILD: dict[str, Any] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -84,12 +84,6 @@ def test_a_body_over_ten_megabytes_is_refused_whether_it_says_its_length_or_not(
         assert "10000000 bytes" in error_of(answer)
 
 
-def test_a_prompt_that_does_not_fit_is_the_callers_fault(scripted_host: ServedHost) -> None:
-    answer = ask(scripted_host, "word " * 100_000)
-    assert answer.status_code == 400
-    assert "context" in error_of(answer)
-
-
 @pytest.mark.promise("llm-server.response.error")
 @pytest.mark.parametrize("command", ["/error 500", "/error 503", "/crash 0", "/malformed 0"])
 def test_a_fault_of_the_engine_is_500(start_host: StartHost, command: str) -> None:

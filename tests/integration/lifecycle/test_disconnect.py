@@ -30,11 +30,10 @@ def _is_idle(host: ServedHost) -> bool:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("content", ["/hang 3", "/delay 60", "/tokens 2000 /slow 50"])
-def test_leaving_frees_the_slot(content: str, stream: bool, scripted_host: ServedHost) -> None:
+def test_leaving_is_counted(stream: bool, scripted_host: ServedHost) -> None:
     eventually(lambda: _is_idle(scripted_host))
     cancelled = scripted_host.metric("modelhost_cancelled_total")
-    with closing(send_chat(scripted_host.url, content, stream=stream)):
+    with closing(send_chat(scripted_host.url, "/hang 3", stream=stream)):
         eventually(lambda: _in_flight(scripted_host) == 1)
     eventually(lambda: _is_idle(scripted_host), seconds=SECONDS)
     eventually(lambda: scripted_host.metric("modelhost_cancelled_total") == cancelled + 1)

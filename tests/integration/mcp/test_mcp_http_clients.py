@@ -122,20 +122,6 @@ async def test_errors_have_the_shape_of_the_seed(nano_host: ServedHost, era: Any
             assert error["details"]["suggestion"]
 
 
-async def test_text_comes_as_progress(scripted_host: ServedHost, era: Any) -> None:
-    told: list[tuple[float, str | None]] = []
-
-    async def on_progress(progress: float, _total: float | None, message: str | None) -> None:
-        told.append((progress, message))
-
-    async with Client(f"{scripted_host.url}/mcp", mode=era) as client:
-        arguments = said("/batch 1 /slow 50 /echo one two three")
-        result = await client.call_tool("chat_completion", arguments, progress_callback=on_progress)
-    assert "".join(message or "" for _, message in told) == result.structured_content["content"] == "one two three"
-    assert [progress for progress, _ in told] == list(range(1, len(told) + 1))
-    assert len(told) >= 3
-
-
 async def test_a_call_that_waits_for_its_model_says_so(start_host: Callable[..., ServedHost], tmp_path: Path) -> None:
     ant = scripted("ant", options={"load_seconds": 1.0, "load_progress": 4})
     host = start_host(models_config=write_registry(tmp_path / "models.yaml", ant))
@@ -164,17 +150,6 @@ async def test_cancelled_call_frees_its_slot(start_host: Callable[..., ServedHos
         await asyncio.to_thread(host.wait_for_metric, "modelhost_slots_in_use", 0)
         assert not (await client.call_tool("chat_completion", said("/echo again"))).is_error
     host.wait_for_metric("modelhost_mcp_calls_total", 1, tool="chat_completion", outcome="cancelled")
-
-
-async def test_closed_connection_frees_the_slot(start_host: Callable[..., ServedHost]) -> None:
-    host = start_host(engine="scripted", slots=1)
-    request = {"method": "tools/call", "params": {"name": "chat_completion", "arguments": LONG}}
-    async with httpx2.AsyncClient(trust_env=False) as http:
-        call = asyncio.create_task(http.post(f"{host.url}/mcp", json=request))
-        await asyncio.to_thread(host.wait_for_metric, "modelhost_slots_in_use", 1)
-        call.cancel()
-        await asyncio.wait([call])
-    host.wait_for_metric("modelhost_slots_in_use", 0)
 
 
 async def test_calls_of_one_session_work_side_by_side(scripted_host: ServedHost, era: Any) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.eventually import eventually
 from tests.support.serving import ServedHost
 from tests.support.session_talk import CHAT, ask, ask_streaming, post, refusal, stored, texts
 
@@ -117,46 +114,6 @@ def test_an_id_may_hold_what_addresses_do_not(scripted_host: ServedHost) -> None
     assert scripted_host.http.get(path).json()["session_id"] == session_id
     assert scripted_host.http.delete(path).json()["messages"] == 2
     assert refusal(scripted_host.http.get(path)) == (404, "session_not_found")
-
-
-@pytest.mark.parametrize("is_streamed", [True, False])
-def test_a_request_that_fails_stores_nothing(scripted_host: ServedHost, is_streamed: bool) -> None:
-    session_id = f"failing-{is_streamed}"
-    for said in ("/error 500", "/malformed 2"):
-        answer = post(scripted_host, said, session_id=session_id, stream=is_streamed)
-        assert answer.status_code != 200 or '"error"' in answer.text
-        assert "[DONE]" not in answer.text
-    assert stored(scripted_host, session_id) == []
-    assert ask(scripted_host, "/echo yes", session_id) == "yes"
-
-
-def test_a_client_that_leaves_stores_nothing_and_lets_the_next_one_in(scripted_host: ServedHost) -> None:
-    body = {"messages": [{"role": "user", "content": "/tokens 500 /slow 50"}], "stream": True, "session_id": "left"}
-    with scripted_host.http.stream("POST", CHAT, json=body) as answer:
-        next(answer.iter_lines())
-    assert ask(scripted_host, "/echo yes", "left") == "yes"
-    assert texts(scripted_host, "left") == ["/echo yes", "yes"]
-
-
-def test_two_requests_in_one_session_are_answered_one_after_the_other(scripted_host: ServedHost) -> None:
-    count = 12
-    with ThreadPoolExecutor(count) as pool:
-        answers = list(
-            pool.map(lambda n: (ask, ask_streaming)[n % 2](scripted_host, f"/echo {n}", "busy"), range(count))
-        )
-    assert answers == [str(number) for number in range(count)]
-    said = texts(scripted_host, "busy")
-    assert sorted(said[1::2], key=int) == [str(number) for number in range(count)]
-    assert said[::2] == [f"/echo {answer}" for answer in said[1::2]]
-
-
-def test_the_second_request_waits_for_the_end_of_the_first(scripted_host: ServedHost) -> None:
-    first = threading.Thread(target=ask, args=(scripted_host, "/tokens 20 /slow 20", "waiting"))
-    first.start()
-    eventually(lambda: scripted_host.metric("modelhost_requests_in_flight") >= 1)
-    assert ask(scripted_host, "/echo yes", "waiting") == "yes"
-    first.join()
-    assert texts(scripted_host, "waiting")[2:] == ["/echo yes", "yes"]
 
 
 def test_of_several_choices_the_first_is_stored(scripted_host: ServedHost) -> None:

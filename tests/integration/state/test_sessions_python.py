@@ -24,16 +24,6 @@ def test_a_model_of_ones_own_remembers_over_its_end(tmp_path: Path) -> None:
         assert session.messages[-1]["content"] == text
 
 
-async def test_who_leaves_a_stream_in_python_stores_nothing(tmp_path: Path) -> None:
-    async with modelhost.Host(engine="scripted", data_dir=str(tmp_path)) as host:
-        stream = host.chat_stream("/tokens 100 /slow 50", session_id="mine")
-        await anext(stream)
-        await stream.aclose()
-        assert await host.state.sessions.count() == 0
-        answer = await host.chat("/echo yes", session_id="mine")
-        assert answer["choices"][0]["message"]["content"] == "yes"
-
-
 async def test_a_host_that_cannot_start_leaves_no_database_open(tmp_path: Path) -> None:
     host = modelhost.Host(model=str(tmp_path / "none.gguf"), database_url=f"sqlite:///{tmp_path}/modelhost.db")
     with pytest.raises(ModelFileMissing):

@@ -148,13 +148,6 @@ def test_tools_of_the_host_can_be_left_out(host: ServedHost, fields: dict[str, A
     assert "modelhost.tool_calls" not in chat(host, ECHO, **fields)
 
 
-def test_tools_of_the_clients_own_are_returned_to_it(host: ServedHost) -> None:
-    own = {"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}
-    (choice,) = chat(host, "/call mine {}", tools=[own])["choices"]
-    assert choice["finish_reason"] == "tool_calls"
-    assert choice["message"]["tool_calls"][0]["function"]["name"] == "mine"
-
-
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_failure_of_the_engine_is_an_error_with_a_status(host: ServedHost, is_streamed: bool) -> None:
     body = {"messages": [{"role": "user", "content": "/error 500"}], "stream": is_streamed}

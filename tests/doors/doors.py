@@ -1,0 +1,66 @@
+"""All doors. A new one is a subclass of :class:`~tests.doors.door.Door` and a line in :data:`DOORS`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.doors.door import Ability, Door, HttpDoor
+from tests.doors.mcp_doors import McpClient, McpHandshake, McpPlain
+from tests.doors.openai_doors import ChatEvents, ChatRelayed, ChatWhole, CompletionsStreamed, CompletionsWhole
+from tests.doors.prompt_door import Prompt
+from tests.doors.python_doors import HostStreamed, HostWhole, LLMStreamed, LLMWhole
+
+DOORS: tuple[type[Door], ...] = (
+    ChatWhole,
+    ChatRelayed,
+    ChatEvents,
+    CompletionsWhole,
+    CompletionsStreamed,
+    Prompt,
+    McpClient,
+    McpHandshake,
+    McpPlain,
+    HostWhole,
+    HostStreamed,
+    LLMWhole,
+    LLMStreamed,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A door as a test wants it: what the fixture ``door`` is made of."""
+
+    kind: type[Door]
+    has_tools: bool = False
+    """Whether its host has a server of tools."""
+    over_socket: bool = False
+
+
+def over(
+    *abilities: Ability, without: Ability | None = None, tools: bool = False, sockets: bool = False
+) -> pytest.MarkDecorator:
+    """Run a test over all doors that have ``abilities``: its argument ``door`` is one.
+
+    Args:
+        without: only over those that lack this.
+        tools: the host has a server of tools.
+        sockets: run it over real sockets too, at the doors that have some.
+    """
+    able = [kind for kind in DOORS if not kind.lacks.keys() & set(abilities)]
+    if without is not None:
+        able = [kind for kind in able if without in kind.lacks]
+    cases = [Case(kind=kind, has_tools=tools) for kind in able]
+    if sockets:
+        # What is made of events in memory is made of them by a wrapper, which a listening host has not.
+        cases += [Case(kind=kind, over_socket=True) for kind in able if issubclass(kind, HttpDoor) and kind.relays]
+    return at(cases)
+
+
+def at(cases: Iterable[Case]) -> pytest.MarkDecorator:
+    """Run a test at the doors of ``cases``."""
+    named = {case.kind.name + ("-socket" if case.over_socket else ""): case for case in cases}
+    return pytest.mark.parametrize("door", list(named.values()), ids=list(named), indirect=True)
