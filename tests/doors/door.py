@@ -58,6 +58,8 @@ class Door(ABC):
     """Part of the ids of the tests."""
     lacks: ClassVar[Lacks] = {}
     """What it cannot do: how it refuses it, or why there is nothing to refuse."""
+    tells_place: ClassVar[bool] = True
+    """Whether it says at which place a request waits, and not only that it does."""
     needs_llm: ClassVar[bool] = False
     """Whether its world is that of ``modelhost.LLM``."""
 

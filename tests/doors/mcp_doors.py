@@ -58,12 +58,14 @@ class McpClient(McpDoor):
 
     name = "mcp"
     mode: ClassVar[Literal["auto", "legacy"]] = "auto"
+    tells_place: ClassVar[bool] = False
     lacks: ClassVar[Lacks] = {**LACKS, "halves": "the SDK's client cannot write it"}
 
     async def put(self, ask: Ask, got: Outcome) -> None:
         async def note(progress: float, total: float | None, message: str | None) -> None:
             if progress < 1:
-                got.waits.append(message or "")
+                assert message is None  # of which clients make the text
+                got.waits.append("")
                 return
             got.pieces.append(message or "")
             assert progress == len(got.pieces)
