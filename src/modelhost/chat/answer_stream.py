@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from modelhost.chat import usage
 from modelhost.chat.tool_calls import WantedCall
 from modelhost.exchange.events import (
     NO_ENVELOPE,
@@ -30,6 +31,7 @@ from modelhost.exchange.events import (
     Refusal,
     Text,
     Usage,
+    UsageSoFar,
 )
 from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.outcome import ToolOutcome
@@ -47,6 +49,8 @@ class AnswerStream:
         self._pieces: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue(PIECES_AHEAD)
         self._envelope: Envelope = NO_ENVELOPE
         self._has_role = False
+        self.spent: Mapping[str, Any] | None = None
+        """The tokens of the turns that are over."""
 
     async def next(self) -> Piece | None:
         """Return the next piece, none at the end; raises what :meth:`fail` was given."""
@@ -65,6 +69,7 @@ class AnswerStream:
             return
         begins = not self._has_role and any(isinstance(event, Begin) and event.role is not None for event in piece)
         said = [_alone(event, self._envelope) for event in piece if isinstance(event, SAID)]
+        so_far = [self._with_spent(event) for event in piece if isinstance(event, UsageSoFar)]
         unknown = next((event.extra for event in piece if event.extra is not None and _says_more(event.extra)), None)
         if not (said or begins or unknown):
             return
@@ -78,7 +83,10 @@ class AnswerStream:
         self._has_role = True
         if unknown is not None and said[0].extra is None:
             said[0] = replace(said[0], extra=_of_choice(unknown))
-        await self._pieces.put(tuple(said))
+        await self._pieces.put((*said, *so_far))
+
+    def _with_spent(self, event: UsageSoFar) -> UsageSoFar:
+        return replace(event, envelope=self._envelope, usage=usage.added(self.spent, event.usage))
 
     async def say(self, text: str) -> None:
         """Add ``text`` to the answer."""

@@ -23,6 +23,7 @@ from modelhost.chat.sampling import sampled, sampling_body
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn
 from modelhost.chat.shape import attempted, checked, shape_of
+from modelhost.chat.tokens import with_token_strings
 from modelhost.chat.turn import adapted, check_can, turn_of
 from modelhost.chat.vectors import check_dimensions
 from modelhost.chat.waits import with_waits
@@ -127,6 +128,8 @@ class Answering:
             check_can(worker, task, request)
             answer: dict[str, Any] = await worker.call(task, prepared)
         model.meters.count_usage(answer.get("usage"))
+        if isinstance(request, TokenizeRequest) and request.token_strings:
+            return with_token_strings(answer, with_pieces=bool(request.extra.get("with_pieces")))
         if isinstance(request, EmbeddingsRequest) and request.dimensions is not None:
             check_dimensions(model.name, answer, request.dimensions)
         return answer

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost import json_text
-from modelhost.errors import InvalidRequest
+from modelhost.errors import InvalidRequest, RequestError
 from modelhost.exchange.requests import OutputFormat
 
 STRUCTURED: Final = "structured_outputs"
@@ -24,11 +24,16 @@ KINDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     ),
     "grammar": (lambda value: isinstance(value, str) and bool(value), "a grammar"),
 }
+OF_ENGINES: Final = frozenset({STRUCTURED, "grammar", "response_format"})
+"""What engines call the field that says so."""
 FIELDS: Final = frozenset({STRUCTURED, *(f"{GUIDED}{kind}" for kind in KINDS)})
 
 
-def constraint_in(extra: dict[str, Any]) -> tuple[str, Any] | None:
-    """Take the fields of a request that say what its answer has to be out of ``extra``; return the kind and the value.
+def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
+    """Take the fields of a request that say what its answer has to be out of ``extra``.
+
+    Returns:
+        The kind, the value, and the name of the field that they stand in.
 
     Raises:
         InvalidRequest: there are several, or one is not what it has to be.
@@ -54,7 +59,7 @@ def constraint_in(extra: dict[str, Any]) -> tuple[str, Any] | None:
     is_right, words = KINDS[kind]
     if not is_right(value):
         raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
-    return kind, value
+    return kind, value, name
 
 
 def output_of(kind: str, value: Any) -> OutputFormat | None:
@@ -62,3 +67,10 @@ def output_of(kind: str, value: Any) -> OutputFormat | None:
     if kind == "json":
         return OutputFormat(kind="json_schema", schema=value, extra={"name": "answer", "strict": True})
     return OutputFormat(kind="json_object") if kind == "json_object" else None
+
+
+def name_as_sent(error: RequestError, field: str) -> None:
+    """Have ``error``, if it is about what the answer has to be, name the ``field`` in which the client said so."""
+    if field and error.param is not None and error.param.partition(".")[0] in OF_ENGINES:
+        error.message = error.message.replace(error.param, field, 1)
+        error.param = field

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from modelhost.chat import fanout
 from modelhost.chat.logprobs import LegacyLogprobs, without_others
 from modelhost.chat.relay import Relay, Report
+from modelhost.chat.running_usage import RunningUsage, UsageIn
 from modelhost.errors import ModelhostError
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING
@@ -43,6 +44,7 @@ class Generation:
 
     ``rewrites`` turn what the engine writes into what it stands for, such as the text of a call into a call.
     ``top_logprobs`` says of how many tokens beside each the log probabilities are wanted; ``None``: not even of that.
+    With ``usage_in``, each piece tells the tokens so far.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Generation:
         *,
         top_logprobs: int | None = None,
         rewrites: Sequence[NewRewrite] = (),
+        usage_in: UsageIn | None = None,
     ) -> None:
         self.task = task
         self.report = Report()
@@ -59,7 +62,9 @@ class Generation:
         self._choices_per_prompt = body.get("n") or 1
         self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
         self._is_streamed = body.get("stream") is True
-        self._new_rewrites = list(rewrites)
+        self._is_counting = usage_in is not None
+        counting: list[NewRewrite] = [] if usage_in is None else [lambda: RunningUsage(usage_in).rewrite]
+        self._new_rewrites = [*counting, *rewrites]
         if task == "completions" and top_logprobs is not None:
             self._new_rewrites.append(lambda: LegacyLogprobs(top_logprobs).rewrite)
         elif top_logprobs == 0:
@@ -131,6 +136,7 @@ class Generation:
             include_usage=include_usage,
             refusal=model.refusal,
             may_fail_to_parse=self._may_fail_to_parse,
+            is_counting=self._is_counting,
         )
 
     def _note_times(self, part: Report) -> None:

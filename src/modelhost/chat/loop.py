@@ -281,7 +281,7 @@ class ToolLoop:
             turn.finish_reason = event.reason
         elif isinstance(event, Usage) and event.usage:
             self._prompt_tokens = self._prompt_tokens or event.usage.get("prompt_tokens", 0)
-            self.usage = usage.added(self.usage, event.usage)
+            self.usage = self._told.spent = usage.added(self.usage, event.usage)
 
     # Calls.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from modelhost.chat import custom_tools
 from modelhost.chat.constraints import STRUCTURED, constraint_in, output_of
-from modelhost.chat.requests import INERT, MODELS, validate
+from modelhost.chat.requests import INERT, MODELS, TOKENIZED, validate
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import SAMPLING, tool_of
 from modelhost.exchange.messages import messages_of
@@ -30,8 +30,11 @@ from modelhost.exchange.requests import (
     WantedPrompt,
     WantedResource,
 )
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
+_OF_CONVERSATIONS: Final = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""What a chat takes from engines' fields, and ``/tokenize`` for every engine."""
+_OF_TEXTS: Final = ("add_special", "add_special_tokens")
 _KNOWN: Final[Mapping[Task, frozenset[str]]] = {task: frozenset(model.model_fields) for task, model in MODELS.items()}
 
 
@@ -48,18 +51,21 @@ def parsed(task: Task, body: Any) -> AnyRequest:
 def _shared(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
     known = _KNOWN[task]
     extra = {name: value for name, value in body.items() if name not in known and value is not None}
+    constraint_field = ""
     if (constraint := constraint_in(extra)) is not None:
-        extra[STRUCTURED] = dict([constraint])
+        kind, value, constraint_field = constraint
+        extra[STRUCTURED] = {kind: value}
     return {
         "model": body.get("model"),
         "extra": extra or NOTHING,
+        "constraint_field": constraint_field,
         "inert": {name: body[name] for name in INERT.intersection(body) if body[name] is not None} or NOTHING,
     }
 
 
 def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: body[name] for name in SAMPLING if body.get(name) is not None}
-    stop, options = body.get("stop"), body.get("stream_options") or {}
+    stop, options = body.get("stop"), body.get("stream_options") or NOTHING
     return {
         **_shared(task, body),
         "sampling": Sampling(**given, stop=tuple(stop) if isinstance(stop, list) else stop),
@@ -67,6 +73,7 @@ def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
         "is_streamed": body.get("stream") is True,
         "include_usage": bool(options.get("include_usage")),
         "include_progress": bool(options.get("include_progress")),
+        "continuous_usage": bool(options.get(CONTINUOUS_USAGE)),
     }
 
 
@@ -165,15 +172,40 @@ def _rerank(body: Mapping[str, Any]) -> RerankRequest:
 
 
 def _tokenize(body: Mapping[str, Any]) -> TokenizeRequest:
-    content, prompt = body.get("content"), body.get("prompt")
-    if (content is None) == (prompt is None):
-        raise InvalidRequest('Give the text as either "content" or "prompt".', param="content")
+    given = [name for name in TOKENIZED if body.get(name) is not None]
+    if len(given) != 1:
+        message = 'Give either a text, as "content" or "prompt", or a conversation, as "messages".'
+        raise InvalidRequest(message, param=given[1] if given else "content")
+    special = body.get("add_special")
     return TokenizeRequest(
         **_shared("tokenize", body),
-        content=body["prompt"] if content is None else content,
-        add_special=body.get("add_special"),
+        content="" if given == ["messages"] else body[given[0]],
+        chat=_conversation(body) if given == ["messages"] else None,
+        add_special=body.get("add_special_tokens") if special is None else special,
         parse_special=body.get("parse_special"),
+        token_strings=bool(body.get("return_token_strs")),
     )
+
+
+def _conversation(body: Mapping[str, Any]) -> ChatRequest:
+    """Return what is to be tokenized as the chat that it would be."""
+    asked = {name: body[name] for name in _OF_CONVERSATIONS if body.get(name) is not None}
+    if asked.get("continue_final_message") and asked.get("add_generation_prompt"):
+        message = "continue_final_message: the last message is gone on with, or a new one begun; not both."
+        raise InvalidRequest(message, param="continue_final_message")
+    if special := next((name for name in _OF_TEXTS if body.get(name)), None) or _is_literal(body):
+        raise InvalidRequest(f"{special}: of messages, the chat template says where special tokens are.", param=special)
+    messages = messages_of(body["messages"])
+    if any(message.media for message in messages):
+        raise InvalidRequest("messages: only text has tokens that can be told.", param="messages")
+    tools = body.get("tools")
+    return ChatRequest(
+        messages=messages, tools=None if tools is None else tuple(map(tool_of, tools)), extra=asked or NOTHING
+    )
+
+
+def _is_literal(body: Mapping[str, Any]) -> str:
+    return "parse_special" if body.get("parse_special") is False else ""
 
 
 def _detokenize(body: Mapping[str, Any]) -> DetokenizeRequest:

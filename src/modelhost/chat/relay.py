@@ -66,18 +66,26 @@ class Relay:
     """Passes the blocks of one answer on and notes what the host has to know."""
 
     def __init__(
-        self, *, report: Report, include_usage: bool, refusal: Refusal, may_fail_to_parse: bool = False
+        self,
+        *,
+        report: Report,
+        include_usage: bool,
+        refusal: Refusal,
+        may_fail_to_parse: bool = False,
+        is_counting: bool = False,
     ) -> None:
         """Take what to do with the blocks.
 
         Args:
             may_fail_to_parse: the engine reads a structure in the model's output (calls, JSON). When the output lacks
                 it, the answer ends where the engine stopped reading, as one that the model has finished.
+            is_counting: every chunk tells the usage so far, which is wanted there.
         """
         self._report = report
         self._include_usage = include_usage
         self._refusal = refusal
         self._may_fail_to_parse = may_fail_to_parse
+        self._is_counting = is_counting
         self._last = b""
         self._events = 0
         self._reader = ChunkReader()
@@ -142,8 +150,9 @@ class Relay:
             raise self._broken(UNKNOWN)
         self._report.usage = usage
         self._report.besides = {name: value for name, value in payload.items() if name not in OF_USAGE}
-        if not payload.get("choices"):
-            return raw if self._include_usage else b""
+        is_by_itself = not payload.get("choices")
+        if is_by_itself or self._is_counting:
+            return raw if self._include_usage or not is_by_itself else b""
         # llama.cpp's completions put the usage on the last piece; OpenAI sends it as an event of its own, if asked.
         del payload["usage"]
         last = encode_event(payload)

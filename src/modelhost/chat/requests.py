@@ -10,7 +10,7 @@ What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Co
   ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``,
   ``prediction``, ``verbosity``; ``modalities`` if it asks for text, ``best_of`` if it is ``n``, ``echo`` false.
 * refused with 400: whatever stands in neither list. ``INSTEAD`` names what to send in place of what is common
-  elsewhere: the deprecated ``functions`` and ``function_call``, other servers' ``max_new_tokens``, ``guided_json``,
+  elsewhere: the deprecated ``functions`` and ``function_call``, other servers' ``max_new_tokens``,
   ``think`` ...
 
 Nothing is ignored in silence.
@@ -20,18 +20,22 @@ Source: https://platform.openai.com/docs/api-reference
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Set
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
+from modelhost.chat.constraints import STRUCTURED
 from modelhost.chat.tool_shapes import TAGS, OneCall, OneTool, ToolChoice
+from modelhost.chat.tool_wishes import Piece, ToolWishes
 from modelhost.config.literals import No
-from modelhost.config.request_defaults import LARGEST_COUNT, Seed
+from modelhost.config.request_defaults import HIGHEST_TEMPERATURE, LARGEST_COUNT, Seed
 from modelhost.config.session_ids import NewSessionId
+from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
+from modelhost.engines.capabilities import CAPABILITIES
 from modelhost.engines.schema_limits import check_size
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -40,7 +44,6 @@ from modelhost.exchange.tasks import Task
 
 MAX_CHOICES = 64
 
-Piece = Annotated[str, Field(min_length=1)]
 Stop = Piece | Annotated[list[Piece], Field(max_length=16)] | None
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Token = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
@@ -99,6 +102,7 @@ class StreamOptions(BaseModel):
     include_progress: bool | None = None
     """Of the wait for a model: extension of this host."""
     include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class JsonSchema(BaseModel):
@@ -130,7 +134,7 @@ class _Generation(_Request):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
-    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=HIGHEST_TEMPERATURE)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
@@ -140,35 +144,6 @@ class _Generation(_Request):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]] | None = None
-
-
-class WantedResource(BaseModel):
-    """A resource of an MCP server, to be read into the conversation."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-    server: Piece
-    uri: Piece
-
-
-class WantedPrompt(BaseModel):
-    """A prompt of an MCP server, to begin the conversation with."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-    server: Piece
-    name: Piece
-    arguments: dict[str, str] = Field(default_factory=dict)
-
-
-class ToolWishes(BaseModel):
-    """``mcp``: what a request wants of the host's own tools. Without it they are all given, up to the limits."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-    resources: list[WantedResource] = Field(default_factory=list)
-    prompts: list[WantedPrompt] = Field(default_factory=list)
-    servers: list[Piece] | None = None
-    tools: list[Piece] | None = None
-    max_turns: Annotated[int, Field(ge=1, le=100)] | None = None
-    approval: Literal["auto", "read_only", "ask", "deny"] | None = None
 
 
 _TOP_OF_LOGPROBS: JsonDict = {
@@ -232,22 +207,32 @@ class RerankRequest(_Request):
     top_n: Count | None = None
 
 
-def _only_text(name: str, other: str) -> JsonDict:
-    """Return the schema of an object in which ``name`` is text and ``other`` is not."""
-    return {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
+TOKENIZED: Final = {"content": "string", "prompt": "string", "messages": "array"}
+"""What ``/tokenize`` takes one of, and its type."""
+
+
+def _only(name: str) -> JsonDict:
+    """Return the schema of an object in which ``name`` stands, and none of the others does."""
+    kinds = {each: {"type": TOKENIZED[each] if each == name else "null"} for each in TOKENIZED}
+    return {"required": [name], "properties": dict[str, Any](kinds)}
 
 
 class TokenizeRequest(_Request):
-    """``POST /tokenize``: llama.cpp's ``content`` or vLLM's ``prompt``."""
+    """``POST /tokenize``: llama.cpp's ``content``, or vLLM's ``prompt`` or ``messages``."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [_only_text("content", "prompt"), _only_text("prompt", "content")]}
-    )
+    model_config = ConfigDict(json_schema_extra={"oneOf": [*map(_only, TOKENIZED)]})
 
     content: str | None = None
     prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    tools: list[OneTool] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     add_special: bool | None = None
+    add_special_tokens: bool | None = None
     parse_special: bool | None = None
+    return_token_strs: bool | None = None
 
 
 class DetokenizeRequest(_Request):
@@ -351,13 +336,27 @@ def check_fields(task: Task, request: AnyRequest, engine: Engine) -> None:
     of_engine = engine.fields(task)
     for name in request.extra:
         if name not in of_engine:
-            close = difflib.get_close_matches(name, MODELS[task].model_fields.keys() | of_engine, n=1)
-            hint = f' Did you mean "{close[0]}"?' if close else ""
-            if name in INSTEAD:
-                hint = f' Use "{INSTEAD[name]}".'
+            sent = _as_sent(name, request)
+            hint = _way_out(task, name, sent, MODELS[task].model_fields.keys() | of_engine)
             raise UnsupportedParameter(
-                f'The field "{name}" is not supported by {engine.name} for {task}.{hint}', param=name
+                f'The field "{sent}" is not supported by {engine.name} for {task}.{hint}', param=sent
             )
+
+
+def _way_out(task: Task, name: str, sent: str, known: Set[str]) -> str:
+    """Return what to do in the place of the field ``name``, which the client has written as ``sent``."""
+    if sent in INSTEAD:
+        return f' Use "{INSTEAD[sent]}".'
+    having = [each for each in CAPABILITIES if each != "remote" and name in ENGINES[each].fields(task)]
+    if having:
+        return f" Engines that have it: {', '.join(having)}."
+    close = difflib.get_close_matches(sent, known, n=1)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def _as_sent(name: str, request: AnyRequest) -> str:
+    """Return how the client has written the field ``name``."""
+    return request.constraint_field.partition(".")[0] if name == STRUCTURED else name
 
 
 def _explain(error: ValidationError) -> InvalidRequest:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
 from modelhost.chat import custom_tools, requests, tool_choice
+from modelhost.chat.constraints import name_as_sent
 from modelhost.chat.custom_calls import CustomCalls, RawInput, opening_of
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.forced_call import ForcedCall
@@ -17,12 +19,14 @@ from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
+from modelhost.chat.running_usage import UsageIn
+from modelhost.chat.schemas import with_plain_schemas
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.control_tokens import without_origins
-from modelhost.errors import ContextLengthExceeded, UnsupportedOperation
+from modelhost.errors import ContextLengthExceeded, RequestError, UnsupportedOperation
 from modelhost.exchange.bodies import body_of
-from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
-from modelhost.exchange.tasks import TASKS, Task
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
 from modelhost.models.hosted import HostedModel
 from modelhost.workers.worker import Worker
 
@@ -30,6 +34,7 @@ COMPLETION_TOKENS: Final = 16
 TIME_LIMIT: Final = "t_max_predict_ms"
 """A field of llama.cpp that says how long an answer may be, too."""
 STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
+COUNTED: Final = {"stream": True, "stream_options": {"include_usage": True, CONTINUOUS_USAGE: True}}
 G = TypeVar("G", ChatRequest, CompletionRequest)
 
 
@@ -41,12 +46,16 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     """
     if isinstance(request, CompletionRequest):
         completion = _ended(_with_defaults(model, request, "completions"))
-        body = _body(model, "completions", completion) | STREAMED
-        top_logprobs = completion.logprobs
-        return Generation("completions", model.engine.adapt("completions", body), top_logprobs=top_logprobs)
+        body = _body(model, "completions", completion) | _streamed(request)
+        return Generation(
+            "completions",
+            model.engine.adapt("completions", body),
+            top_logprobs=completion.logprobs,
+            usage_in=_usage_in(model, request),
+        )
     shown = custom_tools.shown(tool_choice.enforced(_with_defaults(model, request, "chat")), model.engine)
     chat = shown.request
-    body = _with_contents_as_text(model, _body(model, "chat", chat) | STREAMED, notes)
+    body = _with_contents_as_text(model, _body(model, "chat", chat) | _streamed(request), notes)
     rewrites: list[NewRewrite] = []
     if shown.grammar is not None:
         (name,) = shown.inputs
@@ -59,7 +68,15 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     if shown.grammar is None and shown.inputs:
         rewrites.append(lambda: CustomCalls(shown.inputs).rewrite)
     top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
-    return Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites)
+    return Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites, usage_in=_usage_in(model, request))
+
+
+def _streamed(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
+    return COUNTED if request.continuous_usage else STREAMED
+
+
+def _usage_in(model: HostedModel, request: ChatRequest | CompletionRequest) -> UsageIn | None:
+    return partial(model.engine.usage_in, asked=request.extra) if request.continuous_usage else None
 
 
 @asynccontextmanager
@@ -78,18 +95,28 @@ async def turn_of(
         ModelhostError: the request is wrong, or ``lease`` raises it.
     """
     resolved = model.resolved
-    generation = generation_of(model, request, notes)
-    async with lease as worker:
-        if model.resolved is not resolved:
-            generation = generation_of(model, request, notes)
-        with measured(model, generation.task, generation.report):
-            check_can(worker, generation.task, request)
-            yield generation, worker
+    try:
+        generation = generation_of(model, request, notes)
+        async with lease as worker:
+            if model.resolved is not resolved:
+                generation = generation_of(model, request, notes)
+            with measured(model, generation.task, generation.report):
+                check_can(worker, generation.task, request)
+                yield generation, worker
+    except RequestError as error:
+        name_as_sent(error, request.constraint_field)
+        raise
 
 
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
     """Return ``request``, of a task that generates nothing, in the engine's dialect; raises as above."""
     requests.check_fields(task, request, model.engine)
+    if isinstance(request, TokenizeRequest) and request.chat is not None:
+        requests.check_fields("chat", request.chat, model.engine)
+        chat = custom_tools.shown(with_plain_schemas(request.chat), model.engine).request
+        request = replace(request, chat=chat)
+        body = _with_contents_as_text(model, _body(model, task, request), Notes(model.name))
+        return model.engine.adapt(task, body)
     return model.engine.adapt(task, _body(model, task, request))
 
 

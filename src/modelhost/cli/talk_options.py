@@ -13,6 +13,7 @@ import typer
 
 from modelhost.cli.signature import option, with_signature
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
+from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 from modelhost.errors import ConfigError
 from modelhost.tools.entry import Approval
 
@@ -29,7 +30,8 @@ class TalkOptions:
     ] = None
     system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions that come before the talk.")] = None
     temperature: Annotated[
-        float | None, typer.Option("--temperature", "-t", min=0, help="0: always the likeliest answer.")
+        float | None,
+        typer.Option("--temperature", "-t", min=0, max=HIGHEST_TEMPERATURE, help="0: always the likeliest answer."),
     ] = None
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = None
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same answer.")] = None

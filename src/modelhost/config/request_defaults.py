@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 LARGEST_COUNT: Final = 2**31 - 1  # engines count in 32 bits
+HIGHEST_TEMPERATURE: Final = 100
+"""At every door; an engine may take less."""
 
 
 def _as_list(value: Any) -> Any:
@@ -33,7 +35,7 @@ class RequestDefaults(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     max_tokens: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=HIGHEST_TEMPERATURE)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from modelhost.config.check import config_error, suggestion
 from modelhost.config.fields import SETTINGS
+from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 
 DTYPES: Final = ("auto", "half", "float16", "bfloat16", "float", "float32")
 OF_SESSIONS: Final = ("VLLM_MAX_SESSIONS", "VLLM_MAX_SESSION_MESSAGES")
@@ -103,7 +104,8 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
             "as `auto` does.",
         ),
         "VLLM_DEFAULT_TEMPERATURE": Variable(
-            read=_number(float, 0, 2), meaning="`temperature` of calls that bring none. Default: the model's, else 0.7."
+            read=_number(float, 0, HIGHEST_TEMPERATURE),
+            meaning="`temperature` of calls that bring none. Default: the model's, else 0.7.",
         ),
         "VLLM_DEFAULT_MAX_TOKENS": Variable(
             read=_number(int, 1, math.inf),

@@ -209,6 +209,27 @@ class PromptCaches(Protocol):
         ...
 
 
+class Preparation(Protocol):
+    """Says in a worker's words what its engine has none for: something has to be asked of the worker first."""
+
+    async def with_stops(self, line: Line, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
+        """Return ``body``, which has ``stop_token_ids``, so that an answer ends at those tokens.
+
+        Raises:
+            InvalidRequest, UnsupportedParameter: a token is none of the model, or the worker cannot.
+            ModelhostError: as :meth:`Line.ask`.
+        """
+        ...
+
+    async def with_prompt(self, line: Line, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``body``, of ``/tokenize`` with ``messages``, with the text of the prompt that those make.
+
+        Raises:
+            ModelhostError: as :meth:`Line.ask`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """What an engine makes of the launch parameters of a registry entry.
@@ -233,6 +254,8 @@ class Engine(Protocol):
     custom_tools: CustomTools
     prompt_progress: PromptProgress | None
     """``None`` if it is silent while it works on a prompt."""
+    preparation: Preparation | None
+    """``None`` if it takes all of that itself, or not at all."""
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.
@@ -280,6 +303,20 @@ class Engine(Protocol):
 
     def received(self, task: Task, data: bytes) -> bytes:
         """Return ``data`` of an answer to ``task``, whole events or the whole of it, in the host's form."""
+        ...
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        """Return the tokens so far that a chunk tells in the engine's own fields, and what is left of those.
+
+        ``None``: it does not tell them so. A request with ``continuous_usage_stats`` has had :meth:`adapt` see to it
+        that it does, if it can.
+
+        Args:
+            chunk: what the chunk has beside OpenAI's fields.
+            asked: the fields of the request that mean something to this engine alone.
+        """
         ...
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:

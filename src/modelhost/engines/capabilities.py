@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
+
 How = Literal["engine", "host", "refused"]
 """Who does it. ``refused``: the request gets a 400, ``unsupported_parameter`` or ``unsupported_operation``."""
 
 FEATURES: Final[Mapping[str, str]] = {
     "streaming": "`stream`: the answer comes piece by piece",
     "stop": "`stop`: strings that end the answer, wherever the tokens end",
+    "stop_token_ids": "`stop_token_ids`: tokens that end the answer",
+    "min_tokens": "`min_tokens`: how many tokens come before the answer may end",
     "seed": "`seed`: the same request gives the same answer",
     "cut_offs": "`top_k`, `top_p`, `min_p`",
     "min_tokens_to_keep": "`min_tokens_to_keep`: how many tokens survive `min_p` at least",
@@ -23,16 +27,19 @@ FEATURES: Final[Mapping[str, str]] = {
     "logprobs": "`logprobs`, `top_logprobs`",
     "choices": "`n`: several choices, with a seed each",
     "usage": "`usage`, in streams where `stream_options` asks for it",
+    "running_usage": "`stream_options.continuous_usage_stats`: each chunk tells the tokens so far",
     "tools": "`tools`: calls are read from what the model writes",
     "forced_call": "`tool_choice` `required` or a named tool: enforced, with arguments that follow their schema",
     "no_call": "`tool_choice` `none`: the model does not see the tools",
     "json_schema": "`response_format` `json_schema`: enforced [as far as the engine goes](#json-schemas), and checked",
     "json_object": "`response_format` `json_object`: likewise",
+    "structured": "`structured_outputs`, `guided_regex`, `guided_choice`: enforced token by token",
     "context_overflow": "a prompt that is too long: 400 `context_length_exceeded` with both numbers",
     "context_end": "a larger `max_tokens` than the context holds: the answer ends there, as `length`",
     "cancellation": "a client that leaves: its work stops",
     "unknown_field": "a field that means nothing to the engine: 400 `unsupported_parameter`",
     "tokenize": "`/tokenize` and `/detokenize`",
+    "tokenize_messages": "`/tokenize` with `messages`: the tokens of a chat's prompt",
     "token_pieces": "`/tokenize` with `with_pieces`: the text of each token",
     "markers_as_text": "`/tokenize` with `parse_special` false: markers are text",
     "embeddings": "`/v1/embeddings`, with a model for it",
@@ -61,8 +68,8 @@ class Capabilities:
     """Whether a request that is silent gets the model's ``generation_config.json``."""
     counts_cached: bool = True
     """Whether usage tells how many tokens of the prompt had not to be read again."""
-    hottest: float = 100.0
-    """The highest ``temperature`` that it takes."""
+    hottest: float = HIGHEST_TEMPERATURE
+    """The highest ``temperature`` that it takes, of those that a request may have."""
     counts_overflow: bool = True
     """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
     quantizes_by: str | None = None
@@ -121,7 +128,14 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         title="mistral.rs",
         reads="safetensors, quantized while they are loaded with `isq`; GGUF",
         runs_on="Linux; CPU; macOS on Apple silicon",
-        differs={**NO_VECTORS, "seed": "refused", "min_tokens_to_keep": "refused", "markers_as_text": "refused"},
+        differs={
+            **NO_VECTORS,
+            "seed": "refused",
+            "min_tokens_to_keep": "refused",
+            "min_tokens": "refused",
+            "stop_token_ids": "refused",
+            "markers_as_text": "refused",
+        },
         quantizes_by="isq",
         counts_cached=False,
     ),

@@ -17,17 +17,20 @@ from modelhost.engines.base import (
     CustomTools,
     Launch,
     ModelSpec,
+    Preparation,
     PromptCaches,
     PromptProgress,
     Ready,
 )
 from modelhost.engines.foreign_start import command
 from modelhost.engines.llamacpp_calls import schema_of
-from modelhost.engines.llamacpp_dialect import adapted, show_tools_only, translated
+from modelhost.engines.llamacpp_dialect import PER_TOKEN, adapted, show_tools_only, translated, usage_in
+from modelhost.engines.llamacpp_ends import check_ends
 from modelhost.engines.llamacpp_flags import KEY_VARIABLE
 from modelhost.engines.llamacpp_guidance import check_guidance, guided, thinks, with_input_grammar
 from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
 from modelhost.engines.llamacpp_params import accepted
+from modelhost.engines.llamacpp_preparation import LlamaCppPreparation
 from modelhost.engines.llamacpp_progress import ProgressEvents
 from modelhost.engines.llamacpp_slots import SlotFiles
 from modelhost.engines.llamacpp_speed import (
@@ -78,6 +81,8 @@ SAMPLING = frozenset(
         "json_schema",
         "structured_outputs",
         "ignore_eos",
+        "min_tokens",
+        "stop_token_ids",
         "n_probs",
         "post_sampling_probs",
         "backend_sampling",
@@ -164,6 +169,7 @@ class LlamaCpp:
     reads_contents = True
     custom_tools: CustomTools = "with_grammars"
     prompt_progress: PromptProgress | None = ProgressEvents()
+    preparation: Preparation | None = LlamaCppPreparation()
 
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
@@ -247,6 +253,7 @@ class LlamaCpp:
         if INPUT_GRAMMAR in body:
             return with_input_grammar(body, ready.features)
         check_guidance(body, ready.features)
+        check_ends(body, ready)
         return guided(body) if task in ready.guided else body
 
     def path(self, task: Task) -> str:
@@ -255,6 +262,11 @@ class LlamaCpp:
     def received(self, task: Task, data: bytes) -> bytes:
         # With its quotes it cannot stand in a text, where JSON escapes them.
         return data.replace(ID_OF_CHAT, ID_OF_COMPLETION) if task == "completions" else data
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return usage_in(chunk, keeps_timings=bool(asked.get(PER_TOKEN)))
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)

@@ -13,7 +13,9 @@ from typing import Any
 import orjson
 
 from modelhost import json_text
+from modelhost.engines.llamacpp_ends import with_ends
 from modelhost.engines.llamacpp_guidance import constraint_of
+from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -22,7 +24,7 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, TOKEN_STRINGS, Task
 
 RENAMED = {"repetition_penalty": "repeat_penalty", "min_tokens_to_keep": "min_keep"}
 TYPES: Mapping[str, tuple[type, str]] = {
@@ -37,6 +39,8 @@ TYPES: Mapping[str, tuple[type, str]] = {
     "reasoning_format": (str, "text"),
     "samplers": (list, "a list"),
 }
+PER_TOKEN = "timings_per_token"  # noqa: S105 (no password)
+"""Has llama.cpp tell in each chunk what it otherwise tells at the end, the tokens so far among it."""
 LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
 MODEL_OUTPUT_FAILURES = (
     "does not match the expected",
@@ -58,19 +62,16 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         InvalidRequest: a field of a type that llama.cpp would not refuse by itself.
+        UnsupportedParameter: fields that it cannot have together.
     """
     _check_types(body)
-    for ours, theirs in RENAMED.items():
-        if ours in body:
-            body[theirs] = body.pop(ours)
-    if (structured := body.pop("structured_outputs", None)) is not None:
-        body.update(constraint_of(structured))
+    body = _in_its_words(task, body)
     if "seed" in body:
         # Below zero llama.cpp chooses one, as other servers do.
         body["seed"] = body["seed"] % LARGEST_SEED if body["seed"] >= 0 else -1
     if body.get("logprobs") is not None and body["logprobs"] is not False:
         _ask_for_logprobs(task, body)
-    if task == "chat":
+    if "messages" in body:
         body["messages"] = [_message(message) for message in body["messages"]]
         _settle_continuation(body)
         effort = body.pop("reasoning_effort", None)
@@ -78,6 +79,37 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
             thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
             body["chat_template_kwargs"] = {**thinks, **body.get("chat_template_kwargs", {})}
     return body
+
+
+def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` with llama.cpp's fields in the place of those that others have."""
+    for ours, theirs in RENAMED.items():
+        if ours in body:
+            body[theirs] = body.pop(ours)
+    if (structured := body.pop("structured_outputs", None)) is not None:
+        body.update(constraint_of(structured))
+    if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
+        body = with_ends(body)
+    if (body.get("stream_options") or {}).get(CONTINUOUS_USAGE):
+        body |= {"stream_options": {"include_usage": True}, PER_TOKEN: True}
+    if task == "tokenize" and body.pop(TOKEN_STRINGS, None):
+        body["with_pieces"] = True
+    return body
+
+
+def usage_in(chunk: Mapping[str, Any], *, keeps_timings: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the tokens so far that the timings in a chunk tell, and its other fields."""
+    timings = chunk.get("timings")
+    if not isinstance(timings, Mapping):
+        return None
+    cached, read, written = (int(timings.get(name) or 0) for name in ("cache_n", "prompt_n", "predicted_n"))
+    usage = {
+        "prompt_tokens": cached + read,
+        "completion_tokens": written,
+        "total_tokens": cached + read + written,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    return usage, chunk if keeps_timings else {name: value for name, value in chunk.items() if name != "timings"}
 
 
 def show_tools_only(body: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import INPUT_GRAMMAR, ModelSpec
-from modelhost.engines.library_worker.json_rules import COMPACT, json_rule
+from modelhost.engines.library_worker.answer_rules import choice_rule, only_of, regex_rule
+from modelhost.engines.library_worker.json_rules import COMPACT, is_known, json_rule
 from modelhost.engines.llamacpp_features import LLGUIDANCE
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
@@ -32,21 +33,27 @@ def thinks(spec: ModelSpec) -> bool:
 
 
 def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return vLLM's ``structured_outputs`` as llama.cpp takes it."""
-    ((kind, value),) = structured.items()
+    """Return vLLM's ``structured_outputs`` as llama.cpp takes it.
+
+    Raises:
+        UnsupportedParameter: a regular expression that llguidance fails at: in llama.cpp it then binds nothing at all.
+    """
+    kind, value = only_of(structured)
     if kind == "json":
         return {"json_schema": value}
     if kind == "json_object":
         return {"json_schema": {"type": "object"}}
     if kind == "choice":
-        return {"grammar": f"root ::= {' | '.join(json.dumps(each, ensure_ascii=False) for each in value)}"}
+        return {"grammar": f"root ::= {choice_rule(value)}"}
     if kind == "regex":
-        return {"grammar": f"{MARK} {{}}\nstart: /{_without_slashes(value)}/"}
+        if not is_known(value):
+            raise UnsupportedParameter(
+                "structured_outputs.regex: llama.cpp cannot hold an answer to it: it looks around, refers to what came "
+                "before, or is no regular expression.",
+                param="structured_outputs.regex",
+            )
+        return {"grammar": f"{MARK} {{}}\nstart: {regex_rule(value)}"}
     return {"grammar": value}
-
-
-def _without_slashes(pattern: str) -> str:
-    return re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\/", pattern)
 
 
 def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:

@@ -35,7 +35,7 @@ FORMATS: Final = (
 )
 """What ``isq`` may be; a number is the best format of so many bits."""
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
-SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos"})
+SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos", "structured_outputs"})
 FIELDS: Final[Mapping[Task, frozenset[str]]] = {
     "chat": SAMPLING | CHAT,
     "completions": SAMPLING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from modelhost.engines.library_worker.events import AnswerEvents, failed, failure
@@ -36,10 +37,13 @@ class RunnerAnswers:
         first = await anext(pieces)
         if first.failure is not None:
             raise _refusal(first.failure, asked)
-        events = AnswerEvents(asked.kind, self._model, asked.reader)
-        written = [first.text]
+        written: list[str] = []
+        counting = partial(_so_far, asked, written) if asked.continuous_usage else None
+        events = AnswerEvents(asked.kind, self._model, asked.reader, counting)
         await send({"type": "http.response.start", "status": 200, "headers": EVENT_TYPE})
-        await _send(send, events.begin() + _events_of(events, first))
+        beginning = events.begin()
+        written.append(first.text)
+        await _send(send, beginning + _events_of(events, first))
         last = first
         while last.finish_reason is None and not events.is_whole:
             last = await anext(pieces)
@@ -58,13 +62,16 @@ class RunnerAnswers:
         if count is None:
             count = len(await asyncio.to_thread(self._runner.tokens, text, add_special=False))
         prompt = last.prompt_tokens or asked.prompt_tokens
-        return {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
+        return _usage(prompt, count)
 
     async def tokenize(self, body: dict[str, Any]) -> Any:
         if body.get("parse_special") is False:
             raise unsupported("parse_special", "this engine reads the names of special tokens wherever they stand")
-        special = bool(body.get("add_special"))
-        tokens = await asyncio.to_thread(self._runner.tokens, body["content"], add_special=special)
+        if "messages" in body:
+            tokens = await asyncio.to_thread(self._requests.prompt, body)
+        else:
+            special = bool(body.get("add_special"))
+            tokens = await asyncio.to_thread(self._runner.tokens, body["content"], add_special=special)
         if not body.get("with_pieces"):
             return {"tokens": tokens}
         pieces = await asyncio.to_thread(lambda: [self._runner.text([token]) for token in tokens])
@@ -72,6 +79,15 @@ class RunnerAnswers:
 
     async def detokenize(self, body: dict[str, Any]) -> Any:
         return {"content": await asyncio.to_thread(self._requests.text_of, body["tokens"], "tokens")}
+
+
+def _so_far(asked: Asked, written: list[str]) -> dict[str, Any]:
+    """Return the tokens up to now: each is a piece of its own, even where its text is still held."""
+    return _usage(asked.prompt_tokens, len(written))
+
+
+def _usage(prompt: int, count: int) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
 
 
 def _events_of(events: AnswerEvents, piece: Piece) -> bytes:

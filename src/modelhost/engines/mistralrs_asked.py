@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from modelhost.engines.library_worker.answer_marks import THOUGHTS
+from modelhost.engines.library_worker.answer_rules import GRAMMAR, STRUCTURED, answer_rule, only_of
 from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.dialect import UNSUPPORTED
 from modelhost.engines.library_worker.json_rules import ANY_OBJECT, json_rule
@@ -19,6 +20,7 @@ from modelhost.engines.library_worker.tool_format import FORMS, needed_form
 from modelhost.engines.mistralrs_runner import SharedRunner
 from modelhost.engines.mistralrs_template import TemplateReader, special_tokens
 from modelhost.engines.worker_http import Refused, error_body, invalid
+from modelhost.exchange.tasks import CONTINUOUS_USAGE
 
 CHOOSING: Final[Mapping[str, float]] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 """As OpenAI has it. All is given to the library, which otherwise follows the makers of the model halfway."""
@@ -29,7 +31,7 @@ PENALTIES: Final[Mapping[str, float]] = {
 }
 """Without effect, and left out: the library works on every score as soon as one is given."""
 SHARED = frozenset(
-    {*CHOOSING, *PENALTIES, "ignore_eos", "logit_bias", "logprobs"}
+    {*CHOOSING, *PENALTIES, "ignore_eos", "logit_bias", "logprobs", STRUCTURED}
     | {"model", "stream", "stream_options", "max_tokens", "stop", "seed"}
 )
 CHAT = SHARED | {
@@ -55,6 +57,7 @@ class Asked:
     reader: ChatReader
     is_raw: bool
     include_usage: bool
+    continuous_usage: bool
     grammar_param: str = ""
     """The field that the grammar was made of."""
 
@@ -96,18 +99,25 @@ class Requests:
         if calling is not None and is_forced:
             structure: Structure = (calling.form.grammar(calling.tools, self._markers), "tools")
         else:
-            structure = self._structure(body.get("response_format") or {"type": "text"}, after=end)
+            structure = self._structure(body, after=end)
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
         return self._asked(
             "chat",
             body,
-            # The library puts its beginning of a text before every prompt; most templates have it already.
-            text.removeprefix(self._beginning),
+            self._without_beginning(text),
             reader=reader,
             is_raw=calling is not None or reads_reasoning,
             top_logprobs=logprobs,
             structure=structure,
         )
+
+    def prompt(self, body: Mapping[str, Any]) -> list[int]:
+        """Return the tokens of the prompt of a chat; raises as :meth:`chat` does."""
+        return self._runner.tokens(self._without_beginning(self._template.render(body)), add_special=True)
+
+    def _without_beginning(self, text: str) -> str:
+        """The library puts its beginning of a text before every prompt; most templates have it already."""
+        return text.removeprefix(self._beginning)
 
     def completion(self, body: Mapping[str, Any]) -> Asked:
         """Return what a completion asks for; raises as :meth:`chat` does."""
@@ -115,7 +125,14 @@ class Requests:
         prompt = body["prompt"]
         text = prompt if isinstance(prompt, str) else self._text_of(prompt)
         reader = ChatReader(calling=None, reads_reasoning=False)
-        return self._asked("completions", body, text, reader=reader, top_logprobs=body.get("logprobs"))
+        return self._asked(
+            "completions",
+            body,
+            text,
+            reader=reader,
+            top_logprobs=body.get("logprobs"),
+            structure=self._structure(body, after=""),
+        )
 
     def _calling(self, body: Mapping[str, Any]) -> Calling | None:
         tools = body.get("tools")
@@ -157,7 +174,7 @@ class Requests:
         if room < 1:
             raise _too_long(prompt_tokens, self._context_length)
         most = body.get("max_completion_tokens") or body.get("max_tokens") or room
-        stop = body.get("stop") or []
+        stop, options = body.get("stop") or [], body.get("stream_options") or {}
         arguments = {
             "model": "default",
             "messages": [{"role": "user", "content": text}],
@@ -177,7 +194,8 @@ class Requests:
             prompt_tokens=prompt_tokens,
             reader=reader,
             is_raw=is_raw,
-            include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            include_usage=bool(options.get("include_usage")),
+            continuous_usage=bool(options.get(CONTINUOUS_USAGE)),
             grammar_param=structure[1],
         )
 
@@ -205,20 +223,36 @@ class Requests:
             raise invalid(f'logit_bias: "{name}" is no token of {self._model}', param="logit_bias")
         return int(name)
 
-    def _structure(self, shape: Mapping[str, Any], *, after: str) -> Structure:
-        """Return the grammar of ``response_format``, ``after`` the end of the thoughts that the prompt has begun."""
-        if shape["type"] == "text":
+    def _structure(self, body: Mapping[str, Any], *, after: str) -> Structure:
+        """Return the grammar of the answer, ``after`` the end of the thoughts that the prompt has begun."""
+        rule, param = _rule_of(body)
+        if rule is None:
             return None, ""
-        schema, param = ANY_OBJECT, "response_format"
-        if shape["type"] == "json_schema":
-            schema, param = shape["json_schema"]["schema"], "response_format.json_schema.schema"
-        rules = ["start: answer", f"answer: {json_rule(schema)}"]
+        rules = ["start: answer", f"answer: {rule}"]
         if after in self._markers:
             rules[0] = f"start: /(.|\\n)*/ <[{self._markers[after]}]> /\\n{{0,2}}/ answer"
         elif after:
             rules[0] = "start: thoughts /\\n{0,2}/ answer"
             rules.append(f'thoughts[suffix="{after}"]: /(.|\\n)*/')
         return "\n".join(rules), param
+
+
+def _rule_of(body: Mapping[str, Any]) -> Structure:
+    """Return the part of a grammar that the answer has to follow; raises :class:`Refused` where that cannot be had."""
+    if (structured := body.get(STRUCTURED)) is not None:
+        kind, value = only_of(structured)
+        param = f"{STRUCTURED}.{kind}"
+        if kind == GRAMMAR:
+            raise unsupported(
+                param, "this engine takes none; say it as a regular expression, a choice or a JSON schema"
+            )
+        return answer_rule(kind, value), param
+    shape = body.get("response_format") or {"type": "text"}
+    if shape["type"] == "text":
+        return None, ""
+    if shape["type"] == "json_schema":
+        return json_rule(shape["json_schema"]["schema"]), "response_format.json_schema.schema"
+    return json_rule(ANY_OBJECT), "response_format"
 
 
 def raw(arguments: Mapping[str, Any]) -> dict[str, Any]:

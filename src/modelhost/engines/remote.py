@@ -15,6 +15,7 @@ from modelhost.engines.base import (
     Elsewhere,
     Launch,
     ModelSpec,
+    Preparation,
     PromptCaches,
     PromptProgress,
     Ready,
@@ -25,7 +26,7 @@ from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.remote_dialects import DIALECTS
 from modelhost.engines.remote_errors import translated
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "model": "",  # its name at the server; default: the first that the server lists
@@ -76,6 +77,7 @@ class Remote:
         self._fields = _names(values["fields"])
         self._dialect = DIALECTS[values["dialect"]]
         self.custom_tools = self._dialect.custom_tools
+        self.preparation: Preparation | None = self._dialect.preparation
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Of launch parameters, the server has its own: what would change its answers is a problem here."""
@@ -148,6 +150,10 @@ class Remote:
                     'this model. If the server has it, say so with the engine option "fields" or "dialect".',
                     param=name,
                 )
+        options = body.get("stream_options") or {}
+        if CONTINUOUS_USAGE in options and not self._dialect.counts_on_the_way and CONTINUOUS_USAGE not in self._fields:
+            kept = {name: value for name, value in options.items() if name != CONTINUOUS_USAGE}
+            body["stream_options"] = kept  # the host counts
         return self._dialect.adapt(task, body)
 
     def received(self, task: Task, data: bytes) -> bytes:
@@ -158,6 +164,11 @@ class Remote:
 
     def path(self, task: Task) -> str:
         return OPENAI_PATHS[task]
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return self._dialect.usage_in(chunk, asked)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker, own=self._dialect.translate)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import OPENAI_PATHS, CustomTools
+from modelhost.engines.base import OPENAI_PATHS, CustomTools, Preparation
+from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
 
@@ -24,6 +25,16 @@ class Dialect(Protocol):
 
     custom_tools: CustomTools
 
+    @property
+    def preparation(self) -> Preparation | None:
+        """As that of :class:`~modelhost.engines.base.Engine`."""
+        ...
+
+    @property
+    def counts_on_the_way(self) -> bool:
+        """Whether it tells the tokens so far, where ``continuous_usage_stats`` are asked for."""
+        ...
+
     def fields(self, task: Task) -> frozenset[str]:
         """Return the request fields that it knows beyond OpenAI's."""
         ...
@@ -34,6 +45,12 @@ class Dialect(Protocol):
 
     def received(self, task: Task, data: bytes) -> bytes:
         """Return ``data`` of an answer in the host's form."""
+        ...
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        """As that of :class:`~modelhost.engines.base.Engine`."""
         ...
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
@@ -51,8 +68,11 @@ class OpenAI:
         more: Callable[[Task], frozenset[str]],
         *,
         tasks: frozenset[Task] = OPENAIS,
+        counts_on_the_way: bool = False,
     ) -> None:
         self.tasks = tasks
+        self.preparation: Preparation | None = None
+        self.counts_on_the_way = counts_on_the_way
         self._more = more
 
     def fields(self, task: Task) -> frozenset[str]:
@@ -64,6 +84,11 @@ class OpenAI:
     def received(self, _: Task, data: bytes) -> bytes:
         return data
 
+    def usage_in(
+        self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return None
+
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
         return None
 
@@ -72,19 +97,32 @@ class OfEngine:
     """The server that the workers of an engine here are, too."""
 
     custom_tools: CustomTools = "as_functions"  # whether it has what grammars need, nobody knows
+    counts_on_the_way = True
+
+    @property
+    def preparation(self) -> Preparation | None:
+        return ENGINES[self._name].preparation
 
     def __init__(self, name: str, *, tasks: frozenset[Task]) -> None:
         self.tasks = tasks
         self._name = name
 
     def fields(self, task: Task) -> frozenset[str]:
-        return ENGINES[self._name].fields(task) | _checked_here(task)
+        engine = ENGINES[self._name]
+        # What its server cannot do by itself, only a worker here is known to be built for.
+        of_workers_here = frozenset() if engine.preparation is None else frozenset({STOP_TOKEN_IDS})
+        return (engine.fields(task) | _checked_here(task)) - of_workers_here
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return ENGINES[self._name].adapt(task, body)
 
     def received(self, task: Task, data: bytes) -> bytes:
         return ENGINES[self._name].received(task, data)
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return ENGINES[self._name].usage_in(chunk, asked=asked)
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
         return ENGINES[self._name].translate_error(status, payload, model=model, worker=worker)
@@ -114,5 +152,5 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "openai": OpenAI(_of_openai),
     "vllm": OfEngine("vllm", tasks=ALL),
     "llamacpp": OfEngine("llamacpp", tasks=ALL),
-    "modelhost": OpenAI(_of_all_engines, tasks=ALL),
+    "modelhost": OpenAI(_of_all_engines, tasks=ALL, counts_on_the_way=True),
 }

@@ -11,7 +11,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, CustomTools, Launch, ModelSpec, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import (
+    Accepted,
+    CustomTools,
+    Launch,
+    ModelSpec,
+    Preparation,
+    PromptCaches,
+    PromptProgress,
+    Ready,
+)
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.load_config import Answer, Configured, LoadConfig, Overlay, Premises, configured
@@ -59,6 +68,7 @@ class Scripted:
     reads_contents = True
     custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
+    preparation: Preparation | None = None
 
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)
@@ -120,6 +130,11 @@ class Scripted:
 
     def received(self, task: Task, data: bytes) -> bytes:
         return data
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return self._dialect.usage_in(chunk, asked=asked)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return self._dialect.translate_error(status, payload, model=model, worker=worker)

@@ -13,7 +13,7 @@ from typing import Any
 from modelhost.engines.scripted_chunks import json_bytes
 from modelhost.engines.scripted_generation import Generator
 from modelhost.engines.scripted_reply import Rule
-from modelhost.engines.scripted_request import read_texts
+from modelhost.engines.scripted_request import read_texts, text_of_messages
 from modelhost.engines.scripted_vectors import Vocabulary, embeddings_answer, rerank_answer
 from modelhost.engines.worker_http import (
     JSON_TYPE,
@@ -88,7 +88,10 @@ class ScriptedApp:
         return rerank_answer(self._config["name"], query, read_texts(body, "documents"), body.get("top_n"))
 
     def _tokenize(self, body: dict[str, Any]) -> Any:
-        (text,) = read_texts(body, "content")[:1] or [""]
+        if "messages" in body:
+            text = text_of_messages(body["messages"])
+        else:
+            (text,) = read_texts(body, "content")[:1] or [""]
         tokens: list[Any] = self._vocabulary.encode(text)
         if body.get("with_pieces"):
             tokens = [{"id": token, "piece": self._vocabulary.decode([token])} for token in tokens]

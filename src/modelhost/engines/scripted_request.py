@@ -77,6 +77,13 @@ def _text_of(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
+def text_of_messages(messages: Any) -> str:
+    """Return what all ``messages`` say, as far as a script reads it."""
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise invalid("'messages' has to be a list of objects")
+    return " ".join(_text_of(message.get("content")) for message in messages)
+
+
 def _read_prompt(prompt: Any) -> str:
     if isinstance(prompt, list) and len(prompt) == 1:
         return _read_prompt(prompt[0])

@@ -13,6 +13,7 @@ from modelhost.engines.base import (
     CustomTools,
     Launch,
     ModelSpec,
+    Preparation,
     PromptCaches,
     PromptProgress,
     Ready,
@@ -56,6 +57,7 @@ class Vllm:
     reads_contents = True
     custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
+    preparation: Preparation | None = None
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)
@@ -106,6 +108,11 @@ class Vllm:
 
     def received(self, task: Task, data: bytes) -> bytes:
         return received(task, data)
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return None  # it tells them as OpenAI's usage
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)

@@ -23,7 +23,7 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import TOKEN_STRINGS, Task
 
 SAMPLING = frozenset(
     {
@@ -48,6 +48,8 @@ FIELDS: Mapping[Task, frozenset[str]] = {
     "detokenize": frozenset(),
 }
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+OF_TEMPLATES = ("tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""Of ``/tokenize`` with ``messages``."""
 LARGEST_SEED = 2**63
 REASONING, REASONING_CONTENT = b'"reasoning":', b'"reasoning_content":'
 _CHARACTERS = re.compile(r"maximum context length is (\d+) tokens.*contains (\d+) characters")
@@ -70,7 +72,7 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
                 "parse_special: vLLM reads markers of the model wherever they stand; leave it out.",
                 param="parse_special",
             )
-        return {"model": body["model"], "prompt": body["content"], "add_special_tokens": bool(body.get("add_special"))}
+        return _tokenized(body)
     if "seed" in body:
         body["seed"] = body["seed"] % LARGEST_SEED
     if body.get("top_p") == 0:
@@ -91,10 +93,21 @@ def _with_enforceable(output: dict[str, Any]) -> dict[str, Any]:
     return {**output, "json_schema": {**named, "schema": enforceable(named.get("schema", {}))}}
 
 
+def _tokenized(body: dict[str, Any]) -> dict[str, Any]:
+    shared = {"model": body["model"], **({TOKEN_STRINGS: True} if body.get(TOKEN_STRINGS) else {})}
+    if "messages" not in body:
+        return {**shared, "prompt": body["content"], "add_special_tokens": bool(body.get("add_special"))}
+    given = {name: body[name] for name in OF_TEMPLATES if name in body}
+    continues = bool(given.get("continue_final_message"))
+    messages = [_message(message) for message in body["messages"]]
+    return {**shared, "add_generation_prompt": not continues, **given, "messages": messages}
+
+
 def received(task: Task, data: bytes) -> bytes:
     """Return ``data`` of an answer (whole events, or the whole of it) with the host's names."""
     if task == "tokenize":
-        return orjson.dumps({"tokens": orjson.loads(data)["tokens"]})
+        told = orjson.loads(data)
+        return orjson.dumps({name: told[name] for name in ("tokens", "token_strs") if told.get(name) is not None})
     if task == "detokenize":
         return orjson.dumps({"content": orjson.loads(data)["prompt"]})
     # With its quotes it cannot stand in a text, where JSON escapes them.

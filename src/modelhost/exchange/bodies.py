@@ -28,6 +28,7 @@ from modelhost.exchange.requests import (
     TokenizeRequest,
     Tool,
 )
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, TOKEN_STRINGS
 
 SAMPLING: Final = (
     "max_tokens",
@@ -56,9 +57,12 @@ def body_of(request: AnyRequest) -> dict[str, Any]:
 
 def client_body_of(request: ChatRequest) -> dict[str, Any]:
     """Return ``request`` as a client of a host sends it, which wants the answer as a stream, with its usage."""
-    body = {**body_of(request), "stream": True, "stream_options": {"include_usage": True}}
+    options = {"include_usage": True}
+    if request.continuous_usage:
+        options[CONTINUOUS_USAGE] = True
     if request.include_progress:
-        body["stream_options"]["include_progress"] = True
+        options["include_progress"] = True
+    body = {**body_of(request), "stream": True, "stream_options": options}
     if request.model is not None:
         body["model"] = request.model
     if request.session_id is not None:
@@ -147,8 +151,12 @@ def _body_of_rerank(request: RerankRequest) -> dict[str, Any]:
 
 
 def _body_of_tokenize(request: TokenizeRequest) -> dict[str, Any]:
+    strings = {TOKEN_STRINGS: True} if request.token_strings else {}
+    if request.chat is not None:
+        return {**body_of(request.chat), **strings}
     special = {"add_special": request.add_special, "parse_special": request.parse_special}
-    return {"content": request.content, **{name: value for name, value in special.items() if value is not None}}
+    told = {name: value for name, value in special.items() if value is not None}
+    return {"content": request.content, **told, **strings}
 
 
 def _body_of_detokenize(request: DetokenizeRequest) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from modelhost.exchange.events import (
     ToolCallPiece,
     ToolsMissing,
     Usage,
+    UsageSoFar,
     WaitingForTools,
 )
 
@@ -159,7 +160,7 @@ def _logprobs(writing: _Writing, event: Logprobs) -> None:
     writing.choice(event.choice)["logprobs"] = event.logprobs
 
 
-def _usage(writing: _Writing, event: Usage) -> None:
+def _usage(writing: _Writing, event: Usage | UsageSoFar) -> None:
     writing.chunk["usage"] = event.usage
 
 
@@ -236,6 +237,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[_Writing, Any], None]]] = {
     CustomCallPiece: _custom_call,
     Finish: _finish,
     Usage: _usage,
+    UsageSoFar: _usage,
     PromptProgress: _prompt_progress,
     CallStarted: _started,
     CallProgressed: _progressed,

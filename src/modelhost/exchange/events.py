@@ -131,6 +131,12 @@ class Usage(Event, frozen=True, kw_only=True):
     usage: Mapping[str, Any] | None
 
 
+class UsageSoFar(Event, frozen=True, kw_only=True):
+    """The tokens of the choice beside which it stands, up to now; only where the request asks for it."""
+
+    usage: Mapping[str, Any]
+
+
 class PromptProgress(Event, frozen=True, kw_only=True):
     """The model reads the prompt; as the engine tells it."""
 

@@ -107,6 +107,8 @@ class Request(Struct, frozen=True, kw_only=True):
     """Its name or an alias; ``None``: the active one."""
     extra: Mapping[str, Any] = NOTHING
     """Fields that mean something to the engine of the model alone."""
+    constraint_field: str = ""
+    """The field in which the client said what the answer has to be, if that stands in ``extra`` under another name."""
     inert: Mapping[str, Any] = NOTHING
     """Fields that ask for no other answer, unless an engine lists them for itself."""
 
@@ -123,6 +125,8 @@ class Generating(Request, frozen=True, kw_only=True):
     """Whether a stream ends with the usage."""
     include_progress: bool = False
     """Whether a stream begins with what the request waits for."""
+    continuous_usage: bool = False
+    """Whether each piece of a stream tells the usage so far."""
 
 
 class ChatRequest(Generating, frozen=True, kw_only=True):
@@ -172,9 +176,13 @@ class RerankRequest(Request, frozen=True, kw_only=True):
 
 
 class TokenizeRequest(Request, frozen=True, kw_only=True):
-    """A text to take apart."""
+    """A text, or the prompt of a chat, to take apart."""
 
     content: str
+    chat: ChatRequest | None = None
+    """In place of the text."""
+    token_strings: bool = False
+    """Whether the texts of the tokens are wanted, beside them."""
     add_special: bool | None = None
     parse_special: bool | None = None
 

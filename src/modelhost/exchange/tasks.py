@@ -10,6 +10,11 @@ Task = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detok
 BodyKind = Literal["json", "multipart", "bytes"]
 AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
 
+CONTINUOUS_USAGE: Final = "continuous_usage_stats"
+"""vLLM's field of ``stream_options``: each chunk tells the usage so far."""
+TOKEN_STRINGS: Final = "return_token_strs"  # noqa: S105 (no password)
+"""vLLM's field of ``/tokenize``: the texts of the tokens beside them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTraits:

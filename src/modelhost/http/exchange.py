@@ -55,12 +55,15 @@ class Exchange:
         self._keep_alive_task: asyncio.Task[None] | None = None
         self._is_whole = False  # the answer, as far as the client can see
         self.has_begun = False
+        self._has_waited = False
         self.headers: Headers = []
         """What an answer carries besides."""
 
     def tell_queued(self, position: int) -> None:
-        """Tell the client that its request had to wait, and at which place."""
-        self.headers.append((b"x-queue-position", str(position).encode()))
+        """Tell the client that its request had to wait, and at which place; of several waits, it is the first."""
+        if not self._has_waited:
+            self._has_waited = True
+            self.headers.append((b"x-queue-position", str(position).encode()))
 
     def tell_note(self, note: str) -> None:
         """Tell the client what has been done to its request, unless the answer has begun."""

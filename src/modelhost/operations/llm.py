@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import AliasChoices, ConfigDict, Field
 
+from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.errors import DatabaseUnavailable, ModelNotFound
@@ -50,7 +51,7 @@ class ChatParameters(Parameters):
         description="A conversation that the host remembers, under a name of your choice.",
     )
     temperature: float | None = Field(
-        default=None, ge=0, le=2, description="0: the likeliest answer; more: more varied ones."
+        default=None, ge=0, le=HIGHEST_TEMPERATURE, description="0: the likeliest answer; more: more varied ones."
     )
     max_tokens: int | None = Field(default=None, ge=1, description="Longest answer, in tokens.")
     top_p: float | None = Field(

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from modelhost.engines.base import Engine, Ready
+from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.payloads import Payload
 from modelhost.exchange.tasks import TASKS, Task
@@ -101,6 +102,8 @@ class WorkerClient:
 
     @asynccontextmanager
     async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
+        if STOP_TOKEN_IDS in body and (preparation := self.engine.preparation) is not None:
+            body = await preparation.with_stops(self, body, self.ready)
         progress, received = self.engine.prompt_progress, partial(self.engine.received, task)
         if progress is None or progress.is_wanted(body):
             async with self.send(task, body) as answer:
@@ -110,6 +113,8 @@ class WorkerClient:
             yield EventBlocks(answer, lambda block: received(progress.without(block)))
 
     async def call(self, task: Task, payload: Payload) -> Any:
+        if task == "tokenize" and isinstance(payload, dict) and "messages" in payload:
+            payload = await self._with_prompt(payload)
         async with self.send(task, payload) as answer:
             return self._decoded(self.engine.received(task, await answer.read_all()))
 
@@ -117,6 +122,10 @@ class WorkerClient:
         if isinstance(payload, dict):
             payload = self._finished(task, payload)
         return self._answered(self.engine.path(task), payload, task)
+
+    async def _with_prompt(self, body: dict[str, Any]) -> dict[str, Any]:
+        preparation = self.engine.preparation
+        return body if preparation is None else await preparation.with_prompt(self, body)
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         async with self._answered(path, body) as answer:
@@ -166,7 +175,7 @@ class WorkerClient:
 
     def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` with what only the worker that gets it knows."""
-        if task == "chat" and self.ready.chat_defaults:
+        if self.ready.chat_defaults and (task == "chat" or "messages" in body):
             body = {**self.ready.chat_defaults, **body}
         if task == "chat" and self.ready.chat_stops:
             given = body.get("stop") or []

@@ -63,6 +63,7 @@ OTHERS: Final[tuple[Scenario, ...]] = (
     one("rerank", "POST /v1/rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
     one("rerank at its other address", "POST /rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
     one("tokenize", "POST /tokenize", {"content": "hello world"}),
+    one("tokenize messages", "POST /tokenize", {"messages": [{"role": "user", "content": "hello world"}]}),
     one("detokenize", "POST /detokenize", {"tokens": [1, 2]}),
 )
 
@@ -78,7 +79,16 @@ NANO: Final[tuple[Scenario, ...]] = (
     one("completion whole", COMPLETIONS, {"prompt": "Hello", "temperature": 0, "max_tokens": 4}),
     one("completion streamed", COMPLETIONS, {"prompt": "Hello", "temperature": 0, "max_tokens": 4, "stream": True}),
     one("embeddings", "POST /v1/embeddings", {"input": "hello"}),
+    one("chat that tells its usage as it goes", CHAT, chat(
+        "Hello!", temperature=0, max_tokens=2, stream=True,
+        stream_options={"include_usage": True, "continuous_usage_stats": True},
+    )),
+    one("chat that ends at a token", CHAT, chat("Hello!", temperature=0, max_tokens=40, stop_token_ids=[342])),
+    one("regular expression that looks around", CHAT, chat("Hello!", guided_regex="a(?=b)")),
     one("tokenize", "POST /tokenize", {"content": "hello"}),
+    one("tokenize messages", "POST /tokenize", {
+        "messages": [{"role": "user", "content": "hello"}], "return_token_strs": True,
+    }),
     one("detokenize", "POST /detokenize", {"tokens": [5, 6]}),
     one("operation that the model has not", "POST /v1/rerank", {"query": "llama", "documents": ["a llama"]}),
     one("prompt that does not fit", CHAT, chat("word " * 2000)),

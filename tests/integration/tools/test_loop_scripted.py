@@ -88,6 +88,17 @@ def test_ordinary_client_reads_a_stream_with_calls_in_it(host: ServedHost) -> No
     assert len(usages) == 1
 
 
+def test_the_tokens_so_far_are_those_of_all_turns(host: ServedHost) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *pieces, last = chunks(host, ECHO, stream_options=options)
+    written = [chunk for chunk in pieces if chunk["choices"][0]["delta"].get("content")]
+    told = [chunk["usage"]["completion_tokens"] for chunk in written]
+    assert told == list(
+        range(last["usage"]["completion_tokens"] - len(told) + 1, last["usage"]["completion_tokens"] + 1)
+    )
+    assert told[0] > 1  # the call was written before
+
+
 def test_client_that_accumulates_a_stream_gets_the_same_answer(host: ServedHost) -> None:
     with host.client().chat.completions.stream(
         model="scripted", messages=[{"role": "user", "content": ECHO}]

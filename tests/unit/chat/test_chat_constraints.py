@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.constraints import STRUCTURED
+from modelhost.chat.constraints import STRUCTURED, name_as_sent
 from modelhost.chat.parsing import parsed
-from modelhost.errors import InvalidRequest
+from modelhost.chat.requests import check_fields
+from modelhost.engines.remote import Remote
+from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ChatRequest, CompletionRequest, OutputFormat
 
 SCHEMA = {"type": "object"}
@@ -74,3 +76,29 @@ def test_what_is_wrong_is_refused_by_its_name(fields: dict[str, Any], param: str
     with pytest.raises(InvalidRequest) as raised:
         chat(**fields)
     assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [({"guided_regex": "a"}, "guided_regex"), ({STRUCTURED: {"regex": "a"}}, f"{STRUCTURED}.regex")],
+)
+@pytest.mark.parametrize("param", [f"{STRUCTURED}.regex", "grammar", "response_format.json_schema.schema"])
+def test_an_engines_refusal_names_the_field_that_the_client_sent(fields: dict[str, Any], sent: str, param: str) -> None:
+    error = InvalidRequest(f"{param}: it cannot be.", param=param)
+    name_as_sent(error, chat(**fields).constraint_field)
+    assert (error.param, error.message) == (sent, f"{sent}: it cannot be.")
+
+
+@pytest.mark.parametrize(("fields", "param"), [({"guided_regex": "a"}, "tools"), ({}, "grammar")])
+def test_a_refusal_of_something_else_keeps_its_name(fields: dict[str, Any], param: str) -> None:
+    error = InvalidRequest(f"{param}: it cannot be.", param=param)
+    name_as_sent(error, chat(**fields).constraint_field)
+    assert error.param == param
+
+
+@pytest.mark.parametrize("fields", [{"guided_regex": "a"}, {STRUCTURED: {"regex": "a"}}], ids=str)
+def test_an_engine_without_them_refuses_the_field_that_the_client_sent(fields: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedParameter) as raised:
+        check_fields("chat", chat(**fields), Remote())
+    assert raised.value.param == next(iter(fields))
+    assert "Engines that have it: llamacpp, mlx, transformers, vllm, mistralrs." in raised.value.message

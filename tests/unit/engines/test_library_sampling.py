@@ -150,3 +150,21 @@ def test_a_constraint_is_stronger_than_anything(temperature: float) -> None:
     sampler = Sampler(Sampling(temperature=temperature, top_k=1, min_p=0.9), (), constraint=_Only(2))
     choice = sampler.choose(SCORES)
     assert (choice.token, choice.is_last) == (2, True)
+
+
+def _written(least: int, **sampling: Any) -> list[int]:
+    sampler = Sampler(
+        Sampling(temperature=0, min_tokens=least, **sampling), (), eos_ids=frozenset({0}), stop_ids=frozenset({1})
+    )
+    return [sampler.choose(SCORES).token for _ in range(4)]
+
+
+def test_what_ends_an_answer_comes_after_the_least_number_of_tokens() -> None:
+    assert _written(0) == [0, 0, 0, 0]
+    assert _written(2) == [2, 2, 0, 0]
+    assert _written(2, ignore_eos=True) == [2, 2, 1, 1]
+
+
+def test_an_answer_that_can_only_end_does_so_early() -> None:
+    sampler = Sampler(Sampling(temperature=0, min_tokens=9), (), eos_ids=frozenset(range(4)))
+    assert sampler.choose(SCORES).token == 0

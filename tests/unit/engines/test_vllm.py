@@ -220,9 +220,19 @@ def test_tokens_go_by_the_names_of_both_sides() -> None:
         "add_special_tokens": False,
     }
     assert json.loads(VLLM.received("tokenize", b'{"count": 1, "tokens": [3]}')) == {"tokens": [3]}
+    told = b'{"count": 1, "tokens": [3], "token_strs": ["a"]}'
+    assert json.loads(VLLM.received("tokenize", told)) == {"tokens": [3], "token_strs": ["a"]}
     assert json.loads(VLLM.received("detokenize", b'{"prompt": "a"}')) == {"content": "a"}
     with pytest.raises(UnsupportedParameter):
         VLLM.adapt("tokenize", {"model": "m", "content": "a", "parse_special": False})
+
+
+def test_the_tokens_of_messages_are_those_of_a_chat() -> None:
+    messages = [{"role": "user", "content": "a"}]
+    body = {"model": "m", "messages": messages, "return_token_strs": True}
+    assert VLLM.adapt("tokenize", dict(body)) == {**body, "add_generation_prompt": True}
+    continued = VLLM.adapt("tokenize", {**body, "continue_final_message": True})
+    assert (continued["continue_final_message"], continued["add_generation_prompt"]) == (True, False)
 
 
 def test_thoughts_have_the_hosts_name_and_text_is_left_alone() -> None:

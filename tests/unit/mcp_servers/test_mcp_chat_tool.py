@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 from modelhost.errors import InvalidRequest, ModelNotFound, NotFound, WorkerCrashed
 from modelhost.exchange.chunks import CALL, QUESTION, RESULT
 from modelhost.mcp_servers.chat_tool import chat_completion
@@ -139,7 +140,7 @@ async def test_unknown_model_is_refused_before_it_is_asked() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("temperature", 2.1),
+        ("temperature", HIGHEST_TEMPERATURE + 0.1),
         ("temperature", "0.5"),
         ("top_p", -0.1),
         ("max_tokens", 0),

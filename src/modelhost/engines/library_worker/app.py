@@ -30,10 +30,10 @@ class LibraryAnswers:
     def __init__(self, loaded: Loaded, batcher: Batcher, config: Mapping[str, Any]) -> None:
         self._loaded, self._batcher, self._model = loaded, batcher, config["name"]
         self._vocabulary = Vocabulary(loaded.tokenizer)
-        requests = Requests(loaded, self._vocabulary, config)
+        self._requests = Requests(loaded, self._vocabulary, config)
         self._read: Mapping[str, Callable[[dict[str, Any]], Asked]] = {
-            "/v1/chat/completions": requests.chat,
-            "/v1/completions": requests.completion,
+            "/v1/chat/completions": self._requests.chat,
+            "/v1/completions": self._requests.completion,
         }
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -43,8 +43,14 @@ class LibraryAnswers:
         job = Job(
             prompt=asked.prompt,
             most_tokens=asked.most_tokens,
-            sampler=Sampler(asked.sampling, asked.prompt, eos_ids=self._loaded.eos_ids, constraint=asked.constraint),
-            eos_ids=self._loaded.eos_ids,
+            sampler=Sampler(
+                asked.sampling,
+                asked.prompt,
+                eos_ids=self._loaded.eos_ids,
+                stop_ids=asked.stop_ids,
+                constraint=asked.constraint,
+            ),
+            eos_ids=self._loaded.eos_ids | asked.stop_ids,
             tell=events.put_nowait,
         )
         self._batcher.submit(job)
@@ -70,8 +76,11 @@ class LibraryAnswers:
         await send({"type": "http.response.body", "body": data})
 
     async def tokenize(self, body: dict[str, Any]) -> Any:
-        encode = partial(self._vocabulary.encode, add_special=bool(body.get("add_special")))
-        tokens = encode(body["content"], parse_special=body.get("parse_special") is not False)
+        if "messages" in body:
+            tokens = await asyncio.to_thread(self._requests.prompt, body)
+        else:
+            encode = partial(self._vocabulary.encode, add_special=bool(body.get("add_special")))
+            tokens = encode(body["content"], parse_special=body.get("parse_special") is not False)
         if body.get("with_pieces"):
             return {"tokens": [{"id": token, "piece": self._vocabulary.piece(token)} for token in tokens]}
         return {"tokens": tokens}

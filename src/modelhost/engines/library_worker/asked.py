@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelhost.engines.control_tokens import telling_names
+from modelhost.engines.library_worker.answer_rules import STRUCTURED
 from modelhost.engines.library_worker.calls import Calling
 from modelhost.engines.library_worker.contents import Contents
 from modelhost.engines.library_worker.grammars import Grammars
@@ -17,14 +18,17 @@ from modelhost.engines.library_worker.sampling import Constraint, Sampling
 from modelhost.engines.library_worker.template import ChatTemplate, thoughts_end
 from modelhost.engines.library_worker.text import Vocabulary
 from modelhost.engines.library_worker.tool_format import needed_form
+from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
 from modelhost.engines.worker_http import Refused, error_body, invalid
+from modelhost.exchange.tasks import CONTINUOUS_USAGE
 
 SAMPLING = (
     *("temperature", "top_k", "top_p", "min_p", "min_tokens_to_keep"),
-    *("repetition_penalty", "presence_penalty", "frequency_penalty", "ignore_eos"),
+    *("repetition_penalty", "presence_penalty", "frequency_penalty", "ignore_eos", MIN_TOKENS),
 )
 SHARED = frozenset(
     {*SAMPLING, "model", "stream", "stream_options", "max_tokens", "stop", "seed", "logit_bias", "logprobs"}
+    | {STRUCTURED, STOP_TOKEN_IDS}
 )
 CHAT = SHARED | {
     *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "max_completion_tokens"),
@@ -42,9 +46,12 @@ class Asked:
     prompt: list[int]
     most_tokens: int
     stops: tuple[str, ...]
+    stop_ids: frozenset[int]
+    """Tokens that end the answer, beside those of the model."""
     sampling: Sampling
     constraint: Constraint | None
     include_usage: bool
+    continuous_usage: bool
     calling: Calling | None = None
     reads_reasoning: bool = False
     is_thinking: bool = False
@@ -76,20 +83,30 @@ class Requests:
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
-        text = self._template.render(self._contents.marked(body))
+        text = self._text_of(body)
         end = thoughts_end(text) if self._template.shows_reasoning else ""
         is_forced = body.get("tool_choice") == "required"
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
         return self._asked(
             "chat",
             body,
-            self._contents.tokens(text, add_special=self._adds_special),
+            self._tokens_of(text),
             constraint=self._forced_call(calling) if calling and is_forced else self._structure(body, after=end),
             top_logprobs=logprobs,
             calling=calling,
             reads_reasoning=self._template.shows_reasoning,
             is_thinking=bool(end) and not is_forced,
         )
+
+    def prompt(self, body: Mapping[str, Any]) -> list[int]:
+        """Return the tokens of the prompt of a chat; raises as :meth:`chat` does."""
+        return self._tokens_of(self._text_of(body))
+
+    def _text_of(self, body: Mapping[str, Any]) -> str:
+        return self._template.render(self._contents.marked(body))
+
+    def _tokens_of(self, text: str) -> list[int]:
+        return self._contents.tokens(text, add_special=self._adds_special)
 
     def completion(self, body: Mapping[str, Any]) -> Asked:
         """Return what a completion asks for; raises as :meth:`chat` does."""
@@ -98,7 +115,8 @@ class Requests:
         tokens = self._vocabulary.encode(prompt, add_special=True) if isinstance(prompt, str) else prompt
         if not all(0 <= token < self._vocab_size for token in tokens):
             raise invalid(f"prompt: at least one of its tokens is none of {self._model}", param="prompt")
-        return self._asked("completions", body, tokens, constraint=None, top_logprobs=body.get("logprobs"))
+        constraint = self._structure(body, after="")
+        return self._asked("completions", body, tokens, constraint=constraint, top_logprobs=body.get("logprobs"))
 
     def _calling(self, body: Mapping[str, Any]) -> Calling | None:
         tools = body.get("tools")
@@ -124,16 +142,18 @@ class Requests:
         if room < 1:
             raise self._too_long(len(prompt))
         most = body.get("max_completion_tokens") or body.get("max_tokens") or room
-        stop = body.get("stop") or ()
+        stop, options = body.get("stop") or (), body.get("stream_options") or {}
         return Asked(
             kind=kind,
             model=self._model,
             prompt=prompt,
             most_tokens=min(most, room),
             stops=(stop,) if isinstance(stop, str) else tuple(stop),
+            stop_ids=self._stop_ids(body.get(STOP_TOKEN_IDS) or ()),
             sampling=self._sampling(body, top_logprobs),
             constraint=constraint,
-            include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            include_usage=bool(options.get("include_usage")),
+            continuous_usage=bool(options.get(CONTINUOUS_USAGE)),
             **reading,
         )
 
@@ -148,17 +168,26 @@ class Requests:
             top_logprobs=top_logprobs,
         )
 
+    def _stop_ids(self, ids: Sequence[int]) -> frozenset[int]:
+        unknown = [token for token in ids if token >= self._vocab_size]
+        if unknown:
+            raise invalid(f"{STOP_TOKEN_IDS}: {unknown[0]} is no token of {self._model}", param=STOP_TOKEN_IDS)
+        return frozenset(ids)
+
     def _token(self, name: str) -> int:
         if not name.isdecimal() or int(name) >= self._vocab_size:
             raise invalid(f'logit_bias: "{name}" is no token of {self._model}', param="logit_bias")
         return int(name)
 
     def _structure(self, body: Mapping[str, Any], *, after: str) -> Constraint | None:
-        """Return what ``response_format`` demands, ``after`` the end of the thoughts that the prompt has begun."""
+        """Return what the answer has to be, ``after`` the end of the thoughts that the prompt has begun."""
         shape = body.get("response_format") or {"type": "text"}
-        if shape["type"] == "text":
+        structured = body.get(STRUCTURED)
+        if shape["type"] == "text" and structured is None:
             return None
         end: Sequence[int] = self._vocabulary.encode(after, add_special=False) if after else ()
+        if structured is not None:
+            return self._grammars.of_structured(structured, after=end)
         if shape["type"] == "json_object":
             return self._grammars.of_json(ANY_OBJECT, param="response_format", after=end)
         schema = shape["json_schema"]["schema"]

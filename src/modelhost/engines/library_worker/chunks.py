@@ -22,7 +22,8 @@ class AnswerWriter:
         self._text = vocabulary.stream(asked.calling.form.markers if asked.calling else frozenset())
         self._stops = StopFinder(asked.stops)
         reader = ChatReader(calling=asked.calling, reads_reasoning=asked.reads_reasoning, is_thinking=asked.is_thinking)
-        self._events = AnswerEvents(asked.kind, asked.model, reader)
+        counting = self._usage if asked.continuous_usage else None
+        self._events = AnswerEvents(asked.kind, asked.model, reader, counting)
         self._has_begun = False
         self._tokens = 0
         self._cached = 0
@@ -48,7 +49,10 @@ class AnswerWriter:
             return b""
         if choice.logprob is not None:
             self._events.add_logprob(self._logprob(choice))
-        data = self._events.text(self._stops.feed(self._text.feed(choice.token)))
+        text = self._text.feed(choice.token)
+        if self._tokens > self._asked.sampling.min_tokens:
+            text = self._stops.feed(text)
+        data = self._events.text(text)
         if self._stops.is_found or self._events.is_whole:
             data += self._end("", "stop")
         return data

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import OPENAI_PATHS, CustomTools, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import OPENAI_PATHS, CustomTools, Preparation, PromptCaches, PromptProgress, Ready
+from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -14,9 +15,11 @@ from modelhost.errors import (
     UnsupportedOperation,
     UnsupportedParameter,
 )
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import TOKEN_STRINGS, Task
 
-SAMPLING = frozenset({"min_tokens_to_keep", "repetition_penalty", "ignore_eos"})
+SAMPLING = frozenset(
+    {"min_tokens_to_keep", "repetition_penalty", "ignore_eos", "structured_outputs", MIN_TOKENS, STOP_TOKEN_IDS}
+)
 CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_prompt", "continue_final_message"})
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
@@ -49,6 +52,7 @@ class LibraryDialect:
     reads_contents = False
     custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
+    preparation: Preparation | None = None
 
     def advice(self, task: Task) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
@@ -64,6 +68,11 @@ class LibraryDialect:
 
     def received(self, _task: Task, data: bytes) -> bytes:
         return data
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return None  # it tells them as OpenAI's usage
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
@@ -82,6 +91,10 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
         is_of_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         if not is_of_kind or (name in POSITIVE and value <= 0):
             raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+    if task == "tokenize" and body.pop(TOKEN_STRINGS, None):
+        body["with_pieces"] = True
+    if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
+        check_token_limits(body)
     effort = body.pop("reasoning_effort", None) if task == "chat" else None
     if effort is not None:
         # It goes to the chat template, which is where the models that know it look for it.

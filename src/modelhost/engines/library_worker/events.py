@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import orjson
@@ -15,11 +16,21 @@ DONE = b"data: [DONE]\n\n"
 
 
 class AnswerEvents:
-    """Writes the events of one answer. ``reader`` reads that of a chat; a completion is its text."""
+    """Writes the events of one answer. ``reader`` reads that of a chat; a completion is its text.
 
-    def __init__(self, kind: Literal["chat", "completions"], model: str, reader: ChatReader) -> None:
+    With ``usage_so_far``, each event tells it.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["chat", "completions"],
+        model: str,
+        reader: ChatReader,
+        usage_so_far: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
         self._is_chat = kind == "chat"
         self._reader = reader
+        self._usage_so_far = usage_so_far
         self._logprobs: list[dict[str, Any]] = []
         self._envelope = _envelope(is_chat=self._is_chat, model=model)
 
@@ -62,7 +73,8 @@ class AnswerEvents:
         if self._logprobs:
             choice["logprobs"] = {"content": self._logprobs}
             self._logprobs = []
-        return b'data: {"choices":[' + orjson.dumps(choice) + b"]" + self._envelope
+        usage = b"" if self._usage_so_far is None else b',"usage":' + orjson.dumps(self._usage_so_far())
+        return b'data: {"choices":[' + orjson.dumps(choice) + b"]" + usage + self._envelope
 
 
 def failure(message: str) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from numpy.typing import NDArray
 
+from modelhost.engines.library_worker.answer_rules import GRAMMAR, STRUCTURED, answer_rule, only_of
 from modelhost.engines.library_worker.json_rules import json_rule
 from modelhost.engines.worker_http import Refused, invalid
 
@@ -33,6 +35,17 @@ class Grammars:
             Refused: the schema is not one, or asks for what cannot be enforced.
         """
         return self._constraint(f"start: {json_rule(schema)}", param, after)
+
+    def of_structured(self, structured: Mapping[str, Any], *, after: Sequence[int] = ()) -> GrammarConstraint:
+        """Return a constraint to what vLLM's ``structured_outputs`` ask for, as :meth:`of_json` does."""
+        kind, value = only_of(structured)
+        param = f"{STRUCTURED}.{kind}"
+        if kind != GRAMMAR:
+            return self._constraint(f"start: {answer_rule(kind, value)}", param, after)
+        try:
+            return self._constraint(any_to_lark(value), param, after)
+        except GbnfToLarkError as error:
+            raise _refusal(str(error), param) from error
 
     def of_lark(self, grammar: str, *, param: str) -> GrammarConstraint:
         """Return a constraint to a grammar in llguidance's variant of Lark; raises as :meth:`of_json` does."""

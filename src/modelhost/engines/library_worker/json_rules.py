@@ -39,6 +39,15 @@ def json_rule(schema: Mapping[str, Any], style: Mapping[str, Any] = BOUNDED) -> 
     return f"%json {json.dumps({**known(schema), 'x-guidance': {**style, 'lenient': True}})}"
 
 
+def is_known(pattern: str) -> bool:
+    """Whether llguidance surely takes ``pattern``."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return PATTERN.fullmatch(pattern) is not None
+
+
 def known(schema: Any) -> Any:
     """Return ``schema`` without what llguidance fails at; in llama.cpp it then binds nothing at all."""
     if isinstance(schema, list):

@@ -42,6 +42,8 @@ class Sampling:
     seed: int | None = None
     top_logprobs: int | None = None
     ignore_eos: bool = False
+    min_tokens: int = 0
+    """So many are written before one that ends the answer may come."""
 
 
 class Constraint(Protocol):
@@ -83,12 +85,15 @@ class Sampler:
         prompt: Sequence[int],
         *,
         eos_ids: frozenset[int] = frozenset(),
+        stop_ids: frozenset[int] = frozenset(),
         constraint: Constraint | None = None,
     ) -> None:
         self._sampling = sampling
         self._constraint = constraint
         self._random = np.random.default_rng(sampling.seed)
         self._bias = _bias(sampling, eos_ids)
+        self._ends = sorted(eos_ids | stop_ids)
+        self._left = sampling.min_tokens
         self._written: dict[int, int] = {}
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else set()
 
@@ -100,6 +105,9 @@ class Sampler:
         """
         sampling = self._sampling
         adjusted = self._adjusted(scores)
+        if self._left > 0:
+            self._left -= 1
+            adjusted = _without(adjusted, self._ends)
         if not np.isfinite(adjusted.max()):
             raise NoChoice(_reason(scores))
         token = self._draw(adjusted)
@@ -149,6 +157,13 @@ class Sampler:
         cumulated = np.cumsum(weights)
         drawn = np.searchsorted(cumulated, self._random.random() * cumulated[-1], side="right")
         return int(tokens[kept][min(drawn, len(weights) - 1)])
+
+
+def _without(scores: Scores, ends: Sequence[int]) -> Scores:
+    """Return ``scores`` without ``ends``, unless nothing else may come: what the answer has to follow is complete."""
+    others = scores.copy()
+    others[[token for token in ends if token < len(scores)]] = -np.inf
+    return others if np.isfinite(others.max()) else scores
 
 
 def _reason(scores: Scores) -> str:

@@ -1,0 +1,38 @@
+"""What a request says of the host's own tools, as it has to be written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Piece = Annotated[str, Field(min_length=1)]
+
+
+class WantedResource(BaseModel):
+    """A resource of an MCP server, to be read into the conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+    server: Piece
+    uri: Piece
+
+
+class WantedPrompt(BaseModel):
+    """A prompt of an MCP server, to begin the conversation with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+    server: Piece
+    name: Piece
+    arguments: dict[str, str] = Field(default_factory=dict)
+
+
+class ToolWishes(BaseModel):
+    """``mcp``: what a request wants of the host's own tools. Without it they are all given, up to the limits."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+    resources: list[WantedResource] = Field(default_factory=list)
+    prompts: list[WantedPrompt] = Field(default_factory=list)
+    servers: list[Piece] | None = None
+    tools: list[Piece] | None = None
+    max_turns: Annotated[int, Field(ge=1, le=100)] | None = None
+    approval: Literal["auto", "read_only", "ask", "deny"] | None = None

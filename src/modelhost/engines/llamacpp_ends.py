@@ -1,0 +1,101 @@
+"""vLLM's ``min_tokens`` and ``stop_token_ids`` for llama.cpp, whose server has neither: grammars of tokens.
+
+* ``min_tokens``: so many tokens of any kind, then as many as the model likes. A grammar that is not complete allows no
+  token that ends the answer.
+* ``stop_token_ids``: any tokens but those; after one of those, ``MARK`` has to come, which is a stop string. The text
+  of the token stands before it in that string, and so is not told, as with vLLM. The mark counts as a token of the
+  answer.
+
+https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md, and for the second llguidance: a grammar of
+llama.cpp's own can leave out one token, and not several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from modelhost.engines.base import Ready
+from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
+from modelhost.errors import InvalidRequest, UnsupportedParameter
+
+EXCLUDED: Final = ("grammar", "json_schema", "tools")
+"""What llama.cpp makes grammars of its own of."""
+LEAST: Final = "root ::= least"
+"""How a grammar begins that is made of ``min_tokens``."""
+MOST_AT_LEAST: Final = 100_000
+MARK: Final = "\u0001"
+"""Text that no model writes by itself, and a token of every vocabulary."""
+
+
+def with_ends(body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` with a grammar in the place of ``min_tokens``.
+
+    ``stop_token_ids`` are left to :mod:`.llamacpp_preparation`.
+
+    Raises:
+        InvalidRequest: one of them is not what it has to be.
+        UnsupportedParameter: it cannot be had together with something else.
+    """
+    check_token_limits(body)
+    least, ids = body.pop(MIN_TOKENS, None), body.get(STOP_TOKEN_IDS)
+    if not ids:
+        body.pop(STOP_TOKEN_IDS, None)
+    name = STOP_TOKEN_IDS if ids else MIN_TOKENS if least else None
+    if name is None:
+        return body
+    _check_alone(body, name)
+    if least:
+        if ids or body.get("stop"):
+            other = STOP_TOKEN_IDS if ids else "stop, which ends an answer however short it is"
+            raise _not_together(MIN_TOKENS, other)
+        body["grammar"] = least_grammar(least)
+    return body
+
+
+def _check_alone(body: Mapping[str, Any], name: str) -> None:
+    other = next((each for each in EXCLUDED if body.get(each)), None)
+    if other is None and (body.get("response_format") or {}).get("type", "text") != "text":
+        other = "response_format"
+    if other is not None:
+        raise _not_together(name, other)
+
+
+def _not_together(name: str, other: str) -> UnsupportedParameter:
+    return UnsupportedParameter(
+        f"{name}: llama.cpp cannot have it together with {other}; leave one of them out. vLLM can.", param=name
+    )
+
+
+def least_grammar(least: int) -> str:
+    """Return the grammar of any text of ``least`` tokens or more; raises InvalidRequest if those are too many.
+
+    Repetitions are nested: llama.cpp takes up to 2,000 of one rule.
+    """
+    if least > MOST_AT_LEAST:
+        raise InvalidRequest(f"min_tokens: llama.cpp takes {MOST_AT_LEAST:,} at most.", param=MIN_TOKENS)
+    hundreds, rest = divmod(least, 100)
+    parts = [f"hundred{{{hundreds}}}"] * bool(hundreds) + [f"any{{{rest}}}"] * bool(rest)
+    return f"{LEAST} any*\nleast ::= {' '.join(parts)}\nhundred ::= any{{100}}\nany ::= <[0]> | !<[0]>"
+
+
+def check_ends(body: Mapping[str, Any], ready: Ready) -> None:
+    """Check that ``min_tokens`` can be kept by a worker that ends answers at texts of its own; raises as above."""
+    if ready.chat_stops and str(body.get("grammar") or "").startswith(LEAST):
+        raise _not_together(MIN_TOKENS, "a model without a chat template, whose answers end where the user would speak")
+
+
+def stop_grammar(ids: Sequence[int], vocabulary: int) -> str:
+    """Return the grammar in which :data:`MARK` follows each of ``ids``, sorted, of a vocabulary of that size."""
+    others = ",".join(f"{first}-{last}" for first, last in _between(ids, vocabulary))
+    body = f"body: <[{others}]>\n" if others else ""
+    beginning = "body* " if others else ""
+    listed = ",".join(map(str, ids))
+    return f'%llguidance {{}}\nstart: {beginning}(stop "\\u0001")?\n{body}stop: <[{listed}]>'
+
+
+def _between(ids: Sequence[int], vocabulary: int) -> Iterator[tuple[int, int]]:
+    for before, after in pairwise([-1, *ids, vocabulary]):
+        if after - before > 1:
+            yield before + 1, after - 1
