@@ -57,6 +57,8 @@ class Generation:
         usage_in: UsageIn | None = None,
     ) -> None:
         self.task = task
+        self.name: str | None = None
+        """What the answer has to call the model, where that is not its main name."""
         self.report = Report()
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1

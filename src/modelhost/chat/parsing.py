@@ -27,6 +27,7 @@ from modelhost.exchange.requests import (
     RerankRequest,
     Sampling,
     TokenizeRequest,
+    WantedAdapter,
     WantedPrompt,
     WantedResource,
 )
@@ -74,7 +75,19 @@ def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
         "include_usage": bool(options.get("include_usage")),
         "include_progress": bool(options.get("include_progress")),
         "continuous_usage": bool(options.get(CONTINUOUS_USAGE)),
+        "lora": _lora(body["lora"]) if body.get("lora") else (),
     }
+
+
+def _lora(given: Any) -> tuple[WantedAdapter, ...]:
+    """Return the adapters that a request names: one, or a list, each by its name or as a mapping."""
+    wanted = []
+    for each in given if isinstance(given, list) else [given]:
+        adapter = WantedAdapter(name=each) if isinstance(each, str) else WantedAdapter(**each)
+        if (adapter.name is None) == (adapter.id is None):
+            raise InvalidRequest('lora: name each adapter by either "name" or "id".', param="lora")
+        wanted.append(adapter)
+    return tuple(wanted)
 
 
 def _chat(body: Mapping[str, Any]) -> ChatRequest:

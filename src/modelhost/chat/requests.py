@@ -28,6 +28,7 @@ from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from modelhost.chat.constraints import STRUCTURED
+from modelhost.chat.lora_field import WantedAdapter
 from modelhost.chat.tool_shapes import TAGS, OneCall, OneTool, ToolChoice
 from modelhost.chat.tool_wishes import Piece, ToolWishes
 from modelhost.config.literals import No
@@ -144,6 +145,9 @@ class _Generation(_Request):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[TokenId, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    lora: Piece | WantedAdapter | list[Piece | WantedAdapter] | None = Field(
+        default=None, description="The LoRA adapters of the model that the answer is to have, by their names."
+    )
 
 
 _TOP_OF_LOGPROBS: JsonDict = {
@@ -388,5 +392,8 @@ def _param(location: tuple[int | str, ...]) -> str:
 
 _TOOLS = ("tools",)  # with the place of one behind it, what comes next names the branch: fields are called like those
 _BRANCHES = frozenset(
-    {"str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "ToolMode", *TAGS.values()}
+    {
+        *("str", "int", "float", "text", "refusal", "image_url", "input_audio", "file", "ToolMode", "WantedAdapter"),
+        *TAGS.values(),
+    }
 )

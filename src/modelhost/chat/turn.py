@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -11,11 +11,13 @@ from typing import Any, Final, TypeVar
 from msgspec.structs import replace
 
 from modelhost.chat import custom_tools, requests, tool_choice
+from modelhost.chat.adapters import check_without, with_adapters
+from modelhost.chat.answering_name import AnswersAs
 from modelhost.chat.constraints import name_as_sent
 from modelhost.chat.custom_calls import CustomCalls, RawInput, opening_of
 from modelhost.chat.defaults import with_defaults
 from modelhost.chat.forced_call import ForcedCall
-from modelhost.chat.generation import Generation, NewRewrite
+from modelhost.chat.generation import Generation, ModelSide, NewRewrite
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
@@ -46,16 +48,19 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     """
     if isinstance(request, CompletionRequest):
         completion = _ended(_with_defaults(model, request, "completions"))
-        body = _body(model, "completions", completion) | _streamed(request)
-        return Generation(
-            "completions",
-            model.engine.adapt("completions", body),
-            top_logprobs=completion.logprobs,
-            usage_in=_usage_in(model, request),
+        body = with_adapters(
+            model, "completions", completion, _body(model, "completions", completion) | _streamed(request)
         )
+        called = _other_name(model, body)
+        dialect, usage_in = model.engine.adapt("completions", body), _usage_in(model, request)
+        generation = Generation("completions", dialect, top_logprobs=completion.logprobs, usage_in=usage_in)
+        generation.name = called
+        return generation
     shown = custom_tools.shown(tool_choice.enforced(_with_defaults(model, request, "chat")), model.engine)
     chat = shown.request
-    body = _with_contents_as_text(model, _body(model, "chat", chat) | _streamed(request), notes)
+    body = with_adapters(model, "chat", chat, _body(model, "chat", chat) | _streamed(request))
+    called = _other_name(model, body)
+    body = _with_contents_as_text(model, body, notes)
     rewrites: list[NewRewrite] = []
     if shown.grammar is not None:
         (name,) = shown.inputs
@@ -68,7 +73,10 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     if shown.grammar is None and shown.inputs:
         rewrites.append(lambda: CustomCalls(shown.inputs).rewrite)
     top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
-    return Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites, usage_in=_usage_in(model, request))
+    usage_in = _usage_in(model, request)
+    generation = Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites, usage_in=usage_in)
+    generation.name = called
+    return generation
 
 
 def _streamed(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
@@ -85,7 +93,7 @@ async def turn_of(
     request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
-) -> AsyncIterator[tuple[Generation, Worker]]:
+) -> AsyncIterator[tuple[Generation, ModelSide]]:
     """Lend the worker of ``model`` for one answer, with ``request`` ready to be sent to it.
 
     A wrong request is refused before it waits. The engine of a model whose files nobody has looked at is a guess until
@@ -102,7 +110,8 @@ async def turn_of(
                 generation = generation_of(model, request, notes)
             with measured(model, generation.task, generation.report):
                 check_can(worker, generation.task, request)
-                yield generation, worker
+                name = generation.name
+                yield generation, worker if name is None else AnswersAs(worker, own=model.name, name=name)
     except RequestError as error:
         name_as_sent(error, request.constraint_field)
         raise
@@ -111,6 +120,7 @@ async def turn_of(
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
     """Return ``request``, of a task that generates nothing, in the engine's dialect; raises as above."""
     requests.check_fields(task, request, model.engine)
+    check_without(model, task, request)
     if isinstance(request, TokenizeRequest) and request.chat is not None:
         requests.check_fields("chat", request.chat, model.engine)
         chat = custom_tools.shown(with_plain_schemas(request.chat), model.engine).request
@@ -136,6 +146,12 @@ def _body(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]
         of_engine = model.engine.fields(task)
         body.update({name: value for name, value in request.inert.items() if name in of_engine})
     return body
+
+
+def _other_name(model: HostedModel, body: Mapping[str, Any]) -> str | None:
+    """Return what the answer calls the model: with an adapter it has another name than its own."""
+    name: str = body["model"]
+    return None if name == model.name else name
 
 
 def _with_defaults(model: HostedModel, request: G, task: Task) -> G:

@@ -26,7 +26,8 @@ class OwnModel:
     llm: LLM
 
     def models(self) -> Sequence[str]:
-        return [model.name for model in self.llm.host.models]
+        models = self.llm.host.models
+        return [name for model in models for name in (model.name, *model.names_with_adapters)]
 
     def complete(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.llm.chat(_copied(messages), **params).raw

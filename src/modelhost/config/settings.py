@@ -249,7 +249,8 @@ class Settings(BaseModel):
     )
     lora: tuple[Text, ...] = Field(
         default=(),
-        description="LoRA adapter in GGUF format, `FILE` or `FILE:SCALE`; may be given repeatedly.",
+        description="LoRA adapter, `FILE` or `FILE:SCALE`, that is part of every answer, or `NAME=FILE`, which "
+        "requests choose; may be given repeatedly.",
         json_schema_extra=_ENGINE,
     )
     draft_model: Text | None = Field(

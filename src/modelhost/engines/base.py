@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from modelhost.engines.adapters import Adapter, AdapterChoice
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import TASKS, Task
 
@@ -53,7 +54,7 @@ class ModelSpec:
     gpu_split: tuple[int, ...] = ()
     """How many of them each of ``gpus`` gets; empty leaves it to the engine."""
     kv_cache_type: str = "f16"
-    lora: tuple[tuple[Path, float], ...] = ()
+    lora: tuple[Adapter, ...] = ()
     draft_path: Path | None = None
     mmproj_path: Path | None = None
     """The vision encoder that belongs to it."""
@@ -256,6 +257,8 @@ class Engine(Protocol):
     """``None`` if it is silent while it works on a prompt."""
     preparation: Preparation | None
     """``None`` if it takes all of that itself, or not at all."""
+    adapters: AdapterChoice | None
+    """``None`` if requests cannot choose LoRA adapters of its models."""
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     INPUT_GRAMMAR,
     OPENAI_PATHS,
@@ -23,6 +24,7 @@ from modelhost.engines.base import (
     Ready,
 )
 from modelhost.engines.foreign_start import command
+from modelhost.engines.llamacpp_adapters import ScaledAdapters, cache_ram_mib, check_adapters, scales_at_load
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.engines.llamacpp_dialect import PER_TOKEN, adapted, show_tools_only, translated, usage_in
 from modelhost.engines.llamacpp_ends import check_ends
@@ -170,6 +172,7 @@ class LlamaCpp:
     custom_tools: CustomTools = "with_grammars"
     prompt_progress: PromptProgress | None = ProgressEvents()
     preparation: Preparation | None = LlamaCppPreparation()
+    adapters: AdapterChoice | None = ScaledAdapters()
 
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
@@ -195,12 +198,13 @@ class LlamaCpp:
             "threads": spec.threads or 1,
             "gpu_layers": spec.gpu_layers,
             "kv_cache_type": spec.kv_cache_type,
-            "lora": [[str(path), scale] for path, scale in spec.lora],
+            "lora": scales_at_load(spec),
             "draft_path": str(spec.draft_path) if spec.draft_path else None,
             "mmproj_path": str(spec.mmproj_path) if spec.mmproj_path else None,
             **prompting(spec),
             "max_in_flight": spec.max_in_flight,
             **options,
+            "cache_ram_mib": cache_ram_mib(spec, options),
             "pooling": options["pooling"] or spec.pooling or "mean",
             "embedding_only": spec.embedding_only,
             "embeddings": makes_embeddings(spec),
@@ -276,6 +280,7 @@ def _options(spec: ModelSpec) -> dict[str, Any]:
     """Return all options, checked; raises ConfigError."""
     options = check_options(LlamaCpp.name, spec.options, OPTIONS, refused=REFUSED)
     check_speed(options)
+    check_adapters(spec, options, known=OPTIONS)
     return options
 
 

@@ -9,6 +9,9 @@ What its server does, as of build 11549:
 * a file that was cut short ends the whole process (``GGML_ASSERT(nread <= state_size)``): whoever hands one over has to
   know that it is whole.
 
+What requests have with other adapters than the model has by itself is not written: a file is read back for the model as
+it is without them.
+
 Hence: find the text that is this conversation, ask for no more than it so that it comes back to a slot, write the slot,
 and look whether nobody else had it meanwhile.
 """
@@ -41,6 +44,8 @@ class Slot:
     is_busy: bool
     text: str
     tokens: int
+    scales: tuple[tuple[int, float], ...] = ()
+    """Of the adapters that it had that with, by their ids; empty: as the model has them by itself."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
@@ -52,6 +57,7 @@ class Slot:
             is_busy=told["is_processing"],
             text=told.get("prompt", "") + ("" if is_echo else told.get("generated", "")),
             tokens=told.get("n_prompt_tokens") or 0,
+            scales=tuple(sorted((each["id"], each["scale"]) for each in told.get("params", {}).get("lora", ()))),
         )
 
 
@@ -61,7 +67,7 @@ class SlotFiles:
     async def save(self, line: Line, messages: Sequence[Message], file: str) -> int | None:
         opening = await self._opening(line, messages)
         for _ in range(ATTEMPTS):
-            slot = holder(await self._slots(line), messages, opening)
+            slot = holder(await self._without_adapters(line), messages, opening)
             if slot is None:
                 return None
             if not slot.tokens:
@@ -85,6 +91,14 @@ class SlotFiles:
 
     async def _slots(self, line: Line) -> list[Slot]:
         return [Slot.of(told) for told in await line.ask("/slots")]
+
+    async def _without_adapters(self, line: Line) -> list[Slot]:
+        """Return the slots that hold what the model has made without the adapters that requests choose."""
+        slots = await self._slots(line)
+        if not any(slot.scales for slot in slots):
+            return slots
+        own = {each["id"]: each["scale"] for each in await line.ask("/lora-adapters")}
+        return [slot for slot in slots if all(own.get(number) == scale for number, scale in slot.scales)]
 
     async def _opening(self, line: Line, messages: Sequence[Message]) -> str:
         """Return how the conversation begins, up to its first message that is no system message and with it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     OPENAI_PATHS,
     Accepted,
@@ -57,6 +58,7 @@ class Remote:
     prompt_caches: PromptCaches | None = None
     reads_contents = True
     prompt_progress: PromptProgress | None = None
+    adapters: AdapterChoice | None = None
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the engine options of one model.

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     Accepted,
     CustomTools,
@@ -69,6 +70,7 @@ class Scripted:
     custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
+    adapters: AdapterChoice | None = None
 
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     OPENAI_PATHS,
     Accepted,
@@ -21,6 +22,7 @@ from modelhost.engines.base import (
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
+from modelhost.engines.vllm_adapters import ServedAdapters, adapter_places, served_adapters
 from modelhost.engines.vllm_dialect import FIELDS, adapted, received, translated
 from modelhost.engines.vllm_families import AUTO, NONE
 from modelhost.engines.vllm_load import HONOURS
@@ -41,7 +43,6 @@ STRUCTURED_OUTPUTS: Final = '{"backend": "xgrammar", "disable_any_whitespace": t
 request, for ever, and fails at later ones that it took for another's. A small model writes blanks for ever, where it
 may."""
 UNKNOWN: Final[Mapping[str, str]] = {
-    "lora": "serve a model that the adapter is merged into",
     "draft_path": "name the draft model in the engine option arguments (--speculative-config)",
     "mmproj_path": "the vision encoder is among the model's own files",
     "gpu_layers": "the whole model is on the GPUs; tensor_parallel_size spreads it over several",
@@ -58,6 +59,7 @@ class Vllm:
     custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
+    adapters: AdapterChoice | None = ServedAdapters()
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)
@@ -82,6 +84,8 @@ class Vllm:
             "dtype": options["dtype"] if options["dtype"] != AUTO or spec.gpus else None,
             "tool_call_parser": options["tool_call_parser"],
             "reasoning_parser": options["reasoning_parser"],
+            "adapters": served_adapters(spec),
+            "adapter_places": adapter_places(spec),
             **prompting(spec),
         }
         return Launch(

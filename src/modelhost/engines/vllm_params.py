@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from modelhost.engines.adapters import split_name
 from modelhost.engines.base import Accepted
 from modelhost.engines.options import check_options
+from modelhost.engines.vllm_adapters import NEEDS_NAME
 from modelhost.errors import ConfigError
 
 OPTIONS: Final[Mapping[str, Any]] = {
@@ -146,6 +148,12 @@ def _refused(name: str, way_out: str) -> Callable[[Mapping[str, Any]], Found]:
     return lambda _: ({}, {}, f'"params.{name}": vllm cannot do that; {way_out}', "")
 
 
+def _lora(params: Mapping[str, Any]) -> Found:
+    if all(split_name(entry)[0] is not None for entry in params["lora"]):
+        return {"lora": params["lora"]}, {}, "", ""
+    return {}, {}, f'"params.lora": {NEEDS_NAME}', ""
+
+
 def _kv_cache_type(params: Mapping[str, Any]) -> Found:
     if params["kv_cache_type"] == "f16":
         return NOTHING
@@ -188,7 +196,7 @@ _TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
     "multithread": _multithread,
     "isq": _refused("isq", "take a model that is quantized already, with awq or gptq"),
     "gpu_layers": _refused("gpu_layers", "the whole model is on the GPUs"),
-    "lora": _refused("lora", "serve a model that the adapter is merged into"),
+    "lora": _lora,
     "draft_model": _refused("draft_model", "the engine option arguments takes --speculative-config"),
     "mmproj": _refused("mmproj", "the vision encoder is among the model's own files"),
 }

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.engines.child_server import Address, ask, end_as, free_port, url_of
+from modelhost.engines.vllm_adapters import adapter_arguments
 from modelhost.engines.vllm_families import AUTO, NONE, reasoning_parser, tool_parser
 from modelhost.engines.worker_process import (
     STDERR,
@@ -150,7 +151,8 @@ def _model_arguments(config: Mapping[str, Any], folder: Path) -> list[str]:
     is_greedy = _json(directory / "generation_config.json").get("do_sample") is False
     # vLLM reads the makers' temperature there, and overlooks that there is to be none.
     greedy = ["--override-generation-config", '{"temperature": 0.0}'] if is_greedy else []
-    return [*greedy, "--dtype", dtype, *_parsers(config, directory, family), *_template(config, folder)]
+    own = [*greedy, "--dtype", dtype, *_parsers(config, directory, family), *_template(config, folder)]
+    return [*own, *adapter_arguments(config["adapters"], places=config["adapter_places"])]
 
 
 def _parsers(config: Mapping[str, Any], directory: Path, family: str) -> list[str]:

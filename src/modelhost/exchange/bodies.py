@@ -5,7 +5,7 @@ The other way: :mod:`modelhost.chat.parsing`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import asdict
@@ -27,6 +27,7 @@ from modelhost.exchange.requests import (
     Sampling,
     TokenizeRequest,
     Tool,
+    WantedAdapter,
 )
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TOKEN_STRINGS
 
@@ -65,11 +66,18 @@ def client_body_of(request: ChatRequest) -> dict[str, Any]:
     body = {**body_of(request), "stream": True, "stream_options": options}
     if request.model is not None:
         body["model"] = request.model
+    if request.lora:
+        body["lora"] = lora_json(request.lora)
     if request.session_id is not None:
         body["session_id"] = request.session_id
     if request.mcp is not None:
         body["mcp"] = mcp_json(request.mcp)
     return body
+
+
+def lora_json(wanted: Sequence[WantedAdapter]) -> list[dict[str, Any]]:
+    """Return the adapters that a request wants as they stand in it."""
+    return [{name: value for name, value in asdict(each).items() if value is not None} for each in wanted]
 
 
 def mcp_json(options: McpOptions) -> dict[str, Any]:

@@ -100,11 +100,20 @@ class McpOptions(Struct, frozen=True, kw_only=True):
     approval: Approval | None = None
 
 
+class WantedAdapter(Struct, frozen=True, kw_only=True):
+    """A LoRA adapter of the model, by its name or by its place among all of them."""
+
+    name: str | None = None
+    id: int | None = None
+    scale: float | None = None
+    """How strong it is to be; ``None``: as it was given to the host."""
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """What all requests have."""
 
     model: str | None = None
-    """Its name or an alias; ``None``: the active one."""
+    """Its name or an alias, perhaps with an adapter behind a colon; ``None``: the active one."""
     extra: Mapping[str, Any] = NOTHING
     """Fields that mean something to the engine of the model alone."""
     constraint_field: str = ""
@@ -127,6 +136,8 @@ class Generating(Request, frozen=True, kw_only=True):
     """Whether a stream begins with what the request waits for."""
     continuous_usage: bool = False
     """Whether each piece of a stream tells the usage so far."""
+    lora: tuple[WantedAdapter, ...] = ()
+    """The adapters that the answer is to have, beside those that each answer of the model has."""
 
 
 class ChatRequest(Generating, frozen=True, kw_only=True):

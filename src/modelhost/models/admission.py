@@ -153,5 +153,12 @@ def not_found(text: str | None, known: Iterable[str]) -> ModelNotFound:
     return ModelNotFound(f'There is no model "{text}" here. There is: {_listed(known)}.', param="model", model=text)
 
 
+def adapter_not_found(text: str, model: str, adapters: Iterable[str]) -> ModelNotFound:
+    """Return the error that ``text`` names a model of the host with an adapter that it does not have."""
+    return ModelNotFound(
+        f'There is no model "{text}" here: the adapters of {model} are {_listed(adapters)}.', param="model", model=text
+    )
+
+
 def _listed(known: Iterable[str]) -> str:
     return ", ".join(sorted(known)) or "none at all"

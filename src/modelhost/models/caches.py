@@ -146,7 +146,7 @@ def _model_fingerprint(worker: Worker, spec: ModelSpec) -> str:
         worker.ready.context_length,
         spec.kv_cache_type,
         [_identity(path) for path in weights],
-        [(_identity(path), scale) for path, scale in spec.lora],
+        [(_identity(each.path), each.scale) for each in spec.lora if each.name is None],
         *([_identity(spec.mmproj_path)] if spec.mmproj_path else []),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:FINGERPRINT_LETTERS]

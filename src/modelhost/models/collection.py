@@ -21,7 +21,7 @@ from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.models import caches
 from modelhost.models.added import AddedModels
-from modelhost.models.admission import not_found
+from modelhost.models.admission import adapter_not_found, not_found
 from modelhost.models.bursts import Bursts
 from modelhost.models.caches import SavedCache
 from modelhost.models.download import DownloadProgress
@@ -277,7 +277,7 @@ class Collection:
         return next(iter(names.values()), None)
 
     def find(self, name: str | None) -> HostedModel:
-        """Return the model called ``name``; without a name the active one.
+        """Return the model called ``name``, be it with an adapter behind a colon; without a name the active one.
 
         Raises:
             ModelNotFound: with the names that there are.
@@ -285,8 +285,20 @@ class Collection:
         model = self.scheduler.names.get(name) if name is not None else self.active
         if model is None and name in (None, DEFAULT_NAME):
             model = self.active
+        if model is None and name is not None:
+            model = self._with_adapter(name)
         if model is None:
             raise not_found(name, self.scheduler.names)
+        return model
+
+    def _with_adapter(self, name: str) -> HostedModel | None:
+        """Return the model that ``name`` is of with an adapter behind a colon; ``None``: it is no such name."""
+        own, _, adapter = name.rpartition(":")
+        model = self.scheduler.names.get(own) or (self.active if own == DEFAULT_NAME else None)
+        if model is None or not model.adapter_names:
+            return None
+        if adapter not in model.adapter_names:
+            raise adapter_not_found(name, model.name, model.adapter_names)
         return model
 
     async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> HostedModel:

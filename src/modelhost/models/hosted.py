@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelhost.engines.adapters import model_with, names_of
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay
@@ -112,6 +113,23 @@ class HostedModel:
     @property
     def aliases(self) -> tuple[str, ...]:
         return self.entry.aliases
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """What its requests may call LoRA adapters, in the order in which these were given."""
+        return names_of(self.entry.settings.lora) if self.entry.settings.lora else ()
+
+    @property
+    def names_with_adapters(self) -> tuple[str, ...]:
+        """What it is called with each of them."""
+        return tuple(model_with(self.name, adapter) for adapter in self.adapter_names)
+
+    def adapter_in(self, name: str | None) -> str | None:
+        """Return the adapter that ``name``, by which this model was found, names beside the model."""
+        if name is None or name == self.name or name in self.aliases:
+            return None
+        model, _, adapter = name.rpartition(":")
+        return adapter if model else None
 
     @property
     def engine(self) -> Engine:

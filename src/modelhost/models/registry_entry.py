@@ -27,7 +27,7 @@ from modelhost.models import request_defaults
 from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
 from modelhost.models.registry_parking import parked
-from modelhost.models.registry_paths import anchored, placed, resolved
+from modelhost.models.registry_paths import anchored, anchored_adapter, placed, resolved
 from modelhost.models.registry_source import is_elsewhere, source_of
 from modelhost.models.request_defaults import default_problems
 from modelhost.models.vision_encoder import WITHOUT
@@ -164,7 +164,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
     for key in PATHS:
         if own.get(key) and own[key] != WITHOUT:
             own[key] = placed(key, own[key], frame.directory)
-    own["lora"] = tuple(str(anchored(file, frame.directory)) for file in found.get("lora", ()))
+    own["lora"] = tuple(anchored_adapter(each, frame.directory) for each in found.get("lora", ()))
     settings = Settings.model_validate({**inherited, **own})
     return ModelEntry(
         name=entry.name,

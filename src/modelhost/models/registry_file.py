@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from modelhost.config.check import WHOLE_SENTENCE
 from modelhost.config.request_defaults import RequestDefaults
+from modelhost.models.registry_adapters import as_entries
 
 ENTRY_SETTINGS: Final = (
     *("revision", "queue_size", "request_timeout", "load_timeout", "max_in_flight", "stall_timeout"),
@@ -28,6 +29,7 @@ PARAM_SETTINGS: Final = (
 )
 """The same of its ``params``."""
 OTHER_NAMES: Final[Mapping[str, str]] = {
+    "adapters": "lora",
     "mem": "kvcache_mem_gpu",
     "max_model_len": "context_length",
     "n_gpu_layers": "gpu_layers",
@@ -159,7 +161,7 @@ class Params(RequestDefaults):
     gpu_layers: Any = None
     kv_cache_type: Any = None
     kv_cache_memory: Any = None
-    lora: Any = None
+    lora: Annotated[Any, BeforeValidator(as_entries)] = None
     draft_model: Any = None
     mmproj: Any = None
     chat_template: Any = None

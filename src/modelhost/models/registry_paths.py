@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from modelhost.config.variables import expand, problems_in
+from modelhost.engines.adapters import split_name
 from modelhost.engines.prompting import STOPS
 from modelhost.models.registry_file import EntryFile
 
@@ -25,6 +26,13 @@ def anchored(text: str, directory: Path) -> Path:
     with suppress(RuntimeError):  # of a user who is not known here: the path is missing, as any other
         path = path.expanduser()
     return directory / path
+
+
+def anchored_adapter(text: str, directory: Path) -> str:
+    """Return ``text``, one of the setting ``lora``, with its file as :func:`anchored` has it."""
+    name, place = split_name(text)
+    path = str(anchored(place, directory))
+    return path if name is None else f"{name}={path}"
 
 
 def is_template_text(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ import psutil
 
 from modelhost.config.directories import data_directory
 from modelhost.config.home import at_home
-from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
@@ -32,6 +31,7 @@ from modelhost.models.directory_dtype import FLOAT16, can_be_float16, dtype_in_f
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, cached_model, download
 from modelhost.models.file_stamps import Stamps, stamps_of
+from modelhost.models.files_beside import adapters_of, existing, files_of
 from modelhost.models.gguf import read_header
 from modelhost.models.hf_directory import HfModel
 from modelhost.models.hub_files import Format
@@ -41,7 +41,7 @@ from modelhost.models.planner import MODELS
 from modelhost.models.registry_paths import is_template_text, names_shipped_template
 from modelhost.models.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.models.special_tokens import control_tokens
-from modelhost.models.states import Bytes
+from modelhost.models.states import RAM, Bytes
 from modelhost.models.unused_gpu import UnusedGpu
 from modelhost.models.vision_encoder import WITHOUT, encoder_for, read_vision_encoder
 from modelhost.workers.cores import allowed_cores, computing_cores
@@ -141,7 +141,7 @@ def resolve(
         threads=_threads(settings.threads, engine.name),
         gpu_layers=settings.gpu_layers,
         kv_cache_type=settings.kv_cache_type,
-        lora=tuple(_lora(entry) for entry in settings.lora),
+        lora=adapters_of(settings.lora, engine.name),
         draft_path=_draft(settings.draft_model),
         mmproj_path=_encoder(located, settings, engine.name),
         chat_template=_template(settings.chat_template),
@@ -170,7 +170,7 @@ def resolve(
         spec=spec,
         engine=engine,
         load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes, engine=engine.name),
-        size_bytes=size_bytes + sum(file.stat().st_size for file in _beside(spec)),
+        size_bytes=size_bytes + _bytes_of(_beside(spec)),
         need_bytes=_need(spec, located, engine.name, visible, offload),
         stamps=stamps_of([*_own_files(located), *_beside(spec), *_template_file(settings.chat_template)]),
         control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
@@ -306,7 +306,7 @@ def _sized_directory(directory: HfModel, engine: str, settings: Settings, gpus: 
 
 def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], offload: Offload | None) -> Bytes:
     if located.directory is not None:
-        return directory_need(
+        need = directory_need(
             located.directory,
             engine=engine,
             options=spec.options,
@@ -314,6 +314,7 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
             slots=spec.slots or 1,
             gpus=gpus,
         )
+        return Counter(need) + Counter(dict.fromkeys(need.keys() - {RAM} or {RAM}, _bytes_of(files_of(spec.lora))))
     return {} if offload is None else offload.need(offload.layers())
 
 
@@ -332,7 +333,7 @@ def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int]) -> Off
         batch_size=micro_batch_size(spec),
         draft=read_header(spec.draft_path) if spec.draft_path is not None else None,
         encoder_bytes=read_vision_encoder(spec.mmproj_path).need_bytes if spec.mmproj_path is not None else 0,
-        adapter_bytes=sum(path.stat().st_size for path, _ in spec.lora),
+        adapter_bytes=_bytes_of(files_of(spec.lora)),
     )
 
 
@@ -343,7 +344,11 @@ def _own_files(located: Located) -> list[Path]:
 
 
 def _beside(spec: ModelSpec) -> list[Path]:
-    return [*(path for path, _ in spec.lora), *filter(None, (spec.draft_path, spec.mmproj_path))]
+    return [*files_of(spec.lora), *filter(None, (spec.draft_path, spec.mmproj_path))]
+
+
+def _bytes_of(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
 
 
 def _threads(wanted: int | None, engine: str) -> int:
@@ -360,31 +365,17 @@ def _threads(wanted: int | None, engine: str) -> int:
     return wanted
 
 
-def _lora(entry: str) -> tuple[Path, float]:
-    """Split ``FILE`` or ``FILE:SCALE``."""
-    file, _, scale = entry.rpartition(":")
-    if file and not Path(entry).exists():
-        try:
-            number = float(scale)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise ConfigError(f'lora: "{entry}" is neither FILE nor FILE:SCALE with a number', param="lora")
-        return _existing("lora", file), number
-    return _existing("lora", entry), 1.0
-
-
 def _draft(model: str | None) -> Path | None:
     if model is None:
         return None
-    path = _existing("draft_model", model)
+    path = existing("draft_model", model)
     read_header(path)
     return path
 
 
 def _encoder(located: Located, settings: Settings, engine: str) -> Path | None:
     """Return the vision encoder; for other engines than llama.cpp only one that is named, which they refuse."""
-    named = None if settings.mmproj in (None, WITHOUT) else _existing("mmproj", settings.mmproj)
+    named = None if settings.mmproj in (None, WITHOUT) else existing("mmproj", settings.mmproj)
     if engine != LlamaCpp.name or located.header is None or located.path is None:
         return named
     return encoder_for(located.path, located.header, settings.mmproj)
@@ -405,17 +396,9 @@ def _template_file(value: str | None) -> list[Path]:
     if value is None or is_template_text(value) or names_shipped_template(value, at_home(value)):
         return []
     try:
-        return [_existing("chat_template", value)]
+        return [existing("chat_template", value)]
     except ModelFileMissing as error:
         close = difflib.get_close_matches(Path(value).name, STOPS, n=1)
         hint = f' (did you mean "{close[0]}"?)' if close else ""
         message = f"{error.message}{hint}; templates that come with modelhost: {', '.join(STOPS)}"
         raise ModelFileMissing(message, path=value, suggestions=close) from None
-
-
-def _existing(setting: str, name: str) -> Path:
-    path = at_home(name)
-    if not path.is_file():
-        nowhere = leads_nowhere(path)
-        raise ModelFileMissing(f"{setting}: there is no file {name}{f': {nowhere}' if nowhere else ''}", path=name)
-    return path

@@ -338,6 +338,7 @@ class Scheduler:
             is_config_temporary=model.is_config_temporary,
             defaults=model.defaults,
             notes=model.entry.notes,
+            adapters=model.adapter_names,
         )
 
     def _obstacle(self, model: HostedModel, book: Book, need: Bytes | None) -> str | None:

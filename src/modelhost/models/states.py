@@ -95,6 +95,8 @@ class ModelStatus:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The values that its requests get where they are silent."""
     notes: str | None = None
+    adapters: tuple[str, ...] = ()
+    """The LoRA adapters that its requests can choose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from modelhost.engines.adapters import APART, model_with
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations.operation import Result
 from modelhost.operations.reports import (
+    ADAPTERS_HELP,
     CONDITIONS,
     LATENCY_HELP,
     LOAD_CONFIG_HELP,
@@ -60,6 +62,10 @@ class ModelCard(Result):
         "not loaded."
     )
     sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
+    parent: str | None = Field(
+        default=None, description="The model that this one is with a LoRA adapter; `null`: it is one by itself."
+    )
+    adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
 
 
 class ModelConfig(Result):
@@ -121,6 +127,7 @@ class ModelInfo(Result):
     aliases: list[str]
     notes: str | None
     last_error: str | None
+    adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
     config: ModelConfig
     performance: ModelPerformance
     capabilities: ModelCapabilities
@@ -147,7 +154,26 @@ def model_card(status: ModelStatus) -> ModelCard:
         slots=status.slots,
         operations=sorted(status.operations),
         sees_images=status.sees_images,
+        adapters=list(status.adapters),
     )
+
+
+def adapter_cards(status: ModelStatus) -> list[ModelCard]:
+    """Return a card for each adapter of one model: as vLLM has it, that is a model whose parent this one is."""
+    card = model_card(status)
+    return [
+        card.model_copy(
+            update={
+                "id": model_with(status.name, adapter),
+                "name": model_with(status.name, adapter),
+                "aliases": [model_with(alias, adapter) for alias in status.aliases],
+                "operations": [each for each in card.operations if each not in APART],
+                "parent": status.name,
+                "adapters": [],
+            }
+        )
+        for adapter in status.adapters
+    ]
 
 
 def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> ModelInfo:
@@ -161,6 +187,7 @@ def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> 
         aliases=list(status.aliases),
         notes=status.notes,
         last_error=error_of(status),
+        adapters=list(status.adapters),
         config=ModelConfig(
             context_window=status.context_length,
             max_tokens=status.max_tokens,

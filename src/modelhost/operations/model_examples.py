@@ -32,8 +32,19 @@ _CARD: Final[Example] = {
     "slots": 4,
     "operations": ["chat", "completions", "detokenize", "embeddings", "tokenize"],
     "sees_images": False,
+    "parent": None,
+    "adapters": ["pirate"],
 }
-LIST: Final[Example] = {"models": [_CARD]}
+_WITH_ADAPTER: Final[Example] = {
+    **_CARD,
+    "id": "qwen:pirate",
+    "name": "qwen:pirate",
+    "aliases": ["Qwen/Qwen3-4B-GGUF:pirate"],
+    "operations": ["chat", "completions", "detokenize", "tokenize"],
+    "parent": "qwen",
+    "adapters": [],
+}
+LIST: Final[Example] = {"models": [_CARD, _WITH_ADAPTER]}
 STATUS: Final[Example] = {
     "active_model": "qwen",
     "status": "ready",
@@ -80,6 +91,7 @@ STATUS: Final[Example] = {
             "is_config_temporary": True,
             "defaults": {"max_tokens": 1024},
             "notes": None,
+            "adapters": ["pirate"],
         }
     ],
     "memory": {
@@ -99,6 +111,7 @@ INFO: Final[Example] = {
     "aliases": ["Qwen/Qwen3-4B-GGUF"],
     "notes": None,
     "last_error": None,
+    "adapters": ["pirate"],
     "config": {
         "context_window": 16384,
         "max_tokens": 1024,

@@ -9,6 +9,7 @@ from modelhost.errors import (
     DownloadFailed,
     EngineMissing,
     InsufficientMemory,
+    InvalidRequest,
     ModelBusy,
     ModelFailed,
     ModelFileInvalid,
@@ -21,7 +22,7 @@ from modelhost.errors import (
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations import model_examples
 from modelhost.operations.administered_host import AdministeredHost, FileStep, OnFileStep
-from modelhost.operations.cards import ModelInfo, model_card, model_info
+from modelhost.operations.cards import ModelInfo, adapter_cards, model_card, model_info
 from modelhost.operations.events import reported
 from modelhost.operations.model_values import (
     ConfigParameters,
@@ -54,7 +55,7 @@ async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: On
     status = host.status()
     # Clients that do not choose take the first.
     in_order = sorted(status.models, key=lambda model: model.name != status.active_model)
-    return Models(models=[model_card(model) for model in in_order])
+    return Models(models=[card for model in in_order for card in (model_card(model), *adapter_cards(model))])
 
 
 async def _status(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> HostReport:
@@ -96,12 +97,12 @@ async def _unload(host: AdministeredHost, asked: UnloadParameters, _on_progress:
 
 
 async def _select(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> Selection:
-    selected = host.select(_main_name(host, asked.model_id))
+    selected = host.select(_name_without_adapter(host, asked.model_id))
     return Selection(status=selected.status, model=selected.model, queue_length=selected.queue_length)
 
 
 async def _configure(host: AdministeredHost, asked: ConfigParameters, _on_progress: OnProgress) -> Configuration:
-    name = _main_name(host, asked.model_id)
+    name = _name_without_adapter(host, asked.model_id)
     in_force = host.configure(name, asked.config.model_dump(exclude_unset=True))
     return Configuration(success=True, model_id=name, updated_config=dict(in_force))
 
@@ -134,6 +135,22 @@ def _main_name(host: AdministeredHost, name: str) -> str:
     except ModelNotFound as error:
         error.param = "model_id"
         raise
+
+
+def _name_without_adapter(host: AdministeredHost, name: str) -> str:
+    """Return the main name of a model.
+
+    Raises:
+        InvalidRequest: ``name`` has an adapter besides, which would be lost.
+    """
+    model = _main_name(host, name)
+    status = _status_of(host, model)
+    if name in {f"{each}:{adapter}" for each in (model, *status.aliases) for adapter in status.adapters}:
+        raise InvalidRequest(
+            f'"{name}" is {model} with an adapter, which each request chooses for itself; name "{model}".',
+            param="model_id",
+        )
+    return model
 
 
 def _status_of(host: AdministeredHost, name: str) -> ModelStatus:

@@ -38,6 +38,7 @@ HOST_CONDITIONS: Final[Mapping[State, HostCondition]] = {
 
 LOAD_CONFIG_HELP: Final = "How it was asked to be loaded, where that is not as in its entry."
 TEMPORARY_HELP: Final = "Whether that ends with its worker, or with the next load that brings no configuration."
+ADAPTERS_HELP: Final = "The LoRA adapters that requests can choose: `lora`, or `MODEL:ADAPTER` as the model."
 BYTES_HELP: Final = "by pool: `ram`, `gpu:0`, `gpu:1` ..."
 MAX_TOKENS_HELP: Final = (
     "Longest answer of a request that does not say: the model's default, at most the context; `null`: not known, or it "
@@ -115,6 +116,7 @@ class ModelReport(Result):
     is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
     defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
     notes: str | None
+    adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
 
 
 class PoolReport(Result):

@@ -6,12 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import gguf
-import numpy as np
 import pytest
 
 from modelhost import Host, ModelhostError
-from modelhost.models.gguf import read_header
+from tests.support.adapter_files import write_gguf_adapter
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
 WITHOUT_SYSTEM = (
@@ -33,27 +31,8 @@ def logprobs_of(completion: dict[str, Any]) -> list[float]:
     return [token["logprob"] for token in completion["choices"][0]["logprobs"]["content"]]
 
 
-def write_lora(path: Path) -> None:
-    """Write a random adapter of rank 4 for the first layer's queries of nano."""
-    reader = gguf.GGUFReader(NANO)
-    weight = next(tensor for tensor in reader.tensors if tensor.name == "blk.0.attn_q.weight")
-    inputs, outputs = (int(length) for length in weight.shape)
-    writer = gguf.GGUFWriter(path, read_header(NANO).architecture)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 8.0)
-    numbers = np.random.default_rng(0)
-    writer.add_tensor("blk.0.attn_q.weight.lora_a", numbers.standard_normal((4, inputs)).astype(np.float32))
-    writer.add_tensor("blk.0.attn_q.weight.lora_b", numbers.standard_normal((outputs, 4)).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 async def test_a_lora_adapter_changes_the_answer_and_its_scale_is_honoured(tmp_path: Path) -> None:
-    adapter = tmp_path / "adapter.gguf"
-    write_lora(adapter)
+    adapter = write_gguf_adapter(tmp_path / "adapter.gguf", 0)
     plain = await answer()
     assert logprobs_of(await answer(lora=(f"{adapter}:0.0",))) == pytest.approx(logprobs_of(plain), abs=1e-4)
     assert logprobs_of(await answer(lora=(str(adapter),))) != pytest.approx(logprobs_of(plain), abs=1e-2)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
 from modelhost.engines.environments import python_of
 from tests.integration.engines.served import NANO_HF, Asking
+from tests.support.adapter_files import write_peft_adapter
 from tests.support.eventually import eventually
 from tests.support.processes import is_alive
 from tests.support.serving import ServedHost, ServeFailed
@@ -59,6 +63,25 @@ def test_it_is_loaded_anew_with_the_configuration_that_a_load_asks_for(
     assert Asking(host).text() == ANSWER
     refused = host.http.post("/v1/models/load", json={"model_id": "nano", "quantization": "awq"}).json()["error"]
     assert "quantized with awq, and these are not quantized" in refused["message"]
+
+
+async def test_each_request_has_the_adapter_that_it_names_beside_requests_with_others(
+    start_host: StartHost, settings: dict[str, object], tmp_path: Path
+) -> None:
+    adapters = [f"{name}={write_peft_adapter(tmp_path / name, seed)}" for seed, name in ((1, "pirate"), (2, "legal"))]
+    host = start_host(**{**settings, "slots": 4}, alias=["nano"], lora=adapters)
+    choices: list[dict[str, Any]] = [{"model": "nano"}, {"model": "nano:pirate"}, {"model": "nano", "lora": "legal"}]
+
+    async def said(client: httpx2.AsyncClient, choice: dict[str, Any]) -> tuple[str, str]:
+        asked = {"messages": [{"role": "user", "content": "Tell me of Paris."}], "temperature": 0, "max_tokens": 12}
+        answer = await client.post("/v1/chat/completions", json={**asked, **choice})
+        return answer.json()["model"], answer.json()["choices"][0]["message"]["content"]
+
+    async with httpx2.AsyncClient(base_url=host.url, timeout=120, trust_env=False) as client:
+        alone = [await said(client, choice) for choice in choices]
+        assert [model for model, _ in alone] == ["nano", "nano:pirate", "nano:legal"]
+        assert len({text for _, text in alone}) == len(choices)
+        assert await asyncio.gather(*(said(client, choice) for choice in choices * 2)) == alone * 2
 
 
 def test_why_it_cannot_start_is_told(settings: dict[str, object]) -> None:

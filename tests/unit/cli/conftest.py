@@ -175,7 +175,9 @@ class FakeLLM:
     def __init__(self, model: str | None = None, **settings: Any) -> None:
         self.model = model
         self.configured.append(settings)
-        self.host = types.SimpleNamespace(models=[types.SimpleNamespace(name="own")])
+        self.host = types.SimpleNamespace(
+            models=[types.SimpleNamespace(name="own", names_with_adapters=("own:style",))]
+        )
 
     def __enter__(self) -> FakeLLM:
         self.started.append(self.model)

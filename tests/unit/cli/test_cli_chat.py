@@ -156,3 +156,9 @@ def test_the_command_talks_with_a_model_of_its_own(own_llm: Any) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == "Own words.\n"
     assert own_llm.stopped == [None]
+
+
+def test_a_model_of_its_own_is_there_with_each_of_its_adapters(own_llm: Any) -> None:
+    result = CliRunner().invoke(app, ["chat"], input="/model\n/model own:style\nOne?\n/quit\n")
+    assert result.stdout.startswith("* own\n  own:style\ngoing on with own:style\n")
+    assert own_llm.asked[0][1]["model"] == "own:style"

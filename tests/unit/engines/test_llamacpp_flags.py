@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelhost.engines.adapters import Adapter
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_config import tasks_of
@@ -154,11 +155,14 @@ def test_a_file_that_is_read_instead_of_mapped() -> None:
 
 
 def test_adapters_are_one_row_or_a_flag_each() -> None:
-    lora = ((Path("/a,b.gguf"), 1.0), (Path("/c.gguf"), 0.5))
+    lora = (Adapter(path=Path("/a,b.gguf")), Adapter(path=Path("/c.gguf"), scale=0.5))
     assert '--lora-scaled "/a,b.gguf:1.0",/c.gguf:0.5 ' in words(started("new", lora=lora))
     assert "--lora-scaled /a,b.gguf 1.0 --lora-scaled /c.gguf 0.5 " in words(started("old", lora=lora))
+    chosen = started("new", lora=(Adapter(path=Path("/p.gguf"), name="pirate"),))
+    assert "--lora-scaled /p.gguf:0.0 " in words(chosen)
+    assert "--cache-ram 0 " in words(chosen)
     with pytest.raises(LacksError, match=r"lora: this llama-server .* takes no file with a colon in its path"):
-        started("new", lora=((Path("/a:b.gguf"), 1.0),))
+        started("new", lora=(Adapter(path=Path("/a:b.gguf")),))
 
 
 def test_a_draft_model_and_what_else_guesses() -> None:

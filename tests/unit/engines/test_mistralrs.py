@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modelhost.engines.adapters import Adapter
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.mistralrs import MistralRs
 from modelhost.engines.mistralrs_asked import Requests
@@ -120,7 +121,7 @@ def test_a_base_model_gets_the_lines_of_a_conversation() -> None:
         ({"options": {"dtype": "int8"}}, "int8 is none of auto"),
         ({"options": {"prefix_caches": -1}}, "0 or more"),
         ({"options": {"isqq": "Q4K"}}, 'did you mean "isq"'),
-        ({"lora": ((Path("a"), 1.0),)}, "merged into"),
+        ({"lora": (Adapter(path=Path("a")),)}, "merged into"),
         ({"kv_cache_type": "q8_0"}, "number format of the model"),
     ],
 )

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
+from modelhost.engines.adapters import Adapter, Applied
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.vllm import Vllm
+from modelhost.engines.vllm_adapters import adapter_arguments
 from modelhost.engines.vllm_families import reasoning_parser, tool_parser
 from modelhost.errors import (
     ConfigError,
@@ -24,6 +26,7 @@ from modelhost.errors import (
 )
 from modelhost.models.choosing import likely_engine
 from modelhost.models.resolve import resolve
+from tests.support.adapter_files import write_peft_adapter
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
 SPEC = ModelSpec(name="m", path=Path("/models/m"), context_length=1000, slots=2, threads=3, cache_bytes=2_000_000)
@@ -108,10 +111,58 @@ def test_a_wrong_option_is_an_error_that_names_it(options: dict[str, Any], named
     assert named in problems[0]
 
 
-@pytest.mark.parametrize("setting", [{"gpu_layers": 3}, {"lora": ((Path("a"), 1.0),)}, {"kv_cache_type": "q8_0"}])
+@pytest.mark.parametrize(
+    "setting", [{"gpu_layers": 3}, {"lora": (Adapter(path=Path("a")),)}, {"kv_cache_type": "q8_0"}]
+)
 def test_what_it_cannot_honour_is_an_error(setting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         _command(replace(SPEC, **setting))
+
+
+def test_adapters_are_served_under_the_name_of_the_model_and_their_own(tmp_path: Path) -> None:
+    adapters = tuple(
+        Adapter(path=write_peft_adapter(tmp_path / name, seed=1), name=name) for name in ("pirate", "legal")
+    )
+    config = VLLM.launch(replace(SPEC, lora=adapters), "key").config
+    arguments = adapter_arguments(config["adapters"], places=config["adapter_places"])
+    assert arguments[:5] == ["--enable-lora", "--max-loras", "3", "--max-lora-rank", "8"]
+    assert [json.loads(text) for text in arguments[6:]] == [
+        {"name": "m:pirate", "path": str(tmp_path / "pirate")},
+        {"name": "m:legal", "path": str(tmp_path / "legal")},
+    ]
+    on_gpu = VLLM.launch(replace(SPEC, lora=adapters, gpus=(0,)), "key").config
+    assert on_gpu["adapter_places"] == 2
+    assert adapter_arguments(VLLM.launch(SPEC, "key").config["adapters"], places=1) == []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "says"),
+    [
+        (Adapter(path=Path("/a")), "write NAME=DIRECTORY"),
+        (Adapter(path=Path("/a"), name="a", scale=0.5), r"as its adapter_config.json says \(lora_alpha\)"),
+    ],
+)
+def test_an_adapter_that_it_cannot_apply_so_is_an_error(adapter: Adapter, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        _command(replace(SPEC, lora=(adapter,)))
+
+
+def test_adapters_of_a_registry_need_names() -> None:
+    assert VLLM.accept({"lora": ("a=/a",)}).settings == {"lora": ("a=/a",)}
+    assert "write NAME=DIRECTORY" in VLLM.accept({"lora": ("a=/a", "/b")}).problems[0]
+
+
+def test_a_request_has_one_adapter_as_strong_as_it_is() -> None:
+    adapters = (Adapter(path=Path("/a"), name="a"), Adapter(path=Path("/b"), name="b"))
+
+    def model(*scales: float) -> str:
+        return str(VLLM.adapters.applied({"model": "m"}, Applied(adapters=adapters, scales=scales))["model"])
+
+    assert (model(0, 0), model(1, 0), model(0, 1)) == ("m", "m:a", "m:b")
+    with pytest.raises(InvalidRequest, match="one adapter to a request, not a, b together"):
+        model(1, 1)
+    with pytest.raises(InvalidRequest, match="applies a as strongly as its files say"):
+        model(0.5, 0)
 
 
 def test_launch_parameters_become_settings_and_options() -> None:

@@ -260,6 +260,47 @@ def test_every_path_may_hold_variables_and_begin_at_home(tmp_path: Path, monkeyp
     )
 
 
+@pytest.mark.parametrize("key", ["lora", "adapters"])
+def test_adapters_may_have_names(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    keys = f"""
+        params:
+          {key}:
+            pirate: pirate.gguf
+            legal: {{path: ~/legal.gguf, scale: 1}}
+            short: "${{HOME}}/short.gguf:0.5"
+    """
+    assert _entry(tmp_path, keys).settings.lora == (
+        f"pirate={tmp_path / 'pirate.gguf'}",
+        f"legal={tmp_path / 'home' / 'legal.gguf'}:1.0",
+        f"short={tmp_path / 'home' / 'short.gguf'}:0.5",
+    )
+    beside = _entry(tmp_path, 'params: {lora: [always.gguf, "pirate=./a=b.gguf"]}').settings
+    assert beside.lora == (str(tmp_path / "always.gguf"), f"pirate={tmp_path / 'a=b.gguf'}")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("{'a b': x.gguf}", '"params.lora.a b": the name of an adapter has letters, digits'),
+        ("{'a:b': x.gguf}", '"params.lora.a:b": the name of an adapter has letters, digits'),
+        ("{a: {scale: 1}}", '"params.lora.a": "path" is missing, or no text'),
+        ("{a: {path: x.gguf, scale: strong}}", '"params.lora.a": "scale" has to be a number'),
+        ("{a: {path: x.gguf, scales: 1}}", '"params.lora.a": unknown key "scales"; there are path and scale'),
+        ("{a: [x.gguf]}", '"params.lora.a": expected a file, or its path and scale'),
+    ],
+)
+def test_an_adapter_that_is_none_is_a_problem(value: str, says: str, tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, f"models: [{{name: x, local_path: m.gguf, params: {{lora: {value}}}}}]")
+    assert says in problem
+
+
+@pytest.mark.parametrize("engine", ["mlx", "transformers", "mistralrs", "scripted"])
+def test_an_engine_that_has_no_adapters_says_so(engine: str, tmp_path: Path) -> None:
+    text = f"models: [{{name: x, hf_id: a/b, engine: {engine}, params: {{adapters: {{a: x.gguf}}}}}}]"
+    assert any('"params.lora": ' in problem for problem in _problems(tmp_path, text))
+
+
 def test_a_path_with_a_variable_that_is_not_set_is_a_problem_of_its_key(tmp_path: Path) -> None:
     text = """
         models:

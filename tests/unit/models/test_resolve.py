@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelhost.config.settings import Settings
+from modelhost.engines.adapters import Adapter
 from modelhost.engines.prompting import shipped_template
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.file_stamps import are_current
 from modelhost.models.resolve import Resolved, resolve
 from modelhost.workers.cores import allowed_cores, computing_cores
+from tests.support.adapter_files import write_peft_adapter
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 from tests.support.nano_hf import NANO_HF
 
@@ -144,14 +147,46 @@ def test_a_load_timeout_that_is_given_is_used(model: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "scale"), [("", 1.0), (":0.5", 0.5), (":-1", -1.0)])
 def test_an_adapter_may_have_a_scale(suffix: str, scale: float, model: Path) -> None:
-    assert _resolve(model=model, lora=[f"{model}{suffix}"]).spec.lora == ((model, scale),)
+    assert _resolve(model=model, lora=[f"{model}{suffix}"]).spec.lora == (Adapter(path=model, scale=scale),)
 
 
 def test_an_adapter_whose_name_has_a_colon_is_found(model: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter:2.gguf"
     adapter.touch()
-    assert _resolve(model=model, lora=[str(adapter)]).spec.lora == ((adapter, 1.0),)
-    assert _resolve(model=model, lora=[f"{adapter}:0.25"]).spec.lora == ((adapter, 0.25),)
+    assert _resolve(model=model, lora=[str(adapter)]).spec.lora == (Adapter(path=adapter),)
+    assert _resolve(model=model, lora=[f"{adapter}:0.25"]).spec.lora == (Adapter(path=adapter, scale=0.25),)
+
+
+def test_adapters_with_names_are_for_requests_to_choose(model: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a=b.gguf"
+    odd.touch()
+    found = _resolve(model=model, lora=[f"pirate={model}", f"legal-2.0={odd}:0.5", str(odd)])
+    assert found.spec.lora == (
+        Adapter(path=model, name="pirate"),
+        Adapter(path=odd, scale=0.5, name="legal-2.0"),
+        Adapter(path=odd),
+    )
+    with pytest.raises(ConfigError, match='two adapters called "pirate"'):
+        _resolve(model=model, lora=[f"pirate={model}", f"pirate={odd}"])
+    with pytest.raises(ModelFileMissing, match=r"lora: there is no file nowhere\.gguf"):
+        _resolve(model=model, lora=["pirate=nowhere.gguf:0.5"])
+
+
+def test_an_adapter_is_in_the_form_that_the_engine_reads(model: Path, tmp_path: Path) -> None:
+    adapter = write_peft_adapter(tmp_path / "adapter", seed=1)
+    served = {"model": NANO_HF, "engine": "vllm", "worker_python": sys.executable}
+    with pytest.raises(ConfigError, match=r"llama.cpp reads adapters in GGUF: its convert_lora_to_gguf.py"):
+        _resolve(model=model, lora=[f"a={adapter}"])
+    plain, found = (_resolve(**served, lora=lora) for lora in ([], [f"a={adapter}"]))
+    assert found.spec.lora == (Adapter(path=adapter, name="a"),)
+    added = sum(file.stat().st_size for file in adapter.iterdir())
+    assert found.size_bytes - plain.size_bytes == added
+    assert sum(found.need_bytes.values()) - sum(plain.need_bytes.values()) == added
+    assert are_current(found.stamps)
+    (adapter / "adapter_config.json").unlink()
+    assert not are_current(found.stamps)
+    with pytest.raises(ConfigError, match=r"adapters as PEFT saves them, and .* no directory with adapter_config.json"):
+        _resolve(**served, lora=[f"a={adapter}"])
 
 
 def test_an_adapter_that_is_wrong_is_named(model: Path, tmp_path: Path) -> None:

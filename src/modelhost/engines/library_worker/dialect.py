@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import OPENAI_PATHS, CustomTools, Preparation, PromptCaches, PromptProgress, Ready
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.errors import (
@@ -53,6 +54,7 @@ class LibraryDialect:
     custom_tools: CustomTools = "as_functions"
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
+    adapters: AdapterChoice | None = None
 
     def advice(self, task: Task) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""

@@ -35,6 +35,9 @@ def models_router(host: Host) -> APIRouter:
     @router.get("/v1/models/{model_id:path}", summary="Look at one model")
     async def get_model(model_id: str) -> ModelCard:
         name = host.find(model_id).name
-        return next(card for card in await cards() if card.id == name)
+        listed = await cards()
+        # A model with an adapter has a card of its own.
+        found = next((card for card in listed if model_id in (card.id, *card.aliases)), None)
+        return found or next(card for card in listed if card.id == name)
 
     return router

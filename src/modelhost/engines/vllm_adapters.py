@@ -1,0 +1,83 @@
+"""LoRA adapters of vLLM: each is served under a name of its own, which requests give as their model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from modelhost.engines.adapters import OWN_SCALE, Applied, labelled, model_with
+from modelhost.engines.base import ModelSpec
+from modelhost.errors import ConfigError, InvalidRequest
+
+RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for ``--max-lora-rank``: it has to be the largest of all adapters, or the next above."""
+NEEDS_NAME: Final = (
+    "vllm applies an adapter to the requests that name it; write NAME=DIRECTORY, or serve a model that the adapter is "
+    "merged into"
+)
+
+
+class ServedAdapters:
+    """The :class:`~modelhost.engines.adapters.AdapterChoice` of vLLM."""
+
+    def applied(self, body: dict[str, Any], applied: Applied) -> dict[str, Any]:
+        chosen = applied.chosen
+        if len(chosen) > 1:
+            names = ", ".join(str(adapter.name) for adapter, _ in chosen)
+            raise InvalidRequest(f"lora: vllm applies one adapter to a request, not {names} together.", param="lora")
+        for adapter, scale in chosen:
+            if scale != OWN_SCALE:
+                raise InvalidRequest(
+                    f"lora: vllm applies {adapter.name} as strongly as its files say; leave the scale out.",
+                    param="lora",
+                )
+        return labelled(body, applied)
+
+
+def served_adapters(spec: ModelSpec) -> list[dict[str, str]]:
+    """Return the adapters of ``spec`` as ``--lora-modules`` takes them.
+
+    Raises:
+        ConfigError: one has no name, or another scale than its own.
+    """
+    for adapter in spec.lora:
+        if adapter.name is None:
+            raise ConfigError(f"lora: {NEEDS_NAME}", param="lora")
+        if adapter.scale != OWN_SCALE:
+            raise ConfigError(
+                f"lora: vllm applies {adapter.name} as strongly as its adapter_config.json says (lora_alpha); leave "
+                "the scale out",
+                param="lora",
+            )
+    return [{"name": model_with(spec.name, str(each.name)), "path": str(each.path)} for each in spec.lora]
+
+
+def adapter_places(spec: ModelSpec) -> int:
+    """Return how many adapters vLLM has room for in one step.
+
+    That is all of them, so that requests for one do not wait for those for another; on a CPU one more, which stays
+    empty: as of vLLM 0.32 requests without an adapter, beside others that have one, get what is in the last place.
+    """
+    return len(spec.lora) if spec.gpus else len(spec.lora) + 1
+
+
+def adapter_arguments(adapters: Sequence[Mapping[str, str]], *, places: int) -> list[str]:
+    """Return the arguments of vLLM's server for ``adapters``, which :func:`served_adapters` made; reads their files."""
+    if not adapters:
+        return []
+    rank = max(_rank(Path(adapter["path"])) for adapter in adapters)
+    sizes = ["--max-loras", str(places), "--max-lora-rank", str(_at_least(rank))]
+    return ["--enable-lora", *sizes, "--lora-modules", *map(json.dumps, adapters)]
+
+
+def _rank(directory: Path) -> int:
+    described = json.loads((directory / "adapter_config.json").read_bytes())
+    ranks = [described.get("r", 0), *(described.get("rank_pattern") or {}).values()]
+    return max(rank for rank in ranks if isinstance(rank, int))
+
+
+def _at_least(rank: int) -> int:
+    """Return the smallest size that has room for ``rank``; beyond them all it is vLLM's business to refuse."""
+    return next((size for size in RANKS if size >= rank), rank)

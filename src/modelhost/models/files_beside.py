@@ -1,0 +1,83 @@
+"""Files that settings name beside those of a model: adapters, draft models, templates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from modelhost.config.home import at_home
+from modelhost.config.links import leads_nowhere
+from modelhost.engines.adapters import OWN_SCALE, Adapter, names_of, split_name
+from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.vllm import Vllm
+from modelhost.errors import ConfigError, ModelFileMissing
+
+PEFT_CONFIG: Final = "adapter_config.json"
+
+
+def existing(setting: str, name: str) -> Path:
+    """Return the path of a file that a setting names; raises ModelFileMissing."""
+    path = at_home(name)
+    if not path.is_file():
+        raise _missing(setting, name, path)
+    return path
+
+
+def adapters_of(entries: Sequence[str], engine: str) -> tuple[Adapter, ...]:
+    """Return the adapters that the values of the setting ``lora`` name, for a model of ``engine``.
+
+    Raises:
+        ConfigError: an entry is not one, is not in the form that the engine reads, or has the name of another one.
+        ModelFileMissing: naming the first that is not there.
+    """
+    names = names_of(entries)
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise ConfigError(f'lora: there are two adapters called "{twice}"', param="lora")
+    return tuple(_adapter(entry, engine) for entry in entries)
+
+
+def files_of(adapters: Iterable[Adapter]) -> list[Path]:
+    """Return all files of ``adapters``."""
+    paths = [adapter.path for adapter in adapters]
+    return [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file()]
+
+
+def _adapter(entry: str, engine: str) -> Adapter:
+    name, text = split_name(entry)
+    place, scale = _scaled(text, entry)
+    path = at_home(place)
+    if not path.exists():
+        raise _missing("lora", place, path)
+    if engine == LlamaCpp.name and not path.is_file():
+        raise ConfigError(
+            f"lora: {place} is a directory, and llama.cpp reads adapters in GGUF: its convert_lora_to_gguf.py makes "
+            "that file",
+            param="lora",
+        )
+    if engine == Vllm.name and not (path / PEFT_CONFIG).is_file():
+        raise ConfigError(
+            f"lora: vllm reads adapters as PEFT saves them, and {place} is no directory with {PEFT_CONFIG} in it",
+            param="lora",
+        )
+    return Adapter(path=path, scale=scale, name=name)
+
+
+def _scaled(text: str, entry: str) -> tuple[str, float]:
+    """Split ``FILE`` or ``FILE:SCALE``."""
+    place, _, scale = text.rpartition(":")
+    if not place or at_home(text).exists():
+        return text, OWN_SCALE
+    try:
+        number = float(scale)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f'lora: "{entry}" is neither FILE nor FILE:SCALE with a number', param="lora")
+    return place, number
+
+
+def _missing(setting: str, name: str, path: Path) -> ModelFileMissing:
+    nowhere = leads_nowhere(path)
+    return ModelFileMissing(f"{setting}: there is no file {name}{f': {nowhere}' if nowhere else ''}", path=name)
