@@ -23,8 +23,8 @@ NUMBERS: Final = frozenset({"const", "enum"})
 SIDES: Final = (("minimum", "exclusiveMinimum", -LARGEST_NUMBER), ("maximum", "exclusiveMaximum", LARGEST_NUMBER))
 PATTERN: Final = re.compile(
     r"\^?(?:"
-    r"\\[dwsDWSnrtfv]|\\[^\w\s]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[pP]\{\w+\}"  # escapes
-    r"|\[\^?(?:[^\]\[\\&~-]|-(?!-)|&(?!&)|~(?!~)|\\[dwsDWSnrtfv]|\\[^\w\s])+\]"  # classes
+    r"\\[dwsDWSnrtfv]|\\[^\w\s<>]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[pP]\{\w+\}"  # escapes
+    r"|\[\^?(?:[^\]\[\\&~-]|-(?!-)|&(?!&)|~(?!~)|\\[dwsDWSnrtfv]|\\[^\w\s<>])+\]"  # classes
     r"|\((?:\?:|(?!\?))|\)|\||[*+?]\??|\{\d+(?:,\d*)?\}\??|[^\\\[\](){}*+?|^$]"
     r")*\$?"
 )
