@@ -6,7 +6,7 @@ llama.cpp loads the good ones; what they say is noise. The broken ones are what 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+FIM = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|repo_name|>", "<|file_sep|>")
+"""The control tokens of models that were trained to fill in text before other text."""
 
 
 def write_model(  # noqa: PLR0913 (each is a damage that some test does)
@@ -34,6 +36,7 @@ def write_model(  # noqa: PLR0913 (each is a damage that some test does)
     template: str | None = TEMPLATE,
     rank_head: bool = False,
     pooling_type: gguf.PoolingType | None = None,
+    more_control: Sequence[str] = (),
 ) -> Path:
     """Write a llama-like model with a byte-level vocabulary; ``declared_*`` lie about what is there."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -50,7 +53,7 @@ def write_model(  # noqa: PLR0913 (each is a damage that some test does)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     if pooling_type is not None:
         writer.add_pooling_type(pooling_type)
-    _add_vocabulary(writer, vocabulary)
+    _add_vocabulary(writer, vocabulary, (*_CONTROL, *more_control))
     if template is not None:
         writer.add_chat_template(template)
     _add_weights(writer, blocks, vocabulary, architecture=architecture, rank_head=rank_head)
@@ -67,16 +70,16 @@ def write_reranker_model(path: Path) -> Path:
     return write_model(path, architecture="qwen3", template=None, rank_head=True, pooling_type=gguf.PoolingType.RANK)
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
+def _add_vocabulary(writer: gguf.GGUFWriter, size: int, control: Sequence[str]) -> None:
     """All 256 bytes in GPT-2's letters, the control tokens, and fillers."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + index) for index, _ in enumerate(others)]
-    fillers = ["th", *(f"[u{index}]" for index in range(1, size - 256 - len(_CONTROL)))]
-    kinds = [gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * len(_CONTROL)
+    fillers = ["th", *(f"[u{index}]" for index in range(1, size - 256 - len(control)))]
+    kinds = [gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * len(control)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([*letters, *_CONTROL, *fillers])
+    writer.add_token_list([*letters, *control, *fillers])
     writer.add_token_types([*kinds, *[gguf.TokenType.NORMAL] * len(fillers)])
     writer.add_token_merges(["t h"])
     writer.add_bos_token_id(256)

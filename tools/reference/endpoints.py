@@ -56,7 +56,8 @@ some of this, too.
 {tool_sections(document)}
 ## Fields that go by another name here
 
-A request with one of these is refused with `unsupported_parameter`, and the message names what to send.
+A request with one of these, unless it is listed above for it, is refused with `unsupported_parameter`, and the message
+names what to send.
 
 {table(("Field", "Send"), sorted((f"`{theirs}`", f"`{ours}`") for theirs, ours in INSTEAD.items()))}"""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -31,6 +31,14 @@ class AnswersAs:
 
     async def call(self, task: Task, body: dict[str, Any]) -> Any:
         return {**await self._worker.call(task, body), "model": self._name}
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return await self._worker.ask(path, body)
+
+    def listen(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Mapping[str, Any], None]]:
+        return self._worker.listen(path, body)
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         return self._worker.refusal(status, payload)

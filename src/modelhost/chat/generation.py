@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from modelhost.chat import fanout
+from modelhost.chat.echo import Echo
+from modelhost.chat.infilling import named
 from modelhost.chat.logprobs import LegacyLogprobs, without_others
 from modelhost.chat.relay import Relay, Report
 from modelhost.chat.running_usage import RunningUsage, UsageIn
-from modelhost.errors import ModelhostError
+from modelhost.engines.base import RefusingLine
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.sse import blocks_of_answer
@@ -29,14 +31,12 @@ class Blocks(Protocol):
     async def read(self) -> bytes: ...
 
 
-class ModelSide(Protocol):
+class ModelSide(RefusingLine, Protocol):
     """What a turn needs of a worker."""
 
     def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
 
     async def call(self, task: Task, body: dict[str, Any]) -> Any: ...
-
-    def refusal(self, status: int, payload: Any) -> ModelhostError: ...
 
 
 class Generation:
@@ -45,6 +45,7 @@ class Generation:
     ``rewrites`` turn what the engine writes into what it stands for, such as the text of a call into a call.
     ``top_logprobs`` says of how many tokens beside each the log probabilities are wanted; ``None``: not even of that.
     With ``usage_in``, each piece tells the tokens so far.
+    What is set as ``echo`` puts the prompt before each answer.
     """
 
     def __init__(
@@ -65,9 +66,12 @@ class Generation:
         self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
         self._is_streamed = body.get("stream") is True
         self._is_counting = usage_in is not None
+        self.echo: Echo | None = None
         counting: list[NewRewrite] = [] if usage_in is None else [lambda: RunningUsage(usage_in).rewrite]
         self._new_rewrites = [*counting, *rewrites]
-        if task == "completions" and top_logprobs is not None:
+        if task == "infill":
+            self._new_rewrites.append(lambda: named(self.name or body["model"]))
+        if task != "chat" and top_logprobs is not None:
             self._new_rewrites.append(lambda: LegacyLogprobs(top_logprobs).rewrite)
         elif top_logprobs == 0:
             self._new_rewrites.append(lambda: without_others)
@@ -75,7 +79,7 @@ class Generation:
     @property
     def can_be_relayed(self) -> bool:
         """Whether what the engine writes is what the client gets: one stream of it, in which nothing is changed."""
-        return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites
+        return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites and self.echo is None
 
     @asynccontextmanager
     async def relayed(self, model: ModelSide, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -96,8 +100,9 @@ class Generation:
     async def pieces(self, model: ModelSide) -> PieceStream:
         """Yield the pieces of the answer, all parts of it, and at the end the usage; to be closed."""
         reports = [Report() for _ in self._parts]
+        part = self._part if self.echo is None else partial(self._echoed, self.echo)
         sources: list[Callable[[], PieceStream]] = [
-            partial(self._part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
+            partial(part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
         ]
         merged = fanout.merge(sources) if len(sources) > 1 else sources[0]()
         last = Event(envelope=NO_ENVELOPE)
@@ -114,9 +119,20 @@ class Generation:
         extra = Extra(chunk=besides) if besides else None
         yield (Usage(envelope=last.envelope, usage=self.report.usage, extra=extra),)
 
-    async def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> PieceStream:
-        relay = self._relay(model, report, include_usage=False)
+    async def _echoed(self, echo: Echo, model: ModelSide, body: dict[str, Any], report: Report) -> PieceStream:
         rewrites = [new() for new in self._new_rewrites]
+        written = self._written(model, body, report, ())
+        async with aclosing(echo.before(written, model, body, report)) as pieces:
+            async for piece in pieces:
+                yield _rewritten(piece, rewrites)
+
+    def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> PieceStream:
+        return self._written(model, body, report, [new() for new in self._new_rewrites])
+
+    async def _written(
+        self, model: ModelSide, body: dict[str, Any], report: Report, rewrites: Sequence[Rewrite]
+    ) -> PieceStream:
+        relay = self._relay(model, report, include_usage=False)
         if not self._is_streamed:
             for piece in relay.read(blocks_of_answer(await model.call(self.task, body))):
                 yield _rewritten(piece, rewrites)

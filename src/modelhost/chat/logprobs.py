@@ -40,6 +40,8 @@ class LegacyLogprobs:
     def _rewritten(self, event: Event) -> Event:
         if not isinstance(event, Logprobs) or not event.logprobs:
             return event
+        if "content" not in event.logprobs:
+            return event  # of an engine that has this shape itself
         return replace(event, logprobs=self._parallel(event.logprobs["content"]))
 
     def _parallel(self, tokens: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -47,8 +49,13 @@ class LegacyLogprobs:
         for token in tokens:
             lists["tokens"].append(token["token"])
             lists["token_logprobs"].append(token["logprob"])
-            others = token.get("top_logprobs", [])[: self._top] if self._top else [token]
-            lists["top_logprobs"].append({other["token"]: other["logprob"] for other in others})
+            lists["top_logprobs"].append(self._likely(token))
             lists["text_offset"].append(self._offset)
             self._offset += len(token["token"])
         return lists
+
+    def _likely(self, token: Mapping[str, Any]) -> dict[str, float] | None:
+        if token["logprob"] is None:  # the first of a prompt, which nothing stands before
+            return None
+        others = token.get("top_logprobs", [])[: self._top] if self._top else [token]
+        return {other["token"]: other["logprob"] for other in others}

@@ -21,6 +21,7 @@ from modelhost.exchange.requests import (
     CompletionRequest,
     DetokenizeRequest,
     EmbeddingsRequest,
+    Infill,
     McpOptions,
     OutputFormat,
     Prompt,
@@ -155,7 +156,31 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
 
 def _completion(body: Mapping[str, Any]) -> CompletionRequest:
     return CompletionRequest(
-        **_generating("completions", body), prompts=_prompts(body["prompt"]), logprobs=body.get("logprobs")
+        **_generating("completions", body),
+        prompts=_prompts(body["prompt"]),
+        logprobs=body.get("logprobs"),
+        echo=body.get("echo") is True,
+        infill=Infill(suffix=suffix) if (suffix := body.get("suffix")) else None,
+    )
+
+
+def _infill(body: Mapping[str, Any]) -> CompletionRequest:
+    most, wanted = body.get("n_predict"), body.get("response_fields")
+    if most is not None and body.get("max_tokens") is not None:
+        raise InvalidRequest("n_predict: it is another name of max_tokens; give one of them.", param="n_predict")
+    known = {**body, "stop": body.get("stop") or None}
+    if most is not None:
+        known["max_tokens"] = most if most >= 0 else None
+    return CompletionRequest(
+        **_generating("infill", known),
+        prompts=(body["input_prefix"],),
+        infill=Infill(
+            suffix=body["input_suffix"],
+            begun=body.get("prompt") or "",
+            files=tuple(body.get("input_extra") or ()),
+            prompt_field="input_prefix",
+            answer_fields=None if wanted is None else tuple(wanted),
+        ),
     )
 
 
@@ -228,6 +253,7 @@ def _detokenize(body: Mapping[str, Any]) -> DetokenizeRequest:
 _READERS: Final[Mapping[Task, Callable[[Mapping[str, Any]], AnyRequest]]] = {
     "chat": _chat,
     "completions": _completion,
+    "infill": _infill,
     "embeddings": _embeddings,
     "rerank": _rerank,
     "tokenize": _tokenize,

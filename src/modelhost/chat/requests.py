@@ -8,7 +8,7 @@ What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Co
   names a conversation that the host keeps (:mod:`modelhost.chat.sessions`).
 * inert (``INERT``): accepted and go no further, since they do not ask for another answer: ``user``, ``metadata``,
   ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``,
-  ``prediction``, ``verbosity``; ``modalities`` if it asks for text, ``best_of`` if it is ``n``, ``echo`` false.
+  ``prediction``, ``verbosity``; ``modalities`` if it asks for text, ``best_of`` if it is ``n``.
 * refused with 400: whatever stands in neither list. ``INSTEAD`` names what to send in place of what is common
   elsewhere: the deprecated ``functions`` and ``function_call``, other servers' ``max_new_tokens``,
   ``think`` ...
@@ -31,7 +31,7 @@ from modelhost.chat.constraints import STRUCTURED
 from modelhost.chat.lora_field import WantedAdapter
 from modelhost.chat.tool_shapes import TAGS, OneCall, OneTool, ToolChoice
 from modelhost.chat.tool_wishes import Piece, ToolWishes
-from modelhost.config.literals import No
+from modelhost.config.literals import No, One
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE, LARGEST_COUNT, Seed
 from modelhost.config.session_ids import NewSessionId
 from modelhost.engines import ENGINES
@@ -186,13 +186,56 @@ class ChatRequest(_Generation):
     )
 
 
+_OF_ECHO: JsonDict = {
+    "anyOf": [
+        {"properties": {"max_tokens": {"exclusiveMinimum": 0}, "echo": {"enum": [False, None]}}},
+        {"properties": {"echo": {"const": True}, "suffix": {"enum": ["", None]}}, "required": ["echo"]},
+    ]
+}
+
+
 class CompletionRequest(_Generation):
     """``POST /v1/completions``."""
 
+    model_config = ConfigDict(json_schema_extra=_OF_ECHO)
+
     prompt: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    echo: No | None = None
+    echo: bool | None = None
+    suffix: str | None = Field(default=None, description="What is to come after the text that is written.")
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+
+
+class InfillFile(BaseModel):
+    """A file that the text to be filled in may refer to."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+    filename: str | None = None
+    text: str
+
+
+_ONE_LIMIT: JsonDict = {
+    "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("n_predict", "max_tokens")],
+}
+
+
+class InfillRequest(_Generation):
+    """``POST /infill``, which is llama.cpp's."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_LIMIT)
+
+    input_prefix: str
+    input_suffix: str
+    input_extra: list[InfillFile] | None = None
+    prompt: str | None = Field(default=None, description="What the text to be filled in begins with.")
+    n_predict: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
+    stop: Stop | list[Piece] = None
+    n: One | None = None
+    stream: No | None = False
+    response_fields: list[Piece] | None = Field(
+        default=None, description="What is wanted of the answer; `a/b` is the b of a."
+    )
 
 
 class EmbeddingsRequest(_Request):
@@ -248,6 +291,7 @@ class DetokenizeRequest(_Request):
 MODELS: Mapping[Task, type[_Request]] = {
     "chat": ChatRequest,
     "completions": CompletionRequest,
+    "infill": InfillRequest,
     "embeddings": EmbeddingsRequest,
     "rerank": RerankRequest,
     "tokenize": TokenizeRequest,
@@ -266,7 +310,6 @@ INERT = frozenset(
         "modalities",
         "prediction",
         "verbosity",
-        "echo",
         "best_of",
     }
 )
@@ -300,6 +343,10 @@ def validate(task: Task, body: Any) -> None:
         raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
     if task == "completions" and body.get("best_of") not in (None, body.get("n") or 1):
         raise InvalidRequest("best_of: all choices are returned, so that it has to be the same as n.", param="best_of")
+    if task == "completions" and body.get("max_tokens") == 0 and not body.get("echo"):
+        raise InvalidRequest('max_tokens: at 0 nothing is written; that needs "echo": true.', param="max_tokens")
+    if task == "completions" and body.get("echo") and body.get("suffix"):
+        raise InvalidRequest("echo: it cannot be given together with suffix.", param="echo")
     shape = body.get("response_format") if task == "chat" else None
     if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
         raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")

@@ -16,16 +16,18 @@ from modelhost.chat.answering_name import AnswersAs
 from modelhost.chat.constraints import name_as_sent
 from modelhost.chat.custom_calls import CustomCalls, RawInput, opening_of
 from modelhost.chat.defaults import with_defaults
+from modelhost.chat.echo import Echo
 from modelhost.chat.forced_call import ForcedCall
 from modelhost.chat.generation import Generation, ModelSide, NewRewrite
 from modelhost.chat.images import check_images
+from modelhost.chat.infilling import infilling
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.relay import Report
 from modelhost.chat.running_usage import UsageIn
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.control_tokens import without_origins
-from modelhost.errors import ContextLengthExceeded, RequestError, UnsupportedOperation
+from modelhost.errors import ContextLengthExceeded, RequestError, UnsupportedOperation, UnsupportedParameter
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
@@ -35,6 +37,7 @@ from modelhost.workers.worker import Worker
 COMPLETION_TOKENS: Final = 16
 TIME_LIMIT: Final = "t_max_predict_ms"
 """A field of llama.cpp that says how long an answer may be, too."""
+ECHO: Final = "echo"
 STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
 COUNTED: Final = {"stream": True, "stream_options": {"include_usage": True, CONTINUOUS_USAGE: True}}
 G = TypeVar("G", ChatRequest, CompletionRequest)
@@ -47,15 +50,7 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
         UnsupportedParameter: the engine of ``model`` does not know a field of it.
     """
     if isinstance(request, CompletionRequest):
-        completion = _ended(_with_defaults(model, request, "completions"))
-        body = with_adapters(
-            model, "completions", completion, _body(model, "completions", completion) | _streamed(request)
-        )
-        called = _other_name(model, body)
-        dialect, usage_in = model.engine.adapt("completions", body), _usage_in(model, request)
-        generation = Generation("completions", dialect, top_logprobs=completion.logprobs, usage_in=usage_in)
-        generation.name = called
-        return generation
+        return _completion(model, request)
     shown = custom_tools.shown(tool_choice.enforced(_with_defaults(model, request, "chat")), model.engine)
     chat = shown.request
     body = with_adapters(model, "chat", chat, _body(model, "chat", chat) | _streamed(request))
@@ -87,6 +82,43 @@ def _usage_in(model: HostedModel, request: ChatRequest | CompletionRequest) -> U
     return partial(model.engine.usage_in, asked=request.extra) if request.continuous_usage else None
 
 
+def _completion(model: HostedModel, request: CompletionRequest) -> Generation:
+    task: Task = "completions" if request.infill is None else infilling(model.engine, request, request.infill)
+    request = _with_defaults(model, request, task)
+    if request.infill is None or request.infill.prompt_field == TASKS["completions"].prompt_field:
+        request = _ended(request)
+    body = with_adapters(model, task, request, _body(model, task, request) | _streamed(request))
+    called = _other_name(model, body)
+    echo = _echo(model, request, body) if request.echo else None
+    dialect, usage_in = model.engine.adapt(task, body), _usage_in(model, request)
+    generation = Generation(task, dialect, top_logprobs=request.logprobs, usage_in=usage_in)
+    generation.name, generation.echo = called, echo
+    return generation
+
+
+def _echo(model: HostedModel, request: CompletionRequest, body: dict[str, Any]) -> Echo | None:
+    """Return who writes the prompt where the engine does not; what ``body`` asks the engine for is changed to fit."""
+    if ECHO in model.engine.fields("completions"):
+        body[ECHO] = True
+        return None
+    scores = model.engine.prompt_scores
+    if request.logprobs is not None and scores is None:
+        raise UnsupportedParameter(
+            f"logprobs: with echo, {model.engine.name} cannot tell how likely the tokens of a prompt are. Leave one of "
+            "them out, or serve the model with llamacpp, transformers, mlx or vllm.",
+            param="logprobs",
+        )
+    is_alone = request.sampling.budget == 0
+    if is_alone:
+        body["max_tokens"] = 1  # which is left out: the engine reads the prompt, and counts its tokens
+    return Echo(scores=scores, top_logprobs=request.logprobs, check=partial(_check_length, model), is_alone=is_alone)
+
+
+def _check_length(model: HostedModel, tokens: int) -> None:
+    if model.context_length is not None and tokens >= model.context_length:
+        raise ContextLengthExceeded.of(model.name, tokens=tokens, limit=model.context_length)
+
+
 @asynccontextmanager
 async def turn_of(
     model: HostedModel,
@@ -108,8 +140,8 @@ async def turn_of(
         async with lease as worker:
             if model.resolved is not resolved:
                 generation = generation_of(model, request, notes)
-            with measured(model, generation.task, generation.report):
-                check_can(worker, generation.task, request)
+            with measured(model, _prompt_field(request), generation.report):
+                check_can(worker, "chat" if generation.task == "chat" else "completions", request)
                 name = generation.name
                 yield generation, worker if name is None else AnswersAs(worker, own=model.name, name=name)
     except RequestError as error:
@@ -170,15 +202,21 @@ def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Note
     return without_origins(changed or body) if model.engine.reads_contents else changed or body
 
 
+def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
+    if isinstance(request, ChatRequest):
+        return TASKS["chat"].prompt_field
+    return TASKS["completions"].prompt_field if request.infill is None else request.infill.prompt_field
+
+
 @contextmanager
-def measured(model: HostedModel, task: Task, report: Report) -> Iterator[None]:
+def measured(model: HostedModel, prompt_field: str | None, report: Report) -> Iterator[None]:
     """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
     began = time.perf_counter()
     model.pace.begin(began)
     try:
         yield
     except ContextLengthExceeded as error:
-        error.param = TASKS[task].prompt_field
+        error.param = prompt_field
         raise
     finally:
         model.meters.count_usage(report.usage)

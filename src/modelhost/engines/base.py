@@ -15,7 +15,7 @@ The protocol between the host and a worker process of ours:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +170,14 @@ class Line(Protocol):
         ...
 
 
+class RefusingLine(Line, Protocol):
+    """One on which an error in the middle of an answer can be told, too."""
+
+    def refusal(self, status: int, payload: Any) -> ModelhostError:
+        """Return the worker's error as one of ours."""
+        ...
+
+
 class PromptProgress(Protocol):
     """Has a worker tell how far it is with a prompt, so that a long one is not taken for a request that hangs."""
 
@@ -232,6 +240,31 @@ class Preparation(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPrompt:
+    """A prompt, and how likely each of its tokens was after those before it."""
+
+    text: str
+    tokens: Sequence[Mapping[str, Any]]
+    """``token, logprob, top_logprobs`` of each, as a chat's answer tells of its tokens; ``None`` of the first."""
+
+
+class PromptScores(Protocol):
+    """Finds out how likely a prompt is, in the place of an engine that does not tell by itself."""
+
+    async def of(
+        self, line: RefusingLine, body: Mapping[str, Any], *, top: int, check: Callable[[int], None]
+    ) -> ScoredPrompt:
+        """Return the prompt of ``body``, with ``top`` tokens that are likely in the place of each of its own.
+
+        ``check`` is told the number of tokens before the work begins.
+
+        Raises:
+            ModelhostError: as :meth:`Line.ask`, and what ``check`` raises.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """What an engine makes of the launch parameters of a registry entry.
 
@@ -259,6 +292,8 @@ class Engine(Protocol):
     """``None`` if it takes all of that itself, or not at all."""
     adapters: AdapterChoice | None
     """``None`` if requests cannot choose LoRA adapters of its models."""
+    prompt_scores: PromptScores | None
+    """``None`` if it cannot be brought to tell how likely a prompt is, or does so itself (``echo``)."""
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.

@@ -25,6 +25,9 @@ FEATURES: Final[Mapping[str, str]] = {
     "penalties": "`frequency_penalty`, `presence_penalty`, `repetition_penalty`",
     "logit_bias": "`logit_bias`",
     "logprobs": "`logprobs`, `top_logprobs`",
+    "echo": "completions with `echo`: the prompt before the answer, with `max_tokens` 0 alone",
+    "prompt_logprobs": "`echo` with `logprobs`: how likely each token of the prompt is",
+    "suffix": "completions with `suffix`: text before other text, with a model for it",
     "choices": "`n`: several choices, with a seed each",
     "usage": "`usage`, in streams where `stream_options` asks for it",
     "running_usage": "`stream_options.continuous_usage_stats`: each chunk tells the tokens so far",
@@ -84,28 +87,29 @@ class Capabilities:
 
 ALL: Final[Mapping[str, How]] = {"choices": "host", "no_call": "host", "unknown_field": "host"}
 """What the host does for every engine."""
-NO_VECTORS: Final[Mapping[str, How]] = {"embeddings": "refused", "rerank": "refused"}
+TEXT_ONLY: Final[Mapping[str, How]] = {"embeddings": "refused", "rerank": "refused", "suffix": "refused"}
+"""What engines cannot do that continue texts and nothing else."""
 
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
     "llamacpp": Capabilities(
         title="llama.cpp",
         reads="GGUF",
         runs_on="Linux, macOS; CPU, CUDA, Metal, Vulkan",
-        differs={"forced_call": "host"},
+        differs={"forced_call": "host", "echo": "host", "prompt_logprobs": "host"},
         follows_makers=False,
     ),
     "mlx": Capabilities(
         title="MLX",
         reads="safetensors, also of MLX's quantizations",
         runs_on="macOS on Apple silicon; Linux on CPUs",
-        differs=NO_VECTORS,
+        differs=TEXT_ONLY,
         contents=EXACT,
     ),
     "transformers": Capabilities(
         title="transformers",
         reads="safetensors",
         runs_on="Linux, macOS; CPU, CUDA, MPS",
-        differs=NO_VECTORS,
+        differs=TEXT_ONLY,
         contents=EXACT,
     ),
     "vllm": Capabilities(
@@ -113,7 +117,7 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         reads="safetensors, also AWQ and GPTQ",
         runs_on="Linux; CUDA, and CPUs by its build for them",
         differs={
-            **NO_VECTORS,
+            **TEXT_ONLY,
             "min_tokens_to_keep": "refused",
             "token_pieces": "refused",
             "markers_as_text": "refused",
@@ -129,12 +133,14 @@ CAPABILITIES: Final[Mapping[str, Capabilities]] = {
         reads="safetensors, quantized while they are loaded with `isq`; GGUF",
         runs_on="Linux; CPU; macOS on Apple silicon",
         differs={
-            **NO_VECTORS,
+            **TEXT_ONLY,
             "seed": "refused",
             "min_tokens_to_keep": "refused",
             "min_tokens": "refused",
             "stop_token_ids": "refused",
             "markers_as_text": "refused",
+            "echo": "host",
+            "prompt_logprobs": "refused",
         },
         quantizes_by="isq",
         counts_cached=False,

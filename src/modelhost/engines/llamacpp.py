@@ -21,6 +21,7 @@ from modelhost.engines.base import (
     Preparation,
     PromptCaches,
     PromptProgress,
+    PromptScores,
     Ready,
 )
 from modelhost.engines.foreign_start import command
@@ -30,10 +31,12 @@ from modelhost.engines.llamacpp_dialect import PER_TOKEN, adapted, show_tools_on
 from modelhost.engines.llamacpp_ends import check_ends
 from modelhost.engines.llamacpp_flags import KEY_VARIABLE
 from modelhost.engines.llamacpp_guidance import check_guidance, guided, thinks, with_input_grammar
+from modelhost.engines.llamacpp_infill import completion_events, infill_body
 from modelhost.engines.llamacpp_load import LOAD_OPTIONS, configured_by_llamacpp, gpus_used, split_mode
 from modelhost.engines.llamacpp_params import accepted
 from modelhost.engines.llamacpp_preparation import LlamaCppPreparation
 from modelhost.engines.llamacpp_progress import ProgressEvents
+from modelhost.engines.llamacpp_scores import ForcedTokens
 from modelhost.engines.llamacpp_slots import SlotFiles
 from modelhost.engines.llamacpp_speed import (
     FALLBACK_CONTEXT,
@@ -113,9 +116,12 @@ CHAT = frozenset(
         "parse_tool_calls",
     }
 )
+TOLD = frozenset({"n_probs", "post_sampling_probs", "return_progress", "return_tokens", "timings_per_token"})
+"""What they ask for has no place in the answer to a text that was filled in."""
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | RUNNING | CHAT,
     "completions": SAMPLING | RUNNING,
+    "infill": (SAMPLING | RUNNING | {"t_max_prompt_ms"}) - TOLD,
     "embeddings": frozenset({"embd_normalize"}),
     "rerank": frozenset(),
     "tokenize": frozenset({"with_pieces"}),
@@ -173,6 +179,7 @@ class LlamaCpp:
     prompt_progress: PromptProgress | None = ProgressEvents()
     preparation: Preparation | None = LlamaCppPreparation()
     adapters: AdapterChoice | None = ScaledAdapters()
+    prompt_scores: PromptScores | None = ForcedTokens()
 
     def __init__(self, *, forces_calls: bool = True) -> None:
         """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
@@ -258,12 +265,16 @@ class LlamaCpp:
             return with_input_grammar(body, ready.features)
         check_guidance(body, ready.features)
         check_ends(body, ready)
+        if task == "infill":
+            return infill_body(body)
         return guided(body) if task in ready.guided else body
 
     def path(self, task: Task) -> str:
         return OPENAI_PATHS[task]
 
     def received(self, task: Task, data: bytes) -> bytes:
+        if task == "infill":
+            return completion_events(data)
         # With its quotes it cannot stand in a text, where JSON escapes them.
         return data.replace(ID_OF_CHAT, ID_OF_COMPLETION) if task == "completions" else data
 

@@ -15,6 +15,7 @@ import orjson
 from modelhost import json_text
 from modelhost.engines.llamacpp_ends import with_ends
 from modelhost.engines.llamacpp_guidance import constraint_of
+from modelhost.engines.llamacpp_infill import NO_INFILL
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -201,8 +202,8 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
         return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
     if found := _TOO_LARGE.search(message):
         return ContextLengthExceeded.of(model, tokens=int(found[1]), limit=int(found[2]), param="input")
-    if "logprobs is not supported with tools" in message:
-        return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
+    if unsupported := _unsupported(message, model):
+        return unsupported
     if kind == "not_supported_error" or "is not supported" in message or "unsupported content[].type" in message:
         return UnsupportedOperation(f"{model}: {message}", model=model)
     if found := _FIELD.match(message):
@@ -215,3 +216,15 @@ def translated(status: int, payload: Any, *, model: str, worker: str) -> Modelho
     if any(failure in message for failure in MODEL_OUTPUT_FAILURES):
         details["model_output"] = True
     return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
+
+
+def _unsupported(message: str, model: str) -> UnsupportedParameter | None:
+    """Return the error about one field that ``model`` cannot honour."""
+    if "logprobs is not supported with tools" in message:
+        return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
+    if NO_INFILL in message:
+        return UnsupportedParameter(
+            f"suffix: {model} cannot fill in text before other text: its vocabulary has no tokens for that (FIM).",
+            param="suffix",
+        )
+    return None

@@ -85,11 +85,19 @@ class MlxLibrary:
         self._mx.clear_cache()
         return scores
 
+    def prefill_scored(self, cache: Any, tokens: Sequence[int]) -> Any:
+        scores = self._scores([tokens], cache, kept=len(tokens))[0]
+        self._mx.clear_cache()
+        return scores
+
     def scores(self, tokens: Sequence[Sequence[int]], cache: Any) -> Any:
         """Append ``tokens``, rows of equal length, and return the scores after the last of each row."""
+        return self._scores(tokens, cache, kept=1)[:, -1, :]
+
+    def _scores(self, tokens: Sequence[Sequence[int]], cache: Any, *, kept: int) -> Any:
         import numpy as np  # noqa: PLC0415
 
-        logits = self.model(self._mx.array(tokens), cache=cache)[:, -1, :].astype(self._mx.float32)
+        logits = self.model(self._mx.array(tokens), cache=cache)[:, -kept:, :].astype(self._mx.float32)
         # The caches too: what is not evaluated now would be held as a growing graph.
         self._mx.eval(logits, [layer.state for layer in cache])
         return np.array(logits)

@@ -19,6 +19,7 @@ from modelhost.engines.base import (
     Preparation,
     PromptCaches,
     PromptProgress,
+    PromptScores,
     Ready,
 )
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
@@ -59,6 +60,7 @@ class Remote:
     reads_contents = True
     prompt_progress: PromptProgress | None = None
     adapters: AdapterChoice | None = None
+    prompt_scores: PromptScores | None = None
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the engine options of one model.
@@ -136,7 +138,8 @@ class Remote:
         return "What kind of server it is, the engine option dialect says."
 
     def fields(self, task: Task) -> frozenset[str]:
-        return self._dialect.fields(task) | self._fields
+        # Its answers would be of another shape, which is read by the workers here alone.
+        return frozenset() if task == "infill" else self._dialect.fields(task) | self._fields
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in the dialect.

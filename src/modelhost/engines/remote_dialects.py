@@ -11,7 +11,7 @@ from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
 
-ALL: Final[frozenset[Task]] = frozenset(OPENAI_PATHS)
+ALL: Final[frozenset[Task]] = frozenset(OPENAI_PATHS) - {"infill"}
 OPENAIS: Final[frozenset[Task]] = frozenset({"chat", "completions", "embeddings"})
 
 
@@ -130,6 +130,7 @@ class OfEngine:
 
 OF_OPENAI: Final[Mapping[str, frozenset[str]]] = {
     "chat": frozenset({"reasoning_effort", "verbosity", "prediction"}),
+    "completions": frozenset({"echo", "suffix"}),
     "embeddings": frozenset({"dimensions"}),
 }
 
@@ -141,7 +142,7 @@ def _of_openai(task: Task) -> frozenset[str]:
 def _of_all_engines(task: Task) -> frozenset[str]:
     """Another host checks the fields itself, for the engine that the model has there."""
     others = (engine.fields(task) for name, engine in ENGINES.items() if name != "remote")
-    return _checked_here(task).union(*others)
+    return _checked_here(task).union(_of_openai(task) & {"suffix"}, *others)
 
 
 def _checked_here(task: Task) -> frozenset[str]:

@@ -20,6 +20,7 @@ from modelhost.engines.base import (
     Preparation,
     PromptCaches,
     PromptProgress,
+    PromptScores,
     Ready,
 )
 from modelhost.engines.llamacpp import LlamaCpp
@@ -71,6 +72,7 @@ class Scripted:
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
     adapters: AdapterChoice | None = None
+    prompt_scores: PromptScores | None = None
 
     def __init__(self) -> None:
         self._dialect = LlamaCpp(forces_calls=False)
@@ -119,7 +121,9 @@ class Scripted:
 
     def fields(self, task: Task) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""
-        return self._dialect.fields(task)
+        if task == "infill":
+            return frozenset()
+        return self._dialect.fields(task) | ({"suffix"} if task == "completions" else frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return self._dialect.adapt(task, body)

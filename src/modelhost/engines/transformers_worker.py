@@ -114,24 +114,33 @@ class TransformersLibrary:
         return []
 
     def prefill(self, cache: Any, tokens: Sequence[int]) -> Any:
+        return self._appended(cache, tokens, kept=1)[-1]
+
+    def prefill_scored(self, cache: Any, tokens: Sequence[int]) -> Any:
+        return self._appended(cache, tokens, kept=len(tokens))
+
+    def _appended(self, cache: Any, tokens: Sequence[int], *, kept: int) -> Any:
         held = self.cache_of(cache)
         before = cache[0][0].shape[-2] if cache else 0
         positions = self.torch.arange(before, before + len(tokens), device=self.device)[None]
-        scores = self.scores([tokens], held, positions, None)
+        scores = self._scores([tokens], held, positions, None, kept=kept)
         cache[:] = [(layer.keys, layer.values) for layer in held.layers]
         return scores[0]
 
     def scores(self, tokens: Sequence[Sequence[int]], held: Any, positions: Any, mask: Any) -> Any:
         """Append ``tokens``, rows of equal length, and return the scores after the last of each row."""
+        return self._scores(tokens, held, positions, mask, kept=1)[:, -1, :]
+
+    def _scores(self, tokens: Sequence[Sequence[int]], held: Any, positions: Any, mask: Any, *, kept: int) -> Any:
         output = self._model(
             input_ids=self.torch.tensor(tokens, device=self.device),
             attention_mask=mask,
             position_ids=positions,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=kept,
             **{self._cache_argument: held},
         )
-        return output.logits[:, -1, :].float().cpu().numpy()
+        return output.logits[:, -kept:, :].float().cpu().numpy()
 
     def cache_of(self, layers: Sequence[tuple[Any, Any]]) -> Any:
         """Return ``layers`` in the form that transformers works with.

@@ -17,6 +17,7 @@ from modelhost.engines.base import (
     Preparation,
     PromptCaches,
     PromptProgress,
+    PromptScores,
     Ready,
 )
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
@@ -60,6 +61,7 @@ class Vllm:
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
     adapters: AdapterChoice | None = ServedAdapters()
+    prompt_scores: PromptScores | None = None
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)

@@ -41,7 +41,8 @@ CHAT = frozenset(
 )
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
-    "completions": SAMPLING | {"response_format"},
+    "completions": SAMPLING | {"response_format", "echo"},
+    "infill": frozenset(),
     "embeddings": frozenset(),
     "rerank": frozenset(),
     "tokenize": frozenset(),

@@ -136,6 +136,12 @@ def _body_of_completion(request: CompletionRequest) -> dict[str, Any]:
     body.update(_body_of_generating(request))
     if request.logprobs is not None:
         body["logprobs"] = request.logprobs
+    if request.infill is not None:
+        body["suffix"] = request.infill.suffix
+        if request.infill.begun:
+            body["begun"] = request.infill.begun
+        if request.infill.files:
+            body["files"] = list(request.infill.files)
     return body
 
 

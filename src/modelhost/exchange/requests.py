@@ -160,11 +160,29 @@ class ChatRequest(Generating, frozen=True, kw_only=True):
     """The conversation, kept by the host, that the messages go on with."""
 
 
+class Infill(Struct, frozen=True, kw_only=True):
+    """What a text is to be filled in before. The prompt is what stands before the gap."""
+
+    suffix: str
+    begun: str = ""
+    """What the text to be filled in begins with."""
+    files: tuple[Mapping[str, str], ...] = ()
+    """Others that it may refer to: ``text``, ``filename``."""
+    prompt_field: str = "prompt"
+    """How the request calls what stands before the gap."""
+    answer_fields: tuple[str, ...] | None = None
+    """What is wanted of the answer, in llama.cpp's words; ``None``: all of it."""
+
+
 class CompletionRequest(Generating, frozen=True, kw_only=True):
     """Texts to go on with."""
 
     prompts: tuple[Prompt, ...]
     logprobs: int | None = None
+    echo: bool = False
+    """Whether the answer begins with the prompt, with ``logprobs`` of it too."""
+    infill: Infill | None = None
+    """``None``: nothing is to come after the text."""
 
 
 class EmbeddingsRequest(Request, frozen=True, kw_only=True):
@@ -209,6 +227,7 @@ AnyRequest = ChatRequest | CompletionRequest | EmbeddingsRequest | RerankRequest
 REQUESTS: Mapping[Task, type[Request]] = {
     "chat": ChatRequest,
     "completions": CompletionRequest,
+    "infill": CompletionRequest,
     "embeddings": EmbeddingsRequest,
     "rerank": RerankRequest,
     "tokenize": TokenizeRequest,

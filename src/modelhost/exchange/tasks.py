@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Task = Literal["chat", "completions", "embeddings", "rerank", "tokenize", "detokenize"]
+Task = Literal["chat", "completions", "infill", "embeddings", "rerank", "tokenize", "detokenize"]
 BodyKind = Literal["json", "multipart", "bytes"]
 AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
 
@@ -35,6 +35,7 @@ class TaskTraits:
 TASKS: Final[Mapping[Task, TaskTraits]] = {
     "chat": TaskTraits(path="/v1/chat/completions", answer="sse", prompt_field="messages"),
     "completions": TaskTraits(path="/v1/completions", answer="sse", prompt_field="prompt"),
+    "infill": TaskTraits(path="/infill", prompt_field="prompt"),
     "embeddings": TaskTraits(path="/v1/embeddings", is_silent=True),
     "rerank": TaskTraits(path="/v1/rerank", is_silent=True),
     "tokenize": TaskTraits(path="/tokenize"),

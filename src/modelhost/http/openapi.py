@@ -39,6 +39,7 @@ class Described:
 DESCRIBED: Sequence[Described] = (
     Described(name="chat", summary="Answer a conversation"),
     Described(name="completions", summary="Continue a text"),
+    Described(name="infill", summary="Fill in text before other text"),
     Described(name="embeddings", summary="Turn texts into vectors"),
     Described(name="rerank", summary="Order documents by how well they fit a query"),
     Described(name="tokenize", summary="Turn a text into tokens"),

@@ -59,6 +59,11 @@ CHATS: Final[tuple[Scenario, ...]] = (
 OTHERS: Final[tuple[Scenario, ...]] = (
     one("completion whole", COMPLETIONS, {"prompt": "/echo one two"}),
     one("completion streamed", COMPLETIONS, {"prompt": "/echo one two", **WITH_USAGE}),
+    one("completion behind its prompt", COMPLETIONS, {"prompt": "/echo one two", "echo": True}),
+    one("completion behind its prompt streamed", COMPLETIONS, {"prompt": "/echo one", "echo": True, **WITH_USAGE}),
+    one("log probabilities of a prompt", COMPLETIONS, {"prompt": "/echo one two", "echo": True, "logprobs": 1}),
+    one("text before other text", COMPLETIONS, {"prompt": "/echo one", "suffix": "three"}),
+    one("text before other text for llama.vim", "POST /infill", {"input_prefix": "/echo one", "input_suffix": "three"}),
     one("embeddings", "POST /v1/embeddings", {"input": ["hello", "world"]}),
     one("rerank", "POST /v1/rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
     one("rerank at its other address", "POST /rerank", {"query": "llama", "documents": ["a llama", "a stone"]}),
@@ -78,6 +83,8 @@ NANO: Final[tuple[Scenario, ...]] = (
     )),
     one("completion whole", COMPLETIONS, {"prompt": "Hello", "temperature": 0, "max_tokens": 4}),
     one("completion streamed", COMPLETIONS, {"prompt": "Hello", "temperature": 0, "max_tokens": 4, "stream": True}),
+    one("prompts alone", COMPLETIONS, {"prompt": [[5, 6], [7]], "max_tokens": 0, "echo": True}),
+    one("text before other text, with a model that cannot", "POST /infill", {"input_prefix": "a", "input_suffix": "b"}),
     one("embeddings", "POST /v1/embeddings", {"input": "hello"}),
     one("chat that tells its usage as it goes", CHAT, chat(
         "Hello!", temperature=0, max_tokens=2, stream=True,

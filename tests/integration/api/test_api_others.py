@@ -99,6 +99,21 @@ def test_logprobs_of_a_completion_have_their_old_shape(any_talk: Talk, stream: b
         assert all(len(top) == 2 for each in told for top in each.top_logprobs or [])
 
 
+@pytest.mark.parametrize("max_tokens", [0, 3])
+def test_an_answer_may_begin_with_its_prompt(any_talk: Talk, max_tokens: int) -> None:
+    asked: dict[str, Any] = {"model": any_talk.model, "temperature": 0, "max_tokens": max_tokens}
+    answer = any_talk.host.client().completions.create(prompt=[PROMPT, "b"], n=2, echo=True, **asked)
+    begun = [PROMPT, PROMPT, "b", "b"]
+    assert [choice.text.startswith(prompt) for choice, prompt in zip(answer.choices, begun, strict=True)] == [True] * 4
+    if max_tokens == 0:
+        assert [choice.text for choice in answer.choices] == begun
+
+
+def test_an_engine_that_cannot_tell_how_likely_a_prompt_is_says_so(scripted: Talk) -> None:
+    refused = error_of(scripted.post("/v1/completions", {"prompt": "a", "echo": True, "logprobs": 1}))
+    assert (refused["code"], refused["param"]) == ("unsupported_parameter", "logprobs")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -109,9 +124,11 @@ def test_logprobs_of_a_completion_have_their_old_shape(any_talk: Talk, stream: b
         {"prompt": [1, "a"]},
         {"prompt": [[]]},
         {"prompt": "a", "logprobs": True},
-        {"prompt": "a", "echo": True},
+        {"prompt": "a", "echo": 1},
+        {"prompt": "a", "max_tokens": 0},
+        {"prompt": "a", "max_tokens": -1},
         {"prompt": "a", "best_of": 4},
-        {"prompt": "a", "suffix": "b"},
+        {"prompt": "a", "suffix": 5},
     ],
     ids=str,
 )
@@ -360,7 +377,8 @@ def test_the_description_is_valid_and_true_to_what_is_served(any_host: ServedHos
             assert answer.status_code != 405
             # What was asked for need not be there; the path has to be.
             assert answer.status_code != 404 or '"not_found"' not in answer.read().decode()
-    asked = {CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/rerank", "/tokenize", "/detokenize", "/"}
+    asked = {CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize"}
+    asked |= {"/infill", "/rerank", "/"}
     told = {"/v1/models", "/v1/models/events", "/health", "/ready", "/version", "/metrics"}
     declared = {operation.route.path for operation in OPERATIONS if operation.route is not None}
     assert described - declared == asked | told

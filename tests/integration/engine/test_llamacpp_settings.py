@@ -94,6 +94,19 @@ async def test_the_context_length_is_that_of_each_conversation() -> None:
     assert caught.value.details["context_length"] == 64
 
 
+async def test_a_draft_model_leaves_it_as_it_is_how_likely_a_prompt_is() -> None:
+    # The beginning is repeated, so that the draft guesses some of the tokens.
+    prompt = " ".join(["Hello! What is the weather in Paris?"] * 2 + ["Hello! What is"])
+    scores = []
+    for draft in (None, str(NANO)):
+        async with Host(draft_model=draft) as host:
+            asked: dict[str, Any] = {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 1}
+            answer = await host.call("completions", asked)
+            scores.append(answer["choices"][0]["logprobs"]["token_logprobs"][1:])
+    alone, with_draft = scores
+    assert with_draft == pytest.approx(alone, abs=0.1)
+
+
 @pytest.mark.parametrize("setting", ["lora", "draft_model", "chat_template"])
 async def test_a_file_that_is_not_there_is_named_with_its_setting(setting: str) -> None:
     value: Any = ("missing.gguf",) if setting == "lora" else "missing.gguf"

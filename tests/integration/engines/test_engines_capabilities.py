@@ -18,6 +18,10 @@ def _chat(content: str = WHO, **parameters: Any) -> tuple[str, dict[str, Any]]:
     return CHAT, {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 30, **parameters}
 
 
+def _echo(**parameters: Any) -> tuple[str, dict[str, Any]]:
+    return COMPLETIONS, {"prompt": WHO, "echo": True, "max_tokens": 1, **parameters}
+
+
 PROBES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "streaming": _chat(stream=True),
     "stop": _chat(stop=["tiny"]),
@@ -29,6 +33,8 @@ PROBES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "penalties": _chat(frequency_penalty=0.1, presence_penalty=0.1, repetition_penalty=1.1),
     "logit_bias": _chat(logit_bias={"1": 1}),
     "logprobs": _chat(logprobs=True, top_logprobs=2),
+    "echo": _echo(),
+    "prompt_logprobs": _echo(logprobs=1),
     "choices": _chat(n=2),
     "usage": _chat(stream=True, stream_options={"include_usage": True}),
     "running_usage": _chat(stream=True, stream_options={"continuous_usage_stats": True}),
@@ -44,8 +50,8 @@ PROBES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "token_pieces": ("/tokenize", {"content": "I am", "with_pieces": True}),
     "markers_as_text": ("/tokenize", {"content": "I am", "parse_special": False}),
 }
-ELSEWHERE = {"context_overflow", "cancellation", "unknown_field"}
-"""Whose answer is an error anyway, or none; other tests look at it."""
+ELSEWHERE = {"context_overflow", "cancellation", "unknown_field", "suffix"}
+"""Whose answer is an error anyway, or none, with this model; other tests look at it."""
 ONLY_HERE = ("stop_token_ids", "llama-server")
 """What llama.cpp needs to be built with llguidance for, which programs of others seldom are."""
 OF_OTHER_MODELS = {"embeddings": {"input": "a"}, "rerank": {"query": "a", "documents": ["b"]}}
@@ -71,3 +77,10 @@ def test_an_engine_without_vectors_says_so(asking: Asking, served: Served, featu
     answer = asking.post(f"/v1/{feature}", OF_OTHER_MODELS[feature])
     if served.capabilities.how(feature) == "refused":
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_operation")
+
+
+def test_text_before_other_text_needs_an_engine_and_a_model_for_it(asking: Asking, served: Served) -> None:
+    answer = asking.post(COMPLETIONS, {"prompt": "a", "suffix": "b"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "suffix")
+    assert ("vocabulary" in error["message"]) == (served.capabilities.how("suffix") == "engine")

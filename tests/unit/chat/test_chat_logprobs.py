@@ -57,3 +57,14 @@ def test_of_no_other_token_the_one_that_stands_there_is_told() -> None:
     (found,) = LegacyLogprobs(0).rewrite((_logprobs(_token("a", "x")),))
     assert isinstance(found, Logprobs)
     assert found.logprobs["top_logprobs"] == [{"a": 0.0}]
+
+
+def test_of_the_first_token_of_a_prompt_nothing_is_told() -> None:
+    (found,) = LegacyLogprobs(1).rewrite((_logprobs({"token": "a", "logprob": None, "top_logprobs": []}),))
+    assert isinstance(found, Logprobs)
+    assert (found.logprobs["token_logprobs"], found.logprobs["top_logprobs"]) == ([None], [None])
+
+
+def test_lists_that_an_engine_made_itself_stay() -> None:
+    piece = (Logprobs(logprobs={"tokens": ["a"], "token_logprobs": [0.0], "top_logprobs": None, "text_offset": [0]}),)
+    assert LegacyLogprobs(1).rewrite(piece) == piece

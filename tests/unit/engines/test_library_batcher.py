@@ -32,6 +32,14 @@ class Counting:
         cache += tokens
         return _scores(cache)
 
+    def prefill_scored(self, cache: list[int], tokens: Sequence[int]) -> Any:
+        self.log.append(("prefill_scored", len(tokens)))
+        rows = []
+        for token in tokens:
+            cache.append(token)
+            rows.append(_scores(cache))
+        return np.stack(rows)
+
     def fork(self, cache: list[int], length: int) -> list[int] | None:
         return cache[:length] if self.can_fork else None
 
@@ -79,7 +87,7 @@ class World:
         for job, event in told:
             job.tell(event)
 
-    def job(self, prompt: list[int], most_tokens: int = 5) -> Job:
+    def job(self, prompt: list[int], most_tokens: int = 5, prompt_logprobs: int | None = None) -> Job:
         events: list[Event] = []
         job = Job(
             prompt=prompt,
@@ -87,6 +95,7 @@ class World:
             sampler=Sampler(Sampling(temperature=0.0), prompt),
             eos_ids=frozenset({END}),
             tell=events.append,
+            prompt_logprobs=prompt_logprobs,
         )
         self.told[job] = events
         self.batcher.submit(job)
@@ -222,3 +231,30 @@ def test_a_continued_cache_replaces_what_it_continues() -> None:
     prefixes.put([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])  # 7 bytes with [7, 8]; [1, 2, 3] has gone
     assert prefixes.take([7, 8, 9])[1] == 2
     assert prefixes.take([1, 2, 3, 4, 5, 6])[1] == 5
+
+
+def test_a_prompt_is_scored_in_pieces_however_much_of_it_is_cached() -> None:
+    world = World(chunk_tokens=100)
+    prompt = [*range(1, 40), *range(60, 95), 7]
+    world.until_done(world.job(prompt))
+    world.library.log.clear()
+    job = world.job(prompt, most_tokens=1, prompt_logprobs=2)
+    world.until_done(job)
+    assert world.library.log == [("prefill_scored", 64), ("prefill_scored", 11)]
+    *of_prompt, last = world.told[job]
+    assert [event.choice.token for event in of_prompt if event.choice] == prompt
+    assert all(event.is_prompt for event in of_prompt)
+    logprobs = [event.choice.logprob for event in of_prompt if event.choice]
+    assert logprobs[0] is None
+    likely = max(value for value in logprobs if value is not None)
+    assert [at for at, value in enumerate(logprobs) if value is not None and value < likely] == [39, 74]
+    assert last.choice is not None
+    assert (last.is_prompt, last.choice.token, last.finish_reason) == (False, 8, "length")
+
+
+def test_a_prompt_may_be_all_that_is_wanted() -> None:
+    world = World()
+    job = world.job([1, 2, 3], most_tokens=0)
+    world.until_done(job)
+    assert (world.tokens(job), world.reason(job)) == ([], "length")
+    assert world.library.log == [("prefill", 3)]

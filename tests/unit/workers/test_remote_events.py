@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -49,6 +49,12 @@ class There:
 
     async def call(self, task: Task, body: dict[str, Any]) -> Any:
         raise AssertionError  # all answers are streamed
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        raise AssertionError  # nothing but the answer is asked for
+
+    def listen(self, path: str, body: Mapping[str, Any]) -> Any:
+        raise AssertionError
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
         return Remote().translate_error(status, payload, model="ours", worker="w")

@@ -52,6 +52,7 @@ class LibraryAnswers:
             ),
             eos_ids=self._loaded.eos_ids | asked.stop_ids,
             tell=events.put_nowait,
+            prompt_logprobs=asked.prompt_logprobs,
         )
         self._batcher.submit(job)
         try:

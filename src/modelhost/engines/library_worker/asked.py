@@ -34,7 +34,7 @@ CHAT = SHARED | {
     *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "max_completion_tokens"),
     *("top_logprobs", "chat_template_kwargs", "add_generation_prompt", "continue_final_message"),
 }
-COMPLETION = SHARED | {"prompt"}
+COMPLETION = SHARED | {"prompt", "echo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,13 @@ class Asked:
     calling: Calling | None = None
     reads_reasoning: bool = False
     is_thinking: bool = False
+    echoed: str | None = None
+    """The prompt, if the answer is to begin with it."""
+
+    @property
+    def prompt_logprobs(self) -> int | None:
+        """Of how many tokens in the place of each of the prompt it is to be told how likely they were."""
+        return None if self.echoed is None else self.sampling.top_logprobs
 
 
 class Requests:
@@ -116,7 +123,11 @@ class Requests:
         if not all(0 <= token < self._vocab_size for token in tokens):
             raise invalid(f"prompt: at least one of its tokens is none of {self._model}", param="prompt")
         constraint = self._structure(body, after="")
-        return self._asked("completions", body, tokens, constraint=constraint, top_logprobs=body.get("logprobs"))
+        echoed = None
+        if body.get("echo"):
+            echoed = prompt if isinstance(prompt, str) else self._vocabulary.decode(prompt)
+        top_logprobs = body.get("logprobs")
+        return self._asked("completions", body, tokens, constraint=constraint, top_logprobs=top_logprobs, echoed=echoed)
 
     def _calling(self, body: Mapping[str, Any]) -> Calling | None:
         tools = body.get("tools")
@@ -141,13 +152,13 @@ class Requests:
         room = self._context_length - len(prompt)
         if room < 1:
             raise self._too_long(len(prompt))
-        most = body.get("max_completion_tokens") or body.get("max_tokens") or room
+        most = body.get("max_completion_tokens", body.get("max_tokens"))
         stop, options = body.get("stop") or (), body.get("stream_options") or {}
         return Asked(
             kind=kind,
             model=self._model,
             prompt=prompt,
-            most_tokens=min(most, room),
+            most_tokens=room if most is None else min(most, room),
             stops=(stop,) if isinstance(stop, str) else tuple(stop),
             stop_ids=self._stop_ids(body.get(STOP_TOKEN_IDS) or ()),
             sampling=self._sampling(body, top_logprobs),

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 
 from modelhost.engines.library_worker.library import Cache, Library, Scores
 from modelhost.engines.library_worker.prefixes import Prefixes
-from modelhost.engines.library_worker.sampling import Choice, NoChoice, Sampler
+from modelhost.engines.library_worker.sampling import Choice, NoChoice, Sampler, weighed
+
+SCORED_TOKENS = 64
+"""Tokens of a prompt whose scores are wanted, in one step: each has as many as the vocabulary has entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,8 @@ class Event:
 
     choice: Choice | None = None
     is_text: bool = True
+    is_prompt: bool = False
+    """Whether the token is one of the prompt, which are told of where that is wanted."""
     finish_reason: str | None = None
     failure: str | None = None
     """Why there is no more to come, if that is no proper end."""
@@ -38,6 +43,8 @@ class Job:
     eos_ids: frozenset[int]
     tell: Callable[[Event], None]
     """Called in the event loop's thread."""
+    prompt_logprobs: int | None = None
+    """Of how many tokens in the place of each of the prompt it is to be told how likely they were; ``None``: none."""
     cache: Cache = None
     held: list[int] = field(default_factory=list)
     """The tokens in its cache."""
@@ -123,13 +130,14 @@ class Batcher:
             job = self._filling or self._next(len(ready))
             if job is None:
                 break
-            chunk = job.prompt[len(job.held) : len(job.held) + budget]
-            scores = self._library.prefill(job.cache, chunk)
-            job.held += chunk
-            budget -= len(chunk)
+            scores, chunk = self._read(job, budget)
+            budget -= chunk
             is_through = len(job.held) == len(job.prompt)
             self._filling = None if is_through else job
-            if is_through and self._goes_on(job, scores):
+            if is_through and job.most_tokens == 0:
+                self._told.append((job, Event(finish_reason="length", cached_tokens=job.cached_tokens)))
+                self._prefixes.put(job.held, job.cache)
+            elif is_through and self._goes_on(job, scores):
                 ready.append(job)
         if ready:
             self._batch.add([job.cache for job in ready])
@@ -137,10 +145,35 @@ class Batcher:
             for job in ready:
                 job.cache = None
 
+    def _read(self, job: Job, budget: int) -> tuple[Scores, int]:
+        """Work on the next tokens of a prompt; return the scores after them, and how many they are."""
+        begin = len(job.held)
+        if job.prompt_logprobs is None:
+            chunk = job.prompt[begin : begin + budget]
+            scores = self._library.prefill(job.cache, chunk)
+        else:
+            chunk = job.prompt[begin : begin + min(budget, SCORED_TOKENS)]
+            rows = self._library.prefill_scored(job.cache, chunk)
+            scores = rows[-1]
+            self._tell_of_prompt(job, begin, rows)
+        job.held += chunk
+        return scores, len(chunk)
+
+    def _tell_of_prompt(self, job: Job, begin: int, rows: Scores) -> None:
+        assert job.prompt_logprobs is not None
+        choices = [Choice(token=job.prompt[0])] if begin == 0 else []
+        # The scores after the last token of the prompt are those of the answer.
+        following = zip(rows, job.prompt[begin + 1 :], strict=False)
+        choices += [weighed(row, token, job.prompt_logprobs) for row, token in following]
+        self._told += [(job, Event(choice=choice, is_prompt=True)) for choice in choices]
+
     def _next(self, ready: int) -> Job | None:
         if not self._waiting or len(self._running) + ready >= self._slots:
             return None
         job = self._waiting.popleft()
+        if job.prompt_logprobs is not None:
+            job.cache = self._library.new_cache()  # what is cached has no scores any more
+            return job
         job.cache, job.cached_tokens = self._prefixes.take(job.prompt)
         job.held = list(job.prompt[: job.cached_tokens])
         return job

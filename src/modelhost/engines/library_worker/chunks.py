@@ -35,7 +35,10 @@ class AnswerWriter:
         if event.failure is not None:
             self.is_done = True
             return failed(event.failure)
-        data = b"" if self._has_begun else self._events.begin()
+        if event.is_prompt and event.choice is not None:
+            self._events.add_logprob(self._logprob(event.choice))
+            return b""
+        data = b"" if self._has_begun else self._events.begin() + self._events.text(self._asked.echoed or "")
         self._has_begun = True
         if event.choice is not None:
             self._tokens += 1
@@ -45,10 +48,10 @@ class AnswerWriter:
         return data
 
     def _token(self, choice: Choice, *, is_text: bool) -> bytes:
+        if choice.logprob is not None and (is_text or self._asked.echoed is not None):
+            self._events.add_logprob(self._logprob(choice))
         if not is_text:
             return b""
-        if choice.logprob is not None:
-            self._events.add_logprob(self._logprob(choice))
         text = self._text.feed(choice.token)
         if self._tokens > self._asked.sampling.min_tokens:
             text = self._stops.feed(text)

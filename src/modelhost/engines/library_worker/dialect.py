@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelhost.engines.adapters import AdapterChoice
-from modelhost.engines.base import OPENAI_PATHS, CustomTools, Preparation, PromptCaches, PromptProgress, Ready
+from modelhost.engines.base import (
+    OPENAI_PATHS,
+    CustomTools,
+    Preparation,
+    PromptCaches,
+    PromptProgress,
+    PromptScores,
+    Ready,
+)
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -24,7 +32,8 @@ SAMPLING = frozenset(
 CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_prompt", "continue_final_message"})
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | CHAT,
-    "completions": SAMPLING,
+    "completions": SAMPLING | {"echo"},
+    "infill": frozenset(),
     "embeddings": frozenset(),
     "rerank": frozenset(),
     "tokenize": frozenset({"with_pieces"}),
@@ -55,6 +64,7 @@ class LibraryDialect:
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
     adapters: AdapterChoice | None = None
+    prompt_scores: PromptScores | None = None
 
     def advice(self, task: Task) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""

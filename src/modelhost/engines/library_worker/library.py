@@ -43,6 +43,10 @@ class Library(Protocol):
         """Append ``tokens`` to a conversation that is in no batch; return the scores after the last of them."""
         ...
 
+    def prefill_scored(self, cache: Cache, tokens: Sequence[int]) -> Scores:
+        """Append ``tokens`` as :meth:`prefill` does; return the scores after each of them, one row for each."""
+        ...
+
     def fork(self, cache: Cache, length: int) -> Cache | None:
         """Return a copy of the first ``length`` tokens; ``None`` where the model cannot go back to them."""
         ...

@@ -119,7 +119,7 @@ class Sampler:
             is_last = self._constraint.is_complete
         if sampling.top_logprobs is None:
             return Choice(token=token, is_last=is_last)
-        return _with_logprobs(scores, token, sampling.top_logprobs, is_last=is_last)
+        return weighed(scores, token, sampling.top_logprobs, is_last=is_last)
 
     def _adjusted(self, scores: Scores) -> Scores:
         sampling = self._sampling
@@ -215,7 +215,8 @@ def _best(heights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     return part[np.argsort(-heights[part], kind="stable")]
 
 
-def _with_logprobs(scores: Scores, token: int, count: int, *, is_last: bool) -> Choice:
+def weighed(scores: Scores, token: int, count: int, *, is_last: bool = False) -> Choice:
+    """Return ``token`` with how likely it is after ``scores``, and the ``count`` most likely ones."""
     highest = scores.max()
     total = float(highest) + float(np.log(np.exp((scores - highest).astype(np.float64)).sum()))
     best = np.argpartition(-scores, min(count, len(scores) - 1))[:count]

@@ -18,6 +18,7 @@ from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_cancelled, note_request
+from modelhost.http.openai.infill import filled_in
 from modelhost.http.openai.tokens import detokenized, tokenized
 from modelhost.logs import get_logger
 from modelhost.workers.depth import DEPTH_HEADER
@@ -27,6 +28,7 @@ log = get_logger(__name__)
 PATHS: Final[Mapping[Task, tuple[str, ...]]] = {
     "chat": ("/v1/chat/completions",),
     "completions": ("/v1/completions",),
+    "infill": ("/infill",),
     "embeddings": ("/v1/embeddings",),
     "rerank": ("/v1/rerank", "/rerank"),
     "tokenize": ("/tokenize",),
@@ -81,6 +83,8 @@ class OperationEndpoint:
             whole = tokenized(whole, self._host.find(request.model))
         elif self._task == "detokenize":
             whole = detokenized(whole)
+        elif isinstance(request, CompletionRequest) and self._task == "infill":
+            whole = filled_in(whole, request)
         await exchange.answer_json(whole)
 
     def _note(self, body: Any, status: int, code: str | None, seconds: float) -> None:

@@ -1,0 +1,39 @@
+"""The answer of ``/infill`` for the clients of llama.cpp's server, such as its plugins for editors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, Final
+
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.requests import CompletionRequest
+
+LIMIT: Final = "limit"
+EOS: Final = "eos"
+
+
+def filled_in(answer: Mapping[str, Any], request: CompletionRequest) -> dict[str, Any]:
+    """Return ``answer``, a completion, in llama.cpp's words, or what ``request`` wants of it."""
+    (choice,) = answer["choices"]
+    usage = answer["usage"] or NOTHING
+    whole = {
+        "index": 0,
+        "content": choice["text"],
+        "model": answer["model"],
+        "stop": True,
+        "stop_type": answer.get("stop_type", LIMIT if choice["finish_reason"] == "length" else EOS),
+        "stopping_word": answer.get("stopping_word", ""),
+        "tokens_evaluated": usage.get("prompt_tokens", 0),
+        "tokens_predicted": usage.get("completion_tokens", 0),
+        "timings": answer.get("timings") or {},
+    }
+    wanted = None if request.infill is None else request.infill.answer_fields
+    if wanted is None:
+        return whole
+    found = {path: _at(whole, path) for path in wanted}
+    return {path: value for path, value in found.items() if value is not None}
+
+
+def _at(value: Any, path: str) -> Any:
+    return reduce(lambda inner, name: inner.get(name) if isinstance(inner, dict) else None, path.split("/"), value)
