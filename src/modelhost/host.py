@@ -16,7 +16,7 @@ from modelhost.config import environment
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
-from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.caller import NOBODY, Authorise, Caller, admit
 from modelhost.exchange.chunk_writing import chunk_of
 from modelhost.exchange.events import Relayed, Usage
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from modelhost.chat.answering import Answering, Opened, Writing
     from modelhost.chat.questions import Questions
     from modelhost.persistence.saved_state import Persistence
+    from modelhost.state.records import AuditEntry
     from modelhost.state.store import StateStore
     from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
     from modelhost.tools.toolbox import Toolbox
@@ -76,6 +77,8 @@ class Host:
         self._collection: Collection | None = None
         self._toolbox: Toolbox | None = None
         self._answering: Answering | None = None
+        self.authorise: Authorise = admit
+        """Asked before every operation, whoever's door it came by."""
         self.waiting = asyncio.Event()
         """Set once :meth:`start` has nothing to do but wait for the worker of a model, or has ended."""
 
@@ -215,6 +218,10 @@ class Host:
         from modelhost.state.store import StateStore  # noqa: PLC0415 (see _prepare)
 
         return StateStore(self.settings)
+
+    def note(self, entry: AuditEntry) -> None:
+        """Keep in the audit log what somebody had done; never blocks and never raises."""
+        self.state.audit.note(entry)
 
     @cached_property
     def persistence(self) -> Persistence:

@@ -120,6 +120,20 @@ class Meters:
         buckets=WHOLE_REQUEST,
         registry=REGISTRY,
     )
+    operations = Counter(
+        "modelhost_operations",
+        "Operations done, calls of the host's own MCP tools among them, by the face that they came by and the outcome: "
+        "`ok`, `cancelled`, `client_left`, or the code of the error.",
+        ["operation", "face", "outcome"],
+        registry=REGISTRY,
+    )
+    operation_seconds = Histogram(
+        "modelhost_operation_seconds",
+        "From the arrival of what an operation is to do to its result.",
+        ["operation", "face"],
+        buckets=WHOLE_REQUEST,
+        registry=REGISTRY,
+    )
     audit_entries_lost = Counter(
         "modelhost_audit_entries_lost",
         "Entries of the audit log that were given up because the database did not take them.",

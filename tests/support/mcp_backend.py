@@ -13,8 +13,8 @@ from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
-from modelhost.mcp_servers.backend import Call
 from modelhost.operations.operation import AnyOperation, OnProgress, Parameters, Progress, ignored
+from modelhost.operations.perform import Performance
 
 Chunk = dict[str, Any]
 
@@ -33,7 +33,7 @@ class FakeBackend:
         self.progress: Sequence[Progress] = ()
         """What each operation tells before its result."""
         self.ran: list[tuple[str, Parameters]] = []
-        self.calls: list[Call] = []
+        self.calls: list[Performance] = []
         self.bodies: list[dict[str, Any]] = []
         self.depths: list[int] = []
         self.chunks: Sequence[Chunk | ModelhostError] = (piece("Hel"), piece("lo."), piece(finish_reason="stop"))
@@ -79,5 +79,8 @@ class FakeBackend:
             raise ModelNotFound('There is no model "none" here.')
         return self.defaults
 
-    def note(self, call: Call) -> None:
+    @asynccontextmanager
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
         self.calls.append(call)
+        with call:
+            yield

@@ -13,8 +13,10 @@ from modelhost.cli import console
 from modelhost.cli.answerer import Message
 from modelhost.config import environment
 from modelhost.config.sources import Effective, load
+from modelhost.exchange.caller import NOBODY
 from modelhost.llm import LLM
 from modelhost.operations.operation import Operation, P, R
+from modelhost.operations.perform import perform
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 from modelhost.tools.status import ServerState
 
@@ -33,7 +35,7 @@ class OwnModel:
         return self.llm.chat(_copied(messages), **params).raw
 
     def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
-        return self.llm.wait_for(operation.run(self.llm.host, parameters))
+        return self.llm.wait_for(perform(self.llm.host, operation, parameters, NOBODY))
 
     def stream(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
         yield from self.llm.stream(_copied(messages), **params)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal
 
 from msgspec import Struct
+
+Face = Literal["http", "mcp-http", "mcp-stdio", "host"]
+"""The door that somebody comes by; ``host``: none, he is a program in this process."""
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -18,7 +22,17 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Where the connection comes from; ``None``: from this process."""
     depth: int = 0
     """In how many calls of tools the request stands: a host that is its own MCP server must come to an end."""
+    face: Face = "host"
+    request_id: str | None = None
+    """The id of an HTTP request, or else that of an MCP message."""
 
 
 NOBODY: Final = Caller()
 """A program in this process."""
+
+Authorise = Callable[[Caller, str], None]
+"""Lets a caller have an operation done, named as the audit log names it; else raises the error that he gets."""
+
+
+def admit(_caller: Caller, _operation: str) -> None:
+    """Let everybody have everything done: the door knows keys, and so far each of them allows all."""

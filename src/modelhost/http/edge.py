@@ -25,13 +25,11 @@ log = get_logger(__name__)
 OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json"})
 DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
 ACTOR: Final = "modelhost.actor"
-"""In the scope: who asks, by the name of the API key."""
+"""In the scope: who asks, by the name of the API key; of a host without keys, or where none is needed, nobody."""
 Headers = Mapping[bytes, bytes]
 Direct = Mapping[tuple[str, str], ASGIApp]
 """Applications by method and path."""
 NOTHING: Final[Direct] = MappingProxyType({})
-ANONYMOUS: Final = "anonymous"
-"""Who asks a host without keys, or what needs none."""
 REQUEST_ID: Final = "modelhost.request_id"
 """In the scope: the id of the request, as its answer has it."""
 
@@ -72,7 +70,6 @@ class Edge:
         headers = dict(reversed(scope["headers"]))  # the first of several counts
         request_id = headers.get(b"x-request-id") or f"req-{self._start}-{next(self._count)}".encode()
         scope[REQUEST_ID] = request_id.decode("latin-1")
-        scope[ACTOR] = ANONYMOUS
         added = [(b"x-request-id", request_id)]
         if self._cors is not None:
             added += self._cors.headers(headers.get(b"origin"))

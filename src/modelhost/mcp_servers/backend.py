@@ -4,46 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
 from modelhost.logs import get_logger
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.perform import Performance
 
 log = get_logger(__name__)
 
-Face = Literal["mcp-http", "mcp-stdio"]
-"""The way by which calls come in, as the audit log names it."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call of a tool, or one reading of a resource, that is over."""
-
-    operation: str
-    """The name of the tool; ``read-resource`` of a reading."""
-    arguments: Mapping[str, Any]
-    """Those that may be kept: neither contents nor secrets."""
-    outcome: str
-    """``ok``, or the code of the error."""
-    seconds: float
-    model: str | None = None
-    request_id: str | None = None
-    actor: str | None = None
-    """Who called, if the transport knows it; ``None``: whoever the backend belongs to."""
-
-
-def log_call(call: Call, face: Face, model: str | None) -> None:
+def log_call(call: Performance, model: str | None) -> None:
     """Have the log say that a call is over; ``model`` by its main name."""
     log.info(
         "mcp_call",
         operation=call.operation,
         model=model,
         outcome=call.outcome,
-        face=face,
+        face=call.caller.face,
         seconds=round(call.seconds, 4),
     )
 
@@ -68,5 +48,10 @@ class Backend(Protocol):
             ModelNotFound: as its name says.
         """
 
-    def note(self, call: Call) -> None:
-        """Keep a call in the audit log, where this is the place for it; never blocks and never raises."""
+    def performing(self, call: Performance) -> AbstractAsyncContextManager[None]:
+        """Have what is inside done as ``call``, of a tool or of the reading of a resource: it is measured and logged,
+        and where the host is here, admitted and kept in the audit log.
+
+        Raises:
+            ModelhostError: it is not admitted.
+        """

@@ -10,6 +10,7 @@ from mcp.server.context import ServerRequestContext
 
 from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.caller import Caller, Face
 from modelhost.tools.flight import DEPTH_META_KEY
 from modelhost.workers.depth import DEPTH_HEADER
 
@@ -22,15 +23,15 @@ DEPTH_DIGITS: Final = 9  # more of them are not read: any such number is over th
 Context = ServerRequestContext[Any, Any]
 
 
-def actor_of(ctx: Context) -> str | None:
-    """Return who calls, if the transport knows it."""
-    return _text(_scope(ctx).get(ACTOR))
-
-
-def request_id_of(ctx: Context) -> str | None:
-    """Return the id of the HTTP request, or else that of the message."""
-    known = _text(_scope(ctx).get(REQUEST_ID))
-    return known if known is not None or ctx.request_id is None else str(ctx.request_id)
+def caller_of(ctx: Context, door: Face) -> Caller:
+    """Return who calls by ``door``; the id is that of the HTTP request, or else that of the message."""
+    scope = _scope(ctx)
+    known = _text(scope.get(REQUEST_ID))
+    return Caller(
+        key_name=_text(scope.get(ACTOR)) or "",
+        face=door,
+        request_id=known if known is not None or ctx.request_id is None else str(ctx.request_id),
+    )
 
 
 def depth_of(ctx: Context) -> int:

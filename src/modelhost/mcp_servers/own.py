@@ -6,22 +6,20 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
-from modelhost.mcp_servers.backend import Call, Face, log_call
+from modelhost.mcp_servers.backend import log_call
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.perform import Performance
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from modelhost.host import Host
     from modelhost.mcp_servers.local import LocalBackend
-
-FACE: Final[Face] = "mcp-stdio"
-ACTOR = "local"  # in the audit log: whoever could start the program
 
 
 class OwnBackend:
@@ -59,12 +57,19 @@ class OwnBackend:
         """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""
         return await (await self._started()).request_defaults(model)
 
-    def note(self, call: Call) -> None:
-        """Log a call, and keep it in the audit log of the host, if there is one yet."""
-        if self._backend is not None:
-            self._backend.note(call)
-        else:
-            log_call(call, FACE, call.model)
+    @asynccontextmanager
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
+        """Have what is inside done as ``call``; raises SetupError if the host cannot be started, which is logged."""
+        try:
+            backend = await self._started()
+        except BaseException:
+            with call:
+                raise
+        finally:
+            if self._backend is None:
+                log_call(call, call.named_model)
+        async with backend.performing(call):
+            yield
 
     async def _started(self) -> LocalBackend:
         """Return what answers; calls that come while it starts wait for the same start, and one after a failure tries
@@ -84,5 +89,5 @@ class OwnBackend:
         if self._settings.mcp_config is not None:
             # An answer that came before the tools were there would be one without them.
             await host.toolbox.hub.settled(CONNECT_TIMEOUT_SECONDS)
-        backend: LocalBackend = local.LocalBackend(host, face=FACE, actor=ACTOR)
+        backend: LocalBackend = local.LocalBackend(host)
         return backend

@@ -21,11 +21,12 @@ from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
 from modelhost.exchange.events import Piece, Pieces, PieceStream
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.sse import DATA, DONE, END_OF_EVENT
-from modelhost.mcp_servers.backend import Call, log_call
+from modelhost.mcp_servers.backend import log_call
 from modelhost.operations.host_errors import error_in, error_of_status
 from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO, LIST
 from modelhost.operations.operation import NoParameters, OnProgress, Operation, P, R, ignored
+from modelhost.operations.perform import Performance
 from modelhost.operations.remote_calls import (
     EVENT_STREAM,
     PROGRESS,
@@ -140,9 +141,14 @@ class RemoteBackend:
         self._defaults = {model: (now, found)}
         return found
 
-    def note(self, call: Call) -> None:
-        """Log a call; the host that was asked keeps its own account besides."""
-        log_call(call, "mcp-stdio", call.model)
+    @asynccontextmanager
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
+        """Measure and log a call; the host that is asked admits its requests, and keeps its own account of them."""
+        try:
+            with call:
+                yield
+        finally:
+            log_call(call, call.named_model)
 
     async def _active_model(self) -> str | None:
         cards = (await self.run(LIST, NoParameters())).models

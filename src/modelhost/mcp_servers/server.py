@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import mcp_types as types
@@ -18,17 +16,19 @@ from mcp.shared.exceptions import MCPError
 
 from modelhost import json_text
 from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
+from modelhost.exchange.caller import Face
 from modelhost.logs import get_logger
 from modelhost.mcp_servers.argument_texts import values_read
-from modelhost.mcp_servers.backend import Backend, Call
-from modelhost.mcp_servers.calling import actor_of, depth_of, request_id_of, while_wanted
+from modelhost.mcp_servers.backend import Backend
+from modelhost.mcp_servers.calling import caller_of, depth_of, while_wanted
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
 from modelhost.mcp_servers.faces import FACES, FaceName
 from modelhost.mcp_servers.resources import Resources
-from modelhost.mcp_servers.tools import Caller, HostTool, Outcome, tools_of
+from modelhost.mcp_servers.tools import HostTool, Outcome, Reader, tools_of
 from modelhost.operations.llm import SEED_DEFAULTS
 from modelhost.operations.operation import Progress, ignored
+from modelhost.operations.perform import Performance
 from modelhost.operations.telling import telling
 from modelhost.version import __version__
 
@@ -40,9 +40,6 @@ Extend = Callable[[Server[Any]], None]
 
 NOT_FOUND: Final = (ModelNotFound, SessionNotFound, StateNotFound)
 READING: Final = "read-resource"
-OK: Final = "ok"
-INTERNAL: Final = "internal_error"
-CANCELLED: Final = "cancelled"
 CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
     # The tools are part of the program; the models and what is saved may change at any time.
     "tools/list": CacheHint(ttl_ms=3_600_000, scope="public"),
@@ -55,9 +52,17 @@ UTILIZATION: Final = 0.9
 
 
 def build_server(
-    face: FaceName, backend: Backend, defaults: ChatDefaults | None = None, *, extend: Extend | None = None
+    face: FaceName,
+    backend: Backend,
+    defaults: ChatDefaults | None = None,
+    *,
+    door: Face = "mcp-stdio",
+    extend: Extend | None = None,
 ) -> Server[Any]:
-    """Return the server called ``face``; it answers by ``backend``, on any transport and for any number of clients."""
+    """Return the server called ``face``; it answers by ``backend``, on any transport and for any number of clients.
+
+    ``door`` is the way by which calls come in, as the audit log names it.
+    """
     # What the SDK logs repeats what clients send, and is known here already.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
     shown = FACES[face]
@@ -66,6 +71,7 @@ def build_server(
         Resources(shown.areas, backend),
         backend,
         defaults or ChatDefaults(),
+        door,
     )
     server: Server[Any] = Server(
         shown.server_name,
@@ -97,12 +103,18 @@ class _Answers:
     """The handlers of one server."""
 
     def __init__(
-        self, tools: Mapping[str, HostTool], resources: Resources, backend: Backend, defaults: ChatDefaults
+        self,
+        tools: Mapping[str, HostTool],
+        resources: Resources,
+        backend: Backend,
+        defaults: ChatDefaults,
+        door: Face,
     ) -> None:
         self._tools = tools
         self._resources = resources
         self._backend = backend
         self._defaults = defaults
+        self._door: Face = door
 
     def input_schema(self, tool: str) -> Mapping[str, Any] | None:
         found = self._tools.get(tool)
@@ -117,37 +129,29 @@ class _Answers:
             names = ", ".join(self._tools)
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. There is: {names}.")
         arguments = values_read(asked.arguments or {}, tool.definition.input_schema)
-        noting = _Noting(operation=asked.name, kept=tool.kept(arguments))
+        call = Performance(operation=asked.name, caller=caller_of(ctx, self._door), kept=tool.kept, values=arguments)
         try:
             async with while_wanted(ctx):
-                return await self._called(ctx, tool, arguments, noting)
+                async with self._backend.performing(call):
+                    outcome = await self._outcome(ctx, tool, arguments)
+                    call.model = outcome.structured.get("model", outcome.structured.get("model_id"))
+                return _shown(outcome)
             return _refused(ANSWER_TO_UNKNOWN)  # nobody is there to read it
-        finally:
-            self._backend.note(noting.call(ctx))
+        except ModelhostError as error:
+            return _refused(error_result(error, self._memory(arguments), tool=asked.name))
+        except Exception:
+            # A tool that breaks is the caller's to see as such, and ours to find in the log.
+            log.exception("mcp_call_failed", operation=asked.name)
+            return _refused(ANSWER_TO_UNKNOWN)
 
-    async def _called(
-        self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any], noting: _Noting
-    ) -> types.CallToolResult:
+    async def _outcome(self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any]) -> Outcome:
         async def tell(count: float, piece: str | None) -> None:
             # Nothing, for a client that has given no token for it.
             await ctx.session.report_progress(count, message=piece)
 
-        try:
-            telling_client = telling(_Notifications(ctx).send) if tool.tells_progress else nullcontext(ignored)
-            async with telling_client as on_progress:
-                caller = Caller(depth=depth_of(ctx), tell=tell, on_progress=on_progress)
-                outcome = await tool.run(arguments, caller)
-        except ModelhostError as error:
-            noting.outcome = error.code
-            return _refused(error_result(error, self._memory(arguments), tool=tool.definition.name))
-        except Exception:
-            # A tool that breaks is the caller's to see as such, and ours to find in the log.
-            log.exception("mcp_call_failed", operation=tool.definition.name)
-            noting.outcome = INTERNAL
-            return _refused(ANSWER_TO_UNKNOWN)
-        noting.outcome = OK
-        noting.model = outcome.structured.get("model", outcome.structured.get("model_id"))
-        return _shown(outcome)
+        telling_client = telling(_Notifications(ctx).send) if tool.tells_progress else nullcontext(ignored)
+        async with telling_client as on_progress:
+            return await tool.run(arguments, Reader(depth=depth_of(ctx), tell=tell, on_progress=on_progress))
 
     async def list_resources(self, _ctx: Context, _asked: Any) -> types.ListResourcesResult:
         try:
@@ -160,19 +164,17 @@ class _Answers:
 
     async def read_resource(self, ctx: Context, asked: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         uri = str(asked.uri)
-        noting = _Noting(operation=READING, kept={"uri": uri})
+        reading = Performance(operation=READING, caller=caller_of(ctx, self._door), kept=dict, values={"uri": uri})
         try:
-            found = await self._resources.read(uri)
-            if found is None:
-                noting.outcome = NotFound.code
-                raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
-            noting.outcome = OK
-            return types.ReadResourceResult(contents=[found])
+            async with self._backend.performing(reading):
+                found = await self._resources.read(uri)
+                if found is None:
+                    reading.outcome = NotFound.code
         except ModelhostError as error:
-            noting.outcome = error.code
             raise _protocol_error(error, uri) from None
-        finally:
-            self._backend.note(noting.call(ctx))
+        if found is None:
+            raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
+        return types.ReadResourceResult(contents=[found])
 
     def _memory(self, arguments: Mapping[str, Any]) -> MemoryValues:
         defaults = self._defaults
@@ -196,30 +198,6 @@ class _Notifications:
         if progress.fraction is not None and progress.fraction > self._sent:
             self._sent = progress.fraction
             await self._session.report_progress(progress.fraction, 1.0, progress.message)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Noting:
-    """What is to be noted of a call that is at work."""
-
-    operation: str
-    kept: Mapping[str, Any]
-    outcome: str = CANCELLED
-    model: str | None = None
-    began: float = field(default_factory=time.perf_counter)
-
-    def call(self, ctx: Context) -> Call:
-        """Return the note, now that it is over."""
-        model = self.model or self.kept.get("model_id", self.kept.get("model"))
-        return Call(
-            operation=self.operation,
-            arguments=self.kept,
-            outcome=self.outcome,
-            seconds=time.perf_counter() - self.began,
-            model=model if isinstance(model, str) else None,
-            request_id=request_id_of(ctx),
-            actor=actor_of(ctx),
-        )
 
 
 def _shown(outcome: Outcome) -> types.CallToolResult:

@@ -50,8 +50,8 @@ HINTS: Final[Mapping[str, _Hints]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """What a call needs to know of who calls."""
+class Reader:
+    """Who reads what a call gives, and how far it is; ``depth`` says in how many calls of tools he stands."""
 
     depth: int = 0
     tell: Tell | None = None
@@ -77,12 +77,12 @@ class HostTool:
     """Of its parameters; others are not for it, but for who stands in between."""
     kept: Callable[[Mapping[str, Any]], dict[str, Any]]
     """Returns what of the arguments the audit log may keep."""
-    work: Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]]
+    work: Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]]
     tells_progress: bool = False
 
-    async def run(self, arguments: Mapping[str, Any], caller: Caller) -> Outcome:
+    async def run(self, arguments: Mapping[str, Any], reader: Reader) -> Outcome:
         """Run it; raises a :class:`ModelhostError`."""
-        return await self.work({name: value for name, value in arguments.items() if name in self.names}, caller)
+        return await self.work({name: value for name, value in arguments.items() if name in self.names}, reader)
 
 
 def tools_of(areas: Iterable[Area], backend: Backend, defaults: ChatDefaults) -> dict[str, HostTool]:
@@ -101,8 +101,8 @@ def _tool(operation: AnyOperation, backend: Backend, defaults: ChatDefaults) -> 
     if operation.name in SEVERAL:
         return _several(operation, backend)
 
-    async def work(arguments: Mapping[str, Any], caller: Caller) -> Outcome:
-        return Outcome(structured=await _run(operation, backend, arguments, caller.on_progress))
+    async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
+        return Outcome(structured=await _run(operation, backend, arguments, reader.on_progress))
 
     return _made(operation, work)
 
@@ -117,7 +117,7 @@ async def _run(
 
 def _made(
     operation: AnyOperation,
-    work: Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]],
+    work: Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]],
     *,
     input_schema: schemas.Schema | None = None,
     output_schema: schemas.Schema | None = None,
@@ -151,9 +151,9 @@ def _made(
 
 
 def _chat(backend: Backend, defaults: ChatDefaults) -> HostTool:
-    async def work(arguments: Mapping[str, Any], caller: Caller) -> Outcome:
+    async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
         asked = parsed(llm.CHAT, llm.ChatParameters, arguments)
-        result = await chat_completion(backend, defaults, asked, depth=caller.depth, tell=caller.tell)
+        result = await chat_completion(backend, defaults, asked, depth=reader.depth, tell=reader.tell)
         return Outcome(structured=result.model_dump(mode="json"), text=result.content)
 
     return HostTool(
@@ -180,10 +180,10 @@ def _chat(backend: Backend, defaults: ChatDefaults) -> HostTool:
 
 def _with_defaults(
     backend: Backend, defaults: ChatDefaults
-) -> Callable[[Mapping[str, Any], Caller], Awaitable[Outcome]]:
+) -> Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]]:
     """Return what tells of the model as this server has calls of it answered."""
 
-    async def work(arguments: Mapping[str, Any], _caller: Caller) -> Outcome:
+    async def work(arguments: Mapping[str, Any], _reader: Reader) -> Outcome:
         asked = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
         info = await _run(llm.MODEL_INFO, backend, asked)
         own = {
@@ -203,12 +203,12 @@ def _with_defaults(
 
 
 def _several(operation: AnyOperation, backend: Backend) -> HostTool:
-    async def work(arguments: Mapping[str, Any], caller: Caller) -> Outcome:
+    async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
         rest = dict(arguments)
         if MANY not in rest:
-            return Outcome(structured=await _run(operation, backend, rest, caller.on_progress))
+            return Outcome(structured=await _run(operation, backend, rest, reader.on_progress))
         names = _checked(rest.pop(MANY), rest)
-        shares = Shares(len(names), caller.on_progress)
+        shares = Shares(len(names), reader.on_progress)
         results = await asyncio.gather(
             *(
                 _one_of_several(operation, backend, {**rest, ONE: name}, shares.of(place))

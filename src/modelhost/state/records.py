@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
 from modelhost.config.session_ids import LONGEST_ID, is_session_id
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.caller import Face
 
 Message = Mapping[str, Any]
 """A message of OpenAI's chat completions, tool calls and results included."""
-
-Face = Literal["http", "mcp-http", "mcp-stdio", "host"]
 
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 

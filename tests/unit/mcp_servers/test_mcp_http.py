@@ -216,7 +216,7 @@ async def test_calls_are_noted_with_who_made_them(world: World) -> None:
     await world.post({"method": "tools/call", "params": HELLO})
     headers = await world.session()
     await world.post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": HELLO}, **headers)
-    assert [call.actor for call in world.backend.calls] == ["somebody", "somebody"]
+    assert [call.caller.key_name for call in world.backend.calls] == ["somebody", "somebody"]
 
 
 @pytest.mark.parametrize("way", ["plain", "session", "modern"])

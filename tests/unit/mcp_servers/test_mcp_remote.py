@@ -24,12 +24,12 @@ from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Text
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
-from modelhost.mcp_servers.backend import Call
 from modelhost.mcp_servers.remote import RemoteBackend
 from modelhost.operations import model_examples
 from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, PullParameters
 from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD, PULL
 from modelhost.operations.operation import NoParameters, Progress
+from modelhost.operations.perform import Performance
 from modelhost.operations.remote_calls import event_of
 from tests.support.mcp_peers import free_port
 
@@ -271,9 +271,10 @@ async def test_a_host_without_models_has_no_defaults(fake: FakeHost) -> None:
 
 
 async def test_notes_are_the_hosts_own_business(fake: FakeHost) -> None:
-    async with backend_of(fake) as backend:
-        backend.note(Call(operation="list-models", arguments={}, outcome="ok", seconds=0.1))
-    assert fake.asked == []
+    call = Performance(operation="list-models", caller=Caller(face="mcp-stdio"), kept=dict)
+    async with backend_of(fake) as backend, backend.performing(call):
+        pass
+    assert (fake.asked, call.outcome) == ([], "ok")
 
 
 def test_a_key_that_http_does_not_allow_is_a_wrong_setting() -> None:

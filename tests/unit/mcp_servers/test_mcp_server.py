@@ -89,7 +89,7 @@ async def test_arguments_of_who_stands_between_are_ignored_and_not_kept(backend:
         injected = {"headers": {"Authorization": "Bearer secret"}, "unknown": 1}
         assert not (await client.call_tool("get-model-info", {"model_id": "qwen", **injected})).is_error
         assert not (await client.call_tool("chat_completion", {**HELLO, "model": "one", **injected})).is_error
-    assert [dict(call.arguments) for call in backend.calls] == [{"model_id": "qwen"}, {"model": "one"}]
+    assert [dict(call.kept(call.values)) for call in backend.calls] == [{"model_id": "qwen"}, {"model": "one"}]
 
 
 async def test_arguments_that_are_json_text_are_read(backend: FakeBackend, era: Any) -> None:
@@ -349,12 +349,12 @@ async def test_calls_are_noted_with_their_model(backend: FakeBackend, era: Any) 
         await client.call_tool("load-model", {"model_ids": ["a", "b"]})
         await client.call_tool("save-state", {"session_id": "label", "compression": False})
     chat, load, save = backend.calls
-    assert (chat.operation, chat.outcome, chat.model) == ("chat_completion", "ok", "served")
-    assert chat.arguments == {"session_id": "s", "max_tokens": 5}
-    assert load.arguments == {"model_ids": ["a", "b"]}
-    assert save.arguments == {"session_id": "label", "compression": False}
+    assert (chat.operation, chat.outcome, chat.named_model) == ("chat_completion", "ok", "served")
+    assert chat.kept(chat.values) == {"session_id": "s", "max_tokens": 5}
+    assert load.kept(load.values) == {"model_ids": ["a", "b"]}
+    assert save.kept(save.values) == {"session_id": "label", "compression": False}
     assert chat.seconds >= 0
-    assert chat.actor is None
+    assert (chat.caller.face, chat.caller.key_name) == ("mcp-stdio", "")
 
 
 def backend_card() -> dict[str, Any]:

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
+from modelhost.exchange.caller import Authorise, admit
 from modelhost.feed import Feed
 from modelhost.models.download import FileProgress
 from modelhost.models.states import (
@@ -70,7 +70,7 @@ class FakeHost:
         self.looks = 0
         self.gpu_utilizations: dict[str, float] = {}
         self.audited: list[AuditEntry] = []
-        self.state = SimpleNamespace(audit=SimpleNamespace(note=self.audited.append))
+        self.authorise: Authorise = admit
 
     @property
     def models(self) -> tuple[Found, ...]:
@@ -91,6 +91,9 @@ class FakeHost:
 
     async def gpu_utilization(self, name: str) -> float | None:
         return self.gpu_utilizations.get(name)
+
+    def note(self, entry: AuditEntry) -> None:
+        self.audited.append(entry)
 
     def find(self, name: str | None) -> Found:
         for model in self.statuses.values():

@@ -16,7 +16,7 @@ from modelhost.models.collection import Collection
 from modelhost.models.download import DownloadProgress, FileProgress
 from modelhost.models.states import ModelStatus, State
 from modelhost.persistence.saved_state import Persistence
-from modelhost.state.records import Message
+from modelhost.state.records import AuditEntry, Message
 from modelhost.state.store import StateStore
 from tests.unit.operations.fake_host import FakeHost, model_status, ready
 
@@ -102,6 +102,9 @@ class FakeStateHost(FakeHost):
         self.collection = FakeCollection(*(models or (FakeModel("qwen", worker=object()),)))
         self.state: Any = StateStore(Settings.model_validate({"data_dir": str(folder), **settings}))
         self.persistence = Persistence(self.state, lambda: cast("Collection", self.collection))
+
+    def note(self, entry: AuditEntry) -> None:
+        self.state.audit.note(entry)
 
     async def say(self, session_id: str, *texts: str, model: str | None = "qwen") -> None:
         """Add messages to a session, in turn of the user and of the model."""

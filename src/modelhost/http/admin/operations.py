@@ -1,34 +1,31 @@
-"""The administrative operations over HTTP, rendered from their declarations. Each call is noted in the audit log."""
+"""The administrative operations over HTTP, rendered from their declarations."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.caller import Caller
 from modelhost.host import Host
-from modelhost.http.edge import ACTOR, ANONYMOUS, REQUEST_ID
-from modelhost.http.exchange import CLIENT_LEFT_STATUS, Exchange
+from modelhost.http.edge import ACTOR, REQUEST_ID
+from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_request
 from modelhost.http.openai.generation import BYTES_PER_MB
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
+from modelhost.operations.perform import Performance, performing
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.table import OPERATIONS
 from modelhost.operations.telling import telling
-from modelhost.state.records import AuditEntry
 
 log = get_logger(__name__)
-
-OK: Final = "ok"
-CLIENT_LEFT: Final = "client_left"
 
 
 def administration_routes(host: Host) -> list[Route]:
@@ -57,36 +54,36 @@ class AdministrationEndpoint:
         values: dict[str, Any] = {}
 
         async def respond() -> None:
-            if scope["method"] == "POST":
-                # A body that is not there is one without parameters: all may stand in the path.
-                values.update(_checked_object(await exchange.json(self._limit_bytes, if_empty={})))
-            else:
-                values.update(_query(scope))
-            _check_distinct(values, scope["path_params"])
-            values.update(scope["path_params"])
-            parameters = self._operation.parse(values)
-            async with exchange.while_client_is_there():
-                if self._operation.tells_progress and _wants_events(scope):
-                    await self._stream(exchange, parameters)
-                    return
-                result = await self._operation.run(self._host, parameters)
-            await exchange.answer_json(result.model_dump(mode="json"))
-
-        began = datetime.now(UTC)
-        code, seconds = await answer(exchange, self._operation.name, respond, lambda: self._model_label(values))
-        self._host.state.audit.note(
-            AuditEntry(
-                at=began,
-                actor=scope.get(ACTOR, ANONYMOUS),
-                face="http",
+            # Reading is a part of it: what cannot be read is noted, too.
+            performance = Performance(
                 operation=self._operation.name,
-                arguments=self._operation.audited_in(values),
-                outcome=code or OK,
-                duration_ms=round(seconds * 1000, 3),
-                request_id=scope.get(REQUEST_ID),
-                model=self._model_label(values) or None,
+                caller=_caller_of(scope),
+                kept=self._operation.audited_in,
+                values=values,
             )
-        )
+            with performing(self._host, performance):
+                await self._read(exchange, scope, values)
+                await self._respond(exchange, scope, self._operation.parse(values))
+
+        await answer(exchange, self._operation.name, respond, lambda: self._model_label(values))
+
+    async def _read(self, exchange: Exchange, scope: Scope, values: dict[str, Any]) -> None:
+        """Put the parameters into ``values``, as far as they can be read."""
+        if scope["method"] == "POST":
+            # A body that is not there is one without parameters: all may stand in the path.
+            values.update(_checked_object(await exchange.json(self._limit_bytes, if_empty={})))
+        else:
+            values.update(_query(scope))
+        _check_distinct(values, scope["path_params"])
+        values.update(scope["path_params"])
+
+    async def _respond(self, exchange: Exchange, scope: Scope, parameters: Any) -> None:
+        async with exchange.while_client_is_there():
+            if self._operation.tells_progress and _wants_events(scope):
+                await self._stream(exchange, parameters)
+                return
+            result = await self._operation.run(self._host, parameters)
+        await exchange.answer_json(result.model_dump(mode="json"))
 
     async def _stream(self, exchange: Exchange, parameters: Any) -> None:
         """Answer with events: how far it is, and at the end the result."""
@@ -107,16 +104,22 @@ class AdministrationEndpoint:
 
 async def answer(
     exchange: Exchange, operation: str, respond: Callable[[], Awaitable[None]], label: Callable[[], str] = str
-) -> tuple[str | None, float]:
-    """Let ``respond`` answer; errors are answered for it, and all is measured and logged.
-
-    Returns the code of the error, if it was one (``client_left`` if nobody waited for the answer), and the seconds.
-    """
+) -> None:
+    """Let ``respond`` answer; errors are answered for it, and the request is measured and logged."""
     began = time.perf_counter()
     status, code = await exchange.settle(respond())
     seconds = time.perf_counter() - began
     note_request("administration", log, operation=operation, model=label(), status=status, code=code, seconds=seconds)
-    return (CLIENT_LEFT if status == CLIENT_LEFT_STATUS else code), seconds
+
+
+def _caller_of(scope: Scope) -> Caller:
+    client = scope.get("client")
+    return Caller(
+        key_name=scope.get(ACTOR, ""),
+        address=client[0] if client else None,
+        face="http",
+        request_id=scope.get(REQUEST_ID),
+    )
 
 
 def _wants_events(scope: Scope) -> bool:

@@ -27,7 +27,6 @@ PATHS: Final[Mapping[str, FaceName]] = {
     path: face.name for face in FACES.values() for path in (face.path, f"{face.path}/")
 }
 """Without a redirect, which programs do not follow with a body."""
-ACTOR: Final = "anonymous"
 
 
 class McpEndpoint:
@@ -51,11 +50,11 @@ class McpEndpoint:
                 local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
                 server = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.server")
                 extension = await asyncio.to_thread(_extension)
-                backend = local.LocalBackend(self._host, face="mcp-http", actor=ACTOR)
+                backend = local.LocalBackend(self._host)
 
                 def build(face: FaceName) -> Server[Any]:
                     extend = extension.extend if extension is not None else None
-                    built: Server[Any] = server.build_server(face, backend, extend=extend)
+                    built: Server[Any] = server.build_server(face, backend, door="mcp-http", extend=extend)
                     return built
 
                 self._servers = module.McpHttp(

@@ -1,0 +1,153 @@
+"""The one way to have an operation done: whoever asks by whatever face is let in, measured and noted here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Protocol, Self
+
+from modelhost.departure import ClientLeft
+from modelhost.errors import HostFault, ModelhostError, ModelNotFound, ShuttingDown
+from modelhost.exchange.caller import Caller, Face
+from modelhost.meters import METERS
+from modelhost.operations.administered_host import Named
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.state.records import AuditEntry
+
+OK: Final = "ok"
+CLIENT_LEFT: Final = "client_left"
+CANCELLED: Final = "cancelled"
+NAMELESS: Final[Mapping[Face, str]] = MappingProxyType(
+    {"http": "anonymous", "mcp-http": "anonymous", "mcp-stdio": "local", "host": "local"}
+)
+"""Who came by a face without the name of a key: anybody, or whoever could start the program."""
+
+
+class PerformingHost(Protocol):
+    """What of a host is asked and told about every operation."""
+
+    def authorise(self, caller: Caller, operation: str, /) -> None:
+        """Let ``caller`` have it done, or raise the error that he gets."""
+
+    def note(self, entry: AuditEntry) -> None:
+        """Keep an entry in the audit log; never blocks and never raises."""
+
+    def find(self, name: str | None) -> Named:
+        """Return the model called ``name``; raises ``ModelNotFound``."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Performance:
+    """One operation, or call of a tool, that is being done for somebody; ``with`` ends it."""
+
+    operation: str
+    """The name of it; of a reading of an MCP resource ``read-resource``."""
+    caller: Caller
+    kept: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Returns what of ``values`` the audit log may keep: neither contents nor secrets."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters, as they came, as far as they have been read."""
+    model: str | None = None
+    """The model that it turned out to be about."""
+    outcome: str = ""
+    """``ok``, or the code of the error; set inside where that is told otherwise than by raising it."""
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: float = 0.0
+    """How long it took, once it is over."""
+    _began: float = field(default_factory=time.perf_counter)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._began
+        self.outcome = self.outcome or _outcome_of(error, self.caller.face)
+
+    @property
+    def named_model(self) -> str | None:
+        """The model as it is named in the result or in the parameters, if it is."""
+        name = self.model or self.values.get("model_id", self.values.get("model"))
+        return name if isinstance(name, str) else None
+
+
+@contextmanager
+def performing(host: PerformingHost, performance: Performance) -> Iterator[None]:
+    """Have done what is inside: admitted before it begins, and counted and noted however it ends.
+
+    For faces that read parameters as a part of it, or do several operations as one; others :func:`perform`.
+
+    Raises:
+        ModelhostError: the caller may not have it done.
+    """
+    try:
+        with performance:
+            host.authorise(performance.caller, performance.operation)
+            yield
+    finally:
+        face = performance.caller.face
+        METERS.operations.labels(performance.operation, face, performance.outcome).inc()
+        METERS.operation_seconds.labels(performance.operation, face).observe(performance.seconds)
+        if face != "host":  # the log is for what came from outside; a program knows what it does itself
+            host.note(_entry(host, performance))
+
+
+async def perform(
+    host: PerformingHost,
+    operation: Operation[Any, P, R],
+    parameters: P,
+    caller: Caller,
+    on_progress: OnProgress = ignored,
+) -> R:
+    """Have ``host``, which has what ``operation`` needs, do it for ``caller``.
+
+    Raises:
+        ModelhostError: the caller may not have it done, or what the operation raises.
+    """
+    values = parameters.model_dump(mode="json", exclude_unset=True)
+    performance = Performance(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
+    with performing(host, performance):
+        return await operation.run(host, parameters, on_progress)
+
+
+def main_name(host: PerformingHost, model: str | None) -> str:
+    """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
+    if model is None:
+        return ""
+    try:
+        return host.find(model).name
+    except ModelNotFound:
+        return ""
+
+
+def _entry(host: PerformingHost, performance: Performance) -> AuditEntry:
+    caller = performance.caller
+    return AuditEntry(
+        at=performance.began_at,
+        actor=caller.key_name or NAMELESS[caller.face],
+        face=caller.face,
+        operation=performance.operation,
+        arguments=performance.kept(performance.values),
+        outcome=performance.outcome,
+        duration_ms=round(performance.seconds * 1000, 3),
+        request_id=caller.request_id,
+        model=main_name(host, performance.named_model) or None,
+    )
+
+
+def _outcome_of(error: BaseException | None, face: Face) -> str:
+    if error is None:
+        return OK
+    if isinstance(error, ModelhostError):
+        return error.code
+    if isinstance(error, ClientLeft):
+        return CLIENT_LEFT
+    if isinstance(error, Exception):
+        return HostFault.code
+    # Over HTTP nobody cancels but the server that ends: its clients are told so.
+    return ShuttingDown.code if face == "http" else CANCELLED
