@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from modelhost.persistence.saved_state import Persistence
     from modelhost.state.records import AuditEntry
     from modelhost.state.store import StateStore
+    from modelhost.tools.hub import ToolHub
+    from modelhost.tools.reading import Reading
     from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
     from modelhost.tools.toolbox import Toolbox
 
@@ -255,10 +257,20 @@ class Host:
 
     @property
     def toolbox(self) -> Toolbox:
-        """The MCP servers and their tools; raises RuntimeError as :attr:`collection` does."""
+        """The MCP servers with the file that names them; raises RuntimeError as :attr:`collection` does."""
         if self._toolbox is None:
             raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
         return self._toolbox
+
+    @property
+    def tools(self) -> ToolHub:
+        """The MCP servers and their tools; raises RuntimeError as :attr:`toolbox` does."""
+        return self.toolbox.hub
+
+    @property
+    def readings(self) -> Reading:
+        """What MCP servers have beside tools; raises RuntimeError as :attr:`toolbox` does."""
+        return self.toolbox.reading
 
     @property
     def models(self) -> tuple[HostedModel, ...]:
@@ -327,7 +339,7 @@ class Host:
                 that was loaded otherwise is loaded again as it was.
         """
         model = self.find(name)
-        return await self.collection.scheduler.load_with(model, config, persists=persist, force=force, wait=wait)
+        return await self.collection.load(model, config, persists=persist, force=force, wait=wait)
 
     async def unload(self, name: str, *, force: bool = False) -> Unloaded:
         """End the worker of a model and return when its memory is back.
@@ -336,7 +348,7 @@ class Host:
             ModelNotFound: no such model.
             ModelBusy: it has requests, and ``force`` is not given.
         """
-        return await self.collection.scheduler.unload(self.find(name), force=force)
+        return await self.collection.unload(self.find(name), force=force)
 
     def select(self, name: str) -> Selected:
         """Make a model the one of requests that name none, and have it loaded; raises ModelNotFound."""

@@ -194,7 +194,7 @@ class Answering:
         given = host_tools.NONE
         if isinstance(request, ChatRequest):
             if request.mcp is not None:
-                request = await with_context(request, self._toolbox.hub.reading)
+                request = await with_context(request, self._toolbox.reading)
             given = host_tools.given_to(request, self._toolbox)
             note_missing(model.name, given.missing)
             if given.tools:
@@ -292,7 +292,7 @@ class Answering:
         return with_tools_named(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
-        return self._collection().scheduler.lease(model, on_queued)
+        return self._collection().lease(model, on_queued)
 
 
 def _may_differ(model: HostedModel, request: Writing) -> bool:

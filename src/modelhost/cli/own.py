@@ -86,7 +86,7 @@ def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[Ow
 
 def _wait_for_tools(llm: LLM) -> None:
     """Return when every server is ready or has failed: a question that comes first would be answered without tools."""
-    hub = llm.host.toolbox.hub
+    hub = llm.host.tools
     llm.wait_for(hub.settled(CONNECT_TIMEOUT_SECONDS))
     for status in hub.statuses():
         if status.state not in {ServerState.READY, ServerState.DISABLED}:

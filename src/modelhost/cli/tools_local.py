@@ -16,16 +16,16 @@ from modelhost.config import environment
 from modelhost.config.home import at_home
 from modelhost.operations.operation import Operation, P, R
 from modelhost.tools.hub import ToolHub
+from modelhost.tools.reading import Reading
 from modelhost.tools.servers_file import ToolServers, read_servers
 
 MORE_SECONDS: Final = 1.0  # for a server to be given up after its own time is over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalTools:
-    """The servers, as the operations want them."""
+class LocalFile:
+    """The file, which was read without an error."""
 
-    hub: ToolHub
     path: Path
     file_error: str | None = None
 
@@ -34,8 +34,13 @@ class LocalTools:
 class LocalHost:
     """In the place of a host; nobody is asked anything."""
 
-    toolbox: LocalTools
+    toolbox: LocalFile
+    tools: ToolHub
     questions: Questions
+
+    @property
+    def readings(self) -> Reading:
+        return self.tools.reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,7 @@ def tools_of_file(path: Path) -> Iterator[ToolsOfFile]:
     with asyncio.Runner() as runner:
         hub = runner.run(_started(servers))
         try:
-            host = LocalHost(toolbox=LocalTools(hub=hub, path=path), questions=Questions())
+            host = LocalHost(toolbox=LocalFile(path=path), tools=hub, questions=Questions())
             yield ToolsOfFile(runner=runner, host=host)
         finally:
             runner.run(hub.stop())

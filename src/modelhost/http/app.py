@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from modelhost.host import Host
 from modelhost.http.doors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
 from modelhost.http.later import Later
@@ -15,8 +15,11 @@ from modelhost.http.openai.generation import PATHS, OperationEndpoint
 from modelhost.http.prompt.endpoint import prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
+if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
+    from modelhost.http.served_host import ServedHost
 
-def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> Edge | ByPort:
+
+def build_app(host: ServedHost, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> Edge | ByPort:
     """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves.
 
     With ``mcp_port`` the MCP servers are at that port, and nothing else is.

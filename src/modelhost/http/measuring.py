@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from modelhost.errors import ModelNotFound
-from modelhost.host import Host
 from modelhost.http.exchange import CLIENT_LEFT_STATUS
+from modelhost.http.generating_host import GeneratingHost
 from modelhost.meters import METERS
 
 
@@ -30,7 +30,7 @@ def note_cancelled(model: str, status: int) -> None:
         METERS.cancelled.labels(model).inc()
 
 
-def model_label(host: Host, name: Any) -> str:
+def model_label(host: GeneratingHost, name: Any) -> str:
     """Return the main name of a known model, of the active one for ``None``, or nothing.
 
     Names that callers invent must not become labels.

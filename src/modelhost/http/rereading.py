@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from modelhost import logs
 from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
-from modelhost.host import Host
 from modelhost.http.exposure import check_exposure
 from modelhost.redaction import hide
 
@@ -20,11 +19,29 @@ LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_m
 """Settings that come into force at once; all others do when the host is started again."""
 
 
+class RereadHost(Protocol):
+    """The host as signals see it."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def reread(self) -> None:
+        """Read the registry of models and the file of MCP servers anew."""
+
+    def put_in_force(self, settings: Settings) -> None:
+        """Let clients add the models that ``settings`` allow from now on."""
+
+
 class Rereading:
     """Reads the log files', the models' and the tools' files anew, and the configuration."""
 
     def __init__(
-        self, host: Host, address: str, *, read: Callable[[], Settings] | None, admit: Callable[[Settings], object]
+        self,
+        host: RereadHost,
+        address: str,
+        *,
+        read: Callable[[], Settings] | None,
+        admit: Callable[[Settings], object],
     ) -> None:
         """``read`` reads the configuration, if it came from where it can be read; ``admit`` puts keys in force.
 

@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFound
-from modelhost.host import Host
 from modelhost.http.admin import model_events
 from modelhost.http.admin.operations import administration_routes
 from modelhost.http.doors import answer_at
@@ -24,11 +23,12 @@ from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
 from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe
 from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
+from modelhost.http.served_host import ServedHost
 from modelhost.version import __version__
 
 
 def build_rest(
-    host: Host,
+    host: ServedHost,
     *,
     direct: Direct,
     prompts: Mapping[str, PromptEndpoint],
@@ -64,13 +64,13 @@ def build_rest(
     return app
 
 
-def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
+def mcp_routes(host: ServedHost, *, stopping: asyncio.Event) -> list[BaseRoute]:
     """Return the routes of the MCP servers."""
     endpoint = McpEndpoint(host, stopping=stopping)
     return [Route(path, endpoint, methods=METHODS) for path in PATHS]
 
 
-def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
+def build_mcp(host: ServedHost, *, stopping: asyncio.Event) -> ASGIApp:
     """Return an application that has the MCP servers and nothing else."""
     routes = mcp_routes(host, stopping=stopping)
     answers = {ModelhostError: _answer_error, HTTPException: _answer_routing_error, Exception: _answer_fault}

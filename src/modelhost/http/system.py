@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from prometheus_client import generate_latest
@@ -11,9 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelhost.host import Host
 from modelhost.meters import REGISTRY
 from modelhost.version import __version__
+
+if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
+    from modelhost.http.served_host import ServedHost
 
 
 class _Probe:
@@ -24,7 +26,7 @@ class _Probe:
         await self._answer()(scope, receive, send)
 
 
-def probes(host: Host) -> dict[str, ASGIApp]:
+def probes(host: ServedHost) -> dict[str, ASGIApp]:
     """Return what answers a GET of each path."""
 
     def ready() -> Response:

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.requests import ChatRequest
-from modelhost.host import Host
 from modelhost.mcp_servers.backend import log_call
 from modelhost.meters import METERS
+from modelhost.operations.administered_host import Named
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
-from modelhost.operations.perform import Performance, main_name, performing
+from modelhost.operations.perform import Performance, PerformingHost, main_name, performing
+
+if TYPE_CHECKING:
+    from modelhost.chat.answering import Opened
+
+
+class ModelWithDefaults(Named, Protocol):
+    """A model of the host."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What its requests get where they are silent."""
+
+
+class AnsweringHost(PerformingHost, Protocol):
+    """The host as MCP servers see it. Operations need more of it, as they declare."""
+
+    def find(self, name: str | None) -> ModelWithDefaults: ...
+
+    def open(self, request: ChatRequest, caller: Caller) -> AbstractAsyncContextManager[Opened]:
+        """Answer a chat piece by piece; raises a ``ModelhostError``."""
 
 
 class LocalBackend:
     """Runs everything in ``host``."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: AnsweringHost) -> None:
         self._host = host
 
     async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:

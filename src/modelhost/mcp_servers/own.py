@@ -88,6 +88,6 @@ class OwnBackend:
         self._host = host
         if self._settings.mcp_config is not None:
             # An answer that came before the tools were there would be one without them.
-            await host.toolbox.hub.settled(CONNECT_TIMEOUT_SECONDS)
+            await host.tools.settled(CONNECT_TIMEOUT_SECONDS)
         backend: LocalBackend = local.LocalBackend(host)
         return backend

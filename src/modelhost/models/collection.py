@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
+from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import ConfigError, InvalidRequest, ModelNotFound, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -35,9 +36,9 @@ from modelhost.models.registry_watch import watch_registry
 from modelhost.models.request_defaults import default_problems, parse_defaults
 from modelhost.models.resolve import Resolved
 from modelhost.models.room import DEFAULT_BUDGET, gpu_budget
-from modelhost.models.scheduler import Scheduler
+from modelhost.models.scheduler import OnQueued, Scheduler
 from modelhost.models.server_urls import is_url
-from modelhost.models.states import RAM, HostStatus, ModelEvent, Selected, State, gpus_in
+from modelhost.models.states import RAM, HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded, gpus_in
 from modelhost.models.survey import Survey
 from modelhost.redaction import hide
 from modelhost.rounds import SECONDS_TO_REPAIR, guarded
@@ -45,6 +46,7 @@ from modelhost.workers.gpus import gpus, utilization
 from modelhost.workers.machine import machine_memory
 from modelhost.workers.process import ProgressCallback
 from modelhost.workers.remote_servers import UNREACHABLE
+from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 
@@ -315,8 +317,7 @@ class Collection:
     def select(self, name: str) -> Selected:
         """Make a model the active one, and have it loaded."""
         model = self.find(name)
-        state = self.scheduler.status(model).state
-        is_ready = state in (State.READY, State.BUSY)
+        is_ready = self.is_loaded(model)
         was_active = model is self.active
         self._active = model
         book = self.scheduler.ledger.book(model.name)
@@ -342,6 +343,32 @@ class Collection:
             raise InvalidRequest(f"{'; '.join(problems)}.", param=next(iter(given)) if len(given) == 1 else None)
         model.overrides = {**model.overrides, **given}
         return model.defaults
+
+    def is_loaded(self, model: HostedModel) -> bool:
+        """Whether the model can answer at once."""
+        return self.scheduler.status(model).state in (State.READY, State.BUSY)
+
+    async def load(
+        self,
+        model: HostedModel,
+        config: LoadConfig | None = None,
+        *,
+        persists: bool = False,
+        force: bool = False,
+        wait: bool = False,
+    ) -> LoadEstimate:
+        """Have a model loaded, with ``config`` as :meth:`Scheduler.load_with` has it, else as it is."""
+        if config is None:
+            return await self.scheduler.load(model, wait=wait)
+        return await self.scheduler.load_with(model, config, persists=persists, force=force, wait=wait)
+
+    async def unload(self, model: HostedModel, *, force: bool = False) -> Unloaded:
+        """End the worker of a model and return when its memory is back; raises ModelBusy unless it is to be forced."""
+        return await self.scheduler.unload(model, force=force)
+
+    def lease(self, model: HostedModel, on_queued: OnQueued | None = None) -> AbstractAsyncContextManager[Worker]:
+        """Lend the model's worker out for one turn; raises as :meth:`Scheduler.lease` does."""
+        return self.scheduler.lease(model, on_queued)
 
     def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
         """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""

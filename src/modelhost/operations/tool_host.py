@@ -30,9 +30,6 @@ class Readings(Protocol):
 class Hub(Protocol):
     """The MCP servers and their tools."""
 
-    @property
-    def reading(self) -> Readings: ...
-
     def statuses(self) -> tuple[ServerStatus, ...]:
         """All servers, in the order of the configuration."""
 
@@ -58,11 +55,9 @@ class Hub(Protocol):
         """Call a tool; what goes wrong is an outcome."""
 
 
-class Tools(Protocol):
-    """The servers, and the file that they come from."""
+class ToolFile(Protocol):
+    """The file that the servers come from."""
 
-    @property
-    def hub(self) -> Hub: ...
     @property
     def path(self) -> Path | None: ...
     @property
@@ -82,6 +77,10 @@ class ToolHost(Protocol):
     """The host as the operations on tools see it."""
 
     @property
-    def toolbox(self) -> Tools: ...
+    def toolbox(self) -> ToolFile: ...
+    @property
+    def tools(self) -> Hub: ...
+    @property
+    def readings(self) -> Readings: ...
     @property
     def questions(self) -> OpenQuestions: ...

@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 async def _list_tools(host: ToolHost, asked: OfServer, _on_progress: OnProgress) -> ToolList:
-    hub = host.toolbox.hub
+    hub = host.tools
     if asked.server is not None:
         hub.status(asked.server)  # raises if there is none
     offered = [tool for tool in hub.offered() if asked.server in {None, tool.server}]
@@ -72,7 +72,7 @@ def _card(tool: OfferedTool) -> ToolCard:
 async def _list_servers(host: ToolHost, _nothing: NoParameters, _on_progress: OnProgress) -> ServerList:
     toolbox = host.toolbox
     return ServerList(
-        data=[_report(status) for status in toolbox.hub.statuses()],
+        data=[_report(status) for status in host.tools.statuses()],
         config=None if toolbox.path is None else str(toolbox.path),
         config_error=toolbox.file_error,
     )
@@ -83,18 +83,18 @@ def _report(status: ServerStatus) -> ServerReport:
 
 
 async def _restart(host: ToolHost, asked: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.toolbox.hub.restart(asked.name)
-    return _report(host.toolbox.hub.status(asked.name))
+    await host.tools.restart(asked.name)
+    return _report(host.tools.status(asked.name))
 
 
 async def _enable(host: ToolHost, asked: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.toolbox.hub.enable(asked.name)
-    return _report(host.toolbox.hub.status(asked.name))
+    await host.tools.enable(asked.name)
+    return _report(host.tools.status(asked.name))
 
 
 async def _disable(host: ToolHost, asked: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.toolbox.hub.disable(asked.name)
-    return _report(host.toolbox.hub.status(asked.name))
+    await host.tools.disable(asked.name)
+    return _report(host.tools.status(asked.name))
 
 
 async def _agrees(request: ApprovalRequest) -> bool:
@@ -103,32 +103,32 @@ async def _agrees(request: ApprovalRequest) -> bool:
 
 
 async def _call(host: ToolHost, asked: CallParameters, _on_progress: OnProgress) -> CallResult:
-    hub = host.toolbox.hub
+    hub = host.tools
     tool = hub.tool(asked.name)
     outcome = await hub.call(tool.name, asked.arguments, CallContext(approve=_agrees))
     return CallResult.model_validate(outcome, from_attributes=True)
 
 
 async def _list_resources(host: ToolHost, asked: OfServer, _on_progress: OnProgress) -> ResourceList:
-    hub = host.toolbox.hub
-    found, errors = await _of_servers(hub, asked.server, hub.reading.resources)
+    hub = host.tools
+    found, errors = await _of_servers(hub, asked.server, host.readings.resources)
     return ResourceList(data=[ResourceCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
 
 
 async def _read_resource(host: ToolHost, asked: ResourceParameters, _on_progress: OnProgress) -> ResourceContents:
-    found = await host.toolbox.hub.reading.resource(asked.server, asked.uri)
+    found = await host.readings.resource(asked.server, asked.uri)
     contents = [ResourceText.model_validate(each, from_attributes=True) for each in found]
     return ResourceContents(server=asked.server, contents=contents)
 
 
 async def _list_prompts(host: ToolHost, asked: OfServer, _on_progress: OnProgress) -> PromptList:
-    hub = host.toolbox.hub
-    found, errors = await _of_servers(hub, asked.server, hub.reading.prompts)
+    hub = host.tools
+    found, errors = await _of_servers(hub, asked.server, host.readings.prompts)
     return PromptList(data=[PromptCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
 
 
 async def _get_prompt(host: ToolHost, asked: PromptParameters, _on_progress: OnProgress) -> FilledPrompt:
-    prompt = await host.toolbox.hub.reading.prompt(asked.server, asked.name, asked.arguments)
+    prompt = await host.readings.prompt(asked.server, asked.name, asked.arguments)
     messages = [dict(message) for message in prompt.messages]
     return FilledPrompt(server=asked.server, name=asked.name, description=prompt.description, messages=messages)
 

@@ -14,7 +14,6 @@ from modelhost.logs import get_logger
 from modelhost.models.collection import Collection
 from modelhost.models.hosted import HostedModel
 from modelhost.models.request_defaults import parse_defaults
-from modelhost.models.states import State
 from modelhost.persistence.metrics import metrics_now
 from modelhost.persistence.prompt_caches import PromptCaches
 from modelhost.state.documents import SavedConversation, SavedModel, SavedPromptCache, SnapshotDocument
@@ -22,8 +21,6 @@ from modelhost.state.records import Removed, SnapshotInfo
 from modelhost.state.store import StateStore
 
 log = get_logger(__name__)
-
-LOADED = frozenset({State.READY, State.BUSY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +127,9 @@ class Persistence:
         loads = _loads(document, collection, models=models, conversations=conversations)
         for load in loads:
             load.task = self._spawn(self._bring_back(collection, load), f"restoring {load.model.name}")
-        await _wait_for([load for load in loads if wait or _is_loaded(collection, load.model)])
+        await _wait_for([load for load in loads if wait or collection.is_loaded(load.model)])
         done = [load for load in loads if load.task is not None and load.task.done()]
-        failed = {load.model.name for load in done if load.is_to_be_loaded and not _is_loaded(collection, load.model)}
+        failed = {load.model.name for load in done if load.is_to_be_loaded and not collection.is_loaded(load.model)}
         return RestoredState(
             info=info,
             models=sum(1 for load in loads if load.is_to_be_loaded and load.model.name not in failed),
@@ -148,7 +145,7 @@ class Persistence:
         """Have the model loaded, if it is to be, and give it its prompt caches; return how many it took."""
         if load.is_to_be_loaded:
             try:
-                await collection.scheduler.load(load.model, wait=True)
+                await collection.load(load.model, wait=True)
             except ModelhostError as error:
                 # No traceback: it is told by the model's state too, and is no fault of the host.
                 log.error("model_not_restored", model=load.model.name, error=error.message)  # noqa: TRY400
@@ -254,13 +251,9 @@ def _loads(document: SnapshotDocument, collection: Collection, *, models: bool, 
             model = collection.find(name)
         except ModelNotFound:
             continue
-        if name in wanted or _is_loaded(collection, model):
+        if name in wanted or collection.is_loaded(model):
             loads.append(_Load(model=model, caches=caches.get(name, ()), is_to_be_loaded=name in wanted))
     return loads
-
-
-def _is_loaded(collection: Collection, model: HostedModel) -> bool:
-    return collection.scheduler.status(model).state in LOADED
 
 
 async def _wait_for(loads: Sequence[_Load]) -> None:

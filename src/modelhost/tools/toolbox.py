@@ -21,6 +21,7 @@ from modelhost.tools.watch import watch_servers
 
 if TYPE_CHECKING:
     from modelhost.tools.hub import ToolHub
+    from modelhost.tools.reading import Reading
 
 log = get_logger(__name__)
 
@@ -63,6 +64,11 @@ class Toolbox:
         from modelhost.tools.hub import ToolHub  # noqa: PLC0415 (as said)
 
         return ToolHub(self._servers.servers, sampler=self._sampler)
+
+    @property
+    def reading(self) -> Reading:
+        """What the servers have beside tools."""
+        return self.hub.reading
 
     @property
     def is_injected(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def own_hub(own_llm: Any, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 
     def begin(self: Any, model: str | None = None, **settings: Any) -> None:
         begun(self, model, **settings)
-        self.host.toolbox = types.SimpleNamespace(hub=hub)
+        self.host.tools = hub
 
     monkeypatch.setattr(own_llm, "__init__", begin)
     monkeypatch.setattr(own_llm, "wait_for", lambda _self, waited: waited, raising=False)

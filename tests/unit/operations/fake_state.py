@@ -45,7 +45,6 @@ class FakeCollection:
         self.active: FakeModel = models[0]
         self.hub: list[FakeModel] = []
         self.added = SimpleNamespace(entries={})
-        self.scheduler = self
         self.asked_for_caches: list[str] = []
         self.restored: list[tuple[str, str]] = []
 
@@ -65,6 +64,9 @@ class FakeCollection:
 
     def status(self, model: FakeModel) -> ModelStatus:
         return model_status(model.name, State.UNLOADED if model.worker is None else State.READY)
+
+    def is_loaded(self, model: FakeModel) -> bool:
+        return model.worker is not None
 
     async def load(self, model: FakeModel, *, wait: bool) -> None:
         assert wait

@@ -150,4 +150,5 @@ class FakeToolHost(FakeHost):
         one = server_status("one", tools=2)
         two = server_status("two", ServerState.FAILED, tools=0, last_error="exited with status 1")
         self.toolbox = FakeToolbox(FakeHub(one, two, tools=tools))
+        self.tools, self.readings = self.toolbox.hub, self.toolbox.hub.reading
         self.questions = Questions(seconds=5)

@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller
-from modelhost.host import Host
 from modelhost.http.edge import ACTOR, REQUEST_ID
 from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_request
 from modelhost.http.openai.generation import BYTES_PER_MB
+from modelhost.http.served_host import ServedHost
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
 from modelhost.operations.perform import Performance, performing
@@ -28,7 +28,7 @@ from modelhost.operations.telling import telling
 log = get_logger(__name__)
 
 
-def administration_routes(host: Host) -> list[Route]:
+def administration_routes(host: ServedHost) -> list[Route]:
     """Return the routes of the operations; names of models and tools may hold slashes."""
     return [
         Route(
@@ -44,7 +44,7 @@ def administration_routes(host: Host) -> list[Route]:
 class AdministrationEndpoint:
     """Answers ``operation``: parameters from the path, and the body or the query; the result as JSON."""
 
-    def __init__(self, host: Host, operation: AnyOperation) -> None:
+    def __init__(self, host: ServedHost, operation: AnyOperation) -> None:
         self._host = host
         self._operation = operation
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)

@@ -15,8 +15,8 @@ from modelhost.exchange.caller import Caller
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
-from modelhost.host import Host
 from modelhost.http.exchange import Exchange
+from modelhost.http.generating_host import GeneratingHost
 from modelhost.http.measuring import model_label, note_cancelled, note_request
 from modelhost.http.openai.infill import filled_in
 from modelhost.http.openai.tokens import detokenized, tokenized
@@ -44,7 +44,7 @@ DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
 class OperationEndpoint:
     """Answers ``task`` for the host's models."""
 
-    def __init__(self, host: Host, task: Task) -> None:
+    def __init__(self, host: GeneratingHost, task: Task) -> None:
         self._host = host
         self._task = task
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from modelhost.host import Host
+from modelhost.http.served_host import ServedHost
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
@@ -20,7 +20,7 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-def models_router(host: Host) -> APIRouter:
+def models_router(host: ServedHost) -> APIRouter:
     """Return the routes; the last one takes every path below ``/v1/models/`` that is left."""
     router = APIRouter(tags=["models"])
 

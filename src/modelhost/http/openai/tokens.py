@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelhost.models.hosted import HostedModel
+from modelhost.http.generating_host import ServedModel
 
 
-def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:
+def tokenized(answer: dict[str, Any], model: ServedModel) -> dict[str, Any]:
     """Return the tokens with what vLLM tells besides."""
     return {**answer, "count": len(answer["tokens"]), "max_model_len": model.context_length}
 

@@ -42,10 +42,10 @@ from modelhost.errors import (
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
-from modelhost.host import Host
 from modelhost.http.edge import REQUEST_ID
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.exchange import Exchange
+from modelhost.http.generating_host import GeneratingHost
 from modelhost.http.measuring import model_label, note_cancelled, note_request
 from modelhost.http.openai.generation import BYTES_PER_MB, caller_of
 from modelhost.logs import get_logger
@@ -73,7 +73,7 @@ KEPT: Final = (
 class PromptEndpoint:
     """Answers prompts with the active model of the host, each by itself, with the host's tools."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: GeneratingHost) -> None:
         self._host = host
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
         self._logs_contents = host.settings.log_prompts
@@ -118,7 +118,7 @@ class PromptEndpoint:
         note_cancelled(model, status)
 
 
-def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:
+def prompt_endpoints(host: GeneratingHost) -> dict[str, PromptEndpoint]:
     """Return what takes prompts, by path."""
     endpoint = PromptEndpoint(host)
     return dict.fromkeys((PATH, *host.settings.prompt_path), endpoint)
