@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelhostError, ShuttingDown
@@ -98,6 +98,17 @@ class LLM:
         """
         return self._run(coroutine)
 
+    def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+        """Yield what an async generator, of the host inside, yields; closing ends that one before it returns."""
+        pump = _Pump(items)
+        self._run(pump.start())
+        try:
+            while (item := self._run(pump.next())) is not None:
+                yield item
+        finally:
+            if self._loop is not None:
+                self._run(pump.stop())
+
     def chat(self, messages: Messages, **parameters: Any) -> Reply:
         """Answer a conversation, or the text of a user's one message; ``parameters`` are those of the API.
 
@@ -110,14 +121,7 @@ class LLM:
 
     def stream(self, messages: Messages, **parameters: Any) -> Generator[dict[str, Any], None, None]:
         """Yield chat completion chunks as they come; closing the generator stops the model before it returns."""
-        pump = _Pump(self._host.chat_stream(messages, **parameters))
-        self._run(pump.start())
-        try:
-            while (chunk := self._run(pump.next())) is not None:
-                yield chunk
-        finally:
-            if self._loop is not None:
-                self._run(pump.stop())
+        return self.iterate(self._host.chat_stream(messages, **parameters))
 
     def embed(self, texts: str | list[str]) -> list[list[float]]:
         """Return a vector for each text."""
@@ -147,12 +151,12 @@ class LLM:
         self._thread.join()
 
 
-class _Pump:
+class _Pump(Generic[T]):
     """Reads an answer ahead in one task of the event loop: what an async generator has open belongs to one task."""
 
-    def __init__(self, chunks: AsyncGenerator[dict[str, Any], None]) -> None:
-        self._chunks = chunks
-        self._pieces: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    def __init__(self, items: AsyncGenerator[T, None]) -> None:
+        self._items = items
+        self._ahead: asyncio.Queue[T | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(CHUNKS_AHEAD)
         self._task: asyncio.Task[None] | None = None
         self._error: ModelhostError | None = None
@@ -160,13 +164,13 @@ class _Pump:
     async def start(self) -> None:
         self._task = asyncio.create_task(self._work())
 
-    async def next(self) -> dict[str, Any] | None:
-        """Return the next chunk, ``None`` after the last; raises what the answer failed with."""
-        chunk = await self._pieces.get()
+    async def next(self) -> T | None:
+        """Return the next item, ``None`` after the last; raises what the answer failed with."""
+        item = await self._ahead.get()
         self._room.release()
-        if self._error is not None and chunk is None:
+        if self._error is not None and item is None:
             raise self._error
-        return chunk
+        return item
 
     async def stop(self) -> None:
         """Return when nothing of the answer is left."""
@@ -176,14 +180,14 @@ class _Pump:
 
     async def _work(self) -> None:
         try:
-            async with aclosing(self._chunks) as chunks:
-                async for chunk in chunks:
+            async with aclosing(self._items) as items:
+                async for item in items:
                     await self._room.acquire()
-                    self._pieces.put_nowait(chunk)
+                    self._ahead.put_nowait(item)
         except ModelhostError as error:
             self._error = error
         finally:
-            self._pieces.put_nowait(None)
+            self._ahead.put_nowait(None)
 
 
 def _run_loop(began: Future[asyncio.AbstractEventLoop]) -> None:

@@ -20,7 +20,8 @@ SECONDS: Final = 60.0
 RUNNER: Final = """
 import json, os, sys
 from modelhost.cli.main import main
-from modelhost.mcp_servers import defaults, remote, server, stdio, wire
+from modelhost.client import remote
+from modelhost.mcp_servers import defaults, server, stdio, wire
 processes = {}
 for name, arguments, read, write in json.loads(sys.argv[1]):
     process = os.fork()

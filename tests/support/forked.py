@@ -40,7 +40,7 @@ PRELOADED: Final = (
     "modelhost.state.store",
     "modelhost.state.opened",
     "modelhost.cli.main",
-    "modelhost.cli.remote",
+    "modelhost.client.remote",
 )
 READ_AT_IMPORT: Final = ("HF_", "HOME", "XDG_CACHE_HOME")
 """What the names of variables begin with that huggingface_hub reads when it is imported."""

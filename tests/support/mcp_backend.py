@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from modelhost.chat.parsing import parsed
+from modelhost.client.host_client import Body
 from modelhost.errors import ModelhostError, ModelNotFound
-from modelhost.exchange.bodies import client_body_of
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
-from modelhost.exchange.requests import ChatRequest
 from modelhost.operations.operation import AnyOperation, OnProgress, Parameters, Progress, ignored
 from modelhost.operations.perform import Performance
 
@@ -55,8 +55,9 @@ class FakeBackend:
         return operation.result.model_validate(result)
 
     @asynccontextmanager
-    async def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
-        self.bodies.append(client_body_of(request))
+    async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        parsed("chat", body)  # raises as a host would
+        self.bodies.append({**body, "stream": True})
         self.depths.append(caller.depth)
         self.was_asked.set()
 
@@ -73,6 +74,12 @@ class FakeBackend:
             yield pieces()
         finally:
             self.was_left.set()
+
+    async def models(self) -> Sequence[str]:
+        return ["one"]
+
+    async def complete(self, body: Body) -> Mapping[str, Any]:
+        raise NotImplementedError
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         if model == "none":

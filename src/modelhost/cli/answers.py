@@ -13,6 +13,20 @@ from modelhost.cli import console
 from modelhost.cli.answerer import Answerer, Message
 from modelhost.cli.person import Person
 from modelhost.errors import InvalidAnswer, NotFound
+from modelhost.exchange.events import (
+    CallCancelled,
+    CallFinished,
+    CallLogged,
+    CallProgressed,
+    CallStarted,
+    Finish,
+    HostEvent,
+    Question,
+    Reasoning,
+    Text,
+    ToolsMissing,
+    WaitingForTools,
+)
 from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
 from modelhost.operations.tools import ANSWER, APPROVE
 
@@ -28,22 +42,23 @@ def pieces(
     Calls of tools, and why an answer ends early, are printed as notes; ``person`` answers what is asked meanwhile.
     """
     notes = _Notes()
-    with closing(answerer.stream(messages, params)) as chunks:
-        for chunk in chunks:
-            notes.on_tools(chunk)
-            if question := chunk.get("modelhost.question"):
-                notes.begin()
-                _answer(question, answerer, person)
-            for choice in chunk.get("choices", ()):
-                delta = choice.get("delta") or {}
-                if thought := delta.get("reasoning_content"):
-                    notes.on_thought(thought)
-                if piece := delta.get("content"):
-                    notes.on_text(piece)
-                    yield piece
-                if choice.get("finish_reason") == "length":
-                    details = chunk.get("modelhost.finish_details") or {}
-                    console.note(f"\n(cut off: {details.get('message') or 'the limit of tokens is reached'})")
+    with closing(answerer.stream(messages, params)) as answer:
+        for piece in answer:
+            for event in piece:
+                match event:
+                    case Text(text=text) if text:
+                        notes.on_text(text)
+                        yield text
+                    case Reasoning(text=thought) if thought:
+                        notes.on_thought(thought)
+                    case Question():
+                        notes.begin()
+                        _answer(event, answerer, person)
+                    case Finish(reason="length", details=details):
+                        why = (details and details.message) or "the limit of tokens is reached"
+                        console.note(f"\n(cut off: {why})")
+                    case HostEvent():
+                        notes.on_tools(event)
 
 
 def show(text: str) -> None:
@@ -69,38 +84,39 @@ class _Notes:
             console.note("")
         self._line = ""
 
-    def on_tools(self, chunk: Mapping[str, Any]) -> None:
-        if waiting := chunk.get("modelhost.waiting_for_tools"):
-            self._aside(f"(waiting for the tools of {_listed(waiting['servers'])}, {waiting['seconds']:g} s at most)")
-            self._has_waited = True
-        if self._has_waited and (tools := chunk.get("modelhost.tools")):
-            missing = _listed(each["server"] for each in tools["missing"])
-            self.begin()
-            console.note(f"(without the tools of {missing}; `modelhost tools servers` says why)")
-        if call := chunk.get("modelhost.tool_call"):
-            self._calls[call["id"]] = call.get("arguments")
-            self._names[call["id"]] = console.printable(str(call["name"]))
-        if step := chunk.get("modelhost.tool_progress"):
-            self._on_progress(step)
-        if remark := chunk.get("modelhost.tool_log"):
-            self._on_log(remark)
-        if result := chunk.get("modelhost.tool_result"):
-            self.begin()
-            console.note(_line(result, self._calls.pop(result["id"], None)))
-        if ended := chunk.get("modelhost.tool_cancelled"):
-            self.begin()
-            given = _shortened(json.dumps(self._calls.pop(ended["id"], None), ensure_ascii=False))
-            console.note(f"⚙ {console.printable(str(ended['name']))} {given} (ended by the host)")
+    def on_tools(self, event: HostEvent) -> None:
+        match event:
+            case WaitingForTools(servers=servers, seconds=seconds):
+                self._aside(f"(waiting for the tools of {_listed(servers)}, {seconds:g} s at most)")
+                self._has_waited = True
+            case ToolsMissing(servers=missing) if self._has_waited:
+                self.begin()
+                names = _listed(server for server, _state in missing)
+                console.note(f"(without the tools of {names}; `modelhost tools servers` says why)")
+            case CallStarted():
+                self._calls[event.id] = event.arguments
+                self._names[event.id] = console.printable(event.name)
+            case CallProgressed():
+                self._on_progress(event)
+            case CallLogged(line=remark):
+                self._on_log(remark)
+            case CallFinished():
+                self.begin()
+                console.note(_line(event, self._calls.pop(event.id, None)))
+            case CallCancelled():
+                self.begin()
+                given = _shortened(json.dumps(self._calls.pop(event.id, None), ensure_ascii=False))
+                console.note(f"⚙ {console.printable(event.name)} {given} (ended by the host)")
 
-    def _on_progress(self, step: Mapping[str, Any]) -> None:
+    def _on_progress(self, step: CallProgressed) -> None:
         """Show another tenth, or another message: some servers tell of every hundredth."""
-        progress, total, message = step["progress"], step.get("total"), _shortened(str(step.get("message") or ""))
+        progress, total, message = step.progress, step.total, _shortened(step.message or "")
         told = int(10 * progress / total) if total else 0, message
-        if self._told.get(step["id"]) == told:
+        if self._told.get(step.id) == told:
             return
-        self._told[step["id"]] = told
+        self._told[step.id] = told
         amount = f"{100 * progress / total:.0f} %" if total else f"{progress:g}"
-        self._aside(f"⚙ {self._names.get(step['id'], '')}: {amount} {message}".rstrip())
+        self._aside(f"⚙ {self._names.get(step.id, '')}: {amount} {message}".rstrip())
 
     def _on_log(self, remark: Mapping[str, Any]) -> None:
         data = remark.get("data")
@@ -129,12 +145,12 @@ def _listed(servers: Iterable[object]) -> str:
     return ", ".join(console.printable(str(name)) for name in servers)
 
 
-def _line(result: Mapping[str, Any], arguments: Any) -> str:
+def _line(result: CallFinished, arguments: Any) -> str:
     """A call that is over."""
-    known = ".".join(str(part) for part in (result.get("server"), result.get("tool")) if part)
+    known = ".".join(part for part in (result.server, result.tool) if part)
     given = _shortened(json.dumps(arguments, ensure_ascii=False))
-    failed = "failed: " if result.get("is_error") else ""
-    return f"⚙ {console.printable(known or str(result['name']))} {given} → {failed}{_shortened(str(result['text']))}"
+    failed = "failed: " if result.is_error else ""
+    return f"⚙ {console.printable(known or result.name)} {given} → {failed}{_shortened(result.text)}"
 
 
 def _shortened(text: str) -> str:
@@ -142,23 +158,23 @@ def _shortened(text: str) -> str:
     return line if len(line) <= RESULT_CHARS and len(text) <= 4 * RESULT_CHARS else f"{line[:RESULT_CHARS]} ..."
 
 
-def _answer(question: Mapping[str, Any], answerer: Answerer, person: Person) -> None:
+def _answer(question: Question, answerer: Answerer, person: Person) -> None:
     try:
-        if question.get("kind") == "approval":
-            is_approved = person.approves(question)
-            answerer.call(APPROVE, ApprovalParameters(id=question["id"], approve=is_approved))
+        if question.kind == "approval":
+            is_approved = person.approves(question.about)
+            answerer.call(APPROVE, ApprovalParameters(id=question.id, approve=is_approved))
         else:
             _tell(question, answerer, person)
     except NotFound:
         console.note("(too late: the question was given up)")
 
 
-def _tell(question: Mapping[str, Any], answerer: Answerer, person: Person) -> None:
+def _tell(question: Question, answerer: Answerer, person: Person) -> None:
     """Have the person fill in a form, until it fits."""
     while True:
-        said = person.elicited(question)
+        said = person.elicited(question.about)
         try:
-            answerer.call(ANSWER, ElicitationParameters(id=question["id"], action=said.action, content=said.content))
+            answerer.call(ANSWER, ElicitationParameters(id=question.id, action=said.action, content=said.content))
         except InvalidAnswer as error:
             console.error(console.printable(error.message))
         else:

@@ -6,8 +6,8 @@ from typing import Final
 
 import typer
 
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.operation_options import takes
-from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import print_json
 from modelhost.cli.state_shown import print_audit
 from modelhost.operations.audit import GET_AUDIT
@@ -23,7 +23,7 @@ EXAMPLES: Final = (
 
 
 @takes(GET_AUDIT)
-def audit(host: RemoteHost, asked: AuditParameters, as_json: bool) -> None:
+def audit(host: RunningHost, asked: AuditParameters, as_json: bool) -> None:
     found = host.call(GET_AUDIT, asked)
     if as_json:
         print_json(found)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from modelhost.cli import console
-from modelhost.cli.answerer import Answerer
+from modelhost.cli.answerer import Answerer, RunningHost
 from modelhost.cli.named_host import named_host
-from modelhost.cli.remote import RemoteHost, normal_url
-from modelhost.cli.talk_options import DEFAULT_URL, TalkOptions
+from modelhost.cli.talk_options import TalkOptions
+from modelhost.client.address import DEFAULT_URL
 from modelhost.config.environment import URL_VARIABLE
 from modelhost.config.home import at_home
 from modelhost.errors import ConfigError
@@ -38,7 +38,7 @@ def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
         yield own, first_model(own)
 
 
-def _running_host(options: TalkOptions) -> RemoteHost | None:
+def _running_host(options: TalkOptions) -> RunningHost | None:
     named = named_host(options.url, options.api_key)
     if named.url:
         if options.mcp_config is not None:
@@ -46,12 +46,12 @@ def _running_host(options: TalkOptions) -> RemoteHost | None:
                 f"--mcp-config is for a model that is started here, and --url (or {URL_VARIABLE}) names a host, which "
                 "has servers of its own; give one of them"
             )
-        return RemoteHost(url=normal_url(named.url), api_key=named.api_key)
+        return RunningHost(named.url, named.api_key)
     if options.mcp_config is not None:
         return None
     if options.model is not None and at_home(options.model).exists():
         return None
-    local = RemoteHost(url=DEFAULT_URL, api_key=named.api_key)
+    local = RunningHost(DEFAULT_URL, named.api_key)
     return local if local.is_modelhost() else None
 
 

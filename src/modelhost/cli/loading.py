@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 
 from modelhost.cli import console
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.models_shown import doing, line
-from modelhost.cli.remote import RemoteHost
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded
 from modelhost.models.states import State
 from modelhost.operations.events import EventReport
@@ -15,7 +15,7 @@ from modelhost.operations.models import STATUS
 from modelhost.operations.operation import NoParameters
 
 
-def follow_load(remote: RemoteHost, begun: Loading) -> None:
+def follow_load(remote: RunningHost, begun: Loading) -> None:
     """Show how far the load is until the model is ready.
 
     Raises:
@@ -52,7 +52,7 @@ def follow_load(remote: RemoteHost, begun: Loading) -> None:
     raise HostUnreachable(f"the host at {remote.url} stopped before {begun.model_id} was ready")
 
 
-def _check_goes_on(remote: RemoteHost, event: EventReport) -> None:
+def _check_goes_on(remote: RunningHost, event: EventReport) -> None:
     if event.kind == "reload_failed":
         raise ModelFailed(event.message or _last_error(remote, event.model))
     if event.kind == "removed":
@@ -63,7 +63,7 @@ def _check_goes_on(remote: RemoteHost, event: EventReport) -> None:
         raise ModelUnloaded(f"{event.model} was unloaded before it was ready. {event.message or ''}".rstrip())
 
 
-def _last_error(remote: RemoteHost, name: str) -> str:
+def _last_error(remote: RunningHost, name: str) -> str:
     models = remote.call(STATUS, NoParameters()).models
     known = next((model.last_error for model in models if model.name == name), None)
     return known or f"{name} could not be loaded."

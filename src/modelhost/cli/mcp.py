@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.named_host import named_host
-from modelhost.cli.remote import RemoteHost, normal_url
-from modelhost.cli.talk_options import DEFAULT_URL
+from modelhost.client.address import DEFAULT_URL
 from modelhost.config.dotenv_file import read_settings_of
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
 from modelhost.config.sources import load
@@ -27,8 +27,8 @@ from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
 if TYPE_CHECKING:
-    from modelhost.mcp_servers.own import OwnBackend
-    from modelhost.mcp_servers.remote import RemoteBackend
+    from modelhost.client.remote import RemoteClient
+    from modelhost.mcp_servers.own import OwnHost
     from modelhost.mcp_servers.stdio_log import LogPlan, StdioLog
 
 EXAMPLES: Final = (
@@ -123,7 +123,7 @@ def mcp(
         log.stopped()
 
 
-def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RemoteHost | None:
+def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RunningHost | None:
     """Return the host to attach to; ``None``: none, so that a host of its own is needed.
 
     Raises:
@@ -131,12 +131,12 @@ def running_host(model: str | None, url: str | None, api_key: str | None, config
     """
     named = named_host(url, api_key)
     if named.url:
-        return RemoteHost(url=normal_url(named.url), api_key=named.api_key)  # running or not: each call finds out anew
-    local = RemoteHost(url=DEFAULT_URL, api_key=named.api_key)
+        return RunningHost(named.url, named.api_key)  # running or not: each call finds out anew
+    local = RunningHost(DEFAULT_URL, named.api_key)
     return local if config is None and local.is_modelhost() and _has(local, model) else None
 
 
-def _has(host: RemoteHost, model: str | None) -> bool:
+def _has(host: RunningHost, model: str | None) -> bool:
     if model is None:
         return True
     try:
@@ -146,24 +146,23 @@ def _has(host: RemoteHost, model: str | None) -> bool:
     return any(model in (card.id, *card.aliases) for card in cards)
 
 
-def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnBackend, LogPlan]:
+def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
     """Return a host of its own, and what is logged; raises ConfigError."""
     from modelhost.cli.mcp_log import plan_of_own_host  # noqa: PLC0415
-    from modelhost.mcp_servers.own import OwnBackend  # noqa: PLC0415
+    from modelhost.mcp_servers.own import OwnHost  # noqa: PLC0415
 
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
     for warning in effective.warnings:
         console.warning(warning)
     launch = {PREFERS_FLOAT16: True, **vllm.launch}
-    return OwnBackend(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
+    return OwnHost(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
 
 
-def _attached(host: RemoteHost, vllm: VllmEnvironment) -> tuple[RemoteBackend, LogPlan]:
+def _attached(host: RunningHost, vllm: VllmEnvironment) -> tuple[RemoteClient, LogPlan]:
     from modelhost.cli.mcp_log import plan_beside_a_host  # noqa: PLC0415
-    from modelhost.mcp_servers.remote import RemoteBackend  # noqa: PLC0415
 
-    return RemoteBackend(host.url, host.api_key), plan_beside_a_host(vllm)
+    return host.client, plan_beside_a_host(vllm)
 
 
 @contextmanager

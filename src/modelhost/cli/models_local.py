@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.remote import RemoteHost
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.running_host import Key, running_host
 from modelhost.config.home import at_home
 from modelhost.errors import ConfigError, ModelFileInvalid
@@ -92,7 +92,7 @@ def pull(
     typer.echo(path)
 
 
-def _pull_at(remote: RemoteHost, reference: str, revision: str | None) -> None:
+def _pull_at(remote: RunningHost, reference: str, revision: str | None) -> None:
     from modelhost.cli.host_downloads import showing_download  # noqa: PLC0415
     from modelhost.operations.model_values import PullParameters  # noqa: PLC0415
     from modelhost.operations.models import PULL  # noqa: PLC0415

@@ -10,11 +10,11 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.host_downloads import showing_download
 from modelhost.cli.loading import follow_load
 from modelhost.cli.models_shown import amount, print_table, watch
 from modelhost.cli.operation_options import takes
-from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
 from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, UnloadParameters
 from modelhost.operations.models import CONFIGURE, LOAD, SELECT, STATUS, UNLOAD
@@ -43,7 +43,7 @@ def status(
 
 
 @takes(LOAD, argument="model_id")
-def load(remote: RemoteHost, asked: LoadParameters, as_json: bool) -> None:
+def load(remote: RunningHost, asked: LoadParameters, as_json: bool) -> None:
     with showing_download() as on_progress:
         answer = remote.call(LOAD, asked.model_copy(update={"wait": False}), on_progress)
     if asked.wait and answer.status != "loaded":

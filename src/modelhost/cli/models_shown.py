@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from modelhost.cli.remote import RemoteHost
+from modelhost.cli.answerer import RunningHost
 from modelhost.errors import HostUnreachable
 from modelhost.models.states import Activity, State
 from modelhost.operations.events import EventReport
@@ -50,7 +50,7 @@ def print_table(report: HostReport) -> None:
     (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(_table(report))
 
 
-def watch(remote: RemoteHost, *, as_json: bool) -> None:
+def watch(remote: RunningHost, *, as_json: bool) -> None:
     """Show what happens until Ctrl-C: a table on a terminal, otherwise an event a line.
 
     Raises:

@@ -13,7 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
-from modelhost.cli.remote import RemoteHost
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.running_host import AsJson, Key, Url, running_host
 from modelhost.cli.signature import option, with_signature
 from modelhost.operations.operation import Operation, P, R
@@ -25,13 +25,13 @@ _SHARED: Final = (option("as_json", AsJson, False), option("url", Url, None), op
 
 def takes(
     operation: Operation[Any, P, R], *, argument: str | None = None
-) -> Callable[[Callable[Concatenate[RemoteHost, P, ...], None]], Callable[..., None]]:
+) -> Callable[[Callable[Concatenate[RunningHost, P, ...], None]], Callable[..., None]]:
     """A command with an option for each parameter of ``operation``; the one called ``argument`` needs no flag.
 
     The command gets the host, the parameters, ``as_json`` and its own options.
     """
 
-    def decorate(command: Callable[Concatenate[RemoteHost, P, ...], None]) -> Callable[..., None]:
+    def decorate(command: Callable[Concatenate[RunningHost, P, ...], None]) -> Callable[..., None]:
         _host, _asked, _as_json, *own = inspect.signature(command, eval_str=True).parameters.values()
         fields = operation.parameters.model_fields
         options = [_option(name, field, is_argument=name == argument) for name, field in fields.items()]

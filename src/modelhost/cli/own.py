@@ -1,48 +1,25 @@
-"""A model of the command's own as an answerer: ``modelhost.LLM``, started and stopped with the command."""
+"""A model of the command's own: ``modelhost.LLM``, started and stopped with the command."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from modelhost import logs
 from modelhost.cli import console
-from modelhost.cli.answerer import Message
+from modelhost.cli.answerer import Answerer
+from modelhost.client.local import LocalClient
 from modelhost.config import environment
 from modelhost.config.sources import Effective, load
 from modelhost.exchange.caller import NOBODY
 from modelhost.llm import LLM
-from modelhost.operations.operation import Operation, P, R
-from modelhost.operations.perform import perform
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 from modelhost.tools.status import ServerState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnModel:
-    """An entered ``LLM``."""
-
-    llm: LLM
-
-    def models(self) -> Sequence[str]:
-        models = self.llm.host.models
-        return [name for model in models for name in (model.name, *model.names_with_adapters)]
-
-    def complete(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.llm.chat(_copied(messages), **params).raw
-
-    def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
-        return self.llm.wait_for(perform(self.llm.host, operation, parameters, NOBODY))
-
-    def stream(self, messages: Sequence[Message], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
-        yield from self.llm.stream(_copied(messages), **params)
-
-
 @contextmanager
-def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: bool = True) -> Iterator[OwnModel]:
+def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: bool = True) -> Iterator[Answerer]:
     """Start ``model``, with the settings of ``modelhost serve``, for as long as the ``with`` lasts.
 
     With tools, they are those of ``mcp_config``, else of the settings, else of ``mcp.json`` if it is here.
@@ -64,7 +41,7 @@ def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: b
 
 
 @contextmanager
-def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[OwnModel]:
+def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[Answerer]:
     """Start the model of ``effective`` for as long as the ``with`` lasts.
 
     Raises:
@@ -81,7 +58,7 @@ def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[Ow
     with LLM(**given) as llm:
         if given.get("mcp_config"):
             _wait_for_tools(llm)
-        yield OwnModel(llm=llm)
+        yield Answerer(LocalClient(llm.host, NOBODY), llm)
 
 
 def _wait_for_tools(llm: LLM) -> None:
@@ -91,7 +68,3 @@ def _wait_for_tools(llm: LLM) -> None:
     for status in hub.statuses():
         if status.state not in {ServerState.READY, ServerState.DISABLED}:
             console.warning(f"{status.name} {console.printable(status.last_error or f'is {status.state}')}")
-
-
-def _copied(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [dict(message) for message in messages]

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from modelhost import json_text
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.named_host import named_host
-from modelhost.cli.remote import RemoteHost, normal_url
-from modelhost.cli.talk_options import DEFAULT_URL
+from modelhost.client.address import DEFAULT_URL
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
 from modelhost.operations.operation import Result
 
@@ -19,14 +19,14 @@ Key = Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. D
 AsJson = Annotated[bool, typer.Option("--json", help="Print the host's whole answer as JSON.")]
 
 
-def running_host(url: str | None, api_key: str | None) -> RemoteHost:
+def running_host(url: str | None, api_key: str | None) -> RunningHost:
     """The host that the options, or the environment, name.
 
     Raises:
         ConfigError: not an HTTP address.
     """
     named = named_host(url, api_key)
-    return RemoteHost(url=normal_url(named.url or DEFAULT_URL), api_key=named.api_key)
+    return RunningHost(named.url or DEFAULT_URL, named.api_key)
 
 
 def key_and_value(text: str) -> tuple[str, str]:

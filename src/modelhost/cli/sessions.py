@@ -12,8 +12,8 @@ import typer
 
 from modelhost import json_text
 from modelhost.cli import console
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.operation_options import takes
-from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import Key, Url, print_json, running_host
 from modelhost.cli.state_shown import print_session, print_sessions, size
 from modelhost.config.home import at_home
@@ -41,7 +41,7 @@ BATCH_BYTES: Final = 4_000_000
 
 
 @takes(LIST_SESSIONS)
-def list_(host: RemoteHost, asked: ListParameters, as_json: bool) -> None:
+def list_(host: RunningHost, asked: ListParameters, as_json: bool) -> None:
     found = host.call(LIST_SESSIONS, asked)
     if as_json:
         print_json(found)
@@ -50,7 +50,7 @@ def list_(host: RemoteHost, asked: ListParameters, as_json: bool) -> None:
 
 
 @takes(SHOW_SESSION, argument="session_id")
-def show(host: RemoteHost, asked: OneSession, as_json: bool) -> None:
+def show(host: RunningHost, asked: OneSession, as_json: bool) -> None:
     session = host.call(SHOW_SESSION, asked)
     if as_json:
         print_json(session)

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.operation_options import takes
-from modelhost.cli.remote import RemoteHost
 from modelhost.cli.running_host import print_json
 from modelhost.cli.state_shown import print_states, size
 from modelhost.operations.operation import AnyOperation, NoParameters
@@ -18,7 +18,7 @@ from modelhost.operations.state_values import ClearParameters, RestoreParameters
 
 
 @takes(SAVE, argument="session_id")
-def save(host: RemoteHost, asked: SaveParameters, as_json: bool) -> None:
+def save(host: RunningHost, asked: SaveParameters, as_json: bool) -> None:
     saved = host.call(SAVE, asked)
     if as_json:
         print_json(saved)
@@ -28,7 +28,7 @@ def save(host: RemoteHost, asked: SaveParameters, as_json: bool) -> None:
 
 
 @takes(LOAD, argument="session_id")
-def load(host: RemoteHost, asked: RestoreParameters, as_json: bool) -> None:
+def load(host: RunningHost, asked: RestoreParameters, as_json: bool) -> None:
     answer = host.call(LOAD, asked)
     if as_json:
         print_json(answer)
@@ -47,7 +47,7 @@ def load(host: RemoteHost, asked: RestoreParameters, as_json: bool) -> None:
 
 @takes(CLEAR, argument="session_id")
 def clear(
-    host: RemoteHost,
+    host: RunningHost,
     asked: ClearParameters,
     as_json: bool,
     is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -62,7 +62,7 @@ def clear(
 
 
 @takes(LIST_STATES)
-def list_(host: RemoteHost, asked: NoParameters, as_json: bool) -> None:
+def list_(host: RunningHost, asked: NoParameters, as_json: bool) -> None:
     found = host.call(LIST_STATES, asked)
     if as_json:
         print_json(found)

@@ -7,17 +7,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Final, get_type_hints
+from typing import Annotated, Any, Concatenate, get_type_hints
 
 import typer
 
 from modelhost.cli.signature import option, with_signature
+from modelhost.client.address import DEFAULT_URL
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 from modelhost.errors import ConfigError
 from modelhost.tools.entry import Approval
-
-DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

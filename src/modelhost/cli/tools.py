@@ -9,7 +9,7 @@ import typer
 
 from modelhost import json_text
 from modelhost.cli import console
-from modelhost.cli.remote import RemoteHost
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
 from modelhost.cli.tools_reading import prompt, prompts, resource, resources
 from modelhost.cli.tools_shown import print_servers, print_tools
@@ -54,7 +54,7 @@ def servers(target: Target, as_json: AsJson = False) -> None:
         print_json(found)
     else:
         print_servers(found)
-    if not isinstance(target, RemoteHost) and any(_is_broken(server) for server in found.data):
+    if not isinstance(target, RunningHost) and any(_is_broken(server) for server in found.data):
         raise typer.Exit(1)  # who asks for a file wants to know whether all of it works
 
 

@@ -19,7 +19,6 @@ from modelhost.exchange.requests import (
     DetokenizeRequest,
     EmbeddingsRequest,
     InputFormat,
-    McpOptions,
     OutputFormat,
     Prompt,
     Request,
@@ -29,7 +28,7 @@ from modelhost.exchange.requests import (
     Tool,
     WantedAdapter,
 )
-from modelhost.exchange.tasks import CONTINUOUS_USAGE, TOKEN_STRINGS
+from modelhost.exchange.tasks import TOKEN_STRINGS
 
 SAMPLING: Final = (
     "max_tokens",
@@ -56,42 +55,9 @@ def body_of(request: AnyRequest) -> dict[str, Any]:
     return body
 
 
-def client_body_of(request: ChatRequest) -> dict[str, Any]:
-    """Return ``request`` as a client of a host sends it, which wants the answer as a stream, with its usage."""
-    options = {"include_usage": True}
-    if request.continuous_usage:
-        options[CONTINUOUS_USAGE] = True
-    if request.include_progress:
-        options["include_progress"] = True
-    body = {**body_of(request), "stream": True, "stream_options": options}
-    if request.model is not None:
-        body["model"] = request.model
-    if request.lora:
-        body["lora"] = lora_json(request.lora)
-    if request.session_id is not None:
-        body["session_id"] = request.session_id
-    if request.mcp is not None:
-        body["mcp"] = mcp_json(request.mcp)
-    return body
-
-
 def lora_json(wanted: Sequence[WantedAdapter]) -> list[dict[str, Any]]:
     """Return the adapters that a request wants as they stand in it."""
     return [{name: value for name, value in asdict(each).items() if value is not None} for each in wanted]
-
-
-def mcp_json(options: McpOptions) -> dict[str, Any]:
-    """Return ``options`` as they stand in a request."""
-    written: dict[str, Any] = {}
-    if options.resources:
-        written["resources"] = [asdict(each) for each in options.resources]
-    if options.prompts:
-        written["prompts"] = [{**asdict(each), "arguments": dict(each.arguments)} for each in options.prompts]
-    for name, values in (("servers", options.servers), ("tools", options.tools)):
-        if values is not None:
-            written[name] = sorted(values)
-    limits = {"max_turns": options.max_turns, "approval": options.approval}
-    return {**written, **{name: value for name, value in limits.items() if value is not None}}
 
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:

@@ -11,8 +11,13 @@ from mcp.server.context import ServerRequestContext
 from modelhost.departure import ClientLeft, cancelled_when
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller, Face
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.operations.perform import Performance
 from modelhost.tools.flight import DEPTH_META_KEY
 from modelhost.workers.depth import DEPTH_HEADER
+
+log = get_logger(__name__)
 
 ACTOR: Final = "modelhost.actor"
 REQUEST_ID: Final = "modelhost.request_id"
@@ -64,6 +69,20 @@ async def while_wanted(ctx: Context) -> AsyncIterator[None]:
     with suppress(ClientLeft):
         async with cancelled_when(left.wait):
             yield
+
+
+def note_call(call: Performance) -> None:
+    """Count and log a call that is over."""
+    METERS.mcp_calls.labels(call.operation, call.outcome).inc()
+    METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)
+    log.info(
+        "mcp_call",
+        operation=call.operation,
+        model=call.named_model if call.known_model is None else call.known_model,
+        outcome=call.outcome,
+        face=call.caller.face,
+        seconds=round(call.seconds, 4),
+    )
 
 
 def _scope(ctx: Context) -> Mapping[str, Any]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from msgspec.structs import replace
-
+from modelhost.client.host_client import HostClient
 from modelhost.errors import NotFound
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Loading, Question, Queued, Text
-from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.whole import Whole
-from modelhost.mcp_servers.backend import Backend
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.operations.llm import SEED_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
 from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
@@ -27,22 +24,17 @@ AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
 
 
 async def chat_completion(
-    backend: Backend, defaults: ChatDefaults, asked: ChatParameters, *, depth: int = 0, tell: Tell | None = None
+    backend: HostClient, defaults: ChatDefaults, asked: ChatParameters, *, depth: int = 0, tell: Tell | None = None
 ) -> ChatResult:
     """Return the answer to ``asked``. Being cancelled cancels the generation; then a session stays as it was.
 
     Raises:
         ModelhostError: as the chat of the backend does.
     """
-    # Here and not at the top: what checks requests takes as long to import as the MCP SDK.
-    from modelhost.chat.parsing import parsed  # noqa: PLC0415
-
-    request = parsed("chat", await _body(backend, defaults, asked))
-    assert isinstance(request, ChatRequest)
-    if tell is not None:
-        request = replace(request, include_progress=True)
+    body = await _body(backend, defaults, asked)
+    body["stream_options"] = {"include_usage": True, "include_progress": tell is not None}
     answer, texts, waits = Whole(), 0, 0
-    async with backend.chat(request, Caller(depth=depth)) as pieces:
+    async with backend.chat(body, Caller(depth=depth)) as pieces:
         async for piece in pieces:
             answer.add(piece)
             for event in piece:
@@ -58,7 +50,7 @@ async def chat_completion(
     return _result(answer, asked.session_id)
 
 
-async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:
+async def _body(backend: HostClient, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:
     """Return the request for the host, with the defaults of this server, the model and the seed in that order."""
     given = {**asked.model_dump(exclude_unset=True, exclude_none=True)}
     model = given.get("model", defaults.model)
@@ -71,7 +63,7 @@ async def _body(backend: Backend, defaults: ChatDefaults, asked: ChatParameters)
     return {**{name: values[name] for name in silent}, **given}
 
 
-async def _decline(backend: Backend, question: Question) -> None:
+async def _decline(backend: HostClient, question: Question) -> None:
     """Give up a question at once: a call of a tool has nobody who could be asked."""
     try:
         if question.kind == "approval":

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from modelhost.client.host_client import Body
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
-from modelhost.exchange.requests import ChatRequest
-from modelhost.mcp_servers.backend import log_call
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.operations.perform import Performance
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
+    from modelhost.client.local import LocalClient
     from modelhost.host import Host
-    from modelhost.mcp_servers.local import LocalBackend
 
 
-class OwnBackend:
+class OwnHost:
     """A host with ``settings``; it ends with the context."""
 
     def __init__(self, settings: Settings, *, launch: Mapping[str, Any]) -> None:
         """Take the settings, and launch parameters for the model's engine (a registry's ``params``)."""
         self._settings = settings
         self._launch = launch
-        self._starting: asyncio.Task[LocalBackend] | None = None
-        self._backend: LocalBackend | None = None
+        self._starting: asyncio.Task[LocalClient] | None = None
+        self._client: LocalClient | None = None
         self._host: Host | None = None
 
     async def __aenter__(self) -> Self:
@@ -47,11 +46,19 @@ class OwnBackend:
         """Run an operation; raises what it raises, and ``SetupError`` if the host cannot be started."""
         return await (await self._started()).run(operation, parameters, on_progress)
 
+    async def models(self) -> Sequence[str]:
+        """Return the names of the models; raises as :meth:`run` does."""
+        return await (await self._started()).models()
+
     @asynccontextmanager
-    async def chat(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+    async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
         """Answer a chat piece by piece; raises as :meth:`run` does."""
-        async with (await self._started()).chat(request, caller) as pieces:
+        async with (await self._started()).chat(body, caller) as pieces:
             yield pieces
+
+    async def complete(self, body: Body) -> Mapping[str, Any]:
+        """Answer a chat at once; raises as :meth:`run` does."""
+        return await (await self._started()).complete(body)
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
         """Return the request defaults of a model; raises ModelNotFound, and as :meth:`run` does."""
@@ -59,35 +66,32 @@ class OwnBackend:
 
     @asynccontextmanager
     async def performing(self, call: Performance) -> AsyncIterator[None]:
-        """Have what is inside done as ``call``; raises SetupError if the host cannot be started, which is logged."""
+        """Have what is inside done as ``call``; raises SetupError if the host cannot be started."""
         try:
-            backend = await self._started()
+            client = await self._started()
         except BaseException:
             with call:
                 raise
-        finally:
-            if self._backend is None:
-                log_call(call, call.named_model)
-        async with backend.performing(call):
+        async with client.performing(call):
             yield
 
-    async def _started(self) -> LocalBackend:
+    async def _started(self) -> LocalClient:
         """Return what answers; calls that come while it starts wait for the same start, and one after a failure tries
         again."""
-        if self._backend is None:
+        if self._client is None:
             if self._starting is None or self._starting.done():
                 self._starting = asyncio.create_task(self._start(), name="starting a host")
-            self._backend = await asyncio.shield(self._starting)
-        return self._backend
+            self._client = await asyncio.shield(self._starting)
+        return self._client
 
-    async def _start(self) -> LocalBackend:
+    async def _start(self) -> LocalClient:
         # In a thread and not at the top: the engines' side of the package takes as long to import as the MCP SDK.
-        local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
+        local = await asyncio.to_thread(importlib.import_module, "modelhost.client.local")
         host = importlib.import_module("modelhost.host").Host(self._settings)
         await host.start(load=False, launch=self._launch)
         self._host = host
         if self._settings.mcp_config is not None:
             # An answer that came before the tools were there would be one without them.
             await host.tools.settled(CONNECT_TIMEOUT_SECONDS)
-        backend: LocalBackend = local.LocalBackend(host)
-        return backend
+        client: LocalClient = local.LocalClient(host)
+        return client

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import mcp_types as types
 import orjson
 
-from modelhost.mcp_servers.backend import Backend
+from modelhost.client.host_client import HostClient
 from modelhost.mcp_servers.faces import Area
 from modelhost.operations import models, state
 from modelhost.operations.model_values import LogParameters, OneModel
@@ -32,9 +32,9 @@ class Kind:
     """As a URI template; without a scheme it is the seed's address, which is understood too."""
     title: str
     description: str
-    read: Callable[[Backend, str], Awaitable[Mapping[str, Any]]]
+    read: Callable[[HostClient, str], Awaitable[Mapping[str, Any]]]
     """Takes what the address names; raises a :class:`ModelhostError`."""
-    listed: Callable[[Backend], Awaitable[tuple[str, ...]]]
+    listed: Callable[[HostClient], Awaitable[tuple[str, ...]]]
     """The names of those that are listed one by one."""
 
     @property
@@ -61,33 +61,33 @@ class Kind:
         return re.sub(r"\{.*\}", lambda _: quote(name, safe=IN_ADDRESSES), self.address)
 
 
-async def _config(backend: Backend, model: str) -> Mapping[str, Any]:
+async def _config(backend: HostClient, model: str) -> Mapping[str, Any]:
     info = await backend.run(models.INFO, OneModel(model_id=model))
     return {"model_id": info.model_id, **info.config.model_dump(mode="json")}
 
 
-async def _models(backend: Backend) -> tuple[str, ...]:
+async def _models(backend: HostClient) -> tuple[str, ...]:
     known = await backend.run(models.LIST, NoParameters())
     return tuple(model.id for model in known.models)
 
 
-async def _logs(backend: Backend, model: str) -> Mapping[str, Any]:
+async def _logs(backend: HostClient, model: str) -> Mapping[str, Any]:
     return (await backend.run(models.LOGS, LogParameters(model_id=model))).model_dump(mode="json")
 
 
-async def _sessions(backend: Backend, _nothing: str) -> Mapping[str, Any]:
+async def _sessions(backend: HostClient, _nothing: str) -> Mapping[str, Any]:
     return (await backend.run(state.LIST_STATES, NoParameters())).model_dump(mode="json")
 
 
-async def _summary(backend: Backend, session_id: str) -> Mapping[str, Any]:
+async def _summary(backend: HostClient, session_id: str) -> Mapping[str, Any]:
     return (await backend.run(state.STATE_SUMMARY, OneLabel(session_id=session_id))).model_dump(mode="json")
 
 
-async def _one(_backend: Backend) -> tuple[str, ...]:
+async def _one(_backend: HostClient) -> tuple[str, ...]:
     return ("",)  # the only one of its kind, and it needs no name
 
 
-async def _none(_backend: Backend) -> tuple[str, ...]:
+async def _none(_backend: HostClient) -> tuple[str, ...]:
     return ()
 
 
@@ -130,7 +130,7 @@ KINDS: Final = (
 class Resources:
     """The resources of some areas."""
 
-    def __init__(self, areas: Iterable[Area], backend: Backend) -> None:
+    def __init__(self, areas: Iterable[Area], backend: HostClient) -> None:
         wanted = frozenset(areas)
         self._backend = backend
         self._kinds = tuple(kind for kind in KINDS if kind.area in wanted)

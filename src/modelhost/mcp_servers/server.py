@@ -15,12 +15,12 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from modelhost import json_text
+from modelhost.client.host_client import HostClient
 from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.exchange.caller import Face
 from modelhost.logs import get_logger
 from modelhost.mcp_servers.argument_texts import values_read
-from modelhost.mcp_servers.backend import Backend
-from modelhost.mcp_servers.calling import caller_of, depth_of, while_wanted
+from modelhost.mcp_servers.calling import caller_of, depth_of, note_call, while_wanted
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
 from modelhost.mcp_servers.faces import FACES, FaceName
@@ -53,7 +53,7 @@ UTILIZATION: Final = 0.9
 
 def build_server(
     face: FaceName,
-    backend: Backend,
+    backend: HostClient,
     defaults: ChatDefaults | None = None,
     *,
     door: Face = "mcp-stdio",
@@ -106,7 +106,7 @@ class _Answers:
         self,
         tools: Mapping[str, HostTool],
         resources: Resources,
-        backend: Backend,
+        backend: HostClient,
         defaults: ChatDefaults,
         door: Face,
     ) -> None:
@@ -143,6 +143,8 @@ class _Answers:
             # A tool that breaks is the caller's to see as such, and ours to find in the log.
             log.exception("mcp_call_failed", operation=asked.name)
             return _refused(ANSWER_TO_UNKNOWN)
+        finally:
+            note_call(call)
 
     async def _outcome(self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any]) -> Outcome:
         async def tell(count: float, piece: str | None) -> None:
@@ -172,6 +174,8 @@ class _Answers:
                     reading.outcome = NotFound.code
         except ModelhostError as error:
             raise _protocol_error(error, uri) from None
+        finally:
+            note_call(reading)
         if found is None:
             raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
         return types.ReadResourceResult(contents=[found])

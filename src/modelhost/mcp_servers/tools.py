@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import mcp_types as types
 
+from modelhost.client.host_client import HostClient
 from modelhost.errors import InvalidRequest, ModelhostError
 from modelhost.mcp_servers import schemas
-from modelhost.mcp_servers.backend import Backend
 from modelhost.mcp_servers.chat_tool import AUDITED, Tell, chat_completion
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.mcp_servers.errors import error_result
@@ -85,7 +85,7 @@ class HostTool:
         return await self.work({name: value for name, value in arguments.items() if name in self.names}, reader)
 
 
-def tools_of(areas: Iterable[Area], backend: Backend, defaults: ChatDefaults) -> dict[str, HostTool]:
+def tools_of(areas: Iterable[Area], backend: HostClient, defaults: ChatDefaults) -> dict[str, HostTool]:
     """Return the tools of ``areas`` by name, in the order of the table."""
     wanted = frozenset(areas)
     found = [_chat(backend, defaults)] if "llm" in wanted else []
@@ -95,7 +95,7 @@ def tools_of(areas: Iterable[Area], backend: Backend, defaults: ChatDefaults) ->
     return {tool.definition.name: tool for tool in found}
 
 
-def _tool(operation: AnyOperation, backend: Backend, defaults: ChatDefaults) -> HostTool:
+def _tool(operation: AnyOperation, backend: HostClient, defaults: ChatDefaults) -> HostTool:
     if operation is llm.MODEL_INFO:
         return _made(operation, _with_defaults(backend, defaults))
     if operation.name in SEVERAL:
@@ -108,7 +108,7 @@ def _tool(operation: AnyOperation, backend: Backend, defaults: ChatDefaults) -> 
 
 
 async def _run(
-    operation: AnyOperation, backend: Backend, arguments: Mapping[str, Any], on_progress: OnProgress = ignored
+    operation: AnyOperation, backend: HostClient, arguments: Mapping[str, Any], on_progress: OnProgress = ignored
 ) -> dict[str, Any]:
     result = await backend.run(operation, operation.parse(arguments), on_progress)
     shown: dict[str, Any] = result.model_dump(mode="json", by_alias=True)
@@ -150,7 +150,7 @@ def _made(
 # Chat.
 
 
-def _chat(backend: Backend, defaults: ChatDefaults) -> HostTool:
+def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
     async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
         asked = parsed(llm.CHAT, llm.ChatParameters, arguments)
         result = await chat_completion(backend, defaults, asked, depth=reader.depth, tell=reader.tell)
@@ -179,7 +179,7 @@ def _chat(backend: Backend, defaults: ChatDefaults) -> HostTool:
 
 
 def _with_defaults(
-    backend: Backend, defaults: ChatDefaults
+    backend: HostClient, defaults: ChatDefaults
 ) -> Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]]:
     """Return what tells of the model as this server has calls of it answered."""
 
@@ -202,7 +202,7 @@ def _with_defaults(
 # Several models at once.
 
 
-def _several(operation: AnyOperation, backend: Backend) -> HostTool:
+def _several(operation: AnyOperation, backend: HostClient) -> HostTool:
     async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
         rest = dict(arguments)
         if MANY not in rest:
@@ -237,7 +237,7 @@ def _checked(names: Any, rest: Mapping[str, Any]) -> list[str]:
 
 
 async def _one_of_several(
-    operation: AnyOperation, backend: Backend, arguments: dict[str, Any], on_progress: OnProgress
+    operation: AnyOperation, backend: HostClient, arguments: dict[str, Any], on_progress: OnProgress
 ) -> dict[str, Any]:
     try:
         return await _run(operation, backend, arguments, on_progress)

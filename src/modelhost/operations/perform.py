@@ -53,6 +53,8 @@ class Performance:
     """The parameters, as they came, as far as they have been read."""
     model: str | None = None
     """The model that it turned out to be about."""
+    known_model: str | None = None
+    """The main name of that model, once it is over: empty if there is none of the name, ``None`` if nobody looked."""
     outcome: str = ""
     """``ok``, or the code of the error; set inside where that is told otherwise than by raising it."""
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -90,11 +92,12 @@ def performing(host: PerformingHost, performance: Performance) -> Iterator[None]
             host.authorise(performance.caller, performance.operation)
             yield
     finally:
+        performance.known_model = _main_name(host, performance.named_model)
         face = performance.caller.face
         METERS.operations.labels(performance.operation, face, performance.outcome).inc()
         METERS.operation_seconds.labels(performance.operation, face).observe(performance.seconds)
         if face != "host":  # the log is for what came from outside; a program knows what it does itself
-            host.note(_entry(host, performance))
+            host.note(_entry(performance))
 
 
 async def perform(
@@ -115,7 +118,7 @@ async def perform(
         return await operation.run(host, parameters, on_progress)
 
 
-def main_name(host: PerformingHost, model: str | None) -> str:
+def _main_name(host: PerformingHost, model: str | None) -> str:
     """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
     if model is None:
         return ""
@@ -125,7 +128,7 @@ def main_name(host: PerformingHost, model: str | None) -> str:
         return ""
 
 
-def _entry(host: PerformingHost, performance: Performance) -> AuditEntry:
+def _entry(performance: Performance) -> AuditEntry:
     caller = performance.caller
     return AuditEntry(
         at=performance.began_at,
@@ -136,7 +139,7 @@ def _entry(host: PerformingHost, performance: Performance) -> AuditEntry:
         outcome=performance.outcome,
         duration_ms=round(performance.seconds * 1000, 3),
         request_id=caller.request_id,
-        model=main_name(host, performance.named_model) or None,
+        model=performance.known_model or None,
     )
 
 

@@ -52,19 +52,6 @@ def event_of(name: str, data: Any) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps(data).encode())
 
 
-def event_in(block: bytes) -> tuple[str, Any] | None:
-    """Return name and data of the event in ``block``, one of :func:`event_of` or an error; of a comment nothing.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    lines = [line for line in block.splitlines() if line and not line.startswith(b":")]
-    if not lines:
-        return None
-    fields = dict(line.split(b": ", 1) for line in lines)
-    return fields.get(b"event", b"").decode(), json.loads(fields.get(b"data", b""))
-
-
 def progress_in(data: Any) -> Progress:
     """Return the progress that the ``data`` of an event tells; what is missing there is unknown."""
     told = data if isinstance(data, dict) else {}

@@ -29,6 +29,11 @@ class KeptConnection(Connection):
         is_done = self._is_complete and self._may_be_kept and not self._parts
         return is_done and self._error is None and self._transport is not None
 
+    async def ask(self, method: str, path: str, head: bytes, body: bytes | None) -> None:
+        """As :meth:`post`, with any method, and without a body too."""
+        length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+        await self._ask(b"%s %s HTTP/1.1\r\n%s%s\r\n%s" % (method.encode(), path.encode(), head, length, body or b""))
+
     def begin_again(self) -> None:
         """Make it ready for the next request."""
         self.status, self.content_type, self.retry_after_seconds = 0, "", None

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from modelhost.cli.answerer import Answerer, RunningHost
 from modelhost.cli.answers import pieces
-from modelhost.cli.own import OwnModel
 from modelhost.cli.person import Person
-from modelhost.cli.remote import RemoteHost
+from modelhost.client.local import LocalClient
+from modelhost.exchange.caller import NOBODY
 from modelhost.llm import LLM
 from tests.support import mcp_peers
 from tests.support.eventually import eventually
@@ -41,8 +42,8 @@ def test_a_model_of_ones_own_runs_what_the_person_agrees_to(
     settings: dict[str, Any], capsys: pytest.CaptureFixture[str], answer: str, shown: str
 ) -> None:
     with LLM(**settings) as llm:
-        assert llm.wait_for(llm.host.toolbox.hub.settled(20))
-        assert "".join(pieces(OwnModel(llm=llm), MESSAGES, {}, person(answer)))
+        assert llm.wait_for(llm.host.tools.settled(20))
+        assert "".join(pieces(Answerer(LocalClient(llm.host, NOBODY), llm), MESSAGES, {}, person(answer)))
     noted = capsys.readouterr().err
     assert '⚙ stub.echo wants to run with {"text": "hi there"}' in noted
     assert shown in noted
@@ -53,5 +54,5 @@ def test_a_host_runs_what_the_person_agrees_to(
 ) -> None:
     host = start_host(**settings)
     eventually(lambda: len(host.http.get("/v1/mcp/tools").json()["data"]) > 0, seconds=20)
-    assert "".join(pieces(RemoteHost(url=host.url), MESSAGES, {}, person("yes")))
+    assert "".join(pieces(RunningHost(host.url), MESSAGES, {}, person("yes")))
     assert "→ hi there" in capsys.readouterr().err

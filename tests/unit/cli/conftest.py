@@ -6,7 +6,8 @@ import json
 import sys
 import threading
 import types
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ import pytest
 import modelhost.http
 from modelhost import logs
 from modelhost.cli import connect
+from modelhost.cli.answerer import HereAndNow
 from modelhost.config import environment
+from modelhost.exchange.chunk_reading import ChunkReader
+from modelhost.exchange.events import Piece
+from modelhost.exchange.messages import message_json
+from modelhost.exchange.requests import ChatRequest
 from tests.support.fake_serving import FakeServer
 
 
@@ -140,13 +146,14 @@ class FakeAnswerer:
         self.asked.append((messages, params))
         return {"choices": [{"message": {"role": "assistant", "content": "".join(map(str, self.parts))}}]}
 
-    def stream(self, messages: Sequence[Mapping[str, str]], params: Mapping[str, Any]) -> Generator[Mapping[str, Any]]:
+    def stream(self, messages: Sequence[Mapping[str, str]], params: Mapping[str, Any]) -> Generator[Piece]:
         self.asked.append((messages, params))
+        reader = ChunkReader()
         try:
             for part in self.parts:
                 if isinstance(part, BaseException):
                     raise part
-                yield chunk(part) if isinstance(part, str) else part
+                yield reader.read(chunk(part) if isinstance(part, str) else part)
         finally:
             self.is_closed = True
 
@@ -163,7 +170,37 @@ def fake_answerer() -> type[FakeAnswerer]:
     return FakeAnswerer
 
 
-class FakeLLM:
+class FakeOwnHost:
+    """The host inside of :class:`FakeLLM`."""
+
+    models = (types.SimpleNamespace(name="own", names_with_adapters=("own:style",)),)
+
+    def __init__(self, asked: list[tuple[Any, dict[str, Any]]]) -> None:
+        self._asked = asked
+
+    @asynccontextmanager
+    async def open(self, request: ChatRequest, _caller: Any) -> AsyncIterator[AsyncIterator[Piece]]:
+        given = {
+            "model": request.model,
+            "seed": request.sampling.seed,
+            "tools": None if request.tools is None else [*request.tools],
+        }
+        said = [message_json(message) for message in request.messages]
+        self._asked.append((said, {name: value for name, value in given.items() if value is not None}))
+
+        async def pieces() -> AsyncIterator[Piece]:
+            reader = ChunkReader()
+            for part in (chunk("Own "), chunk("words.", "stop")):
+                yield reader.read(part)
+
+        yield pieces()
+
+    async def call(self, _task: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._asked.append((body.pop("messages"), body))
+        return {"choices": [{"message": {"content": "Own words."}}]}
+
+
+class FakeLLM(HereAndNow):
     """In place of ``modelhost.LLM``: remembers what it was asked and says a fixed answer."""
 
     started: list[str | None]
@@ -175,9 +212,7 @@ class FakeLLM:
     def __init__(self, model: str | None = None, **settings: Any) -> None:
         self.model = model
         self.configured.append(settings)
-        self.host = types.SimpleNamespace(
-            models=[types.SimpleNamespace(name="own", names_with_adapters=("own:style",))]
-        )
+        self.host = FakeOwnHost(self.asked)
 
     def __enter__(self) -> FakeLLM:
         self.started.append(self.model)
@@ -185,15 +220,6 @@ class FakeLLM:
 
     def __exit__(self, *_: object) -> None:
         self.stopped.append(self.model)
-
-    def chat(self, messages: Any, **params: Any) -> types.SimpleNamespace:
-        self.asked.append((messages, params))
-        return types.SimpleNamespace(raw={"choices": [{"message": {"content": "Own words."}}]})
-
-    def stream(self, messages: Any, **params: Any) -> Iterator[dict[str, Any]]:
-        self.asked.append((messages, params))
-        yield chunk("Own ")
-        yield chunk("words.", "stop")
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from modelhost.cli import running_host
+from modelhost.cli.answerer import RunningHost
 from modelhost.cli.models_remote import add_remote_commands
 from modelhost.cli.models_shown import amount, line
-from modelhost.cli.remote import RemoteHost
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded, UnsupportedParameter
 from modelhost.models.states import ModelEvent, State
@@ -228,12 +228,12 @@ def test_address_and_key_come_from_the_environment(served: Served, monkeypatch: 
 
 
 def test_names_with_slashes_stand_in_paths(served: Served) -> None:
-    assert RemoteHost(url=served.url).call(INFO, OneModel(model_id="org/cold")).model_id == "org/cold"
+    assert RunningHost(served.url).call(INFO, OneModel(model_id="org/cold")).model_id == "org/cold"
 
 
 def test_an_answer_of_another_kind_is_an_error(host: Any) -> None:
     with pytest.raises(HostUnreachable, match="get-model-info"):
-        RemoteHost(url=host.url).call(INFO, OneModel(model_id="a"))
+        RunningHost(host.url).call(INFO, OneModel(model_id="a"))
 
 
 def test_memory_and_events_for_people() -> None:

@@ -67,8 +67,11 @@ def own_hub(own_llm: Any, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
         self.host.tools = hub
 
     monkeypatch.setattr(own_llm, "__init__", begin)
-    monkeypatch.setattr(own_llm, "wait_for", lambda _self, waited: waited, raising=False)
-    monkeypatch.setattr(FakeHub, "settled", lambda _self, _seconds: True, raising=False)
+
+    async def settled(_hub: FakeHub, _seconds: float) -> bool:
+        return True
+
+    monkeypatch.setattr(FakeHub, "settled", settled, raising=False)
     return hub
 
 

@@ -16,7 +16,6 @@ from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.llamacpp_slots import Slot
 from modelhost.errors import ConfigError, InvalidRequest, UnsupportedParameter
-from modelhost.exchange.bodies import client_body_of
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.hosted import HostedModel
 from modelhost.models.registry import ModelEntry
@@ -114,11 +113,6 @@ def test_a_server_elsewhere_gets_the_field_if_its_kind_knows_it() -> None:
     assert _body(elsewhere("modelhost"), lora=wanted)["lora"] == [{"name": "pirate"}, {"id": 1, "scale": 0.5}]
     with pytest.raises(UnsupportedParameter, match='"lora" is not supported by remote'):
         _body(elsewhere("openai"), lora=wanted)
-
-
-def test_a_client_of_a_host_sends_the_field() -> None:
-    assert client_body_of(_request(lora={"name": "pirate", "scale": 2}))["lora"] == [{"name": "pirate", "scale": 2}]
-    assert "lora" not in client_body_of(_request())
 
 
 @pytest.mark.parametrize(

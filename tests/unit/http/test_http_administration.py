@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
@@ -11,6 +12,7 @@ import httpx2
 import openai
 import pytest
 
+from modelhost.client.event_stream import EventReader
 from modelhost.errors import DownloadFailed
 from modelhost.host import Host
 from modelhost.http.app import build_app
@@ -18,7 +20,6 @@ from modelhost.meters import REGISTRY
 from modelhost.models.states import PulledModel, State
 from modelhost.operations.administered_host import OnFileStep
 from modelhost.operations.models import MODEL_OPERATIONS
-from modelhost.operations.remote_calls import event_in
 from tests.unit.operations.fake_host import FakeHost, model_status, ready
 
 Connect = Callable[[FakeHost], AbstractAsyncContextManager[httpx2.AsyncClient]]
@@ -34,6 +35,10 @@ async def connected(host: FakeHost, **headers: str) -> AsyncIterator[httpx2.Asyn
 async def post(host: FakeHost, what: str, body: Any) -> httpx2.Response:
     async with connected(host) as client:
         return await client.post(f"/v1/models/{what}", json=body)
+
+
+def told_in(answer: httpx2.Response) -> list[tuple[str, Any]]:
+    return [(event.name, json.loads(event.data)) for event in EventReader().read(answer.content)]
 
 
 def code_of(response: httpx2.Response) -> tuple[int, str, str | None]:
@@ -190,12 +195,12 @@ async def test_who_accepts_events_is_told_how_far_a_download_is() -> None:
         refused = await client.post("/v1/models/pull", json={"model": "org/nothing"})
         plain = await client.post("/v1/models/unload", json={"model_id": "a"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    events = [event_in(block) for block in answer.content.split(b"\n\n") if block]
+    events = told_in(answer)
     assert events == [
         *(("progress", {"fraction": share, "message": "downloading a.gguf (1 of 2)"}) for share in (0, 0.5, 1)),
         ("result", {"success": True, "model": "org/name", "model_id": "org/name", "path": "/models/a.gguf"}),
     ]
-    assert [name for name, _ in filter(None, map(event_in, whole.content.split(b"\n\n")))][-1] == "result"
+    assert told_in(whole)[-1][0] == "result"
     assert code_of(refused) == (502, "download_failed", None)  # before anything was told
     assert plain.headers["content-type"] == "application/json"
 
@@ -209,5 +214,5 @@ async def test_a_download_that_fails_on_its_way_ends_the_events_with_the_error()
 
     async with connected(Broken(), Accept="text/event-stream") as client:
         answer = await client.post("/v1/models/pull", json={"model": "org/name"})
-    name, error = [event_in(block) for block in answer.content.split(b"\n\n") if block][-1] or ("", {})
+    name, error = told_in(answer)[-1]
     assert (name, error["error"]["code"]) == ("", "download_failed")

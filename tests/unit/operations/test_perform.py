@@ -9,10 +9,10 @@ import httpx2
 import pytest
 from mcp import Client
 
+from modelhost.client.local import LocalClient
 from modelhost.errors import ModelBusy, ModelNotFound, Unauthorized
 from modelhost.exchange.caller import NOBODY, Caller, Face
 from modelhost.http.app import build_app
-from modelhost.mcp_servers.local import LocalBackend
 from modelhost.mcp_servers.server import build_server
 from modelhost.meters import REGISTRY
 from modelhost.operations.model_values import OneModel, UnloadParameters
@@ -103,7 +103,7 @@ async def test_who_is_not_let_in_gets_nothing_done_by_any_face() -> None:
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         refused = await client.post("/v1/models/unload", json={"model_id": "a"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
-    async with Client(build_server("all", LocalBackend(cast("Any", host)))) as client:
+    async with Client(build_server("all", LocalClient(cast("Any", host)))) as client:
         result = await client.call_tool("unload-model", {"model_id": "a"})
     assert result.is_error
     assert result.structured_content is not None

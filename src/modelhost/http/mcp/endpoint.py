@@ -47,10 +47,10 @@ class McpEndpoint:
             if self._servers is None:
                 # Half a second of importing, during which others go on being answered.
                 module = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.http")
-                local = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.local")
+                local = await asyncio.to_thread(importlib.import_module, "modelhost.client.local")
                 server = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.server")
                 extension = await asyncio.to_thread(_extension)
-                backend = local.LocalBackend(self._host)
+                backend = local.LocalClient(self._host)
 
                 def build(face: FaceName) -> Server[Any]:
                     extend = extension.extend if extension is not None else None

@@ -1,15 +1,16 @@
-"""A running host as what answers: what is sent, what comes back, and what goes wrong on the way."""
+"""A running host as its clients see it: what is sent, what comes back, and what goes wrong on the way."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
 
+from modelhost.client.remote import RemoteClient
 from modelhost.errors import (
     ConfigError,
     DownloadFailed,
@@ -22,9 +23,6 @@ from modelhost.errors import (
 )
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Text
-from modelhost.exchange.messages import Message
-from modelhost.exchange.requests import ChatRequest
-from modelhost.mcp_servers.remote import RemoteBackend
 from modelhost.operations import model_examples
 from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, PullParameters
 from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD, PULL
@@ -36,7 +34,7 @@ from tests.support.mcp_peers import free_port
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
-REQUEST = ChatRequest(messages=(Message(role="user", content="Hello"),))
+REQUEST = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
 class FakeHost:
@@ -46,9 +44,11 @@ class FakeHost:
         self.answers: list[Answer] = []
         self.asked: list[tuple[str, dict[str, str], Any]] = []
         self.gone = asyncio.Event()
+        self.connections = 0
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 request, *lines = head.decode().strip().split("\r\n")
@@ -109,22 +109,22 @@ async def fake() -> AsyncIterator[FakeHost]:
 
 
 @asynccontextmanager
-async def backend_of(host: FakeHost, *answers: Answer, api_key: str | None = None) -> AsyncIterator[RemoteBackend]:
+async def client_of(host: FakeHost, *answers: Answer, api_key: str | None = None) -> AsyncIterator[RemoteClient]:
     host.answers = list(answers)
-    async with asyncio.timeout(10), RemoteBackend(host.url, api_key) as backend:
-        yield backend
+    async with asyncio.timeout(10), RemoteClient(host.url, api_key) as client:
+        yield client
 
 
-async def text_of(backend: RemoteBackend) -> str:
-    async with backend.chat(REQUEST) as pieces:
+async def text_of(client: RemoteClient) -> str:
+    async with client.chat(REQUEST) as pieces:
         return "".join([event.text async for piece in pieces for event in piece if isinstance(event, Text)])
 
 
 async def test_an_operation_goes_over_its_route_and_its_result_comes_back(fake: FakeHost) -> None:
-    async with backend_of(fake, whole(model_examples.LOADING), whole(model_examples.INFO), api_key="sesame") as backend:
-        loading = await backend.run(LOAD, LoadParameters.model_validate(model_examples.LOAD))
+    async with client_of(fake, whole(model_examples.LOADING), whole(model_examples.INFO), api_key="sesame") as client:
+        loading = await client.run(LOAD, LoadParameters.model_validate(model_examples.LOAD))
         assert loading.model_dump(mode="json").items() >= dict(model_examples.LOADING).items()
-        await backend.run(INFO, OneModel.model_validate({"model_id": "org/a b"}))
+        await client.run(INFO, OneModel.model_validate({"model_id": "org/a b"}))
     (load, headers, body), (info, _, none) = fake.asked
     assert load == "POST /v1/models/load HTTP/1.1"
     assert body == model_examples.LOAD
@@ -138,8 +138,8 @@ async def test_an_operation_that_tells_how_far_it_is_comes_as_events(fake: FakeH
     half = event_of("progress", {"fraction": 0.5, "message": "downloading"})
     result = event_of("result", model_examples.PULLED)
     pulling = PullParameters(model="org/name")
-    async with backend_of(fake, stream(b": keep-alive\n\n" + half[:9], half[9:], result)) as backend:
-        pulled = await backend.run(PULL, pulling, told.append)
+    async with client_of(fake, stream(b": keep-alive\n\n" + half[:9], half[9:], result)) as client:
+        pulled = await client.run(PULL, pulling, told.append)
     assert pulled.model_dump(mode="json") == model_examples.PULLED
     assert told == [Progress(fraction=0.5, message="downloading")]
     assert fake.asked[0][1]["accept"] == "text/event-stream"
@@ -148,17 +148,17 @@ async def test_an_operation_that_tells_how_far_it_is_comes_as_events(fake: FakeH
         (stream(half, failed), DownloadFailed, "the disk is full"),
         (stream(half), HostUnreachable, "went away"),
         (cut_off(half), HostUnreachable, "went away"),
-        (stream(b"<html>\n\n"), HostUnreachable, "is it a modelhost"),
+        (stream(b"data: <html>\n\n"), HostUnreachable, "is it a modelhost"),
     ):
-        async with backend_of(fake, answer) as backend:
+        async with client_of(fake, answer) as client:
             with pytest.raises(kind, match=message):
-                await backend.run(PULL, pulling)
+                await client.run(PULL, pulling)
 
 
 async def test_the_list_of_models_comes_in_openais_shape(fake: FakeHost) -> None:
     cards = model_examples.LIST["models"]
-    async with backend_of(fake, whole({"object": "list", "data": cards})) as backend:
-        found = await backend.run(LIST, NoParameters())
+    async with client_of(fake, whole({"object": "list", "data": cards})) as client:
+        found = await client.run(LIST, NoParameters())
     assert [card.id for card in found.models] == [card["id"] for card in cards]
     assert fake.asked[0][0] == "GET /v1/models HTTP/1.1"
 
@@ -175,59 +175,58 @@ async def test_the_list_of_models_comes_in_openais_shape(fake: FakeHost) -> None
 async def test_an_error_is_the_one_that_the_host_raised(
     fake: FakeHost, code: str, status: int, kind: type[Exception]
 ) -> None:
-    async with backend_of(fake, error(code, status, param="model_id", details={"required_bytes": 7})) as backend:
+    async with client_of(fake, error(code, status, param="model_id", details={"required_bytes": 7})) as client:
         with pytest.raises(kind, match=f"so {code}") as caught:
-            await backend.run(LIST, NoParameters())
+            await client.run(LIST, NoParameters())
     assert caught.value.details == {"required_bytes": 7}  # type: ignore[attr-defined]
     assert caught.value.param == "model_id"  # type: ignore[attr-defined]
 
 
 async def test_when_to_come_back_is_not_lost(fake: FakeHost) -> None:
     refusal = whole({"error": {"message": "full", "code": "queue_full"}}, 503, retry_after="7")
-    async with backend_of(fake, refusal) as backend:
+    async with client_of(fake, refusal) as client:
         with pytest.raises(QueueFull) as caught:
-            await backend.run(LIST, NoParameters())
+            await client.run(LIST, NoParameters())
     assert caught.value.retry_after_seconds == 7
 
 
 @pytest.mark.parametrize("answer", [whole(b"<html>", 502), whole(b"<html>"), whole({"models": 1}), whole([])])
 async def test_what_no_modelhost_would_say_is_said_to_be_that(fake: FakeHost, answer: Answer) -> None:
-    async with backend_of(fake, answer) as backend:
+    async with client_of(fake, answer) as client:
         with pytest.raises(HostUnreachable, match="is it a modelhost"):
-            await backend.run(LIST, NoParameters())
+            await client.run(LIST, NoParameters())
 
 
 async def test_a_stream_is_given_in_pieces_without_comments(fake: FakeHost) -> None:
     blocks = (b": keep-alive\n\n", CHUNK[:20], CHUNK[20:] + CHUNK[:5], CHUNK[5:], DONE)
-    async with backend_of(fake, stream(*blocks)) as backend, backend.chat(REQUEST, Caller(depth=2)) as pieces:
+    async with client_of(fake, stream(*blocks)) as client, client.chat(REQUEST, Caller(depth=2)) as pieces:
         found = [piece async for piece in pieces]
     assert [event for piece in found for event in piece] == [Text(text="Hi"), Text(text="Hi")]
     _, headers, body = fake.asked[0]
-    hello = {"role": "user", "content": "Hello"}
-    assert body == {"messages": [hello], "stream": True, "stream_options": {"include_usage": True}}
+    assert body == {**REQUEST, "stream": True}
     assert headers["x-modelhost-depth"] == "2"
 
 
 async def test_an_error_in_a_stream_is_raised_with_its_source(fake: FakeHost) -> None:
     payload = {"message": "gone", "code": "worker_crashed", "source": {"kind": "worker", "model": "m", "worker": "w"}}
     event = b"data: " + json.dumps({"error": payload}).encode() + b"\n\n"
-    async with backend_of(fake, stream(CHUNK, event)) as backend:
+    async with client_of(fake, stream(CHUNK, event)) as client:
         with pytest.raises(WorkerCrashed, match="gone") as caught:
-            await text_of(backend)
+            await text_of(client)
     assert caught.value.source == {"kind": "worker", "model": "m", "worker": "w"}
 
 
 @pytest.mark.parametrize("answer", [cut_off(CHUNK), stream(CHUNK), stream(), cut_off()])
 async def test_a_host_that_goes_away_in_the_middle_is_an_error(fake: FakeHost, answer: Answer) -> None:
-    async with backend_of(fake, answer) as backend:
+    async with client_of(fake, answer) as client:
         with pytest.raises(HostUnreachable, match="went away"):
-            await text_of(backend)
+            await text_of(client)
 
 
 async def test_a_refused_chat_is_refused_on_entering(fake: FakeHost) -> None:
-    async with backend_of(fake, error("model_not_found", 404)) as backend:
+    async with client_of(fake, error("model_not_found", 404)) as client:
         with pytest.raises(ModelNotFound):
-            async with backend.chat(REQUEST):
+            async with client.chat(REQUEST):
                 pytest.fail("it was entered")
 
 
@@ -238,17 +237,17 @@ async def test_leaving_a_chat_closes_its_connection(fake: FakeHost) -> None:
         await stream(CHUNK, ends=False)(writer)
         endless.set()
 
-    async with backend_of(fake, answer) as backend:
-        async with backend.chat(REQUEST) as pieces:
+    async with client_of(fake, answer) as client:
+        async with client.chat(REQUEST) as pieces:
             await anext(aiter(pieces))
             await endless.wait()
         await asyncio.wait_for(fake.gone.wait(), 5)
 
 
 async def test_nobody_at_the_address_is_an_error_that_says_what_to_do() -> None:
-    async with RemoteBackend(f"http://127.0.0.1:{free_port()}") as backend:
+    async with RemoteClient(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(HostUnreachable, match="modelhost serve"):
-            await backend.run(LIST, NoParameters())
+            await client.run(LIST, NoParameters())
 
 
 @pytest.mark.promise("vllm-crush.caching.models")
@@ -256,27 +255,46 @@ async def test_request_defaults_are_remembered_for_a_moment_and_until_they_are_s
     info = {**model_examples.INFO, "config": {**model_examples.INFO["config"], "defaults": {"temperature": 0.1}}}
     cards = {"object": "list", "data": model_examples.LIST["models"]}
     configured = whole(model_examples.CONFIGURATION)
-    async with backend_of(fake, whole(cards), whole(info), configured, whole(info)) as backend:
-        assert await backend.request_defaults(None) == {"temperature": 0.1}
-        assert await backend.request_defaults(None) == {"temperature": 0.1}
+    async with client_of(fake, whole(cards), whole(info), configured, whole(info)) as client:
+        assert await client.request_defaults(None) == {"temperature": 0.1}
+        assert await client.request_defaults(None) == {"temperature": 0.1}
         assert len(fake.asked) == 2
-        await backend.run(CONFIGURE, ConfigParameters.model_validate(model_examples.CONFIG))
-        assert await backend.request_defaults("m") == {"temperature": 0.1}
+        await client.run(CONFIGURE, ConfigParameters.model_validate(model_examples.CONFIG))
+        assert await client.request_defaults("m") == {"temperature": 0.1}
     assert [request.split()[1] for request, _, _ in fake.asked][-1] == "/v1/models/m/info"
 
 
 async def test_a_host_without_models_has_no_defaults(fake: FakeHost) -> None:
-    async with backend_of(fake, whole({"object": "list", "data": []})) as backend:
-        assert await backend.request_defaults(None) == {}
+    async with client_of(fake, whole({"object": "list", "data": []})) as client:
+        assert await client.request_defaults(None) == {}
 
 
 async def test_notes_are_the_hosts_own_business(fake: FakeHost) -> None:
     call = Performance(operation="list-models", caller=Caller(face="mcp-stdio"), kept=dict)
-    async with backend_of(fake) as backend, backend.performing(call):
+    async with client_of(fake) as client, client.performing(call):
         pass
     assert (fake.asked, call.outcome) == ([], "ok")
 
 
 def test_a_key_that_http_does_not_allow_is_a_wrong_setting() -> None:
     with pytest.raises(ConfigError, match="characters that HTTP does not allow"):
-        RemoteBackend("http://127.0.0.1:1", "schlüssel\n")
+        RemoteClient("http://127.0.0.1:1", "schlüssel\n")
+
+
+@pytest.mark.parametrize(("keeps", "connections"), [(True, 1), (False, 3)], ids=["context", "one-by-one"])
+async def test_connections_are_kept_as_long_as_the_context_lasts(fake: FakeHost, keeps: bool, connections: int) -> None:
+    fake.answers = [whole({"object": "list", "data": []}), stream(CHUNK, DONE), whole({"object": "list", "data": []})]
+    client = RemoteClient(fake.url)
+    async with asyncio.timeout(10), client if keeps else nullcontext():
+        assert await client.models() == []
+        assert await text_of(client) == "Hi"
+        assert await client.models() == []
+    assert fake.connections == connections
+
+
+async def test_an_answer_that_was_left_in_the_middle_leaves_no_connection_for_the_next(fake: FakeHost) -> None:
+    async with client_of(fake, stream(CHUNK, ends=False), whole({"object": "list", "data": []})) as client:
+        async with client.chat(REQUEST) as pieces:
+            await anext(aiter(pieces))
+        assert await client.models() == []
+    assert fake.connections == 2

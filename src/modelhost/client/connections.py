@@ -1,0 +1,142 @@
+"""HTTP to a running host: requests, and answers that are read as they come.
+
+The connections are those to remote workers: they start in a few milliseconds, which a command at a terminal notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from modelhost import json_text
+from modelhost.errors import ConfigError, HostUnreachable
+from modelhost.operations.host_errors import error_of_status
+from modelhost.workers.connection import ConnectionBroken
+from modelhost.workers.remote_connection import KeptConnection
+
+CONNECT_SECONDS: Final = 10.0
+"""To connect; to waiting for an answer there is no limit, since models take their time."""
+IDLE_CONNECTIONS: Final = 32
+IDLE_SECONDS: Final = 5.0
+"""For which a connection is kept: less than a host keeps it."""
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
+_NOT_FOR_HEADERS: Final = re.compile(r"[^\x20-\x7e\x80-\xff]")
+_REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
+
+
+class Connections:
+    """To the host at ``url``, as :func:`modelhost.client.address.normal_url` gives it."""
+
+    def __init__(self, url: str, api_key: str | None) -> None:
+        """Take where the host is, and the key for it; raises ConfigError if either cannot be used."""
+        self.url = url
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "", parts.port or PORTS[parts.scheme])
+        self._base = parts.path
+        self._head = _head(parts, url, api_key)
+        self._tls: ssl.SSLContext | None = None
+        if parts.scheme == "https":
+            # Here and not at the top: it brings urllib's whole way to other machines with it.
+            from modelhost.config.network import require_certificates  # noqa: PLC0415
+
+            require_certificates()
+            self._tls = ssl.create_default_context()
+        self.keeps = False
+        """Whether connections are kept for later requests."""
+        self._idle: list[tuple[float, KeptConnection]] = []
+
+    def close(self) -> None:
+        """End those that nobody uses, and keep none any more."""
+        self.keeps = False
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    @asynccontextmanager
+    async def answer(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> AsyncIterator[KeptConnection]:
+        """Send a request, with JSON as its body, and yield its answer, of a status below 400; leaving ends it.
+
+        Raises:
+            ModelhostError: the host refused it.
+            HostUnreachable: there is no host, or none of ours.
+        """
+        content = None if body is None else json_text.encoded(body)
+        connection = self._kept() or await self._connected()
+        try:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+            try:
+                await connection.ask(method, self._base + path, self._head + lines, content)
+                refused = await connection.read_all() if connection.status >= 400 else None
+            except ConnectionBroken as error:
+                raise self._no_host(str(error)) from error
+            if refused is not None:
+                retry_after = connection.retry_after_seconds
+                raise error_of_status(
+                    self.url, connection.status, refused, None if retry_after is None else str(retry_after)
+                )
+            yield connection
+        finally:
+            self._release(connection)
+
+    def _kept(self) -> KeptConnection | None:
+        while self._idle:
+            since, connection = self._idle.pop()
+            if connection.can_be_kept and time.monotonic() - since < IDLE_SECONDS:
+                connection.begin_again()
+                return connection
+            connection.close()
+        return None
+
+    def _release(self, connection: KeptConnection) -> None:
+        if self.keeps and connection.can_be_kept and len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append((time.monotonic(), connection))
+        else:
+            connection.close()
+
+    async def _connected(self) -> KeptConnection:
+        host, port = self._address
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    KeptConnection, host, port, ssl=self._tls, server_hostname=host if self._tls else None
+                )
+        except TimeoutError as error:
+            raise self._no_host("timed out") from error
+        except OSError as error:
+            raise self._no_host(_reason(error)) from error
+        return connection
+
+    def _no_host(self, why: str) -> HostUnreachable:
+        return HostUnreachable(f"no modelhost answers at {self.url} ({why}); start one with: modelhost serve")
+
+
+def _head(parts: SplitResult, url: str, api_key: str | None) -> bytes:
+    """Return what the head of each request has."""
+    lines = {"User-Agent": "modelhost", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+    if api_key is not None:
+        lines["Authorization"] = f"Bearer {api_key}"
+    lines["Host"] = parts.netloc.rpartition("@")[2]
+    if not lines["Host"].isascii():
+        with suppress(UnicodeError):  # else it is refused below
+            name = (parts.hostname or "").encode("idna").decode()
+            lines["Host"] = name if parts.port is None else f"{name}:{parts.port}"
+    if not lines["Host"].isascii() or any(_NOT_FOR_HEADERS.search(value) for value in (*lines.values(), parts.path)):
+        raise ConfigError(f"the key or the address {url} has characters that HTTP does not allow")
+    return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+
+
+def _reason(error: OSError) -> str:
+    """Return why there is no connection, in the system's words; asyncio's own name the address once more."""
+    refused = _REFUSED.findall(str(error))
+    return f"[Errno {refused[-1]}] {os.strerror(int(refused[-1]))}" if refused else str(error)

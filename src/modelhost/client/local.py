@@ -1,0 +1,91 @@
+"""The host of this process as its clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modelhost.client.host_client import Body
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.events import Pieces, Relayed
+from modelhost.exchange.requests import ChatRequest
+from modelhost.exchange.tasks import Task
+from modelhost.operations.administered_host import Named
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.perform import Performance, PerformingHost, perform, performing
+
+if TYPE_CHECKING:
+    from modelhost.chat.answering import Opened
+
+
+class AnsweringModel(Named, Protocol):
+    """A model of the host."""
+
+    @property
+    def names_with_adapters(self) -> tuple[str, ...]:
+        """What else requests may call it."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What its requests get where they are silent."""
+
+
+class AnsweringHost(PerformingHost, Protocol):
+    """The host as its clients see it. Operations need more of it, as they declare."""
+
+    @property
+    def models(self) -> Sequence[AnsweringModel]:
+        """The models, the active one first."""
+
+    def find(self, name: str | None) -> AnsweringModel: ...
+
+    def open(self, request: ChatRequest, caller: Caller) -> AbstractAsyncContextManager[Opened]:
+        """Answer a chat piece by piece; raises a ``ModelhostError``."""
+
+    async def call(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        """Do a task, of a body of OpenAI's API, at once; raises a ``ModelhostError``."""
+
+
+class LocalClient:
+    """Runs everything in ``host``; raises what the host does."""
+
+    def __init__(self, host: AnsweringHost, caller: Caller | None = None) -> None:
+        """Take the host, and for whom operations are performed; ``None``: they are parts of calls that are."""
+        self.host = host
+        self._caller = caller
+
+    async def models(self) -> Sequence[str]:
+        """Return the names of the models."""
+        return [name for model in self.host.models for name in (model.name, *model.names_with_adapters)]
+
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+        """Run an operation."""
+        if self._caller is None:
+            return await operation.run(self.host, parameters, on_progress)
+        return await perform(self.host, operation, parameters, self._caller, on_progress)
+
+    @asynccontextmanager
+    async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        """Answer a chat piece by piece."""
+        from modelhost.chat.parsing import parsed  # noqa: PLC0415 (what checks requests takes its time to import)
+
+        request = parsed("chat", body)
+        assert isinstance(request, ChatRequest)
+        async with self.host.open(request, caller) as answer:
+            assert not isinstance(answer, Relayed)
+            yield answer
+
+    async def complete(self, body: Body) -> Mapping[str, Any]:
+        """Answer a chat at once."""
+        return await self.host.call("chat", dict(body))
+
+    async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
+        """Return the request defaults of a model; raises ModelNotFound."""
+        return self.host.find(model).defaults
+
+    @asynccontextmanager
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
+        """Have what is inside done as ``call``, as :func:`modelhost.operations.perform.performing` has it."""
+        with performing(self.host, call):
+            yield

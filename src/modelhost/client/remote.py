@@ -1,0 +1,203 @@
+"""A running host as its clients see it, over its HTTP API.
+
+Every call is a request of its own: a host that was restarted meanwhile is no trouble to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pydantic import ValidationError
+
+from modelhost import json_text
+from modelhost.client.connections import NO_HEADERS, Connections
+from modelhost.client.event_stream import Event, EventReader
+from modelhost.client.host_client import Body
+from modelhost.errors import HostUnreachable
+from modelhost.exchange.caller import NOBODY, Caller
+from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
+from modelhost.exchange.events import Pieces, PieceStream
+from modelhost.operations.events import EventReport
+from modelhost.operations.host_errors import error_in
+from modelhost.operations.model_values import OneModel
+from modelhost.operations.models import INFO
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, progress_in, request_of, result_in
+from modelhost.workers.connection import ConnectionBroken
+from modelhost.workers.depth import DEPTH_HEADER
+from modelhost.workers.remote_connection import KeptConnection
+
+if TYPE_CHECKING:  # a command does without its metrics, which take their time to import
+    from modelhost.operations.perform import Performance
+
+CHAT_PATH: Final = "/v1/chat/completions"
+EVENTS_PATH: Final = "/v1/models/events"
+MODELS_PATH: Final = "/v1/models"
+DONE: Final = b"[DONE]"
+PROBE_SECONDS: Final = 1.0  # a host on this machine answers in milliseconds; without one the port refuses at once
+REMEMBER_SECONDS: Final = 1.0
+"""Request defaults are asked for before each chat, and hardly ever change."""
+OF_CHATS: Final = frozenset({"", "message", "error"})
+"""Names of events that are an answer; others are extensions."""
+
+
+class RemoteClient:
+    """The host at ``url`` (a scheme, a host, no ``/v1``); as a context it keeps connections for its next requests."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        """Take where the host is, and the key for it; raises ConfigError if either cannot be used."""
+        self.url = url
+        self._connections = Connections(url, api_key)
+        self._defaults: dict[str | None, tuple[float, Mapping[str, Any]]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._connections.keeps = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._connections.close()
+
+    async def is_modelhost(self) -> bool:
+        """Return whether a modelhost answers there, and at once; anything else, or nothing, is ``False``."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                version = await self._json("GET", "/version")
+        except (HostUnreachable, TimeoutError):
+            return False
+        return isinstance(version, dict) and version.get("name") == "modelhost"
+
+    async def models(self) -> Sequence[str]:
+        """Return the names of the models."""
+        listed = await self._json("GET", MODELS_PATH)
+        try:
+            return [str(model["id"]) for model in listed["data"]]
+        except (KeyError, TypeError) as error:
+            raise HostUnreachable(f"{self.url} lists no models; is it a modelhost?") from error
+
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+        """Have the host run an operation.
+
+        Raises:
+            ModelhostError: the one that the operation raised in the host, or ``HostUnreachable``.
+        """
+        method, path, body = request_of(operation, parameters)
+        if not operation.is_read_only:
+            self._defaults.clear()
+        headers = {"Accept": EVENT_STREAM} if operation.tells_progress and on_progress is not ignored else NO_HEADERS
+        async with self._connections.answer(method, path, body, headers) as answer:
+            if answer.content_type.startswith(EVENT_STREAM):
+                return result_in(operation, await self._told_result(answer, on_progress), self.url)
+            return result_in(operation, await self._whole(answer), self.url)
+
+    async def _told_result(self, answer: KeptConnection, on_progress: OnProgress) -> Any:
+        """Return the result of an operation that tells how far it is; an error among the events is raised."""
+        async with aclosing(_events(answer)) as events:
+            async for event in events:
+                data = self._decoded(event)
+                if event.name == RESULT:
+                    return data
+                if event.name == PROGRESS:
+                    on_progress(progress_in(data))
+        raise HostUnreachable(f"the host at {self.url} went away before it was done; ask again")
+
+    @asynccontextmanager
+    async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
+        """Have the host answer a chat, piece by piece; leaving the context cancels the generation.
+
+        Raises:
+            ModelhostError: the one that the host raised, on entering or in the middle of the answer; or
+                ``HostUnreachable``.
+        """
+        headers = {DEPTH_HEADER: str(caller.depth)} if caller.depth else NO_HEADERS
+        async with (
+            self._connections.answer("POST", CHAT_PATH, {**body, "stream": True}, headers) as answer,
+            aclosing(self._pieces(answer)) as pieces,
+        ):
+            yield pieces
+
+    async def _pieces(self, answer: KeptConnection) -> PieceStream:
+        reader, has_ended = ChunkReader(), False
+        async with aclosing(_events(answer)) as events:
+            async for event in events:
+                if event.data.strip() == DONE:
+                    has_ended = True  # and the connection can be kept, once the rest has come
+                elif event.name in OF_CHATS:
+                    try:
+                        yield reader.read(self._decoded(event))
+                    except MalformedChunkError:
+                        raise self._something_else("an answer") from None
+        if not has_ended:
+            raise HostUnreachable(f"the host at {self.url} went away in the middle of the answer")
+
+    async def complete(self, body: Body) -> Mapping[str, Any]:
+        """Return the whole answer to a chat; raises as :meth:`chat` does."""
+        completion: Mapping[str, Any] = await self._json("POST", CHAT_PATH, body)
+        return completion
+
+    async def model_events(self) -> AsyncGenerator[EventReport, None]:
+        """Yield what happens to the models: the state of each at first, then every change; ends when the host stops."""
+        async with (
+            self._connections.answer("GET", EVENTS_PATH) as answer,
+            aclosing(_events(answer)) as events,
+        ):
+            async for event in events:
+                try:
+                    yield EventReport.model_validate(self._decoded(event))
+                except ValidationError as error:
+                    raise self._something_else("an event") from error
+
+    async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
+        """Return what requests to ``model`` get where they are silent, as it was a moment ago at most; raises as
+        :meth:`run` does."""
+        asked_at, known = self._defaults.get(model, (-REMEMBER_SECONDS, {}))
+        now = time.monotonic()
+        if now - asked_at < REMEMBER_SECONDS:
+            return known
+        name = model or next(iter(await self.models()), None)
+        found = (await self.run(INFO, OneModel(model_id=name))).config.defaults if name else {}
+        self._defaults = {model: (now, found)}
+        return found
+
+    @asynccontextmanager
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
+        """Measure a call; the host that is asked admits its requests, and keeps its own account of them."""
+        with call:
+            yield
+
+    async def _json(self, method: str, path: str, body: Any = None) -> Any:
+        async with self._connections.answer(method, path, body) as answer:
+            return await self._whole(answer)
+
+    async def _whole(self, answer: KeptConnection) -> Any:
+        try:
+            return json_text.decoded(await answer.read_all())
+        except (ValueError, ConnectionBroken) as error:
+            raise HostUnreachable(f"{self.url} did not send whole JSON; is it a modelhost?") from error
+
+    def _decoded(self, event: Event) -> Mapping[str, Any]:
+        """Return the JSON object in an event; raises the error that it is."""
+        try:
+            data = json_text.decoded(event.data)
+        except ValueError:
+            data = None
+        if error := error_in(data):
+            raise error
+        if not isinstance(data, dict):
+            raise self._something_else("an answer")
+        return data
+
+    def _something_else(self, expected: str) -> HostUnreachable:
+        return HostUnreachable(f"{self.url} sent something else than {expected}; is it a modelhost?")
+
+
+async def _events(answer: KeptConnection) -> AsyncGenerator[Event, None]:
+    """Yield the events of a streamed answer until it ends or breaks off."""
+    reader = EventReader()
+    with suppress(ConnectionBroken):
+        while block := await answer.read():
+            for event in reader.read(block):
+                yield event
