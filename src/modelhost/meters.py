@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -151,8 +152,23 @@ class Meters:
 METERS = Meters()
 
 
+# One metric by its labels is looked up once: that costs more than measuring does. No label is ever taken away.
+
+
+@cache
+def counting(counter: Counter, *labels: str) -> Counter:
+    """Return ``counter`` with those labels."""
+    return counter.labels(*labels)
+
+
+@cache
+def timing(histogram: Histogram, *labels: str) -> Histogram:
+    """Return ``histogram`` with those labels."""
+    return histogram.labels(*labels)
+
+
 class ModelMeters:
-    """The metrics of one model, found by label once: that costs more than measuring does."""
+    """The metrics of one model."""
 
     def __init__(self, model: str) -> None:
         self.time_to_first_token = METERS.time_to_first_token.labels(model)

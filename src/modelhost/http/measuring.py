@@ -7,7 +7,7 @@ from typing import Any
 from modelhost.errors import ModelNotFound
 from modelhost.http.exchange import CLIENT_LEFT_STATUS
 from modelhost.http.generating_host import GeneratingHost
-from modelhost.meters import METERS
+from modelhost.meters import METERS, counting, timing
 
 
 def note_request(  # noqa: PLR0913 (all are facts of one request)
@@ -17,8 +17,8 @@ def note_request(  # noqa: PLR0913 (all are facts of one request)
 
     ``model`` is a main name of :func:`model_label`, ``code`` that of the error it ended with.
     """
-    METERS.requests.labels(model, operation, str(status)).inc()
-    METERS.request_seconds.labels(model, operation).observe(seconds)
+    counting(METERS.requests, model, operation, str(status)).inc()
+    timing(METERS.request_seconds, model, operation).observe(seconds)
     if code is not None:
         METERS.errors.labels(model, code).inc()
     log.info(event, operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))

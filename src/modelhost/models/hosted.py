@@ -81,8 +81,10 @@ class HostedModel:
         """Why it has not the configuration that was asked for last."""
         self.is_just_found = False
         """Its files have been looked up for the load that comes next."""
-        self.workers: list[Worker] = []
+        self.workers: tuple[Worker, ...] = ()
         """Those that are ready; one at most, for now. To look at; not to be used without a lease."""
+        self.worker: Worker | None = None
+        """The first of them, which all are alike."""
         self.starting: asyncio.Task[None] | None = None
         """What finds its files or starts its worker."""
         self.operations: tuple[str, ...] = ()
@@ -104,11 +106,6 @@ class HostedModel:
     @property
     def name(self) -> str:
         return self.entry.name
-
-    @property
-    def worker(self) -> Worker | None:
-        """The first of its workers, which all are alike."""
-        return self.workers[0] if self.workers else None
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -227,6 +224,10 @@ class HostedModel:
         """Return what its worker wrote last, and what happened to it."""
         lines = self.last_lines if self.worker is None else tuple(self.worker.process.stderr_lines())
         return ModelLog(lines=lines, events=tuple(self._events))
+
+    def has(self, *workers: Worker) -> None:
+        """Note which workers it has now."""
+        self.workers, self.worker = workers, workers[0] if workers else None
 
     def needs_new_worker(self, entry: ModelEntry) -> bool:
         """Whether ``entry``, in the place of the present one, is for a worker that is not like the present one."""

@@ -110,7 +110,7 @@ class Keeper:
         closing = []
         for model in models:
             closing += [self._close(model, worker) for worker in model.workers]
-            model.workers = []
+            model.has()
         await asyncio.gather(*closing, *self._endings, return_exceptions=True)
 
     async def _close(self, model: HostedModel, worker: Worker) -> None:
@@ -186,7 +186,8 @@ class Keeper:
         return True
 
     def _became_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
-        model.workers, model.memory = [worker], None
+        model.has(worker)
+        model.memory = None
         model.operations = tuple(sorted(worker.ready.tasks))
         model.sees_images = worker.ready.sees_images
         model.loaded_at, model.load_seconds = time.time(), seconds
@@ -247,7 +248,7 @@ class Keeper:
             shortest_patience = min((_stall_seconds(model) for model in models.values()), default=math.inf)
             await asyncio.sleep(min(SECONDS_BETWEEN_LOOKS, shortest_patience / 4))
             for model in list(models.values()):
-                for worker in tuple(model.workers):
+                for worker in model.workers:
                     with guarded("looking after workers", model=model.name):
                         await self._look_at(model, worker)
 
@@ -304,7 +305,8 @@ class Keeper:
 
 def _let_go(model: HostedModel) -> Worker | None:
     """Take the worker of ``model``, which it has no longer; what the worker has written can still be read."""
-    worker, model.workers = model.worker, []
+    worker = model.worker
+    model.has()
     if worker is not None:
         model.last_lines = tuple(worker.process.stderr_lines())
     return worker

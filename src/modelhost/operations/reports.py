@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -148,11 +149,15 @@ class HostReport(Result):
     registry_error: str | None = Field(description="Why that file as it stands is not in force.")
 
 
+KNOWN: Final = tuple(field.name for field in fields(ModelStatus))
+_known: Final = attrgetter(*KNOWN)
+
+
 def model_report(status: ModelStatus) -> ModelReport:
     """Return all that is known of one model."""
-    known = {field.name: getattr(status, field.name) for field in fields(status)}
-    more = {"need_mb": megabytes(status.need_bytes), "memory_mb": megabytes(status.memory_bytes)}
-    return ModelReport.model_validate({**known, **more})
+    known = dict(zip(KNOWN, _known(status), strict=True))
+    known["need_mb"], known["memory_mb"] = megabytes(status.need_bytes), megabytes(status.memory_bytes)
+    return ModelReport.model_validate(known)
 
 
 def host_report(status: HostStatus) -> HostReport:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from modelhost.errors import McpServerNotFound, ToolNotFound
 from modelhost.feed import Feed, Listener
 from modelhost.logs import get_logger, has_debug
-from modelhost.meters import METERS
+from modelhost.meters import METERS, counting, timing
 from modelhost.tools.call import call_tool, failed
 from modelhost.tools.catalogue import Catalogue, catalogue_of
 from modelhost.tools.context import NO_CONTEXT, CallContext
@@ -279,9 +279,9 @@ class ToolHub:
             outcome = await call_tool(listed, arguments, context, self._limits)
             became = outcome.code or "ok"
         finally:
-            METERS.tool_calls.labels(known.server, known.tool, became).inc()
+            counting(METERS.tool_calls, known.server, known.tool, became).inc()
             seconds = time.monotonic() - began
-            METERS.tool_call_seconds.labels(known.server, known.tool).observe(seconds)
+            timing(METERS.tool_call_seconds, known.server, known.tool).observe(seconds)
             if has_debug():
                 log.debug("tool_call", server=known.server, tool=known.tool, outcome=became, seconds=round(seconds, 4))
         return outcome

@@ -110,7 +110,7 @@ async def test_errors_have_the_shape_of_the_seed(nano_host: ServedHost, era: Any
         await client.list_tools()
         for name, arguments, code in (
             ("chat_completion", said("Hello", model="none"), "MODEL_NOT_FOUND"),
-            ("chat_completion", said("Hello", temperature=3), "INVALID_REQUEST"),
+            ("chat_completion", said("Hello", temperature=101), "INVALID_REQUEST"),
             ("chat_completion", said("word " * 4000), "CONTEXT_LENGTH_EXCEEDED"),
             ("load-state", {"session_id": "never saved"}, "STATE_NOT_FOUND"),
         ):
