@@ -21,7 +21,9 @@ from modelhost.exchange.events import (
     CallStarted,
     Finish,
     HostEvent,
+    Loading,
     Question,
+    Queued,
     Reasoning,
     Text,
     ToolsMissing,
@@ -42,6 +44,8 @@ def pieces(
     Calls of tools, and why an answer ends early, are printed as notes; ``person`` answers what is asked meanwhile.
     """
     notes = _Notes()
+    if console.is_watched():
+        params = {**params, "stream_options": {"include_progress": True}}
     with closing(answerer.stream(messages, params)) as answer:
         for piece in answer:
             for event in piece:
@@ -74,6 +78,8 @@ class _Notes:
         self._names: dict[str, str] = {}
         self._told: dict[str, tuple[int, str]] = {}
         """Of each call the last tenth and the last message of its progress."""
+        self._loaded: int | None = None
+        """How many fifths of the model, as told last."""
         self._has_waited = False
         self._line = ""
         """What stands on the line: nothing, ``text``, ``thought``."""
@@ -86,6 +92,10 @@ class _Notes:
 
     def on_tools(self, event: HostEvent) -> None:
         match event:
+            case Queued(position=position):
+                self._aside(f"(waiting: place {position} in the queue)")
+            case Loading(progress=progress):
+                self._on_loading(progress)
             case WaitingForTools(servers=servers, seconds=seconds):
                 self._aside(f"(waiting for the tools of {_listed(servers)}, {seconds:g} s at most)")
                 self._has_waited = True
@@ -107,6 +117,14 @@ class _Notes:
                 self.begin()
                 given = _shortened(json.dumps(self._calls.pop(event.id, None), ensure_ascii=False))
                 console.note(f"⚙ {console.printable(event.name)} {given} (ended by the host)")
+
+    def _on_loading(self, progress: float | None) -> None:
+        """Show that the model is loaded, and every fifth of it."""
+        fifth = int(5 * (progress or 0))
+        if self._loaded == fifth:
+            return
+        self._loaded = fifth
+        self._aside("(loading the model)" if not fifth else f"(loading the model: {20 * fifth} %)")
 
     def _on_progress(self, step: CallProgressed) -> None:
         """Show another tenth, or another message: some servers tell of every hundredth."""

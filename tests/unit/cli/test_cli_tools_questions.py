@@ -188,6 +188,23 @@ def test_a_wait_for_servers_is_shown_and_those_that_did_not_come(
     assert "\x1b[2J" not in shown
 
 
+def test_a_wait_for_the_model_is_shown_on_a_terminal(
+    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loading = [extension("loading"), *(extension("loading", progress=step / 50) for step in range(50))]
+    chunks = [extension("queued", position=2), *loading, "Hello."]
+    assert answered(fake_answerer(*chunks)) == "Hello."
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    answered(fake_answerer(*chunks))
+    shown = re.sub(r"\x1b\[\d*m", "", sys.stderr.getvalue())  # type: ignore[attr-defined]
+    assert [line for line in shown.splitlines() if line] == [
+        "(waiting: place 2 in the queue)",
+        "(loading the model)",
+        *(f"(loading the model: {percent} %)" for percent in (20, 40, 60, 80)),
+    ]
+
+
 def test_a_wish_to_have_a_model_write_is_asked_in_its_own_words(
     fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,7 +35,7 @@ def offered(server: str, tool: str) -> OfferedTool:
         name=f"{server}_{tool}",
         server=server,
         tool=tool,
-        function={"function": {"name": f"{server}_{tool}"}},
+        function={"type": "function", "function": {"name": f"{server}_{tool}"}},
         annotations={},
         is_read_only=True,
         approval="auto",
