@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from modelhost import json_text
+from modelhost import json_text, patterns
 from modelhost.chat.custom_tools import INPUT
 from modelhost.chat.shape import VIOLATED
 from modelhost.errors import InvalidRequest
@@ -156,8 +156,11 @@ class CustomCalls:
 
     def _problem(self, name: str, text: InputText) -> str | None:
         wanted = self._inputs[name]
-        if wanted.kind == "regex" and re.fullmatch(wanted.definition, text.text) is None:
-            return f'the input of "{name}" does not match its regular expression'
+        try:
+            if wanted.kind == "regex" and not patterns.is_whole(wanted.definition, text.text):
+                return f'the input of "{name}" does not match its regular expression'
+        except patterns.TooSlow as error:
+            return f'the input of "{name}": {error}'
         if not text.is_input_alone:
             return f'the call of "{name}" has another form than one text'
         return None

@@ -11,8 +11,6 @@ Source: https://platform.openai.com/docs/guides/function-calling#custom-tools
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -20,6 +18,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from modelhost import patterns
 from modelhost.chat.tool_choice import is_forced
 from modelhost.engines.base import Engine
 from modelhost.engines.plain_schemas import plain_parameters
@@ -73,14 +72,10 @@ def check(tools: Sequence[Tool], choice: Any) -> None:
 def _check_format(wanted: InputFormat, at: str) -> None:
     if wanted.kind != "regex":
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            re.compile(wanted.definition)
-        except (re.error, OverflowError) as error:
-            raise InvalidRequest(
-                f"{at}: {wanted.definition!r} is no regular expression, or none that Python knows: {error}.", param=at
-            ) from None
+    try:
+        patterns.check(wanted.definition)
+    except ValueError as error:
+        raise InvalidRequest(f"{at}: {wanted.definition!r} is no regular expression: {error}.", param=at) from None
 
 
 def _named_in(choice: Any) -> Iterator[tuple[str, str]]:

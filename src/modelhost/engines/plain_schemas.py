@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from modelhost import patterns
 from modelhost.engines.schema_references import References, UnusableSchema, endless_reference
 
 TYPES: Final = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
@@ -97,7 +98,7 @@ def check_patterns(schema: Any, at: str = "#") -> None:
     """Check that the patterns of ``schema`` are regular expressions.
 
     Raises:
-        UnusableSchema: one is not, or is one that Python does not know.
+        UnusableSchema: one is not.
     """
     if isinstance(schema, list):
         for number, each in enumerate(schema):
@@ -118,12 +119,10 @@ def check_patterns(schema: Any, at: str = "#") -> None:
 
 
 def _check_pattern(pattern: str, at: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError) as error:
-            raise UnusableSchema(at, f"{pattern!r} is no regular expression: {error}") from None
+    try:
+        patterns.check(pattern)
+    except ValueError as error:
+        raise UnusableSchema(at, f"{pattern!r} is no regular expression: {error}") from None
 
 
 class _Rewriting:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from modelhost.http.doors import error_answer_at, rpc_error_answer
+from modelhost.http.door_errors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
 from modelhost.http.later import Later
 from modelhost.http.mcp.endpoint import ByPort

@@ -15,7 +15,7 @@ import uvicorn
 from modelhost import logs
 from modelhost.config.settings import Settings
 from modelhost.http.app import build_app
-from modelhost.http.doors import error_answer_at
+from modelhost.http.door_errors import error_answer_at
 from modelhost.http.wire.connection import Connection
 from modelhost.http.wire.limits import Limits
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from modelhost.errors import HostFault, MethodNotAllowed, ModelhostError, NotFound
 from modelhost.http.admin import model_events
 from modelhost.http.admin.operations import administration_routes
-from modelhost.http.doors import answer_at
+from modelhost.http.door_errors import answer_at
 from modelhost.http.edge import DOCS_FILES, Direct
 from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
 from modelhost.http.openai.models import models_router

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from jsonschema import SchemaError
+from jsonschema import SchemaError, ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, validator_for
+from jsonschema.validators import Draft202012Validator, extend, validator_for
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from modelhost import json_text
+from modelhost import json_text, patterns
 
 MAX_DEPTH: Final = 200  # as many as are read of what a model writes; a message to a server can hold 255
 MAX_PROBLEMS: Final = 5  # a model mends these first; a long list is lost on it
@@ -74,18 +74,57 @@ class ArgumentCheck:
             found = list(islice(self._validator.iter_errors(arguments), MAX_PROBLEMS))
         except Unresolvable:
             return []  # a reference into another document: none is fetched
+        except patterns.TooSlow as error:
+            return [str(error)]
         return [f"{_place(error.absolute_path)}{_shortened(error.message)}" for error in found]
 
 
 def _compiled(schema: dict[str, Any], *, checks_formats: bool) -> Validator | None:
-    kind = validator_for(schema, default=Draft202012Validator)
+    known = validator_for(schema, default=Draft202012Validator)
     try:
-        kind.check_schema(schema)
+        known.check_schema(schema)
     except SchemaError:
         return None
+    kind: type[Validator] = extend(known, OF_PATTERNS)  # type: ignore[no-untyped-call]
     # A registry of our own: with the default one a "$ref" to an address is fetched. (mypy does not know its argument.)
     registry: Registry[Any] = Registry(retrieve=_anything)  # type: ignore[call-arg]
     return kind(schema, registry=registry, format_checker=kind.FORMAT_CHECKER if checks_formats else None)
+
+
+def _pattern(validator: Any, wanted: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "string") and not patterns.is_in(wanted, value):
+        yield ValidationError(f"{value!r} does not match {wanted!r}")
+
+
+def _pattern_properties(
+    validator: Any, wanted: Mapping[str, Any], value: Any, _schema: Any
+) -> Iterator[ValidationError]:
+    if validator.is_type(value, "object"):
+        for pattern, schema in wanted.items():
+            for name in (name for name in value if patterns.is_in(pattern, name)):
+                yield from validator.descend(value[name], schema, path=name, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, wanted: Any, value: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    if not validator.is_type(value, "object"):
+        return
+    named, known = schema.get("properties", {}), schema.get("patternProperties", ())
+    rest = [name for name in value if name not in named and not any(patterns.is_in(each, name) for each in known)]
+    for name in rest:
+        if wanted is False:
+            yield ValidationError(f"Additional properties are not allowed ({name!r} was unexpected)")
+        else:
+            yield from validator.descend(value[name], wanted, path=name)
+
+
+OF_PATTERNS: Final[Mapping[str, Any]] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+}
+"""The keywords in which jsonschema uses Python's own regular expressions, which nobody can stop."""
 
 
 def _anything(_address: str) -> Resource[Any]:

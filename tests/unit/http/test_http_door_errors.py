@@ -9,7 +9,7 @@ import pytest
 
 from modelhost import errors
 from modelhost.config.settings import Settings
-from modelhost.http.doors import error_answer_at, rpc_error_answer
+from modelhost.http.door_errors import error_answer_at, rpc_error_answer
 from modelhost.http.errors import error_answer
 
 

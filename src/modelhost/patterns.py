@@ -1,0 +1,64 @@
+"""Regular expressions of clients, models and tool servers: none of them may hold up the host.
+
+Those of Python's own module can take longer than the universe is old, and nothing can be done meanwhile. These are of
+the library ``regex`` (https://github.com/mrabarnett/mrab-regex), which gives up in time, and knows ``\\p{L}`` as JSON
+Schema does. It is imported where it is needed: most requests have no expression.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import regex
+
+SECONDS: Final = 0.1
+"""For which an expression may look at one text; those of schemas take microseconds."""
+REMEMBERED: Final = 256
+"""Compiled expressions."""
+
+
+class TooSlow(Exception):
+    """An expression would have taken longer than :data:`SECONDS`; the message names it."""
+
+
+def check(pattern: str) -> None:
+    """Check that ``pattern`` is a regular expression.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    import regex  # noqa: PLC0415 (as said)
+
+    try:
+        _compiled(pattern)
+    except (regex.error, OverflowError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+
+
+def is_in(pattern: str, text: str) -> bool:
+    """Return whether something in ``text`` matches ``pattern``, which :func:`check` has seen; raises TooSlow."""
+    try:
+        return _compiled(pattern).search(text, timeout=SECONDS) is not None
+    except TimeoutError:
+        raise _slow(pattern) from None
+
+
+def is_whole(pattern: str, text: str) -> bool:
+    """Return whether all of ``text`` matches ``pattern``; otherwise as :func:`is_in`."""
+    try:
+        return _compiled(pattern).fullmatch(text, timeout=SECONDS) is not None
+    except TimeoutError:
+        raise _slow(pattern) from None
+
+
+def _slow(pattern: str) -> TooSlow:
+    return TooSlow(f"it takes more than {SECONDS:g} s to hold it against the regular expression {pattern!r}")
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex  # noqa: PLC0415 (as said)
+
+    return regex.compile(pattern)

@@ -1,0 +1,61 @@
+"""Regular expressions of others are checked, and none holds up the host."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from modelhost import patterns
+from modelhost.tools.arguments import ArgumentCheck
+
+ENDLESS = "^(a|a)*$"
+TEXT = "a" * 60 + "!"
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"(?<=a)b", r"[^\W\d]", "", r"(a)\1"])
+def test_expressions_are_known(pattern: str) -> None:
+    patterns.check(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["(", "[z-a]", r"\p{None}", "*", r"(?P<n>a)(?P=m)"])
+def test_what_is_none_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        patterns.check(pattern)
+
+
+def test_texts_are_held_against_them() -> None:
+    assert patterns.is_in(r"\p{Lu}b", "xÄb")
+    assert not patterns.is_in("^b", "ab")
+    assert patterns.is_whole("a|ab", "ab")
+    assert not patterns.is_whole("a+", "aab")
+
+
+@pytest.mark.parametrize("keyword", ["pattern", "patternProperties", "additionalProperties"])
+def test_one_that_would_take_for_ever_is_given_up(keyword: str) -> None:
+    began = time.monotonic()
+    schema = {
+        "pattern": {"properties": {"v": {"items": {"pattern": ENDLESS}}}},
+        "patternProperties": {"patternProperties": {ENDLESS: {}}},
+        "additionalProperties": {"patternProperties": {ENDLESS: {}}, "additionalProperties": False},
+    }[keyword]
+    problems = ArgumentCheck({"type": "object", **schema}).problems({"v": [TEXT] * 100, TEXT: 1})
+    assert len(problems) == 1
+    assert "more than 0.1 s" in problems[0]
+    assert time.monotonic() - began < 20  # Python's own would not be done in years
+
+
+def test_properties_are_judged_as_json_schema_says() -> None:
+    check = ArgumentCheck(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}},
+            "patternProperties": {"^x": {"type": "string"}},
+            "additionalProperties": {"type": "boolean"},
+        }
+    )
+    assert check.problems({"a": 1, "xy": "z", "b": True}) == []
+    wrong = check.problems({"a": 1, "xy": 2, "b": "no"})
+    assert wrong == ["\"xy\": 2 is not of type 'string'", "\"b\": 'no' is not of type 'boolean'"]
+    closed = ArgumentCheck({"type": "object", "properties": {"a": {}}, "additionalProperties": False})
+    assert closed.problems({"a": 1, "b": 2}) == ["Additional properties are not allowed ('b' was unexpected)"]
