@@ -114,10 +114,11 @@ def test_the_end_is_told_with_its_status_and_leaves_no_zombie(
     run: Run, end_is_told_by: str, script: str, status: int
 ) -> None:
     async def test() -> None:
-        with closing(_child(script)) as child:
+        with closing(_child(f"input(); {script}")) as child:
             assert child.returncode is None
             has_thread = any(thread.name == f"exit-of-{child.pid}" for thread in threading.enumerate())
             assert has_thread == (end_is_told_by == "thread")
+            child.send(b"\n")
             await child.exited.wait()
             assert child.returncode == status
             assert not psutil.pid_exists(child.pid)
