@@ -77,7 +77,9 @@ def test_prompts_alone_come_back_in_their_order(asking: Asking, served: Served) 
     likely = {} if served.capabilities.how("prompt_logprobs") == "refused" else {"logprobs": 2}
     whole = _completion(asking, prompt=prompts, max_tokens=0, **likely)
     assert [choice["text"] for choice in whole["choices"]] == prompts
-    assert {choice["finish_reason"] for choice in whole["choices"]} == {"length"}
+    # vLLM writes a token that it does not show, which may be the end.
+    unseen = {"stop"} if served.engine == "vllm" else set()
+    assert {choice["finish_reason"] for choice in whole["choices"]} - unseen == {"length"}
     count = sum(len(_tokens(asking, prompt)) for prompt in prompts)
     assert (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"]) == (count, 0)
     if likely:
