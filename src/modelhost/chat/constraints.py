@@ -26,6 +26,7 @@ KINDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 }
 OF_ENGINES: Final = frozenset({STRUCTURED, "grammar", "response_format"})
 """What engines call the field that says so."""
+OF_LLAMACPP: Final = ("grammar", "json_schema")
 FIELDS: Final = frozenset({STRUCTURED, *(f"{GUIDED}{kind}" for kind in KINDS)})
 
 
@@ -46,11 +47,15 @@ def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
     if not isinstance(asked, Mapping):
         raise InvalidRequest(f"{STRUCTURED}: it has to be an object.", param=STRUCTURED)
     given += [(f"{STRUCTURED}.{kind}", kind, value) for kind, value in asked.items() if value is not None]
+    for name, kind, _ in given:
+        if kind not in KINDS:
+            raise InvalidRequest(f"{name}: there are {', '.join(KINDS)}.", param=name)
     if len(given) != 1:
-        raise InvalidRequest(f"{STRUCTURED}: give exactly one of {', '.join(KINDS)}.", param=STRUCTURED)
+        names = " and ".join(name for name, _, _ in given) or STRUCTURED
+        raise InvalidRequest(
+            f"{names}: give exactly one of {', '.join(KINDS)}.", param=given[-1][0] if given else STRUCTURED
+        )
     name, kind, value = given[0]
-    if kind not in KINDS:
-        raise InvalidRequest(f"{name}: there are {', '.join(KINDS)}.", param=name)
     if kind == "json" and isinstance(value, str):
         try:
             value = json_text.decoded(value)
@@ -60,6 +65,34 @@ def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
     if not is_right(value):
         raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
     return kind, value, name
+
+
+def check_only_one(output: Any, extra: Mapping[str, Any], field: str) -> None:
+    """Check that only one field says what the answer has to be.
+
+    Args:
+        output: ``response_format``.
+        extra: the request's other fields that OpenAI's API does not have.
+        field: that which stands in ``extra`` as ``structured_outputs``.
+
+    Raises:
+        InvalidRequest: two do.
+    """
+    given = [name for name in OF_LLAMACPP if extra.get(name)]
+    if STRUCTURED in extra:
+        given.append(field)
+    if isinstance(output, Mapping) and output.get("type") not in (None, "text"):
+        given.append("response_format")
+    if len(given) > 1:
+        raise InvalidRequest(
+            f"{given[0]}: {given[1]} says already what the answer has to be; give one.", param=given[0]
+        )
+
+
+def wants_json(extra: Mapping[str, Any]) -> bool:
+    """Whether the fields of a request that OpenAI's API does not have say that its answer has to be JSON."""
+    structured = extra.get(STRUCTURED) or {}
+    return "json_schema" in extra or not {"json", "json_object"}.isdisjoint(structured)
 
 
 def output_of(kind: str, value: Any) -> OutputFormat | None:

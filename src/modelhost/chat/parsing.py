@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost.chat import custom_tools
-from modelhost.chat.constraints import STRUCTURED, constraint_in, output_of
-from modelhost.chat.requests import INERT, MODELS, TOKENIZED, validate
+from modelhost.chat.constraints import STRUCTURED, check_only_one, constraint_in, output_of, wants_json
+from modelhost.chat.requests import INERT, MODELS, TOKENIZED, check_schema_size, validate
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import SAMPLING, tool_of
 from modelhost.exchange.messages import messages_of
@@ -57,6 +57,10 @@ def _shared(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
     if (constraint := constraint_in(extra)) is not None:
         kind, value, constraint_field = constraint
         extra[STRUCTURED] = {kind: value}
+        if kind == "json":
+            check_schema_size(value, constraint_field)
+    if extra:
+        check_only_one(body.get("response_format"), extra, constraint_field)
     return {
         "model": body.get("model"),
         "extra": extra or NOTHING,
@@ -128,13 +132,13 @@ def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
 def _output(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> tuple[OutputFormat | None, Mapping[str, Any]]:
     """Return what the answer has to be, and what is left of the fields ``more`` that might say so in other words."""
     if STRUCTURED in more:
-        if given is not None and given["type"] != "text":
-            raise InvalidRequest(f"Give either response_format or {STRUCTURED}.", param=STRUCTURED)
         ((kind, value),) = more[STRUCTURED].items()
         if (output := output_of(kind, value)) is not None:
             return output, {name: value for name, value in more.items() if name != STRUCTURED} or NOTHING
     if given is None:
         return None, more
+    if (schema := given.get("schema")) is not None:
+        return output_of("json", schema), more
     asked = given.get("json_schema") or {}
     extra = {name: value for name, value in asked.items() if name != "schema"}
     return OutputFormat(kind=given["type"], schema=asked.get("schema"), extra=extra or NOTHING), more
@@ -146,7 +150,7 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
     servers, tools = given.get("servers"), given.get("tools")
     return McpOptions(
         resources=tuple(WantedResource(**each) for each in given.get("resources") or ()),
-        prompts=tuple(WantedPrompt(**each) for each in given.get("prompts") or ()),
+        prompts=tuple(map(_wanted_prompt, given.get("prompts") or ())),
         servers=None if servers is None else frozenset(servers),
         tools=None if tools is None else frozenset(tools),
         max_turns=given.get("max_turns"),
@@ -154,9 +158,16 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
     )
 
 
+def _wanted_prompt(given: Mapping[str, Any]) -> WantedPrompt:
+    return WantedPrompt(server=given["server"], name=given["name"], arguments=given.get("arguments") or NOTHING)
+
+
 def _completion(body: Mapping[str, Any]) -> CompletionRequest:
+    shared = _generating("completions", body)
+    if body.get("echo") is True and wants_json(shared["extra"]):
+        raise InvalidRequest("echo: behind its prompt an answer cannot be JSON; leave one of them out.", param="echo")
     return CompletionRequest(
-        **_generating("completions", body),
+        **shared,
         prompts=_prompts(body["prompt"]),
         logprobs=body.get("logprobs"),
         echo=body.get("echo") is True,

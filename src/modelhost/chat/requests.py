@@ -126,9 +126,14 @@ _WITH_ITS_SCHEMA: JsonDict = {
 class ResponseFormat(BaseModel):
     """Text, any JSON object, or JSON of a given schema."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True, json_schema_extra=_WITH_ITS_SCHEMA)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True, json_schema_extra=_WITH_ITS_SCHEMA)
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema_: dict[str, Any] | None = Field(
+        default=None,
+        alias="schema",
+        description="Of a `json_object`: the schema it has to follow, as llama.cpp has it.",
+    )
 
 
 class _Generation(_Request):
@@ -350,11 +355,17 @@ def validate(task: Task, body: Any) -> None:
     shape = body.get("response_format") if task == "chat" else None
     if shape and shape["type"] == "json_schema" and not shape.get("json_schema"):
         raise InvalidRequest("response_format.json_schema: the schema is missing.", param="response_format.json_schema")
-    for param, schema in _schemas(body):
-        _check_size(schema, param)
+    if shape and shape["type"] != "json_object" and shape.get("schema"):
+        raise InvalidRequest(
+            'response_format.schema: it belongs to "json_object"; that of "json_schema" stands in json_schema.schema.',
+            param="response_format.schema",
+        )
+    for param, schema in _schemas(task, body):
+        check_schema_size(schema, param)
 
 
-def _check_size(schema: Mapping[str, Any], param: str) -> None:
+def check_schema_size(schema: Mapping[str, Any], param: str) -> None:
+    """Check that a schema does not expand to more than engines can hold; raises InvalidRequest."""
     try:
         check_size(schema)
     except UnusableSchema as error:
@@ -364,14 +375,17 @@ def _check_size(schema: Mapping[str, Any], param: str) -> None:
         ) from None
 
 
-def _schemas(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _schemas(task: Task, body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the JSON schemas of a checked request, with where they stand."""
-    shape = body.get("response_format")
-    if isinstance(shape, dict) and shape.get("json_schema"):
-        yield "response_format.json_schema.schema", shape["json_schema"]["schema"]
+    known = MODELS[task].model_fields
+    if "response_format" in known and (shape := body.get("response_format")):
+        if shape.get("json_schema"):
+            yield "response_format.json_schema.schema", shape["json_schema"]["schema"]
+        if shape.get("schema"):
+            yield "response_format.schema", shape["schema"]
     if isinstance(body.get("json_schema"), dict):
         yield "json_schema", body["json_schema"]
-    for place, tool in enumerate(body.get("tools") or ()):
+    for place, tool in enumerate((body.get("tools") or ()) if "tools" in known else ()):
         if tool["type"] == "function" and tool["function"].get("parameters"):
             yield f"tools[{place}].function.parameters", tool["function"]["parameters"]
 

@@ -9,9 +9,11 @@ from typing import Any, Final, TypeVar
 import orjson
 from msgspec.structs import replace
 
+from modelhost.chat.constraints import STRUCTURED
 from modelhost.engines.plain_schemas import PlainSchema, check_patterns, plain, plain_parameters
 from modelhost.engines.schema_references import UnusableSchema
 from modelhost.errors import InvalidRequest
+from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest, Generating, Tool
 from modelhost.logs import get_logger
 
@@ -35,12 +37,15 @@ def with_plain_schemas(request: G) -> G:
         if request.tools:
             changed["tools"] = tuple(_plain_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools))
         if request.output is not None and request.output.schema is not None:
-            where = "response_format.json_schema.schema"
+            where = request.constraint_field or "response_format.json_schema.schema"
             schema = _rewritten(request.output.schema, _checkable, where, "the schema")
             changed["output"] = replace(request.output, schema=schema)
     if isinstance(asked := request.extra.get("json_schema"), dict):
         schema = _rewritten(asked, _checkable, "json_schema", "the schema")
         changed["extra"] = {**request.extra, "json_schema": schema}
+    if isinstance(asked := request.extra.get(STRUCTURED, NOTHING).get("json"), Mapping):
+        schema = _rewritten(asked, _checkable, request.constraint_field, "the schema")
+        changed["extra"] = {**request.extra, STRUCTURED: {"json": schema}}
     return replace(request, **changed) if changed else request
 
 
@@ -48,9 +53,13 @@ def _checkable(schema: Schema) -> PlainSchema:
     """As :func:`plain`, of a schema that an answer can be held against.
 
     Raises:
-        UnusableSchema: as said, or nobody can: it refers to another document, or has a pattern that is none.
+        UnusableSchema: as said, or nobody can: it refers to another document, or a keyword is not what it has to be.
     """
+    from modelhost.tools.arguments import fault_in  # noqa: PLC0415 (slow to import, and few requests have a schema)
+
     made = plain(schema)
+    if (fault := fault_in(schema)) is not None:
+        raise UnusableSchema(*fault)
     for place, reference in made.not_fetched.items():
         raise UnusableSchema(place, f'"{reference}" is another document, and none is fetched')
     check_patterns(schema)

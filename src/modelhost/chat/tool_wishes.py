@@ -23,15 +23,15 @@ class WantedPrompt(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     server: Piece
     name: Piece
-    arguments: dict[str, str] = Field(default_factory=dict)
+    arguments: dict[str, str] | None = None
 
 
 class ToolWishes(BaseModel):
     """``mcp``: what a request wants of the host's own tools. Without it they are all given, up to the limits."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-    resources: list[WantedResource] = Field(default_factory=list)
-    prompts: list[WantedPrompt] = Field(default_factory=list)
+    resources: list[WantedResource] | None = None
+    prompts: list[WantedPrompt] | None = None
     servers: list[Piece] | None = None
     tools: list[Piece] | None = None
     max_turns: Annotated[int, Field(ge=1, le=100)] | None = None

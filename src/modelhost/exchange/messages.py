@@ -65,7 +65,7 @@ class Message(Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] | None = None
     tool_call_id: str | None = None
     extra: Mapping[str, Any] = NOTHING
-    """Fields that are none of these, and those of these that were given as ``null``."""
+    """Fields that are none of these, and a content that was given as ``null``."""
 
     @property
     def text(self) -> str:
@@ -98,7 +98,9 @@ def message_of(given: Mapping[str, Any]) -> Message:
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _FIELDS or (value is None and name != "role"):
+        if value is None and name != "content":
+            continue  # as if it were not there; of contents it says that there is none
+        if name not in _FIELDS or value is None:
             extra[name] = value
         elif name == "tool_calls":
             known[name] = tuple(map(_call_of, value))

@@ -79,11 +79,27 @@ class ArgumentCheck:
         return [f"{_place(error.absolute_path)}{_shortened(error.message)}" for error in found]
 
 
+REMARKS: Final = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
+"""Keywords that no value is held against."""
+
+
+def fault_in(schema: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return where a schema says what no value can be held against, and why; ``None``: nowhere."""
+    if not isinstance(schema.get("$schema", ""), str):
+        return "#/$schema", "it has to be a text"
+    kind = validator_for(schema, default=Draft202012Validator)
+    for error in kind(kind.META_SCHEMA).iter_errors(schema):
+        path = [str(part) for part in error.absolute_path]
+        if not path or path[-1] not in REMARKS:
+            return "/".join(("#", *path)), _shortened(error.message)
+    return None
+
+
 def _compiled(schema: dict[str, Any], *, checks_formats: bool) -> Validator | None:
-    known = validator_for(schema, default=Draft202012Validator)
     try:
+        known = validator_for(schema, default=Draft202012Validator)
         known.check_schema(schema)
-    except SchemaError:
+    except (SchemaError, AttributeError, TypeError):  # the last two of a "$schema" that is no text
         return None
     kind: type[Validator] = extend(known, OF_PATTERNS)  # type: ignore[no-untyped-call]
     # A registry of our own: with the default one a "$ref" to an address is fetched. (mypy does not know its argument.)

@@ -50,6 +50,17 @@ def test_of_completions_all_is_the_engines_business() -> None:
     assert dict(found.extra) == {STRUCTURED: {"json": SCHEMA}}
 
 
+def test_a_json_object_may_bring_its_schema_as_llamacpps_has_it() -> None:
+    assert chat(response_format={"type": "json_object", "schema": SCHEMA}).output == chat(guided_json=SCHEMA).output
+
+
+@pytest.mark.parametrize("constraint", [{"guided_json": SCHEMA}, {"json_schema": SCHEMA}], ids=str)
+def test_an_answer_behind_its_prompt_is_no_json(constraint: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parsed("completions", {"prompt": "a", "echo": True, **constraint})
+    assert raised.value.param == "echo"
+
+
 def test_null_says_nothing() -> None:
     assert not chat(guided_json=None, structured_outputs=None).extra
     assert chat(structured_outputs={"regex": None, "json": SCHEMA}).output is not None
@@ -67,9 +78,15 @@ def test_null_says_nothing() -> None:
         ({STRUCTURED: {"other": 1}}, f"{STRUCTURED}.other"),
         ({STRUCTURED: {}}, STRUCTURED),
         ({STRUCTURED: "a"}, STRUCTURED),
-        ({STRUCTURED: {"regex": "a", "choice": ["a"]}}, STRUCTURED),
-        ({"guided_regex": "a", "guided_choice": ["a"]}, STRUCTURED),
-        ({"guided_json": SCHEMA, "response_format": {"type": "json_object"}}, STRUCTURED),
+        ({STRUCTURED: {"regex": "a", "choice": ["a"]}}, f"{STRUCTURED}.choice"),
+        ({STRUCTURED: {"regex": "a", "disable_any_whitespace": True}}, f"{STRUCTURED}.disable_any_whitespace"),
+        ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
+        ({"guided_json": SCHEMA, "response_format": {"type": "json_object"}}, "guided_json"),
+        ({"guided_regex": "a", "grammar": "b"}, "grammar"),
+        ({"grammar": "b", "response_format": {"type": "json_object"}}, "grammar"),
+        ({"json_schema": SCHEMA, "response_format": {"type": "json_object"}}, "json_schema"),
+        ({"response_format": {"type": "text", "schema": SCHEMA}}, "response_format.schema"),
+        ({"response_format": {"type": "json_object", "strict": True}}, "response_format.strict"),
     ],
 )
 def test_what_is_wrong_is_refused_by_its_name(fields: dict[str, Any], param: str) -> None:

@@ -125,7 +125,7 @@ WHOLE: list[tuple[Task, dict[str, Any]]] = [
             "n": 2,
             "logprobs": True,
             "top_logprobs": 0,
-            "grammar": "root ::= x",
+            "samplers": ["top_k"],
         },
     ),
     ("completions", {"prompt": [[1, 2], [3]], "logprobs": 0, "seed": 1, "stop": "x"}),
@@ -183,3 +183,19 @@ def test_what_asks_for_no_other_answer_is_kept_for_those_who_know_it() -> None:
     found = parsed("chat", {"messages": MESSAGES, "verbosity": "low", "prediction": {"type": "content"}, "user": None})
     assert dict(found.inert) == {"verbosity": "low", "prediction": {"type": "content"}}
     assert body_of(found) == {"messages": MESSAGES}
+
+
+@pytest.mark.parametrize("tools", ["x", 5, {"zz": [None]}, [None]], ids=str)
+def test_tools_mean_nothing_to_what_has_none(tools: Any) -> None:
+    assert parsed("completions", {"prompt": "a", "tools": tools}).extra == {"tools": tools}
+    assert parsed("detokenize", {"tokens": [1], "tools": tools}).extra == {"tools": tools}
+
+
+def test_null_in_a_message_or_in_wishes_is_as_if_it_were_not_there() -> None:
+    names = ("name", "reasoning_content", "tool_call_id", "refusal", "tool_calls", "anything")
+    plain = {"role": "user", "content": "a"}
+    wishes = {"resources": None, "prompts": [{"server": "s", "name": "n", "arguments": None}]}
+    found = parsed("chat", {"messages": [{**plain, **dict.fromkeys(names)}], "mcp": wishes})
+    assert found == parsed("chat", {"messages": [plain], "mcp": {"prompts": [{"server": "s", "name": "n"}]}})
+    silent = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
+    assert body_of(parsed("chat", {"messages": [silent]}))["messages"][0]["content"] is None

@@ -42,15 +42,38 @@ def test_every_schema_of_a_request_is_rewritten_and_the_request_stays_as_it_was(
     body = {
         "tools": [{"type": "function", "function": {"name": "none"}}, tool("f", properties={"a": True})],
         "response_format": answer_of({"minLength": 5, "maxLength": 1}),
-        "json_schema": {"allOf": [True]},
     }
     before = json.dumps(body)
     assert rewritten(body) == {
         "tools": [{"type": "function", "function": {"name": "none"}}, tool("f", properties={"a": {}})],
         "response_format": answer_of({}),
-        "json_schema": {},
     }
     assert json.dumps(body) == before
+    assert rewritten({"json_schema": {"allOf": [True]}}) == {"json_schema": {}}
+    assert rewritten({"guided_json": {"type": "object", "allOf": [True]}})["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"$schema": 5, "type": "boolean"}, "$schema"),
+        ({"enum": "abc"}, "enum"),
+        ({"properties": {"a": {"required": 3}}}, "properties.a.required"),
+        ({"minimum": "a"}, "minimum"),
+        ({"items": {"pattern": 3}}, "items.pattern"),
+        ({"multipleOf": 0}, "multipleOf"),
+    ],
+)
+def test_a_keyword_that_nobody_can_check_is_named_with_its_place(schema: dict[str, Any], place: str) -> None:
+    assert refused({"response_format": answer_of(schema)}).param == f"response_format.json_schema.schema.{place}"
+    assert refused({"guided_json": schema}).param == f"guided_json.{place}"
+
+
+def test_a_remark_of_another_kind_is_no_fault() -> None:
+    rewritten({"response_format": answer_of({"type": "string", "examples": "a", "title": None})})
 
 
 def test_numbers_of_more_than_64_bits_are_taken_from_programs() -> None:
