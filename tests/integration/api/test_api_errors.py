@@ -123,7 +123,7 @@ def test_a_wrong_value_is_named(any_talk: Talk, fields: dict[str, Any], param: s
         ({"lora": "x"}, "lora"),
         ({"reasoning_format": "x"}, None),
         ({"grammar": "root ::= [a-z"}, None),
-        ({"grammar": 'root ::= "a"', "json_schema": {"type": "integer"}}, None),
+        ({"grammar": 'root ::= "a"', "json_schema": {"type": "integer"}}, "grammar"),
     ],
     ids=str,
 )

@@ -102,7 +102,7 @@ def test_each_chunk_tells_the_tokens_so_far(asking: Asking) -> None:
     assert pieces[-1]["usage"]["prompt_tokens"] == last["usage"]["prompt_tokens"] == 17
 
 
-def test_the_tokens_of_messages_are_those_that_a_chat_of_them_reads(asking: Asking) -> None:
+def test_the_tokens_of_messages_are_those_that_a_chat_of_them_reads(asking: Asking, served: Served) -> None:
     said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": WEATHER}]
     for more in ({}, {"tools": TOOLS}, {"add_generation_prompt": False}):
         answer = asking.post("/tokenize", {"messages": said, "return_token_strs": True, **more}).json()
@@ -113,4 +113,6 @@ def test_the_tokens_of_messages_are_those_that_a_chat_of_them_reads(asking: Aski
     begun = [*said, {"role": "assistant", "content": "It is"}]
     one = asking.post("/tokenize", {"messages": begun, "continue_final_message": True}).json()
     assert "token_strs" not in one
-    assert one["count"] < asking.post("/tokenize", {"messages": begun, "add_generation_prompt": True}).json()["count"]
+    more = asking.post("/tokenize", {"messages": begun, "add_generation_prompt": True}).json()
+    # A llama-server goes on with a last message of the model whatever it is asked.
+    assert one["count"] == more["count"] if served.label else one["count"] < more["count"]
