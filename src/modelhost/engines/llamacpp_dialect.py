@@ -84,9 +84,8 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
 
 def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` with llama.cpp's fields in the place of those that others have."""
-    for ours, theirs in RENAMED.items():
-        if ours in body:
-            body[theirs] = body.pop(ours)
+    for ours in RENAMED.keys() & body.keys():
+        body[RENAMED[ours]] = body.pop(ours)
     if (structured := body.pop("structured_outputs", None)) is not None:
         body.update(constraint_of(structured))
     if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
@@ -151,8 +150,8 @@ def _settle_continuation(body: dict[str, Any]) -> None:
 
 
 def _check_types(body: Mapping[str, Any]) -> None:
-    for name, (kind, words) in TYPES.items():
-        value = body.get(name)
+    for name in TYPES.keys() & body.keys():  # most requests have none of them
+        (kind, words), value = TYPES[name], body[name]
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
 

@@ -175,15 +175,16 @@ class WorkerClient:
 
     def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` with what only the worker that gets it knows."""
-        if self.ready.chat_defaults and (task == "chat" or "messages" in body):
-            body = {**self.ready.chat_defaults, **body}
-        if task == "chat" and self.ready.chat_stops:
+        ready = self.process.ready
+        if ready.chat_defaults and (task == "chat" or "messages" in body):
+            body = {**ready.chat_defaults, **body}
+        if task == "chat" and ready.chat_stops:
             given = body.get("stop") or []
             own = [given] if isinstance(given, str) else given
-            body = {**body, "stop": [*own, *self.ready.chat_stops]}
-        if (most := self.ready.most_tokens) is not None:
+            body = {**body, "stop": [*own, *ready.chat_stops]}
+        if (most := ready.most_tokens) is not None:
             body = body | {name: min(body[name], most) for name in TOKEN_LIMITS if name in body}
-        return self.engine.finished(task, body, self.ready)
+        return self.engine.finished(task, body, ready)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
