@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from modelhost.exchange.chunks import CHAT, COMPLETION
 from modelhost.exchange.events import Envelope, Event, Loading, Piece, Pieces, PieceStream, Queued
@@ -35,9 +37,10 @@ async def with_waits(begin: Begin, model: HostedModel, events: Events, *, is_cha
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.wait(tasks)
         for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):  # told above, or of no interest any more
-                await task
+            if not task.cancelled():
+                task.exception()  # raised above, or of no interest any more
 
 
 class _News:
@@ -46,10 +49,12 @@ class _News:
     def __init__(self, model: HostedModel, *, is_chat: bool) -> None:
         self._model = model.name
         self._loading: Loading | None = None
-        self._is_waiting = False
+        self._is_waiting = self._has_told = False
         kind, prefix = (CHAT, "chatcmpl") if is_chat else (COMPLETION, "cmpl")
-        # The id of the answer itself is not known yet.
+        # The engine's id of the answer is not known yet.
         self._envelope = Envelope(id=f"{prefix}-{uuid4().hex}", created=int(time.time()), model=model.name, kind=kind)
+        self._written = self._told_as = self._envelope
+        """As the engine has it, and as it goes on."""
         self._pieces: asyncio.Queue[tuple[Piece | None, bool]] = asyncio.Queue()
         self._room = asyncio.Semaphore(1)
 
@@ -60,11 +65,15 @@ class _News:
             self._room.release()
         return piece
 
-    async def add(self, piece: Piece | None) -> None:
-        """Pass on a piece of the answer, or ``None`` for its end, once the one before has been read."""
+    async def add(self, piece: Piece) -> None:
+        """Pass on a piece of the answer, once the one before has been read."""
         await self._room.acquire()
         self._is_waiting = False
-        self._pieces.put_nowait((piece, True))
+        self._pieces.put_nowait((self._in_one(piece) if self._has_told else piece, True))
+
+    def end(self) -> None:
+        """Tell that nothing more comes; waits for nobody, since nobody may read any more."""
+        self._pieces.put_nowait((None, False))
 
     def queued(self, position: int) -> None:
         """Tell that the request waits."""
@@ -84,7 +93,15 @@ class _News:
             self._tell(self._loading)
 
     def _tell(self, event: Event) -> None:
+        self._has_told = True
         self._pieces.put_nowait(((event,), False))
+
+    def _in_one(self, piece: Piece) -> Piece:
+        """Return ``piece`` of the answer under the id of what was told before it."""
+        written = piece[0].envelope
+        if written is not self._written:
+            self._written, self._told_as = written, replace(written, id=self._envelope.id)
+        return tuple(replace(event, envelope=self._told_as) for event in piece)
 
 
 async def _answered(begin: Begin, news: _News) -> None:
@@ -93,7 +110,7 @@ async def _answered(begin: Begin, news: _News) -> None:
             async for piece in pieces:
                 await news.add(piece)
     finally:
-        await news.add(None)
+        news.end()
 
 
 async def _followed(events: Events, news: _News) -> None:

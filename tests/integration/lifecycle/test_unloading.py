@@ -184,6 +184,7 @@ def test_a_stream_tells_what_its_request_waits_for_where_the_client_wants_to_kno
     assert not any(choice["delta"] for each in told[: len(loading) + 1] for choice in each["choices"])
     text = "".join(choice["delta"].get("content") or "" for each in told for choice in each["choices"])
     assert text.strip() == "me"
+    assert len({each["id"] for each in told}) == 1
     assert not [each for each in _told(scripts, "ant") if "modelhost.queued" in each or "modelhost.loading" in each]
     unload(scripts, "ant")
 
