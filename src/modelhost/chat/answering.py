@@ -203,6 +203,8 @@ class Answering:
                 async with aclosing(with_missing(loop.run(asked), given.missing)) as pieces:
                     yield pieces
                 return
+            if model.engine.has_own_tools:
+                request = host_tools.without_tools(request, self._toolbox)
         if shape is not None and not way.may_ask and _may_differ(model, request):
             attempt = partial(self._one_turn, model, request, way)
             async with aclosing(with_missing(attempted(attempt, shape, model=model.name), given.missing)) as pieces:

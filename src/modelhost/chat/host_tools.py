@@ -31,12 +31,14 @@ def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
     ``None`` if the request brings its own, or says ``"tools": []`` or ``"tool_choice": "none"``.
 
     Raises:
-        InvalidRequest: ``mcp`` together with tools of the client's own, or with something that excludes tools.
+        InvalidRequest: ``mcp``, or a ``tool_choice`` that needs the host's tools, together with something that excludes
+            them; ``mcp`` together with tools of the client's own.
     """
     options = request.mcp
     if options is not None:
         _check_alone(request)
     if _why_none(request, toolbox) is not None:
+        _check_no_call(request, toolbox)
         return None
     if options is None or (options.servers is None and options.tools is None):
         return ALL
@@ -81,7 +83,7 @@ def _why_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
         return "tool_choice is none"
     if request.mcp is None and not toolbox.is_injected:
         return "the host adds none by itself"
-    if request.mcp is None and _excludes_tools(request):
+    if request.mcp is None and _excluding(request) is not None:
         return "what the request wants cannot be had with tools"
     return None
 
@@ -89,14 +91,47 @@ def _why_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
 def _check_alone(request: ChatRequest) -> None:
     if request.tools:
         raise InvalidRequest('Give either "tools", which you run yourself, or "mcp", which the host runs.', param="mcp")
-    if _excludes_tools(request):
+    if _excluding(request) is not None:
         names = ", ".join(["n", *WITHOUT_TOOLS])
         raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
 
 
-def _excludes_tools(request: ChatRequest) -> bool:
-    wants_shape = request.output is not None and request.output.kind != "text"
-    return request.n > 1 or wants_shape or request.logprobs or any(request.extra.get(name) for name in WITHOUT_TOOLS)
+def _check_no_call(request: ChatRequest, toolbox: Toolbox) -> None:
+    """Refuse a request that demands a call, and also what keeps the host from giving it any of its tools."""
+    is_demanded = request.tool_choice == "required" or request.named_tool is not None
+    if not is_demanded or request.tools is not None or not toolbox.is_injected or not toolbox.hub.server_names():
+        return
+    if (name := _excluding(request)) is not None:
+        raise InvalidRequest(
+            f"tool_choice asks for a call, but the request brings no tools, and {name} keeps those of the host away: "
+            f"it cannot be combined with them. Leave out {name} or tool_choice, or send tools of your own.",
+            param="tool_choice",
+        )
+
+
+def _excluding(request: ChatRequest) -> str | None:
+    """Return the field of ``request``, as the client has sent it, that cannot be had together with tools."""
+    if request.n > 1:
+        return "n"
+    if request.output is not None and request.output.kind != "text":
+        return request.constraint_field or "response_format"
+    if request.logprobs:
+        return "logprobs"
+    found = next((name for name in WITHOUT_TOOLS if request.extra.get(name)), None)
+    return found and (request.constraint_field or found)
+
+
+def without_tools(request: ChatRequest, toolbox: Toolbox) -> ChatRequest:
+    """Return ``request``, which gets none of the host's tools, as one for a server that may have tools of its own.
+
+    It says that there are none, unless the client leaves that open and this host has no say in it either. Choices are
+    asked for one by one, so that the server cannot see that several are wanted, which excludes tools there as here.
+    """
+    if request.tools is not None:
+        return request
+    has_say = toolbox.path is not None and bool(toolbox.hub.server_names())
+    is_settled = has_say or request.mcp is not None or _excluding(request) is not None
+    return replace(request, tools=()) if is_settled else request
 
 
 def with_tools(request: ChatRequest, tools: Sequence[OfferedTool]) -> ChatRequest:

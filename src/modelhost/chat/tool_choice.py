@@ -47,6 +47,11 @@ def is_forced(request: ChatRequest) -> bool:
     return request.tool_choice == "required"
 
 
+def says_none(request: ChatRequest) -> bool:
+    """Return whether ``request``, as the client or the host has it, says that there are no tools."""
+    return request.tool_choice == "none" or request.tools == ()
+
+
 def _without_tools(request: ChatRequest) -> ChatRequest:
     if request.tools is None and request.tool_choice is None and request.parallel_tool_calls is None:
         return request

@@ -62,6 +62,8 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
         body[INPUT_GRAMMAR] = {"opening": opening_of(name), "definition": shown.grammar}
         rewrites.append(lambda: RawInput(name).rewrite)
     dialect = model.engine.adapt("chat", body)
+    if model.engine.has_own_tools and tool_choice.says_none(request):
+        dialect["tools"] = []
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
     if shown.grammar is None and tool_choice.is_forced(chat) and "tools" not in dialect:
         rewrites.append(lambda: ForcedCall().rewrite)

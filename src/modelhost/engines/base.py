@@ -286,6 +286,8 @@ class Engine(Protocol):
     reads_contents: bool
     """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
     custom_tools: CustomTools
+    has_own_tools: bool
+    """Whether its server may give a model tools of its own, and run them, unless a request says that it has none."""
     prompt_progress: PromptProgress | None
     """``None`` if it is silent while it works on a prompt."""
     preparation: Preparation | None

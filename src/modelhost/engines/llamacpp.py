@@ -176,6 +176,7 @@ class LlamaCpp:
     prompt_caches: PromptCaches | None = SlotFiles()
     reads_contents = True
     custom_tools: CustomTools = "with_grammars"
+    has_own_tools = False
     prompt_progress: PromptProgress | None = ProgressEvents()
     preparation: Preparation | None = LlamaCppPreparation()
     adapters: AdapterChoice | None = ScaledAdapters()

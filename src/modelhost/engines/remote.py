@@ -81,6 +81,7 @@ class Remote:
         self._fields = _names(values["fields"])
         self._dialect = DIALECTS[values["dialect"]]
         self.custom_tools = self._dialect.custom_tools
+        self.has_own_tools = self._dialect.has_own_tools
         self.preparation: Preparation | None = self._dialect.preparation
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:

@@ -24,6 +24,8 @@ class Dialect(Protocol):
         ...
 
     custom_tools: CustomTools
+    has_own_tools: bool
+    """As that of :class:`~modelhost.engines.base.Engine`."""
 
     @property
     def preparation(self) -> Preparation | None:
@@ -69,8 +71,10 @@ class OpenAI:
         *,
         tasks: frozenset[Task] = OPENAIS,
         counts_on_the_way: bool = False,
+        has_own_tools: bool = False,
     ) -> None:
         self.tasks = tasks
+        self.has_own_tools = has_own_tools
         self.preparation: Preparation | None = None
         self.counts_on_the_way = counts_on_the_way
         self._more = more
@@ -97,6 +101,7 @@ class OfEngine:
     """The server that the workers of an engine here are, too."""
 
     custom_tools: CustomTools = "as_functions"  # whether it has what grammars need, nobody knows
+    has_own_tools = False
     counts_on_the_way = True
 
     @property
@@ -153,5 +158,5 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "openai": OpenAI(_of_openai),
     "vllm": OfEngine("vllm", tasks=ALL),
     "llamacpp": OfEngine("llamacpp", tasks=ALL),
-    "modelhost": OpenAI(_of_all_engines, tasks=ALL, counts_on_the_way=True),
+    "modelhost": OpenAI(_of_all_engines, tasks=ALL, counts_on_the_way=True, has_own_tools=True),
 }

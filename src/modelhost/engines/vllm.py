@@ -58,6 +58,7 @@ class Vllm:
     prompt_caches: PromptCaches | None = None
     reads_contents = True
     custom_tools: CustomTools = "as_functions"
+    has_own_tools = False
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
     adapters: AdapterChoice | None = ServedAdapters()

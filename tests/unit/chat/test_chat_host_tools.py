@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.host_tools import given_to, with_tools
+from modelhost.chat.host_tools import given_to, with_tools, without_tools
 from modelhost.chat.parsing import parsed
 from modelhost.errors import InvalidRequest, McpServerNotFound, ToolNotFound
 from modelhost.exchange.bodies import body_of
@@ -94,6 +94,47 @@ async def test_wishes_and_what_excludes_them_are_refused(fields: Mapping[str, An
     with pytest.raises(InvalidRequest) as refused:
         await chosen(mcp={}, **fields)
     assert refused.value.param == "mcp"
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"guided_regex": "a+"}, "guided_regex"),
+        ({"grammar": 'root ::= "a"'}, "grammar"),
+    ],
+    ids=str,
+)
+async def test_a_demanded_call_is_refused_by_the_name_of_what_keeps_the_tools_away(
+    fields: Mapping[str, Any], name: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=rf"and {name} keeps those of the host away") as refused:
+        await chosen(tool_choice="required", **fields)
+    assert refused.value.param == "tool_choice"
+    assert await chosen(is_injected=False, tool_choice="required", **fields) == []  # the host would give none anyway
+
+
+@pytest.mark.parametrize(
+    ("fields", "with_servers", "without_servers"),
+    [
+        ({}, (), None),
+        ({"tools": []}, (), ()),
+        ({"mcp": {"servers": []}}, (), ()),
+        ({"n": 2}, (), ()),
+        ({"response_format": {"type": "text"}}, (), None),
+    ],
+    ids=str,
+)
+async def test_for_a_server_with_tools_of_its_own_a_request_says_that_it_has_none(
+    fields: Mapping[str, Any], with_servers: tuple[()] | None, without_servers: tuple[()] | None
+) -> None:
+    async with hub_of(stub("a")) as hub:
+        assert without_tools(request_of(**fields), toolbox(hub)).tools == with_servers
+    no_file = Toolbox(None, ToolServers(), None)
+    assert without_tools(request_of(**fields), no_file).tools == without_servers
+    assert "hub" not in no_file.__dict__  # which would load the MCP SDK
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ class LibraryDialect:
     prompt_caches: PromptCaches | None = None
     reads_contents = False
     custom_tools: CustomTools = "as_functions"
+    has_own_tools = False
     prompt_progress: PromptProgress | None = None
     preparation: Preparation | None = None
     adapters: AdapterChoice | None = None
