@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from msgspec.structs import replace
@@ -49,23 +50,30 @@ def total(usages: Sequence[Mapping[str, Any]], *, choices_per_prompt: int) -> di
     return counted
 
 
-async def merge(parts: Sequence[Callable[[], PieceStream]]) -> PieceStream:
+async def merge(parts: Sequence[Callable[[], PieceStream]], *, at_once: int) -> PieceStream:
     """Yield the pieces of all ``parts`` as they come, each with the index of its part and the id of the first piece.
+
+    ``at_once`` of them are read at a time, in their order: a long list would keep every other request from the engine,
+    which takes them as they come, and what it holds of a list whose client has left it has to look at one by one.
 
     None begins before those with a lower index have: OpenAI's clients put the choices into a list as they begin. The
     first error of any part ends all of them and is raised.
     """
     queue: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue(QUEUE_PIECES)
 
-    async def pump(index: int, part: Callable[[], PieceStream]) -> None:
-        async for piece in part():
-            await queue.put((index, piece))
-        await queue.put((index, None))
+    waiting = iter(enumerate(parts))
 
-    pumps = [asyncio.create_task(pump(index, part)) for index, part in enumerate(parts)]
+    async def pump() -> None:
+        for index, part in waiting:
+            async with aclosing(part()) as pieces:
+                async for piece in pieces:
+                    await queue.put((index, piece))
+            await queue.put((index, None))
+
+    pumps = [asyncio.create_task(pump()) for _ in range(min(at_once, len(parts)))]
     shared: Envelope | None = None
     order = _Order()
-    running = len(pumps)
+    running = len(parts)
     try:
         while running:
             index, piece = await _next(queue, pumps)

@@ -20,6 +20,7 @@ from modelhost.exchange.sse import blocks_of_answer
 from modelhost.exchange.tasks import Task
 
 STRUCTURED = frozenset({"tools", "response_format", "json_schema", "grammar"})  # what makes an engine parse the output
+MOST_AT_ONCE = 64  # of a model that does not say how many requests it works on: all choices of one prompt
 Rewrite = Callable[[Piece], Piece]
 NewRewrite = Callable[[], Rewrite]
 """Each choice has its own."""
@@ -60,6 +61,8 @@ class Generation:
         self.task = task
         self.name: str | None = None
         """What the answer has to call the model, where that is not its main name."""
+        self.at_once = MOST_AT_ONCE
+        """How many of its choices and prompts the model is given at a time."""
         self.report = Report()
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1
@@ -104,7 +107,7 @@ class Generation:
         sources: list[Callable[[], PieceStream]] = [
             partial(part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
         ]
-        merged = fanout.merge(sources) if len(sources) > 1 else sources[0]()
+        merged = fanout.merge(sources, at_once=self.at_once) if len(sources) > 1 else sources[0]()
         last = Event(envelope=NO_ENVELOPE)
         async with aclosing(merged):
             async for piece in merged:

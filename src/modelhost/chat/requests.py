@@ -29,6 +29,7 @@ from pydantic_core import ErrorDetails
 
 from modelhost.chat.constraints import STRUCTURED
 from modelhost.chat.lora_field import WantedAdapter
+from modelhost.chat.parts import MAX_PARTS, check_parts
 from modelhost.chat.tool_shapes import TAGS, OneCall, OneTool, ToolChoice
 from modelhost.chat.tool_wishes import Piece, ToolWishes
 from modelhost.config.literals import No, One
@@ -59,6 +60,11 @@ class _Request(BaseModel):
 
     model: str | None = None
     user: str | None = None
+
+
+_LISTED: JsonDict = {"maxItems": MAX_PARTS}
+Texts = Annotated[list[str], Field(min_length=1, json_schema_extra=_LISTED)]
+Prompts = str | Texts | Tokens | Annotated[list[Tokens], Field(min_length=1, json_schema_extra=_LISTED)]
 
 
 class TextPart(BaseModel):
@@ -204,7 +210,7 @@ class CompletionRequest(_Generation):
 
     model_config = ConfigDict(json_schema_extra=_OF_ECHO)
 
-    prompt: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
+    prompt: Prompts
     max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
@@ -246,7 +252,7 @@ class InfillRequest(_Generation):
 class EmbeddingsRequest(_Request):
     """``POST /v1/embeddings``."""
 
-    input: str | Annotated[list[str], Field(min_length=1)] | Tokens | Annotated[list[Tokens], Field(min_length=1)]
+    input: Prompts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
 
@@ -255,7 +261,7 @@ class RerankRequest(_Request):
     """``POST /v1/rerank``."""
 
     query: str
-    documents: Annotated[list[str], Field(min_length=1)]
+    documents: Texts
     top_n: Count | None = None
 
 
@@ -344,6 +350,7 @@ def validate(task: Task, body: Any) -> None:
         MODELS[task].model_validate(body)
     except ValidationError as error:
         raise _explain(error) from None
+    check_parts(task, body)
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
     if task == "completions" and body.get("best_of") not in (None, body.get("n") or 1):

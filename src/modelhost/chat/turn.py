@@ -143,6 +143,8 @@ async def turn_of(
             if model.resolved is not resolved:
                 generation = generation_of(model, request, notes)
             with measured(model, _prompt_field(request), generation.report):
+                if worker.ready.slots is not None:
+                    generation.at_once = worker.ready.slots
                 check_can(worker, "chat" if generation.task == "chat" else "completions", request)
                 name = generation.name
                 yield generation, worker if name is None else AnswersAs(worker, own=model.name, name=name)

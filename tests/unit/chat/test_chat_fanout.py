@@ -55,7 +55,7 @@ def part(*names: str, error: Exception | None = None) -> Callable[[], PieceStrea
 
 async def test_chunks_of_all_parts_come_under_one_id_with_their_indexes() -> None:
     async with asyncio.timeout(5):
-        found = [each async for each in merge([part("a", "b"), part("c")])]
+        found = [each async for each in merge([part("a", "b"), part("c")], at_once=2)]
     assert len({event.envelope.id for each in found for event in each}) == 1
     texts: dict[int, str] = {}
     for (event,) in found:
@@ -70,7 +70,7 @@ async def test_an_error_of_one_part_ends_all_and_is_raised(names: tuple[str, ...
     parts = [part("x") for _ in range(others)] + [part(*names, error=InvalidRequest("no"))]
 
     async def read_slowly() -> None:
-        async for _ in merge(parts):
+        async for _ in merge(parts, at_once=4):
             await turns()  # the part has failed by the time that its chunk is read
 
     with pytest.raises(InvalidRequest):
@@ -90,7 +90,7 @@ async def test_a_reader_that_leaves_ends_every_part() -> None:
         finally:
             own.set()
 
-    merged = merge([endless, endless])
+    merged = merge([endless, endless], at_once=2)
     async with asyncio.timeout(5):
         await anext(merged)
         await merged.aclose()
@@ -108,7 +108,7 @@ async def test_an_error_while_the_reader_is_away_is_raised_when_it_returns() -> 
         finally:
             has_failed.set()
 
-    merged = merge([failing])
+    merged = merge([failing], at_once=1)
     async with asyncio.timeout(5):
         await anext(merged)
         may_fail.set()
@@ -124,6 +124,57 @@ def test_what_was_known_of_the_prompts_is_summed() -> None:
     assert "prompt_tokens_details" not in total([{"prompt_tokens": 5}] * 2, choices_per_prompt=1)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_no_more_parts_are_at_work_than_may_be_and_the_next_begins_when_one_has_ended(at_once: int) -> None:
+    begun: list[int] = []
+    at_work, most = 0, 0
+
+    def counted(index: int) -> Callable[[], PieceStream]:
+        async def pieces() -> PieceStream:
+            nonlocal at_work, most
+            begun.append(index)
+            at_work += 1
+            most = max(most, at_work)
+            try:
+                for text in "ab":
+                    await asyncio.sleep(0)
+                    yield piece(text)
+            finally:
+                at_work -= 1
+
+        return pieces
+
+    texts: dict[int, str] = {}
+    async with asyncio.timeout(5):
+        async for each in merge([counted(index) for index in range(200)], at_once=at_once):
+            for event in each:
+                assert isinstance(event, Text)
+                texts[event.choice] = texts.get(event.choice, "") + event.text
+    assert most == at_once
+    assert begun == list(range(200))
+    assert list(texts.items()) == [(index, "ab") for index in range(200)]
+
+
+async def test_a_reader_that_leaves_keeps_the_parts_that_wait_from_beginning() -> None:
+    begun: list[int] = []
+
+    def part_of(index: int) -> Callable[[], PieceStream]:
+        async def pieces() -> PieceStream:
+            begun.append(index)
+            while True:
+                await asyncio.sleep(0)
+                yield piece("x")
+
+        return pieces
+
+    merged = merge([part_of(index) for index in range(50)], at_once=2)
+    async with asyncio.timeout(5):
+        await anext(merged)
+        await merged.aclose()
+        await turns()
+    assert begun == [0, 1]
+
+
 def later(seconds: float, *names: str) -> Callable[[], PieceStream]:
     async def pieces() -> PieceStream:
         await asyncio.sleep(seconds)
@@ -136,5 +187,10 @@ def later(seconds: float, *names: str) -> Callable[[], PieceStream]:
 @pytest.mark.usefixtures("virtual_time")
 async def test_no_choice_begins_before_those_with_a_lower_index() -> None:
     parts = [later(3, "a", "b"), later(1, "c", "d"), later(0), later(2, "e")]
-    found = [(event.choice, event.text) async for each in merge(parts) for event in each if isinstance(event, Text)]
+    found = [
+        (event.choice, event.text)
+        async for each in merge(parts, at_once=4)
+        for event in each
+        if isinstance(event, Text)
+    ]
     assert found == [(0, "a"), (1, "c"), (1, "d"), (3, "e"), (0, "b")]

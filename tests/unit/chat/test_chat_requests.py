@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.chat.parsing import parsed
+from modelhost.chat.parts import MAX_PARTS
 from modelhost.chat.requests import INERT, INSTEAD, MODELS, check_fields, validate
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -45,6 +46,38 @@ def test_of_a_union_the_branch_that_got_furthest_is_reported() -> None:
     error = refused("chat", {"messages": [{"role": "user", "content": content}]})
     assert error.param is not None
     assert error.param.startswith("messages[0].content[1]")
+
+
+@pytest.mark.parametrize(
+    ("task", "param", "fields"),
+    [
+        ("completions", "prompt", {"n": 1}),
+        ("completions", "prompt", {}),
+        ("embeddings", "input", {}),
+        ("rerank", "documents", {"query": "q"}),
+    ],
+    ids=str,
+)
+def test_a_list_is_as_long_as_openais_at_most(task: Task, param: str, fields: dict[str, Any]) -> None:
+    validate(task, {param: ["a"] * MAX_PARTS, **fields})
+    error = refused(task, {param: ["a"] * (MAX_PARTS + 1), **fields})
+    assert error.param == param
+    assert error.message == (
+        f"{param}: 2049 entries; a request may ask for 2048 at most. Split it into several requests."
+    )
+
+
+@pytest.mark.parametrize("entry", ["a", [1, 2]], ids=str)
+def test_prompts_and_their_choices_count_together(entry: Any) -> None:
+    validate("completions", {"prompt": [entry] * 64, "n": 32})
+    error = refused("completions", {"prompt": [entry] * 64, "n": 64})
+    assert error.param == "prompt"
+    assert "64 entries, each with an n of 64, make 4096" in error.message
+
+
+def test_one_prompt_of_tokens_is_as_long_as_it_is() -> None:
+    validate("completions", {"prompt": [1] * 5000, "n": 2})
+    validate("embeddings", {"input": [1] * 5000})
 
 
 def test_all_that_a_union_would_take_is_told() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from modelhost.chat import turn
+from modelhost.chat.generation import MOST_AT_ONCE
 from modelhost.chat.notes import Notes
 from modelhost.chat.turn import turn_of
 from modelhost.engines.scripted import Scripted
@@ -33,6 +35,11 @@ class Clock:
         return self.now
 
 
+def worker_of(*, slots: int | None) -> Worker:
+    ready = SimpleNamespace(tasks={"chat"}, sees_images=False, slots=slots)
+    return cast("Worker", SimpleNamespace(ready=ready, engine=Scripted(), model="m"))
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that stands still but for what the test does to it."""
@@ -43,15 +50,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_the_time_in_which_a_model_is_loaded_is_no_part_of_its_pace(clock: Clock) -> None:
     model = HostedModel(fake_entry())
-    worker = SimpleNamespace(ready=SimpleNamespace(tasks={"chat"}, sees_images=False), engine=Scripted(), model="m")
+    worker = worker_of(slots=None)
 
     @asynccontextmanager
     async def lease() -> AsyncIterator[Worker]:
         clock.now += 60.0  # it is loaded
-        yield cast("Worker", worker)
+        yield worker
 
     async with turn_of(model, REQUEST, lease(), Notes("m")) as (generation, _):
         generation.report.first_at = clock.now + 0.5
         generation.report.usage = {"completion_tokens": 20}
         clock.now += 2.5
     assert model.pace.figures(clock.now) == Figures(tokens_per_second=8.0, latency_seconds=0.5)
+
+
+@pytest.mark.parametrize(("slots", "at_once"), [(1, 1), (3, 3), (None, MOST_AT_ONCE)])
+async def test_a_model_is_given_as_many_choices_at_a_time_as_it_has_slots(slots: int | None, at_once: int) -> None:
+    lease = nullcontext(worker_of(slots=slots))
+    async with turn_of(HostedModel(fake_entry()), replace(REQUEST, n=8), lease, Notes("m")) as (generation, _):
+        assert generation.at_once == at_once
