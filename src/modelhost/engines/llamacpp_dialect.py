@@ -43,11 +43,9 @@ TYPES: Mapping[str, tuple[type, str]] = {
 PER_TOKEN = "timings_per_token"  # noqa: S105 (no password)
 """Has llama.cpp tell in each chunk what it otherwise tells at the end, the tokens so far among it."""
 LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
-MODEL_OUTPUT_FAILURES = (
-    "does not match the expected",
-    "Unexpected empty grammar stack",
-    "Failed to parse input at pos",
-)
+MODEL_OUTPUT_FAILURES = ("does not match the expected", "Failed to parse input at pos")
+"""Of its reading of what the model wrote. A grammar that is at its end ("Unexpected empty grammar stack") is none of
+them: what the model wrote lies within it, and the rest is missing."""
 CALLERS_FAULTS = (
     "Failed to parse messages",
     "Unknown reasoning format",

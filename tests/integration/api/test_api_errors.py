@@ -357,3 +357,22 @@ def test_a_page_of_somebody_else_is_refused_and_the_hosts_own_is_served(scripted
     assert foreign.json()["error"]["code"] == "foreign_origin"
     own = scripted_host.http.post("/v1/chat/completions", json=body, headers={"Origin": scripted_host.url})
     assert own.status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grammar_that_ends_amid_an_answer_is_an_error_of_the_engine_and_nothing_is_stored(
+    nano: Talk, stream: bool
+) -> None:
+    session = f"cut-by-a-grammar-{stream}"
+    fields = {"grammar": 'root ::= "abc def\\x00"', "max_tokens": 30, "session_id": session, "stream": stream}
+    response = nano.post_chat("Hello!", **fields)
+    if stream:
+        *events, last = response.text.strip().split("\n\n")
+        assert any('"delta"' in event for event in events)
+        error = json.loads(last.removeprefix("data: "))["error"]
+        check_error(error)
+    else:
+        assert response.status_code == 502
+        error = error_of(response)
+    assert error["code"] == "engine_error"
+    assert nano.host.http.get(f"/v1/sessions/{session}").status_code == 404

@@ -153,12 +153,18 @@ def test_messages_are_told_apart(message: str, kind: type[ModelhostError], param
     "message",
     [
         "The model produced output that does not match the expected peg-native format",
-        "got exception: Unexpected empty grammar stack after accepting piece: have (1023)",
+        "Failed to parse input at pos 12: <tool_call>",
     ],
 )
 def test_the_models_own_output_is_marked_as_the_cause(message: str) -> None:
     assert translate(message).details["model_output"] is True
-    assert "model_output" not in translate("something else").details
+
+
+@pytest.mark.parametrize(
+    "message", ["something else", "got exception: Unexpected empty grammar stack after accepting piece: 6 (30)"]
+)
+def test_a_failure_of_the_engine_is_no_end_of_an_answer(message: str) -> None:
+    assert "model_output" not in translate(message).details
 
 
 @pytest.mark.parametrize("payload", [None, [], "text", {}, {"error": "text"}, {"error": None}])
