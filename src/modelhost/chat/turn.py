@@ -27,7 +27,13 @@ from modelhost.chat.running_usage import UsageIn
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.control_tokens import without_origins
-from modelhost.errors import ContextLengthExceeded, RequestError, UnsupportedOperation, UnsupportedParameter
+from modelhost.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    RequestError,
+    UnsupportedOperation,
+    UnsupportedParameter,
+)
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
@@ -48,6 +54,7 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
 
     Raises:
         UnsupportedParameter: the engine of ``model`` does not know a field of it.
+        InvalidRequest: it is about a token that ``model`` does not have.
     """
     if isinstance(request, CompletionRequest):
         return _completion(model, request)
@@ -195,7 +202,17 @@ def _with_defaults(model: HostedModel, request: G, task: Task) -> G:
     complete = with_defaults(request, model.defaults)
     if complete.extra is not request.extra:
         requests.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
+    if complete.sampling.logit_bias:
+        _check_tokens(model, complete.sampling.logit_bias)
     return complete
+
+
+def _check_tokens(model: HostedModel, bias: Mapping[str, float]) -> None:
+    vocabulary = None if model.spec is None else model.spec.vocab_size
+    largest = max(map(int, bias))
+    if vocabulary is not None and largest >= vocabulary:
+        message = f"logit_bias: {largest} is no token of {model.name}, which has {vocabulary}."
+        raise InvalidRequest(message, param="logit_bias")
 
 
 def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Notes) -> dict[str, Any]:

@@ -359,6 +359,17 @@ def test_a_page_of_somebody_else_is_refused_and_the_hosts_own_is_served(scripted
     assert own.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [(CHAT, {"messages": as_messages(HELLO)}), ("/v1/completions", {"prompt": HELLO})], ids=str
+)
+def test_a_bias_of_a_token_that_the_model_does_not_have_is_refused(nano: Talk, path: str, body: dict[str, Any]) -> None:
+    assert nano.post(path, {**body, "max_tokens": 2, "logit_bias": {"3": 1, "1023": 1}}).status_code == 200
+    response = nano.post(path, {**body, "max_tokens": 2, "logit_bias": {"3": 1, "1024": 1}})
+    error = error_of(response)
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_request", "logit_bias")
+    assert error["message"] == "logit_bias: 1024 is no token of modelhost-nano, which has 1024."
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_grammar_that_ends_amid_an_answer_is_an_error_of_the_engine_and_nothing_is_stored(
     nano: Talk, stream: bool
