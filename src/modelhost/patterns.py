@@ -7,6 +7,7 @@ Schema does. It is imported where it is needed: most requests have no expression
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,8 @@ SECONDS: Final = 0.1
 """For which an expression may look at one text; those of schemas take microseconds."""
 REMEMBERED: Final = 256
 """Compiled expressions."""
+_PART: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+"""An escaped character, a class, or one character."""
 
 
 class TooSlow(Exception):
@@ -35,6 +38,21 @@ def check(pattern: str) -> None:
         _compiled(pattern)
     except (regex.error, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
+
+
+def without_anchors(pattern: str) -> str:
+    """Return ``pattern`` so that whole matches need no ``^`` at its beginning or ``$`` at its end.
+
+    Each alternative of the whole pattern loses its own; those within groups stay.
+    """
+    parts = [found[0] for found in _PART.finditer(pattern)]
+    kept, depth = [], 0
+    for before, part, after in zip(["|", *parts], parts, [*parts[1:], "|"], strict=False):
+        depth += (part == "(") - (part == ")")
+        is_anchor = (part == "^" and before == "|") or (part == "$" and after == "|")
+        if depth or not is_anchor:
+            kept.append(part)
+    return "".join(kept)
 
 
 def is_in(pattern: str, text: str) -> bool:

@@ -59,3 +59,30 @@ def test_properties_are_judged_as_json_schema_says() -> None:
     assert wrong == ["\"xy\": 2 is not of type 'string'", "\"b\": 'no' is not of type 'boolean'"]
     closed = ArgumentCheck({"type": "object", "properties": {"a": {}}, "additionalProperties": False})
     assert closed.problems({"a": 1, "b": 2}) == ["Additional properties are not allowed ('b' was unexpected)"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("", ""),
+        ("ab", "ab"),
+        ("^[A-Z]{3}-[0-9]{2}$", "[A-Z]{3}-[0-9]{2}"),
+        ("^a", "a"),
+        ("a$", "a"),
+        ("^a|b$", "a|b"),
+        ("^(a|b)$", "(a|b)"),
+        ("^a$|^b$", "a|b"),
+        (r"^\$", r"\$"),
+        (r"\\$", r"\\"),
+        (r"\^a", r"\^a"),
+        (r"a\|$", r"a\|"),
+        ("[$|^]", "[$|^]"),
+        ("[]|^]$", "[]|^]"),
+        ("(^a|b$)", "(^a|b$)"),
+        ("a^|$b", "a^|$b"),
+    ],
+)
+def test_whole_matches_need_no_anchors(pattern: str, left: str) -> None:
+    assert patterns.without_anchors(pattern) == left
+    for text in ("", "a", "b", "$", "|", "^", "\\", "a|", "^a", "ABC-12", "a\n"):
+        assert patterns.is_whole(pattern, text) == patterns.is_whole(left, text)

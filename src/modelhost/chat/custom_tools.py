@@ -134,7 +134,7 @@ def _function(tool: Tool) -> Tool:
         return tool
     taken: dict[str, Any] = {"type": "string", "description": PLAIN}
     if tool.input.kind == "regex":
-        taken["pattern"] = f"^({tool.input.definition})$"
+        taken["pattern"] = f"^({patterns.without_anchors(tool.input.definition)})$"
     elif tool.input.kind == "lark":
         taken["description"] = f"{LARK}\n{tool.input.definition}"
     schema = {"type": "object", "properties": {INPUT: taken}, "required": [INPUT], "additionalProperties": False}

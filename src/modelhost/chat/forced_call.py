@@ -13,14 +13,21 @@ from typing import Any, Final
 import orjson
 from msgspec.structs import replace
 
-from modelhost.exchange.events import Begin, Event, Finish, OfChoice, Piece, Text, ToolCallPiece
+from modelhost.chat.shape import VIOLATED
+from modelhost.exchange.events import Begin, Event, Finish, FinishDetails, OfChoice, Piece, Text, ToolCallPiece
 
 TYPE: Final = {"type": "function"}
+NO_CALL: Final = FinishDetails(
+    kind=VIOLATED, message="the model has made no call, which tool_choice demands: no schema of a tool held it to one"
+)
 _OPENING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\S)')
 
 
 class ForcedCall:
-    """Rewrites the pieces of one choice. What does not become a call, because the answer is cut, is left away."""
+    """Rewrites the pieces of one choice. What does not become a call, because the answer is cut, is left away.
+
+    An answer that ends by itself without a call says so.
+    """
 
     def __init__(self) -> None:
         self._text = ""
@@ -38,11 +45,17 @@ class ForcedCall:
             elif isinstance(event, Finish):
                 if not any(isinstance(other, Text) for other in piece) and (rest := self._part(event, is_last=True)):
                     rewritten.append(rest)
-                is_made = event.reason == "stop" and self._arguments_at is not None
-                rewritten.append(replace(event, reason="tool_calls") if is_made else event)
+                rewritten.append(self._ended(event))
             else:
                 rewritten.append(event)
         return tuple(rewritten)
+
+    def _ended(self, event: Finish) -> Finish:
+        if event.reason != "stop":
+            return event
+        if self._arguments_at is not None:
+            return replace(event, reason="tool_calls")
+        return event if event.details is not None else replace(event, details=NO_CALL)
 
     def _part(self, of: OfChoice, *, is_last: bool) -> ToolCallPiece | None:
         """Return what is new of the call, as one piece in the place of the event ``of``."""

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from modelhost import json_text
-from modelhost.engines.llamacpp_ends import with_ends
+from modelhost.engines.llamacpp_ends import IGNORE_EOS, check_end, with_ends
 from modelhost.engines.llamacpp_guidance import constraint_of
 from modelhost.engines.llamacpp_infill import NO_INFILL
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
@@ -86,6 +86,8 @@ def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
         body[RENAMED[ours]] = body.pop(ours)
     if (structured := body.pop("structured_outputs", None)) is not None:
         body.update(constraint_of(structured))
+    if IGNORE_EOS in body:
+        check_end(body)
     if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
         body = with_ends(body)
     if (body.get("stream_options") or {}).get(CONTINUOUS_USAGE):

@@ -20,7 +20,9 @@ from modelhost.engines.base import Ready
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
-EXCLUDED: Final = ("grammar", "json_schema", "tools")
+IGNORE_EOS: Final = "ignore_eos"
+CONSTRAINTS: Final = ("grammar", "json_schema")
+EXCLUDED: Final = (*CONSTRAINTS, "tools")
 """What llama.cpp makes grammars of its own of."""
 LEAST: Final = "root ::= least"
 """How a grammar begins that is made of ``min_tokens``."""
@@ -45,7 +47,8 @@ def with_ends(body: dict[str, Any]) -> dict[str, Any]:
     name = STOP_TOKEN_IDS if ids else MIN_TOKENS if least else None
     if name is None:
         return body
-    _check_alone(body, name)
+    if other := constraining(body):
+        raise _not_together(name, other)
     if least:
         if ids or body.get("stop"):
             other = STOP_TOKEN_IDS if ids else "stop, which ends an answer however short it is"
@@ -54,12 +57,33 @@ def with_ends(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _check_alone(body: Mapping[str, Any], name: str) -> None:
-    other = next((each for each in EXCLUDED if body.get(each)), None)
-    if other is None and (body.get("response_format") or {}).get("type", "text") != "text":
-        other = "response_format"
+def check_end(body: Mapping[str, Any]) -> None:
+    """Check that an answer without an end, as ``ignore_eos`` has it, is not held to a grammar, which has one.
+
+    llama.cpp writes on behind the end, and is held to nothing any more. Tools that may be called are no such grammar.
+
+    Raises:
+        UnsupportedParameter: it is.
+    """
+    if not body.get(IGNORE_EOS):
+        return
+    other = constraining(body, among=CONSTRAINTS)
+    if other is None and body.get("tools") and body.get("tool_choice") == "required":
+        other = "a call that tool_choice demands"
     if other is not None:
-        raise _not_together(name, other)
+        raise UnsupportedParameter(
+            f"{IGNORE_EOS}: an answer that has to follow something ends where that ends, so that llama.cpp cannot have "
+            f"it together with {other}; leave one of them out.",
+            param=IGNORE_EOS,
+        )
+
+
+def constraining(body: Mapping[str, Any], among: Sequence[str] = EXCLUDED) -> str | None:
+    """Return the field of ``body`` that llama.cpp makes a grammar of, if there is one."""
+    if (found := next((each for each in among if body.get(each)), None)) is not None:
+        return found
+    output = body.get("response_format") or {}
+    return "response_format" if output.get("type", "text") != "text" else None
 
 
 def _not_together(name: str, other: str) -> UnsupportedParameter:

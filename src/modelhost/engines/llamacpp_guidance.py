@@ -49,7 +49,7 @@ def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
         if not is_known(value):
             raise UnsupportedParameter(
                 "structured_outputs.regex: llama.cpp cannot hold an answer to it: it looks around, refers to what came "
-                "before, or is no regular expression.",
+                "before, repeats too much, or is no regular expression.",
                 param="structured_outputs.regex",
             )
         return {"grammar": f"{MARK} {{}}\nstart: {regex_rule(value)}"}

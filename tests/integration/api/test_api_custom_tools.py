@@ -128,6 +128,14 @@ def test_a_real_model_writes_what_a_regular_expression_wants(nano: Talk) -> None
     assert again["custom"] == call["custom"]
 
 
+@pytest.mark.parametrize("pattern", [f"^{PLATE}$", "^(a|b)$", "^[A-Z]{2}", "[A-Z]{2}$", "^a|b$"])
+def test_a_real_model_writes_what_a_regular_expression_with_anchors_wants(nano: Talk, pattern: str) -> None:
+    asked = {"tools": [custom(format=grammar("regex", pattern))], "tool_choice": named(), "temperature": 0}
+    call, answer = whole(nano, QUESTION, **asked)
+    assert re.fullmatch(pattern, call["custom"]["input"])
+    assert "modelhost.finish_details" not in answer
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_a_real_model_writes_what_a_lark_grammar_wants(nano: Talk, *, is_streamed: bool) -> None:
     asked = {"tools": [custom(format=grammar("lark", LINES)), FUNCTION], "tool_choice": named(), "seed": 1}

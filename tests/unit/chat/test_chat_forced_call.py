@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelhost.chat.forced_call import ForcedCall
 from modelhost.engines.llamacpp_calls import schema_of
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.events import ToolCallPiece
+from modelhost.exchange.events import Finish, ToolCallPiece
 from modelhost.exchange.whole import Whole
 
 
@@ -69,6 +69,18 @@ def test_a_call_that_is_cut_off_keeps_what_there_is_of_it(cuts: list[int], lengt
 def test_what_is_cut_before_there_is_a_call_is_no_text(finish_reason: str) -> None:
     message = message_of('{"name": "get_w', [3, 5], finish_reason)
     assert message == {"role": "assistant", "content": "", "finish_reason": finish_reason}
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "says_so"),
+    [("I do not know.", "stop", True), ("I do", "length", False), ('{"name": "f", "arguments": {}}', "stop", False)],
+)
+def test_an_answer_that_ends_by_itself_without_a_call_says_so(text: str, finish_reason: str, *, says_so: bool) -> None:
+    call, reader = ForcedCall(), ChunkReader()
+    call.rewrite(reader.read({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}))
+    piece = call.rewrite(reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]}))
+    (end,) = [event for event in piece if isinstance(event, Finish)]
+    assert (end.details is not None and end.details.kind == "schema_violated") is says_so
 
 
 @given(cuts=CUTS)

@@ -87,6 +87,34 @@ def test_nothing_else_may_end_an_answer_that_has_a_least_length(other: dict[str,
         LlamaCpp().finished("chat", adapted(min_tokens=3), Ready(url="", chat_stops=("\nUser:",)))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"grammar": 'root ::= "a"'},
+        {"json_schema": {"type": "object"}},
+        {"response_format": {"type": "json_object"}},
+        {"structured_outputs": {"choice": ["a"]}},
+        {"structured_outputs": {"regex": "a"}},
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+    ],
+    ids=str,
+)
+def test_an_answer_without_an_end_follows_no_grammar(other: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedParameter) as raised:
+        adapted(ignore_eos=True, **other)
+    assert raised.value.param == "ignore_eos"
+    assert adapted(ignore_eos=False, **other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"min_tokens": 3}, {"stop_token_ids": [3]}, {"tools": [{"type": "function", "function": {"name": "f"}}]}],
+    ids=str,
+)
+def test_an_answer_that_may_be_anything_needs_no_end(other: dict[str, Any]) -> None:
+    assert adapted(ignore_eos=True, **other)["ignore_eos"] is True
+
+
 class Line:
     """A worker with a vocabulary of 1024 tokens."""
 

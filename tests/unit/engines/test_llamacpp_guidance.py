@@ -81,6 +81,60 @@ def test_what_it_would_fail_at_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("extra", "left"),
+    [
+        ({"$schema": "https://json-schema.org/draft-07/schema"}, {}),
+        ({"$schema": "http://json-schema.org/schema#"}, {}),
+        ({"$id": "my tool"}, {}),
+        ({"id": "my tool"}, {}),
+        ({"$anchor": "a b"}, {}),
+        ({"multipleOf": 0}, {}),
+        ({"multipleOf": -2}, {}),
+        ({"multipleOf": True}, {}),
+        ({"format": 3}, {}),
+        ({"minimum": 5, "maximum": 4}, {}),
+        ({"minimum": 5, "exclusiveMaximum": 5}, {}),
+        ({"exclusiveMinimum": 5, "maximum": 5}, {}),
+        ({"minimum": 8, "maximum": 13, "multipleOf": 7}, {"multipleOf": 7}),
+        ({"exclusiveMinimum": 7, "exclusiveMaximum": 14, "multipleOf": 7}, {"multipleOf": 7}),
+        ({"pattern": "^(a{1000}){1000}$"}, {}),
+    ],
+    ids=str,
+)
+def test_what_it_could_not_compile_is_left_out_wherever_it_stands(extra: dict[str, Any], left: dict[str, Any]) -> None:
+    inner = {"description": "d", **extra}
+    kept = {"description": "d", **left}
+    assert shown({"properties": {"$id": inner, "format": {"items": inner}}, **extra}) == {
+        "properties": {"$id": kept, "format": {"items": kept}},
+        **left,
+    }
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"minimum": 3.2, "maximum": 3.8}, {"exclusiveMinimum": 3, "exclusiveMaximum": 4}, {"minimum": 2, "maximum": 1}],
+    ids=str,
+)
+def test_bounds_without_a_whole_number_between_them_are_left_out(bounds: dict[str, Any]) -> None:
+    assert shown({"type": "integer", **bounds}) == {"type": "integer", "minimum": -(10**15), "maximum": 10**15}
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"minimum": 5, "maximum": 5},
+        {"minimum": 3.2, "maximum": 3.8},
+        {"minimum": 8, "maximum": 14, "multipleOf": 7},
+        {"exclusiveMinimum": 7, "maximum": 14, "multipleOf": 7},
+        {"minimum": 5, "multipleOf": 0.5},
+    ],
+    ids=str,
+)
+def test_bounds_that_hold_numbers_stay(bounds: dict[str, Any]) -> None:
+    assert shown({"description": "d", **bounds}) == {"description": "d", **bounds}
+
+
+@pytest.mark.parametrize(
     ("schema", "bounds"),
     [
         ({"type": "integer"}, {"minimum": -(10**15), "maximum": 10**15}),

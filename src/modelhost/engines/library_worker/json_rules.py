@@ -6,11 +6,13 @@ What llguidance does not know is passed over: the host holds the answer against 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.number_bounds import LARGEST_NUMBER
+from modelhost.engines.pattern_size import is_large
 from modelhost.engines.plain_schemas import OF_SCHEMAS, VALUES
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -21,6 +23,11 @@ COMPACT: Mapping[str, Any] = {"whitespace_flexible": False, "item_separator": ",
 NUMBERS: Final = frozenset({"const", "enum"})
 """What says which numbers there may be, one by one."""
 SIDES: Final = (("minimum", "exclusiveMinimum", -LARGEST_NUMBER), ("maximum", "exclusiveMaximum", LARGEST_NUMBER))
+OF_DOCUMENTS: Final = frozenset(
+    {"$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$vocabulary"}
+)
+"""What a schema calls itself and is written in: llguidance looks for such documents, and fetches none."""
+BOUNDS: Final = tuple(name for inclusive, exclusive, _ in SIDES for name in (inclusive, exclusive))
 PATTERN: Final = re.compile(
     r"\^?(?:"
     r"\\[dwsDWSnrtfv]|\\[^\w\s<>]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[pP]\{\w+\}"  # escapes
@@ -43,9 +50,13 @@ def is_known(pattern: str) -> bool:
     """Whether llguidance surely takes ``pattern``."""
     try:
         re.compile(pattern)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False
-    return PATTERN.fullmatch(pattern) is not None
+    return _is_taken(pattern)
+
+
+def _is_taken(pattern: str) -> bool:
+    return PATTERN.fullmatch(pattern) is not None and not is_large(pattern)
 
 
 def known(schema: Any) -> Any:
@@ -56,15 +67,51 @@ def known(schema: Any) -> Any:
         return schema
     made: dict[str, Any] = {}
     for key, value in schema.items():
+        if key in OF_DOCUMENTS:
+            continue
         if key in OF_SCHEMAS and isinstance(value, Mapping):
             made[key] = {name: known(each) for name, each in value.items()}
         else:
             made[key] = value if key in VALUES else known(value)
     if "$ref" in made:
         made.pop("type", None)  # which stands there for templates: of what leads back to itself it makes no end
-    if isinstance(pattern := made.get("pattern"), str) and PATTERN.fullmatch(pattern) is None:
+    if isinstance(pattern := made.get("pattern"), str) and not _is_taken(pattern):
         del made["pattern"]
+    if not isinstance(made.get("format", ""), str):
+        del made["format"]
+    _settle_numbers(made)
     if made.get("type") in ("integer", "number") and NUMBERS.isdisjoint(made):
         # Bounds, for the reason that modelhost.engines.number_bounds gives; here either side may be open by itself.
         made.update({name: bound for name, other, bound in SIDES if name not in made and other not in made})
     return made
+
+
+def _settle_numbers(made: dict[str, Any]) -> None:
+    """Leave out of ``made`` a step that is none, and bounds between which there is no number."""
+    step = made.get("multipleOf")
+    if step is not None and not (_is_number(step) and step > 0):
+        del made["multipleOf"]
+        step = None
+    given = {name: made[name] for name in BOUNDS if _is_number(made.get(name))}
+    if given and not _has_numbers(given, step or (1 if made.get("type") == "integer" else None)):
+        for name in given:
+            del made[name]
+
+
+def _has_numbers(bounds: Mapping[str, float], step: float | None) -> bool:
+    """Whether there is a number between ``bounds`` that is a multiple of ``step``, if that is given."""
+    least, above, most, below = (bounds.get(name) for name in BOUNDS)
+    low, high = max(_sided(least, above, -math.inf)), min(_sided(most, below, math.inf))
+    if step is not None and math.isfinite(low) and math.isfinite(high):
+        first = math.ceil(low / step) * step
+        low = first + step if first == above else first
+        return low < high or (low == high and high != below)
+    return low < high or (low == high and low != above and high != below)
+
+
+def _sided(inclusive: float | None, exclusive: float | None, missing: float) -> tuple[float, float]:
+    return (missing if inclusive is None else inclusive, missing if exclusive is None else exclusive)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

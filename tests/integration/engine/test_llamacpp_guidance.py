@@ -1,0 +1,85 @@
+"""What llama.cpp's llguidance would not compile binds an answer all the same, or is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.serving import ServedHost
+
+CHAT = "/v1/chat/completions"
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+COUNT = {"type": "integer"}
+
+
+def _ask(host: ServedHost, status: int = 200, path: str = CHAT, **body: Any) -> Any:
+    asked = {"prompt": "Once"} if path != CHAT else {"messages": [{"role": "user", "content": "The weather in Paris?"}]}
+    answer = host.http.post(path, json={"max_tokens": 60, "temperature": 0, **asked, **body})
+    assert answer.status_code == status, answer.text
+    return answer.json()["choices"][0] if status == 200 else answer.json()["error"]
+
+
+def _tool(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "look", "parameters": parameters}}
+
+
+def _of(value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {"n": value}, "required": ["n"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$schema": "https://json-schema.org/draft-07/schema", **CITY},
+        {"$schema": "http://json-schema.org/schema#", **CITY},
+        {"$id": "my tool", **CITY},
+        _of({"$id": "my tool", **CITY}),
+        _of({**COUNT, "multipleOf": 0}),
+        _of({"type": "string", "format": 3}),
+        _of({**COUNT, "minimum": 5, "maximum": 4}),
+        _of({"type": "string", "pattern": "^(a{1000}){1000}$"}),
+    ],
+    ids=lambda schema: json.dumps(schema)[:60],
+)
+def test_a_call_that_has_to_be_made_is_made_whatever_its_schema_says(
+    nano_host: ServedHost, schema: dict[str, Any]
+) -> None:
+    choice = _ask(nano_host, tools=[_tool(schema)], tool_choice="required")
+    assert choice["finish_reason"] == "tool_calls"
+    (call,) = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]).keys() == set(schema["required"])
+
+
+@pytest.mark.parametrize("extra", [{"$schema": "https://json-schema.org/draft-07/schema"}, {"$id": "my tool"}], ids=str)
+def test_json_follows_a_schema_whatever_that_calls_itself(nano_host: ServedHost, extra: dict[str, Any]) -> None:
+    output = {"type": "json_schema", "json_schema": {"name": "x", "schema": {**extra, **CITY}}}
+    choice = _ask(nano_host, response_format=output)
+    assert json.loads(choice["message"]["content"]).keys() == {"city"}
+    assert "modelhost.finish_details" not in choice
+
+
+def test_an_expression_that_repeats_too_much_is_refused(nano_host: ServedHost) -> None:
+    error = _ask(nano_host, 400, guided_regex="(a{1000}){1000}")
+    assert (error["code"], error["param"]) == ("unsupported_parameter", "guided_regex")
+    assert re.fullmatch("(ab)+", _ask(nano_host, guided_regex="(ab){1000}")["message"]["content"])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"guided_regex": "ab"},
+        {"guided_json": {"type": "boolean"}},
+        {"guided_choice": ["a"]},
+        {"grammar": 'root ::= "a"'},
+        {"tools": [_tool(CITY)], "tool_choice": "required"},
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_held_to_something_cannot_go_on_behind_its_end(
+    nano_host: ServedHost, asked: dict[str, Any]
+) -> None:
+    error = _ask(nano_host, 400, ignore_eos=True, **asked)
+    assert (error["code"], error["param"]) == ("unsupported_parameter", "ignore_eos")
