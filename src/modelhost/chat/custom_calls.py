@@ -25,6 +25,8 @@ from modelhost.exchange.requests import InputFormat
 TYPE: Final = {"type": "custom"}
 SYNTAX: Final = "https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md"
 _OPENING: Final = re.compile(rf'\s*\{{\s*"{INPUT}"\s*:\s*"')
+_BEGINNING: Final = f'{{"{INPUT}":"'
+"""The same without blanks."""
 _READY: Final = re.compile(
     r'(?:[^"\\\ud800-\udfff]|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"
@@ -59,12 +61,18 @@ class InputText:
         self.text += new
         return new
 
-    def rest(self) -> str:
+    def rest(self, *, is_cut: bool) -> str:
         """Return what is left of the input when nothing more comes.
 
-        That is all there is, if it is no object with an input: whatever the model has written is its input then.
+        That is all there is, if it is no object with an input: whatever the model has written is its input then. Where
+        it was cut before the input began, there is none.
         """
-        new = self._whole() if self._at is None else self._unreadable(self._at)
+        if self._at is not None:
+            new = self._unreadable(self._at)
+        elif is_cut and _BEGINNING.startswith("".join(self._arguments.split())):
+            new = ""
+        else:
+            new = self._whole()
         self.text += new
         return new
 
@@ -139,7 +147,7 @@ class CustomCalls:
     def _end(self, piece: list[Event], event: Finish) -> None:
         """Add what is left of the calls to ``piece``, in which a call stands once."""
         for index, (_, text) in self._calls.items():
-            if not (rest := text.rest()):
+            if not (rest := text.rest(is_cut=event.reason == "length")):
                 continue
             for place, other in enumerate(piece):
                 if isinstance(other, CustomCallPiece) and other.index == index:

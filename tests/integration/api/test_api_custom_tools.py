@@ -167,6 +167,15 @@ def test_an_input_that_does_not_fit_says_so(scripted: Talk) -> None:
     assert response.text.count('"schema_violated"') == 1
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_call_of_a_real_model_that_is_cut_short_has_nothing_but_its_input(nano: Talk, *, is_streamed: bool) -> None:
+    asked = {"tools": [custom(format=grammar("regex", "[A-Z]{30}"))], "tool_choice": named(), "temperature": 0}
+    for length in range(8, 24, 2):
+        response = nano.post_chat(QUESTION, max_tokens=length, stream=is_streamed, **asked)
+        assert '"length"' in response.text
+        assert re.findall(r'"input":"[^"]*[^A-Z"]', response.text) == []
+
+
 def test_names_that_clash_are_refused(any_talk: Talk) -> None:
     error = error_of(any_talk.post_chat(QUESTION, tools=[FUNCTION, custom("get_weather")]))
     assert (error["code"], error["param"]) == ("invalid_request", "tools[1].custom.name")

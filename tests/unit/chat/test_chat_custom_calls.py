@@ -68,6 +68,19 @@ def input_of(answer: dict[str, Any]) -> str:
     return text
 
 
+@given(cuts=CUTS)
+@pytest.mark.parametrize("arguments", ["", "{", '{"inp', '{"input":', ' { "input" : "'])
+def test_what_is_cut_before_its_input_has_none(arguments: str, cuts: list[int]) -> None:
+    assert not input_of(answer_of(arguments, cuts, finish_reason="length"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "finish_reason"), [('{"inp', "stop"), ('{"out', "length"), ("inp", "length")], ids=str
+)
+def test_what_is_no_beginning_of_an_input_is_one_as_it_is(arguments: str, finish_reason: str) -> None:
+    assert input_of(answer_of(arguments, finish_reason=finish_reason)) == arguments
+
+
 @given(text=st.text(), cuts=CUTS, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
 def test_the_input_is_the_same_however_its_arguments_are_written_and_cut(
     text: str, cuts: list[int], ascii_only: bool, indent: int | None
