@@ -18,12 +18,12 @@ from msgspec.structs import replace
 from modelhost import json_text, patterns
 from modelhost.chat.custom_tools import INPUT
 from modelhost.chat.shape import VIOLATED
+from modelhost.engines.base import LARK_SYNTAX
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.events import Begin, CustomCallPiece, Event, Finish, FinishDetails, Piece, Text, ToolCallPiece
 from modelhost.exchange.requests import InputFormat
 
 TYPE: Final = {"type": "custom"}
-SYNTAX: Final = "https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md"
 _OPENING: Final = re.compile(rf'\s*\{{\s*"{INPUT}"\s*:\s*"')
 _BEGINNING: Final = f'{{"{INPUT}":"'
 """The same without blanks."""
@@ -203,7 +203,7 @@ class RawInput:
             self._text += event.text
             if not (self._opening.startswith(self._text) or self._text.startswith(self._opening)):
                 raise InvalidRequest(
-                    f'tools: the Lark grammar of "{self._name}" is none that llguidance can use: {SYNTAX}',
+                    f'tools: the Lark grammar of "{self._name}" is none that llguidance can use: {LARK_SYNTAX}',
                     param="tools",
                 )
             if len(self._text) < len(self._opening):

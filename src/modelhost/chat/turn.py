@@ -66,7 +66,7 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     rewrites: list[NewRewrite] = []
     if shown.grammar is not None:
         (name,) = shown.inputs
-        body[INPUT_GRAMMAR] = {"opening": opening_of(name), "definition": shown.grammar}
+        body[INPUT_GRAMMAR] = {"name": name, "opening": opening_of(name), "definition": shown.grammar}
         rewrites.append(lambda: RawInput(name).rewrite)
     dialect = model.engine.adapt("chat", body)
     if model.engine.has_own_tools and tool_choice.says_none(request):

@@ -36,7 +36,8 @@ CustomTools = Literal["unchanged", "with_grammars", "as_functions"]
 """How an engine takes OpenAI's custom tools: as they are, or as functions, with or without ``INPUT_GRAMMAR``."""
 INPUT_GRAMMAR: Final = "input_grammar"
 """A field of a chat body in which the only tool has to be called: the model has to write ``opening``, and behind it a
-text of the Lark grammar ``definition``, instead of a call."""
+text of the Lark grammar ``definition``, instead of a call of the tool ``name``."""
+LARK_SYNTAX: Final = "https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +221,15 @@ class PromptCaches(Protocol):
 
 class Preparation(Protocol):
     """Says in a worker's words what its engine has none for: something has to be asked of the worker first."""
+
+    async def check_grammar(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
+        """Check that the worker holds its answer to the ``grammar`` or the ``INPUT_GRAMMAR`` of ``body``.
+
+        Raises:
+            InvalidRequest: it would pass over that.
+            ModelhostError: as :meth:`Line.ask`.
+        """
+        ...
 
     async def with_stops(self, line: Line, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
         """Return ``body``, which has ``stop_token_ids``, so that an answer ends at those tokens.

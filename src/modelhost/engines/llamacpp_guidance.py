@@ -8,7 +8,6 @@ answer from its first token on, so that a model whose template makes it think fi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -16,14 +15,12 @@ from modelhost.engines.base import INPUT_GRAMMAR, ModelSpec
 from modelhost.engines.library_worker.answer_rules import choice_rule, only_of, regex_rule
 from modelhost.engines.library_worker.json_rules import COMPACT, is_known, json_rule
 from modelhost.engines.llamacpp_features import LLGUIDANCE
+from modelhost.engines.llamacpp_probe import BEGINNING, with_start_as
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 THINKING: Final = ("<think", "[THINK]", "<|channel|>", "reasoning_content")
 """What the templates of models that think first have in them."""
-MARK: Final = "%llguidance"
 INPUT_RULE: Final = "input_of_tool"
-_LARK_TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\\n])+/|(?:#|//)[^\n]*|[A-Za-z_][\w-]*')
-"""Texts, regular expressions, remarks and names."""
 
 
 def thinks(spec: ModelSpec) -> bool:
@@ -52,7 +49,7 @@ def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
                 "before, repeats too much, or is no regular expression.",
                 param="structured_outputs.regex",
             )
-        return {"grammar": f"{MARK} {{}}\nstart: {regex_rule(value)}"}
+        return {"grammar": f"{BEGINNING} {{}}\nstart: {regex_rule(value)}"}
     return {"grammar": value}
 
 
@@ -63,10 +60,10 @@ def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:
         UnsupportedParameter: it does not.
     """
     grammar = body.get("grammar")
-    if isinstance(grammar, str) and grammar.startswith(MARK) and LLGUIDANCE not in features:
+    if isinstance(grammar, str) and grammar.startswith(BEGINNING) and LLGUIDANCE not in features:
         raise UnsupportedParameter(
             "grammar: this build of llama.cpp has no llguidance, which regular expressions and grammars that begin "
-            f'with "{MARK}" need.',
+            f'with "{BEGINNING}" need.',
             param="grammar",
         )
 
@@ -88,8 +85,11 @@ def with_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> di
         )
     rest = {name: value for name, value in body.items() if name != INPUT_GRAMMAR}
     opening, definition = body[INPUT_GRAMMAR]["opening"], body[INPUT_GRAMMAR]["definition"]
-    renamed = _LARK_TOKEN.sub(lambda found: INPUT_RULE if found[0] == "start" else found[0], definition)
-    return {**rest, "grammar": f"{MARK} {{}}\nstart: {json.dumps(opening, ensure_ascii=False)} {INPUT_RULE}\n{renamed}"}
+    renamed = with_start_as(INPUT_RULE, definition)
+    return {
+        **rest,
+        "grammar": f"{BEGINNING} {{}}\nstart: {json.dumps(opening, ensure_ascii=False)} {INPUT_RULE}\n{renamed}",
+    }
 
 
 def guided(body: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def guided(body: dict[str, Any]) -> dict[str, Any]:
     if schema is None or body.get("tools") or "grammar" in body:
         return body
     rest = {name: value for name, value in body.items() if name not in ("response_format", "json_schema")}
-    return {**rest, "grammar": f"{MARK} {{}}\nstart: {json_rule(schema, COMPACT)}"}
+    return {**rest, "grammar": f"{BEGINNING} {{}}\nstart: {json_rule(schema, COMPACT)}"}
 
 
 def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from modelhost.engines.base import Line, Ready
 from modelhost.engines.llamacpp_ends import MARK, stop_grammar
 from modelhost.engines.llamacpp_features import LLGUIDANCE
+from modelhost.engines.llamacpp_probe import GrammarProbe
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
@@ -19,6 +20,12 @@ OF_TEMPLATES: Final = ("messages", "tools", "add_generation_prompt", "continue_f
 
 class LlamaCppPreparation:
     """The :class:`~modelhost.engines.base.Preparation` of llama.cpp."""
+
+    def __init__(self) -> None:
+        self._probe = GrammarProbe()
+
+    async def check_grammar(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
+        await self._probe.check(line, body, ready)
 
     async def with_stops(self, line: Line, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
         if LLGUIDANCE not in ready.features:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.engines.base import Engine, Ready
+from modelhost.engines.base import INPUT_GRAMMAR, Engine, Ready
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.payloads import Payload
@@ -32,6 +32,8 @@ from modelhost.workers.worker import Received
 
 log = get_logger(__name__)
 
+PREPARED = frozenset({STOP_TOKEN_IDS, "grammar", INPUT_GRAMMAR})
+"""What an engine may have to ask its worker about before an answer."""
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
@@ -102,8 +104,10 @@ class WorkerClient:
 
     @asynccontextmanager
     async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
-        if STOP_TOKEN_IDS in body and (preparation := self.engine.preparation) is not None:
-            body = await preparation.with_stops(self, body, self.ready)
+        if not PREPARED.isdisjoint(body) and (preparation := self.engine.preparation) is not None:
+            await preparation.check_grammar(self, body, self.ready)
+            if STOP_TOKEN_IDS in body:
+                body = await preparation.with_stops(self, body, self.ready)
         progress, received = self.engine.prompt_progress, partial(self.engine.received, task)
         if progress is None or progress.is_wanted(body):
             async with self.send(task, body) as answer:

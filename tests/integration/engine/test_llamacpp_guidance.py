@@ -83,3 +83,41 @@ def test_an_answer_that_is_held_to_something_cannot_go_on_behind_its_end(
 ) -> None:
     error = _ask(nano_host, 400, ignore_eos=True, **asked)
     assert (error["code"], error["param"]) == ("unsupported_parameter", "ignore_eos")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "start: (",
+        'first: "a"',
+        "start: nothing",
+        'start: start "a"',
+        r"start: /[^\s\S]/",
+        "start: /(a{1000}){1000}/",
+        "",
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_a_grammar_that_binds_nothing_is_refused(nano_host: ServedHost, path: str, rules: str) -> None:
+    for field in ("grammar", "guided_grammar"):
+        error = _ask(nano_host, 400, path, **{field: f"%llguidance {{}}\n{rules}"})
+        assert (error["code"], error["param"]) == ("invalid_request", field)
+        assert "llguidance" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "pattern"),
+    [
+        ('start: "yes" | "no"', "yes|no"),
+        ('start: start_of more*\nstart_of: "start"\nmore: "/start"', "start(/start)*"),
+        (r"start: /(.|\n){2,5}/", r"(?s).{2,5}"),
+        ('start: ""', ""),
+        ('start: "a"? <|im_end|>', "a?"),
+        ('start: %json {"const": "start"}', '"start"'),
+        ('start: "a" start | "b"', "a*b?"),
+    ],
+)
+def test_a_grammar_that_llguidance_can_use_is_followed(nano_host: ServedHost, rules: str, pattern: str) -> None:
+    for _ in range(2):  # what is known of it is remembered
+        choice = _ask(nano_host, grammar=f"%llguidance {{}}\n{rules}", max_tokens=12)
+        assert re.fullmatch(pattern, choice["message"].get("content") or "")
