@@ -8,6 +8,7 @@ answer from its first token on, so that a model whose template makes it think fi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,11 @@ from modelhost.errors import InvalidRequest, UnsupportedParameter
 THINKING: Final = ("<think", "[THINK]", "<|channel|>", "reasoning_content")
 """What the templates of models that think first have in them."""
 INPUT_RULE: Final = "input_of_tool"
+UNFORCED: Final = '{"no_forcing": true}'
+"""Has llguidance take text that has to come as it is. By itself it has the model's tokenizer read such text ahead, and
+that takes the name of a special token, such as ``<|im_end|>``, for the token; no text then follows the grammar."""
+_NAMES_TOKENS: Final = re.compile(r"<|\[/?[A-Z_]{3,}\\?\]")
+"""What may be the name of one."""
 
 
 def thinks(spec: ModelSpec) -> bool:
@@ -49,7 +55,7 @@ def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
                 "before, repeats too much, or is no regular expression.",
                 param="structured_outputs.regex",
             )
-        return {"grammar": f"{BEGINNING} {{}}\nstart: {regex_rule(value)}"}
+        return {"grammar": _grammar(f"start: {regex_rule(value)}")}
     return {"grammar": value}
 
 
@@ -86,10 +92,8 @@ def with_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> di
     rest = {name: value for name, value in body.items() if name != INPUT_GRAMMAR}
     opening, definition = body[INPUT_GRAMMAR]["opening"], body[INPUT_GRAMMAR]["definition"]
     renamed = with_start_as(INPUT_RULE, definition)
-    return {
-        **rest,
-        "grammar": f"{BEGINNING} {{}}\nstart: {json.dumps(opening, ensure_ascii=False)} {INPUT_RULE}\n{renamed}",
-    }
+    rules = f"start: {json.dumps(opening, ensure_ascii=False)} {INPUT_RULE}\n{renamed}"
+    return {**rest, "grammar": _grammar(rules)}
 
 
 def guided(body: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +102,11 @@ def guided(body: dict[str, Any]) -> dict[str, Any]:
     if schema is None or body.get("tools") or "grammar" in body:
         return body
     rest = {name: value for name, value in body.items() if name not in ("response_format", "json_schema")}
-    return {**rest, "grammar": f"{BEGINNING} {{}}\nstart: {json_rule(schema, COMPACT)}"}
+    return {**rest, "grammar": _grammar(f"start: {json_rule(schema, COMPACT)}")}
+
+
+def _grammar(rules: str) -> str:
+    return f"{BEGINNING} {UNFORCED if _NAMES_TOKENS.search(rules) else '{}'}\n{rules}"
 
 
 def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -121,3 +121,32 @@ def test_a_grammar_that_llguidance_can_use_is_followed(nano_host: ServedHost, ru
     for _ in range(2):  # what is known of it is remembered
         choice = _ask(nano_host, grammar=f"%llguidance {{}}\n{rules}", max_tokens=12)
         assert re.fullmatch(pattern, choice["message"].get("content") or "")
+
+
+NAME = "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"guided_json": {"enum": [f"{NAME}x"]}}, f'"{NAME}x"'),
+        ({"guided_json": {"const": {f"a{NAME}": 1}}}, f'{{"a{NAME}": 1}}'),
+        ({"guided_regex": r"<\|im_end\|>"}, NAME),
+        ({"guided_regex": r"a<\|im_start\|>b"}, "a<|im_start|>b"),
+        ({"guided_choice": [f"{NAME}x"]}, f"{NAME}x"),
+    ],
+    ids=str,
+)
+def test_the_name_of_a_special_token_is_text_like_any_other(
+    nano_host: ServedHost, asked: dict[str, Any], expected: str
+) -> None:
+    choice = _ask(nano_host, **asked)
+    assert choice["message"]["content"] == expected
+    assert "modelhost.finish_details" not in choice
+
+
+def test_the_input_of_a_tool_may_have_the_name_of_a_special_token(nano_host: ServedHost) -> None:
+    form = {"type": "grammar", "grammar": {"syntax": "lark", "definition": f'start: "a{NAME}b"'}}
+    tools = [{"type": "custom", "custom": {"name": "code", "format": form}}]
+    choice = _ask(nano_host, tools=tools, tool_choice={"type": "custom", "custom": {"name": "code"}})
+    assert choice["message"]["tool_calls"][0]["custom"]["input"] == f"a{NAME}b"

@@ -196,6 +196,17 @@ def test_vllms_words_are_llama_cpps(structured: dict[str, Any], expected: dict[s
     assert constraint_of(structured) == expected
 
 
+@pytest.mark.parametrize(
+    ("pattern", "is_read_ahead"),
+    [(r"[A-Z]{3}-\d", True), ("<a", False), (r"\[INST\]", False), (r"<\|im_end\|>", False)],
+)
+def test_what_may_name_a_special_token_is_not_read_ahead(pattern: str, *, is_read_ahead: bool) -> None:
+    schema = {"type": "string", "enum": [pattern.replace("\\", "")]}
+    for grammar in (constraint_of({"regex": pattern})["grammar"], guided(asked(schema))["grammar"]):
+        first = "%llguidance {}" if is_read_ahead else '%llguidance {"no_forcing": true}'
+        assert grammar.partition("\n")[0] == first
+
+
 def test_a_build_without_it_is_not_asked() -> None:
     body = {"grammar": constraint_of({"regex": "a"})["grammar"]}
     with pytest.raises(UnsupportedParameter, match="llguidance"):
