@@ -19,7 +19,9 @@ def _ask(host: ServedHost, status: int = 200, path: str = CHAT, **body: Any) -> 
     asked = {"prompt": "Once"} if path != CHAT else {"messages": [{"role": "user", "content": "The weather in Paris?"}]}
     answer = host.http.post(path, json={"max_tokens": 60, "temperature": 0, **asked, **body})
     assert answer.status_code == status, answer.text
-    return answer.json()["choices"][0] if status == 200 else answer.json()["error"]
+    if status != 200:
+        return answer.json()["error"]
+    return {**answer.json()["choices"][0], "details": answer.json().get("modelhost.finish_details")}
 
 
 def _tool(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +55,25 @@ def test_a_call_that_has_to_be_made_is_made_whatever_its_schema_says(
     assert json.loads(call["function"]["arguments"]).keys() == set(schema["required"])
 
 
+@pytest.mark.parametrize(
+    "impossible",
+    [{"type": "string", "enum": [1]}, {"type": "string", "pattern": "^a$", "minLength": 5}],
+    ids=str,
+)
+def test_a_call_that_no_arguments_fit_is_not_made_and_the_answer_says_so(
+    nano_host: ServedHost, impossible: dict[str, Any]
+) -> None:
+    choice = _ask(nano_host, tools=[_tool(_of(impossible))], tool_choice="required")
+    assert "tool_calls" not in choice["message"]
+    assert choice["details"]["type"] == "schema_violated"
+
+
 @pytest.mark.parametrize("extra", [{"$schema": "https://json-schema.org/draft-07/schema"}, {"$id": "my tool"}], ids=str)
 def test_json_follows_a_schema_whatever_that_calls_itself(nano_host: ServedHost, extra: dict[str, Any]) -> None:
     output = {"type": "json_schema", "json_schema": {"name": "x", "schema": {**extra, **CITY}}}
     choice = _ask(nano_host, response_format=output)
     assert json.loads(choice["message"]["content"]).keys() == {"city"}
-    assert "modelhost.finish_details" not in choice
+    assert choice["details"] is None
 
 
 def test_an_expression_that_repeats_too_much_is_refused(nano_host: ServedHost) -> None:
@@ -142,7 +157,7 @@ def test_the_name_of_a_special_token_is_text_like_any_other(
 ) -> None:
     choice = _ask(nano_host, **asked)
     assert choice["message"]["content"] == expected
-    assert "modelhost.finish_details" not in choice
+    assert choice["details"] is None
 
 
 def test_the_input_of_a_tool_may_have_the_name_of_a_special_token(nano_host: ServedHost) -> None:
