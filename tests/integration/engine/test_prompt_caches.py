@@ -220,13 +220,13 @@ async def test_a_request_at_work_is_neither_saved_nor_disturbed(tmp_path: Path) 
         await engine.talk(messages, "Hello!")
         saved = await engine.save(messages, path)
         assert saved is not None
-        asking = asyncio.create_task(engine.answer(conversation("bee"), max_tokens=300, ignore_eos=True))
+        asking = asyncio.create_task(engine.answer(conversation("bee"), max_tokens=1500, ignore_eos=True))
         while not any(slot["is_processing"] for slot in await engine.worker.ask("/slots")):
             pass
         assert await engine.save(messages, tmp_path / "other") is None
         assert not await engine.restore(path, saved.fingerprint)
         assert not asking.done()  # nothing has waited for it
-        assert (await asking)["usage"]["completion_tokens"] == 300
+        assert (await asking)["usage"]["completion_tokens"] == 1500
 
 
 async def test_an_embedding_model_has_no_folder_for_conversations() -> None:
