@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from modelhost.engines.plain_schemas import VALUES
+
 LARGEST_NUMBER: Final = 10**15
 """As llama.cpp."""
-_VALUES: Final = frozenset({"const", "enum", "default", "examples"})
 _BOUNDS: Final = frozenset(
     {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "const", "enum", "multipleOf"}
 )
@@ -18,7 +19,7 @@ def bounded(schema: Any) -> Any:
         return [bounded(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    changed = {key: value if key in _VALUES else bounded(value) for key, value in schema.items()}
+    changed = {key: value if key in VALUES else bounded(value) for key, value in schema.items()}
     if changed.get("type") in ("integer", "number") and _BOUNDS.isdisjoint(changed):
         changed |= {"minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
     return changed
