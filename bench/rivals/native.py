@@ -22,7 +22,8 @@ from typing import Final
 
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
-from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, over_http, wait_for_model
+from bench.rivals.works import CONTEXT, SLOTS, STREAMED, Build, Work, other_work, over_http, wait_for_model
+from bench.rivals.works import WORKS as WHOLE
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.environments import folder_of, python_of
@@ -41,6 +42,7 @@ RUNNER: Final = Path(__file__).with_name("llama_cpp_python_runner.py")
 HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
 START_SECONDS: Final = 60.0
+WORKS: Final = (*WHOLE, *STREAMED)
 
 Start = AbstractContextManager[Build]
 

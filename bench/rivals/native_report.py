@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from bench.rivals.native import OURS, SERVER, SETTINGS, WHEEL, NativeRow
-from bench.rivals.works import WORKS, Work
+from bench.rivals.native import OURS, SERVER, SETTINGS, WHEEL, WORKS, NativeRow
+from bench.rivals.works import Work
 from modelhost.engines.environments import BUILD_COMMAND
 
 OF_SPEED: Final = ("avx", "fma", "f16c", "bmi2", "amx", "sve", "asimd", "i8mm", "neon")

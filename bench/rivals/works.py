@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ ANSWER_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 0.05
 BUSY_THREADS: Final = 2
 SPIN: Final = "while True: pass"
+DATA, END = b"data: ", b"[DONE]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Work:
     prompt: int
     tokens: int
     clients: int = 1
+    is_streamed: bool = False
 
     @property
     def counted(self) -> int:
@@ -44,6 +46,10 @@ LONG: Final = Work(name="prompt of 1,500", prompt=1500, tokens=1)
 ANSWER: Final = Work(name="one answer", prompt=8, tokens=64)
 ANSWERS: Final = Work(name="four answers", prompt=8, tokens=64, clients=4)
 WORKS: Final = (SHORT, LONG, ANSWER, ANSWERS)
+STREAMED: Final = (
+    replace(ANSWER, name="one, streamed", is_streamed=True),
+    replace(ANSWERS, name="four, streamed", is_streamed=True),
+)
 SLOTS, CONTEXT = ANSWERS.clients, 2048
 Build = Callable[[Work], float]
 """Does the work and returns the seconds."""
@@ -90,6 +96,13 @@ def wait_for_model(build: Build, seconds: float) -> None:
             return
 
 
+def _last_event(answer: bytes) -> dict[str, Any]:
+    """Return the whole answer, or the last event of a streamed one, which tells the usage."""
+    events = [event.removeprefix(DATA) for event in answer.split(b"\n\n") if not event.endswith(END)]
+    last: dict[str, Any] = json.loads([event for event in events if event][-1])
+    return last
+
+
 def _answer(side: Side, work: Work) -> None:
     """Have one prompt read and one text written.
 
@@ -101,12 +114,14 @@ def _answer(side: Side, work: Work) -> None:
     prompt = random.choices(range(FIRST_TOKEN, LAST_TOKEN), k=work.prompt)
     body: dict[str, Any] = {"prompt": prompt, "max_tokens": work.tokens, "temperature": 0, "ignore_eos": True}
     body["cache_prompt"] = False
+    if work.is_streamed:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
     headers = {"Content-Type": "application/json"}
     if side.api_key is not None:
         headers["Authorization"] = f"Bearer {side.api_key}"
     try:
         connection.request("POST", "/v1/completions", json.dumps(body), headers)
-        answer = json.loads(connection.getresponse().read())
+        answer = _last_event(connection.getresponse().read())
     finally:
         connection.close()
     usage = answer.get("usage") or {}

@@ -7,7 +7,7 @@ quotes cannot stand in generated text, where JSON escapes the quotes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -51,15 +51,11 @@ def payloads_of(block: bytes) -> list[Any]:
     Raises:
         orjson.JSONDecodeError: the data of an event is not JSON.
     """
-    return list(_payloads(block))
+    return [orjson.loads(event[len(DATA) :]) for event in block.split(END_OF_EVENT) if _has_payload(event)]
 
 
-def _payloads(block: bytes) -> Iterator[Any]:
-    for event in block.split(END_OF_EVENT):
-        if event.startswith(DATA):
-            data = event[len(DATA) :].strip()
-            if data != DONE:
-                yield orjson.loads(data)
+def _has_payload(event: bytes) -> bool:
+    return event.startswith(DATA) and not event.rstrip().endswith(DONE)
 
 
 class Relay:
@@ -115,9 +111,12 @@ class Relay:
     def read(self, block: bytes) -> list[Piece]:
         """Return what is left of ``block`` when it has been passed on as pieces, up to a :attr:`failure` in it."""
         found: list[Piece] = []
+        read = self._reader.read
         try:
-            for payload in _payloads(self.pass_on(block)):
-                found.append(self._reader.read(payload))  # noqa: PERF401 (what was read before an error is kept)
+            for event in self.pass_on(block).split(END_OF_EVENT):
+                if event and _has_payload(event):
+                    # What was read before an error is kept.
+                    found.append(read(orjson.loads(event[len(DATA) :])))  # noqa: PERF401
         except orjson.JSONDecodeError:
             self.failure = self._broken()
         except MalformedChunkError:

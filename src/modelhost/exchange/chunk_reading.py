@@ -128,7 +128,8 @@ def _text_alone(choice: Any) -> str | None:
         and (delta := choice.get("delta")).__class__ is dict
         and len(delta) == 1
         and (text := delta.get("content")).__class__ is str
-        and _is_place(choice.get("index"))
+        and (index := choice.get("index")).__class__ is int
+        and 0 <= index < MOST_PIECES
     ):
         return str(text)
     return None

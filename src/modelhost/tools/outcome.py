@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from msgspec import Struct
+
 FailureCode = Literal[
     "tool_not_found",
     "tool_server_unavailable",
@@ -40,13 +42,12 @@ class ToolImage:
         return len(self.data.rstrip("=")) * 3 // 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolOutcome:
+class ToolOutcome(Struct, frozen=True, kw_only=True):
     """The result of a call. A failed, unknown, denied, late or malformed call is one too."""
 
     name: str
     """The name that was called."""
-    text: str = field(repr=False)
+    text: str
     """For the model; cut to the limit, with a note that says so."""
     is_error: bool = False
     code: FailureCode | None = None
@@ -54,13 +55,17 @@ class ToolOutcome:
     tool: str | None = None
     images: tuple[ToolImage, ...] = ()
     """For models that can see, up to the limit; the text mentions them."""
-    content: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    content: tuple[Mapping[str, Any], ...] = ()
     """The content blocks as the server sent them, uncut."""
-    structured: Any = field(default=None, repr=False)
+    structured: Any = None
     seconds: float = 0.0
     was_cut: bool = False
     was_retried: bool = False
     """Whether the server was lost before the call was sent, and the call was sent to its successor."""
+
+    def __repr__(self) -> str:
+        """Without what the tool returned, which does not belong into logs."""
+        return f"ToolOutcome(name={self.name!r}, server={self.server!r}, is_error={self.is_error}, code={self.code!r})"
 
 
 def fitting(images: tuple[ToolImage, ...], limit_bytes: int) -> tuple[tuple[ToolImage, ...], str]:

@@ -26,24 +26,18 @@ class EventBlocks:
 
     async def read(self) -> bytes:
         """Return the next block, or ``b""`` at the end of the answer."""
-        while block := await self._next():
-            if self._received is None:
+        while block := await self._body.read():
+            if self._rest or not block.endswith(END_OF_EVENT):
+                block = self._whole_events(block)
+            if block and (self._received is None or (block := self._received(block))):
                 return block
-            if left := self._received(block):
-                return left
         return b""
 
-    async def _next(self) -> bytes:
-        while block := await self._body.read():
-            if self._rest:
-                block = self._rest + block
-            if block.endswith(END_OF_EVENT):
-                self._rest = b""
-                return block
-            end = block.rfind(END_OF_EVENT) + len(END_OF_EVENT)
-            if end < len(END_OF_EVENT):
-                self._rest = block
-                continue
-            self._rest = block[end:]
-            return block[:end]
-        return b""
+    def _whole_events(self, block: bytes) -> bytes:
+        """Return the whole events of what has arrived so far; the rest is kept."""
+        block = self._rest + block
+        end = block.rfind(END_OF_EVENT) + len(END_OF_EVENT)
+        if end < len(END_OF_EVENT):
+            end = 0
+        self._rest = block[end:]
+        return block[:end]

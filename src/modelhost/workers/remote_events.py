@@ -44,13 +44,16 @@ class RemoteEvents(EventBlocks):
         """Read no more of it."""
         await self._blocks.aclose()
 
-    async def _next(self) -> bytes:
+    async def read(self) -> bytes:
         """As that of :class:`EventBlocks`.
 
         Raises:
             ConnectionBroken: the answer ended before it was complete.
         """
-        return await anext(self._blocks, b"")
+        while block := await anext(self._blocks, b""):
+            if self._received is None or (block := self._received(block)):
+                return block
+        return b""
 
     async def _written(self) -> AsyncGenerator[bytes, None]:
         try:

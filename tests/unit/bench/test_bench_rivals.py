@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def proxy(name: str, events: int, errors: dict[str, int] | None = None) -> Proxy
 
 
 def build(name: str, speed: float, which: str = SAME_THREADS) -> NativeRow:
-    speeds = {work.name: (speed, speed, 9.0) for work in WORKS}
+    speeds = {work.name: (speed, speed, 9.0) for work in native.WORKS}
     return NativeRow(build=name, kind="F16", settings=which, speeds=speeds)
 
 
@@ -155,6 +156,7 @@ def test_what_is_not_installed_is_named_with_what_helps(monkeypatch: pytest.Monk
         (start,) = native.builds(bundled(None), machine, tmp_path / "log", which).values()
         with start as wheel:
             assert wheel(few) > 0
+            assert wheel(replace(few, is_streamed=True)) > 0
 
 
 def test_everything_that_is_there_is_compared_with_as_many_threads(tmp_path: Path) -> None:
