@@ -182,10 +182,6 @@ class LlamaCpp:
     adapters: AdapterChoice | None = ScaledAdapters()
     prompt_scores: PromptScores | None = ForcedTokens()
 
-    def __init__(self, *, forces_calls: bool = True) -> None:
-        """``forces_calls``: a required call is written under a JSON schema, which a script cannot follow."""
-        self._forces_calls = forces_calls
-
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(
             params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS, refused=REFUSED)
@@ -257,7 +253,7 @@ class LlamaCpp:
         body = adapted(task, body)
         if INPUT_GRAMMAR in body:
             return {**show_tools_only(body), INPUT_GRAMMAR: body[INPUT_GRAMMAR]}
-        if self._forces_calls and body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
+        if body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
             return show_tools_only(body, schema_of(body["tools"]))
         return body
 

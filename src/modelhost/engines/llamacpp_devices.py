@@ -31,7 +31,7 @@ def features_of(python: str) -> tuple[str, ...]:
 
 
 @cache
-def uses_gpus(python: str) -> bool:
+def library_uses_gpus(python: str) -> bool:
     """Return whether the llama.cpp of ``python`` finds a GPU. Asked once, in a process of its own: 0.3 s."""
     asked = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
     return any(not name.endswith(ON_CPU) for name in asked.stdout.split())

@@ -13,7 +13,7 @@ import orjson
 
 DATA: Final = b"data:"
 END_OF_EVENT: Final = b"\n\n"
-RENAMED: Final[Mapping[str, str]] = {
+INFILL_NAMES: Final[Mapping[str, str]] = {
     "prompt": "input_prefix",
     "suffix": "input_suffix",
     "files": "input_extra",
@@ -26,7 +26,7 @@ TOLD_AT_THE_END: Final = ("timings", "stop_type", "stopping_word")
 
 def infill_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a completion as ``/infill`` takes it."""
-    return {RENAMED.get(name, name): value for name, value in body.items()}
+    return {INFILL_NAMES.get(name, name): value for name, value in body.items()}
 
 
 def completion_events(block: bytes) -> bytes:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelhost.engines.base import Accepted
+from modelhost.engines.options import MOST_SLOTS
 
 SETTINGS = (
     *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
     *("lora", "draft_model", "mmproj", "chat_template"),
 )
 """Parameters that are settings of the same name."""
-MOST_SLOTS = 256
 DTYPES = ("auto", "f16", "float16", "half", "bf16", "bfloat16", "f32", "float32", "float")
 
 Found = tuple[Mapping[str, Any], str, str]

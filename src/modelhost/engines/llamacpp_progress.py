@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines.llamacpp_infill import END_OF_EVENT
+
 FIELD: Final = "return_progress"
 MARK: Final = b'"prompt_progress":'
-END_OF_EVENT: Final = b"\n\n"
 
 
 class ProgressEvents:

@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 from modelhost.engines.library_worker.answer_marks import THOUGHTS
 from modelhost.engines.library_worker.answer_rules import GRAMMAR, STRUCTURED, answer_rule, only_of
 from modelhost.engines.library_worker.calls import Calling
-from modelhost.engines.library_worker.dialect import UNSUPPORTED
 from modelhost.engines.library_worker.json_rules import ANY_OBJECT, json_rule
 from modelhost.engines.library_worker.model_files import generation_config, sampling_defaults
 from modelhost.engines.library_worker.reader import ChatReader
@@ -19,7 +18,7 @@ from modelhost.engines.library_worker.template import ChatTemplate, thoughts_end
 from modelhost.engines.library_worker.tool_format import FORMS, needed_form
 from modelhost.engines.mistralrs_runner import SharedRunner
 from modelhost.engines.mistralrs_template import TemplateReader, special_tokens
-from modelhost.engines.worker_http import Refused, error_body, invalid
+from modelhost.engines.worker_http import UNSUPPORTED, Refused, error_body, invalid
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
 
 CHOOSING: Final[Mapping[str, float]] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}

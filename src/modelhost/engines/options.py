@@ -10,6 +10,8 @@ from typing import Any, Final
 from modelhost.engines.base import ModelSpec
 from modelhost.errors import ConfigError
 
+MOST_SLOTS: Final = 256
+"""Requests that a worker of one model works on at the same time."""
 NONE_REFUSED: Final[Mapping[str, str]] = MappingProxyType({})
 
 

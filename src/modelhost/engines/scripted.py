@@ -11,10 +11,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from modelhost.engines import ENGINES
 from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     Accepted,
     CustomTools,
+    Engine,
     Launch,
     ModelSpec,
     Preparation,
@@ -23,11 +25,9 @@ from modelhost.engines.base import (
     PromptScores,
     Ready,
 )
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_params import MOST_SLOTS
 from modelhost.engines.load_config import Answer, Configured, LoadConfig, Overlay, Premises, configured
 from modelhost.engines.load_fields import context_length, without_knobs
-from modelhost.engines.options import check_options, problem_of_options
+from modelhost.engines.options import MOST_SLOTS, check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.tasks import Task
 
@@ -75,8 +75,9 @@ class Scripted:
     adapters: AdapterChoice | None = None
     prompt_scores: PromptScores | None = None
 
-    def __init__(self) -> None:
-        self._dialect = LlamaCpp(forces_calls=False)
+    @property
+    def _dialect(self) -> Engine:
+        return ENGINES["llamacpp"]
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """A script has slots and a context; what belongs to a model's weights and memory has no effect."""
@@ -127,7 +128,10 @@ class Scripted:
         return self._dialect.fields(task) | ({"suffix"} if task == "completions" else frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        return self._dialect.adapt(task, body)
+        """Return ``body`` as llama.cpp takes it, without the JSON schema of a required call: no script follows one."""
+        choice = body.pop("tool_choice", None)
+        body = self._dialect.adapt(task, body)
+        return body if choice is None else {**body, "tool_choice": choice}
 
     def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
         return body

@@ -10,7 +10,7 @@ SECONDS = 120.0
 
 
 @cache
-def uses_gpus(python: str) -> bool:
+def torch_uses_gpus(python: str) -> bool:
     """Return whether the PyTorch of ``python`` finds a GPU. Asked once, in a process of its own: some seconds."""
     asked = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
     return asked.stdout.strip() == "True"

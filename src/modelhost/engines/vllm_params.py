@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from modelhost.engines.adapters import split_name
 from modelhost.engines.base import Accepted
-from modelhost.engines.options import check_options
+from modelhost.engines.options import MOST_SLOTS, check_options
 from modelhost.engines.vllm_adapters import NEEDS_NAME
 from modelhost.errors import ConfigError
 
@@ -39,12 +39,11 @@ OWN: Final = (
 """Launch parameters that are options of this engine alone, under the same names."""
 SETTINGS: Final = ("context_length", "slots", "max_slots", "threads", "chat_template", "kv_cache_memory")
 """Parameters that are settings of the same name."""
-MOST_SLOTS: Final = 256
 DTYPES: Final = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
 
 Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
 """Settings, engine options, a problem, a warning; empty is none."""
-NOTHING: Found = ({}, {}, "", "")
+UNCHANGED: Found = ({}, {}, "", "")
 
 
 def check_values(options: Mapping[str, Any]) -> None:
@@ -121,12 +120,12 @@ def _cache_memory(params: Mapping[str, Any]) -> Found:
 
 
 def _cpu_cache_memory(params: Mapping[str, Any]) -> Found:
-    return NOTHING if params.get("kvcache_mem_gpu") else _cache_memory(params)
+    return UNCHANGED if params.get("kvcache_mem_gpu") else _cache_memory(params)
 
 
 def _dtype(params: Mapping[str, Any]) -> Found:
     wanted = params["dtype"].lower()
-    return NOTHING if wanted == "auto" else ({}, {"dtype": DTYPES.get(wanted, wanted)}, "", "")
+    return UNCHANGED if wanted == "auto" else ({}, {"dtype": DTYPES.get(wanted, wanted)}, "", "")
 
 
 def _device_ids(params: Mapping[str, Any]) -> Found:
@@ -156,13 +155,13 @@ def _lora(params: Mapping[str, Any]) -> Found:
 
 def _kv_cache_type(params: Mapping[str, Any]) -> Found:
     if params["kv_cache_type"] == "f16":
-        return NOTHING
+        return UNCHANGED
     return _refused("kv_cache_type", "it keeps keys and values in the number format of the model")(params)
 
 
 def _compression(params: Mapping[str, Any]) -> Found:
     if params["kvcache_compression"].get("policy") == "disabled":
-        return NOTHING
+        return UNCHANGED
     return _refused("kvcache_compression", "leave it out, or set its policy to disabled")(params)
 
 
@@ -172,7 +171,7 @@ def _prefill_chunk_size(params: Mapping[str, Any]) -> Found:
 
 def _prompt_cache(params: Mapping[str, Any]) -> Found:
     if not params["prompt_cache"].get("enabled"):
-        return NOTHING
+        return UNCHANGED
     return {}, {}, "", '"params.prompt_cache" has no effect with vllm: enable_prefix_caching keeps what it would'
 
 

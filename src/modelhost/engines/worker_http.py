@@ -17,6 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE = [(b"content-type", b"application/json; charset=utf-8")]
 EVENT_TYPE = [(b"content-type", b"text/event-stream")]
+UNSUPPORTED = "unsupported_parameter"
+"""The type of an error about a field that the library behind a worker cannot do."""
 
 
 class Refused(Exception):

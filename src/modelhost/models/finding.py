@@ -13,12 +13,13 @@ from modelhost.config import environment
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
-from modelhost.engines import llamacpp_devices, torch_devices
 from modelhost.engines.base import Engine
 from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.installed import how_to_install, why_build_unused
 from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp_devices import library_uses_gpus, server_uses_gpus
 from modelhost.engines.llamacpp_server import OPTION as SERVER
+from modelhost.engines.torch_devices import torch_uses_gpus
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
 from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, why_engine, with_params
@@ -153,8 +154,8 @@ def _usable_gpus(engine: str, settings: Settings, room: Room | None) -> Mapping[
 def _finds_gpus(engine: str, settings: Settings) -> bool:
     if engine == LlamaCpp.name and (server := engine_options(engine, settings).get(SERVER)):
         env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
-        return llamacpp_devices.server_uses_gpus(server, env)
-    uses_gpus = torch_devices.uses_gpus if engine in ON_GPUS else llamacpp_devices.uses_gpus
+        return server_uses_gpus(server, env)
+    uses_gpus = torch_uses_gpus if engine in ON_GPUS else library_uses_gpus
     return uses_gpus(worker_python(engine, settings) or sys.executable)
 
 

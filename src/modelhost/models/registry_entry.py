@@ -18,11 +18,12 @@ from modelhost.config.fields import SETTINGS
 from modelhost.config.links import leads_nowhere
 from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES, vllm_params
+from modelhost.engines import ENGINES
 from modelhost.engines.base import Accepted
 from modelhost.engines.llamacpp import LlamaCpp
 from modelhost.engines.remote import Remote
 from modelhost.engines.vllm import Vllm
+from modelhost.engines.vllm_params import OWN as PARAMS_OF_VLLM
 from modelhost.models import request_defaults
 from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
@@ -143,7 +144,7 @@ def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
     if engine_name not in ENGINES:
         return Accepted(settings={}, problems=(_unknown_engine(engine_name),))
     launch = {name: value for name, value in params.items() if name not in request_defaults.NAMES}
-    foreign = [name for name in vllm_params.OWN if name in launch] if engine_name != Vllm.name else []
+    foreign = [name for name in PARAMS_OF_VLLM if name in launch] if engine_name != Vllm.name else []
     if foreign:
         problems = tuple(f'"params.{name}" is for the engine vllm, not for {engine_name}' for name in foreign)
         return Accepted(settings={}, problems=problems)

@@ -271,7 +271,7 @@ def test_files_serve_as_input_and_output(tmp_path: Path) -> None:
 @pytest.mark.promise("vllm-mcp.trouble.silent", "vllm-crush.logging.crush")
 def test_what_is_printed_does_not_get_into_the_protocol(tmp_path: Path) -> None:
     program = (
-        "import sys; from modelhost.engines import scripted_reply; import modelhost.mcp_servers.stdio as stdio\n"
+        "import sys; import modelhost.mcp_servers.stdio as stdio\n"
         "serve = stdio.serve\n"
         "async def loud(*given):\n"
         "    print('LOUD'); import os; os.write(1, b'LOUDER'); os.system('echo LOUDEST')\n"

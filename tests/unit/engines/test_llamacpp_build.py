@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.engines import llamacpp_build
 from modelhost.engines.llamacpp_build import (
     Workshop,
     build_variables,
@@ -39,7 +38,9 @@ def test_what_is_missing_is_named_with_the_way_to_have_it(tmp_path: Path, monkey
 
 
 def test_nothing_is_begun_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llamacpp_build, "missing_for", lambda *_: ("a C++ compiler (apt-get install g++)",))
+    monkeypatch.setattr(
+        "modelhost.engines.llamacpp_build.missing_for", lambda *_: ("a C++ compiler (apt-get install g++)",)
+    )
     with pytest.raises(
         EngineMissing, match=r"cannot be built here for want of a C\+\+ compiler \(apt-get install g\+\+\)\."
     ):

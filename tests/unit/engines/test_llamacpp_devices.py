@@ -11,17 +11,17 @@ import xllamacpp
 
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_devices import uses_gpus
+from modelhost.engines.llamacpp_devices import library_uses_gpus
 from modelhost.engines.llamacpp_worker import build_params
 from modelhost.workers.gpus import gpus
 
 
 def test_without_a_gpu_the_engine_uses_none() -> None:
-    assert gpus() or not uses_gpus(sys.executable)
+    assert gpus() or not library_uses_gpus(sys.executable)
 
 
 def test_a_python_without_the_engine_uses_none() -> None:
-    assert not uses_gpus("/bin/false")
+    assert not library_uses_gpus("/bin/false")
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,16 @@ class WholeForm(Protocol):
         ...
 
 
+def held_back(text: str, markers: Sequence[str]) -> int:
+    """Return how many characters at the end of ``text`` may be the beginning of one of ``markers``."""
+    longest = max((len(marker) for marker in markers), default=0)
+    for length in range(min(longest - 1, len(text)), 0, -1):
+        tail = text[-length:]
+        if any(marker.startswith(tail) for marker in markers):
+            return length
+    return 0
+
+
 def _as_json(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, str]]:
     """Return ``calls`` with their arguments as JSON; none of them if one has a value that JSON cannot write."""
     try:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from modelhost.engines.library_worker.call_rules import Literals, arguments_schema, choice, json_value
-from modelhost.engines.library_worker.calls import Calling, Section
+from modelhost.engines.library_worker.calls import Calling, Section, held_back
 from modelhost.engines.library_worker.json_ends import ObjectEnd
-from modelhost.engines.library_worker.stops import held_back
 
 CHANNEL, START, MESSAGE = "<|channel|>", "<|start|>", "<|message|>"
 ANALYSIS: Final = f"{CHANNEL}analysis{MESSAGE}"

@@ -16,6 +16,7 @@ from modelhost.engines.base import (
     Ready,
 )
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
+from modelhost.engines.worker_http import UNSUPPORTED
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,
@@ -49,8 +50,6 @@ TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "repetition_penalty": ((int, float), "a number over 0"),
     "with_pieces": ((bool,), "true or false"),
 }
-UNSUPPORTED = "unsupported_parameter"
-"""The type of an error about a field that the library behind a worker cannot do."""
 POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
 
 

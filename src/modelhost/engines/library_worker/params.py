@@ -7,15 +7,15 @@ from types import MappingProxyType
 from typing import Any
 
 from modelhost.engines.base import Accepted
+from modelhost.engines.options import MOST_SLOTS
 
 SETTINGS = ("context_length", "slots", "max_slots", "threads", "chat_template", "kv_cache_memory")
 """Parameters that are settings of the same name."""
-MOST_SLOTS = 256
 DTYPES = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
 
 Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
 """Settings, engine options, a problem, a warning; empty is none."""
-NOTHING: Found = ({}, {}, "", "")
+UNCHANGED: Found = ({}, {}, "", "")
 Translate = Callable[[str, Mapping[str, Any]], Found]
 
 
@@ -77,7 +77,7 @@ def _prefill_chunk_size(_: str, params: Mapping[str, Any]) -> Found:
 
 def _dtype(engine: str, params: Mapping[str, Any]) -> Found:
     wanted = params["dtype"].lower()
-    return NOTHING if wanted == "auto" else ({}, {"dtype": DTYPES.get(wanted, wanted)}, "", "")
+    return UNCHANGED if wanted == "auto" else ({}, {"dtype": DTYPES.get(wanted, wanted)}, "", "")
 
 
 def _device_ids(engine: str, params: Mapping[str, Any]) -> Found:
@@ -94,19 +94,19 @@ def _refused(name: str, way_out: str) -> Translate:
 
 def _compression(engine: str, params: Mapping[str, Any]) -> Found:
     if params["kvcache_compression"].get("policy") == "disabled":
-        return NOTHING
+        return UNCHANGED
     return _refused("kvcache_compression", "leave it out, or set its policy to disabled")(engine, params)
 
 
 def _tensor_parallel(engine: str, params: Mapping[str, Any]) -> Found:
     if params["tensor_parallel_size"] == 1:
-        return NOTHING
+        return UNCHANGED
     return _refused("tensor_parallel_size", "it works on one device")(engine, params)
 
 
 def _kv_cache_type(engine: str, params: Mapping[str, Any]) -> Found:
     if params["kv_cache_type"] == "f16":
-        return NOTHING
+        return UNCHANGED
     return _refused("kv_cache_type", "it keeps keys and values in the number format of the model")(engine, params)
 
 
@@ -119,7 +119,7 @@ _TRANSLATIONS: Mapping[str, Translate] = {
     "max_num_seqs": _max_num_seqs,
     "kvcache_mem_gpu": _cache_memory,
     "kvcache_mem_cpu": lambda engine, params: (
-        NOTHING if params.get("kvcache_mem_gpu") else _cache_memory(engine, params)
+        UNCHANGED if params.get("kvcache_mem_gpu") else _cache_memory(engine, params)
     ),
     "prefill_chunk_size": _prefill_chunk_size,
     "dtype": _dtype,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from modelhost.engines.library_worker.answer_marks import FRAME_ENDS, FRAMES, THOUGHTS, unframed
-from modelhost.engines.library_worker.calls import Calling, Section
+from modelhost.engines.library_worker.calls import Calling, Section, held_back
 from modelhost.engines.library_worker.channels import ChannelForm
-from modelhost.engines.library_worker.stops import held_back
 
 _WITHOUT_TOOLS: Final = Calling(form=ChannelForm(), tools=())
 """Answers in channels are read without tools, too."""

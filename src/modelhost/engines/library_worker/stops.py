@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-def held_back(text: str, markers: Sequence[str]) -> int:
-    """Return how many characters at the end of ``text`` may be the beginning of one of ``markers``."""
-    longest = max((len(marker) for marker in markers), default=0)
-    for length in range(min(longest - 1, len(text)), 0, -1):
-        tail = text[-length:]
-        if any(marker.startswith(tail) for marker in markers):
-            return length
-    return 0
+from modelhost.engines.library_worker.calls import held_back
 
 
 class StopFinder:

@@ -11,13 +11,12 @@ from typing import Final
 
 from modelhost.engines.library_worker.calls import CallForm
 from modelhost.engines.library_worker.channels import ANALYSIS, ChannelForm
-from modelhost.engines.library_worker.dialect import UNSUPPORTED
 from modelhost.engines.library_worker.gemma_calls import GemmaForm
 from modelhost.engines.library_worker.keyed_objects import Keys
 from modelhost.engines.library_worker.object_calls import ObjectForm
 from modelhost.engines.library_worker.python_calls import PythonForm
 from modelhost.engines.library_worker.tagged_calls import TaggedForm
-from modelhost.engines.worker_http import Refused, error_body
+from modelhost.engines.worker_http import UNSUPPORTED, Refused, error_body
 
 AUTO: Final = "auto"
 _CALLS, _CALLS_END = "<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"
