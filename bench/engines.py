@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.figures import Startup
 from bench.sides import Side, StartError, bare_worker, host
 from modelhost.engines.base import Engine, ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.scripted import Scripted
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.scripted.engine import Scripted
 
 ASSETS = Path(__file__).parent.parent / "src" / "modelhost" / "assets" / "nano"
 CONTEXT, SLOTS, THREADS = 512, 32, 1

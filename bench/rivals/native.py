@@ -27,7 +27,7 @@ from bench.rivals.works import WORKS as WHOLE
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.environments import folder_of, python_of
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.workers.cores import computing_cores
 
 WHEEL, BUILT = "modelhost, its wheel", "modelhost, native build"

@@ -19,7 +19,7 @@ from bench.larger import KINDS, write_larger
 from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, over_http
 from bench.sides import Order, worker_process
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.workers.cores import computing_cores
 
 DEFAULT: Final = "as it is"

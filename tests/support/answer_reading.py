@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from modelhost.engines.library_worker.calls import Calling
-from modelhost.engines.library_worker.reader import ChatReader
+from modelhost.engines.tool_calls.calls import Calling
+from modelhost.engines.worker.reader import ChatReader
 
 PLACES = st.lists(st.integers(min_value=0, max_value=10_000), max_size=40)
 """Where a text is cut."""

@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 
 from modelhost.engines.environments import FINISHED, PYTHON, folder_of
-from modelhost.engines.llamacpp_record import BuildRecord, write_record
+from modelhost.engines.llamacpp.record import BuildRecord, write_record
 
 
 def pretend_installed(data_dir: Path, engine: str) -> Path:

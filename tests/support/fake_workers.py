@@ -9,7 +9,7 @@ from typing import Any
 
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Launch, ModelSpec
-from modelhost.engines.scripted import Scripted
+from modelhost.engines.scripted.engine import Scripted
 from modelhost.errors import ModelFileMissing, WorkerStartFailed
 from modelhost.models.bursts import Bursts
 from modelhost.models.hosted import HostedModel

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from modelhost.engines.library_worker.grammars import Grammars
-from modelhost.engines.library_worker.text import Vocabulary
+from modelhost.engines.worker.grammars import Grammars
+from modelhost.engines.worker.text import Vocabulary
 
 NANO_HF: Final = Path(__file__).parents[1] / "assets" / "nano-hf"
 VOCABULARY_SIZE: Final = 1024

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from modelhost.engines.control_tokens import ASSISTANT, FROM_SERVER
+from modelhost.engines.special_tokens import ASSISTANT, FROM_SERVER
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.messages import SYSTEM_ROLES, Message, Part, TextPart, message_of
 from modelhost.exchange.requests import ChatRequest

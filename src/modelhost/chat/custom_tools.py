@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from modelhost import patterns
 from modelhost.chat.tool_choice import is_forced
 from modelhost.engines.base import Engine
-from modelhost.engines.plain_schemas import plain_parameters
+from modelhost.engines.schemas.plain import plain_parameters
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.messages import Message, ToolCall
 from modelhost.exchange.nothing import NOTHING

@@ -38,8 +38,8 @@ from modelhost.config.session_ids import NewSessionId
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
 from modelhost.engines.capabilities import CAPABILITIES
-from modelhost.engines.schema_limits import check_size
-from modelhost.engines.schema_references import UnusableSchema
+from modelhost.engines.schemas.limits import check_size
+from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import AnyRequest
 from modelhost.exchange.tasks import Task

@@ -10,8 +10,8 @@ import orjson
 from msgspec.structs import replace
 
 from modelhost.chat.constraints import STRUCTURED
-from modelhost.engines.plain_schemas import PlainSchema, check_patterns, plain, plain_parameters
-from modelhost.engines.schema_references import UnusableSchema
+from modelhost.engines.schemas.plain import PlainSchema, check_patterns, plain, plain_parameters
+from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest, Generating, Tool

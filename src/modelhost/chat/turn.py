@@ -26,7 +26,7 @@ from modelhost.chat.relay import Report
 from modelhost.chat.running_usage import UsageIn
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.engines.base import INPUT_GRAMMAR
-from modelhost.engines.control_tokens import without_origins
+from modelhost.engines.special_tokens import without_origins
 from modelhost.errors import (
     ContextLengthExceeded,
     InvalidRequest,

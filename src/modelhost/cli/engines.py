@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from modelhost.cli import console
-from modelhost.engines.llamacpp_choice import Build
+from modelhost.engines.llamacpp.machine import Build
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DataDir = Annotated[
@@ -92,7 +92,7 @@ def install_engine(
     """
     if engine == "llamacpp":
         from modelhost.cli.llamacpp_install import install_llamacpp  # noqa: PLC0415 (brings the hub's library)
-        from modelhost.engines.llamacpp_wheels import WHEELS  # noqa: PLC0415
+        from modelhost.engines.llamacpp.build import WHEELS  # noqa: PLC0415
 
         install_llamacpp(build, _data_directory(data_dir), wheels or WHEELS)
         return

@@ -16,7 +16,7 @@ from modelhost.cli import console
 from modelhost.cli.faster_builds import machine_here
 from modelhost.config.directories import make_private
 from modelhost.engines.environments import BUILD_COMMAND
-from modelhost.engines.llamacpp_build import (
+from modelhost.engines.llamacpp.build import (
     Workshop,
     compile_build,
     jobs_for,
@@ -24,11 +24,10 @@ from modelhost.engines.llamacpp_build import (
     put_in_place,
     sole_builder,
     take_wheel,
+    wheel_index,
 )
-from modelhost.engines.llamacpp_choice import Build, better_build, why_not_here
-from modelhost.engines.llamacpp_machine import Machine, compiled_for
-from modelhost.engines.llamacpp_record import BuildRecord, locked_version, write_record
-from modelhost.engines.llamacpp_wheels import wheel_index
+from modelhost.engines.llamacpp.machine import Build, Machine, better_build, compiled_for, why_not_here
+from modelhost.engines.llamacpp.record import BuildRecord, locked_version, write_record
 from modelhost.errors import EngineMissing
 from modelhost.models.build_check import Checked, check_build
 from modelhost.workers.cores import allowed_cores

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from modelhost.engines.base import Engine
 
 PLACES: Final[Mapping[str, str]] = {
-    "llamacpp": "modelhost.engines.llamacpp:LlamaCpp",
-    "mlx": "modelhost.engines.mlx:MLX",
-    "transformers": "modelhost.engines.transformers:TRANSFORMERS",
-    "vllm": "modelhost.engines.vllm:Vllm",
-    "mistralrs": "modelhost.engines.mistralrs:MistralRs",
-    "remote": "modelhost.engines.remote:Remote",
-    "scripted": "modelhost.engines.scripted:Scripted",
+    "llamacpp": "modelhost.engines.llamacpp.engine:LlamaCpp",
+    "mlx": "modelhost.engines.mlx.engine:MLX",
+    "transformers": "modelhost.engines.transformers.engine:TRANSFORMERS",
+    "vllm": "modelhost.engines.vllm.engine:Vllm",
+    "mistralrs": "modelhost.engines.mistralrs.engine:MistralRs",
+    "remote": "modelhost.engines.remote.engine:Remote",
+    "scripted": "modelhost.engines.scripted.engine:Scripted",
 }
 
 

@@ -2,7 +2,7 @@
 
 An environment is at ``<data_dir>/engines/<engine>``. It counts as installed once ``FINISHED`` is in it, which is
 written last: what was interrupted is not there. modelhost itself is not installed in it; its workers are started by
-:mod:`modelhost.engines.foreign_start`, which brings the package of the host that runs.
+:mod:`modelhost.engines.worker.foreign_start`, which brings the package of the host that runs.
 """
 
 from __future__ import annotations

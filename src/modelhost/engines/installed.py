@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.engines.environments import BUILD_COMMAND, BUILT, ENVIRONMENTS, python_of, version_of
-from modelhost.engines.llamacpp_server import server_version
+from modelhost.engines.llamacpp.installation import server_version
 from modelhost.errors import ConfigError
 
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -61,7 +61,7 @@ def why_build_unused(engine: str, data_dir: Path) -> str | None:
     """Say why the build of ``engine`` in its environment is not used; ``None`` if it is, or if there is none."""
     if engine not in BUILT or python_of(engine, data_dir) is None:
         return None
-    from modelhost.engines.llamacpp_record import why_unused  # noqa: PLC0415 (3 ms, and few machines have a build)
+    from modelhost.engines.llamacpp.record import why_unused  # noqa: PLC0415 (3 ms, and few machines have a build)
 
     return why_unused(data_dir)
 
@@ -146,7 +146,7 @@ def _facts_of_environment(engine: str, data_dir: Path, python: Path) -> EngineFa
     )
     if engine not in BUILT:
         return facts
-    from modelhost.engines.llamacpp_record import read_record  # noqa: PLC0415 (as above)
+    from modelhost.engines.llamacpp.record import read_record  # noqa: PLC0415 (as above)
 
     record = read_record(data_dir)
     assert record is not None  # or the build would not be used

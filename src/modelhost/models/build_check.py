@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from modelhost.config.settings import Settings
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_choice import Build
-from modelhost.engines.llamacpp_features import GPU_FRAMEWORKS, LLGUIDANCE
-from modelhost.engines.llamacpp_server import OPTION as SERVER
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.features import GPU_FRAMEWORKS, LLGUIDANCE
+from modelhost.engines.llamacpp.installation import OPTION as SERVER
+from modelhost.engines.llamacpp.machine import Build
 from modelhost.errors import EngineMissing, ModelhostError
 from modelhost.models.launching import launch_worker
 from modelhost.models.resolve import resolve

@@ -21,7 +21,7 @@ from modelhost.engines.installed import (
     missing_modules,
     wanted_extra,
 )
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.hf_directory import is_hf_directory
 from modelhost.models.hub_files import Format

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.installed import is_apple_silicon
-from modelhost.engines.vllm_families import WITHOUT_FLOAT16
+from modelhost.engines.vllm.families import WITHOUT_FLOAT16
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.hf_directory import HfModel
 

@@ -10,8 +10,8 @@ from typing import Final
 from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.engines.adapters import OWN_SCALE, Adapter, names_of, split_name
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.vllm import Vllm
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.vllm.engine import Vllm
 from modelhost.errors import ConfigError, ModelFileMissing
 
 PEFT_CONFIG: Final = "adapter_config.json"

@@ -16,9 +16,9 @@ from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines.base import Engine
 from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.installed import how_to_install, why_build_unused
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_devices import library_uses_gpus, server_uses_gpus
-from modelhost.engines.llamacpp_server import OPTION as SERVER
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.installation import OPTION as SERVER
+from modelhost.engines.llamacpp.installation import library_uses_gpus, server_uses_gpus
 from modelhost.engines.torch_devices import torch_uses_gpus
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug

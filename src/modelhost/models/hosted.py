@@ -10,8 +10,8 @@ from typing import Any
 
 from modelhost.engines.adapters import model_with, names_of
 from modelhost.engines.base import Engine, ModelSpec
-from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay
+from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ModelhostError
 from modelhost.meters import ModelMeters
 from modelhost.models.book import Terms

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelhost.engines.llamacpp_speed import LARGEST_BATCH
+from modelhost.engines.llamacpp.options import LARGEST_BATCH
 from modelhost.models.gguf import GgufHeader
 from modelhost.models.gguf_format import ENCODERS
 from modelhost.models.states import GPU, RAM

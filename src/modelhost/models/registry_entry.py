@@ -20,10 +20,10 @@ from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Accepted
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.remote import Remote
-from modelhost.engines.vllm import Vllm
-from modelhost.engines.vllm_params import OWN as PARAMS_OF_VLLM
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.remote.engine import Remote
+from modelhost.engines.vllm.engine import Vllm
+from modelhost.engines.vllm.params import OWN as PARAMS_OF_VLLM
 from modelhost.models import request_defaults
 from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile

@@ -9,7 +9,7 @@ from modelhost.config.request_defaults import RequestDefaults
 from modelhost.config.schema import read_as
 from modelhost.engines.base import Engine
 from modelhost.engines.capabilities import CAPABILITIES
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import ConfigError, InvalidRequest, RequestError
 
 NAMES: Final = tuple(RequestDefaults.model_fields)

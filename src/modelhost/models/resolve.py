@@ -18,13 +18,13 @@ from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine, ModelSpec
-from modelhost.engines.control_tokens import ControlTokens
 from modelhost.engines.installed import environment_of, missing_modules
-from modelhost.engines.llamacpp import LlamaCpp, micro_batch_size, visible_to
-from modelhost.engines.llamacpp_server import OPTION as SERVER
-from modelhost.engines.llamacpp_server import with_server
+from modelhost.engines.llamacpp.engine import LlamaCpp, micro_batch_size, visible_to
+from modelhost.engines.llamacpp.installation import OPTION as SERVER
+from modelhost.engines.llamacpp.installation import with_server
 from modelhost.engines.prompting import STOPS, shipped_template
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
+from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
 from modelhost.models.directory_dtype import FLOAT16, can_be_float16, dtype_in_force

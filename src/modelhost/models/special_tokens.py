@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Engine
-from modelhost.engines.control_tokens import ControlTokens, telling_names
+from modelhost.engines.special_tokens import ControlTokens, telling_names
 from modelhost.models import gguf_vocabulary, hf_tokenizer
 from modelhost.models.locate import Located
 

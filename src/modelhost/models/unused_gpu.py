@@ -7,8 +7,8 @@ from typing import Final
 
 from modelhost.config import environment
 from modelhost.config.settings import Settings
-from modelhost.engines.llamacpp_server import OPTION as SERVER
-from modelhost.engines.llamacpp_server import with_server
+from modelhost.engines.llamacpp.installation import OPTION as SERVER
+from modelhost.engines.llamacpp.installation import with_server
 from modelhost.models.directory_needs import ON_GPUS
 from modelhost.workers.installed_gpus import InstalledGpu, installed_gpu
 

@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from modelhost.engines.control_tokens import ZERO_WIDTH_SPACE
+from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.approval import ApprovalRequest, stricter, verdict

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import mcp_types as types
 
-from modelhost.engines.plain_schemas import plain_parameters
-from modelhost.engines.schema_limits import check_size
-from modelhost.engines.schema_references import UnusableSchema
+from modelhost.engines.schemas.limits import check_size
+from modelhost.engines.schemas.plain import plain_parameters
+from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.tools.arguments import ArgumentCheck
 from modelhost.tools.status import ToolProblem
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from modelhost.engines.remote_answers import MALFORMED, RemoteAnswer
+from modelhost.engines.remote.answers import MALFORMED, RemoteAnswer
 from modelhost.exchange.tasks import Task
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.event_blocks import DATA, DONE, END_OF_EVENT, Body, EventBlocks

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelhost.chat.requests import ChatRequest
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from tests.integration.api.talk import CHAT, HELLO, Talk, as_messages, check_error, error_of
 from tests.support.serving import HostPool, ServedHost
 

@@ -11,9 +11,9 @@ import gguf
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines.library_worker.template import ChatTemplate
-from modelhost.engines.mistralrs_template import TemplateReader
+from modelhost.engines.mistralrs.template import TemplateReader
 from modelhost.engines.prompting import STOPS, shipped_template
+from modelhost.engines.worker.template import ChatTemplate
 from modelhost.models.collection import Collection
 from modelhost.models.gguf import read_header
 from modelhost.models.locate import locate

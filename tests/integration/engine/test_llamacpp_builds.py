@@ -24,8 +24,8 @@ from structlog.testing import capture_logs
 from modelhost.cli.main import main
 from modelhost.config.settings import Settings
 from modelhost.engines.environments import folder_of
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_record import BuildRecord, locked_version, read_record
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record
 from modelhost.models.launching import launch_worker
 from modelhost.models.resolve import resolve
 from modelhost.workers.process import WorkerProcess
@@ -85,8 +85,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (locks / "llamacpp.txt").write_text(f"xllamacpp=={locked_version()} --hash=sha256:{digest}\n")
     (locks / "llamacpp-build.txt").write_text("# nothing: the stand-in brings its backend along\n")
     monkeypatch.setattr("modelhost.engines.environments.LOCKS", locks)
-    monkeypatch.setattr("modelhost.engines.llamacpp_build.missing_for", lambda *_: ())
-    monkeypatch.setattr("modelhost.engines.llamacpp_build.why_no_llguidance", lambda *_: "cargo is not installed")
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_for", lambda *_: ())
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.why_no_llguidance", lambda *_: "cargo is not installed")
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_config import cache_folder
+from modelhost.engines.llamacpp.config import cache_folder
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.models.caches import SavedCache
 from modelhost.models.collection import Collection
 from tests.support.nano_engine import NEW_TOKENS, Engine, Messages, conversation, running

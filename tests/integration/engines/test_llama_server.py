@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from modelhost.config.environment import SERVER_VARIABLE
-from modelhost.engines.llamacpp_program import examine
+from modelhost.engines.llamacpp.program import examine
 from tests.integration.engines.served import CONTEXT, NAME, WHO, Asking
 from tests.support.eventually import eventually
 from tests.support.llama_server import NONE_HERE, llama_server

@@ -29,7 +29,7 @@ DTYPES = """
 import json, sys
 sys.modules["torch"] = None
 from mlx.utils import tree_flatten
-from modelhost.engines.mlx_worker import load
+from modelhost.engines.mlx.worker import load
 model = load({"path": sys.argv[1], "adapter_path": None, "dtype": sys.argv[2]}).library.model
 print(json.dumps(sorted({str(array.dtype) for _, array in tree_flatten(model.parameters())})))
 """

@@ -17,7 +17,7 @@ from bench.loads import FULL, loads
 from bench.measure import load_generator, measure_row
 from bench.sides import Side, StartError, bare_worker
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.scripted import Scripted
+from modelhost.engines.scripted.engine import Scripted
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = [b'data: {"content":"a\\ndata: b"}\n\n', b'data: {"content":"\\r\\n"}\n\n', b"data: [DONE]\n\n"]

@@ -9,7 +9,7 @@ import pytest
 from modelhost.chat.constraints import STRUCTURED, name_as_sent
 from modelhost.chat.parsing import parsed
 from modelhost.chat.requests import check_fields
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ChatRequest, CompletionRequest, OutputFormat
 

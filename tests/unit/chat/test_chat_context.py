@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.chat.context import with_context
 from modelhost.chat.parsing import parsed
-from modelhost.engines.control_tokens import FROM_SERVER
+from modelhost.engines.special_tokens import FROM_SERVER
 from modelhost.errors import InvalidRequest, McpServerNotFound
 from modelhost.exchange.messages import message_json
 from modelhost.exchange.requests import ChatRequest

@@ -11,7 +11,7 @@ from modelhost.chat.custom_tools import Shown, check, shown
 from modelhost.chat.parsing import parsed
 from modelhost.chat.tool_choice import enforced
 from modelhost.engines import ENGINES
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import body_of, tool_of
 from modelhost.exchange.requests import ChatRequest

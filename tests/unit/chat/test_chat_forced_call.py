@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.chat.forced_call import ForcedCall
-from modelhost.engines.llamacpp_calls import schema_of
+from modelhost.engines.llamacpp.grammars import schema_of
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Finish, ToolCallPiece
 from modelhost.exchange.whole import Whole

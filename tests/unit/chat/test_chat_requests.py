@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelhost.chat.parsing import parsed
 from modelhost.chat.parts import MAX_PARTS
 from modelhost.chat.requests import INERT, INSTEAD, MODELS, check_fields, validate
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import REQUESTS

@@ -11,8 +11,8 @@ import pytest
 from modelhost.chat.parsing import parsed
 from modelhost.chat.relay import Relay, Report
 from modelhost.chat.running_usage import RunningUsage
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.remote import Remote
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import EngineError
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunk_writing import chunk_of

@@ -8,7 +8,7 @@ import pytest
 
 from modelhost.chat.parsing import parsed
 from modelhost.chat.tokens import with_token_strings
-from modelhost.engines.llamacpp_preparation import LlamaCppPreparation
+from modelhost.engines.llamacpp.preparation import LlamaCppPreparation
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import TokenizeRequest

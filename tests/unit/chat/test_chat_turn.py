@@ -14,7 +14,7 @@ from modelhost.chat import turn
 from modelhost.chat.generation import MOST_AT_ONCE
 from modelhost.chat.notes import Notes
 from modelhost.chat.turn import turn_of
-from modelhost.engines.scripted import Scripted
+from modelhost.engines.scripted.engine import Scripted
 from modelhost.exchange.messages import Message
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.hosted import HostedModel

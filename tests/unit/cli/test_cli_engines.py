@@ -13,7 +13,7 @@ from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.engines import ENGINES
 from modelhost.engines.environments import ENVIRONMENTS, FINISHED, PYTHON, Recipe, Report, folder_of
 from modelhost.engines.installed import MODULES
-from modelhost.engines.llamacpp_machine import Machine, Processor
+from modelhost.engines.llamacpp.machine import Machine, Processor
 from tests.support.llama_server_stub import write_llama_server
 
 

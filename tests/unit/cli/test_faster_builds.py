@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.cli.faster_builds import faster_build
 from modelhost.engines.base import ModelSpec, Ready
-from modelhost.engines.llamacpp_machine import Machine, Processor
+from modelhost.engines.llamacpp.machine import Machine, Processor
 from modelhost.models.hosted import HostedModel
 
 

@@ -13,8 +13,8 @@ from modelhost.chat.parsing import parsed
 from modelhost.config.settings import Settings
 from modelhost.engines.adapters import Adapter, split_name
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.llamacpp_slots import Slot
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.slots import Slot
 from modelhost.errors import ConfigError, InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ChatRequest
 from modelhost.models.hosted import HostedModel

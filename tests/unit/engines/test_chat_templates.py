@@ -9,11 +9,11 @@ import pytest
 
 from modelhost.config.fields import SETTINGS
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.library_worker.template import ChatTemplate
-from modelhost.engines.library_worker.tool_format import FORMS, form_of_template
-from modelhost.engines.mistralrs_template import TemplateReader
+from modelhost.engines.mistralrs.template import TemplateReader
 from modelhost.engines.prompting import FOLDER, STOPS, prompting, shipped_template
-from modelhost.engines.vllm_families import reasoning_parser, tool_parser
+from modelhost.engines.tool_calls.forms import FORMS, form_of_template
+from modelhost.engines.vllm.families import reasoning_parser, tool_parser
+from modelhost.engines.worker.template import ChatTemplate
 
 ROOT = Path(__file__).parents[3]
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from modelhost.engines import ENGINES
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp, batch_size
-from modelhost.engines.llamacpp_speed import LARGEST_BATCH
-from modelhost.engines.scripted import Scripted
+from modelhost.engines.llamacpp.engine import LlamaCpp, batch_size
+from modelhost.engines.llamacpp.options import LARGEST_BATCH
+from modelhost.engines.scripted.engine import Scripted
 from modelhost.errors import ConfigError
 
 EVERYTHING: dict[str, Any] = {

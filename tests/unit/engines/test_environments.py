@@ -22,7 +22,7 @@ from modelhost.engines.environments import (
     recipe_for,
     version_of,
 )
-from modelhost.engines.foreign_start import command
+from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
 from modelhost.models.choosing import engine_for
 from modelhost.models.locate import locate
@@ -119,7 +119,7 @@ def test_quantizing_while_loading_chooses_the_engine_that_can(tmp_path: Path) ->
 def test_a_python_without_modelhost_runs_our_worker(tmp_path: Path) -> None:
     bare = (sys.executable, "-I", "-S", "-c", "import modelhost")
     assert subprocess.run(bare, capture_output=True, check=False).returncode == 1
-    python, *rest = command(sys.executable, "modelhost.engines.llamacpp_worker")
+    python, *rest = command(sys.executable, "modelhost.engines.llamacpp.worker")
     started = subprocess.run([python, "-I", "-S", *rest], input="", capture_output=True, text=True, check=False)
     assert "JSONDecodeError" in started.stderr  # it has read its configuration, of which there was none
     assert "ModuleNotFoundError" not in started.stderr

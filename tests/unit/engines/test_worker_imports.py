@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from modelhost.engines import ENGINES
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.scripted import Scripted
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.scripted.engine import Scripted
 
 LOADED = "import sys; before = set(sys.modules); import {}; print(*(sys.modules.keys() - before))"
 OF_THE_HOST = {"pydantic", "orjson", "structlog", "modelhost.config", "modelhost.workers", "modelhost.models"}
@@ -22,13 +22,13 @@ def _loaded_by(module: str) -> set[str]:
 
 
 def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_its_configuration_and_the_protocol() -> None:
-    loaded = _loaded_by("modelhost.engines.llamacpp_worker")
+    loaded = _loaded_by("modelhost.engines.llamacpp.worker")
     assert {name for name in loaded if name.startswith("modelhost.")} == {
         "modelhost.engines",
-        "modelhost.engines.llamacpp_features",
-        "modelhost.engines.llamacpp_config",
-        "modelhost.engines.llamacpp_worker",
-        "modelhost.engines.worker_process",
+        "modelhost.engines.llamacpp.features",
+        "modelhost.engines.llamacpp.config",
+        "modelhost.engines.llamacpp.worker",
+        "modelhost.engines.worker.process",
         "modelhost.supported",
         "modelhost.version",
     }
@@ -36,7 +36,7 @@ def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_its_configuration_
 
 
 def test_the_scripted_worker_imports_nothing_of_the_host_and_no_reader_of_scripts() -> None:
-    assert not _loaded_by("modelhost.engines.scripted_worker") & {*OF_THE_HOST - {"orjson"}, "yaml"}
+    assert not _loaded_by("modelhost.engines.scripted.worker") & {*OF_THE_HOST - {"orjson"}, "yaml"}
 
 
 def test_the_package_of_the_engines_imports_none_of_them() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from modelhost.config.environment import SERVER_VARIABLE
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.models.build_check import bundled_model, factors_of, worst_difference
 
 WHEEL = {1: -0.1, 2: -2.5, 3: -6.0}
@@ -41,4 +41,4 @@ def test_a_build_is_compared_with_the_wheel_at_the_same_time() -> None:
 def test_builds_are_compared_whatever_program_takes_their_place_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SERVER_VARIABLE, "/bin/true")
     launch = LlamaCpp().launch(bundled_model(), "key")
-    assert launch.argv[-1] == "modelhost.engines.llamacpp_worker"
+    assert launch.argv[-1] == "modelhost.engines.llamacpp.worker"

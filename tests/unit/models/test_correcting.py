@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from modelhost.engines.base import Launch, ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import ModelFailed, WorkerStartFailed
 from modelhost.models.correcting import LayerLimit, fewer, limited
 from modelhost.models.hosted import HostedModel

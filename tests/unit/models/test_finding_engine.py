@@ -12,7 +12,7 @@ from huggingface_hub import close_session, constants
 from structlog.testing import capture_logs
 
 from modelhost.config.settings import Settings
-from modelhost.engines.llamacpp_record import BuildRecord
+from modelhost.engines.llamacpp.record import BuildRecord
 from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.finding import find_telling, pull
 from modelhost.models.registry import single_entry

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from modelhost.engines.base import Launch, ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.models.launching import launch_worker
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.needs import CUDA_CONTEXT_BYTES, need_bytes
 from modelhost.workers.process import WorkerProcess

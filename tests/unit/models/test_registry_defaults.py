@@ -13,8 +13,8 @@ from modelhost.chat.requests import validate
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.remote import Remote
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import ConfigError, InvalidRequest
 from modelhost.models.hosted import HostedModel
 from modelhost.models.registry import read_registry, single_entry

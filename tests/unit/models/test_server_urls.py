@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import ConfigError
 from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.planner import MODELS, Resident, Standing, plan

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.engines.base import Launch, ModelSpec
-from modelhost.engines.llamacpp import LlamaCpp
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
 from modelhost.models.locate import locate
 from modelhost.workers import process

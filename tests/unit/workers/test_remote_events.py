@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from modelhost.chat.generation import Generation
-from modelhost.engines.remote import Remote
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import EngineError, ModelhostError
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole import Whole

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from modelhost.engines.base import Elsewhere
-from modelhost.engines.remote import Remote
-from modelhost.engines.remote_dialects import OPENAIS
+from modelhost.engines.remote.dialects import OPENAIS
+from modelhost.engines.remote.engine import Remote
 from modelhost.errors import (
     ConfigError,
     EngineError,

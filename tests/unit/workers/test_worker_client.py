@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.engines.llamacpp import LlamaCpp
-from modelhost.engines.scripted import Scripted
-from modelhost.engines.vllm import Vllm
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.scripted.engine import Scripted
+from modelhost.engines.vllm.engine import Vllm
 from modelhost.errors import (
     ContextLengthExceeded,
     EngineError,

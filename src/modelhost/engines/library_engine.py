@@ -1,0 +1,244 @@
+"""An engine that is a Python library in a worker of ours: how it is started, its fields and errors; the host's side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.engines.adapters import AdapterChoice
+from modelhost.engines.base import (
+    OPENAI_PATHS,
+    Accepted,
+    CustomTools,
+    Launch,
+    ModelSpec,
+    Preparation,
+    PromptCaches,
+    PromptProgress,
+    PromptScores,
+    Ready,
+)
+from modelhost.engines.library_params import accepted, honours
+from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
+from modelhost.engines.options import check_options, check_settings, problem_of_options
+from modelhost.engines.prompting import prompting
+from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
+from modelhost.engines.tool_calls.forms import AUTO, FORMS
+from modelhost.engines.worker.asgi import UNSUPPORTED
+from modelhost.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelhostError,
+    UnsupportedOperation,
+    UnsupportedParameter,
+)
+from modelhost.exchange.tasks import TOKEN_STRINGS, Task
+
+SAMPLING = frozenset(
+    {"min_tokens_to_keep", "repetition_penalty", "ignore_eos", "structured_outputs", MIN_TOKENS, STOP_TOKEN_IDS}
+)
+CHAT = frozenset({"chat_template_kwargs", "reasoning_effort", "add_generation_prompt", "continue_final_message"})
+FIELDS: Mapping[Task, frozenset[str]] = {
+    "chat": SAMPLING | CHAT,
+    "completions": SAMPLING | {"echo"},
+    "infill": frozenset(),
+    "embeddings": frozenset(),
+    "rerank": frozenset(),
+    "tokenize": frozenset({"with_pieces"}),
+    "detokenize": frozenset(),
+}
+TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "add_generation_prompt": ((bool,), "true or false"),
+    "chat_template_kwargs": ((dict,), "an object"),
+    "continue_final_message": ((bool,), "true or false"),
+    "ignore_eos": ((bool,), "true or false"),
+    "min_tokens_to_keep": ((int,), "a whole number from 1"),
+    "reasoning_effort": ((str,), "text"),
+    "repetition_penalty": ((int, float), "a number over 0"),
+    "with_pieces": ((bool,), "true or false"),
+}
+POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
+
+
+class LibraryDialect:
+    """What is alike in all engines with such workers; a part of the :class:`~modelhost.engines.base.Engine`."""
+
+    name: str
+    prompt_caches: PromptCaches | None = None
+    reads_contents = False
+    custom_tools: CustomTools = "as_functions"
+    has_own_tools = False
+    prompt_progress: PromptProgress | None = None
+    preparation: Preparation | None = None
+    adapters: AdapterChoice | None = None
+    prompt_scores: PromptScores | None = None
+
+    def advice(self, task: Task) -> str:
+        return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
+
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        return adapted(task, body)
+
+    def finished(self, _task: Task, body: dict[str, Any], _ready: Ready) -> dict[str, Any]:
+        return body
+
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
+
+    def received(self, _task: Task, data: bytes) -> bytes:
+        return data
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return None  # it tells them as OpenAI's usage
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return translated(status, payload, model=model, worker=worker)
+
+
+def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` for the worker; it is changed in place, what it holds is not.
+
+    Raises:
+        InvalidRequest: a field beyond OpenAI's is of a wrong type.
+    """
+    for name, (kinds, words) in TYPES.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        is_of_kind = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        if not is_of_kind or (name in POSITIVE and value <= 0):
+            raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+    if task == "tokenize" and body.pop(TOKEN_STRINGS, None):
+        body["with_pieces"] = True
+    if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
+        check_token_limits(body)
+    effort = body.pop("reasoning_effort", None) if task == "chat" else None
+    if effort is not None:
+        # It goes to the chat template, which is where the models that know it look for it.
+        thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
+        body["chat_template_kwargs"] = {**thinks, **body.get("chat_template_kwargs", {})}
+    return body
+
+
+def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+    """Return the worker's error answer as one of ours."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
+    message, kind = str(error.get("message", "")), error.get("type")
+    if kind == "exceed_context_size_error":
+        return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
+    if kind == "not_supported_error":
+        return UnsupportedOperation(message, model=model)
+    if kind == UNSUPPORTED:
+        return UnsupportedParameter(message, param=error.get("param"))
+    if kind == "invalid_request_error":
+        return InvalidRequest(message, param=error.get("param"))
+    return EngineError(
+        f"The engine of {model} failed: {message}", model=model, worker=worker, status=status, engine_type=str(kind)
+    )
+
+
+OPTIONS: Mapping[str, Any] = {
+    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
+    "tool_call_parser": "auto",  # the form of the model's tool calls, by vLLM's names; auto: as its chat template tells
+    "batch_size": 512,  # tokens of new prompts that are worked on between two steps of the answers at work
+}
+"""Options of every such engine."""
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""Values of the option ``dtype``, of engines that have it."""
+FALLBACK_CONTEXT = 4096
+UNKNOWN: Mapping[str, str] = {
+    "lora": "serve a model that the adapter is merged into",
+    "draft_path": "llama.cpp can, with GGUF files",
+    "mmproj_path": "the vision encoder is among the model's own files",
+    "gpu_layers": "the whole model is on one device",
+}
+"""Settings that these engines cannot honour, and what helps."""
+
+
+class LibraryEngine(LibraryDialect):
+    """The :class:`~modelhost.engines.base.Engine` around a library; what differs is given.
+
+    Args:
+        options: the engine's own, with their defaults, beside ``OPTIONS``.
+        environment: variables of its worker.
+        memory_phrases: as those of :class:`~modelhost.engines.base.Launch`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        module: str,
+        options: Mapping[str, Any],
+        environment: Mapping[str, str],
+        memory_phrases: tuple[str, ...],
+    ) -> None:
+        self.name = name
+        self._module = module
+        self._options = {**OPTIONS, **options}
+        self._environment = environment
+        self._memory_phrases = memory_phrases
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        def problem_of(options: Mapping[str, Any]) -> str:
+            problem = problem_of_options(self.name, options, self._options)
+            return problem or self._problem_of_dtype(options)
+
+        return accepted(self.name, params, known_options=self._options, check_options=problem_of)
+
+    def _problem_of_dtype(self, options: Mapping[str, Any]) -> str:
+        dtype = options.get("dtype", "auto")
+        if dtype in DTYPES:
+            return ""
+        return f'engine option "dtype" of {self.name} takes {", ".join(DTYPES)}, not "{dtype}"'
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        return configured(honours(self.name, self._options, prefixes="cache_ram_mib"), config, premises)
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        options = check_options(self.name, spec.options, self._options)
+        if problem := self._problem_of_dtype(options):
+            raise ConfigError(problem, param="engine_options")
+        check_settings(self.name, spec, UNKNOWN)
+        if options["tool_call_parser"] not in (AUTO, *FORMS):
+            raise ConfigError(
+                f'engine option "tool_call_parser": "{options["tool_call_parser"]}" is not one of auto, '
+                f"{', '.join(FORMS)}",
+                param="engine_options",
+            )
+        for name in ("batch_size", "cache_ram_mib"):
+            if options[name] < (1 if name == "batch_size" else 0):
+                raise ConfigError(f'engine option "{name}": {options[name]} is too small', param="engine_options")
+        config = {
+            **options,
+            "name": spec.name,
+            "path": str(spec.path),
+            "api_key": api_key,
+            "context_length": spec.context_length or FALLBACK_CONTEXT,
+            "slots": spec.slots or 1,
+            "threads": spec.threads or 1,
+            **prompting(spec),
+            "own_chat_template": spec.own_chat_template,
+            "special_tokens": spec.special_tokens,
+        }
+        argv = (spec.python or sys.executable, "-m", self._module)
+        threads = str(spec.threads or 1)
+        env = {
+            "HF_HUB_OFFLINE": "1",  # everything is here; a library must not look for newer files
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": threads,
+            **self._environment,
+            **spec.env,
+        }
+        return Launch(argv=argv, env=env, config=config, memory_phrases=self._memory_phrases)
+
+    def fields(self, task: Task) -> frozenset[str]:
+        return FIELDS[task]

@@ -1,0 +1,277 @@
+"""Builds of llama.cpp that fit the machine, each in an environment of its own.
+
+A build is made from the source distribution of the wheel's project, or is a wheel of its index that was compiled for an
+accelerator (https://github.com/xorbitsai/xllamacpp#installation): an index for each version of a framework. It comes
+into being beside the environment that hosts use, which goes on until :func:`put_in_place`; what was compiled of an
+attempt that ended early is kept, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from modelhost.config.directories import make_private
+from modelhost.config.environment import current
+from modelhost.engines.environments import FINISHED, FOLDER, PYTHON, Report, folder_of, locked, run_step
+from modelhost.engines.llamacpp.machine import Build
+from modelhost.engines.llamacpp.record import DISTRIBUTION, ENGINE, locked_version
+from modelhost.engines.llamacpp.toolchain import missing_for, why_no_llguidance
+from modelhost.errors import EngineMissing
+
+BYTES_PER_JOB: Final = 1_500_000_000
+"""Of memory, that compiling one of the larger files takes."""
+VARIABLES: Final[Mapping[Build, str]] = {
+    "cuda": "XLLAMACPP_BUILD_CUDA",
+    "hip": "XLLAMACPP_BUILD_HIP",
+    "vulkan": "XLLAMACPP_BUILD_VULKAN",
+}
+FROM_ELSEWHERE: Final = ("LLAMA_BUILD_BORINGSSL", "LLAMA_USE_PREBUILT_UI", "LLAMA_BUILD_UI")
+"""What llama.cpp would fetch while it is built, and a worker has no use for: TLS, and pages for a browser."""
+STEP: Final = re.compile(r"\s*\[(\d+)/(\d+)\] ")
+"""How Ninja begins a line: ``[12/211] Building CXX object ...``."""
+COMPLAINT: Final = re.compile(r"\berror: |CMake Error|Killed")
+"""What lines hold that say why a build fails: of compilers, of CMake, and of a compiler that the kernel has ended."""
+SERVER: Final = Path("thirdparty", "llama.cpp", "build", "bin", "llama-server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where builds are made: below ``<data_dir>/engines``, beside the environment that hosts use."""
+
+    data_dir: Path
+
+    @property
+    def folder(self) -> Path:
+        """What attempts leave for the next one."""
+        return self.data_dir / FOLDER / f"{ENGINE}.build"
+
+    @property
+    def made(self) -> Path:
+        """The environment of a build that is not in use yet."""
+        return self.data_dir / FOLDER / f"{ENGINE}.new"
+
+    @property
+    def log(self) -> Path:
+        """All that the last attempt said."""
+        return self.data_dir / FOLDER / f"{ENGINE}.log"
+
+    @property
+    def tools(self) -> Path:
+        """The environment of what builds it: CMake, Ninja, Cython."""
+        return self.folder / "tools"
+
+    def source(self, build: Build) -> Path:
+        """Where ``build`` is compiled; each has a place of its own, since CMake keeps what it was told."""
+        return self.folder / f"{locked_version()}-{build}"
+
+
+@contextmanager
+def sole_builder(workshop: Workshop) -> Iterator[None]:
+    """Keep others from building in the same place while the ``with`` runs; the end of the process ends it, too.
+
+    Raises:
+        EngineMissing: somebody builds there.
+    """
+    make_private(workshop.folder)
+    with (workshop.folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EngineMissing(
+                f"llama.cpp is being built in {workshop.folder} by another process; wait for it, or end it.",
+                engine=ENGINE,
+            ) from error
+        yield
+
+
+def jobs_for(cores: int, available_bytes: int) -> int:
+    """Return how many files are compiled at once."""
+    return max(1, min(cores, available_bytes // BYTES_PER_JOB))
+
+
+def progress_in(line: str) -> tuple[int, int] | None:
+    """Return how many steps of how many are done, where ``line`` of the log says it."""
+    found = STEP.match(line)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def compile_build(
+    build: Build,
+    workshop: Workshop,
+    *,
+    jobs: int,
+    report: Report,
+    which: Callable[[str], str | None] = shutil.which,
+) -> Path:
+    """Compile llama.cpp for ``build`` into an environment, and return its Python. Blocks for minutes.
+
+    Raises:
+        EngineMissing: something is missing for that, or it failed; the message says what helps.
+    """
+    if missing := missing_for(build, which):
+        raise EngineMissing(
+            f"llama.cpp cannot be built here for want of {' and of '.join(missing)}.", engine=ENGINE, missing=missing
+        )
+    why_not = why_no_llguidance(which)
+    report(f"without llguidance: {why_not}" if why_not else "with llguidance")
+    python = _tools(workshop, report)
+    source = _source(build, workshop, python, report)
+    wheels = workshop.folder / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    options = ("--verbose", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels))
+    variables = build_variables(build, workshop, jobs=jobs, has_llguidance=why_not is None)
+    _compile((*_pip(python), "wheel", *options, str(source)), report, variables)
+    made = _environment(workshop, ("--no-index", *map(str, wheels.glob("*.whl"))), report)
+    if (source / SERVER).is_file():
+        shutil.copy2(source / SERVER, made.parent / SERVER.name)
+    return made
+
+
+def take_wheel(index_url: str, workshop: Workshop, *, report: Report) -> Path:
+    """Install the wheel that the index at ``index_url`` has, and return the Python of its environment.
+
+    Raises:
+        EngineMissing: there is none for this machine, or it cannot be loaded.
+    """
+    nothing = workshop.folder / "nothing"
+    nothing.mkdir(parents=True, exist_ok=True)
+    # Other indexes have a wheel of the same version, which computes on CPUs: nobody but this one is asked.
+    only = {"PIP_INDEX_URL": index_url, "PIP_EXTRA_INDEX_URL": index_url, "PIP_FIND_LINKS": str(nothing)}
+    wanted = ("--only-binary", DISTRIBUTION, f"{DISTRIBUTION}=={locked_version()}")
+    return _environment(workshop, wanted, report, only)
+
+
+def build_variables(build: Build, workshop: Workshop, *, jobs: int, has_llguidance: bool) -> Mapping[str, str]:
+    """Return the environment variables that make the wheel's project build ``build``. Of CMake's arguments the last
+    win, which are those of the user."""
+    given = current()
+    llguidance = f"-DLLAMA_LLGUIDANCE={'ON' if has_llguidance else 'OFF'}"
+    arguments = [*(f"-D{name}=OFF" for name in FROM_ELSEWHERE), llguidance]
+    others = {name: "" for kind, name in VARIABLES.items() if kind != build}
+    return {
+        "CMAKE_ARGS": " ".join([*arguments, *given.get("CMAKE_ARGS", "").split()]),
+        "CMAKE_GENERATOR": "Ninja",
+        "NPROC": str(jobs),
+        "PATH": f"{(workshop.tools / PYTHON).parent}:{given.get('PATH', '')}",
+        "XLLAMACPP_RELEASE": "",
+        **others,
+        **({VARIABLES[build]: "1"} if build in VARIABLES else {}),
+    }
+
+
+def put_in_place(workshop: Workshop) -> Path:
+    """Have hosts use the build that was made, in the place of what they used; return its Python.
+
+    Models that are loaded go on with what they have. What was kept for a next attempt is removed.
+    """
+    place = folder_of(ENGINE, workshop.data_dir)
+    before = place.with_name(f"{ENGINE}.old")
+    shutil.rmtree(before, ignore_errors=True)
+    if place.exists():
+        place.rename(before)
+    workshop.made.rename(place)
+    shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(workshop.folder, ignore_errors=True)
+    return place / PYTHON
+
+
+def _compile(argv: tuple[str, ...], report: Report, variables: Mapping[str, str]) -> None:
+    """As :func:`run_step`; what is raised says what the compiler said, where pip says that something was said above."""
+    complaints: list[str] = []
+
+    def hear(line: str) -> None:
+        report(line)
+        if COMPLAINT.search(line):
+            complaints.append(line.strip())
+
+    try:
+        run_step(ENGINE, argv, hear, variables)
+    except EngineMissing as error:
+        if not complaints:
+            raise
+        raise EngineMissing(f"llama.cpp could not be built: {complaints[0]}", engine=ENGINE) from error
+
+
+def _tools(workshop: Workshop, report: Report) -> Path:
+    """Return the Python of what builds it."""
+    python = workshop.tools / PYTHON
+    if not python.exists():
+        run_step(ENGINE, (sys.executable, "-m", "venv", "--clear", str(workshop.tools)), report)
+    run_step(ENGINE, (*_pip(python), "install", "--progress-bar", "off", *locked(f"{ENGINE}-build")), report)
+    return python
+
+
+def _source(build: Build, workshop: Workshop, python: Path, report: Report) -> Path:
+    """Return the source in the place where ``build`` is compiled, downloaded and unpacked if it is not there."""
+    source = workshop.source(build)
+    if source.is_dir():
+        report("going on with what an earlier attempt has compiled")
+        return source
+    archives, unpacked = workshop.folder / "archives", workshop.folder / "unpacked"
+    for folder in (archives, unpacked):
+        shutil.rmtree(folder, ignore_errors=True)
+    options = ("--no-build-isolation", "--no-binary", DISTRIBUTION, "--dest", str(archives))
+    path = {"PATH": f"{python.parent}:{current().get('PATH', '')}"}
+    run_step(ENGINE, (*_pip(python), "download", *options, *locked(ENGINE)), report, path)
+    (archive,) = archives.iterdir()
+    run_step(ENGINE, (str(python), "-m", "tarfile", "--extract", str(archive), str(unpacked)), report)
+    (inside,) = unpacked.iterdir()
+    inside.rename(source)
+    return source
+
+
+def _environment(
+    workshop: Workshop, arguments: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None
+) -> Path:
+    """Make an environment with what ``pip install`` is to install, and return its Python."""
+    python = workshop.made / PYTHON
+    (workshop.made / FINISHED).unlink(missing_ok=True)
+    run_step(ENGINE, (sys.executable, "-m", "venv", "--clear", str(workshop.made)), report)
+    run_step(ENGINE, (*_pip(python), "install", "--progress-bar", "off", "--no-deps", *arguments), report, variables)
+    run_step(ENGINE, (str(python), "-c", f"import {DISTRIBUTION}"), report)
+    return python
+
+
+def _pip(python: Path) -> tuple[str, ...]:
+    return (str(python), "-m", "pip", "--disable-pip-version-check", "--no-input")
+
+
+WHEELS: Final = "https://xorbitsai.github.io/xllamacpp/whl"
+CUDA: Final = (((13, 2), "cu132"), ((12, 8), "cu128"))
+"""The newest first: a driver runs what was made for its version of CUDA, and for earlier ones."""
+ROCM: Final = (((7, 2), "rocm-7.2.4"), ((6, 4), "rocm-6.4.1"))
+"""A wheel is for one version of ROCm."""
+ROCM_VERSION: Final = Path("/opt/rocm/.info/version")
+
+
+def wheel_index(
+    build: Build, wheels: str = WHEELS, cuda: tuple[int, int] | None = None, rocm_version: Path = ROCM_VERSION
+) -> str | None:
+    """Return the index that has wheels of ``build`` for this machine; ``None`` if it has to be built.
+
+    ``cuda`` is the version of CUDA that the driver is made for.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return None
+    folder = None
+    if build == "cuda" and cuda is not None:
+        folder = next((name for version, name in CUDA if cuda >= version), None)
+    elif build == "hip":
+        folder = next((name for version, name in ROCM if _rocm(rocm_version) == version), None)
+    elif build == "vulkan":
+        folder = "vulkan"
+    return f"{wheels.rstrip('/')}/{folder}" if folder else None
+
+
+def _rocm(version: Path) -> tuple[int, int] | None:
+    found = re.match(r"(\d+)\.(\d+)", version.read_text()) if version.is_file() else None
+    return (int(found[1]), int(found[2])) if found else None

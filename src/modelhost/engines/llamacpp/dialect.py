@@ -1,0 +1,293 @@
+"""Requests, answers and errors in llama.cpp's dialect: what its server names differently, overlooks, or answers with a 500.
+
+Of the fields beyond OpenAI's, llama.cpp checks the types of numbers; ``TYPES`` lists those where it takes anything in
+silence. ``reasoning_effort`` goes to the chat template, which is where the models that know it look for it.
+
+The prompt of ``/infill`` is made of the tokens for that in the vocabulary of a model (FIM). Of what stands before and
+after the gap it takes the ends next to it, as many tokens as three quarters and one quarter of a batch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from modelhost import json_text
+from modelhost.engines.llamacpp.ends import IGNORE_EOS, check_end, with_ends
+from modelhost.engines.llamacpp.grammars import constraint_of
+from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
+from modelhost.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelhostError,
+    UnsupportedOperation,
+    UnsupportedParameter,
+)
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, TOKEN_STRINGS, Task
+
+RENAMED = {"repetition_penalty": "repeat_penalty", "min_tokens_to_keep": "min_keep"}
+TYPES: Mapping[str, tuple[type, str]] = {
+    "add_generation_prompt": (bool, "true or false"),
+    "chat_template_kwargs": (dict, "an object"),
+    "continue_final_message": (bool, "true or false"),
+    "grammar": (str, "text"),
+    "id_slot": (int, "a whole number"),
+    "json_schema": (dict, "an object"),
+    "parse_tool_calls": (bool, "true or false"),
+    "reasoning_effort": (str, "text"),
+    "reasoning_format": (str, "text"),
+    "samplers": (list, "a list"),
+}
+PER_TOKEN = "timings_per_token"  # noqa: S105 (no password)
+"""Has llama.cpp tell in each chunk what it otherwise tells at the end, the tokens so far among it."""
+LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
+MODEL_OUTPUT_FAILURES = ("does not match the expected", "Failed to parse input at pos")
+"""Of its reading of what the model wrote. A grammar that is at its end ("Unexpected empty grammar stack") is none of
+them: what the model wrote lies within it, and the rest is missing."""
+CALLERS_FAULTS = (
+    "Failed to parse messages",
+    "Unknown reasoning format",
+    "Cannot use both",
+    "Cannot use custom grammar",
+)
+_FIELD = re.compile(r"^Field '(\w+)': (?:\[json\.[\w.]+\] )?(?:Error: )?(.*)", re.DOTALL)
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)", re.DOTALL)
+
+
+def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` for llama.cpp; it is changed in place, what it holds is not.
+
+    Raises:
+        InvalidRequest: a field of a type that llama.cpp would not refuse by itself.
+        UnsupportedParameter: fields that it cannot have together.
+    """
+    _check_types(body)
+    body = _in_its_words(task, body)
+    if "seed" in body:
+        # Below zero llama.cpp chooses one, as other servers do.
+        body["seed"] = body["seed"] % LARGEST_SEED if body["seed"] >= 0 else -1
+    if body.get("logprobs") is not None and body["logprobs"] is not False:
+        _ask_for_logprobs(task, body)
+    if "messages" in body:
+        body["messages"] = [_message(message) for message in body["messages"]]
+        _settle_continuation(body)
+        effort = body.pop("reasoning_effort", None)
+        if effort is not None:
+            thinks = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
+            body["chat_template_kwargs"] = {**thinks, **body.get("chat_template_kwargs", {})}
+    return body
+
+
+def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` with llama.cpp's fields in the place of those that others have."""
+    for ours in RENAMED.keys() & body.keys():
+        body[RENAMED[ours]] = body.pop(ours)
+    if (structured := body.pop("structured_outputs", None)) is not None:
+        body.update(constraint_of(structured))
+    if IGNORE_EOS in body:
+        check_end(body)
+    if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
+        body = with_ends(body)
+    if (body.get("stream_options") or {}).get(CONTINUOUS_USAGE):
+        body |= {"stream_options": {"include_usage": True}, PER_TOKEN: True}
+    if task == "tokenize" and body.pop(TOKEN_STRINGS, None):
+        body["with_pieces"] = True
+    return body
+
+
+def usage_in(chunk: Mapping[str, Any], *, keeps_timings: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the tokens so far that the timings in a chunk tell, and its other fields."""
+    timings = chunk.get("timings")
+    if not isinstance(timings, Mapping):
+        return None
+    cached, read, written = (int(timings.get(name) or 0) for name in ("cache_n", "prompt_n", "predicted_n"))
+    usage = {
+        "prompt_tokens": cached + read,
+        "completion_tokens": written,
+        "total_tokens": cached + read + written,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    return usage, chunk if keeps_timings else {name: value for name, value in chunk.items() if name != "timings"}
+
+
+def show_tools_only(body: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return ``body`` so that the model sees its tools but writes JSON of ``schema``, if any, from the first token on.
+
+    llama.cpp's own way to require a call lets the model talk first, and a small one may talk for ever.
+    """
+    tools = body["tools"]
+    dropped = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+    rest = {key: value for key, value in body.items() if key not in dropped}
+    rest["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "tools": tools}
+    if schema is not None:
+        rest["response_format"] = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
+    return rest
+
+
+def _ask_for_logprobs(task: Task, body: dict[str, Any]) -> None:
+    """llama.cpp gives those of a token only beside those of others, and 20 of them where nobody says how many."""
+    name = "top_logprobs" if task == "chat" else "logprobs"
+    body[name] = max(1, body.get(name) or 0)
+    if body.get("tools"):  # it gives them for a whole answer only
+        body["stream"] = False
+        body.pop("stream_options", None)
+
+
+def _settle_continuation(body: dict[str, Any]) -> None:
+    """Say in every case whether the last message is to be gone on with; the server's own default is switched off.
+
+    As with llama.cpp's server one of the model is, unless the request says otherwise by either field.
+    """
+    wanted = body.pop("continue_final_message", None)
+    if wanted is None and body["messages"]:
+        last = body["messages"][-1]
+        wanted = last["role"] == "assistant" and not last.get("tool_calls") and not body.get("add_generation_prompt")
+    if wanted:
+        body["continue_final_message"] = wanted
+        body.setdefault("add_generation_prompt", False)
+
+
+def _check_types(body: Mapping[str, Any]) -> None:
+    for name in TYPES.keys() & body.keys():  # most requests have none of them
+        (kind, words), value = TYPES[name], body[name]
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    content, calls = message.get("content"), message.get("tool_calls")
+    if isinstance(content, list):
+        message = {**message, "content": [_part(part) for part in content]}
+    if calls:
+        message = {**message, "tool_calls": [_call(call) for call in calls]}
+    return message
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "text", "text": part["refusal"]} if part["type"] == "refusal" else part
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    """Return ``call`` with arguments that are the JSON of an object, whatever the model once wrote.
+
+    Templates walk through the arguments, and llama.cpp answers 500 where they are no JSON.
+    """
+    arguments = call["function"].get("arguments")
+    if isinstance(arguments, str):
+        try:
+            value = json_text.decoded(arguments)
+        except ValueError:
+            value = {"text": arguments} if arguments.strip() else {}
+    else:
+        value = arguments
+    if not isinstance(value, dict):
+        value = {} if value is None else {"value": value}
+    try:
+        text = json_text.encoded(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(f"The arguments of a call cannot be passed on: {error}.", param="messages") from None
+    return {**call, "function": {**call["function"], "arguments": text}}
+
+
+def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:  # noqa: PLR0911 (one for each)
+    """Return llama.cpp's error answer as one of ours."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
+    message, kind = str(error.get("message", "")), error.get("type")
+    if kind == "exceed_context_size_error":
+        return ContextLengthExceeded.of(model, tokens=error.get("n_prompt_tokens"), limit=error.get("n_ctx"))
+    if found := _TOO_LARGE.search(message):
+        return ContextLengthExceeded.of(model, tokens=int(found[1]), limit=int(found[2]), param="input")
+    if unsupported := _unsupported(message, model):
+        return unsupported
+    if kind == "not_supported_error" or "is not supported" in message or "unsupported content[].type" in message:
+        return UnsupportedOperation(f"{model}: {message}", model=model)
+    if found := _FIELD.match(message):
+        return InvalidRequest(f"{found[1]}: {found[2]}", param=found[1])
+    if "_M_range_check" in message:
+        return InvalidRequest(f"tokens: at least one of them is no token of {model}.", param="tokens")
+    if kind == "invalid_request_error" or any(fault in message for fault in CALLERS_FAULTS):
+        return InvalidRequest(message)
+    details = {"status": status, "engine_type": str(kind)}
+    if any(failure in message for failure in MODEL_OUTPUT_FAILURES):
+        details["model_output"] = True
+    return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, **details)
+
+
+def _unsupported(message: str, model: str) -> UnsupportedParameter | None:
+    """Return the error about one field that ``model`` cannot honour."""
+    if "logprobs is not supported with tools" in message:
+        return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
+    if NO_INFILL in message:
+        return UnsupportedParameter(
+            f"suffix: {model} cannot fill in text before other text: its vocabulary has no tokens for that (FIM).",
+            param="suffix",
+        )
+    return None
+
+
+DATA: Final = b"data:"
+END_OF_EVENT: Final = b"\n\n"
+INFILL_NAMES: Final[Mapping[str, str]] = {
+    "prompt": "input_prefix",
+    "suffix": "input_suffix",
+    "files": "input_extra",
+    "begun": "prompt",
+}
+NO_INFILL: Final = "Infill is not supported by this model"
+"""How llama.cpp says that a vocabulary lacks the tokens."""
+TOLD_AT_THE_END: Final = ("timings", "stop_type", "stopping_word")
+
+
+def infill_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a completion as ``/infill`` takes it."""
+    return {INFILL_NAMES.get(name, name): value for name, value in body.items()}
+
+
+def completion_events(block: bytes) -> bytes:
+    """Return the events of ``block`` as those of a completion."""
+    return b"".join(_event(each.strip()) for each in block.split(END_OF_EVENT) if each.strip().startswith(DATA))
+
+
+def _event(event: bytes) -> bytes:
+    told = orjson.loads(event.removeprefix(DATA))
+    return DATA + b" " + orjson.dumps(told if "error" in told else _chunk(told)) + END_OF_EVENT
+
+
+def _chunk(told: Mapping[str, Any]) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": 0, "text": told["content"], "finish_reason": None}
+    if likely := told.get("completion_probabilities"):
+        choice["logprobs"] = {"content": likely}
+    chunk: dict[str, Any] = {"object": "text_completion", "choices": [choice]}
+    if not told["stop"]:
+        return chunk
+    choice["finish_reason"] = "length" if told["stop_type"] == "limit" else "stop"
+    read, written = told["tokens_evaluated"], told["tokens_predicted"]
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    if (timings := told.get("timings")) is not None:
+        usage["prompt_tokens_details"] = {"cached_tokens": timings["cache_n"]}
+    return {**chunk, "usage": usage, **{name: told[name] for name in TOLD_AT_THE_END if told.get(name)}}
+
+
+FIELD: Final = "return_progress"
+MARK: Final = b'"prompt_progress":'
+
+
+class ProgressEvents:
+    """The :class:`~modelhost.engines.base.PromptProgress` of llama.cpp."""
+
+    def wanted(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, FIELD: True}
+
+    def is_wanted(self, body: Mapping[str, Any]) -> bool:
+        return bool(body.get(FIELD))
+
+    def without(self, block: bytes) -> bytes:
+        if MARK not in block:
+            return block
+        return b"".join(event + END_OF_EVENT for event in block.split(END_OF_EVENT) if event and MARK not in event)

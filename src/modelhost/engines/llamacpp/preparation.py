@@ -1,0 +1,140 @@
+"""What has to be asked of a worker of llama.cpp before it can be given a request.
+
+Among it: whether an answer can be held to a grammar of llguidance, since llama.cpp drops one that cannot be compiled
+without a word. A short completion tells. Its grammar wants a mark, then what the grammar in question wants, then a mark
+again, while the end of the answer is made as likely as can be: a model that is held to nothing ends at once, one that
+is held to a grammar that no text follows ends behind the first mark, and any other writes two tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelhost.engines.base import INPUT_GRAMMAR, LARK_SYNTAX, Line, Ready
+from modelhost.engines.llamacpp.ends import MARK, stop_grammar
+from modelhost.engines.llamacpp.features import LLGUIDANCE
+from modelhost.engines.token_limits import STOP_TOKEN_IDS
+from modelhost.errors import InvalidRequest, UnsupportedParameter
+
+NOT_TEXT: Final = "\ufffd"
+"""In the text of a token that is a part of a character."""
+OF_TEMPLATES: Final = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""What a prompt is made of."""
+
+
+class LlamaCppPreparation:
+    """The :class:`~modelhost.engines.base.Preparation` of llama.cpp."""
+
+    def __init__(self) -> None:
+        self._probe = GrammarProbe()
+
+    async def check_grammar(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
+        await self._probe.check(line, body, ready)
+
+    async def with_stops(self, line: Line, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
+        if LLGUIDANCE not in ready.features:
+            raise UnsupportedParameter(
+                "stop_token_ids: this build of llama.cpp has no llguidance, which they need; the wheel that modelhost "
+                "comes with has it. Text that ends an answer goes into stop.",
+                param=STOP_TOKEN_IDS,
+            )
+        rest = dict(body)
+        ids = sorted(set(rest.pop(STOP_TOKEN_IDS)))
+        vocabulary = (await line.ask("/v1/models"))["data"][0]["meta"]["n_vocab"]
+        if ids[-1] >= vocabulary:
+            message = f"stop_token_ids: {ids[-1]} is no token of this model, which has {vocabulary}."
+            raise InvalidRequest(message, param=STOP_TOKEN_IDS)
+        texts = [(await line.ask("/detokenize", {"tokens": [each]}))["content"] for each in ids]
+        stop = rest.get("stop") or []
+        marked = [f"{text}{MARK}" for text in texts if text and NOT_TEXT not in text]
+        rest["stop"] = [*([stop] if isinstance(stop, str) else stop), MARK, *marked]
+        rest["grammar"] = stop_grammar(ids, vocabulary)
+        return rest
+
+    async def with_prompt(self, line: Line, body: Mapping[str, Any]) -> dict[str, Any]:
+        asked = {name: body[name] for name in OF_TEMPLATES if name in body}
+        prompt = (await line.ask("/apply-template", asked))["prompt"]
+        rest = {name: value for name, value in body.items() if name not in OF_TEMPLATES}
+        # As the server tokenizes the prompts of chats.
+        return {**rest, "content": prompt, "add_special": True, "parse_special": True}
+
+
+BEGINNING: Final = "%llguidance"
+RULE: Final = "grammar_in_question"
+REMEMBERED: Final = 256
+"""Grammars."""
+LIKELY: Final = 100
+LARK_TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\\n])+/|(?:#|//)[^\n]*|[A-Za-z_][\w-]*')
+"""Texts, regular expressions, remarks and names."""
+
+
+class GrammarProbe:
+    """Asks workers about grammars, about each one once."""
+
+    def __init__(self) -> None:
+        self._verdicts: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        """By the worker and the grammar."""
+
+    async def check(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
+        """Check the grammar of ``body``, if it is one of llguidance.
+
+        Raises:
+            InvalidRequest: the worker would pass over it.
+            ModelhostError: as :meth:`Line.ask`.
+        """
+        if LLGUIDANCE not in ready.features:
+            return
+        if (wanted := body.get(INPUT_GRAMMAR)) is not None:
+            grammar: Any = f"{BEGINNING} {{}}\n{wanted['definition']}"
+            whose, param = f'tools: the Lark grammar of "{wanted["name"]}"', "tools"
+        else:
+            grammar, whose, param = body.get("grammar"), "grammar: the answer's", "grammar"
+        if not isinstance(grammar, str) or not grammar.startswith(BEGINNING):
+            return
+        if not await self._binds(line, grammar, ready.url):
+            raise InvalidRequest(f"{whose} is none that llguidance can use: {LARK_SYNTAX}", param=param)
+
+    async def _binds(self, line: Line, grammar: str, url: str) -> bool:
+        key = url, grammar
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            verdict = await _asked(line, grammar)
+            self._verdicts[key] = verdict
+            if len(self._verdicts) > REMEMBERED:
+                self._verdicts.popitem(last=False)
+        return verdict
+
+
+async def _asked(line: Line, grammar: str) -> bool:
+    named = (await line.ask("/props")).get("eos_token") or ""
+    ends = (await line.ask("/tokenize", {"content": named, "parse_special": True}))["tokens"]
+    has_end = len(ends) == 1
+    answer = await line.ask(
+        "/completion",
+        {
+            "prompt": ends or MARK,
+            "n_predict": 2,
+            "temperature": 0,
+            "cache_prompt": False,
+            "logit_bias": [[ends[0], LIKELY]] if has_end else [],
+            "grammar": probing(grammar),
+        },
+    )
+    is_obeyed: bool = answer["content"].startswith(MARK)
+    # An end that the grammar itself names is no sign that it wants nothing.
+    may_end = not has_end or "<" in LARK_TOKEN.sub("", grammar)
+    return is_obeyed and (may_end or answer["stop_type"] == "limit")
+
+
+def probing(grammar: str) -> str:
+    """Return the grammar of what ``grammar`` wants between two marks."""
+    first, _, rules = grammar.partition("\n")
+    return f'{first}\nstart: "\\u0001" {RULE} "\\u0001"\n{with_start_as(RULE, rules)}'
+
+
+def with_start_as(name: str, rules: str) -> str:
+    """Return ``rules`` with their first one, which other rules may name, as the rule ``name``."""
+    return LARK_TOKEN.sub(lambda found: name if found[0] == "start" else found[0], rules)

@@ -1,0 +1,185 @@
+"""Prompt caches of llama.cpp: what a slot holds of a conversation, written to a file and read back.
+
+What its server does, as of build 11549:
+
+* when a request begins, the key-value cache of every idle slot moves to memory of its own (``cache_ram_mib``) and comes
+  back when a request continues its text. Only a slot can be written to a file;
+* with ``LLAMA_SERVER_SLOTS_DEBUG``, ``/slots`` tells the text that each slot had last, wherever it is now, and how many
+  tokens of it lie in the slot;
+* a file that was cut short ends the whole process (``GGML_ASSERT(nread <= state_size)``): whoever hands one over has to
+  know that it is whole.
+
+What requests have with other adapters than the model has by itself is not written: a file is read back for the model as
+it is without them.
+
+Hence: find the text that is this conversation, ask for no more than it so that it comes back to a slot, write the slot,
+and look whether nobody else had it meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Self
+
+from modelhost.engines.base import Line
+from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
+
+Message = Mapping[str, Any]
+
+ATTEMPTS = 4  # others may take the slot between two steps
+LEAST_CACHED = 0.9  # of a text that is asked for again; evaluating more than the rest would keep others waiting
+HEADER_LETTERS = 16
+MOST_SURPLUS = 96  # letters after the last message: what a template puts there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A slot as ``/slots`` tells of it. ``text`` is what it had last, of which ``tokens`` lie in it now."""
+
+    id: int
+    task: int
+    is_busy: bool
+    text: str
+    tokens: int
+    scales: tuple[tuple[int, float], ...] = ()
+    """Of the adapters that it had that with, by their ids; empty: as the model has them by itself."""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        # A request for no tokens is one of ours, which evaluated a text again; the token it gets is not part of it.
+        is_echo = told.get("params", {}).get("n_predict") == 0
+        return cls(
+            id=told["id"],
+            task=told.get("id_task", -1),
+            is_busy=told["is_processing"],
+            text=told.get("prompt", "") + ("" if is_echo else told.get("generated", "")),
+            tokens=told.get("n_prompt_tokens") or 0,
+            scales=tuple(sorted((each["id"], each["scale"]) for each in told.get("params", {}).get("lora", ()))),
+        )
+
+
+class SlotFiles:
+    """The :class:`~modelhost.engines.base.PromptCaches` of llama.cpp."""
+
+    async def save(self, line: Line, messages: Sequence[Message], file: str) -> int | None:
+        opening = await self._opening(line, messages)
+        for _ in range(ATTEMPTS):
+            slot = holder(await self._without_adapters(line), messages, opening)
+            if slot is None:
+                return None
+            if not slot.tokens:
+                if not await self._bring_back(line, slot.text):
+                    return None
+                continue
+            saved = await line.ask(f"/slots/{slot.id}?action=save", {"filename": file})
+            if slot in await self._slots(line):
+                count: int = saved["n_saved"]
+                return count
+        return None
+
+    async def restore(self, line: Line, file: str) -> bool:
+        if all(slot.is_busy for slot in await self._slots(line)):
+            return False
+        # A request for nothing goes to the idle slot that was used least recently, and has what all of them hold moved
+        # to memory first: the slot may be written over then.
+        answer = await line.ask("/completion", {"prompt": [0], "n_predict": 0})
+        await line.ask(f"/slots/{answer['id_slot']}?action=restore", {"filename": file})
+        return True
+
+    async def _slots(self, line: Line) -> list[Slot]:
+        return [Slot.of(told) for told in await line.ask("/slots")]
+
+    async def _without_adapters(self, line: Line) -> list[Slot]:
+        """Return the slots that hold what the model has made without the adapters that requests choose."""
+        slots = await self._slots(line)
+        if not any(slot.scales for slot in slots):
+            return slots
+        own = {each["id"]: each["scale"] for each in await line.ask("/lora-adapters")}
+        return [slot for slot in slots if all(own.get(number) == scale for number, scale in slot.scales)]
+
+    async def _opening(self, line: Line, messages: Sequence[Message]) -> str:
+        """Return how the conversation begins, up to its first message that is no system message and with it."""
+        first = next((place for place, message in enumerate(messages) if message["role"] != "system"), 0)
+        rendered = await line.ask("/apply-template", {"messages": [_plain(each) for each in messages[: first + 1]]})
+        opening, content = _letters(rendered["prompt"]), _letters(_text(messages[first]))
+        return opening[: opening.rfind(content) + len(content)] if content else ""
+
+    async def _bring_back(self, line: Line, text: str) -> bool:
+        """Have what was evaluated of ``text`` brought back to a slot; return whether nearly all of it was."""
+        asked = {"content": text, "add_special": False, "parse_special": True}
+        tokens = (await line.ask("/tokenize", asked))["tokens"]
+        wanted = {"prompt": tokens, "n_predict": 0, "stream": True, "return_progress": True}
+        async with line.listen("/completion", wanted) as events, aclosing(events):
+            async for event in events:
+                progress = event.get("prompt_progress")
+                if progress is not None and progress["cache"] < LEAST_CACHED * progress["total"]:
+                    return False
+        return True
+
+
+def holder(slots: Sequence[Slot], messages: Sequence[Message], opening: str) -> Slot | None:
+    """Return the idle slot whose text is the conversation of ``messages``, or ``None``.
+
+    ``opening`` is how an engine shows the conversation's beginning, without blanks. One whose text lies in the slot is
+    preferred.
+    """
+    found = [slot for slot in slots if not slot.is_busy and is_conversation(slot.text, messages, opening)]
+    return max(found, key=lambda slot: (slot.tokens > 0, slot.task), default=None)
+
+
+def is_conversation(text: str, messages: Sequence[Message], opening: str) -> bool:
+    """Return whether ``text``, as a template and a model have made it, is the conversation of ``messages``.
+
+    Its messages have to be there in their order, begin where a conversation begins, and nothing may follow but what
+    templates put at the end. What stands between them is not looked at: tools, reasoning, the calls of tools.
+    """
+    contents = [content for message in messages if (content := _letters(_text(message)))]
+    if not opening or not contents:
+        return False
+    text = _letters(text)
+    system = [_letters(_text(message)) for message in messages if message["role"] == "system"]
+    first = next((content for content in contents if content not in system), "")
+    header = opening[: len(opening) - len(first)][-HEADER_LETTERS:]
+    at = text.find(header + first)
+    # Another conversation may have this one as its end: then it has had such headers before.
+    if at < 0 or not first or text[:at].count(header) != opening[: -len(header + first)].count(header):
+        return False
+    for content in contents:
+        if content in system:
+            if content not in text[: at + len(header)]:
+                return False
+            continue
+        place = text.find(content, at)
+        if place < 0:
+            return False
+        at = place + len(content)
+    return len(text) - at <= MOST_SURPLUS + _letters_of_last_calls(messages)
+
+
+def _letters_of_last_calls(messages: Sequence[Message]) -> int:
+    """Return how much may follow the last text because the model then called tools."""
+    last = messages[-1]
+    calls = last.get("tool_calls") or []
+    return sum(2 * len(json.dumps(call, ensure_ascii=False)) for call in calls)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return {"role": message["role"], "content": _text(message)}
+
+
+def _text(message: Message) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(part.get("text") or part.get("refusal") or "" for part in content)
+    return content or ""
+
+
+def _letters(text: str) -> str:
+    """Return ``text`` without blanks: templates trim, and tokens put them back a little differently.
+
+    The spaces without width go too, which the host puts into the names of control tokens (:mod:`.control_tokens`).
+    """
+    return "".join(text.replace(ZERO_WIDTH_SPACE, "").split())

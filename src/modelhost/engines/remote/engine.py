@@ -1,0 +1,193 @@
+"""Models behind the address of another server that speaks OpenAI's HTTP API: vLLM, llama-server, another modelhost ...
+
+Nothing is started here. What a server of the kind (``dialect``) takes beyond OpenAI's fields is passed on; everything
+else is refused, unless ``fields`` says that this server knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelhost.engines.adapters import AdapterChoice
+from modelhost.engines.base import (
+    OPENAI_PATHS,
+    Accepted,
+    Elsewhere,
+    Launch,
+    ModelSpec,
+    Preparation,
+    PromptCaches,
+    PromptProgress,
+    PromptScores,
+    Ready,
+)
+from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured, only, without_knobs
+from modelhost.engines.options import check_options, problem_of_options
+from modelhost.engines.remote.dialects import DIALECTS
+from modelhost.engines.remote.errors import translated
+from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
+from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    "model": "",  # its name at the server; default: the first that the server lists
+    "dialect": "openai",  # what the server is: openai, vllm, llamacpp, modelhost
+    "fields": None,  # further request fields that the server knows: a list, or text with commas
+    "health_seconds": 10.0,  # between two looks at each server
+    "connect_seconds": 5.0,  # within which a server has to take a connection
+    "verify": True,  # whether the certificate of an https:// server has to be valid
+    "ca_file": "",  # file with certificates to trust, beside those that the system trusts
+}
+NOT_OPENAIS: Final = frozenset({"top_k", "min_p"})
+"""Fields that the host checks itself, although OpenAI's API does not have them."""
+FILES: Final[Mapping[str, str]] = {
+    "lora": "lora",
+    "draft_model": "draft_path",
+    "mmproj": "mmproj_path",
+    "chat_template": "chat_template",
+}
+"""Settings of a model's files, and what a :class:`ModelSpec` calls them."""
+
+ELSEWHERE: Final = "the server of a remote model decides that; start that server with it"
+
+
+class Remote:
+    """The :class:`~modelhost.engines.base.Engine` of models elsewhere."""
+
+    name = "remote"
+    prompt_caches: PromptCaches | None = None
+    reads_contents = True
+    prompt_progress: PromptProgress | None = None
+    adapters: AdapterChoice | None = None
+    prompt_scores: PromptScores | None = None
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """Take the engine options of one model.
+
+        Raises:
+            ConfigError: an unknown option, or a value that it cannot have.
+        """
+        values = check_options(self.name, options or {}, OPTIONS)
+        if values["dialect"] not in DIALECTS:
+            raise ConfigError(
+                f'engine option "dialect" of remote takes {", ".join(DIALECTS)}, not "{values["dialect"]}"',
+                param="engine_options",
+            )
+        for name in ("health_seconds", "connect_seconds"):
+            if values[name] <= 0:
+                raise ConfigError(f'engine option "{name}": {values[name]:g} is too small', param="engine_options")
+        self._options = values
+        self._fields = _names(values["fields"])
+        self._dialect = DIALECTS[values["dialect"]]
+        self.custom_tools = self._dialect.custom_tools
+        self.has_own_tools = self._dialect.has_own_tools
+        self.preparation: Preparation | None = self._dialect.preparation
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        """Of launch parameters, the server has its own: what would change its answers is a problem here."""
+        settings = {name: params[name] for name in ("context_length", "engine_options") if name in params}
+        problems = [f'"params.{name}": the server of a remote model decides that' for name in FILES if params.get(name)]
+        options = params.get("engine_options") or {}
+        if problem := problem_of_options(self.name, options, OPTIONS):
+            problems.append(problem)
+        else:
+            try:
+                Remote(options)
+            except ConfigError as error:
+                problems.append(error.message)
+        unused = params.keys() - settings.keys() - FILES.keys()
+        return Accepted(
+            settings=settings,
+            problems=tuple(problems),
+            warnings=tuple(
+                f'"params.{name}" has no effect with a remote model: its server decides that' for name in sorted(unused)
+            ),
+        )
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        """What is not so anyway is the business of whoever starts the server."""
+        context = only("max_model_len", premises.spec.context_length, ELSEWHERE)
+        return configured({**without_knobs(ELSEWHERE), "max_model_len": context}, config, premises)
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        """Return where it is. ``api_key`` is for workers of our own; servers have a key of theirs."""
+        for setting, field in FILES.items():
+            if getattr(spec, field):
+                raise ConfigError(f"{setting}: the server of a remote model decides that", param=setting)
+        options = self._options
+        return Launch(
+            argv=(),
+            env={},
+            config={},
+            elsewhere=Elsewhere(
+                urls=spec.urls,
+                api_key=spec.url_key,
+                model=options["model"],
+                tasks=self._dialect.tasks,
+                context_length=spec.context_length,
+                health_seconds=options["health_seconds"],
+                connect_seconds=options["connect_seconds"],
+                verify=options["verify"],
+                ca_file=options["ca_file"],
+            ),
+        )
+
+    def advice(self, task: Task) -> str:
+        if task in self._dialect.tasks:
+            return "The server says so."
+        return "What kind of server it is, the engine option dialect says."
+
+    def fields(self, task: Task) -> frozenset[str]:
+        # Its answers would be of another shape, which is read by the workers here alone.
+        return frozenset() if task == "infill" else self._dialect.fields(task) | self._fields
+
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        """Return ``body`` in the dialect.
+
+        Raises:
+            InvalidRequest, UnsupportedParameter: naming a field that such a server does not know, or not like that.
+        """
+        known = self.fields(task)
+        for name in body:
+            if name in NOT_OPENAIS and name not in known:
+                raise UnsupportedParameter(
+                    f'The field "{name}" is not one of OpenAI\'s API, which is all that is known of the server of '
+                    'this model. If the server has it, say so with the engine option "fields" or "dialect".',
+                    param=name,
+                )
+        options = body.get("stream_options") or {}
+        if CONTINUOUS_USAGE in options and not self._dialect.counts_on_the_way and CONTINUOUS_USAGE not in self._fields:
+            kept = {name: value for name, value in options.items() if name != CONTINUOUS_USAGE}
+            body["stream_options"] = kept  # the host counts
+        return self._dialect.adapt(task, body)
+
+    def received(self, task: Task, data: bytes) -> bytes:
+        return self._dialect.received(task, data)
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        return body
+
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return self._dialect.usage_in(chunk, asked)
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return translated(status, payload, model=model, worker=worker, own=self._dialect.translate)
+
+
+def _names(value: Any) -> frozenset[str]:
+    """Return the names of fields in a list, or in text with commas.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value is None:
+        return frozenset()
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f'engine option "fields" of remote takes a list of names, not {value!r}', param="fields")
+    return frozenset(name.strip() for name in names if name.strip())

@@ -1,0 +1,180 @@
+"""What the scripted engine answers, decided before a byte is sent.
+
+A reply comes from the worker's options; the first rule of the script whose ``match`` is found in the last user message
+changes it (``re:`` in front of a match makes it a regular expression); and commands at the beginning of that message
+change it last. Several commands may follow each other::
+
+    /tokens 200   so many tokens                /slow 10       so many tokens per second
+    /delay 0.5    seconds before the first      /error 500     this status instead of an answer
+    /crash 5      SIGKILL after 5 tokens        /hang 3        silence after 3 tokens
+    /malformed 2  an event that is no JSON      /echo words    answers with the rest of the message
+    /batch 1      events per write        /call name {"a": 1}   calls a tool, if the request brings tools
+    /turns 5      calls in so many turns  ({turn} in the arguments becomes the turn's number)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from typing import Any
+
+from modelhost.engines.options import check_options
+from modelhost.engines.scripted.engine import NEVER, REPLY_OPTIONS, checked_calls
+from modelhost.errors import ConfigError
+
+_WORD = re.compile(r"\s*\S+|\s+$")
+_COMMAND = re.compile(r"\s*/(\w+)(?:[ \t]+(\S+))?")
+TURN = "{turn}"  # in the arguments of a call: the number of the turn
+_NUMBERS = {
+    "turns": ("tool_turns", int),
+    "tokens": ("tokens", int),
+    "slow": ("tokens_per_second", float),
+    "batch": ("events_per_write", int),
+    "delay": ("first_token_delay", float),
+    "error": ("error_status", int),
+    "crash": ("crash_after_tokens", int),
+    "hang": ("hang_after_tokens", int),
+    "malformed": ("malformed_after_tokens", int),
+}
+_RENAMED = {"reply": "text"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A tool call; ``arguments`` is the text that the client gets, which need not be JSON."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer: its tokens, its speed and what goes wrong with it."""
+
+    reasoning: tuple[str, ...] = ()
+    content: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
+    finish_reason: str = "stop"
+    tokens_per_second: float = 0.0
+    events_per_write: int = 16
+    first_token_delay: float = 0.0
+    crash_after_tokens: int = NEVER
+    hang_after_tokens: int = NEVER
+    malformed_after_tokens: int = NEVER
+    error_status: int = 0
+    error_body: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One entry of the script: what it changes for messages in which ``match`` is found."""
+
+    match: str
+    changes: Mapping[str, Any]
+
+    def fits(self, message: str) -> bool:
+        if self.match.startswith("re:"):
+            return re.search(self.match[3:], message) is not None
+        return self.match in message
+
+
+def rules_of(entries: Any) -> tuple[Rule, ...]:
+    """Return the rules of a script file's content.
+
+    Raises:
+        ConfigError: it is not a list of ``{match, reply, ...}``, or it uses an option that replies do not have.
+    """
+    if not isinstance(entries, list):
+        raise ConfigError("a script is a list of {match: ..., reply: ...}", param="script")
+    return tuple(_rule(entry) for entry in entries)
+
+
+def _rule(entry: Any) -> Rule:
+    if not isinstance(entry, dict) or not isinstance(entry.get("match"), str):
+        raise ConfigError(f"an entry of a script is {{match: text, reply: ...}}, not {entry!r}", param="script")
+    given = {_RENAMED.get(str(name), str(name)): value for name, value in entry.items() if name != "match"}
+    checked = check_options("scripted's script", given, REPLY_OPTIONS)
+    changes = {name: checked[name] for name in given}
+    if "tool_calls" in changes:
+        changes["tool_calls"] = checked_calls(changes["tool_calls"])
+    return Rule(match=entry["match"], changes=changes)
+
+
+def decide(
+    options: Mapping[str, Any], rules: Sequence[Rule], message: str, *, may_call: bool, tool_turns: int = 0
+) -> Reply:
+    """Return the reply to ``message``, the last one of the user.
+
+    Args:
+        may_call: the request brings tools, and allows them.
+        tool_turns: how often tools have answered since.
+    """
+    values = {name: options[name] for name in REPLY_OPTIONS}
+    for rule in rules:
+        if rule.fits(message):
+            values.update(rule.changes)
+            break
+    values.update(commands_of(message))
+    calls, turns = values.pop("tool_calls") or (), values.pop("tool_turns")
+    calls = tuple(_call_of(call, tool_turns + 1) for call in calls) if may_call and tool_turns < turns else ()
+    words, count = split_words(values.pop("text")), values.pop("tokens")
+    if count > 0 and words:
+        words = tuple(_spaced(islice(cycle(words), count)))
+    reasoning = split_words(values.pop("reasoning"))
+    if calls:
+        return Reply(reasoning=reasoning, calls=calls, finish_reason="tool_calls", **values)
+    return Reply(reasoning=reasoning, content=words, **values)
+
+
+def _call_of(call: Mapping[str, str], turn: int) -> Call:
+    return Call(name=call["name"], arguments=call["arguments"].replace(TURN, str(turn)))
+
+
+def commands_of(message: str) -> dict[str, Any]:
+    """Return the options that the commands at the beginning of ``message`` set."""
+    found: dict[str, Any] = {}
+    position = 0
+    while command := _COMMAND.match(message, position):
+        name, argument = command[1], command[2]
+        if name == "echo":
+            return found | {"text": message[command.end(1) :].strip(), "tokens": 0}
+        if name == "call" and argument:
+            return found | {"tool_calls": [{"name": argument, "arguments": message[command.end() :].strip() or "{}"}]}
+        if name not in _NUMBERS or argument is None:
+            break
+        option, kind = _NUMBERS[name]
+        try:
+            found[option] = kind(argument)
+        except ValueError:
+            break
+        position = command.end()
+    return found
+
+
+def limited(reply: Reply, *, most_tokens: int | None, stops: Sequence[str]) -> Reply:
+    """Return ``reply`` cut at the first of ``stops`` in its text and at ``most_tokens``."""
+    if stops and reply.content:
+        text = "".join(reply.content)
+        ends = [found for stop in stops if stop and (found := text.find(stop)) >= 0]
+        if ends:
+            reply = replace(reply, content=split_words(text[: min(ends)]))
+    if most_tokens is None or most_tokens < 0 or most_tokens >= len(reply.reasoning) + len(reply.content):
+        return reply
+    if reply.calls:
+        return reply
+    reasoning = reply.reasoning[:most_tokens]
+    content = reply.content[: most_tokens - len(reasoning)]
+    return replace(reply, reasoning=reasoning, content=content, finish_reason="length")
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the tokens of ``text``: its words, each with the white space before it."""
+    return tuple(_WORD.findall(text))
+
+
+def _spaced(words: Iterable[str]) -> Iterable[str]:
+    """Put a space where the text begins anew."""
+    for index, word in enumerate(words):
+        yield word if index == 0 or word[:1].isspace() else f" {word}"

@@ -1,0 +1,176 @@
+"""The special tokens of a model: those that mark the parts of an answer, and those in what users and tools write.
+
+In an answer, ``<think>`` is as DeepSeek R1 and Qwen3 write it. The others are Cohere's: in the templates of Command R7B
+and Command A a turn is ``<|START_THINKING|>...<|END_THINKING|>`` and then an action or
+``<|START_RESPONSE|>...<|END_RESPONSE|>``, which in those of later models is ``<|START_TEXT|>...<|END_TEXT|>``.
+
+In what users and tools write, control tokens are text, and neither begin nor end a turn. A tokenizer reads
+``<|im_end|>`` as the end of a turn wherever it stands in a prompt. So a mark is put behind the first character of each
+such name in a request: what is left is the name for a reader, and none for the tokenizer. Messages of the assistant are
+left alone, since what a model writes has control tokens in it that mean something.
+
+An engine that renders and tokenizes by itself gets ``ZERO_WIDTH_SPACE`` for a mark, put there by the host. The workers
+of ours take their own mark out again when they tokenize (:mod:`.worker.text`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import pairwise
+from typing import Any, Final
+
+THOUGHTS: Final[Mapping[str, str]] = {"<think>": "</think>", "<|START_THINKING|>": "<|END_THINKING|>"}
+"""What thoughts begin with, and what ends them."""
+FRAMES: Final[Mapping[str, str]] = {"<|START_RESPONSE|>": "<|END_RESPONSE|>", "<|START_TEXT|>": "<|END_TEXT|>"}
+"""What stands before all that is said, and behind it."""
+ANSWER_MARKS: Final = (
+    *("<tool_call>", "</tool_call>"),
+    *(mark for pairs in (THOUGHTS, FRAMES) for pair in pairs.items() for mark in pair),
+)
+"""All of them, with those of the form of calls that most models have."""
+FRAME_ENDS: Final = tuple(FRAMES.values())
+_LAST: Final = re.compile(rf"\s*(?:{'|'.join(map(re.escape, FRAME_ENDS))})\s*$")
+
+
+def unframed(text: str) -> str:
+    """Return ``text`` without the end of a frame, if that is the last of it."""
+    return _LAST.sub("", text)
+
+
+ZERO_WIDTH_SPACE: Final = "\u200b"
+ASSISTANT: Final = "assistant"
+BESIDE_MESSAGES: Final = ("tools", "documents", "chat_template_kwargs", "reasoning_effort")
+"""Fields of a chat request, beside its messages, that a template may show the model."""
+FROM_SERVER: Final = "from_server"
+"""In messages that an MCP server wrote, whoever it lets say them. No engine gets it."""
+TEXTS: Final = frozenset({"text", "refusal"})
+"""Parts of a message that are text, in a field that is called like the part."""
+MEDIA: Final = frozenset({"image_url", "input_audio"})
+"""Parts of a message that are no text."""
+
+
+def telling_names(tokens: Mapping[str, bool], template: str | None) -> tuple[str, ...]:
+    """Return the names among ``tokens`` that could begin or end something in a prompt, made by ``template``.
+
+    ``tokens`` are those that a tokenizer finds in a text before all others, and whether each is a control token. Those
+    count. Vocabularies have others, such as ``<table>`` and runs of blanks: of them count those that the template
+    writes, apart from the marks of thoughts and calls, which begin no turn and which a prompt may well ask for.
+    """
+    written = template or ""
+    return tuple(
+        name
+        for name, is_control in tokens.items()
+        if _is_name(name) and (is_control or (name in written and name not in ANSWER_MARKS and not name.isalnum()))
+    )
+
+
+def _is_name(text: str) -> bool:
+    return len(text) > 1 and not text.replace("▁", " ").isspace()
+
+
+class ControlTokens:
+    """Those of one model, to be found in requests: one search of each text, and a copy of what has any."""
+
+    def __init__(self, names: Iterable[str], *, mark: str = ZERO_WIDTH_SPACE) -> None:
+        """Take the names, one at least.
+
+        Letters of either case make a name, since a template may write a text in small ones.
+        """
+        apart = _by_first({name.lower() for name in names})
+        self._firsts = tuple({case for first in apart for case in (first, first.upper())})
+        # The other characters are looked at and left for the next match, since names may begin within others. A pattern
+        # for each first character: a search is fastest with one.
+        self._beginnings = [
+            re.compile(f"{re.escape(first)}(?={_any_of(rests)})", re.IGNORECASE) for first, rests in apart.items()
+        ]
+        self._mark = mark
+
+    def neutralised(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the chat request ``body`` with a mark in each name, or ``None`` if it holds no name.
+
+        ``body`` stays as it is. The same text always becomes the same, so that an engine finds again what it keeps of a
+        conversation.
+        """
+        changed: dict[str, Any] = {"messages": _unless_same(body["messages"], map(self._message, body["messages"]))}
+        changed |= {name: self._value(body[name]) for name in BESIDE_MESSAGES if name in body}
+        return None if all(changed[name] is body[name] for name in changed) else {**body, **changed}
+
+    def _message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        if message["role"] == ASSISTANT and FROM_SERVER not in message:
+            return message
+        content = message.get("content")
+        if not isinstance(content, list):
+            return self._fields(message)
+        rest = {name: value for name, value in message.items() if name != "content"}
+        changed_rest, changed = self._fields(rest), self._parts(content)
+        return message if changed_rest is rest and changed is content else {**changed_rest, "content": changed}
+
+    def _parts(self, parts: list[dict[str, Any]]) -> list[Any]:
+        """Return ``parts``, whose texts a template may write with nothing between them."""
+        texts = [part[part["type"]] if part["type"] in TEXTS else "" for part in parts]
+        changed = (
+            part if part["type"] in MEDIA else self._fields(part if text is old else {**part, part["type"]: text})
+            for part, old, text in zip(parts, texts, self._texts(texts), strict=True)
+        )
+        return _unless_same(parts, changed)
+
+    def _texts(self, texts: Sequence[str]) -> list[str]:
+        """Return ``texts`` with marks also in the names that begin in one of them and end in another."""
+        whole = "".join(texts)
+        ends = sorted(found.end() for pattern in self._beginnings for found in pattern.finditer(whole))
+        marked, start = [], 0
+        for text in texts:
+            here = [end - start for end in ends if start < end <= start + len(text)]
+            pieces = [text[begin:end] for begin, end in pairwise([0, *here, len(text)])]
+            marked.append(self._mark.join(pieces) if here else text)
+            start += len(text)
+        return marked
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            return self._fields(value)
+        return _unless_same(value, map(self._value, value)) if isinstance(value, list) else value
+
+    def _fields(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        changed = {self._text(name): self._value(value) for name, value in values.items()}
+        return values if all(changed.get(name) is value for name, value in values.items()) else changed
+
+    def _text(self, text: str) -> str:
+        for first in self._firsts:
+            if first in text:
+                return self._texts([text])[0]
+        return text
+
+
+def without_origins(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chat request ``body`` without ``FROM_SERVER`` in its messages."""
+    messages = [
+        {name: value for name, value in message.items() if name != FROM_SERVER} if FROM_SERVER in message else message
+        for message in body["messages"]
+    ]
+    return {**body, "messages": messages}
+
+
+def _unless_same(values: list[Any], changed: Iterable[Any]) -> list[Any]:
+    """Return ``values`` itself if what has become of each is the same object."""
+    listed = list(changed)
+    return values if all(one is other for one, other in zip(values, listed, strict=True)) else listed
+
+
+def _any_of(names: Set[str]) -> str:
+    """Return a pattern for all of ``names``; of a thousand, those that begin alike share that part of it."""
+    if "" in names:
+        return ""  # the longer ones begin with a name
+    ways = [re.escape(first) + _any_of(rests) for first, rests in _by_first(names).items()]
+    return ways[0] if len(ways) == 1 else f"(?:{'|'.join(ways)})"
+
+
+def _by_first(names: Set[str]) -> dict[str, set[str]]:
+    """Return what follows the first character of ``names``, by that character."""
+    rests: dict[str, set[str]] = {}
+    for name in sorted(names):
+        rests.setdefault(name[0], set()).add(name[1:])
+    return rests

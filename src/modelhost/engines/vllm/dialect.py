@@ -1,0 +1,163 @@
+"""Requests, answers and errors in vLLM's dialect; the host's side.
+
+Source: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html. vLLM overlooks a field that it does not
+know, so that :data:`FIELDS` is what keeps one from being ignored. Not among them: ``min_tokens_to_keep``, which vLLM
+does not have, ``prompt_logprobs`` and ``return_token_ids``, which have no place in a stream that is passed on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from modelhost.engines.schemas.limits import bounded
+from modelhost.engines.vllm.schemas import enforceable
+from modelhost.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelhostError,
+    UnsupportedOperation,
+    UnsupportedParameter,
+)
+from modelhost.exchange.tasks import TOKEN_STRINGS, Task
+
+SAMPLING = frozenset(
+    {
+        *("repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "include_stop_str_in_output"),
+        *("skip_special_tokens", "spaces_between_special_tokens", "allowed_token_ids", "bad_words"),
+        *("truncate_prompt_tokens", "truncation_side", "structured_outputs", "cache_salt"),
+        *("repetition_detection", "add_special_tokens"),
+    }
+)
+CHAT = frozenset(
+    {
+        *("chat_template_kwargs", "reasoning_effort", "include_reasoning", "thinking_token_budget"),
+        *("add_generation_prompt", "continue_final_message", "documents"),
+    }
+)
+FIELDS: Mapping[Task, frozenset[str]] = {
+    "chat": SAMPLING | CHAT,
+    "completions": SAMPLING | {"response_format", "echo"},
+    "infill": frozenset(),
+    "embeddings": frozenset(),
+    "rerank": frozenset(),
+    "tokenize": frozenset(),
+    "detokenize": frozenset(),
+}
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+OF_TEMPLATES = ("tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""Of ``/tokenize`` with ``messages``."""
+LARGEST_SEED = 2**63
+REASONING, REASONING_CONTENT = b'"reasoning":', b'"reasoning_content":'
+_CHARACTERS = re.compile(r"maximum context length is (\d+) tokens.*contains (\d+) characters")
+_TOKENS = re.compile(r"maximum context length is (\d+) tokens.*contains (at least )?(\d+) input tokens")
+_VALIDATION = re.compile(r"'msg': '(.*?)', 'input'", re.DOTALL)
+_SUFFIX = re.compile(r" \(parameter=.*\)$", re.DOTALL)
+CALLERS_FAULTS = (400, 404, 422)
+_NO_PARSER = "--tool-call-parser"
+
+
+def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` for vLLM; it is changed in place, what it holds is not.
+
+    Raises:
+        UnsupportedParameter: markers are to be text, which the tokenizer of vLLM cannot.
+    """
+    if task == "tokenize":
+        if body.get("parse_special") is False:
+            raise UnsupportedParameter(
+                "parse_special: vLLM reads markers of the model wherever they stand; leave it out.",
+                param="parse_special",
+            )
+        return _tokenized(body)
+    if "seed" in body:
+        body["seed"] = body["seed"] % LARGEST_SEED
+    if body.get("top_p") == 0:
+        # vLLM's lowest is above 0; both leave the likeliest token.
+        del body["top_p"]
+        body["top_k"] = 1
+    if (output := body.get("response_format")) and "json_schema" in output:
+        body["response_format"] = _with_enforceable(output)
+    if task == "chat":
+        body["messages"] = [_message(message) for message in body["messages"]]
+        if body.get("tool_choice") == "required":
+            body["tools"] = [_strict(tool) for tool in body["tools"]]
+    return body
+
+
+def _with_enforceable(output: dict[str, Any]) -> dict[str, Any]:
+    named = output["json_schema"]
+    return {**output, "json_schema": {**named, "schema": enforceable(named.get("schema", {}))}}
+
+
+def _tokenized(body: dict[str, Any]) -> dict[str, Any]:
+    shared = {"model": body["model"], **({TOKEN_STRINGS: True} if body.get(TOKEN_STRINGS) else {})}
+    if "messages" not in body:
+        return {**shared, "prompt": body["content"], "add_special_tokens": bool(body.get("add_special"))}
+    given = {name: body[name] for name in OF_TEMPLATES if name in body}
+    continues = bool(given.get("continue_final_message"))
+    messages = [_message(message) for message in body["messages"]]
+    return {**shared, "add_generation_prompt": not continues, **given, "messages": messages}
+
+
+def received(task: Task, data: bytes) -> bytes:
+    """Return ``data`` of an answer (whole events, or the whole of it) with the host's names."""
+    if task == "tokenize":
+        told = orjson.loads(data)
+        return orjson.dumps({name: told[name] for name in ("tokens", "token_strs") if told.get(name) is not None})
+    if task == "detokenize":
+        return orjson.dumps({"content": orjson.loads(data)["prompt"]})
+    # With its quotes it cannot stand in a text, where JSON escapes them.
+    return data.replace(REASONING, REASONING_CONTENT) if task == "chat" else data
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    reasoning = message.get("reasoning_content")
+    if reasoning is not None:
+        message = {**message, "reasoning": reasoning}
+    if isinstance(message.get("content"), list):
+        message = {**message, "content": [_part(part) for part in message["content"]]}
+    return message
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "text", "text": part["refusal"]} if part["type"] == "refusal" else part
+
+
+def _strict(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return ``tool`` so that vLLM enforces its arguments too: otherwise only that it is called."""
+    function = tool["function"]
+    parameters = bounded(enforceable(function.get("parameters") or NO_PARAMETERS))
+    return {**tool, "function": {**function, "parameters": parameters, "strict": True}}
+
+
+def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+    """Return vLLM's error answer as one of ours."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        error = {"message": f"the engine answered {status} without saying why"}
+    message, param = str(error.get("message", "")), error.get("param")
+    if found := _TOKENS.search(message):
+        told = f"{found[2] or ''}{found[3]}"
+        return ContextLengthExceeded.of(model, tokens=int(found[3]), limit=int(found[1]), told=told)
+    if found := _CHARACTERS.search(message):
+        # More characters than the context could hold, were each of its tokens the longest one: it has not counted on.
+        least = int(found[1]) + 1
+        return ContextLengthExceeded.of(model, tokens=least, limit=int(found[1]), told=f"at least {least}")
+    if _NO_PARSER in message:
+        return UnsupportedParameter(
+            f"tools: how {model} writes calls is not known; name its parser: --engine-option tool_call_parser=NAME.",
+            param="tools",
+        )
+    if "is not a multimodal model" in message:
+        return UnsupportedOperation(f"{model}: it takes text only.", model=model)
+    if status in CALLERS_FAULTS:
+        name = str(param).removeprefix("body.") if param else None
+        reason = _VALIDATION.search(message)
+        text = reason[1] if reason else _SUFFIX.sub("", message)
+        return InvalidRequest(f"{name}: {text}" if name and name not in text else text, param=name)
+    return EngineError(f"The engine of {model} failed: {message}", model=model, worker=worker, status=status)

@@ -1,0 +1,208 @@
+"""vLLM: safetensors on GPUs, and on CPUs by its build for them (https://github.com/vllm-project/vllm)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelhost.engines.adapters import AdapterChoice
+from modelhost.engines.base import (
+    OPENAI_PATHS,
+    Accepted,
+    CustomTools,
+    Launch,
+    ModelSpec,
+    Preparation,
+    PromptCaches,
+    PromptProgress,
+    PromptScores,
+    Ready,
+)
+from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
+from modelhost.engines.options import check_options, check_settings
+from modelhost.engines.prompting import prompting
+from modelhost.engines.vllm.adapters import ServedAdapters, adapter_places, served_adapters
+from modelhost.engines.vllm.dialect import FIELDS, adapted, received, translated
+from modelhost.engines.vllm.families import AUTO, NONE
+from modelhost.engines.vllm.params import HONOURS, OPTIONS, accepted, check_values
+from modelhost.errors import ModelhostError
+from modelhost.exchange.tasks import Task
+
+SERVER: Final = "vllm.entrypoints.openai.api_server"
+FALLBACK_CONTEXT: Final = 4096
+LARGEST_BLOCK: Final = 128
+"""Tokens: vLLM's cache has blocks of this size on a CPU, and of 16 on most GPUs."""
+CACHE_MARGIN: Final = 1.1  # for what a model's layers keep beside keys and values
+LEAST_UTILIZATION: Final = 0.01
+"""Of the GPU's memory: vLLM refuses to start with less free, although it does not go by it where the cache's size is
+given."""
+STRUCTURED_OUTPUTS: Final = '{"backend": "xgrammar", "disable_any_whitespace": true}'
+"""One backend, and the one that knows vLLM's grammars of tool calls: by itself vLLM takes the one that suits the first
+request, for ever, and fails at later ones that it took for another's. A small model writes blanks for ever, where it
+may."""
+UNKNOWN: Final[Mapping[str, str]] = {
+    "draft_path": "name the draft model in the engine option arguments (--speculative-config)",
+    "mmproj_path": "the vision encoder is among the model's own files",
+    "gpu_layers": "the whole model is on the GPUs; tensor_parallel_size spreads it over several",
+}
+"""Settings that vLLM cannot honour, and what helps."""
+
+
+class Vllm:
+    """The :class:`~modelhost.engines.base.Engine` of vLLM's own server."""
+
+    name = "vllm"
+    prompt_caches: PromptCaches | None = None
+    reads_contents = True
+    custom_tools: CustomTools = "as_functions"
+    has_own_tools = False
+    prompt_progress: PromptProgress | None = None
+    preparation: Preparation | None = None
+    adapters: AdapterChoice | None = ServedAdapters()
+    prompt_scores: PromptScores | None = None
+
+    def accept(self, params: Mapping[str, Any]) -> Accepted:
+        return accepted(params)
+
+    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+        return configured(HONOURS, config, premises)
+
+    def launch(self, spec: ModelSpec, api_key: str) -> Launch:
+        options = check_options(self.name, spec.options, OPTIONS)
+        check_values(options)
+        check_settings(self.name, spec, UNKNOWN, instead="the engine option arguments takes its --kv-cache-dtype")
+        context_length = spec.context_length or FALLBACK_CONTEXT
+        python = spec.python or sys.executable
+        config = {
+            "command": [python, "-m", SERVER, *_arguments(spec, options, context_length)],
+            "name": spec.name,
+            "path": str(spec.path),
+            "api_key": api_key,
+            "context_length": context_length,
+            "slots": spec.slots or 1,
+            "is_alone": _processes(options) == 1,
+            "dtype": options["dtype"] if options["dtype"] != AUTO or spec.gpus else None,
+            "tool_call_parser": options["tool_call_parser"],
+            "reasoning_parser": options["reasoning_parser"],
+            "adapters": served_adapters(spec),
+            "adapter_places": adapter_places(spec),
+            **prompting(spec),
+        }
+        return Launch(
+            argv=(sys.executable, "-m", "modelhost.engines.vllm.worker"),
+            env={"VLLM_API_KEY": api_key, **_environment(spec, options), **spec.env},
+            config=config,
+            memory_phrases=("out of memory", "can't allocate memory", "bad_alloc", "no available memory for the cache"),
+        )
+
+    def advice(self, task: Task) -> str:
+        return "vllm writes text here; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
+
+    def fields(self, task: Task) -> frozenset[str]:
+        return FIELDS[task]
+
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        return adapted(task, body)
+
+    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+        return body
+
+    def path(self, task: Task) -> str:
+        return OPENAI_PATHS[task]
+
+    def received(self, task: Task, data: bytes) -> bytes:
+        return received(task, data)
+
+    def usage_in(
+        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        return None  # it tells them as OpenAI's usage
+
+    def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+        return translated(status, payload, model=model, worker=worker)
+
+
+def _arguments(spec: ModelSpec, options: Mapping[str, Any], context_length: int) -> list[str]:
+    """Return the arguments of vLLM's server that the host decides."""
+    flags = {
+        "--model": spec.path,
+        "--served-model-name": spec.name,
+        "--max-model-len": context_length,
+        "--max-num-seqs": spec.slots or 1,
+        "--tensor-parallel-size": options["tensor_parallel_size"],
+        "--pipeline-parallel-size": options["pipeline_parallel_size"],
+        "--structured-outputs-config": STRUCTURED_OUTPUTS,
+        "--shutdown-timeout": options["shutdown_timeout"],
+        **_memory(spec, options, context_length),
+    }
+    if (backend := _backend(spec, options)) != AUTO:
+        flags["--distributed-executor-backend"] = backend
+    if options["quantization"] not in (AUTO, NONE):
+        flags["--quantization"] = options["quantization"]
+    switches = {
+        "--enforce-eager": _is_eager(spec, options),
+        "--enable-prefix-caching": options["enable_prefix_caching"],
+        "--no-enable-prefix-caching": not options["enable_prefix_caching"],
+        "--trust-remote-code": options["trust_remote_code"],
+        "--enable-prompt-tokens-details": True,
+        "--disable-uvicorn-access-log": True,
+    }
+    given = [text for flag, value in flags.items() for text in (flag, str(value))]
+    return [*given, *(flag for flag, is_on in switches.items() if is_on), *map(str, options["arguments"])]
+
+
+def _memory(spec: ModelSpec, options: Mapping[str, Any], context_length: int) -> dict[str, Any]:
+    """Return how much memory vLLM takes: a share of each GPU, if one is given, else what the slots need.
+
+    By itself it would take nine tenths of the GPU, and leave nothing for another model.
+    """
+    share = options["gpu_memory_utilization"]
+    if share:
+        return {"--gpu-memory-utilization": share}
+    if spec.cache_bytes is None:
+        return {}
+    slots = spec.slots or 1
+    blocks = slots * math.ceil(context_length / LARGEST_BLOCK) + 2  # one is never used, and one is shared
+    per_token = spec.cache_bytes / (slots * context_length)
+    cache = math.ceil(blocks * LARGEST_BLOCK * per_token * CACHE_MARGIN / _processes(options))
+    return {"--kv-cache-memory-bytes": cache, "--gpu-memory-utilization": LEAST_UTILIZATION}
+
+
+def _processes(options: Mapping[str, Any]) -> int:
+    return int(options["tensor_parallel_size"] * options["pipeline_parallel_size"])
+
+
+def _is_eager(spec: ModelSpec, options: Mapping[str, Any]) -> bool:
+    """On a CPU, compiling the model takes longer than most such hosts run."""
+    return not spec.gpus if options["enforce_eager"] == AUTO else options["enforce_eager"] == "true"
+
+
+def _backend(spec: ModelSpec, options: Mapping[str, Any]) -> str:
+    """One process needs no executor between processes; on GPUs vLLM finds that by itself."""
+    backend: str = options["distributed_executor_backend"]
+    return "uni" if backend == AUTO and not spec.gpus and _processes(options) == 1 else backend
+
+
+def _environment(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
+    env = {
+        "HF_HUB_OFFLINE": "1",  # everything is here; a library must not look for newer files
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_COLOR": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if options["ray_address"]:
+        env["RAY_ADDRESS"] = options["ray_address"]
+    if spec.gpus:
+        return {**env, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # as NVML counts them
+    threads = str(spec.threads or 1)
+    env |= {"OMP_NUM_THREADS": threads, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
+    # Threads that wait for one another give their cores away. By themselves they spin, and where every core has one,
+    # whatever else runs there (the host, its clients) holds up each step.
+    env["OMP_WAIT_POLICY"] = "PASSIVE"
+    if _backend(spec, options) == "uni":
+        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # which uni needs on a CPU
+    return env

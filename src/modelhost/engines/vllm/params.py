@@ -1,0 +1,285 @@
+"""What vLLM makes of launch parameters and load configurations: nearly all of them are options of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from modelhost.engines.adapters import split_name
+from modelhost.engines.base import Accepted
+from modelhost.engines.load_config import (
+    AUTO,
+    NONE,
+    NOTHING,
+    Answer,
+    Honour,
+    LoadConfig,
+    Overlay,
+    Premises,
+    as_option,
+    context_length,
+    dtype_as_option,
+    is_quantized_so,
+)
+from modelhost.engines.options import MOST_SLOTS, check_options
+from modelhost.engines.vllm.adapters import NEEDS_NAME
+from modelhost.errors import ConfigError
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    "tensor_parallel_size": 1,  # GPUs that share each layer
+    "pipeline_parallel_size": 1,  # groups of GPUs that have some of the layers each
+    "gpu_memory_utilization": 0.0,  # share of each GPU's memory to take; 0: what the slots need
+    "dtype": "auto",  # float32, bfloat16, float16; auto: the model's own on a GPU, float32 on a CPU
+    "quantization": "auto",  # awq, gptq ... or none; auto: as the model's config.json says
+    "enforce_eager": "auto",  # true, false; auto: on a CPU, where compiling the model takes minutes
+    "enable_prefix_caching": True,  # whether the beginnings of prompts are kept
+    "tool_call_parser": "auto",  # a parser of vLLM, or none; auto: by the model's template and family
+    "reasoning_parser": "auto",  # likewise
+    "distributed_executor_backend": "auto",  # mp, ray, uni; auto: vLLM's choice
+    "ray_address": "",  # of the Ray cluster, for the executor ray
+    "trust_remote_code": False,  # whether Python files beside the model are run
+    "shutdown_timeout": 10,  # seconds in which requests are finished at SIGTERM
+    "arguments": [],  # further arguments of vLLM's server, as they are
+}
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "enforce_eager": ("auto", "true", "false"),
+    "distributed_executor_backend": ("auto", "mp", "ray", "uni", "external_launcher"),
+}
+OWN: Final = (
+    *("pipeline_parallel_size", "gpu_memory_utilization", "enforce_eager", "enable_prefix_caching"),
+    *("tool_call_parser", "reasoning_parser", "distributed_executor_backend", "trust_remote_code"),
+)
+"""Launch parameters that are options of this engine alone, under the same names."""
+SETTINGS: Final = ("context_length", "slots", "max_slots", "threads", "chat_template", "kv_cache_memory")
+"""Parameters that are settings of the same name."""
+DTYPES: Final = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
+
+Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
+"""Settings, engine options, a problem, a warning; empty is none."""
+UNCHANGED: Found = ({}, {}, "", "")
+
+
+def check_values(options: Mapping[str, Any]) -> None:
+    """Check the values of ``options``, which is complete.
+
+    Raises:
+        ConfigError: one that is out of its range.
+    """
+    for name, choices in CHOICES.items():
+        if options[name] not in choices:
+            raise ConfigError(
+                f'engine option "{name}" of vllm takes {", ".join(choices)}, not "{options[name]}"',
+                param="engine_options",
+            )
+    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+        if options[name] < 1:
+            raise ConfigError(f'engine option "{name}": {options[name]} is too small', param="engine_options")
+    for name, most in (("gpu_memory_utilization", 1.0), ("shutdown_timeout", None)):
+        if options[name] < 0 or (most is not None and options[name] > most):
+            raise ConfigError(f'engine option "{name}": {options[name]} is out of its range', param="engine_options")
+    if options["distributed_executor_backend"] == "uni" and options["tensor_parallel_size"] > 1:
+        raise ConfigError(
+            'engine option "distributed_executor_backend": uni is one process, and tensor_parallel_size wants several',
+            param="engine_options",
+        )
+
+
+def accepted(params: Mapping[str, Any]) -> Accepted:
+    """Return ``params`` as settings."""
+    settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
+    options: dict[str, Any] = dict(params.get("engine_options") or {})
+    problems, warnings = [], []
+    for name, translate in _TRANSLATIONS.items():
+        if params.get(name) is None:
+            continue
+        more, more_options, problem, warning = translate(params)
+        if twice := more_options.keys() & options.keys():
+            problem = f'"params.{name}" is the engine option {min(twice)}, which is given too; keep one'
+        settings |= more
+        options |= more_options
+        problems += [problem] if problem else []
+        warnings += [warning] if warning else []
+    if not problems:
+        try:
+            check_values(check_options("vllm", options, OPTIONS))
+        except ConfigError as error:
+            problems.append(error.message)
+    if options:
+        settings["engine_options"] = options
+    return Accepted(settings=settings, problems=tuple(problems), warnings=tuple(warnings))
+
+
+def _option(name: str) -> Callable[[Mapping[str, Any]], Found]:
+    def translate(params: Mapping[str, Any]) -> Found:
+        value = params[name]
+        return {}, {name: str(value).lower() if name == "enforce_eager" else value}, "", ""
+
+    return translate
+
+
+def _max_num_seqs(params: Mapping[str, Any]) -> Found:
+    for name in ("slots", "max_slots"):
+        if name in params:
+            return {}, {}, f'"params.max_num_seqs" and "params.{name}" are both given; keep one', ""
+    # None: the bound is stronger than slots that were decided for all models.
+    return {"max_slots": min(params["max_num_seqs"], MOST_SLOTS), "slots": None}, {}, "", ""
+
+
+def _cache_memory(params: Mapping[str, Any]) -> Found:
+    if "kv_cache_memory" in params:
+        return {}, {}, '"params.kv_cache_memory" bounds the same as "params.kvcache_mem_gpu" and "_cpu"; keep one', ""
+    bound = params.get("kvcache_mem_gpu") or params.get("kvcache_mem_cpu")
+    return {"kv_cache_memory": f"{bound}MiB"}, {}, "", ""
+
+
+def _cpu_cache_memory(params: Mapping[str, Any]) -> Found:
+    return UNCHANGED if params.get("kvcache_mem_gpu") else _cache_memory(params)
+
+
+def _dtype(params: Mapping[str, Any]) -> Found:
+    wanted = params["dtype"].lower()
+    return UNCHANGED if wanted == "auto" else ({}, {"dtype": DTYPES.get(wanted, wanted)}, "", "")
+
+
+def _device_ids(params: Mapping[str, Any]) -> Found:
+    ids = params["device_ids"]
+    if len(set(ids)) != len(ids):
+        return {}, {}, f'"params.device_ids": a GPU is there twice in {ids}', ""
+    env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, ids))}
+    return {"worker_env": env}, {}, "", ""
+
+
+def _block_size(params: Mapping[str, Any]) -> Found:
+    arguments = (params.get("engine_options") or {}).get("arguments")
+    if arguments:
+        return {}, {}, '"params.block_size" goes into the engine option arguments, which is given too; keep one', ""
+    return {}, {"arguments": ["--block-size", str(params["block_size"])]}, "", ""
+
+
+def _refused(name: str, way_out: str) -> Callable[[Mapping[str, Any]], Found]:
+    return lambda _: ({}, {}, f'"params.{name}": vllm cannot do that; {way_out}', "")
+
+
+def _lora(params: Mapping[str, Any]) -> Found:
+    if all(split_name(entry)[0] is not None for entry in params["lora"]):
+        return {"lora": params["lora"]}, {}, "", ""
+    return {}, {}, f'"params.lora": {NEEDS_NAME}', ""
+
+
+def _kv_cache_type(params: Mapping[str, Any]) -> Found:
+    if params["kv_cache_type"] == "f16":
+        return UNCHANGED
+    return _refused("kv_cache_type", "it keeps keys and values in the number format of the model")(params)
+
+
+def _compression(params: Mapping[str, Any]) -> Found:
+    if params["kvcache_compression"].get("policy") == "disabled":
+        return UNCHANGED
+    return _refused("kvcache_compression", "leave it out, or set its policy to disabled")(params)
+
+
+def _prefill_chunk_size(params: Mapping[str, Any]) -> Found:
+    return {}, {}, "", '"params.prefill_chunk_size" has no effect with vllm: it shares its steps out by itself'
+
+
+def _prompt_cache(params: Mapping[str, Any]) -> Found:
+    if not params["prompt_cache"].get("enabled"):
+        return UNCHANGED
+    return {}, {}, "", '"params.prompt_cache" has no effect with vllm: enable_prefix_caching keeps what it would'
+
+
+def _multithread(_: Mapping[str, Any]) -> Found:
+    return {}, {}, "", '"params.multithread" has no effect with vllm: tensor_parallel_size says how many processes'
+
+
+_TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
+    "max_num_seqs": _max_num_seqs,
+    "kvcache_mem_gpu": _cache_memory,
+    "kvcache_mem_cpu": _cpu_cache_memory,
+    "dtype": _dtype,
+    "device_ids": _device_ids,
+    "tensor_parallel_size": _option("tensor_parallel_size"),
+    **{name: _option(name) for name in OWN},
+    "block_size": _block_size,
+    "kv_cache_type": _kv_cache_type,
+    "kvcache_compression": _compression,
+    "prefill_chunk_size": _prefill_chunk_size,
+    "prompt_cache": _prompt_cache,
+    "multithread": _multithread,
+    "isq": _refused("isq", "take a model that is quantized already, with awq or gptq"),
+    "gpu_layers": _refused("gpu_layers", "the whole model is on the GPUs"),
+    "lora": _lora,
+    "draft_model": _refused("draft_model", "the engine option arguments takes --speculative-config"),
+    "mmproj": _refused("mmproj", "the vision encoder is among the model's own files"),
+}
+
+NAME: Final = "vllm"
+WHILE_LOADING: Final = ("fp8", "bitsandbytes", "experts_int8", "torchao", "rtn", "deepspeedfp")
+"""Methods by which vLLM quantizes files that are not; all others are of files that somebody has quantized."""
+UNQUANTIZED: Final = ("f32", "f16", "bf16", "f64", "float32", "float16", "bfloat16", "")
+"""What files are called that are not quantized."""
+
+
+def _present(premises: Premises) -> dict[str, Any]:
+    return check_options(NAME, premises.spec.options, OPTIONS)
+
+
+def _quantization(config: LoadConfig, premises: Premises) -> Answer:
+    wanted, present = (config.quantization or "").lower(), _present(premises)["quantization"]
+    files = (premises.quantization or "").lower()
+    if wanted == present or {wanted, present} == {NONE, AUTO} or is_quantized_so(wanted, files):
+        return NOTHING
+    if wanted in (NONE, AUTO) or (wanted in WHILE_LOADING and files in UNQUANTIZED):
+        return Overlay(options={"quantization": wanted})
+    if files in UNQUANTIZED:
+        return (
+            f"it needs files that are quantized with {wanted}, and these are not quantized; while it loads, vllm "
+            f"quantizes with {', '.join(WHILE_LOADING)}"
+        )
+    return f"it needs files that are quantized with {wanted}, and these are {premises.quantization}"
+
+
+def _parallel(name: str) -> Honour:
+    def honour(config: LoadConfig, premises: Premises) -> Answer:
+        present = _present(premises)
+        wanted = getattr(config, name)
+        if wanted == present[name]:
+            return NOTHING
+        tensors = config.tensor_parallel_size or present["tensor_parallel_size"]
+        stages = config.pipeline_parallel_size or present["pipeline_parallel_size"]
+        is_here = present["distributed_executor_backend"] != "ray"
+        if is_here and premises.gpus and tensors * stages > len(premises.gpus):
+            return (
+                f"tensor_parallel_size {tensors} and pipeline_parallel_size {stages} need {tensors * stages} GPUs, and "
+                f"vllm can use {len(premises.gpus)} here; the engine option ray_address lends those of a Ray cluster"
+            )
+        return Overlay(options={name: wanted})
+
+    return honour
+
+
+def _share(config: LoadConfig, premises: Premises) -> Answer:
+    if not premises.gpus:
+        return NOTHING  # none is taken of any GPU
+    return as_option(NAME, OPTIONS, "gpu_memory_utilization")(config, premises)
+
+
+def _eager(config: LoadConfig, premises: Premises) -> Answer:
+    present = _present(premises)["enforce_eager"]
+    # False is vLLM's own default, which leaves the choice to the host's.
+    is_so = not config.enforce_eager or not premises.gpus if present == AUTO else None
+    wanted = str(config.enforce_eager).lower()
+    return NOTHING if is_so or wanted == present else Overlay(options={"enforce_eager": wanted})
+
+
+HONOURS: Final[Mapping[str, Honour]] = {
+    "max_model_len": context_length,
+    "dtype": dtype_as_option(NAME, OPTIONS),
+    "quantization": _quantization,
+    "tensor_parallel_size": _parallel("tensor_parallel_size"),
+    "pipeline_parallel_size": _parallel("pipeline_parallel_size"),
+    "gpu_memory_utilization": _share,
+    "enforce_eager": _eager,
+    "enable_prefix_caching": as_option(NAME, OPTIONS, "enable_prefix_caching"),
+}

@@ -1,0 +1,185 @@
+"""The answers of a worker around a library, in OpenAI's shapes; generations are always streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from modelhost.engines.worker.asgi import (
+    EVENT_TYPE,
+    Receive,
+    Refused,
+    Send,
+    invalid,
+    while_connected,
+)
+from modelhost.engines.worker.batcher import Batcher, Event, Job, Told
+from modelhost.engines.worker.events import AnswerEvents, failed, failure
+from modelhost.engines.worker.library import Loaded
+from modelhost.engines.worker.reader import ChatReader, StopFinder
+from modelhost.engines.worker.requests import Asked, Requests
+from modelhost.engines.worker.sampling import Choice, Sampler
+from modelhost.engines.worker.text import Vocabulary
+
+
+class LibraryAnswers:
+    """The :class:`~.routes.Answering` of one worker. ``config`` is made by :class:`.recipe.LibraryEngine`."""
+
+    def __init__(self, loaded: Loaded, batcher: Batcher, config: Mapping[str, Any]) -> None:
+        self._loaded, self._batcher, self._model = loaded, batcher, config["name"]
+        self._vocabulary = Vocabulary(loaded.tokenizer)
+        self._requests = Requests(loaded, self._vocabulary, config)
+        self._read: Mapping[str, Callable[[dict[str, Any]], Asked]] = {
+            "/v1/chat/completions": self._requests.chat,
+            "/v1/completions": self._requests.completion,
+        }
+
+    async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
+        # In a thread: a long prompt, or a grammar, takes a while to read.
+        asked = await asyncio.to_thread(self._read[path], body)
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        job = Job(
+            prompt=asked.prompt,
+            most_tokens=asked.most_tokens,
+            sampler=Sampler(
+                asked.sampling,
+                asked.prompt,
+                eos_ids=self._loaded.eos_ids,
+                stop_ids=asked.stop_ids,
+                constraint=asked.constraint,
+            ),
+            eos_ids=self._loaded.eos_ids | asked.stop_ids,
+            tell=events.put_nowait,
+            prompt_logprobs=asked.prompt_logprobs,
+        )
+        self._batcher.submit(job)
+        try:
+            await while_connected(receive, self._write(AnswerWriter(asked, self._vocabulary), events, send))
+        finally:
+            self._batcher.cancel(job)
+
+    async def _write(self, writer: AnswerWriter, events: asyncio.Queue[Event], send: Send) -> None:
+        first = await events.get()
+        if first.failure is not None:
+            raise Refused(500, failure(first.failure))
+        data = writer.write(first)
+        await send({"type": "http.response.start", "status": 200, "headers": EVENT_TYPE})
+        while not writer.is_done:
+            while not events.empty() and not writer.is_done:
+                data += writer.write(events.get_nowait())
+            if data and not writer.is_done:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                data = b""
+            if not writer.is_done:
+                data = writer.write(await events.get())
+        await send({"type": "http.response.body", "body": data})
+
+    async def tokenize(self, body: dict[str, Any]) -> Any:
+        if "messages" in body:
+            tokens = await asyncio.to_thread(self._requests.prompt, body)
+        else:
+            encode = partial(self._vocabulary.encode, add_special=bool(body.get("add_special")))
+            tokens = encode(body["content"], parse_special=body.get("parse_special") is not False)
+        if body.get("with_pieces"):
+            return {"tokens": [{"id": token, "piece": self._vocabulary.piece(token)} for token in tokens]}
+        return {"tokens": tokens}
+
+    async def detokenize(self, body: dict[str, Any]) -> Any:
+        tokens = body["tokens"]
+        if not all(token < self._loaded.vocab_size for token in tokens):
+            raise invalid(f"tokens: at least one of them is no token of {self._model}", param="tokens")
+        return {"content": self._vocabulary.decode(tokens)}
+
+
+class Mailbox:
+    """Takes events from the model's thread to those who wait for them in the event loop."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """Deliver from now on, in the loop that runs; to be called before the first request."""
+        self._loop = asyncio.get_running_loop()
+
+    def deliver(self, told: list[Told]) -> None:
+        """Called in the model's thread, once for each step: waking the loop is dear."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(_tell, told)
+
+
+def _tell(told: list[Told]) -> None:
+    for job, event in told:
+        job.tell(event)
+
+
+class AnswerWriter:
+    """Writes one answer; ``is_done`` once its end has been written, by the model or by what the request says."""
+
+    def __init__(self, asked: Asked, vocabulary: Vocabulary) -> None:
+        self._asked = asked
+        self._vocabulary = vocabulary
+        self._text = vocabulary.stream(asked.calling.form.markers if asked.calling else frozenset())
+        self._stops = StopFinder(asked.stops)
+        reader = ChatReader(calling=asked.calling, reads_reasoning=asked.reads_reasoning, is_thinking=asked.is_thinking)
+        counting = self._usage if asked.continuous_usage else None
+        self._events = AnswerEvents(asked.kind, asked.model, reader, counting)
+        self._has_begun = False
+        self._tokens = 0
+        self._cached = 0
+        self.is_done = False
+
+    def write(self, event: Event) -> bytes:
+        """Return the events for what the model did."""
+        self._cached = event.cached_tokens
+        if event.failure is not None:
+            self.is_done = True
+            return failed(event.failure)
+        if event.is_prompt and event.choice is not None:
+            self._events.add_logprob(self._logprob(event.choice))
+            return b""
+        data = b"" if self._has_begun else self._events.begin() + self._events.text(self._asked.echoed or "")
+        self._has_begun = True
+        if event.choice is not None:
+            self._tokens += 1
+            data += self._token(event.choice, is_text=event.is_text)
+        if event.finish_reason is not None and not self.is_done:
+            data += self._end(self._stops.finish(), event.finish_reason)
+        return data
+
+    def _token(self, choice: Choice, *, is_text: bool) -> bytes:
+        if choice.logprob is not None and (is_text or self._asked.echoed is not None):
+            self._events.add_logprob(self._logprob(choice))
+        if not is_text:
+            return b""
+        text = self._text.feed(choice.token)
+        if self._tokens > self._asked.sampling.min_tokens:
+            text = self._stops.feed(text)
+        data = self._events.text(text)
+        if self._stops.is_found or self._events.is_whole:
+            data += self._end("", "stop")
+        return data
+
+    def _end(self, text: str, finish_reason: str) -> bytes:
+        """Write the end; what is left in the middle of a marker is text after all."""
+        self.is_done = True
+        usage = self._usage() if self._asked.include_usage else None
+        return self._events.text(text) + self._events.end(finish_reason, usage)
+
+    def _usage(self) -> dict[str, Any]:
+        prompt = len(self._asked.prompt)
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._tokens,
+            "total_tokens": prompt + self._tokens,
+            "prompt_tokens_details": {"cached_tokens": self._cached},
+        }
+
+    def _logprob(self, choice: Choice) -> dict[str, Any]:
+        top = [self._weighed(token, logprob) for token, logprob in choice.top]
+        return {**self._weighed(choice.token, choice.logprob), "top_logprobs": top}
+
+    def _weighed(self, token: int, logprob: float | None) -> dict[str, Any]:
+        piece = self._vocabulary.piece(token)
+        return {"id": token, "token": piece, "bytes": list(piece.encode()), "logprob": logprob}

@@ -1,0 +1,219 @@
+"""The thread that runs the model: it takes requests in, works on several in one batch, and tells what became of them.
+
+Everything about the model happens in this one thread. Between two steps of the batch at most ``chunk_tokens`` of new
+prompts are worked on, so that a long prompt does not hold up the answers that are being written.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from modelhost.engines.worker.library import Cache, Library, Scores
+from modelhost.engines.worker.prefixes import Prefixes
+from modelhost.engines.worker.sampling import Choice, NoChoice, Sampler, weighed
+
+SCORED_TOKENS = 64
+"""Tokens of a prompt whose scores are wanted, in one step: each has as many as the vocabulary has entries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened to a request: a token (``is_text`` unless it is the one that ends texts), the end, or both."""
+
+    choice: Choice | None = None
+    is_text: bool = True
+    is_prompt: bool = False
+    """Whether the token is one of the prompt, which are told of where that is wanted."""
+    finish_reason: str | None = None
+    failure: str | None = None
+    """Why there is no more to come, if that is no proper end."""
+    cached_tokens: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job:
+    """One request. Changed by the thread of the :class:`Batcher` alone."""
+
+    prompt: Sequence[int]
+    most_tokens: int
+    sampler: Sampler
+    eos_ids: frozenset[int]
+    tell: Callable[[Event], None]
+    """Called in the event loop's thread."""
+    prompt_logprobs: int | None = None
+    """Of how many tokens in the place of each of the prompt it is to be told how likely they were; ``None``: none."""
+    cache: Cache = None
+    held: list[int] = field(default_factory=list)
+    """The tokens in its cache."""
+    last: int = -1
+    written: int = 0
+    cached_tokens: int = 0
+
+
+Told = tuple[Job, Event]
+
+
+class Batcher:
+    """Works on up to ``slots`` requests at once; the others wait in the order in which they came."""
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        slots: int,
+        chunk_tokens: int,
+        prefix_bytes: int,
+        deliver: Callable[[list[Told]], None],
+    ) -> None:
+        self._library = library
+        self._slots, self._chunk_tokens = slots, chunk_tokens
+        self._deliver = deliver
+        self._orders: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
+        self._prefixes = Prefixes(library, most_bytes=prefix_bytes)
+        self._batch = library.new_batch()
+        self._running: list[Job] = []  # in the order of the batch
+        self._waiting: deque[Job] = deque()
+        self._filling: Job | None = None
+        self._told: list[Told] = []
+
+    def submit(self, job: Job) -> None:
+        """Begin ``job``; from any thread."""
+        self._orders.put((job, True))
+
+    def cancel(self, job: Job) -> None:
+        """Stop ``job`` before its next token, if it is at work; from any thread."""
+        self._orders.put((job, False))
+
+    def run(self) -> None:
+        """Work, for ever."""
+        while True:
+            self.turn()
+
+    def turn(self) -> None:
+        """Wait until there is work, and do one round of it."""
+        self._take_orders()
+        self._fill()
+        self._step()
+        if self._told:
+            told, self._told = self._told, []
+            self._deliver(told)
+
+    def _take_orders(self) -> None:
+        is_idle = not self._running and not self._waiting and self._filling is None
+        try:
+            while True:
+                job, is_new = self._orders.get(block=is_idle)
+                is_idle = False
+                if is_new:
+                    self._waiting.append(job)
+                else:
+                    self._cancel(job)
+        except queue.Empty:
+            pass
+
+    def _cancel(self, job: Job) -> None:
+        if job is self._filling:
+            self._filling = None
+            self._prefixes.put(job.held, job.cache)
+        elif job in self._running:
+            self._leave([job])
+        elif job in self._waiting:
+            self._waiting.remove(job)
+
+    def _fill(self) -> None:
+        """Work on the prompts of requests that wait, and take those that are through into the batch."""
+        budget, ready = self._chunk_tokens, list[Job]()
+        while budget > 0:
+            job = self._filling or self._next(len(ready))
+            if job is None:
+                break
+            scores, chunk = self._read(job, budget)
+            budget -= chunk
+            is_through = len(job.held) == len(job.prompt)
+            self._filling = None if is_through else job
+            if is_through and job.most_tokens == 0:
+                self._told.append((job, Event(finish_reason="length", cached_tokens=job.cached_tokens)))
+                self._prefixes.put(job.held, job.cache)
+            elif is_through and self._goes_on(job, scores):
+                ready.append(job)
+        if ready:
+            self._batch.add([job.cache for job in ready])
+            self._running += ready
+            for job in ready:
+                job.cache = None
+
+    def _read(self, job: Job, budget: int) -> tuple[Scores, int]:
+        """Work on the next tokens of a prompt; return the scores after them, and how many they are."""
+        begin = len(job.held)
+        if job.prompt_logprobs is None:
+            chunk = job.prompt[begin : begin + budget]
+            scores = self._library.prefill(job.cache, chunk)
+        else:
+            chunk = job.prompt[begin : begin + min(budget, SCORED_TOKENS)]
+            rows = self._library.prefill_scored(job.cache, chunk)
+            scores = rows[-1]
+            self._tell_of_prompt(job, begin, rows)
+        job.held += chunk
+        return scores, len(chunk)
+
+    def _tell_of_prompt(self, job: Job, begin: int, rows: Scores) -> None:
+        assert job.prompt_logprobs is not None
+        choices = [Choice(token=job.prompt[0])] if begin == 0 else []
+        # The scores after the last token of the prompt are those of the answer.
+        following = zip(rows, job.prompt[begin + 1 :], strict=False)
+        choices += [weighed(row, token, job.prompt_logprobs) for row, token in following]
+        self._told += [(job, Event(choice=choice, is_prompt=True)) for choice in choices]
+
+    def _next(self, ready: int) -> Job | None:
+        if not self._waiting or len(self._running) + ready >= self._slots:
+            return None
+        job = self._waiting.popleft()
+        if job.prompt_logprobs is not None:
+            job.cache = self._library.new_cache()  # what is cached has no scores any more
+            return job
+        job.cache, job.cached_tokens = self._prefixes.take(job.prompt)
+        job.held = list(job.prompt[: job.cached_tokens])
+        return job
+
+    def _step(self) -> None:
+        if not self._running:
+            return
+        scores = self._batch.step([job.last for job in self._running])
+        ended = []
+        for row, job in enumerate(self._running):
+            job.held.append(job.last)
+            if not self._goes_on(job, scores[row]):
+                ended.append(job)
+        if ended:
+            self._leave(ended)
+
+    def _goes_on(self, job: Job, scores: Scores) -> bool:
+        """Choose the next token of ``job`` and tell of it; return whether another one is to follow."""
+        try:
+            choice = job.sampler.choose(scores)
+        except NoChoice as error:
+            self._told.append((job, Event(failure=str(error), cached_tokens=job.cached_tokens)))
+            return False
+        job.last = choice.token
+        job.written += 1
+        is_text = choice.token not in job.eos_ids
+        reason = None
+        if not is_text or choice.is_last:
+            reason = "stop"
+        elif job.written >= job.most_tokens:
+            reason = "length"
+        event = Event(choice=choice, is_text=is_text, finish_reason=reason, cached_tokens=job.cached_tokens)
+        self._told.append((job, event))
+        if reason is not None and job.cache is not None:
+            self._prefixes.put(job.held, job.cache)
+        return reason is None
+
+    def _leave(self, jobs: Sequence[Job]) -> None:
+        """Take ``jobs`` out of the batch and keep their caches."""
+        rows = [self._running.index(job) for job in jobs]
+        for job, cache in zip(jobs, self._batch.remove(rows), strict=True):
+            self._prefixes.put(job.held, cache)
+        self._running = [job for job in self._running if job not in jobs]

@@ -1,0 +1,164 @@
+"""A conversation as the text that the model continues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+import jinja2
+
+from modelhost.engines.special_tokens import FRAMES, THOUGHTS
+from modelhost.engines.tool_calls.channels import ANALYSIS
+from modelhost.engines.tool_calls.history import (
+    calls_apart,
+    with_numbered_ids,
+    with_object_arguments,
+    with_short_ids,
+    with_text_arguments,
+)
+from modelhost.engines.worker.asgi import Refused, error_body, invalid
+
+_FAILURES: Final = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError)
+"""What templates raise that do not take what they are given."""
+_PROBE: Final = "probe_7f"
+
+
+class ChatTemplate:
+    """The chat template of one model, or the one that is used instead.
+
+    ``described`` is what its files say, where the tokenizer does not know it: older directories of models that see have
+    the template in a file for their processor.
+    """
+
+    def __init__(self, tokenizer: Any, override: str | None, model: str, *, described: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        self.text = override or _own(tokenizer) or described
+        self._model = model
+
+    @property
+    def shows_reasoning(self) -> bool:
+        """Whether the model thinks aloud, frames what it says, or speaks in channels."""
+        return self.text is not None and any(mark in self.text for mark in (*THOUGHTS.values(), *FRAMES, ANALYSIS))
+
+    def render(self, body: Mapping[str, Any]) -> str:
+        """Return the prompt for a chat request.
+
+        Raises:
+            Refused: the model has no template, or the template does not take this conversation.
+        """
+        if self.text is None:
+            message = f"{self._model} has no chat template: give one with --chat-template, or use completions"
+            raise Refused(400, error_body(400, "not_supported_error", message))
+        continues = bool(body.get("continue_final_message"))
+        messages = [self._message(message) for message in body["messages"]]
+        try:
+            return self._rendered(
+                self._with_calls(messages),
+                tools=[_tool(tool) for tool in body.get("tools") or ()] or None,
+                add_generation_prompt=bool(body.get("add_generation_prompt", not continues)),
+                continue_final_message=continues,
+                **body.get("chat_template_kwargs", {}),
+            )
+        except _FAILURES as error:
+            raise invalid(f"the chat template of {self._model} does not take these messages: {error}") from error
+
+    def _rendered(
+        self, messages: Sequence[Mapping[str, Any]], *, continue_final_message: bool = False, **variables: Any
+    ) -> str:
+        prompt: str = self._tokenizer.apply_chat_template(
+            messages,
+            chat_template=self.text,
+            continue_final_message=continue_final_message,
+            tokenize=False,
+            **variables,
+        )
+        return prompt
+
+    def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``message`` in the form that templates are written for."""
+        content = message.get("content")
+        changed = {**message, "content": self._text(content) if isinstance(content, list) else content or ""}
+        if message["role"] == "developer" and "developer" not in (self.text or ""):
+            changed["role"] = "system"
+        if not message.get("tool_calls"):
+            changed.pop("tool_calls", None)  # templates ask whether it is there
+        return changed
+
+    def _with_calls(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return ``messages`` with their calls as this template takes them."""
+        if not any("tool_calls" in message for message in messages):
+            return [dict(message) for message in messages]
+        changed: Iterator[dict[str, Any]] = map(
+            with_object_arguments if self._takes_objects else with_text_arguments, messages
+        )
+        if "[TOOL_CALLS]" in (self.text or ""):
+            changed = map(with_short_ids, changed)
+        listed = list(changed)
+        if "<|tool_calls_section_begin|>" in (self.text or ""):
+            listed = with_numbered_ids(listed)
+        return listed if self._takes_several else calls_apart(listed)
+
+    @cached_property
+    def _takes_objects(self) -> bool:
+        """Whether arguments are to be an object, as most templates have them, and not the JSON of one."""
+        text = self._probed({_PROBE: "x"})
+        return (text is not None and f"'{_PROBE}'" not in text) or self._probed(f'{{"{_PROBE}": "x"}}') is None
+
+    @cached_property
+    def _takes_several(self) -> bool:
+        """Whether a message may have several calls (Llama 3's may not, and gpt-oss is shown the first one alone)."""
+        arguments = {_PROBE: "x"} if self._takes_objects else f'{{"{_PROBE}": "x"}}'
+        one, two = self._probed(arguments), self._probed(arguments, calls=2)
+        return one is None or (two is not None and two.count(_PROBE) > one.count(_PROBE))
+
+    def _probed(self, arguments: Any, *, calls: int = 1) -> str | None:
+        """Return a small conversation as text, if it has the arguments of its calls in it."""
+        function = {"name": "probe", "arguments": arguments}
+        ids = [f"probe000{number}" for number in range(calls)]
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": "x"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": each, "type": "function", "function": function} for each in ids],
+            },
+            *({"role": "tool", "tool_call_id": each, "name": "probe", "content": "x"} for each in ids),
+        ]
+        try:
+            text = self._rendered(messages, tools=None, add_generation_prompt=True)
+        except _FAILURES:
+            return None
+        return text if _PROBE in text else None
+
+    def _text(self, parts: Sequence[Mapping[str, Any]]) -> str:
+        if any(part["type"] not in {"text", "refusal"} for part in parts):
+            message = f"unsupported content[].type: {self._model} reads text only"
+            raise Refused(400, error_body(400, "not_supported_error", message))
+        return "".join(part.get("text") or part.get("refusal") or "" for part in parts)
+
+
+def thoughts_end(prompt: str) -> str:
+    """Return what will end the thoughts that ``prompt`` ends with the beginning of; empty if it begins none."""
+    return next((end for beginning, end in THOUGHTS.items() if prompt.rstrip().endswith(beginning)), "")
+
+
+def _own(tokenizer: Any) -> str | None:
+    """Return the template of the model; of several by name the one for ordinary chats.
+
+    The one for tools serves those as well where it asks whether there are any (that of Command R7B does).
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        ordinary = template.get("default") or next(iter(template.values()), None)
+        with_tools = template.get("tool_use") or ""
+        shows_tools = ordinary is not None and "tools" in ordinary
+        template = with_tools if "if tools" in with_tools and not shows_tools else ordinary
+    return template or None
+
+
+def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``tool`` with parameters, which templates take for granted."""
+    if tool["function"].get("parameters"):
+        return tool
+    return {**tool, "function": {**tool["function"], "parameters": {"type": "object", "properties": {}}}}

@@ -1,0 +1,156 @@
+"""From text to tokens and back.
+
+Tokens become text piece by piece, and no character is split. In the contents of a conversation no special token begins:
+the template needs the contents as they are, and the tokenizer has to know what of its prompt is template. So each name
+of a special token in the contents is marked before the template gets them, and the marks are taken out before they are
+tokenized: the tokens are those of the text itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import orjson
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from modelhost.engines.special_tokens import ANSWER_MARKS, ControlTokens, without_origins
+from modelhost.engines.tool_calls.channels import CHANNEL, CHANNEL_MARKERS
+
+
+class Vocabulary:
+    """What the worker asks of a tokenizer of ``transformers``."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.backend = tokenizer.backend_tokenizer
+        self._literal: Any = None
+        self.added: dict[str, int] = tokenizer.get_added_vocab()
+        special = set(tokenizer.all_special_ids)
+        special |= {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.special = {name: number in special for name, number in self.added.items()}
+        """The tokens that are found in a text before all others, and whether each is a special one."""
+        # These are part of the text even where a tokenizer counts them among its special tokens.
+        shown = {*ANSWER_MARKS, *CHANNEL_MARKERS} if CHANNEL in self.added else ANSWER_MARKS
+        self._hidden = frozenset(special - {self.added[marker] for marker in shown if marker in self.added})
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool = True) -> list[int]:
+        """Return the tokens of ``text``.
+
+        Args:
+            add_special: with those that the model wants around a text.
+            parse_special: the names of special tokens mean those; otherwise they are text like any other.
+        """
+        backend = self.backend if parse_special else self._literal_backend()
+        ids: list[int] = backend.encode(text, add_special_tokens=add_special).ids
+        return ids
+
+    def decode(self, tokens: list[int]) -> str:
+        text: str = self.backend.decode(tokens, skip_special_tokens=False)
+        return text
+
+    def piece(self, token: int) -> str:
+        """Return the text of one token by itself; a part of a character becomes the replacement character."""
+        return self.decode([token])
+
+    def _literal_backend(self) -> Any:
+        if self._literal is None:
+            self._literal = copy.deepcopy(self.backend)
+            self._literal.encode_special_tokens = True
+        return self._literal
+
+    def stream(self, shown: frozenset[str] = frozenset()) -> TextStream:
+        """Return the text of an answer, of which ``shown`` are a part even where they are special tokens."""
+        return TextStream(self.backend, self._hidden - {self.added[each] for each in shown if each in self.added})
+
+
+class TextStream:
+    """The text of one answer. Special tokens are no part of it."""
+
+    def __init__(self, backend: Any, hidden: frozenset[int]) -> None:
+        self._backend, self._hidden = backend, hidden
+        self._stream = DecodeStream(skip_special_tokens=False)
+
+    def feed(self, token: int) -> str:
+        """Return the text that ``token`` completes; empty in the middle of a character."""
+        if token in self._hidden:
+            return ""
+        return self._stream.step(self._backend, token) or ""
+
+
+MARK: Final = secrets.token_hex(8)
+"""Nobody else can write it, and no template changes it: letters of ASCII, in small ones."""
+PLACE: Final = f"<{secrets.token_hex(8)}>"
+"""Stands for a special token where the names of all of them are text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Literal:
+    """A copy of a tokenizer that finds no special token but ``PLACE``, the token ``place``."""
+
+    tokenizer: Tokenizer
+    place: int
+    names: re.Pattern[str]
+    """Those of the tokens that it does not find, with the blanks that they swallow."""
+
+
+class Contents:
+    """Those of the requests for one model, in which ``names`` are text."""
+
+    def __init__(self, vocabulary: Vocabulary, names: Sequence[str]) -> None:
+        self._vocabulary = vocabulary
+        self._names = frozenset(names)
+        self._control_tokens = ControlTokens(names, mark=MARK) if names else None
+
+    def marked(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the chat request ``body`` as the template gets it."""
+        return without_origins((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
+
+    def tokens(self, prompt: str, *, add_special: bool = False) -> list[int]:
+        """Return the tokens of ``prompt``, made of a request that was :meth:`marked`.
+
+        Args:
+            add_special: with those that the model wants around a text; a chat template has written them already.
+        """
+        if MARK not in prompt:
+            return self._vocabulary.encode(prompt, add_special=add_special)
+        literal, meant = self._literal, list[int]()
+
+        def placed(found: re.Match[str]) -> str:
+            meant.append(self._vocabulary.added[found[found.lastindex or 0]])
+            return PLACE
+
+        text = literal.names.sub(placed, prompt).replace(MARK, "")
+        numbers = iter(meant)
+        tokens = literal.tokenizer.encode(text, add_special_tokens=add_special).ids
+        return [next(numbers) if token == literal.place else token for token in tokens]
+
+    @cached_property
+    def _literal(self) -> _Literal:
+        """Made when it is first needed: it takes as long as the tokenizer took to load."""
+        described = orjson.loads(self._vocabulary.backend.to_str())
+        tokens = [token for token in described["added_tokens"] if token["content"] in self._names]
+        for token in tokens:
+            token["special"] = True
+        tokenizer = Tokenizer.from_str(orjson.dumps(described).decode())
+        tokenizer.encode_special_tokens = True
+        tokenizer.add_tokens([AddedToken(PLACE, normalized=False)])
+        place = tokenizer.token_to_id(PLACE)
+        assert place is not None
+        longest_first = sorted(tokens, key=lambda token: len(token["content"]), reverse=True)
+        return _Literal(
+            tokenizer=tokenizer,
+            place=place,
+            names=re.compile("|".join(map(_pattern, longest_first))),
+        )
+
+
+def _pattern(token: Mapping[str, Any]) -> str:
+    before, after = (r"\s*" if token[side] else "" for side in ("lstrip", "rstrip"))
+    return f"{before}({re.escape(token['content'])}){after}"

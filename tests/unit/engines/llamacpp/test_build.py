@@ -1,0 +1,111 @@
+"""Builds of llama.cpp: what they need, what they are told, what the next attempt finds."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from modelhost.engines.llamacpp.build import (
+    Workshop,
+    build_variables,
+    compile_build,
+    jobs_for,
+    progress_in,
+    put_in_place,
+    sole_builder,
+)
+from modelhost.engines.llamacpp.toolchain import missing_for, why_no_llguidance
+from modelhost.errors import EngineMissing
+
+GIB = 1 << 30
+
+
+def test_what_is_missing_is_named_with_the_way_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    (tmp_path / str(headers).lstrip("/")).parent.mkdir(parents=True)
+    (tmp_path / str(headers).lstrip("/")).touch()
+    (compiler,) = missing_for("native", lambda _: None, tmp_path)
+    assert compiler.startswith("a C++ compiler (Debian and Ubuntu: apt-get install g++;")
+    assert missing_for("native", lambda name: name if name == "clang++" else None, tmp_path) == ()
+    (nvcc,) = missing_for("cuda", lambda name: name if name == "g++" else None, tmp_path)
+    assert nvcc.startswith("the CUDA toolkit (nvcc) (https://")
+    assert len(missing_for("vulkan", lambda _: None, tmp_path)) == 3
+    monkeypatch.setenv("CXX", "my-compiler")
+    assert missing_for("native", lambda _: None, tmp_path) == ()
+
+
+def test_nothing_is_begun_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "modelhost.engines.llamacpp.build.missing_for", lambda *_: ("a C++ compiler (apt-get install g++)",)
+    )
+    with pytest.raises(
+        EngineMissing, match=r"cannot be built here for want of a C\+\+ compiler \(apt-get install g\+\+\)\."
+    ):
+        compile_build("native", Workshop(data_dir=tmp_path), jobs=1, report=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "progress"),
+    [
+        ("[12/211] Building CXX object common/CMakeFiles/common.dir/arg.cpp.o", (12, 211)),
+        ("  [211/211] Linking CXX executable bin/llama-server", (211, 211)),
+        ("note: array[3/4] is not a step", None),
+        ("Collecting xllamacpp", None),
+    ],
+)
+def test_progress_is_read_from_lines_of_ninja(line: str, progress: tuple[int, int] | None) -> None:
+    assert progress_in(line) == progress
+
+
+@pytest.mark.parametrize(("cores", "available", "jobs"), [(2, 24 * GIB, 2), (64, 8 * GIB, 5), (8, 1 * GIB, 1)])
+def test_as_many_files_are_compiled_at_once_as_memory_allows(cores: int, available: int, jobs: int) -> None:
+    assert jobs_for(cores, available) == jobs
+
+
+def test_a_build_fetches_nothing_but_perhaps_llguidance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_BLAS=ON")
+    monkeypatch.setenv("XLLAMACPP_BUILD_HIP", "1")
+    monkeypatch.setenv("XLLAMACPP_RELEASE", "1")
+    workshop = Workshop(data_dir=tmp_path)
+    told = build_variables("cuda", workshop, jobs=3, has_llguidance=False)
+    assert told["CMAKE_ARGS"].split() == [
+        "-DLLAMA_BUILD_BORINGSSL=OFF",
+        "-DLLAMA_USE_PREBUILT_UI=OFF",
+        "-DLLAMA_BUILD_UI=OFF",
+        "-DLLAMA_LLGUIDANCE=OFF",
+        "-DGGML_BLAS=ON",  # the user's, which wins
+    ]
+    assert (told["XLLAMACPP_BUILD_CUDA"], told["XLLAMACPP_BUILD_HIP"], told["XLLAMACPP_RELEASE"]) == ("1", "", "")
+    assert (told["NPROC"], told["CMAKE_GENERATOR"]) == ("3", "Ninja")
+    assert told["PATH"].startswith(str(workshop.tools))
+    assert "-DLLAMA_LLGUIDANCE=ON" in build_variables("native", workshop, jobs=1, has_llguidance=True)["CMAKE_ARGS"]
+
+
+def test_llguidance_is_left_out_where_its_source_cannot_be_had(tmp_path: Path) -> None:
+    assert why_no_llguidance(lambda _: None) == "git and cargo are not installed"
+    assert why_no_llguidance(lambda name: name if name == "git" else None) == "cargo is not installed"
+    nowhere = f"file://{tmp_path}/none"
+    assert why_no_llguidance(lambda name: name, nowhere) == f"{nowhere} cannot be reached"
+
+
+def test_one_process_builds_at_a_time(tmp_path: Path) -> None:
+    workshop = Workshop(data_dir=tmp_path)
+    with sole_builder(workshop), pytest.raises(EngineMissing, match="is being built in"), sole_builder(workshop):
+        pytest.fail("two build in one place")
+    with sole_builder(workshop):
+        pass
+
+
+def test_hosts_keep_what_they_have_until_a_build_is_put_in_its_place(tmp_path: Path) -> None:
+    workshop = Workshop(data_dir=tmp_path)
+    place = tmp_path / "engines" / "llamacpp"
+    for folder, content in ((place, "old"), (workshop.made, "new")):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").write_text(content)
+    workshop.folder.mkdir()
+    assert put_in_place(workshop).read_text() == "new"
+    assert [path.name for path in (tmp_path / "engines").iterdir()] == ["llamacpp"]

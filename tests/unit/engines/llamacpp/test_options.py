@@ -1,0 +1,58 @@
+"""What decides how quickly llama.cpp computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelhost.engines.base import ModelSpec
+from modelhost.engines.llamacpp.engine import LlamaCpp, micro_batch_size
+from modelhost.engines.llamacpp.options import MICRO_BATCH
+from modelhost.errors import ConfigError
+
+BIG_VOCABULARY = 150_000  # such a model makes no embeddings
+
+
+def spec(*, env: dict[str, str] | None = None, **options: Any) -> ModelSpec:
+    return ModelSpec(name="m", context_length=4096, slots=1, vocab_size=BIG_VOCABULARY, options=options, env=env or {})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("flash_attention", "sometimes"),
+        ("speculation", "draft"),
+        ("micro_batch_size", -1),
+        ("batch_size", -512),
+        ("threads_batch", "-2"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_by_the_name_of_its_option(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f'engine option "{option}" of llamacpp') as caught:
+        LlamaCpp().launch(spec(**{option: value}), "key")
+    assert caught.value.param == "engine_options"
+
+
+def test_options_for_speed_reach_the_worker() -> None:
+    options = {"flash_attention": "off", "speculation": "ngram-mod", "threads_batch": 3, "micro_batch_size": 256}
+    config = LlamaCpp().launch(spec(**options), "key").config
+    assert {name: config[name] for name in options} == options
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, MICRO_BATCH),
+        ({"micro_batch_size": 1024}, 1024),
+        ({"micro_batch_size": 1024, "batch_size": 256}, 256),
+        ({"micro_batch_size": 64, "embeddings": True}, 2048),  # they need their text in one step
+    ],
+)
+def test_a_step_is_no_larger_than_the_batch(options: dict[str, Any], size: int) -> None:
+    assert micro_batch_size(spec(**options)) == size
+
+
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise() -> None:
+    assert LlamaCpp().launch(spec(), "key").env["GOMP_SPINCOUNT"] == "3000"
+    assert LlamaCpp().launch(spec(env={"GOMP_SPINCOUNT": "5"}), "key").env["GOMP_SPINCOUNT"] == "5"

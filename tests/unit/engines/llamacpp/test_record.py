@@ -1,0 +1,80 @@
+"""What is remembered of a build of llama.cpp, and the machines that do not get it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelhost.config.settings import Settings
+from modelhost.engines import installed
+from modelhost.engines.environments import FINISHED, folder_of
+from modelhost.engines.llamacpp.machine import Processor, this_processor
+from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
+from modelhost.models.resolve import has_fallback, worker_python
+from tests.support.engine_environments import pretend_built
+
+PROCESSOR = Processor(architecture="x86_64", name="A Processor", flags=frozenset({"avx2", "fma", "avx512f"}))
+RECORD = BuildRecord(
+    version=locked_version(),
+    build="native",
+    has_llguidance=True,
+    features=("AVX2", "AVX512"),
+    needs=("avx2", "avx512f"),
+    processor="A Processor",
+    factors={"prompts": 1.5, "answers": 1.07},
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert read_record(tmp_path) is None
+    assert why_unused(tmp_path) is None
+    python = pretend_built(tmp_path, RECORD)
+    assert read_record(tmp_path) == RECORD
+    assert why_unused(tmp_path, PROCESSOR) is None
+    said = json.loads((folder_of("llamacpp", tmp_path) / FINISHED).read_bytes())
+    assert said["factors"] == {"prompts": 1.5, "answers": 1.07}
+    assert (said["engine"], said["build"], said["has_llguidance"]) == ("llamacpp", "native", True)
+    assert python.exists()
+
+
+def test_another_machine_does_not_run_what_it_lacks_the_instructions_for(tmp_path: Path) -> None:
+    pretend_built(tmp_path, RECORD)
+    other = Processor(architecture="x86_64", flags=frozenset({"avx2", "fma"}))
+    assert why_unused(tmp_path, other) == (
+        "this processor lacks what it was compiled for: avx512f (it was built on A Processor)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ('{"version": "2020.1", "build": "native"}', "it is version 2020.1, and this modelhost is made for "),
+        ('{"version": "2020.1"', f"{FINISHED} is damaged"),
+        ('{"version": "2020.1", "since": 3}', f"{FINISHED} is damaged"),
+    ],
+)
+def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str, why: str) -> None:
+    pretend_built(tmp_path, RECORD)
+    (folder_of("llamacpp", tmp_path) / FINISHED).write_text(written)
+    assert why in (why_unused(tmp_path) or "")
+    assert installed.environment_of("llamacpp", tmp_path) is None
+    (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
+    assert (facts.is_installed, facts.build) == (True, "wheel")
+    assert facts.remark is not None
+    assert facts.remark.endswith("Anew: modelhost engines install llamacpp")
+
+
+def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data_dir": str(tmp_path)})
+    assert (worker_python("llamacpp", settings), has_fallback("llamacpp", settings)) == (None, False)
+    record = BuildRecord(version=locked_version(), build="native", needs=tuple(this_processor().flags)[:3])
+    python = pretend_built(tmp_path, record)
+    assert (worker_python("llamacpp", settings), has_fallback("llamacpp", settings)) == (str(python), True)
+    (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
+    assert (facts.build, facts.location, facts.version) == ("native", str(python.parents[1]), locked_version())
+    server = settings.model_copy(update={"engine_options": {"server": "/bin/true"}})
+    assert (worker_python("llamacpp", server), has_fallback("llamacpp", server)) == (None, False)
+    own = settings.model_copy(update={"worker_python": "/other/python"})
+    assert (worker_python("llamacpp", own), has_fallback("llamacpp", own)) == ("/other/python", False)
