@@ -28,9 +28,9 @@ def test_packages_import_lower_layers_only() -> None:
     ("library", "homes"),
     [
         ("xllamacpp", ["engines/llamacpp/worker.py"]),
-        ("llguidance", ["engines/library_worker/"]),
-        ("numpy", ["engines/library_worker/", "engines/mlx/worker.py"]),
-        ("mistralrs", ["engines/mistralrs_"]),
+        ("llguidance", ["engines/worker/grammars.py"]),
+        ("numpy", ["engines/worker/", "engines/mlx/worker.py"]),
+        ("mistralrs", ["engines/mistralrs/"]),
         ("mlx", ["engines/mlx/worker.py"]),
         ("mlx_lm", ["engines/mlx/worker.py"]),
         ("torch", ["engines/transformers/worker.py"]),

@@ -1,4 +1,4 @@
-"""Tool calls as models write them, form by form; the names are those of ``library_worker.tool_format``."""
+"""Tool calls as models write them, form by form; the names are those of ``engines.tool_calls.forms``."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ TASKS: Final[Mapping[Task, str]] = {
 }
 WORDS: Final[Mapping[How, str]] = {"engine": "yes", "host": "host", "refused": "no"}
 OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
-    "llamacpp": ("llamacpp", "llamacpp_speed", "llamacpp_load"),
-    "mlx": ("library_worker.recipe", "mlx"),
-    "transformers": ("library_worker.recipe", "transformers"),
-    "vllm": ("vllm_params",),
+    "llamacpp": ("llamacpp.engine", "llamacpp.options"),
+    "mlx": ("library_engine", "mlx.engine"),
+    "transformers": ("library_engine", "transformers.engine"),
+    "vllm": ("vllm.params",),
 }
-"""The modules, below that of the engines, whose tables of options an engine has; otherwise that of its name."""
+"""The modules, below that of the engines, whose tables of options an engine has; otherwise that of its class."""
 _OPTION: Final = re.compile(r'^ +"(\w+)": (.+?),(?:  # (.+))?$', re.MULTILINE)
 _TABLE: Final = re.compile(r"(?:OPTIONS\b[^=]*=|options=)\s*\{\n(.*?)^ *\}", re.MULTILINE | re.DOTALL)
 
@@ -131,7 +131,7 @@ def _fields(name: str) -> Iterable[Sequence[str]]:
 
 
 def _options_section(name: str) -> str:
-    rows = [row for module in OPTION_PLACES.get(name, (name,)) for row in _options(_module(module))]
+    rows = [row for module in OPTION_PLACES.get(name, (f"{name}.engine",)) for row in _options(_module(module))]
     if not rows:
         return ""
     return f"### {CAPABILITIES[name].title}\n\n{table(('Option', 'Default', 'Meaning'), rows)}\n"
@@ -142,9 +142,8 @@ def _module(name: str) -> ModuleType:
 
 
 def _options(module: ModuleType) -> list[Sequence[str]]:
-    """Return the options of a module's table: their defaults, and their meaning as the comment beside each has it."""
-    found = _TABLE.search(inspect.getsource(module))
-    listed: list[tuple[Any, ...]] = _OPTION.findall(found[1]) if found else []
+    """Return the options of a module's tables: their defaults, and their meaning as the comment beside each has it."""
+    listed: list[tuple[Any, ...]] = _OPTION.findall("".join(_TABLE.findall(inspect.getsource(module))))
     return [(f"`{name}`", f"`{_shown(default)}`", meaning) for name, default, meaning in listed]
 
 

@@ -56,7 +56,7 @@ VLLM_GPU: Final = Recipe(distribution="vllm", installs=(locked("vllm"),), module
 ENVIRONMENTS: Final = ("mistralrs", "vllm")
 """The engines that have an environment of their own."""
 BUILT: Final = ("llamacpp",)
-"""Those that the host's Python has, and that may be built for the machine beside that: see :mod:`.llamacpp_build`."""
+"""Those that the host's Python has, and that may be built for the machine beside that: see :mod:`.llamacpp.build`."""
 BUILD_COMMAND: Final = "modelhost engines install llamacpp"
 """Makes the build that fits the machine."""
 

@@ -25,9 +25,11 @@ def test_the_llamacpp_worker_imports_nothing_of_modelhost_but_its_configuration_
     loaded = _loaded_by("modelhost.engines.llamacpp.worker")
     assert {name for name in loaded if name.startswith("modelhost.")} == {
         "modelhost.engines",
+        "modelhost.engines.llamacpp",
         "modelhost.engines.llamacpp.features",
         "modelhost.engines.llamacpp.config",
         "modelhost.engines.llamacpp.worker",
+        "modelhost.engines.worker",
         "modelhost.engines.worker.process",
         "modelhost.supported",
         "modelhost.version",
@@ -57,5 +59,5 @@ def test_the_engines_are_found_by_their_names() -> None:
 
 @pytest.mark.parametrize("engine", ["mlx", "transformers", "mistralrs"])
 def test_a_library_is_loaded_only_after_the_worker_listens_to_its_host(engine: str) -> None:
-    loaded = _loaded_by(f"modelhost.engines.{engine}_worker")
+    loaded = _loaded_by(f"modelhost.engines.{engine}.worker")
     assert not loaded & {*OF_THE_HOST, "numpy", "mlx", "mlx_lm", "torch", "transformers", "uvicorn"}

@@ -1,6 +1,6 @@
 """What a worker's configuration says to llama.cpp's server, be that in the worker itself or a program beside it.
 
-The configuration is made by :meth:`modelhost.engines.llamacpp.engine.LlamaCpp.launch`.
+The configuration is made by :meth:`.engine.LlamaCpp.launch`.
 """
 
 from __future__ import annotations

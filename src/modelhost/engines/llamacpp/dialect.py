@@ -1,4 +1,4 @@
-"""Requests, answers and errors in llama.cpp's dialect: what its server names differently, overlooks, or answers with a 500.
+"""Requests, answers and errors in llama.cpp's dialect: what its server names otherwise, overlooks, or takes badly.
 
 Of the fields beyond OpenAI's, llama.cpp checks the types of numbers; ``TYPES`` lists those where it takes anything in
 silence. ``reasoning_effort`` goes to the chat template, which is where the models that know it look for it.

@@ -34,7 +34,7 @@ MARK: Final = "\u0001"
 def with_ends(body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` with a grammar in the place of ``min_tokens``.
 
-    ``stop_token_ids`` are left to :mod:`.llamacpp_preparation`.
+    ``stop_token_ids`` are left to :mod:`.preparation`.
 
     Raises:
         InvalidRequest: one of them is not what it has to be.

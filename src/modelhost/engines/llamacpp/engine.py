@@ -235,7 +235,7 @@ class LlamaCpp:
             # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
             "GGML_NO_BACKTRACE": "1",
             "GOMP_SPINCOUNT": SPINS,
-            "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see llamacpp_slots
+            "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see slots.py
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
             **({"GGML_CUDA_DISABLE_GRAPHS": "1"} if options["enforce_eager"] else {}),
             **({KEY_VARIABLE: api_key} if options["server"] else {}),

@@ -180,6 +180,7 @@ def _text(message: Message) -> str:
 def _letters(text: str) -> str:
     """Return ``text`` without blanks: templates trim, and tokens put them back a little differently.
 
-    The spaces without width go too, which the host puts into the names of control tokens (:mod:`.control_tokens`).
+    So do the spaces without width, which the host puts into the names of control tokens
+    (:mod:`~modelhost.engines.special_tokens`).
     """
     return "".join(text.replace(ZERO_WIDTH_SPACE, "").split())

@@ -84,7 +84,7 @@ def _library_advice(reason: str) -> str:
 
 
 def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
-    """Return llama.cpp's parameters for ``config`` (made by :meth:`modelhost.engines.llamacpp.engine.LlamaCpp.launch`)."""
+    """Return llama.cpp's parameters for ``config`` (made by :meth:`.engine.LlamaCpp.launch`)."""
     params = xllamacpp.CommonParams()
     params.model.path = config["path"]
     params.model_alias = {config["name"]}

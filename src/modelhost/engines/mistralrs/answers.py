@@ -17,7 +17,7 @@ BAD_GRAMMAR = "Invalid grammar"
 
 
 class RunnerAnswers:
-    """The :class:`~.library_worker.routes.Answering` of one worker; its ``config`` is that of :mod:`.mistralrs`."""
+    """The :class:`~modelhost.engines.worker.asgi.Answering` of one worker; ``config`` is made by :mod:`.engine`."""
 
     def __init__(self, runner: Any, config: Mapping[str, Any]) -> None:
         self._runner = SharedRunner(runner, one_prompt=config["isq"] != "none")

@@ -20,7 +20,7 @@ SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 class TemplateReader:
-    """As much of a tokenizer of ``transformers`` as :class:`~.library_worker.template.ChatTemplate` asks for."""
+    """As much of a tokenizer of ``transformers`` as :class:`~modelhost.engines.worker.template.ChatTemplate` uses."""
 
     def __init__(self, chat_template: str | None, special: Mapping[str, str]) -> None:
         self.chat_template = chat_template

@@ -1,8 +1,8 @@
 """The worker process of one model in mistral.rs, whose wheel has a library and no server.
 
 Started as the module ``modelhost.engines.mistralrs.worker`` with the protocol of :mod:`modelhost.engines.base`, usually
-by the Python of an environment of its own (:mod:`.foreign_start`), which has what :mod:`.environments` says and nothing
-else: imported here is only what needs no other library.
+by the Python of an environment of its own (:mod:`~modelhost.engines.worker.foreign_start`). That has what its lock file
+lists and nothing else, so this module imports only what needs no other library.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def main() -> None:
     watch_lifeline()
     # The tokenizers come with transformers, which would load PyTorch, if that is installed, for nothing.
     sys.modules["torch"] = cast("Any", None)
-    from modelhost.engines.library_worker import serving  # noqa: PLC0415 (the lifeline is watched already)
+    from modelhost.engines.worker import serving  # noqa: PLC0415 (the lifeline is watched already)
 
     serving.run(config, load)
 

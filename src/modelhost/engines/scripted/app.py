@@ -42,7 +42,7 @@ TEXT_TYPE = [(b"content-type", b"text/plain; version=0.0.4")]
 
 
 class ScriptedApp:
-    """The ASGI application of one worker. ``config`` is made by :meth:`modelhost.engines.scripted.engine.Scripted.launch`."""
+    """The ASGI application of one worker. ``config`` is made by :meth:`.engine.Scripted.launch`."""
 
     def __init__(self, config: Mapping[str, Any], rules: Sequence[Rule]) -> None:
         self._config = config

@@ -1,7 +1,7 @@
 """Tool calls read while they are written; each form of calls has a :class:`Section` of its own.
 
-A form is how a model writes its calls: :mod:`.object_calls`, :mod:`.tagged_calls`, :mod:`.python_calls`,
-:mod:`.gemma_calls` and :mod:`.channels` are the kinds, :mod:`.tool_format` the table.
+A form is how a model writes its calls: :mod:`.objects`, :mod:`.tagged`, :mod:`.python`, :mod:`.gemma` and
+:mod:`.channels` are the kinds, :mod:`.forms` is the table.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def main() -> None:
     """Load the model, announce the address, serve."""
     config = read_config()
     watch_lifeline()
-    from modelhost.engines.library_worker import serving  # noqa: PLC0415 (the lifeline is watched already)
+    from modelhost.engines.worker import serving  # noqa: PLC0415 (the lifeline is watched already)
 
     serving.run(config, load)
 

@@ -18,13 +18,13 @@ PACKAGE: Final = "modelhost"
 
 def command(python: str, module: str) -> tuple[str, ...]:
     """Return how ``python`` starts ``module`` of this package."""
-    # -P: the folder of this file, whose modules are named like libraries, is no place to import from.
+    # -P: the folder of this file is no place to import from.
     return (python, "-P", str(Path(__file__).resolve()), module)
 
 
 def main() -> None:
     """Run the module that the command line names as the main program."""
-    folder = Path(__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[2]
     spec = importlib.util.spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )

@@ -20,7 +20,7 @@ class ChatReader:
 
     Args:
         calling: the calls that are read, where the request shows tools.
-        reads_reasoning: the model thinks aloud, or frames what it says, with :mod:`.answer_marks`.
+        reads_reasoning: the model thinks aloud, or frames what it says (:data:`~.special_tokens.ANSWER_MARKS`).
         is_thinking: the prompt has begun the thoughts already.
     """
 

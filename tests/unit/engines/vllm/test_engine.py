@@ -28,7 +28,7 @@ from modelhost.models.choosing import likely_engine
 from modelhost.models.resolve import resolve
 from tests.support.adapter_files import write_peft_adapter
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 SPEC = ModelSpec(name="m", path=Path("/models/m"), context_length=1000, slots=2, threads=3, cache_bytes=2_000_000)
 VLLM = Vllm()
 
