@@ -32,7 +32,7 @@ OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
 }
 """The modules, below that of the engines, whose tables of options an engine has; otherwise that of its class."""
 _OPTION: Final = re.compile(r'^ +"(\w+)": (.+?),(?:  # (.+))?$', re.MULTILINE)
-_TABLE: Final = re.compile(r"(?:OPTIONS\b[^=]*=|options=)\s*\{\n(.*?)^ *\}", re.MULTILINE | re.DOTALL)
+_TABLE: Final = re.compile(r"(?:^\w*OPTIONS\b[^=]*=|options=)\s*\{\n(.*?)^ *\}", re.MULTILINE | re.DOTALL)
 
 
 def engines_page() -> str:
