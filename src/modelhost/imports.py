@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,3 +20,15 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def without(*packages: str) -> Iterator[None]:
+    """Make imports of ``packages`` fail that are not imported yet: for a library that takes them if they are there."""
+    kept_away = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(kept_away))  # type: ignore[arg-type]  # None: the import system then raises
+    try:
+        yield
+    finally:
+        for package in kept_away:
+            del sys.modules[package]

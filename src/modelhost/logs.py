@@ -17,11 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, cast
 
-import structlog
-
 from modelhost.errors import ConfigError, ModelhostError
+from modelhost.imports import without
 from modelhost.log_file import Clock, LogFile, written
 from modelhost.redaction import MASK, without_secrets
+
+with without("rich", "greenlet"):  # 6 MB and 40 ms for tracebacks of another kind than is written here
+    import structlog
 
 CONTENTS: Final = frozenset({"messages", "prompt", "content", "response"})
 REDACTED: Final = frozenset({"api_key", "api_keys", "authorization", "token", "password"})
