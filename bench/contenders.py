@@ -19,8 +19,8 @@ from bench.engines import CONTEXT, SLOTS, THREADS, bundled
 from bench.sides import Side, bare_worker, free_port, host, own_server
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
-from modelhost.engines.environments import ENVIRONMENTS, python_of
-from modelhost.engines.installed import how_to_install, missing_modules
+from modelhost.engines.environments import python_of
+from modelhost.engines.installed import how_to_install, missing_modules, with_environment
 from modelhost.models.resolve import resolve
 
 OF_MAKE = Path(__file__).parent.parent / ".venv-engines"
@@ -58,7 +58,11 @@ class Contest:
 def why_not(engine: str) -> str | None:
     """Return why ``engine`` cannot be measured and what helps; ``None`` if it can."""
     if missing_modules(engine) and worker_python(engine) is None:
-        helps = f"make test-engines, or {how_to_install(engine)}" if engine in ENVIRONMENTS else how_to_install(engine)
+        helps = (
+            f"make test-engines, or {how_to_install(engine)}"
+            if engine in with_environment()
+            else how_to_install(engine)
+        )
         return f"it is not installed: {helps}"
     if engine == "transformers" and find_spec("accelerate") is None:
         return "transformers serve needs accelerate: pip install accelerate"
@@ -115,7 +119,7 @@ def _ours(engine: str, path: Path) -> tuple[Contender, Contender]:
 def worker_python(engine: str) -> Path | None:
     """Return the Python of the engine's environment, that of ``make test-engines`` before that of the host's commands;
     ``None`` without one, or where this Python has the engine itself."""
-    if engine not in ENVIRONMENTS or not missing_modules(engine):
+    if engine not in with_environment() or not missing_modules(engine):
         return None
     folders = (OF_MAKE, data_directory(Settings()))
     return next((python for folder in folders if (python := python_of(engine, folder)) is not None), None)

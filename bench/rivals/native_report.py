@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench.rivals.native import OURS, SERVER, SETTINGS, WHEEL, WORKS, NativeRow
 from bench.rivals.works import Work
-from modelhost.engines.environments import BUILD_COMMAND
+from modelhost.engines.llamacpp.machine import BUILD_COMMAND
 
 OF_SPEED: Final = ("avx", "fma", "f16c", "bmi2", "amx", "sve", "asimd", "i8mm", "neon")
 WHAT_HELPS: Final = (

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
-from modelhost.engines.environments import BUILT, ENVIRONMENTS
+from modelhost.engines import TRAITS
 from modelhost.models.registry import read_registry
 from modelhost.tools.servers_file import read_servers
 from tests.support.forked import COMMAND, ForkedProcess, can_fork
@@ -150,7 +150,9 @@ def test_a_command_does_what_the_page_says(
             served = [word for word in (option, *options) if word != "serve"]
             run_command(["config", "show", *served], environment, tmp_path)
         case ["modelhost", "engines", "install", engine, *options]:  # the tests of the engines run it
-            assert engine in ENVIRONMENTS or (engine in BUILT and options[:1] in ([], ["--build"]))
+            installation = TRAITS[engine].installation
+            is_build = installation.builds is not None and options[:1] in ([], ["--build"])
+            assert installation.environment is not None or is_build
         case ["modelhost", *arguments]:
             run_command(arguments, environment, tmp_path, stdin="/quit\n")
         case ["pip", "install", requirement]:

@@ -10,10 +10,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from modelhost.chat.requests import MODELS
-from modelhost.engines import ENGINES
-from modelhost.engines.capabilities import CAPABILITIES, FEATURES, Capabilities, How
-from modelhost.engines.installed import READ_SAFETENSORS
-from modelhost.engines.schema_keywords import CHECKED_ONLY, KEYWORDS
+from modelhost.engines import ENGINES, TRAITS
+from modelhost.engines.capabilities import FEATURES, KEYWORDS, Capabilities, How
 from modelhost.exchange.tasks import Task
 from tools.reference.tables import table
 
@@ -22,6 +20,16 @@ TASKS: Final[Mapping[Task, str]] = {
     "completions": "completions",
     "embeddings": "embeddings",
     "tokenize": "tokenize",
+}
+CAPABILITIES: Final[Mapping[str, Capabilities]] = {
+    name: traits.capabilities for name, traits in TRAITS.items() if traits.capabilities is not None
+}
+SAFETENSORS: Final = sorted(
+    (name for name, traits in TRAITS.items() if "safetensors" in traits.formats),
+    key=lambda name: TRAITS[name].fallback_rank,
+)
+CHECKED_ONLY: Final[Mapping[str, frozenset[str]]] = {
+    name: can.unenforced for name, can in CAPABILITIES.items() if can.unenforced is not None
 }
 WORDS: Final[Mapping[How, str]] = {"engine": "yes", "host": "host", "refused": "no"}
 OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
@@ -47,7 +55,7 @@ machine:
 - GGUF gets llama.cpp.
 - Safetensors get MLX on Apple silicon, vLLM where there is a GPU of NVIDIA's, mistral.rs where the engine option `isq`
   asks for weights that are quantized while they are loaded, otherwise transformers. Where that is not installed, the
-  first of {_listed(READ_SAFETENSORS)} takes its place, and the log says so
+  first of {_listed(SAFETENSORS)} takes its place, and the log says so
   (`engine_is_second_choice`). Where there is none, the error names what to install, and nothing is downloaded.
 - A base URL is a server elsewhere.
 
@@ -106,7 +114,7 @@ def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
     return [
         ("what is reused of a prompt that goes on another one", *(cached(each) for each in found)),
         ("`generation_config.json` where a request is silent", *(_yes(each.follows_makers) for each in found)),
-        ("highest `temperature`", *(f"{each.hottest:g}" for each in found)),
+        ("highest `temperature`", *(f"{each.max_temperature:g}" for each in found)),
         ("tells how long a prompt is that is too long", *(_yes(each.counts_overflow) for each in found)),
         ("names of special tokens in what users and tools write", *(each.contents for each in found)),
     ]

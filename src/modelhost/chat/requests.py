@@ -35,9 +35,9 @@ from modelhost.chat.tool_wishes import Piece, ToolWishes
 from modelhost.config.literals import No, One
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE, LARGEST_COUNT, Seed
 from modelhost.config.session_ids import NewSessionId
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
-from modelhost.engines.capabilities import CAPABILITIES
+from modelhost.engines.installed import serves
 from modelhost.engines.schemas.limits import check_size
 from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -419,7 +419,7 @@ def _way_out(task: Task, name: str, sent: str, known: Set[str]) -> str:
     """Return what to do in the place of the field ``name``, which the client has written as ``sent``."""
     if sent in INSTEAD:
         return f' Use "{INSTEAD[sent]}".'
-    having = [each for each in CAPABILITIES if each != "remote" and name in ENGINES[each].fields(task)]
+    having = [each for each in TRAITS if serves(each, "files") and name in ENGINES[each].fields(task)]
     if having:
         return f" Engines that have it: {', '.join(having)}."
     close = difflib.get_close_matches(sent, known, n=1)

@@ -23,14 +23,16 @@ app = typer.Typer(add_completion=False, help="The engines that run models on thi
 
 def _installable(engine: str) -> str:
     """Return ``engine`` if it can have an environment of its own; otherwise say how it is had, if it is one."""
-    from modelhost.engines.environments import BUILT, ENVIRONMENTS  # noqa: PLC0415 (`--help` does not need them)
-    from modelhost.engines.installed import MODULES, how_to_install  # noqa: PLC0415
+    from modelhost.engines import TRAITS  # noqa: PLC0415 (`--help` does not need them)
+    from modelhost.engines.installed import how_to_install  # noqa: PLC0415
 
-    if engine in (*BUILT, *ENVIRONMENTS):
+    if engine not in TRAITS:
+        raise typer.BadParameter(f"{engine} is no engine; there are {', '.join(TRAITS)}")
+    installation = TRAITS[engine].installation
+    if installation.builds is not None or installation.environment is not None:
         return engine
-    if not MODULES.get(engine, ()):
-        what = "is built in" if engine in MODULES else f"is no engine; there are {', '.join(MODULES)}"
-        raise typer.BadParameter(f"{engine} {what}")
+    if not installation.modules:
+        raise typer.BadParameter(f"{engine} is built in")
     raise typer.BadParameter(f"{engine} lives in the Python of modelhost itself: {how_to_install(engine)}")
 
 
@@ -90,7 +92,9 @@ def install_engine(
     processor or its GPU. That needs a C++ compiler and takes minutes; what was interrupted goes on with the same
     command. The build is used once it has passed a check beside the wheel; where it cannot run later, the wheel is.
     """
-    if engine == "llamacpp":
+    from modelhost.engines import TRAITS  # noqa: PLC0415 (`--help` does not need them)
+
+    if TRAITS[engine].installation.builds is not None:
         from modelhost.cli.llamacpp_install import install_llamacpp  # noqa: PLC0415 (brings the hub's library)
         from modelhost.engines.llamacpp.build import WHEELS  # noqa: PLC0415
 
@@ -98,7 +102,8 @@ def install_engine(
         return
     if build is not None or wheels is not None:
         raise typer.BadParameter(f"--build and --wheels are for llamacpp; {engine} has one build")
-    from modelhost.engines.environments import install, recipe_for, version_of  # noqa: PLC0415
+    from modelhost.engines.environments import install, version_of  # noqa: PLC0415
+    from modelhost.engines.installed import recipe_for  # noqa: PLC0415
     from modelhost.workers.gpus import gpus  # noqa: PLC0415
 
     folder = _data_directory(data_dir)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from modelhost.engines.installed import EngineFacts
+from modelhost.engines.traits import EngineFacts
 
 
 def engines_table(engines: Sequence[EngineFacts]) -> Table:

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modelhost.engines.installed import EngineFacts
 from modelhost.engines.llamacpp.installation import features_of
 from modelhost.engines.llamacpp.machine import Better, Machine, better_build, this_machine
 from modelhost.engines.llamacpp.record import ENGINE
+from modelhost.engines.traits import EngineFacts
 from modelhost.models.hosted import HostedModel
 from modelhost.workers.installed_gpus import installed_gpu
 

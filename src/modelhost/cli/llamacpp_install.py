@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from modelhost.cli import console
 from modelhost.cli.faster_builds import machine_here
 from modelhost.config.directories import make_private
-from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.llamacpp.build import (
     Workshop,
     compile_build,
@@ -26,7 +25,7 @@ from modelhost.engines.llamacpp.build import (
     take_wheel,
     wheel_index,
 )
-from modelhost.engines.llamacpp.machine import Build, Machine, better_build, compiled_for, why_not_here
+from modelhost.engines.llamacpp.machine import BUILD_COMMAND, Build, Machine, better_build, compiled_for, why_not_here
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, write_record
 from modelhost.errors import EngineMissing
 from modelhost.models.build_check import Checked, check_build

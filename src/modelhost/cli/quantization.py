@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelhost.engines.capabilities import CAPABILITIES
+from modelhost.engines import TRAITS
+from modelhost.engines.installed import quantizing_by
 from modelhost.errors import ConfigError
-
-WITHOUT_WORD = "mistralrs"
-"""The engine that a model gets which is to be quantized, if none is named."""
 
 
 def with_quantization(wanted: str, engine: str | None, options: Sequence[str] | None) -> list[str]:
@@ -17,7 +15,7 @@ def with_quantization(wanted: str, engine: str | None, options: Sequence[str] | 
     Raises:
         ConfigError: ``engine`` has none, or it is among them already.
     """
-    found = CAPABILITIES.get(engine or WITHOUT_WORD)
+    found = TRAITS[engine or quantizing_by("isq")].capabilities
     if found is None or found.quantizes_by is None:
         raise ConfigError(
             f"--isq {wanted}: {engine} takes weights as they are; leave the engine out, so that mistral.rs quantizes "

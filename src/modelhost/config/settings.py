@@ -6,17 +6,22 @@ page are all made from this class.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
 from modelhost.config import request_defaults
 from modelhost.config.databases import DatabaseUrl
+from modelhost.config.engines import ENGINE_PACKAGES
 from modelhost.config.sizes import SizeText
 from modelhost.config.tool_waits import WaitForTools
 from modelhost.config.url_paths import url_path
 
+if TYPE_CHECKING:
+    EngineName = str
+else:
+    EngineName = Literal[tuple(ENGINE_PACKAGES)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
 SpecialTokens = Literal["text", "raw"]
@@ -60,7 +65,7 @@ class Settings(BaseModel):
     revision: Text | None = Field(
         default=None, description="Branch, tag or commit of a model from the hub.", json_schema_extra=_MODEL
     )
-    engine: Literal["llamacpp", "mlx", "transformers", "vllm", "mistralrs", "remote", "scripted"] | None = Field(
+    engine: EngineName | None = Field(
         default=None,
         description="The engine that runs the model. Default: chosen by the model's format.",
         json_schema_extra=_MODEL,

@@ -1,49 +1,47 @@
-"""The engines by name.
+"""The engines by name: what each is like, and the engine itself.
 
-Each is imported when it is first asked for: a host has a model for one or two of them, and a worker process, which runs
-a module of this package, needs none.
+Each is imported when it is first used: a host has a model for one or two of them, and a worker process, which runs a
+module of this package, needs none.
 """
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from modelhost.engines.base import Engine
+    from modelhost.engines.traits import EngineTraits
 
-PLACES: Final[Mapping[str, str]] = {
-    "llamacpp": "modelhost.engines.llamacpp.engine:LlamaCpp",
-    "mlx": "modelhost.engines.mlx.engine:MLX",
-    "transformers": "modelhost.engines.transformers.engine:TRANSFORMERS",
-    "vllm": "modelhost.engines.vllm.engine:Vllm",
-    "mistralrs": "modelhost.engines.mistralrs.engine:MistralRs",
-    "remote": "modelhost.engines.remote.engine:Remote",
-    "scripted": "modelhost.engines.scripted.engine:Scripted",
-}
+T = TypeVar("T")
 
 
-class _Engines(Mapping[str, "Engine"]):
-    def __getitem__(self, name: str) -> Engine:
-        return _engine(name)
+class _InPackages(Mapping[str, T], Generic[T]):
+    """What the packages of all engines have in the same place: ``attribute`` of their module ``module``."""
+
+    def __init__(self, module: str, attribute: str) -> None:
+        self._module, self._attribute = module, attribute
+
+    def __getitem__(self, name: str) -> T:
+        found: T = getattr(import_module(f"{_packages()[name]}.{self._module}"), self._attribute)
+        return found
 
     def __contains__(self, name: object) -> bool:
-        return name in PLACES
+        return name in _packages()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(PLACES)
+        return iter(_packages())
 
     def __len__(self) -> int:
-        return len(PLACES)
+        return len(_packages())
 
 
-@cache
-def _engine(name: str) -> Engine:
-    found = pkgutil.resolve_name(PLACES[name])
-    engine: Engine = found() if isinstance(found, type) else found
-    return engine
+def _packages() -> Mapping[str, str]:
+    from modelhost.config.engines import ENGINE_PACKAGES  # noqa: PLC0415 (worker processes import this module)
+
+    return ENGINE_PACKAGES
 
 
-ENGINES: Final[Mapping[str, Engine]] = _Engines()
+TRAITS: Final[Mapping[str, EngineTraits]] = _InPackages("traits", "TRAITS")
+ENGINES: Final[Mapping[str, Engine]] = _InPackages("engine", "ENGINE")

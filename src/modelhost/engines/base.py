@@ -15,6 +15,7 @@ The protocol between the host and a worker process of ours:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 OPENAI_PATHS: Final[Mapping[Task, str]] = {task: traits.path for task, traits in TASKS.items()}
 """Where workers that follow OpenAI, and llama.cpp beyond that, take each task."""
 
+
+STEP_TOKENS: Final = 512
+"""Tokens of a prompt that most engines evaluate in one step."""
 
 CustomTools = Literal["unchanged", "with_grammars", "as_functions"]
 """How an engine takes OpenAI's custom tools: as they are, or as functions, with or without ``INPUT_GRAMMAR``."""
@@ -287,73 +291,116 @@ class Accepted:
     warnings: tuple[str, ...] = ()
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """One engine. Everything here is pure: processes are the business of ``workers/``."""
 
     name: str
-    prompt_caches: PromptCaches | None
+    prompt_caches: PromptCaches | None = None
     """``None`` if it has none that could be kept."""
-    reads_contents: bool
+    reads_contents: bool = True
     """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
-    custom_tools: CustomTools
-    has_own_tools: bool
+    custom_tools: CustomTools = "as_functions"
+    has_own_tools: bool = False
     """Whether its server may give a model tools of its own, and run them, unless a request says that it has none."""
-    prompt_progress: PromptProgress | None
+    prompt_progress: PromptProgress | None = None
     """``None`` if it is silent while it works on a prompt."""
-    preparation: Preparation | None
+    preparation: Preparation | None = None
     """``None`` if it takes all of that itself, or not at all."""
-    adapters: AdapterChoice | None
+    adapters: AdapterChoice | None = None
     """``None`` if requests cannot choose LoRA adapters of its models."""
-    prompt_scores: PromptScores | None
+    prompt_scores: PromptScores | None = None
     """``None`` if it cannot be brought to tell how likely a prompt is, or does so itself (``echo``)."""
 
+    @abstractmethod
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.
 
         Nothing is ignored in silence: what the engine cannot honour is a problem, or a warning where the answers are
         the same without it.
         """
-        ...
 
+    @abstractmethod
     def configured(self, config: LoadConfig, premises: Premises) -> Configured:
         """Return what this engine makes of ``config`` for the model of ``premises``.
 
         As with :meth:`accept` nothing is ignored in silence: what is so anyway is left out of the overlay, and what the
         engine cannot honour is a problem.
         """
-        ...
 
+    @abstractmethod
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         """Return how to start a worker for ``spec``.
 
         Raises:
             ConfigError: a setting or an engine option that this engine cannot honour.
         """
-        ...
+
+    def for_model(self, options: Mapping[str, Any]) -> Engine:
+        """Return the engine as it is for a model with the engine options ``options``.
+
+        Raises:
+            ConfigError: an option that this engine cannot honour, if that is checked here.
+        """
+        return self
+
+    def completed(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the engine options ``options`` with those that the host's environment adds.
+
+        Raises:
+            ConfigError: they name a program that is none.
+        """
+        return options
+
+    def program(self, options: Mapping[str, Any]) -> str | None:
+        """Return the program that runs models with completed ``options`` in place of the engine's library, if any."""
+        return None
+
+    def finds_gpus(self, python: str, options: Mapping[str, Any], env: Mapping[str, str]) -> bool:
+        """Return whether workers in ``python`` with ``options``, which are completed, and ``env`` find a GPU.
+
+        Only of engines that :attr:`~modelhost.engines.traits.EngineTraits.gpu` says use any. Blocks at the first call.
+        """
+        return False
+
+    def used_gpus(self, options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
+        """Return those of ``gpus`` that a model with ``options`` is laid out over.
+
+        Raises:
+            ConfigError: ``options`` are not valid, or ask for more GPUs than there are.
+        """
+        return gpus
+
+    def step_tokens(self, spec: ModelSpec) -> int:
+        """Return how many tokens of a prompt are evaluated in one step.
+
+        Raises:
+            ConfigError: an engine option that is not valid.
+        """
+        return min(spec.context_length or STEP_TOKENS, STEP_TOKENS)
 
     def advice(self, task: Task) -> str:
         """Return what helps where a model of this engine cannot do ``task``; empty if nothing does."""
-        ...
+        return ""
 
+    @abstractmethod
     def fields(self, task: Task) -> frozenset[str]:
         """Return the request fields that this engine honours beyond those that every engine must."""
-        ...
 
+    @abstractmethod
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in this engine's dialect; it may be changed in place."""
-        ...
 
     def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
         """Return ``body``, which :meth:`adapt` made, as this very worker takes it; what is given stays as it is."""
-        ...
+        return body
 
     def path(self, task: Task) -> str:
         """Return the path of ``task`` at the worker."""
-        ...
+        return OPENAI_PATHS[task]
 
     def received(self, task: Task, data: bytes) -> bytes:
         """Return ``data`` of an answer to ``task``, whole events or the whole of it, in the host's form."""
-        ...
+        return data
 
     def usage_in(
         self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
@@ -367,8 +414,8 @@ class Engine(Protocol):
             chunk: what the chunk has beside OpenAI's fields.
             asked: the fields of the request that mean something to this engine alone.
         """
-        ...
+        return None
 
+    @abstractmethod
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         """Return the engine's own error answer as one of ours."""
-        ...

@@ -1,6 +1,10 @@
-"""What each engine can do, and who sees to it: the engine itself, the host in its place, or a refusal.
+"""What engines can do, and who does it: the engine itself, the host in its place, or nobody.
 
 ``docs/reference/engines.md`` is written from this, and ``tests/integration/engines`` asks every engine for each of it.
+
+Of a JSON schema an engine enforces some keywords token by token; an answer is checked against all of them anyway. That
+is said of the engines as modelhost sets them up: a ``llama-server`` or a build of llama.cpp without llguidance enforces
+less, and a remote server what it likes.
 """
 
 from __future__ import annotations
@@ -49,12 +53,47 @@ FEATURES: Final[Mapping[str, str]] = {
     "rerank": "`/v1/rerank`, with a model for it",
 }
 """What may be asked of an engine, by a short name."""
-
+KEYWORDS: Final[Mapping[str, str]] = {
+    "values": "`type`, `enum`, `const`",
+    "properties": "`properties`, `required`, `additionalProperties`",
+    "required_undeclared": "`required` of names that `properties` does not have",
+    "property_counts": "`minProperties`, `maxProperties`, where other properties are allowed",
+    "pattern_properties": "`patternProperties`",
+    "pattern_properties_beside": "`patternProperties` beside `properties`",
+    "property_names": "`propertyNames`",
+    "items": "`items`, `prefixItems`, `minItems`, `maxItems`",
+    "unique_items": "`uniqueItems`, `contains`, `minContains`, `maxContains`",
+    "lengths": "`minLength`, `maxLength`",
+    "pattern": r"`pattern`, with `\d` `\w` `\s` and without anchors, too",
+    "pattern_and_length": "`pattern` beside a length",
+    "pattern_looks": r"`pattern` that looks around (`(?!...)`), refers back or has `\b`",
+    "format": "`format`: `date`, `time`, `date-time`, `email`, `uuid`, `ipv4`, `ipv6`, `uri`, `hostname` ...",
+    "format_other": "other formats (`idn-hostname`, `regex` ...)",
+    "bounds": "`minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, of fractions, too",
+    "multiple_of": "`multipleOf`",
+    "any_of": "`anyOf`",
+    "one_of": "`oneOf` whose branches exclude one another",
+    "one_of_overlapping": "`oneOf` whose branches overlap",
+    "all_of": "`allOf`",
+    "references": "`$ref`, recursion among them",
+    "negations": "`not`, `if`, `then`, `else`",
+    "dependent": "`dependentRequired`, `dependentSchemas`",
+}
+"""Groups of keywords that an engine enforces alike, by a short name."""
 
 EXACT: Final = "text, exactly"
 COPIED: Final = "text, in the copy that the engine gets"
 LISTED: Final = "unprotected, but for `special_token_list`"
 """What :attr:`Capabilities.contents` may be."""
+
+
+LLGUIDANCE_LACKS: Final = frozenset(
+    {
+        *("property_names", "unique_items", "pattern_looks", "format_other"),
+        *("one_of_overlapping", "negations", "dependent"),
+    }
+)
+"""The keywords that llguidance does not enforce."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +110,7 @@ class Capabilities:
     """Whether a request that is silent gets the model's ``generation_config.json``."""
     counts_cached: bool = True
     """Whether usage tells how many tokens of the prompt had not to be read again."""
-    hottest: float = HIGHEST_TEMPERATURE
+    max_temperature: float = HIGHEST_TEMPERATURE
     """The highest ``temperature`` that it takes, of those that a request may have."""
     counts_overflow: bool = True
     """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
@@ -79,6 +118,8 @@ class Capabilities:
     """The engine option that names a format for the weights, if it has one."""
     contents: str = COPIED
     """What the names of special tokens are in what users and tools write."""
+    unenforced: frozenset[str] | None = LLGUIDANCE_LACKS
+    """The keywords of JSON schemas (``KEYWORDS``) that it does not enforce; ``None``: that depends on the server."""
 
     def how(self, feature: str) -> How:
         """Return who does ``feature``, one of ``FEATURES``."""
@@ -89,68 +130,3 @@ ALL: Final[Mapping[str, How]] = {"choices": "host", "no_call": "host", "unknown_
 """What the host does for every engine."""
 TEXT_ONLY: Final[Mapping[str, How]] = {"embeddings": "refused", "rerank": "refused", "suffix": "refused"}
 """What engines cannot do that continue texts and nothing else."""
-
-CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "llamacpp": Capabilities(
-        title="llama.cpp",
-        reads="GGUF",
-        runs_on="Linux, macOS; CPU, CUDA, Metal, Vulkan",
-        differs={"forced_call": "host", "echo": "host", "prompt_logprobs": "host"},
-        follows_makers=False,
-    ),
-    "mlx": Capabilities(
-        title="MLX",
-        reads="safetensors, also of MLX's quantizations",
-        runs_on="macOS on Apple silicon; Linux on CPUs",
-        differs=TEXT_ONLY,
-        contents=EXACT,
-    ),
-    "transformers": Capabilities(
-        title="transformers",
-        reads="safetensors",
-        runs_on="Linux, macOS; CPU, CUDA, MPS",
-        differs=TEXT_ONLY,
-        contents=EXACT,
-    ),
-    "vllm": Capabilities(
-        title="vLLM",
-        reads="safetensors, also AWQ and GPTQ",
-        runs_on="Linux; CUDA, and CPUs by its build for them",
-        differs={
-            **TEXT_ONLY,
-            "min_tokens_to_keep": "refused",
-            "token_pieces": "refused",
-            "markers_as_text": "refused",
-            "context_end": "host",
-        },
-        quantizes_by="quantization",
-        cache_tokens=129,
-        hottest=2.0,
-        counts_overflow=False,
-    ),
-    "mistralrs": Capabilities(
-        title="mistral.rs",
-        reads="safetensors, quantized while they are loaded with `isq`; GGUF",
-        runs_on="Linux; CPU; macOS on Apple silicon",
-        differs={
-            **TEXT_ONLY,
-            "seed": "refused",
-            "min_tokens_to_keep": "refused",
-            "min_tokens": "refused",
-            "stop_token_ids": "refused",
-            "markers_as_text": "refused",
-            "echo": "host",
-            "prompt_logprobs": "refused",
-        },
-        quantizes_by="isq",
-        counts_cached=False,
-    ),
-    "remote": Capabilities(
-        title="A server elsewhere",
-        reads="a base URL; below, that of another modelhost with llama.cpp",
-        runs_on="whatever the server runs on",
-        follows_makers=False,
-        contents=LISTED,
-    ),
-}
-"""By the names of the engines. The scripted engine, which tests are written with, plays what it is told."""

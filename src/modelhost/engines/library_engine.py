@@ -6,18 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
-    OPENAI_PATHS,
     Accepted,
-    CustomTools,
+    Engine,
     Launch,
     ModelSpec,
-    Preparation,
-    PromptCaches,
-    PromptProgress,
-    PromptScores,
-    Ready,
 )
 from modelhost.engines.library_params import accepted, honours
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
@@ -63,38 +56,16 @@ TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
 
 
-class LibraryDialect:
-    """What is alike in all engines with such workers; a part of the :class:`~modelhost.engines.base.Engine`."""
+class LibraryDialect(Engine):
+    """What is alike in all engines with such workers."""
 
-    name: str
-    prompt_caches: PromptCaches | None = None
     reads_contents = False
-    custom_tools: CustomTools = "as_functions"
-    has_own_tools = False
-    prompt_progress: PromptProgress | None = None
-    preparation: Preparation | None = None
-    adapters: AdapterChoice | None = None
-    prompt_scores: PromptScores | None = None
 
     def advice(self, task: Task) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return adapted(task, body)
-
-    def finished(self, _task: Task, body: dict[str, Any], _ready: Ready) -> dict[str, Any]:
-        return body
-
-    def path(self, task: Task) -> str:
-        return OPENAI_PATHS[task]
-
-    def received(self, _task: Task, data: bytes) -> bytes:
-        return data
-
-    def usage_in(
-        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        return None  # it tells them as OpenAI's usage
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
@@ -163,7 +134,7 @@ UNKNOWN: Mapping[str, str] = {
 
 
 class LibraryEngine(LibraryDialect):
-    """The :class:`~modelhost.engines.base.Engine` around a library; what differs is given.
+    """An engine around a library; what differs is given.
 
     Args:
         options: the engine's own, with their defaults, beside ``OPTIONS``.

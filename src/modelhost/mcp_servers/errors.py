@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.engines.capabilities import CAPABILITIES
+from modelhost.engines import TRAITS
 from modelhost.errors import (
     DownloadFailed,
     EngineMissing,
@@ -95,7 +95,8 @@ def _message(error: ModelhostError) -> str:
     if not isinstance(error, NOT_INITIALIZED):
         return error.message
     engine = str(error.details.get("engine", "the model"))
-    what = CAPABILITIES[engine].title if engine in CAPABILITIES else engine
+    can = TRAITS[engine].capabilities if engine in TRAITS else None
+    what = can.title if can else engine
     return f"Failed to initialize {what}: {error.message}"
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelhost.engines.capabilities import CAPABILITIES, Capabilities
-from modelhost.engines.environments import ENVIRONMENTS, python_of
+from modelhost.engines import TRAITS
+from modelhost.engines.capabilities import Capabilities
+from modelhost.engines.environments import python_of
+from modelhost.engines.installed import with_environment
 from tests.support.llama_server import NONE_HERE, llama_server
 from tests.support.serving import ServedHost
 
@@ -50,7 +52,9 @@ class Served:
     @property
     def capabilities(self) -> Capabilities:
         """What docs/reference/engines.md says of it."""
-        return CAPABILITIES[self.engine]
+        found = TRAITS[self.engine].capabilities
+        assert found is not None
+        return found
 
     @property
     def host_settings(self) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def _in_environments() -> tuple[Served, ...]:
     folder = os.environ.get("MODELHOST_TEST_ENGINES")
     if folder is None:
         return ()
-    found = {engine: python_of(engine, Path(folder)) for engine in ENVIRONMENTS}
+    found = {engine: python_of(engine, Path(folder)) for engine in with_environment()}
     return tuple(
         Served(engine=engine, model=str(NANO_HF), settings={"worker_python": str(python), "load_timeout": 300})
         for engine, python in found.items()

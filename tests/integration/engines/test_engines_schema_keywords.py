@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from modelhost.engines.schema_keywords import CHECKED_ONLY, KEYWORDS
+from modelhost.engines.capabilities import KEYWORDS
 from tests.integration.engines.served import Asking, Served
 
 DETAILS = "modelhost.finish_details"
@@ -80,7 +80,8 @@ def test_every_line_of_the_table_has_a_schema() -> None:
 def test_what_is_enforced_is_never_violated_and_what_is_not_is_told(
     asking: Asking, served: Served, keyword: str
 ) -> None:
-    is_known = served.engine in CHECKED_ONLY and not served.label
+    unenforced = served.capabilities.unenforced
+    is_known = unenforced is not None and not served.label
     for value in SCHEMAS[keyword]:
         schema: dict[str, Any] = {"type": "object", "properties": {"v": value}, "required": ["v"]}
         schema |= {"additionalProperties": False, "$defs": {"color": {"enum": ["red", "blue"]}}}
@@ -95,7 +96,7 @@ def test_what_is_enforced_is_never_violated_and_what_is_not_is_told(
             details = next((chunk[DETAILS] for chunk in chunks if DETAILS in chunk), None)
             text = "".join(choice["delta"].get("content") or "" for choice in choices)
             assert (details is None) is _fits(text, schema), text
-            if is_known and keyword not in CHECKED_ONLY[served.engine]:
+            if is_known and keyword not in (unenforced or ()):
                 assert details is None, text
 
 

@@ -14,7 +14,7 @@ HOT = {"temperature": 5.0, "max_tokens": 12, "ignore_eos": True, "top_k": 0, "to
 
 
 def _hot(served: Served) -> dict[str, float]:
-    return {**HOT, "temperature": min(HOT["temperature"], served.capabilities.hottest)}
+    return {**HOT, "temperature": min(HOT["temperature"], served.capabilities.max_temperature)}
 
 
 @pytest.mark.promise("mistralrs.text")

@@ -11,8 +11,8 @@ import xllamacpp
 from modelhost.cli.main import main
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.engines import ENGINES
-from modelhost.engines.environments import ENVIRONMENTS, FINISHED, PYTHON, Recipe, Report, folder_of
-from modelhost.engines.installed import MODULES
+from modelhost.engines.environments import FINISHED, PYTHON, Recipe, Report, folder_of
+from modelhost.engines.installed import with_environment
 from modelhost.engines.llamacpp.machine import Machine, Processor
 from tests.support.llama_server_stub import write_llama_server
 
@@ -21,13 +21,13 @@ from tests.support.llama_server_stub import write_llama_server
 def test_every_engine_is_listed_with_its_version_and_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", "list", "--json"]) == 0
     engines = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)}
-    assert list(engines) == list(ENGINES) == list(MODULES)
+    assert list(engines) == list(ENGINES)
     assert engines["llamacpp"]["version"] == xllamacpp.__version__
     assert xllamacpp.__file__.startswith(engines["llamacpp"]["location"])
     assert engines["mlx"]["reads"] == engines["transformers"]["reads"] == "safetensors"
     assert engines["llamacpp"]["build"] == "wheel"
     assert all(engine["is_installed"] == (engine["why_not"] is None) for engine in engines.values())
-    assert {name for name, engine in engines.items() if not engine["is_installed"]} == set(ENVIRONMENTS)
+    assert {name for name, engine in engines.items() if not engine["is_installed"]} == set(with_environment())
 
 
 @pytest.mark.promise("vllm-mcp.install")

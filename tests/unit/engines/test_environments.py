@@ -10,18 +10,9 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines import installed
-from modelhost.engines.environments import (
-    ENVIRONMENTS,
-    MISTRALRS,
-    VLLM_CPU,
-    VLLM_GPU,
-    Recipe,
-    install,
-    python_of,
-    recipe_for,
-    version_of,
-)
+from modelhost.engines import ENGINES, installed
+from modelhost.engines.environments import Recipe, install, python_of, version_of
+from modelhost.engines.installed import recipe_for, with_environment
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
 from modelhost.models.choosing import engine_for
@@ -66,8 +57,10 @@ def test_an_environment_is_made_unless_a_package_is_another_one(
     assert version_of("mistralrs", tmp_path / "data") is None
 
 
-@pytest.mark.parametrize("recipe", [MISTRALRS, VLLM_CPU, VLLM_GPU])
-def test_an_environment_gets_exact_versions_with_hashes(recipe: Recipe) -> None:
+@pytest.mark.parametrize("engine", with_environment())
+@pytest.mark.parametrize("has_cuda", [False, True])
+def test_an_environment_gets_exact_versions_with_hashes(engine: str, has_cuda: bool) -> None:
+    recipe = recipe_for(engine, has_cuda=has_cuda)
     *_, arguments = recipe.installs
     assert "--require-hashes" in arguments
     lines = Path(arguments[-1]).read_text().splitlines()
@@ -77,11 +70,11 @@ def test_an_environment_gets_exact_versions_with_hashes(recipe: Recipe) -> None:
 
 
 def test_each_has_a_recipe_for_this_machine() -> None:
-    assert recipe_for("mistralrs", has_cuda=True) is recipe_for("mistralrs", has_cuda=False) is MISTRALRS
+    assert recipe_for("mistralrs", has_cuda=True) is recipe_for("mistralrs", has_cuda=False)
     assert recipe_for("vllm", has_cuda=True) != recipe_for("vllm", has_cuda=False)
 
 
-@pytest.mark.parametrize("engine", ENVIRONMENTS)
+@pytest.mark.parametrize("engine", with_environment())
 def test_an_engine_in_its_environment_is_installed(tmp_path: Path, engine: str) -> None:
     facts = {each.name: each for each in installed.engine_facts(tmp_path)}[engine]
     assert not facts.is_installed
@@ -100,10 +93,10 @@ def test_a_model_gets_the_python_of_the_environment(tmp_path: Path) -> None:
         engine_for(located, settings)
     python = pretend_installed(tmp_path, "mistralrs")
     assert engine_for(located, settings) == "mistralrs"
-    assert worker_python("mistralrs", settings) == str(python)
-    assert worker_python("transformers", settings) is None
+    assert worker_python(ENGINES["mistralrs"], settings) == str(python)
+    assert worker_python(ENGINES["transformers"], settings) is None
     told = settings.model_copy(update={"worker_python": "/other/python"})
-    assert worker_python("mistralrs", told) == "/other/python"
+    assert worker_python(ENGINES["mistralrs"], told) == "/other/python"
 
 
 def test_quantizing_while_loading_chooses_the_engine_that_can(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines import ENGINES, PLACES
+from modelhost.engines import ENGINES
 from modelhost.engines.base import ModelSpec
-from modelhost.engines.llamacpp.engine import LlamaCpp, visible_to
+from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig, Premises
 from modelhost.engines.vllm.engine import Vllm
 from modelhost.errors import ConfigError
@@ -39,14 +39,14 @@ def premises(engine: str, *, gpus: tuple[int, ...] = (), files: str = "BF16", **
     return replace(known, spec=replace(known.spec, options=options, gpus=gpus), gpus=gpus)
 
 
-@pytest.mark.parametrize("engine", PLACES)
+@pytest.mark.parametrize("engine", list(ENGINES))
 def test_what_an_engine_does_anyway_changes_nothing(engine: str) -> None:
     made = ENGINES[engine].configured(DEFAULTS, premises(engine))
     assert made.overlay.is_empty
     assert made.problems == {}
 
 
-@pytest.mark.parametrize("engine", PLACES)
+@pytest.mark.parametrize("engine", list(ENGINES))
 @pytest.mark.parametrize("field", LOAD_FIELDS)
 def test_every_engine_answers_to_every_field(engine: str, field: str) -> None:
     values: dict[str, Any] = {
@@ -59,7 +59,7 @@ def test_every_engine_answers_to_every_field(engine: str, field: str) -> None:
     assert made.overlay.config.keys() <= {field}
 
 
-@pytest.mark.parametrize("engine", [engine for engine in PLACES if engine != "remote"])
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "remote"])
 def test_a_context_is_honoured_where_the_engine_runs_here(engine: str) -> None:
     made = ENGINES[engine].configured(LoadConfig(max_model_len=1024), premises(engine))
     assert (made.overlay.settings, made.overlay.config) == ({"context_length": 1024}, {"max_model_len": 1024})
@@ -91,14 +91,14 @@ def test_llamacpp_splits_rows_or_layers_over_as_many_gpus(config: dict[str, int]
     assert made.overlay.options == config
     launch = LlamaCpp().launch(replace(GGUF, options=made.overlay.options, gpus=(0, 1)), "key")
     assert (launch.config["split_mode"], launch.env["CUDA_VISIBLE_DEVICES"]) == (mode, "0,1")
-    assert visible_to(made.overlay.options, (0, 1, 3)) == (0, 1)
+    assert LlamaCpp().used_gpus(made.overlay.options, (0, 1, 3)) == (0, 1)
 
 
 def test_llamacpp_lays_layers_out_over_all_gpus_where_nobody_says() -> None:
     launch = LlamaCpp().launch(replace(GGUF, gpus=ON_GPUS), "key")
     assert launch.config["split_mode"] == "layer"
     assert "CUDA_VISIBLE_DEVICES" not in launch.env
-    assert visible_to({}, ON_GPUS) == ON_GPUS
+    assert LlamaCpp().used_gpus({}, ON_GPUS) == ON_GPUS
 
 
 @pytest.mark.parametrize(("gpus", "there"), [((), "there is none"), ((0,), "there is one"), ((0, 1), "there are 2")])

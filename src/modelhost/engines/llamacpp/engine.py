@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     INPUT_GRAMMAR,
-    OPENAI_PATHS,
     Accepted,
-    CustomTools,
+    Engine,
     Launch,
     ModelSpec,
-    Preparation,
-    PromptCaches,
-    PromptProgress,
-    PromptScores,
     Ready,
 )
 from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, check_adapters, scales_at_load
@@ -37,6 +31,8 @@ from modelhost.engines.llamacpp.dialect import (
 )
 from modelhost.engines.llamacpp.ends import check_ends
 from modelhost.engines.llamacpp.grammars import check_guidance, guided, schema_of, thinks, with_input_grammar
+from modelhost.engines.llamacpp.installation import OPTION as SERVER
+from modelhost.engines.llamacpp.installation import library_uses_gpus, server_uses_gpus, with_server
 from modelhost.engines.llamacpp.options import (
     FALLBACK_CONTEXT,
     LOAD_OPTIONS,
@@ -178,18 +174,16 @@ ID_OF_CHAT, ID_OF_COMPLETION = b'"id":"chatcmpl-', b'"id":"cmpl-'
 EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
 
-class LlamaCpp:
-    """The :class:`~modelhost.engines.base.Engine` for llama.cpp."""
+class LlamaCpp(Engine):
+    """llama.cpp."""
 
     name = "llamacpp"
-    prompt_caches: PromptCaches | None = SlotFiles()
-    reads_contents = True
-    custom_tools: CustomTools = "with_grammars"
-    has_own_tools = False
-    prompt_progress: PromptProgress | None = ProgressEvents()
-    preparation: Preparation | None = LlamaCppPreparation()
-    adapters: AdapterChoice | None = ScaledAdapters()
-    prompt_scores: PromptScores | None = ForcedTokens()
+    prompt_caches = SlotFiles()
+    custom_tools = "with_grammars"
+    prompt_progress = ProgressEvents()
+    preparation = LlamaCppPreparation()
+    adapters = ScaledAdapters()
+    prompt_scores = ForcedTokens()
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(
@@ -198,6 +192,22 @@ class LlamaCpp:
 
     def configured(self, config: LoadConfig, premises: Premises) -> Configured:
         return configured_by_llamacpp(config, premises, OPTIONS)
+
+    def completed(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return with_server(options)
+
+    def program(self, options: Mapping[str, Any]) -> str | None:
+        return options.get(SERVER) or None
+
+    def finds_gpus(self, python: str, options: Mapping[str, Any], env: Mapping[str, str]) -> bool:
+        server = self.program(options)
+        return library_uses_gpus(python) if server is None else server_uses_gpus(server, env)
+
+    def used_gpus(self, options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
+        return gpus_used(check_options(self.name, options, OPTIONS, refused=REFUSED), gpus)
+
+    def step_tokens(self, spec: ModelSpec) -> int:
+        return micro_batch_size(spec)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = _options(spec)
@@ -275,9 +285,6 @@ class LlamaCpp:
             return infill_body(body)
         return guided(body) if task in ready.guided else body
 
-    def path(self, task: Task) -> str:
-        return OPENAI_PATHS[task]
-
     def received(self, task: Task, data: bytes) -> bytes:
         if task == "infill":
             return completion_events(data)
@@ -319,15 +326,6 @@ def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, used))} if is_decided else {}
 
 
-def visible_to(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
-    """Return those of ``gpus`` that the worker of a model with ``options`` sees.
-
-    Raises:
-        ConfigError: an engine option that is not one, or that asks for more GPUs than there are.
-    """
-    return gpus_used(check_options(LlamaCpp.name, options, OPTIONS, refused=REFUSED), gpus)
-
-
 def batch_size(spec: ModelSpec) -> int:
     """Return how many tokens of a prompt are worked on at once.
 
@@ -364,3 +362,6 @@ def micro_batch_size(spec: ModelSpec) -> int:
         ConfigError: an engine option that is not one.
     """
     return micro_batch_size_of(spec, _options(spec), embeds=makes_embeddings(spec))
+
+
+ENGINE: Final[Engine] = LlamaCpp()

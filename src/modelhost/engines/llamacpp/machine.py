@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from modelhost.engines.environments import BUILD_COMMAND
 from modelhost.engines.llamacpp.features import GPU_FRAMEWORKS
 
 Accelerator = Literal["cuda", "hip", "vulkan"]
@@ -88,6 +87,8 @@ def compiled_for(flags: Iterable[str]) -> tuple[str, ...]:
 
 Build = Literal["native", "cuda", "hip", "vulkan", "metal"]
 
+BUILD_COMMAND: Final = "modelhost engines install llamacpp"
+"""Makes the build that fits the machine."""
 BUILDS: Final[tuple[Build, ...]] = get_args(Build)
 BUILDS_ON: Final[Mapping[str, tuple[Build, ...]]] = {
     "linux": ("native", "cuda", "hip", "vulkan"),

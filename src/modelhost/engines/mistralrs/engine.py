@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Launch, ModelSpec
+from modelhost.engines.base import Accepted, Engine, Launch, ModelSpec
 from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect
 from modelhost.engines.library_params import accepted, honours, without_effect
 from modelhost.engines.load_config import (
@@ -58,7 +58,7 @@ _KEPT = "it keeps the beginnings of prompts by itself; the engine option prefix_
 
 
 class MistralRs(LibraryDialect):
-    """The :class:`~modelhost.engines.base.Engine`."""
+    """mistral.rs."""
 
     name = "mistralrs"
     reads_contents = True  # its library takes text and no tokens
@@ -108,6 +108,9 @@ class MistralRs(LibraryDialect):
 
     def fields(self, task: Task) -> frozenset[str]:
         return FIELDS.get(task, frozenset())
+
+
+ENGINE: Final[Engine] = MistralRs()
 
 
 def _quantization(config: LoadConfig, premises: Premises) -> Answer:

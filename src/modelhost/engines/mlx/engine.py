@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from modelhost.engines.base import Engine
 from modelhost.engines.library_engine import LibraryEngine
 
-MLX: Final = LibraryEngine(
+ENGINE: Final[Engine] = LibraryEngine(
     "mlx",
     module="modelhost.engines.mlx.worker",
     options={

@@ -9,18 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
-    OPENAI_PATHS,
     Accepted,
     Elsewhere,
+    Engine,
     Launch,
     ModelSpec,
-    Preparation,
-    PromptCaches,
-    PromptProgress,
-    PromptScores,
-    Ready,
 )
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured, only, without_knobs
 from modelhost.engines.options import check_options, problem_of_options
@@ -51,15 +45,10 @@ FILES: Final[Mapping[str, str]] = {
 ELSEWHERE: Final = "the server of a remote model decides that; start that server with it"
 
 
-class Remote:
-    """The :class:`~modelhost.engines.base.Engine` of models elsewhere."""
+class Remote(Engine):
+    """The engine of models on remote servers."""
 
     name = "remote"
-    prompt_caches: PromptCaches | None = None
-    reads_contents = True
-    prompt_progress: PromptProgress | None = None
-    adapters: AdapterChoice | None = None
-    prompt_scores: PromptScores | None = None
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the engine options of one model.
@@ -81,7 +70,10 @@ class Remote:
         self._dialect = DIALECTS[values["dialect"]]
         self.custom_tools = self._dialect.custom_tools
         self.has_own_tools = self._dialect.has_own_tools
-        self.preparation: Preparation | None = self._dialect.preparation
+        self.preparation = self._dialect.preparation
+
+    def for_model(self, options: Mapping[str, Any]) -> Remote:
+        return Remote(options)
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         """Of launch parameters, the server has its own: what would change its answers is a problem here."""
@@ -164,12 +156,6 @@ class Remote:
     def received(self, task: Task, data: bytes) -> bytes:
         return self._dialect.received(task, data)
 
-    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
-        return body
-
-    def path(self, task: Task) -> str:
-        return OPENAI_PATHS[task]
-
     def usage_in(
         self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
@@ -191,3 +177,6 @@ def _names(value: Any) -> frozenset[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f'engine option "fields" of remote takes a list of names, not {value!r}', param="fields")
     return frozenset(name.strip() for name in names if name.strip())
+
+
+ENGINE: Final[Engine] = Remote()

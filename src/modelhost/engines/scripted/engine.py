@@ -9,21 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from modelhost.engines import ENGINES
-from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
     Accepted,
-    CustomTools,
     Engine,
     Launch,
     ModelSpec,
-    Preparation,
-    PromptCaches,
-    PromptProgress,
-    PromptScores,
-    Ready,
 )
 from modelhost.engines.load_config import (
     Answer,
@@ -70,18 +63,10 @@ OPTIONS: Mapping[str, Any] = {
 }
 
 
-class Scripted:
-    """The :class:`~modelhost.engines.base.Engine` that plays a script."""
+class Scripted(Engine):
+    """The engine that plays a script."""
 
     name = "scripted"
-    prompt_caches: PromptCaches | None = None
-    reads_contents = True
-    custom_tools: CustomTools = "as_functions"
-    has_own_tools = False
-    prompt_progress: PromptProgress | None = None
-    preparation: Preparation | None = None
-    adapters: AdapterChoice | None = None
-    prompt_scores: PromptScores | None = None
 
     @property
     def _dialect(self) -> Engine:
@@ -126,9 +111,6 @@ class Scripted:
         argv = (spec.python or sys.executable, "-m", "modelhost.engines.scripted.worker")
         return Launch(argv=argv, env=dict(spec.env), config=config)
 
-    def advice(self, task: Task) -> str:
-        return ""
-
     def fields(self, task: Task) -> frozenset[str]:
         """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""
         if task == "infill":
@@ -141,15 +123,6 @@ class Scripted:
         body = self._dialect.adapt(task, body)
         return body if choice is None else {**body, "tool_choice": choice}
 
-    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
-        return body
-
-    def path(self, task: Task) -> str:
-        return self._dialect.path(task)
-
-    def received(self, task: Task, data: bytes) -> bytes:
-        return data
-
     def usage_in(
         self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
@@ -157,6 +130,9 @@ class Scripted:
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return self._dialect.translate_error(status, payload, model=model, worker=worker)
+
+
+ENGINE: Final[Engine] = Scripted()
 
 
 def _context_length(config: LoadConfig, premises: Premises) -> Answer:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+from modelhost.engines.base import Engine
 from modelhost.engines.library_engine import LibraryEngine
+from modelhost.engines.torch_devices import torch_uses_gpus
 
-TRANSFORMERS: Final = LibraryEngine(
+
+class Transformers(LibraryEngine):
+    """transformers."""
+
+    def finds_gpus(self, python: str, _options: Mapping[str, Any], _env: Mapping[str, str]) -> bool:
+        return torch_uses_gpus(python)
+
+
+ENGINE: Final[Engine] = Transformers(
     "transformers",
     module="modelhost.engines.transformers.worker",
     options={

@@ -7,22 +7,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.adapters import AdapterChoice
 from modelhost.engines.base import (
-    OPENAI_PATHS,
     Accepted,
-    CustomTools,
+    Engine,
     Launch,
     ModelSpec,
-    Preparation,
-    PromptCaches,
-    PromptProgress,
-    PromptScores,
-    Ready,
 )
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting
+from modelhost.engines.torch_devices import torch_uses_gpus
 from modelhost.engines.vllm.adapters import ServedAdapters, adapter_places, served_adapters
 from modelhost.engines.vllm.dialect import FIELDS, adapted, received, translated
 from modelhost.engines.vllm.families import AUTO, NONE
@@ -50,24 +44,20 @@ UNKNOWN: Final[Mapping[str, str]] = {
 """Settings that vLLM cannot honour, and what helps."""
 
 
-class Vllm:
-    """The :class:`~modelhost.engines.base.Engine` of vLLM's own server."""
+class Vllm(Engine):
+    """vLLM, with its own server as the worker."""
 
     name = "vllm"
-    prompt_caches: PromptCaches | None = None
-    reads_contents = True
-    custom_tools: CustomTools = "as_functions"
-    has_own_tools = False
-    prompt_progress: PromptProgress | None = None
-    preparation: Preparation | None = None
-    adapters: AdapterChoice | None = ServedAdapters()
-    prompt_scores: PromptScores | None = None
+    adapters = ServedAdapters()
 
     def accept(self, params: Mapping[str, Any]) -> Accepted:
         return accepted(params)
 
     def configured(self, config: LoadConfig, premises: Premises) -> Configured:
         return configured(HONOURS, config, premises)
+
+    def finds_gpus(self, python: str, _options: Mapping[str, Any], _env: Mapping[str, str]) -> bool:
+        return torch_uses_gpus(python)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
@@ -106,22 +96,14 @@ class Vllm:
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return adapted(task, body)
 
-    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
-        return body
-
-    def path(self, task: Task) -> str:
-        return OPENAI_PATHS[task]
-
     def received(self, task: Task, data: bytes) -> bytes:
         return received(task, data)
 
-    def usage_in(
-        self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        return None  # it tells them as OpenAI's usage
-
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return translated(status, payload, model=model, worker=worker)
+
+
+ENGINE: Final[Engine] = Vllm()
 
 
 def _arguments(spec: ModelSpec, options: Mapping[str, Any], context_length: int) -> list[str]:

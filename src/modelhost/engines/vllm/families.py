@@ -65,8 +65,6 @@ REASONING_FAMILIES: Final[Mapping[str, str]] = {
     "seed_oss": "seed_oss",
 }
 """Of those whose template has the marks of thoughts."""
-WITHOUT_FLOAT16: Final = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4", "plamo2"})
-"""Families whose numbers grow beyond float16; vLLM refuses it for them (``_FLOAT16_NOT_SUPPORTED_MODELS``)."""
 MARKS_OF_THOUGHTS: Final = ("<think>", "</think>", "[THINK]", "<|channel|>", "<seed:think>", "thinking")
 
 

@@ -23,6 +23,7 @@ from modelhost.engines.load_config import (
 )
 from modelhost.engines.options import MOST_SLOTS, check_options
 from modelhost.engines.vllm.adapters import NEEDS_NAME
+from modelhost.engines.vllm.traits import OWN_PARAMS
 from modelhost.errors import ConfigError
 
 OPTIONS: Final[Mapping[str, Any]] = {
@@ -46,11 +47,6 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "enforce_eager": ("auto", "true", "false"),
     "distributed_executor_backend": ("auto", "mp", "ray", "uni", "external_launcher"),
 }
-OWN: Final = (
-    *("pipeline_parallel_size", "gpu_memory_utilization", "enforce_eager", "enable_prefix_caching"),
-    *("tool_call_parser", "reasoning_parser", "distributed_executor_backend", "trust_remote_code"),
-)
-"""Launch parameters that are options of this engine alone, under the same names."""
 SETTINGS: Final = ("context_length", "slots", "max_slots", "threads", "chat_template", "kv_cache_memory")
 """Parameters that are settings of the same name."""
 DTYPES: Final = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
@@ -200,7 +196,7 @@ _TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
     "dtype": _dtype,
     "device_ids": _device_ids,
     "tensor_parallel_size": _option("tensor_parallel_size"),
-    **{name: _option(name) for name in OWN},
+    **{name: _option(name) for name in OWN_PARAMS},
     "block_size": _block_size,
     "kv_cache_type": _kv_cache_type,
     "kvcache_compression": _compression,

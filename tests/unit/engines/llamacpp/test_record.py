@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines import installed
+from modelhost.engines import ENGINES, installed
 from modelhost.engines.environments import FINISHED, folder_of
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
@@ -68,13 +68,16 @@ def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str,
 
 def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_path: Path) -> None:
     settings = Settings.model_validate({"data_dir": str(tmp_path)})
-    assert (worker_python("llamacpp", settings), has_fallback("llamacpp", settings)) == (None, False)
+    assert (worker_python(ENGINES["llamacpp"], settings), has_fallback(ENGINES["llamacpp"], settings)) == (None, False)
     record = BuildRecord(version=locked_version(), build="native", needs=tuple(this_processor().flags)[:3])
     python = pretend_built(tmp_path, record)
-    assert (worker_python("llamacpp", settings), has_fallback("llamacpp", settings)) == (str(python), True)
+    assert (worker_python(ENGINES["llamacpp"], settings), has_fallback(ENGINES["llamacpp"], settings)) == (
+        str(python),
+        True,
+    )
     (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
     assert (facts.build, facts.location, facts.version) == ("native", str(python.parents[1]), locked_version())
     server = settings.model_copy(update={"engine_options": {"server": "/bin/true"}})
-    assert (worker_python("llamacpp", server), has_fallback("llamacpp", server)) == (None, False)
+    assert (worker_python(ENGINES["llamacpp"], server), has_fallback(ENGINES["llamacpp"], server)) == (None, False)
     own = settings.model_copy(update={"worker_python": "/other/python"})
-    assert (worker_python("llamacpp", own), has_fallback("llamacpp", own)) == ("/other/python", False)
+    assert (worker_python(ENGINES["llamacpp"], own), has_fallback(ENGINES["llamacpp"], own)) == ("/other/python", False)

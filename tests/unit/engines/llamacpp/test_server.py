@@ -10,6 +10,7 @@ import pytest
 
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.config.settings import Settings
+from modelhost.engines import ENGINES
 from modelhost.engines.base import ModelSpec
 from modelhost.engines.installed import engine_facts
 from modelhost.engines.llamacpp.engine import LlamaCpp
@@ -18,7 +19,7 @@ from modelhost.errors import ConfigError
 from modelhost.models import finding
 from modelhost.models.finding import find_telling
 from modelhost.models.registry import single_entry
-from modelhost.models.resolve import Resolved, engine_options
+from modelhost.models.resolve import Resolved
 from tests.support.llama_server_stub import write_llama_server
 from tests.support.recorded_gpus import UNEQUAL
 
@@ -82,8 +83,8 @@ def test_a_program_of_the_environment_that_is_none_is_named_by_the_variable(monk
 def test_other_engines_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = write_llama_server(tmp_path)
     monkeypatch.setenv(SERVER_VARIABLE, program)
-    assert engine_options("transformers", Settings()) == {}
-    assert engine_options("llamacpp", Settings()) == {"server": program}
+    assert ENGINES["transformers"].completed({}) == {}
+    assert ENGINES["llamacpp"].completed({}) == {"server": program}
 
 
 def test_a_model_with_a_server_is_started_by_another_worker() -> None:

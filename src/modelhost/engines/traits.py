@@ -1,0 +1,138 @@
+"""What the host knows of an engine without importing it: what it reads, how it is installed, what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from modelhost.engines.capabilities import Capabilities
+from modelhost.engines.environments import Recipe
+
+ModelFormat = Literal["gguf", "safetensors"]
+Source = Literal["files", "server", "script"]
+Machine = Literal["apple_silicon", "cuda", "other"]
+"""Kinds of machines, as far as they matter to the choice of an engine; ``cuda`` has a GPU of NVIDIA's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What this machine has of an engine."""
+
+    name: str
+    is_installed: bool
+    version: str | None = None
+    location: str | None = None
+    """The folder of its library."""
+    reads: str = ""
+    can: tuple[str, ...] = ()
+    why_not: str | None = None
+    build: str | None = None
+    """Of an engine that can be built for the machine: ``wheel``, or what it was built for."""
+    has_llguidance: bool | None = None
+    features: tuple[str, ...] = ()
+    """What the build computes with, as it said when it was checked."""
+    factors: Mapping[str, float] | None = None
+    """How many times as fast as the wheel the build was when it was checked."""
+    remark: str | None = None
+    """What could be better, and how."""
+
+
+class Builds(Protocol):
+    """An engine of the host's Python that can be built for the machine, into an environment of its own."""
+
+    def why_unused(self, data_dir: Path) -> str | None:
+        """Return why the build below ``data_dir`` is not used; ``None`` if it is, or if there is none."""
+        ...
+
+    def described(self, facts: EngineFacts, data_dir: Path) -> EngineFacts:
+        """Return ``facts`` with what is known of the build below ``data_dir``, which is used."""
+        ...
+
+    def replaced(self, facts: EngineFacts) -> EngineFacts | None:
+        """Return the facts of the program that the environment names in its place; ``None`` if it names none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """How an engine is installed."""
+
+    modules: tuple[str, ...] = ()
+    """What its worker imports beyond what modelhost itself needs."""
+    distribution: str = ""
+    """The one whose version is the engine's, in the host's Python."""
+    has_extra: bool = False
+    """Whether modelhost has an extra of its name."""
+    environment: Recipe | None = None
+    """What goes into an environment of its own, if it cannot share the host's."""
+    cuda_environment: Recipe | None = None
+    """The same on a machine with a GPU of NVIDIA's, where that differs."""
+    builds: Builds | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSupport:
+    """How an engine uses GPUs."""
+
+    builds: frozenset[str] = frozenset({"cuda"})
+    """The kinds of GPUs for which there is a build of it."""
+    install_command: str
+    """Installs a build for a GPU of the kind ``{build}``."""
+    has_layers_placed: bool = False
+    """Whether the host decides which layers go to which GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberFormats:
+    """The number formats in which an engine computes models in safetensors, where its option ``dtype`` is ``auto``."""
+
+    is_unknown: bool = False
+    """It chooses by a rule of its own."""
+    converts_unsuitable: bool = False
+    """It computes in 16 bits what is stored in 32, and in another format what float16 cannot hold."""
+    uses_16_bits_on_apple_silicon: bool = False
+    keeps_packed: bool = False
+    """Weights stay as they are stored if they are quantized, and on Apple silicon."""
+    quantized_bits: Callable[[Mapping[str, Any]], int | None] = lambda _options: None
+    """Returns the bits of a weight that these engine options have quantized while it is loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineTraits:
+    """One engine. What depends on a model and its options, the :class:`~modelhost.engines.base.Engine` decides."""
+
+    name: str
+    serves: Source = "files"
+    """Where its models are: in files here, behind the URL of a server, or nowhere, for it plays a script."""
+    formats: frozenset[ModelFormat] = frozenset()
+    best_on: frozenset[Machine] = frozenset()
+    """Where it is the first choice for its formats."""
+    fallback_rank: int = 0
+    """Its place among the engines for a format where the first choice is not installed."""
+    capabilities: Capabilities | None = None
+    """``None``: it plays what it is told, in tests."""
+    reads: str
+    """The formats, for a person."""
+    can: tuple[str, ...]
+    installation: Installation = Installation()
+    gpu: GpuSupport | None = None
+    """``None`` if the host knows of none that it uses."""
+    process_bytes: int = 0
+    """Main memory of a worker without a model: Python with the libraries."""
+    start_seconds: float = 60.0
+    """How long a start may take, beside the time to read the model."""
+    numbers: NumberFormats = field(default_factory=NumberFormats)
+    adapters: Literal["gguf", "peft"] | None = None
+    """The format in which it reads LoRA adapters, where the host checks that."""
+    own_params: tuple[str, ...] = ()
+    """Launch parameters of a registry entry that no other engine has."""
+    has_every_core: bool = False
+    """Whether it computes by a thread on every core that is good for it: its threads sleep while they wait."""
+    has_vision_file: bool = False
+    """Whether the vision encoder of a model is a file of its own, which the host looks for."""
+
+
+TEXT: tuple[str, ...] = ("chat", "completions", "tool calls", "JSON schema")
+"""What engines can do that write text, for a person."""

@@ -1,0 +1,29 @@
+"""What the host knows of transformers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from modelhost.engines.capabilities import EXACT, TEXT_ONLY, Capabilities
+from modelhost.engines.traits import TEXT, EngineTraits, GpuSupport, Installation, NumberFormats
+
+TRAITS: Final = EngineTraits(
+    name="transformers",
+    formats=frozenset({"safetensors"}),
+    best_on=frozenset({"other"}),
+    capabilities=Capabilities(
+        title="transformers",
+        reads="safetensors",
+        runs_on="Linux, macOS; CPU, CUDA, MPS",
+        differs=TEXT_ONLY,
+        contents=EXACT,
+    ),
+    reads="safetensors",
+    can=TEXT,
+    installation=Installation(
+        modules=("torch", "transformers", "llguidance"), distribution="transformers", has_extra=True
+    ),
+    gpu=GpuSupport(install_command="pip install --force-reinstall torch"),
+    process_bytes=420_000_000,
+    numbers=NumberFormats(uses_16_bits_on_apple_silicon=True),
+)
