@@ -11,39 +11,34 @@ from modelhost.config.directories import data_directory
 from modelhost.config.home import at_home
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
-    FOR_SAFETENSORS,
-    engines_for_safetensors,
+    engines_for,
     how_to_install,
     is_installed,
     missing_modules,
-    wanted_extra,
+    quantizing_by,
+    serving,
 )
-from modelhost.engines.remote.engine import Remote
+from modelhost.engines.traits import ModelFormat
 from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.hf_directory import is_hf_directory
-from modelhost.models.hub_files import Format
 from modelhost.models.locate import Located, servable_models
 from modelhost.models.server_urls import is_url
 from modelhost.workers.gpus import have_driver
 
-FOR_GGUF: Final = "llamacpp"
-FOR_BOTH: Final = "mistralrs"
 QUANTIZE: Final = "isq"
 """The engine option that asks for weights to be quantized while they are loaded, which one engine can."""
-SCRIPTED: Final = "scripted"
-REMOTE: Final = Remote.name
 
 
 def engine_for(located: Located, settings: Settings) -> str:
     """Return the engine of a model that is here; raises as :func:`engine_for_format`."""
     if located.kind == "engine":
-        return SCRIPTED
+        return settings.engine or serving("script")
     if located.kind == "server":
-        return REMOTE
-    model_format: Format = "safetensors" if located.kind == "safetensors" else "gguf"
+        return serving("server")
+    model_format: ModelFormat = "safetensors" if located.kind == "safetensors" else "gguf"
     return engine_for_format(model_format, settings, what=str(located.path))
 
 
@@ -60,7 +55,7 @@ def why_engine(located: Located, settings: Settings) -> str:
     return "of another Python" if settings.worker_python is not None else "it is the best that is installed"
 
 
-def engine_for_format(model_format: Format, settings: Settings, *, what: str) -> str:
+def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
     """Return the engine of the model ``what``, a path or a repository, of which the format is known.
 
     Raises:
@@ -68,22 +63,26 @@ def engine_for_format(model_format: Format, settings: Settings, *, what: str) ->
         EngineMissing: no engine that does is installed.
     """
     wanted = settings.engine
+    if wanted is not None and model_format not in TRAITS[wanted].formats:
+        raise _does_not_read(wanted, model_format, what)
     if model_format == "safetensors":
-        if wanted == FOR_GGUF:
-            raise ConfigError(
-                f"{what} is in safetensors, which llama.cpp does not read: leave engine out, or give a GGUF file",
-                param="engine",
-            )
         return _for_safetensors(settings, what)
-    if wanted in FOR_SAFETENSORS:
-        raise ConfigError(
-            f"{what} is in GGUF, which {wanted} does not read: leave engine out, or give a directory with safetensors",
-            param="engine",
-        )
-    return _installed(wanted, settings) if wanted == FOR_BOTH else FOR_GGUF
+    best = engines_for("gguf")[0]
+    return best if wanted in (None, best) else _installed(wanted, settings)
 
 
-def some_engine_for(model_format: Format, settings: Settings, *, what: str) -> str:
+def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigError:
+    if model_format == "safetensors":
+        capabilities = TRAITS[engine].capabilities
+        title = capabilities.title if capabilities else engine
+        message = f"{what} is in safetensors, which {title} does not read: leave engine out, or give a GGUF file"
+    else:
+        way_out = "leave engine out, or give a directory with safetensors"
+        message = f"{what} is in GGUF, which {engine} does not read: {way_out}"
+    return ConfigError(message, param="engine")
+
+
+def some_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
     """Return the engine that would run ``what`` if nobody asked for one; raises EngineMissing if there is none."""
     silent = settings.model_copy(update={"engine": None, "engine_options": {}})
     return engine_for_format(model_format, silent, what=what)
@@ -97,7 +96,7 @@ def better_engine(engine: str, located: Located, settings: Settings) -> str | No
     is_asked_for = settings.engine is not None or settings.worker_python is not None
     if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:
         return None
-    best = engines_for_safetensors(has_cuda=have_driver())[0]
+    best = engines_for("safetensors", has_cuda=have_driver())[0]
     return best if engine != best else None
 
 
@@ -106,7 +105,7 @@ def own_choice(data_dir: Path) -> str | None:
 
     ``None`` if none is. ``data_dir`` is where the host keeps the environments of engines.
     """
-    order = engines_for_safetensors(has_cuda=have_driver())
+    order = engines_for("safetensors", has_cuda=have_driver())
     return next((engine for engine in order if is_installed(engine, data_dir)), None)
 
 
@@ -115,19 +114,20 @@ def likely_engine(settings: Settings) -> str:
     if settings.engine is not None:
         return settings.engine
     if is_url(settings.model):
-        return REMOTE
+        return serving("server")
     if not names_safetensors(settings.model):
-        return FOR_GGUF
-    return FOR_BOTH if QUANTIZE in settings.engine_options else own_choice(data_directory(settings)) or wanted_extra()
+        return engines_for("gguf")[0]
+    if QUANTIZE in settings.engine_options:
+        return quantizing_by(QUANTIZE)
+    return own_choice(data_directory(settings)) or engines_for("safetensors")[0]
 
 
 def engine_before_resolving(settings: Settings) -> Engine:
     """Return what is known of the engine of a model that has not been looked at."""
-    name = likely_engine(settings)
-    if name == REMOTE:
-        with suppress(ConfigError):  # which is told when it is looked at
-            return Remote(settings.engine_options)
-    return ENGINES[name]
+    engine = ENGINES[likely_engine(settings)]
+    with suppress(ConfigError):  # which is told when it is looked at
+        return engine.for_model(settings.engine_options)
+    return engine
 
 
 def with_params(settings: Settings, params: Mapping[str, Any], engine: Engine) -> tuple[Settings, tuple[str, ...]]:
@@ -160,10 +160,10 @@ def names_safetensors(model: str | None) -> bool:
 
 def _for_safetensors(settings: Settings, what: str) -> str:
     if settings.engine is None and QUANTIZE in settings.engine_options:
-        return _installed(FOR_BOTH, settings)
+        return _installed(quantizing_by(QUANTIZE), settings)
     if settings.worker_python is not None:
         # What that Python has is not known here; a worker that finds nothing there says so itself.
-        return settings.engine or wanted_extra()
+        return settings.engine or engines_for("safetensors")[0]
     engine = settings.engine or own_choice(data_directory(settings))
     if engine is None:
         raise EngineMissing(f"{what}: {no_engine()}", path=what)
@@ -186,7 +186,7 @@ def _installed(engine: str, settings: Settings) -> str:
 
 def no_engine() -> str:
     """Say what to do with a model in safetensors where no engine is installed for it."""
-    ways = " or ".join(how_to_install(engine) for engine in engines_for_safetensors(has_cuda=have_driver()))
+    ways = " or ".join(how_to_install(engine) for engine in engines_for("safetensors", has_cuda=have_driver()))
     return (
         f"safetensors need an engine, and none of those that read them is installed. Install one: {ways}. Or take the "
         "model in GGUF (most have a repository with it, named like Qwen/Qwen3-4B-GGUF)"

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.engines import TRAITS
 from modelhost.engines.installed import is_apple_silicon
-from modelhost.engines.vllm.families import WITHOUT_FLOAT16
-from modelhost.models.directory_needs import ON_GPUS
 from modelhost.models.hf_directory import HfModel
 
 AUTO: Final = "auto"
 FLOAT32, FLOAT16 = "float32", "float16"
 OF_WEIGHTS: Final[Mapping[str, str]] = {"F32": FLOAT32, "F16": FLOAT16, "BF16": "bfloat16"}
 """Names in the headers of safetensors."""
-ON_APPLE_SILICON: Final = ("mlx", "transformers")
-CHOOSING: Final = "mistralrs"
-"""The engine that takes what suits the machine best, which is not known here."""
+WITHOUT_FLOAT16: Final = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4", "plamo2"})
+"""Families whose numbers grow beyond float16; vLLM refuses it for them (``_FLOAT16_NOT_SUPPORTED_MODELS``)."""
 
 
 def dtype_in_force(model: HfModel, *, engine: str, options: Mapping[str, Any], on_gpu: bool) -> str | None:
@@ -24,14 +22,13 @@ def dtype_in_force(model: HfModel, *, engine: str, options: Mapping[str, Any], o
     told = options.get("dtype", AUTO)
     if told != AUTO:
         return str(told)
-    if model.is_quantized or engine == CHOOSING:
+    if model.is_quantized or TRAITS[engine].numbers.is_unknown:
         return None
     if not _has_16_bits(engine, options, on_gpu=on_gpu):
         return FLOAT32
     own = model.declared_dtype or OF_WEIGHTS.get(model.weights.dtype)
-    # vLLM takes 16 bits of its choice for 32, and other ones where float16 fails.
-    is_changed = engine == "vllm" and (own == FLOAT32 or (own == FLOAT16 and not _can_be_float16(model)))
-    return None if is_changed else own
+    is_unsuitable = own == FLOAT32 or (own == FLOAT16 and not _can_be_float16(model))
+    return None if is_unsuitable and TRAITS[engine].numbers.converts_unsuitable else own
 
 
 def can_be_float16(model: HfModel, *, engine: str, options: Mapping[str, Any], on_gpu: bool) -> bool:
@@ -39,7 +36,7 @@ def can_be_float16(model: HfModel, *, engine: str, options: Mapping[str, Any], o
 
     Quantized weights have kernels for formats of their own.
     """
-    is_able = engine != CHOOSING and _has_16_bits(engine, options, on_gpu=on_gpu)
+    is_able = not TRAITS[engine].numbers.is_unknown and _has_16_bits(engine, options, on_gpu=on_gpu)
     return is_able and not model.is_quantized and _can_be_float16(model)
 
 
@@ -50,6 +47,6 @@ def _can_be_float16(model: HfModel) -> bool:
 def _has_16_bits(engine: str, options: Mapping[str, Any], *, on_gpu: bool) -> bool:
     """Whether it is computed where 16 bits are no slower than 32: most CPUs have no instructions for them."""
     device = options.get("device", AUTO)
-    if engine in ON_GPUS and on_gpu:
+    if TRAITS[engine].gpu is not None and on_gpu:
         return device in (AUTO, "cuda")
-    return engine in ON_APPLE_SILICON and is_apple_silicon() and device in (AUTO, "mps")
+    return TRAITS[engine].numbers.uses_16_bits_on_apple_silicon and is_apple_silicon() and device in (AUTO, "mps")

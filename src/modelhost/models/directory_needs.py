@@ -11,18 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelhost.engines import TRAITS
 from modelhost.engines.installed import is_apple_silicon
 from modelhost.models.hf_directory import HfModel
 from modelhost.models.states import RAM, Bytes
 
-PROCESS_BYTES: Mapping[str, int] = {
-    "mlx": 130_000_000,
-    "transformers": 420_000_000,
-    "vllm": 1_100_000_000,
-    "mistralrs": 100_000_000,
-}
-"""Python with the libraries, without a model."""
-ON_GPUS = ("transformers", "vllm")
 CUDA_PROCESS_BYTES = 1_200_000_000  # main memory that PyTorch's CUDA libraries take
 CUDA_CONTEXT_BYTES = 600_000_000  # of the GPU
 WORKING_SHARE = 0.1  # of the weights, for the buffers of a step
@@ -64,12 +57,12 @@ def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
 
     Of them it uses the first; vLLM as many as the model is spread over, each for an equal share.
     """
-    on_gpu = bool(gpus) and engine in ON_GPUS and options.get("device", "auto") in ("auto", "cuda")
+    on_gpu = bool(gpus) and TRAITS[engine].gpu is not None and options.get("device", "auto") in ("auto", "cuda")
     width = _width(engine, options, on_gpu=on_gpu, is_quantized=model.is_quantized)
     weights = _weights_bytes(model, engine, options, width)
     cache = sized(model, engine=engine, options=options, on_gpu=on_gpu).cache_bytes_per_token * context_length * slots
     computing = int(weights * (1 + WORKING_SHARE) + cache + (model.vocab_size or 0) * SCORE_BYTES * slots)
-    process = PROCESS_BYTES[engine]
+    process = TRAITS[engine].process_bytes
     if not on_gpu:
         return {RAM: process + computing}
     spread = int(options.get("tensor_parallel_size", 1)) * int(options.get("pipeline_parallel_size", 1))
@@ -78,7 +71,7 @@ def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
 
 
 def _weights_bytes(model: HfModel, engine: str, options: Mapping[str, Any], width: int | None) -> float:
-    bits = _quantized_bits(options) if engine == "mistralrs" else None
+    bits = TRAITS[engine].numbers.quantized_bits(options)
     if width is None or (bits is not None and model.is_quantized):
         return model.weights.size_bytes
     if bits is None:
@@ -88,15 +81,9 @@ def _weights_bytes(model: HfModel, engine: str, options: Mapping[str, Any], widt
     return table * width + (model.weights.parameters - table) * (bits + SCALE_BITS) / 8
 
 
-def _quantized_bits(options: Mapping[str, Any]) -> int | None:
-    """Return the bits of a weight as mistral.rs quantizes it while it is loaded; ``None`` where it does not."""
-    digits = [letter for letter in str(options.get("isq", "none")) if letter.isdigit()]
-    return int(digits[0]) if digits else None
-
-
 def _width(engine: str, options: Mapping[str, Any], *, on_gpu: bool, is_quantized: bool) -> int | None:
     """Return the bytes of a number as the engine computes with it; ``None`` where it is as the file has it."""
     dtype = options.get("dtype", "auto")
-    if engine == "mlx" and (is_quantized or (dtype == "auto" and is_apple_silicon())):
+    if TRAITS[engine].numbers.keeps_packed and (is_quantized or (dtype == "auto" and is_apple_silicon())):
         return None  # packed weights stay so
     return _WIDTHS.get(dtype) if dtype != "auto" else (None if on_gpu else FLOAT32)

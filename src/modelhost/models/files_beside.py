@@ -9,9 +9,8 @@ from typing import Final
 
 from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
+from modelhost.engines import TRAITS
 from modelhost.engines.adapters import OWN_SCALE, Adapter, names_of, split_name
-from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.vllm.engine import Vllm
 from modelhost.errors import ConfigError, ModelFileMissing
 
 PEFT_CONFIG: Final = "adapter_config.json"
@@ -50,13 +49,13 @@ def _adapter(entry: str, engine: str) -> Adapter:
     path = at_home(place)
     if not path.exists():
         raise _missing("lora", place, path)
-    if engine == LlamaCpp.name and not path.is_file():
+    if TRAITS[engine].adapters == "gguf" and not path.is_file():
         raise ConfigError(
             f"lora: {place} is a directory, and llama.cpp reads adapters in GGUF: its convert_lora_to_gguf.py makes "
             "that file",
             param="lora",
         )
-    if engine == Vllm.name and not (path / PEFT_CONFIG).is_file():
+    if TRAITS[engine].adapters == "peft" and not (path / PEFT_CONFIG).is_file():
         raise ConfigError(
             f"lora: vllm reads adapters as PEFT saves them, and {place} is no directory with {PEFT_CONFIG} in it",
             param="lora",

@@ -13,17 +13,12 @@ from modelhost.config import environment
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
+from modelhost.engines import TRAITS
 from modelhost.engines.base import Engine
-from modelhost.engines.environments import BUILD_COMMAND
-from modelhost.engines.installed import how_to_install, why_build_unused
-from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.llamacpp.installation import OPTION as SERVER
-from modelhost.engines.llamacpp.installation import library_uses_gpus, server_uses_gpus
-from modelhost.engines.torch_devices import torch_uses_gpus
+from modelhost.engines.installed import how_to_install, install_command, why_build_unused
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
-from modelhost.models.choosing import FOR_BOTH, REMOTE, better_engine, some_engine_for, why_engine, with_params
-from modelhost.models.directory_needs import ON_GPUS
+from modelhost.models.choosing import better_engine, some_engine_for, why_engine, with_params
 from modelhost.models.download import DownloadProgress, FileProgress, StoppableProgress, download
 from modelhost.models.file_stamps import are_current
 from modelhost.models.hub_reference import parse_reference
@@ -33,7 +28,6 @@ from modelhost.models.request_defaults import check_defaults
 from modelhost.models.resolve import (
     Resolved,
     engine_of,
-    engine_options,
     find_files,
     resolve,
     visible_gpus,
@@ -45,9 +39,6 @@ from modelhost.workers.gpus import gpus, have_driver
 from modelhost.workers.machine import available_memory
 
 log = get_logger(__name__)
-
-WITHOUT_CUDA = (REMOTE, FOR_BOTH)
-"""Engines whose worker has no GPU of NVIDIA's: it is elsewhere, or its wheel is for CPUs and Metal."""
 
 
 async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None) -> Resolved:
@@ -85,7 +76,7 @@ async def find_telling(
 def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Resolved:
     def accept(engine: Engine) -> None:
         check_defaults(entry.defaults, engine, model=entry.name)
-        engine_options(engine.name, entry.settings)
+        engine.completed(entry.settings.engine_options)
 
     found = find_files(entry.settings, on_download, accept)
     engine = engine_of(found, entry.settings)
@@ -93,7 +84,8 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Re
         way_out = how_to_install(better)
         log.info("engine_is_second_choice", model=entry.name, engine=engine.name, better=better, way_out=way_out)
     if why := why_build_unused(engine.name, data_directory(entry.settings)):
-        log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=BUILD_COMMAND)
+        way_out = install_command(engine.name)
+        log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=way_out)
     resolved, remarks = resolved_as_found(entry, found, room)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
@@ -132,31 +124,29 @@ def resolved_as_found(entry: ModelEntry, found: Located, room: Room | None = Non
     resolved = resolve(
         settings,
         found=found,
-        gpus=_usable_gpus(engine.name, settings, room),
+        gpus=_usable_gpus(engine, settings, room),
         available_bytes=available_memory() + (room.freed_bytes if room is not None else 0),
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
     unused = unused_gpu(engine.name, settings)
-    if unused is not None and not _finds_gpus(engine.name, settings):
+    if unused is not None and not _finds_gpus(engine, settings):
         resolved = replace(resolved, unused_gpu=unused)
     return resolved, remarks
 
 
-def _usable_gpus(engine: str, settings: Settings, room: Room | None) -> Mapping[int, int]:
+def _usable_gpus(engine: Engine, settings: Settings, room: Room | None) -> Mapping[int, int]:
     """Return those that the worker of ``engine`` could use, with the bytes that it may take of each."""
-    if engine in WITHOUT_CUDA or not have_driver() or not _finds_gpus(engine, settings):
+    if TRAITS[engine.name].gpu is None or not have_driver() or not _finds_gpus(engine, settings):
         return {}
     found = gpus()
     rooms = (empty(settings, found) if room is None else room).on(found)
     return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
 
 
-def _finds_gpus(engine: str, settings: Settings) -> bool:
-    if engine == LlamaCpp.name and (server := engine_options(engine, settings).get(SERVER)):
-        env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
-        return server_uses_gpus(server, env)
-    uses_gpus = torch_uses_gpus if engine in ON_GPUS else library_uses_gpus
-    return uses_gpus(worker_python(engine, settings) or sys.executable)
+def _finds_gpus(engine: Engine, settings: Settings) -> bool:
+    env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
+    python = worker_python(engine, settings) or sys.executable
+    return engine.finds_gpus(python, engine.completed(settings.engine_options), env)
 
 
 async def pull(reference: str, settings: Settings, *, revision: str | None, on_progress: DownloadProgress) -> Path:

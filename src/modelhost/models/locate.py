@@ -11,7 +11,7 @@ from typing import Literal
 
 from modelhost.config.home import at_home
 from modelhost.config.links import absence
-from modelhost.engines.installed import FOR_SAFETENSORS
+from modelhost.engines.installed import reads_only, serves
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.hf_directory import HfModel, is_hf_directory, read_hf_directory
@@ -25,7 +25,6 @@ MMPROJ = "mmproj"
 """Part of the names of files with the part of a model that sees."""
 SAFETENSORS = "safetensors"
 """What is wanted of a repository on the hub, where it is not a GGUF file."""
-REMOTE = "remote"
 WHOLE_DIRECTORY = "a model in safetensors is served as a whole: give the directory with its config.json"
 PICKLED = (
     "weights in PyTorch's own format may run code while they are loaded, so they are not served: take the model in "
@@ -55,11 +54,11 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
         ModelFileMissing: it looks like a path and is not there.
         ModelFileInvalid: it is no file that can be served, or a directory that holds several models or none.
     """
-    if engine == "scripted":
+    if engine is not None and serves(engine, "script"):
         path = at_home(model) if model else None
-        return Located(kind="engine", name=path.stem if path else "scripted", path=path)
-    if engine == REMOTE or is_url(model):
-        if engine not in (REMOTE, None):
+        return Located(kind="engine", name=path.stem if path else engine, path=path)
+    if serves(engine, "server") or is_url(model):
+        if engine is not None and not serves(engine, "server"):
             raise ConfigError(f"{engine} runs files, and the model is given as a URL: leave engine out", param="engine")
         return Located(kind="server", name=server_name(model), urls=server_urls(model))
     if is_bundled(model):
@@ -67,27 +66,28 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
     assert model is not None
     path = at_home(model)
     if path.is_dir():
-        return located_directory(path) if engine in FOR_SAFETENSORS else _directory(path)
+        return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
     if path.exists():
         return _file(path)
     reference = None if _looks_like_path(model) else parse_reference(model, revision)
     if reference is None:
         raise _missing(model, path)
-    if engine in FOR_SAFETENSORS and reference.wanted is None:
+    if reads_only(engine, "safetensors") and reference.wanted is None:
         reference = replace(reference, wanted=SAFETENSORS)
     return Located(kind="hub", name=reference.repository, reference=reference)
 
 
 def name_of(model: str | None, *, engine: str | None = None) -> str:
     """Return what :func:`locate` calls ``model``; whether it is there and can be served is not looked at."""
-    if model is None and engine == "scripted":
-        return "scripted"
-    if engine == REMOTE or is_url(model):
+    is_script = serves(engine, "script")
+    if model is None and engine is not None and is_script:
+        return engine
+    if serves(engine, "server") or is_url(model):
         return server_name(model)
     if model is None or is_bundled(model):
         return BUNDLED_NAME
     path = at_home(model)
-    if engine == "scripted":
+    if is_script:
         return path.stem
     with suppress(OSError):
         if path.is_dir():

@@ -18,12 +18,9 @@ from modelhost.config.fields import SETTINGS
 from modelhost.config.links import leads_nowhere
 from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Accepted
-from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.remote.engine import Remote
-from modelhost.engines.vllm.engine import Vllm
-from modelhost.engines.vllm.params import OWN as PARAMS_OF_VLLM
+from modelhost.engines.installed import engines_for, serves, serving
 from modelhost.models import request_defaults
 from modelhost.models.choosing import engine_before_resolving, likely_engine
 from modelhost.models.registry_file import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
@@ -92,7 +89,7 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
     accepted, hint = _accepted(engine_name, {**others, **checked.settings}), GUESSED if _is_guess(entry, frame) else ""
     parts = (
         parked(lots, cores=allowed_cores()),
-        source_of(entry, frame.directory, needs_files=engine_name != "scripted"),
+        source_of(entry, frame.directory, needs_files=not serves(engine_name, "script")),
         checked,
         replace(accepted, problems=tuple(problem + hint for problem in accepted.problems)),
         _checked(_given(entry), ENTRY_SETTINGS, ""),
@@ -120,7 +117,7 @@ def _engine_name(entry: EntryFile, frame: Frame) -> str:
     """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
     named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
-        return named or LlamaCpp.name
+        return named or engines_for("gguf")[0]
     model = anchored(entry.weight_file or "", anchored(entry.local_path, frame.directory))
     return likely_engine(frame.base.model_copy(update={"model": str(model)}))
 
@@ -130,8 +127,8 @@ def _named_engine(entry: EntryFile, frame: Frame) -> str | None:
     if entry.engine is not None:
         return entry.engine
     if is_elsewhere(entry):
-        return Remote.name
-    return None if frame.base.engine == Remote.name else frame.base.engine
+        return serving("server")
+    return None if serves(frame.base.engine, "server") else frame.base.engine
 
 
 def _is_guess(entry: EntryFile, frame: Frame) -> bool:
@@ -144,10 +141,14 @@ def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
     if engine_name not in ENGINES:
         return Accepted(settings={}, problems=(_unknown_engine(engine_name),))
     launch = {name: value for name, value in params.items() if name not in request_defaults.NAMES}
-    foreign = [name for name in PARAMS_OF_VLLM if name in launch] if engine_name != Vllm.name else []
+    foreign = [
+        f'"params.{name}" is for the engine {other.name}, not for {engine_name}'
+        for other in TRAITS.values()
+        for name in other.own_params
+        if other.name != engine_name and name in launch
+    ]
     if foreign:
-        problems = tuple(f'"params.{name}" is for the engine vllm, not for {engine_name}' for name in foreign)
-        return Accepted(settings={}, problems=problems)
+        return Accepted(settings={}, problems=tuple(foreign))
     return ENGINES[engine_name].accept(launch)
 
 
@@ -157,7 +158,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
     aliases = tuple(dict.fromkeys(alias for alias in entry.aliases if alias != entry.name))
     env = {name: SecretStr(value) for name, value in found["worker_env"].items()}
     own: dict[str, Any] = {**found, "alias": (entry.name, *aliases), "worker_env": {**base.worker_env, **env}}
-    if _engine_name(entry, frame) == (base.engine or LlamaCpp.name):
+    if _engine_name(entry, frame) == (base.engine or engines_for("gguf")[0]):
         own["engine_options"] = {**base.engine_options, **found.get("engine_options", {})}
     else:
         own["engine_options"] = found.get("engine_options", {})
@@ -255,8 +256,9 @@ def _refused(entry: EntryFile) -> list[str]:
             f'"capabilities.vision_mode": "{mode}" is not part of this version: a model sees with its own vision '
             'encoder, "params.mmproj"; set it to disabled'
         )
-    if entry.engine is not None and (entry.engine == Remote.name) != is_elsewhere(entry):
-        problems.append(f'"engine": {entry.engine} is not for this model: {Remote.name} goes with "url", and no other')
+    if entry.engine is not None and serves(entry.engine, "server") != is_elsewhere(entry):
+        server = serving("server")
+        problems.append(f'"engine": {entry.engine} is not for this model: {server} goes with "url", and no other')
     if any(name != name.strip() for name in (entry.name, *entry.aliases)):
         problems.append("a name begins or ends with a blank")
     return problems

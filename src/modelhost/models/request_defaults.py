@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from modelhost.config.request_defaults import RequestDefaults
 from modelhost.config.schema import read_as
+from modelhost.engines import TRAITS
 from modelhost.engines.base import Engine
-from modelhost.engines.capabilities import CAPABILITIES
-from modelhost.engines.remote.engine import Remote
+from modelhost.engines.installed import serves
 from modelhost.errors import ConfigError, InvalidRequest, RequestError
 
 NAMES: Final = tuple(RequestDefaults.model_fields)
@@ -48,11 +48,11 @@ def parse_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def default_problems(defaults: Mapping[str, Any], engine: Engine) -> list[str]:
     """Return why ``engine`` would refuse requests that get ``defaults``: a sentence without its end for each reason."""
-    can = CAPABILITIES.get(engine.name)
+    can = TRAITS[engine.name].capabilities
     problems = {name: _refusal(name, value, engine) for name, value in in_force(defaults, engine).items()}
     temperature = defaults.get("temperature")
-    if can is not None and temperature is not None and temperature > can.hottest:
-        problems["temperature"] = f"{engine.name} takes {can.hottest:g} at most, not {temperature:g}"
+    if can is not None and temperature is not None and temperature > can.max_temperature:
+        problems["temperature"] = f"{engine.name} takes {can.max_temperature:g} at most, not {temperature:g}"
     draws = temperature != 0 and defaults.get("top_k") != 1
     seed = defaults.get("seed")
     if can is not None and can.how("seed") == "refused" and draws and seed is not None and seed >= 0:
@@ -71,7 +71,8 @@ def in_force(defaults: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
 
 def _refusal(name: str, value: Any, engine: Engine) -> str:
     if name not in OF_OPENAI | CHECKED_HERE | engine.fields("chat"):
-        return f"{engine.name} has no such parameter; {UNKNOWN_THERE if engine.name == Remote.name else UNKNOWN_HERE}"
+        way_out = UNKNOWN_THERE if serves(engine.name, "server") else UNKNOWN_HERE
+        return f"{engine.name} has no such parameter; {way_out}"
     try:
         engine.adapt("chat", {"messages": [], name: value})
     except RequestError as error:

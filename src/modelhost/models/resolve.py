@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
@@ -16,17 +16,13 @@ from modelhost.config.directories import data_directory
 from modelhost.config.home import at_home
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
-from modelhost.engines import ENGINES
+from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine, ModelSpec
 from modelhost.engines.installed import environment_of, missing_modules
-from modelhost.engines.llamacpp.engine import LlamaCpp, micro_batch_size, visible_to
-from modelhost.engines.llamacpp.installation import OPTION as SERVER
-from modelhost.engines.llamacpp.installation import with_server
 from modelhost.engines.prompting import STOPS, shipped_template
-from modelhost.engines.remote.engine import Remote
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
-from modelhost.models.choosing import REMOTE, engine_for, engine_for_format
+from modelhost.models.choosing import engine_for, engine_for_format
 from modelhost.models.directory_dtype import FLOAT16, can_be_float16, dtype_in_force
 from modelhost.models.directory_needs import directory_need, sized
 from modelhost.models.download import DownloadProgress, cached_model, download
@@ -117,11 +113,13 @@ def resolve(
     names = settings.alias or (located.name,)
     header, directory = located.header, located.directory
     env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
+    traits = TRAITS[engine.name]
     usable = visible_gpus(env, gpus)
-    visible = visible_to(settings.engine_options, usable) if engine.name == LlamaCpp.name else usable
+    visible = engine.used_gpus(settings.engine_options, usable)
     if prefers_float16 and directory is not None:
         settings = _with_float16(settings, directory, engine.name, visible)
-    rooms = {gpu: gpus[gpu] for gpu in visible} if engine.name == LlamaCpp.name else {}
+    has_layers_placed = traits.gpu is not None and traits.gpu.has_layers_placed
+    rooms = {gpu: gpus[gpu] for gpu in visible} if has_layers_placed else {}
     context_length, slots, cache_bytes = settings.context_length, settings.slots, None
     model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
     if model is not None:
@@ -138,12 +136,12 @@ def resolve(
         path=located.path,
         context_length=context_length,
         slots=slots,
-        threads=_threads(settings.threads, engine.name),
+        threads=_threads(settings.threads, has_every_core=traits.has_every_core),
         gpu_layers=settings.gpu_layers,
         kv_cache_type=settings.kv_cache_type,
         lora=adapters_of(settings.lora, engine.name),
         draft_path=_draft(settings.draft_model),
-        mmproj_path=_encoder(located, settings, engine.name),
+        mmproj_path=_encoder(located, settings, has_vision_file=traits.has_vision_file),
         chat_template=_template(settings.chat_template),
         own_chat_template=described.chat_template if described is not None else None,
         has_chat_template=described is None or described.chat_template is not None,
@@ -154,15 +152,15 @@ def resolve(
         cache_bytes=cache_bytes,
         gpus=visible,
         max_in_flight=settings.max_in_flight,
-        options=engine_options(engine.name, settings),
-        python=worker_python(engine.name, settings),
-        has_fallback=has_fallback(engine.name, settings),
+        options=engine.completed(settings.engine_options),
+        python=worker_python(engine, settings),
+        has_fallback=has_fallback(engine, settings),
         env=env,
         urls=located.urls,
         url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
     )
     size_bytes = header.size_bytes if header is not None else directory.weights.size_bytes if directory else 0
-    offload = _offload(spec, located, rooms)
+    offload = _offload(spec, located, rooms, engine)
     if offload is not None and rooms:
         layers = offload.layers()
         spec = replace(spec, gpu_layers=layers.count, gpu_split=layers.split)
@@ -177,7 +175,7 @@ def resolve(
         quantization=described.quantization if described is not None else None,
         dtype=_dtype(located, engine.name, settings, visible),
         gpus=usable,
-        offload=offload if engine.name == LlamaCpp.name else None,
+        offload=offload if has_layers_placed else None,
         longest_context=described.context_length if described is not None else None,
     )
 
@@ -223,15 +221,14 @@ def _downloaded(located: Located, path: Path) -> Located:
 
 def engine_of(located: Located, settings: Settings) -> Engine:
     """Return the engine of a model that is here, as :func:`engine_for` chooses it."""
-    chosen = engine_for(located, settings)
-    return Remote(settings.engine_options) if chosen == REMOTE else ENGINES[chosen]
+    return ENGINES[engine_for(located, settings)].for_model(settings.engine_options)
 
 
-def worker_python(engine: str, settings: Settings) -> str | None:
+def worker_python(engine: Engine, settings: Settings) -> str | None:
     """Return the Python that runs ``engine``: as the settings say, or that of its own environment; else the host's.
 
     Raises:
-        ConfigError: as :func:`engine_options` does.
+        ConfigError: as :meth:`Engine.completed` does.
     """
     if settings.worker_python is not None:
         return settings.worker_python
@@ -239,25 +236,16 @@ def worker_python(engine: str, settings: Settings) -> str | None:
     return None if python is None else str(python)
 
 
-def has_fallback(engine: str, settings: Settings) -> bool:
+def has_fallback(engine: Engine, settings: Settings) -> bool:
     """Whether :func:`worker_python` is that of a build for which the host's own Python can stand in."""
     is_build = settings.worker_python is None and _own_environment(engine, settings) is not None
-    return is_build and not missing_modules(engine)
+    return is_build and not missing_modules(engine.name)
 
 
-def _own_environment(engine: str, settings: Settings) -> Path | None:
-    # A llama-server is no part of an environment, and needs nothing of one.
-    has_server = engine == LlamaCpp.name and engine_options(engine, settings).get(SERVER)
-    return None if has_server else environment_of(engine, data_directory(settings))
-
-
-def engine_options(engine: str, settings: Settings) -> Mapping[str, Any]:
-    """Return the options that a model of ``settings`` has with ``engine``, which the environment may add to.
-
-    Raises:
-        ConfigError: they name a program that is none.
-    """
-    return with_server(settings.engine_options) if engine == LlamaCpp.name else settings.engine_options
+def _own_environment(engine: Engine, settings: Settings) -> Path | None:
+    # A program of the user's is no part of an environment, and needs nothing of one.
+    program = engine.program(engine.completed(settings.engine_options))
+    return environment_of(engine.name, data_directory(settings)) if program is None else None
 
 
 def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]:
@@ -318,7 +306,7 @@ def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], o
     return {} if offload is None else offload.need(offload.layers())
 
 
-def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int]) -> Offload | None:
+def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine: Engine) -> Offload | None:
     """Return how a model in GGUF can be laid out, with what belongs to it."""
     header = located.header
     if header is None:
@@ -330,7 +318,7 @@ def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int]) -> Off
         context_length=spec.context_length or header.context_length or 0,
         slots=spec.slots or 1,
         kv_cache_type=spec.kv_cache_type,
-        batch_size=micro_batch_size(spec),
+        batch_size=engine.step_tokens(spec),
         draft=read_header(spec.draft_path) if spec.draft_path is not None else None,
         encoder_bytes=read_vision_encoder(spec.mmproj_path).need_bytes if spec.mmproj_path is not None else 0,
         adapter_bytes=_bytes_of(files_of(spec.lora)),
@@ -351,15 +339,15 @@ def _bytes_of(paths: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-def _threads(wanted: int | None, engine: str) -> int:
-    """Return how many threads compute: for llama.cpp one on each core that is good for it.
+def _threads(wanted: int | None, *, has_every_core: bool) -> int:
+    """Return how many threads compute: one on each core that is good for it, where the engine ``has_every_core``.
 
-    The others spin while they wait, in Python or for it: with as many threads as cores they slow each other, and the
-    host, to a crawl.
+    The threads of other engines spin while they wait, in Python or for it: with as many threads as cores they slow each
+    other, and the host, to a crawl.
     """
     cores = allowed_cores()
     if wanted is None:
-        return computing_cores() if engine == LlamaCpp.name else max(1, cores - 1)
+        return computing_cores() if has_every_core else max(1, cores - 1)
     if wanted > cores:
         raise ConfigError(f"threads: {wanted} is more than the {cores} cores this process may use", param="threads")
     return wanted
@@ -373,10 +361,10 @@ def _draft(model: str | None) -> Path | None:
     return path
 
 
-def _encoder(located: Located, settings: Settings, engine: str) -> Path | None:
-    """Return the vision encoder; for other engines than llama.cpp only one that is named, which they refuse."""
+def _encoder(located: Located, settings: Settings, *, has_vision_file: bool) -> Path | None:
+    """Return the vision encoder; where it is no file of its own, only one that is named, which the engine refuses."""
     named = None if settings.mmproj in (None, WITHOUT) else existing("mmproj", settings.mmproj)
-    if engine != LlamaCpp.name or located.header is None or located.path is None:
+    if not has_vision_file or located.header is None or located.path is None:
         return named
     return encoder_for(located.path, located.header, settings.mmproj)
 

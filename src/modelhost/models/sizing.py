@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from modelhost.engines import TRAITS
 from modelhost.errors import ConfigError
 
 MOST_SLOTS = 8  # of the default; more conversations at once bring a CPU nothing and cost memory each
@@ -17,9 +17,6 @@ FALLBACK_CONTEXT = 4096  # for a file that does not say what it was trained for
 CONTEXT_STEP = 256  # llama.cpp rounds to it
 SHORTEST_BOUNDED = 512  # a default context is not cut further, whatever the bound
 MIB = 1 << 20
-LOAD_FLOOR_SECONDS = 60.0
-START_SECONDS: Mapping[str, float] = {"vllm": 300.0}
-"""Of engines that need longer: vLLM imports its libraries for half a minute, and compiles for GPUs for minutes."""
 LOAD_BYTES_PER_SECOND = 50_000_000  # a slow disk
 
 
@@ -115,4 +112,4 @@ def _does_not_fit(header: Sized, wanted: Wanted, context_length: int, slots: int
 
 def load_timeout_seconds(size_bytes: int, *, engine: str) -> float:
     """Return how long loading may take by default: what the engine needs anyway, and the time of a slow disk."""
-    return START_SECONDS.get(engine, LOAD_FLOOR_SECONDS) + size_bytes / LOAD_BYTES_PER_SECOND
+    return TRAITS[engine].start_seconds + size_bytes / LOAD_BYTES_PER_SECOND

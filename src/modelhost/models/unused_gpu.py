@@ -7,12 +7,9 @@ from typing import Final
 
 from modelhost.config import environment
 from modelhost.config.settings import Settings
-from modelhost.engines.llamacpp.installation import OPTION as SERVER
-from modelhost.engines.llamacpp.installation import with_server
-from modelhost.models.directory_needs import ON_GPUS
-from modelhost.workers.installed_gpus import InstalledGpu, installed_gpu
+from modelhost.engines import ENGINES, TRAITS
+from modelhost.workers.installed_gpus import installed_gpu
 
-LLAMACPP: Final = "llamacpp"
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 NONE: Final = ("", "-1", "none", "void")
 """Values of the variable that hide every GPU."""
@@ -40,12 +37,17 @@ def unused_gpu(engine: str, settings: Settings) -> UnusedGpu | None:
 
     ``None``: the machine has none, there is no such build of the engine, or somebody wants the CPU.
     """
-    if engine not in (LLAMACPP, *ON_GPUS) or wants_cpu(settings):
+    support = TRAITS[engine].gpu
+    if support is None or wants_cpu(settings):
         return None
     gpu = installed_gpu()
-    if gpu is None or (engine != LLAMACPP and gpu.build != "cuda"):
+    if gpu is None or gpu.build not in support.builds:
         return None
-    return UnusedGpu(name=gpu.name, engine=engine, way_out=_way_out(engine, gpu, settings))
+    program = ENGINES[engine].program(ENGINES[engine].completed(settings.engine_options))
+    way_out = support.install_command.format(build=gpu.build)
+    if program is not None:
+        way_out = f"name a llama-server that is built for {gpu.build}, which {program} is not"
+    return UnusedGpu(name=gpu.name, engine=engine, way_out=way_out)
 
 
 def wants_cpu(settings: Settings) -> bool:
@@ -54,13 +56,3 @@ def wants_cpu(settings: Settings) -> bool:
     visible = environment.current().get(VISIBLE) if own is None else own.get_secret_value()
     is_hidden = visible is not None and visible.strip().lower() in NONE
     return is_hidden or settings.gpu_layers == 0 or settings.engine_options.get("device") == "cpu"
-
-
-def _way_out(engine: str, gpu: InstalledGpu, settings: Settings) -> str:
-    if engine == LLAMACPP:
-        if server := with_server(settings.engine_options).get(SERVER):
-            return f"name a llama-server that is built for {gpu.build}, which {server} is not"
-        return f"modelhost engines install {LLAMACPP} --build {gpu.build}"
-    if engine == "vllm":
-        return "modelhost engines install vllm"
-    return "pip install --force-reinstall torch"

@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, installed
-from modelhost.engines.environments import ENVIRONMENTS
+from modelhost.engines.installed import with_environment
 from modelhost.errors import ConfigError, EngineMissing, ModelFileInvalid
 from modelhost.models.choosing import better_engine, engine_for, likely_engine, why_engine, with_params
 from modelhost.models.directory_needs import directory_need
@@ -71,7 +71,7 @@ def test_without_an_engine_the_error_names_every_way_out(monkeypatch: pytest.Mon
         _chosen(str(NANO_HF), engine="mlx")
 
 
-@pytest.mark.parametrize("engine", ENVIRONMENTS)
+@pytest.mark.parametrize("engine", with_environment())
 def test_an_engine_in_an_environment_of_its_own_is_better_than_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
 ) -> None:

@@ -31,8 +31,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One with a GPU, and engines that were built for CPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(unused_gpu, "installed_gpu", lambda: L4)
-    monkeypatch.setattr(finding, "library_uses_gpus", lambda _python: False)
-    monkeypatch.setattr(finding, "torch_uses_gpus", lambda _python: False)
+    monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: False)
+    for engine in ("transformers", "vllm"):
+        monkeypatch.setattr(f"modelhost.engines.{engine}.engine.torch_uses_gpus", lambda _python: False)
 
 
 def _found(model: Path, room: Room | None = None, **settings: Any) -> Resolved:
@@ -55,7 +56,7 @@ def test_the_gpu_is_named_with_the_command_that_brings_its_build(model: Path, mo
 
 
 def test_who_brings_a_llama_server_needs_another_one(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "server_uses_gpus", lambda _path, _env: False)
+    monkeypatch.setattr("modelhost.engines.llamacpp.engine.server_uses_gpus", lambda _path, _env: False)
     unused = _found(model, engine_options={"server": "/bin/true"}).unused_gpu
     assert unused is not None
     assert unused.way_out == "name a llama-server that is built for cuda, which /bin/true is not"
@@ -84,9 +85,9 @@ def test_gpus_that_the_environment_hides_are_not_wanted(model: Path, monkeypatch
 def test_an_engine_that_uses_the_gpu_and_a_machine_without_one_have_nothing_to_tell(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "library_uses_gpus", lambda _python: True)
+    monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: True)
     assert _found(model).unused_gpu is None
-    monkeypatch.setattr(finding, "library_uses_gpus", lambda _python: False)
+    monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: False)
     monkeypatch.setattr(unused_gpu, "installed_gpu", lambda: None)
     assert _found(model).unused_gpu is None
 
@@ -104,7 +105,7 @@ def test_a_pytorch_for_cpus_is_told_of_beside_a_gpu_of_nvidia(monkeypatch: pytes
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> tuple[Gpu, ...]:
     """A machine with two GPUs that llama.cpp uses."""
-    monkeypatch.setattr(finding, "library_uses_gpus", lambda _python: True)
+    monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: True)
     monkeypatch.setattr(finding, "have_driver", lambda: True)
     monkeypatch.setattr(finding, "gpus", lambda: UNEQUAL)
     return UNEQUAL
