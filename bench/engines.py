@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.figures import Startup
 from bench.sides import Side, StartError, bare_worker, host
-from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.scripted.engine import Scripted
 

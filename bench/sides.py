@@ -20,7 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
 
 POLL_SECONDS = 0.005
 START_TIMEOUT = 60.0

@@ -3,7 +3,7 @@
 How many events a host reads at once depends on what else the machine does, and so do the instructions that it spends
 on each. Here each event is read by itself, on a busy machine and under valgrind as well.
 
-It speaks the protocol of :mod:`modelhost.engines.base` in the place of a scripted worker, in nothing but the standard
+It speaks the protocol of :mod:`modelhost.engines.launch` in the place of a scripted worker, in nothing but the standard
 library, and only on Linux. A request whose last message begins with ``call`` gets a tool call, others get text.
 """
 

@@ -25,8 +25,8 @@ from bench.larger import KINDS, write_larger
 from bench.rivals.works import CONTEXT, SLOTS, STREAMED, Build, Work, other_work, over_http, wait_for_model
 from bench.rivals.works import WORKS as WHOLE
 from bench.sides import StartError, bare_worker, free_port, host, own_server
-from modelhost.engines.base import ModelSpec
 from modelhost.engines.environments import folder_of, python_of
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.workers.cores import computing_cores
 

@@ -18,7 +18,7 @@ from bench.engines import bundled
 from bench.larger import KINDS, write_larger
 from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, over_http
 from bench.sides import Order, worker_process
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.workers.cores import computing_cores
 
@@ -35,7 +35,7 @@ class Variant:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Engine options."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of :class:`~modelhost.engines.base.ModelSpec`."""
+    """Fields of :class:`~modelhost.engines.launch.ModelSpec`."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelhost.engines.base import Ready
+from modelhost.engines.launch import Ready
 from modelhost.workers.process import WorkerProcess
 
 _pids = itertools.count(1)

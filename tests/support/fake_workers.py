@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelhost.config.settings import Settings
-from modelhost.engines.base import Launch, ModelSpec
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.scripted.engine import Scripted
 from modelhost.errors import ModelFileMissing, WorkerStartFailed
 from modelhost.models.bursts import Bursts

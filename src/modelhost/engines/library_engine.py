@@ -6,12 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import (
-    Accepted,
-    Engine,
-    Launch,
-    ModelSpec,
-)
+from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.library_params import accepted, honours
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings, problem_of_options
@@ -139,7 +135,7 @@ class LibraryEngine(LibraryDialect):
     Args:
         options: the engine's own, with their defaults, beside ``OPTIONS``.
         environment: variables of its worker.
-        memory_phrases: as those of :class:`~modelhost.engines.base.Launch`.
+        memory_phrases: as those of :class:`~modelhost.engines.launch.Launch`.
     """
 
     def __init__(

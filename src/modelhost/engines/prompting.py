@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 
 FOLDER: Final = Path(__file__).parent / "chat_templates"
 PLAIN: Final = "plain"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelhost.config.settings import Settings
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.features import GPU_FRAMEWORKS, LLGUIDANCE
 from modelhost.engines.llamacpp.installation import OPTION as SERVER

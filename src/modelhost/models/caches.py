@@ -25,7 +25,7 @@ from modelhost.models.split_files import part_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from modelhost.engines.base import ModelSpec
+    from modelhost.engines.launch import ModelSpec
     from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelhost.engines.adapters import model_with, names_of
-from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ModelhostError

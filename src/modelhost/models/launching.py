@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
-from modelhost.engines.base import Engine, Launch, ModelSpec
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.workers.client import WorkerClient

@@ -17,8 +17,9 @@ from modelhost.config.home import at_home
 from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.engines import ENGINES, TRAITS
-from modelhost.engines.base import Engine, ModelSpec
+from modelhost.engines.base import Engine
 from modelhost.engines.installed import environment_of, missing_modules
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.prompting import STOPS, shipped_template
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from modelhost.engines.base import INPUT_GRAMMAR, Engine, Ready
+from modelhost.engines.base import INPUT_GRAMMAR, Engine
+from modelhost.engines.launch import Ready
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.payloads import Payload

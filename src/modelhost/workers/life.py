@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from modelhost.engines.base import Ready
+from modelhost.engines.launch import Ready
 
 
 class Life(Protocol):

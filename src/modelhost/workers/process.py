@@ -1,6 +1,6 @@
 """One worker process: start it, wait until it is ready, keep its last log lines, end it.
 
-The protocol is in :mod:`modelhost.engines.base`. The process gets a session of its own, so that a Ctrl-C in the
+The protocol is in :mod:`modelhost.engines.launch`. The process gets a session of its own, so that a Ctrl-C in the
 terminal reaches the host alone and the whole group can be ended at once.
 """
 
@@ -19,7 +19,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from modelhost.config import environment
-from modelhost.engines.base import Launch, Ready
+from modelhost.engines.launch import Launch, Ready
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.workers import gpus, memory

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from modelhost.engines.base import Elsewhere
+from modelhost.engines.launch import Elsewhere
 from modelhost.version import __version__
 from modelhost.workers.connection import Connection, ConnectionBroken
 from modelhost.workers.remote_connection import KeptConnection, connect_to

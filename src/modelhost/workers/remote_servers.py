@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from modelhost.config.network import require_certificates
-from modelhost.engines.base import Elsewhere, Ready
+from modelhost.engines.launch import Elsewhere, Ready
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger

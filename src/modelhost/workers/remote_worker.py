@@ -13,7 +13,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from modelhost.engines.base import Elsewhere, Engine
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import Elsewhere
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.exchange.payloads import Payload
 from modelhost.exchange.tasks import TASKS, Task

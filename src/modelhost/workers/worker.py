@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from modelhost.engines.base import Engine, Ready
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import Ready
 from modelhost.errors import ModelhostError
 from modelhost.exchange.payloads import Payload
 from modelhost.exchange.tasks import Task

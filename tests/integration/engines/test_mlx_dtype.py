@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError
 from modelhost.models.directory_needs import directory_need
 from modelhost.models.hf_directory import read_hf_directory

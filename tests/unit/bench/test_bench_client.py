@@ -16,7 +16,7 @@ from bench.figures import Call, Job
 from bench.loads import FULL, loads
 from bench.measure import load_generator, measure_row
 from bench.sides import Side, StartError, bare_worker
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.scripted.engine import Scripted
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

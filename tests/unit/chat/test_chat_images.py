@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from modelhost.chat.images import check_images, shown_of
-from modelhost.engines.base import Ready
+from modelhost.engines.launch import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.exchange.messages import messages_of, part_json
 from modelhost.tools.outcome import ToolImage, ToolOutcome, fitting

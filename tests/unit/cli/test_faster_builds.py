@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from modelhost.cli.faster_builds import faster_build
-from modelhost.engines.base import ModelSpec, Ready
+from modelhost.engines.launch import ModelSpec, Ready
 from modelhost.engines.llamacpp.machine import Machine, Processor
 from modelhost.models.hosted import HostedModel
 

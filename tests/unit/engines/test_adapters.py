@@ -12,7 +12,7 @@ from modelhost.chat.adapters import with_adapters
 from modelhost.chat.parsing import parsed
 from modelhost.config.settings import Settings
 from modelhost.engines.adapters import Adapter, split_name
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.slots import Slot
 from modelhost.errors import ConfigError, InvalidRequest, UnsupportedParameter

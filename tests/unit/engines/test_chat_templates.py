@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.config.fields import SETTINGS
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.mistralrs.template import TemplateReader
 from modelhost.engines.prompting import FOLDER, STOPS, prompting, shipped_template
 from modelhost.engines.tool_calls.forms import FORMS, form_of_template

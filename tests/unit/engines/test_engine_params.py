@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp, batch_size
 from modelhost.engines.llamacpp.options import LARGEST_BATCH
 from modelhost.engines.scripted.engine import Scripted

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig, Premises
 from modelhost.engines.vllm.engine import Vllm

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from modelhost.engines.base import Launch, ModelSpec
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.models.launching import launch_worker

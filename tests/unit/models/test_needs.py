@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.models.gguf import GgufHeader, read_header
 from modelhost.models.needs import CUDA_CONTEXT_BYTES, need_bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.engines.base import Launch, ModelSpec
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
 from modelhost.models.locate import locate

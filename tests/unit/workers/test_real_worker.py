@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import ModelUnloaded, WorkerCrashed
 from modelhost.models.locate import locate

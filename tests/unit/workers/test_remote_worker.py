@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from modelhost.engines.base import Elsewhere
+from modelhost.engines.launch import Elsewhere
 from modelhost.engines.remote.dialects import OPENAIS
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import (

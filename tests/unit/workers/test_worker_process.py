@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from modelhost.engines.base import Launch
+from modelhost.engines.launch import Launch
 from modelhost.errors import SystemLibraryMissing, WorkerStartFailed
 from modelhost.workers import gpus
 from modelhost.workers.groups import group_is_gone, members

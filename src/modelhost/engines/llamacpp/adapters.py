@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelhost.engines.adapters import Applied, labelled
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError
 
 

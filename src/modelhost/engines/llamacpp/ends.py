@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from modelhost.engines.base import Ready
+from modelhost.engines.launch import Ready
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 

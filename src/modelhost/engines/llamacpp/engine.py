@@ -10,14 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import (
-    INPUT_GRAMMAR,
-    Accepted,
-    Engine,
-    Launch,
-    ModelSpec,
-    Ready,
-)
+from modelhost.engines.base import INPUT_GRAMMAR, Accepted, Engine
+from modelhost.engines.launch import Launch, ModelSpec, Ready
 from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, check_adapters, scales_at_load
 from modelhost.engines.llamacpp.dialect import (
     PER_TOKEN,

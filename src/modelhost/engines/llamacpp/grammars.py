@@ -13,7 +13,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import INPUT_GRAMMAR, ModelSpec
+from modelhost.engines.base import INPUT_GRAMMAR
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.features import LLGUIDANCE
 from modelhost.engines.llamacpp.preparation import BEGINNING, with_start_as
 from modelhost.engines.schemas.plain import VALUES

@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import INPUT_GRAMMAR, LARK_SYNTAX, Line, Ready
+from modelhost.engines.base import INPUT_GRAMMAR, LARK_SYNTAX, Line
+from modelhost.engines.launch import Ready
 from modelhost.engines.llamacpp.ends import MARK, stop_grammar
 from modelhost.engines.llamacpp.features import LLGUIDANCE
 from modelhost.engines.token_limits import STOP_TOKEN_IDS

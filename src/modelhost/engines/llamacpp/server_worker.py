@@ -1,6 +1,6 @@
 """The worker process of one GGUF model in a ``llama-server`` of the user's, a program and the child of this process.
 
-Started as ``python -m modelhost.engines.llamacpp.server_worker`` with the protocol of :mod:`modelhost.engines.base`.
+Started as ``python -m modelhost.engines.llamacpp.server_worker`` (:mod:`modelhost.engines.launch`).
 The program speaks with the host itself; this process starts it, announces it, and ends as it ends. If either of them or
 the host is killed, the program and this process end.
 """

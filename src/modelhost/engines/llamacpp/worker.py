@@ -1,6 +1,6 @@
 """The worker process of one GGUF model: llama.cpp's own HTTP server, started through the ``xllamacpp`` package.
 
-Started as ``python -m modelhost.engines.llamacpp.worker`` with the protocol of :mod:`modelhost.engines.base`. The
+Started as ``python -m modelhost.engines.llamacpp.worker`` (:mod:`modelhost.engines.launch`). The
 requests never pass through Python: they go from the host to llama.cpp's C++ listener.
 """
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Engine, Launch, ModelSpec
+from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect
 from modelhost.engines.library_params import accepted, honours, without_effect
 from modelhost.engines.load_config import (

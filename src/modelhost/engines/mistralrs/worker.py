@@ -1,6 +1,6 @@
 """The worker process of one model in mistral.rs, whose wheel has a library and no server.
 
-Started as the module ``modelhost.engines.mistralrs.worker`` with the protocol of :mod:`modelhost.engines.base`, usually
+Started as the module ``modelhost.engines.mistralrs.worker`` (:mod:`modelhost.engines.launch`), usually
 by the Python of an environment of its own (:mod:`~modelhost.engines.worker.foreign_start`). That has what its lock file
 lists and nothing else, so this module imports only what needs no other library.
 """

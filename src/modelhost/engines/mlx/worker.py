@@ -1,6 +1,6 @@
 """The worker process of one model in MLX (https://github.com/ml-explore/mlx-lm).
 
-Started as ``python -m modelhost.engines.mlx.worker`` with the protocol of :mod:`modelhost.engines.base`. It is not
+Started as ``python -m modelhost.engines.mlx.worker`` (:mod:`modelhost.engines.launch`). It is not
 ``mlx_lm.server``, since that ignores ``min_tokens_to_keep``, ``response_format``, ``tool_choice`` and the length of
 the context.
 """

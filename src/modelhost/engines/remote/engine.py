@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import (
-    Accepted,
-    Elsewhere,
-    Engine,
-    Launch,
-    ModelSpec,
-)
+from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.launch import Elsewhere, Launch, ModelSpec
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured, only, without_knobs
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.remote.dialects import DIALECTS

@@ -12,12 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import (
-    Accepted,
-    Engine,
-    Launch,
-    ModelSpec,
-)
+from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.load_config import (
     Answer,
     Configured,

@@ -1,6 +1,6 @@
 """The worker process of the scripted engine.
 
-Started as ``python -m modelhost.engines.scripted.worker`` with the protocol of :mod:`modelhost.engines.base`. What it
+Started as ``python -m modelhost.engines.scripted.worker`` (:mod:`modelhost.engines.launch`). What it
 can be told is listed in :mod:`modelhost.engines.scripted.engine` (options of the worker) and
 :mod:`modelhost.engines.scripted.reply` (rules of a script, and commands like ``/crash 5`` in the prompt).
 

@@ -1,6 +1,6 @@
 """The worker process of one model in PyTorch, through ``transformers``.
 
-Started as ``python -m modelhost.engines.transformers.worker`` with the protocol of :mod:`modelhost.engines.base`. It is
+Started as ``python -m modelhost.engines.transformers.worker`` (:mod:`modelhost.engines.launch`). It is
 not ``transformers serve``, since that does not enforce ``tool_choice`` and ``response_format``, refuses ``top_k`` and
 ``min_p``, and cannot tell a client's mistake from its own.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelhost.engines.adapters import OWN_SCALE, Applied, labelled, model_with
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError, InvalidRequest
 
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -7,12 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import (
-    Accepted,
-    Engine,
-    Launch,
-    ModelSpec,
-)
+from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompting

@@ -1,6 +1,6 @@
 """The worker process of one model in vLLM: it starts vLLM's own server, which then speaks with the host itself.
 
-Started as ``python -m modelhost.engines.vllm.worker`` with the protocol of :mod:`modelhost.engines.base`, by the host's
+Started as ``python -m modelhost.engines.vllm.worker`` (:mod:`modelhost.engines.launch`), by the host's
 Python: vLLM runs in that of its own environment, which need not have modelhost. This process leads the group of all of
 vLLM's; what it learns from the server's log is how far the start is and why it failed. It warms the server up, since
 vLLM compiles parts of its sampler at the first request that needs them, which can take longer than its start.

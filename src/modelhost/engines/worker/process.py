@@ -1,4 +1,4 @@
-"""The worker's side of the protocol of :mod:`modelhost.engines.base`, for workers written in Python.
+"""The worker's side of the protocol of :mod:`modelhost.engines.launch`, for workers written in Python.
 
 Call :func:`read_config` first, before anything may print: from then on file descriptor 1 leads to standard error, and
 only the announcements below reach the host. Then :func:`watch_lifeline`, then the slow imports and the loading.
@@ -95,7 +95,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     guided: Iterable[str] = (),
     lacks: Iterable[str] = (),
 ) -> None:
-    """Say that the worker listens at ``url`` (see :class:`modelhost.engines.base.Ready`)."""
+    """Say that the worker listens at ``url`` (see :class:`modelhost.engines.launch.Ready`)."""
     _announce(
         {
             "event": "ready",

@@ -1,5 +1,4 @@
-"""The listener of a worker written in Python: uvicorn on the host's socket, told of as :mod:`modelhost.engines.base`
-says once it listens."""
+"""The listener of a worker written in Python: uvicorn on the host's socket, announced once it listens."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import xllamacpp
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import library_uses_gpus
 from modelhost.engines.llamacpp.worker import build_params

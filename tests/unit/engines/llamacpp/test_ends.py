@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
-from modelhost.engines.base import Ready
+from modelhost.engines.launch import Ready
 from modelhost.engines.llamacpp.ends import MARK, MOST_AT_LEAST, least_grammar, stop_grammar
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.preparation import LlamaCppPreparation

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from modelhost.engines.base import ModelSpec, Ready
+from modelhost.engines.launch import ModelSpec, Ready
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.features import has_llguidance
 from modelhost.engines.llamacpp.grammars import constraint_of, guided, thinks

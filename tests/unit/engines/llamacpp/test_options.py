@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp, micro_batch_size
 from modelhost.engines.llamacpp.options import MICRO_BATCH
 from modelhost.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.base import Ready
+from modelhost.engines.launch import Ready
 from modelhost.engines.llamacpp.preparation import REMEMBERED, GrammarProbe, probing
 from modelhost.errors import InvalidRequest
 

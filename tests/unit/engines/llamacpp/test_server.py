@@ -11,8 +11,8 @@ import pytest
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
-from modelhost.engines.base import ModelSpec
 from modelhost.engines.installed import engine_facts
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import server_uses_gpus, with_server
 from modelhost.errors import ConfigError

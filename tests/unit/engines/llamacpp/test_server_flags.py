@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.engines.adapters import Adapter
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.config import tasks_of
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.program import Program, flags_in

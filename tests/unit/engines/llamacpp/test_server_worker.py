@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from modelhost.engines.base import Launch, ModelSpec
+from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
 from modelhost.workers.groups import group_is_gone

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from modelhost.engines.adapters import Adapter
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.mistralrs.engine import MistralRs
 from modelhost.engines.mistralrs.requests import Requests
 from modelhost.engines.mistralrs.runner import BUFFERED, SharedRunner

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import (
     ConfigError,

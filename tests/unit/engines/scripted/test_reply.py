@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.scripted.engine import REPLY_OPTIONS, Scripted, checked_calls
 from modelhost.engines.scripted.reply import Call, Reply, commands_of, decide, limited, rules_of, split_words
 from modelhost.engines.scripted.request import read_generation

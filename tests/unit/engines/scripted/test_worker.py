@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.scripted.engine import Scripted
 
 KEY = "test-key"

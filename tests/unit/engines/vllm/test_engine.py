@@ -11,7 +11,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines.adapters import Adapter, Applied
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.vllm.adapters import adapter_arguments
 from modelhost.engines.vllm.engine import Vllm
 from modelhost.engines.vllm.families import reasoning_parser, tool_parser

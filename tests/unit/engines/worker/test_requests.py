@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.engines.base import ModelSpec
+from modelhost.engines.launch import ModelSpec
 from modelhost.engines.prompting import prompting
 from modelhost.engines.worker.asgi import Refused
 from modelhost.engines.worker.grammars import GrammarConstraint
