@@ -46,7 +46,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "config_error": "Mend the setting; `modelhost config check` lists all that is wrong.",
         "model_file_missing": "Check the path; the message names files that are close.",
         "model_file_invalid": "Download or convert the file again; the message says what is wrong with it.",
-        "engine_missing": "Serve the model as GGUF; the message says how.",
+        "engine_missing": "Install the engine with the command in the message (`modelhost engines list` shows which "
+        "engines are here), or serve a GGUF version of the model.",
         "download_failed": "Check name, network, `HF_TOKEN` and disk, as the message says; what has arrived is kept.",
         "port_in_use": "Choose another `--port` (0 picks a free one) or `--host`.",
         "host_unreachable": "Start a host (`modelhost serve`), or check `--url`.",
