@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from modelhost.engines.tool_calls.calls import Calling
+from modelhost.engines.tool_calls.calls import ToolCallFormat
 from modelhost.engines.worker.reader import ChatReader
 
 PLACES = st.lists(st.integers(min_value=0, max_value=10_000), max_size=40)
@@ -19,7 +19,7 @@ def cut(text: str, places: list[int]) -> list[str]:
 
 
 def read(
-    pieces: list[str], calling: Calling | None, *, reads_reasoning: bool = True, is_thinking: bool = False
+    pieces: list[str], calling: ToolCallFormat | None, *, reads_reasoning: bool = True, is_thinking: bool = False
 ) -> dict[str, Any]:
     """What a client puts together of the deltas."""
     reader = ChatReader(calling=calling, reads_reasoning=reads_reasoning, is_thinking=is_thinking)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from modelhost.chat.requests import MODELS
 from modelhost.engines import ENGINES, TRAITS
-from modelhost.engines.capabilities import FEATURES, KEYWORDS, Capabilities, How
+from modelhost.engines.capabilities import FEATURES, KEYWORDS, Capabilities, Provider
 from modelhost.exchange.tasks import Task
 from tools.reference.tables import table
 
@@ -31,7 +31,7 @@ SAFETENSORS: Final = sorted(
 CHECKED_ONLY: Final[Mapping[str, frozenset[str]]] = {
     name: can.unenforced for name, can in CAPABILITIES.items() if can.unenforced is not None
 }
-WORDS: Final[Mapping[How, str]] = {"engine": "yes", "host": "host", "refused": "no"}
+WORDS: Final[Mapping[Provider, str]] = {"engine": "yes", "host": "host", "refused": "no"}
 OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
     "llamacpp": ("llamacpp.engine", "llamacpp.options"),
     "mlx": ("library_engine", "mlx.engine"),
@@ -46,7 +46,9 @@ _TABLE: Final = re.compile(r"(?:^\w*OPTIONS\b[^=]*=|options=)\s*\{\n(.*?)^ *\}",
 def engines_page() -> str:
     """What each engine can do, who sees to it, and the fields and options that are its own."""
     names = list(CAPABILITIES)
-    features = [(meaning, *(WORDS[CAPABILITIES[name].how(key)] for name in names)) for key, meaning in FEATURES.items()]
+    features = [
+        (meaning, *(WORDS[CAPABILITIES[name].provider_of(key)] for name in names)) for key, meaning in FEATURES.items()
+    ]
     return f"""# Engines
 
 An engine is chosen by `--engine`, by `engine` in an entry of the registry, or else by the model's format and the
@@ -107,15 +109,15 @@ def _about(name: str) -> Sequence[str]:
 
 def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
     def cached(each: Capabilities) -> str:
-        if not each.counts_cached:
+        if not each.reports_cached_tokens:
             return "kept, not told"
         return "all" if each.cache_tokens == 1 else f"in blocks, all but {each.cache_tokens - 1} tokens at most"
 
     return [
         ("what is reused of a prompt that goes on another one", *(cached(each) for each in found)),
-        ("`generation_config.json` where a request is silent", *(_yes(each.follows_makers) for each in found)),
+        ("`generation_config.json` where a request is silent", *(_yes(each.uses_generation_config) for each in found)),
         ("highest `temperature`", *(f"{each.max_temperature:g}" for each in found)),
-        ("tells how long a prompt is that is too long", *(_yes(each.counts_overflow) for each in found)),
+        ("tells how long a prompt is that is too long", *(_yes(each.reports_prompt_length) for each in found)),
         ("names of special tokens in what users and tools write", *(each.contents for each in found)),
     ]
 

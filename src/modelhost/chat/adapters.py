@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from modelhost.engines.adapters import APART, Adapter, Applied, announced
+from modelhost.engines.adapters import TASKS_WITHOUT_ADAPTERS, Adapter, AdapterSelection, declared_adapters
 from modelhost.engines.base import Engine
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.bodies import lora_json
@@ -32,7 +32,9 @@ def with_adapters(
         return _passed_on(engine, task, request.lora, body)
     wanted = _wanted(model, request)
     adapters = _adapters(model)
-    return engine.adapters.applied(body, Applied(adapters=adapters, scales=_scales(model.name, adapters, wanted)))
+    return engine.adapters.applied(
+        body, AdapterSelection(adapters=adapters, scales=_scales(model.name, adapters, wanted))
+    )
 
 
 def _passed_on(engine: Engine, task: Task, wanted: Sequence[WantedAdapter], body: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +50,11 @@ def check_without(model: HostedModel, task: Task, request: AnyRequest) -> None:
     Raises:
         InvalidRequest: it does.
     """
-    if task in APART and model.adapter_names and (named := model.adapter_in(request.model)) is not None:
+    if (
+        task in TASKS_WITHOUT_ADAPTERS
+        and model.adapter_names
+        and (named := model.adapter_in(request.model)) is not None
+    ):
         raise InvalidRequest(
             f'model: {task} are made without adapters; name "{model.name}", not its adapter {named}.', param="model"
         )
@@ -69,7 +75,7 @@ def _wanted(model: HostedModel, request: ChatRequest | CompletionRequest) -> Seq
 
 def _adapters(model: HostedModel) -> Sequence[Adapter]:
     """Return the adapters of a model; of one whose files nobody has looked at, as far as its settings tell."""
-    return model.known.spec.lora if model.known is not None else announced(model.entry.settings.lora)
+    return model.known.spec.lora if model.known is not None else declared_adapters(model.entry.settings.lora)
 
 
 def _scales(model: str, adapters: Sequence[Adapter], wanted: Sequence[WantedAdapter]) -> tuple[float, ...]:

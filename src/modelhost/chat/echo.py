@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from modelhost.chat.relay import Report
-from modelhost.engines.base import PromptScores, RefusingLine
+from modelhost.engines.base import PromptScores, TranslatingClient
 from modelhost.exchange.events import Finish, Logprobs, Piece, PieceStream, Text
 from modelhost.exchange.tasks import Task
 
 
-class Asking(RefusingLine, Protocol):
+class Asking(TranslatingClient, Protocol):
     """A model that can be asked for the text of tokens."""
 
     async def call(self, task: Task, body: dict[str, Any]) -> Any: ...

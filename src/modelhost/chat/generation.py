@@ -13,7 +13,7 @@ from modelhost.chat.infilling import named
 from modelhost.chat.logprobs import LegacyLogprobs, without_others
 from modelhost.chat.relay import Relay, Report
 from modelhost.chat.running_usage import RunningUsage, UsageIn
-from modelhost.engines.base import RefusingLine
+from modelhost.engines.base import TranslatingClient
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.sse import blocks_of_answer
@@ -32,7 +32,7 @@ class Blocks(Protocol):
     async def read(self) -> bytes: ...
 
 
-class ModelSide(RefusingLine, Protocol):
+class ModelSide(TranslatingClient, Protocol):
     """What a turn needs of a worker."""
 
     def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...

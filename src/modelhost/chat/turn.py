@@ -26,7 +26,7 @@ from modelhost.chat.relay import Report
 from modelhost.chat.running_usage import UsageIn
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.engines.base import INPUT_GRAMMAR
-from modelhost.engines.special_tokens import without_origins
+from modelhost.engines.special_tokens import without_server_marks
 from modelhost.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -220,7 +220,7 @@ def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Note
     changed = model.control_tokens.neutralised(body) if model.control_tokens is not None else None
     if changed is not None:
         notes.tell(NEUTRALISED)
-    return without_origins(changed or body) if model.engine.reads_contents else changed or body
+    return without_server_marks(changed or body) if model.engine.parses_special_tokens else changed or body
 
 
 def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:

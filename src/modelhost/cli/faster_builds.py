@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from modelhost.engines.llamacpp.installation import features_of
-from modelhost.engines.llamacpp.machine import Better, Machine, better_build, this_machine
+from modelhost.engines.llamacpp.machine import BetterBuild, Machine, better_build, this_machine
 from modelhost.engines.llamacpp.record import ENGINE
 from modelhost.engines.traits import EngineFacts
 from modelhost.models.hosted import HostedModel
 from modelhost.workers.installed_gpus import installed_gpu
 
 
-def faster_build(model: HostedModel) -> Better | None:
+def faster_build(model: HostedModel) -> BetterBuild | None:
     """Return the build that would run ``model`` quicker than its worker does; ``None``: there is none, or no worker.
 
     Nothing is started for it: the worker has said what it computes with. Costs a look at a few files.

@@ -16,16 +16,23 @@ from modelhost.cli import console
 from modelhost.cli.faster_builds import machine_here
 from modelhost.config.directories import make_private
 from modelhost.engines.llamacpp.build import (
-    Workshop,
+    BuildDirectory,
+    activate_build,
+    build_lock,
     compile_build,
+    install_wheel,
     jobs_for,
     progress_in,
-    put_in_place,
-    sole_builder,
-    take_wheel,
     wheel_index,
 )
-from modelhost.engines.llamacpp.machine import BUILD_COMMAND, Build, Machine, better_build, compiled_for, why_not_here
+from modelhost.engines.llamacpp.machine import (
+    BUILD_COMMAND,
+    Build,
+    Machine,
+    better_build,
+    compiled_for,
+    why_unavailable,
+)
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, write_record
 from modelhost.errors import EngineMissing
 from modelhost.models.build_check import Checked, check_build
@@ -53,14 +60,14 @@ def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str) -> None:
             f"`{BUILD_COMMAND} --build native` builds it nevertheless."
         )
         return
-    if problem := why_not_here(build, machine):
+    if problem := why_unavailable(build, machine):
         raise typer.BadParameter(problem)
-    workshop = Workshop(data_dir=data_dir)
+    workshop = BuildDirectory(data_dir=data_dir)
     make_private(workshop.log.parent)
-    with workshop.log.open("w", buffering=1) as log, sole_builder(workshop):
+    with workshop.log.open("w", buffering=1) as log, build_lock(workshop):
         record = _made(build, workshop, machine, wheels, log)
         write_record(record, workshop.made)
-        python = put_in_place(workshop)
+        python = activate_build(workshop)
     console.note(f"llamacpp {record.version} ({record.build}) is installed: {python.parents[1]}")
     console.note(f"  checked with the bundled model: {record.gain}{'' if record.has_llguidance else '; no llguidance'}")
 
@@ -69,12 +76,12 @@ def _named(machine: Machine) -> str:
     return f" ({machine.processor.name})" if machine.processor.name else ""
 
 
-def _made(build: Build, workshop: Workshop, machine: Machine, wheels: str, log: TextIO) -> BuildRecord:
+def _made(build: Build, workshop: BuildDirectory, machine: Machine, wheels: str, log: TextIO) -> BuildRecord:
     """Make and check ``build``: from a wheel for the accelerator where there is one that works, else from source."""
     if index := wheel_index(build, wheels, cuda_version()):
         console.note(f"looking for a wheel at {index}")
         try:
-            python = take_wheel(index, workshop, report=_Report(log).line)
+            python = install_wheel(index, workshop, report=_Report(log).line)
             return _record(build, machine, asyncio.run(check_build(python, build)), is_compiled_here=False)
         except EngineMissing as error:
             console.note(f"{error.message}. It is built from source instead.")

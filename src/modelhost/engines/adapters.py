@@ -10,11 +10,11 @@ from typing import Any, Final, Protocol
 
 from modelhost.exchange.tasks import Task
 
-OWN_SCALE: Final = 1.0
+DEFAULT_SCALE: Final = 1.0
 """Of an adapter of which nobody says how strong it is to be."""
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """Of an adapter: what can stand behind the name of a model and a colon, and is no path."""
-APART: Final[frozenset[Task]] = frozenset({"embeddings", "rerank"})
+TASKS_WITHOUT_ADAPTERS: Final[frozenset[Task]] = frozenset({"embeddings", "rerank"})
 """Tasks that engines do without adapters to choose from; tokens are the same with all of them."""
 _NAMED: Final = re.compile(rf"({NAME})=(.*)", re.DOTALL)
 
@@ -24,13 +24,13 @@ class Adapter:
     """An adapter that is loaded with its model."""
 
     path: Path
-    scale: float = OWN_SCALE
+    scale: float = DEFAULT_SCALE
     name: str | None = None
     """By which requests choose it; ``None``: it is part of every answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class AdapterSelection:
     """What one request gets of the adapters of its model.
 
     ``scales`` has the strength of each in the order in which they were given, 0 for those that have no part in it.
@@ -46,10 +46,10 @@ class Applied:
         return [(adapter, scale) for adapter, scale in pairs if adapter.name is not None and scale != 0]
 
 
-class AdapterChoice(Protocol):
+class AdapterSelector(Protocol):
     """Has a worker answer one request with some of the adapters that its model has."""
 
-    def applied(self, body: dict[str, Any], applied: Applied) -> dict[str, Any]:
+    def applied(self, body: dict[str, Any], applied: AdapterSelection) -> dict[str, Any]:
         """Return ``body``, which may be changed in place, for an answer with what is ``applied``.
 
         Raises:
@@ -72,20 +72,20 @@ def names_of(entries: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for entry in entries if (name := split_name(entry)[0]) is not None)
 
 
-def announced(entries: Sequence[str]) -> tuple[Adapter, ...]:
+def declared_adapters(entries: Sequence[str]) -> tuple[Adapter, ...]:
     """Return the adapters of the setting ``lora`` as far as its text tells, which is all but their scales."""
     split = [split_name(entry) for entry in entries]
     return tuple(Adapter(path=Path(place), name=name) for name, place in split)
 
 
-def model_with(model: str, adapter: str) -> str:
+def adapter_model_name(model: str, adapter: str) -> str:
     """Return what ``model`` is called with ``adapter``, in requests, lists and answers."""
     return f"{model}:{adapter}"
 
 
-def labelled(body: dict[str, Any], applied: Applied) -> dict[str, Any]:
+def with_adapter_label(body: dict[str, Any], applied: AdapterSelection) -> dict[str, Any]:
     """Return ``body`` so that the answer names the adapter beside the model, if it is one."""
     chosen = applied.chosen
     if len(chosen) == 1:
-        body["model"] = model_with(body["model"], str(chosen[0][0].name))
+        body["model"] = adapter_model_name(body["model"], str(chosen[0][0].name))
     return body

@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from modelhost.engines.adapters import AdapterChoice
+from modelhost.engines.adapters import AdapterSelector
 from modelhost.engines.launch import Launch, ModelSpec, Ready
-from modelhost.engines.load_config import Configured, LoadConfig, Premises
+from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import TASKS, Task
 
@@ -29,7 +29,7 @@ text of the Lark grammar ``definition``, instead of a call of the tool ``name``.
 LARK_SYNTAX: Final = "https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md"
 
 
-class Line(Protocol):
+class EngineClient(Protocol):
     """The way to a worker, for what is no generation."""
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -47,7 +47,7 @@ class Line(Protocol):
         ...
 
 
-class RefusingLine(Line, Protocol):
+class TranslatingClient(EngineClient, Protocol):
     """One on which an error in the middle of an answer can be told, too."""
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
@@ -74,23 +74,23 @@ class PromptProgress(Protocol):
 class PromptCaches(Protocol):
     """Writes what a worker has evaluated of a conversation to a file in its cache folder, and reads it back."""
 
-    async def save(self, line: Line, messages: Sequence[Mapping[str, Any]], file: str) -> int | None:
+    async def save(self, client: EngineClient, messages: Sequence[Mapping[str, Any]], file: str) -> int | None:
         """Write the conversation of ``messages`` to ``file``; return how many tokens it has.
 
         ``None``: the worker does not hold it any more, or holds it for a request at work.
 
         Raises:
-            ModelhostError: as :meth:`Line.ask`.
+            ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
-    async def restore(self, line: Line, file: str) -> bool:
+    async def restore(self, client: EngineClient, file: str) -> bool:
         """Have the worker hold what ``file`` holds; return whether it had a place for it. Nothing at work is disturbed.
 
         ``file`` has to be as it was written: a damaged one may end the worker.
 
         Raises:
-            ModelhostError: as :meth:`Line.ask`.
+            ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
@@ -98,29 +98,29 @@ class PromptCaches(Protocol):
 class Preparation(Protocol):
     """Says in a worker's words what its engine has none for: something has to be asked of the worker first."""
 
-    async def check_grammar(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
+    async def check_grammar(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
         """Check that the worker holds its answer to the ``grammar`` or the ``INPUT_GRAMMAR`` of ``body``.
 
         Raises:
             InvalidRequest: it would pass over that.
-            ModelhostError: as :meth:`Line.ask`.
+            ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
-    async def with_stops(self, line: Line, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
+    async def with_stops(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
         """Return ``body``, which has ``stop_token_ids``, so that an answer ends at those tokens.
 
         Raises:
             InvalidRequest, UnsupportedParameter: a token is none of the model, or the worker cannot.
-            ModelhostError: as :meth:`Line.ask`.
+            ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
-    async def with_prompt(self, line: Line, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``body``, of ``/tokenize`` with ``messages``, with the text of the prompt that those make.
 
         Raises:
-            ModelhostError: as :meth:`Line.ask`.
+            ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
@@ -138,20 +138,20 @@ class PromptScores(Protocol):
     """Finds out how likely a prompt is, in the place of an engine that does not tell by itself."""
 
     async def of(
-        self, line: RefusingLine, body: Mapping[str, Any], *, top: int, check: Callable[[int], None]
+        self, client: TranslatingClient, body: Mapping[str, Any], *, top: int, check: Callable[[int], None]
     ) -> ScoredPrompt:
         """Return the prompt of ``body``, with ``top`` tokens that are likely in the place of each of its own.
 
         ``check`` is told the number of tokens before the work begins.
 
         Raises:
-            ModelhostError: as :meth:`Line.ask`, and what ``check`` raises.
+            ModelhostError: as :meth:`EngineClient.ask`, and what ``check`` raises.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class AcceptedParams:
     """What an engine makes of the launch parameters of a registry entry.
 
     ``settings`` are values of :class:`~modelhost.config.settings.Settings`. ``problems`` make the entry invalid;
@@ -169,7 +169,7 @@ class Engine(ABC):
     name: str
     prompt_caches: PromptCaches | None = None
     """``None`` if it has none that could be kept."""
-    reads_contents: bool = True
+    parses_special_tokens: bool = True
     """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
     custom_tools: CustomTools = "as_functions"
     has_own_tools: bool = False
@@ -178,13 +178,13 @@ class Engine(ABC):
     """``None`` if it is silent while it works on a prompt."""
     preparation: Preparation | None = None
     """``None`` if it takes all of that itself, or not at all."""
-    adapters: AdapterChoice | None = None
+    adapters: AdapterSelector | None = None
     """``None`` if requests cannot choose LoRA adapters of its models."""
     prompt_scores: PromptScores | None = None
     """``None`` if it cannot be brought to tell how likely a prompt is, or does so itself (``echo``)."""
 
     @abstractmethod
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         """Return what this engine makes of ``params``: those of the registry that are given, checked for type.
 
         Nothing is ignored in silence: what the engine cannot honour is a problem, or a warning where the answers are
@@ -192,8 +192,8 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
-        """Return what this engine makes of ``config`` for the model of ``premises``.
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
+        """Return what this engine makes of ``config`` for the model of ``baseline``.
 
         As with :meth:`accept` nothing is ignored in silence: what is so anyway is left out of the overlay, and what the
         engine cannot honour is a problem.
@@ -215,7 +215,7 @@ class Engine(ABC):
         """
         return self
 
-    def completed(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def complete_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the engine options ``options`` with those that the host's environment adds.
 
         Raises:
@@ -262,7 +262,7 @@ class Engine(ABC):
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in this engine's dialect; it may be changed in place."""
 
-    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+    def finalize(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
         """Return ``body``, which :meth:`adapt` made, as this very worker takes it; what is given stays as it is."""
         return body
 
@@ -270,7 +270,7 @@ class Engine(ABC):
         """Return the path of ``task`` at the worker."""
         return OPENAI_PATHS[task]
 
-    def received(self, task: Task, data: bytes) -> bytes:
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
         """Return ``data`` of an answer to ``task``, whole events or the whole of it, in the host's form."""
         return data
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 
-How = Literal["engine", "host", "refused"]
+Provider = Literal["engine", "host", "refused"]
 """Who does it. ``refused``: the request gets a 400, ``unsupported_parameter`` or ``unsupported_operation``."""
 
 FEATURES: Final[Mapping[str, str]] = {
@@ -103,16 +103,16 @@ class Capabilities:
     title: str
     reads: str
     runs_on: str
-    differs: Mapping[str, How] = field(default_factory=dict)
+    differs: Mapping[str, Provider] = field(default_factory=dict)
     cache_tokens: int = 1
     """Of a prompt that goes on another one, all but fewer than so many tokens of it need not be read again."""
-    follows_makers: bool = True
+    uses_generation_config: bool = True
     """Whether a request that is silent gets the model's ``generation_config.json``."""
-    counts_cached: bool = True
+    reports_cached_tokens: bool = True
     """Whether usage tells how many tokens of the prompt had not to be read again."""
     max_temperature: float = HIGHEST_TEMPERATURE
     """The highest ``temperature`` that it takes, of those that a request may have."""
-    counts_overflow: bool = True
+    reports_prompt_length: bool = True
     """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
     quantizes_by: str | None = None
     """The engine option that names a format for the weights, if it has one."""
@@ -121,12 +121,12 @@ class Capabilities:
     unenforced: frozenset[str] | None = LLGUIDANCE_LACKS
     """The keywords of JSON schemas (``KEYWORDS``) that it does not enforce; ``None``: that depends on the server."""
 
-    def how(self, feature: str) -> How:
+    def provider_of(self, feature: str) -> Provider:
         """Return who does ``feature``, one of ``FEATURES``."""
         return self.differs.get(feature) or ALL.get(feature, "engine")
 
 
-ALL: Final[Mapping[str, How]] = {"choices": "host", "no_call": "host", "unknown_field": "host"}
+ALL: Final[Mapping[str, Provider]] = {"choices": "host", "no_call": "host", "unknown_field": "host"}
 """What the host does for every engine."""
-TEXT_ONLY: Final[Mapping[str, How]] = {"embeddings": "refused", "rerank": "refused", "suffix": "refused"}
+TEXT_ONLY: Final[Mapping[str, Provider]] = {"embeddings": "refused", "rerank": "refused", "suffix": "refused"}
 """What engines cannot do that continue texts and nothing else."""

@@ -73,7 +73,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class RemoteTarget:
     """A model that servers have, each of which answers for it; ``urls`` are OpenAI's ``base_url``."""
 
     urls: tuple[str, ...]
@@ -103,7 +103,7 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     config: Mapping[str, Any]
-    elsewhere: Elsewhere | None = None
+    elsewhere: RemoteTarget | None = None
     memory_phrases: tuple[str, ...] = ()
     """Lower-case parts of log lines that say that the engine did not get the memory it asked for."""
     gpu_memory_phrases: tuple[str, ...] = ()

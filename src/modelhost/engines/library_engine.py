@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
-from modelhost.engines.library_params import accepted, honours
-from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
+from modelhost.engines.library_params import accepted, field_handlers
+from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig, configure_load
 from modelhost.engines.options import check_options, check_settings, problem_of_options
-from modelhost.engines.prompting import prompting
+from modelhost.engines.prompting import prompt_config
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
 from modelhost.engines.tool_calls.forms import AUTO, FORMS
 from modelhost.engines.worker.asgi import UNSUPPORTED
@@ -55,19 +55,19 @@ POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
 class LibraryDialect(Engine):
     """What is alike in all engines with such workers."""
 
-    reads_contents = False
+    parses_special_tokens = False
 
     def advice(self, task: Task) -> str:
         return f"{self.name} writes text; llama.cpp makes embeddings." if task in {"embeddings", "rerank"} else ""
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        return adapted(task, body)
+        return adapt_request(task, body)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-        return translated(status, payload, model=model, worker=worker)
+        return error_from(status, payload, model=model, worker=worker)
 
 
-def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for the worker; it is changed in place, what it holds is not.
 
     Raises:
@@ -92,7 +92,7 @@ def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+def error_from(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
     """Return the worker's error answer as one of ours."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
@@ -120,7 +120,7 @@ OPTIONS: Mapping[str, Any] = {
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 """Values of the option ``dtype``, of engines that have it."""
 FALLBACK_CONTEXT = 4096
-UNKNOWN: Mapping[str, str] = {
+UNSUPPORTED_SETTINGS: Mapping[str, str] = {
     "lora": "serve a model that the adapter is merged into",
     "draft_path": "llama.cpp can, with GGUF files",
     "mmproj_path": "the vision encoder is among the model's own files",
@@ -153,7 +153,7 @@ class LibraryEngine(LibraryDialect):
         self._environment = environment
         self._memory_phrases = memory_phrases
 
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         def problem_of(options: Mapping[str, Any]) -> str:
             problem = problem_of_options(self.name, options, self._options)
             return problem or self._problem_of_dtype(options)
@@ -166,14 +166,14 @@ class LibraryEngine(LibraryDialect):
             return ""
         return f'engine option "dtype" of {self.name} takes {", ".join(DTYPES)}, not "{dtype}"'
 
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
-        return configured(honours(self.name, self._options, prefixes="cache_ram_mib"), config, premises)
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
+        return configure_load(field_handlers(self.name, self._options, prefixes="cache_ram_mib"), config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, self._options)
         if problem := self._problem_of_dtype(options):
             raise ConfigError(problem, param="engine_options")
-        check_settings(self.name, spec, UNKNOWN)
+        check_settings(self.name, spec, UNSUPPORTED_SETTINGS)
         if options["tool_call_parser"] not in (AUTO, *FORMS):
             raise ConfigError(
                 f'engine option "tool_call_parser": "{options["tool_call_parser"]}" is not one of auto, '
@@ -191,7 +191,7 @@ class LibraryEngine(LibraryDialect):
             "context_length": spec.context_length or FALLBACK_CONTEXT,
             "slots": spec.slots or 1,
             "threads": spec.threads or 1,
-            **prompting(spec),
+            **prompt_config(spec),
             "own_chat_template": spec.own_chat_template,
             "special_tokens": spec.special_tokens,
         }

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted
+from modelhost.engines.base import AcceptedParams
 from modelhost.engines.load_config import (
-    Honour,
-    context_length,
-    dtype_as_option,
-    holds_anyway,
-    only,
-    prefixes_as_size,
-    quantization_of_files,
-    share_of_gpus,
+    FieldHandler,
+    context_length_field,
+    dtype_field,
+    fixed_field,
+    gpu_share_field,
+    no_change,
+    prefix_cache_field,
+    quantization_field,
 )
 from modelhost.engines.options import MOST_SLOTS
 
@@ -36,7 +36,7 @@ def accepted(
     known_options: Mapping[str, Any],
     own: Mapping[str, Translate] = MappingProxyType({}),
     check_options: Callable[[Mapping[str, Any]], str],
-) -> Accepted:
+) -> AcceptedParams:
     """Return ``params`` as settings.
 
     ``own`` are the parameters that this engine takes otherwise than its like. ``check_options`` returns what is wrong
@@ -63,7 +63,7 @@ def accepted(
         problems.append(problem)
     if options:
         settings["engine_options"] = options
-    return Accepted(settings=settings, problems=tuple(problems), warnings=tuple(warnings))
+    return AcceptedParams(settings=settings, problems=tuple(problems), warnings=tuple(warnings))
 
 
 def _max_num_seqs(_: str, params: Mapping[str, Any]) -> Found:
@@ -152,15 +152,15 @@ ONE_DEVICE: Final = (
 )
 
 
-def honours(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, Honour]:
+def field_handlers(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, FieldHandler]:
     """Return the answers of ``engine`` with the options ``known``, of which ``prefixes`` is the size of its cache."""
     return {
-        "max_model_len": context_length,
-        "dtype": dtype_as_option(engine, known),
-        "quantization": quantization_of_files,
-        "tensor_parallel_size": only("tensor_parallel_size", 1, ONE_DEVICE),
-        "pipeline_parallel_size": only("pipeline_parallel_size", 1, ONE_DEVICE),
-        "gpu_memory_utilization": share_of_gpus,
-        "enforce_eager": holds_anyway,  # none of them uses CUDA graphs
-        "enable_prefix_caching": prefixes_as_size(engine, known, prefixes),
+        "max_model_len": context_length_field,
+        "dtype": dtype_field(engine, known),
+        "quantization": quantization_field,
+        "tensor_parallel_size": fixed_field("tensor_parallel_size", 1, ONE_DEVICE),
+        "pipeline_parallel_size": fixed_field("pipeline_parallel_size", 1, ONE_DEVICE),
+        "gpu_memory_utilization": gpu_share_field,
+        "enforce_eager": no_change,  # none of them uses CUDA graphs
+        "enable_prefix_caching": prefix_cache_field(engine, known, prefixes),
     }

@@ -48,7 +48,7 @@ LOAD_FIELDS: Final = tuple(each.name for each in fields(LoadConfig))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Premises:
+class LoadBaseline:
     """A model as it is loaded without a configuration."""
 
     spec: ModelSpec
@@ -61,7 +61,7 @@ class Premises:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overlay:
+class LoadOverrides:
     """What a configuration lays over the settings of a model's entry. ``config`` is what it says in vLLM's words."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -74,14 +74,14 @@ class Overlay:
         return not self.settings and not self.options
 
 
-NOTHING: Final = Overlay()
+NO_CHANGE: Final = LoadOverrides()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configured:
+class ConfiguredLoad:
     """What an engine makes of a configuration."""
 
-    overlay: Overlay = NOTHING
+    overlay: LoadOverrides = NO_CHANGE
     problems: Mapping[str, str] = field(default_factory=dict)
     """What the engine cannot honour: by field what that would need, as a sentence without its end."""
     gpu_share: float | None = None
@@ -89,62 +89,64 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class GpuShare:
     """The answer of an engine that takes what the model needs: the host is to see that this is enough."""
 
     fraction: float
 
 
-Answer = Overlay | Share | str
+FieldResult = LoadOverrides | GpuShare | str
 """To one field: what is laid over for it (nothing, if that is so anyway), or what it would need."""
-Honour = Callable[[LoadConfig, Premises], Answer]
+FieldHandler = Callable[[LoadConfig, LoadBaseline], FieldResult]
 
 
-def configured(honours: Mapping[str, Honour], config: LoadConfig, premises: Premises) -> Configured:
-    """Return what an engine makes of ``config`` that answers to each field as ``honours`` says."""
+def configure_load(
+    field_handlers: Mapping[str, FieldHandler], config: LoadConfig, baseline: LoadBaseline
+) -> ConfiguredLoad:
+    """Return what an engine makes of ``config`` that answers to each field as ``field_handlers`` says."""
     settings: dict[str, Any] = {}
     options: dict[str, Any] = {}
     changed: dict[str, Any] = {}
     problems: dict[str, str] = {}
     share: float | None = None
     for name, value in config.given.items():
-        match honours[name](config, premises):
+        match field_handlers[name](config, baseline):
             case str(problem):
                 problems[name] = problem
-            case Share(fraction=fraction):
+            case GpuShare(fraction=fraction):
                 share = fraction
-            case Overlay() as overlay if not overlay.is_empty:
+            case LoadOverrides() as overlay if not overlay.is_empty:
                 settings |= overlay.settings
                 options |= overlay.options
                 changed[name] = value
-    overlay = Overlay(settings=settings, options=options, config=changed)
-    return Configured(overlay=overlay, problems=problems, gpu_share=share)
+    overlay = LoadOverrides(settings=settings, options=options, config=changed)
+    return ConfiguredLoad(overlay=overlay, problems=problems, gpu_share=share)
 
 
 QUANTIZED_FILES: Final = "take files that are quantized so"
 
 
-def context_length(config: LoadConfig, premises: Premises) -> Answer:
+def context_length_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     wanted = config.max_model_len
-    return NOTHING if wanted == premises.spec.context_length else Overlay(settings={"context_length": wanted})
+    return NO_CHANGE if wanted == baseline.spec.context_length else LoadOverrides(settings={"context_length": wanted})
 
 
-def share_of_gpus(config: LoadConfig, _premises: Premises) -> Answer:
+def gpu_share_field(config: LoadConfig, _premises: LoadBaseline) -> FieldResult:
     """Of an engine that takes what the model needs, and no more."""
     assert config.gpu_memory_utilization is not None
-    return Share(fraction=config.gpu_memory_utilization)
+    return GpuShare(fraction=config.gpu_memory_utilization)
 
 
-def holds_anyway(_config: LoadConfig, _premises: Premises) -> Answer:
-    return NOTHING
+def no_change(_config: LoadConfig, _premises: LoadBaseline) -> FieldResult:
+    return NO_CHANGE
 
 
-def only(name: str, value: object, need: str) -> Honour:
+def fixed_field(name: str, value: object, need: str) -> FieldHandler:
     """Of a field that can have one value; any other one would ``need`` something else."""
-    return lambda config, _premises: NOTHING if getattr(config, name) == value else need
+    return lambda config, _premises: NO_CHANGE if getattr(config, name) == value else need
 
 
-def without_knobs(need: str) -> dict[str, Honour]:
+def fixed_fields(need: str) -> dict[str, FieldHandler]:
     """Of an engine that can be told nothing: each field may have the value that leaves things as they are."""
     defaults: Mapping[str, object] = {
         "dtype": AUTO,
@@ -155,41 +157,41 @@ def without_knobs(need: str) -> dict[str, Honour]:
         "enable_prefix_caching": True,
     }
     return {
-        "gpu_memory_utilization": share_of_gpus,
-        **{name: only(name, value, need) for name, value in defaults.items()},
+        "gpu_memory_utilization": gpu_share_field,
+        **{name: fixed_field(name, value, need) for name, value in defaults.items()},
     }
 
 
-def as_option(engine: str, known: Mapping[str, Any], name: str) -> Honour:
+def option_field(engine: str, known: Mapping[str, Any], name: str) -> FieldHandler:
     """Of a field that is an option of the engine, under the same name."""
 
-    def honour(config: LoadConfig, premises: Premises) -> Answer:
+    def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         value = getattr(config, name)
-        present = check_options(engine, premises.spec.options, known)[name]
-        return NOTHING if value == present else Overlay(options={name: value})
+        present = check_options(engine, baseline.spec.options, known)[name]
+        return NO_CHANGE if value == present else LoadOverrides(options={name: value})
 
     return honour
 
 
-def dtype_as_option(engine: str, known: Mapping[str, Any]) -> Honour:
+def dtype_field(engine: str, known: Mapping[str, Any]) -> FieldHandler:
     """Of an engine that computes in the number format that it is told."""
 
-    def honour(config: LoadConfig, premises: Premises) -> Answer:
+    def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         wanted = DTYPES.get((config.dtype or "").lower())
         if wanted is None:
             return f"there is no number format {config.dtype}; there is {', '.join(dict.fromkeys(DTYPES.values()))}"
-        present = check_options(engine, premises.spec.options, known)["dtype"]
-        return NOTHING if wanted == present else Overlay(options={"dtype": wanted})
+        present = check_options(engine, baseline.spec.options, known)["dtype"]
+        return NO_CHANGE if wanted == present else LoadOverrides(options={"dtype": wanted})
 
     return honour
 
 
-def quantization_of_files(config: LoadConfig, premises: Premises) -> Answer:
+def quantization_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     """Of an engine that serves the files as they are; ``none``: nothing is made of them."""
     wanted = (config.quantization or "").lower()
-    if wanted in (NONE, AUTO) or is_quantized_so(wanted, premises.quantization):
-        return NOTHING
-    return f"it serves files as they are, and these are {premises.quantization}; {QUANTIZED_FILES}: {wanted}"
+    if wanted in (NONE, AUTO) or is_quantized_so(wanted, baseline.quantization):
+        return NO_CHANGE
+    return f"it serves files as they are, and these are {baseline.quantization}; {QUANTIZED_FILES}: {wanted}"
 
 
 def is_quantized_so(wanted: str, files: str | None) -> bool:
@@ -198,13 +200,13 @@ def is_quantized_so(wanted: str, files: str | None) -> bool:
     return wanted == own or wanted == own.partition("-")[0]
 
 
-def prefixes_as_size(engine: str, known: Mapping[str, Any], option: str) -> Honour:
+def prefix_cache_field(engine: str, known: Mapping[str, Any], option: str) -> FieldHandler:
     """Of an engine that keeps the beginnings of prompts in a cache of some size: 0 keeps none."""
 
-    def honour(config: LoadConfig, premises: Premises) -> Answer:
-        present = check_options(engine, premises.spec.options, known)[option]
+    def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+        present = check_options(engine, baseline.spec.options, known)[option]
         if bool(present) == config.enable_prefix_caching:
-            return NOTHING
-        return Overlay(options={option: known[option] if config.enable_prefix_caching else 0})
+            return NO_CHANGE
+        return LoadOverrides(options={option: known[option] if config.enable_prefix_caching else 0})
 
     return honour

@@ -12,11 +12,11 @@ from modelhost.errors import ConfigError
 
 MOST_SLOTS: Final = 256
 """Requests that a worker of one model works on at the same time."""
-NONE_REFUSED: Final[Mapping[str, str]] = MappingProxyType({})
+NO_REFUSALS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def check_options(
-    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NONE_REFUSED
+    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NO_REFUSALS
 ) -> dict[str, Any]:
     """Return ``known`` (name to default) overlaid with ``given``; values are brought to the type of the default.
 
@@ -38,7 +38,7 @@ def check_options(
 
 
 def problem_of_options(
-    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NONE_REFUSED
+    engine: str, given: Mapping[str, Any], known: Mapping[str, Any], *, refused: Mapping[str, str] = NO_REFUSALS
 ) -> str:
     """Return what :func:`check_options` would raise as a sentence; empty if all is well."""
     try:

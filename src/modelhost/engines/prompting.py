@@ -28,12 +28,12 @@ text like any other: it would go on after them."""
 
 
 @cache
-def shipped_template(name: str) -> str:
+def bundled_template(name: str) -> str:
     """Return the text of the template ``name``, one of ``STOPS``."""
     return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def prompting(spec: ModelSpec) -> dict[str, Any]:
+def prompt_config(spec: ModelSpec) -> dict[str, Any]:
     """Return the part of a worker's configuration that says how it makes prompts.
 
     A base model has no template: its prompt is the lines of a conversation, which it goes on writing, and its answer
@@ -47,6 +47,6 @@ def prompting(spec: ModelSpec) -> dict[str, Any]:
     """
     template = spec.chat_template
     if template is None and not spec.has_chat_template:
-        template = shipped_template(PLAIN)
-    name = next((name for name in STOPS if template == shipped_template(name)), None) if template else None
+        template = bundled_template(PLAIN)
+    name = next((name for name in STOPS if template == bundled_template(name)), None) if template else None
     return {"chat_template": template, "chat_stops": STOPS[name] if name else (), "adds_special": name is not None}

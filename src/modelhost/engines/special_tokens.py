@@ -50,7 +50,7 @@ MEDIA: Final = frozenset({"image_url", "input_audio"})
 """Parts of a message that are no text."""
 
 
-def telling_names(tokens: Mapping[str, bool], template: str | None) -> tuple[str, ...]:
+def meaningful_names(tokens: Mapping[str, bool], template: str | None) -> tuple[str, ...]:
     """Return the names among ``tokens`` that could begin or end something in a prompt, made by ``template``.
 
     ``tokens`` are those that a tokenizer finds in a text before all others, and whether each is a control token. Those
@@ -145,7 +145,7 @@ class ControlTokens:
         return text
 
 
-def without_origins(body: Mapping[str, Any]) -> dict[str, Any]:
+def without_server_marks(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the chat request ``body`` without ``FROM_SERVER`` in its messages."""
     messages = [
         {name: value for name, value in message.items() if name != FROM_SERVER} if FROM_SERVER in message else message

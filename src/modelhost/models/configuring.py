@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay, Premises
+from modelhost.engines.load_config import NO_CHANGE, LoadBaseline, LoadConfig, LoadOverrides
 from modelhost.errors import ConfigError, InvalidRequest, RequestError, UnsupportedParameter
 from modelhost.models.registry import ModelEntry
 from modelhost.models.resolve import Resolved
@@ -32,7 +32,7 @@ class Found:
 
     plain: Resolved
     resolved: Resolved
-    overlay: Overlay = NOTHING
+    overlay: LoadOverrides = NO_CHANGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ async def find_configured(
     plain = now.plain or await find(entry, on_progress, room=now.room)
     if config == LoadConfig():
         return Found(plain=plain, resolved=plain)
-    configured = plain.engine.configured(config, _premises(plain))
+    configured = plain.engine.configure_load(config, _premises(plain))
     problems, longest = dict(configured.problems), _longest(plain, configured.overlay)
     if longest is not None:
         problems[LENGTH] = f"{entry.name} was made for {longest:,} tokens at most; ask for so many or fewer"
@@ -72,11 +72,11 @@ async def find_configured(
     return Found(plain=plain, resolved=resolved, overlay=overlay)
 
 
-def _premises(plain: Resolved) -> Premises:
-    return Premises(spec=plain.spec, gpus=plain.gpus, quantization=plain.quantization, dtype=plain.dtype)
+def _premises(plain: Resolved) -> LoadBaseline:
+    return LoadBaseline(spec=plain.spec, gpus=plain.gpus, quantization=plain.quantization, dtype=plain.dtype)
 
 
-def _longest(plain: Resolved, overlay: Overlay) -> int | None:
+def _longest(plain: Resolved, overlay: LoadOverrides) -> int | None:
     """Return what ``overlay`` asks more of the model than; ``None`` if it does not, or nobody knows."""
     wanted: int = overlay.settings.get("context_length", 0)
     if plain.longest_context is None:
@@ -87,7 +87,7 @@ def _longest(plain: Resolved, overlay: Overlay) -> int | None:
 
 
 async def _laid_over(
-    find: Find, entry: ModelEntry, overlay: Overlay, room: Room, on_progress: Callable[[float], None]
+    find: Find, entry: ModelEntry, overlay: LoadOverrides, room: Room, on_progress: Callable[[float], None]
 ) -> Resolved:
     """Return the model with ``overlay``, as an engine that takes it."""
     settings = entry.settings.model_copy(

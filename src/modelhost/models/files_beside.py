@@ -10,7 +10,7 @@ from typing import Final
 from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.engines import TRAITS
-from modelhost.engines.adapters import OWN_SCALE, Adapter, names_of, split_name
+from modelhost.engines.adapters import DEFAULT_SCALE, Adapter, names_of, split_name
 from modelhost.errors import ConfigError, ModelFileMissing
 
 PEFT_CONFIG: Final = "adapter_config.json"
@@ -67,7 +67,7 @@ def _scaled(text: str, entry: str) -> tuple[str, float]:
     """Split ``FILE`` or ``FILE:SCALE``."""
     place, _, scale = text.rpartition(":")
     if not place or at_home(text).exists():
-        return text, OWN_SCALE
+        return text, DEFAULT_SCALE
     try:
         number = float(scale)
     except ValueError:

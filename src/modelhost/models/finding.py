@@ -76,7 +76,7 @@ async def find_telling(
 def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Resolved:
     def accept(engine: Engine) -> None:
         check_defaults(entry.defaults, engine, model=entry.name)
-        engine.completed(entry.settings.engine_options)
+        engine.complete_options(entry.settings.engine_options)
 
     found = find_files(entry.settings, on_download, accept)
     engine = engine_of(found, entry.settings)
@@ -146,7 +146,7 @@ def _usable_gpus(engine: Engine, settings: Settings, room: Room | None) -> Mappi
 def _finds_gpus(engine: Engine, settings: Settings) -> bool:
     env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
     python = worker_python(engine, settings) or sys.executable
-    return engine.finds_gpus(python, engine.completed(settings.engine_options), env)
+    return engine.finds_gpus(python, engine.complete_options(settings.engine_options), env)
 
 
 async def pull(reference: str, settings: Settings, *, revision: str | None, on_progress: DownloadProgress) -> Path:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelhost.engines.adapters import model_with, names_of
+from modelhost.engines.adapters import adapter_model_name, names_of
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.load_config import NOTHING, LoadConfig, Overlay
+from modelhost.engines.load_config import NO_CHANGE, LoadConfig, LoadOverrides
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ModelhostError
 from modelhost.meters import ModelMeters
@@ -42,7 +42,7 @@ class Setup:
     """What a model is loaded as."""
 
     config: LoadConfig
-    overlay: Overlay
+    overlay: LoadOverrides
     resolved: Resolved | None
 
 
@@ -74,7 +74,7 @@ class HostedModel:
         """What a load that ended for want of GPU memory has taught."""
         self.config = LoadConfig()
         """How somebody has asked for it to be loaded: with the overlay, in force or on its way."""
-        self.overlay: Overlay = NOTHING
+        self.overlay: LoadOverrides = NO_CHANGE
         self.kept = LoadConfig()
         """The configuration of loads that bring none."""
         self.reload: Reload | None = None
@@ -120,7 +120,7 @@ class HostedModel:
     @property
     def names_with_adapters(self) -> tuple[str, ...]:
         """What it is called with each of them."""
-        return tuple(model_with(self.name, adapter) for adapter in self.adapter_names)
+        return tuple(adapter_model_name(self.name, adapter) for adapter in self.adapter_names)
 
     def adapter_in(self, name: str | None) -> str | None:
         """Return the adapter that ``name``, by which this model was found, names beside the model."""

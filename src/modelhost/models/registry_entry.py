@@ -19,7 +19,7 @@ from modelhost.config.links import leads_nowhere
 from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
-from modelhost.engines.base import Accepted
+from modelhost.engines.base import AcceptedParams
 from modelhost.engines.installed import engines_for, serves, serving
 from modelhost.models import request_defaults
 from modelhost.models.choosing import engine_before_resolving, likely_engine
@@ -136,10 +136,10 @@ def _is_guess(entry: EntryFile, frame: Frame) -> bool:
     return _named_engine(entry, frame) is None and entry.local_path is None
 
 
-def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
+def _accepted(engine_name: str, params: Mapping[str, Any]) -> AcceptedParams:
     """What the engine makes of ``params``, without the request defaults among them."""
     if engine_name not in ENGINES:
-        return Accepted(settings={}, problems=(_unknown_engine(engine_name),))
+        return AcceptedParams(settings={}, problems=(_unknown_engine(engine_name),))
     launch = {name: value for name, value in params.items() if name not in request_defaults.NAMES}
     foreign = [
         f'"params.{name}" is for the engine {other.name}, not for {engine_name}'
@@ -148,7 +148,7 @@ def _accepted(engine_name: str, params: Mapping[str, Any]) -> Accepted:
         if other.name != engine_name and name in launch
     ]
     if foreign:
-        return Accepted(settings={}, problems=tuple(foreign))
+        return AcceptedParams(settings={}, problems=tuple(foreign))
     return ENGINES[engine_name].accept(launch)
 
 
@@ -199,7 +199,7 @@ def _given(keys: EntryFile | Params | None) -> dict[str, Any]:
     }
 
 
-def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> Accepted:
+def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> AcceptedParams:
     """Check those of ``values`` that are settings, and return them with lists as the settings have them."""
     settings, problems = {}, []
     for name in names:
@@ -216,10 +216,10 @@ def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> 
     threads = settings.get("threads")
     if threads is not None and threads > allowed_cores():
         problems.append(f'"{prefix}threads": {threads} is more than the {allowed_cores()} cores this process may use')
-    return Accepted(settings=settings, problems=tuple(problems))
+    return AcceptedParams(settings=settings, problems=tuple(problems))
 
 
-def _process(entry: EntryFile, directory: Path) -> Accepted:
+def _process(entry: EntryFile, directory: Path) -> AcceptedParams:
     """The Python and the environment of its worker."""
     settings: dict[str, Any] = {"worker_env": dict(entry.env)}
     problems = [f'"env": "{name}" is no name of a variable' for name in entry.env if not _VARIABLE.fullmatch(name)] + [
@@ -232,7 +232,7 @@ def _process(entry: EntryFile, directory: Path) -> Accepted:
             problems.append(f'"python": there is no program {entry.python}{f": {nowhere}" if nowhere else ""}')
         else:
             settings["worker_python"] = python
-    return Accepted(settings=settings, problems=tuple(problems))
+    return AcceptedParams(settings=settings, problems=tuple(problems))
 
 
 def _python(text: str, directory: Path) -> str | None:

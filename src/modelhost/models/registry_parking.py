@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from modelhost.engines.base import Accepted
+from modelhost.engines.base import AcceptedParams
 from modelhost.models.registry_file import ParkingLot
 
 MEMORY = "memory"
 
 
-def parked(lots: Iterable[ParkingLot | None], *, cores: int) -> Accepted:
+def parked(lots: Iterable[ParkingLot | None], *, cores: int) -> AcceptedParams:
     """Return the settings of ``lots`` (of all models, of one, of its params); a later one wins, key by key."""
     values: dict[str, Any] = {}
     for lot in lots:
@@ -41,7 +41,7 @@ def parked(lots: Iterable[ParkingLot | None], *, cores: int) -> Accepted:
         warnings.append(
             '"parking_lot.mailbox.retention_secs" has no effect: an answer goes to its client and is not kept'
         )
-    return Accepted(settings=settings, problems=tuple(_refused(values)), warnings=tuple(warnings))
+    return AcceptedParams(settings=settings, problems=tuple(_refused(values)), warnings=tuple(warnings))
 
 
 def _flat(lot: ParkingLot | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelhost.config.links import leads_nowhere
-from modelhost.engines.base import Accepted
+from modelhost.engines.base import AcceptedParams
 from modelhost.models.hub_reference import HubReference, parse_reference
 from modelhost.models.locate import PICKLED, WEIGHTS_SUFFIXES, WHOLE_DIRECTORY
 from modelhost.models.registry_file import EntryFile
@@ -28,7 +28,7 @@ QUANTIZATIONS = {
 """candle's names of quantizations, and the words that GGUF files have for the usual one of them."""
 
 
-def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> Accepted:
+def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> AcceptedParams:
     """Return the ``model`` of ``entry``; relative paths begin at ``directory``."""
     given = [key for key in ("hf_id", "local_path", "url", "base_url") if getattr(entry, key) is not None]
     if len(given) > 1:
@@ -38,7 +38,7 @@ def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> Accept
     if problem := _problem_of_files(entry, given, needs_files=needs_files):
         return _problem(problem)
     if not given:
-        return Accepted(settings={})
+        return AcceptedParams(settings={})
     return _of_hub(entry) if entry.hf_id is not None else _of_path(entry, directory)
 
 
@@ -61,17 +61,17 @@ def is_elsewhere(entry: EntryFile) -> bool:
     return entry.url is not None or entry.base_url is not None
 
 
-def _of_server(entry: EntryFile, key: str) -> Accepted:
+def _of_server(entry: EntryFile, key: str) -> AcceptedParams:
     for name in ("weight_file", "revision"):
         if getattr(entry, name) is not None:
             return _problem(f'"{name}" is of a model with files, and "{key}" is given')
     urls = [url.strip() for url in getattr(entry, key)]
     if problems := [problem for url in urls if (problem := problem_of(url))]:
-        return Accepted(settings={}, problems=tuple(f'"{key}": {problem}' for problem in problems))
+        return AcceptedParams(settings={}, problems=tuple(f'"{key}": {problem}' for problem in problems))
     if not urls:
         return _problem(f'"{key}" is empty')
     quantization = entry.params.quantization if entry.params else None
-    return Accepted(
+    return AcceptedParams(
         settings={"model": ",".join(urls), "remote_api_key": entry.api_key},
         warnings=('"params.quantization" has no effect with a remote model: its server decides that',)
         if quantization
@@ -79,7 +79,7 @@ def _of_server(entry: EntryFile, key: str) -> Accepted:
     )
 
 
-def _of_hub(entry: EntryFile) -> Accepted:
+def _of_hub(entry: EntryFile) -> AcceptedParams:
     quantization = entry.params.quantization if entry.params else None
     reference = parse_reference(entry.hf_id or "")
     if reference is None:
@@ -100,10 +100,10 @@ def _of_hub(entry: EntryFile) -> Accepted:
     settings = {"model": text}
     if reference.revision and entry.revision is None:
         settings["revision"] = reference.revision
-    return Accepted(settings=settings, warnings=_unused_quantization(quantization if named else None))
+    return AcceptedParams(settings=settings, warnings=_unused_quantization(quantization if named else None))
 
 
-def _of_path(entry: EntryFile, directory: Path) -> Accepted:
+def _of_path(entry: EntryFile, directory: Path) -> AcceptedParams:
     path = anchored(entry.local_path or "", directory)
     quantization = entry.params.quantization if entry.params else None
     if entry.revision is not None:
@@ -113,7 +113,7 @@ def _of_path(entry: EntryFile, directory: Path) -> Accepted:
             return _problem('"weight_file" is a file in the directory "local_path", which is a file itself; keep one')
         path = anchored(entry.weight_file, path)
     warnings = [] if path.exists() else [_missing(path)]
-    return Accepted(settings={"model": str(path)}, warnings=(*warnings, *_unused_quantization(quantization)))
+    return AcceptedParams(settings={"model": str(path)}, warnings=(*warnings, *_unused_quantization(quantization)))
 
 
 def _missing(path: Path) -> str:
@@ -134,5 +134,5 @@ def _unused_quantization(name: str | None) -> tuple[str, ...]:
     )
 
 
-def _problem(text: str) -> Accepted:
-    return Accepted(settings={}, problems=(text,))
+def _problem(text: str) -> AcceptedParams:
+    return AcceptedParams(settings={}, problems=(text,))

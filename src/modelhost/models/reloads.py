@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from modelhost.engines.load_config import NOTHING, LoadConfig
+from modelhost.engines.load_config import NO_CHANGE, LoadConfig
 from modelhost.errors import InvalidRequest
 from modelhost.models import refusals
 from modelhost.models.configuring import Circumstances, Find, Found, find_configured
@@ -93,7 +93,7 @@ class Reloads:
         if model.config == model.kept:
             self._look_again(model)
             return
-        model.config, model.overlay, model.resolved = model.kept, NOTHING, None
+        model.config, model.overlay, model.resolved = model.kept, NO_CHANGE, None
         if model.kept == LoadConfig():
             model.resolved = None if model.plain is None else limited(model.plain, model.layer_limit)
         self._ledger.learn_need(model.name, model.resolved.charge if model.resolved else None)
@@ -109,7 +109,7 @@ class Reloads:
         if model.reload is not None:
             model.reload.is_over, model.reload.error = True, refusals.entry_changed(model.name)
         model.reload = model.reload_error = model.plain = model.resolved = model.layer_limit = None
-        model.config, model.kept, model.overlay = LoadConfig(), LoadConfig(), NOTHING
+        model.config, model.kept, model.overlay = LoadConfig(), LoadConfig(), NO_CHANGE
 
     def _without_what_holds(self, model: HostedModel, config: LoadConfig) -> LoadConfig:
         """Return ``config`` without a length that the model has by itself."""
@@ -160,7 +160,7 @@ class Reloads:
             before = model.reload.before
             model.reload.is_over, model.reload.error = True, refusals.overtaken(model.name)
         model.reload, model.reload_error = Reload(before=before, persists=persists), None
-        model.config, model.overlay, model.resolved = config, NOTHING, None
+        model.config, model.overlay, model.resolved = config, NO_CHANGE, None
         if found is not None:
             model.plain, model.overlay, model.resolved = found.plain, found.overlay, found.resolved
             model.is_just_found = True

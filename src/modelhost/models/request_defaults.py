@@ -55,7 +55,7 @@ def default_problems(defaults: Mapping[str, Any], engine: Engine) -> list[str]:
         problems["temperature"] = f"{engine.name} takes {can.max_temperature:g} at most, not {temperature:g}"
     draws = temperature != 0 and defaults.get("top_k") != 1
     seed = defaults.get("seed")
-    if can is not None and can.how("seed") == "refused" and draws and seed is not None and seed >= 0:
+    if can is not None and can.provider_of("seed") == "refused" and draws and seed is not None and seed >= 0:
         problems["seed"] = f"{engine.name} has none for a single request; leave it out, or take temperature 0"
     return [f'"{name}": {problem}' for name, problem in problems.items() if problem]
 

@@ -20,7 +20,7 @@ from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import environment_of, missing_modules
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.prompting import STOPS, shipped_template
+from modelhost.engines.prompting import STOPS, bundled_template
 from modelhost.engines.special_tokens import ControlTokens
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.choosing import engine_for, engine_for_format
@@ -153,7 +153,7 @@ def resolve(
         cache_bytes=cache_bytes,
         gpus=visible,
         max_in_flight=settings.max_in_flight,
-        options=engine.completed(settings.engine_options),
+        options=engine.complete_options(settings.engine_options),
         python=worker_python(engine, settings),
         has_fallback=has_fallback(engine, settings),
         env=env,
@@ -229,7 +229,7 @@ def worker_python(engine: Engine, settings: Settings) -> str | None:
     """Return the Python that runs ``engine``: as the settings say, or that of its own environment; else the host's.
 
     Raises:
-        ConfigError: as :meth:`Engine.completed` does.
+        ConfigError: as :meth:`Engine.complete_options` does.
     """
     if settings.worker_python is not None:
         return settings.worker_python
@@ -245,7 +245,7 @@ def has_fallback(engine: Engine, settings: Settings) -> bool:
 
 def _own_environment(engine: Engine, settings: Settings) -> Path | None:
     # A program of the user's is no part of an environment, and needs nothing of one.
-    program = engine.program(engine.completed(settings.engine_options))
+    program = engine.program(engine.complete_options(settings.engine_options))
     return environment_of(engine.name, data_directory(settings)) if program is None else None
 
 
@@ -373,7 +373,7 @@ def _encoder(located: Located, settings: Settings, *, has_vision_file: bool) -> 
 def _template(value: str | None) -> str | None:
     """Return the template's text: what has Jinja in it is the text itself, all else names a file, or one of ours."""
     if value is not None and names_shipped_template(value, at_home(value)):
-        return shipped_template(value)
+        return bundled_template(value)
     files = _template_file(value)
     try:
         return files[0].read_text(encoding="utf-8-sig") if files else value

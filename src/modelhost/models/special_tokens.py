@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from modelhost.config.settings import Settings
 from modelhost.engines.base import Engine
-from modelhost.engines.special_tokens import ControlTokens, telling_names
+from modelhost.engines.special_tokens import ControlTokens, meaningful_names
 from modelhost.models import gguf_vocabulary, hf_tokenizer
 from modelhost.models.locate import Located
 
@@ -19,7 +19,7 @@ def control_tokens(located: Located, settings: Settings, engine: Engine, templat
     """
     if settings.special_tokens == "raw":
         return None
-    found = telling_names(_in_files(located), template) if engine.reads_contents else ()
+    found = meaningful_names(_in_files(located), template) if engine.parses_special_tokens else ()
     names = (*settings.special_token_list, *found)
     return ControlTokens(names) if names else None
 

@@ -43,7 +43,7 @@ def unused_gpu(engine: str, settings: Settings) -> UnusedGpu | None:
     gpu = installed_gpu()
     if gpu is None or gpu.build not in support.builds:
         return None
-    program = ENGINES[engine].program(ENGINES[engine].completed(settings.engine_options))
+    program = ENGINES[engine].program(ENGINES[engine].complete_options(settings.engine_options))
     way_out = support.install_command.format(build=gpu.build)
     if program is not None:
         way_out = f"name a llama-server that is built for {gpu.build}, which {program} is not"

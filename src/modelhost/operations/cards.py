@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from modelhost.engines.adapters import APART, model_with
+from modelhost.engines.adapters import TASKS_WITHOUT_ADAPTERS, adapter_model_name
 from modelhost.models.states import ModelStatus, State
 from modelhost.operations.operation import Result
 from modelhost.operations.reports import (
@@ -164,10 +164,10 @@ def adapter_cards(status: ModelStatus) -> list[ModelCard]:
     return [
         card.model_copy(
             update={
-                "id": model_with(status.name, adapter),
-                "name": model_with(status.name, adapter),
-                "aliases": [model_with(alias, adapter) for alias in status.aliases],
-                "operations": [each for each in card.operations if each not in APART],
+                "id": adapter_model_name(status.name, adapter),
+                "name": adapter_model_name(status.name, adapter),
+                "aliases": [adapter_model_name(alias, adapter) for alias in status.aliases],
+                "operations": [each for each in card.operations if each not in TASKS_WITHOUT_ADAPTERS],
                 "parent": status.name,
                 "adapters": [],
             }

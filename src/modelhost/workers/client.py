@@ -109,7 +109,7 @@ class WorkerClient:
             await preparation.check_grammar(self, body, self.ready)
             if STOP_TOKEN_IDS in body:
                 body = await preparation.with_stops(self, body, self.ready)
-        progress, received = self.engine.prompt_progress, partial(self.engine.received, task)
+        progress, received = self.engine.prompt_progress, partial(self.engine.convert_answer, task)
         if progress is None or progress.is_wanted(body):
             async with self.send(task, body) as answer:
                 yield EventBlocks(answer, received)
@@ -121,7 +121,7 @@ class WorkerClient:
         if task == "tokenize" and isinstance(payload, dict) and "messages" in payload:
             payload = await self._with_prompt(payload)
         async with self.send(task, payload) as answer:
-            return self._decoded(self.engine.received(task, await answer.read_all()))
+            return self._decoded(self.engine.convert_answer(task, await answer.read_all()))
 
     def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[Received]:
         if isinstance(payload, dict):
@@ -189,7 +189,7 @@ class WorkerClient:
             body = {**body, "stop": [*own, *ready.chat_stops]}
         if (most := ready.most_tokens) is not None:
             body = body | {name: min(body[name], most) for name in TOKEN_LIMITS if name in body}
-        return self.engine.finished(task, body, ready)
+        return self.engine.finalize(task, body, ready)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

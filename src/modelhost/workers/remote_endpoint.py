@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from modelhost.engines.launch import Elsewhere
+from modelhost.engines.launch import RemoteTarget
 from modelhost.version import __version__
 from modelhost.workers.connection import Connection, ConnectionBroken
 from modelhost.workers.remote_connection import KeptConnection, connect_to
@@ -42,7 +42,7 @@ class Card:
 class Endpoint:
     """Lends connections out: what :meth:`ask` returns has to be given to :meth:`release`."""
 
-    def __init__(self, url: str, elsewhere: Elsewhere, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, elsewhere: RemoteTarget, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
         self.name = parts.netloc
         """For people: where it is."""

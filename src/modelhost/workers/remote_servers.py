@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from modelhost.config.network import require_certificates
-from modelhost.engines.launch import Elsewhere, Ready
+from modelhost.engines.launch import Ready, RemoteTarget
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
@@ -34,7 +34,7 @@ CONTEXT_NAMES: Final = ("context_length", "max_model_len", "context_window", "n_
 class RemoteServers:
     """The :class:`~modelhost.workers.life.Life` of a model elsewhere. Made by :meth:`start` only."""
 
-    def __init__(self, elsewhere: Elsewhere, endpoints: Sequence[Endpoint], *, model: str) -> None:
+    def __init__(self, elsewhere: RemoteTarget, endpoints: Sequence[Endpoint], *, model: str) -> None:
         self.endpoints = endpoints
         self.ready = Ready(url="")
         self._elsewhere = elsewhere
@@ -45,7 +45,7 @@ class RemoteServers:
         self._looking: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, elsewhere: Elsewhere, *, model: str, timeout_seconds: float) -> Self:
+    async def start(cls, elsewhere: RemoteTarget, *, model: str, timeout_seconds: float) -> Self:
         """Return them when one of them can answer for ``model``; their health is looked after from then on.
 
         Raises:
@@ -204,7 +204,7 @@ class RemoteServers:
         )
 
 
-def ready_of(endpoint: Endpoint, elsewhere: Elsewhere) -> Ready:
+def ready_of(endpoint: Endpoint, elsewhere: RemoteTarget) -> Ready:
     """Return what a healthy server says of its model, as far as it does."""
     entry: Mapping[str, Any] = endpoint.card.entry if endpoint.card is not None else {}
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from modelhost.engines.base import Engine
-from modelhost.engines.launch import Elsewhere
+from modelhost.engines.launch import RemoteTarget
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.exchange.payloads import Payload
 from modelhost.exchange.tasks import TASKS, Task
@@ -44,7 +44,9 @@ class RemoteWorker(WorkerClient):
         super().__init__(process=process, engine=engine, model=model, api_key="")
 
     @classmethod
-    async def begin(cls, elsewhere: Elsewhere, engine: Engine, *, model: str, timeout_seconds: float) -> RemoteWorker:
+    async def begin(
+        cls, elsewhere: RemoteTarget, engine: Engine, *, model: str, timeout_seconds: float
+    ) -> RemoteWorker:
         """Return it when a server can answer; raises as :meth:`RemoteServers.start` does."""
         if elsewhere.api_key:
             hide([elsewhere.api_key])
@@ -58,7 +60,7 @@ class RemoteWorker(WorkerClient):
     @asynccontextmanager
     async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
         async with self._answered(self.engine.path(task), body, task) as connection:
-            received = partial(self.engine.received, task)
+            received = partial(self.engine.convert_answer, task)
             async with aclosing(RemoteEvents(connection, received, task=task, model=self.model)) as events:
                 yield events
 

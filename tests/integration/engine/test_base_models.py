@@ -12,7 +12,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines.mistralrs.template import TemplateReader
-from modelhost.engines.prompting import STOPS, shipped_template
+from modelhost.engines.prompting import STOPS, bundled_template
 from modelhost.engines.worker.template import ChatTemplate
 from modelhost.models.collection import Collection
 from modelhost.models.gguf import read_header
@@ -95,14 +95,14 @@ async def test_its_answer_ends_where_it_begins_to_speak_for_the_user(base_nano: 
 
 @pytest.mark.parametrize("name", STOPS)
 async def test_a_template_that_comes_with_modelhost_is_rendered_as_by_other_engines(name: str) -> None:
-    reader = TemplateReader(shipped_template(name), {"eos_token": "<|im_end|>"})
+    reader = TemplateReader(bundled_template(name), {"eos_token": "<|im_end|>"})
     call = {"id": "a1B2c3D4e", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     called = [*MESSAGES[1:2], {"role": "assistant", "content": None, "tool_calls": [call]}]
     called += [{"role": "tool", "tool_call_id": "a1B2c3D4e", "content": "two"}]
     parameters = {"type": "object", "properties": {"a": {"type": "integer"}}}
     tools = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": parameters}}]
     bodies: list[dict[str, Any]] = [{"messages": MESSAGES}]
-    if "tools" in shipped_template(name):
+    if "tools" in bundled_template(name):
         bodies.append({"messages": called, "tools": tools})
     async with worker_of(None, chat_template=name) as worker:
         assert worker.ready.chat_stops == STOPS[name]

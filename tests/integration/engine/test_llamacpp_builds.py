@@ -85,7 +85,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (locks / "llamacpp.txt").write_text(f"xllamacpp=={locked_version()} --hash=sha256:{digest}\n")
     (locks / "llamacpp-build.txt").write_text("# nothing: the stand-in brings its backend along\n")
     monkeypatch.setattr("modelhost.engines.environments.LOCKS", locks)
-    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_for", lambda *_: ())
+    monkeypatch.setattr("modelhost.engines.llamacpp.build.missing_requirements", lambda *_: ())
     monkeypatch.setattr("modelhost.engines.llamacpp.build.why_no_llguidance", lambda *_: "cargo is not installed")
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)

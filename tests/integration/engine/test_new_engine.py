@@ -21,8 +21,8 @@ TRAITS = EngineTraits(name="tiny", serves="script", reads="nothing", can=("chat"
 """
 ENGINE = """
 from modelhost.engines import ENGINES
-from modelhost.engines.base import Accepted, Engine
-from modelhost.engines.load_config import configured, without_knobs
+from modelhost.engines.base import AcceptedParams, Engine
+from modelhost.engines.load_config import configure_load, fixed_fields
 from modelhost.errors import EngineError
 
 
@@ -30,10 +30,10 @@ class Tiny(Engine):
     name = "tiny"
 
     def accept(self, params):
-        return Accepted(settings={})
+        return AcceptedParams(settings={})
 
-    def configured(self, config, premises):
-        return configured(without_knobs("a tiny engine has no model"), config, premises)
+    def configure_load(self, config, baseline):
+        return configure_load(fixed_fields("a tiny engine has no model"), config, baseline)
 
     def launch(self, spec, api_key):
         return ENGINES["scripted"].launch(spec, api_key)
@@ -86,7 +86,7 @@ def url(package: Path) -> Iterator[str]:
 
 def test_it_serves_a_chat(url: str) -> None:
     body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}]}
-    answer = httpx2.post(f"{url}/v1/chat/completions", json=body, trust_env=False, timeout=60).json()
+    answer = httpx2.post(f"{url}/v1/chat/completions", json=body, trust_env=False, timeout=120).json()
     assert answer["choices"][0]["message"]["content"] == "It works."
     (model,) = httpx2.get(f"{url}/v1/models/status", trust_env=False).json()["models"]
     assert model["engine"] == "tiny"

@@ -43,7 +43,7 @@ class Served:
 
     def seed(self, number: int) -> dict[str, int]:
         """Return the seed of a request whose tokens are drawn; of an engine without seeds, none."""
-        return {} if self.capabilities.how("seed") == "refused" else {"seed": number}
+        return {} if self.capabilities.provider_of("seed") == "refused" else {"seed": number}
 
     def worker_pids(self, host: ServedHost) -> list[int]:
         """Return the processes that work for ``host``, which has the model."""

@@ -66,7 +66,7 @@ def test_every_line_of_the_table_is_asked_for() -> None:
 def test_what_the_table_says_is_done_or_refused(asking: Asking, served: Served, feature: str) -> None:
     path, body = PROBES[feature]
     answer = asking.post(path, body)
-    if served.capabilities.how(feature) == "refused" or (feature, served.label) == ONLY_HERE:
+    if served.capabilities.provider_of(feature) == "refused" or (feature, served.label) == ONLY_HERE:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_parameter")
     else:
         assert answer.status_code == 200, answer.text
@@ -75,7 +75,7 @@ def test_what_the_table_says_is_done_or_refused(asking: Asking, served: Served, 
 @pytest.mark.parametrize("feature", OF_OTHER_MODELS)
 def test_an_engine_without_vectors_says_so(asking: Asking, served: Served, feature: str) -> None:
     answer = asking.post(f"/v1/{feature}", OF_OTHER_MODELS[feature])
-    if served.capabilities.how(feature) == "refused":
+    if served.capabilities.provider_of(feature) == "refused":
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_operation")
 
 
@@ -83,4 +83,4 @@ def test_text_before_other_text_needs_an_engine_and_a_model_for_it(asking: Askin
     answer = asking.post(COMPLETIONS, {"prompt": "a", "suffix": "b"})
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "suffix")
-    assert ("vocabulary" in error["message"]) == (served.capabilities.how("suffix") == "engine")
+    assert ("vocabulary" in error["message"]) == (served.capabilities.provider_of("suffix") == "engine")

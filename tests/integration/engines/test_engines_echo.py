@@ -54,7 +54,7 @@ def _tokens(asking: Asking, text: str) -> list[int]:
 def test_how_likely_a_prompt_is_is_what_the_model_computes(
     asking: Asking, served: Served, prompt: str, as_tokens: bool
 ) -> None:
-    if served.capabilities.how("prompt_logprobs") == "refused":
+    if served.capabilities.provider_of("prompt_logprobs") == "refused":
         pytest.skip("refused, which test_engines_capabilities.py looks at")
     tokens = _tokens(asking, prompt)
     whole = _completion(asking, prompt=tokens if as_tokens else prompt, max_tokens=1, logprobs=1)
@@ -74,7 +74,7 @@ def test_how_likely_a_prompt_is_is_what_the_model_computes(
 
 def test_prompts_alone_come_back_in_their_order(asking: Asking, served: Served) -> None:
     prompts = list(PROMPTS.values())
-    likely = {} if served.capabilities.how("prompt_logprobs") == "refused" else {"logprobs": 2}
+    likely = {} if served.capabilities.provider_of("prompt_logprobs") == "refused" else {"logprobs": 2}
     whole = _completion(asking, prompt=prompts, max_tokens=0, **likely)
     assert [choice["text"] for choice in whole["choices"]] == prompts
     # vLLM writes a token behind each that it does not show, which may be the end.
@@ -110,7 +110,7 @@ def test_a_stream_begins_with_the_prompt(asking: Asking, max_tokens: int) -> Non
 
 
 def test_a_prompt_that_is_too_long_to_be_echoed_is_refused(asking: Asking, served: Served) -> None:
-    likely = {} if served.capabilities.how("prompt_logprobs") == "refused" else {"logprobs": 1}
+    likely = {} if served.capabilities.provider_of("prompt_logprobs") == "refused" else {"logprobs": 1}
     answer = asking.post(PATH, {"prompt": "a " * CONTEXT, "max_tokens": 1, "echo": True, **likely})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert answer.json()["error"]["param"] == "prompt"

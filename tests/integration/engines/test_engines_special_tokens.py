@@ -60,6 +60,6 @@ def test_a_conversation_with_a_name_in_it_is_not_read_again(asking: Asking, serv
     answer = asking.chat(first)
     said = {"role": "assistant", "content": answer["choices"][0]["message"]["content"]}
     usage = asking.chat([*first, said, *_user("Thank you!")])["usage"]
-    if served.capabilities.counts_cached:
+    if served.capabilities.reports_cached_tokens:
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         assert cached >= answer["usage"]["prompt_tokens"] - served.capabilities.cache_tokens > 0

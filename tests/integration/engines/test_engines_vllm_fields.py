@@ -62,7 +62,7 @@ def test_an_expression_that_cannot_be_followed_is_refused_by_the_name_that_the_c
 
 
 def test_an_answer_has_so_many_tokens_at_least(asking: Asking, served: Served) -> None:
-    if served.capabilities.how("min_tokens") == "refused":
+    if served.capabilities.provider_of("min_tokens") == "refused":
         assert "min_tokens" in asking.refusal(min_tokens=30)["message"]
         return
     natural = asking.chat()
@@ -75,7 +75,7 @@ def test_an_answer_has_so_many_tokens_at_least(asking: Asking, served: Served) -
 
 
 def test_an_answer_ends_at_a_token_and_not_at_its_text(asking: Asking, served: Served) -> None:
-    if served.capabilities.how("stop_token_ids") == "refused" or served.label == "llama-server":
+    if served.capabilities.provider_of("stop_token_ids") == "refused" or served.label == "llama-server":
         assert "stop_token_ids" in asking.refusal(stop_token_ids=[5])["message"]
         return
     ids = _ids(asking, ANSWER)

@@ -50,7 +50,7 @@ def test_a_conversation_that_goes_on_is_not_read_again(asking: Asking, served: S
     message = answer["choices"][0]["message"]
     second = [*first, {"role": "assistant", "content": message["content"]}, {"role": "user", "content": "Thank you!"}]
     usage = asking.chat(second)["usage"]
-    if not served.capabilities.counts_cached:
+    if not served.capabilities.reports_cached_tokens:
         assert "prompt_tokens_details" not in usage
         return
     cached = usage["prompt_tokens_details"]["cached_tokens"]
@@ -79,7 +79,7 @@ def test_a_stop_string_that_never_comes_takes_nothing_away(asking: Asking) -> No
 
 @pytest.mark.promise("vllm-mcp.chat.seed")
 def test_the_same_seed_is_the_same_text_and_another_one_is_another(asking: Asking, served: Served) -> None:
-    if served.capabilities.how("seed") == "refused":
+    if served.capabilities.provider_of("seed") == "refused":
         assert asking.refusal(seed=1, **_hot(served))["param"] == "seed"
         return
     texts = {seed: {asking.text(seed=seed, **_hot(served)) for _ in range(3)} for seed in (1, 2)}
@@ -97,14 +97,14 @@ def test_what_cuts_the_unlikely_off_leaves_the_best(
 
 
 def test_a_least_number_of_tokens_survives_min_p(asking: Asking, served: Served) -> None:
-    if served.capabilities.how("min_tokens_to_keep") == "refused":
+    if served.capabilities.provider_of("min_tokens_to_keep") == "refused":
         assert asking.refusal(**{served.at_least: 500})["param"] == served.at_least
         return
     assert not ANSWER.startswith(asking.text(seed=1, **{**_hot(served), "min_p": 1.0, served.at_least: 500}))
 
 
 def test_where_a_request_is_silent_the_makers_of_the_model_decide(asking: Asking, served: Served) -> None:
-    if not served.capabilities.follows_makers:
+    if not served.capabilities.uses_generation_config:
         pytest.skip("its files do not say how the makers want the model to write")
     # The tiny model is to be greedy.
     body = {"prompt": "The", "max_tokens": 12}
@@ -175,10 +175,10 @@ def test_tokens_are_the_text_again(asking: Asking, served: Served) -> None:
     tokens = asking.post("/tokenize", {"content": text}).json()["tokens"]
     assert asking.post("/detokenize", {"tokens": tokens}).json()["content"] == text
     pieces = asking.post("/tokenize", {"content": "I am", "with_pieces": True})
-    if served.capabilities.how("token_pieces") != "refused":
+    if served.capabilities.provider_of("token_pieces") != "refused":
         assert "".join(piece["piece"] for piece in pieces.json()["tokens"]) == "I am"
     as_text = asking.post("/tokenize", {"content": "<|im_end|>", "parse_special": False})
-    if served.capabilities.how("markers_as_text") != "refused":
+    if served.capabilities.provider_of("markers_as_text") != "refused":
         assert len(as_text.json()["tokens"]) > 1
 
 

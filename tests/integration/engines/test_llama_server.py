@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from modelhost.config.environment import SERVER_VARIABLE
-from modelhost.engines.llamacpp.program import examine
+from modelhost.engines.llamacpp.program import inspect_program
 from tests.integration.engines.served import CONTEXT, NAME, WHO, Asking
 from tests.support.eventually import eventually
 from tests.support.llama_server import NONE_HERE, llama_server
@@ -37,7 +37,7 @@ def processes(host: ServedHost) -> tuple[int, int]:
 def test_the_program_of_the_environment_answers_and_its_version_is_told(program: str, start_host: StartHost) -> None:
     host = start_host(environment={SERVER_VARIABLE: program}, **SETTINGS)
     assert Asking(host).text(WHO)
-    assert status_of(host, NAME)["engine_version"] == f"llama-server {examine(program).version}"
+    assert status_of(host, NAME)["engine_version"] == f"llama-server {inspect_program(program).version}"
     assert host.http.post("/v1/embeddings", json={"input": "Hello!"}).status_code == 200
     _, child = processes(host)
     assert psutil.Process(child).exe() == os.path.realpath(program)

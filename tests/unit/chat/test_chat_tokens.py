@@ -68,7 +68,7 @@ def test_texts_stand_beside_the_tokens() -> None:
     assert with_token_strings(of_vllm, with_pieces=False) == of_vllm
 
 
-class Line:
+class EngineClient:
     """A worker that makes the same prompt of all conversations."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Line:
 
 
 async def test_llamacpp_makes_the_prompt_first() -> None:
-    line = Line()
+    line = EngineClient()
     body = {"model": "m", "messages": HELLO, "add_generation_prompt": False, "with_pieces": True}
     made = await LlamaCppPreparation().with_prompt(line, body)
     assert line.seen == [("/apply-template", {"messages": HELLO, "add_generation_prompt": False})]

@@ -10,7 +10,7 @@ import pytest
 from modelhost.config.fields import SETTINGS
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.mistralrs.template import TemplateReader
-from modelhost.engines.prompting import FOLDER, STOPS, prompting, shipped_template
+from modelhost.engines.prompting import FOLDER, STOPS, bundled_template, prompt_config
 from modelhost.engines.tool_calls.forms import FORMS, form_of_template
 from modelhost.engines.vllm.families import reasoning_parser, tool_parser
 from modelhost.engines.worker.template import ChatTemplate
@@ -56,7 +56,7 @@ CALLS = {
 
 
 def rendered(name: str, messages: list[dict[str, Any]], **body: Any) -> str:
-    reader = TemplateReader(shipped_template(name), SPECIAL)
+    reader = TemplateReader(bundled_template(name), SPECIAL)
     return ChatTemplate(reader, None, "m").render({"messages": messages, **body})
 
 
@@ -86,8 +86,8 @@ def test_a_conversation_needs_no_instructions_of_the_system(name: str) -> None:
 
 @pytest.mark.parametrize("name", TALKS)
 def test_an_answer_ends_where_the_next_turn_of_the_user_would_begin(name: str) -> None:
-    spec = ModelSpec(name="m", chat_template=shipped_template(name))
-    found = prompting(spec)
+    spec = ModelSpec(name="m", chat_template=bundled_template(name))
+    found = prompt_config(spec)
     assert found["chat_stops"] == STOPS[name]
     assert found["adds_special"]
     after = TALKS[name].partition("Yo")[2]
@@ -96,8 +96,8 @@ def test_an_answer_ends_where_the_next_turn_of_the_user_would_begin(name: str) -
 
 def test_another_template_has_no_stops() -> None:
     spec = ModelSpec(name="m", chat_template="{{ messages }}")
-    assert prompting(spec) == {"chat_template": "{{ messages }}", "chat_stops": (), "adds_special": False}
-    assert prompting(ModelSpec(name="m"))["chat_template"] is None
+    assert prompt_config(spec) == {"chat_template": "{{ messages }}", "chat_stops": (), "adds_special": False}
+    assert prompt_config(ModelSpec(name="m"))["chat_template"] is None
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_calls_of_tools_are_written_as_they_are_read(name: str, form: str, parse
     text = rendered(name, CALLED, tools=[TOOL])
     assert text.endswith(CALLS[name])
     assert SHOWN in text
-    assert form_of_template(shipped_template(name)) is FORMS[form]
-    assert tool_parser("llama", shipped_template(name)) == parser
-    assert reasoning_parser("qwen3", shipped_template(name)) is None
+    assert form_of_template(bundled_template(name)) is FORMS[form]
+    assert tool_parser("llama", bundled_template(name)) == parser
+    assert reasoning_parser("qwen3", bundled_template(name)) is None
 
 
 def test_several_calls_and_their_results_stand_together() -> None:

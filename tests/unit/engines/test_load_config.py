@@ -11,7 +11,7 @@ import pytest
 from modelhost.engines import ENGINES
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig, Premises
+from modelhost.engines.load_config import LOAD_FIELDS, LoadBaseline, LoadConfig
 from modelhost.engines.vllm.engine import Vllm
 from modelhost.errors import ConfigError
 
@@ -28,20 +28,20 @@ DEFAULTS = LoadConfig(
     enable_prefix_caching=True,
 )
 FILES = {
-    "llamacpp": Premises(spec=GGUF, quantization="Q4_K_M"),
-    "scripted": Premises(spec=GGUF),
-    "remote": Premises(spec=GGUF),
+    "llamacpp": LoadBaseline(spec=GGUF, quantization="Q4_K_M"),
+    "scripted": LoadBaseline(spec=GGUF),
+    "remote": LoadBaseline(spec=GGUF),
 }
 
 
-def premises(engine: str, *, gpus: tuple[int, ...] = (), files: str = "BF16", **options: Any) -> Premises:
-    known = FILES.get(engine, Premises(spec=SAFETENSORS, quantization=files))
+def baseline(engine: str, *, gpus: tuple[int, ...] = (), files: str = "BF16", **options: Any) -> LoadBaseline:
+    known = FILES.get(engine, LoadBaseline(spec=SAFETENSORS, quantization=files))
     return replace(known, spec=replace(known.spec, options=options, gpus=gpus), gpus=gpus)
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_what_an_engine_does_anyway_changes_nothing(engine: str) -> None:
-    made = ENGINES[engine].configured(DEFAULTS, premises(engine))
+    made = ENGINES[engine].configure_load(DEFAULTS, baseline(engine))
     assert made.overlay.is_empty
     assert made.problems == {}
 
@@ -54,25 +54,25 @@ def test_every_engine_answers_to_every_field(engine: str, field: str) -> None:
         "pipeline_parallel_size": 2, "gpu_memory_utilization": 0.5, "enforce_eager": True,
         "enable_prefix_caching": False,
     }  # fmt: skip
-    made = ENGINES[engine].configured(LoadConfig(**{field: values[field]}), premises(engine))
+    made = ENGINES[engine].configure_load(LoadConfig(**{field: values[field]}), baseline(engine))
     assert made.problems.keys() <= {field}
     assert made.overlay.config.keys() <= {field}
 
 
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "remote"])
 def test_a_context_is_honoured_where_the_engine_runs_here(engine: str) -> None:
-    made = ENGINES[engine].configured(LoadConfig(max_model_len=1024), premises(engine))
+    made = ENGINES[engine].configure_load(LoadConfig(max_model_len=1024), baseline(engine))
     assert (made.overlay.settings, made.overlay.config) == ({"context_length": 1024}, {"max_model_len": 1024})
 
 
 def test_the_server_of_a_remote_model_decides_by_itself() -> None:
-    made = ENGINES["remote"].configured(LoadConfig(max_model_len=1024, dtype="half"), premises("remote"))
+    made = ENGINES["remote"].configure_load(LoadConfig(max_model_len=1024, dtype="half"), baseline("remote"))
     assert made.overlay.is_empty
     assert {name: "server" in need for name, need in made.problems.items()} == {"max_model_len": True, "dtype": True}
 
 
 def test_a_script_with_a_context_of_its_own_is_given_another_one() -> None:
-    made = ENGINES["scripted"].configured(LoadConfig(max_model_len=64), premises("scripted", context_length=32))
+    made = ENGINES["scripted"].configure_load(LoadConfig(max_model_len=64), baseline("scripted", context_length=32))
     assert made.overlay.options == {"context_length": 64}
 
 
@@ -80,7 +80,7 @@ def test_a_script_with_a_context_of_its_own_is_given_another_one() -> None:
 
 
 def llamacpp(*, gpus: tuple[int, ...] = ON_GPUS, told: dict[str, Any] | None = None, **config: Any) -> Any:
-    return LlamaCpp().configured(LoadConfig(**config), premises("llamacpp", gpus=gpus, **(told or {})))
+    return LlamaCpp().configure_load(LoadConfig(**config), baseline("llamacpp", gpus=gpus, **(told or {})))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_gguf_file_decides_its_numbers(config: dict[str, str], need: str) -> N
 
 def test_the_numbers_of_a_gguf_file_may_be_named() -> None:
     assert llamacpp(quantization="q4_k_m").problems == {}
-    unpacked = Premises(spec=GGUF, quantization="F16", dtype="float16")
-    assert LlamaCpp().configured(LoadConfig(dtype="half"), unpacked).problems == {}
+    unpacked = LoadBaseline(spec=GGUF, quantization="F16", dtype="float16")
+    assert LlamaCpp().configure_load(LoadConfig(dtype="half"), unpacked).problems == {}
 
 
 def test_an_engine_that_takes_what_it_needs_leaves_the_share_of_the_gpus_to_the_host() -> None:
@@ -152,7 +152,7 @@ def test_an_engine_that_takes_what_it_needs_leaves_the_share_of_the_gpus_to_the_
 def vllm(
     *, gpus: tuple[int, ...] = ON_GPUS, files: str = "BF16", told: dict[str, Any] | None = None, **config: Any
 ) -> Any:
-    return Vllm().configured(LoadConfig(**config), premises("vllm", gpus=gpus, files=files, **(told or {})))
+    return Vllm().configure_load(LoadConfig(**config), baseline("vllm", gpus=gpus, files=files, **(told or {})))
 
 
 def test_vllm_is_started_with_all_of_a_configuration() -> None:
@@ -226,7 +226,7 @@ def test_vllm_says_how_many_gpus_it_would_need_here() -> None:
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers", "mlx", "mistralrs"])
 def test_a_number_format_that_there_is_not_is_refused_with_those_that_there_are(engine: str) -> None:
-    made = ENGINES[engine].configured(LoadConfig(dtype="int7"), premises(engine))
+    made = ENGINES[engine].configure_load(LoadConfig(dtype="int7"), baseline(engine))
     assert made.problems == {"dtype": "there is no number format int7; there is auto, float16, bfloat16, float32"}
 
 
@@ -236,18 +236,20 @@ def test_a_number_format_that_there_is_not_is_refused_with_those_that_there_are(
 @pytest.mark.parametrize(("engine", "cache"), [("transformers", "cache_ram_mib"), ("mistralrs", "prefix_caches")])
 def test_a_library_computes_in_the_format_and_keeps_the_beginnings_that_it_is_told(engine: str, cache: str) -> None:
     config = LoadConfig(dtype="bfloat16", enable_prefix_caching=False)
-    made = ENGINES[engine].configured(config, premises(engine))
+    made = ENGINES[engine].configure_load(config, baseline(engine))
     assert made.overlay.options == {"dtype": "bfloat16", cache: 0}
-    again = ENGINES[engine].configured(LoadConfig(enable_prefix_caching=True), premises(engine, **{cache: 0}))
+    again = ENGINES[engine].configure_load(LoadConfig(enable_prefix_caching=True), baseline(engine, **{cache: 0}))
     assert again.overlay.options[cache] > 0
 
 
 def test_mistralrs_quantizes_while_it_loads() -> None:
     engine = ENGINES["mistralrs"]
-    assert engine.configured(LoadConfig(quantization="q4k"), premises("mistralrs")).overlay.options == {"isq": "Q4K"}
+    assert engine.configure_load(LoadConfig(quantization="q4k"), baseline("mistralrs")).overlay.options == {
+        "isq": "Q4K"
+    }
     assert (
         "quantizes to"
-        in engine.configured(LoadConfig(quantization="awq"), premises("mistralrs")).problems["quantization"]
+        in engine.configure_load(LoadConfig(quantization="awq"), baseline("mistralrs")).problems["quantization"]
     )
-    packed = Premises(spec=GGUF, quantization="Q8_0")
-    assert "is Q8_0 already" in engine.configured(LoadConfig(quantization="Q4K"), packed).problems["quantization"]
+    packed = LoadBaseline(spec=GGUF, quantization="Q8_0")
+    assert "is Q8_0 already" in engine.configure_load(LoadConfig(quantization="Q4K"), packed).problems["quantization"]

@@ -11,7 +11,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.engines.adapters import Adapter
-from modelhost.engines.prompting import shipped_template
+from modelhost.engines.prompting import bundled_template
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.file_stamps import are_current
 from modelhost.models.resolve import Resolved, resolve
@@ -226,7 +226,7 @@ def test_a_chat_template_may_be_one_that_comes_with_modelhost(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _resolve(model=model, chat_template="chatml").spec.chat_template == shipped_template("chatml")
+    assert _resolve(model=model, chat_template="chatml").spec.chat_template == bundled_template("chatml")
     with pytest.raises(ModelFileMissing) as unknown:
         _resolve(model=model, chat_template="lama3")
     assert unknown.value.message == (

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from modelhost.engines.launch import Elsewhere
+from modelhost.engines.launch import RemoteTarget
 from modelhost.engines.remote.dialects import OPENAIS
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import (
@@ -118,7 +118,7 @@ async def _serving(*servers: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _worker(*servers: Server, **more: object) -> AsyncIterator[Worker]:
-    elsewhere = Elsewhere(
+    elsewhere = RemoteTarget(
         urls=tuple(server.url for server in servers),
         api_key="the-secret-key",
         tasks=OPENAIS,
@@ -429,7 +429,7 @@ async def test_a_server_that_cannot_be_used_says_why(models: bytes, problem: str
 
 async def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/none.pem")
-    elsewhere = Elsewhere(urls=("https://127.0.0.1:1/v1",))
+    elsewhere = RemoteTarget(urls=("https://127.0.0.1:1/v1",))
     with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: /none\.pem cannot be used"):
         await RemoteWorker.begin(elsewhere, Remote(), model="ours", timeout_seconds=5)
 

@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.engines.adapters import Applied, labelled
+from modelhost.engines.adapters import AdapterSelection, with_adapter_label
 from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError
 
 
 class ScaledAdapters:
-    """The :class:`~modelhost.engines.adapters.AdapterChoice` of llama.cpp."""
+    """The :class:`~modelhost.engines.adapters.AdapterSelector` of llama.cpp."""
 
-    def applied(self, body: dict[str, Any], applied: Applied) -> dict[str, Any]:
+    def applied(self, body: dict[str, Any], applied: AdapterSelection) -> dict[str, Any]:
         body["lora"] = [{"id": place, "scale": scale} for place, scale in enumerate(applied.scales)]
-        return labelled(body, applied)
+        return with_adapter_label(body, applied)
 
 
 def scales_at_load(spec: ModelSpec) -> list[list[Any]]:

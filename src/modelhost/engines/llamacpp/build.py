@@ -2,7 +2,7 @@
 
 A build is made from the source distribution of the wheel's project, or is a wheel of its index that was compiled for an
 accelerator (https://github.com/xorbitsai/xllamacpp#installation): an index for each version of a framework. It comes
-into being beside the environment that hosts use, which goes on until :func:`put_in_place`; what was compiled of an
+into being beside the environment that hosts use, which goes on until :func:`activate_build`; what was compiled of an
 attempt that ended early is kept, and the next one goes on from there.
 """
 
@@ -24,7 +24,7 @@ from modelhost.config.environment import current
 from modelhost.engines.environments import FINISHED, FOLDER, PYTHON, Report, folder_of, locked, run_step
 from modelhost.engines.llamacpp.machine import Build
 from modelhost.engines.llamacpp.record import DISTRIBUTION, ENGINE, locked_version
-from modelhost.engines.llamacpp.toolchain import missing_for, why_no_llguidance
+from modelhost.engines.llamacpp.toolchain import missing_requirements, why_no_llguidance
 from modelhost.errors import EngineMissing
 
 BYTES_PER_JOB: Final = 1_500_000_000
@@ -34,7 +34,7 @@ VARIABLES: Final[Mapping[Build, str]] = {
     "hip": "XLLAMACPP_BUILD_HIP",
     "vulkan": "XLLAMACPP_BUILD_VULKAN",
 }
-FROM_ELSEWHERE: Final = ("LLAMA_BUILD_BORINGSSL", "LLAMA_USE_PREBUILT_UI", "LLAMA_BUILD_UI")
+DOWNLOADED_PARTS: Final = ("LLAMA_BUILD_BORINGSSL", "LLAMA_USE_PREBUILT_UI", "LLAMA_BUILD_UI")
 """What llama.cpp would fetch while it is built, and a worker has no use for: TLS, and pages for a browser."""
 STEP: Final = re.compile(r"\s*\[(\d+)/(\d+)\] ")
 """How Ninja begins a line: ``[12/211] Building CXX object ...``."""
@@ -44,7 +44,7 @@ SERVER: Final = Path("thirdparty", "llama.cpp", "build", "bin", "llama-server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class BuildDirectory:
     """Where builds are made: below ``<data_dir>/engines``, beside the environment that hosts use."""
 
     data_dir: Path
@@ -75,7 +75,7 @@ class Workshop:
 
 
 @contextmanager
-def sole_builder(workshop: Workshop) -> Iterator[None]:
+def build_lock(workshop: BuildDirectory) -> Iterator[None]:
     """Keep others from building in the same place while the ``with`` runs; the end of the process ends it, too.
 
     Raises:
@@ -106,7 +106,7 @@ def progress_in(line: str) -> tuple[int, int] | None:
 
 def compile_build(
     build: Build,
-    workshop: Workshop,
+    workshop: BuildDirectory,
     *,
     jobs: int,
     report: Report,
@@ -117,7 +117,7 @@ def compile_build(
     Raises:
         EngineMissing: something is missing for that, or it failed; the message says what helps.
     """
-    if missing := missing_for(build, which):
+    if missing := missing_requirements(build, which):
         raise EngineMissing(
             f"llama.cpp cannot be built here for want of {' and of '.join(missing)}.", engine=ENGINE, missing=missing
         )
@@ -136,7 +136,7 @@ def compile_build(
     return made
 
 
-def take_wheel(index_url: str, workshop: Workshop, *, report: Report) -> Path:
+def install_wheel(index_url: str, workshop: BuildDirectory, *, report: Report) -> Path:
     """Install the wheel that the index at ``index_url`` has, and return the Python of its environment.
 
     Raises:
@@ -150,12 +150,12 @@ def take_wheel(index_url: str, workshop: Workshop, *, report: Report) -> Path:
     return _environment(workshop, wanted, report, only)
 
 
-def build_variables(build: Build, workshop: Workshop, *, jobs: int, has_llguidance: bool) -> Mapping[str, str]:
+def build_variables(build: Build, workshop: BuildDirectory, *, jobs: int, has_llguidance: bool) -> Mapping[str, str]:
     """Return the environment variables that make the wheel's project build ``build``. Of CMake's arguments the last
     win, which are those of the user."""
     given = current()
     llguidance = f"-DLLAMA_LLGUIDANCE={'ON' if has_llguidance else 'OFF'}"
-    arguments = [*(f"-D{name}=OFF" for name in FROM_ELSEWHERE), llguidance]
+    arguments = [*(f"-D{name}=OFF" for name in DOWNLOADED_PARTS), llguidance]
     others = {name: "" for kind, name in VARIABLES.items() if kind != build}
     return {
         "CMAKE_ARGS": " ".join([*arguments, *given.get("CMAKE_ARGS", "").split()]),
@@ -168,7 +168,7 @@ def build_variables(build: Build, workshop: Workshop, *, jobs: int, has_llguidan
     }
 
 
-def put_in_place(workshop: Workshop) -> Path:
+def activate_build(workshop: BuildDirectory) -> Path:
     """Have hosts use the build that was made, in the place of what they used; return its Python.
 
     Models that are loaded go on with what they have. What was kept for a next attempt is removed.
@@ -201,7 +201,7 @@ def _compile(argv: tuple[str, ...], report: Report, variables: Mapping[str, str]
         raise EngineMissing(f"llama.cpp could not be built: {complaints[0]}", engine=ENGINE) from error
 
 
-def _tools(workshop: Workshop, report: Report) -> Path:
+def _tools(workshop: BuildDirectory, report: Report) -> Path:
     """Return the Python of what builds it."""
     python = workshop.tools / PYTHON
     if not python.exists():
@@ -210,7 +210,7 @@ def _tools(workshop: Workshop, report: Report) -> Path:
     return python
 
 
-def _source(build: Build, workshop: Workshop, python: Path, report: Report) -> Path:
+def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report) -> Path:
     """Return the source in the place where ``build`` is compiled, downloaded and unpacked if it is not there."""
     source = workshop.source(build)
     if source.is_dir():
@@ -230,7 +230,7 @@ def _source(build: Build, workshop: Workshop, python: Path, report: Report) -> P
 
 
 def _environment(
-    workshop: Workshop, arguments: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None
+    workshop: BuildDirectory, arguments: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None
 ) -> Path:
     """Make an environment with what ``pip install`` is to install, and return its Python."""
     python = workshop.made / PYTHON

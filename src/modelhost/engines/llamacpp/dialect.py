@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from modelhost import json_text
-from modelhost.engines.llamacpp.ends import IGNORE_EOS, check_end, with_ends
+from modelhost.engines.llamacpp.ends import IGNORE_EOS, check_ignore_eos, with_min_tokens
 from modelhost.engines.llamacpp.grammars import constraint_of
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
 from modelhost.errors import (
@@ -58,7 +58,7 @@ _FIELD = re.compile(r"^Field '(\w+)': (?:\[json\.[\w.]+\] )?(?:Error: )?(.*)", r
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)", re.DOTALL)
 
 
-def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for llama.cpp; it is changed in place, what it holds is not.
 
     Raises:
@@ -89,9 +89,9 @@ def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     if (structured := body.pop("structured_outputs", None)) is not None:
         body.update(constraint_of(structured))
     if IGNORE_EOS in body:
-        check_end(body)
+        check_ignore_eos(body)
     if MIN_TOKENS in body or STOP_TOKEN_IDS in body:
-        body = with_ends(body)
+        body = with_min_tokens(body)
     if (body.get("stream_options") or {}).get(CONTINUOUS_USAGE):
         body |= {"stream_options": {"include_usage": True}, PER_TOKEN: True}
     if task == "tokenize" and body.pop(TOKEN_STRINGS, None):
@@ -114,7 +114,7 @@ def usage_in(chunk: Mapping[str, Any], *, keeps_timings: bool) -> tuple[Mapping[
     return usage, chunk if keeps_timings else {name: value for name, value in chunk.items() if name != "timings"}
 
 
-def show_tools_only(body: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
+def with_tools_in_template(body: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return ``body`` so that the model sees its tools but writes JSON of ``schema``, if any, from the first token on.
 
     llama.cpp's own way to require a call lets the model talk first, and a small one may talk for ever.
@@ -193,7 +193,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**call["function"], "arguments": text}}
 
 
-def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:  # noqa: PLR0911 (one for each)
+def error_from(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:  # noqa: PLR0911 (one for each)
     """Return llama.cpp's error answer as one of ours."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):

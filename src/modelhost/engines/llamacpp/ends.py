@@ -31,7 +31,7 @@ MARK: Final = "\u0001"
 """Text that no model writes by itself, and a token of every vocabulary."""
 
 
-def with_ends(body: dict[str, Any]) -> dict[str, Any]:
+def with_min_tokens(body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` with a grammar in the place of ``min_tokens``.
 
     ``stop_token_ids`` are left to :mod:`.preparation`.
@@ -53,11 +53,11 @@ def with_ends(body: dict[str, Any]) -> dict[str, Any]:
         if ids or body.get("stop"):
             other = STOP_TOKEN_IDS if ids else "stop, which ends an answer however short it is"
             raise _not_together(MIN_TOKENS, other)
-        body["grammar"] = least_grammar(least)
+        body["grammar"] = min_tokens_grammar(least)
     return body
 
 
-def check_end(body: Mapping[str, Any]) -> None:
+def check_ignore_eos(body: Mapping[str, Any]) -> None:
     """Check that an answer without an end, as ``ignore_eos`` has it, is not held to a grammar, which has one.
 
     llama.cpp writes on behind the end, and is held to nothing any more. Tools that may be called are no such grammar.
@@ -92,7 +92,7 @@ def _not_together(name: str, other: str) -> UnsupportedParameter:
     )
 
 
-def least_grammar(least: int) -> str:
+def min_tokens_grammar(least: int) -> str:
     """Return the grammar of any text of ``least`` tokens or more; raises InvalidRequest if those are too many.
 
     Repetitions are nested: llama.cpp takes up to 2,000 of one rule.
@@ -104,7 +104,7 @@ def least_grammar(least: int) -> str:
     return f"{LEAST} any*\nleast ::= {' '.join(parts)}\nhundred ::= any{{100}}\nany ::= <[0]> | !<[0]>"
 
 
-def check_ends(body: Mapping[str, Any], ready: Ready) -> None:
+def check_min_tokens(body: Mapping[str, Any], ready: Ready) -> None:
     """Check that ``min_tokens`` can be kept by a worker that ends answers at texts of its own; raises as above."""
     if ready.chat_stops and str(body.get("grammar") or "").startswith(LEAST):
         raise _not_together(MIN_TOKENS, "a model without a chat template, whose answers end where the user would speak")

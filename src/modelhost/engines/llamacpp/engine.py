@@ -10,21 +10,27 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import INPUT_GRAMMAR, Accepted, Engine
+from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec, Ready
 from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, check_adapters, scales_at_load
 from modelhost.engines.llamacpp.dialect import (
     PER_TOKEN,
     ProgressEvents,
-    adapted,
+    adapt_request,
     completion_events,
+    error_from,
     infill_body,
-    show_tools_only,
-    translated,
     usage_in,
+    with_tools_in_template,
 )
-from modelhost.engines.llamacpp.ends import check_ends
-from modelhost.engines.llamacpp.grammars import check_guidance, guided, schema_of, thinks, with_input_grammar
+from modelhost.engines.llamacpp.ends import check_min_tokens
+from modelhost.engines.llamacpp.grammars import (
+    check_llguidance,
+    may_think_first,
+    schema_of,
+    with_schema_grammar,
+    with_tool_input_grammar,
+)
 from modelhost.engines.llamacpp.installation import OPTION as SERVER
 from modelhost.engines.llamacpp.installation import library_uses_gpus, server_uses_gpus, with_server
 from modelhost.engines.llamacpp.options import (
@@ -34,8 +40,8 @@ from modelhost.engines.llamacpp.options import (
     SPINS,
     batch_size_of,
     check_speed,
-    configured_by_llamacpp,
     gpus_used,
+    llamacpp_load,
     micro_batch_size_of,
     split_mode,
 )
@@ -44,9 +50,9 @@ from modelhost.engines.llamacpp.preparation import LlamaCppPreparation
 from modelhost.engines.llamacpp.scores import ForcedTokens
 from modelhost.engines.llamacpp.server_flags import KEY_VARIABLE
 from modelhost.engines.llamacpp.slots import SlotFiles
-from modelhost.engines.load_config import Configured, LoadConfig, Premises
+from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig
 from modelhost.engines.options import check_options, problem_of_options
-from modelhost.engines.prompting import prompting
+from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.exchange.tasks import Task
@@ -115,12 +121,12 @@ CHAT = frozenset(
         "parse_tool_calls",
     }
 )
-TOLD = frozenset({"n_probs", "post_sampling_probs", "return_progress", "return_tokens", "timings_per_token"})
+NOT_FOR_INFILL = frozenset({"n_probs", "post_sampling_probs", "return_progress", "return_tokens", "timings_per_token"})
 """What they ask for has no place in the answer to a text that was filled in."""
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | RUNNING | CHAT,
     "completions": SAMPLING | RUNNING,
-    "infill": (SAMPLING | RUNNING | {"t_max_prompt_ms"}) - TOLD,
+    "infill": (SAMPLING | RUNNING | {"t_max_prompt_ms"}) - NOT_FOR_INFILL,
     "embeddings": frozenset({"embd_normalize"}),
     "rerank": frozenset(),
     "tokenize": frozenset({"with_pieces"}),
@@ -179,15 +185,15 @@ class LlamaCpp(Engine):
     adapters = ScaledAdapters()
     prompt_scores = ForcedTokens()
 
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         return accepted(
             params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS, refused=REFUSED)
         )
 
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
-        return configured_by_llamacpp(config, premises, OPTIONS)
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
+        return llamacpp_load(config, baseline, OPTIONS)
 
-    def completed(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def complete_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return with_server(options)
 
     def program(self, options: Mapping[str, Any]) -> str | None:
@@ -218,14 +224,14 @@ class LlamaCpp(Engine):
             "lora": scales_at_load(spec),
             "draft_path": str(spec.draft_path) if spec.draft_path else None,
             "mmproj_path": str(spec.mmproj_path) if spec.mmproj_path else None,
-            **prompting(spec),
+            **prompt_config(spec),
             "max_in_flight": spec.max_in_flight,
             **options,
             "cache_ram_mib": cache_ram_mib(spec, options),
             "pooling": options["pooling"] or spec.pooling or "mean",
             "embedding_only": spec.embedding_only,
             "embeddings": makes_embeddings(spec),
-            "thinks": thinks(spec),
+            "thinks": may_think_first(spec),
             "batch_size": batch_size(spec),
             "micro_batch_size": micro_batch_size(spec),
             "split_mode": split_mode(options),
@@ -263,23 +269,23 @@ class LlamaCpp(Engine):
         return FIELDS[task]
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        body = adapted(task, body)
+        body = adapt_request(task, body)
         if INPUT_GRAMMAR in body:
-            return {**show_tools_only(body), INPUT_GRAMMAR: body[INPUT_GRAMMAR]}
+            return {**with_tools_in_template(body), INPUT_GRAMMAR: body[INPUT_GRAMMAR]}
         if body.get("tool_choice") == "required" and CONSTRAINTS.isdisjoint(body):
-            return show_tools_only(body, schema_of(body["tools"]))
+            return with_tools_in_template(body, schema_of(body["tools"]))
         return body
 
-    def finished(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
+    def finalize(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
         if INPUT_GRAMMAR in body:
-            return with_input_grammar(body, ready.features)
-        check_guidance(body, ready.features)
-        check_ends(body, ready)
+            return with_tool_input_grammar(body, ready.features)
+        check_llguidance(body, ready.features)
+        check_min_tokens(body, ready)
         if task == "infill":
             return infill_body(body)
-        return guided(body) if task in ready.guided else body
+        return with_schema_grammar(body) if task in ready.guided else body
 
-    def received(self, task: Task, data: bytes) -> bytes:
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
         if task == "infill":
             return completion_events(data)
         # With its quotes it cannot stand in a text, where JSON escapes them.
@@ -291,7 +297,7 @@ class LlamaCpp(Engine):
         return usage_in(chunk, keeps_timings=bool(asked.get(PER_TOKEN)))
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-        return translated(status, payload, model=model, worker=worker)
+        return error_from(status, payload, model=model, worker=worker)
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:

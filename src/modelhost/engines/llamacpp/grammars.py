@@ -16,7 +16,7 @@ from typing import Any, Final
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.features import LLGUIDANCE
-from modelhost.engines.llamacpp.preparation import BEGINNING, with_start_as
+from modelhost.engines.llamacpp.preparation import BEGINNING, with_renamed_start
 from modelhost.engines.schemas.plain import VALUES
 from modelhost.engines.schemas.rules import COMPACT, choice_rule, is_known, json_rule, only_of, regex_rule
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -31,7 +31,7 @@ _NAMES_TOKENS: Final = re.compile(r"<|\[/?[A-Z_]{3,}\\?\]")
 """What may be the name of one."""
 
 
-def thinks(spec: ModelSpec) -> bool:
+def may_think_first(spec: ModelSpec) -> bool:
     """Return whether the template of a model may make it think before it answers."""
     template = spec.chat_template or spec.own_chat_template or ""
     return any(mark in template for mark in THINKING)
@@ -61,7 +61,7 @@ def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
     return {"grammar": value}
 
 
-def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:
+def check_llguidance(body: Mapping[str, Any], features: Collection[str]) -> None:
     """Check that a worker with ``features`` takes the grammar of ``body``: one that does not would end itself.
 
     Raises:
@@ -76,7 +76,7 @@ def check_guidance(body: Mapping[str, Any], features: Collection[str]) -> None:
         )
 
 
-def with_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> dict[str, Any]:
+def with_tool_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> dict[str, Any]:
     """Return ``body`` with the grammar of the input of a custom tool as a worker with ``features`` takes it.
 
     Its rules stay as they are, but for the first one, which other rules may name: it begins behind the opening.
@@ -93,12 +93,12 @@ def with_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> di
         )
     rest = {name: value for name, value in body.items() if name != INPUT_GRAMMAR}
     opening, definition = body[INPUT_GRAMMAR]["opening"], body[INPUT_GRAMMAR]["definition"]
-    renamed = with_start_as(INPUT_RULE, definition)
+    renamed = with_renamed_start(INPUT_RULE, definition)
     rules = f"start: {json.dumps(opening, ensure_ascii=False)} {INPUT_RULE}\n{renamed}"
     return {**rest, "grammar": _grammar(rules)}
 
 
-def guided(body: dict[str, Any]) -> dict[str, Any]:
+def with_schema_grammar(body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` with a grammar in the place of the JSON schema that its answer has to follow, if it has one."""
     schema = _schema_of(body)
     if schema is None or body.get("tools") or "grammar" in body:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from modelhost.config.environment import SERVER_VARIABLE, current
 from modelhost.config.home import at_home
-from modelhost.engines.llamacpp.program import NoServerError, lists_gpus, said_by, version_in
+from modelhost.engines.llamacpp.program import NotAServerError, lists_gpus, output_of, version_in
 from modelhost.errors import ConfigError
 
 OPTION: Final = "server"
@@ -50,8 +50,8 @@ def server_version() -> tuple[str, str] | None:
     if path is None:
         return None
     try:
-        return f"{NAME} {version_in(said_by(path, '--version'), path)}", path
-    except NoServerError as error:
+        return f"{NAME} {version_in(output_of(path, '--version'), path)}", path
+    except NotAServerError as error:
         raise ConfigError(f"{SERVER_VARIABLE}: {error}", param="engine_options") from error
 
 
@@ -116,6 +116,6 @@ def server_uses_gpus(path: str, env: Mapping[str, str]) -> bool:
 @cache
 def _server_uses_gpus(path: str, _: int, env: tuple[tuple[str, str], ...]) -> bool:
     try:
-        return lists_gpus(said_by(path, "--list-devices", env={**current(), **dict(env)}))
-    except NoServerError as error:
+        return lists_gpus(output_of(path, "--list-devices", env={**current(), **dict(env)}))
+    except NotAServerError as error:
         raise ConfigError(f'engine option "server": {error}', param="engine_options") from error

@@ -126,7 +126,7 @@ LEFT_UNUSED: Final[Mapping[str, tuple[Feature, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Better:
+class BetterBuild:
     """A build that this machine would run quicker than what it has."""
 
     build: Build
@@ -140,7 +140,7 @@ class Better:
         return f"llama.cpp could be faster here: {self.reason} ({self.gain}): {self.command}"
 
 
-def better_build(machine: Machine, has: Collection[str] = ()) -> Better | None:
+def better_build(machine: Machine, has: Collection[str] = ()) -> BetterBuild | None:
     """Return the build that suits ``machine`` better than one with the features ``has``; ``None``: that is the best.
 
     ``has``: as :func:`modelhost.engines.llamacpp.features.features_in` returns them; nothing stands for the wheel.
@@ -150,13 +150,15 @@ def better_build(machine: Machine, has: Collection[str] = ()) -> Better | None:
     if not GPU_FRAMEWORKS.isdisjoint(has):
         return None
     if (build := machine.accelerator) is not None:
-        return Better(build=build, reason=f"there is {GPUS[build]}, which this build cannot use", gain=NOT_MEASURED)
+        return BetterBuild(
+            build=build, reason=f"there is {GPUS[build]}, which this build cannot use", gain=NOT_MEASURED
+        )
     if unused := _unused_features(machine.processor.architecture, machine.processor.flags, has):
-        return Better(build="native", reason=_processor_has(unused), gain=_gain(unused))
+        return BetterBuild(build="native", reason=_processor_has(unused), gain=_gain(unused))
     return None
 
 
-def why_not_here(build: Build, machine: Machine) -> str | None:
+def why_unavailable(build: Build, machine: Machine) -> str | None:
     """Say why ``build`` is none for ``machine``; ``None`` if nothing speaks against trying it."""
     there_are = BUILDS_ON.get(machine.platform, ())
     if not there_are:

@@ -10,19 +10,19 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.load_config import (
     AUTO,
     DTYPES,
+    NO_CHANGE,
     NONE,
-    NOTHING,
-    Answer,
-    Configured,
-    Honour,
+    ConfiguredLoad,
+    FieldHandler,
+    FieldResult,
+    LoadBaseline,
     LoadConfig,
-    Overlay,
-    Premises,
-    as_option,
-    configured,
-    context_length,
+    LoadOverrides,
+    configure_load,
+    context_length_field,
+    gpu_share_field,
     is_quantized_so,
-    share_of_gpus,
+    option_field,
 )
 from modelhost.engines.options import check_options
 from modelhost.errors import ConfigError
@@ -95,9 +95,9 @@ LOAD_OPTIONS: Final[Mapping[str, Any]] = {
 """Engine options under vLLM's names."""
 
 
-def configured_by_llamacpp(config: LoadConfig, premises: Premises, known: Mapping[str, Any]) -> Configured:
+def llamacpp_load(config: LoadConfig, baseline: LoadBaseline, known: Mapping[str, Any]) -> ConfiguredLoad:
     """Return what llama.cpp makes of ``config``; ``known`` are its engine options with their defaults."""
-    return configured({**_HONOURS, **_options(known)}, config, premises)
+    return configure_load({**_HONOURS, **_options(known)}, config, baseline)
 
 
 def gpus_used(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
@@ -136,9 +136,9 @@ def _problem(rows: int, layers: int, gpus: tuple[int, ...]) -> str:
     return ""
 
 
-def _split(name: str, known: Mapping[str, Any]) -> Honour:
-    def honour(config: LoadConfig, premises: Premises) -> Answer:
-        present = check_options(NAME, premises.spec.options, known)
+def _split(name: str, known: Mapping[str, Any]) -> FieldHandler:
+    def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+        present = check_options(NAME, baseline.spec.options, known)
         told = {
             "tensor_parallel_size": config.tensor_parallel_size,
             "pipeline_parallel_size": config.pipeline_parallel_size,
@@ -146,43 +146,43 @@ def _split(name: str, known: Mapping[str, Any]) -> Honour:
         sizes = {size: present[size] if value is None else value for size, value in told.items()}
         wanted = sizes[name]
         if wanted == present[name]:
-            return NOTHING
-        problem = _problem(sizes["tensor_parallel_size"], sizes["pipeline_parallel_size"], premises.gpus)
-        return problem or Overlay(options={name: wanted})
+            return NO_CHANGE
+        problem = _problem(sizes["tensor_parallel_size"], sizes["pipeline_parallel_size"], baseline.gpus)
+        return problem or LoadOverrides(options={name: wanted})
 
     return honour
 
 
-def _dtype(config: LoadConfig, premises: Premises) -> Answer:
+def _dtype(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     wanted = DTYPES.get((config.dtype or "").lower())
-    if wanted == AUTO or (wanted is not None and wanted == premises.dtype):
-        return NOTHING
+    if wanted == AUTO or (wanted is not None and wanted == baseline.dtype):
+        return NO_CHANGE
     return (
-        f"llama.cpp computes in the format of the GGUF file, and this one is {premises.quantization}; "
+        f"llama.cpp computes in the format of the GGUF file, and this one is {baseline.quantization}; "
         "take a file in that format, such as org/name:F16 or org/name:BF16 of the hub"
     )
 
 
-def _quantization(config: LoadConfig, premises: Premises) -> Answer:
+def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     wanted = config.quantization or ""
-    if wanted.lower() in (NONE, AUTO) or is_quantized_so(wanted.lower(), premises.quantization):
-        return NOTHING
+    if wanted.lower() in (NONE, AUTO) or is_quantized_so(wanted.lower(), baseline.quantization):
+        return NO_CHANGE
     return (
-        f"a GGUF file is quantized when it is made, and this one is {premises.quantization}; take a file that is "
+        f"a GGUF file is quantized when it is made, and this one is {baseline.quantization}; take a file that is "
         "quantized so, such as org/name:Q8_0 of the hub, or files in safetensors with another engine"
     )
 
 
-def _options(known: Mapping[str, Any]) -> Mapping[str, Honour]:
+def _options(known: Mapping[str, Any]) -> Mapping[str, FieldHandler]:
     return {
         **{name: _split(name, known) for name in ("tensor_parallel_size", "pipeline_parallel_size")},
-        **{name: as_option(NAME, known, name) for name in ("enforce_eager", "enable_prefix_caching")},
+        **{name: option_field(NAME, known, name) for name in ("enforce_eager", "enable_prefix_caching")},
     }
 
 
-_HONOURS: Final[Mapping[str, Honour]] = {
-    "max_model_len": context_length,
+_HONOURS: Final[Mapping[str, FieldHandler]] = {
+    "max_model_len": context_length_field,
     "dtype": _dtype,
     "quantization": _quantization,
-    "gpu_memory_utilization": share_of_gpus,
+    "gpu_memory_utilization": gpu_share_field,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelhost.engines.base import Accepted
+from modelhost.engines.base import AcceptedParams
 from modelhost.engines.options import MOST_SLOTS
 
 SETTINGS = (
@@ -19,7 +19,7 @@ Found = tuple[Mapping[str, Any], str, str]
 """Settings, a problem, a warning; empty is none."""
 
 
-def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str, Any]], str]) -> Accepted:
+def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str, Any]], str]) -> AcceptedParams:
     """Return ``params`` as settings. ``check_options`` returns what is wrong with engine options, or nothing."""
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     problems, warnings = [], []
@@ -33,7 +33,9 @@ def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str,
     problem = problem or check_options(options)
     if options:
         settings["engine_options"] = options
-    return Accepted(settings=settings, problems=(*problems, *([problem] if problem else [])), warnings=tuple(warnings))
+    return AcceptedParams(
+        settings=settings, problems=(*problems, *([problem] if problem else [])), warnings=tuple(warnings)
+    )
 
 
 def _options(params: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

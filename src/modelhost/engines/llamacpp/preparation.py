@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import INPUT_GRAMMAR, LARK_SYNTAX, Line
+from modelhost.engines.base import INPUT_GRAMMAR, LARK_SYNTAX, EngineClient
 from modelhost.engines.launch import Ready
 from modelhost.engines.llamacpp.ends import MARK, stop_grammar
 from modelhost.engines.llamacpp.features import LLGUIDANCE
@@ -32,10 +32,10 @@ class LlamaCppPreparation:
     def __init__(self) -> None:
         self._probe = GrammarProbe()
 
-    async def check_grammar(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
-        await self._probe.check(line, body, ready)
+    async def check_grammar(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
+        await self._probe.check(client, body, ready)
 
-    async def with_stops(self, line: Line, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
+    async def with_stops(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
         if LLGUIDANCE not in ready.features:
             raise UnsupportedParameter(
                 "stop_token_ids: this build of llama.cpp has no llguidance, which they need; the wheel that modelhost "
@@ -44,20 +44,20 @@ class LlamaCppPreparation:
             )
         rest = dict(body)
         ids = sorted(set(rest.pop(STOP_TOKEN_IDS)))
-        vocabulary = (await line.ask("/v1/models"))["data"][0]["meta"]["n_vocab"]
+        vocabulary = (await client.ask("/v1/models"))["data"][0]["meta"]["n_vocab"]
         if ids[-1] >= vocabulary:
             message = f"stop_token_ids: {ids[-1]} is no token of this model, which has {vocabulary}."
             raise InvalidRequest(message, param=STOP_TOKEN_IDS)
-        texts = [(await line.ask("/detokenize", {"tokens": [each]}))["content"] for each in ids]
+        texts = [(await client.ask("/detokenize", {"tokens": [each]}))["content"] for each in ids]
         stop = rest.get("stop") or []
         marked = [f"{text}{MARK}" for text in texts if text and NOT_TEXT not in text]
         rest["stop"] = [*([stop] if isinstance(stop, str) else stop), MARK, *marked]
         rest["grammar"] = stop_grammar(ids, vocabulary)
         return rest
 
-    async def with_prompt(self, line: Line, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
         asked = {name: body[name] for name in OF_TEMPLATES if name in body}
-        prompt = (await line.ask("/apply-template", asked))["prompt"]
+        prompt = (await client.ask("/apply-template", asked))["prompt"]
         rest = {name: value for name, value in body.items() if name not in OF_TEMPLATES}
         # As the server tokenizes the prompts of chats.
         return {**rest, "content": prompt, "add_special": True, "parse_special": True}
@@ -79,12 +79,12 @@ class GrammarProbe:
         self._verdicts: OrderedDict[tuple[str, str], bool] = OrderedDict()
         """By the worker and the grammar."""
 
-    async def check(self, line: Line, body: Mapping[str, Any], ready: Ready) -> None:
+    async def check(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
         """Check the grammar of ``body``, if it is one of llguidance.
 
         Raises:
             InvalidRequest: the worker would pass over it.
-            ModelhostError: as :meth:`Line.ask`.
+            ModelhostError: as :meth:`EngineClient.ask`.
         """
         if LLGUIDANCE not in ready.features:
             return
@@ -95,25 +95,25 @@ class GrammarProbe:
             grammar, whose, param = body.get("grammar"), "grammar: the answer's", "grammar"
         if not isinstance(grammar, str) or not grammar.startswith(BEGINNING):
             return
-        if not await self._binds(line, grammar, ready.url):
+        if not await self._binds(client, grammar, ready.url):
             raise InvalidRequest(f"{whose} is none that llguidance can use: {LARK_SYNTAX}", param=param)
 
-    async def _binds(self, line: Line, grammar: str, url: str) -> bool:
+    async def _binds(self, client: EngineClient, grammar: str, url: str) -> bool:
         key = url, grammar
         verdict = self._verdicts.get(key)
         if verdict is None:
-            verdict = await _asked(line, grammar)
+            verdict = await _is_obeyed(client, grammar)
             self._verdicts[key] = verdict
             if len(self._verdicts) > REMEMBERED:
                 self._verdicts.popitem(last=False)
         return verdict
 
 
-async def _asked(line: Line, grammar: str) -> bool:
-    named = (await line.ask("/props")).get("eos_token") or ""
-    ends = (await line.ask("/tokenize", {"content": named, "parse_special": True}))["tokens"]
+async def _is_obeyed(client: EngineClient, grammar: str) -> bool:
+    named = (await client.ask("/props")).get("eos_token") or ""
+    ends = (await client.ask("/tokenize", {"content": named, "parse_special": True}))["tokens"]
     has_end = len(ends) == 1
-    answer = await line.ask(
+    answer = await client.ask(
         "/completion",
         {
             "prompt": ends or MARK,
@@ -121,7 +121,7 @@ async def _asked(line: Line, grammar: str) -> bool:
             "temperature": 0,
             "cache_prompt": False,
             "logit_bias": [[ends[0], LIKELY]] if has_end else [],
-            "grammar": probing(grammar),
+            "grammar": probe_grammar(grammar),
         },
     )
     is_obeyed: bool = answer["content"].startswith(MARK)
@@ -130,12 +130,12 @@ async def _asked(line: Line, grammar: str) -> bool:
     return is_obeyed and (may_end or answer["stop_type"] == "limit")
 
 
-def probing(grammar: str) -> str:
+def probe_grammar(grammar: str) -> str:
     """Return the grammar of what ``grammar`` wants between two marks."""
     first, _, rules = grammar.partition("\n")
-    return f'{first}\nstart: "\\u0001" {RULE} "\\u0001"\n{with_start_as(RULE, rules)}'
+    return f'{first}\nstart: "\\u0001" {RULE} "\\u0001"\n{with_renamed_start(RULE, rules)}'
 
 
-def with_start_as(name: str, rules: str) -> str:
+def with_renamed_start(name: str, rules: str) -> str:
     """Return ``rules`` with their first one, which other rules may name, as the rule ``name``."""
     return LARK_TOKEN.sub(lambda found: name if found[0] == "start" else found[0], rules)

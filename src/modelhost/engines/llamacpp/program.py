@@ -24,12 +24,12 @@ _DEVICE: Final = re.compile(r"^ +(\w+): .*\((\d+) MiB, \d+ MiB free\)", re.MULTI
 _REMOVED: Final = "argument has been removed"
 
 
-class NoServerError(Exception):
+class NotAServerError(Exception):
     """A program that is no ``llama-server``; the message is for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class ServerProgram:
     """What a ``llama-server`` says of itself."""
 
     path: str
@@ -43,20 +43,20 @@ class Program:
     def has(self, flag: str) -> bool:
         return flag in self.flags
 
-    def says(self, flag: str, words: str) -> bool:
+    def help_mentions(self, flag: str, words: str) -> bool:
         """Whether the help of ``flag`` has ``words`` in it; not of a flag that it has not."""
         return words in self.flags.get(flag, "")
 
 
-def examine(path: str, *, before: Callable[[], None] | None = None) -> Program:
-    """Return what the program at ``path`` says of itself; asks it twice at once. ``before``: see :func:`said_by`.
+def inspect_program(path: str, *, before: Callable[[], None] | None = None) -> ServerProgram:
+    """Return what the program at ``path`` says of itself. ``before``: see :func:`output_of`.
 
     Raises:
-        NoServerError: it cannot be started, or answers as no ``llama-server`` does.
+        NotAServerError: it cannot be started, or answers as no ``llama-server`` does.
     """
     with ThreadPoolExecutor(max_workers=2) as both:
-        version, told = both.map(lambda flag: said_by(path, flag, before=before), ("--version", "--help"))
-    return Program(
+        version, told = both.map(lambda flag: output_of(path, flag, before=before), ("--version", "--help"))
+    return ServerProgram(
         path=path,
         version=version_in(version, path),
         flags=flags_in(told),
@@ -64,7 +64,7 @@ def examine(path: str, *, before: Callable[[], None] | None = None) -> Program:
     )
 
 
-def said_by(
+def output_of(
     path: str, *arguments: str, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
 ) -> str:
     """Return what the program writes, to whichever stream, when it is started with ``arguments``.
@@ -72,7 +72,7 @@ def said_by(
     ``before`` is called in the process before the program starts.
 
     Raises:
-        NoServerError: it cannot be started, or does not end.
+        NotAServerError: it cannot be started, or does not end.
     """
     try:
         done = subprocess.run(  # noqa: S603 (the program that a setting names)
@@ -88,9 +88,9 @@ def said_by(
             preexec_fn=before,
         )
     except subprocess.TimeoutExpired:
-        raise NoServerError(f"{path} {' '.join(arguments)} did not end within {SECONDS:g} s") from None
+        raise NotAServerError(f"{path} {' '.join(arguments)} did not end within {SECONDS:g} s") from None
     except OSError as error:
-        raise NoServerError(f"{path} cannot be started: {error.strerror or error}") from error
+        raise NotAServerError(f"{path} cannot be started: {error.strerror or error}") from error
     return done.stdout
 
 
@@ -98,12 +98,14 @@ def version_in(said: str, path: str) -> str:
     """Return the version that the program at ``path`` has told.
 
     Raises:
-        NoServerError: there is none.
+        NotAServerError: there is none.
     """
     found = _VERSION.search(said)
     if found is None:
         last = next((line for line in reversed(said.splitlines()) if line.strip()), "nothing")
-        raise NoServerError(f'{path} is no llama-server, or lacks its libraries: to --version it says "{last.strip()}"')
+        raise NotAServerError(
+            f'{path} is no llama-server, or lacks its libraries: to --version it says "{last.strip()}"'
+        )
     return found[1]
 
 

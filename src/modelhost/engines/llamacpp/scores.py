@@ -16,7 +16,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Final
 
-from modelhost.engines.base import OPENAI_PATHS, RefusingLine, ScoredPrompt
+from modelhost.engines.base import OPENAI_PATHS, ScoredPrompt, TranslatingClient
 from modelhost.errors import EngineError
 
 COMPLETIONS: Final = OPENAI_PATHS["completions"]
@@ -34,87 +34,89 @@ KEPT: Final = ("lora", "id_slot")
 PLAIN: Final = "a"
 """The token of this text is a whole character, so that llama.cpp tells of it."""
 
-Told = Mapping[str, Any]
+TokenScore = Mapping[str, Any]
 
 
 class ForcedTokens:
     """The :class:`~modelhost.engines.base.PromptScores` of llama.cpp."""
 
     async def of(
-        self, line: RefusingLine, body: Mapping[str, Any], *, top: int, check: Callable[[int], None]
+        self, client: TranslatingClient, body: Mapping[str, Any], *, top: int, check: Callable[[int], None]
     ) -> ScoredPrompt:
         prompt: str | Sequence[int] = body["prompt"]
         kept = {name: body[name] for name in KEPT if name in body}
         if isinstance(prompt, str):
             # As llama.cpp reads the prompt of a completion.
             asked = {"content": prompt, "add_special": True, "parse_special": True}
-            tokens: Sequence[int] = (await line.ask("/tokenize", asked))["tokens"]
+            tokens: Sequence[int] = (await client.ask("/tokenize", asked))["tokens"]
         else:
             tokens = prompt
         check(len(tokens))
-        text = prompt if isinstance(prompt, str) else await _text(line, tokens)
+        text = prompt if isinstance(prompt, str) else await _text(client, tokens)
         if not tokens:
             return ScoredPrompt(text=text, tokens=())
-        first: Told = {"token": await _text(line, tokens[:1]), "logprob": None, "top_logprobs": []}
+        first: TokenScore = {"token": await _text(client, tokens[:1]), "logprob": None, "top_logprobs": []}
         scored = [first]
         while (at := len(scored)) < len(tokens):
-            run = _forced(line, _asked(tokens[:at], kept), tokens[at:], top)
+            run = _forced(client, _request_for(tokens[:at], kept), tokens[at:], top)
             async with aclosing(run):
                 async for told in run:
                     if told["id"] != tokens[len(scored)]:
                         break  # one before it was left out
                     scored.append(told)
             if len(scored) < len(tokens):
-                scored.append(await _searched(line, _asked(tokens[: len(scored)], kept), tokens[len(scored)], top))
+                scored.append(
+                    await _searched(client, _request_for(tokens[: len(scored)], kept), tokens[len(scored)], top)
+                )
         return ScoredPrompt(text=text, tokens=scored)
 
 
-async def _text(line: RefusingLine, tokens: Sequence[int]) -> str:
-    text: str = (await line.ask("/detokenize", {"tokens": list(tokens)}))["content"]
+async def _text(client: TranslatingClient, tokens: Sequence[int]) -> str:
+    text: str = (await client.ask("/detokenize", {"tokens": list(tokens)}))["content"]
     return text
 
 
 async def _forced(
-    line: RefusingLine, asked: Mapping[str, Any], wanted: Sequence[int], top: int
-) -> AsyncGenerator[Told, None]:
+    client: TranslatingClient, asked: Mapping[str, Any], wanted: Sequence[int], top: int
+) -> AsyncGenerator[TokenScore, None]:
     """Yield what llama.cpp tells of ``wanted`` behind the prompt of ``asked``, as far as a grammar leads it."""
     chain = " ".join(f"<[{token}]>" for token in wanted)
     limits = {"max_tokens": len(wanted), "logprobs": max(1, top), "timings_per_token": True}
     asked = {**asked, "grammar": f"root ::= {chain}", **limits}
     try:
-        async with line.listen(COMPLETIONS, asked) as events, aclosing(events):
+        async with client.listen(COMPLETIONS, asked) as events, aclosing(events):
             async for event in events:
                 if (event.get("timings") or {}).get(GUESSED):
                     return
-                for told in _tokens_in(line, event):
+                for told in _tokens_in(client, event):
                     yield told
     except EngineError as error:
         if OUT_OF_GRAMMAR not in error.message:
             raise
 
 
-async def _searched(line: RefusingLine, shared: Mapping[str, Any], wanted: int, top: int) -> Told:
+async def _searched(client: TranslatingClient, shared: Mapping[str, Any], wanted: int, top: int) -> TokenScore:
     """Return what llama.cpp tells of ``wanted`` when another token is written in its place."""
-    plain = (await line.ask("/tokenize", {"content": PLAIN, "add_special": False}))["tokens"][-1]
+    plain = (await client.ask("/tokenize", {"content": PLAIN, "add_special": False}))["tokens"][-1]
     for count in (max(LIKELY, top), ALL):
         asked = {**shared, "logit_bias": [[plain, CERTAIN]], "max_tokens": 1, "logprobs": count}
-        async with line.listen(COMPLETIONS, asked) as events, aclosing(events):
+        async with client.listen(COMPLETIONS, asked) as events, aclosing(events):
             async for event in events:
-                for told in _tokens_in(line, event):
+                for told in _tokens_in(client, event):
                     likely = told["top_logprobs"]
                     for each in (*likely, told):
                         if each["id"] == wanted:
                             return {**each, "top_logprobs": likely[:top]}
     missing = {"error": {"message": f"it does not say how likely the token {wanted} is"}}
-    raise line.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, missing)
+    raise client.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, missing)
 
 
-def _asked(before: Sequence[int], kept: Mapping[str, Any]) -> dict[str, Any]:
+def _request_for(before: Sequence[int], kept: Mapping[str, Any]) -> dict[str, Any]:
     return {"prompt": list(before), "stream": True, "temperature": 0, "cache_prompt": True, **kept}
 
 
-def _tokens_in(line: RefusingLine, event: Mapping[str, Any]) -> Iterator[Told]:
+def _tokens_in(client: TranslatingClient, event: Mapping[str, Any]) -> Iterator[TokenScore]:
     if "error" in event:
-        raise line.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, event)
+        raise client.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, event)
     for choice in event.get("choices") or ():
         yield from (choice.get("logprobs") or {}).get("content") or ()

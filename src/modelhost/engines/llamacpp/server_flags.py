@@ -19,17 +19,17 @@ from modelhost.engines.llamacpp.config import (
     tasks_of,
     total_context,
 )
-from modelhost.engines.llamacpp.program import Program
+from modelhost.engines.llamacpp.program import ServerProgram
 
 PER_SLOT: Final = "--kv-unified-per-slot"
 KEY_VARIABLE: Final = "LLAMA_API_KEY"
 ALL_LAYERS: Final = "999"  # more than any model has
-Way = tuple[str, ...]
+FlagWords = tuple[str, ...]
 """A flag with its values; an empty one: the program does so by itself."""
-BY_ITSELF: Final[Way] = ()
+BY_ITSELF: Final[FlagWords] = ()
 
 
-class LacksError(Exception):
+class MissingFlagError(Exception):
     """The program cannot do what is asked of it; the message is for a person."""
 
 
@@ -45,29 +45,29 @@ class CommandLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class FlagRequirement:
     """One thing that the program is to do, in as many ways as versions have for it, the newest first."""
 
-    ways: tuple[Way, ...]
-    asked_by: str = ""
+    alternatives: tuple[FlagWords, ...]
+    requested_by: str = ""
     """The setting or option that asks for it; empty: only a default does."""
     is_essential: bool = False
     """Whether modelhost cannot do without."""
 
 
 def command_line(
-    config: dict[str, Any], program: Program, *, host: str, port: int, template: str | None
+    config: dict[str, Any], program: ServerProgram, *, host: str, port: int, template: str | None
 ) -> CommandLine:
     """Return how ``program`` is to be started for ``config``, to listen on ``host`` and ``port``.
 
     ``template`` is the file with the chat template of ``config``, where it has one.
 
     Raises:
-        LacksError: it lacks something that is asked for, or that modelhost needs.
+        MissingFlagError: it lacks something that is asked for, or that modelhost needs.
     """
-    if not program.says("--api-key", KEY_VARIABLE):
-        raise LacksError(f"{_named(program)} takes no key from {KEY_VARIABLE}; use a newer one")
-    config = _in_its_means(config, program)
+    if not program.help_mentions("--api-key", KEY_VARIABLE):
+        raise MissingFlagError(f"{_named(program)} takes no key from {KEY_VARIABLE}; use a newer one")
+    config = _within_abilities(config, program)
     wanted = [
         *_network(config, host, port),
         *_context(config, program),
@@ -75,15 +75,15 @@ def command_line(
         *_speed(config, program),
         *_model(config, program, template),
     ]
-    chosen = [(each, _way(each, program)) for each in wanted]
-    lacks = [each.ways[0][0] for each, way in chosen if way is None]
+    chosen = [(each, _choose(each, program)) for each in wanted]
+    lacks = [each.alternatives[0][0] for each, way in chosen if way is None]
     if not program.has(PER_SLOT):
         lacks.append(PER_SLOT)
     arguments = (program.path, *(word for _, way in chosen for word in way or ()))
     return CommandLine(arguments=arguments, config=config, lacks=tuple(lacks))
 
 
-def _in_its_means(config: dict[str, Any], program: Program) -> dict[str, Any]:
+def _within_abilities(config: dict[str, Any], program: ServerProgram) -> dict[str, Any]:
     """Return ``config`` without embeddings beside chats, for a program that makes them wrong.
 
     Chats need a share of the context for each slot. Without a limit for each, that takes a cache for each slot, and
@@ -92,51 +92,51 @@ def _in_its_means(config: dict[str, Any], program: Program) -> dict[str, Any]:
     embeds_besides = config["embeddings"] and "chat" in tasks_of(config)
     if program.has(PER_SLOT) or not embeds_besides or config["slots"] == 1:
         return config
-    if asked_by := _asked(config, "embeddings"):
-        raise LacksError(_missing(program, PER_SLOT, f"{asked_by} (beside chats, with more slots than one)"))
+    if requested_by := _requested(config, "embeddings"):
+        raise MissingFlagError(_missing(program, PER_SLOT, f"{requested_by} (beside chats, with more slots than one)"))
     return {**config, "embeddings": False}
 
 
-def _way(wanted: Wanted, program: Program) -> Way | None:
+def _choose(wanted: FlagRequirement, program: ServerProgram) -> FlagWords | None:
     """Return the first way that ``program`` has; ``None`` if there is none and nobody asked.
 
     Raises:
-        LacksError: there is none, and somebody asked.
+        MissingFlagError: there is none, and somebody asked.
     """
-    found = next((way for way in wanted.ways if not way or program.has(way[0])), None)
-    if found is None and (wanted.is_essential or wanted.asked_by):
-        raise LacksError(_missing(program, wanted.ways[0][0], wanted.asked_by))
+    found = next((way for way in wanted.alternatives if not way or program.has(way[0])), None)
+    if found is None and (wanted.is_essential or wanted.requested_by):
+        raise MissingFlagError(_missing(program, wanted.alternatives[0][0], wanted.requested_by))
     return found
 
 
-def _missing(program: Program, flag: str, asked_by: str) -> str:
+def _missing(program: ServerProgram, flag: str, requested_by: str) -> str:
     lacks = f"{_named(program)} has no {flag}"
-    if not asked_by:
+    if not requested_by:
         return f"{lacks}, without which modelhost cannot use it; use a newer one, or none (the engine option server)"
-    return f"{lacks}, which {asked_by} asks for; use a newer one, or leave that away"
+    return f"{lacks}, which {requested_by} asks for; use a newer one, or leave that away"
 
 
-def _named(program: Program) -> str:
+def _named(program: ServerProgram) -> str:
     return f"this llama-server (version {program.version}, {program.path})"
 
 
-def _essential(*way: str) -> Wanted:
-    return Wanted(ways=(way,), is_essential=True)
+def _essential(*way: str) -> FlagRequirement:
+    return FlagRequirement(alternatives=(way,), is_essential=True)
 
 
-def _network(config: dict[str, Any], host: str, port: int) -> Iterator[Wanted]:
+def _network(config: dict[str, Any], host: str, port: int) -> Iterator[FlagRequirement]:
     yield _essential("--host", host)
     yield _essential("--port", str(port))
     yield _essential("--alias", config["name"])
     yield _essential("--threads-http", str(listener_threads(config)))
-    yield Wanted(ways=(("--no-ui",), ("--no-webui",)))
-    yield Wanted(ways=(("--slots",), BY_ITSELF))
-    yield Wanted(ways=(("--metrics",),))
-    yield Wanted(ways=(("--sse-ping-interval", "-1"),))  # the host sends keep-alive comments itself
-    yield Wanted(ways=(("--offline",),))
+    yield FlagRequirement(alternatives=(("--no-ui",), ("--no-webui",)))
+    yield FlagRequirement(alternatives=(("--slots",), BY_ITSELF))
+    yield FlagRequirement(alternatives=(("--metrics",),))
+    yield FlagRequirement(alternatives=(("--sse-ping-interval", "-1"),))  # the host sends keep-alive comments itself
+    yield FlagRequirement(alternatives=(("--offline",),))
 
 
-def _context(config: dict[str, Any], program: Program) -> Iterator[Wanted]:
+def _context(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequirement]:
     yield _essential("--parallel", str(config["slots"]))
     yield _essential("--ctx-size", str(total_context(config)))
     yield _essential("--no-context-shift")  # shifted, the beginning of a long conversation is dropped without a word
@@ -146,72 +146,85 @@ def _context(config: dict[str, Any], program: Program) -> Iterator[Wanted]:
         yield _essential("--kv-unified")
         yield _essential(PER_SLOT, str(config["context_length"]))
     elif "chat" in tasks_of(config):
-        yield Wanted(ways=(("--no-kv-unified",), BY_ITSELF))  # as it is anyway where the slots are counted
+        yield FlagRequirement(
+            alternatives=(("--no-kv-unified",), BY_ITSELF)
+        )  # as it is anyway where the slots are counted
     else:
-        yield Wanted(ways=(("--kv-unified",), BY_ITSELF))  # a text is no longer than a batch: no slot takes too much
+        yield FlagRequirement(
+            alternatives=(("--kv-unified",), BY_ITSELF)
+        )  # a text is no longer than a batch: no slot takes too much
     kind = config["kv_cache_type"]
-    asked_by = f"kv_cache_type={kind}" if kind != "f16" else ""
-    yield Wanted(ways=(("--cache-type-k", kind),), asked_by=asked_by)
-    yield Wanted(ways=(("--cache-type-v", kind),), asked_by=asked_by)
+    requested_by = f"kv_cache_type={kind}" if kind != "f16" else ""
+    yield FlagRequirement(alternatives=(("--cache-type-k", kind),), requested_by=requested_by)
+    yield FlagRequirement(alternatives=(("--cache-type-v", kind),), requested_by=requested_by)
 
 
-def _caches(config: dict[str, Any]) -> Iterator[Wanted]:
+def _caches(config: dict[str, Any]) -> Iterator[FlagRequirement]:
     if config["enable_prefix_caching"]:
-        yield Wanted(ways=(("--cache-prompt",), BY_ITSELF))
+        yield FlagRequirement(alternatives=(("--cache-prompt",), BY_ITSELF))
     else:
-        yield Wanted(ways=(("--no-cache-prompt",),), asked_by="engine option enable_prefix_caching=false")
-    yield Wanted(ways=(("--cache-ram", str(config["cache_ram_mib"])),), asked_by=_asked(config, "cache_ram_mib"))
+        yield FlagRequirement(
+            alternatives=(("--no-cache-prompt",),), requested_by="engine option enable_prefix_caching=false"
+        )
+    yield FlagRequirement(
+        alternatives=(("--cache-ram", str(config["cache_ram_mib"])),), requested_by=_requested(config, "cache_ram_mib")
+    )
     least = config["n_cache_reuse"]
-    yield Wanted(
-        ways=(("--cache-reuse", str(least)),), asked_by=f"engine option n_cache_reuse={least}" if least else ""
+    yield FlagRequirement(
+        alternatives=(("--cache-reuse", str(least)),),
+        requested_by=f"engine option n_cache_reuse={least}" if least else "",
     )
     if folder := slot_save_path(config):
-        yield Wanted(ways=(("--slot-save-path", folder),), asked_by=_asked(config, "slot_save_path"))
+        yield FlagRequirement(
+            alternatives=(("--slot-save-path", folder),), requested_by=_requested(config, "slot_save_path")
+        )
 
 
-def _speed(config: dict[str, Any], program: Program) -> Iterator[Wanted]:
+def _speed(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequirement]:
     yield _essential("--threads", str(config["threads"]))
     yield _essential("--threads-batch", str(prompt_threads(config)))
     yield _attention(config["flash_attention"], program)
     yield from _layers(config["gpu_layers"], program)
     if config["split_mode"] != "layer":  # as it does by itself; one without GPUs warns of the flag
         way = ("--split-mode", config["split_mode"])
-        yield Wanted(ways=(way,), asked_by="engine option tensor_parallel_size")
+        yield FlagRequirement(alternatives=(way,), requested_by="engine option tensor_parallel_size")
     if config["tensor_split"]:
-        yield Wanted(ways=(("--tensor-split", ",".join(map(str, config["tensor_split"]))),))
-    yield Wanted(ways=(("--fit", "off"), BY_ITSELF))  # the host has decided the context and the slots
+        yield FlagRequirement(alternatives=(("--tensor-split", ",".join(map(str, config["tensor_split"]))),))
+    yield FlagRequirement(alternatives=(("--fit", "off"), BY_ITSELF))  # the host has decided the context and the slots
     if config["mmap"]:
-        yield Wanted(ways=(("--load-mode", "mmap"), BY_ITSELF))
+        yield FlagRequirement(alternatives=(("--load-mode", "mmap"), BY_ITSELF))
     else:
-        yield Wanted(ways=(("--load-mode", "none"), ("--no-mmap",)), asked_by="engine option mmap=false")
+        yield FlagRequirement(
+            alternatives=(("--load-mode", "none"), ("--no-mmap",)), requested_by="engine option mmap=false"
+        )
     if config["check_tensors"]:
-        yield Wanted(ways=(("--check-tensors",),), asked_by=_asked(config, "check_tensors"))
-    if program.says("--verbosity", "1: error"):  # in older ones 1 says more than they say by themselves
+        yield FlagRequirement(alternatives=(("--check-tensors",),), requested_by=_requested(config, "check_tensors"))
+    if program.help_mentions("--verbosity", "1: error"):  # in older ones 1 says more than they say by themselves
         yield _essential("--verbosity", "1")
 
 
-def _attention(kind: str, program: Program) -> Wanted:
-    if program.says("--flash-attn", "auto"):
+def _attention(kind: str, program: ServerProgram) -> FlagRequirement:
+    if program.help_mentions("--flash-attn", "auto"):
         return _essential("--flash-attn", kind)
     # A switch of its own in older ones, which are without unless told.
-    asked_by = "engine option flash_attention=on" if kind == "on" else ""
-    return Wanted(ways=(("--flash-attn",) if kind == "on" else BY_ITSELF,), asked_by=asked_by)
+    requested_by = "engine option flash_attention=on" if kind == "on" else ""
+    return FlagRequirement(alternatives=(("--flash-attn",) if kind == "on" else BY_ITSELF,), requested_by=requested_by)
 
 
-def _layers(wanted: int | None, program: Program) -> Iterator[Wanted]:
+def _layers(wanted: int | None, program: ServerProgram) -> Iterator[FlagRequirement]:
     if wanted is not None:
-        yield Wanted(ways=(("--n-gpu-layers", str(wanted)),), asked_by=f"gpu_layers={wanted}")
+        yield FlagRequirement(alternatives=(("--n-gpu-layers", str(wanted)),), requested_by=f"gpu_layers={wanted}")
         if wanted == 0:  # large prompts would be computed on a GPU all the same
-            yield Wanted(ways=(("--no-op-offload",), BY_ITSELF))
-    elif not program.says("--n-gpu-layers", "auto"):  # older ones have none on a GPU unless told
-        yield Wanted(ways=(("--n-gpu-layers", ALL_LAYERS), BY_ITSELF))
+            yield FlagRequirement(alternatives=(("--no-op-offload",), BY_ITSELF))
+    elif not program.help_mentions("--n-gpu-layers", "auto"):  # older ones have none on a GPU unless told
+        yield FlagRequirement(alternatives=(("--n-gpu-layers", ALL_LAYERS), BY_ITSELF))
 
 
-def _model(config: dict[str, Any], program: Program, template: str | None) -> Iterator[Wanted]:
+def _model(config: dict[str, Any], program: ServerProgram, template: str | None) -> Iterator[FlagRequirement]:
     yield _essential("--model", config["path"])
     yield _essential("--jinja")
     if template is not None:
-        yield Wanted(ways=(("--chat-template-file", template),), asked_by="chat_template")
+        yield FlagRequirement(alternatives=(("--chat-template-file", template),), requested_by="chat_template")
     if config["pooling"] == "rank":
         yield _essential("--reranking")
     elif config["embeddings"]:
@@ -219,24 +232,24 @@ def _model(config: dict[str, Any], program: Program, template: str | None) -> It
         yield _essential("--pooling", config["pooling"])
     yield from _adapters(config["lora"], program)
     if config["mmproj_path"] is not None:
-        yield Wanted(ways=(("--mmproj", config["mmproj_path"]),), asked_by="mmproj")
+        yield FlagRequirement(alternatives=(("--mmproj", config["mmproj_path"]),), requested_by="mmproj")
         if not encoder_uses_gpu(config):
-            yield Wanted(ways=(("--no-mmproj-offload",), BY_ITSELF))
+            yield FlagRequirement(alternatives=(("--no-mmproj-offload",), BY_ITSELF))
     yield from _speculation(config, program)
 
 
-def _adapters(adapters: list[tuple[str, float]], program: Program) -> Iterator[Wanted]:
+def _adapters(adapters: list[tuple[str, float]], program: ServerProgram) -> Iterator[FlagRequirement]:
     """Yield the adapters with their scales: one flag for all, or in older programs one for each."""
     if not adapters:
         return
-    if not program.says("--lora-scaled", "FNAME:SCALE"):
+    if not program.help_mentions("--lora-scaled", "FNAME:SCALE"):
         for path, scale in adapters:
-            yield Wanted(ways=(("--lora-scaled", path, str(scale)),), asked_by="lora")
+            yield FlagRequirement(alternatives=(("--lora-scaled", path, str(scale)),), requested_by="lora")
         return
     if any(":" in path for path, _ in adapters):
-        raise LacksError(f"lora: {_named(program)} takes no file with a colon in its path; give it another name")
+        raise MissingFlagError(f"lora: {_named(program)} takes no file with a colon in its path; give it another name")
     values = ",".join(_quoted(f"{path}:{scale}") for path, scale in adapters)
-    yield Wanted(ways=(("--lora-scaled", values),), asked_by="lora")
+    yield FlagRequirement(alternatives=(("--lora-scaled", values),), requested_by="lora")
 
 
 def _quoted(field: str) -> str:
@@ -244,19 +257,21 @@ def _quoted(field: str) -> str:
     return '"' + field.replace('"', '""') + '"' if {",", '"'} & set(field) else field
 
 
-def _speculation(config: dict[str, Any], program: Program) -> Iterator[Wanted]:
+def _speculation(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequirement]:
     if config["draft_path"] is not None:
         draft, threads = config["draft_path"], str(config["threads"])
-        yield Wanted(ways=(("--spec-draft-model", draft), ("--model-draft", draft)), asked_by="draft_model")
-        yield Wanted(ways=(("--spec-draft-threads", threads), ("--threads-draft", threads)))
+        yield FlagRequirement(
+            alternatives=(("--spec-draft-model", draft), ("--model-draft", draft)), requested_by="draft_model"
+        )
+        yield FlagRequirement(alternatives=(("--spec-draft-threads", threads), ("--threads-draft", threads)))
     guess = config["speculation"]
-    if guess != "none" and not program.says("--spec-type", guess):
-        raise LacksError(_missing(program, f"--spec-type {guess}", f"engine option speculation={guess}"))
+    if guess != "none" and not program.help_mentions("--spec-type", guess):
+        raise MissingFlagError(_missing(program, f"--spec-type {guess}", f"engine option speculation={guess}"))
     # One that does not know the first kind takes a draft model for what it is.
-    if kinds := [kind for kind in speculation_kinds(config) if program.says("--spec-type", kind)]:
+    if kinds := [kind for kind in speculation_kinds(config) if program.help_mentions("--spec-type", kind)]:
         yield _essential("--spec-type", ",".join(kinds))
 
 
-def _asked(config: dict[str, Any], option: str) -> str:
+def _requested(config: dict[str, Any], option: str) -> str:
     """Return who asks for the value of ``option``: the option, if it was given another one than its default."""
     return f"engine option {option}={config[option]}" if option in config["options_given"] else ""

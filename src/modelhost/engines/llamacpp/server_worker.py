@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.engines.llamacpp.config import cache_folder, tasks_of
-from modelhost.engines.llamacpp.program import NoServerError, Program, examine
-from modelhost.engines.llamacpp.server_flags import CommandLine, LacksError, command_line
-from modelhost.engines.worker.child_server import Address, ask, end_as, ends_with_this_process, free_port, url_of
+from modelhost.engines.llamacpp.program import NotAServerError, ServerProgram, inspect_program
+from modelhost.engines.llamacpp.server_flags import CommandLine, MissingFlagError, command_line
+from modelhost.engines.worker.child_server import Address, ask, die_with_parent, exit_like, free_port, url_of
 from modelhost.engines.worker.process import announce_failed, announce_ready, end_with_host, read_config
 
 POLL_SECONDS = 0.02
@@ -37,14 +37,14 @@ def main() -> None:
     end_with_host()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
-        program = examine(config["server"], before=ends_with_this_process())
+        program = inspect_program(config["server"], before=die_with_parent())
         address = _address(config, program)
         with tempfile.TemporaryDirectory(prefix="modelhost-llama-", dir=config.get("folder")) as folder:
             line = command_line(config, program, **_listening(address), template=_template(config, Path(folder)))
             child = _started(line, program, config)
             _wait_until_ready(child, address, line.config)
         folder_of_caches = _folder_of_caches(address, line.config)
-    except (NoServerError, LacksError) as error:
+    except (NotAServerError, MissingFlagError) as error:
         announce_failed("unsuitable_program", str(error))
         sys.exit(1)
     announce_ready(
@@ -58,12 +58,12 @@ def main() -> None:
         sees_images=config["mmproj_path"] is not None,
         lacks=line.lacks,
     )
-    end_as(child.wait())
+    exit_like(child.wait())
 
 
-def _address(config: Mapping[str, Any], program: Program) -> Address:
+def _address(config: Mapping[str, Any], program: ServerProgram) -> Address:
     path: str | None = config.get("socket_path")
-    return path if path is not None and program.says("--host", ".sock") else free_port()
+    return path if path is not None and program.help_mentions("--host", ".sock") else free_port()
 
 
 def _listening(address: Address) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _template(config: Mapping[str, Any], folder: Path) -> str | None:
     return str(path)
 
 
-def _started(line: CommandLine, program: Program, config: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+def _started(line: CommandLine, program: ServerProgram, config: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     """Start the program; SIGTERM ends it from then on, too.
 
     It gets the environment of this process, in which the host has put the key. Variables that stand for flags go: with
@@ -92,10 +92,10 @@ def _started(line: CommandLine, program: Program, config: Mapping[str, Any]) -> 
         child = subprocess.Popen(  # noqa: S603 (the program that a setting names)
             line.arguments,
             stdin=subprocess.DEVNULL,
-            preexec_fn=ends_with_this_process(),  # noqa: PLW1509 (two calls of the kernel)
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 (two calls of the kernel)
         )
     except OSError as error:
-        raise NoServerError(f"{program.path} cannot be started: {error.strerror or error}") from error
+        raise NotAServerError(f"{program.path} cannot be started: {error.strerror or error}") from error
 
     def end(*_: object) -> None:
         child.kill()
@@ -113,7 +113,7 @@ def _wait_until_ready(child: subprocess.Popen[bytes], address: Address, config: 
         time.sleep(POLL_SECONDS)
     if child.returncode > 0:
         announce_failed("load_failed", f"llama-server ended with status {child.returncode}")
-    end_as(child.returncode or 1)
+    exit_like(child.returncode or 1)
 
 
 def _is_ready(address: Address, config: Mapping[str, Any]) -> bool:
@@ -127,7 +127,7 @@ def _folder_of_caches(address: Address, config: Mapping[str, Any]) -> str | None
     """Return where prompt caches are written; ``None`` where the program does not tell of its slots what they need.
 
     Raises:
-        LacksError: it writes no texts while it makes embeddings.
+        MissingFlagError: it writes no texts while it makes embeddings.
     """
     folder = cache_folder(dict(config))
     if "chat" not in tasks_of(dict(config)):
@@ -135,7 +135,7 @@ def _folder_of_caches(address: Address, config: Mapping[str, Any]) -> str | None
     # What it tells of a slot, it tells once that has had something to do.
     answer = ask(address, "/completion", {"prompt": [0], "n_predict": 0}, api_key=config["api_key"])
     if answer.status == NOT_SUPPORTED:
-        raise LacksError("this llama-server makes embeddings or texts, not both: engine option embeddings=false")
+        raise MissingFlagError("this llama-server makes embeddings or texts, not both: engine option embeddings=false")
     told = ask(address, "/slots", api_key=config["api_key"])
     return folder if not answer.is_error and not told.is_error and _tells_enough(told.value) else None
 

@@ -24,7 +24,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Self
 
-from modelhost.engines.base import Line
+from modelhost.engines.base import EngineClient
 from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 
 Message = Mapping[str, Any]
@@ -64,55 +64,55 @@ class Slot:
 class SlotFiles:
     """The :class:`~modelhost.engines.base.PromptCaches` of llama.cpp."""
 
-    async def save(self, line: Line, messages: Sequence[Message], file: str) -> int | None:
-        opening = await self._opening(line, messages)
+    async def save(self, client: EngineClient, messages: Sequence[Message], file: str) -> int | None:
+        opening = await self._opening(client, messages)
         for _ in range(ATTEMPTS):
-            slot = holder(await self._without_adapters(line), messages, opening)
+            slot = holder(await self._without_adapters(client), messages, opening)
             if slot is None:
                 return None
             if not slot.tokens:
-                if not await self._bring_back(line, slot.text):
+                if not await self._bring_back(client, slot.text):
                     return None
                 continue
-            saved = await line.ask(f"/slots/{slot.id}?action=save", {"filename": file})
-            if slot in await self._slots(line):
+            saved = await client.ask(f"/slots/{slot.id}?action=save", {"filename": file})
+            if slot in await self._slots(client):
                 count: int = saved["n_saved"]
                 return count
         return None
 
-    async def restore(self, line: Line, file: str) -> bool:
-        if all(slot.is_busy for slot in await self._slots(line)):
+    async def restore(self, client: EngineClient, file: str) -> bool:
+        if all(slot.is_busy for slot in await self._slots(client)):
             return False
         # A request for nothing goes to the idle slot that was used least recently, and has what all of them hold moved
         # to memory first: the slot may be written over then.
-        answer = await line.ask("/completion", {"prompt": [0], "n_predict": 0})
-        await line.ask(f"/slots/{answer['id_slot']}?action=restore", {"filename": file})
+        answer = await client.ask("/completion", {"prompt": [0], "n_predict": 0})
+        await client.ask(f"/slots/{answer['id_slot']}?action=restore", {"filename": file})
         return True
 
-    async def _slots(self, line: Line) -> list[Slot]:
-        return [Slot.of(told) for told in await line.ask("/slots")]
+    async def _slots(self, client: EngineClient) -> list[Slot]:
+        return [Slot.of(told) for told in await client.ask("/slots")]
 
-    async def _without_adapters(self, line: Line) -> list[Slot]:
+    async def _without_adapters(self, client: EngineClient) -> list[Slot]:
         """Return the slots that hold what the model has made without the adapters that requests choose."""
-        slots = await self._slots(line)
+        slots = await self._slots(client)
         if not any(slot.scales for slot in slots):
             return slots
-        own = {each["id"]: each["scale"] for each in await line.ask("/lora-adapters")}
+        own = {each["id"]: each["scale"] for each in await client.ask("/lora-adapters")}
         return [slot for slot in slots if all(own.get(number) == scale for number, scale in slot.scales)]
 
-    async def _opening(self, line: Line, messages: Sequence[Message]) -> str:
+    async def _opening(self, client: EngineClient, messages: Sequence[Message]) -> str:
         """Return how the conversation begins, up to its first message that is no system message and with it."""
         first = next((place for place, message in enumerate(messages) if message["role"] != "system"), 0)
-        rendered = await line.ask("/apply-template", {"messages": [_plain(each) for each in messages[: first + 1]]})
+        rendered = await client.ask("/apply-template", {"messages": [_plain(each) for each in messages[: first + 1]]})
         opening, content = _letters(rendered["prompt"]), _letters(_text(messages[first]))
         return opening[: opening.rfind(content) + len(content)] if content else ""
 
-    async def _bring_back(self, line: Line, text: str) -> bool:
+    async def _bring_back(self, client: EngineClient, text: str) -> bool:
         """Have what was evaluated of ``text`` brought back to a slot; return whether nearly all of it was."""
         asked = {"content": text, "add_special": False, "parse_special": True}
-        tokens = (await line.ask("/tokenize", asked))["tokens"]
+        tokens = (await client.ask("/tokenize", asked))["tokens"]
         wanted = {"prompt": tokens, "n_predict": 0, "stream": True, "return_progress": True}
-        async with line.listen("/completion", wanted) as events, aclosing(events):
+        async with client.listen("/completion", wanted) as events, aclosing(events):
             async for event in events:
                 progress = event.get("prompt_progress")
                 if progress is not None and progress["cache"] < LEAST_CACHED * progress["total"]:

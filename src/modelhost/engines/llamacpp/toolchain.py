@@ -20,7 +20,7 @@ COMPILERS: Final = ("c++", "g++", "clang++")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class BuildRequirement:
     """Something that a build needs of the machine. Any of ``programs`` will do, and so will any of ``files``."""
 
     what: str
@@ -29,15 +29,15 @@ class Need:
     way_out: str
 
 
-COMPILER: Final = Need(
+COMPILER: Final = BuildRequirement(
     what="a C++ compiler",
     programs=COMPILERS,
     way_out="Debian and Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; Alpine: apk add g++; "
     "macOS: xcode-select --install",
 )
-ACCELERATORS: Final[Mapping[Build, tuple[Need, ...]]] = {
+ACCELERATORS: Final[Mapping[Build, tuple[BuildRequirement, ...]]] = {
     "cuda": (
-        Need(
+        BuildRequirement(
             what="the CUDA toolkit (nvcc)",
             programs=("nvcc",),
             files=("/usr/local/cuda/bin/nvcc",),
@@ -45,7 +45,7 @@ ACCELERATORS: Final[Mapping[Build, tuple[Need, ...]]] = {
         ),
     ),
     "hip": (
-        Need(
+        BuildRequirement(
             what="ROCm (hipconfig)",
             programs=("hipconfig",),
             files=("/opt/rocm/bin/hipconfig",),
@@ -53,12 +53,12 @@ ACCELERATORS: Final[Mapping[Build, tuple[Need, ...]]] = {
         ),
     ),
     "vulkan": (
-        Need(
+        BuildRequirement(
             what="Vulkan's shader compiler (glslc)",
             programs=("glslc",),
             way_out="Debian and Ubuntu: apt-get install glslc; Fedora: dnf install glslc",
         ),
-        Need(
+        BuildRequirement(
             what="Vulkan's headers",
             programs=(),
             files=("/usr/include/vulkan/vulkan.h", "/usr/local/include/vulkan/vulkan.h"),
@@ -68,9 +68,9 @@ ACCELERATORS: Final[Mapping[Build, tuple[Need, ...]]] = {
 }
 
 
-def missing_for(build: Build, which: Which, root: Path = Path("/")) -> tuple[str, ...]:
+def missing_requirements(build: Build, which: Which, root: Path = Path("/")) -> tuple[str, ...]:
     """Return what of the machine's own is missing for ``build``, with the way out; empty if it can be tried."""
-    headers = Need(
+    headers = BuildRequirement(
         what="the header files of Python",
         programs=(),
         files=(f"{sysconfig.get_path('include')}/Python.h",),
@@ -82,7 +82,7 @@ def missing_for(build: Build, which: Which, root: Path = Path("/")) -> tuple[str
     return tuple(f"{need.what} ({need.way_out})" for need in needs if not _is_here(need, which, root))
 
 
-def _is_here(need: Need, which: Which, root: Path) -> bool:
+def _is_here(need: BuildRequirement, which: Which, root: Path) -> bool:
     return any(which(program) for program in need.programs) or any(
         (root / file.lstrip("/")).exists() for file in need.files
     )

@@ -51,7 +51,7 @@ TRAITS: Final = EngineTraits(
         reads="GGUF",
         runs_on="Linux, macOS; CPU, CUDA, Metal, Vulkan",
         differs={"forced_call": "host", "echo": "host", "prompt_logprobs": "host"},
-        follows_makers=False,
+        uses_generation_config=False,
     ),
     reads="GGUF",
     can=(*TEXT, "embeddings", "rerank"),

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from modelhost.engines.mistralrs.requests import Asked, Requests, raw, unsupported
+from modelhost.engines.mistralrs.requests import GenerationRequest, RequestReader, raw, unsupported
 from modelhost.engines.mistralrs.runner import Piece, SharedRunner
-from modelhost.engines.worker.asgi import EVENT_TYPE, Receive, Refused, Send, invalid, while_connected
-from modelhost.engines.worker.events import AnswerEvents, failed, failure
+from modelhost.engines.worker.asgi import EVENT_TYPE, ErrorResponse, Receive, Send, invalid, while_connected
+from modelhost.engines.worker.events import AnswerEvents, error_events, error_payload
 
 BAD_GRAMMAR = "Invalid grammar"
 
@@ -22,24 +22,26 @@ class RunnerAnswers:
     def __init__(self, runner: Any, config: Mapping[str, Any]) -> None:
         self._runner = SharedRunner(runner, one_prompt=config["isq"] != "none")
         self._model = config["name"]
-        self._requests = Requests(self._runner, config)
-        self._read: Mapping[str, Callable[[dict[str, Any]], Asked]] = {
+        self._requests = RequestReader(self._runner, config)
+        self._read: Mapping[str, Callable[[dict[str, Any]], GenerationRequest]] = {
             "/v1/chat/completions": self._requests.chat,
             "/v1/completions": self._requests.completion,
         }
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
-        asked = await asyncio.to_thread(self._read[path], body)
-        async with aclosing(self._runner.stream(raw(asked.arguments) if asked.is_raw else asked.arguments)) as pieces:
-            await while_connected(receive, self._write(asked, pieces, send))
+        request = await asyncio.to_thread(self._read[path], body)
+        async with aclosing(
+            self._runner.stream(raw(request.arguments) if request.is_raw else request.arguments)
+        ) as pieces:
+            await while_connected(receive, self._write(request, pieces, send))
 
-    async def _write(self, asked: Asked, pieces: AsyncGenerator[Piece, None], send: Send) -> None:
+    async def _write(self, request: GenerationRequest, pieces: AsyncGenerator[Piece, None], send: Send) -> None:
         first = await anext(pieces)
         if first.failure is not None:
-            raise _refusal(first.failure, asked)
+            raise _refusal(first.failure, request)
         written: list[str] = []
-        counting = partial(_so_far, asked, written) if asked.continuous_usage else None
-        events = AnswerEvents(asked.kind, self._model, asked.reader, counting)
+        counting = partial(_so_far, request, written) if request.continuous_usage else None
+        events = AnswerEvents(request.kind, self._model, request.reader, counting)
         await send({"type": "http.response.start", "status": 200, "headers": EVENT_TYPE})
         beginning = events.begin()
         written.append(first.text)
@@ -48,20 +50,20 @@ class RunnerAnswers:
         while last.finish_reason is None and not events.is_whole:
             last = await anext(pieces)
             if last.failure is not None:
-                await _send(send, failed(_first_line(last.failure)), is_last=True)
+                await _send(send, error_events(_first_line(last.failure)), is_last=True)
                 return
             written.append(last.text)
             if data := _events_of(events, last):
                 await _send(send, data)
-        usage = await self._usage(asked, last, "".join(written)) if asked.include_usage else None
+        usage = await self._usage(request, last, "".join(written)) if request.include_usage else None
         await _send(send, events.end(_reason(last), usage), is_last=True)
 
-    async def _usage(self, asked: Asked, last: Piece, text: str) -> dict[str, Any]:
+    async def _usage(self, request: GenerationRequest, last: Piece, text: str) -> dict[str, Any]:
         """Return how many tokens there were; of an answer that was not left to end, those of its text."""
         count = last.completion_tokens
         if count is None:
             count = len(await asyncio.to_thread(self._runner.tokens, text, add_special=False))
-        prompt = last.prompt_tokens or asked.prompt_tokens
+        prompt = last.prompt_tokens or request.prompt_tokens
         return _usage(prompt, count)
 
     async def tokenize(self, body: dict[str, Any]) -> Any:
@@ -81,9 +83,9 @@ class RunnerAnswers:
         return {"content": await asyncio.to_thread(self._requests.text_of, body["tokens"], "tokens")}
 
 
-def _so_far(asked: Asked, written: list[str]) -> dict[str, Any]:
+def _so_far(request: GenerationRequest, written: list[str]) -> dict[str, Any]:
     """Return the tokens up to now: each is a piece of its own, even where its text is still held."""
-    return _usage(asked.prompt_tokens, len(written))
+    return _usage(request.prompt_tokens, len(written))
 
 
 def _usage(prompt: int, count: int) -> dict[str, Any]:
@@ -109,11 +111,11 @@ def _reason(last: Piece) -> str:
     return "length" if last.finish_reason == "length" else "stop"
 
 
-def _refusal(failure_text: str, asked: Asked) -> Refused:
-    if failure_text.startswith(BAD_GRAMMAR) and asked.grammar_param:
+def _refusal(failure_text: str, request: GenerationRequest) -> ErrorResponse:
+    if failure_text.startswith(BAD_GRAMMAR) and request.grammar_param:
         said = _first_line(failure_text.removeprefix(f"{BAD_GRAMMAR}."))
-        return invalid(f"{asked.grammar_param}: {said}", param=asked.grammar_param)
-    return Refused(500, failure(_first_line(failure_text)))
+        return invalid(f"{request.grammar_param}: {said}", param=request.grammar_param)
+    return ErrorResponse(500, error_payload(_first_line(failure_text)))
 
 
 def _first_line(text: str) -> str:

@@ -9,22 +9,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect
-from modelhost.engines.library_params import accepted, honours, without_effect
+from modelhost.engines.library_params import accepted, field_handlers, without_effect
 from modelhost.engines.load_config import (
-    NOTHING,
-    Answer,
-    Configured,
+    NO_CHANGE,
+    ConfiguredLoad,
+    FieldResult,
+    LoadBaseline,
     LoadConfig,
-    Overlay,
-    Premises,
-    configured,
+    LoadOverrides,
+    configure_load,
     is_quantized_so,
 )
 from modelhost.engines.options import check_options, check_settings
-from modelhost.engines.prompting import prompting
+from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import ConfigError
 from modelhost.exchange.tasks import Task
@@ -48,7 +48,7 @@ FIELDS: Final[Mapping[Task, frozenset[str]]] = {
     "completions": SAMPLING,
     "tokenize": frozenset({"with_pieces"}),
 }
-CANNOT: Final[Mapping[str, str]] = {
+UNSUPPORTED_SETTINGS: Final[Mapping[str, str]] = {
     "lora": "serve a model that the adapter is merged into",
     "draft_path": "llama.cpp can, with GGUF files",
     "mmproj_path": "the vision encoder is among the model's own files",
@@ -62,9 +62,9 @@ class MistralRs(LibraryDialect):
     """mistral.rs."""
 
     name = "mistralrs"
-    reads_contents = True  # its library takes text and no tokens
+    parses_special_tokens = True  # its library takes text and no tokens
 
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         return accepted(
             self.name,
             params,
@@ -76,14 +76,14 @@ class MistralRs(LibraryDialect):
             check_options=_problem,
         )
 
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
-        like_others = honours(self.name, OPTIONS, prefixes="prefix_caches")
-        return configured({**like_others, "quantization": _quantization}, config, premises)
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
+        like_others = field_handlers(self.name, OPTIONS, prefixes="prefix_caches")
+        return configure_load({**like_others, "quantization": _quantization}, config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = _options(spec.options)
-        check_settings(self.name, spec, CANNOT)
-        prompted = prompting(spec)
+        check_settings(self.name, spec, UNSUPPORTED_SETTINGS)
+        prompted = prompt_config(spec)
         config = {
             **options,
             "name": spec.name,
@@ -114,18 +114,18 @@ class MistralRs(LibraryDialect):
 ENGINE: Final[Engine] = MistralRs()
 
 
-def _quantization(config: LoadConfig, premises: Premises) -> Answer:
+def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
     """The weights are quantized while they are loaded, unless the files are quantized already."""
-    wanted, present = (config.quantization or "").lower(), _options(premises.spec.options)["isq"]
-    if wanted in ("auto", present.lower()) or is_quantized_so(wanted, premises.quantization):
-        return NOTHING
+    wanted, present = (config.quantization or "").lower(), _options(baseline.spec.options)["isq"]
+    if wanted in ("auto", present.lower()) or is_quantized_so(wanted, baseline.quantization):
+        return NO_CHANGE
     formats = {name.lower(): name for name in (NONE, *FORMATS)}
     if wanted not in formats:
         return f"there is no format {config.quantization}; mistral.rs quantizes to {', '.join(FORMATS)}"
-    path = premises.spec.path
+    path = baseline.spec.path
     if wanted != NONE and path is not None and path.suffix.lower() == ".gguf":
-        return f"the GGUF file is {premises.quantization} already; take the model in safetensors, or another file"
-    return Overlay(options={"isq": formats[wanted]})
+        return f"the GGUF file is {baseline.quantization} already; take the model in safetensors, or another file"
+    return LoadOverrides(options={"isq": formats[wanted]})
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from modelhost.engines.mistralrs.runner import SharedRunner
 from modelhost.engines.mistralrs.template import TemplateReader, special_tokens
 from modelhost.engines.schemas.rules import ANY_OBJECT, GRAMMAR, STRUCTURED, answer_rule, json_rule, only_of
 from modelhost.engines.special_tokens import THOUGHTS
-from modelhost.engines.tool_calls.calls import Calling
-from modelhost.engines.tool_calls.forms import FORMS, needed_form
-from modelhost.engines.worker.asgi import UNSUPPORTED, Refused, error_body, invalid
+from modelhost.engines.tool_calls.calls import ToolCallFormat
+from modelhost.engines.tool_calls.forms import FORMS, require_form
+from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
 from modelhost.engines.worker.model_files import generation_config, sampling_defaults
 from modelhost.engines.worker.reader import ChatReader
 from modelhost.engines.worker.template import ChatTemplate, thoughts_end
@@ -45,7 +45,7 @@ Structure = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class GenerationRequest:
     """What one request wants."""
 
     kind: Literal["chat", "completions"]
@@ -60,7 +60,7 @@ class Asked:
     """The field that the grammar was made of."""
 
 
-class Requests:
+class RequestReader:
     """Reads the requests for one model; to be used in any thread."""
 
     def __init__(self, runner: SharedRunner, config: Mapping[str, Any]) -> None:
@@ -77,11 +77,11 @@ class Requests:
         markers = {marker: runner.tokens(marker, add_special=False) for marker in known}
         self._markers = {marker: tokens[0] for marker, tokens in markers.items() if len(tokens) == 1}
 
-    def chat(self, body: Mapping[str, Any]) -> Asked:
+    def chat(self, body: Mapping[str, Any]) -> GenerationRequest:
         """Return what a chat asks for.
 
         Raises:
-            Refused: it cannot be done.
+            ErrorResponse: it cannot be done.
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
@@ -99,7 +99,7 @@ class Requests:
         else:
             structure = self._structure(body, after=end)
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
-        return self._asked(
+        return self._request(
             "chat",
             body,
             self._without_beginning(text),
@@ -117,13 +117,13 @@ class Requests:
         """The library puts its beginning of a text before every prompt; most templates have it already."""
         return text.removeprefix(self._beginning)
 
-    def completion(self, body: Mapping[str, Any]) -> Asked:
+    def completion(self, body: Mapping[str, Any]) -> GenerationRequest:
         """Return what a completion asks for; raises as :meth:`chat` does."""
         _check_fields(body, COMPLETION)
         prompt = body["prompt"]
         text = prompt if isinstance(prompt, str) else self._text_of(prompt)
         reader = ChatReader(calling=None, reads_reasoning=False)
-        return self._asked(
+        return self._request(
             "completions",
             body,
             text,
@@ -132,16 +132,16 @@ class Requests:
             structure=self._structure(body, after=""),
         )
 
-    def _calling(self, body: Mapping[str, Any]) -> Calling | None:
+    def _calling(self, body: Mapping[str, Any]) -> ToolCallFormat | None:
         tools = body.get("tools")
         if not tools:
             return None
-        form = needed_form(self._template.text, self._model)
+        form = require_form(self._template.text, self._model)
         is_one = body.get("tool_choice") == "required" or body.get("parallel_tool_calls") is False
-        return Calling(form=form, tools=tools, one_call=is_one)
+        return ToolCallFormat(form=form, tools=tools, one_call=is_one)
 
     def text_of(self, tokens: list[int], param: str) -> str:
-        """Return the text of ``tokens``; raises :class:`Refused` if one of them is none of this model."""
+        """Return the text of ``tokens``; raises :class:`ErrorResponse` if one of them is none of this model."""
         if self._vocab_size is not None and not all(0 <= token < self._vocab_size for token in tokens):
             raise invalid(f"{param}: at least one of its tokens is none of {self._model}", param=param)
         return self._runner.text(tokens)
@@ -154,7 +154,7 @@ class Requests:
             raise unsupported("prompt", "this engine takes texts, and these tokens are not those of their text")
         return text
 
-    def _asked(  # noqa: PLR0913 (all are parts of one request)
+    def _request(  # noqa: PLR0913 (all are parts of one request)
         self,
         kind: Literal["chat", "completions"],
         body: Mapping[str, Any],
@@ -164,7 +164,7 @@ class Requests:
         top_logprobs: int | None,
         is_raw: bool = False,
         structure: Structure = (None, ""),
-    ) -> Asked:
+    ) -> GenerationRequest:
         prompt_tokens = len(self._runner.tokens(text, add_special=True))
         if not text:
             raise invalid("the prompt is empty", param="prompt")
@@ -186,7 +186,7 @@ class Requests:
             "grammar_type": "lark" if structure[0] is not None else None,
             **self._sampling(body),
         }
-        return Asked(
+        return GenerationRequest(
             kind=kind,
             arguments={name: value for name, value in arguments.items() if value not in (None, [], {})},
             prompt_tokens=prompt_tokens,
@@ -201,7 +201,7 @@ class Requests:
         """Return how tokens are chosen.
 
         Raises:
-            Refused: tokens are to be drawn with a seed, and the library has one for all its requests together.
+            ErrorResponse: tokens are to be drawn with a seed, and the library has one for all its requests together.
         """
         given = {name: body[name] for name in (*CHOOSING, *PENALTIES) if body.get(name) is not None}
         found = {**CHOOSING, **self._makers, **given}
@@ -236,7 +236,7 @@ class Requests:
 
 
 def _rule_of(body: Mapping[str, Any]) -> Structure:
-    """Return the part of a grammar that the answer has to follow; raises :class:`Refused` where that cannot be had."""
+    """Return the part of a grammar that the answer has to follow; raises :class:`ErrorResponse` if there is none."""
     if (structured := body.get(STRUCTURED)) is not None:
         kind, value = only_of(structured)
         param = f"{STRUCTURED}.{kind}"
@@ -267,11 +267,13 @@ def _check_fields(body: Mapping[str, Any], known: frozenset[str]) -> None:
             raise unsupported(name, "this engine does not know it")
 
 
-def unsupported(name: str, why: str) -> Refused:
+def unsupported(name: str, why: str) -> ErrorResponse:
     """Return the refusal of a field that the library cannot do."""
-    return Refused(400, error_body(400, UNSUPPORTED, f"{name}: {why}", param=name))
+    return ErrorResponse(400, error_body(400, UNSUPPORTED, f"{name}: {why}", param=name))
 
 
-def _too_long(tokens: int, limit: int) -> Refused:
+def _too_long(tokens: int, limit: int) -> ErrorResponse:
     message = f"request ({tokens} tokens) exceeds the available context size ({limit} tokens)"
-    return Refused(400, error_body(400, "exceed_context_size_error", message, n_prompt_tokens=tokens, n_ctx=limit))
+    return ErrorResponse(
+        400, error_body(400, "exceed_context_size_error", message, n_prompt_tokens=tokens, n_ctx=limit)
+    )

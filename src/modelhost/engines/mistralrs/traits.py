@@ -34,7 +34,7 @@ TRAITS: Final = EngineTraits(
             "prompt_logprobs": "refused",
         },
         quantizes_by="isq",
-        counts_cached=False,
+        reports_cached_tokens=False,
     ),
     reads="safetensors, GGUF",
     can=TEXT,

@@ -33,7 +33,7 @@ class Dialect(Protocol):
         ...
 
     @property
-    def counts_on_the_way(self) -> bool:
+    def streams_usage(self) -> bool:
         """Whether it tells the tokens so far, where ``continuous_usage_stats`` are asked for."""
         ...
 
@@ -45,7 +45,7 @@ class Dialect(Protocol):
         """Return ``body`` as it takes it; it may be changed in place."""
         ...
 
-    def received(self, task: Task, data: bytes) -> bytes:
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
         """Return ``data`` of an answer in the host's form."""
         ...
 
@@ -70,13 +70,13 @@ class OpenAI:
         more: Callable[[Task], frozenset[str]],
         *,
         tasks: frozenset[Task] = OPENAIS,
-        counts_on_the_way: bool = False,
+        streams_usage: bool = False,
         has_own_tools: bool = False,
     ) -> None:
         self.tasks = tasks
         self.has_own_tools = has_own_tools
         self.preparation: Preparation | None = None
-        self.counts_on_the_way = counts_on_the_way
+        self.streams_usage = streams_usage
         self._more = more
 
     def fields(self, task: Task) -> frozenset[str]:
@@ -85,7 +85,7 @@ class OpenAI:
     def adapt(self, _: Task, body: dict[str, Any]) -> dict[str, Any]:
         return body
 
-    def received(self, _: Task, data: bytes) -> bytes:
+    def convert_answer(self, _: Task, data: bytes) -> bytes:
         return data
 
     def usage_in(
@@ -97,12 +97,12 @@ class OpenAI:
         return None
 
 
-class OfEngine:
+class EngineDialect:
     """The server that the workers of an engine here are, too."""
 
     custom_tools: CustomTools = "as_functions"  # whether it has what grammars need, nobody knows
     has_own_tools = False
-    counts_on_the_way = True
+    streams_usage = True
 
     @property
     def preparation(self) -> Preparation | None:
@@ -121,8 +121,8 @@ class OfEngine:
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         return ENGINES[self._name].adapt(task, body)
 
-    def received(self, task: Task, data: bytes) -> bytes:
-        return ENGINES[self._name].received(task, data)
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
+        return ENGINES[self._name].convert_answer(task, data)
 
     def usage_in(
         self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
@@ -156,7 +156,7 @@ def _checked_here(task: Task) -> frozenset[str]:
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "openai": OpenAI(_of_openai),
-    "vllm": OfEngine("vllm", tasks=ALL),
-    "llamacpp": OfEngine("llamacpp", tasks=ALL),
-    "modelhost": OpenAI(_of_all_engines, tasks=ALL, counts_on_the_way=True, has_own_tools=True),
+    "vllm": EngineDialect("vllm", tasks=ALL),
+    "llamacpp": EngineDialect("llamacpp", tasks=ALL),
+    "modelhost": OpenAI(_of_all_engines, tasks=ALL, streams_usage=True, has_own_tools=True),
 }

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Engine
-from modelhost.engines.launch import Elsewhere, Launch, ModelSpec
-from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured, only, without_knobs
+from modelhost.engines.base import AcceptedParams, Engine
+from modelhost.engines.launch import Launch, ModelSpec, RemoteTarget
+from modelhost.engines.load_config import (
+    ConfiguredLoad,
+    LoadBaseline,
+    LoadConfig,
+    configure_load,
+    fixed_field,
+    fixed_fields,
+)
 from modelhost.engines.options import check_options, problem_of_options
 from modelhost.engines.remote.dialects import DIALECTS
-from modelhost.engines.remote.errors import translated
+from modelhost.engines.remote.errors import error_from
 from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
@@ -70,7 +77,7 @@ class Remote(Engine):
     def for_model(self, options: Mapping[str, Any]) -> Remote:
         return Remote(options)
 
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         """Of launch parameters, the server has its own: what would change its answers is a problem here."""
         settings = {name: params[name] for name in ("context_length", "engine_options") if name in params}
         problems = [f'"params.{name}": the server of a remote model decides that' for name in FILES if params.get(name)]
@@ -83,7 +90,7 @@ class Remote(Engine):
             except ConfigError as error:
                 problems.append(error.message)
         unused = params.keys() - settings.keys() - FILES.keys()
-        return Accepted(
+        return AcceptedParams(
             settings=settings,
             problems=tuple(problems),
             warnings=tuple(
@@ -91,10 +98,10 @@ class Remote(Engine):
             ),
         )
 
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
         """What is not so anyway is the business of whoever starts the server."""
-        context = only("max_model_len", premises.spec.context_length, ELSEWHERE)
-        return configured({**without_knobs(ELSEWHERE), "max_model_len": context}, config, premises)
+        context = fixed_field("max_model_len", baseline.spec.context_length, ELSEWHERE)
+        return configure_load({**fixed_fields(ELSEWHERE), "max_model_len": context}, config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         """Return where it is. ``api_key`` is for workers of our own; servers have a key of theirs."""
@@ -106,7 +113,7 @@ class Remote(Engine):
             argv=(),
             env={},
             config={},
-            elsewhere=Elsewhere(
+            elsewhere=RemoteTarget(
                 urls=spec.urls,
                 api_key=spec.url_key,
                 model=options["model"],
@@ -143,13 +150,13 @@ class Remote(Engine):
                     param=name,
                 )
         options = body.get("stream_options") or {}
-        if CONTINUOUS_USAGE in options and not self._dialect.counts_on_the_way and CONTINUOUS_USAGE not in self._fields:
+        if CONTINUOUS_USAGE in options and not self._dialect.streams_usage and CONTINUOUS_USAGE not in self._fields:
             kept = {name: value for name, value in options.items() if name != CONTINUOUS_USAGE}
             body["stream_options"] = kept  # the host counts
         return self._dialect.adapt(task, body)
 
-    def received(self, task: Task, data: bytes) -> bytes:
-        return self._dialect.received(task, data)
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
+        return self._dialect.convert_answer(task, data)
 
     def usage_in(
         self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
@@ -157,7 +164,7 @@ class Remote(Engine):
         return self._dialect.usage_in(chunk, asked)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-        return translated(status, payload, model=model, worker=worker, own=self._dialect.translate)
+        return error_from(status, payload, model=model, worker=worker, own=self._dialect.translate)
 
 
 def _names(value: Any) -> frozenset[str]:

@@ -35,13 +35,15 @@ _LIMIT: Final = re.compile(r"maximum context length (?:is|of) (\d+)", re.IGNOREC
 _TOKENS: Final = re.compile(r"(?:requested|resulted in|at least|has|passed)\D{0,30}?(\d+)[a-z\s]*tokens", re.IGNORECASE)
 
 
-class Own(Protocol):
+class ErrorTranslator(Protocol):
     """Reads errors in a server's own shape; ``None`` if it has none."""
 
     def __call__(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None: ...
 
 
-def translated(status: int, payload: Any, *, model: str, worker: str, own: Own | None = None) -> ModelhostError:
+def error_from(
+    status: int, payload: Any, *, model: str, worker: str, own: ErrorTranslator | None = None
+) -> ModelhostError:
     """Return the error answer of the server ``worker`` as one of ours; ``own`` reads those in the server's own shape.
 
     ``status`` is that of the answer, or 500 for an error in the middle of a stream.

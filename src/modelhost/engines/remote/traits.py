@@ -14,7 +14,7 @@ TRAITS: Final = EngineTraits(
         title="A server elsewhere",
         reads="a base URL; below, that of another modelhost with llama.cpp",
         runs_on="whatever the server runs on",
-        follows_makers=False,
+        uses_generation_config=False,
         contents=LISTED,
         unenforced=None,
     ),

@@ -136,12 +136,12 @@ _PART: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?:)?|\)|\{(\d+)
 _FREE: Final = frozenset("|*+?^$")
 
 
-def is_large(pattern: str) -> bool:
+def is_too_large(pattern: str) -> bool:
     """Return whether ``pattern``, a regular expression, has more than ``MOST_WRITTEN_OUT`` characters written out."""
-    return size_of(pattern) > MOST_WRITTEN_OUT
+    return expanded_size(pattern) > MOST_WRITTEN_OUT
 
 
-def size_of(pattern: str) -> int:
+def expanded_size(pattern: str) -> int:
     """Return how many characters ``pattern`` has when each repetition stands there as often as it may come at most."""
     totals = [0]
     last = 0
@@ -170,13 +170,13 @@ _BOUNDS: Final = frozenset(
 )
 
 
-def bounded(schema: Any) -> Any:
+def with_number_bounds(schema: Any) -> Any:
     """Return ``schema`` with bounds for the numbers in it that have none."""
     if isinstance(schema, list):
-        return [bounded(each) for each in schema]
+        return [with_number_bounds(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    changed = {key: value if key in VALUES else bounded(value) for key, value in schema.items()}
+    changed = {key: value if key in VALUES else with_number_bounds(value) for key, value in schema.items()}
     if changed.get("type") in ("integer", "number") and _BOUNDS.isdisjoint(changed):
         changed |= {"minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
     return changed

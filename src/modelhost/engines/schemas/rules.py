@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from modelhost.engines.schemas.limits import LARGEST_NUMBER, is_large
+from modelhost.engines.schemas.limits import LARGEST_NUMBER, is_too_large
 from modelhost.engines.schemas.plain import OF_SCHEMAS, VALUES
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -57,7 +57,7 @@ def is_known(pattern: str) -> bool:
 
 
 def _is_taken(pattern: str) -> bool:
-    return PATTERN.fullmatch(pattern) is not None and not is_large(pattern)
+    return PATTERN.fullmatch(pattern) is not None and not is_too_large(pattern)
 
 
 def known(schema: Any) -> Any:

@@ -21,8 +21,8 @@ from modelhost.engines.scripted.reply import Rule, split_words
 from modelhost.engines.scripted.request import read_texts, text_of_messages
 from modelhost.engines.worker.asgi import (
     JSON_TYPE,
+    ErrorResponse,
     Receive,
-    Refused,
     Scope,
     Send,
     authorization,
@@ -64,13 +64,13 @@ class ScriptedApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._route(scope, receive, send)
-        except Refused as refused:
+        except ErrorResponse as refused:
             await send_answer(send, refused.status, JSON_TYPE, json_bytes(refused.body))
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if path != "/health" and not hmac.compare_digest(authorization(scope), self._key):
-            raise Refused(401, error_body(401, "authentication_error", "Invalid API Key"))
+            raise ErrorResponse(401, error_body(401, "authentication_error", "Invalid API Key"))
         if method == "GET" and path == "/metrics":
             await send_answer(send, 200, TEXT_TYPE, self._metrics())
         elif method == "GET" and path in self._gets:
@@ -81,7 +81,7 @@ class ScriptedApp:
             body = read_json(await read_body(receive))
             await send_answer(send, 200, JSON_TYPE, json_bytes(self._posts[path](body)))
         else:
-            raise Refused(404, error_body(404, "not_found_error", "File Not Found"))
+            raise ErrorResponse(404, error_body(404, "not_found_error", "File Not Found"))
 
     def _embeddings(self, body: dict[str, Any]) -> Any:
         as_base64 = body.get("encoding_format") == "base64"

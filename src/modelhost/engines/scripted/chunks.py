@@ -25,32 +25,32 @@ ARGUMENT_PIECE = 8  # characters of a tool call's arguments in one delta
 class Chunks:
     """The stream that answers one request."""
 
-    def __init__(self, asked: Generation, reply: Reply) -> None:
-        self._asked, self._finish_reason = asked, reply.finish_reason
-        self._tail = tail_of(asked)
+    def __init__(self, request: Generation, reply: Reply) -> None:
+        self._request, self._finish_reason = request, reply.finish_reason
+        self._tail = tail_of(request)
         # One chunk for each choice of each token.
-        self._chunks = _text_chunks(asked.kind, asked.n, asked.logprobs, reply.reasoning, reply.content)
+        self._chunks = _text_chunks(request.kind, request.n, request.logprobs, reply.reasoning, reply.content)
         for delta in call_deltas(reply.calls):
-            self._chunks += chunks_of(asked.kind, asked.n, delta)
-        self.tokens = len(self._chunks) // asked.n
+            self._chunks += chunks_of(request.kind, request.n, delta)
+        self.tokens = len(self._chunks) // request.n
 
     def opening(self) -> bytes:
         """What comes with the first token: the role, in a chat."""
-        if self._asked.kind != "chat":
+        if self._request.kind != "chat":
             return b""
-        return self._join(chunks_of("chat", self._asked.n, {"role": "assistant", "content": None}))
+        return self._join(chunks_of("chat", self._request.n, {"role": "assistant", "content": None}))
 
     def between(self, first: int, end: int) -> bytes:
         """The tokens from ``first`` to before ``end``."""
-        n = self._asked.n
+        n = self._request.n
         return self._join(self._chunks[first * n : end * n])
 
     def closing(self) -> bytes:
         """The finish reason, the usage if it was asked for, and the end of the stream."""
-        nothing: Any = {} if self._asked.kind == "chat" else ""
-        body = self._join(chunks_of(self._asked.kind, self._asked.n, nothing, finish_reason=self._finish_reason))
-        if self._asked.include_usage:
-            body += b'data: {"choices":[],"usage":' + json_bytes(usage_of(self._asked, self.tokens)) + self._tail
+        nothing: Any = {} if self._request.kind == "chat" else ""
+        body = self._join(chunks_of(self._request.kind, self._request.n, nothing, finish_reason=self._finish_reason))
+        if self._request.include_usage:
+            body += b'data: {"choices":[],"usage":' + json_bytes(usage_of(self._request, self.tokens)) + self._tail
         return body + DONE
 
     def _join(self, chunks: Sequence[bytes]) -> bytes:
@@ -92,19 +92,19 @@ def call_deltas(calls: Iterable[Call]) -> Iterable[dict[str, Any]]:
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 
-def whole_answer(asked: Generation, reply: Reply, tokens: int) -> dict[str, Any]:
+def whole_answer(request: Generation, reply: Reply, tokens: int) -> dict[str, Any]:
     """Return the answer to a request that does not stream."""
     return {
-        "choices": [_whole_choice(asked, reply, index) for index in range(asked.n)],
-        **identity_of(asked),
-        "object": "chat.completion" if asked.kind == "chat" else "text_completion",
-        "usage": usage_of(asked, tokens),
+        "choices": [_whole_choice(request, reply, index) for index in range(request.n)],
+        **identity_of(request),
+        "object": "chat.completion" if request.kind == "chat" else "text_completion",
+        "usage": usage_of(request, tokens),
     }
 
 
-def _whole_choice(asked: Generation, reply: Reply, index: int) -> dict[str, Any]:
-    marks = {"content": logprobs_of(reply.content)} if asked.logprobs else None
-    if asked.kind != "chat":
+def _whole_choice(request: Generation, reply: Reply, index: int) -> dict[str, Any]:
+    marks = {"content": logprobs_of(reply.content)} if request.logprobs else None
+    if request.kind != "chat":
         text = "".join(reply.content)
         return {"text": text, "index": index, "logprobs": marks, "finish_reason": reply.finish_reason}
     choice = {"finish_reason": reply.finish_reason, "index": index, "message": _whole_message(reply)}
@@ -129,29 +129,29 @@ def logprobs_of(words: Sequence[str]) -> list[dict[str, Any]]:
     return [{"token": word, "bytes": list(word.encode()), "logprob": 0.0, "top_logprobs": []} for word in words]
 
 
-def tail_of(asked: Generation) -> bytes:
+def tail_of(request: Generation) -> bytes:
     """Return what ends every chunk of a request."""
-    kind = "chat.completion.chunk" if asked.kind == "chat" else "text_completion"
-    return b"," + json_bytes(identity_of(asked) | {"object": kind})[1:] + b"\n\n"
+    kind = "chat.completion.chunk" if request.kind == "chat" else "text_completion"
+    return b"," + json_bytes(identity_of(request) | {"object": kind})[1:] + b"\n\n"
 
 
-def identity_of(asked: Generation) -> dict[str, Any]:
+def identity_of(request: Generation) -> dict[str, Any]:
     """Return what all chunks of an answer share."""
-    prefix = "chatcmpl" if asked.kind == "chat" else "cmpl"
+    prefix = "chatcmpl" if request.kind == "chat" else "cmpl"
     return {
         "created": int(time.time()),
         "id": f"{prefix}-{secrets.token_hex(16)}",
-        "model": asked.model,
+        "model": request.model,
         "system_fingerprint": FINGERPRINT,
     }
 
 
-def usage_of(asked: Generation, tokens: int) -> dict[str, Any]:
+def usage_of(request: Generation, tokens: int) -> dict[str, Any]:
     """Return the usage of an answer whose choices have ``tokens`` tokens each."""
     return {
-        "completion_tokens": tokens * asked.n,
-        "prompt_tokens": asked.prompt_tokens,
-        "total_tokens": tokens * asked.n + asked.prompt_tokens,
+        "completion_tokens": tokens * request.n,
+        "prompt_tokens": request.prompt_tokens,
+        "total_tokens": tokens * request.n + request.prompt_tokens,
         "prompt_tokens_details": {"cached_tokens": 0},
     }
 

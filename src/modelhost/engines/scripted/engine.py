@@ -12,17 +12,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines import ENGINES
-from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.load_config import (
-    Answer,
-    Configured,
+    ConfiguredLoad,
+    FieldResult,
+    LoadBaseline,
     LoadConfig,
-    Overlay,
-    Premises,
-    configured,
-    context_length,
-    without_knobs,
+    LoadOverrides,
+    configure_load,
+    context_length_field,
+    fixed_fields,
 )
 from modelhost.engines.options import MOST_SLOTS, check_options, problem_of_options
 from modelhost.errors import ConfigError, ModelhostError
@@ -68,7 +68,7 @@ class Scripted(Engine):
     def _dialect(self) -> Engine:
         return ENGINES["llamacpp"]
 
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         """A script has slots and a context; what belongs to a model's weights and memory has no effect."""
         settings = {
             name: params[name] for name in ("context_length", "slots", "threads", "engine_options") if name in params
@@ -80,16 +80,16 @@ class Scripted(Engine):
         problems = [f'"params.{name}": the scripted engine has no model, so it cannot use it' for name in refused]
         if problem := problem_of_options(self.name, params.get("engine_options") or {}, OPTIONS):
             problems.append(problem)
-        return Accepted(
+        return AcceptedParams(
             settings=settings,
             problems=tuple(problems),
             warnings=tuple(f'"params.{name}" has no effect with the scripted engine' for name in sorted(unused)),
         )
 
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
         """A script has a context, and nothing else that could be another."""
-        honours = without_knobs("the scripted engine has no model, so it can only be left out")
-        return configured({**honours, "max_model_len": _context_length}, config, premises)
+        field_handlers = fixed_fields("the scripted engine has no model, so it can only be left out")
+        return configure_load({**field_handlers, "max_model_len": _context_length}, config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
@@ -131,11 +131,15 @@ class Scripted(Engine):
 ENGINE: Final[Engine] = Scripted()
 
 
-def _context_length(config: LoadConfig, premises: Premises) -> Answer:
-    told = premises.spec.options.get("context_length")
+def _context_length(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+    told = baseline.spec.options.get("context_length")
     if not told:
-        return context_length(config, premises)
-    return Overlay() if told == config.max_model_len else Overlay(options={"context_length": config.max_model_len})
+        return context_length_field(config, baseline)
+    return (
+        LoadOverrides()
+        if told == config.max_model_len
+        else LoadOverrides(options={"context_length": config.max_model_len})
+    )
 
 
 def checked_calls(value: Any) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from modelhost.engines.scripted.request import Generation, read_generation
 from modelhost.engines.worker.asgi import (
     EVENT_TYPE,
     JSON_TYPE,
+    ErrorResponse,
     Receive,
-    Refused,
     Send,
     error_body,
     send_answer,
@@ -46,27 +46,29 @@ class Generator:
         self._player = Player(pacer=Pacer())
 
     async def answer(self, kind: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request; raises :class:`Refused` before anything is sent."""
+        """Answer a request; raises :class:`ErrorResponse` before anything is sent."""
         self.state.last_body = body
         self.state.total += 1
         limit = self._config["context_length"]
-        asked = read_generation(kind, body, model=self._config["name"], context_length=limit)
-        reply = decide(self._config, self._rules, asked.message, may_call=asked.may_call, tool_turns=asked.tool_turns)
+        request = read_generation(kind, body, model=self._config["name"], context_length=limit)
+        reply = decide(
+            self._config, self._rules, request.message, may_call=request.may_call, tool_turns=request.tool_turns
+        )
         if reply.error_status:
             shape = error_body(reply.error_status, "server_error", "the script says so")
-            raise Refused(reply.error_status, shape if reply.error_body is None else reply.error_body)
-        reply = limited(reply, most_tokens=asked.most_tokens, stops=asked.stops)
+            raise ErrorResponse(reply.error_status, shape if reply.error_body is None else reply.error_body)
+        reply = limited(reply, most_tokens=request.most_tokens, stops=request.stops)
         self.state.in_flight += 1
-        self.state.prompt_tokens += asked.prompt_tokens
-        work = self._stream(asked, reply, send) if asked.stream else self._whole(asked, reply, send)
+        self.state.prompt_tokens += request.prompt_tokens
+        work = self._stream(request, reply, send) if request.stream else self._whole(request, reply, send)
         try:
             if not await while_connected(receive, work):
                 self.state.cancelled += 1
         finally:
             self.state.in_flight -= 1
 
-    async def _stream(self, asked: Generation, reply: Reply, send: Send) -> None:
-        chunks = Chunks(asked, reply)
+    async def _stream(self, request: Generation, reply: Reply, send: Send) -> None:
+        chunks = Chunks(request, reply)
         opening = chunks.opening()
 
         async def emit(first: int, end: int) -> None:
@@ -82,9 +84,9 @@ class Generator:
         await self._player.play(reply, chunks.tokens, emit, malformed)
         await send({"type": "http.response.body", "body": opening + chunks.closing()})
 
-    async def _whole(self, asked: Generation, reply: Reply, send: Send) -> None:
-        tokens = Chunks(asked, reply).tokens
-        body = json_bytes(whole_answer(asked, reply, tokens))
+    async def _whole(self, request: Generation, reply: Reply, send: Send) -> None:
+        tokens = Chunks(request, reply).tokens
+        body = json_bytes(whole_answer(request, reply, tokens))
 
         async def count(first: int, end: int) -> None:
             self.state.tokens += end - first

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelhost.engines.worker.asgi import Refused, error_body, invalid
+from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Generation:
 
 
 def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_length: int) -> Generation:
-    """Return what ``body`` asks for; raises :class:`Refused` if it is malformed or too long."""
+    """Return what ``body`` asks for; raises :class:`ErrorResponse` if it is malformed or too long."""
     if kind == "chat":
         message, words, tool_turns = _read_messages(body.get("messages"))
     else:
@@ -38,7 +38,7 @@ def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_l
     if words >= context_length:
         text = f"request ({words} tokens) exceeds the available context size ({context_length} tokens)"
         details = {"n_prompt_tokens": words, "n_ctx": context_length}
-        raise Refused(400, error_body(400, "exceed_context_size_error", text, **details))
+        raise ErrorResponse(400, error_body(400, "exceed_context_size_error", text, **details))
     stop = body.get("stop") or ()
     most = body.get("max_completion_tokens", body.get("max_tokens"))
     return Generation(

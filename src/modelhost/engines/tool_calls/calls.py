@@ -1,4 +1,4 @@
-"""Tool calls read while they are written; each form of calls has a :class:`Section` of its own.
+"""Tool calls read while they are written; each form of calls has a :class:`CallParser` of its own.
 
 A form is how a model writes its calls: :mod:`.objects`, :mod:`.tagged`, :mod:`.python`, :mod:`.gemma` and
 :mod:`.channels` are the kinds, :mod:`.forms` is the table.
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-Piece = dict[str, Any]
+CallDelta = dict[str, Any]
 """An entry of ``tool_calls`` in a delta."""
 SHORT_ID = 9
 """The length of an id of a call where a model knows no other (Mistral's templates check it)."""
@@ -37,11 +37,11 @@ class CallForm(Protocol):
     @property
     def has_short_ids(self) -> bool: ...
 
-    def begins_bare(self, text: str) -> bool:
+    def may_start_unmarked(self, text: str) -> bool:
         """Return whether an answer that begins with ``text`` may be a call without a marker."""
         ...
 
-    def section(self, calling: Calling, opening: str, index: int) -> Section:
+    def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
         """Return a reader of what follows ``opening``; the next call is the ``index``-th of the answer."""
         ...
 
@@ -54,7 +54,7 @@ class CallForm(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calling:
+class ToolCallFormat:
     """What a request says of calls: their form, the tools that may be called, whether there is to be one at most."""
 
     form: CallForm
@@ -70,41 +70,41 @@ class Calling:
         return any(tool["function"]["name"] == name for tool in self.tools)
 
 
-class Told(NamedTuple):
+class ParsedText(NamedTuple):
     """What there was in a part of an answer: pieces of calls, text that turned out to be none, thoughts."""
 
-    pieces: list[Piece]
+    pieces: list[CallDelta]
     text: str
     thoughts: str
 
 
-class Section(ABC):
+class CallParser(ABC):
     """Reads an answer from the beginning of a call to where ordinary text goes on.
 
     ``calls`` counts the calls of the whole answer that have begun. ``rest`` is what stands behind the end, once that
     has come. ``is_thinking``: what comes next is no part of what is said.
     """
 
-    def __init__(self, calling: Calling, opening: str, index: int) -> None:
+    def __init__(self, calling: ToolCallFormat, opening: str, index: int) -> None:
         self.calls = index
         self.rest: str | None = None
         self.is_thinking = False
         self._calling, self._opening, self._first = calling, opening, index
         self._waiting = ""
-        self._pieces: list[Piece] = []
+        self._pieces: list[CallDelta] = []
         self._texts: list[str] = []
         self._thoughts: list[str] = []
 
-    def feed(self, text: str) -> Told:
+    def feed(self, text: str) -> ParsedText:
         """Return what is ready after ``text`` has come."""
         self._waiting += text
         while self.rest is None and self._advance():
             pass
-        told = Told(self._pieces, "".join(self._texts), "".join(self._thoughts))
+        told = ParsedText(self._pieces, "".join(self._texts), "".join(self._thoughts))
         self._pieces, self._texts, self._thoughts = [], [], []
         return told
 
-    def last_pieces(self) -> list[Piece]:
+    def last_pieces(self) -> list[CallDelta]:
         """Return the pieces of calls that only the end of the answer makes complete; :meth:`finish` comes after."""
         pieces, self._pieces = self._pieces, []
         return pieces
@@ -143,10 +143,10 @@ class Section(ABC):
         return text if self._has_called else self._opening + text
 
 
-class WholeSection(Section):
+class WholeCallParser(CallParser):
     """Reads calls that can be told only when all of them are there."""
 
-    def __init__(self, calling: Calling, opening: str, index: int, form: WholeForm) -> None:
+    def __init__(self, calling: ToolCallFormat, opening: str, index: int, form: WholeForm) -> None:
         super().__init__(calling, opening, index)
         self._form = form
 
@@ -170,7 +170,7 @@ class WholeSection(Section):
 
 
 class WholeForm(Protocol):
-    """What a :class:`WholeSection` asks of its form."""
+    """What a :class:`WholeCallParser` asks of its form."""
 
     def end_of(self, text: str, opening: str) -> tuple[int, int] | None:
         """Return where the calls end in ``text`` and where the rest begins; ``None``: not yet.

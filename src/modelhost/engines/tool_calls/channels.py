@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.engines.tool_calls.calls import Calling, Section, held_back
+from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, held_back
 from modelhost.engines.tool_calls.grammar import Literals, arguments_schema, choice, json_value
 from modelhost.engines.tool_calls.json_end import ObjectEnd
 
@@ -46,11 +46,11 @@ class ChannelForm:
     def markers(self) -> frozenset[str]:
         return CHANNEL_MARKERS
 
-    def begins_bare(self, text: str) -> bool:
+    def may_start_unmarked(self, text: str) -> bool:
         return _may_be_header(text)
 
-    def section(self, calling: Calling, opening: str, index: int) -> Section:
-        return ChannelSection(calling, opening, index)
+    def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
+        return ChannelParser(calling, opening, index)
 
     def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
         literals = Literals(self.markers, vocabulary)
@@ -64,10 +64,10 @@ class ChannelForm:
         return choice(tools, rules_of)
 
 
-class ChannelSection(Section):
+class ChannelParser(CallParser):
     """An answer of a :class:`ChannelForm`; what does not begin as one is left to be read otherwise."""
 
-    def __init__(self, calling: Calling, opening: str, index: int) -> None:
+    def __init__(self, calling: ToolCallFormat, opening: str, index: int) -> None:
         super().__init__(calling, opening, index)
         self._header = ""  # of a call whose arguments have not begun
         self._name = ""  # of that call

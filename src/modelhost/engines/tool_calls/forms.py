@@ -15,7 +15,7 @@ from modelhost.engines.tool_calls.gemma import GemmaForm
 from modelhost.engines.tool_calls.objects import Keys, ObjectForm
 from modelhost.engines.tool_calls.python import PythonForm
 from modelhost.engines.tool_calls.tagged import TaggedForm
-from modelhost.engines.worker.asgi import UNSUPPORTED, Refused, error_body
+from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
 
 AUTO: Final = "auto"
 _CALLS, _CALLS_END = "<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"
@@ -171,18 +171,18 @@ def form_of_template(template: str) -> CallForm | None:
     return FORMS[found]
 
 
-def needed_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:
+def require_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:
     """Return the form of the calls of a model with the chat template ``template``.
 
     Args:
         named: the form that its owner says it has; ``auto``: as the template tells.
 
     Raises:
-        Refused: it has none that is read here, or no tools at all.
+        ErrorResponse: it has none that is read here, or no tools at all.
     """
     if template is None or "tools" not in template:
         message = f"tools: the chat template of {model} shows no tools to the model, so it cannot call any"
-        raise Refused(400, error_body(400, UNSUPPORTED, message, param="tools"))
+        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="tools"))
     form = form_of_template(template) if named == AUTO else FORMS[named]
     if form is None:
         message = (
@@ -190,5 +190,5 @@ def needed_form(template: str | None, model: str, *, named: str = AUTO) -> CallF
             f"{', '.join(FORMS)}, name it with --engine-option tool_call_parser=NAME; else serve the model with "
             "llama.cpp, or leave tools out"
         )
-        raise Refused(400, error_body(400, UNSUPPORTED, message, param="tools"))
+        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="tools"))
     return form

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelhost.engines.tool_calls.calls import Calling, Section, WholeSection
+from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, WholeCallParser
 from modelhost.engines.tool_calls.grammar import Literals, arguments_of, choice, json_value, types_of
 from modelhost.engines.tool_calls.python import in_commas
 
@@ -36,11 +36,11 @@ class GemmaForm:
     def markers(self) -> frozenset[str]:
         return frozenset({self.opening, self.closing, self.quote})
 
-    def begins_bare(self, text: str) -> bool:
+    def may_start_unmarked(self, text: str) -> bool:
         return False
 
-    def section(self, calling: Calling, opening: str, index: int) -> Section:
-        return WholeSection(calling, opening, index, self)
+    def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
+        return WholeCallParser(calling, opening, index, self)
 
     def end_of(self, text: str, opening: str) -> tuple[int, int] | None:
         end = text.find(self.closing)

@@ -51,7 +51,7 @@ def with_numbered_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     return changed
 
 
-def calls_apart(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def split_parallel_calls(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return ``messages`` with one call in each, followed by its result."""
     changed: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []  # the calls of the last message that has several, without their results

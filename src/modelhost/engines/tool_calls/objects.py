@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.tool_calls.calls import Calling, Section
+from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat
 from modelhost.engines.tool_calls.grammar import Literals, arguments_schema, choice, json_value
 from modelhost.engines.tool_calls.json_end import ObjectEnd, as_json
 
@@ -128,11 +128,11 @@ class ObjectForm:
         """What stands before the arguments, the name in it as JSON or as it is."""
         return re.compile(f"(?:{self.keys.head})|(?:{self.header})" if self.header else self.keys.head)
 
-    def begins_bare(self, text: str) -> bool:
+    def may_start_unmarked(self, text: str) -> bool:
         return self.is_bare and _may_be_call(text)
 
-    def section(self, calling: Calling, opening: str, index: int) -> Section:
-        return ObjectSection(calling, opening, index, self)
+    def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
+        return ObjectParser(calling, opening, index, self)
 
     def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
         literals = Literals(self.markers, vocabulary)
@@ -153,10 +153,10 @@ class ObjectForm:
         return choice(tools, rules_of)
 
 
-class ObjectSection(Section):
+class ObjectParser(CallParser):
     """Calls of an :class:`ObjectForm`."""
 
-    def __init__(self, calling: Calling, opening: str, index: int, form: ObjectForm) -> None:
+    def __init__(self, calling: ToolCallFormat, opening: str, index: int, form: ObjectForm) -> None:
         super().__init__(calling, opening, index)
         self._form = form
         self._arguments: ObjectEnd | None = None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.tool_calls.calls import Calling, Section, WholeSection
+from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, WholeCallParser
 from modelhost.engines.tool_calls.grammar import Literals, arguments_of, choice, json_value, types_of
 
 _BEGINNING: Final = re.compile(r"\s*(?:\[\s*(?:[A-Za-z_][\w.]*\s*(?:\(.*)?)?)?", re.DOTALL)
@@ -34,17 +34,17 @@ class PythonForm:
     def markers(self) -> frozenset[str]:
         return frozenset({self.opening, self.closing})
 
-    def begins_bare(self, text: str) -> bool:
+    def may_start_unmarked(self, text: str) -> bool:
         return self.is_bare and _BEGINNING.fullmatch(text) is not None
 
-    def section(self, calling: Calling, opening: str, index: int) -> Section:
-        return WholeSection(calling, opening, index, self)
+    def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
+        return WholeCallParser(calling, opening, index, self)
 
     def end_of(self, text: str, opening: str) -> tuple[int, int] | None:
         if opening:
             end = text.find(self.closing)
             return None if end < 0 else (end, end + len(self.closing))
-        if not self.begins_bare(text):
+        if not self.may_start_unmarked(text):
             return len(text), len(text)
         list_end = _list_end(text)
         return None if list_end is None else (list_end, list_end)

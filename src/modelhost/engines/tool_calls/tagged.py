@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.engines.tool_calls.calls import Calling, Piece, Section
+from modelhost.engines.tool_calls.calls import CallDelta, CallParser, ToolCallFormat
 from modelhost.engines.tool_calls.grammar import (
     DEFINITIONS,
     Literals,
@@ -90,11 +90,11 @@ class TaggedForm:
             has_lines=self.has_lines,
         )
 
-    def begins_bare(self, text: str) -> bool:
+    def may_start_unmarked(self, text: str) -> bool:
         return False
 
-    def section(self, calling: Calling, opening: str, index: int) -> Section:
-        return TaggedSection(calling, opening, index, self)
+    def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
+        return TaggedParser(calling, opening, index, self)
 
     def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
         literals = Literals(self.markers, vocabulary)
@@ -121,10 +121,10 @@ class TaggedForm:
         return f"{name} {literals.of(self.value_end)}", f"{name}: {' | '.join(literals.of(each) for each in values)}"
 
 
-class TaggedSection(Section):
+class TaggedParser(CallParser):
     """Calls of a :class:`TaggedForm`."""
 
-    def __init__(self, calling: Calling, opening: str, index: int, form: TaggedForm) -> None:
+    def __init__(self, calling: ToolCallFormat, opening: str, index: int, form: TaggedForm) -> None:
         super().__init__(calling, opening if opening == form.opening else "", index)
         if opening != form.opening:
             self._waiting = opening  # the head itself
@@ -143,7 +143,7 @@ class TaggedSection(Section):
             return ""
         return self._unread(self._waiting)
 
-    def last_pieces(self) -> list[Piece]:
+    def last_pieces(self) -> list[CallDelta]:
         if self._value is not None and (end := self._form.value_ends.last(self._waiting)) is not None:
             self._end_value(self._value, self._waiting[:end])
             self._go_on("}")

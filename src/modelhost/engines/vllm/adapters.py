@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from modelhost.engines.adapters import OWN_SCALE, Applied, labelled, model_with
+from modelhost.engines.adapters import DEFAULT_SCALE, AdapterSelection, adapter_model_name, with_adapter_label
 from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError, InvalidRequest
 
@@ -20,20 +20,20 @@ NEEDS_NAME: Final = (
 
 
 class ServedAdapters:
-    """The :class:`~modelhost.engines.adapters.AdapterChoice` of vLLM."""
+    """The :class:`~modelhost.engines.adapters.AdapterSelector` of vLLM."""
 
-    def applied(self, body: dict[str, Any], applied: Applied) -> dict[str, Any]:
+    def applied(self, body: dict[str, Any], applied: AdapterSelection) -> dict[str, Any]:
         chosen = applied.chosen
         if len(chosen) > 1:
             names = ", ".join(str(adapter.name) for adapter, _ in chosen)
             raise InvalidRequest(f"lora: vllm applies one adapter to a request, not {names} together.", param="lora")
         for adapter, scale in chosen:
-            if scale != OWN_SCALE:
+            if scale != DEFAULT_SCALE:
                 raise InvalidRequest(
                     f"lora: vllm applies {adapter.name} as strongly as its files say; leave the scale out.",
                     param="lora",
                 )
-        return labelled(body, applied)
+        return with_adapter_label(body, applied)
 
 
 def served_adapters(spec: ModelSpec) -> list[dict[str, str]]:
@@ -45,13 +45,13 @@ def served_adapters(spec: ModelSpec) -> list[dict[str, str]]:
     for adapter in spec.lora:
         if adapter.name is None:
             raise ConfigError(f"lora: {NEEDS_NAME}", param="lora")
-        if adapter.scale != OWN_SCALE:
+        if adapter.scale != DEFAULT_SCALE:
             raise ConfigError(
                 f"lora: vllm applies {adapter.name} as strongly as its adapter_config.json says (lora_alpha); leave "
                 "the scale out",
                 param="lora",
             )
-    return [{"name": model_with(spec.name, str(each.name)), "path": str(each.path)} for each in spec.lora]
+    return [{"name": adapter_model_name(spec.name, str(each.name)), "path": str(each.path)} for each in spec.lora]
 
 
 def adapter_places(spec: ModelSpec) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.engines.schemas.limits import bounded
+from modelhost.engines.schemas.limits import with_number_bounds
 from modelhost.engines.vllm.schemas import enforceable
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -61,7 +61,7 @@ CALLERS_FAULTS = (400, 404, 422)
 _NO_PARSER = "--tool-call-parser"
 
 
-def adapted(task: Task, body: dict[str, Any]) -> dict[str, Any]:
+def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for vLLM; it is changed in place, what it holds is not.
 
     Raises:
@@ -104,7 +104,7 @@ def _tokenized(body: dict[str, Any]) -> dict[str, Any]:
     return {**shared, "add_generation_prompt": not continues, **given, "messages": messages}
 
 
-def received(task: Task, data: bytes) -> bytes:
+def convert_answer(task: Task, data: bytes) -> bytes:
     """Return ``data`` of an answer (whole events, or the whole of it) with the host's names."""
     if task == "tokenize":
         told = orjson.loads(data)
@@ -131,11 +131,11 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 def _strict(tool: dict[str, Any]) -> dict[str, Any]:
     """Return ``tool`` so that vLLM enforces its arguments too: otherwise only that it is called."""
     function = tool["function"]
-    parameters = bounded(enforceable(function.get("parameters") or NO_PARAMETERS))
+    parameters = with_number_bounds(enforceable(function.get("parameters") or NO_PARAMETERS))
     return {**tool, "function": {**function, "parameters": parameters, "strict": True}}
 
 
-def translated(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
+def error_from(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
     """Return vLLM's error answer as one of ours."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):

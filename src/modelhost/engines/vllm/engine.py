@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.engines.base import Accepted, Engine
+from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
-from modelhost.engines.load_config import Configured, LoadConfig, Premises, configured
+from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig, configure_load
 from modelhost.engines.options import check_options, check_settings
-from modelhost.engines.prompting import prompting
+from modelhost.engines.prompting import prompt_config
 from modelhost.engines.torch_devices import torch_uses_gpus
 from modelhost.engines.vllm.adapters import ServedAdapters, adapter_places, served_adapters
-from modelhost.engines.vllm.dialect import FIELDS, adapted, received, translated
+from modelhost.engines.vllm.dialect import FIELDS, adapt_request, convert_answer, error_from
 from modelhost.engines.vllm.families import AUTO, NONE
 from modelhost.engines.vllm.params import HONOURS, OPTIONS, accepted, check_values
 from modelhost.errors import ModelhostError
@@ -32,7 +32,7 @@ STRUCTURED_OUTPUTS: Final = '{"backend": "xgrammar", "disable_any_whitespace": t
 """One backend, and the one that knows vLLM's grammars of tool calls: by itself vLLM takes the one that suits the first
 request, for ever, and fails at later ones that it took for another's. A small model writes blanks for ever, where it
 may."""
-UNKNOWN: Final[Mapping[str, str]] = {
+UNSUPPORTED_SETTINGS: Final[Mapping[str, str]] = {
     "draft_path": "name the draft model in the engine option arguments (--speculative-config)",
     "mmproj_path": "the vision encoder is among the model's own files",
     "gpu_layers": "the whole model is on the GPUs; tensor_parallel_size spreads it over several",
@@ -46,11 +46,11 @@ class Vllm(Engine):
     name = "vllm"
     adapters = ServedAdapters()
 
-    def accept(self, params: Mapping[str, Any]) -> Accepted:
+    def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
         return accepted(params)
 
-    def configured(self, config: LoadConfig, premises: Premises) -> Configured:
-        return configured(HONOURS, config, premises)
+    def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
+        return configure_load(HONOURS, config, baseline)
 
     def finds_gpus(self, python: str, _options: Mapping[str, Any], _env: Mapping[str, str]) -> bool:
         return torch_uses_gpus(python)
@@ -58,7 +58,9 @@ class Vllm(Engine):
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
         options = check_options(self.name, spec.options, OPTIONS)
         check_values(options)
-        check_settings(self.name, spec, UNKNOWN, instead="the engine option arguments takes its --kv-cache-dtype")
+        check_settings(
+            self.name, spec, UNSUPPORTED_SETTINGS, instead="the engine option arguments takes its --kv-cache-dtype"
+        )
         context_length = spec.context_length or FALLBACK_CONTEXT
         python = spec.python or sys.executable
         config = {
@@ -74,7 +76,7 @@ class Vllm(Engine):
             "reasoning_parser": options["reasoning_parser"],
             "adapters": served_adapters(spec),
             "adapter_places": adapter_places(spec),
-            **prompting(spec),
+            **prompt_config(spec),
         }
         return Launch(
             argv=(sys.executable, "-m", "modelhost.engines.vllm.worker"),
@@ -90,13 +92,13 @@ class Vllm(Engine):
         return FIELDS[task]
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        return adapted(task, body)
+        return adapt_request(task, body)
 
-    def received(self, task: Task, data: bytes) -> bytes:
-        return received(task, data)
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
+        return convert_answer(task, data)
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-        return translated(status, payload, model=model, worker=worker)
+        return error_from(status, payload, model=model, worker=worker)
 
 
 ENGINE: Final[Engine] = Vllm()

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from modelhost.engines.adapters import split_name
-from modelhost.engines.base import Accepted
+from modelhost.engines.base import AcceptedParams
 from modelhost.engines.load_config import (
     AUTO,
+    NO_CHANGE,
     NONE,
-    NOTHING,
-    Answer,
-    Honour,
+    FieldHandler,
+    FieldResult,
+    LoadBaseline,
     LoadConfig,
-    Overlay,
-    Premises,
-    as_option,
-    context_length,
-    dtype_as_option,
+    LoadOverrides,
+    context_length_field,
+    dtype_field,
     is_quantized_so,
+    option_field,
 )
 from modelhost.engines.options import MOST_SLOTS, check_options
 from modelhost.engines.vllm.adapters import NEEDS_NAME
@@ -81,7 +81,7 @@ def check_values(options: Mapping[str, Any]) -> None:
         )
 
 
-def accepted(params: Mapping[str, Any]) -> Accepted:
+def accepted(params: Mapping[str, Any]) -> AcceptedParams:
     """Return ``params`` as settings."""
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     options: dict[str, Any] = dict(params.get("engine_options") or {})
@@ -103,7 +103,7 @@ def accepted(params: Mapping[str, Any]) -> Accepted:
             problems.append(error.message)
     if options:
         settings["engine_options"] = options
-    return Accepted(settings=settings, problems=tuple(problems), warnings=tuple(warnings))
+    return AcceptedParams(settings=settings, problems=tuple(problems), warnings=tuple(warnings))
 
 
 def _option(name: str) -> Callable[[Mapping[str, Any]], Found]:
@@ -217,65 +217,65 @@ UNQUANTIZED: Final = ("f32", "f16", "bf16", "f64", "float32", "float16", "bfloat
 """What files are called that are not quantized."""
 
 
-def _present(premises: Premises) -> dict[str, Any]:
-    return check_options(NAME, premises.spec.options, OPTIONS)
+def _present(baseline: LoadBaseline) -> dict[str, Any]:
+    return check_options(NAME, baseline.spec.options, OPTIONS)
 
 
-def _quantization(config: LoadConfig, premises: Premises) -> Answer:
-    wanted, present = (config.quantization or "").lower(), _present(premises)["quantization"]
-    files = (premises.quantization or "").lower()
+def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+    wanted, present = (config.quantization or "").lower(), _present(baseline)["quantization"]
+    files = (baseline.quantization or "").lower()
     if wanted == present or {wanted, present} == {NONE, AUTO} or is_quantized_so(wanted, files):
-        return NOTHING
+        return NO_CHANGE
     if wanted in (NONE, AUTO) or (wanted in WHILE_LOADING and files in UNQUANTIZED):
-        return Overlay(options={"quantization": wanted})
+        return LoadOverrides(options={"quantization": wanted})
     if files in UNQUANTIZED:
         return (
             f"it needs files that are quantized with {wanted}, and these are not quantized; while it loads, vllm "
             f"quantizes with {', '.join(WHILE_LOADING)}"
         )
-    return f"it needs files that are quantized with {wanted}, and these are {premises.quantization}"
+    return f"it needs files that are quantized with {wanted}, and these are {baseline.quantization}"
 
 
-def _parallel(name: str) -> Honour:
-    def honour(config: LoadConfig, premises: Premises) -> Answer:
-        present = _present(premises)
+def _parallel(name: str) -> FieldHandler:
+    def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+        present = _present(baseline)
         wanted = getattr(config, name)
         if wanted == present[name]:
-            return NOTHING
+            return NO_CHANGE
         tensors = config.tensor_parallel_size or present["tensor_parallel_size"]
         stages = config.pipeline_parallel_size or present["pipeline_parallel_size"]
         is_here = present["distributed_executor_backend"] != "ray"
-        if is_here and premises.gpus and tensors * stages > len(premises.gpus):
+        if is_here and baseline.gpus and tensors * stages > len(baseline.gpus):
             return (
                 f"tensor_parallel_size {tensors} and pipeline_parallel_size {stages} need {tensors * stages} GPUs, and "
-                f"vllm can use {len(premises.gpus)} here; the engine option ray_address lends those of a Ray cluster"
+                f"vllm can use {len(baseline.gpus)} here; the engine option ray_address lends those of a Ray cluster"
             )
-        return Overlay(options={name: wanted})
+        return LoadOverrides(options={name: wanted})
 
     return honour
 
 
-def _share(config: LoadConfig, premises: Premises) -> Answer:
-    if not premises.gpus:
-        return NOTHING  # none is taken of any GPU
-    return as_option(NAME, OPTIONS, "gpu_memory_utilization")(config, premises)
+def _share(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+    if not baseline.gpus:
+        return NO_CHANGE  # none is taken of any GPU
+    return option_field(NAME, OPTIONS, "gpu_memory_utilization")(config, baseline)
 
 
-def _eager(config: LoadConfig, premises: Premises) -> Answer:
-    present = _present(premises)["enforce_eager"]
+def _eager(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+    present = _present(baseline)["enforce_eager"]
     # False is vLLM's own default, which leaves the choice to the host's.
-    is_so = not config.enforce_eager or not premises.gpus if present == AUTO else None
+    is_so = not config.enforce_eager or not baseline.gpus if present == AUTO else None
     wanted = str(config.enforce_eager).lower()
-    return NOTHING if is_so or wanted == present else Overlay(options={"enforce_eager": wanted})
+    return NO_CHANGE if is_so or wanted == present else LoadOverrides(options={"enforce_eager": wanted})
 
 
-HONOURS: Final[Mapping[str, Honour]] = {
-    "max_model_len": context_length,
-    "dtype": dtype_as_option(NAME, OPTIONS),
+HONOURS: Final[Mapping[str, FieldHandler]] = {
+    "max_model_len": context_length_field,
+    "dtype": dtype_field(NAME, OPTIONS),
     "quantization": _quantization,
     "tensor_parallel_size": _parallel("tensor_parallel_size"),
     "pipeline_parallel_size": _parallel("pipeline_parallel_size"),
     "gpu_memory_utilization": _share,
     "enforce_eager": _eager,
-    "enable_prefix_caching": as_option(NAME, OPTIONS, "enable_prefix_caching"),
+    "enable_prefix_caching": option_field(NAME, OPTIONS, "enable_prefix_caching"),
 }

@@ -36,7 +36,7 @@ TRAITS: Final = EngineTraits(
         quantizes_by="quantization",
         cache_tokens=129,
         max_temperature=2.0,
-        counts_overflow=False,
+        reports_prompt_length=False,
         unenforced=XGRAMMAR_LACKS,
     ),
     reads="safetensors",

@@ -25,7 +25,7 @@ from typing import Any
 
 from modelhost.engines.vllm.adapters import adapter_arguments
 from modelhost.engines.vllm.families import AUTO, NONE, reasoning_parser, tool_parser
-from modelhost.engines.worker.child_server import Address, ask, end_as, free_port, url_of
+from modelhost.engines.worker.child_server import Address, ask, exit_like, free_port, url_of
 from modelhost.engines.worker.process import (
     STDERR,
     announce_failed,
@@ -84,7 +84,7 @@ def main() -> None:
         chat_defaults={"add_special_tokens": True} if config["adds_special"] else {},
         most_tokens=config["context_length"],
     )
-    end_as(server.wait())
+    exit_like(server.wait())
 
 
 class Server:
@@ -207,7 +207,7 @@ def _wait_until_ready(server: Server, address: Address, config: Mapping[str, Any
             return
     status = server.wait()
     announce_failed("exit", server.error or f"vLLM ended with status {status}")
-    end_as(status)
+    exit_like(status)
 
 
 def _ask(address: Address, config: Mapping[str, Any], path: str, body: Mapping[str, Any] | None = None) -> Any:

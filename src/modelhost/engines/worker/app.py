@@ -9,17 +9,17 @@ from typing import Any
 
 from modelhost.engines.worker.asgi import (
     EVENT_TYPE,
+    ErrorResponse,
     Receive,
-    Refused,
     Send,
     invalid,
     while_connected,
 )
-from modelhost.engines.worker.batcher import Batcher, Event, Job, Told
-from modelhost.engines.worker.events import AnswerEvents, failed, failure
+from modelhost.engines.worker.batcher import Batcher, Event, Job, JobEvent
+from modelhost.engines.worker.events import AnswerEvents, error_events, error_payload
 from modelhost.engines.worker.library import Loaded
 from modelhost.engines.worker.reader import ChatReader, StopFinder
-from modelhost.engines.worker.requests import Asked, Requests
+from modelhost.engines.worker.requests import GenerationRequest, RequestReader
 from modelhost.engines.worker.sampling import Choice, Sampler
 from modelhost.engines.worker.text import Vocabulary
 
@@ -30,40 +30,40 @@ class LibraryAnswers:
     def __init__(self, loaded: Loaded, batcher: Batcher, config: Mapping[str, Any]) -> None:
         self._loaded, self._batcher, self._model = loaded, batcher, config["name"]
         self._vocabulary = Vocabulary(loaded.tokenizer)
-        self._requests = Requests(loaded, self._vocabulary, config)
-        self._read: Mapping[str, Callable[[dict[str, Any]], Asked]] = {
+        self._requests = RequestReader(loaded, self._vocabulary, config)
+        self._read: Mapping[str, Callable[[dict[str, Any]], GenerationRequest]] = {
             "/v1/chat/completions": self._requests.chat,
             "/v1/completions": self._requests.completion,
         }
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
         # In a thread: a long prompt, or a grammar, takes a while to read.
-        asked = await asyncio.to_thread(self._read[path], body)
+        request = await asyncio.to_thread(self._read[path], body)
         events: asyncio.Queue[Event] = asyncio.Queue()
         job = Job(
-            prompt=asked.prompt,
-            most_tokens=asked.most_tokens,
+            prompt=request.prompt,
+            most_tokens=request.most_tokens,
             sampler=Sampler(
-                asked.sampling,
-                asked.prompt,
+                request.sampling,
+                request.prompt,
                 eos_ids=self._loaded.eos_ids,
-                stop_ids=asked.stop_ids,
-                constraint=asked.constraint,
+                stop_ids=request.stop_ids,
+                constraint=request.constraint,
             ),
-            eos_ids=self._loaded.eos_ids | asked.stop_ids,
-            tell=events.put_nowait,
-            prompt_logprobs=asked.prompt_logprobs,
+            eos_ids=self._loaded.eos_ids | request.stop_ids,
+            on_event=events.put_nowait,
+            prompt_logprobs=request.prompt_logprobs,
         )
         self._batcher.submit(job)
         try:
-            await while_connected(receive, self._write(AnswerWriter(asked, self._vocabulary), events, send))
+            await while_connected(receive, self._write(AnswerWriter(request, self._vocabulary), events, send))
         finally:
             self._batcher.cancel(job)
 
     async def _write(self, writer: AnswerWriter, events: asyncio.Queue[Event], send: Send) -> None:
         first = await events.get()
         if first.failure is not None:
-            raise Refused(500, failure(first.failure))
+            raise ErrorResponse(500, error_payload(first.failure))
         data = writer.write(first)
         await send({"type": "http.response.start", "status": 200, "headers": EVENT_TYPE})
         while not writer.is_done:
@@ -93,7 +93,7 @@ class LibraryAnswers:
         return {"content": self._vocabulary.decode(tokens)}
 
 
-class Mailbox:
+class EventBridge:
     """Takes events from the model's thread to those who wait for them in the event loop."""
 
     def __init__(self) -> None:
@@ -103,28 +103,30 @@ class Mailbox:
         """Deliver from now on, in the loop that runs; to be called before the first request."""
         self._loop = asyncio.get_running_loop()
 
-    def deliver(self, told: list[Told]) -> None:
+    def deliver(self, events: list[JobEvent]) -> None:
         """Called in the model's thread, once for each step: waking the loop is dear."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(_tell, told)
+        self._loop.call_soon_threadsafe(_dispatch, events)
 
 
-def _tell(told: list[Told]) -> None:
-    for job, event in told:
-        job.tell(event)
+def _dispatch(events: list[JobEvent]) -> None:
+    for job, event in events:
+        job.on_event(event)
 
 
 class AnswerWriter:
     """Writes one answer; ``is_done`` once its end has been written, by the model or by what the request says."""
 
-    def __init__(self, asked: Asked, vocabulary: Vocabulary) -> None:
-        self._asked = asked
+    def __init__(self, request: GenerationRequest, vocabulary: Vocabulary) -> None:
+        self._request = request
         self._vocabulary = vocabulary
-        self._text = vocabulary.stream(asked.calling.form.markers if asked.calling else frozenset())
-        self._stops = StopFinder(asked.stops)
-        reader = ChatReader(calling=asked.calling, reads_reasoning=asked.reads_reasoning, is_thinking=asked.is_thinking)
-        counting = self._usage if asked.continuous_usage else None
-        self._events = AnswerEvents(asked.kind, asked.model, reader, counting)
+        self._text = vocabulary.stream(request.calling.form.markers if request.calling else frozenset())
+        self._stops = StopFinder(request.stops)
+        reader = ChatReader(
+            calling=request.calling, reads_reasoning=request.reads_reasoning, is_thinking=request.is_thinking
+        )
+        counting = self._usage if request.continuous_usage else None
+        self._events = AnswerEvents(request.kind, request.model, reader, counting)
         self._has_begun = False
         self._tokens = 0
         self._cached = 0
@@ -135,11 +137,11 @@ class AnswerWriter:
         self._cached = event.cached_tokens
         if event.failure is not None:
             self.is_done = True
-            return failed(event.failure)
+            return error_events(event.failure)
         if event.is_prompt and event.choice is not None:
             self._events.add_logprob(self._logprob(event.choice))
             return b""
-        data = b"" if self._has_begun else self._events.begin() + self._events.text(self._asked.echoed or "")
+        data = b"" if self._has_begun else self._events.begin() + self._events.text(self._request.echoed or "")
         self._has_begun = True
         if event.choice is not None:
             self._tokens += 1
@@ -149,12 +151,12 @@ class AnswerWriter:
         return data
 
     def _token(self, choice: Choice, *, is_text: bool) -> bytes:
-        if choice.logprob is not None and (is_text or self._asked.echoed is not None):
+        if choice.logprob is not None and (is_text or self._request.echoed is not None):
             self._events.add_logprob(self._logprob(choice))
         if not is_text:
             return b""
         text = self._text.feed(choice.token)
-        if self._tokens > self._asked.sampling.min_tokens:
+        if self._tokens > self._request.sampling.min_tokens:
             text = self._stops.feed(text)
         data = self._events.text(text)
         if self._stops.is_found or self._events.is_whole:
@@ -164,11 +166,11 @@ class AnswerWriter:
     def _end(self, text: str, finish_reason: str) -> bytes:
         """Write the end; what is left in the middle of a marker is text after all."""
         self.is_done = True
-        usage = self._usage() if self._asked.include_usage else None
+        usage = self._usage() if self._request.include_usage else None
         return self._events.text(text) + self._events.end(finish_reason, usage)
 
     def _usage(self) -> dict[str, Any]:
-        prompt = len(self._asked.prompt)
+        prompt = len(self._request.prompt)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": self._tokens,

@@ -24,7 +24,7 @@ UNSUPPORTED = "unsupported_parameter"
 """The type of an error about a field that the library behind a worker cannot do."""
 
 
-class Refused(Exception):
+class ErrorResponse(Exception):
     """An answer with an error status; ``body`` is its JSON."""
 
     def __init__(self, status: int, body: Any) -> None:
@@ -38,12 +38,12 @@ def error_body(status: int, kind: str, message: str, **details: Any) -> dict[str
     return {"error": {"code": status, "message": message, "type": kind, **details}}
 
 
-def invalid(message: str, **details: Any) -> Refused:
-    return Refused(400, error_body(400, "invalid_request_error", message, **details))
+def invalid(message: str, **details: Any) -> ErrorResponse:
+    return ErrorResponse(400, error_body(400, "invalid_request_error", message, **details))
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
-    """Return the body of a request; raises :class:`Refused` for anything but a JSON object."""
+    """Return the body of a request; raises :class:`ErrorResponse` for anything but a JSON object."""
     try:
         body = json.loads(raw)
     except ValueError as error:
@@ -104,16 +104,16 @@ class Answering(Protocol):
         """Stream the answer to ``body`` at ``path``, one of ``GENERATIONS``.
 
         Raises:
-            Refused: before the answer has begun.
+            ErrorResponse: before the answer has begun.
         """
         ...
 
     async def tokenize(self, body: dict[str, Any]) -> Any:
-        """Return the tokens of a text; raises :class:`Refused`."""
+        """Return the tokens of a text; raises :class:`ErrorResponse`."""
         ...
 
     async def detokenize(self, body: dict[str, Any]) -> Any:
-        """Return the text of tokens; raises :class:`Refused`."""
+        """Return the text of tokens; raises :class:`ErrorResponse`."""
         ...
 
 
@@ -131,13 +131,13 @@ class WorkerRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._route(scope, receive, send)
-        except Refused as refused:
+        except ErrorResponse as refused:
             await send_answer(send, refused.status, JSON_TYPE, orjson.dumps(refused.body))
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if path != "/health" and not hmac.compare_digest(authorization(scope), self._key):
-            raise Refused(401, error_body(401, "authentication_error", "Invalid API Key"))
+            raise ErrorResponse(401, error_body(401, "authentication_error", "Invalid API Key"))
         if method == "GET" and path == "/health":
             answer: Any = {"status": "ok"}
         elif method == "GET" and path == "/v1/models":
@@ -150,7 +150,7 @@ class WorkerRoutes:
         elif method == "POST" and path == "/detokenize":
             answer = await self._answering.detokenize(read_json(await read_body(receive)))
         else:
-            raise Refused(404, error_body(404, "not_found_error", "File Not Found"))
+            raise ErrorResponse(404, error_body(404, "not_found_error", "File Not Found"))
         await send_answer(send, 200, JSON_TYPE, orjson.dumps(answer))
 
     def _models(self) -> Any:

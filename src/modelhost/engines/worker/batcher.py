@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from modelhost.engines.worker.library import Cache, Library, Scores
-from modelhost.engines.worker.prefixes import Prefixes
-from modelhost.engines.worker.sampling import Choice, NoChoice, Sampler, weighed
+from modelhost.engines.worker.prefixes import PrefixCache
+from modelhost.engines.worker.sampling import Choice, NoTokenAllowed, Sampler, scored_choice
 
 SCORED_TOKENS = 64
 """Tokens of a prompt whose scores are wanted, in one step: each has as many as the vocabulary has entries."""
@@ -41,7 +41,7 @@ class Job:
     most_tokens: int
     sampler: Sampler
     eos_ids: frozenset[int]
-    tell: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     """Called in the event loop's thread."""
     prompt_logprobs: int | None = None
     """Of how many tokens in the place of each of the prompt it is to be told how likely they were; ``None``: none."""
@@ -53,7 +53,7 @@ class Job:
     cached_tokens: int = 0
 
 
-Told = tuple[Job, Event]
+JobEvent = tuple[Job, Event]
 
 
 class Batcher:
@@ -66,18 +66,18 @@ class Batcher:
         slots: int,
         chunk_tokens: int,
         prefix_bytes: int,
-        deliver: Callable[[list[Told]], None],
+        deliver: Callable[[list[JobEvent]], None],
     ) -> None:
         self._library = library
         self._slots, self._chunk_tokens = slots, chunk_tokens
         self._deliver = deliver
         self._orders: queue.SimpleQueue[tuple[Job, bool]] = queue.SimpleQueue()
-        self._prefixes = Prefixes(library, most_bytes=prefix_bytes)
+        self._prefixes = PrefixCache(library, most_bytes=prefix_bytes)
         self._batch = library.new_batch()
         self._running: list[Job] = []  # in the order of the batch
         self._waiting: deque[Job] = deque()
         self._filling: Job | None = None
-        self._told: list[Told] = []
+        self._events: list[JobEvent] = []
 
     def submit(self, job: Job) -> None:
         """Begin ``job``; from any thread."""
@@ -97,9 +97,9 @@ class Batcher:
         self._take_orders()
         self._fill()
         self._step()
-        if self._told:
-            told, self._told = self._told, []
-            self._deliver(told)
+        if self._events:
+            events, self._events = self._events, []
+            self._deliver(events)
 
     def _take_orders(self) -> None:
         is_idle = not self._running and not self._waiting and self._filling is None
@@ -135,7 +135,7 @@ class Batcher:
             is_through = len(job.held) == len(job.prompt)
             self._filling = None if is_through else job
             if is_through and job.most_tokens == 0:
-                self._told.append((job, Event(finish_reason="length", cached_tokens=job.cached_tokens)))
+                self._events.append((job, Event(finish_reason="length", cached_tokens=job.cached_tokens)))
                 self._prefixes.put(job.held, job.cache)
             elif is_through and self._goes_on(job, scores):
                 ready.append(job)
@@ -164,8 +164,8 @@ class Batcher:
         choices = [Choice(token=job.prompt[0])] if begin == 0 else []
         # The scores after the last token of the prompt are those of the answer.
         following = zip(rows, job.prompt[begin + 1 :], strict=False)
-        choices += [weighed(row, token, job.prompt_logprobs) for row, token in following]
-        self._told += [(job, Event(choice=choice, is_prompt=True)) for choice in choices]
+        choices += [scored_choice(row, token, job.prompt_logprobs) for row, token in following]
+        self._events += [(job, Event(choice=choice, is_prompt=True)) for choice in choices]
 
     def _next(self, ready: int) -> Job | None:
         if not self._waiting or len(self._running) + ready >= self._slots:
@@ -194,8 +194,8 @@ class Batcher:
         """Choose the next token of ``job`` and tell of it; return whether another one is to follow."""
         try:
             choice = job.sampler.choose(scores)
-        except NoChoice as error:
-            self._told.append((job, Event(failure=str(error), cached_tokens=job.cached_tokens)))
+        except NoTokenAllowed as error:
+            self._events.append((job, Event(failure=str(error), cached_tokens=job.cached_tokens)))
             return False
         job.last = choice.token
         job.written += 1
@@ -206,7 +206,7 @@ class Batcher:
         elif job.written >= job.most_tokens:
             reason = "length"
         event = Event(choice=choice, is_text=is_text, finish_reason=reason, cached_tokens=job.cached_tokens)
-        self._told.append((job, event))
+        self._events.append((job, event))
         if reason is not None and job.cache is not None:
             self._prefixes.put(job.held, job.cache)
         return reason is None

@@ -65,7 +65,7 @@ def ask(address: Address, path: str, body: Mapping[str, Any] | None = None, *, a
     return Answer(status=answer.status, value=_json(text), text=text)
 
 
-def end_as(status: int) -> None:
+def exit_like(status: int) -> None:
     """End this process as its child did: by the same signal, or with the same status."""
     if status < 0:
         if -status != signal.SIGKILL:
@@ -74,7 +74,7 @@ def end_as(status: int) -> None:
     os._exit(status)
 
 
-def ends_with_this_process() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     """Return what a child is to call before its program starts, so that the kernel ends it when this process ends.
 
     The kernel means the *thread* that starts the child. ``None`` where it cannot: there the host ends what is left.

@@ -77,14 +77,14 @@ class AnswerEvents:
         return b'data: {"choices":[' + orjson.dumps(choice) + b"]" + usage + self._envelope
 
 
-def failure(message: str) -> dict[str, Any]:
+def error_payload(message: str) -> dict[str, Any]:
     """Return an error that is the engine's own."""
     return error_body(500, "server_error", message)
 
 
-def failed(message: str) -> bytes:
+def error_events(message: str) -> bytes:
     """Return the end of an answer that broke off."""
-    return b"data: " + orjson.dumps(failure(message)) + b"\n\n" + DONE
+    return b"data: " + orjson.dumps(error_payload(message)) + b"\n\n" + DONE
 
 
 def _envelope(*, is_chat: bool, model: str) -> bytes:

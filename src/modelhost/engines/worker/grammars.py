@@ -14,7 +14,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from numpy.typing import NDArray
 
 from modelhost.engines.schemas.rules import GRAMMAR, STRUCTURED, answer_rule, json_rule, only_of
-from modelhost.engines.worker.asgi import Refused, invalid
+from modelhost.engines.worker.asgi import ErrorResponse, invalid
 
 
 class Grammars:
@@ -31,7 +31,7 @@ class Grammars:
         """Return a constraint to JSON of ``schema``, which begins once the tokens ``after`` have been written.
 
         Raises:
-            Refused: the schema is not one, or asks for what cannot be enforced.
+            ErrorResponse: the schema is not one, or asks for what cannot be enforced.
         """
         return self._constraint(f"start: {json_rule(schema)}", param, after)
 
@@ -101,6 +101,6 @@ def _without_limits(tokenizer: Any) -> str:
     return json.dumps({**saved, "padding": None, "truncation": None})
 
 
-def _refusal(reason: str, param: str) -> Refused:
+def _refusal(reason: str, param: str) -> ErrorResponse:
     first = reason.strip().splitlines()[0] if reason.strip() else "it cannot be used"
     return invalid(f"{param}: {first}", param=param)

@@ -20,7 +20,7 @@ class _Entry:
     size_bytes: int
 
 
-class Prefixes:
+class PrefixCache:
     """Keeps up to ``most_bytes`` of caches; those that were not used for longest go first. Used in one thread."""
 
     def __init__(self, library: Library, *, most_bytes: int) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from modelhost.engines.special_tokens import FRAME_ENDS, FRAMES, THOUGHTS, unframed
-from modelhost.engines.tool_calls.calls import Calling, Section, held_back
+from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, held_back
 from modelhost.engines.tool_calls.channels import ChannelForm
 
-_WITHOUT_TOOLS: Final = Calling(form=ChannelForm(), tools=())
+_WITHOUT_TOOLS: Final = ToolCallFormat(form=ChannelForm(), tools=())
 """Answers in channels are read without tools, too."""
 
 Delta = dict[str, Any]
@@ -24,7 +24,7 @@ class ChatReader:
         is_thinking: the prompt has begun the thoughts already.
     """
 
-    def __init__(self, *, calling: Calling | None, reads_reasoning: bool, is_thinking: bool = False) -> None:
+    def __init__(self, *, calling: ToolCallFormat | None, reads_reasoning: bool, is_thinking: bool = False) -> None:
         calling = calling or (_WITHOUT_TOOLS if reads_reasoning else None)
         self._calling, self._reads_reasoning = calling, reads_reasoning
         self._openings = calling.form.openings if calling else ()
@@ -35,7 +35,7 @@ class ChatReader:
         self._is_at_start = True  # of the reasoning or of the text: blank lines there are not part of it
         self._waiting = ""
         self._may_be_bare = True  # a call without a marker before it stands at the beginning of the text
-        self._section: Section | None = None
+        self._parser: CallParser | None = None
         self.calls = 0
         self.is_done = False
 
@@ -51,14 +51,14 @@ class ChatReader:
         """Return what was held back, now that nothing more comes."""
         if self.is_done:
             return []
-        pieces = self._section.last_pieces() if self._section is not None else []
+        pieces = self._parser.last_pieces() if self._parser is not None else []
         return [{"tool_calls": pieces}, *self._held()] if pieces else self._held()
 
     def _held(self) -> list[Delta]:
         """Return what waits, as what it is now."""
         waiting, self._waiting = self._waiting, ""
-        if self._section is not None:
-            waiting, self._is_thinking = self._section.finish(), self._section.is_thinking
+        if self._parser is not None:
+            waiting, self._is_thinking = self._parser.finish(), self._parser.is_thinking
         elif self._frame_ends and not self._is_thinking:
             waiting = unframed(waiting)
         if self._is_thinking:
@@ -69,8 +69,8 @@ class ChatReader:
 
     def _advance(self, deltas: list[Delta]) -> bool:
         """Take the next part of what waits; return whether the rest of it is of another kind."""
-        if self._section is not None:
-            return self._read_calls(self._section, deltas)
+        if self._parser is not None:
+            return self._read_calls(self._parser, deltas)
         return self._read_reasoning(deltas) if self._is_thinking else self._read_text(deltas)
 
     def _read_reasoning(self, deltas: list[Delta]) -> bool:
@@ -86,9 +86,9 @@ class ChatReader:
     def _read_text(self, deltas: list[Delta]) -> bool:
         if self._calling is not None and self._may_be_bare:
             bare = self._waiting.lstrip()
-            self._may_be_bare = self._calling.form.begins_bare(bare)
+            self._may_be_bare = self._calling.form.may_start_unmarked(bare)
             if self._may_be_bare:
-                self._section = self._calling.form.section(self._calling, "", self.calls) if bare else None
+                self._parser = self._calling.form.parser(self._calling, "", self.calls) if bare else None
                 return bool(bare)
         if self._may_open and (beginning := self._waiting.lstrip()):
             if (opened := next((each for each in self._may_open if beginning.startswith(each)), None)) is not None:
@@ -108,7 +108,7 @@ class ChatReader:
             return False
         before, _, self._waiting = self._waiting.partition(found)
         self._emit("content", (unframed(before) if self._frame_ends else before).rstrip(), deltas)
-        self._section = self._calling.form.section(self._calling, found, self.calls)
+        self._parser = self._calling.form.parser(self._calling, found, self.calls)
         return True
 
     def _open(self, marker: str, text: str) -> None:
@@ -120,21 +120,21 @@ class ChatReader:
         else:
             self._may_open = ()
 
-    def _read_calls(self, section: Section, deltas: list[Delta]) -> bool:
-        pieces, text, thoughts = section.feed(self._waiting)
+    def _read_calls(self, parser: CallParser, deltas: list[Delta]) -> bool:
+        pieces, text, thoughts = parser.feed(self._waiting)
         self._waiting = ""
         if thoughts:
             self._emit("reasoning_content", thoughts, deltas)
         if pieces:
             deltas.append({"tool_calls": pieces})
-        if section.calls > self.calls:
-            self.calls = section.calls
+        if parser.calls > self.calls:
+            self.calls = parser.calls
             self._may_open = ()
         if text:
             self._emit("content", text, deltas)
-        if section.rest is None:
+        if parser.rest is None:
             return False
-        self._section, self._waiting, self._is_at_start, self._may_be_bare = None, section.rest, True, False
+        self._parser, self._waiting, self._is_at_start, self._may_be_bare = None, parser.rest, True, False
         self.is_done = self._calling is not None and self._calling.one_call and self.calls > 0
         return True
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelhost.engines.schemas.rules import ANY_OBJECT, STRUCTURED
-from modelhost.engines.special_tokens import telling_names
+from modelhost.engines.special_tokens import meaningful_names
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
-from modelhost.engines.tool_calls.calls import Calling
-from modelhost.engines.tool_calls.forms import needed_form
-from modelhost.engines.worker.asgi import Refused, error_body, invalid
+from modelhost.engines.tool_calls.calls import ToolCallFormat
+from modelhost.engines.tool_calls.forms import require_form
+from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 from modelhost.engines.worker.grammars import Grammars
 from modelhost.engines.worker.library import Loaded
 from modelhost.engines.worker.model_files import sampling_defaults
 from modelhost.engines.worker.sampling import Constraint, Sampling
 from modelhost.engines.worker.template import ChatTemplate, thoughts_end
-from modelhost.engines.worker.text import Contents, Vocabulary
+from modelhost.engines.worker.text import ContentTokenizer, Vocabulary
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
 
 SAMPLING = (
@@ -36,7 +36,7 @@ COMPLETION = SHARED | {"prompt", "echo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class GenerationRequest:
     """What one request wants."""
 
     kind: Literal["chat", "completions"]
@@ -50,7 +50,7 @@ class Asked:
     constraint: Constraint | None
     include_usage: bool
     continuous_usage: bool
-    calling: Calling | None = None
+    calling: ToolCallFormat | None = None
     reads_reasoning: bool = False
     is_thinking: bool = False
     echoed: str | None = None
@@ -62,7 +62,7 @@ class Asked:
         return None if self.echoed is None else self.sampling.top_logprobs
 
 
-class Requests:
+class RequestReader:
     """Reads the requests for one model; to be used in any thread."""
 
     def __init__(self, loaded: Loaded, vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
@@ -77,14 +77,16 @@ class Requests:
         )
         self._adds_special: bool = config["adds_special"]
         is_raw = config["special_tokens"] == "raw"
-        self._contents = Contents(vocabulary, () if is_raw else telling_names(vocabulary.special, self._template.text))
+        self._contents = ContentTokenizer(
+            vocabulary, () if is_raw else meaningful_names(vocabulary.special, self._template.text)
+        )
         self._grammars = Grammars(loaded.tokenizer, vocab_size=loaded.vocab_size, eos_ids=loaded.eos_ids)
 
-    def chat(self, body: Mapping[str, Any]) -> Asked:
+    def chat(self, body: Mapping[str, Any]) -> GenerationRequest:
         """Return what a chat asks for.
 
         Raises:
-            Refused: it cannot be done.
+            ErrorResponse: it cannot be done.
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
@@ -92,7 +94,7 @@ class Requests:
         end = thoughts_end(text) if self._template.shows_reasoning else ""
         is_forced = body.get("tool_choice") == "required"
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
-        return self._asked(
+        return self._request(
             "chat",
             body,
             self._tokens_of(text),
@@ -113,7 +115,7 @@ class Requests:
     def _tokens_of(self, text: str) -> list[int]:
         return self._contents.tokens(text, add_special=self._adds_special)
 
-    def completion(self, body: Mapping[str, Any]) -> Asked:
+    def completion(self, body: Mapping[str, Any]) -> GenerationRequest:
         """Return what a completion asks for; raises as :meth:`chat` does."""
         _check_fields(body, COMPLETION)
         prompt = body["prompt"]
@@ -125,17 +127,19 @@ class Requests:
         if body.get("echo"):
             echoed = prompt if isinstance(prompt, str) else self._vocabulary.decode(prompt)
         top_logprobs = body.get("logprobs")
-        return self._asked("completions", body, tokens, constraint=constraint, top_logprobs=top_logprobs, echoed=echoed)
+        return self._request(
+            "completions", body, tokens, constraint=constraint, top_logprobs=top_logprobs, echoed=echoed
+        )
 
-    def _calling(self, body: Mapping[str, Any]) -> Calling | None:
+    def _calling(self, body: Mapping[str, Any]) -> ToolCallFormat | None:
         tools = body.get("tools")
         if not tools:
             return None
-        form = needed_form(self._template.text, self._model, named=self._form_named)
+        form = require_form(self._template.text, self._model, named=self._form_named)
         is_one = body.get("tool_choice") == "required" or body.get("parallel_tool_calls") is False
-        return Calling(form=form, tools=tools, one_call=is_one)
+        return ToolCallFormat(form=form, tools=tools, one_call=is_one)
 
-    def _asked(
+    def _request(
         self,
         kind: Literal["chat", "completions"],
         body: Mapping[str, Any],
@@ -144,7 +148,7 @@ class Requests:
         constraint: Constraint | None,
         top_logprobs: int | None,
         **reading: Any,
-    ) -> Asked:
+    ) -> GenerationRequest:
         if not prompt:
             raise invalid("the prompt is empty", param="prompt")
         room = self._context_length - len(prompt)
@@ -152,7 +156,7 @@ class Requests:
             raise self._too_long(len(prompt))
         most = body.get("max_completion_tokens", body.get("max_tokens"))
         stop, options = body.get("stop") or (), body.get("stream_options") or {}
-        return Asked(
+        return GenerationRequest(
             kind=kind,
             model=self._model,
             prompt=prompt,
@@ -202,15 +206,15 @@ class Requests:
         schema = shape["json_schema"]["schema"]
         return self._grammars.of_json(schema, param="response_format.json_schema.schema", after=end)
 
-    def _forced_call(self, calling: Calling) -> Constraint:
+    def _forced_call(self, calling: ToolCallFormat) -> Constraint:
         grammar = calling.form.grammar(calling.tools, self._vocabulary.added)
         return self._grammars.of_lark(grammar, param="tools")
 
-    def _too_long(self, tokens: int) -> Refused:
+    def _too_long(self, tokens: int) -> ErrorResponse:
         limit = self._context_length
         message = f"request ({tokens} tokens) exceeds the available context size ({limit} tokens)"
         details = {"n_prompt_tokens": tokens, "n_ctx": limit}
-        return Refused(400, error_body(400, "exceed_context_size_error", message, **details))
+        return ErrorResponse(400, error_body(400, "exceed_context_size_error", message, **details))
 
 
 def _check_fields(body: Mapping[str, Any], known: frozenset[str]) -> None:

@@ -72,7 +72,7 @@ class Choice:
     """The constraint allows nothing after it."""
 
 
-class NoChoice(Exception):
+class NoTokenAllowed(Exception):
     """No token can come next; the message says why."""
 
 
@@ -101,7 +101,7 @@ class Sampler:
         """Return the next token after ``scores``, which are left as they are.
 
         Raises:
-            NoChoice: the scores are no numbers, or what the answer has to follow allows no token.
+            NoTokenAllowed: the scores are no numbers, or what the answer has to follow allows no token.
         """
         sampling = self._sampling
         adjusted = self._adjusted(scores)
@@ -109,7 +109,7 @@ class Sampler:
             self._left -= 1
             adjusted = _without(adjusted, self._ends)
         if not np.isfinite(adjusted.max()):
-            raise NoChoice(_reason(scores))
+            raise NoTokenAllowed(_reason(scores))
         token = self._draw(adjusted)
         self._written[token] = self._written.get(token, 0) + 1
         self._seen.add(token)
@@ -119,7 +119,7 @@ class Sampler:
             is_last = self._constraint.is_complete
         if sampling.top_logprobs is None:
             return Choice(token=token, is_last=is_last)
-        return weighed(scores, token, sampling.top_logprobs, is_last=is_last)
+        return scored_choice(scores, token, sampling.top_logprobs, is_last=is_last)
 
     def _adjusted(self, scores: Scores) -> Scores:
         sampling = self._sampling
@@ -215,7 +215,7 @@ def _best(heights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     return part[np.argsort(-heights[part], kind="stable")]
 
 
-def weighed(scores: Scores, token: int, count: int, *, is_last: bool = False) -> Choice:
+def scored_choice(scores: Scores, token: int, count: int, *, is_last: bool = False) -> Choice:
     """Return ``token`` with how likely it is after ``scores``, and the ``count`` most likely ones."""
     highest = scores.max()
     total = float(highest) + float(np.log(np.exp((scores - highest).astype(np.float64)).sum()))

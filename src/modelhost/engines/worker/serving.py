@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from modelhost.engines.worker.app import LibraryAnswers, Mailbox
+from modelhost.engines.worker.app import EventBridge, LibraryAnswers
 from modelhost.engines.worker.asgi import WorkerRoutes
 from modelhost.engines.worker.batcher import Batcher
 from modelhost.engines.worker.library import Loaded
@@ -34,7 +34,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
     ``config`` has been read with :func:`modelhost.engines.worker.process.read_config`.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    mailbox = Mailbox()
+    mailbox = EventBridge()
     begun: Future[tuple[Loaded, Batcher]] = Future()
     threading.Thread(target=_work, args=(config, load, mailbox, begun), name="model", daemon=True).start()
     try:
@@ -59,7 +59,7 @@ def run(config: Mapping[str, Any], load: Load) -> None:
     serve(WorkerRoutes(LibraryAnswers(loaded, batcher, config), config), config.get("socket_path"), announce)
 
 
-def _work(config: Mapping[str, Any], load: Load, mailbox: Mailbox, begun: Future[tuple[Loaded, Batcher]]) -> None:
+def _work(config: Mapping[str, Any], load: Load, mailbox: EventBridge, begun: Future[tuple[Loaded, Batcher]]) -> None:
     try:
         loaded = load(config)
         batcher = Batcher(

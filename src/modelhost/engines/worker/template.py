@@ -11,13 +11,13 @@ import jinja2
 from modelhost.engines.special_tokens import FRAMES, THOUGHTS
 from modelhost.engines.tool_calls.channels import ANALYSIS
 from modelhost.engines.tool_calls.history import (
-    calls_apart,
+    split_parallel_calls,
     with_numbered_ids,
     with_object_arguments,
     with_short_ids,
     with_text_arguments,
 )
-from modelhost.engines.worker.asgi import Refused, error_body, invalid
+from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
 _FAILURES: Final = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError)
 """What templates raise that do not take what they are given."""
@@ -45,11 +45,11 @@ class ChatTemplate:
         """Return the prompt for a chat request.
 
         Raises:
-            Refused: the model has no template, or the template does not take this conversation.
+            ErrorResponse: the model has no template, or the template does not take this conversation.
         """
         if self.text is None:
             message = f"{self._model} has no chat template: give one with --chat-template, or use completions"
-            raise Refused(400, error_body(400, "not_supported_error", message))
+            raise ErrorResponse(400, error_body(400, "not_supported_error", message))
         continues = bool(body.get("continue_final_message"))
         messages = [self._message(message) for message in body["messages"]]
         try:
@@ -97,7 +97,7 @@ class ChatTemplate:
         listed = list(changed)
         if "<|tool_calls_section_begin|>" in (self.text or ""):
             listed = with_numbered_ids(listed)
-        return listed if self._takes_several else calls_apart(listed)
+        return listed if self._takes_several else split_parallel_calls(listed)
 
     @cached_property
     def _takes_objects(self) -> bool:
@@ -134,7 +134,7 @@ class ChatTemplate:
     def _text(self, parts: Sequence[Mapping[str, Any]]) -> str:
         if any(part["type"] not in {"text", "refusal"} for part in parts):
             message = f"unsupported content[].type: {self._model} reads text only"
-            raise Refused(400, error_body(400, "not_supported_error", message))
+            raise ErrorResponse(400, error_body(400, "not_supported_error", message))
         return "".join(part.get("text") or part.get("refusal") or "" for part in parts)
 
 

@@ -20,7 +20,7 @@ import orjson
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from modelhost.engines.special_tokens import ANSWER_MARKS, ControlTokens, without_origins
+from modelhost.engines.special_tokens import ANSWER_MARKS, ControlTokens, without_server_marks
 from modelhost.engines.tool_calls.channels import CHANNEL, CHANNEL_MARKERS
 
 
@@ -100,7 +100,7 @@ class _Literal:
     """Those of the tokens that it does not find, with the blanks that they swallow."""
 
 
-class Contents:
+class ContentTokenizer:
     """Those of the requests for one model, in which ``names`` are text."""
 
     def __init__(self, vocabulary: Vocabulary, names: Sequence[str]) -> None:
@@ -110,7 +110,7 @@ class Contents:
 
     def marked(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the chat request ``body`` as the template gets it."""
-        return without_origins((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
+        return without_server_marks((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
 
     def tokens(self, prompt: str, *, add_special: bool = False) -> list[int]:
         """Return the tokens of ``prompt``, made of a request that was :meth:`marked`.

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from modelhost.engines.llamacpp.build import (
-    Workshop,
+    BuildDirectory,
+    activate_build,
+    build_lock,
     build_variables,
     compile_build,
     jobs_for,
     progress_in,
-    put_in_place,
-    sole_builder,
 )
-from modelhost.engines.llamacpp.toolchain import missing_for, why_no_llguidance
+from modelhost.engines.llamacpp.toolchain import missing_requirements, why_no_llguidance
 from modelhost.errors import EngineMissing
 
 GIB = 1 << 30
@@ -27,24 +27,24 @@ def test_what_is_missing_is_named_with_the_way_to_have_it(tmp_path: Path, monkey
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     (tmp_path / str(headers).lstrip("/")).parent.mkdir(parents=True)
     (tmp_path / str(headers).lstrip("/")).touch()
-    (compiler,) = missing_for("native", lambda _: None, tmp_path)
+    (compiler,) = missing_requirements("native", lambda _: None, tmp_path)
     assert compiler.startswith("a C++ compiler (Debian and Ubuntu: apt-get install g++;")
-    assert missing_for("native", lambda name: name if name == "clang++" else None, tmp_path) == ()
-    (nvcc,) = missing_for("cuda", lambda name: name if name == "g++" else None, tmp_path)
+    assert missing_requirements("native", lambda name: name if name == "clang++" else None, tmp_path) == ()
+    (nvcc,) = missing_requirements("cuda", lambda name: name if name == "g++" else None, tmp_path)
     assert nvcc.startswith("the CUDA toolkit (nvcc) (https://")
-    assert len(missing_for("vulkan", lambda _: None, tmp_path)) == 3
+    assert len(missing_requirements("vulkan", lambda _: None, tmp_path)) == 3
     monkeypatch.setenv("CXX", "my-compiler")
-    assert missing_for("native", lambda _: None, tmp_path) == ()
+    assert missing_requirements("native", lambda _: None, tmp_path) == ()
 
 
 def test_nothing_is_begun_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "modelhost.engines.llamacpp.build.missing_for", lambda *_: ("a C++ compiler (apt-get install g++)",)
+        "modelhost.engines.llamacpp.build.missing_requirements", lambda *_: ("a C++ compiler (apt-get install g++)",)
     )
     with pytest.raises(
         EngineMissing, match=r"cannot be built here for want of a C\+\+ compiler \(apt-get install g\+\+\)\."
     ):
-        compile_build("native", Workshop(data_dir=tmp_path), jobs=1, report=lambda _: None)
+        compile_build("native", BuildDirectory(data_dir=tmp_path), jobs=1, report=lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,7 +70,7 @@ def test_a_build_fetches_nothing_but_perhaps_llguidance(tmp_path: Path, monkeypa
     monkeypatch.setenv("CMAKE_ARGS", "-DGGML_BLAS=ON")
     monkeypatch.setenv("XLLAMACPP_BUILD_HIP", "1")
     monkeypatch.setenv("XLLAMACPP_RELEASE", "1")
-    workshop = Workshop(data_dir=tmp_path)
+    workshop = BuildDirectory(data_dir=tmp_path)
     told = build_variables("cuda", workshop, jobs=3, has_llguidance=False)
     assert told["CMAKE_ARGS"].split() == [
         "-DLLAMA_BUILD_BORINGSSL=OFF",
@@ -93,19 +93,19 @@ def test_llguidance_is_left_out_where_its_source_cannot_be_had(tmp_path: Path) -
 
 
 def test_one_process_builds_at_a_time(tmp_path: Path) -> None:
-    workshop = Workshop(data_dir=tmp_path)
-    with sole_builder(workshop), pytest.raises(EngineMissing, match="is being built in"), sole_builder(workshop):
+    workshop = BuildDirectory(data_dir=tmp_path)
+    with build_lock(workshop), pytest.raises(EngineMissing, match="is being built in"), build_lock(workshop):
         pytest.fail("two build in one place")
-    with sole_builder(workshop):
+    with build_lock(workshop):
         pass
 
 
 def test_hosts_keep_what_they_have_until_a_build_is_put_in_its_place(tmp_path: Path) -> None:
-    workshop = Workshop(data_dir=tmp_path)
+    workshop = BuildDirectory(data_dir=tmp_path)
     place = tmp_path / "engines" / "llamacpp"
     for folder, content in ((place, "old"), (workshop.made, "new")):
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").write_text(content)
     workshop.folder.mkdir()
-    assert put_in_place(workshop).read_text() == "new"
+    assert activate_build(workshop).read_text() == "new"
     assert [path.name for path in (tmp_path / "engines").iterdir()] == ["llamacpp"]

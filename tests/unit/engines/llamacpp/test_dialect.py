@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.llamacpp.dialect import TYPES, adapted, translated
+from modelhost.engines.llamacpp.dialect import TYPES, adapt_request, error_from
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import (
     ContextLengthExceeded,
@@ -24,12 +24,12 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{
 
 
 def chat(**fields: Any) -> dict[str, Any]:
-    return adapted("chat", {"messages": MESSAGES, **fields})
+    return adapt_request("chat", {"messages": MESSAGES, **fields})
 
 
 def translate(message: str, kind: str = "server_error", status: int = 500, **more: Any) -> ModelhostError:
     payload = {"error": {"message": message, "type": kind, "code": status, **more}}
-    return translated(status, payload, model="m", worker="m/1")
+    return error_from(status, payload, model="m", worker="m/1")
 
 
 @pytest.mark.parametrize(("seed", "sent"), [(0, 0), (7, 7), (2**31, 0), (2**40 + 3, 3), (-1, -1), (-9, -1)])
@@ -169,7 +169,7 @@ def test_a_failure_of_the_engine_is_no_end_of_an_answer(message: str) -> None:
 
 @pytest.mark.parametrize("payload", [None, [], "text", {}, {"error": "text"}, {"error": None}])
 def test_an_answer_without_an_error_object_is_an_error_of_the_engine(payload: Any) -> None:
-    error = translated(500, payload, model="m", worker="m/1")
+    error = error_from(500, payload, model="m", worker="m/1")
     assert isinstance(error, EngineError)
     assert error.source == {"kind": "worker", "model": "m", "worker": "m/1"}
 
@@ -193,14 +193,14 @@ def test_a_message_of_the_models_is_gone_on_with_unless_the_request_says_otherwi
     given: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    body = adapted("chat", {"messages": messages, **given})
+    body = adapt_request("chat", {"messages": messages, **given})
     del body["messages"]
     assert body == sent
 
 
 @pytest.mark.parametrize("last", [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [CALL]}])
 def test_other_messages_are_not_gone_on_with(last: dict[str, Any]) -> None:
-    body = adapted("chat", {"messages": [last]})
+    body = adapt_request("chat", {"messages": [last]})
     assert body.keys() == {"messages"}
 
 
@@ -218,10 +218,10 @@ def test_log_probabilities_are_asked_for_of_one_token_at_least(
     task: Task, given: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     message = {"messages": [{"role": "user", "content": "a"}]} if task == "chat" else {}
-    assert adapted(task, {**message, "stream": True, **given}) == {**message, "stream": True, **sent}
+    assert adapt_request(task, {**message, "stream": True, **given}) == {**message, "stream": True, **sent}
 
 
 def test_beside_tools_they_are_asked_for_of_the_whole_answer() -> None:
     body = {"messages": [{"role": "user", "content": "a"}], "tools": [{}], "logprobs": True}
-    sent = adapted("chat", {**body, "stream": True, "stream_options": {"include_usage": True}})
+    sent = adapt_request("chat", {**body, "stream": True, "stream_options": {"include_usage": True}})
     assert sent == {**body, "top_logprobs": 1, "stream": False}

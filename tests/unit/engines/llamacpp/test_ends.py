@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 from modelhost.engines.launch import Ready
-from modelhost.engines.llamacpp.ends import MARK, MOST_AT_LEAST, least_grammar, stop_grammar
+from modelhost.engines.llamacpp.ends import MARK, MOST_AT_LEAST, min_tokens_grammar, stop_grammar
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.preparation import LlamaCppPreparation
 from modelhost.engines.remote.engine import Remote
@@ -24,7 +24,7 @@ VOCABULARY = 1024
 READY = Ready(url="", features=("LLGUIDANCE",))
 
 
-def adapted(**fields: Any) -> dict[str, Any]:
+def adapt_request(**fields: Any) -> dict[str, Any]:
     return LlamaCpp().adapt("chat", {"messages": HELLO, **fields})
 
 
@@ -33,12 +33,12 @@ def adapted(**fields: Any) -> dict[str, Any]:
     [(1, "any{1}"), (99, "any{99}"), (100, "hundred{1}"), (250, "hundred{2} any{50}")],
 )
 def test_the_least_number_of_tokens_is_counted_in_hundreds(least: int, parts: str) -> None:
-    assert f"least ::= {parts}\n" in least_grammar(least)
-    assert adapted(min_tokens=least)["grammar"] == least_grammar(least)
+    assert f"least ::= {parts}\n" in min_tokens_grammar(least)
+    assert adapt_request(min_tokens=least)["grammar"] == min_tokens_grammar(least)
 
 
 def test_what_says_nothing_is_left_out() -> None:
-    body = adapted(min_tokens=0, stop_token_ids=[])
+    body = adapt_request(min_tokens=0, stop_token_ids=[])
     assert {"grammar", "min_tokens", "stop_token_ids"}.isdisjoint(body)
 
 
@@ -57,7 +57,7 @@ def test_what_says_nothing_is_left_out() -> None:
 )
 def test_what_they_cannot_be_is_refused(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        adapted(**fields)
+        adapt_request(**fields)
     assert raised.value.param == param
 
 
@@ -75,16 +75,16 @@ def test_what_they_cannot_be_is_refused(fields: dict[str, Any], param: str) -> N
 )
 def test_what_needs_a_grammar_of_its_own_excludes_them(field: dict[str, Any], other: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedParameter) as raised:
-        adapted(**field, **other)
+        adapt_request(**field, **other)
     assert raised.value.param == next(iter(field))
 
 
 @pytest.mark.parametrize("other", [{"stop": ["a"]}, {"stop_token_ids": [3]}], ids=str)
 def test_nothing_else_may_end_an_answer_that_has_a_least_length(other: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedParameter, match="min_tokens"):
-        adapted(min_tokens=3, **other)
+        adapt_request(min_tokens=3, **other)
     with pytest.raises(UnsupportedParameter, match="without a chat template"):
-        LlamaCpp().finished("chat", adapted(min_tokens=3), Ready(url="", chat_stops=("\nUser:",)))
+        LlamaCpp().finalize("chat", adapt_request(min_tokens=3), Ready(url="", chat_stops=("\nUser:",)))
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_nothing_else_may_end_an_answer_that_has_a_least_length(other: dict[str,
 )
 def test_an_answer_without_an_end_follows_no_grammar(other: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedParameter) as raised:
-        adapted(ignore_eos=True, **other)
+        adapt_request(ignore_eos=True, **other)
     assert raised.value.param == "ignore_eos"
-    assert adapted(ignore_eos=False, **other)
+    assert adapt_request(ignore_eos=False, **other)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_an_answer_without_an_end_follows_no_grammar(other: dict[str, Any]) -> N
     ids=str,
 )
 def test_an_answer_that_may_be_anything_needs_no_end(other: dict[str, Any]) -> None:
-    assert adapted(ignore_eos=True, **other)["ignore_eos"] is True
+    assert adapt_request(ignore_eos=True, **other)["ignore_eos"] is True
 
 
-class Line:
+class EngineClient:
     """A worker with a vocabulary of 1024 tokens."""
 
     texts: Mapping[int, str] = {7: "", 8: "text", 9: "\ufffd"}
@@ -130,16 +130,16 @@ class Line:
 
 async def test_the_mark_after_a_token_ends_the_answer_and_the_text_of_the_token_goes_with_it() -> None:
     asked = {"stop": "own", "stop_token_ids": [9, 8, 7, 8]}
-    body = await LlamaCppPreparation().with_stops(Line(), asked, READY)
+    body = await LlamaCppPreparation().with_stops(EngineClient(), asked, READY)
     assert body == {"stop": ["own", MARK, f"text{MARK}"], "grammar": stop_grammar([7, 8, 9], VOCABULARY)}
     assert asked["stop_token_ids"] == [9, 8, 7, 8]
 
 
 async def test_a_token_that_is_none_and_a_build_that_cannot_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="1024 is no token"):
-        await LlamaCppPreparation().with_stops(Line(), {"stop_token_ids": [1024]}, READY)
+        await LlamaCppPreparation().with_stops(EngineClient(), {"stop_token_ids": [1024]}, READY)
     with pytest.raises(UnsupportedParameter, match="llguidance"):
-        await LlamaCppPreparation().with_stops(Line(), {"stop_token_ids": [7]}, Ready(url=""))
+        await LlamaCppPreparation().with_stops(EngineClient(), {"stop_token_ids": [7]}, Ready(url=""))
     assert "stop_token_ids" not in Remote({"dialect": "llamacpp"}).fields("chat")
     assert "min_tokens" in Remote({"dialect": "llamacpp"}).fields("chat")
 

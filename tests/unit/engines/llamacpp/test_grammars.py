@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from modelhost.engines.launch import ModelSpec, Ready
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.features import has_llguidance
-from modelhost.engines.llamacpp.grammars import constraint_of, guided, thinks
+from modelhost.engines.llamacpp.grammars import constraint_of, may_think_first, with_schema_grammar
 from modelhost.engines.schemas.rules import PATTERN
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
@@ -29,7 +29,7 @@ def asked(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def shown(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema that llguidance is shown."""
-    body = guided(asked(schema))
+    body = with_schema_grammar(asked(schema))
     assert "response_format" not in body
     assert body["grammar"].startswith(BEGINNING)
     found: dict[str, Any] = json.loads(body["grammar"].removeprefix(BEGINNING))
@@ -39,10 +39,10 @@ def shown(schema: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_worker_that_takes_grammars_gets_one() -> None:
     engine, body = LlamaCpp(), asked({"type": "object"})
-    assert "grammar" in engine.finished("chat", body, READY)
+    assert "grammar" in engine.finalize("chat", body, READY)
     assert "response_format" in body
-    assert engine.finished("chat", body, Ready(url="")) is body
-    assert engine.finished("completions", body, READY) is body
+    assert engine.finalize("chat", body, Ready(url="")) is body
+    assert engine.finalize("completions", body, READY) is body
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_worker_that_takes_grammars_gets_one() -> None:
     ],
 )
 def test_other_requests_stay_as_they_are(body: dict[str, Any]) -> None:
-    assert guided(body) is body
+    assert with_schema_grammar(body) is body
 
 
 def test_what_it_would_fail_at_is_left_out() -> None:
@@ -158,7 +158,7 @@ def test_every_pattern_that_is_kept_is_one_for_llguidance(pattern: str) -> None:
         except re.error:
             return  # it comes no further
     schema = {"type": "string", "pattern": pattern}
-    grammar = guided(asked(schema))["grammar"].partition("\n")[2]
+    grammar = with_schema_grammar(asked(schema))["grammar"].partition("\n")[2]
     assert not matcher.validate_grammar(matcher.grammar_from_lark(grammar))
 
 
@@ -202,7 +202,7 @@ def test_vllms_words_are_llama_cpps(structured: dict[str, Any], expected: dict[s
 )
 def test_what_may_name_a_special_token_is_not_read_ahead(pattern: str, *, is_read_ahead: bool) -> None:
     schema = {"type": "string", "enum": [pattern.replace("\\", "")]}
-    for grammar in (constraint_of({"regex": pattern})["grammar"], guided(asked(schema))["grammar"]):
+    for grammar in (constraint_of({"regex": pattern})["grammar"], with_schema_grammar(asked(schema))["grammar"]):
         first = "%llguidance {}" if is_read_ahead else '%llguidance {"no_forcing": true}'
         assert grammar.partition("\n")[0] == first
 
@@ -210,15 +210,15 @@ def test_what_may_name_a_special_token_is_not_read_ahead(pattern: str, *, is_rea
 def test_a_build_without_it_is_not_asked() -> None:
     body = {"grammar": constraint_of({"regex": "a"})["grammar"]}
     with pytest.raises(UnsupportedParameter, match="llguidance"):
-        LlamaCpp().finished("chat", body, Ready(url=""))
-    assert LlamaCpp().finished("chat", body, READY) is body
+        LlamaCpp().finalize("chat", body, Ready(url=""))
+    assert LlamaCpp().finalize("chat", body, READY) is body
 
 
 @pytest.mark.parametrize(
     ("template", "expected"), [(None, False), ("{{ messages }}", False), ("{{ '<think>' }}", True)]
 )
 def test_a_template_tells_whether_a_model_thinks_first(template: str | None, *, expected: bool) -> None:
-    assert thinks(ModelSpec(name="m", path=None, own_chat_template=template)) is expected
+    assert may_think_first(ModelSpec(name="m", path=None, own_chat_template=template)) is expected
 
 
 def test_a_build_is_known_by_what_it_says_without_it(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_the_input_of_a_custom_tool_begins_behind_its_opening() -> None:
     body = {"tools": [], "input_grammar": {"opening": 'Call "é":\n', "definition": LARK}}
     adapted = LlamaCpp().adapt("chat", {"messages": [], "tool_choice": "required", **body})
     assert "tools" not in adapted
-    finished = LlamaCpp().finished("chat", adapted, READY)
+    finished = LlamaCpp().finalize("chat", adapted, READY)
     assert "input_grammar" not in finished
     assert finished["grammar"] == (
         '%llguidance {}\nstart: "Call \\"é\\":\\n" input_of_tool\n'
@@ -247,5 +247,5 @@ def test_the_input_of_a_custom_tool_begins_behind_its_opening() -> None:
 def test_a_build_without_it_refuses_a_lark_grammar_with_the_way_out() -> None:
     body = {"input_grammar": {"opening": "x", "definition": LARK}}
     with pytest.raises(InvalidRequest, match="regex") as refused:
-        LlamaCpp().finished("chat", body, Ready(url=""))
+        LlamaCpp().finalize("chat", body, Ready(url=""))
     assert refused.value.param == "tools"

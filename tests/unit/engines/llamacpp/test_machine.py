@@ -8,7 +8,7 @@ import pytest
 
 from modelhost.engines.llamacpp.build import wheel_index
 from modelhost.engines.llamacpp.features import features_in
-from modelhost.engines.llamacpp.machine import Machine, better_build, compiled_for, read_processor, why_not_here
+from modelhost.engines.llamacpp.machine import Machine, better_build, compiled_for, read_processor, why_unavailable
 
 ZEN_3 = "fpu sse4_1 sse4_2 ssse3 avx f16c avx2 bmi2 fma vaes smep"
 ALDER_LAKE = f"{ZEN_3} avx_vnni"
@@ -92,12 +92,14 @@ def test_a_native_build_needs_what_a_compiler_makes_use_of() -> None:
 
 def test_what_an_operating_system_has_no_build_of_is_refused(tmp_path: Path) -> None:
     linux = _machine(tmp_path, ZEN_3, "x86_64")
-    assert why_not_here("cuda", linux) is None
-    assert "native or cuda or hip or vulkan" in (why_not_here("metal", linux) or "")
+    assert why_unavailable("cuda", linux) is None
+    assert "native or cuda or hip or vulkan" in (why_unavailable("metal", linux) or "")
     darwin = Machine(processor=linux.processor, platform="darwin")
-    assert why_not_here("metal", darwin) is None
-    assert "no cuda" in (why_not_here("cuda", darwin) or "")
-    assert "Subsystem for Linux" in (why_not_here("native", Machine(processor=linux.processor, platform="win32")) or "")
+    assert why_unavailable("metal", darwin) is None
+    assert "no cuda" in (why_unavailable("cuda", darwin) or "")
+    assert "Subsystem for Linux" in (
+        why_unavailable("native", Machine(processor=linux.processor, platform="win32")) or ""
+    )
 
 
 def test_wheels_are_looked_for_where_the_driver_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from modelhost.engines.launch import Ready
-from modelhost.engines.llamacpp.preparation import REMEMBERED, GrammarProbe, probing
+from modelhost.engines.llamacpp.preparation import REMEMBERED, GrammarProbe, probe_grammar
 from modelhost.errors import InvalidRequest
 
 READY = Ready(url="unix:/a", features=("LLGUIDANCE",))
 GRAMMAR = '%llguidance {}\nstart: "start" end\nend: start'
 
 
-class Line:
+class EngineClient:
     """A worker that writes ``content`` for a probe."""
 
     def __init__(self, content: str = "\u0001a", stop_type: str = "limit", eos: str = "<e>") -> None:
@@ -34,7 +34,7 @@ class Line:
 
 
 def test_the_grammar_stands_between_two_marks() -> None:
-    assert probing(GRAMMAR).splitlines() == [
+    assert probe_grammar(GRAMMAR).splitlines() == [
         "%llguidance {}",
         'start: "\\u0001" grammar_in_question "\\u0001"',
         'grammar_in_question: "start" end',
@@ -43,7 +43,7 @@ def test_the_grammar_stands_between_two_marks() -> None:
 
 
 async def test_a_worker_is_asked_about_each_grammar_once() -> None:
-    probe, line = GrammarProbe(), Line()
+    probe, line = GrammarProbe(), EngineClient()
     for _ in range(2):
         await probe.check(line, {"grammar": GRAMMAR}, READY)
     (asked,) = line.probes
@@ -53,7 +53,7 @@ async def test_a_worker_is_asked_about_each_grammar_once() -> None:
 
 
 async def test_what_is_remembered_is_bounded() -> None:
-    probe, line = GrammarProbe(), Line()
+    probe, line = GrammarProbe(), EngineClient()
     for number in [*range(REMEMBERED + 1), 1, 0]:
         await probe.check(line, {"grammar": f"{GRAMMAR}{number}"}, READY)
     assert len(line.probes) == REMEMBERED + 2
@@ -61,7 +61,7 @@ async def test_what_is_remembered_is_bounded() -> None:
 
 @pytest.mark.parametrize("body", [{"grammar": 'root ::= "a"'}, {"grammar": None}, {"stop_token_ids": [1]}], ids=str)
 async def test_other_grammars_are_not_tried(body: dict[str, Any]) -> None:
-    line = Line()
+    line = EngineClient()
     await GrammarProbe().check(line, body, READY)
     await GrammarProbe().check(line, {"grammar": GRAMMAR}, Ready(url=""))
     assert line.probes == []
@@ -71,7 +71,7 @@ async def test_other_grammars_are_not_tried(body: dict[str, Any]) -> None:
     ("content", "stop_type", "eos"), [("", "eos", "<e>"), ("\u0001", "eos", "<e>"), ("ab", "limit", "")]
 )
 async def test_a_model_that_is_held_to_nothing_is_told_of(content: str, stop_type: str, eos: str) -> None:
-    probe, line = GrammarProbe(), Line(content, stop_type, eos)
+    probe, line = GrammarProbe(), EngineClient(content, stop_type, eos)
     for _ in range(2):
         with pytest.raises(InvalidRequest, match="llguidance") as raised:
             await probe.check(line, {"grammar": GRAMMAR}, READY)
@@ -84,6 +84,6 @@ async def test_a_model_that_is_held_to_nothing_is_told_of(content: str, stop_typ
 
 async def test_a_grammar_that_names_an_end_may_end() -> None:
     grammar = '%llguidance {}\nstart: "a"? <|im_end|>'
-    await GrammarProbe().check(Line("\u0001", "eos"), {"grammar": grammar}, READY)
+    await GrammarProbe().check(EngineClient("\u0001", "eos"), {"grammar": grammar}, READY)
     with pytest.raises(InvalidRequest):
-        await GrammarProbe().check(Line("", "eos"), {"grammar": grammar}, READY)
+        await GrammarProbe().check(EngineClient("", "eos"), {"grammar": grammar}, READY)

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.engines.llamacpp.program import NoServerError, examine, flags_in, lists_gpus, said_by, version_in
+from modelhost.engines.llamacpp.program import (
+    NotAServerError,
+    flags_in,
+    inspect_program,
+    lists_gpus,
+    output_of,
+    version_in,
+)
 from tests.support.llama_server_stub import RECORDED, write_llama_server
 
 CUDA = """ggml_cuda_init: found 1 CUDA devices:
@@ -30,9 +37,11 @@ def test_the_version_is_what_the_program_says_of_it(age: str, version: str) -> N
 
 def test_what_is_no_llama_server_is_told_with_what_it_said() -> None:
     missing = "llama-server: error while loading shared libraries: libggml.so: cannot open shared object file"
-    with pytest.raises(NoServerError, match=r'^/x is no llama-server, or lacks its libraries: .*"llama-server: error'):
+    with pytest.raises(
+        NotAServerError, match=r'^/x is no llama-server, or lacks its libraries: .*"llama-server: error'
+    ):
         version_in(f"{missing}\n\n", "/x")
-    with pytest.raises(NoServerError, match='"nothing"'):
+    with pytest.raises(NotAServerError, match='"nothing"'):
         version_in("", "/x")
 
 
@@ -71,12 +80,12 @@ def test_gpus_are_devices_with_memory(said: str, has_gpu: bool) -> None:
 
 
 def test_a_program_is_asked_for_its_version_and_its_flags(tmp_path: Path) -> None:
-    program = examine(write_llama_server(tmp_path, age="old"))
+    program = inspect_program(write_llama_server(tmp_path, age="old"))
     assert program.version == "4719 (b3e8a1c0)"
     assert program.has("--no-mmap")
     assert not program.has("--kv-unified-per-slot")
-    assert program.says("--api-key", "LLAMA_API_KEY")
-    assert not program.says("--unheard-of", "a")
+    assert program.help_mentions("--api-key", "LLAMA_API_KEY")
+    assert not program.help_mentions("--unheard-of", "a")
     assert "LLAMA_ARG_CTX_SIZE" in program.variables
     assert "LLAMA_API_KEY" not in program.variables
 
@@ -84,5 +93,5 @@ def test_a_program_is_asked_for_its_version_and_its_flags(tmp_path: Path) -> Non
 def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program")
     (tmp_path / "text").chmod(0o755)
-    with pytest.raises(NoServerError, match="/text cannot be started: Exec format error"):
-        said_by(str(tmp_path / "text"), "--version")
+    with pytest.raises(NotAServerError, match="/text cannot be started: Exec format error"):
+        output_of(str(tmp_path / "text"), "--version")

@@ -83,8 +83,8 @@ def test_a_program_of_the_environment_that_is_none_is_named_by_the_variable(monk
 def test_other_engines_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = write_llama_server(tmp_path)
     monkeypatch.setenv(SERVER_VARIABLE, program)
-    assert ENGINES["transformers"].completed({}) == {}
-    assert ENGINES["llamacpp"].completed({}) == {"server": program}
+    assert ENGINES["transformers"].complete_options({}) == {}
+    assert ENGINES["llamacpp"].complete_options({}) == {"server": program}
 
 
 def test_a_model_with_a_server_is_started_by_another_worker() -> None:

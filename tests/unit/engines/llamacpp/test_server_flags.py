@@ -11,17 +11,17 @@ from modelhost.engines.adapters import Adapter
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.config import tasks_of
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.llamacpp.program import Program, flags_in
-from modelhost.engines.llamacpp.server_flags import CommandLine, LacksError, command_line
+from modelhost.engines.llamacpp.program import ServerProgram, flags_in
+from modelhost.engines.llamacpp.server_flags import CommandLine, MissingFlagError, command_line
 from tests.support.llama_server_stub import RECORDED
 
 LARGE = 150_000  # entries of a vocabulary, with which a model that chats makes no embeddings
 
 
-def program(age: str, *, without: str = "") -> Program:
+def program(age: str, *, without: str = "") -> ServerProgram:
     flags = flags_in((RECORDED / f"{age}-help.txt").read_text())
     flags.pop(without, None)
-    return Program(path="/bin/llama-server", version="1 (a)", flags=flags, variables=frozenset())
+    return ServerProgram(path="/bin/llama-server", version="1 (a)", flags=flags, variables=frozenset())
 
 
 def started(
@@ -102,7 +102,7 @@ def test_what_an_old_one_lacks_and_nobody_asked_for_is_left_away_and_told() -> N
 )
 def test_what_an_old_one_lacks_and_somebody_asked_for_is_refused_by_name(spec: dict[str, Any], refusal: str) -> None:
     with pytest.raises(
-        LacksError, match=rf"^this llama-server \(version 1 \(a\), /bin/llama-server\) has no {refusal}"
+        MissingFlagError, match=rf"^this llama-server \(version 1 \(a\), /bin/llama-server\) has no {refusal}"
     ):
         started("old", **spec)
     assert started("new", **spec).lacks == ()
@@ -110,12 +110,14 @@ def test_what_an_old_one_lacks_and_somebody_asked_for_is_refused_by_name(spec: d
 
 @pytest.mark.parametrize("flag", ["--jinja", "--no-context-shift", "--threads-http"])
 def test_one_without_what_modelhost_needs_is_refused(flag: str) -> None:
-    with pytest.raises(LacksError, match=rf"has no {flag}, without which modelhost cannot use it; use a newer one"):
+    with pytest.raises(
+        MissingFlagError, match=rf"has no {flag}, without which modelhost cannot use it; use a newer one"
+    ):
         started("old", without=flag)
 
 
 def test_one_that_takes_its_key_on_the_command_line_alone_is_refused() -> None:
-    with pytest.raises(LacksError, match="takes no key from LLAMA_API_KEY"):
+    with pytest.raises(MissingFlagError, match="takes no key from LLAMA_API_KEY"):
         started("new", without="--api-key")
 
 
@@ -161,7 +163,7 @@ def test_adapters_are_one_row_or_a_flag_each() -> None:
     chosen = started("new", lora=(Adapter(path=Path("/p.gguf"), name="pirate"),))
     assert "--lora-scaled /p.gguf:0.0 " in words(chosen)
     assert "--cache-ram 0 " in words(chosen)
-    with pytest.raises(LacksError, match=r"lora: this llama-server .* takes no file with a colon in its path"):
+    with pytest.raises(MissingFlagError, match=r"lora: this llama-server .* takes no file with a colon in its path"):
         started("new", lora=(Adapter(path=Path("/a:b.gguf")),))
 
 

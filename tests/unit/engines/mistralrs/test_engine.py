@@ -16,10 +16,10 @@ import pytest
 from modelhost.engines.adapters import Adapter
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.mistralrs.engine import MistralRs
-from modelhost.engines.mistralrs.requests import Requests
+from modelhost.engines.mistralrs.requests import RequestReader
 from modelhost.engines.mistralrs.runner import BUFFERED, SharedRunner
 from modelhost.engines.mistralrs.template import TemplateReader, special_tokens
-from modelhost.engines.worker.asgi import Refused
+from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.errors import ConfigError, UnsupportedParameter
 from tests.support.base_models import MESSAGES, PLAIN
 from tests.support.nano_hf import NANO_HF, nano_tokenizer
@@ -80,9 +80,9 @@ def _library(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _requests(template: str | None = TEMPLATE, path: Path = Path("model.gguf"), context: int = 400) -> Requests:
+def _requests(template: str | None = TEMPLATE, path: Path = Path("model.gguf"), context: int = 400) -> RequestReader:
     config = {"name": "m", "context_length": context, "vocab_size": 300, "path": str(path), "chat_template": template}
-    return Requests(SharedRunner(Library(), one_prompt=False), config)
+    return RequestReader(SharedRunner(Library(), one_prompt=False), config)
 
 
 def _body(**fields: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _body(**fields: Any) -> dict[str, Any]:
 
 
 def _refused(body: dict[str, Any], **of_requests: Any) -> dict[str, Any]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ErrorResponse) as refused:
         _requests(**of_requests).chat(body)
     assert refused.value.status == 400
     error: dict[str, Any] = refused.value.body["error"]
@@ -209,7 +209,7 @@ def test_a_model_that_thinks_is_free_to_until_it_has_finished() -> None:
 
 def test_tokens_that_are_none_are_refused() -> None:
     assert _refused(_body(logit_bias={"300": 1}))["param"] == "logit_bias"
-    with pytest.raises(Refused):
+    with pytest.raises(ErrorResponse):
         _requests().completion({"prompt": [300]})
 
 

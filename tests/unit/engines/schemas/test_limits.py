@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.engines.schemas.limits import MOST_WRITTEN_OUT, is_large, size_of
+from modelhost.engines.schemas.limits import MOST_WRITTEN_OUT, expanded_size, is_too_large
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ from modelhost.engines.schemas.limits import MOST_WRITTEN_OUT, is_large, size_of
     ],
 )
 def test_repetitions_are_written_out(pattern: str, size: int) -> None:
-    assert size_of(pattern) == size
+    assert expanded_size(pattern) == size
 
 
 def test_counts_multiply_beyond_what_a_grammar_holds() -> None:
-    assert not is_large("(a{100}){100}")
-    assert is_large("(a{100}){101}")
-    assert is_large(f"a{{{MOST_WRITTEN_OUT + 1}}}")
+    assert not is_too_large("(a{100}){100}")
+    assert is_too_large("(a{100}){101}")
+    assert is_too_large(f"a{{{MOST_WRITTEN_OUT + 1}}}")

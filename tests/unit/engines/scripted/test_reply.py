@@ -11,7 +11,7 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.scripted.engine import REPLY_OPTIONS, Scripted, checked_calls
 from modelhost.engines.scripted.reply import Call, Reply, commands_of, decide, limited, rules_of, split_words
 from modelhost.engines.scripted.request import read_generation
-from modelhost.engines.worker.asgi import Refused
+from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.errors import ConfigError, ContextLengthExceeded
 
 
@@ -133,7 +133,7 @@ def test_limit_counts_reasoning_and_says_length() -> None:
 
 def test_prompt_that_is_too_long_is_refused_as_llama_cpp_does_it() -> None:
     body = {"messages": [{"role": "user", "content": "one two three"}]}
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ErrorResponse) as caught:
         read_generation("chat", body, model="m", context_length=3)
     assert caught.value.body["error"]["type"] == "exceed_context_size_error"
     error = Scripted().translate_error(caught.value.status, caught.value.body, model="m", worker="w")

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from modelhost.engines.tool_calls.calls import Calling
+from modelhost.engines.tool_calls.calls import ToolCallFormat
 from modelhost.engines.tool_calls.forms import FORMS
 from modelhost.engines.worker.reader import ChatReader
 from tests.support.answer_reading import PLACES, cut, read
 
 TOOLS = [{"type": "function", "function": {"name": "add"}}]
-CALLING = Calling(form=FORMS["openai"], tools=TOOLS)
+CALLING = ToolCallFormat(form=FORMS["openai"], tools=TOOLS)
 THOUGHT = "<|channel|>analysis<|message|>I < add.<|end|>"
 CALL = "<|channel|>commentary to=functions.add <|constrain|>json<|message|>"
 
 
-def _read(text: str, places: list[int], calling: Calling | None = CALLING) -> dict[str, Any]:
+def _read(text: str, places: list[int], calling: ToolCallFormat | None = CALLING) -> dict[str, Any]:
     return read(cut(text, places), calling)
 
 
@@ -93,7 +93,7 @@ def test_a_marker_that_is_cut_off_is_part_of_what_it_stands_in() -> None:
 
 
 def test_with_one_call_the_answer_ends_with_it() -> None:
-    reader = ChatReader(calling=Calling(form=FORMS["openai"], tools=TOOLS, one_call=True), reads_reasoning=True)
+    reader = ChatReader(calling=ToolCallFormat(form=FORMS["openai"], tools=TOOLS, one_call=True), reads_reasoning=True)
     reader.feed(f"{THOUGHT}{CALL}{{}}")
     assert reader.is_done
     assert reader.feed(f"<|call|>{CALL}{{}}") == reader.finish() == []

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelhost.engines.tool_calls.calls import Calling
+from modelhost.engines.tool_calls.calls import ToolCallFormat
 from modelhost.engines.tool_calls.forms import FORMS, form_of_template
-from modelhost.engines.worker.asgi import Refused
+from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.engines.worker.grammars import GrammarConstraint, Grammars
 from modelhost.engines.worker.reader import ChatReader
 from modelhost.engines.worker.text import Vocabulary
@@ -37,7 +37,7 @@ def _cut(text: str, places: list[int]) -> list[str]:
 
 def _read(name: str, pieces: list[str], *, one_call: bool = False) -> tuple[str, list[tuple[str, str]], int]:
     """Return the text, the calls, and in how many pieces they came."""
-    calling = Calling(form=FORMS[name], tools=TOOLS, one_call=one_call)
+    calling = ToolCallFormat(form=FORMS[name], tools=TOOLS, one_call=one_call)
     reader = ChatReader(calling=calling, reads_reasoning=False)
     content, calls, count = "", [], 0
     for delta in [*(delta for piece in pieces for delta in reader.feed(piece)), *reader.finish()]:
@@ -128,7 +128,7 @@ def test_text_after_a_call_is_text(name: str) -> None:
 @given(places=PLACES)
 @settings(max_examples=25, deadline=None)
 def test_a_call_without_a_marker_may_follow_thoughts(name: str, places: list[int]) -> None:
-    reader = ChatReader(calling=Calling(form=FORMS[name], tools=TOOLS), reads_reasoning=True)
+    reader = ChatReader(calling=ToolCallFormat(form=FORMS[name], tools=TOOLS), reads_reasoning=True)
     pieces = _cut(f"<think>\n[{{why}}]\n</think>\n\n{WRITTEN[name][1]}", places)
     deltas = [*(delta for piece in pieces for delta in reader.feed(piece)), *reader.finish()]
     assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "[{why}]"
@@ -138,7 +138,7 @@ def test_a_call_without_a_marker_may_follow_thoughts(name: str, places: list[int
 
 def test_json_that_cannot_become_a_call_is_passed_on_as_it_comes() -> None:
     for name, text in (("llama3_json", '{"city'), ("llama4_pythonic", "[1, 2")):
-        reader = ChatReader(calling=Calling(form=FORMS[name], tools=TOOLS), reads_reasoning=False)
+        reader = ChatReader(calling=ToolCallFormat(form=FORMS[name], tools=TOOLS), reads_reasoning=False)
         assert reader.feed(text) == [{"content": text}]
         assert reader.feed(" and more") == [{"content": " and more"}]
 
@@ -190,7 +190,7 @@ def test_a_text_behind_a_reference_is_a_text() -> None:
     tools = [{"type": "function", "function": {"name": "say", "parameters": plan}}]
     text = "<tool_call>\n<function=say>\n<parameter=a>\n[5]\n</parameter>\n</function>\n</tool_call>"
     assert _takes(_forced("qwen3_coder", tools), text)
-    reader = ChatReader(calling=Calling(form=FORMS["qwen3_coder"], tools=tools), reads_reasoning=False)
+    reader = ChatReader(calling=ToolCallFormat(form=FORMS["qwen3_coder"], tools=tools), reads_reasoning=False)
     pieces = [piece for delta in reader.feed(text) for piece in delta["tool_calls"]]
     assert json.loads("".join(piece["function"]["arguments"] for piece in pieces)) == {"a": "[5]"}
 
@@ -206,7 +206,7 @@ def test_a_schema_that_is_none_is_refused() -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "strange"}}}
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
     for name in WRITTEN:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ErrorResponse) as refused:
             _forced(name, tools)
         assert refused.value.status == 400
 

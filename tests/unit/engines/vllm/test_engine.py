@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.engines.adapters import Adapter, Applied
+from modelhost.engines.adapters import Adapter, AdapterSelection
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.vllm.adapters import adapter_arguments
 from modelhost.engines.vllm.engine import Vllm
@@ -156,7 +156,7 @@ def test_a_request_has_one_adapter_as_strong_as_it_is() -> None:
     adapters = (Adapter(path=Path("/a"), name="a"), Adapter(path=Path("/b"), name="b"))
 
     def model(*scales: float) -> str:
-        return str(VLLM.adapters.applied({"model": "m"}, Applied(adapters=adapters, scales=scales))["model"])
+        return str(VLLM.adapters.applied({"model": "m"}, AdapterSelection(adapters=adapters, scales=scales))["model"])
 
     assert (model(0, 0), model(1, 0), model(0, 1)) == ("m", "m:a", "m:b")
     with pytest.raises(InvalidRequest, match="one adapter to a request, not a, b together"):
@@ -270,10 +270,10 @@ def test_tokens_go_by_the_names_of_both_sides() -> None:
         "prompt": "a",
         "add_special_tokens": False,
     }
-    assert json.loads(VLLM.received("tokenize", b'{"count": 1, "tokens": [3]}')) == {"tokens": [3]}
+    assert json.loads(VLLM.convert_answer("tokenize", b'{"count": 1, "tokens": [3]}')) == {"tokens": [3]}
     told = b'{"count": 1, "tokens": [3], "token_strs": ["a"]}'
-    assert json.loads(VLLM.received("tokenize", told)) == {"tokens": [3], "token_strs": ["a"]}
-    assert json.loads(VLLM.received("detokenize", b'{"prompt": "a"}')) == {"content": "a"}
+    assert json.loads(VLLM.convert_answer("tokenize", told)) == {"tokens": [3], "token_strs": ["a"]}
+    assert json.loads(VLLM.convert_answer("detokenize", b'{"prompt": "a"}')) == {"content": "a"}
     with pytest.raises(UnsupportedParameter):
         VLLM.adapt("tokenize", {"model": "m", "content": "a", "parse_special": False})
 
@@ -288,7 +288,7 @@ def test_the_tokens_of_messages_are_those_of_a_chat() -> None:
 
 def test_thoughts_have_the_hosts_name_and_text_is_left_alone() -> None:
     block = b'data: {"choices":[{"delta":{"reasoning":"so \\"reasoning\\": x"}}]}\n\n'
-    assert VLLM.received("chat", block) == block.replace(b'{"reasoning"', b'{"reasoning_content"')
+    assert VLLM.convert_answer("chat", block) == block.replace(b'{"reasoning"', b'{"reasoning_content"')
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.engines.worker.batcher import Batcher, Event, Job
 from modelhost.engines.worker.library import vocab_size
-from modelhost.engines.worker.prefixes import Prefixes
+from modelhost.engines.worker.prefixes import PrefixCache
 from modelhost.engines.worker.sampling import Sampler, Sampling
 
 VOCABULARY = 100
@@ -81,11 +81,11 @@ class World:
         self.library = Counting()
         settings: dict[str, Any] = {"slots": 2, "chunk_tokens": 8, "prefix_bytes": 1000, **options}
         self.batcher = Batcher(self.library, deliver=self._deliver, **settings)
-        self.told: dict[Job, list[Event]] = {}
+        self.events: dict[Job, list[Event]] = {}
 
-    def _deliver(self, told: list[tuple[Job, Event]]) -> None:
-        for job, event in told:
-            job.tell(event)
+    def _deliver(self, events: list[tuple[Job, Event]]) -> None:
+        for job, event in events:
+            job.on_event(event)
 
     def job(self, prompt: list[int], most_tokens: int = 5, prompt_logprobs: int | None = None) -> Job:
         events: list[Event] = []
@@ -94,18 +94,18 @@ class World:
             most_tokens=most_tokens,
             sampler=Sampler(Sampling(temperature=0.0), prompt),
             eos_ids=frozenset({END}),
-            tell=events.append,
+            on_event=events.append,
             prompt_logprobs=prompt_logprobs,
         )
-        self.told[job] = events
+        self.events[job] = events
         self.batcher.submit(job)
         return job
 
     def tokens(self, job: Job) -> list[int]:
-        return [event.choice.token for event in self.told[job] if event.choice is not None]
+        return [event.choice.token for event in self.events[job] if event.choice is not None]
 
     def reason(self, job: Job) -> str | None:
-        return self.told[job][-1].finish_reason if self.told[job] else None
+        return self.events[job][-1].finish_reason if self.events[job] else None
 
     def until_done(self, *jobs: Job) -> None:
         while any(self.reason(job) is None for job in jobs):
@@ -126,7 +126,7 @@ def test_the_end_of_a_text_is_no_text() -> None:
     world = World()
     job = world.job([END - 2])
     world.until_done(job)
-    assert [event.is_text for event in world.told[job]] == [True, False]
+    assert [event.is_text for event in world.events[job]] == [True, False]
     assert world.reason(job) == "stop"
 
 
@@ -166,13 +166,13 @@ def test_what_was_computed_is_not_computed_again() -> None:
     world.until_done(first)
     longer = world.job([*range(1, 9), 90])
     world.until_done(longer)
-    assert world.told[longer][-1].cached_tokens == 8  # the last token of an answer was never put in
+    assert world.events[longer][-1].cached_tokens == 8  # the last token of an answer was never put in
     other = world.job([1, 2, 3, 80])
     world.until_done(other)
-    assert world.told[other][-1].cached_tokens == 3
+    assert world.events[other][-1].cached_tokens == 3
     same = world.job([1, 2, 3, 80])
     world.until_done(same)
-    assert world.told[same][-1].cached_tokens == 3  # the scores after the last one are needed
+    assert world.events[same][-1].cached_tokens == 3  # the scores after the last one are needed
 
 
 def test_scores_that_are_no_numbers_end_the_request_and_nothing_else() -> None:
@@ -189,7 +189,7 @@ def test_scores_that_are_no_numbers_end_the_request_and_nothing_else() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CountingBatch, "step", with_nan)
         world.until_done(good)
-    assert "not numbers" in (world.told[bad][-1].failure or "")
+    assert "not numbers" in (world.events[bad][-1].failure or "")
     assert world.tokens(good) == [2, 3, 4, 5, 6]
     after = world.job([9])
     world.until_done(after)
@@ -209,14 +209,14 @@ def test_the_step_that_counts_the_scores_finds_weights_that_are_no_numbers(monke
 def test_a_model_that_cannot_go_back_uses_whole_caches_only() -> None:
     library = Counting()
     library.can_fork = False
-    prefixes = Prefixes(library, most_bytes=100)
+    prefixes = PrefixCache(library, most_bytes=100)
     prefixes.put([1, 2, 3], [1, 2, 3])
     assert prefixes.take([1, 2, 9]) == ([], 0)
     assert prefixes.take([1, 2, 3, 4]) == ([1, 2, 3], 3)
 
 
 def test_kept_caches_stay_within_their_bytes_and_the_oldest_goes() -> None:
-    prefixes = Prefixes(Counting(), most_bytes=6)
+    prefixes = PrefixCache(Counting(), most_bytes=6)
     for start in (10, 20, 30):
         prefixes.put([start, start + 1, start + 2], [start, start + 1, start + 2])
     assert [prefixes.take([start, start + 1, 99])[1] for start in (10, 20, 30)] == [0, 2, 2]
@@ -225,7 +225,7 @@ def test_kept_caches_stay_within_their_bytes_and_the_oldest_goes() -> None:
 
 
 def test_a_continued_cache_replaces_what_it_continues() -> None:
-    prefixes = Prefixes(Counting(), most_bytes=8)
+    prefixes = PrefixCache(Counting(), most_bytes=8)
     prefixes.put([1, 2, 3], [1, 2, 3])
     prefixes.put([7, 8], [7, 8])
     prefixes.put([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])  # 7 bytes with [7, 8]; [1, 2, 3] has gone
@@ -241,7 +241,7 @@ def test_a_prompt_is_scored_in_pieces_however_much_of_it_is_cached() -> None:
     job = world.job(prompt, most_tokens=1, prompt_logprobs=2)
     world.until_done(job)
     assert world.library.log == [("prefill_scored", 64), ("prefill_scored", 11)]
-    *of_prompt, last = world.told[job]
+    *of_prompt, last = world.events[job]
     assert [event.choice.token for event in of_prompt if event.choice] == prompt
     assert all(event.is_prompt for event in of_prompt)
     logprobs = [event.choice.logprob for event in of_prompt if event.choice]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from modelhost.engines.tool_calls.calls import Calling
+from modelhost.engines.tool_calls.calls import ToolCallFormat
 from modelhost.engines.tool_calls.forms import FORMS, HERMES
 from modelhost.engines.worker.reader import ChatReader, StopFinder
 from modelhost.engines.worker.text import Vocabulary
@@ -17,11 +17,11 @@ from tests.support.answer_reading import PLACES, cut
 from tests.support.nano_hf import nano_vocabulary, new_nano_tokenizer
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": "}\\"{", "b": [1, {"c": 2}]}}\n</tool_call>'
-CALLING = Calling(form=HERMES, tools=[])
+CALLING = ToolCallFormat(form=HERMES, tools=[])
 ARGUMENTS = {"a": '}"{', "b": [1, {"c": 2}]}
 
 
-def read(pieces: list[str], calling: Calling | None = CALLING, **options: bool) -> dict[str, Any]:
+def read(pieces: list[str], calling: ToolCallFormat | None = CALLING, **options: bool) -> dict[str, Any]:
     return answer_reading.read(pieces, calling, **options)
 
 
@@ -91,7 +91,7 @@ def test_an_action_may_follow_thoughts(places: list[int]) -> None:
         "<|START_THINKING|>I add.<|END_THINKING|><|START_ACTION|>[\n"
         '    {"tool_call_id": "0", "tool_name": "add", "parameters": {"a": 1}}\n]<|END_ACTION|>'
     )
-    calling = Calling(form=FORMS["cohere_command3"], tools=[])
+    calling = ToolCallFormat(form=FORMS["cohere_command3"], tools=[])
     whole = read(cut(text, places), calling=calling)
     assert whole == {"content": "", "reasoning_content": "I add.", "calls": [["add", '{"a": 1}']]}
     said = read(
@@ -123,7 +123,7 @@ def test_a_call_that_is_cut_off_has_what_there_is_of_it() -> None:
 
 
 def test_with_one_call_the_answer_is_over() -> None:
-    reader = ChatReader(calling=Calling(form=HERMES, tools=[], one_call=True), reads_reasoning=False)
+    reader = ChatReader(calling=ToolCallFormat(form=HERMES, tools=[], one_call=True), reads_reasoning=False)
     reader.feed(CALL)
     assert reader.is_done
     assert reader.feed(CALL) == reader.finish() == []

@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.prompting import prompting
-from modelhost.engines.worker.asgi import Refused
+from modelhost.engines.prompting import prompt_config
+from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.engines.worker.grammars import GrammarConstraint
 from modelhost.engines.worker.library import Library, Loaded
 from modelhost.engines.worker.model_files import end_tokens, generation_config
-from modelhost.engines.worker.requests import Asked, Requests
+from modelhost.engines.worker.requests import GenerationRequest, RequestReader
 from modelhost.engines.worker.text import Vocabulary
 from tests.support.base_models import BEGINNING, MESSAGES, PLAIN, base_directory
 from tests.support.nano_hf import nano_tokenizer, nano_vocabulary, tokenizer_of
@@ -40,7 +40,7 @@ def _requests(
     context: int = 200,
     parser: str = "auto",
     base: Path | None = None,
-) -> Requests:
+) -> RequestReader:
     """Those for the bundled model; or for one in the directory ``base``, which has no template."""
     tokenizer = nano_tokenizer() if base is None else tokenizer_of(base)
     loaded = Loaded(
@@ -54,19 +54,19 @@ def _requests(
     config = {
         "name": "nano",
         "context_length": context,
-        **prompting(ModelSpec(name="nano", chat_template=template, has_chat_template=base is None)),
+        **prompt_config(ModelSpec(name="nano", chat_template=template, has_chat_template=base is None)),
         "own_chat_template": None,
         "tool_call_parser": parser,
         "special_tokens": "text",
     }
-    return Requests(loaded, nano_vocabulary() if base is None else Vocabulary(tokenizer), config)
+    return RequestReader(loaded, nano_vocabulary() if base is None else Vocabulary(tokenizer), config)
 
 
 def _tool(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
-def _takes(asked: Asked, text: str) -> bool:
+def _takes(asked: GenerationRequest, text: str) -> bool:
     """Whether the constraint of ``asked`` takes ``text`` token by token, and nothing after it."""
     constraint = asked.constraint
     assert isinstance(constraint, GrammarConstraint)
@@ -126,7 +126,7 @@ def test_a_model_that_thinks_may_think_before_its_json(template: str, end: str) 
 
 def test_a_schema_that_is_none_is_refused() -> None:
     shape = {"type": "json_schema", "json_schema": {"schema": {"type": "strange"}}}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ErrorResponse) as refused:
         _requests().chat({"messages": HELLO, "response_format": shape})
     assert refused.value.status == 400
     assert "Invalid type" in refused.value.body["error"]["message"]
@@ -175,7 +175,7 @@ def test_where_a_request_is_silent_the_model_decides_and_then_openai() -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused(body: dict[str, Any], kind: str, param: str | None) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ErrorResponse) as refused:
         _requests().chat({"messages": HELLO, **body})
     error = refused.value.body["error"]
     assert (refused.value.status, error["type"], error.get("param")) == (400, kind, param)
@@ -186,7 +186,7 @@ def test_what_cannot_be_done_is_refused(body: dict[str, Any], kind: str, param: 
     [("{{ messages }}", "shows no tools"), ("{{ tools }}<tool_call><function=", "tool_call_parser=NAME")],
 )
 def test_tools_need_a_template_that_writes_calls_as_they_are_read(template: str, says: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ErrorResponse) as refused:
         _requests(template=template).chat({"messages": HELLO, "tools": [_tool("now")]})
     error = refused.value.body["error"]
     assert (refused.value.status, error["type"], error["param"]) == (400, "unsupported_parameter", "tools")
@@ -233,7 +233,7 @@ def test_a_completion_is_a_text_or_tokens() -> None:
     tokens = requests.completion({"prompt": "Hello"}).prompt
     assert requests.completion({"prompt": tokens}).prompt == tokens
     for prompt in ("", [1024]):
-        with pytest.raises(Refused):
+        with pytest.raises(ErrorResponse):
             requests.completion({"prompt": prompt})
 
 

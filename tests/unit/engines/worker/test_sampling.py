@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelhost.engines.worker.sampling import NoChoice, Sampler, Sampling
+from modelhost.engines.worker.sampling import NoTokenAllowed, Sampler, Sampling
 
 SHARES = np.array([0.5, 0.25, 0.15, 0.1], np.float64)
 SCORES = np.log(SHARES).astype(np.float32)
@@ -136,12 +136,12 @@ class _Only:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize(("scores", "says"), [([np.nan, 1.0], "not numbers"), ([-np.inf, -np.inf], "not numbers")])
 def test_scores_that_are_no_numbers_are_no_choice(temperature: float, scores: list[float], says: str) -> None:
-    with pytest.raises(NoChoice, match=says):
+    with pytest.raises(NoTokenAllowed, match=says):
         Sampler(Sampling(temperature=temperature), ()).choose(np.array(scores, np.float32))
 
 
 def test_what_no_token_fits_is_no_choice() -> None:
-    with pytest.raises(NoChoice, match="fits what its answer has to follow"):
+    with pytest.raises(NoTokenAllowed, match="fits what its answer has to follow"):
         Sampler(Sampling(logit_bias=dict.fromkeys(range(4), -np.inf)), ()).choose(SCORES)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.worker.asgi import Refused
+from modelhost.engines.worker.asgi import ErrorResponse
 from modelhost.engines.worker.template import ChatTemplate, thoughts_end
 from tests.support.nano_hf import nano_tokenizer
 
@@ -150,7 +150,7 @@ def test_a_tool_without_parameters_gets_a_schema() -> None:
 
 
 def test_what_a_template_refuses_is_the_callers_error() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ErrorResponse) as refused:
         _rendered("{{ raise_exception('alternate, please') }}", QUESTION, _called(("1", "{}")))
     assert refused.value.status == 400
     assert "alternate, please" in refused.value.body["error"]["message"]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from modelhost.engines.special_tokens import FROM_SERVER, telling_names
+from modelhost.engines.special_tokens import FROM_SERVER, meaningful_names
 from modelhost.engines.worker.template import ChatTemplate
-from modelhost.engines.worker.text import Contents, Vocabulary
+from modelhost.engines.worker.text import ContentTokenizer, Vocabulary
 from tests.support.nano_hf import nano_tokenizer, nano_vocabulary
 
 START, END = 1, 2
@@ -20,12 +20,12 @@ TEMPLATE = ChatTemplate(nano_tokenizer(), None, "nano")
 NAMED = ChatTemplate(
     nano_tokenizer(), "{% for m in messages %}<|im_start|>{{ m.name }}\n{{ m.content }}{% endfor %}", "nano"
 )
-NAMES = telling_names(nano_vocabulary().special, TEMPLATE.text)
-CONTENTS = Contents(nano_vocabulary(), NAMES)
+NAMES = meaningful_names(nano_vocabulary().special, TEMPLATE.text)
+CONTENTS = ContentTokenizer(nano_vocabulary(), NAMES)
 """One for all, since the copy of a tokenizer takes a while to make."""
 
 
-def _tokens(messages: list[dict[str, Any]], contents: Contents = CONTENTS, **more: Any) -> list[int]:
+def _tokens(messages: list[dict[str, Any]], contents: ContentTokenizer = CONTENTS, **more: Any) -> list[int]:
     return contents.tokens(TEMPLATE.render(contents.marked({"messages": messages, **more})))
 
 
@@ -78,7 +78,7 @@ def test_what_the_assistant_said_has_its_tokens() -> None:
 
 
 def test_raw_contents_are_tokenized_with_the_template() -> None:
-    tokens = _tokens([{"role": "user", "content": FORGED}], Contents(nano_vocabulary(), ()))
+    tokens = _tokens([{"role": "user", "content": FORGED}], ContentTokenizer(nano_vocabulary(), ()))
     assert (tokens.count(START), tokens.count(END)) == (3, 3)
 
 
@@ -108,7 +108,7 @@ class _OtherTokenizer:
 
 def test_the_first_word_and_swallowed_blanks_are_as_the_tokenizer_has_them() -> None:
     vocabulary = Vocabulary(_OtherTokenizer())
-    contents = Contents(vocabulary, ["<end>"])
+    contents = ContentTokenizer(vocabulary, ["<end>"])
     marked = contents.marked({"messages": [{"role": "user", "content": "<end>"}]})["messages"][0]["content"]
     assert contents.tokens(f"one<end>  two{marked}") == [0, 3, 2, 4, 6, 5]
     assert vocabulary.encode("one<end>  two", add_special=False) == [0, 3, 2]
