@@ -21,7 +21,7 @@ from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
 from modelhost.engines.environments import python_of
 from modelhost.engines.installed import how_to_install, missing_modules, with_environment
-from modelhost.models.resolve import resolve
+from modelhost.models.resolve.resolve import resolve
 
 OF_MAKE = Path(__file__).parent.parent / ".venv-engines"
 NAME = "nano"

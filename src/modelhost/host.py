@@ -25,12 +25,12 @@ from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole import Whole
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
-from modelhost.models.admission import Admission
-from modelhost.models.collection import Collection
-from modelhost.models.download import DownloadProgress
-from modelhost.models.hosted import HostedModel
-from modelhost.models.scheduler import OnQueued
-from modelhost.models.states import (
+from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.registry.admission import Admission
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.status import (
     HostStatus,
     LoadEstimate,
     ModelEvent,

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.engines import TRAITS
-from modelhost.models.registry import read_registry
+from modelhost.models.registry.registry import read_registry
 from modelhost.tools.servers_file import read_servers
 from tests.support.forked import COMMAND, ForkedProcess, can_fork
 from tests.support.serving import ServedHost

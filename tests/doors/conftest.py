@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import modelhost
-from modelhost.models import backoff
 from tests.doors.door import Door
 from tests.doors.doors import Case
 from tests.doors.world import PLACES, SLOTS, TOOLS, World

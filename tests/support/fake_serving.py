@@ -7,8 +7,8 @@ from typing import Any
 
 from modelhost.config.settings import Settings
 from modelhost.http.server import Progress
-from modelhost.models.download import FileProgress
-from modelhost.models.unused_gpu import UnusedGpu
+from modelhost.models.hub.progress import FileProgress
+from modelhost.models.resolve.runtime import UnusedGpu
 
 
 class FakeServer(types.ModuleType):

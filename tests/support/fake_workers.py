@@ -11,15 +11,15 @@ from modelhost.config.settings import Settings
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.scripted.engine import Scripted
 from modelhost.errors import ModelFileMissing, WorkerStartFailed
-from modelhost.models.bursts import Bursts
-from modelhost.models.hosted import HostedModel
-from modelhost.models.keeping import Means
-from modelhost.models.ledger import Ledger
-from modelhost.models.registry import ModelEntry
-from modelhost.models.resolve import Resolved
-from modelhost.models.room import Room
-from modelhost.models.scheduler import Scheduler
-from modelhost.models.states import State
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.ledger import Ledger
+from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.scheduler import Scheduler
+from modelhost.models.residency.status import State
+from modelhost.models.residency.supervisor import Means
+from modelhost.models.resolve.headroom import Room
+from modelhost.models.resolve.resolved import Resolved
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from modelhost.workers.worker import Worker
 from tests.support import fake_process

@@ -14,11 +14,11 @@ from itertools import count
 from typing import Any
 
 from modelhost.errors import ModelhostError, QueueTimeout, WorkerCrashed, WorkerStartFailed
-from modelhost.models.book import NEVER, Phase, Terms, Ticket
-from modelhost.models.bursts import Bursts
-from modelhost.models.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
-from modelhost.models.ledger import Ledger
-from modelhost.models.planner import MODELS
+from modelhost.models.files.memory_pools import MODELS
+from modelhost.models.residency.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
+from modelhost.models.residency.ledger import Ledger
+from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.record import NEVER, Phase, Terms, Ticket
 
 TOLERANCE = 1e-6
 GB = 1_000_000_000

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.config.settings import Settings
-from modelhost.models.caches import SavedCache
-from modelhost.models.collection import Collection
-from modelhost.models.hosted import HostedModel
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.prompt_caches import SavedCache
 from modelhost.workers.worker import Worker
 
 Messages = list[dict[str, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelhost.models.gguf import GgufHeader
+from modelhost.models.files.gguf import GgufHeader
 from modelhost.workers.gpus import Gpu
 
 GIB = 1 << 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from modelhost.feed import Feed, Listener
-from modelhost.models.states import ModelEvent, State
+from modelhost.models.residency.status import ModelEvent, State
 
 
 def _state(model: str, state: State) -> ModelEvent:

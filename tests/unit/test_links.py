@@ -16,12 +16,12 @@ from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.config.variables import read_dotenv
 from modelhost.errors import ModelhostError
-from modelhost.models.gguf import read_header
-from modelhost.models.hf_directory import read_hf_directory
-from modelhost.models.inventory import scan
-from modelhost.models.locate import locate
-from modelhost.models.registry import Registry, find_registry, read_registry
-from modelhost.models.resolve import resolve
+from modelhost.models.files.gguf import read_header
+from modelhost.models.files.hf_directory import read_hf_directory
+from modelhost.models.registry.registry import Registry, find_registry, read_registry
+from modelhost.models.resolve.inventory import scan
+from modelhost.models.resolve.locate import locate
+from modelhost.models.resolve.resolve import resolve
 from modelhost.tools.servers_file import read_servers
 from tests.support.gguf_files import write_model
 from tests.support.nano_hf import NANO_HF

@@ -75,7 +75,7 @@ def test_tests_look_from_outside_and_measure_no_time(kind: str) -> None:
     [
         ("private", "scheduler._waiters"),
         ("private", "self.scheduler._waiters"),
-        ("private", "from modelhost.models.scheduler import _decide"),
+        ("private", "from modelhost.models.residency.scheduler import _decide"),
         ("private", "monkeypatch.setattr(gpus, '_pids', list)"),
         ("private", "monkeypatch.setattr('modelhost.workers.gpus._pids', list)"),
         ("elapsed", "assert time.monotonic() - began < 2"),

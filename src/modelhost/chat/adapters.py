@@ -11,7 +11,7 @@ from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.bodies import lora_json
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, WantedAdapter
 from modelhost.exchange.tasks import Task
-from modelhost.models.hosted import HostedModel
+from modelhost.models.residency.hosted import HostedModel
 
 FIELD: Final = "lora"
 

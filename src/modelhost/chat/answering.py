@@ -41,9 +41,9 @@ from modelhost.exchange.requests import (
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole import Whole
 from modelhost.logs import get_logger
-from modelhost.models.collection import Collection
-from modelhost.models.hosted import HostedModel
-from modelhost.models.scheduler import OnQueued
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.scheduler import OnQueued
 from modelhost.state.store import StateStore
 from modelhost.tools.context import CallContext
 from modelhost.tools.sampling import SamplingAnswer, SamplingRequest

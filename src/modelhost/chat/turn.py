@@ -37,7 +37,7 @@ from modelhost.errors import (
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, TokenizeRequest
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, TASKS, Task
-from modelhost.models.hosted import HostedModel
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.workers.worker import Worker
 
 COMPLETION_TOKENS: Final = 16

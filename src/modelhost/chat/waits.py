@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from modelhost.exchange.chunks import CHAT, COMPLETION
 from modelhost.exchange.events import Envelope, Event, Loading, Piece, Pieces, PieceStream, Queued
-from modelhost.models.hosted import HostedModel
-from modelhost.models.scheduler import OnQueued
-from modelhost.models.states import ModelEvent, State
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.status import ModelEvent, State
 
 Begin = Callable[[OnQueued], AbstractAsyncContextManager[Pieces]]
 Events = Callable[[], AbstractAsyncContextManager[AsyncIterator[ModelEvent]]]

@@ -10,7 +10,7 @@ from modelhost.engines.llamacpp.installation import features_of
 from modelhost.engines.llamacpp.machine import BetterBuild, Machine, better_build, this_machine
 from modelhost.engines.llamacpp.record import ENGINE
 from modelhost.engines.traits import EngineFacts
-from modelhost.models.hosted import HostedModel
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.workers.installed_gpus import installed_gpu
 
 

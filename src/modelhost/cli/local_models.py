@@ -15,14 +15,14 @@ from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
-from modelhost.models.choosing import engine_for_format
-from modelhost.models.download import model_of
-from modelhost.models.hub_cache import RepositoryCache, downloaded
-from modelhost.models.hub_reference import parse_reference
-from modelhost.models.inventory_file import FILE_NAME, read_inventory
-from modelhost.models.locate import locate
-from modelhost.models.registry import find_registry, read_registry
-from modelhost.models.registry_entry import ModelEntry
+from modelhost.models.hub.cache import RepositoryCache, downloaded
+from modelhost.models.hub.download import model_of
+from modelhost.models.hub.references import parse_reference
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.registry.registry import find_registry, read_registry
+from modelhost.models.resolve.engine_choice import engine_for_format
+from modelhost.models.resolve.inventory_file import FILE_NAME, read_inventory
+from modelhost.models.resolve.locate import locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

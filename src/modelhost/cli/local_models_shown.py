@@ -15,10 +15,10 @@ from rich.text import Text
 
 from modelhost.cli.local_models import KnownModel, configured
 from modelhost.config.directories import data_directory
-from modelhost.models.gguf import read_header
-from modelhost.models.inventory import Entry, inspect
-from modelhost.models.inventory import Progress as OnProgress
-from modelhost.models.locate import locate
+from modelhost.models.files.gguf import read_header
+from modelhost.models.resolve.inventory import Entry, inspect
+from modelhost.models.resolve.inventory import Progress as OnProgress
+from modelhost.models.resolve.locate import locate
 
 CONTEXTS: Final = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 _PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each model on one line

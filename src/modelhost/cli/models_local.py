@@ -34,7 +34,10 @@ def scan(
     from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.cli.local_models_shown import inventory_table, print_plain, scan_progress  # noqa: PLC0415
     from modelhost.config.directories import data_directory  # noqa: PLC0415
-    from modelhost.models import inventory, inventory_file  # noqa: PLC0415
+    from modelhost.models.resolve import (
+        inventory,  # noqa: PLC0415
+        inventory_file,  # noqa: PLC0415
+    )
 
     with scan_progress() as on_progress:
         found = inventory.scan(
@@ -73,11 +76,11 @@ def pull(
         return
     from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.cli.starting import start_display  # noqa: PLC0415
-    from modelhost.models.choosing import some_engine_for  # noqa: PLC0415
-    from modelhost.models.download import download  # noqa: PLC0415
-    from modelhost.models.hub_cache import is_offline  # noqa: PLC0415
-    from modelhost.models.hub_reference import parse_reference  # noqa: PLC0415
-    from modelhost.models.inventory import inspect  # noqa: PLC0415
+    from modelhost.models.hub.cache import is_offline  # noqa: PLC0415
+    from modelhost.models.hub.download import download  # noqa: PLC0415
+    from modelhost.models.hub.references import parse_reference  # noqa: PLC0415
+    from modelhost.models.resolve.engine_choice import some_engine_for  # noqa: PLC0415
+    from modelhost.models.resolve.inventory import inspect  # noqa: PLC0415
 
     wanted = parse_reference(reference, revision)
     if wanted is None:
@@ -146,7 +149,7 @@ def rm(
 
     Files outside the cache are never touched.
     """
-    from modelhost.models.hub_cache import cached_folder, disk_bytes, remove_repository  # noqa: PLC0415
+    from modelhost.models.hub.cache import cached_folder, disk_bytes, remove_repository  # noqa: PLC0415
 
     if at_home(name).exists():
         raise ModelFileInvalid(

@@ -12,7 +12,7 @@ import typer
 
 from modelhost.cli.answerer import RunningHost
 from modelhost.errors import HostUnreachable
-from modelhost.models.states import Activity, State
+from modelhost.models.residency.status import Activity, State
 from modelhost.operations.events import EventReport
 from modelhost.operations.models import STATUS
 from modelhost.operations.operation import NoParameters

@@ -16,7 +16,7 @@ from modelhost.logs import get_logger
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-    from modelhost.models.hosted import HostedModel
+    from modelhost.models.residency.hosted import HostedModel
 
 log = get_logger(__name__)
 

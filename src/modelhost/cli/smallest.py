@@ -44,8 +44,8 @@ def with_smallest(model: str | None, *, is_wanted: bool, inventory: Path | None)
     # Here and not at the top: the commands that have the option need not wait for it.
     from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.config.directories import data_directory  # noqa: PLC0415
-    from modelhost.models.inventory import smallest  # noqa: PLC0415
-    from modelhost.models.inventory_file import read_inventory  # noqa: PLC0415
+    from modelhost.models.resolve.inventory import smallest  # noqa: PLC0415
+    from modelhost.models.resolve.inventory_file import read_inventory  # noqa: PLC0415
 
     file = DEFAULT_INVENTORY if inventory is None else at_home(inventory)
     entry = smallest(read_inventory(file, data_dir=data_directory(configured())))

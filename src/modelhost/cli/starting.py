@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from modelhost.models.download import FileProgress
+from modelhost.models.hub.progress import FileProgress
 
 
 class DownloadLines:

@@ -10,7 +10,7 @@ from modelhost.exchange.caller import Caller
 from modelhost.exchange.requests import AnyRequest
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole import Whole
-from modelhost.models.scheduler import OnQueued
+from modelhost.models.residency.scheduler import OnQueued
 
 if TYPE_CHECKING:
     from modelhost.chat.answering import Opened, Writing

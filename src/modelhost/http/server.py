@@ -23,7 +23,7 @@ from modelhost.http.rereading import Rereading
 from modelhost.http.signals import signals
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
-from modelhost.models.download import DownloadProgress
+from modelhost.models.hub.progress import DownloadProgress
 from modelhost.workers.process import ProgressCallback
 
 log = logs.get_logger(__name__)

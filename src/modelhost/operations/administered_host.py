@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from modelhost.engines.load_config import LoadConfig
-from modelhost.models.states import (
+from modelhost.models.residency.status import (
     HostStatus,
     LoadEstimate,
     ModelEvent,

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from modelhost.engines.adapters import TASKS_WITHOUT_ADAPTERS, adapter_model_name
-from modelhost.models.states import ModelStatus, State
+from modelhost.models.residency.status import ModelStatus, State
 from modelhost.operations.operation import Result
 from modelhost.operations.reports import (
     ADAPTERS_HELP,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from modelhost.models.states import Activity, ModelEvent, State
+from modelhost.models.residency.status import Activity, ModelEvent, State
 from modelhost.operations.operation import Result
 
 

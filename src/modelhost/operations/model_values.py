@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 
 from modelhost.config.request_defaults import LARGEST_COUNT, RequestDefaults
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
-from modelhost.models.states import State
+from modelhost.models.residency.status import State
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.events import EventReport
 from modelhost.operations.operation import Parameters, Result

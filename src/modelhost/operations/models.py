@@ -19,7 +19,7 @@ from modelhost.errors import (
     QueueTimeout,
     WorkerStartFailed,
 )
-from modelhost.models.states import ModelStatus, State
+from modelhost.models.residency.status import ModelStatus, State
 from modelhost.operations import model_examples
 from modelhost.operations.administered_host import AdministeredHost, FileStep, OnFileStep
 from modelhost.operations.cards import ModelInfo, adapter_cards, model_card, model_info

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from modelhost.models.states import Activity, Bytes, HostStatus, ModelStatus, State
+from modelhost.models.files.memory_pools import Bytes
+from modelhost.models.residency.status import Activity, HostStatus, ModelStatus, State
 from modelhost.operations.operation import Result
 
 BYTES_PER_MB: Final = 1_000_000

@@ -18,8 +18,8 @@ from typing import Final
 from modelhost.config.directories import make_private
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.logs import get_logger
-from modelhost.models.collection import Collection
-from modelhost.models.hosted import HostedModel
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.state.documents import SavedConversation, SavedPromptCache
 
 log = get_logger(__name__)

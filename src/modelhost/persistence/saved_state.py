@@ -11,9 +11,9 @@ from typing import Any
 
 from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, StateDamaged
 from modelhost.logs import get_logger
-from modelhost.models.collection import Collection
-from modelhost.models.hosted import HostedModel
-from modelhost.models.request_defaults import parse_defaults
+from modelhost.models.registry.request_defaults import parse_defaults
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.persistence.metrics import metrics_now
 from modelhost.persistence.prompt_caches import PromptCaches
 from modelhost.state.documents import SavedConversation, SavedModel, SavedPromptCache, SnapshotDocument

@@ -14,9 +14,9 @@ from modelhost.config.settings import Settings
 from modelhost.engines.mistralrs.template import TemplateReader
 from modelhost.engines.prompting import STOPS, bundled_template
 from modelhost.engines.worker.template import ChatTemplate
-from modelhost.models.collection import Collection
-from modelhost.models.gguf import read_header
-from modelhost.models.locate import locate
+from modelhost.models.files.gguf import read_header
+from modelhost.models.residency.collection import Collection
+from modelhost.models.resolve.locate import locate
 from modelhost.workers.worker import Worker
 from tests.support.gguf_files import write_model
 

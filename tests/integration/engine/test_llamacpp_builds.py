@@ -26,8 +26,8 @@ from modelhost.config.settings import Settings
 from modelhost.engines.environments import folder_of
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record
-from modelhost.models.launching import launch_worker
-from modelhost.models.resolve import resolve
+from modelhost.models.resolve.resolve import resolve
+from modelhost.workers.launching import launch_worker
 from modelhost.workers.process import WorkerProcess
 from tests.support.engine_environments import pretend_built
 

@@ -16,7 +16,7 @@ import pytest
 
 from modelhost import Host
 from modelhost.errors import WorkerStartFailed
-from modelhost.models.vision_encoder import read_vision_encoder
+from modelhost.models.files.vision_encoder import read_vision_encoder
 from tests.support.mcp_peers import node_peers
 from tests.support.nano_engine import NEW_TOKENS, conversation, running
 from tests.support.serving import ServedHost

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.models.registry import read_registry
-from modelhost.models.resolve import resolve
+from modelhost.models.registry.registry import read_registry
+from modelhost.models.resolve.resolve import resolve
 from modelhost.workers.process import WorkerProcess
 from tests.support.gguf_files import write_model
 

@@ -13,8 +13,8 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.engines.llamacpp.config import cache_folder
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.models.caches import SavedCache
-from modelhost.models.collection import Collection
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.prompt_caches import SavedCache
 from tests.support.nano_engine import NEW_TOKENS, Engine, Messages, conversation, running
 
 TOOL = {

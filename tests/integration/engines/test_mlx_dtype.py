@@ -13,8 +13,8 @@ import pytest
 from modelhost.engines import ENGINES
 from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError
-from modelhost.models.directory_needs import directory_need
-from modelhost.models.hf_directory import read_hf_directory
+from modelhost.models.files.directory_needs import directory_need
+from modelhost.models.files.hf_directory import read_hf_directory
 from tests.integration.engines.served import NANO_HF, WHO, Asking
 from tests.support.serving import ServedHost
 

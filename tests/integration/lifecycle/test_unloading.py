@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.models.registry import read_registry
-from modelhost.models.resolve import resolve
+from modelhost.models.registry.registry import read_registry
+from modelhost.models.resolve.resolve import resolve
 from tests.support.eventually import eventually
 from tests.support.gguf_files import write_model
 from tests.support.processes import is_alive

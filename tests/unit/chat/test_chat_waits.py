@@ -13,8 +13,8 @@ import pytest
 from modelhost.chat.waits import with_waits
 from modelhost.errors import ModelFailed
 from modelhost.exchange.events import Envelope, Loading, Piece, Pieces, Queued, Text
-from modelhost.models.scheduler import OnQueued
-from modelhost.models.states import ModelEvent, State
+from modelhost.models.residency.scheduler import OnQueued
+from modelhost.models.residency.status import ModelEvent, State
 
 MODEL: Any = SimpleNamespace(name="ant")
 ENVELOPE = Envelope(id="engines", model="ant")

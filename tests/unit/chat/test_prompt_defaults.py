@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
-from modelhost.models.registry import single_entry
+from modelhost.models.resolve.locate import single_entry
 
 
 @pytest.mark.parametrize(

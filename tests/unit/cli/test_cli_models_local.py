@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import constants
 
 from modelhost.cli.main import main
-from modelhost.models import download
+from modelhost.models.hub import download
 from tests.support.fake_server import Served
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub

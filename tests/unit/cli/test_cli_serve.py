@@ -12,7 +12,7 @@ from modelhost.cli.settings_flags import chosen_model
 from modelhost.config.fields import SETTINGS
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing, PortInUse
-from modelhost.models.unused_gpu import UnusedGpu
+from modelhost.models.resolve.runtime import UnusedGpu
 from tests.support.fake_serving import FakeServer
 
 

@@ -9,7 +9,7 @@ import shlex
 from rich.console import Console
 
 from modelhost.cli.starting import StartDisplay, announcement
-from modelhost.models.download import FileProgress
+from modelhost.models.hub.progress import FileProgress
 
 
 def shown(*, is_terminal: bool) -> str:

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from modelhost.cli.starting import StartDisplay
-from modelhost.models.download import FileProgress
+from modelhost.models.hub.progress import FileProgress
 
 
 def _step(done: int, part: int = 1, parts: int = 1) -> FileProgress:

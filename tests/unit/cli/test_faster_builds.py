@@ -10,7 +10,7 @@ import pytest
 from modelhost.cli.faster_builds import faster_build
 from modelhost.engines.launch import ModelSpec, Ready
 from modelhost.engines.llamacpp.machine import Machine, Processor
-from modelhost.models.hosted import HostedModel
+from modelhost.models.residency.hosted import HostedModel
 
 
 def _model(

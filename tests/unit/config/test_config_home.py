@@ -13,10 +13,10 @@ from modelhost.config.directories import data_directory
 from modelhost.config.home import at_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing
-from modelhost.models.gguf import read_header
-from modelhost.models.locate import locate, name_of
-from modelhost.models.registry import find_registry
-from modelhost.models.vision_encoder import read_vision_encoder
+from modelhost.models.files.gguf import read_header
+from modelhost.models.files.vision_encoder import read_vision_encoder
+from modelhost.models.registry.registry import find_registry
+from modelhost.models.resolve.locate import locate, name_of
 from modelhost.tools.servers_file import read_servers
 
 NOBODY = "~nobody-of-this-name/x"

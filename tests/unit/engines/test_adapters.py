@@ -17,8 +17,8 @@ from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.slots import Slot
 from modelhost.errors import ConfigError, InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ChatRequest
-from modelhost.models.hosted import HostedModel
-from modelhost.models.registry import ModelEntry
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.residency.hosted import HostedModel
 
 ALWAYS, PIRATE = Adapter(path=Path("/a.gguf"), scale=0.5), Adapter(path=Path("/p.gguf"), scale=0.5, name="pirate")
 SPEC = ModelSpec(name="m", path=Path("/m.gguf"))

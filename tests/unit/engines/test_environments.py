@@ -15,9 +15,9 @@ from modelhost.engines.environments import Recipe, install, python_of, version_o
 from modelhost.engines.installed import recipe_for, with_environment
 from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
-from modelhost.models.choosing import engine_for
-from modelhost.models.locate import locate
-from modelhost.models.resolve import worker_python
+from modelhost.models.resolve.engine_choice import engine_for
+from modelhost.models.resolve.locate import locate
+from modelhost.models.resolve.runtime import worker_python
 from tests.support.engine_environments import pretend_installed
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"

@@ -17,7 +17,7 @@ from modelhost.errors import DownloadFailed
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.meters import REGISTRY
-from modelhost.models.states import PulledModel, State
+from modelhost.models.residency.status import PulledModel, State
 from modelhost.operations.administered_host import OnFileStep
 from modelhost.operations.models import MODEL_OPERATIONS
 from tests.unit.operations.fake_host import FakeHost, model_status, ready

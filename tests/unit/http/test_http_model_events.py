@@ -10,7 +10,7 @@ from typing import Any
 
 from modelhost.errors import ShuttingDown
 from modelhost.http.admin.model_events import EventsEndpoint
-from modelhost.models.states import ModelEvent, State
+from modelhost.models.residency.status import ModelEvent, State
 from tests.unit.operations.fake_host import NOW, FakeHost, model_status, ready
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/models/events", "headers": []}

@@ -13,8 +13,8 @@ from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
 from modelhost.exchange.caller import Authorise, admit
 from modelhost.feed import Feed
-from modelhost.models.download import FileProgress
-from modelhost.models.states import (
+from modelhost.models.hub.progress import FileProgress
+from modelhost.models.residency.status import (
     HostStatus,
     LoadEstimate,
     ModelEvent,

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelFailed, ModelNotFound
-from modelhost.models.collection import Collection
-from modelhost.models.download import DownloadProgress, FileProgress
-from modelhost.models.states import ModelStatus, State
+from modelhost.models.hub.progress import DownloadProgress, FileProgress
+from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.status import ModelStatus, State
 from modelhost.persistence.saved_state import Persistence
 from modelhost.state.records import AuditEntry, Message
 from modelhost.state.store import StateStore

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.models.states import State
+from modelhost.models.residency.status import State
 from modelhost.operations.llm import MODEL_INFO, ServedModel
 from tests.unit.operations.fake_host import FakeHost, model_status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from modelhost.models.states import ModelEvent, State
+from modelhost.models.residency.status import ModelEvent, State
 from modelhost.operations.events import EventReport, reported
 
 

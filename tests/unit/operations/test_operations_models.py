@@ -11,7 +11,7 @@ import pytest
 
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
 from modelhost.errors import InvalidRequest, ModelBusy, ModelNotAllowed, ModelNotFound, UnsupportedParameter
-from modelhost.models.states import ModelStatus, State
+from modelhost.models.residency.status import ModelStatus, State
 from modelhost.operations import reports
 from modelhost.operations.administered_host import OnFileStep
 from modelhost.operations.models import (

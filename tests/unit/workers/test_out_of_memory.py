@@ -15,7 +15,7 @@ import pytest
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
-from modelhost.models.locate import locate
+from modelhost.models.resolve.locate import locate
 from modelhost.workers import process
 from modelhost.workers.out_of_memory import ended_for_memory
 from modelhost.workers.process import WorkerProcess

@@ -13,7 +13,7 @@ import pytest
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import ModelUnloaded, WorkerCrashed
-from modelhost.models.locate import locate
+from modelhost.models.resolve.locate import locate
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.endings import unloaded_by_force
 from modelhost.workers.groups import group_is_gone

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelhost.http.admin.operations import answer
 from modelhost.http.exchange import Exchange
-from modelhost.models.states import ModelEvent
+from modelhost.models.residency.status import ModelEvent
 from modelhost.operations.administered_host import EventSource
 from modelhost.operations.events import reported
 

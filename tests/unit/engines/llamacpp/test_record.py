@@ -12,7 +12,7 @@ from modelhost.engines import ENGINES, installed
 from modelhost.engines.environments import FINISHED, folder_of
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
-from modelhost.models.resolve import has_fallback, worker_python
+from modelhost.models.resolve.runtime import has_fallback, worker_python
 from tests.support.engine_environments import pretend_built
 
 PROCESSOR = Processor(architecture="x86_64", name="A Processor", flags=frozenset({"avx2", "fma", "avx512f"}))

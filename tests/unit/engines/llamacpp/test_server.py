@@ -16,10 +16,10 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import server_uses_gpus, with_server
 from modelhost.errors import ConfigError
-from modelhost.models import finding
-from modelhost.models.finding import find_telling
-from modelhost.models.registry import single_entry
-from modelhost.models.resolve import Resolved
+from modelhost.models.resolve import finding
+from modelhost.models.resolve.finding import find_telling
+from modelhost.models.resolve.locate import single_entry
+from modelhost.models.resolve.resolved import Resolved
 from tests.support.llama_server_stub import write_llama_server
 from tests.support.recorded_gpus import UNEQUAL
 

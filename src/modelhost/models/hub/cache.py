@@ -1,0 +1,210 @@
+"""The cache of the hub on this machine, in huggingface_hub's layout, so that every tool shares one copy of the weights.
+
+Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Beside it lies the listing of each commit
+from which a file was chosen (``modelhost/COMMIT.json``), so that the same wish finds the same file without the network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from modelhost.errors import ConfigError, ModelFileMissing
+from modelhost.models.files.model_files import part_names, servable_models
+from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, parse_reference
+from modelhost.models.hub.repository_files import HubFile, choose_files, is_needed
+
+try:
+    from huggingface_hub import constants
+except ValueError as error:  # it reads its variables at once
+    raise ConfigError(f"A variable of the hub is set wrong ({error}): check those that begin with HF_.") from error
+
+_FOLDER_PREFIX = "models--"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """A GGUF model in the cache. ``path`` is the file to serve; ``size_bytes`` is that of all its parts."""
+
+    repository: str
+    revision: str
+    """The branch or tag that means it, else its commit."""
+    path: Path
+    size_bytes: int
+
+
+class RepositoryCache:
+    """The folder of one model repository below ``cache_dir`` (default: where ``HF_HOME`` and ``HF_HUB_CACHE`` say)."""
+
+    def __init__(self, repository: str, cache_dir: Path | None = None) -> None:
+        root = cache_root(cache_dir)
+        folder_name = _FOLDER_PREFIX + repository.replace("/", "--")
+        self.folder = root / folder_name
+        self.locks = root / ".locks" / folder_name
+
+    def blob(self, file: HubFile) -> Path:
+        """Return where the content of ``file`` is or will be."""
+        return self.folder / "blobs" / file.blob
+
+    def lock(self, file: HubFile) -> Path:
+        """Return the lock file that huggingface_hub takes too."""
+        return self.locks / f"{file.blob}.lock"
+
+    def find(self, reference: HubReference) -> list[Path] | None:
+        """Return the complete files of ``reference`` if all that are needed are here, without the network.
+
+        Raises:
+            DownloadFailed: as :func:`choose_files`, on the listing of an earlier download.
+        """
+        commit = self._commit(reference.revision or DEFAULT_REVISION)
+        listing = self._listing(commit) if commit else None
+        if commit is None or listing is None:
+            return None
+        chosen = [file for file in choose_files(listing, reference) if is_needed(file)]
+        paths = [self.folder / "snapshots" / commit / file.name for file in chosen]
+        if all(_has_size(path, file.size_bytes) for path, file in zip(paths, chosen, strict=True)):
+            return paths
+        return None
+
+    def publish(self, file: HubFile, commit: str) -> Path:
+        """Make the blob of ``file`` visible under its name at ``commit``."""
+        path = self.folder / "snapshots" / commit / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.unlink(missing_ok=True)
+            depth = len(Path(file.name).parts) + 1
+            path.symlink_to(Path(*[".."] * depth, "blobs", file.blob))
+        return path
+
+    def remember(self, revision: str | None, commit: str, listing: Sequence[HubFile]) -> None:
+        """Note what ``revision`` means and which files there are, for :meth:`find`."""
+        if not _COMMIT.fullmatch(revision or DEFAULT_REVISION):
+            _write(self.folder / "refs" / (revision or DEFAULT_REVISION), commit)
+        _write(self._listing_path(commit), json.dumps([asdict(file) for file in listing]))
+
+    def _commit(self, revision: str) -> str | None:
+        if _COMMIT.fullmatch(revision):
+            return revision
+        if revision.startswith("/") or ".." in revision:  # no name that git allows, but the path of another file
+            return None
+        try:
+            return (self.folder / "refs" / revision).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def _listing(self, commit: str) -> list[HubFile] | None:
+        try:
+            return [HubFile(**entry) for entry in json.loads(self._listing_path(commit).read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError):
+            return self._present(commit)
+
+    def _present(self, commit: str) -> list[HubFile] | None:
+        """Return what another tool downloaded of ``commit``: less than the repository has, but enough when offline."""
+        snapshot = self.folder / "snapshots" / commit
+        if not constants.HF_HUB_OFFLINE or not snapshot.is_dir():
+            return None
+        return [
+            HubFile(name=str(path.relative_to(snapshot)), size_bytes=path.stat().st_size, sha256=None, blob="")
+            for path in snapshot.rglob("*")
+            if path.is_file()
+        ]
+
+    def _listing_path(self, commit: str) -> Path:
+        return self.folder / "modelhost" / f"{commit}.json"
+
+
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """Return the folder of all repositories."""
+    return Path(constants.HF_HUB_CACHE) if cache_dir is None else cache_dir
+
+
+def downloaded(cache_dir: Path | None = None) -> list[Downloaded]:
+    """Return the GGUF models in the cache, whoever downloaded them; each once, under the newest commit that has it."""
+    root = cache_root(cache_dir)
+    folders = sorted(root.glob(f"{_FOLDER_PREFIX}*--*")) if root.is_dir() else []
+    return [model for folder in folders for model in _models_in(folder)]
+
+
+def cached_folder(repository: str, cache_dir: Path | None = None) -> Path:
+    """Return the folder that holds all that is in the cache of ``repository``, transfers that broke off too.
+
+    Raises:
+        ModelFileMissing: there is nothing of it.
+    """
+    root = cache_root(cache_dir)
+    reference = parse_reference(repository)
+    folder = None if reference is None else RepositoryCache(reference.repository, root).folder
+    if folder is None or folder.is_symlink() or not folder.is_dir():
+        known = sorted({model.repository for model in downloaded(cache_dir)})
+        close = get_close_matches(repository, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"it holds {', '.join(known) or 'no models'}."
+        raise ModelFileMissing(
+            f"{repository} is not in the cache {root}: {hint} Only what was downloaded can be removed; "
+            "files elsewhere are yours to delete",
+            path=str(root),
+        )
+    return folder
+
+
+def remove_repository(repository: str, cache_dir: Path | None = None) -> int:
+    """Delete ``repository`` from the cache and return the bytes that are free now. Links are removed, not followed.
+
+    Raises:
+        ModelFileMissing: there is nothing of it, or it cannot be deleted.
+    """
+    folder = cached_folder(repository, cache_dir)
+    freed_bytes = disk_bytes(folder)
+    locks = folder.parent / ".locks" / folder.name
+    try:
+        shutil.rmtree(folder)
+        if locks.is_dir():
+            shutil.rmtree(locks)
+    except OSError as error:
+        raise ModelFileMissing(f"{error.filename} cannot be deleted ({error.strerror})", path=str(folder)) from error
+    return freed_bytes
+
+
+def _models_in(folder: Path) -> Iterator[Downloaded]:
+    repository = folder.name.removeprefix(_FOLDER_PREFIX).replace("--", "/")
+    revisions = {path.read_text().strip(): path.name for path in (folder / "refs").glob("*") if path.is_file()}
+    snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
+    known: set[tuple[str, ...]] = set()
+    for snapshot in sorted(snapshots, key=lambda path: (path.name in revisions, path.stat().st_mtime), reverse=True):
+        names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*.gguf")]
+        for name in servable_models(names):
+            parts = [snapshot / name]
+            parts = [parts[0].with_name(part) for part in part_names(parts[0].name)]
+            blobs = tuple(str(part.resolve()) for part in parts)
+            if blobs not in known and all(part.is_file() for part in parts):
+                known.add(blobs)
+                yield Downloaded(
+                    repository=repository,
+                    revision=revisions.get(snapshot.name, snapshot.name),
+                    path=parts[0],
+                    size_bytes=sum(part.stat().st_size for part in parts),
+                )
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return what the files below ``folder`` take; links count nothing."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
+
+
+def is_offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids to ask the hub."""
+    return bool(constants.HF_HUB_OFFLINE)

@@ -1,0 +1,53 @@
+"""From a hub id to the files of a model on this machine.
+
+The variables of huggingface_hub (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``,
+``HUGGING_FACE_HUB_TOKEN``) are read by that library. Its client is imported only when something has to be downloaded:
+it takes 24 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelhost.models.files.hf_directory import CONFIG
+from modelhost.models.hub.cache import RepositoryCache
+from modelhost.models.hub.progress import DownloadProgress, OnFormat, Source
+from modelhost.models.hub.references import HubReference
+
+
+def download(
+    reference: HubReference,
+    progress: DownloadProgress | None = None,
+    *,
+    source: Source | None = None,
+    refresh: bool = False,
+    on_format: OnFormat | None = None,
+) -> Path:
+    """Return the file of the model that ``reference`` names; of a split model the first part, the others lie beside it;
+    of one in safetensors its directory.
+
+    Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` asks the hub
+    whether its branch has moved on.
+
+    Raises:
+        DownloadFailed: the hub did not give it; the message says why and what to do.
+    """
+    source = source or Source()
+    cached = None if refresh else cached_model(reference, source)
+    if cached is not None:
+        return cached
+    from modelhost.models.hub.client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
+
+    return model_of(download_from_hub(reference, progress, source, on_format))
+
+
+def cached_model(reference: HubReference, source: Source | None = None) -> Path | None:
+    """As :func:`download`, of what is in the cache already; ``None``: something is not. Raises as that does."""
+    files = RepositoryCache(reference.repository, source.cache_dir if source else None).find(reference)
+    return model_of(files) if files else None
+
+
+def model_of(files: Sequence[Path]) -> Path:
+    """Return what to serve of a model's ``files``: the first, or of one in safetensors their directory."""
+    return files[0].parent if files[0].name == CONFIG else files[0]

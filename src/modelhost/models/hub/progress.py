@@ -1,0 +1,168 @@
+"""The progress of downloads, and downloads that several clients share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+from modelhost.errors import ShuttingDown
+from modelhost.models.hub.repository_files import Format
+from modelhost.models.residency import refusals
+
+OnFormat = Callable[[Format], object]
+"""Told what a model is in, from the list of its files, before any of them is transferred; what it raises ends that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileProgress:
+    """How far the download of one file is; ``part`` of ``parts`` counts from 1."""
+
+    file: str
+    done_bytes: int
+    total_bytes: int
+    part: int
+    parts: int
+    earlier_bytes: int = 0
+    """Of the parts before this one."""
+    all_bytes: int = 0
+    """Of all parts; 0 is those of this file."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of all parts is here, from 0 to 1."""
+        return (self.earlier_bytes + self.done_bytes) / max(self.all_bytes or self.total_bytes, 1)
+
+
+class DownloadProgress(Protocol):
+    """Told about each step; an exception from it ends the download, and what has arrived is kept."""
+
+    def __call__(self, progress: FileProgress) -> None: ...
+
+
+class StoppableProgress:
+    """Tells ``on_progress`` about a download, and can end it: it runs in a thread, which no cancellation reaches."""
+
+    def __init__(self, on_progress: DownloadProgress | None) -> None:
+        self._on_progress = on_progress
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End the download at its next step; what has arrived is kept."""
+        self._is_stopped = True
+
+    def __call__(self, progress: FileProgress) -> None:
+        if self._is_stopped:
+            raise ShuttingDown("The host was stopped while it downloaded the model.")
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where to download from and to; ``None`` is what huggingface_hub's variables say."""
+
+    token: str | None = None
+    endpoint: str | None = None
+    cache_dir: Path | None = None
+    retry_wait_seconds: float = 1.0
+
+
+T = TypeVar("T")
+Work = Callable[[DownloadProgress], Coroutine[Any, Any, T]]
+"""Downloads, and tells how far it is, maybe from another thread; being cancelled ends it."""
+STEP: Final = 0.01
+"""Of the whole: what has arrived between two steps that are told."""
+
+
+class _Download:
+    """One download, and whom it is told to."""
+
+    def __init__(self) -> None:
+        self.listeners: list[DownloadProgress] = []
+        self.task: asyncio.Task[Any] | None = None
+        self._told: FileProgress | None = None
+
+    def add(self, listener: DownloadProgress) -> None:
+        """Tell ``listener`` too, first how far it is."""
+        self.listeners.append(listener)
+        if self._told is not None:
+            listener(self._told)
+
+    def tell(self, progress: FileProgress) -> None:
+        """Tell those who wait, in steps that can be seen."""
+        told = self._told
+        if told is not None and told.file == progress.file and progress.fraction < min(1, told.fraction + STEP):
+            return
+        self._told = progress
+        for listener in tuple(self.listeners):
+            listener(progress)
+
+
+class SharedDownloads:
+    """The downloads that are under way, by what they bring."""
+
+    def __init__(self) -> None:
+        self._downloads: dict[Hashable, _Download] = {}
+        self._is_stopping = False
+
+    async def join(self, key: Hashable, work: Work[T], on_progress: DownloadProgress) -> T:
+        """Return what ``work`` gives, or what one of the same ``key`` does that is at work already.
+
+        Who is cancelled leaves the others their download; the last one ends it.
+
+        Raises:
+            ShuttingDown: the host is being stopped.
+            ModelhostError: as ``work`` does.
+        """
+        if self._is_stopping:
+            raise refusals.shutting_down()
+        download = self._downloads.get(key)
+        if download is None:
+            download = self._downloads[key] = self._begin(key, work)
+        download.add(on_progress)
+        try:
+            result: T = await _result(download)
+            return result
+        finally:
+            download.listeners.remove(on_progress)
+            if not download.listeners:
+                self._end(key, download)
+
+    async def stop(self) -> None:
+        """End all of them; who waits is told so."""
+        self._is_stopping = True
+        tasks = [download.task for download in self._downloads.values() if download.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _begin(self, key: Hashable, work: Work[T]) -> _Download:
+        download = _Download()
+        download.task = asyncio.create_task(work(download.tell), name=f"downloading {key}")
+        download.task.add_done_callback(_note_error)
+        return download
+
+    def _end(self, key: Hashable, download: _Download) -> None:
+        assert download.task is not None
+        download.task.cancel()  # nothing, if it has brought what was wanted
+        if self._downloads.get(key) is download:
+            del self._downloads[key]
+
+
+def _note_error(task: asyncio.Task[Any]) -> None:
+    """Have an error told to those who wait, and not to the log if they left in that moment."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _result(download: _Download) -> Any:
+    task = download.task
+    assert task is not None
+    await asyncio.wait({task})
+    if task.cancelled():
+        raise refusals.shutting_down()
+    return task.result()

@@ -1,0 +1,268 @@
+"""One model of the registry: from what the file says of it to the settings it runs with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, SecretStr
+
+from modelhost.config import environment
+from modelhost.config.check import problems_of, suggestion
+from modelhost.config.fields import SETTINGS
+from modelhost.config.links import leads_nowhere
+from modelhost.config.origins import Given, Origin
+from modelhost.config.settings import Settings
+from modelhost.engines import ENGINES, TRAITS
+from modelhost.engines.base import AcceptedParams
+from modelhost.engines.installed import engines_for, serves, serving
+from modelhost.models.files.vision_encoder import WITHOUT
+from modelhost.models.registry import request_defaults
+from modelhost.models.registry.likely_engine import engine_before_resolving, likely_engine
+from modelhost.models.registry.parking import parked
+from modelhost.models.registry.places import anchored, anchored_adapter, is_elsewhere, placed, resolved, source_of
+from modelhost.models.registry.request_defaults import default_problems
+from modelhost.models.registry.schema import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
+from modelhost.workers.cores import allowed_cores
+
+OWN: Final = (
+    "model",
+    "alias",
+    "revision",
+    "lora",
+    "draft_model",
+    "mmproj",
+    "chat_template",
+    "remote_api_key",
+    "special_token_list",
+)
+"""Settings that belong to one model: an entry does not take them over from the host's."""
+PATHS: Final = ("draft_model", "mmproj", "chat_template")
+GUESSED: Final = ' (the repository is taken to have GGUF files: name the "engine" if it has safetensors)'
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model that the host may load. ``settings`` is complete: ``resolve(settings)`` turns it into files."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    settings: Settings
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The values that its requests get where they are silent."""
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    """Launch parameters for the engine that it turns out to have, beside what ``settings`` say to that."""
+    is_pinned: bool = False
+    idle_unload_seconds: float | None = None
+    replicas: int = 1
+    notes: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What all entries of a file share. ``directory`` is where their relative paths begin, ``variables`` what the
+    references in their paths stand for."""
+
+    file: RegistryFile
+    base: Settings
+    directory: Path
+    variables: Mapping[str, str]
+
+
+def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str], list[str]]:
+    """Return the model that ``entry`` describes (or ``None``), its problems and its warnings."""
+    entry, unresolved = resolved(entry, frame.variables)
+    if unresolved:
+        return None, list(unresolved), []
+    engine_name = _engine_name(entry, frame)
+    lots = (frame.file.parking_lot, entry.params.parking_lot if entry.params else None, entry.parking_lot)
+    params = _given(entry.params)
+    checked = _checked(params, PARAM_SETTINGS, "params.")
+    others = {name: value for name, value in params.items() if name not in (*PARAM_SETTINGS, "parking_lot")}
+    accepted, hint = _accepted(engine_name, {**others, **checked.settings}), GUESSED if _is_guess(entry, frame) else ""
+    parts = (
+        parked(lots, cores=allowed_cores()),
+        source_of(entry, frame.directory, needs_files=not serves(engine_name, "script")),
+        checked,
+        replace(accepted, problems=tuple(problem + hint for problem in accepted.problems)),
+        _checked(_given(entry), ENTRY_SETTINGS, ""),
+        _process(entry, frame.directory),
+    )
+    problems = [*_refused(entry), *(problem for part in parts for problem in part.problems)]
+    warnings = [warning for part in parts for warning in part.warnings]
+    settings: dict[str, Any] = {}
+    for part in parts:
+        twice = settings.get("worker_env", {}).keys() & part.settings.get("worker_env", {}).keys()
+        problems += [f'"env": "params.device_ids" sets {name} already; keep one' for name in sorted(twice)]
+        env = {**settings.get("worker_env", {}), **part.settings.get("worker_env", {})}
+        settings |= {**part.settings, "worker_env": env}
+    if problems:
+        return None, problems, warnings
+    settings["engine"] = _named_engine(entry, frame)
+    built = _entry(entry, settings, frame)
+    if not _is_guess(entry, frame):
+        wrong = default_problems(built.defaults, engine_before_resolving(built.settings))
+        problems += [f"request default {problem}" for problem in wrong]
+    return built, problems, warnings
+
+
+def _engine_name(entry: EntryFile, frame: Frame) -> str:
+    """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
+    named = _named_engine(entry, frame)
+    if named is not None or entry.local_path is None:
+        return named or engines_for("gguf")[0]
+    model = anchored(entry.weight_file or "", anchored(entry.local_path, frame.directory))
+    return likely_engine(frame.base.model_copy(update={"model": str(model)}))
+
+
+def _named_engine(entry: EntryFile, frame: Frame) -> str | None:
+    """Return the engine that the entry or the host says; what is elsewhere has one of its own."""
+    if entry.engine is not None:
+        return entry.engine
+    if is_elsewhere(entry):
+        return serving("server")
+    return None if serves(frame.base.engine, "server") else frame.base.engine
+
+
+def _is_guess(entry: EntryFile, frame: Frame) -> bool:
+    """Whether only the list of files on the hub tells the engine of ``entry``."""
+    return _named_engine(entry, frame) is None and entry.local_path is None
+
+
+def _accepted(engine_name: str, params: Mapping[str, Any]) -> AcceptedParams:
+    """What the engine makes of ``params``, without the request defaults among them."""
+    if engine_name not in ENGINES:
+        return AcceptedParams(settings={}, problems=(_unknown_engine(engine_name),))
+    launch = {name: value for name, value in params.items() if name not in request_defaults.NAMES}
+    foreign = [
+        f'"params.{name}" is for the engine {other.name}, not for {engine_name}'
+        for other in TRAITS.values()
+        for name in other.own_params
+        if other.name != engine_name and name in launch
+    ]
+    if foreign:
+        return AcceptedParams(settings={}, problems=tuple(foreign))
+    return ENGINES[engine_name].accept(launch)
+
+
+def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
+    base = frame.base
+    inherited = {key: getattr(base, key) for key in Settings.model_fields if key not in OWN}
+    aliases = tuple(dict.fromkeys(alias for alias in entry.aliases if alias != entry.name))
+    env = {name: SecretStr(value) for name, value in found["worker_env"].items()}
+    own: dict[str, Any] = {**found, "alias": (entry.name, *aliases), "worker_env": {**base.worker_env, **env}}
+    if _engine_name(entry, frame) == (base.engine or engines_for("gguf")[0]):
+        own["engine_options"] = {**base.engine_options, **found.get("engine_options", {})}
+    else:
+        own["engine_options"] = found.get("engine_options", {})
+    own["idle_unload_secs"] = _idle_unload(entry, frame)
+    for key in PATHS:
+        if own.get(key) and own[key] != WITHOUT:
+            own[key] = placed(key, own[key], frame.directory)
+    own["lora"] = tuple(anchored_adapter(each, frame.directory) for each in found.get("lora", ()))
+    settings = Settings.model_validate({**inherited, **own})
+    return ModelEntry(
+        name=entry.name,
+        aliases=aliases,
+        settings=settings,
+        defaults=base.request_defaults
+        | {key: value for key, value in _given(entry.params).items() if key in request_defaults.NAMES},
+        is_pinned=entry.pinned,
+        idle_unload_seconds=settings.idle_unload_secs,
+        replicas=entry.replicas,
+        notes=entry.notes,
+    )
+
+
+def _idle_unload(entry: EntryFile, frame: Frame) -> float | None:
+    """Seconds, the entry's before the file's before the host's; a ``null`` that is written there is never."""
+    for level in (entry, frame.file):
+        if "idle_unload_secs" in level.model_fields_set:
+            return level.idle_unload_secs
+    return frame.base.idle_unload_secs
+
+
+def _given(keys: EntryFile | Params | None) -> dict[str, Any]:
+    """What is written there and is not ``null``, with mappings as mappings."""
+    values = {name: getattr(keys, name) for name in keys.model_fields_set} if keys is not None else {}
+    return {
+        name: value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> AcceptedParams:
+    """Check those of ``values`` that are settings, and return them with lists as the settings have them."""
+    settings, problems = {}, []
+    for name in names:
+        if name not in values:
+            continue
+        setting, value = SETTINGS[name], values[name]
+        if setting.kind == "list" and isinstance(value, str | list):
+            value = (value,) if isinstance(value, str) else tuple(value)
+        origin = Origin(kind="file")
+        wrong = problems_of(Given(setting=setting, value=value, origin=origin, label=f'"{prefix}{name}"'))
+        problems += wrong
+        if not wrong:
+            settings[name] = value
+    threads = settings.get("threads")
+    if threads is not None and threads > allowed_cores():
+        problems.append(f'"{prefix}threads": {threads} is more than the {allowed_cores()} cores this process may use')
+    return AcceptedParams(settings=settings, problems=tuple(problems))
+
+
+def _process(entry: EntryFile, directory: Path) -> AcceptedParams:
+    """The Python and the environment of its worker."""
+    settings: dict[str, Any] = {"worker_env": dict(entry.env)}
+    problems = [f'"env": "{name}" is no name of a variable' for name in entry.env if not _VARIABLE.fullmatch(name)] + [
+        f'"env.{name}": a variable cannot hold a NUL' for name, value in entry.env.items() if "\0" in value
+    ]
+    if entry.python is not None:
+        python = _python(entry.python, directory)
+        if python is None:
+            nowhere = leads_nowhere(anchored(entry.python, directory))
+            problems.append(f'"python": there is no program {entry.python}{f": {nowhere}" if nowhere else ""}')
+        else:
+            settings["worker_python"] = python
+    return AcceptedParams(settings=settings, problems=tuple(problems))
+
+
+def _python(text: str, directory: Path) -> str | None:
+    """A path as it is written (what a link in a virtual environment leads to is another Python), or a name on PATH."""
+    if os.sep not in text and not text.startswith("~"):
+        return shutil.which(text, path=environment.current().get("PATH"))
+    path = anchored(text, directory)
+    return str(path) if path.is_file() and os.access(path, os.X_OK) else None
+
+
+def _refused(entry: EntryFile) -> list[str]:
+    problems = []
+    if entry.replicas > 1:
+        problems.append(
+            f'"replicas": {entry.replicas} workers of one model are not part of this version; slots serve several '
+            "requests at once"
+        )
+    mode = entry.capabilities.vision_mode if entry.capabilities else None
+    if mode not in {None, "disabled"}:
+        problems.append(
+            f'"capabilities.vision_mode": "{mode}" is not part of this version: a model sees with its own vision '
+            'encoder, "params.mmproj"; set it to disabled'
+        )
+    if entry.engine is not None and serves(entry.engine, "server") != is_elsewhere(entry):
+        server = serving("server")
+        problems.append(f'"engine": {entry.engine} is not for this model: {server} goes with "url", and no other')
+    if any(name != name.strip() for name in (entry.name, *entry.aliases)):
+        problems.append("a name begins or ends with a blank")
+    return problems
+
+
+def _unknown_engine(name: str) -> str:
+    there = ", ".join(ENGINES)
+    return f'"engine": expected one of {there}, got "{name}"{suggestion(name, list(ENGINES))}'

@@ -1,0 +1,68 @@
+"""The engine that a model will probably get: known from its settings, before anything has looked at its files."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from modelhost.config.directories import data_directory
+from modelhost.config.home import at_home
+from modelhost.config.settings import Settings
+from modelhost.engines import ENGINES
+from modelhost.engines.base import Engine
+from modelhost.engines.installed import (
+    engines_for,
+    is_installed,
+    quantizing_by,
+    serving,
+)
+from modelhost.errors import ConfigError
+from modelhost.models.files.hf_directory import is_hf_directory
+from modelhost.models.files.model_files import servable_models
+from modelhost.models.hub.references import is_url
+from modelhost.workers.gpus import have_driver
+
+QUANTIZE: Final = "isq"
+"""The engine option that asks for weights to be quantized while they are loaded, which one engine can."""
+
+
+def best_installed_engine(data_dir: Path) -> str | None:
+    """Return the engine that this machine takes for safetensors by itself, the best of those that are installed.
+
+    ``None`` if none is. ``data_dir`` is where the host keeps the environments of engines.
+    """
+    order = engines_for("safetensors", has_cuda=have_driver())
+    return next((engine for engine in order if is_installed(engine, data_dir)), None)
+
+
+def likely_engine(settings: Settings) -> str:
+    """Return the engine of a model that has not been looked at: a guess where only a download would tell."""
+    if settings.engine is not None:
+        return settings.engine
+    if is_url(settings.model):
+        return serving("server")
+    if not names_safetensors(settings.model):
+        return engines_for("gguf")[0]
+    if QUANTIZE in settings.engine_options:
+        return quantizing_by(QUANTIZE)
+    return best_installed_engine(data_directory(settings)) or engines_for("safetensors")[0]
+
+
+def engine_before_resolving(settings: Settings) -> Engine:
+    """Return what is known of the engine of a model that has not been looked at."""
+    engine = ENGINES[likely_engine(settings)]
+    with suppress(ConfigError):  # which is told when it is looked at
+        return engine.for_model(settings.engine_options)
+    return engine
+
+
+def names_safetensors(model: str | None) -> bool:
+    """Whether ``model`` is a directory here, with safetensors and no GGUF file, or asks the hub for safetensors."""
+    if model is None:
+        return False
+    try:
+        names = {file.name for file in at_home(model).iterdir()}
+    except OSError:
+        return model.endswith(":safetensors")
+    return is_hf_directory(names) and not servable_models(list(names))

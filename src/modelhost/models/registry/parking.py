@@ -1,0 +1,74 @@
+"""What becomes of candle-vllm's ``parking_lot``: its queues and threads are other settings here, or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+from modelhost.engines.base import AcceptedParams
+from modelhost.models.registry.schema import ParkingLot
+
+MEMORY = "memory"
+
+
+def parked(lots: Iterable[ParkingLot | None], *, cores: int) -> AcceptedParams:
+    """Return the settings of ``lots`` (of all models, of one, of its params); a later one wins, key by key."""
+    values: dict[str, Any] = {}
+    for lot in lots:
+        values |= _flat(lot)
+    settings: dict[str, Any] = {}
+    for key, setting in (("max_queue_depth", "queue_size"), ("timeout_secs", "request_timeout")):
+        given = values.get(f"limits.{key}", values.get(f"pool.{key}"))
+        if given is not None:
+            settings[setting] = given
+    warnings = []
+    threads = values.get("pool.worker_threads")
+    if threads is not None:
+        settings["threads"] = min(threads, cores)
+        if threads > cores:
+            warnings.append(
+                f'"parking_lot.pool.worker_threads": {threads} is more than the {cores} cores this process may use; '
+                f"{cores} are used"
+            )
+    if "limits.max_units" in values:
+        warnings.append(
+            '"parking_lot.limits.max_units" has no effect: max_num_seqs bounds the requests at once, kvcache_mem_gpu '
+            "their memory"
+        )
+    if "mailbox.retention_secs" in values:
+        warnings.append(
+            '"parking_lot.mailbox.retention_secs" has no effect: an answer goes to its client and is not kept'
+        )
+    return AcceptedParams(settings=settings, problems=tuple(_refused(values)), warnings=tuple(warnings))
+
+
+def _flat(lot: ParkingLot | None) -> dict[str, Any]:
+    """The values as ``limits.timeout_secs``."""
+    found: dict[str, Any] = {}
+    for part in type(lot).model_fields if lot is not None else ():
+        inner = getattr(lot, part)
+        if isinstance(inner, BaseModel):
+            found |= {f"{part}.{key}": value for key, value in inner.model_dump(exclude_none=True).items()}
+    return found
+
+
+def _refused(values: dict[str, Any]) -> list[str]:
+    """What would be a promise that is not kept: whoever asks for it relies on it."""
+    problems = []
+    for part in ("queue", "mailbox"):
+        backend = values.get(f"{part}.backend", MEMORY)
+        if backend != MEMORY:
+            problems.append(
+                f'"parking_lot.{part}.backend": "{backend}" is not part of this version: requests and answers are kept '
+                'in memory only; set it to "memory"'
+            )
+    if values.get("queue.persistence"):
+        problems.append(
+            '"parking_lot.queue.persistence" is not part of this version: waiting requests end with the host; set it '
+            "to false"
+        )
+    if values.get("mailbox.webhook", {}).get("enabled"):
+        problems.append('"parking_lot.mailbox.webhook" is not part of this version; set its "enabled" to false')
+    return problems

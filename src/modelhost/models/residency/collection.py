@@ -1,0 +1,441 @@
+"""The models of a host: those of its settings and of its registry, the active one, and what people do with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from modelhost.config.home import at_home
+from modelhost.config.secrets import secrets_in
+from modelhost.config.settings import Settings
+from modelhost.config.vllm_environment import PREFERS_FLOAT16
+from modelhost.engines.load_config import LoadConfig
+from modelhost.errors import ConfigError, InvalidRequest, ModelNotFound, WorkerStartFailed
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.models.files.memory_pools import MODELS, gpus_in
+from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.hub.references import is_url
+from modelhost.models.registry.admission import adapter_not_found, not_found
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.registry.registry import Registry, read_registry, watch_registry
+from modelhost.models.registry.request_defaults import default_problems, parse_defaults
+from modelhost.models.residency import prompt_caches
+from modelhost.models.residency.added import AddedModels
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.ledger import Ledger
+from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.previews import Survey
+from modelhost.models.residency.prompt_caches import SavedCache
+from modelhost.models.residency.scheduler import OnQueued, Scheduler
+from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
+from modelhost.models.resolve.finding import find_telling
+from modelhost.models.resolve.headroom import memory_budget
+from modelhost.models.resolve.locate import name_of, single_entry
+from modelhost.models.resolve.resolved import Resolved
+from modelhost.redaction import hide
+from modelhost.rounds import SECONDS_TO_REPAIR, guarded
+from modelhost.workers.gpus import utilization
+from modelhost.workers.process import ProgressCallback
+from modelhost.workers.remote_servers import UNREACHABLE
+from modelhost.workers.worker import Worker
+
+log = get_logger(__name__)
+
+DEFAULT_NAME = "default"
+"""A name for the active model in requests, as candle-vllm has it; an entry of that name wins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Selection:
+    """A model that was made the active one when it was not ready, having been loaded ``loads`` times before."""
+
+    model: HostedModel
+    at: float
+    loads: int
+
+
+class Collection:
+    """Made by :meth:`start`; to be stopped."""
+
+    def __init__(self, settings: Settings, scheduler: Scheduler, budget: Mapping[str, int]) -> None:
+        self._settings = settings
+        self._budget = budget
+        self.scheduler = scheduler
+        self._active: HostedModel | None = None
+        self._selection: _Selection | None = None
+        self._caching = asyncio.Lock()
+        """Files are written and read one after the other: two at once would push each other out of the slots."""
+        self._registry: Registry | None = None
+        self._registry_error: str | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._survey = Survey(scheduler.models)
+        self._again = asyncio.Event()
+        self.added = AddedModels(scheduler, settings, find=self._find)
+        """Those that clients have added."""
+        self._main: ModelEntry | None = None
+        """The model of the settings themselves, which no registry file takes away."""
+
+    @classmethod
+    async def start(
+        cls,
+        settings: Settings,
+        *,
+        on_download: DownloadProgress | None = None,
+        on_progress: ProgressCallback | None = None,
+        load: bool = True,
+        launch: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Collection:
+        """Read the registry, and load the model that the settings name; return when that is ready.
+
+        Without a model in the settings, a registry's ``default_model`` is loaded meanwhile, and all others on demand;
+        without a registry the model is the bundled one. ``on_progress`` is told 0 when its worker is being started.
+
+        Without ``load`` the active model is one of those that are loaded on demand: its first request has its files
+        found, downloaded and loaded, and is told what is wrong with them. ``launch`` are launch parameters for the
+        engine of the model that the settings name, as in a registry's ``params``.
+
+        Raises:
+            SetupError: the registry, a setting or the model cannot be used.
+            WorkerStartFailed: the engine could not load it.
+        """
+        registry = _registry_of(settings)
+        budget = memory_budget(settings)
+        ledger = Ledger(
+            {**budget, **({MODELS: settings.max_models} if settings.max_models else {})},
+            Bursts(requests=settings.burst_requests, seconds=settings.burst_seconds),
+        )
+        collection = cls(settings, Scheduler(ledger), budget)
+        try:
+            if registry is not None:
+                collection._keep_to(registry)
+                named = launch.keys() - {PREFERS_FLOAT16}
+                if named and collection._registered() is not None:
+                    log.warning(
+                        "launch_parameters_unused", names=sorted(named), reason="a registry's model has its own"
+                    )
+            if load:
+                await collection._activate(on_download, on_progress, launch)
+            else:
+                collection._activate_unloaded(launch)
+        except BaseException:
+            await collection.stop(0)
+            raise
+        return collection
+
+    def _keep_to(self, registry: Registry) -> None:
+        """Put the registry in force, and every one that its file holds from now on."""
+        self.apply_registry(registry)
+        assert registry.path is not None
+        self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
+
+    async def _activate(
+        self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None, launch: Mapping[str, Any]
+    ) -> None:
+        self._active = self._registered()
+        if self._active is None and self._is_named():
+            self._main = single_entry(self._settings, launch=launch)
+            self._active = self.scheduler.add(self._main, await self._find(self._main, on_download))
+        if self._active is None:
+            return
+        if self._is_named():
+            await self._load_unless_away(self._active, on_progress)
+        else:
+            await self.scheduler.load(self._active)
+
+    async def _find(self, entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:
+        return await find_telling(entry, on_download, room=self.scheduler.ledger.room(entry.name))
+
+    def _activate_unloaded(self, launch: Mapping[str, Any]) -> None:
+        self._active = self._registered()
+        if self._active is None and self._is_named():
+            has_name = self._settings.alias or is_url(self._settings.model)
+            name = None if has_name else name_of(self._settings.model, engine=self._settings.engine)
+            self._main = single_entry(self._settings, name, launch)
+            self._active = self.scheduler.add(self._main)
+
+    def _registered(self) -> HostedModel | None:
+        """Return the entry of the registry that the settings name, else its default."""
+        wanted = self._settings.model or (self._registry.default if self._registry else None)
+        return self.scheduler.names.get(wanted) if wanted is not None else None
+
+    def _is_named(self) -> bool:
+        """Whether the settings say which model it is to be: without a registry they mean the bundled one."""
+        return self._settings.model is not None or self._registry is None
+
+    async def _load_unless_away(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
+        """Load a model; one whose server cannot be reached now is left to the first request for it."""
+        try:
+            await self._load_telling(model, on_progress)
+        except WorkerStartFailed as error:
+            if error.details.get("reason") != UNREACHABLE:
+                raise
+
+    async def _load_telling(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
+        if on_progress is None:
+            await self.scheduler.load(model, wait=True)
+            return
+        telling = asyncio.create_task(self._tell(model, on_progress))
+        try:
+            await self.scheduler.load(model, wait=True)
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+
+    async def _tell(self, model: HostedModel, on_progress: ProgressCallback) -> None:
+        async with self.scheduler.events() as events:
+            async for event in events.read():
+                if event.model == model.name and event.activity == "load":
+                    on_progress(event.progress or 0.0)
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Let requests at work finish, end all workers, watch the registry no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        await self._survey.stop()
+        await self.added.stop()
+        await self.scheduler.stop(drain_seconds)
+
+    # The registry.
+
+    def apply_registry(self, registry: Registry) -> None:
+        """Put the registry in force: new entries come, changed ones change, those that are gone go."""
+        self._registry, self._registry_error = registry, None
+        METERS.registry_ok.set(1)
+        for warning in registry.warnings:
+            log.warning("registry", warning=warning)
+        hide(secret for entry in registry.entries for secret in secrets_in(entry.settings))
+        self.added.forget({name for entry in registry.entries for name in (entry.name, *entry.aliases)})
+        kept = {*self.added.entries, *(entry.name for entry in registry.entries)}
+        if self._main is not None:
+            kept.add(self._main.name)
+        for model in list(self.scheduler.names.values()):
+            if model.name not in kept and model.name in self.scheduler.names:
+                self.scheduler.remove(model.name)
+        for entry in registry.entries:
+            if self._main is None or entry.name != self._main.name:
+                self.scheduler.add(entry)
+        if self._main is not None and self._main.name in self.scheduler.names:
+            self.scheduler.add(self._main)  # its names are its own, whatever the file says
+        if self._active is not None and self._active.name not in self.scheduler.names:
+            self._active = None
+        log.info("registry_in_force", path=str(registry.path), models=len(registry.entries))
+
+    async def _watch(self, path: Path) -> None:
+        """Keep to what the file says; after a fault of the host from the beginning."""
+        seen = self._registry.digest if self._registry else None
+        while True:
+            with guarded("watching the registry", path=str(path)) as attempt:
+                await self._keep_up(path, seen)
+            self._tell_registry(f"The registry file could not be watched: {attempt.fault}. It is tried again.")
+            seen = None
+            await asyncio.sleep(SECONDS_TO_REPAIR)
+
+    async def _keep_up(self, path: Path, seen: str | None) -> None:
+        async with aclosing(watch_registry(path, self._settings, seen=seen, again=self._again)) as readings:
+            async for reading in readings:
+                if isinstance(reading, ConfigError):
+                    log.error("registry_refused", path=str(path), problems=reading.message)
+                    self._tell_registry(reading.message)
+                else:
+                    self.apply_registry(reading)
+                    self._tell_registry(None)
+
+    def reread(self) -> None:
+        """Have the registry file read now, if there is one."""
+        self._again.set()
+
+    def _tell_registry(self, error: str | None) -> None:
+        self._registry_error = error
+        METERS.registry_ok.set(0 if error else 1)
+        self.scheduler.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
+
+    # The models.
+
+    @property
+    def models(self) -> tuple[HostedModel, ...]:
+        """All of them, the active one first."""
+        known = list(dict.fromkeys(self.scheduler.names.values()))
+        active = self.active
+        return tuple(sorted(known, key=lambda model: model is not active))
+
+    @property
+    def active(self) -> HostedModel | None:
+        """The model of requests that name none: the selected one, else the registry's default, else its first."""
+        if self._active is not None:
+            return self._active
+        names = self.scheduler.names
+        if self._registry is not None and self._registry.default in names:
+            return names[self._registry.default]
+        return next(iter(names.values()), None)
+
+    def find(self, name: str | None) -> HostedModel:
+        """Return the model called ``name``, be it with an adapter behind a colon; without a name the active one.
+
+        Raises:
+            ModelNotFound: with the names that there are.
+        """
+        model = self.scheduler.names.get(name) if name is not None else self.active
+        if model is None and name in (None, DEFAULT_NAME):
+            model = self.active
+        if model is None and name is not None:
+            model = self._with_adapter(name)
+        if model is None:
+            raise not_found(name, self.scheduler.names)
+        return model
+
+    def _with_adapter(self, name: str) -> HostedModel | None:
+        """Return the model that ``name`` is of with an adapter behind a colon; ``None``: it is no such name."""
+        own, _, adapter = name.rpartition(":")
+        model = self.scheduler.names.get(own) or (self.active if own == DEFAULT_NAME else None)
+        if model is None or not model.adapter_names:
+            return None
+        if adapter not in model.adapter_names:
+            raise adapter_not_found(name, model.name, model.adapter_names)
+        return model
+
+    async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> HostedModel:
+        """Return the model called ``name``, else the one that it names, once that is one of the host's.
+
+        Raises:
+            ModelNotFound, ModelNotAllowed, SetupError, ShuttingDown: as :meth:`AddedModels.add` has them.
+        """
+        try:
+            return self.find(name)
+        except ModelNotFound:
+            return await self.added.add(name, on_progress)
+
+    def select(self, name: str) -> Selected:
+        """Make a model the active one, and have it loaded."""
+        model = self.find(name)
+        is_ready = self.is_loaded(model)
+        was_active = model is self.active
+        self._active = model
+        book = self.scheduler.ledger.book(model.name)
+        queue_length = len(book.queue)
+        if is_ready:
+            self._selection = None
+            return Selected(
+                status="already_active" if was_active else "ready", model=model.name, queue_length=queue_length
+            )
+        self._selection = _Selection(model=model, at=time.time(), loads=book.loads)
+        self.scheduler.want(model)
+        return Selected(status="switching", model=model.name, queue_length=queue_length)
+
+    def configure(self, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Overlay the request defaults of a model, ``None`` takes one away; return what is in force.
+
+        Raises:
+            InvalidRequest: an unknown field, a value out of its range, or one that the model's engine cannot have.
+        """
+        model = self.find(name)
+        given = parse_defaults(values)
+        if model.resolved is not None and (problems := default_problems(given, model.engine)):
+            raise InvalidRequest(f"{'; '.join(problems)}.", param=next(iter(given)) if len(given) == 1 else None)
+        model.overrides = {**model.overrides, **given}
+        return model.defaults
+
+    def is_loaded(self, model: HostedModel) -> bool:
+        """Whether the model can answer at once."""
+        return self.scheduler.status(model).state in (State.READY, State.BUSY)
+
+    async def load(
+        self,
+        model: HostedModel,
+        config: LoadConfig | None = None,
+        *,
+        persists: bool = False,
+        force: bool = False,
+        wait: bool = False,
+    ) -> LoadEstimate:
+        """Have a model loaded, with ``config`` as :meth:`Scheduler.load_with` has it, else as it is."""
+        if config is None:
+            return await self.scheduler.load(model, wait=wait)
+        return await self.scheduler.load_with(model, config, persists=persists, force=force, wait=wait)
+
+    async def unload(self, model: HostedModel, *, force: bool = False) -> Unloaded:
+        """End the worker of a model and return when its memory is back; raises ModelBusy unless it is to be forced."""
+        return await self.scheduler.unload(model, force=force)
+
+    def lease(self, model: HostedModel, on_queued: OnQueued | None = None) -> AbstractAsyncContextManager[Worker]:
+        """Lend the model's worker out for one turn; raises as :meth:`Scheduler.lease` does."""
+        return self.scheduler.lease(model, on_queued)
+
+    def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
+        """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""
+        self.find(name).overrides = dict(values)
+
+    async def look(self) -> None:
+        """Have :meth:`status` know the models that are not loaded, too, as far as their files are here."""
+        await self._survey.refresh()
+
+    async def gpu_utilization(self, name: str) -> float | None:
+        """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none."""
+        model = self.find(name)
+        if model.worker is None:
+            return None
+        taken = model.memory or {}
+        pools = taken.keys() | (model.resolved.need_bytes.keys() if model.resolved else set())
+        return await asyncio.to_thread(utilization, gpus_in(pools))
+
+    def status(self) -> HostStatus:
+        """Return what is the case now."""
+        active = self.active
+        models = tuple(self.scheduler.status(model) for model in self.models)
+        selection = self._selection
+        is_coming = selection is not None and selection.model is active and selection.loads == models[0].loads
+        return HostStatus(
+            models=models,
+            active_model=active.name if active else None,
+            switch_requested_at=selection.at if selection is not None and is_coming else None,
+            budget_bytes=self._budget,
+            used_bytes=self.scheduler.ledger.used(),
+            max_models=self._settings.max_models,
+            registry=str(self._registry.path) if self._registry else None,
+            registry_error=self._registry_error,
+        )
+
+    # Prompt caches.
+
+    async def save_prompt_cache(
+        self, model: HostedModel, messages: Sequence[Mapping[str, Any]], path: Path
+    ) -> SavedCache | None:
+        """Write what the engine has evaluated of a conversation to ``path``, as :func:`modelhost.models.residency.prompt_caches.save`.
+
+        ``None`` if the model is not loaded, does not hold the conversation or has it at work; nothing is waited for.
+        """
+        async with self._caching:
+            with self.scheduler.lease_if_ready(model) as worker:
+                if worker is None or model.spec is None:
+                    return None
+                return await prompt_caches.save(worker, model.spec, messages, path)
+
+    async def restore_prompt_cache(self, model: HostedModel, path: Path, fingerprint: str) -> bool:
+        """Have the engine hold the conversation in the file at ``path``, as :func:`modelhost.models.residency.prompt_caches.restore`.
+
+        Returns whether it does. It does not if the model is not loaded, or ``fingerprint`` is of another one.
+        """
+        async with self._caching:
+            with self.scheduler.lease_if_ready(model) as worker:
+                if worker is None or model.spec is None:
+                    return False
+                return await prompt_caches.restore(worker, model.spec, path, fingerprint)
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:
+        """News of the models for one listener, first the state of each; they end when the host stops."""
+        async with self.scheduler.events() as listener:
+            yield listener.read()
+
+
+def _registry_of(settings: Settings) -> Registry | None:
+    if not settings.models_config:
+        return None
+    return read_registry(at_home(settings.models_config), settings)

@@ -1,0 +1,81 @@
+"""What the ledger wants done: it decides, the scheduler acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from modelhost.errors import ModelhostError
+from modelhost.models.residency.record import Ticket
+
+StopReason = Literal["evicted", "idle", "asked", "forced", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The request has its turn now."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The request is answered with an error."""
+
+    ticket: Ticket
+    error: ModelhostError
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Find the model's files and what they need; answered by ``fetched`` or ``load_failed``."""
+
+    model: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Start a worker; answered by ``loaded`` or ``load_failed``. ``is_smaller``: with a smaller context."""
+
+    model: str
+    run: int
+    is_smaller: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the worker; answered by ``stopped`` when its memory is back."""
+
+    model: str
+    run: int
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The attempt to load the model with another configuration is over; with an ``error`` it has the one before again.
+
+    ``has_failed``: it was tried, and did not work.
+    """
+
+    model: str
+    error: ModelhostError | None = None
+    has_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The model's state is another one."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The model is gone for good."""
+
+    model: str
+
+
+Effect = Grant | Refuse | Fetch | Load | Stop | Settled | Changed | Removed

@@ -1,0 +1,254 @@
+"""One model of the host, loaded or not: what is known of it, and its worker if it has one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelhost.engines.adapters import adapter_model_name, names_of
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
+from modelhost.engines.load_config import NO_CHANGE, LoadConfig, LoadOverrides
+from modelhost.engines.special_tokens import ControlTokens
+from modelhost.errors import ModelhostError
+from modelhost.meters import ModelMeters
+from modelhost.models.files.memory_pools import Bytes
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.registry.likely_engine import engine_before_resolving
+from modelhost.models.registry.request_defaults import in_force
+from modelhost.models.residency.record import Terms
+from modelhost.models.residency.status import ModelEvent, ModelLog
+from modelhost.models.residency.throughput import Pace
+from modelhost.models.resolve.resolved import LayerLimit, Resolved
+from modelhost.workers.worker import Worker
+
+SECONDS_PER_BYTE = 1 / 1_000_000_000
+"""A first guess of the time to load, before it has been done once: a fast disk."""
+SECONDS_TO_START = 0.5
+"""Of a worker process with next to nothing to load."""
+EVENTS_KEPT = 50
+NOT_SAID = (None, "auto", "none")
+"""Values of engine options that leave the numbers of a model as they are."""
+HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_timeout", "idle_unload_secs"}
+"""Settings that the worker of a model knows nothing of: they change while it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a model is loaded as."""
+
+    config: LoadConfig
+    overlay: LoadOverrides
+    resolved: Resolved | None
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Reload:
+    """An attempt to load a model with another configuration than ``before``."""
+
+    before: Setup
+    persists: bool
+    """Whether the configuration is to stay."""
+    is_over: bool = False
+    error: ModelhostError | None = None
+    """Why it came to nothing."""
+
+
+class HostedModel:
+    """Changed by the scheduler alone, and by the survey where it is not loaded; everyone else reads."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+        self.meters = ModelMeters(entry.name)
+        self.resolved: Resolved | None = None
+        """What its files are and how they are run, once that has been looked up."""
+        self.outlook: Outlook | None = None
+        """What a look at its files has told since; ``None`` as long as they are as ``resolved`` says."""
+        self.plain: Resolved | None = None
+        """As ``resolved``, without a configuration."""
+        self.layer_limit: LayerLimit | None = None
+        """What a load that ended for want of GPU memory has taught."""
+        self.config = LoadConfig()
+        """How somebody has asked for it to be loaded: with the overlay, in force or on its way."""
+        self.overlay: LoadOverrides = NO_CHANGE
+        self.kept = LoadConfig()
+        """The configuration of loads that bring none."""
+        self.reload: Reload | None = None
+        self.reload_error: ModelhostError | None = None
+        """Why it has not the configuration that was asked for last."""
+        self.is_just_found = False
+        """Its files have been looked up for the load that comes next."""
+        self.workers: tuple[Worker, ...] = ()
+        """Those that are ready; one at most, for now. To look at; not to be used without a lease."""
+        self.worker: Worker | None = None
+        """The first of them, which all are alike."""
+        self.starting: asyncio.Task[None] | None = None
+        """What finds its files or starts its worker."""
+        self.operations: tuple[str, ...] = ()
+        """What it can do, as its worker said when it was loaded last; empty before."""
+        self.sees_images: bool | None = None
+        """Whether it takes images, as its worker said; ``None`` before, and if it did not say."""
+        self.progress: float | None = None
+        self.memory: Bytes | None = None
+        self.loaded_at: float | None = None
+        self.load_seconds: float | None = None
+        """How long it took to load, the last time."""
+        self.pace = Pace()
+        self.overrides: Mapping[str, Any] = {}
+        """Request defaults that were set while the host runs; ``None`` takes one of the entry's away."""
+        self.last_lines: tuple[str, ...] = ()
+        """Of the log of the worker that it had before."""
+        self._events: deque[ModelEvent] = deque(maxlen=EVENTS_KEPT)
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.entry.aliases
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """What its requests may call LoRA adapters, in the order in which these were given."""
+        return names_of(self.entry.settings.lora) if self.entry.settings.lora else ()
+
+    @property
+    def names_with_adapters(self) -> tuple[str, ...]:
+        """What it is called with each of them."""
+        return tuple(adapter_model_name(self.name, adapter) for adapter in self.adapter_names)
+
+    def adapter_in(self, name: str | None) -> str | None:
+        """Return the adapter that ``name``, by which this model was found, names beside the model."""
+        if name is None or name == self.name or name in self.aliases:
+            return None
+        model, _, adapter = name.rpartition(":")
+        return adapter if model else None
+
+    @property
+    def engine(self) -> Engine:
+        return known.engine if (known := self.known) else engine_before_resolving(self.entry.settings)
+
+    @property
+    def known(self) -> Resolved | None:
+        """What it is, or will be when it is loaded; ``None``: nobody has looked, or it has to be downloaded."""
+        return self.resolved if self.outlook is None or self.worker is not None else self.outlook.resolved
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        return self.resolved.spec if self.resolved else None
+
+    @property
+    def control_tokens(self) -> ControlTokens | None:
+        """What is neutralised in the contents of its chats, once its files are found."""
+        return self.resolved.control_tokens if self.resolved else None
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of its engine: once its files are found, with what became of launch parameters."""
+        return self.known.spec.options if self.known else self.entry.settings.engine_options
+
+    @property
+    def quantization(self) -> str | None:
+        """In force: what its engine is told to make of its files, else what they are."""
+        told = [self.options.get(name) for name in ("isq", "quantization")]
+        own = self.known.quantization if self.known else None
+        return next((str(each) for each in told if each not in NOT_SAID), own)
+
+    @property
+    def dtype(self) -> str | None:
+        """In force: what its engine is told, else what its files decide; ``None`` if the engine chooses."""
+        told = self.options.get("dtype")
+        if told not in NOT_SAID:
+            return str(told)
+        return self.known.dtype if self.known else None
+
+    @property
+    def load_config(self) -> Mapping[str, Any]:
+        """What differs from its entry, in vLLM's words; all that was asked for as long as its files are not found."""
+        return self.overlay.config if self.resolved else self.config.given
+
+    @property
+    def is_config_temporary(self) -> bool:
+        """Whether that ends with its worker, or with the next load that brings no configuration."""
+        return bool(self.load_config) and self.config != self.kept
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The values that requests get where they are silent."""
+        laid_over = {**self.entry.defaults, **self.overrides}
+        return in_force(laid_over, self.engine)
+
+    @property
+    def context_length(self) -> int | None:
+        if self.worker is not None and self.worker.ready.context_length is not None:
+            return self.worker.ready.context_length
+        return self.known.spec.context_length if self.known else None
+
+    @property
+    def slots(self) -> int | None:
+        if self.worker is not None and self.worker.ready.slots is not None:
+            return self.worker.ready.slots
+        return self.known.spec.slots if self.known else None
+
+    @property
+    def engine_version(self) -> str | None:
+        return self.worker.ready.engine_version if self.worker is not None else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest answer to a request that does not say; ``None``: not known, or it writes none."""
+        if self.known is not None and (self.known.spec.embedding_only or self.known.spec.pooling is not None):
+            return None
+        most = self.worker.ready.most_tokens if self.worker is not None else None
+        limits = (self.defaults.get("max_tokens"), self.context_length, most)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def estimated_load_seconds(self) -> float | None:
+        """From the last time, else from the size of its files; ``None`` as long as they are not here."""
+        if self.load_seconds is not None:
+            return self.load_seconds
+        return SECONDS_TO_START + self.known.size_bytes * SECONDS_PER_BYTE if self.known else None
+
+    def note(self, event: ModelEvent) -> None:
+        """Keep an event for :meth:`log`, unless it says what the last one said."""
+        last = self._events[-1] if self._events else None
+        if last is None or (last.state, last.activity, last.message) != (event.state, event.activity, event.message):
+            self._events.append(event)
+
+    def log(self) -> ModelLog:
+        """Return what its worker wrote last, and what happened to it."""
+        lines = self.last_lines if self.worker is None else tuple(self.worker.process.stderr_lines())
+        return ModelLog(lines=lines, events=tuple(self._events))
+
+    def has(self, *workers: Worker) -> None:
+        """Note which workers it has now."""
+        self.workers, self.worker = workers, workers[0] if workers else None
+
+    def needs_new_worker(self, entry: ModelEntry) -> bool:
+        """Whether ``entry``, in the place of the present one, is for a worker that is not like the present one."""
+        return entry.settings.model_dump(exclude=HOSTS_OWN) != self.entry.settings.model_dump(exclude=HOSTS_OWN)
+
+    @property
+    def terms(self) -> Terms:
+        settings = self.entry.settings
+        return Terms(
+            max_in_flight=settings.max_in_flight,
+            queue_size=settings.queue_size,
+            wait_seconds=settings.request_timeout,
+            idle_unload_seconds=self.entry.idle_unload_seconds,
+            is_pinned=self.entry.is_pinned,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a look at a model's files told. Neither of the two: they have to be downloaded."""
+
+    resolved: Resolved | None = None
+    error: ModelhostError | None = None
+    """Why it cannot be loaded."""

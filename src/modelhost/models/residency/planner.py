@@ -1,0 +1,161 @@
+"""What has to go so that a model fits, and when: a pure decision over needs, budget and residents.
+
+The number of loaded models is one more pool beside those of memory (:data:`MODELS`), limited by the same arithmetic.
+
+Two models that do not fit together are served in bursts: the loaded one goes on to begin requests, the waiting ones
+first, until it has begun so many or has had so much time since the other one began to wait; then it finishes what it
+has begun, and they swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from modelhost.models.files.memory_pools import MODELS, Bytes, total
+
+
+class Standing(IntEnum):
+    """How easily a model gives way; the first goes first, the last never."""
+
+    STOPPING = 0
+    IDLE = 1
+    YIELDING = 2
+    """Busy, and chosen before to make room: to choose another one now would begin the waiting anew."""
+    BUSY = 3
+    LOADING = 4
+    PINNED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A model that takes memory."""
+
+    name: str
+    charge: Bytes
+    """What it is counted with, by pool; it counts as one of :data:`MODELS` unless that says otherwise."""
+    standing: Standing
+    last_used: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What has to happen before a model can be loaded; empty if it fits as things are."""
+
+    evict: tuple[str, ...] = ()
+    """Idle models to unload, the longest unused first."""
+    wait_for: tuple[str, ...] = ()
+    """Busy or loading models that have to become idle and then go."""
+    stopping: tuple[str, ...] = ()
+    """Models on their way out, whose memory is needed."""
+    missing: Bytes = field(default_factory=dict)
+    """Not empty: whatever goes, this much is missing."""
+    holders: tuple[str, ...] = ()
+    """With ``missing``: the models that hold memory and may not be unloaded."""
+
+    @property
+    def fits_now(self) -> bool:
+        return not (self.evict or self.wait_for or self.stopping or self.missing)
+
+
+def plan(need: Bytes, budget: Bytes, residents: Sequence[Resident]) -> Plan:
+    """Return what has to go for ``need`` to fit into ``budget`` beside the rest of ``residents``.
+
+    A pool without a budget is unlimited. As few and as long unused models go as possible; busy ones only when the idle
+    ones are not enough, pinned ones never.
+    """
+    need = {pool: count for pool, count in {MODELS: 1, **need}.items() if count > 0}
+    pinned = [resident for resident in residents if resident.standing is Standing.PINNED]
+    missing = _excess(need, budget, pinned)
+    if missing:
+        return Plan(
+            missing=missing, holders=tuple(resident.name for resident in pinned if _overlaps(resident, missing))
+        )
+    movable = sorted(
+        (resident for resident in residents if resident.standing is not Standing.PINNED),
+        key=lambda resident: (resident.standing, resident.last_used),
+    )
+    staying = list(residents)
+    going: list[Resident] = []
+    for resident in movable:
+        if not _excess(need, budget, staying):
+            break
+        staying.remove(resident)
+        going.append(resident)
+    going = _without_needless(need, budget, staying, going)
+    return Plan(
+        evict=tuple(resident.name for resident in going if resident.standing is Standing.IDLE),
+        wait_for=tuple(resident.name for resident in going if resident.standing > Standing.IDLE),
+        stopping=tuple(resident.name for resident in going if resident.standing is Standing.STOPPING),
+    )
+
+
+def relief(budget: Bytes, residents: Sequence[Resident]) -> tuple[str, ...]:
+    """Return the idle models to unload, the longest unused first, because what is loaded is over the budget already.
+
+    A model that is too large all by itself stays: it was let in, and unloading it would only have it loaded again.
+    """
+    staying = list(residents)
+    going: list[str] = []
+    for resident in sorted(residents, key=lambda resident: (resident.standing, resident.last_used)):
+        excess = is_over(budget, staying)
+        holders = [other for other in staying if _overlaps(other, excess)]
+        if resident.standing > Standing.IDLE or len(holders) < 2:
+            break
+        if resident in holders:
+            staying.remove(resident)
+            if resident.standing is Standing.IDLE:
+                going.append(resident.name)
+    return tuple(going)
+
+
+def is_over(budget: Bytes, residents: Iterable[Resident]) -> dict[str, int]:
+    """Return by how much the residents are over the budget, by pool; empty if they are not."""
+    return _excess(dict.fromkeys(budget, 0), budget, residents)
+
+
+def _charge(resident: Resident) -> Mapping[str, int]:
+    return {MODELS: 1, **resident.charge}
+
+
+def _excess(need: Bytes, budget: Bytes, residents: Iterable[Resident]) -> dict[str, int]:
+    """Return by how much each pool would be over its budget; empty if all fits."""
+    sums = total([need, *(_charge(resident) for resident in residents)])
+    return {pool: sums[pool] - budget[pool] for pool in need if pool in budget and sums[pool] > budget[pool]}
+
+
+def _overlaps(resident: Resident, pools: Bytes) -> bool:
+    charge = _charge(resident)
+    return any(charge.get(pool, 0) > 0 for pool in pools)
+
+
+def _without_needless(need: Bytes, budget: Bytes, staying: list[Resident], going: list[Resident]) -> list[Resident]:
+    """Let those stay after all that a larger one, taken later, has made needless; the most valuable are asked first."""
+    kept = list(going)
+    for resident in reversed(going):
+        if not _excess(need, budget, [*staying, resident]):
+            staying.append(resident)
+            kept.remove(resident)
+    return kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bursts:
+    """The bound of a burst: at most ``requests`` are begun, within ``seconds``."""
+
+    requests: int = 32
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """The burst of a model since ``since``, the moment when another one began to wait for its memory."""
+
+    since: float
+    begun: int = 0
+
+
+def may_begin(burst: Burst | None, bursts: Bursts, now: float) -> bool:
+    """Whether the model may begin one more request."""
+    return burst is None or (burst.begun < bursts.requests and now - burst.since < bursts.seconds)

@@ -1,0 +1,132 @@
+"""The errors of requests that cannot have their turn, with where they stood and the way out."""
+
+from __future__ import annotations
+
+import math
+
+from modelhost.errors import (
+    InsufficientMemory,
+    ModelFailed,
+    ModelhostError,
+    ModelNotFound,
+    ModelUnloaded,
+    QueueFull,
+    QueueTimeout,
+    ShuttingDown,
+)
+from modelhost.models.files.memory_pools import MODELS, RAM, Bytes
+from modelhost.models.residency.planner import Plan
+from modelhost.models.residency.record import Book, Phase, Ticket, Trial
+
+MB = 1_000_000
+OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestion")
+"""Details of what kept a model from being loaded that say where, and what to do about it."""
+
+
+def queue_full(book: Book) -> QueueFull:
+    return QueueFull(
+        f"{len(book.queue)} requests wait for {book.name} already ({book.state}). Try again, or raise --queue-size.",
+        retry_after_seconds=1,
+        model=book.name,
+        queue_length=len(book.queue),
+        state=book.state.value,
+    )
+
+
+def timed_out(book: Book, ticket: Ticket, position: int) -> QueueTimeout:
+    return QueueTimeout(
+        f"The request was number {position} of {len(book.queue)} waiting for {book.name} ({_doing(book)}) when the "
+        f"{book.terms.wait_seconds:g} s that a request may wait were over. Try again, or raise --request-timeout.",
+        model=book.name,
+        state=book.state.value,
+        position=position,
+        position_at_first=ticket.position,
+        queue_length=len(book.queue),
+    )
+
+
+def failed(book: Book, now: float) -> ModelFailed:
+    """With the code of what went wrong as ``cause``, and what of its details says how much is missing."""
+    error = book.last_error
+    reason = error.message if error else "The reason is unknown."
+    of_cause = {name: value for name in OF_CAUSE if error and (value := error.details.get(name))}
+    return ModelFailed(
+        f"{book.name} could not be started and is tried again later. {reason}",
+        retry_after_seconds=max(1, math.ceil(book.retry_at - now)),
+        model=book.name,
+        **of_cause,
+        **({"cause": error.code} if error else {}),
+    )
+
+
+def unloaded(book: Book) -> ModelUnloaded:
+    return ModelUnloaded(f"{book.name} was unloaded by force. Ask again to have it loaded again.", model=book.name)
+
+
+def removed(model: str) -> ModelNotFound:
+    return ModelNotFound(f"{model} was taken out of the registry.", param="model", model=model)
+
+
+def entry_changed(model: str) -> ModelUnloaded:
+    return ModelUnloaded(f"The entry of {model} in the registry has changed meanwhile. Ask again.", model=model)
+
+
+def overtaken(model: str) -> ModelUnloaded:
+    return ModelUnloaded(
+        f"{model} is being loaded with yet another configuration, which somebody asked for meanwhile.", model=model
+    )
+
+
+def returned(book: Book, trial: Trial, error: ModelhostError) -> ModelhostError:
+    """Return ``error``, with which a model could not be loaded with another configuration, and what it has now."""
+    now = "is loaded with it again" if trial.comes_back else "is loaded with it when it is wanted"
+    error.message = f"{error.message} {book.name} has its earlier configuration back, and {now}."
+    error.args = (error.message,)
+    return error
+
+
+def insufficient(book: Book, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> InsufficientMemory:
+    """``held`` is what each of the plan's holders takes."""
+    short = ", ".join(_amount(pool, count) for pool, count in plan.missing.items())
+    if plan.holders:
+        why = f"pinned models hold it: {', '.join(_holder(name, held[name]) for name in plan.holders)}"
+        way_out = "Unpin or remove one of them, or raise"
+    else:
+        why = "the budget is smaller than the model"
+        way_out = "Give it a smaller context, or raise"
+    limit = " and ".join(dict.fromkeys(_limit(pool) for pool in plan.missing))
+    need_mb = {pool: math.ceil(count / MB) for pool, count in need.items() if pool != MODELS}
+    missing_mb = {pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS}
+    required_mb = sum(need_mb.values())
+    return InsufficientMemory(
+        f"{book.name} does not fit: {short} missing, {why}. {way_out} {limit}.",
+        retry_after_seconds=60,
+        model=book.name,
+        required_mb=required_mb,
+        available_mb=max(0, required_mb - sum(missing_mb.values())),
+        suggestion=f"{way_out} {limit}.",
+        missing_mb=missing_mb,
+        need_mb=need_mb,
+        holders={name: {pool: round(count / MB) for pool, count in held[name].items()} for name in plan.holders},
+    )
+
+
+def shutting_down() -> ShuttingDown:
+    return ShuttingDown("The host is being stopped.")
+
+
+def _doing(book: Book) -> str:
+    return "being downloaded" if book.phase is Phase.FETCHING else book.state.value
+
+
+def _limit(pool: str) -> str:
+    return {MODELS: "--max-models", RAM: "--memory-budget"}.get(pool, "--gpu-memory-budget")
+
+
+def _amount(pool: str, count: int) -> str:
+    return "one place for a model" if pool == MODELS else f"{math.ceil(count / MB):,} MB of {pool}"
+
+
+def _holder(name: str, charge: Bytes) -> str:
+    amounts = ", ".join(f"{round(count / MB):,} MB of {pool}" for pool, count in charge.items())
+    return f"{name} ({amounts})" if amounts else name

@@ -1,0 +1,131 @@
+"""A model with a configuration that its load was asked to have: checked as a whole before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from modelhost.engines.load_config import NO_CHANGE, LoadBaseline, LoadConfig, LoadOverrides
+from modelhost.errors import ConfigError, InvalidRequest, RequestError, UnsupportedParameter
+from modelhost.models.files.memory_pools import RAM, Bytes
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.resolve.headroom import Room
+from modelhost.models.resolve.resolved import Resolved
+
+LENGTH = "max_model_len"
+SHARE = "gpu_memory_utilization"
+MB = 1_000_000
+
+
+class Find(Protocol):
+    """Finds the files of an entry; told how far it is, from 0 to 1. ``room`` is the memory that it will find."""
+
+    async def __call__(
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None
+    ) -> Resolved: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A model as its entry has it, and as a configuration has it."""
+
+    plain: Resolved
+    resolved: Resolved
+    overlay: LoadOverrides = NO_CHANGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is known when a configuration is checked."""
+
+    budget: Bytes
+    plain: Resolved | None = None
+    """The model without a configuration, if that has been found already."""
+    room: Room = field(default_factory=Room)
+
+
+async def find_configured(
+    find: Find, entry: ModelEntry, config: LoadConfig, now: Circumstances, on_progress: Callable[[float], None]
+) -> Found:
+    """Return the model of ``entry`` as ``config`` has it.
+
+    Raises:
+        InvalidRequest, UnsupportedParameter: the model or its engine cannot be so; every field that is wrong is named.
+        SetupError: as :func:`modelhost.models.resolve.finding.find`.
+    """
+    plain = now.plain or await find(entry, on_progress, room=now.room)
+    if config == LoadConfig():
+        return Found(plain=plain, resolved=plain)
+    configured = plain.engine.configure_load(config, _premises(plain))
+    problems, longest = dict(configured.problems), _longest(plain, configured.overlay)
+    if longest is not None:
+        problems[LENGTH] = f"{entry.name} was made for {longest:,} tokens at most; ask for so many or fewer"
+    if problems:
+        raise _refusal(entry.name, plain, problems, longest)
+    overlay = configured.overlay
+    resolved = plain
+    if not overlay.is_empty:
+        resolved = await _laid_over(find, entry, overlay, now.room, on_progress)
+    if configured.gpu_share is not None and (problem := _beyond(configured.gpu_share, resolved, now.budget)):
+        raise _refusal(entry.name, plain, {SHARE: problem})
+    return Found(plain=plain, resolved=resolved, overlay=overlay)
+
+
+def _premises(plain: Resolved) -> LoadBaseline:
+    return LoadBaseline(spec=plain.spec, gpus=plain.gpus, quantization=plain.quantization, dtype=plain.dtype)
+
+
+def _longest(plain: Resolved, overlay: LoadOverrides) -> int | None:
+    """Return what ``overlay`` asks more of the model than; ``None`` if it does not, or nobody knows."""
+    wanted: int = overlay.settings.get("context_length", 0)
+    if plain.longest_context is None:
+        return None
+    # Who has set up more than the model was made for knows why.
+    longest = max(plain.longest_context, plain.spec.context_length or 0)
+    return longest if wanted > longest else None
+
+
+async def _laid_over(
+    find: Find, entry: ModelEntry, overlay: LoadOverrides, room: Room, on_progress: Callable[[float], None]
+) -> Resolved:
+    """Return the model with ``overlay``, as an engine that takes it."""
+    settings = entry.settings.model_copy(
+        update={**overlay.settings, "engine_options": {**entry.settings.engine_options, **overlay.options}}
+    )
+    try:
+        resolved = await find(replace(entry, settings=settings), on_progress, room=room)
+        resolved.engine.launch(resolved.spec, "")  # what it refuses there, it refuses before anything is unloaded
+    except ConfigError as error:
+        param = LENGTH if LENGTH in overlay.config else next(iter(overlay.config))
+        raise InvalidRequest(f"{param}: {error.message}.", param=param, **error.details) from error
+    return resolved
+
+
+def _beyond(share: float, resolved: Resolved, budget: Bytes) -> str:
+    """Return why a model does not stay within ``share`` of each GPU; empty if it does."""
+    gpus = {pool: int(share * count) for pool, count in budget.items() if pool != RAM and pool in resolved.need_bytes}
+    over = {pool: count for pool, count in gpus.items() if resolved.need_bytes[pool] > count}
+    if not over:
+        return ""
+    pool, count = next(iter(over.items()))
+    return (
+        f"{resolved.engine.name} takes what the model needs, {resolved.need_bytes[pool] // MB:,} MB of {pool}, and "
+        f"{share:g} of that is {count // MB:,} MB; ask for a larger share or a smaller max_model_len. What all models "
+        "take together is limited by --gpu-memory-budget"
+    )
+
+
+def _refusal(model: str, plain: Resolved, problems: Mapping[str, str], longest: int | None = None) -> RequestError:
+    said = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    param, maximum = next(iter(problems)), {} if longest is None else {"maximum": longest}
+    if set(problems) == {LENGTH} and longest is not None:
+        return InvalidRequest(f"{said}.", param=param, model=model, **maximum)
+    return UnsupportedParameter(
+        f"{model} stays as it is: its engine, {plain.engine.name}, cannot honour that. {said}.",
+        param=param,
+        model=model,
+        engine=plain.engine.name,
+        fields=dict(problems),
+        **maximum,
+    )

@@ -1,0 +1,153 @@
+"""Which engine runs a model: the one that was asked for, else by the model's format, the machine and what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelhost.config.directories import data_directory
+from modelhost.config.settings import Settings
+from modelhost.config.vllm_environment import PREFERS_FLOAT16
+from modelhost.engines import ENGINES, TRAITS
+from modelhost.engines.base import Engine
+from modelhost.engines.installed import (
+    engines_for,
+    how_to_install,
+    is_installed,
+    missing_modules,
+    quantizing_by,
+    serving,
+)
+from modelhost.engines.traits import ModelFormat
+from modelhost.errors import ConfigError, EngineMissing
+from modelhost.models.registry.likely_engine import (
+    QUANTIZE,
+    best_installed_engine,
+)
+from modelhost.models.resolve.locate import Located
+from modelhost.workers.gpus import have_driver
+
+
+def engine_for(located: Located, settings: Settings) -> str:
+    """Return the engine of a model that is here; raises as :func:`engine_for_format`."""
+    if located.kind == "engine":
+        return settings.engine or serving("script")
+    if located.kind == "server":
+        return serving("server")
+    model_format: ModelFormat = "safetensors" if located.kind == "safetensors" else "gguf"
+    return engine_for_format(model_format, settings, what=str(located.path))
+
+
+def why_engine(located: Located, settings: Settings) -> str:
+    """Return why :func:`engine_for` gave the model the engine that it did, as the end of a sentence."""
+    if located.kind in {"engine", "server"}:
+        return "the model is one of its own"
+    if settings.engine is not None:
+        return "it was asked for"
+    if located.kind != "safetensors":
+        return "it reads GGUF"
+    if QUANTIZE in settings.engine_options:
+        return f"{QUANTIZE} was asked for"
+    return "of another Python" if settings.worker_python is not None else "it is the best that is installed"
+
+
+def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
+    """Return the engine of the model ``what``, a path or a repository, of which the format is known.
+
+    Raises:
+        ConfigError: the engine that was asked for does not read the format.
+        EngineMissing: no engine that does is installed.
+    """
+    wanted = settings.engine
+    if wanted is not None and model_format not in TRAITS[wanted].formats:
+        raise _does_not_read(wanted, model_format, what)
+    if model_format == "safetensors":
+        return _for_safetensors(settings, what)
+    best = engines_for("gguf")[0]
+    return best if wanted in (None, best) else _installed(wanted, settings)
+
+
+def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigError:
+    if model_format == "safetensors":
+        capabilities = TRAITS[engine].capabilities
+        title = capabilities.title if capabilities else engine
+        message = f"{what} is in safetensors, which {title} does not read: leave engine out, or give a GGUF file"
+    else:
+        way_out = "leave engine out, or give a directory with safetensors"
+        message = f"{what} is in GGUF, which {engine} does not read: {way_out}"
+    return ConfigError(message, param="engine")
+
+
+def some_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
+    """Return the engine that would run ``what`` if nobody asked for one; raises EngineMissing if there is none."""
+    silent = settings.model_copy(update={"engine": None, "engine_options": {}})
+    return engine_for_format(model_format, silent, what=what)
+
+
+def better_engine(engine: str, located: Located, settings: Settings) -> str | None:
+    """Return the engine that suits this machine better than ``engine``, which a model gets as that is not installed.
+
+    ``None`` if there is none, or if ``engine`` was asked for.
+    """
+    is_asked_for = settings.engine is not None or settings.worker_python is not None
+    if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:
+        return None
+    best = engines_for("safetensors", has_cuda=have_driver())[0]
+    return best if engine != best else None
+
+
+def with_params(settings: Settings, params: Mapping[str, Any], engine: Engine) -> tuple[Settings, tuple[str, ...]]:
+    """Return ``settings`` with what ``engine`` makes of launch parameters, and why it makes nothing of the others.
+
+    What the settings say themselves wins.
+    """
+    options: dict[str, Any] = {}
+    remarks: list[str] = []
+    for name, value in params.items():
+        if name == PREFERS_FLOAT16:
+            continue  # what comes of it depends on the files, too
+        accepted = engine.accept({name: value})
+        remarks += [*accepted.problems, *accepted.warnings]
+        if not accepted.problems:
+            options |= accepted.settings.get("engine_options", {})
+    return settings.model_copy(update={"engine_options": options | settings.engine_options}), tuple(remarks)
+
+
+def _for_safetensors(settings: Settings, what: str) -> str:
+    if settings.engine is None and QUANTIZE in settings.engine_options:
+        return _installed(quantizing_by(QUANTIZE), settings)
+    if settings.worker_python is not None:
+        # What that Python has is not known here; a worker that finds nothing there says so itself.
+        return settings.engine or engines_for("safetensors")[0]
+    engine = settings.engine or best_installed_engine(data_directory(settings))
+    if engine is None:
+        raise EngineMissing(f"{what}: {no_engine()}", path=what)
+    return _installed(engine, settings)
+
+
+def _installed(engine: str, settings: Settings) -> str:
+    """Return ``engine``.
+
+    Raises:
+        EngineMissing: it is not installed. What another Python has is not known here.
+    """
+    if settings.worker_python is None and not is_installed(engine, data_directory(settings)):
+        raise EngineMissing(
+            f"the engine {engine} is not installed ({', '.join(missing_modules(engine))}): {how_to_install(engine)}",
+            engine=engine,
+        )
+    return engine
+
+
+def no_engine() -> str:
+    """Say what to do with a model in safetensors where no engine is installed for it."""
+    ways = " or ".join(how_to_install(engine) for engine in engines_for("safetensors", has_cuda=have_driver()))
+    return (
+        f"safetensors need an engine, and none of those that read them is installed. Install one: {ways}. Or take the "
+        "model in GGUF (most have a repository with it, named like Qwen/Qwen3-4B-GGUF)"
+    )
+
+
+def engine_of(located: Located, settings: Settings) -> Engine:
+    """Return the engine of a model that is here, as :func:`engine_for` chooses it."""
+    return ENGINES[engine_for(located, settings)].for_model(settings.engine_options)

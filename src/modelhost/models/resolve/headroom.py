@@ -1,0 +1,61 @@
+"""The memory that a model finds when it is loaded: what is free, and what comes back because others go for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from modelhost.config.settings import Settings
+from modelhost.config.sizes import parse_size
+from modelhost.models.files.memory_pools import GPU, RAM, Bytes
+from modelhost.workers.gpus import Gpu, gpus
+from modelhost.workers.machine import machine_memory
+
+DEFAULT_BUDGET: Final = "90%"
+MARGIN_SHARE: Final = 0.03
+"""Of a GPU's memory, left free for what no estimate knows of: the driver, fragments, other programs that grow."""
+LEAST_MARGIN_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the host knows of it."""
+
+    freed: Bytes = field(default_factory=dict)
+    """What is taken now, and comes back before the model is loaded."""
+    limits: Bytes = field(default_factory=dict)
+    """What it may take at most: the budget, less what never gives way."""
+
+    @property
+    def freed_bytes(self) -> int:
+        """Main memory that comes back."""
+        return self.freed.get(RAM, 0)
+
+    def on(self, gpus: Iterable[Gpu]) -> Mapping[int, int]:
+        """Return the bytes of each of ``gpus``, as they are now, that a model may be given."""
+        return {gpu.index: self._on(gpu) for gpu in gpus}
+
+    def _on(self, gpu: Gpu) -> int:
+        pool = f"{GPU}{gpu.index}"
+        free = min(gpu.free_bytes + self.freed.get(pool, 0), gpu.total_bytes)
+        margin = max(LEAST_MARGIN_BYTES, int(gpu.total_bytes * MARGIN_SHARE))
+        return max(0, min(free - margin, self.limits.get(pool, gpu.total_bytes)))
+
+
+def gpu_budget(settings: Settings, gpus: Iterable[Gpu]) -> Mapping[str, int]:
+    """Return what all models together may take of ``gpus``, by pool."""
+    share = parse_size(settings.gpu_memory_budget or DEFAULT_BUDGET)
+    return {f"{GPU}{gpu.index}": share.of(gpu.total_bytes) for gpu in gpus}
+
+
+def empty(settings: Settings, gpus: Iterable[Gpu]) -> Room:
+    """Return the room on a machine on which nothing else runs: for what is told of a model that is not wanted yet."""
+    gpus = tuple(gpus)
+    return Room(freed={f"{GPU}{gpu.index}": gpu.total_bytes for gpu in gpus}, limits=gpu_budget(settings, gpus))
+
+
+def memory_budget(settings: Settings) -> dict[str, int]:
+    """Return what all models together may take, by pool."""
+    found = {RAM: parse_size(settings.memory_budget or DEFAULT_BUDGET).of(machine_memory())}
+    return {**found, **gpu_budget(settings, gpus())}

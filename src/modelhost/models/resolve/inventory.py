@@ -1,0 +1,241 @@
+"""The models on this machine's disks: found by walking directories, described from headers, never loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelhost.config.directories import data_directory
+from modelhost.config.links import leads_nowhere
+from modelhost.config.settings import Settings
+from modelhost.engines.installed import engines_for
+from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
+from modelhost.models.files.directory_needs import directory_need
+from modelhost.models.files.gguf import GgufHeader, read_header
+from modelhost.models.files.gguf_needs import need_bytes
+from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_hf_directory
+from modelhost.models.files.memory_pools import RAM
+from modelhost.models.files.model_files import servable_models, stem
+from modelhost.models.files.vision_encoder import encoder_beside
+from modelhost.models.registry.likely_engine import best_installed_engine
+from modelhost.models.resolve.engine_choice import no_engine
+from modelhost.models.resolve.sizing import FALLBACK_CONTEXT
+
+Capability = Literal["chat", "see", "embed", "rerank", "tools"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model. What its files do not say, or could not say because they are damaged, is ``None`` or empty."""
+
+    name: str
+    path: str
+    """The file to serve (of a split model the first part), or the directory."""
+    format: Literal["gguf", "safetensors"]
+    size_bytes: int
+    architecture: str | None = None
+    parameters: int | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    """What it was made for."""
+    has_chat_template: bool = False
+    capabilities: tuple[Capability, ...] = ()
+    estimate_context: int | None = None
+    """The context for which ``need_bytes`` is estimated, for one conversation without a GPU."""
+    need_bytes: int | None = None
+    is_usable: bool = True
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What a scan found, sorted by name; ``problems`` are places that could not be looked into."""
+
+    entries: tuple[Entry, ...]
+    directories: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+Progress = Callable[[int, int, str], None]
+"""Told how many models are described, of how many, and which is next."""
+
+
+def scan(
+    directories: Sequence[Path],
+    *,
+    context_length: int | None = None,
+    on_progress: Progress | None = None,
+    data_dir: Path | None = None,
+) -> Inventory:
+    """Return the models below ``directories``; ``context_length`` is what memory is estimated for (default: 4,096 or
+    the model's own, if that is less). ``data_dir`` is where engines are looked for (default: the user's).
+
+    Hidden names are left out and links are followed, each folder and file once.
+
+    Raises:
+        ModelFileMissing: one of ``directories`` is not there.
+    """
+    for directory in directories:
+        if not directory.is_dir():
+            why = leads_nowhere(directory) or "there is no such directory"
+            raise ModelFileMissing(f"{directory}: {why}", path=str(directory))
+    problems: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    found = [path for directory in directories for path in _models_below(directory, seen, problems)]
+    entries = []
+    for index, path in enumerate(found):
+        if on_progress is not None:
+            on_progress(index, len(found), path.name)
+        entries.append(inspect(path, context_length=context_length, data_dir=data_dir))
+    if on_progress is not None:
+        on_progress(len(found), len(found), "")
+    return Inventory(
+        entries=tuple(sorted(entries, key=lambda entry: (entry.name.lower(), entry.path))),
+        directories=tuple(str(directory.absolute()) for directory in directories),
+        problems=tuple(problems),
+    )
+
+
+def inspect(path: Path, *, context_length: int | None = None, data_dir: Path | None = None) -> Entry:
+    """Return what the model at ``path`` says of itself; a damaged one is an entry that is not usable."""
+    if path.is_dir():
+        return _directory_entry(path, context_length, data_dir or data_directory(Settings()))
+    return _gguf_entry(path, context_length)
+
+
+def smallest(inventory: Inventory) -> Entry:
+    """Return the usable chat model with the least need of memory.
+
+    Raises:
+        ModelFileMissing: there is none.
+    """
+    usable = [entry for entry in inventory.entries if entry.is_usable and "chat" in entry.capabilities]
+    if not usable:
+        raise ModelFileMissing(
+            f"none of the {len(inventory.entries)} models in the inventory is a usable chat model: scan a directory "
+            "that has one, or download one with: modelhost models pull org/name"
+        )
+    return min(usable, key=lambda entry: (entry.need_bytes or entry.size_bytes, entry.size_bytes, entry.name))
+
+
+def _models_below(directory: Path, seen: set[tuple[int, int]], problems: list[str]) -> Iterator[Path]:
+    """Yield the model files and Hugging Face directories below ``directory`` that are not ``seen``, and note them."""
+
+    def report(error: OSError) -> None:
+        problems.append(f"{error.filename}: {error.strerror or error}")
+
+    for folder, folders, names in os.walk(directory.absolute(), onerror=report, followlinks=True):
+        identity = _identity(Path(folder), problems)
+        if identity is None or identity in seen:
+            folders.clear()  # a link back to where the walk has been, or a folder that has just gone
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = [name for name in names if not name.startswith(".")]
+        for name in servable_models(visible):
+            identity = _identity(Path(folder, name), problems)
+            if identity is not None and identity not in seen:
+                seen.add(identity)
+                yield Path(folder, name)
+        if is_hf_directory(set(visible)):
+            yield Path(folder)
+
+
+def _identity(path: Path, problems: list[str]) -> tuple[int, int] | None:
+    """Return what a file or folder is under all of its names."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        problems.append(f"{path}: {leads_nowhere(path) or error.strerror or error}")
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _gguf_entry(path: Path, context_length: int | None) -> Entry:
+    name = stem(path.name)
+    try:
+        header = read_header(path)
+    except (ModelFileInvalid, ModelFileMissing) as error:
+        return _broken(path, name, "gguf", error)
+    estimate_context = context_length or min(header.context_length or FALLBACK_CONTEXT, FALLBACK_CONTEXT)
+    need = need_bytes(header, context_length=estimate_context, slots=1, kv_cache_type="f16", gpu_layers=None)
+    return Entry(
+        name=name,
+        path=str(path),
+        format="gguf",
+        size_bytes=header.size_bytes,
+        architecture=header.architecture,
+        parameters=header.parameters,
+        quantization=header.quantization,
+        context_length=header.context_length,
+        has_chat_template=header.chat_template is not None,
+        capabilities=_gguf_capabilities(header, path),
+        estimate_context=estimate_context,
+        need_bytes=need[RAM],
+    )
+
+
+def _gguf_capabilities(header: GgufHeader, path: Path) -> tuple[Capability, ...]:
+    if header.is_reranker:
+        return ("rerank",)
+    if header.is_embedding:
+        return ("embed",)
+    capabilities: list[Capability] = ["chat"]
+    if encoder_beside(path) is not None:
+        capabilities.append("see")
+    capabilities.append("embed")
+    if mentions_tools(header.chat_template):
+        capabilities.append("tools")
+    return tuple(capabilities)
+
+
+def mentions_tools(template: str | None) -> bool:
+    """Whether a chat template shows tools to the model."""
+    return template is not None and "tools" in template
+
+
+def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> Entry:
+    try:
+        model = read_hf_directory(path)
+    except (ModelFileInvalid, ModelFileMissing) as error:
+        return _broken(path, path.name, "safetensors", error)
+    engine = best_installed_engine(data_dir)
+    estimate_context = context_length or min(model.context_length or FALLBACK_CONTEXT, FALLBACK_CONTEXT)
+    capabilities: list[Capability] = ["chat"] if model.is_generating else ["rerank" if model.is_reranker else "embed"]
+    if model.is_generating and model.can_see:
+        capabilities.append("see")
+    if model.is_generating and mentions_tools(model.chat_template):
+        capabilities.append("tools")
+    return Entry(
+        name=path.name,
+        path=str(path),
+        format="safetensors",
+        size_bytes=model.weights.size_bytes,
+        architecture=model.architecture,
+        parameters=model.weights.parameters,
+        quantization=model.quantization,
+        context_length=model.context_length,
+        has_chat_template=model.chat_template is not None,
+        capabilities=tuple(capabilities),
+        estimate_context=estimate_context,
+        need_bytes=directory_need(
+            model, engine=engine or engines_for("safetensors")[0], options={}, context_length=estimate_context, slots=1
+        )[RAM],
+        is_usable=engine is not None and model.is_generating,
+        why_not=_why_not(model, engine),
+    )
+
+
+def _why_not(model: HfModel, engine: str | None) -> str | None:
+    if not model.is_generating:
+        return f"a {model.architecture} in safetensors writes no text; llama.cpp serves such models in GGUF"
+    return no_engine() if engine is None else None
+
+
+def _broken(path: Path, name: str, kind: Literal["gguf", "safetensors"], error: ModelhostError) -> Entry:
+    files = path.glob("*.safetensors") if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return Entry(name=name, path=str(path), format=kind, size_bytes=size, is_usable=False, why_not=error.message)

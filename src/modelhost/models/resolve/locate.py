@@ -1,0 +1,220 @@
+"""From what a person calls a model (a path, a directory, a hub id, nothing) to files on this machine or on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from modelhost.config.home import at_home
+from modelhost.config.links import absence
+from modelhost.config.settings import Settings
+from modelhost.engines.installed import reads_only, serves
+from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
+from modelhost.models.files.gguf import GgufHeader, read_header
+from modelhost.models.files.hf_directory import HfModel, is_hf_directory, read_hf_directory
+from modelhost.models.files.model_files import (
+    PICKLED,
+    SAFETENSORS,
+    WEIGHTS_SUFFIXES,
+    WHOLE_DIRECTORY,
+    part_names,
+    part_number,
+    servable_models,
+    stem,
+)
+from modelhost.models.hub.references import (
+    HubReference,
+    is_file_address,
+    is_path,
+    is_url,
+    parse_reference,
+    server_name,
+    server_urls,
+)
+from modelhost.models.registry.entry import ModelEntry
+
+BUNDLED_NAME = "modelhost-nano"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Where a model is. ``path`` and ``header`` are there unless it has to be downloaded (``hub``) or has no files."""
+
+    kind: Literal["bundled", "gguf", "safetensors", "hub", "engine", "server"]
+    name: str
+    path: Path | None = None
+    header: GgufHeader | None = None
+    directory: HfModel | None = None
+    """What a directory with safetensors says of its model."""
+    reference: HubReference | None = None
+    urls: tuple[str, ...] = ()
+    """Of the servers that have it."""
+
+
+def locate(model: str | None, *, revision: str | None = None, engine: str | None = None) -> Located:
+    """Return where ``model`` is; paths that exist win over hub ids. Nothing is downloaded.
+
+    Raises:
+        ModelFileMissing: it looks like a path and is not there.
+        ModelFileInvalid: it is no file that can be served, or a directory that holds several models or none.
+    """
+    if engine is not None and serves(engine, "script"):
+        path = at_home(model) if model else None
+        return Located(kind="engine", name=path.stem if path else engine, path=path)
+    if serves(engine, "server") or is_url(model):
+        if engine is not None and not serves(engine, "server"):
+            raise ConfigError(f"{engine} runs files, and the model is given as a URL: leave engine out", param="engine")
+        return Located(kind="server", name=server_name(model), urls=server_urls(model))
+    if is_bundled(model):
+        return _bundled()
+    assert model is not None
+    path = at_home(model)
+    if path.is_dir():
+        return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
+    if path.exists():
+        return _file(path)
+    reference = None if _looks_like_path(model) else parse_reference(model, revision)
+    if reference is None:
+        raise _missing(model, path)
+    if reads_only(engine, "safetensors") and reference.wanted is None:
+        reference = replace(reference, wanted=SAFETENSORS)
+    return Located(kind="hub", name=reference.repository, reference=reference)
+
+
+def name_of(model: str | None, *, engine: str | None = None) -> str:
+    """Return what :func:`locate` calls ``model``; whether it is there and can be served is not looked at."""
+    is_script = serves(engine, "script")
+    if model is None and engine is not None and is_script:
+        return engine
+    if serves(engine, "server") or is_url(model):
+        return server_name(model)
+    if model is None or is_bundled(model):
+        return BUNDLED_NAME
+    path = at_home(model)
+    if is_script:
+        return path.stem
+    with suppress(OSError):
+        if path.is_dir():
+            models = _servable_in(path)
+            return stem(models[0]) if len(models) == 1 else path.name
+    reference = None if path.exists() or _looks_like_path(model) else parse_reference(model)
+    return reference.repository if reference else stem(path.name)
+
+
+def is_bundled(model: str | None) -> bool:
+    """Whether the bundled model is meant: by nothing, or by its name, unless something of that name is here."""
+    return model is None or (model == BUNDLED_NAME and not Path(model).exists())
+
+
+def _bundled() -> Located:
+    path = Path(str(files("modelhost"))) / "assets" / "nano" / f"{BUNDLED_NAME}.gguf"
+    if not path.is_file():
+        raise ModelFileMissing(
+            f"the bundled model {BUNDLED_NAME} is not in this installation ({path}): "
+            "build it with `make nano`, or name a model: a GGUF file, or a hub id like Qwen/Qwen3-4B-GGUF",
+            path=str(path),
+        )
+    return Located(kind="bundled", name=BUNDLED_NAME, path=path, header=read_header(path))
+
+
+def _file(path: Path) -> Located:
+    if path.name.endswith(WEIGHTS_SUFFIXES):
+        raise ModelFileInvalid(
+            f"{path}: {WHOLE_DIRECTORY if path.suffix == '.safetensors' else PICKLED}", path=str(path)
+        )
+    if (part_number(path.name) or 1) > 1:
+        path = path.with_name(part_names(path.name)[0])
+    return Located(kind="gguf", name=stem(path.name), path=path, header=read_header(path))
+
+
+def _directory(path: Path) -> Located:
+    models = _servable_in(path)
+    if len(models) == 1:
+        return _file(path / models[0])
+    if models:
+        raise ModelFileInvalid(
+            f"{path} holds {len(models)} models: give one of them: {', '.join(models)}", path=str(path), models=models
+        )
+    return located_directory(path)
+
+
+def located_directory(path: Path) -> Located:
+    """Return the model in safetensors in the directory at ``path``; raises as :func:`locate` does."""
+    names = {file.name for file in path.iterdir()}
+    if is_hf_directory(names):
+        return Located(kind="safetensors", name=path.name, path=path, directory=read_hf_directory(path))
+    if "config.json" in names and any(name.endswith(WEIGHTS_SUFFIXES) for name in names):
+        raise ModelFileInvalid(f"{path}: {PICKLED}", path=str(path))
+    raise ModelFileInvalid(
+        f"{path} holds no GGUF file and no safetensors: give a GGUF file, or a directory with a model", path=str(path)
+    )
+
+
+def _servable_in(directory: Path) -> list[str]:
+    return servable_models([file.name for file in directory.iterdir() if file.name.lower().endswith(".gguf")])
+
+
+def _looks_like_path(model: str) -> bool:
+    """Whether ``model`` can only be meant as a path, by its text or because it is below a directory or link here."""
+    if is_path(model):
+        return True
+    if is_file_address(model):
+        return False
+    top = Path(model.split("/", 1)[0])
+    return "/" in model and ":" not in model and (top.is_dir() or top.is_symlink())
+
+
+def _missing(model: str, path: Path) -> ModelFileMissing:
+    close = _close_names(path)
+    if close:
+        way_out = f"did you mean {' or '.join(close)}?"
+    else:
+        way_out = "give a GGUF file, a directory with one, or a hub id `org/name[:file-or-quant]`"
+    return ModelFileMissing(f"{model}: {absence(path)}; {way_out}", path=model, suggestions=close)
+
+
+def _close_names(path: Path) -> list[str]:
+    """Return names like the last one of ``path`` that do exist beside it."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_dir() or entry.suffix.lower() == ".gguf"]
+    except OSError:
+        return []
+    return [str(path.with_name(name)) for name in get_close_matches(path.name, names, n=3, cutoff=0.6)]
+
+
+def single_entry(
+    settings: Settings, name: str | None = None, launch: Mapping[str, Any] = MappingProxyType({})
+) -> ModelEntry:
+    """Return the entry of a host without a registry: the one model that ``settings`` name.
+
+    It is called ``name``, else by its first alias, else after its file or repository. ``launch`` are launch parameters
+    for its engine.
+
+    Raises:
+        SetupError: there is no such model.
+    """
+    own = settings.alias
+    if name is None:
+        located = None if own else locate(settings.model, revision=settings.revision, engine=settings.engine)
+        name = own[0] if located is None else name_there(located, settings)
+    aliases = tuple(alias for alias in own if alias != name)
+    return ModelEntry(
+        name=name,
+        aliases=aliases,
+        settings=settings.model_copy(update={"alias": (name, *aliases)}),
+        defaults=settings.request_defaults,
+        launch=launch,
+        idle_unload_seconds=settings.idle_unload_secs,
+    )
+
+
+def name_there(located: Located, settings: Settings) -> str:
+    """Return what a model without a name is called: if it is elsewhere, as it is called there, where that is known."""
+    named = settings.engine_options.get("model") if located.urls else None
+    return str(named) if named else located.name

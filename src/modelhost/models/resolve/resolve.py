@@ -1,0 +1,288 @@
+"""From the settings of a model to what an engine can start: files on this machine, and every size decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import psutil
+
+from modelhost.config.settings import Settings
+from modelhost.config.sizes import parse_size
+from modelhost.engines import ENGINES, TRAITS
+from modelhost.engines.base import Engine
+from modelhost.engines.launch import ModelSpec
+from modelhost.engines.special_tokens import ControlTokens, meaningful_names
+from modelhost.errors import ConfigError, ModelFileInvalid
+from modelhost.models.files import special_tokens
+from modelhost.models.files.directory_needs import FLOAT16, can_be_float16, directory_need, dtype_in_force, sized
+from modelhost.models.files.gguf import read_header
+from modelhost.models.files.hf_directory import HfModel
+from modelhost.models.files.memory_pools import RAM, Bytes
+from modelhost.models.files.model_files import stamps_of
+from modelhost.models.files.vision_encoder import read_vision_encoder
+from modelhost.models.hub.download import cached_model, download
+from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.hub.repository_files import Format
+from modelhost.models.resolve.companion_files import (
+    adapters_of,
+    bytes_of,
+    draft_of,
+    encoder_of,
+    files_beside,
+    files_of,
+    template_files,
+    template_of,
+)
+from modelhost.models.resolve.engine_choice import engine_for_format, engine_of
+from modelhost.models.resolve.locate import Located, locate, located_directory
+from modelhost.models.resolve.offloading import Offload, memory_for_size
+from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.runtime import has_fallback, visible_gpus, worker_python
+from modelhost.models.resolve.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
+from modelhost.workers.cores import allowed_cores, computing_cores
+
+DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""GGUF's names of number formats, in the words of everybody else."""
+
+
+def resolve(
+    settings: Settings,
+    *,
+    found: Located | None = None,
+    gpus: Mapping[int, int] = MappingProxyType({}),
+    available_bytes: int | None = None,
+    prefers_float16: bool = False,
+) -> Resolved:
+    """Return the model of ``settings``, which is at ``found``, as :func:`find_files` said (default: it is asked now).
+
+    ``gpus`` are those that the machine has and the engine can use, with the bytes that the model may take of each;
+    ``available_bytes`` is the main memory that sizes are decided by (default: what is free now). ``prefers_float16``:
+    where the settings leave the number format to the engine, it is float16 if engine and machine can. Blocks: call it
+    in a thread.
+
+    Raises:
+        SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
+    """
+    located = found or find_files(settings)
+    engine = engine_of(located, settings)
+    names = settings.alias or (located.name,)
+    header, directory = located.header, located.directory
+    env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
+    traits = TRAITS[engine.name]
+    usable = visible_gpus(env, gpus)
+    visible = engine.used_gpus(settings.engine_options, usable)
+    if prefers_float16 and directory is not None:
+        settings = _with_float16(settings, directory, engine.name, visible)
+    has_layers_placed = traits.gpu is not None and traits.gpu.has_layers_placed
+    rooms = {gpu: gpus[gpu] for gpu in visible} if has_layers_placed else {}
+    context_length, slots, cache_bytes = settings.context_length, settings.slots, None
+    model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
+    if model is not None:
+        available = psutil.virtual_memory().available if available_bytes is None else available_bytes
+        if header is not None and settings.gpu_layers != 0:
+            available = memory_for_size(header, rooms, available)
+        size = _size(model, settings, available)
+        context_length, slots = size.context_length, size.slots
+        cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * context_length * slots)
+    described = header or directory
+    spec = ModelSpec(
+        name=names[0],
+        aliases=tuple(names[1:]),
+        path=located.path,
+        context_length=context_length,
+        slots=slots,
+        threads=_threads(settings.threads, has_every_core=traits.has_every_core),
+        gpu_layers=settings.gpu_layers,
+        kv_cache_type=settings.kv_cache_type,
+        lora=adapters_of(settings.lora, engine.name),
+        draft_path=draft_of(settings.draft_model),
+        mmproj_path=encoder_of(located, settings, has_vision_file=traits.has_vision_file),
+        chat_template=template_of(settings.chat_template),
+        own_chat_template=described.chat_template if described is not None else None,
+        has_chat_template=described is None or described.chat_template is not None,
+        special_tokens=settings.special_tokens,
+        pooling="rank" if header is not None and header.is_reranker else None,
+        embedding_only=header is not None and header.is_embedding,
+        vocab_size=described.vocab_size if described is not None else None,
+        cache_bytes=cache_bytes,
+        gpus=visible,
+        max_in_flight=settings.max_in_flight,
+        options=engine.complete_options(settings.engine_options),
+        python=worker_python(engine, settings),
+        has_fallback=has_fallback(engine, settings),
+        env=env,
+        urls=located.urls,
+        url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
+    )
+    size_bytes = header.size_bytes if header is not None else directory.weights.size_bytes if directory else 0
+    offload = _offload(spec, located, rooms, engine)
+    if offload is not None and rooms:
+        layers = offload.layers()
+        spec = replace(spec, gpu_layers=layers.count, gpu_split=layers.split)
+    return Resolved(
+        spec=spec,
+        engine=engine,
+        load_timeout_seconds=settings.load_timeout or load_timeout_seconds(size_bytes, engine=engine.name),
+        size_bytes=size_bytes + bytes_of(files_beside(spec)),
+        need_bytes=_need(spec, located, engine.name, visible, offload),
+        stamps=stamps_of([*_own_files(located), *files_beside(spec), *template_files(settings.chat_template)]),
+        control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
+        quantization=described.quantization if described is not None else None,
+        dtype=_dtype(located, engine.name, settings, visible),
+        gpus=usable,
+        offload=offload if has_layers_placed else None,
+        longest_context=described.context_length if described is not None else None,
+    )
+
+
+def find_files(
+    settings: Settings, on_download: DownloadProgress | None = None, accept: Callable[[Engine], object] | None = None
+) -> Located:
+    """Return where the model of ``settings`` is on this machine, downloaded if it was not here. Blocks.
+
+    A model that no engine here reads is not downloaded; nor is one of whose engine ``accept`` raises something.
+
+    Raises:
+        SetupError: it is not there, or cannot be had.
+    """
+    located = locate(settings.model, revision=settings.revision, engine=settings.engine)
+    if located.reference is None:
+        return located
+    repository = located.reference.repository
+
+    def check_engine(model_format: Format) -> None:
+        engine = ENGINES[engine_for_format(model_format, settings, what=repository)]
+        if accept is not None:
+            accept(engine)
+
+    return _downloaded(located, download(located.reference, progress=on_download, on_format=check_engine))
+
+
+def files_here(settings: Settings) -> Located | None:
+    """As :func:`find_files`, without a download: ``None`` where that would be needed."""
+    located = locate(settings.model, revision=settings.revision, engine=settings.engine)
+    if located.reference is None:
+        return located
+    path = cached_model(located.reference)
+    return None if path is None else _downloaded(located, path)
+
+
+def _downloaded(located: Located, path: Path) -> Located:
+    """Return where the model of the hub is that ``located`` names, now that ``path`` holds it."""
+    if path.is_dir():
+        return replace(located_directory(path), name=located.name)
+    return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
+
+
+def _size(model: Sized, settings: Settings, available_bytes: int) -> Size:
+    bound = parse_size(settings.kv_cache_memory).of(available_bytes) if settings.kv_cache_memory else None
+    wanted = Wanted(
+        context_length=settings.context_length,
+        slots=settings.slots,
+        max_slots=settings.max_slots,
+        kv_cache_type=settings.kv_cache_type,
+        cache_bytes=bound,
+    )
+    return size_for(model, wanted, available_bytes=available_bytes)
+
+
+def _with_float16(settings: Settings, directory: HfModel, engine: str, gpus: Sequence[int]) -> Settings:
+    options = settings.engine_options
+    if "dtype" in options or not can_be_float16(directory, engine=engine, options=options, on_gpu=bool(gpus)):
+        return settings
+    return settings.model_copy(update={"engine_options": {**options, "dtype": FLOAT16}})
+
+
+def _dtype(located: Located, engine: str, settings: Settings, gpus: Sequence[int]) -> str | None:
+    if located.directory is not None:
+        options = settings.engine_options
+        return dtype_in_force(located.directory, engine=engine, options=options, on_gpu=bool(gpus))
+    return DTYPES.get(located.header.quantization) if located.header is not None else None
+
+
+def _sized_directory(directory: HfModel, engine: str, settings: Settings, gpus: Sequence[int]) -> Sized:
+    if not directory.is_generating:
+        raise ModelFileInvalid(
+            f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
+            "llama.cpp serves embedding models in GGUF"
+        )
+    return sized(directory, engine=engine, options=settings.engine_options, on_gpu=bool(gpus))
+
+
+def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], offload: Offload | None) -> Bytes:
+    if located.directory is not None:
+        need = directory_need(
+            located.directory,
+            engine=engine,
+            options=spec.options,
+            context_length=spec.context_length or 0,
+            slots=spec.slots or 1,
+            gpus=gpus,
+        )
+        return Counter(need) + Counter(dict.fromkeys(need.keys() - {RAM} or {RAM}, bytes_of(files_of(spec.lora))))
+    return {} if offload is None else offload.need(offload.layers())
+
+
+def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine: Engine) -> Offload | None:
+    """Return how a model in GGUF can be laid out, with what belongs to it."""
+    header = located.header
+    if header is None:
+        return None
+    return Offload(
+        header=header,
+        rooms=rooms,
+        asked=spec.gpu_layers,
+        context_length=spec.context_length or header.context_length or 0,
+        slots=spec.slots or 1,
+        kv_cache_type=spec.kv_cache_type,
+        batch_size=engine.step_tokens(spec),
+        draft=read_header(spec.draft_path) if spec.draft_path is not None else None,
+        encoder_bytes=read_vision_encoder(spec.mmproj_path).need_bytes if spec.mmproj_path is not None else 0,
+        adapter_bytes=bytes_of(files_of(spec.lora)),
+    )
+
+
+def _own_files(located: Located) -> list[Path]:
+    if located.directory is not None and located.path is not None:
+        return [located.path, *located.path.iterdir()]
+    return list(located.header.files) if located.header is not None else []
+
+
+def _threads(wanted: int | None, *, has_every_core: bool) -> int:
+    """Return how many threads compute: one on each core that is good for it, where the engine ``has_every_core``.
+
+    The threads of other engines spin while they wait, in Python or for it: with as many threads as cores they slow each
+    other, and the host, to a crawl.
+    """
+    cores = allowed_cores()
+    if wanted is None:
+        return computing_cores() if has_every_core else max(1, cores - 1)
+    if wanted > cores:
+        raise ConfigError(f"threads: {wanted} is more than the {cores} cores this process may use", param="threads")
+    return wanted
+
+
+def control_tokens(located: Located, settings: Settings, engine: Engine, template: str | None) -> ControlTokens | None:
+    """Return those of the model at ``located``, whose prompts ``template`` makes; ``None`` if there are none.
+
+    Raises:
+        ModelFileInvalid: a file of its vocabulary is damaged.
+    """
+    if settings.special_tokens == "raw":
+        return None
+    found = meaningful_names(_in_files(located), template) if engine.parses_special_tokens else ()
+    names = (*settings.special_token_list, *found)
+    return ControlTokens(names) if names else None
+
+
+def _in_files(located: Located) -> Mapping[str, bool]:
+    if located.header is not None:
+        return special_tokens.tokens_of_gguf(located.header.files[0])
+    if located.directory is not None and located.path is not None:
+        return special_tokens.tokens_of_directory(located.path)
+    return {}
