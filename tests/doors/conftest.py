@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import modelhost
+from modelhost.models.residency import record
 from tests.doors.door import Door
 from tests.doors.doors import Case
 from tests.doors.world import PLACES, SLOTS, TOOLS, World
@@ -29,7 +30,7 @@ SCRIPT = [
 def _quick_restarts() -> Iterator[None]:
     """A worker that is crashed for a test is started again at once, however many were crashed before."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backoff, "HEALTHY_SECONDS", 0.0)
+        patch.setattr(record, "HEALTHY_SECONDS", 0.0)
         yield
 
 

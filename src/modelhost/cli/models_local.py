@@ -34,10 +34,7 @@ def scan(
     from modelhost.cli.local_models import configured  # noqa: PLC0415
     from modelhost.cli.local_models_shown import inventory_table, print_plain, scan_progress  # noqa: PLC0415
     from modelhost.config.directories import data_directory  # noqa: PLC0415
-    from modelhost.models.resolve import (
-        inventory,  # noqa: PLC0415
-        inventory_file,  # noqa: PLC0415
-    )
+    from modelhost.models.resolve import inventory, inventory_file  # noqa: PLC0415
 
     with scan_progress() as on_progress:
         found = inventory.scan(

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol, TypeVar
 
 from modelhost.errors import ShuttingDown
 from modelhost.models.hub.repository_files import Format
-from modelhost.models.residency import refusals
 
 OnFormat = Callable[[Format], object]
 """Told what a model is in, from the list of its files, before any of them is transferred; what it raises ends that."""
@@ -118,7 +117,7 @@ class SharedDownloads:
             ModelhostError: as ``work`` does.
         """
         if self._is_stopping:
-            raise refusals.shutting_down()
+            raise ShuttingDown("The host is being stopped.")
         download = self._downloads.get(key)
         if download is None:
             download = self._downloads[key] = self._begin(key, work)
@@ -164,5 +163,5 @@ async def _result(download: _Download) -> Any:
     assert task is not None
     await asyncio.wait({task})
     if task.cancelled():
-        raise refusals.shutting_down()
+        raise ShuttingDown("The host is being stopped.")
     return task.result()

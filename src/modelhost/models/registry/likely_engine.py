@@ -27,13 +27,17 @@ QUANTIZE: Final = "isq"
 """The engine option that asks for weights to be quantized while they are loaded, which one engine can."""
 
 
+def engines_by_preference() -> tuple[str, ...]:
+    """Return the engines that read safetensors, those first that suit this machine best."""
+    return engines_for("safetensors", has_cuda=have_driver())
+
+
 def best_installed_engine(data_dir: Path) -> str | None:
     """Return the engine that this machine takes for safetensors by itself, the best of those that are installed.
 
     ``None`` if none is. ``data_dir`` is where the host keeps the environments of engines.
     """
-    order = engines_for("safetensors", has_cuda=have_driver())
-    return next((engine for engine in order if is_installed(engine, data_dir)), None)
+    return next((engine for engine in engines_by_preference() if is_installed(engine, data_dir)), None)
 
 
 def likely_engine(settings: Settings) -> str:

@@ -23,9 +23,8 @@ from modelhost.config.watching import settled_contents
 from modelhost.errors import ConfigError
 from modelhost.models.registry.entry import Frame, ModelEntry, build
 from modelhost.models.registry.schema import EntryFile, RegistryFile
-from modelhost.models.resolve.locate import single_entry
 
-__all__ = ("ModelEntry", "Registry", "find_registry", "parse_registry", "read_registry", "single_entry")
+__all__ = ("Registry", "find_registry", "parse_registry", "read_registry")
 
 DEFAULT_NAMES: Final = DEFAULT_FILES["models_config"]
 EXAMPLE: Final = "models: [...]"

@@ -407,7 +407,7 @@ class Collection:
     async def save_prompt_cache(
         self, model: HostedModel, messages: Sequence[Mapping[str, Any]], path: Path
     ) -> SavedCache | None:
-        """Write what the engine has evaluated of a conversation to ``path``, as :func:`modelhost.models.residency.prompt_caches.save`.
+        """Write what the engine has evaluated of a conversation to ``path``, as :func:`prompt_caches.save`.
 
         ``None`` if the model is not loaded, does not hold the conversation or has it at work; nothing is waited for.
         """
@@ -418,7 +418,7 @@ class Collection:
                 return await prompt_caches.save(worker, model.spec, messages, path)
 
     async def restore_prompt_cache(self, model: HostedModel, path: Path, fingerprint: str) -> bool:
-        """Have the engine hold the conversation in the file at ``path``, as :func:`modelhost.models.residency.prompt_caches.restore`.
+        """Have the engine hold the conversation in the file at ``path``, as :func:`prompt_caches.restore`.
 
         Returns whether it does. It does not if the model is not loaded, or ``fingerprint`` is of another one.
         """

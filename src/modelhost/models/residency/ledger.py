@@ -1,8 +1,8 @@
 """The ledger: who waits for which model, what is loaded, what has to happen next.
 
-All queue and lifecycle state of the host is in here. It has no clock, no task and no process: it is told what happened
-and when, and answers with what has to be done (:mod:`modelhost.models.residency.effects`). Each method leaves it consistent, so
-that its one owner, the scheduler, need not lock anything. What it guarantees:
+All queue and lifecycle state of the host is in here. It has no clock, no task and no process: its methods take what
+happened and when, and return what has to be done (:mod:`~modelhost.models.residency.effects`). Each method
+leaves it consistent, so that its one owner, the scheduler, need not lock anything. What it guarantees:
 
 * a request is granted or refused exactly once, unless it is cancelled;
 * a model with requests in flight is never stopped, but by force;

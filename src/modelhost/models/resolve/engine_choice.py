@@ -23,9 +23,9 @@ from modelhost.errors import ConfigError, EngineMissing
 from modelhost.models.registry.likely_engine import (
     QUANTIZE,
     best_installed_engine,
+    engines_by_preference,
 )
 from modelhost.models.resolve.locate import Located
-from modelhost.workers.gpus import have_driver
 
 
 def engine_for(located: Located, settings: Settings) -> str:
@@ -92,7 +92,7 @@ def better_engine(engine: str, located: Located, settings: Settings) -> str | No
     is_asked_for = settings.engine is not None or settings.worker_python is not None
     if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:
         return None
-    best = engines_for("safetensors", has_cuda=have_driver())[0]
+    best = engines_by_preference()[0]
     return best if engine != best else None
 
 
@@ -141,7 +141,7 @@ def _installed(engine: str, settings: Settings) -> str:
 
 def no_engine() -> str:
     """Say what to do with a model in safetensors where no engine is installed for it."""
-    ways = " or ".join(how_to_install(engine) for engine in engines_for("safetensors", has_cuda=have_driver()))
+    ways = " or ".join(how_to_install(engine) for engine in engines_by_preference())
     return (
         f"safetensors need an engine, and none of those that read them is installed. Install one: {ways}. Or take the "
         "model in GGUF (most have a repository with it, named like Qwen/Qwen3-4B-GGUF)"

@@ -16,7 +16,7 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import server_uses_gpus, with_server
 from modelhost.errors import ConfigError
-from modelhost.models.resolve import finding
+from modelhost.models.resolve import runtime
 from modelhost.models.resolve.finding import find_telling
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolved import Resolved
@@ -116,8 +116,8 @@ async def test_the_server_is_asked_for_its_gpus_in_place_of_the_library(
     on_gpu, on_cpu = write_llama_server(tmp_path, devices=GPU), write_llama_server(tmp_path / "cpu")
     assert server_uses_gpus(on_gpu, {})
     assert not server_uses_gpus(on_cpu, {})
-    monkeypatch.setattr(finding, "have_driver", lambda: True)
-    monkeypatch.setattr(finding, "gpus", lambda: UNEQUAL[:1])
+    monkeypatch.setattr(runtime, "have_driver", lambda: True)
+    monkeypatch.setattr(runtime, "gpus", lambda: UNEQUAL[:1])
     assert (await found(engine_options={"server": on_gpu})).gpus == (0,)
     assert (await found(engine_options={"server": on_cpu})).gpus == ()
 

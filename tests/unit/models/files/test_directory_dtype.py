@@ -11,8 +11,9 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
+from modelhost.models.files import directory_needs
 from modelhost.models.residency.previews import look
-from modelhost.models.resolve import finding
+from modelhost.models.resolve import runtime
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import resolve
 from modelhost.models.resolve.resolved import Resolved
@@ -92,7 +93,7 @@ def test_float16_is_taken_where_engine_model_and_machine_can(
 
 
 def test_apple_silicon_computes_in_16_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_dtype, "is_apple_silicon", lambda: True)
+    monkeypatch.setattr(directory_needs, "is_apple_silicon", lambda: True)
     model = _nano(tmp_path, torch_dtype="bfloat16")
     assert _resolved(model, "mlx").dtype == "bfloat16"
     assert _resolved(model, "mlx", prefers_float16=True).spec.options == {"dtype": "float16"}
@@ -122,8 +123,8 @@ def test_a_preference_is_followed_where_nobody_says_otherwise(
     launch: dict[str, Any], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = [Gpu(index=index, name="GPU", total_bytes=1 << 40, free_bytes=1 << 40) for index in (0, 1)]
-    monkeypatch.setattr(finding, "have_driver", lambda: True)
-    monkeypatch.setattr(finding, "gpus", lambda: two)
+    monkeypatch.setattr(runtime, "have_driver", lambda: True)
+    monkeypatch.setattr(runtime, "gpus", lambda: two)
     monkeypatch.setattr("modelhost.engines.vllm.engine.torch_uses_gpus", lambda _: True)
     settings = Settings(model=str(NANO_HF), engine="vllm", worker_python="/opt/python", threads=1)
     outlook = look(single_entry(settings, launch=launch))

@@ -341,8 +341,8 @@ async def test_without_load_the_active_model_has_its_name_and_nothing_is_looked_
     def look(*_: object, **__: object) -> None:
         pytest.fail("something was looked for")
 
-    for place in ("registry.locate", "resolve.locate", "resolve.read_header", "resolve.download"):
-        monkeypatch.setattr(f"modelhost.models.{place}", look)
+    for place in ("locate.locate", "resolve.locate", "resolve.read_header", "resolve.download"):
+        monkeypatch.setattr(f"modelhost.models.resolve.{place}", look)
     collection = await _start(None, engine=None, load=False, **settings)
     try:
         (model,) = collection.status().models

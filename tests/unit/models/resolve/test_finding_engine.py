@@ -21,7 +21,7 @@ from tests.support.engine_environments import pretend_built, pretend_installed
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 MODEL = "somebody/nano"
 LAUNCH = {"tensor_parallel_size": 2, "dtype": "half"}
 

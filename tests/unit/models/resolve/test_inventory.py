@@ -20,7 +20,7 @@ from tests.support.gguf_files import (
     write_split_model,
 )
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 TOOL_TEMPLATE = "{% if tools %}{{ tools }}{% endif %}"
 
 

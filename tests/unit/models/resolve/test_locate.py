@@ -12,7 +12,7 @@ from modelhost.models.hub.references import HubReference, parse_reference
 from modelhost.models.resolve.locate import BUNDLED_NAME, locate, name_of
 from tests.support.gguf_files import write_model, write_split_model
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 
 
 def test_file_is_served_under_its_stem(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.models.resolve import finding
+from modelhost.models.resolve import finding, runtime
 from modelhost.models.resolve.headroom import Room
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import find_files
@@ -18,7 +18,7 @@ from modelhost.workers.installed_gpus import InstalledGpu
 from tests.support.gguf_files import write_model
 from tests.support.recorded_gpus import UNEQUAL
 
-NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
+NANO_HF = Path(__file__).parents[3] / "assets" / "nano-hf"
 L4 = InstalledGpu(name="NVIDIA L4", build="cuda")
 
 
@@ -31,7 +31,7 @@ def model(tmp_path: Path) -> Path:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One with a GPU, and engines that were built for CPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(unused_gpu, "installed_gpu", lambda: L4)
+    monkeypatch.setattr(runtime, "installed_gpu", lambda: L4)
     monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: False)
     for engine in ("transformers", "vllm"):
         monkeypatch.setattr(f"modelhost.engines.{engine}.engine.torch_uses_gpus", lambda _python: False)
@@ -50,7 +50,7 @@ def test_the_gpu_is_named_with_the_command_that_brings_its_build(model: Path, mo
         "NVIDIA L4 is not used: llamacpp is installed in a build for CPUs, on which tiny runs. "
         "To use the GPU: modelhost engines install llamacpp --build cuda"
     )
-    monkeypatch.setattr(unused_gpu, "installed_gpu", lambda: InstalledGpu(name="W7900", build="hip"))
+    monkeypatch.setattr(runtime, "installed_gpu", lambda: InstalledGpu(name="W7900", build="hip"))
     hip = _found(model).unused_gpu
     assert hip is not None
     assert hip.way_out.endswith("--build hip")
@@ -89,7 +89,7 @@ def test_an_engine_that_uses_the_gpu_and_a_machine_without_one_have_nothing_to_t
     monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: True)
     assert _found(model).unused_gpu is None
     monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: False)
-    monkeypatch.setattr(unused_gpu, "installed_gpu", lambda: None)
+    monkeypatch.setattr(runtime, "installed_gpu", lambda: None)
     assert _found(model).unused_gpu is None
 
 
@@ -99,7 +99,7 @@ def test_a_pytorch_for_cpus_is_told_of_beside_a_gpu_of_nvidia(monkeypatch: pytes
     assert unused is not None
     assert (unused.engine, unused.way_out) == ("transformers", "pip install --force-reinstall torch")
     assert _found(NANO_HF, **given, engine_options={"device": "cpu"}).unused_gpu is None
-    monkeypatch.setattr(unused_gpu, "installed_gpu", lambda: InstalledGpu(name="W7900", build="hip"))
+    monkeypatch.setattr(runtime, "installed_gpu", lambda: InstalledGpu(name="W7900", build="hip"))
     assert _found(NANO_HF, **given).unused_gpu is None
 
 
@@ -107,8 +107,8 @@ def test_a_pytorch_for_cpus_is_told_of_beside_a_gpu_of_nvidia(monkeypatch: pytes
 def gpus(monkeypatch: pytest.MonkeyPatch) -> tuple[Gpu, ...]:
     """A machine with two GPUs that llama.cpp uses."""
     monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: True)
-    monkeypatch.setattr(finding, "have_driver", lambda: True)
-    monkeypatch.setattr(finding, "gpus", lambda: UNEQUAL)
+    monkeypatch.setattr(runtime, "have_driver", lambda: True)
+    monkeypatch.setattr(runtime, "gpus", lambda: UNEQUAL)
     return UNEQUAL
 
 
