@@ -47,7 +47,7 @@ class Alternation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class ThroughputMeter:
     """How long is measured: so many rounds, each of them ``seconds`` a side, and ``in_turns_seconds`` once."""
 
     rounds: int
@@ -55,13 +55,15 @@ class Pace:
     in_turns_seconds: float
 
 
-def pace_of(*, quick: bool, rounds: int) -> Pace:
+def pace_of(*, quick: bool, rounds: int) -> ThroughputMeter:
     """Return how long to measure; all of it takes less than a minute."""
-    return Pace(rounds=rounds, seconds=0.5 if quick else 1.5, in_turns_seconds=2.0 if quick else 5.0)
+    return ThroughputMeter(rounds=rounds, seconds=0.5 if quick else 1.5, in_turns_seconds=2.0 if quick else 5.0)
 
 
 @contextmanager
-def alternating(generator: LoadGenerator, model: Path | None, log: Path, pace: Pace) -> Iterator[Iterator[Alternation]]:
+def alternating(
+    generator: LoadGenerator, model: Path | None, log: Path, pace: ThroughputMeter
+) -> Iterator[Iterator[Alternation]]:
     """Start the hosts; inside, each number of clients is measured as it is asked for.
 
     Raises:
@@ -78,7 +80,7 @@ def alternating(generator: LoadGenerator, model: Path | None, log: Path, pace: P
 
 
 def _measured(
-    generator: LoadGenerator, clients: int, sides: tuple[Sequence[Side], Side, Side], pace: Pace
+    generator: LoadGenerator, clients: int, sides: tuple[Sequence[Side], Side, Side], pace: ThroughputMeter
 ) -> Alternation:
     def do(calls: Sequence[Call], seconds: float) -> Seen:
         job = Job(calls=tuple(calls), streams=clients, requests=2, seconds=seconds, expected_events=None)

@@ -294,9 +294,9 @@ class Host:
         """Return the state of all models; :meth:`look` has it know those, too, that were never loaded."""
         return self.collection.status()
 
-    async def look(self) -> None:
+    async def refresh_previews(self) -> None:
         """Read what the files of models that are not loaded tell, where that is not known yet; downloads nothing."""
-        await self.collection.look()
+        await self.collection.refresh_previews()
 
     async def gpu_utilization(self, name: str) -> float | None:
         """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none.

@@ -14,11 +14,11 @@ from modelhost.errors import ModelFileMissing, WorkerStartFailed
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import State
-from modelhost.models.residency.supervisor import Means
-from modelhost.models.resolve.headroom import Room
+from modelhost.models.residency.supervisor import SupervisorPorts
+from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.workers.process import ProgressCallback, WorkerProcess
 from modelhost.workers.worker import Worker
@@ -123,7 +123,7 @@ class FakeFiles:
         self.error: Callable[[], Exception] = lambda: ModelFileMissing("no such file")
         self.progress: tuple[float, ...] = ()
         self.looked_for: list[str] = []
-        self.room = Room()
+        self.room = Headroom()
         """What was said of the memory, when files were looked for last."""
         self.longest_context: int | None = None
         self.bytes_per_token = 0
@@ -132,10 +132,10 @@ class FakeFiles:
         """Models whose files are others than those that were found last."""
 
     async def __call__(
-        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None
     ) -> Resolved:
         self.looked_for.append(entry.name)
-        self.room = room or Room()
+        self.room = room or Headroom()
         self.replaced.discard(entry.name)
         for fraction in self.progress:
             await asyncio.sleep(self.seconds / len(self.progress))
@@ -185,12 +185,12 @@ def fake_scheduler(
     *entries: ModelEntry,
     files: FakeFiles | None = None,
     budget: Mapping[str, int] | None = None,
-    bursts: Bursts | None = None,
+    bursts: BurstLimits | None = None,
 ) -> Scheduler:
     """A scheduler with the models of ``entries``, none of them loaded; the files of none are known yet."""
     files = files or FakeFiles()
-    means = Means(find=files, is_current=files.is_current, start_process=starts)
-    scheduler = Scheduler(Ledger(budget or {}, bursts), means)
+    ports = SupervisorPorts(find=files, is_current=files.is_current, start_process=starts)
+    scheduler = Scheduler(Ledger(budget or {}, bursts), ports)
     for entry in entries:
         scheduler.add(entry)
     return scheduler
@@ -231,7 +231,7 @@ async def end(scheduler: Scheduler, starts: FakeStarts, *, drain_seconds: float 
     await turns(2)  # callbacks of what has just ended
     own = ("finding ", "loading ", "ending ", "watching ", "measuring ", "looking after ")
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(own)]
-    assert not any(book.queue for book in scheduler.ledger.books.values())
+    assert not any(record.queue for record in scheduler.ledger.records.values())
 
 
 async def turns(count: int = 8) -> None:

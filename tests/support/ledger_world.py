@@ -15,10 +15,20 @@ from typing import Any
 
 from modelhost.errors import ModelhostError, QueueTimeout, WorkerCrashed, WorkerStartFailed
 from modelhost.models.files.memory_pools import MODELS
-from modelhost.models.residency.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
+from modelhost.models.residency.effects import (
+    Effect,
+    Fetch,
+    Grant,
+    Load,
+    ModelRemoved,
+    Refuse,
+    ReloadFinished,
+    StateChanged,
+    Stop,
+)
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.planner import Bursts
-from modelhost.models.residency.record import NEVER, Phase, Terms, Ticket
+from modelhost.models.residency.planner import BurstLimits
+from modelhost.models.residency.record import NEVER, ModelPolicy, Phase, Ticket
 
 TOLERANCE = 1e-6
 GB = 1_000_000_000
@@ -89,7 +99,7 @@ class World:
         self,
         budget: Mapping[str, int],
         *,
-        bursts: Bursts | None = None,
+        bursts: BurstLimits | None = None,
         fetch_seconds: float | None = None,
         load_seconds: float | None = None,
         stop_seconds: float | None = None,
@@ -112,13 +122,13 @@ class World:
 
     # What a test does.
 
-    def add(self, name: str, need: Mapping[str, int] | None, *, is_known: bool = True, **terms: Any) -> None:
+    def add(self, name: str, need: Mapping[str, int] | None, *, is_known: bool = True, **policy: Any) -> None:
         """Take a model in. ``is_known``: what it needs is known without a download."""
         self.needs[name] = need or {}
-        self.act(self.ledger.add(name, Terms(**terms), need if is_known else None))
+        self.act(self.ledger.add(name, ModelPolicy(**policy), need if is_known else None))
 
-    def change(self, name: str, *, is_outdated: bool = False, **terms: Any) -> None:
-        self.act(self.ledger.change(name, Terms(**terms), self.now, is_outdated=is_outdated))
+    def change(self, name: str, *, is_outdated: bool = False, **policy: Any) -> None:
+        self.act(self.ledger.change(name, ModelPolicy(**policy), self.now, is_outdated=is_outdated))
 
     def remove(self, name: str) -> None:
         self.act(self.ledger.remove(name, self.now))
@@ -126,9 +136,9 @@ class World:
     def ask(self, name: str) -> Request:
         """Send a request, the way that the scheduler does."""
         ticket = Ticket(model=name)
-        request = Request(ticket, self.now, self.ledger.book(name).terms.wait_seconds)
+        request = Request(ticket, self.now, self.ledger.record(name).policy.wait_seconds)
         self.requests[ticket] = request
-        if self.ledger.begin_at_once(ticket, self.now):
+        if self.ledger.grant_immediately(ticket, self.now):
             self.act([Grant(ticket)])
         else:
             self.act(self.ledger.request(ticket, self.now))
@@ -146,8 +156,8 @@ class World:
             request.fate = Fate.CANCELLED
         self.act(self.ledger.cancel(request.ticket, self.now))
 
-    def want(self, name: str) -> None:
-        self.act(self.ledger.want(name, self.now))
+    def request_load(self, name: str) -> None:
+        self.act(self.ledger.request_load(name, self.now))
 
     def reload(self, name: str, need: Mapping[str, int] | None, *, force: bool = False) -> None:
         """Give a model a configuration with which it needs ``need``; ``None``: as its files will say."""
@@ -158,7 +168,7 @@ class World:
 
     def end_fetch(self, name: str) -> None:
         hand = self._taken(name, Life.FETCHING)
-        self.act(self.ledger.fetched(name, hand.run, self.needs[name], self.now))
+        self.act(self.ledger.files_found(name, hand.run, self.needs[name], self.now))
 
     def end_load(self, name: str) -> None:
         hand = self._hand(name, Life.LOADING)
@@ -168,7 +178,7 @@ class World:
     def find_outdated(self, name: str) -> None:
         """Before a worker is started its files turn out to be others."""
         hand = self._taken(name, Life.LOADING)
-        self.act(self.ledger.outdated(name, hand.run, self.now))
+        self.act(self.ledger.files_changed(name, hand.run, self.now))
 
     def fail(self, name: str, *, is_out_of_memory: bool = False) -> None:
         """A load or a download fails."""
@@ -181,24 +191,24 @@ class World:
         hand = self._taken(name, Life.LOADING)
         self.needs[name] = need
         error = WorkerStartFailed("It did not start.", model=name, worker=str(hand.run))
-        self.act(self.ledger.corrected(name, hand.run, need, error, self.now))
+        self.act(self.ledger.load_corrected(name, hand.run, need, error, self.now))
 
     def crash(self, name: str) -> None:
         """A ready worker dies."""
         hand = self._taken(name, Life.READY)
         self._break(hand)
         error = WorkerCrashed("It died.", model=name, worker=str(hand.run))
-        self.act(self.ledger.lost(name, hand.run, error, self.now))
+        self.act(self.ledger.worker_lost(name, hand.run, error, self.now))
 
     def end_stop(self, name: str) -> None:
         hand = self._taken(name, Life.STOPPING)
-        self.act(self.ledger.stopped(name, hand.run, self.now))
+        self.act(self.ledger.worker_stopped(name, hand.run, self.now))
 
     def measure(self, name: str, memory: Mapping[str, int]) -> None:
         """A ready worker is found to take this much."""
         hand = self._hand(name, Life.READY)
         hand.memory = memory
-        self.act(self.ledger.measured(name, hand.run, memory, self.now))
+        self.act(self.ledger.memory_measured(name, hand.run, memory, self.now))
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (when, next(self._order), action))
@@ -261,11 +271,11 @@ class World:
                     self._load(effect)
                 case Stop():
                     self._stop(effect)
-                case Settled(name, error):
+                case ReloadFinished(name, error):
                     self.settled.append((name, error))
-                case Changed(name):
-                    self.news.append((name, self.ledger.book(name).state.value))
-                case Removed(name):
+                case StateChanged(name):
+                    self.news.append((name, self.ledger.record(name).state.value))
+                case ModelRemoved(name):
                     assert name not in self.hands, "a model is gone, and its worker is not"
         for request in answered:
             self.on_answer(request)
@@ -277,7 +287,7 @@ class World:
         hand = self._hand(ticket.model, Life.READY)
         assert ticket.run == hand.run, "granted a worker that is not there"
         request = self._answered(ticket, Fate.GRANTED)
-        most = self.ledger.book(ticket.model).terms.max_in_flight
+        most = self.ledger.record(ticket.model).policy.max_in_flight
         assert len(self.of(Fate.GRANTED, model=ticket.model)) <= most, f"{ticket.model} has too much work"
         return request
 
@@ -295,22 +305,22 @@ class World:
         return request
 
     def _load(self, load: Load) -> None:
-        book = self.ledger.book(load.model)
-        need = {pool for pool, count in (book.need or {}).items() if count}
+        record = self.ledger.record(load.model)
+        need = {pool for pool, count in (record.need or {}).items() if count}
         used = {**self.ledger.used(), MODELS: len(self._workers()) + 1}
         over = {pool for pool in (*need, MODELS) if used.get(pool, 0) > self.ledger.budget.get(pool, NEVER)}
         assert not over, f"{load.model} is loaded over the budget of {over}"
         self.loads.append(load)
-        size = self.sizes.get(load.model, book.need or {})
+        size = self.sizes.get(load.model, record.need or {})
         self._begin(Hand(load.model, load.run, Life.LOADING, size))
 
     def _stop(self, stop: Stop) -> None:
         hand = self._hand(stop.model, Life.FETCHING, Life.LOADING, Life.READY)
         assert hand.run == stop.run
-        terms = self.ledger.book(stop.model).terms
+        policy = self.ledger.record(stop.model).policy
         if stop.reason != "forced":
             assert not self.of(Fate.GRANTED, model=stop.model), f"{stop.model} is busy, and {stop.reason}"
-        assert stop.reason not in ("evicted", "idle") or not terms.is_pinned, "a pinned model is unloaded"
+        assert stop.reason not in ("evicted", "idle") or not policy.is_pinned, "a pinned model is unloaded"
         self._break(hand)
         self.stops.append(stop)
         hand.life = Life.STOPPING
@@ -371,25 +381,33 @@ class World:
         """Compare the ledger with the world."""
         for request in self.of(Fate.WAITING):
             assert request.waited <= request.wait_seconds + TOLERANCE, "waited past its deadline"
-        for name, book in self.ledger.books.items():
+        for name, record in self.ledger.records.items():
             waiting = [request.ticket for request in self.of(Fate.WAITING, model=name)]
-            assert list(book.queue) == waiting, "the queue is not who waits"
-            assert book.in_flight == len(self.of(Fate.GRANTED, model=name))
-            if waiting and book.phase is Phase.READY and book.burst is None:
-                assert book.in_flight >= book.terms.max_in_flight, f"{name} has a place that nobody is given"
-            assert self.ledger.next_timer() <= book.due(), f"something of {name} is due before the timer"
+            assert list(record.queue) == waiting, "the queue is not who waits"
+            assert record.in_flight == len(self.of(Fate.GRANTED, model=name))
+            if waiting and record.phase is Phase.READY and record.burst is None:
+                assert record.in_flight >= record.policy.max_in_flight, f"{name} has a place that nobody is given"
+            assert self.ledger.next_timer() <= record.due(), f"something of {name} is due before the timer"
         assert self.ledger.next_timer() > self.now, "a timer is over and was not told"
-        assert len(self.of(Fate.WAITING)) == sum(len(book.queue) for book in self.ledger.books.values())
+        assert len(self.of(Fate.WAITING)) == sum(len(record.queue) for record in self.ledger.records.values())
         if not self.of(Fate.GRANTED) and not self.alive(Life.FETCHING, Life.LOADING, Life.STOPPING):
-            in_vain = [book.name for book in self.ledger.books.values() if book.is_wanted and not book.retry_at]
+            in_vain = [
+                record.name for record in self.ledger.records.values() if record.is_wanted and not record.retry_at
+            ]
             assert not in_vain, f"nothing goes on, and {in_vain} wait"
 
     def check_empty(self) -> None:
         """What a ledger is when everybody has gone."""
         assert not self.hands
         assert self.ledger.used() == {}
-        assert self.ledger.next_timer() == NEVER or any(book.retry_at for book in self.ledger.books.values())
-        for book in self.ledger.books.values():
-            assert not book.queue
-            assert (book.in_flight, book.wish, book.burst, book.charge, book.has_worker) == (0, None, None, {}, False)
-            assert self.ledger.queue_position(book.name) is None
+        assert self.ledger.next_timer() == NEVER or any(record.retry_at for record in self.ledger.records.values())
+        for record in self.ledger.records.values():
+            assert not record.queue
+            assert (record.in_flight, record.load_reason, record.burst, record.charge, record.has_worker) == (
+                0,
+                None,
+                None,
+                {},
+                False,
+            )
+            assert self.ledger.queue_position(record.name) is None

@@ -54,7 +54,7 @@ class AdministeredHost(Protocol):
     def status(self) -> HostStatus:
         """Return what is the case now."""
 
-    async def look(self) -> None:
+    async def refresh_previews(self) -> None:
         """Have :meth:`status` know the models that are not loaded as their files are now; downloads nothing."""
 
     async def gpu_utilization(self, name: str) -> float | None:

@@ -143,7 +143,7 @@ class ChattingHost(AdministeredHost, Protocol):
 
 async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: OnProgress) -> ServedModel:
     name = host.find(asked.model).name
-    await host.look()
+    await host.refresh_previews()
     model = next(model for model in host.status().models if model.name == name)
     settings = host.settings
     return ServedModel(

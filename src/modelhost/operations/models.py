@@ -51,7 +51,7 @@ from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, h
 
 
 async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> Models:
-    await host.look()
+    await host.refresh_previews()
     status = host.status()
     # Clients that do not choose take the first.
     in_order = sorted(status.models, key=lambda model: model.name != status.active_model)
@@ -59,13 +59,13 @@ async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: On
 
 
 async def _status(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> HostReport:
-    await host.look()
+    await host.refresh_previews()
     return host_report(host.status())
 
 
 async def _info(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> ModelInfo:
     name = _main_name(host, asked.model_id)
-    await host.look()
+    await host.refresh_previews()
     return model_info(_status_of(host, name), gpu_utilization=await host.gpu_utilization(name))
 
 

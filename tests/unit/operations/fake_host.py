@@ -86,7 +86,7 @@ class FakeHost:
             max_models=None,
         )
 
-    async def look(self) -> None:
+    async def refresh_previews(self) -> None:
         self.looks += 1
 
     async def gpu_utilization(self, name: str) -> float | None:

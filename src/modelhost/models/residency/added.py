@@ -19,7 +19,7 @@ from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import ModelEvent, PulledModel
-from modelhost.models.resolve.finding import find_telling, pull
+from modelhost.models.resolve.finding import find_with_progress, pull
 from modelhost.models.resolve.resolved import Resolved
 
 log = get_logger(__name__)
@@ -40,7 +40,7 @@ class AddedModels:
     """Adds models to those of ``scheduler``, with what ``settings`` say to all. To be stopped."""
 
     def __init__(
-        self, scheduler: Scheduler, settings: Settings, *, find: Find = find_telling, pull: Pull = pull
+        self, scheduler: Scheduler, settings: Settings, *, find: Find = find_with_progress, pull: Pull = pull
     ) -> None:
         self.admission = Admission.of(settings)
         """What may be added from now on."""
@@ -96,7 +96,7 @@ class AddedModels:
             self.admission.check_hub(reference.id, self._scheduler.names)
         path = await self._downloads.join(("pull", reference.id), partial(self._pulled, reference), on_progress)
         if known is None:
-            known = self._hosted(reference) or self._taken_in(self.admission.of_hub(reference, self._settings))
+            known = self._hosted(reference) or self._admit(self.admission.of_hub(reference, self._settings))
         return PulledModel(name=known.name, path=path)
 
     async def stop(self) -> None:
@@ -108,14 +108,14 @@ class AddedModels:
         return await asyncio.to_thread(entry_of) if self.admission.policy == "any" else entry_of()
 
     async def _found(self, entry: ModelEntry, tell: DownloadProgress) -> HostedModel:
-        resolved = await self._find(entry, self._telling_all(entry.name, tell))
-        return self._taken_in(entry, resolved)
+        resolved = await self._find(entry, self._report_to_all(entry.name, tell))
+        return self._admit(entry, resolved)
 
     async def _pulled(self, reference: HubReference, tell: DownloadProgress) -> Path:
-        telling = self._telling_all(reference.id, tell)
+        telling = self._report_to_all(reference.id, tell)
         return await self._pull(str(reference), self._settings, revision=reference.revision, on_progress=telling)
 
-    def _taken_in(self, entry: ModelEntry, resolved: Resolved | None = None) -> HostedModel:
+    def _admit(self, entry: ModelEntry, resolved: Resolved | None = None) -> HostedModel:
         if known := self._scheduler.names.get(entry.name):  # the registry was faster
             return known
         log.info("model_added", model=entry.name, source=entry.settings.model)
@@ -127,7 +127,7 @@ class AddedModels:
         hosted = dict.fromkeys(self._scheduler.names.values())
         return next((model for model in hosted if _reference(model) == reference), None)
 
-    def _telling_all(self, name: str, tell: DownloadProgress) -> DownloadProgress:
+    def _report_to_all(self, name: str, tell: DownloadProgress) -> DownloadProgress:
         """Return what tells those who wait, and those who listen to what the models do."""
         loop, feed = asyncio.get_running_loop(), self._scheduler.feed
 

@@ -30,12 +30,12 @@ from modelhost.models.residency import prompt_caches
 from modelhost.models.residency.added import AddedModels
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.planner import Bursts
-from modelhost.models.residency.previews import Survey
+from modelhost.models.residency.planner import BurstLimits
+from modelhost.models.residency.previews import Previews
 from modelhost.models.residency.prompt_caches import SavedCache
 from modelhost.models.residency.scheduler import OnQueued, Scheduler
 from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
-from modelhost.models.resolve.finding import find_telling
+from modelhost.models.resolve.finding import find_with_progress
 from modelhost.models.resolve.headroom import memory_budget
 from modelhost.models.resolve.locate import name_of, single_entry
 from modelhost.models.resolve.resolved import Resolved
@@ -75,7 +75,7 @@ class Collection:
         self._registry: Registry | None = None
         self._registry_error: str | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._survey = Survey(scheduler.models)
+        self._previews = Previews(scheduler.models)
         self._again = asyncio.Event()
         self.added = AddedModels(scheduler, settings, find=self._find)
         """Those that clients have added."""
@@ -109,7 +109,7 @@ class Collection:
         budget = memory_budget(settings)
         ledger = Ledger(
             {**budget, **({MODELS: settings.max_models} if settings.max_models else {})},
-            Bursts(requests=settings.burst_requests, seconds=settings.burst_seconds),
+            BurstLimits(requests=settings.burst_requests, seconds=settings.burst_seconds),
         )
         collection = cls(settings, Scheduler(ledger), budget)
         try:
@@ -150,7 +150,7 @@ class Collection:
             await self.scheduler.load(self._active)
 
     async def _find(self, entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:
-        return await find_telling(entry, on_download, room=self.scheduler.ledger.room(entry.name))
+        return await find_with_progress(entry, on_download, room=self.scheduler.ledger.room(entry.name))
 
     def _activate_unloaded(self, launch: Mapping[str, Any]) -> None:
         self._active = self._registered()
@@ -199,7 +199,7 @@ class Collection:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        await self._survey.stop()
+        await self._previews.stop()
         await self.added.stop()
         await self.scheduler.stop(drain_seconds)
 
@@ -318,15 +318,15 @@ class Collection:
         is_ready = self.is_loaded(model)
         was_active = model is self.active
         self._active = model
-        book = self.scheduler.ledger.book(model.name)
-        queue_length = len(book.queue)
+        record = self.scheduler.ledger.record(model.name)
+        queue_length = len(record.queue)
         if is_ready:
             self._selection = None
             return Selected(
                 status="already_active" if was_active else "ready", model=model.name, queue_length=queue_length
             )
-        self._selection = _Selection(model=model, at=time.time(), loads=book.loads)
-        self.scheduler.want(model)
+        self._selection = _Selection(model=model, at=time.time(), loads=record.loads)
+        self.scheduler.request_load(model)
         return Selected(status="switching", model=model.name, queue_length=queue_length)
 
     def configure(self, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -372,9 +372,9 @@ class Collection:
         """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""
         self.find(name).overrides = dict(values)
 
-    async def look(self) -> None:
+    async def refresh_previews(self) -> None:
         """Have :meth:`status` know the models that are not loaded, too, as far as their files are here."""
-        await self._survey.refresh()
+        await self._previews.refresh()
 
     async def gpu_utilization(self, name: str) -> float | None:
         """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none."""

@@ -14,16 +14,16 @@ log = get_logger(__name__)
 def log_wait(ticket: Ticket, ledger: Ledger) -> None:
     """Note that a request waits, and how its model stands."""
     if has_debug():
-        book = ledger.book(ticket.model)
+        record = ledger.record(ticket.model)
         log.debug(
             "request_waits",
             model=ticket.model,
             position=ticket.position,
-            phase=book.phase.name.lower(),
-            in_flight=book.in_flight,
-            max_in_flight=book.terms.max_in_flight,
+            phase=record.phase.name.lower(),
+            in_flight=record.in_flight,
+            max_in_flight=record.policy.max_in_flight,
             place_in_line=ledger.queue_position(ticket.model),
-            room_for=ledger.first,
+            room_for=ledger.next_model,
         )
 
 
@@ -33,7 +33,7 @@ def log_decision(effect: Effect, ledger: Ledger) -> None:
         return
     match effect:
         case Grant(ticket):
-            log.debug("request_granted", model=ticket.model, in_flight=ledger.book(ticket.model).in_flight)
+            log.debug("request_granted", model=ticket.model, in_flight=ledger.record(ticket.model).in_flight)
         case Refuse(ticket, error):
             log.debug("request_turned_away", model=ticket.model, code=error.code)
         case Fetch(name):
@@ -42,13 +42,13 @@ def log_decision(effect: Effect, ledger: Ledger) -> None:
             log.debug(
                 "model_to_be_loaded",
                 model=name,
-                need_bytes=_plain(ledger.book(name).need),
+                need_bytes=_plain(ledger.record(name).need),
                 used_bytes=_plain(ledger.used()),
                 budget_bytes=_plain(ledger.budget),
                 is_smaller=is_smaller,
             )
         case Stop(name, reason=reason):
-            log.debug("model_to_be_unloaded", model=name, reason=reason, room_for=ledger.first)
+            log.debug("model_to_be_unloaded", model=name, reason=reason, room_for=ledger.next_model)
 
 
 def _plain(memory: Bytes | None) -> dict[str, int]:

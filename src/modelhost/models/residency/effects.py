@@ -53,7 +53,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ReloadFinished:
     """The attempt to load the model with another configuration is over; with an ``error`` it has the one before again.
 
     ``has_failed``: it was tried, and did not work.
@@ -65,17 +65,17 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class StateChanged:
     """The model's state is another one."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class ModelRemoved:
     """The model is gone for good."""
 
     model: str
 
 
-Effect = Grant | Refuse | Fetch | Load | Stop | Settled | Changed | Removed
+Effect = Grant | Refuse | Fetch | Load | Stop | ReloadFinished | StateChanged | ModelRemoved

@@ -19,9 +19,9 @@ from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.likely_engine import engine_before_resolving
 from modelhost.models.registry.request_defaults import in_force
-from modelhost.models.residency.record import Terms
+from modelhost.models.residency.record import ModelPolicy
 from modelhost.models.residency.status import ModelEvent, ModelLog
-from modelhost.models.residency.throughput import Pace
+from modelhost.models.residency.throughput import ThroughputMeter
 from modelhost.models.resolve.resolved import LayerLimit, Resolved
 from modelhost.workers.worker import Worker
 
@@ -37,7 +37,7 @@ HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_ti
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
+class Configuration:
     """What a model is loaded as."""
 
     config: LoadConfig
@@ -49,7 +49,7 @@ class Setup:
 class Reload:
     """An attempt to load a model with another configuration than ``before``."""
 
-    before: Setup
+    before: Configuration
     persists: bool
     """Whether the configuration is to stay."""
     is_over: bool = False
@@ -65,7 +65,7 @@ class HostedModel:
         self.meters = ModelMeters(entry.name)
         self.resolved: Resolved | None = None
         """What its files are and how they are run, once that has been looked up."""
-        self.outlook: Outlook | None = None
+        self.preview: Preview | None = None
         """What a look at its files has told since; ``None`` as long as they are as ``resolved`` says."""
         self.plain: Resolved | None = None
         """As ``resolved``, without a configuration."""
@@ -74,7 +74,7 @@ class HostedModel:
         self.config = LoadConfig()
         """How somebody has asked for it to be loaded: with the overlay, in force or on its way."""
         self.overlay: LoadOverrides = NO_CHANGE
-        self.kept = LoadConfig()
+        self.default_config = LoadConfig()
         """The configuration of loads that bring none."""
         self.reload: Reload | None = None
         self.reload_error: ModelhostError | None = None
@@ -96,7 +96,7 @@ class HostedModel:
         self.loaded_at: float | None = None
         self.load_seconds: float | None = None
         """How long it took to load, the last time."""
-        self.pace = Pace()
+        self.pace = ThroughputMeter()
         self.overrides: Mapping[str, Any] = {}
         """Request defaults that were set while the host runs; ``None`` takes one of the entry's away."""
         self.last_lines: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class HostedModel:
     @property
     def known(self) -> Resolved | None:
         """What it is, or will be when it is loaded; ``None``: nobody has looked, or it has to be downloaded."""
-        return self.resolved if self.outlook is None or self.worker is not None else self.outlook.resolved
+        return self.resolved if self.preview is None or self.worker is not None else self.preview.resolved
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -174,7 +174,7 @@ class HostedModel:
     @property
     def is_config_temporary(self) -> bool:
         """Whether that ends with its worker, or with the next load that brings no configuration."""
-        return bool(self.load_config) and self.config != self.kept
+        return bool(self.load_config) and self.config != self.default_config
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -214,7 +214,7 @@ class HostedModel:
             return self.load_seconds
         return SECONDS_TO_START + self.known.size_bytes * SECONDS_PER_BYTE if self.known else None
 
-    def note(self, event: ModelEvent) -> None:
+    def record_event(self, event: ModelEvent) -> None:
         """Keep an event for :meth:`log`, unless it says what the last one said."""
         last = self._events[-1] if self._events else None
         if last is None or (last.state, last.activity, last.message) != (event.state, event.activity, event.message):
@@ -225,7 +225,7 @@ class HostedModel:
         lines = self.last_lines if self.worker is None else tuple(self.worker.process.stderr_lines())
         return ModelLog(lines=lines, events=tuple(self._events))
 
-    def has(self, *workers: Worker) -> None:
+    def set_workers(self, *workers: Worker) -> None:
         """Note which workers it has now."""
         self.workers, self.worker = workers, workers[0] if workers else None
 
@@ -234,9 +234,9 @@ class HostedModel:
         return entry.settings.model_dump(exclude=HOSTS_OWN) != self.entry.settings.model_dump(exclude=HOSTS_OWN)
 
     @property
-    def terms(self) -> Terms:
+    def policy(self) -> ModelPolicy:
         settings = self.entry.settings
-        return Terms(
+        return ModelPolicy(
             max_in_flight=settings.max_in_flight,
             queue_size=settings.queue_size,
             wait_seconds=settings.request_timeout,
@@ -246,7 +246,7 @@ class HostedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Preview:
     """What a look at a model's files told. Neither of the two: they have to be downloaded."""
 
     resolved: Resolved | None = None

@@ -21,50 +21,50 @@ from modelhost.errors import InsufficientMemory, ModelBusy, ModelhostError
 from modelhost.models.files.memory_pools import GPU, Bytes, memory_in, total
 from modelhost.models.residency import refusals
 from modelhost.models.residency.effects import (
-    Changed,
     Effect,
     Fetch,
     Grant,
     Load,
+    ModelRemoved,
     Refuse,
-    Removed,
-    Settled,
+    ReloadFinished,
+    StateChanged,
     Stop,
     StopReason,
 )
 from modelhost.models.residency.placement import place
-from modelhost.models.residency.planner import Burst, Bursts, Plan, may_begin, plan
-from modelhost.models.residency.record import NEVER, Book, Phase, Terms, Ticket, Trial, Wish
-from modelhost.models.resolve.headroom import Room
+from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request, plan
+from modelhost.models.residency.record import NEVER, LoadReason, ModelPolicy, ModelRecord, Phase, Rollback, Ticket
+from modelhost.models.resolve.headroom import Headroom
 
 
 class Ledger:
     """The state of all models. ``budget`` limits memory by pool, and the pool ``models`` their number."""
 
-    def __init__(self, budget: Bytes, bursts: Bursts | None = None) -> None:
+    def __init__(self, budget: Bytes, bursts: BurstLimits | None = None) -> None:
         self.budget = budget
-        self.bursts = bursts or Bursts()
-        self._books: dict[str, Book] = {}
-        self._first: str | None = None
+        self.bursts = bursts or BurstLimits()
+        self._records: dict[str, ModelRecord] = {}
+        self._next_model: str | None = None
         self._effects: list[Effect] = []
         self._runs = count(1)
-        self._is_settled = True
+        self._is_uncontended = True
         """Nobody waits for memory, and the budget holds: the end of a request concerns its own model alone."""
         self._timer = NEVER
 
     # What it says of itself.
 
-    def book(self, name: str) -> Book:
+    def record(self, name: str) -> ModelRecord:
         """Return the record of a model: to look at."""
-        return self._books[name]
+        return self._records[name]
 
     @property
-    def books(self) -> Mapping[str, Book]:
-        return self._books
+    def records(self) -> Mapping[str, ModelRecord]:
+        return self._records
 
     def used(self) -> dict[str, int]:
         """Return what is taken of the budget, by pool."""
-        return total(memory_in(resident.charge) for book in self._books.values() if (resident := book.resident()))
+        return total(memory_in(resident.charge) for record in self._records.values() if (resident := record.resident()))
 
     def next_timer(self) -> float:
         """Return the time at which to call :meth:`tick`; infinite if never.
@@ -74,137 +74,137 @@ class Ledger:
         return self._timer
 
     @property
-    def first(self) -> str | None:
+    def next_model(self) -> str | None:
         """The model for which others make room now."""
-        return self._first
+        return self._next_model
 
-    def room(self, name: str) -> Room:
+    def room(self, name: str) -> Headroom:
         """Return the memory of GPUs that a model finds when all others have gone that may.
 
         Pinned ones stay, or come back.
         """
-        pinned = [book for book in self._books.values() if book.terms.is_pinned and book.name != name]
-        going = [book for book in self._books.values() if book not in pinned]
-        held = total(book.charge or book.need or {} for book in pinned)
-        return Room(
-            freed=_of_gpus(total(book.charge for book in going)),
+        pinned = [record for record in self._records.values() if record.policy.is_pinned and record.name != name]
+        going = [record for record in self._records.values() if record not in pinned]
+        held = total(record.charge or record.need or {} for record in pinned)
+        return Headroom(
+            freed=_of_gpus(total(record.charge for record in going)),
             limits={pool: max(0, count - held.get(pool, 0)) for pool, count in _of_gpus(self.budget).items()},
         )
 
     def queue_position(self, name: str) -> int | None:
         """Return the place of a model among those that wait to be loaded, from 1; ``None`` if it does not wait."""
-        waiting = [book for book in self._books.values() if book.phase is Phase.UNLOADED and book.is_wanted]
-        waiting.sort(key=lambda book: (book.name != self._first, book.wanted_since))
-        names = [book.name for book in waiting]
+        waiting = [record for record in self._records.values() if record.phase is Phase.UNLOADED and record.is_wanted]
+        waiting.sort(key=lambda record: (record.name != self._next_model, record.wanted_since))
+        names = [record.name for record in waiting]
         return names.index(name) + 1 if name in names else None
 
     # Models come, change and go.
 
-    def add(self, name: str, terms: Terms, need: Bytes | None = None) -> list[Effect]:
+    def add(self, name: str, policy: ModelPolicy, need: Bytes | None = None) -> list[Effect]:
         """Take a model in; ``need`` is unknown as long as its files are not here.
 
         Raises:
             ValueError: it is here, perhaps on its way out: :meth:`change` it.
         """
-        if name in self._books:
+        if name in self._records:
             raise ValueError(f"{name} is in the ledger already")
-        self._books[name] = Book(name=name, terms=terms, need=need)
-        return [Changed(name)]
+        self._records[name] = ModelRecord(name=name, policy=policy, need=need)
+        return [StateChanged(name)]
 
-    def change(self, name: str, terms: Terms, now: float, *, is_outdated: bool) -> list[Effect]:
+    def change(self, name: str, policy: ModelPolicy, now: float, *, is_outdated: bool) -> list[Effect]:
         """Change what holds for a model, or take back its removal.
 
         ``is_outdated``: its worker has to be replaced, as soon as it is idle.
         """
-        book = self._books[name]
-        book.terms = terms
-        book.is_removed = False
+        record = self._records[name]
+        record.policy = policy
+        record.is_removed = False
         if is_outdated:
-            book.trial = None
-            book.need, book.has_shrunk, book.has_failed, book.retry_at = None, False, False, 0.0
-            book.is_outdated = book.phase is not Phase.UNLOADED
-        return self._advanced(now)
+            record.rollback = None
+            record.need, record.has_shrunk, record.has_failed, record.retry_at = None, False, False, 0.0
+            record.is_outdated = record.phase is not Phase.UNLOADED
+        return self._advance(now)
 
     def remove(self, name: str, now: float) -> list[Effect]:
         """Let a model go when its last request is done; who waits for it is refused."""
-        book = self._books[name]
-        book.is_removed = True
-        self._give_up(book, refusals.removed(name))
-        self._refuse_all(book, lambda book: refusals.removed(book.name))
-        return self._advanced(now)
+        record = self._records[name]
+        record.is_removed = True
+        self._cancel_load(record, refusals.removed(name))
+        self._refuse_all(record, lambda record: refusals.removed(record.name))
+        return self._advance(now)
 
     # Requests come and go.
 
-    def begin_at_once(self, ticket: Ticket, now: float) -> bool:
+    def grant_immediately(self, ticket: Ticket, now: float) -> bool:
         """Grant ``ticket`` if nobody is before it and nothing has to be decided: the way of nearly every request."""
-        book = self._books[ticket.model]
+        record = self._records[ticket.model]
         if (
-            book.phase is not Phase.READY
-            or book.queue
-            or book.burst is not None
-            or book.in_flight >= book.terms.max_in_flight
-            or book.is_outdated
-            or book.is_removed
+            record.phase is not Phase.READY
+            or record.queue
+            or record.burst is not None
+            or record.in_flight >= record.policy.max_in_flight
+            or record.is_outdated
+            or record.is_removed
         ):
             return False
-        ticket.run = book.run
-        book.in_flight += 1
-        book.last_used = now
+        ticket.run = record.run
+        record.in_flight += 1
+        record.last_used = now
         return True
 
     def request(self, ticket: Ticket, now: float) -> list[Effect]:
         """Let ``ticket`` wait for its turn, which may come at once."""
-        book = self._books[ticket.model]
-        if book.is_removed:
-            return [Refuse(ticket, refusals.removed(book.name))]
-        if book.has_failed and now < book.retry_at:
-            return [Refuse(ticket, refusals.failed(book, now))]
-        if len(book.queue) >= book.terms.queue_size and not self._would_begin(book, now):
-            return [Refuse(ticket, refusals.queue_full(book))]
-        ticket.asked_at = now
-        ticket.deadline = now + book.terms.wait_seconds
-        book.queue.append(ticket)
-        ticket.position = len(book.queue)
-        effects = self._advanced(now)
+        record = self._records[ticket.model]
+        if record.is_removed:
+            return [Refuse(ticket, refusals.removed(record.name))]
+        if record.has_failed and now < record.retry_at:
+            return [Refuse(ticket, refusals.failed(record, now))]
+        if len(record.queue) >= record.policy.queue_size and not self._would_begin(record, now):
+            return [Refuse(ticket, refusals.queue_full(record))]
+        ticket.queued_at = now
+        ticket.deadline = now + record.policy.wait_seconds
+        record.queue.append(ticket)
+        ticket.position = len(record.queue)
+        effects = self._advance(now)
         if ticket.run:
             ticket.position = 0
         return effects
 
     def cancel(self, ticket: Ticket, now: float) -> list[Effect]:
         """Take back a ticket that waits or has been granted; one that was refused or is done is no longer known."""
-        book = self._books.get(ticket.model)
-        if book is None:
+        record = self._records.get(ticket.model)
+        if record is None:
             return []
         if ticket.run:
             return self.release(ticket, now)
-        if ticket in book.queue:
-            book.queue.remove(ticket)
-        return self._advanced(now)
+        if ticket in record.queue:
+            record.queue.remove(ticket)
+        return self._advance(now)
 
     def release(self, ticket: Ticket, now: float) -> list[Effect]:
         """End the turn of a granted ticket."""
-        book = self._books.get(ticket.model)
-        if book is None or ticket.run != book.run or not ticket.run or not book.in_flight:
+        record = self._records.get(ticket.model)
+        if record is None or ticket.run != record.run or not ticket.run or not record.in_flight:
             return []
         ticket.run = 0
-        book.in_flight -= 1
-        book.last_used = now
-        if book.in_flight and not book.queue:
+        record.in_flight -= 1
+        record.last_used = now
+        if record.in_flight and not record.queue:
             return []
-        if not self._is_settled or book.queue or book.is_outdated or book.is_removed:
-            return self._advanced(now)
-        self._timer = min(self._timer, book.idle_until)
+        if not self._is_uncontended or record.queue or record.is_outdated or record.is_removed:
+            return self._advance(now)
+        self._timer = min(self._timer, record.idle_until)
         return []
 
     # What a person or the registry asks for.
 
-    def want(self, name: str, now: float) -> list[Effect]:
+    def request_load(self, name: str, now: float) -> list[Effect]:
         """Have a model loaded though nobody has a request for it yet; one that failed is tried now."""
-        book = self._books[name]
-        if book.phase is not Phase.READY and book.wish is not Wish.ASKED:
-            book.wish, book.wished_at = Wish.ASKED, now
-        book.retry_at, book.has_failed = 0.0, False
-        return self._advanced(now)
+        record = self._records[name]
+        if record.phase is not Phase.READY and record.load_reason is not LoadReason.REQUESTED:
+            record.load_reason, record.load_requested_at = LoadReason.REQUESTED, now
+        record.retry_at, record.has_failed = 0.0, False
+        return self._advance(now)
 
     def unload(self, name: str, now: float, *, force: bool) -> list[Effect]:
         """Stop the worker of a model, pinned or not.
@@ -212,20 +212,20 @@ class Ledger:
         Raises:
             ModelBusy: it has requests, at work or waiting, and ``force`` is not given.
         """
-        book = self._books[name]
-        if (book.in_flight or book.queue) and not force:
+        record = self._records[name]
+        if (record.in_flight or record.queue) and not force:
             raise ModelBusy(
-                f"{name} has {book.in_flight} requests at work and {len(book.queue)} waiting. "
+                f"{name} has {record.in_flight} requests at work and {len(record.queue)} waiting. "
                 "Try again later, or end them with force.",
                 model=name,
-                in_flight=book.in_flight,
-                queue_length=len(book.queue),
+                in_flight=record.in_flight,
+                queue_length=len(record.queue),
             )
-        self._give_up(book, refusals.unloaded(book))
-        self._refuse_all(book, refusals.unloaded)
-        if book.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING):
-            self._stop(book, "forced" if force and book.in_flight else "asked", now)
-        return self._advanced(now)
+        self._cancel_load(record, refusals.unloaded(record))
+        self._refuse_all(record, refusals.unloaded)
+        if record.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING):
+            self._stop(record, "forced" if force and record.in_flight else "asked", now)
+        return self._advance(now)
 
     def check_fits(self, name: str, need: Bytes) -> None:
         """Check that a model that needs so much could be loaded in the place of the one of that name.
@@ -233,306 +233,321 @@ class Ledger:
         Raises:
             InsufficientMemory: not even if all others went that may.
         """
-        others = [book.resident() for book in self._books.values() if book.name != name]
+        others = [record.resident() for record in self._records.values() if record.name != name]
         decided = plan(need, self.budget, [resident for resident in others if resident is not None])
         if decided.missing:
-            raise self._insufficient(self._books[name], decided, need)
+            raise self._insufficient(self._records[name], decided, need)
 
-    def learn_need(self, name: str, need: Bytes | None) -> None:
+    def set_need(self, name: str, need: Bytes | None) -> None:
         """Count a model that is being unloaded with ``need`` when it is loaded again; ``None``: it is looked up."""
-        book = self._books[name]
-        book.need, book.has_shrunk = need, False
+        record = self._records[name]
+        record.need, record.has_shrunk = need, False
 
     def reload(self, name: str, need: Bytes | None, now: float, *, force: bool) -> list[Effect]:
         """Load a model, loaded or not, with another configuration, with which it needs ``need``.
 
         What is at work ends first, or is ended by ``force``; who waits, waits on. Should it fail, the model is what it
-        was: :class:`Settled` says which.
+        was: :class:`ReloadFinished` says which.
         """
-        book = self._books[name]
-        if book.trial is None:
-            is_there = book.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING)
-            book.trial = Trial(need=book.need, has_shrunk=book.has_shrunk, comes_back=is_there or book.is_wanted)
-        book.need, book.has_shrunk, book.has_failed, book.retry_at = need, False, False, 0.0
-        book.wish, book.wished_at = Wish.ASKED, now
-        book.is_outdated = book.phase is not Phase.UNLOADED
-        if force and book.phase is Phase.READY and book.in_flight:
-            self._stop(book, "forced", now)
-        return self._advanced(now)
+        record = self._records[name]
+        if record.rollback is None:
+            is_there = record.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING)
+            record.rollback = Rollback(
+                need=record.need, has_shrunk=record.has_shrunk, will_restart=is_there or record.is_wanted
+            )
+        record.need, record.has_shrunk, record.has_failed, record.retry_at = need, False, False, 0.0
+        record.load_reason, record.load_requested_at = LoadReason.REQUESTED, now
+        record.is_outdated = record.phase is not Phase.UNLOADED
+        if force and record.phase is Phase.READY and record.in_flight:
+            self._stop(record, "forced", now)
+        return self._advance(now)
 
     def refuse_waiting(self, error: Callable[[], ModelhostError]) -> list[Effect]:
         """Refuse everyone who waits: the host is being stopped."""
-        for book in self._books.values():
-            book.wish = None
-            self._refuse_all(book, lambda _book: error())
-        return self._taken(self._books.values())
+        for record in self._records.values():
+            record.load_reason = None
+            self._refuse_all(record, lambda _book: error())
+        return self._take_effects(self._records.values())
 
     # News of the workers.
 
-    def fetched(self, name: str, run: int, need: Bytes, now: float) -> list[Effect]:
+    def files_found(self, name: str, run: int, need: Bytes, now: float) -> list[Effect]:
         """The files are here, and the model needs this much."""
-        book = self._current(name, run, Phase.FETCHING)
-        if book is None:
+        record = self._current(name, run, Phase.FETCHING)
+        if record is None:
             return []
-        book.need = need
-        book.enter(Phase.UNLOADED, now)
-        return self._advanced(now)
+        record.need = need
+        record.enter(Phase.UNLOADED, now)
+        return self._advance(now)
 
-    def outdated(self, name: str, run: int, now: float) -> list[Effect]:
+    def files_changed(self, name: str, run: int, now: float) -> list[Effect]:
         """The files are no longer those that were found: they are looked at again before the model is loaded."""
-        book = self._current(name, run, Phase.LOADING)
-        if book is None:
+        record = self._current(name, run, Phase.LOADING)
+        if record is None:
             return []
-        book.need, book.has_shrunk = None, False
-        book.leave_memory(now)
-        return self._advanced(now)
+        record.need, record.has_shrunk = None, False
+        record.leave_memory(now)
+        return self._advance(now)
 
-    def corrected(self, name: str, run: int, need: Bytes, error: ModelhostError, now: float) -> list[Effect]:
+    def load_corrected(self, name: str, run: int, need: Bytes, error: ModelhostError, now: float) -> list[Effect]:
         """The model could not be loaded, and is tried once more at once in another way, in which it needs ``need``."""
-        book = self._current(name, run, Phase.LOADING)
-        if book is None:
+        record = self._current(name, run, Phase.LOADING)
+        if record is None:
             return []
-        book.need, book.last_error = need, error
-        book.leave_memory(now)
-        return self._advanced(now)
+        record.need, record.last_error = need, error
+        record.leave_memory(now)
+        return self._advance(now)
 
     def loaded(self, name: str, run: int, measured: Bytes, now: float) -> list[Effect]:
         """The worker is ready and takes this much."""
-        book = self._current(name, run, Phase.LOADING)
-        if book is None:
+        record = self._current(name, run, Phase.LOADING)
+        if record is None:
             return []
-        book.charge = book.need = _larger(book.charge, measured)
-        book.loads += 1
-        book.wish, book.last_error, book.retry_at = None, None, 0.0
-        if book.trial is not None:
-            book.trial = None
-            self._effects.append(Settled(name))
-        book.last_used = now
-        book.enter(Phase.READY, now)
-        return self._advanced(now)
+        record.charge = record.need = _larger(record.charge, measured)
+        record.loads += 1
+        record.load_reason, record.last_error, record.retry_at = None, None, 0.0
+        if record.rollback is not None:
+            record.rollback = None
+            self._effects.append(ReloadFinished(name))
+        record.last_used = now
+        record.enter(Phase.READY, now)
+        return self._advance(now)
 
-    def measured(self, name: str, run: int, memory: Bytes, now: float) -> list[Effect]:
+    def memory_measured(self, name: str, run: int, memory: Bytes, now: float) -> list[Effect]:
         """The worker takes this much now; the most that was ever seen is what it counts with."""
-        book = self._current(name, run, Phase.READY)
-        if book is None:
+        record = self._current(name, run, Phase.READY)
+        if record is None:
             return []
-        charge = _larger(book.charge, memory)
-        if charge == book.charge:
+        charge = _larger(record.charge, memory)
+        if charge == record.charge:
             return []
-        book.charge = charge
-        if not book.is_outdated:
-            book.need = charge
-        return self._advanced(now)
+        record.charge = charge
+        if not record.is_outdated:
+            record.need = charge
+        return self._advance(now)
 
     def load_failed(
         self, name: str, run: int, error: ModelhostError, now: float, *, is_out_of_memory: bool = False
     ) -> list[Effect]:
         """The model could not be found or loaded. Out of memory is tried once more at once, with a smaller context."""
-        book = self._current(name, run, Phase.LOADING, Phase.FETCHING)
-        if book is None:
+        record = self._current(name, run, Phase.LOADING, Phase.FETCHING)
+        if record is None:
             return []
-        book.last_error = error
-        is_first_time = is_out_of_memory and book.phase is Phase.LOADING and not book.has_shrunk
-        book.leave_memory(now)
-        if book.trial is not None:
-            self._go_back(book, book.trial, error, now)
-            return self._advanced(now)
+        record.last_error = error
+        is_first_time = is_out_of_memory and record.phase is Phase.LOADING and not record.has_shrunk
+        record.leave_memory(now)
+        if record.rollback is not None:
+            self._roll_back(record, record.rollback, error, now)
+            return self._advance(now)
         if is_first_time:
-            book.has_shrunk = True
-            return self._advanced(now)
-        book.retry_at = now + book.backoff.pause()
-        book.has_failed = True
-        if book.wish is Wish.ASKED and not book.terms.is_pinned:
-            book.wish = None
-        self._refuse_all(book, lambda book: refusals.failed(book, now))
-        return self._advanced(now)
+            record.has_shrunk = True
+            return self._advance(now)
+        record.retry_at = now + record.backoff.pause()
+        record.has_failed = True
+        if record.load_reason is LoadReason.REQUESTED and not record.policy.is_pinned:
+            record.load_reason = None
+        self._refuse_all(record, lambda record: refusals.failed(record, now))
+        return self._advance(now)
 
-    def lost(self, name: str, run: int, error: ModelhostError, now: float) -> list[Effect]:
+    def worker_lost(self, name: str, run: int, error: ModelhostError, now: float) -> list[Effect]:
         """The worker of a ready model has ended unasked. It is wanted again, after a pause."""
-        book = self._current(name, run, Phase.READY)
-        if book is None:
+        record = self._current(name, run, Phase.READY)
+        if record is None:
             return []
-        book.last_error = error
-        book.backoff.survived(now - book.began_at)
-        book.retry_at = now + book.backoff.pause()
-        if not book.is_removed:
-            is_asked_for = book.terms.is_pinned or book.trial is not None
-            book.wish, book.wished_at = (Wish.ASKED if is_asked_for else Wish.RESTART), now
-        book.leave_memory(now)
-        return self._advanced(now)
+        record.last_error = error
+        record.backoff.survived(now - record.began_at)
+        record.retry_at = now + record.backoff.pause()
+        if not record.is_removed:
+            is_asked_for = record.policy.is_pinned or record.rollback is not None
+            record.load_reason, record.load_requested_at = (
+                (LoadReason.REQUESTED if is_asked_for else LoadReason.RESTART),
+                now,
+            )
+        record.leave_memory(now)
+        return self._advance(now)
 
-    def retire(self, name: str, run: int, now: float) -> list[Effect]:
+    def replace_when_idle(self, name: str, run: int, now: float) -> list[Effect]:
         """The worker is not fit any more: it is replaced as soon as it is idle, and no more begins than has to."""
-        book = self._current(name, run, Phase.READY)
-        if book is None:
+        record = self._current(name, run, Phase.READY)
+        if record is None:
             return []
-        book.is_outdated = book.comes_back = True
-        return self._advanced(now)
+        record.is_outdated = record.will_restart = True
+        return self._advance(now)
 
-    def stopped(self, name: str, run: int, now: float) -> list[Effect]:
+    def worker_stopped(self, name: str, run: int, now: float) -> list[Effect]:
         """The worker is gone and its memory is back."""
-        book = self._current(name, run, Phase.STOPPING)
-        if book is None:
+        record = self._current(name, run, Phase.STOPPING)
+        if record is None:
             return []
-        book.leave_memory(now)
-        return self._advanced(now)
+        record.leave_memory(now)
+        return self._advance(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due by now: waits that are over, idle models, second attempts."""
-        return self._advanced(now)
+        return self._advance(now)
 
     # Inside.
 
-    def _advanced(self, now: float) -> list[Effect]:
+    def _advance(self, now: float) -> list[Effect]:
         self._forget_removed()
-        books = [book for book in self._books.values() if not book.is_at_rest]
-        for book in books:
-            self._expire(book, now)
-            self._grant(book, now)
-            self._let_go(book, now)
-        self._place(books, now)
-        self._timer = min((book.due() for book in books), default=NEVER)
-        return self._taken(books)
+        records = [record for record in self._records.values() if not record.is_at_rest]
+        for record in records:
+            self._expire(record, now)
+            self._grant(record, now)
+            self._stop_if_done(record, now)
+        self._place(records, now)
+        self._timer = min((record.due() for record in records), default=NEVER)
+        return self._take_effects(records)
 
-    def _taken(self, books: Iterable[Book]) -> list[Effect]:
-        for book in books:
-            if book.told != (news := book.news):
-                book.told = news
-                self._effects.append(Changed(book.name))
+    def _take_effects(self, records: Iterable[ModelRecord]) -> list[Effect]:
+        for record in records:
+            if record.announced != (announcement := record.announcement):
+                record.announced = announcement
+                self._effects.append(StateChanged(record.name))
         effects, self._effects = self._effects, []
         return effects
 
     def _forget_removed(self) -> None:
-        for book in [book for book in self._books.values() if book.is_removed and book.phase is Phase.UNLOADED]:
-            del self._books[book.name]
-            self._effects.append(Removed(book.name))
+        for record in [
+            record for record in self._records.values() if record.is_removed and record.phase is Phase.UNLOADED
+        ]:
+            del self._records[record.name]
+            self._effects.append(ModelRemoved(record.name))
 
-    def _expire(self, book: Book, now: float) -> None:
-        if book.retry_at and now >= book.retry_at:
-            book.retry_at = 0.0
-        if book.queue:
-            overdue = book.overdue(now)
-            self._effects += [Refuse(ticket, refusals.timed_out(book, ticket, place)) for place, ticket in overdue]
+    def _expire(self, record: ModelRecord, now: float) -> None:
+        if record.retry_at and now >= record.retry_at:
+            record.retry_at = 0.0
+        if record.queue:
+            overdue = record.overdue(now)
+            self._effects += [Refuse(ticket, refusals.timed_out(record, ticket, place)) for place, ticket in overdue]
             for _, ticket in overdue:
-                book.queue.remove(ticket)
+                record.queue.remove(ticket)
 
-    def _grant(self, book: Book, now: float) -> None:
-        while book.queue and self._would_begin(book, now):
-            ticket = book.queue.popleft()
-            ticket.run = book.run
-            book.in_flight += 1
-            book.last_used = now
-            if book.burst is not None:
-                book.burst = replace(book.burst, begun=book.burst.begun + 1)
+    def _grant(self, record: ModelRecord, now: float) -> None:
+        while record.queue and self._would_begin(record, now):
+            ticket = record.queue.popleft()
+            ticket.run = record.run
+            record.in_flight += 1
+            record.last_used = now
+            if record.burst is not None:
+                record.burst = replace(record.burst, begun=record.burst.begun + 1)
             self._effects.append(Grant(ticket))
 
-    def _would_begin(self, book: Book, now: float) -> bool:
+    def _would_begin(self, record: ModelRecord, now: float) -> bool:
         return (
-            book.phase is Phase.READY
-            and book.in_flight < book.terms.max_in_flight
-            and not book.is_removed
-            and not book.is_draining
-            and may_begin(book.burst, self.bursts, now)
+            record.phase is Phase.READY
+            and record.in_flight < record.policy.max_in_flight
+            and not record.is_removed
+            and not record.is_draining
+            and may_start_request(record.burst, self.bursts, now)
         )
 
-    def _let_go(self, book: Book, now: float) -> None:
+    def _stop_if_done(self, record: ModelRecord, now: float) -> None:
         """Stop what is idle and has no reason to stay."""
-        if book.phase is Phase.READY and not book.in_flight:
-            if book.is_outdated or book.is_removed:
-                self._replace(book, now)
-            elif not book.queue and now >= book.idle_until:
-                self._stop(book, "idle", now)
-        elif (book.is_outdated or book.is_removed) and book.phase in (Phase.LOADING, Phase.FETCHING):
-            self._replace(book, now)
+        if record.phase is Phase.READY and not record.in_flight:
+            if record.is_outdated or record.is_removed:
+                self._replace(record, now)
+            elif not record.queue and now >= record.idle_until:
+                self._stop(record, "idle", now)
+        elif (record.is_outdated or record.is_removed) and record.phase in (Phase.LOADING, Phase.FETCHING):
+            self._replace(record, now)
 
-    def _replace(self, book: Book, now: float) -> None:
-        if (book.terms.is_pinned or book.comes_back) and book.trial is None and not book.is_removed:
-            book.wish, book.wished_at = (Wish.ASKED if book.terms.is_pinned else Wish.RESTART), now
-        self._stop(book, "changed", now)
+    def _replace(self, record: ModelRecord, now: float) -> None:
+        if (record.policy.is_pinned or record.will_restart) and record.rollback is None and not record.is_removed:
+            record.load_reason, record.load_requested_at = (
+                (LoadReason.REQUESTED if record.policy.is_pinned else LoadReason.RESTART),
+                now,
+            )
+        self._stop(record, "changed", now)
 
-    def _place(self, books: list[Book], now: float) -> None:
-        decided = place(books, self.budget, self._first, now)
-        self._first = decided.first
-        self._is_settled = decided.first is None and not decided.is_over
-        for book in decided.given_up:
-            book.wish = None
-        tried = [book for book, _ in decided.impossible if book.trial is not None]
-        for book, shortage in decided.impossible:
-            self._refuse_for_ever(book, shortage, now)
-        for book in decided.evict:
-            book.evictions += 1
-            self._stop(book, "evicted", now)
-        for book in decided.load:
-            self._start(book, now)
-        for book in decided.fetch:
-            self._fetch(book, now)
-        self._bind(books, decided.contended, now)
+    def _place(self, records: list[ModelRecord], now: float) -> None:
+        decided = place(records, self.budget, self._next_model, now)
+        self._next_model = decided.next_model
+        self._is_uncontended = decided.next_model is None and not decided.is_over
+        for record in decided.abandoned_restarts:
+            record.load_reason = None
+        tried = [record for record, _ in decided.impossible if record.rollback is not None]
+        for record, shortage in decided.impossible:
+            self._refuse_impossible(record, shortage, now)
+        for record in decided.evict:
+            record.evictions += 1
+            self._stop(record, "evicted", now)
+        for record in decided.load:
+            self._start(record, now)
+        for record in decided.fetch:
+            self._fetch(record, now)
+        self._update_bursts(records, decided.yielding, now)
         if tried:
-            self._place(books, now)  # with the configurations that they had before
+            self._place(records, now)  # with the configurations that they had before
 
-    def _bind(self, books: list[Book], contended: list[Book], now: float) -> None:
+    def _update_bursts(self, records: list[ModelRecord], yielding: list[ModelRecord], now: float) -> None:
         """Begin or end the bursts. Those of the models that make room together began together.
 
         A model whose entry has changed makes room for itself.
         """
-        since = min((book.burst.since for book in contended if book.burst is not None), default=now)
-        for book in books:
-            if book.phase is Phase.READY and (book in contended or book.is_outdated):
-                book.burst = book.burst or Burst(since=max(since, book.began_at))
-            elif book.burst is not None:
-                book.burst = None
-                self._grant(book, now)
+        since = min((record.burst.since for record in yielding if record.burst is not None), default=now)
+        for record in records:
+            if record.phase is Phase.READY and (record in yielding or record.is_outdated):
+                record.burst = record.burst or Burst(since=max(since, record.began_at))
+            elif record.burst is not None:
+                record.burst = None
+                self._grant(record, now)
 
-    def _refuse_for_ever(self, book: Book, shortage: Plan, now: float) -> None:
-        if book.trial is not None:
-            self._go_back(book, book.trial, self._insufficient(book, shortage, book.need or {}), now)
+    def _refuse_impossible(self, record: ModelRecord, shortage: Plan, now: float) -> None:
+        if record.rollback is not None:
+            self._roll_back(record, record.rollback, self._insufficient(record, shortage, record.need or {}), now)
             return
-        book.wish, book.last_error = None, self._insufficient(book, shortage, book.need or {})
-        self._refuse_all(book, lambda book: self._insufficient(book, shortage, book.need or {}))
+        record.load_reason, record.last_error = None, self._insufficient(record, shortage, record.need or {})
+        self._refuse_all(record, lambda record: self._insufficient(record, shortage, record.need or {}))
 
-    def _insufficient(self, book: Book, shortage: Plan, need: Bytes) -> InsufficientMemory:
-        held = {name: self._books[name].charge for name in shortage.holders}
-        return refusals.insufficient(book, shortage, need, held)
+    def _insufficient(self, record: ModelRecord, shortage: Plan, need: Bytes) -> InsufficientMemory:
+        held = {name: self._records[name].charge for name in shortage.holders}
+        return refusals.insufficient(record, shortage, need, held)
 
-    def _go_back(self, book: Book, trial: Trial, error: ModelhostError, now: float) -> None:
+    def _roll_back(self, record: ModelRecord, rollback: Rollback, error: ModelhostError, now: float) -> None:
         """Return a model to its earlier configuration; those who wait for it are answered with that."""
-        book.trial, book.need, book.has_shrunk = None, trial.need, trial.has_shrunk
-        book.wish, book.wished_at = (Wish.ASKED if trial.comes_back else None), now
-        book.last_error = refusals.returned(book, trial, error)
-        self._effects.append(Settled(book.name, book.last_error, has_failed=True))
+        record.rollback, record.need, record.has_shrunk = None, rollback.need, rollback.has_shrunk
+        record.load_reason, record.load_requested_at = (LoadReason.REQUESTED if rollback.will_restart else None), now
+        record.last_error = refusals.rolled_back(record, rollback, error)
+        self._effects.append(ReloadFinished(record.name, record.last_error, has_failed=True))
 
-    def _give_up(self, book: Book, error: ModelhostError) -> None:
+    def _cancel_load(self, record: ModelRecord, error: ModelhostError) -> None:
         """Have a model not wanted any more, and leave it the configuration that it had."""
-        book.wish = None
-        if book.trial is not None:
-            book.need, book.has_shrunk, book.trial = book.trial.need, book.trial.has_shrunk, None
-            self._effects.append(Settled(book.name, error))
+        record.load_reason = None
+        if record.rollback is not None:
+            record.need, record.has_shrunk, record.rollback = record.rollback.need, record.rollback.has_shrunk, None
+            self._effects.append(ReloadFinished(record.name, error))
 
-    def _refuse_all(self, book: Book, error: Callable[[Book], ModelhostError]) -> None:
-        while book.queue:
-            self._effects.append(Refuse(book.queue.popleft(), error(book)))
+    def _refuse_all(self, record: ModelRecord, error: Callable[[ModelRecord], ModelhostError]) -> None:
+        while record.queue:
+            self._effects.append(Refuse(record.queue.popleft(), error(record)))
 
-    def _fetch(self, book: Book, now: float) -> None:
-        book.run, book.has_failed = next(self._runs), False
-        book.enter(Phase.FETCHING, now)
-        self._effects.append(Fetch(book.name, book.run))
+    def _fetch(self, record: ModelRecord, now: float) -> None:
+        record.run, record.has_failed = next(self._runs), False
+        record.enter(Phase.FETCHING, now)
+        self._effects.append(Fetch(record.name, record.run))
 
-    def _start(self, book: Book, now: float) -> None:
-        book.run, book.has_failed, book.has_worker, book.charge = next(self._runs), False, True, book.need or {}
-        book.enter(Phase.LOADING, now)
-        self._effects.append(Load(book.name, book.run, book.has_shrunk))
+    def _start(self, record: ModelRecord, now: float) -> None:
+        record.run, record.has_failed, record.has_worker, record.charge = (
+            next(self._runs),
+            False,
+            True,
+            record.need or {},
+        )
+        record.enter(Phase.LOADING, now)
+        self._effects.append(Load(record.name, record.run, record.has_shrunk))
 
-    def _stop(self, book: Book, reason: StopReason, now: float) -> None:
-        if book.phase is Phase.READY:
-            book.backoff.survived(now - book.began_at)
-        book.enter(Phase.STOPPING, now)
-        book.in_flight = 0
-        self._effects.append(Stop(book.name, book.run, reason))
+    def _stop(self, record: ModelRecord, reason: StopReason, now: float) -> None:
+        if record.phase is Phase.READY:
+            record.backoff.survived(now - record.began_at)
+        record.enter(Phase.STOPPING, now)
+        record.in_flight = 0
+        self._effects.append(Stop(record.name, record.run, reason))
 
-    def _current(self, name: str, run: int, *phases: Phase) -> Book | None:
+    def _current(self, name: str, run: int, *phases: Phase) -> ModelRecord | None:
         """Return the book if the news is of its present worker."""
-        book = self._books.get(name)
-        return book if book is not None and book.run == run and book.phase in phases else None
+        record = self._records.get(name)
+        return record if record is not None and record.run == run and record.phase in phases else None
 
 
 def _of_gpus(memory: Bytes) -> dict[str, int]:

@@ -16,7 +16,7 @@ from enum import IntEnum
 from modelhost.models.files.memory_pools import MODELS, Bytes, total
 
 
-class Standing(IntEnum):
+class EvictionRank(IntEnum):
     """How easily a model gives way; the first goes first, the last never."""
 
     STOPPING = 0
@@ -35,7 +35,7 @@ class Resident:
     name: str
     charge: Bytes
     """What it is counted with, by pool; it counts as one of :data:`MODELS` unless that says otherwise."""
-    standing: Standing
+    eviction_rank: EvictionRank
     last_used: float = 0.0
 
 
@@ -66,15 +66,15 @@ def plan(need: Bytes, budget: Bytes, residents: Sequence[Resident]) -> Plan:
     ones are not enough, pinned ones never.
     """
     need = {pool: count for pool, count in {MODELS: 1, **need}.items() if count > 0}
-    pinned = [resident for resident in residents if resident.standing is Standing.PINNED]
+    pinned = [resident for resident in residents if resident.eviction_rank is EvictionRank.PINNED]
     missing = _excess(need, budget, pinned)
     if missing:
         return Plan(
             missing=missing, holders=tuple(resident.name for resident in pinned if _overlaps(resident, missing))
         )
     movable = sorted(
-        (resident for resident in residents if resident.standing is not Standing.PINNED),
-        key=lambda resident: (resident.standing, resident.last_used),
+        (resident for resident in residents if resident.eviction_rank is not EvictionRank.PINNED),
+        key=lambda resident: (resident.eviction_rank, resident.last_used),
     )
     staying = list(residents)
     going: list[Resident] = []
@@ -85,9 +85,9 @@ def plan(need: Bytes, budget: Bytes, residents: Sequence[Resident]) -> Plan:
         going.append(resident)
     going = _without_needless(need, budget, staying, going)
     return Plan(
-        evict=tuple(resident.name for resident in going if resident.standing is Standing.IDLE),
-        wait_for=tuple(resident.name for resident in going if resident.standing > Standing.IDLE),
-        stopping=tuple(resident.name for resident in going if resident.standing is Standing.STOPPING),
+        evict=tuple(resident.name for resident in going if resident.eviction_rank is EvictionRank.IDLE),
+        wait_for=tuple(resident.name for resident in going if resident.eviction_rank > EvictionRank.IDLE),
+        stopping=tuple(resident.name for resident in going if resident.eviction_rank is EvictionRank.STOPPING),
     )
 
 
@@ -98,14 +98,14 @@ def relief(budget: Bytes, residents: Sequence[Resident]) -> tuple[str, ...]:
     """
     staying = list(residents)
     going: list[str] = []
-    for resident in sorted(residents, key=lambda resident: (resident.standing, resident.last_used)):
+    for resident in sorted(residents, key=lambda resident: (resident.eviction_rank, resident.last_used)):
         excess = is_over(budget, staying)
         holders = [other for other in staying if _overlaps(other, excess)]
-        if resident.standing > Standing.IDLE or len(holders) < 2:
+        if resident.eviction_rank > EvictionRank.IDLE or len(holders) < 2:
             break
         if resident in holders:
             staying.remove(resident)
-            if resident.standing is Standing.IDLE:
+            if resident.eviction_rank is EvictionRank.IDLE:
                 going.append(resident.name)
     return tuple(going)
 
@@ -141,7 +141,7 @@ def _without_needless(need: Bytes, budget: Bytes, staying: list[Resident], going
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bursts:
+class BurstLimits:
     """The bound of a burst: at most ``requests`` are begun, within ``seconds``."""
 
     requests: int = 32
@@ -156,6 +156,6 @@ class Burst:
     begun: int = 0
 
 
-def may_begin(burst: Burst | None, bursts: Bursts, now: float) -> bool:
+def may_start_request(burst: Burst | None, bursts: BurstLimits, now: float) -> bool:
     """Whether the model may begin one more request."""
     return burst is None or (burst.begun < bursts.requests and now - burst.since < bursts.seconds)

@@ -10,16 +10,16 @@ from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.files.model_files import are_current
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency import refusals
-from modelhost.models.residency.hosted import HostedModel, Outlook
+from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import plan
-from modelhost.models.residency.record import Book
+from modelhost.models.residency.record import ModelRecord
 from modelhost.models.resolve.finding import resolved_as_found
 from modelhost.models.resolve.resolve import files_here
 from modelhost.rounds import guarded
 
 
-def look(entry: ModelEntry) -> Outlook:
+def inspect_files(entry: ModelEntry) -> Preview:
     """Return what the files of ``entry`` tell; nothing is downloaded or started. Blocks: call it in a thread."""
     resolved = None
     try:
@@ -28,19 +28,21 @@ def look(entry: ModelEntry) -> Outlook:
             resolved, _ = resolved_as_found(entry, located)
             resolved.engine.launch(resolved.spec, "")  # which refuses what the engine cannot honour
     except ModelhostError as error:
-        return Outlook(resolved=resolved, error=error)
-    return Outlook(resolved=resolved)
+        return Preview(resolved=resolved, error=error)
+    return Preview(resolved=resolved)
 
 
-def no_room(book: Book, need: Bytes, ledger: Ledger) -> ModelhostError | None:
+def no_room(record: ModelRecord, need: Bytes, ledger: Ledger) -> ModelhostError | None:
     """Return why a model that needs ``need`` does not fit, whoever may be unloaded; ``None`` if it does."""
     residents = [
-        resident for other in ledger.books.values() if other is not book and (resident := other.resident()) is not None
+        resident
+        for other in ledger.records.values()
+        if other is not record and (resident := other.resident()) is not None
     ]
     found = plan(need, ledger.budget, residents)
     if not found.missing:
         return None
-    return refusals.insufficient(book, found, need, {name: ledger.book(name).charge for name in found.holders})
+    return refusals.insufficient(record, found, need, {name: ledger.record(name).charge for name in found.holders})
 
 
 TASK = "looking at the files of models"
@@ -48,12 +50,14 @@ LONGEST_WAIT_SECONDS = 2.0
 """For which somebody who wants to know waits: whether PyTorch finds a GPU takes longer, where there is one."""
 
 
-class Survey:
+class Previews:
     """Looks at the files of ``models``, in a thread; the one writer of :attr:`HostedModel.outlook` beside who loads."""
 
-    def __init__(self, models: Mapping[str, HostedModel], look_at: Callable[[ModelEntry], Outlook] = look) -> None:
+    def __init__(
+        self, models: Mapping[str, HostedModel], inspect: Callable[[ModelEntry], Preview] = inspect_files
+    ) -> None:
         self._models = models
-        self._look_at = look_at
+        self._check = inspect
         self._task: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
@@ -79,9 +83,9 @@ class Survey:
         for model in await asyncio.to_thread(_stale, unloaded):
             entry, resolved = model.entry, model.resolved
             with guarded(TASK, model=model.name):
-                outlook = await asyncio.to_thread(self._look_at, entry)
+                preview = await asyncio.to_thread(self._check, entry)
                 if model.entry is entry and model.resolved is resolved:
-                    model.outlook = outlook
+                    model.preview = preview
 
 
 def _stale(models: Sequence[HostedModel]) -> list[HostedModel]:
@@ -89,6 +93,6 @@ def _stale(models: Sequence[HostedModel]) -> list[HostedModel]:
 
 
 def _is_current(model: HostedModel) -> bool:
-    is_sound = model.outlook is None or model.outlook.error is None
+    is_sound = model.preview is None or model.preview.error is None
     known = model.known
     return is_sound and known is not None and are_current(known.stamps)

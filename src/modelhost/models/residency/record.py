@@ -9,7 +9,7 @@ from typing import Any
 
 from modelhost.errors import InsufficientMemory, ModelhostError
 from modelhost.models.files.memory_pools import Bytes
-from modelhost.models.residency.planner import Burst, Resident, Standing
+from modelhost.models.residency.planner import Burst, EvictionRank, Resident
 from modelhost.models.residency.status import Activity, State
 
 FIRST_SECONDS = 0.1
@@ -50,7 +50,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ModelPolicy:
     """What holds for one model. Times are seconds."""
 
     max_in_flight: int = 256
@@ -66,7 +66,7 @@ class Ticket:
 
     model: str
     place: Any = None
-    asked_at: float = 0.0
+    queued_at: float = 0.0
     deadline: float = NEVER
     position: int = 0
     """Its place in the queue when it came, from 1; 0 if it had not to wait."""
@@ -74,31 +74,31 @@ class Ticket:
     """The run of the worker that it was granted; 0 before."""
 
 
-class Wish(Enum):
+class LoadReason(Enum):
     """Why a model is wanted though no request waits for it."""
 
-    ASKED = auto()
+    REQUESTED = auto()
     """Somebody asked for it to be loaded: others may be unloaded for that."""
     RESTART = auto()
     """Its worker died: it comes back if there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Rollback:
     """What a model goes back to if it cannot be loaded with the configuration that it is given."""
 
     need: Bytes | None
     has_shrunk: bool
-    comes_back: bool
+    will_restart: bool
     """It was loaded, or on its way."""
 
 
 @dataclass(slots=True, eq=False)
-class Book:
+class ModelRecord:
     """The state of one model."""
 
     name: str
-    terms: Terms
+    policy: ModelPolicy
     need: Bytes | None = None
     phase: Phase = Phase.UNLOADED
     run: int = 0
@@ -108,8 +108,8 @@ class Book:
     charge: Bytes = field(default_factory=dict)
     """What its worker counts with, as long as there is one."""
     has_worker: bool = False
-    wish: Wish | None = None
-    wished_at: float = 0.0
+    load_reason: LoadReason | None = None
+    load_requested_at: float = 0.0
     burst: Burst | None = None
     retry_at: float = 0.0
     has_failed: bool = False
@@ -125,31 +125,33 @@ class Book:
     evictions: int = 0
     is_outdated: bool = False
     """Its entry has changed: the worker goes as soon as it is idle."""
-    comes_back: bool = False
+    will_restart: bool = False
     """Its worker goes for no fault of the model's: there is to be another one."""
-    trial: Trial | None = None
+    rollback: Rollback | None = None
     """It is given another configuration: until its next worker is ready, or has failed."""
     is_removed: bool = False
-    told: tuple[State, Activity | None] = (State.UNLOADED, None)
-    """What was last told of it, as :attr:`news`."""
+    announced: tuple[State, Activity | None] = (State.UNLOADED, None)
+    """What was last told of it, as :attr:`announcement`."""
 
     @property
     def is_wanted(self) -> bool:
-        return bool(self.queue) or self.wish is not None
+        return bool(self.queue) or self.load_reason is not None
 
     @property
     def wanted_since(self) -> float:
-        return min(self.queue[0].asked_at if self.queue else NEVER, self.wished_at if self.wish else NEVER)
+        return min(
+            self.queue[0].queued_at if self.queue else NEVER, self.load_requested_at if self.load_reason else NEVER
+        )
 
     @property
     def is_draining(self) -> bool:
         """Whether it ends what it works on and begins nothing, for it is to be loaded with another configuration."""
-        return self.phase is Phase.READY and self.trial is not None
+        return self.phase is Phase.READY and self.rollback is not None
 
     @property
     def state(self) -> State:
         match self.phase:
-            case Phase.READY if self.trial is not None:
+            case Phase.READY if self.rollback is not None:
                 return State.QUEUED
             case Phase.READY:
                 return State.BUSY if self.in_flight else State.READY
@@ -178,7 +180,7 @@ class Book:
         return None
 
     @property
-    def news(self) -> tuple[State, Activity | None]:
+    def announcement(self) -> tuple[State, Activity | None]:
         """What is worth an event: everything but whether a ready model is at work, which changes with each request."""
         state = self.state
         return State.READY if state is State.BUSY else state, self.activity
@@ -189,17 +191,17 @@ class Book:
         return (
             self.phase is Phase.UNLOADED
             and not self.queue
-            and self.wish is None
+            and self.load_reason is None
             and not self.retry_at
-            and self.told[0] is (State.FAILED if self.has_failed else State.UNLOADED)
+            and self.announced[0] is (State.FAILED if self.has_failed else State.UNLOADED)
         )
 
     # When something is due.
 
     @property
     def idle_until(self) -> float:
-        seconds = self.terms.idle_unload_seconds
-        return NEVER if seconds is None or self.terms.is_pinned else self.last_used + seconds
+        seconds = self.policy.idle_unload_seconds
+        return NEVER if seconds is None or self.policy.is_pinned else self.last_used + seconds
 
     def due(self) -> float:
         """Return when time alone changes something: a wait is over, a pause is over, it was idle for long enough."""
@@ -221,13 +223,13 @@ class Book:
     def enter(self, phase: Phase, now: float) -> None:
         if self.phase is Phase.LOADING:
             for ticket in self.queue:  # the time that a model takes to load is not counted as waiting
-                ticket.deadline += now - max(ticket.asked_at, self.began_at)
+                ticket.deadline += now - max(ticket.queued_at, self.began_at)
         self.phase, self.began_at = phase, now
 
     def leave_memory(self, now: float) -> None:
         """Note that nothing is left of its worker."""
         self.in_flight, self.charge, self.has_worker, self.burst = 0, {}, False, None
-        self.is_outdated = self.comes_back = False
+        self.is_outdated = self.will_restart = False
         self.enter(Phase.UNLOADED, now)
 
     # What it is to the planner.
@@ -236,15 +238,17 @@ class Book:
         """Return what it takes of the budget; ``None`` if nothing."""
         if not self.has_worker:
             return None
-        return Resident(name=self.name, charge=self.charge, standing=self._standing(), last_used=self.last_used)
+        return Resident(
+            name=self.name, charge=self.charge, eviction_rank=self._eviction_rank(), last_used=self.last_used
+        )
 
-    def _standing(self) -> Standing:
+    def _eviction_rank(self) -> EvictionRank:
         if self.phase is Phase.STOPPING:
-            return Standing.STOPPING
-        if self.terms.is_pinned and not self.is_removed:
-            return Standing.PINNED
+            return EvictionRank.STOPPING
+        if self.policy.is_pinned and not self.is_removed:
+            return EvictionRank.PINNED
         if self.phase is Phase.LOADING:
-            return Standing.LOADING
+            return EvictionRank.LOADING
         if not self.in_flight:
-            return Standing.IDLE
-        return Standing.BUSY if self.burst is None else Standing.YIELDING
+            return EvictionRank.IDLE
+        return EvictionRank.BUSY if self.burst is None else EvictionRank.YIELDING

@@ -16,51 +16,53 @@ from modelhost.errors import (
 )
 from modelhost.models.files.memory_pools import MODELS, RAM, Bytes
 from modelhost.models.residency.planner import Plan
-from modelhost.models.residency.record import Book, Phase, Ticket, Trial
+from modelhost.models.residency.record import ModelRecord, Phase, Rollback, Ticket
 
 MB = 1_000_000
 OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestion")
 """Details of what kept a model from being loaded that say where, and what to do about it."""
 
 
-def queue_full(book: Book) -> QueueFull:
+def queue_full(record: ModelRecord) -> QueueFull:
     return QueueFull(
-        f"{len(book.queue)} requests wait for {book.name} already ({book.state}). Try again, or raise --queue-size.",
+        f"{len(record.queue)} requests wait for {record.name} already ({record.state}). "
+        "Try again, or raise --queue-size.",
         retry_after_seconds=1,
-        model=book.name,
-        queue_length=len(book.queue),
-        state=book.state.value,
+        model=record.name,
+        queue_length=len(record.queue),
+        state=record.state.value,
     )
 
 
-def timed_out(book: Book, ticket: Ticket, position: int) -> QueueTimeout:
+def timed_out(record: ModelRecord, ticket: Ticket, position: int) -> QueueTimeout:
     return QueueTimeout(
-        f"The request was number {position} of {len(book.queue)} waiting for {book.name} ({_doing(book)}) when the "
-        f"{book.terms.wait_seconds:g} s that a request may wait were over. Try again, or raise --request-timeout.",
-        model=book.name,
-        state=book.state.value,
+        f"The request was number {position} of {len(record.queue)} waiting for {record.name} ({_doing(record)}) when "
+        f"the {record.policy.wait_seconds:g} s that a request may wait were over. "
+        "Try again, or raise --request-timeout.",
+        model=record.name,
+        state=record.state.value,
         position=position,
         position_at_first=ticket.position,
-        queue_length=len(book.queue),
+        queue_length=len(record.queue),
     )
 
 
-def failed(book: Book, now: float) -> ModelFailed:
+def failed(record: ModelRecord, now: float) -> ModelFailed:
     """With the code of what went wrong as ``cause``, and what of its details says how much is missing."""
-    error = book.last_error
+    error = record.last_error
     reason = error.message if error else "The reason is unknown."
     of_cause = {name: value for name in OF_CAUSE if error and (value := error.details.get(name))}
     return ModelFailed(
-        f"{book.name} could not be started and is tried again later. {reason}",
-        retry_after_seconds=max(1, math.ceil(book.retry_at - now)),
-        model=book.name,
+        f"{record.name} could not be started and is tried again later. {reason}",
+        retry_after_seconds=max(1, math.ceil(record.retry_at - now)),
+        model=record.name,
         **of_cause,
         **({"cause": error.code} if error else {}),
     )
 
 
-def unloaded(book: Book) -> ModelUnloaded:
-    return ModelUnloaded(f"{book.name} was unloaded by force. Ask again to have it loaded again.", model=book.name)
+def unloaded(record: ModelRecord) -> ModelUnloaded:
+    return ModelUnloaded(f"{record.name} was unloaded by force. Ask again to have it loaded again.", model=record.name)
 
 
 def removed(model: str) -> ModelNotFound:
@@ -71,21 +73,21 @@ def entry_changed(model: str) -> ModelUnloaded:
     return ModelUnloaded(f"The entry of {model} in the registry has changed meanwhile. Ask again.", model=model)
 
 
-def overtaken(model: str) -> ModelUnloaded:
+def superseded(model: str) -> ModelUnloaded:
     return ModelUnloaded(
         f"{model} is being loaded with yet another configuration, which somebody asked for meanwhile.", model=model
     )
 
 
-def returned(book: Book, trial: Trial, error: ModelhostError) -> ModelhostError:
+def rolled_back(record: ModelRecord, rollback: Rollback, error: ModelhostError) -> ModelhostError:
     """Return ``error``, with which a model could not be loaded with another configuration, and what it has now."""
-    now = "is loaded with it again" if trial.comes_back else "is loaded with it when it is wanted"
-    error.message = f"{error.message} {book.name} has its earlier configuration back, and {now}."
+    now = "is loaded with it again" if rollback.will_restart else "is loaded with it when it is wanted"
+    error.message = f"{error.message} {record.name} has its earlier configuration back, and {now}."
     error.args = (error.message,)
     return error
 
 
-def insufficient(book: Book, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> InsufficientMemory:
+def insufficient(record: ModelRecord, plan: Plan, need: Bytes, held: dict[str, Bytes]) -> InsufficientMemory:
     """``held`` is what each of the plan's holders takes."""
     short = ", ".join(_amount(pool, count) for pool, count in plan.missing.items())
     if plan.holders:
@@ -99,9 +101,9 @@ def insufficient(book: Book, plan: Plan, need: Bytes, held: dict[str, Bytes]) ->
     missing_mb = {pool: math.ceil(count / MB) for pool, count in plan.missing.items() if pool != MODELS}
     required_mb = sum(need_mb.values())
     return InsufficientMemory(
-        f"{book.name} does not fit: {short} missing, {why}. {way_out} {limit}.",
+        f"{record.name} does not fit: {short} missing, {why}. {way_out} {limit}.",
         retry_after_seconds=60,
-        model=book.name,
+        model=record.name,
         required_mb=required_mb,
         available_mb=max(0, required_mb - sum(missing_mb.values())),
         suggestion=f"{way_out} {limit}.",
@@ -115,8 +117,8 @@ def shutting_down() -> ShuttingDown:
     return ShuttingDown("The host is being stopped.")
 
 
-def _doing(book: Book) -> str:
-    return "being downloaded" if book.phase is Phase.FETCHING else book.state.value
+def _doing(record: ModelRecord) -> str:
+    return "being downloaded" if record.phase is Phase.FETCHING else record.state.value
 
 
 def _limit(pool: str) -> str:

@@ -16,11 +16,11 @@ from modelhost.engines.load_config import NO_CHANGE, LoadConfig
 from modelhost.errors import InvalidRequest
 from modelhost.models.files.memory_pools import RAM
 from modelhost.models.residency import refusals
-from modelhost.models.residency.effects import Effect, Settled, Stop
-from modelhost.models.residency.hosted import HostedModel, Reload, Setup
+from modelhost.models.residency.effects import Effect, ReloadFinished, Stop
+from modelhost.models.residency.hosted import Configuration, HostedModel, Reload
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.resolve.configuration import Circumstances, Find, Found, find_configured
-from modelhost.models.resolve.resolved import Resolved, limited
+from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, Find, find_configured
+from modelhost.models.resolve.resolved import Resolved, within_limit
 
 IN_BETWEEN: Final = "changed"
 """Why a worker is stopped that is to be followed by another one: the configuration outlives it."""
@@ -59,7 +59,7 @@ class Reloads:
         """
         if persists and not asked.given:
             raise InvalidRequest("persist: name the configuration that is to stay.", param="persist")
-        config = self._without_what_holds(model, asked.over(model.kept))
+        config = self._without_what_holds(model, asked.over(model.default_config))
         if self._is_set(model, config):
             return self._joined(model, config, persists=persists, force=force)
         found = await self._found(model, config)
@@ -71,7 +71,7 @@ class Reloads:
         self._ledger.check_fits(model.name, found.resolved.charge)
         return self._reload(model, config, found, persists=persists, force=force)
 
-    def settle(self, model: HostedModel, settled: Settled) -> None:
+    def settle(self, model: HostedModel, settled: ReloadFinished) -> None:
         """Note that an attempt is over."""
         reload, model.reload = model.reload, None
         if reload is None:
@@ -79,7 +79,7 @@ class Reloads:
         reload.is_over, reload.error = True, settled.error
         model.reload_error = settled.error if settled.has_failed else None
         if settled.error is None:
-            model.kept = model.config if reload.persists else model.kept
+            model.default_config = model.config if reload.persists else model.default_config
             return
         before, model.is_just_found = reload.before, False
         model.config, model.overlay, model.resolved = before.config, before.overlay, before.resolved
@@ -89,26 +89,26 @@ class Reloads:
         if stop.reason == IN_BETWEEN or model.reload is not None:
             return
         model.reload_error = None
-        if model.config == model.kept:
+        if model.config == model.default_config:
             self._look_again(model)
             return
-        model.config, model.overlay, model.resolved = model.kept, NO_CHANGE, None
-        if model.kept == LoadConfig():
-            model.resolved = None if model.plain is None else limited(model.plain, model.layer_limit)
-        self._ledger.learn_need(model.name, model.resolved.charge if model.resolved else None)
+        model.config, model.overlay, model.resolved = model.default_config, NO_CHANGE, None
+        if model.default_config == LoadConfig():
+            model.resolved = None if model.plain is None else within_limit(model.plain, model.layer_limit)
+        self._ledger.set_need(model.name, model.resolved.charge if model.resolved else None)
 
     def _look_again(self, model: HostedModel) -> None:
         """Have a model of which not all layers had room on the GPUs laid out anew: the next time there may be more."""
         is_partly_there = model.resolved is not None and model.resolved.is_partly_on_gpus
-        if is_partly_there and not self._ledger.book(model.name).has_shrunk:
-            self._ledger.learn_need(model.name, None)
+        if is_partly_there and not self._ledger.record(model.name).has_shrunk:
+            self._ledger.set_need(model.name, None)
 
     def forget(self, model: HostedModel) -> None:
         """Note that the entry of the model is another one: configurations were laid over the old one."""
         if model.reload is not None:
             model.reload.is_over, model.reload.error = True, refusals.entry_changed(model.name)
         model.reload = model.reload_error = model.plain = model.resolved = model.layer_limit = None
-        model.config, model.kept, model.overlay = LoadConfig(), LoadConfig(), NO_CHANGE
+        model.config, model.default_config, model.overlay = LoadConfig(), LoadConfig(), NO_CHANGE
 
     def _without_what_holds(self, model: HostedModel, config: LoadConfig) -> LoadConfig:
         """Return ``config`` without a length that the model has by itself."""
@@ -126,15 +126,15 @@ class Reloads:
 
     def _joined(self, model: HostedModel, config: LoadConfig, *, persists: bool, force: bool) -> Reload | None:
         if model.reload is None:
-            model.kept = config if persists else model.kept
+            model.default_config = config if persists else model.default_config
             return None
         model.reload.persists |= persists
-        book = self._ledger.book(model.name)
-        if force and book.is_draining:
-            self._act(self._ledger.reload(model.name, book.need, self._loop.time(), force=True))
+        record = self._ledger.record(model.name)
+        if force and record.is_draining:
+            self._act(self._ledger.reload(model.name, record.need, self._loop.time(), force=True))
         return model.reload
 
-    async def _found(self, model: HostedModel, config: LoadConfig) -> Found | None:
+    async def _found(self, model: HostedModel, config: LoadConfig) -> ConfiguredModel | None:
         """Return the model as ``config`` has it; ``None`` if nothing is known of its files yet."""
         while (plain := model.plain) is not None:
             entry = model.entry
@@ -142,22 +142,22 @@ class Reloads:
             memory = model.memory if model.worker is not None else None
             room = self._ledger.room(model.name)
             room = replace(room, freed={**room.freed, RAM: (memory or {}).get(RAM, 0)})
-            now = Circumstances(budget=self._ledger.budget, plain=here, room=room)
+            now = ConfigurationContext(budget=self._ledger.budget, plain=here, room=room)
             found = await find_configured(self._find, entry, config, now, lambda _: None)
-            found = replace(found, resolved=limited(found.resolved, model.layer_limit))
-            if self._models.get(model.name) is not model or self._ledger.book(model.name).is_removed:
+            found = replace(found, resolved=within_limit(found.resolved, model.layer_limit))
+            if self._models.get(model.name) is not model or self._ledger.record(model.name).is_removed:
                 raise refusals.removed(model.name)
             if model.entry is entry:
                 return found
         return None
 
     def _reload(
-        self, model: HostedModel, config: LoadConfig, found: Found | None, *, persists: bool, force: bool
+        self, model: HostedModel, config: LoadConfig, found: ConfiguredModel | None, *, persists: bool, force: bool
     ) -> Reload:
-        before = Setup(config=model.config, overlay=model.overlay, resolved=model.resolved)
+        before = Configuration(config=model.config, overlay=model.overlay, resolved=model.resolved)
         if model.reload is not None:
             before = model.reload.before
-            model.reload.is_over, model.reload.error = True, refusals.overtaken(model.name)
+            model.reload.is_over, model.reload.error = True, refusals.superseded(model.name)
         model.reload, model.reload_error = Reload(before=before, persists=persists), None
         model.config, model.overlay, model.resolved = config, NO_CHANGE, None
         if found is not None:

@@ -21,14 +21,24 @@ from modelhost.models.files.memory_pools import Bytes, memory_in, without_gpus
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency import refusals
 from modelhost.models.residency.decision_log import log_decision, log_wait
-from modelhost.models.residency.effects import Changed, Effect, Fetch, Grant, Load, Refuse, Removed, Settled, Stop
+from modelhost.models.residency.effects import (
+    Effect,
+    Fetch,
+    Grant,
+    Load,
+    ModelRemoved,
+    Refuse,
+    ReloadFinished,
+    StateChanged,
+    Stop,
+)
 from modelhost.models.residency.hosted import HostedModel, Reload
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.previews import no_room
-from modelhost.models.residency.record import NEVER, Book, Phase, Ticket
+from modelhost.models.residency.record import NEVER, ModelRecord, Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
 from modelhost.models.residency.status import SHOWN_OPTIONS, LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
-from modelhost.models.residency.supervisor import Keeper, Means
+from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.rounds import guarded
 from modelhost.workers.worker import Worker
@@ -46,7 +56,7 @@ PROGRESS_STEP = 0.01
 class Scheduler:
     """Holds all models of a host, loads and unloads them, and lends their workers out, one lease per turn."""
 
-    def __init__(self, ledger: Ledger, means: Means | None = None) -> None:
+    def __init__(self, ledger: Ledger, ports: SupervisorPorts | None = None) -> None:
         self.ledger = ledger
         self.feed: Feed[ModelEvent] = Feed()
         self.models: dict[str, HostedModel] = {}
@@ -57,10 +67,10 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._is_stopping = False
-        means = means or Means()
-        self._reloads = Reloads(ledger, self.models, self._act, means.find, means.is_current)
-        self._keeper = Keeper(ledger, self._act, self._tell_progress, means)
-        self._keeper.look_after(self.models)
+        ports = ports or SupervisorPorts()
+        self._reloads = Reloads(ledger, self.models, self._act, ports.find, ports.is_current)
+        self._supervisor = WorkerSupervisor(ledger, self._act, self._report_progress, ports)
+        self._supervisor.monitor(self.models)
 
     @property
     def awaited_models(self) -> frozenset[str]:
@@ -80,7 +90,7 @@ class Scheduler:
         self.models[entry.name] = model
         self._name(model)
         need = resolved.charge if resolved else None
-        self._act(self.ledger.add(entry.name, model.terms, need))
+        self._act(self.ledger.add(entry.name, model.policy, need))
         self._keep_pinned(model)
         return model
 
@@ -96,9 +106,9 @@ class Scheduler:
         model.entry = entry
         self._name(model)
         if is_outdated:
-            model.outlook = None
+            model.preview = None
             self._reloads.forget(model)
-        self._act(self.ledger.change(entry.name, model.terms, self._now(), is_outdated=is_outdated))
+        self._act(self.ledger.change(entry.name, model.policy, self._now(), is_outdated=is_outdated))
         self._keep_pinned(model)
 
     def _name(self, model: HostedModel) -> None:
@@ -106,7 +116,7 @@ class Scheduler:
 
     def _keep_pinned(self, model: HostedModel) -> None:
         if model.entry.is_pinned:
-            self.want(model)
+            self.request_load(model)
 
     # Leases.
 
@@ -124,7 +134,7 @@ class Scheduler:
         if self._is_stopping:
             raise refusals.shutting_down()
         ticket = Ticket(model=model.name)
-        if self.ledger.begin_at_once(ticket, self._loop.time()):
+        if self.ledger.grant_immediately(ticket, self._loop.time()):
             worker = model.worker
             assert worker is not None
         else:
@@ -139,8 +149,8 @@ class Scheduler:
     def lease_if_ready(self, model: HostedModel) -> Iterator[Worker | None]:
         """As :meth:`lease`, for work that is not worth a wait: ``None`` if the worker cannot be had at once."""
         ticket = Ticket(model=model.name)
-        can_begin = model.name in self.ledger.books and not self._is_stopping
-        if not can_begin or not self.ledger.begin_at_once(ticket, self._loop.time()):
+        can_begin = model.name in self.ledger.records and not self._is_stopping
+        if not can_begin or not self.ledger.grant_immediately(ticket, self._loop.time()):
             yield None
             return
         try:
@@ -177,16 +187,16 @@ class Scheduler:
             self._act(effects)
 
     def _count(self, model: HostedModel) -> None:
-        book = self.ledger.books.get(model.name)
-        in_flight = book.in_flight if book else 0
+        record = self.ledger.records.get(model.name)
+        in_flight = record.in_flight if record else 0
         model.meters.in_flight.set(in_flight)
         model.meters.slots_in_use.set(min(in_flight, model.slots or 1))
 
     # What people ask for.
 
-    def want(self, model: HostedModel) -> None:
+    def request_load(self, model: HostedModel) -> None:
         """Have a model loaded, and do not wait for it."""
-        self._act(self.ledger.want(model.name, self._now()))
+        self._act(self.ledger.request_load(model.name, self._now()))
 
     async def load(self, model: HostedModel, *, wait: bool = False) -> LoadEstimate:
         """Have a model loaded as it is. Returns at once with an estimate, or with ``wait`` when it is ready.
@@ -197,7 +207,7 @@ class Scheduler:
         """
         if self._is_stopping:
             raise refusals.shutting_down()
-        self.want(model)
+        self.request_load(model)
         return await self._on_its_way(model, model.reload, wait=wait)
 
     async def load_with(
@@ -217,54 +227,54 @@ class Scheduler:
             raise refusals.shutting_down()
         reload = await self._reloads.begin(model, config, persists=persists, force=force)
         if reload is None:
-            self.want(model)
+            self.request_load(model)
         return await self._on_its_way(model, reload, wait=wait)
 
     async def _on_its_way(self, model: HostedModel, reload: Reload | None, *, wait: bool) -> LoadEstimate:
-        book = self.ledger.book(model.name)
+        record = self.ledger.record(model.name)
         if wait:
-            await self._until_settled(model, book, reload)
-            await self._until_loaded(model, book)
+            await self._until_settled(model, record, reload)
+            await self._until_loaded(model, record)
         else:
-            await self._until_looked_up(model, book)
-            refusal = reload.error if reload is not None and reload.error is not None else book.refusal
+            await self._until_looked_up(model, record)
+            refusal = reload.error if reload is not None and reload.error is not None else record.refusal
             if refusal is not None:
                 raise refusal
         return LoadEstimate(
             model=model.name,
-            state=book.state,
+            state=record.state,
             estimated_seconds=model.estimated_load_seconds,
-            need_bytes=_memory(book.need),
+            need_bytes=_memory(record.need),
             position=self.ledger.queue_position(model.name),
         )
 
-    async def _until_settled(self, model: HostedModel, book: Book, reload: Reload | None) -> None:
+    async def _until_settled(self, model: HostedModel, record: ModelRecord, reload: Reload | None) -> None:
         while reload is not None and not reload.is_over:
-            self._check_goes_on(model, book)
+            self._check_goes_on(model, record)
             await self._change_of(model)
         if reload is not None and reload.error is not None:
             raise reload.error
 
-    def _check_goes_on(self, model: HostedModel, book: Book) -> None:
+    def _check_goes_on(self, model: HostedModel, record: ModelRecord) -> None:
         if self._is_stopping:
             raise refusals.shutting_down()
-        if self.ledger.books.get(model.name) is not book:
+        if self.ledger.records.get(model.name) is not record:
             raise refusals.removed(model.name)
 
-    async def _until_loaded(self, model: HostedModel, book: Book) -> None:
-        while book.state not in (State.READY, State.BUSY):
-            self._check_goes_on(model, book)
-            if book.has_failed:
-                assert book.last_error is not None
-                raise book.last_error
-            if book.phase is Phase.UNLOADED and not book.retry_at and not book.is_wanted:
-                raise book.last_error or refusals.unloaded(book)
+    async def _until_loaded(self, model: HostedModel, record: ModelRecord) -> None:
+        while record.state not in (State.READY, State.BUSY):
+            self._check_goes_on(model, record)
+            if record.has_failed:
+                assert record.last_error is not None
+                raise record.last_error
+            if record.phase is Phase.UNLOADED and not record.retry_at and not record.is_wanted:
+                raise record.last_error or refusals.unloaded(record)
             await self._change_of(model)
 
-    async def _until_looked_up(self, model: HostedModel, book: Book) -> None:
+    async def _until_looked_up(self, model: HostedModel, record: ModelRecord) -> None:
         try:
             async with asyncio.timeout(SECONDS_TO_LOOK_UP):
-                while book.phase is Phase.FETCHING and not self._is_stopping:
+                while record.phase is Phase.FETCHING and not self._is_stopping:
                     await self._change_of(model)
         except TimeoutError:
             return  # it is being downloaded: what it needs is not known yet
@@ -275,10 +285,10 @@ class Scheduler:
         Raises:
             ModelBusy: it has requests, and ``force`` is not given.
         """
-        book = self.ledger.book(model.name)
-        is_loaded = book.phase in (Phase.READY, Phase.STOPPING)
+        record = self.ledger.record(model.name)
+        is_loaded = record.phase in (Phase.READY, Phase.STOPPING)
         self._act(self.ledger.unload(model.name, self._now(), force=force))
-        while book.phase is Phase.STOPPING:
+        while record.phase is Phase.STOPPING:
             await self._change_of(model)
         return Unloaded(model=model.name, freed_bytes=(model.memory or {}) if is_loaded else {})
 
@@ -297,17 +307,17 @@ class Scheduler:
 
     def status(self, model: HostedModel) -> ModelStatus:
         """Return what can be said of a model now."""
-        book = self.ledger.book(model.name)
-        is_loading = book.state is State.LOADING
+        record = self.ledger.record(model.name)
+        is_loading = record.state is State.LOADING
         since_boot = time.time() - self._now()
-        need = _need(model, book)
-        pace = model.pace.figures(time.perf_counter())
+        need = _need(model, record)
+        pace = model.pace.throughput(time.perf_counter())
         return ModelStatus(
             name=model.name,
             aliases=model.aliases,
             engine=model.engine.name,
-            state=book.state,
-            activity=book.activity,
+            state=record.state,
+            activity=record.activity,
             progress=model.progress if is_loading else None,
             need_bytes=_memory(need),
             memory_bytes=model.memory if model.worker is not None else None,
@@ -315,19 +325,19 @@ class Scheduler:
             context_length=model.context_length,
             max_tokens=model.max_tokens,
             slots=model.slots,
-            in_flight=book.in_flight,
-            queue_length=len(book.queue),
-            oldest_wait_seconds=self._now() - book.queue[0].asked_at if book.queue else None,
-            last_error=error.message if (error := book.last_error or model.reload_error) else None,
-            obstacle=self._obstacle(model, book, need),
+            in_flight=record.in_flight,
+            queue_length=len(record.queue),
+            oldest_wait_seconds=self._now() - record.queue[0].queued_at if record.queue else None,
+            last_error=error.message if (error := record.last_error or model.reload_error) else None,
+            obstacle=self._obstacle(model, record, need),
             tokens_per_second=pace.tokens_per_second,
             latency_seconds=pace.latency_seconds,
-            loads=book.loads,
-            evictions=book.evictions,
-            is_pinned=book.terms.is_pinned,
-            idle_unload_seconds=book.terms.idle_unload_seconds,
+            loads=record.loads,
+            evictions=record.evictions,
+            is_pinned=record.policy.is_pinned,
+            idle_unload_seconds=record.policy.idle_unload_seconds,
             loaded_at=model.loaded_at if model.worker is not None else None,
-            last_used_at=book.last_used + since_boot if book.last_used else None,
+            last_used_at=record.last_used + since_boot if record.last_used else None,
             operations=model.operations,
             sees_images=model.sees_images,
             engine_version=model.engine_version,
@@ -341,13 +351,13 @@ class Scheduler:
             adapters=model.adapter_names,
         )
 
-    def _obstacle(self, model: HostedModel, book: Book, need: Bytes | None) -> str | None:
-        if book.state is not State.UNLOADED:
+    def _obstacle(self, model: HostedModel, record: ModelRecord, need: Bytes | None) -> str | None:
+        if record.state is not State.UNLOADED:
             return None
-        error = model.outlook.error if model.outlook else None
+        error = model.preview.error if model.preview else None
         if error is None and need is not None:
             is_fitted = model.known is not None and model.known.is_fitted_to_gpus
-            error = no_room(book, without_gpus(need) if is_fitted else need, self.ledger)
+            error = no_room(record, without_gpus(need) if is_fitted else need, self.ledger)
         return error.message if error else None
 
     @asynccontextmanager
@@ -373,17 +383,17 @@ class Scheduler:
                     while self._is_at_work(model):
                         await self._change_of(model)
         except TimeoutError:
-            log.warning("drain_timed_out", in_flight=sum(book.in_flight for book in self.ledger.books.values()))
+            log.warning("drain_timed_out", in_flight=sum(record.in_flight for record in self.ledger.records.values()))
         if self._timer is not None:
             self._timer.cancel()
         self.feed.close()
-        await self._keeper.close(self.models.values())
+        await self._supervisor.close(self.models.values())
         for model in self.models.values():
             model.meters.model_ready.set(0)
 
     def _is_at_work(self, model: HostedModel) -> bool:
-        book = self.ledger.books.get(model.name)
-        return book is not None and book.in_flight > 0
+        record = self.ledger.records.get(model.name)
+        return record is not None and record.in_flight > 0
 
     # Acting on what the ledger decides.
 
@@ -412,15 +422,15 @@ class Scheduler:
                     ticket.place.set_exception(error)
             case Fetch(name) | Load(name):
                 if not self._is_stopping:
-                    self._keeper.begin(self.models[name], effect)
+                    self._supervisor.begin(self.models[name], effect)
             case Stop(name):
                 self._reloads.stopping(self.models[name], effect)
-                self._keeper.end(self.models[name], effect)
-            case Settled(name):
+                self._supervisor.end(self.models[name], effect)
+            case ReloadFinished(name):
                 self._settle(self.models[name], effect)
-            case Changed(name):
-                self._tell_change(name)
-            case Removed(name):
+            case StateChanged(name):
+                self._announce(name)
+            case ModelRemoved(name):
                 self._forget(name)
         return ()
 
@@ -430,29 +440,29 @@ class Scheduler:
         ticket.place.set_result(self.models[ticket.model].worker)
         return ()
 
-    def _settle(self, model: HostedModel, settled: Settled) -> None:
+    def _settle(self, model: HostedModel, settled: ReloadFinished) -> None:
         self._reloads.settle(model, settled)
         if settled.error is not None and settled.has_failed:
             event = ModelEvent(at=time.time(), kind="reload_failed", model=model.name, message=settled.error.message)
-            model.note(event)
+            model.record_event(event)
             self.feed.tell(event)
         self._wake(model.name)
 
     # Telling.
 
-    def _tell_change(self, name: str) -> None:
-        model, book = self.models.get(name), self.ledger.books.get(name)
-        if model is None or book is None:
+    def _announce(self, name: str) -> None:
+        model, record = self.models.get(name), self.ledger.records.get(name)
+        if model is None or record is None:
             return
-        model.meters.model_ready.set(1 if book.phase is Phase.READY else 0)
+        model.meters.model_ready.set(1 if record.phase is Phase.READY else 0)
         event = self._event(model, "state")
-        model.note(event)
+        model.record_event(event)
         self.feed.tell(event)
         self._wake(name)
 
-    def _tell_progress(self, model: HostedModel, run: int, fraction: float) -> None:
-        book = self.ledger.books.get(model.name)
-        if book is None or book.run != run or book.state is not State.LOADING:
+    def _report_progress(self, model: HostedModel, run: int, fraction: float) -> None:
+        record = self.ledger.records.get(model.name)
+        if record is None or record.run != run or record.state is not State.LOADING:
             return
         is_step = model.progress is None or abs(fraction - model.progress) >= PROGRESS_STEP or fraction >= 1
         if is_step:
@@ -461,8 +471,8 @@ class Scheduler:
                 self.feed.tell(self._event(model, "progress"))
 
     def _event(self, model: HostedModel, kind: Any) -> ModelEvent:
-        book = self.ledger.book(model.name)
-        state, activity = book.news
+        record = self.ledger.record(model.name)
+        state, activity = record.announcement
         return ModelEvent(
             at=time.time(),
             kind=kind,
@@ -470,7 +480,7 @@ class Scheduler:
             state=state,
             activity=activity,
             progress=model.progress if state is State.LOADING else None,
-            message=book.last_error.message if book.last_error and state is State.FAILED else None,
+            message=record.last_error.message if record.last_error and state is State.FAILED else None,
         )
 
     def _forget(self, name: str) -> None:
@@ -502,11 +512,11 @@ class Scheduler:
             self._act(self.ledger.tick(self._now()))
 
 
-def _need(model: HostedModel, book: Book) -> Bytes | None:
+def _need(model: HostedModel, record: ModelRecord) -> Bytes | None:
     """What it takes, or will take as its files are now."""
-    if model.outlook is None or model.worker is not None:
-        return book.need
-    return model.outlook.resolved.charge if model.outlook.resolved else None
+    if model.preview is None or model.worker is not None:
+        return record.need
+    return model.preview.resolved.charge if model.preview.resolved else None
 
 
 def _memory(need: Bytes | None) -> Bytes | None:

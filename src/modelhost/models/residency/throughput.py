@@ -11,7 +11,7 @@ STEP_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Throughput:
     """What a model did lately; ``None`` if there was nothing to measure."""
 
     tokens_per_second: float | None = None
@@ -31,7 +31,7 @@ class _Step:
     answers: int = 0
 
 
-class Pace:
+class ThroughputMeter:
     """Told when the answers of one model begin and end. Times are seconds of any one clock."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Pace:
             step.latency_seconds += latency_seconds
             step.answers += 1
 
-    def figures(self, now: float) -> Figures:
+    def throughput(self, now: float) -> Throughput:
         """Return what the answers of the last ``WINDOW_SECONDS`` came to."""
         self._forget(now)
         tokens, answers, seconds, latency_seconds = 0, 0, 0.0, 0.0
@@ -72,7 +72,7 @@ class Pace:
             answers += step.answers
             seconds += step.seconds
             latency_seconds += step.latency_seconds
-        return Figures(
+        return Throughput(
             tokens_per_second=tokens / seconds if tokens and seconds else None,
             latency_seconds=latency_seconds / answers if answers else None,
         )

@@ -10,7 +10,7 @@ from modelhost.engines.load_config import NO_CHANGE, LoadBaseline, LoadConfig, L
 from modelhost.errors import ConfigError, InvalidRequest, RequestError, UnsupportedParameter
 from modelhost.models.files.memory_pools import RAM, Bytes
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.resolve.headroom import Room
+from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.resolved import Resolved
 
 LENGTH = "max_model_len"
@@ -22,12 +22,12 @@ class Find(Protocol):
     """Finds the files of an entry; told how far it is, from 0 to 1. ``room`` is the memory that it will find."""
 
     async def __call__(
-        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None
     ) -> Resolved: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ConfiguredModel:
     """A model as its entry has it, and as a configuration has it."""
 
     plain: Resolved
@@ -36,18 +36,18 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class ConfigurationContext:
     """What is known when a configuration is checked."""
 
     budget: Bytes
     plain: Resolved | None = None
     """The model without a configuration, if that has been found already."""
-    room: Room = field(default_factory=Room)
+    room: Headroom = field(default_factory=Headroom)
 
 
 async def find_configured(
-    find: Find, entry: ModelEntry, config: LoadConfig, now: Circumstances, on_progress: Callable[[float], None]
-) -> Found:
+    find: Find, entry: ModelEntry, config: LoadConfig, now: ConfigurationContext, on_progress: Callable[[float], None]
+) -> ConfiguredModel:
     """Return the model of ``entry`` as ``config`` has it.
 
     Raises:
@@ -56,7 +56,7 @@ async def find_configured(
     """
     plain = now.plain or await find(entry, on_progress, room=now.room)
     if config == LoadConfig():
-        return Found(plain=plain, resolved=plain)
+        return ConfiguredModel(plain=plain, resolved=plain)
     configured = plain.engine.configure_load(config, _premises(plain))
     problems, longest = dict(configured.problems), _longest(plain, configured.overlay)
     if longest is not None:
@@ -69,7 +69,7 @@ async def find_configured(
         resolved = await _laid_over(find, entry, overlay, now.room, on_progress)
     if configured.gpu_share is not None and (problem := _beyond(configured.gpu_share, resolved, now.budget)):
         raise _refusal(entry.name, plain, {SHARE: problem})
-    return Found(plain=plain, resolved=resolved, overlay=overlay)
+    return ConfiguredModel(plain=plain, resolved=resolved, overlay=overlay)
 
 
 def _premises(plain: Resolved) -> LoadBaseline:
@@ -87,7 +87,7 @@ def _longest(plain: Resolved, overlay: LoadOverrides) -> int | None:
 
 
 async def _laid_over(
-    find: Find, entry: ModelEntry, overlay: LoadOverrides, room: Room, on_progress: Callable[[float], None]
+    find: Find, entry: ModelEntry, overlay: LoadOverrides, room: Headroom, on_progress: Callable[[float], None]
 ) -> Resolved:
     """Return the model with ``overlay``, as an engine that takes it."""
     settings = entry.settings.model_copy(

@@ -22,7 +22,7 @@ from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.request_defaults import check_defaults
 from modelhost.models.resolve.engine_choice import better_engine, engine_of, some_engine_for, why_engine, with_params
-from modelhost.models.resolve.headroom import Room
+from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import Located
 from modelhost.models.resolve.resolve import find_files, resolve
 from modelhost.models.resolve.resolved import Resolved
@@ -32,7 +32,7 @@ from modelhost.workers.machine import available_memory
 log = get_logger(__name__)
 
 
-async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room: Room | None = None) -> Resolved:
+async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None) -> Resolved:
     """Return the files and the needs of ``entry``, downloading them if need be; ``on_progress`` is told the share of
     them that is here, from 0 to 1. ``room`` is the memory that it will find.
 
@@ -44,7 +44,7 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room:
     def tell(progress: FileProgress) -> None:
         loop.call_soon_threadsafe(on_progress, progress.fraction)
 
-    return await find_telling(entry, tell, room=room)
+    return await find_with_progress(entry, tell, room=room)
 
 
 async def is_current(resolved: Resolved) -> bool:
@@ -52,19 +52,19 @@ async def is_current(resolved: Resolved) -> bool:
     return not resolved.stamps or await asyncio.to_thread(are_current, resolved.stamps)
 
 
-async def find_telling(
-    entry: ModelEntry, on_download: DownloadProgress | None, *, room: Room | None = None
+async def find_with_progress(
+    entry: ModelEntry, on_download: DownloadProgress | None, *, room: Headroom | None = None
 ) -> Resolved:
     """As :func:`find`; ``on_download`` is called in the thread that downloads."""
     download = StoppableProgress(on_download)
     try:
-        return await asyncio.to_thread(_resolve, entry, download, room or Room())
+        return await asyncio.to_thread(_resolve, entry, download, room or Headroom())
     except asyncio.CancelledError:
         download.stop()
         raise
 
 
-def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Resolved:
+def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Headroom) -> Resolved:
     def accept(engine: Engine) -> None:
         check_defaults(entry.defaults, engine, model=entry.name)
         engine.complete_options(entry.settings.engine_options)
@@ -85,7 +85,7 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Room) -> Re
     return resolved
 
 
-def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Room) -> None:
+def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Headroom) -> None:
     reason, engine = why_engine(found, entry.settings), resolved.engine
     log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
     log.debug(
@@ -101,7 +101,9 @@ def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Room
     )
 
 
-def resolved_as_found(entry: ModelEntry, found: Located, room: Room | None = None) -> tuple[Resolved, tuple[str, ...]]:
+def resolved_as_found(
+    entry: ModelEntry, found: Located, room: Headroom | None = None
+) -> tuple[Resolved, tuple[str, ...]]:
     """Return the model of ``entry``, which is at ``found``, and what came of its launch parameters. Blocks.
 
     ``room`` is the memory that it will find; ``None``: GPUs as if nothing were on them, and main memory as it is.

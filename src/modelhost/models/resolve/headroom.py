@@ -19,7 +19,7 @@ LEAST_MARGIN_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Headroom:
     """What the host knows of it."""
 
     freed: Bytes = field(default_factory=dict)
@@ -49,10 +49,10 @@ def gpu_budget(settings: Settings, gpus: Iterable[Gpu]) -> Mapping[str, int]:
     return {f"{GPU}{gpu.index}": share.of(gpu.total_bytes) for gpu in gpus}
 
 
-def empty(settings: Settings, gpus: Iterable[Gpu]) -> Room:
+def headroom_of_empty_machine(settings: Settings, gpus: Iterable[Gpu]) -> Headroom:
     """Return the room on a machine on which nothing else runs: for what is told of a model that is not wanted yet."""
     gpus = tuple(gpus)
-    return Room(freed={f"{GPU}{gpu.index}": gpu.total_bytes for gpu in gpus}, limits=gpu_budget(settings, gpus))
+    return Headroom(freed={f"{GPU}{gpu.index}": gpu.total_bytes for gpu in gpus}, limits=gpu_budget(settings, gpus))
 
 
 def memory_budget(settings: Settings) -> dict[str, int]:

@@ -38,7 +38,7 @@ class Offload:
     header: GgufHeader
     rooms: Mapping[int, int]
     """The bytes of each GPU that it may take."""
-    asked: int | None
+    requested_layers: int | None
     """How many layers its settings want on GPUs; ``None``: as many as fit."""
     context_length: int
     slots: int
@@ -66,9 +66,9 @@ class Offload:
         As many as fit, and if fewer fit than there are, no GPU gets more than it has room for. Several share them by
         the room that they have. Layers that were asked for are spread likewise, whether they fit or not.
         """
-        wanted = min(each for each in (self.total, self.asked, most) if each is not None)
+        wanted = min(each for each in (self.total, self.requested_layers, most) if each is not None)
         if not self.rooms:
-            return Layers(count=self.asked if most is None else wanted)
+            return Layers(count=self.requested_layers if most is None else wanted)
         split = self._split(wanted)
         return Layers(count=sum(split), split=split)
 
@@ -108,7 +108,9 @@ class Offload:
         used = tuple(self.rooms)
         while used:
             room = [self.rooms[gpu] - part.fixed_bytes - self._beside(gpu, used) for gpu in used]
-            counts = dict(zip(used, spread(wanted, room, part.layer_bytes, fits=self.asked is None), strict=True))
+            counts = dict(
+                zip(used, spread(wanted, room, part.layer_bytes, fits=self.requested_layers is None), strict=True)
+            )
             if all(counts.values()):
                 return tuple(counts.get(gpu, 0) for gpu in self.rooms)
             used = tuple(gpu for gpu in used if counts[gpu])

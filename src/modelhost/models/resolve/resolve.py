@@ -236,7 +236,7 @@ def _offload(spec: ModelSpec, located: Located, rooms: Mapping[int, int], engine
     return Offload(
         header=header,
         rooms=rooms,
-        asked=spec.gpu_layers,
+        requested_layers=spec.gpu_layers,
         context_length=spec.context_length or header.context_length or 0,
         slots=spec.slots or 1,
         kv_cache_type=spec.kv_cache_type,

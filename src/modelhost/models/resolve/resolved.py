@@ -50,7 +50,7 @@ class Resolved:
     @property
     def is_fitted_to_gpus(self) -> bool:
         """Whether as much of it goes to the GPUs that the host sees as they have room for."""
-        return self.offload is not None and self.offload.asked is None and bool(self.offload.rooms)
+        return self.offload is not None and self.offload.requested_layers is None and bool(self.offload.rooms)
 
     @property
     def is_partly_on_gpus(self) -> bool:
@@ -72,29 +72,29 @@ def limit_after(resolved: Resolved) -> LayerLimit | None:
     ``None``: there is nothing left to take off the GPUs, or its settings say how much is to be there.
     """
     offload = resolved.offload
-    if offload is None or offload.asked is not None:
+    if offload is None or offload.requested_layers is not None:
         return None
     present = offload.total if resolved.spec.gpu_layers is None else resolved.spec.gpu_layers
     return LayerLimit(layers=fewer(present, offload.total), cells=offload.cells) if present else None
 
 
-def limited(resolved: Resolved, limit: LayerLimit | None) -> Resolved:
+def within_limit(resolved: Resolved, limit: LayerLimit | None) -> Resolved:
     """Return ``resolved`` within ``limit``, which says nothing of a model with a smaller cache."""
     offload = resolved.offload
-    if limit is None or offload is None or offload.asked is not None or offload.cells < limit.cells:
+    if limit is None or offload is None or offload.requested_layers is not None or offload.cells < limit.cells:
         return resolved
     layers = offload.layers(limit.layers)
     spec = replace(resolved.spec, gpu_layers=layers.count, gpu_split=layers.split)
     return replace(resolved, spec=spec, need_bytes=offload.need(layers))
 
 
-def say_way_out(resolved: Resolved, error: ModelhostError) -> None:
+def add_advice(resolved: Resolved, error: ModelhostError) -> None:
     """Add to ``error``, with which a load has ended for want of GPU memory, what can be done about it."""
-    if resolved.offload is None or not resolved.offload.asked:
+    if resolved.offload is None or not resolved.offload.requested_layers:
         return
     error.message = (
-        f"{error.message}\nThe GPUs have not enough memory for {resolved.offload.asked} layers: ask for fewer with "
-        "--gpu-layers, or leave it out to have as many put there as fit."
+        f"{error.message}\nThe GPUs have not enough memory for {resolved.offload.requested_layers} layers: "
+        "ask for fewer with --gpu-layers, or leave it out to have as many put there as fit."
     )
     error.args = (error.message,)
 

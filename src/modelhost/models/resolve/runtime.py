@@ -17,7 +17,7 @@ from modelhost.engines.installed import (
     environment_of,
     missing_modules,
 )
-from modelhost.models.resolve.headroom import Room, empty
+from modelhost.models.resolve.headroom import Headroom, headroom_of_empty_machine
 from modelhost.workers.gpus import gpus, have_driver
 from modelhost.workers.installed_gpus import installed_gpu
 
@@ -102,12 +102,12 @@ def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]
     return tuple(gpu for gpu in gpus if gpu in visible)
 
 
-def usable_gpus(engine: Engine, settings: Settings, room: Room | None) -> Mapping[int, int]:
+def usable_gpus(engine: Engine, settings: Settings, room: Headroom | None) -> Mapping[int, int]:
     """Return those that the worker of ``engine`` could use, with the bytes that it may take of each."""
     if TRAITS[engine.name].gpu is None or not have_driver() or not finds_gpus(engine, settings):
         return {}
     found = gpus()
-    rooms = (empty(settings, found) if room is None else room).on(found)
+    rooms = (headroom_of_empty_machine(settings, found) if room is None else room).on(found)
     return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
 
 

@@ -17,7 +17,7 @@ from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.llamacpp.installation import server_uses_gpus, with_server
 from modelhost.errors import ConfigError
 from modelhost.models.resolve import runtime
-from modelhost.models.resolve.finding import find_telling
+from modelhost.models.resolve.finding import find_with_progress
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolved import Resolved
 from tests.support.llama_server_stub import write_llama_server
@@ -97,7 +97,7 @@ def test_a_model_with_a_server_is_started_by_another_worker() -> None:
 
 
 async def found(**settings: Any) -> Resolved:
-    return await find_telling(single_entry(Settings.model_validate({"threads": 1, **settings})), None)
+    return await find_with_progress(single_entry(Settings.model_validate({"threads": 1, **settings})), None)
 
 
 async def test_a_model_gets_the_server_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.models.files import directory_needs
-from modelhost.models.residency.previews import look
+from modelhost.models.residency.previews import inspect_files
 from modelhost.models.resolve import runtime
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import resolve
@@ -127,7 +127,7 @@ def test_a_preference_is_followed_where_nobody_says_otherwise(
     monkeypatch.setattr(runtime, "gpus", lambda: two)
     monkeypatch.setattr("modelhost.engines.vllm.engine.torch_uses_gpus", lambda _: True)
     settings = Settings(model=str(NANO_HF), engine="vllm", worker_python="/opt/python", threads=1)
-    outlook = look(single_entry(settings, launch=launch))
-    assert outlook.error is None
-    assert outlook.resolved is not None
-    assert outlook.resolved.spec.options == options
+    preview = inspect_files(single_entry(settings, launch=launch))
+    assert preview.error is None
+    assert preview.resolved is not None
+    assert preview.resolved.spec.options == options

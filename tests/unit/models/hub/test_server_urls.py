@@ -14,7 +14,7 @@ from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.hub.references import is_url, server_urls
 from modelhost.models.registry.likely_engine import engine_before_resolving, likely_engine
 from modelhost.models.registry.registry import read_registry
-from modelhost.models.residency.planner import Resident, Standing, plan
+from modelhost.models.residency.planner import EvictionRank, Resident, plan
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import resolve
 
@@ -139,8 +139,8 @@ def test_what_is_wrong_with_an_entry_is_told(tmp_path: Path, entry: str, problem
 
 
 def test_models_elsewhere_do_not_count_among_those_that_are_loaded() -> None:
-    here = Resident(name="here", charge={}, standing=Standing.IDLE)
-    away = Resident(name="away", charge={MODELS: 0}, standing=Standing.IDLE)
+    here = Resident(name="here", charge={}, eviction_rank=EvictionRank.IDLE)
+    away = Resident(name="away", charge={MODELS: 0}, eviction_rank=EvictionRank.IDLE)
     assert plan({MODELS: 0}, {MODELS: 1}, [here]).fits_now
     assert plan({}, {MODELS: 1}, [away]).fits_now
     assert plan({}, {MODELS: 1}, [away, here]).evict == ("here",)

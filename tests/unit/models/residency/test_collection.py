@@ -213,8 +213,8 @@ async def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(chan
     await turns()
     await lease_once(collection.scheduler, model)
     assert len(starts.times) == 1
-    terms = collection.scheduler.ledger.book("ant").terms
-    assert terms == model.terms
+    policy = collection.scheduler.ledger.record("ant").policy
+    assert policy == model.policy
     await end(collection.scheduler, starts)
 
 

@@ -23,10 +23,10 @@ from modelhost.errors import (
 )
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency import refusals
-from modelhost.models.residency.planner import Bursts
-from modelhost.models.residency.record import FIRST_SECONDS, HEALTHY_SECONDS, NEVER, Phase, Terms
+from modelhost.models.residency.planner import BurstLimits
+from modelhost.models.residency.record import FIRST_SECONDS, HEALTHY_SECONDS, NEVER, ModelPolicy, Phase
 from modelhost.models.residency.status import State
-from modelhost.models.resolve.headroom import Room
+from modelhost.models.resolve.headroom import Headroom
 from tests.support.ledger_world import GB, Fate, Life, Request, World
 
 LOAD_SECONDS = 2.0
@@ -38,7 +38,7 @@ def manual(ram: int = 10, **budget: int) -> World:
     return World({"ram": ram * GB, **budget})
 
 
-def running(ram: int = 10, *, bursts: Bursts | None = None, **budget: int) -> World:
+def running(ram: int = 10, *, bursts: BurstLimits | None = None, **budget: int) -> World:
     """A world in which loads and stops take their time."""
     return World(
         {"ram": ram * GB, **budget},
@@ -54,13 +54,13 @@ def gigabytes(count: float) -> dict[str, int]:
 
 
 def state(world: World, name: str) -> State:
-    return world.ledger.book(name).state
+    return world.ledger.record(name).state
 
 
 def ready(world: World, *names: str) -> None:
     """Have models loaded, with nothing to do."""
     for name in names:
-        world.want(name)
+        world.request_load(name)
         world.advance(LOAD_SECONDS + STOP_SECONDS)
         if world.alive(Life.LOADING):
             world.end_load(name)
@@ -105,7 +105,7 @@ def test_what_a_model_needs_is_found_out_before_it_is_loaded() -> None:
     world = manual()
     world.add("ant", gigabytes(4), is_known=False)
     request = world.ask("ant")
-    assert (state(world, "ant"), world.ledger.book("ant").activity) == (State.LOADING, "download")
+    assert (state(world, "ant"), world.ledger.record("ant").activity) == (State.LOADING, "download")
     assert world.ledger.used() == {}
     world.end_fetch("ant")
     assert (len(world.loads), world.ledger.used()) == (1, gigabytes(4))
@@ -132,14 +132,14 @@ def test_a_model_is_not_loaded_before_the_memory_of_another_one_is_back() -> Non
     assert world.ledger.queue_position("bee") == 1
     world.end_stop("ant")
     assert state(world, "bee") is State.LOADING
-    assert world.ledger.book("ant").evictions == 1
+    assert world.ledger.record("ant").evictions == 1
 
 
 def test_a_wish_during_a_download_is_not_forgotten_when_its_requests_have_left() -> None:
     world = manual()
     world.add("ant", gigabytes(4), is_known=False)
     request = world.ask("ant")
-    world.want("ant")
+    world.request_load("ant")
     world.leave(request)
     world.end_fetch("ant")
     assert state(world, "ant") is State.LOADING
@@ -222,7 +222,7 @@ def test_a_download_is_counted_as_waiting_and_goes_on_without_its_requests() -> 
     assert isinstance(request.error, QueueTimeout)
     assert "being downloaded" in request.error.message
     world.end_fetch("ant")
-    assert (state(world, "ant"), world.ledger.book("ant").need) == (State.UNLOADED, gigabytes(4))
+    assert (state(world, "ant"), world.ledger.record("ant").need) == (State.UNLOADED, gigabytes(4))
 
 
 def test_a_queued_client_that_leaves_gives_up_its_place() -> None:
@@ -237,7 +237,7 @@ def test_a_queued_client_that_leaves_gives_up_its_place() -> None:
 
 def test_the_only_client_of_a_waiting_model_that_leaves_has_it_not_loaded() -> None:
     world = manual()
-    world.ledger.bursts = Bursts(requests=0)
+    world.ledger.bursts = BurstLimits(requests=0)
     world.add("ant", gigabytes(6))
     world.add("bee", gigabytes(6))
     ready(world, "ant")
@@ -484,7 +484,7 @@ class Clients:
 
 @pytest.mark.parametrize("seconds", [0.01, 0.3, 2.0])
 def test_twenty_clients_of_three_models_are_served_in_bursts_and_nobody_starves(seconds: float) -> None:
-    world = running(bursts=Bursts(requests=32, seconds=5))
+    world = running(bursts=BurstLimits(requests=32, seconds=5))
     names = ("ant", "bee", "cat")
     for name in names:
         world.add(name, gigabytes(8), queue_size=20, wait_seconds=60, max_in_flight=4)
@@ -507,7 +507,7 @@ class Traffic:
     weights: list[int]
     budget: int
     max_models: int
-    bursts: Bursts
+    bursts: BurstLimits
     seconds: float
     clients: int
     seed: int
@@ -519,7 +519,7 @@ traffic = st.builds(
     weights=st.lists(st.sampled_from([1, 5, 30]), min_size=6, max_size=6),
     budget=st.integers(8, 20),
     max_models=st.sampled_from([10, 2, 1]),
-    bursts=st.builds(Bursts, requests=st.sampled_from([2, 32, 1000]), seconds=st.sampled_from([0.5, 5.0])),
+    bursts=st.builds(BurstLimits, requests=st.sampled_from([2, 32, 1000]), seconds=st.sampled_from([0.5, 5.0])),
     seconds=st.sampled_from([0.05, 0.5, 10.0]),
     clients=st.integers(1, 30),
     seed=st.integers(0, 1000),
@@ -543,7 +543,7 @@ def test_nobody_starves_whatever_the_sizes_and_the_traffic(traffic: Traffic) -> 
 
 
 def test_steady_requests_for_one_model_do_not_keep_another_one_waiting() -> None:
-    world = running(bursts=Bursts(requests=1000, seconds=5))
+    world = running(bursts=BurstLimits(requests=1000, seconds=5))
     world.add("ant", gigabytes(8))
     world.add("bee", gigabytes(8))
     ready(world, "ant")
@@ -556,7 +556,7 @@ def test_steady_requests_for_one_model_do_not_keep_another_one_waiting() -> None
 
 def test_a_burst_is_over_after_so_many_requests() -> None:
     world = manual()
-    world.ledger.bursts = Bursts(requests=3, seconds=1000)
+    world.ledger.bursts = BurstLimits(requests=3, seconds=1000)
     world.add("ant", gigabytes(8))
     world.add("bee", gigabytes(8))
     ready(world, "ant")
@@ -589,13 +589,13 @@ def test_of_two_busy_models_the_one_that_makes_room_stays_the_same() -> None:
         world.advance(0.1)
         world.ask(name)
         world.leave(world.ask("cat"))
-        assert world.ledger.book("ant").burst is not None
-        assert world.ledger.book("bee").burst is None
+        assert world.ledger.record("ant").burst is not None
+        assert world.ledger.record("bee").burst is None
 
 
 def test_a_model_that_is_idle_when_others_make_room_serves_on_until_they_are_done() -> None:
     world = manual()
-    world.ledger.bursts = Bursts(requests=1000, seconds=5)
+    world.ledger.bursts = BurstLimits(requests=1000, seconds=5)
     world.add("ant", gigabytes(5))
     world.add("bee", gigabytes(5))
     world.add("cat", gigabytes(10), wait_seconds=1000)
@@ -645,7 +645,7 @@ def test_requests_wait_while_a_crashed_worker_is_restarted() -> None:
     world.finish(broken)
     world.advance(FIRST_SECONDS)
     world.end_load("ant")
-    assert (waiting.fate, world.ledger.book("ant").in_flight) == (Fate.GRANTED, 1)
+    assert (waiting.fate, world.ledger.record("ant").in_flight) == (Fate.GRANTED, 1)
 
 
 def test_a_crashed_worker_is_not_restarted_at_the_cost_of_another_model() -> None:
@@ -685,7 +685,7 @@ def test_a_load_that_is_corrected_is_tried_again_at_once_with_what_it_needs_then
     assert (len(world.loads), request.fate) == (3, Fate.WAITING)
     world.end_load("ant")
     assert (request.fate, world.ledger.used()) == (Fate.GRANTED, {"ram": 4, "gpu:0": 4})
-    assert world.ledger.corrected("ant", 1, {}, ModelFailed("late news"), world.now) == []
+    assert world.ledger.load_corrected("ant", 1, {}, ModelFailed("late news"), world.now) == []
 
 
 def test_a_model_finds_the_memory_of_gpus_that_the_others_give_back() -> None:
@@ -695,10 +695,10 @@ def test_a_model_finds_the_memory_of_gpus_that_the_others_give_back() -> None:
     world.add("cat", None, is_known=False)
     ready(world, "ant")
     limits = {"gpu:0": 6, "gpu:1": 7}
-    assert world.ledger.room("cat") == Room(freed={"gpu:0": 3}, limits=limits)
+    assert world.ledger.room("cat") == Headroom(freed={"gpu:0": 3}, limits=limits)
     ready(world, "bee")
-    assert world.ledger.room("cat") == Room(freed={"gpu:0": 3}, limits=limits)
-    own = Room(freed={"gpu:0": 5, "gpu:1": 1}, limits={"gpu:0": 8, "gpu:1": 8})
+    assert world.ledger.room("cat") == Headroom(freed={"gpu:0": 3}, limits=limits)
+    own = Headroom(freed={"gpu:0": 5, "gpu:1": 1}, limits={"gpu:0": 8, "gpu:1": 8})
     assert world.ledger.room("bee") == own
 
 
@@ -710,7 +710,7 @@ def test_a_failed_model_refuses_at_once_until_it_is_time_to_try_again() -> None:
         world.fail("ant")
         assert isinstance(first.error, ModelFailed)
         assert "It did not start." in first.error.message
-        last_pause = world.ledger.book("ant").retry_at - world.now
+        last_pause = world.ledger.record("ant").retry_at - world.now
         at_once = world.ask("ant")
         assert isinstance(at_once.error, ModelFailed)
         assert at_once.error.retry_after_seconds >= last_pause
@@ -721,7 +721,7 @@ def test_a_failed_model_refuses_at_once_until_it_is_time_to_try_again() -> None:
     request = world.ask("ant")
     assert state(world, "ant") is State.LOADING
     world.end_load("ant")
-    assert (request.fate, world.ledger.book("ant").last_error) == (Fate.GRANTED, None)
+    assert (request.fate, world.ledger.record("ant").last_error) == (Fate.GRANTED, None)
 
 
 def test_asking_for_a_failed_model_to_be_loaded_tries_it_now() -> None:
@@ -729,14 +729,14 @@ def test_asking_for_a_failed_model_to_be_loaded_tries_it_now() -> None:
     world.add("ant", gigabytes(4))
     world.ask("ant")
     world.fail("ant")
-    world.want("ant")
+    world.request_load("ant")
     assert state(world, "ant") is State.LOADING
 
 
 def test_a_pinned_model_that_failed_is_tried_again_by_itself() -> None:
     world = manual()
     world.add("ant", gigabytes(4), is_pinned=True)
-    world.want("ant")
+    world.request_load("ant")
     world.fail("ant")
     assert state(world, "ant") is State.FAILED
     world.advance(FIRST_SECONDS)
@@ -747,15 +747,15 @@ def test_a_healthy_life_that_was_ended_on_purpose_begins_the_pauses_anew() -> No
     world = manual()
     world.add("ant", gigabytes(4))
     for _ in range(5):
-        world.want("ant")
+        world.request_load("ant")
         world.fail("ant")
     ready(world, "ant")
     world.advance(HEALTHY_SECONDS)
     world.unload("ant")
     world.end_stop("ant")
-    world.want("ant")
+    world.request_load("ant")
     world.fail("ant")
-    assert world.ledger.book("ant").retry_at == pytest.approx(world.now + FIRST_SECONDS)
+    assert world.ledger.record("ant").retry_at == pytest.approx(world.now + FIRST_SECONDS)
 
 
 # Unloading.
@@ -787,7 +787,7 @@ def test_a_busy_model_is_unloaded_by_force_only() -> None:
         world.unload("ant")
     world.unload("ant", force=True)
     assert (at_work.fate, world.stopped_for("forced")) == (Fate.BROKEN, ["ant"])
-    assert world.ledger.book("ant").in_flight == 0
+    assert world.ledger.record("ant").in_flight == 0
     assert isinstance(waiting.error, ModelUnloaded)
     world.finish(at_work)
     world.end_stop("ant")
@@ -855,7 +855,7 @@ def test_a_model_that_is_no_longer_wanted_is_looked_at_again_when_it_is() -> Non
     world.leave(request)
     world.find_outdated("ant")
     assert state(world, "ant") is State.UNLOADED
-    world.want("ant")
+    world.request_load("ant")
     assert world.alive(Life.FETCHING) == ["ant"]
 
 
@@ -880,7 +880,7 @@ def test_a_removed_model_finishes_its_requests_and_refuses_who_waits() -> None:
     assert at_work.fate is Fate.GRANTED
     world.finish(at_work)
     world.end_stop("ant")
-    assert world.ledger.books == {}
+    assert world.ledger.records == {}
 
 
 def test_a_removed_model_that_is_added_again_while_its_worker_stops_is_loaded_after_that() -> None:
@@ -889,7 +889,7 @@ def test_a_removed_model_that_is_added_again_while_its_worker_stops_is_loaded_af
     ready(world, "ant")
     world.remove("ant")
     with pytest.raises(ValueError, match="already"):
-        world.ledger.add("ant", Terms())
+        world.ledger.add("ant", ModelPolicy())
     world.change("ant", is_outdated=True)
     request = world.ask("ant")
     assert len(world.loads) == 1
@@ -911,7 +911,7 @@ def test_a_request_of_an_earlier_model_of_the_same_name_ends_nothing_of_the_new_
     ready(world, "ant")
     world.ask("ant")
     world.finish(old)
-    assert world.ledger.book("ant").in_flight == 1
+    assert world.ledger.record("ant").in_flight == 1
 
 
 def test_a_removed_model_stops_being_loaded() -> None:
@@ -920,7 +920,7 @@ def test_a_removed_model_stops_being_loaded() -> None:
     world.ask("ant")
     world.remove("ant")
     world.end_stop("ant")
-    assert (world.ledger.books, world.ledger.used()) == ({}, {})
+    assert (world.ledger.records, world.ledger.used()) == ({}, {})
 
 
 # What is told.
@@ -937,7 +937,7 @@ def test_a_model_that_cannot_fit_with_another_configuration_has_the_earlier_one_
     ((name, error),) = world.settled
     assert (name, type(error)) == ("ant", InsufficientMemory)
     assert waiting.fate is Fate.GRANTED
-    assert world.ledger.book("ant").need == gigabytes(4)
+    assert world.ledger.record("ant").need == gigabytes(4)
 
 
 def test_a_worker_that_dies_while_it_makes_way_for_another_configuration_is_followed_by_that() -> None:
@@ -999,10 +999,10 @@ def test_news_of_an_earlier_worker_are_no_news() -> None:
     world = manual()
     world.add("ant", gigabytes(4))
     ready(world, "ant")
-    old = world.ledger.book("ant").run
+    old = world.ledger.record("ant").run
     world.unload("ant")
     world.end_stop("ant")
     ready(world, "ant")
-    assert world.ledger.stopped("ant", old, world.now) == []
-    assert world.ledger.measured("ant", old, gigabytes(9), world.now) == []
-    assert world.ledger.book("ant").phase is Phase.READY
+    assert world.ledger.worker_stopped("ant", old, world.now) == []
+    assert world.ledger.memory_measured("ant", old, gigabytes(9), world.now) == []
+    assert world.ledger.record("ant").phase is Phase.READY

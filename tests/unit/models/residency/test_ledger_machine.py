@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from modelhost.errors import ModelBusy
 from modelhost.models.files.memory_pools import MODELS
-from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.record import Phase
 from tests.support.ledger_world import Fate, Life, World
 
@@ -34,13 +34,13 @@ GPU = 6
 PENDING = (Life.FETCHING, Life.LOADING, Life.STOPPING)
 
 Need = dict[str, int]
-Terms = dict[str, Any]
+ModelPolicy = dict[str, Any]
 
 names = st.sampled_from(NAMES)
 needs = st.fixed_dictionaries(
     {"ram": st.sampled_from([5, 8, 3, 2, RAM + 1])}, optional={"gpu:0": st.integers(0, GPU), "gpu:1": st.just(GPU)}
 )
-terms = st.fixed_dictionaries(
+policy = st.fixed_dictionaries(
     {
         "max_in_flight": st.integers(1, 3),
         "queue_size": st.sampled_from([4, 1, 0, 8]),
@@ -60,18 +60,23 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(
         needs=st.tuples(*[needs] * len(NAMES)),
-        terms=st.tuples(*[terms] * len(NAMES)),
+        policy=st.tuples(*[policy] * len(NAMES)),
         is_known=st.tuples(*[st.booleans()] * len(NAMES)),
         max_models=st.sampled_from([None, 1, 2, 3]),
-        bursts=st.builds(Bursts, requests=st.integers(1, 4), seconds=st.sampled_from([0.5, 2.0])),
+        bursts=st.builds(BurstLimits, requests=st.integers(1, 4), seconds=st.sampled_from([0.5, 2.0])),
     )
     def begin(
-        self, needs: list[Need], terms: list[Terms], is_known: list[bool], max_models: int | None, bursts: Bursts
+        self,
+        needs: list[Need],
+        policy: list[ModelPolicy],
+        is_known: list[bool],
+        max_models: int | None,
+        bursts: BurstLimits,
     ) -> None:
         budget = {"ram": RAM, "gpu:0": GPU, "gpu:1": GPU} | ({} if max_models is None else {MODELS: max_models})
         self.world = World(budget, bursts=bursts)
         self.is_exact = True
-        for name, need, own_terms, known in zip(NAMES, needs, terms, is_known, strict=True):
+        for name, need, own_terms, known in zip(NAMES, needs, policy, is_known, strict=True):
             self.world.add(name, need, is_known=known, **own_terms)
 
     # Clients.
@@ -79,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(whom=st.lists(names, min_size=1, max_size=10))
     def ask(self, whom: list[str]) -> None:
         for name in whom:
-            if name in self.world.ledger.books:
+            if name in self.world.ledger.records:
                 self.world.ask(name)
 
     @rule(name=names, seconds=st.sampled_from([0.0, 0.3]))
@@ -167,23 +172,23 @@ class LedgerMachine(RuleBasedStateMachine):
     # People and the registry.
 
     @rule(name=names)
-    def want(self, name: str) -> None:
-        if name in self.world.ledger.books:
-            self.world.want(name)
+    def request_load(self, name: str) -> None:
+        if name in self.world.ledger.records:
+            self.world.request_load(name)
 
     @rule(name=names, need=needs, is_known=st.booleans(), force=st.booleans())
     def reload(self, name: str, need: Need, *, is_known: bool, force: bool) -> None:
-        book = self.world.ledger.books.get(name)
-        if book is None or book.is_removed:
+        record = self.world.ledger.records.get(name)
+        if record is None or record.is_removed:
             return
         self.world.reload(name, need if is_known else None, force=force)
         done["reloads"] += 1
-        is_on_its_way = book.is_wanted or book.phase is not Phase.UNLOADED
-        assert book.trial is None or is_on_its_way, "given a configuration, and left"
+        is_on_its_way = record.is_wanted or record.phase is not Phase.UNLOADED
+        assert record.rollback is None or is_on_its_way, "given a configuration, and left"
 
     @rule(name=names, force=st.booleans())
     def unload(self, name: str, *, force: bool) -> None:
-        if name not in self.world.ledger.books:
+        if name not in self.world.ledger.records:
             return
         is_at_work = self.world.of(Fate.WAITING, Fate.GRANTED, model=name)
         if is_at_work and not force:
@@ -194,16 +199,16 @@ class LedgerMachine(RuleBasedStateMachine):
             assert not self.world.of(Fate.WAITING, Fate.GRANTED, model=name)
             assert name not in self.world.alive(Life.FETCHING, Life.LOADING, Life.READY)
 
-    @rule(name=names, terms=terms, need=needs, what=st.sampled_from(["terms", "all", "here"]), is_known=st.booleans())
-    def change_the_registry(self, name: str, terms: Terms, need: Need, what: str, *, is_known: bool) -> None:
-        book = self.world.ledger.books.get(name)
-        if book is None:
-            self.world.add(name, need, is_known=is_known, **terms)
-        elif what == "terms" and not book.is_removed:
-            self.world.change(name, **terms)
-        elif what == "all" or book.is_removed:
+    @rule(name=names, policy=policy, need=needs, what=st.sampled_from(["terms", "all", "here"]), is_known=st.booleans())
+    def change_the_registry(self, name: str, policy: ModelPolicy, need: Need, what: str, *, is_known: bool) -> None:
+        record = self.world.ledger.records.get(name)
+        if record is None:
+            self.world.add(name, need, is_known=is_known, **policy)
+        elif what == "terms" and not record.is_removed:
+            self.world.change(name, **policy)
+        elif what == "all" or record.is_removed:
             self.world.needs[name] = need
-            self.world.change(name, is_outdated=True, **terms)
+            self.world.change(name, is_outdated=True, **policy)
         else:
             self.world.remove(name)
 
@@ -225,8 +230,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for request in list(self.world.requests.values()):
             done[request.fate] += 1
             self.world.leave(request)
-        for name in list(self.world.ledger.books):
-            if name in self.world.ledger.books:
+        for name in list(self.world.ledger.records):
+            if name in self.world.ledger.records:
                 self.world.unload(name)
         for name in self.world.alive(Life.STOPPING):
             self.world.end_stop(name)

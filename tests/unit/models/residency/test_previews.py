@@ -20,8 +20,8 @@ from modelhost.models.hub.cache import RepositoryCache
 from modelhost.models.hub.repository_files import HubFile
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.collection import Collection
-from modelhost.models.residency.hosted import HostedModel, Outlook
-from modelhost.models.residency.previews import Survey, look
+from modelhost.models.residency.hosted import HostedModel, Preview
+from modelhost.models.residency.previews import Previews, inspect_files
 from modelhost.models.residency.status import ModelStatus, State
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler
 from tests.support.gguf_files import write_embedding_model, write_model
@@ -45,7 +45,7 @@ async def _collection(path: Path, *entries: dict[str, Any], **settings: Any) -> 
 
 
 async def _looked(collection: Collection) -> dict[str, ModelStatus]:
-    await collection.look()
+    await collection.refresh_previews()
     return {model.name: model for model in collection.status().models}
 
 
@@ -111,13 +111,13 @@ async def test_files_that_are_others_are_looked_at_again_and_those_that_are_not_
     file = write_model(tmp_path / "tiny.gguf", context_length=512)
     asked: list[str] = []
 
-    def looking(entry: ModelEntry) -> Outlook:
+    def looking(entry: ModelEntry) -> Preview:
         asked.append(entry.name)
-        return look(entry)
+        return inspect_files(entry)
 
     entry = ModelEntry(name="tiny", settings=Settings(model=str(file), threads=1))
     model = HostedModel(entry)
-    survey = Survey({"tiny": model}, looking)
+    survey = Previews({"tiny": model}, looking)
     for _ in range(2):
         await survey.refresh()
     assert (asked, model.context_length) == (["tiny"], 512)
@@ -131,35 +131,35 @@ async def test_those_who_ask_at_the_same_time_share_one_look_and_nobody_waits_fo
     is_let_go = threading.Event()
     asked: list[str] = []
 
-    def looking(entry: ModelEntry) -> Outlook:
+    def looking(entry: ModelEntry) -> Preview:
         asked.append(entry.name)
         is_let_go.wait(60)
-        return Outlook(error=ModelFileInvalid("no"))
+        return Preview(error=ModelFileInvalid("no"))
 
     model = HostedModel(fake_entry("slow"))
-    survey = Survey({"slow": model}, looking)
+    survey = Previews({"slow": model}, looking)
     try:
         await asyncio.gather(survey.refresh(), survey.refresh(), survey.refresh())
-        assert (asked, model.outlook) == (["slow"], None)
+        assert (asked, model.preview) == (["slow"], None)
     finally:
         is_let_go.set()
     await survey.refresh()
-    assert model.outlook is not None
+    assert model.preview is not None
     await survey.stop()
 
 
 async def test_a_fault_in_a_look_is_that_of_one_model_alone() -> None:
-    def looking(entry: ModelEntry) -> Outlook:
+    def looking(entry: ModelEntry) -> Preview:
         if entry.name == "ant":
             raise PermissionError("no way in")
-        return Outlook(error=ModelFileInvalid("no"))
+        return Preview(error=ModelFileInvalid("no"))
 
     models = {name: HostedModel(fake_entry(name)) for name in ("ant", "bee")}
-    survey = Survey(models, looking)
+    survey = Previews(models, looking)
     with capture_logs() as logged:
         await survey.refresh()
     assert [(line["event"], line["model"]) for line in logged] == [("background_fault", "ant")]
-    assert (models["ant"].outlook, models["bee"].outlook is None) == (None, False)
+    assert (models["ant"].preview, models["bee"].preview is None) == (None, False)
     await survey.stop()
 
 
@@ -182,10 +182,10 @@ async def test_a_model_of_the_hub_is_read_where_it_was_downloaded_to(
 
 async def test_a_directory_in_safetensors_tells_its_engine_and_its_numbers() -> None:
     settings = Settings(model=str(NANO_HF), engine="transformers", worker_python="/usr/bin/python3", threads=1)
-    outlook = look(ModelEntry(name="nano", settings=settings))
-    assert outlook.error is None
-    assert outlook.resolved is not None
-    assert (outlook.resolved.engine.name, outlook.resolved.spec.context_length) == ("transformers", 2048)
+    preview = inspect_files(ModelEntry(name="nano", settings=settings))
+    assert preview.error is None
+    assert preview.resolved is not None
+    assert (preview.resolved.engine.name, preview.resolved.spec.context_length) == ("transformers", 2048)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -193,7 +193,7 @@ async def test_what_a_load_finds_wins_over_the_look_before_it() -> None:
     starts, files = FakeStarts(), FakeFiles()
     scheduler = fake_scheduler(starts, fake_entry("ant"), files=files)
     model = scheduler.models["ant"]
-    model.outlook = Outlook(error=ModelFileInvalid("It was broken."))
+    model.preview = Preview(error=ModelFileInvalid("It was broken."))
     assert scheduler.status(model).obstacle == "It was broken."
     await scheduler.load(model, wait=True)
     status = scheduler.status(model)

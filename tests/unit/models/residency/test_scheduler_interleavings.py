@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from modelhost.errors import ModelBusy, ModelhostError, ModelNotFound, SetupError, Unavailable, WorkerError
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.planner import BurstLimits
 from tests.support.fake_workers import FakeFiles, FakeStarts, end, fake_entry, fake_scheduler, turns
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -74,7 +74,7 @@ class World:
             *map(self.entry, NAMES),
             files=self.files,
             budget={MODELS: MOST_LOADED},
-            bursts=Bursts(requests=3, seconds=2.0),
+            bursts=BurstLimits(requests=3, seconds=2.0),
         )
         self.clients: list[Client] = []
         self.holding: Counter[int] = Counter()

@@ -18,7 +18,7 @@ from modelhost.errors import (
 from modelhost.meters import METERS
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.models.residency.planner import Bursts
+from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import State
 from tests.support.fake_workers import (
@@ -142,7 +142,7 @@ async def test_a_busy_model_is_not_unloaded_and_the_other_waits() -> None:
 
 async def test_two_models_with_requests_for_both_are_swapped_by_bursts_and_not_by_requests() -> None:
     starts = FakeStarts(load_seconds=2.0)
-    bursts = Bursts(requests=10, seconds=100.0)
+    bursts = BurstLimits(requests=10, seconds=100.0)
     entries = (fake_entry("ant", queue_size=50), fake_entry("bee", queue_size=50))
     scheduler = fake_scheduler(starts, *entries, budget=ONE_AT_A_TIME, bursts=bursts)
     models = [scheduler.models["ant"], scheduler.models["bee"]]

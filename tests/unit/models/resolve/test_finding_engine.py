@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from modelhost.config.settings import Settings
 from modelhost.engines.llamacpp.record import BuildRecord
 from modelhost.errors import ConfigError, EngineMissing
-from modelhost.models.resolve.finding import find_telling, pull
+from modelhost.models.resolve.finding import find_with_progress, pull
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolved import Resolved
 from tests.support.engine_environments import pretend_built, pretend_installed
@@ -42,7 +42,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 async def _found(tmp_path: Path, launch: dict[str, Any] | None = None, **settings: Any) -> Resolved:
     given = Settings.model_validate({"model": MODEL, "data_dir": str(tmp_path / "data"), "threads": 1, **settings})
-    return await find_telling(single_entry(given, launch=launch or {}), None)
+    return await find_with_progress(single_entry(given, launch=launch or {}), None)
 
 
 async def test_what_nothing_here_runs_is_not_downloaded(hub: HubServer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.resolve.offloading import Offload
-from modelhost.models.resolve.resolved import LayerLimit, Resolved, fewer, limited
+from modelhost.models.resolve.resolved import LayerLimit, Resolved, fewer, within_limit
 from modelhost.models.resolve.runtime import UnusedGpu
 from modelhost.workers.gpus import Gpu
 from modelhost.workers.process import ProgressCallback, WorkerProcess
@@ -39,7 +39,7 @@ class Files(FakeFiles):
         offload = Offload(
             header=LLAMA_2_7B,
             rooms=self.room.on(self.gpus),
-            asked=entry.settings.gpu_layers,
+            requested_layers=entry.settings.gpu_layers,
             context_length=context_length,
             slots=1,
             kv_cache_type="f16",
@@ -75,8 +75,8 @@ class Starts(FakeStarts):
     async def __call__(
         self, launch: Launch, *, model: str, timeout_seconds: float, on_progress: ProgressCallback | None = None
     ) -> WorkerProcess:
-        asked = launch.config["gpu_layers"]
-        self.failures = int(asked is None or asked > self.layers)
+        requested_layers = launch.config["gpu_layers"]
+        self.failures = int(requested_layers is None or requested_layers > self.layers)
         self.error = lambda: WorkerStartFailed(
             "cudaMalloc failed", model=model, worker="w", out_of_memory=True, out_of_gpu_memory=True
         )
@@ -107,11 +107,11 @@ async def test_fewer_layers_are_tried_until_they_fit_and_the_next_load_begins_wi
     told = [event for event in events if event["event"] == "gpu_layers_reduced"]
     assert [(event["failed_with"], event["gpu_layers"]) for event in told] == [(33, 24), (24, 18)]
     assert {event["log_level"] for event in told} == {"warning"}
-    book = scheduler.ledger.book("fake")
+    record = scheduler.ledger.record("fake")
     assert model.resolved is not None
-    assert book.charge == model.resolved.need_bytes
-    assert book.charge["gpu:0"] < 5 * GB < 6 * GB < book.charge["ram"] + book.charge["gpu:0"]
-    assert book.last_error is None
+    assert record.charge == model.resolved.need_bytes
+    assert record.charge["gpu:0"] < 5 * GB < 6 * GB < record.charge["ram"] + record.charge["gpu:0"]
+    assert record.last_error is None
     await scheduler.unload(model)
     await lease_once(scheduler, model)
     assert starts.tried == [33, 24, 18, 18]
@@ -126,7 +126,7 @@ async def test_in_the_end_nothing_is_on_the_gpus_and_they_are_hidden() -> None:
     assert [len(launch.config["tensor_split"]) for launch in starts.launches] == [2, 2, 2, 2, 2, 0]
     assert starts.launches[0].env["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert starts.launches[-1].env["CUDA_VISIBLE_DEVICES"] == ""
-    assert set(scheduler.ledger.book("fake").charge) == {"ram"}
+    assert set(scheduler.ledger.record("fake").charge) == {"ram"}
     await end(scheduler, starts)
 
 
@@ -163,7 +163,7 @@ async def test_the_memory_of_models_that_go_for_it_counts_as_free() -> None:
     scheduler, first = host(starts, files, entry("fake"), entry("other"))
     await lease_once(scheduler, first)
     (gpu,) = ONE_OF_8_GB
-    files.gpus = (replace(gpu, free_bytes=gpu.free_bytes - scheduler.ledger.book("fake").charge["gpu:0"]),)
+    files.gpus = (replace(gpu, free_bytes=gpu.free_bytes - scheduler.ledger.record("fake").charge["gpu:0"]),)
     await lease_once(scheduler, scheduler.models["other"])
     assert starts.tried == [33, 33]
     assert not starts.alive("fake")
@@ -220,9 +220,9 @@ def test_a_limit_says_nothing_of_a_model_with_a_smaller_cache() -> None:
     files = Files(ONE_OF_8_GB)
     small, large = (files.resolved(entry(context_length=length)) for length in (2048, 4096))
     limit = LayerLimit(layers=5, cells=4096)
-    assert limited(small, limit) is small
-    assert limited(large, limit).spec.gpu_split == (5,)
-    assert limited(large, None) is large
+    assert within_limit(small, limit) is small
+    assert within_limit(large, limit).spec.gpu_split == (5,)
+    assert within_limit(large, None) is large
 
 
 def test_layers_become_none_in_a_few_steps() -> None:

@@ -12,7 +12,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.models.files.gguf import GgufHeader, read_header
 from modelhost.models.files.gguf_needs import OnGpu, need_bytes
-from modelhost.models.resolve.headroom import Room, empty, gpu_budget
+from modelhost.models.resolve.headroom import Headroom, gpu_budget, headroom_of_empty_machine
 from modelhost.models.resolve.offloading import Layers, Offload, memory_for_size, spread
 from modelhost.workers.gpus import Gpu
 from tests.support.recorded_gpus import (
@@ -31,13 +31,13 @@ NANO = read_header(Path(str(files("modelhost"))) / "assets" / "nano" / "modelhos
 
 
 def rooms_on(gpus: tuple[Gpu, ...]) -> Mapping[int, int]:
-    return Room(limits=gpu_budget(Settings(), gpus)).on(gpus)
+    return Headroom(limits=gpu_budget(Settings(), gpus)).on(gpus)
 
 
 def offload(header: GgufHeader, gpus: tuple[Gpu, ...] = (), **more: Any) -> Offload:
     given: dict[str, Any] = {
         "rooms": rooms_on(gpus),
-        "asked": None,
+        "requested_layers": None,
         "context_length": 4096,
         "slots": 1,
         "kv_cache_type": "f16",
@@ -92,17 +92,17 @@ def test_a_longer_context_leaves_room_for_fewer_layers() -> None:
 
 
 def test_layers_that_are_asked_for_are_put_there_whether_they_fit_or_not() -> None:
-    assert offload(LLAMA_3_70B, ONE_OF_8_GB, asked=81).layers().split == (81,)
-    assert offload(LLAMA_3_70B, ONE_OF_8_GB, asked=500).layers().count == 81
-    assert offload(LLAMA_3_70B, UNEQUAL, asked=20).layers().split == (15, 5)
-    assert offload(LLAMA_3_70B, NEARLY_FULL, asked=3).layers().split == (3,)
-    assert offload(LLAMA_2_7B, UNEQUAL, asked=0).layers() == Layers(count=0, split=(0, 0))
+    assert offload(LLAMA_3_70B, ONE_OF_8_GB, requested_layers=81).layers().split == (81,)
+    assert offload(LLAMA_3_70B, ONE_OF_8_GB, requested_layers=500).layers().count == 81
+    assert offload(LLAMA_3_70B, UNEQUAL, requested_layers=20).layers().split == (15, 5)
+    assert offload(LLAMA_3_70B, NEARLY_FULL, requested_layers=3).layers().split == (3,)
+    assert offload(LLAMA_2_7B, UNEQUAL, requested_layers=0).layers() == Layers(count=0, split=(0, 0))
 
 
 def test_the_gpus_that_the_host_does_not_see_are_left_to_the_engine() -> None:
     assert offload(LLAMA_2_7B).layers() == Layers(count=None)
     assert offload(LLAMA_2_7B).layers(24) == Layers(count=24)
-    assert offload(LLAMA_2_7B, asked=7).layers() == Layers(count=7)
+    assert offload(LLAMA_2_7B, requested_layers=7).layers() == Layers(count=7)
 
 
 def test_a_gpu_without_room_for_a_layer_is_not_used_at_all() -> None:
@@ -120,7 +120,7 @@ def test_the_vision_encoder_and_the_draft_model_have_their_place_first() -> None
     need, rooms = both.need(both.layers()), rooms_on(UNEQUAL)
     assert both.layers().count < 53
     assert all(need.get(f"gpu:{gpu}", 0) <= room for gpu, room in rooms.items())
-    on_cpu = offload(LLAMA_2_7B, asked=0, encoder_bytes=GB, adapter_bytes=7)
+    on_cpu = offload(LLAMA_2_7B, requested_layers=0, encoder_bytes=GB, adapter_bytes=7)
     assert on_cpu.need(on_cpu.layers())["ram"] == offload(LLAMA_2_7B).need(Layers(count=0))["ram"] + GB + 7
 
 
@@ -143,12 +143,12 @@ def test_layers_are_spread_by_room(wanted: int, room: list[float], fits: bool, c
 def test_what_comes_back_counts_as_free_and_what_stays_does_not() -> None:
     (gpu,) = ONE_OF_8_GB
     taken = (Gpu(index=0, name=gpu.name, total_bytes=gpu.total_bytes, free_bytes=2 * GB),)
-    assert Room().on(taken) == {0: 2 * GB - (256 << 20)}
-    assert Room(freed={"gpu:0": 5 * GB}).on(taken) == {0: 7 * GB - (256 << 20)}
-    assert Room(freed={"gpu:0": 90 * GB}).on(taken) == {0: gpu.total_bytes - (256 << 20)}
-    assert Room(freed={"gpu:0": 5 * GB}, limits={"gpu:0": 3 * GB}).on(taken) == {0: 3 * GB}
-    assert empty(Settings(gpu_memory_budget="50%"), taken).on(taken) == {0: 4 * GIB}
-    assert Room().on(NEARLY_FULL) == {0: 0}
+    assert Headroom().on(taken) == {0: 2 * GB - (256 << 20)}
+    assert Headroom(freed={"gpu:0": 5 * GB}).on(taken) == {0: 7 * GB - (256 << 20)}
+    assert Headroom(freed={"gpu:0": 90 * GB}).on(taken) == {0: gpu.total_bytes - (256 << 20)}
+    assert Headroom(freed={"gpu:0": 5 * GB}, limits={"gpu:0": 3 * GB}).on(taken) == {0: 3 * GB}
+    assert headroom_of_empty_machine(Settings(gpu_memory_budget="50%"), taken).on(taken) == {0: 4 * GIB}
+    assert Headroom().on(NEARLY_FULL) == {0: 0}
 
 
 def test_the_context_is_decided_by_the_memory_that_it_will_be_in() -> None:
@@ -161,7 +161,7 @@ def test_the_context_is_decided_by_the_memory_that_it_will_be_in() -> None:
 
 
 def test_a_split_is_booked_as_it_is() -> None:
-    asked: dict[str, Any] = {"context_length": 4096, "slots": 1, "kv_cache_type": "f16", "gpu_layers": 30}
-    need = need_bytes(LLAMA_2_7B, **asked, gpus=(0, 3), split=(20, 10))
+    requested_layers: dict[str, Any] = {"context_length": 4096, "slots": 1, "kv_cache_type": "f16", "gpu_layers": 30}
+    need = need_bytes(LLAMA_2_7B, **requested_layers, gpus=(0, 3), split=(20, 10))
     fixed = OnGpu.of(LLAMA_2_7B, context_length=4096, slots=1, kv_cache_type="f16").fixed_bytes
     assert need["gpu:0"] - fixed == pytest.approx(2 * (need["gpu:3"] - fixed), abs=2)

@@ -9,7 +9,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.models.resolve import finding, runtime
-from modelhost.models.resolve.headroom import Room
+from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import find_files
 from modelhost.models.resolve.resolved import Resolved
@@ -37,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"modelhost.engines.{engine}.engine.torch_uses_gpus", lambda _python: False)
 
 
-def _found(model: Path, room: Room | None = None, **settings: Any) -> Resolved:
+def _found(model: Path, room: Headroom | None = None, **settings: Any) -> Resolved:
     given = Settings.model_validate({"model": str(model), "threads": 1, **settings})
     return finding.resolved_as_found(single_entry(given), find_files(given), room)[0]
 
@@ -119,12 +119,12 @@ def test_a_model_goes_to_the_gpus_that_are_seen_within_the_room_that_there_is(
     both = _found(model)
     assert both.spec.gpu_layers == sum(both.spec.gpu_split) == 3
     assert set(both.need_bytes) == {"ram", "gpu:0", "gpu:1"}
-    full = _found(model, Room(limits={"gpu:0": 0, "gpu:1": 10**9}))
+    full = _found(model, Headroom(limits={"gpu:0": 0, "gpu:1": 10**9}))
     assert full.spec.gpu_split == (0, 3)
     config = full.engine.launch(full.spec, "key")
     assert (config.config["gpu_layers"], config.config["tensor_split"]) == (3, [3])
     assert config.env["CUDA_VISIBLE_DEVICES"] == "1"
-    nothing = _found(model, Room(limits={"gpu:0": 0, "gpu:1": 0}))
+    nothing = _found(model, Headroom(limits={"gpu:0": 0, "gpu:1": 0}))
     assert (nothing.spec.gpu_layers, set(nothing.need_bytes)) == (0, {"ram"})
     assert nothing.engine.launch(nothing.spec, "key").env["CUDA_VISIBLE_DEVICES"] == ""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
