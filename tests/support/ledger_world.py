@@ -29,6 +29,16 @@ from modelhost.models.residency.effects import (
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.record import NEVER, ModelPolicy, Phase, Ticket
+from modelhost.models.residency.reports import (
+    FilesChanged,
+    FilesFound,
+    LoadCorrected,
+    Loaded,
+    LoadFailed,
+    MemoryMeasured,
+    WorkerLost,
+    WorkerStopped,
+)
 
 TOLERANCE = 1e-6
 GB = 1_000_000_000
@@ -168,47 +178,47 @@ class World:
 
     def end_fetch(self, name: str) -> None:
         hand = self._taken(name, Life.FETCHING)
-        self.act(self.ledger.files_found(name, hand.run, self.needs[name], self.now))
+        self.act(self.ledger.report(name, hand.run, FilesFound(self.needs[name]), self.now))
 
     def end_load(self, name: str) -> None:
         hand = self._hand(name, Life.LOADING)
         hand.life = Life.READY
-        self.act(self.ledger.loaded(name, hand.run, hand.memory, self.now))
+        self.act(self.ledger.report(name, hand.run, Loaded(hand.memory), self.now))
 
     def find_outdated(self, name: str) -> None:
         """Before a worker is started its files turn out to be others."""
         hand = self._taken(name, Life.LOADING)
-        self.act(self.ledger.files_changed(name, hand.run, self.now))
+        self.act(self.ledger.report(name, hand.run, FilesChanged(), self.now))
 
     def fail(self, name: str, *, is_out_of_memory: bool = False) -> None:
         """A load or a download fails."""
         hand = self._taken(name, Life.LOADING, Life.FETCHING)
         error = WorkerStartFailed("It did not start.", model=name, worker=str(hand.run))
-        self.act(self.ledger.load_failed(name, hand.run, error, self.now, is_out_of_memory=is_out_of_memory))
+        self.act(self.ledger.report(name, hand.run, LoadFailed(error, is_out_of_memory), self.now))
 
     def correct(self, name: str, need: Mapping[str, int]) -> None:
         """A load fails, and is tried again in a way in which the model needs ``need``."""
         hand = self._taken(name, Life.LOADING)
         self.needs[name] = need
         error = WorkerStartFailed("It did not start.", model=name, worker=str(hand.run))
-        self.act(self.ledger.load_corrected(name, hand.run, need, error, self.now))
+        self.act(self.ledger.report(name, hand.run, LoadCorrected(need, error), self.now))
 
     def crash(self, name: str) -> None:
         """A ready worker dies."""
         hand = self._taken(name, Life.READY)
         self._break(hand)
         error = WorkerCrashed("It died.", model=name, worker=str(hand.run))
-        self.act(self.ledger.worker_lost(name, hand.run, error, self.now))
+        self.act(self.ledger.report(name, hand.run, WorkerLost(error), self.now))
 
     def end_stop(self, name: str) -> None:
         hand = self._taken(name, Life.STOPPING)
-        self.act(self.ledger.worker_stopped(name, hand.run, self.now))
+        self.act(self.ledger.report(name, hand.run, WorkerStopped(), self.now))
 
     def measure(self, name: str, memory: Mapping[str, int]) -> None:
         """A ready worker is found to take this much."""
         hand = self._hand(name, Life.READY)
         hand.memory = memory
-        self.act(self.ledger.memory_measured(name, hand.run, memory, self.now))
+        self.act(self.ledger.report(name, hand.run, MemoryMeasured(memory), self.now))
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (when, next(self._order), action))
@@ -307,8 +317,8 @@ class World:
     def _load(self, load: Load) -> None:
         record = self.ledger.record(load.model)
         need = {pool for pool, count in (record.need or {}).items() if count}
-        used = {**self.ledger.used(), MODELS: len(self._workers()) + 1}
-        over = {pool for pool in (*need, MODELS) if used.get(pool, 0) > self.ledger.budget.get(pool, NEVER)}
+        used = {**self.ledger.occupancy.used(), MODELS: len(self._workers()) + 1}
+        over = {pool for pool in (*need, MODELS) if used.get(pool, 0) > self.ledger.occupancy.budget.get(pool, NEVER)}
         assert not over, f"{load.model} is loaded over the budget of {over}"
         self.loads.append(load)
         size = self.sizes.get(load.model, record.need or {})
@@ -399,7 +409,7 @@ class World:
     def check_empty(self) -> None:
         """What a ledger is when everybody has gone."""
         assert not self.hands
-        assert self.ledger.used() == {}
+        assert self.ledger.occupancy.used() == {}
         assert self.ledger.next_timer() == NEVER or any(record.retry_at for record in self.ledger.records.values())
         for record in self.ledger.records.values():
             assert not record.queue

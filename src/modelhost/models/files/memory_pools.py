@@ -37,3 +37,13 @@ def memory_in(charge: Bytes) -> dict[str, int]:
 def without_gpus(charge: Bytes) -> dict[str, int]:
     """Return what of ``charge`` is of no GPU."""
     return {pool: count for pool, count in charge.items() if not pool.startswith(GPU)}
+
+
+def on_gpus(charge: Bytes) -> dict[str, int]:
+    """Return what of ``charge`` is memory of GPUs."""
+    return {pool: count for pool, count in charge.items() if pool.startswith(GPU)}
+
+
+def largest(one: Bytes, other: Bytes) -> dict[str, int]:
+    """Return the larger of both, by pool."""
+    return {pool: max(one.get(pool, 0), other.get(pool, 0)) for pool in {**one, **other}}

@@ -150,7 +150,7 @@ class Collection:
             await self.scheduler.load(self._active)
 
     async def _find(self, entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:
-        return await find_with_progress(entry, on_download, room=self.scheduler.ledger.room(entry.name))
+        return await find_with_progress(entry, on_download, room=self.scheduler.ledger.occupancy.headroom(entry.name))
 
     def _activate_unloaded(self, launch: Mapping[str, Any]) -> None:
         self._active = self._registered()
@@ -396,7 +396,7 @@ class Collection:
             active_model=active.name if active else None,
             switch_requested_at=selection.at if selection is not None and is_coming else None,
             budget_bytes=self._budget,
-            used_bytes=self.scheduler.ledger.used(),
+            used_bytes=self.scheduler.ledger.occupancy.used(),
             max_models=self._settings.max_models,
             registry=str(self._registry.path) if self._registry else None,
             registry_error=self._registry_error,

@@ -43,8 +43,8 @@ def log_decision(effect: Effect, ledger: Ledger) -> None:
                 "model_to_be_loaded",
                 model=name,
                 need_bytes=_plain(ledger.record(name).need),
-                used_bytes=_plain(ledger.used()),
-                budget_bytes=_plain(ledger.budget),
+                used_bytes=_plain(ledger.occupancy.used()),
+                budget_bytes=_plain(ledger.occupancy.budget),
                 is_smaller=is_smaller,
             )
         case Stop(name, reason=reason):

@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import count
 
 from modelhost.errors import InsufficientMemory, ModelBusy, ModelhostError
-from modelhost.models.files.memory_pools import GPU, Bytes, memory_in, total
+from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.residency import refusals
 from modelhost.models.residency.effects import (
     Effect,
@@ -32,19 +32,20 @@ from modelhost.models.residency.effects import (
     Stop,
     StopReason,
 )
+from modelhost.models.residency.occupancy import Occupancy
 from modelhost.models.residency.placement import place
-from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request, plan
+from modelhost.models.residency.planner import Burst, BurstLimits, Plan, may_start_request
 from modelhost.models.residency.record import NEVER, LoadReason, ModelPolicy, ModelRecord, Phase, Rollback, Ticket
-from modelhost.models.resolve.headroom import Headroom
+from modelhost.models.residency.reports import Report, roll_back
 
 
 class Ledger:
     """The state of all models. ``budget`` limits memory by pool, and the pool ``models`` their number."""
 
     def __init__(self, budget: Bytes, bursts: BurstLimits | None = None) -> None:
-        self.budget = budget
         self.bursts = bursts or BurstLimits()
         self._records: dict[str, ModelRecord] = {}
+        self.occupancy = Occupancy(budget, self._records)
         self._next_model: str | None = None
         self._effects: list[Effect] = []
         self._runs = count(1)
@@ -52,19 +53,14 @@ class Ledger:
         """Nobody waits for memory, and the budget holds: the end of a request concerns its own model alone."""
         self._timer = NEVER
 
-    # What it says of itself.
-
     def record(self, name: str) -> ModelRecord:
-        """Return the record of a model: to look at."""
+        """Return the record of a model, to be read only."""
         return self._records[name]
 
     @property
     def records(self) -> Mapping[str, ModelRecord]:
+        """All records by model, to be read only."""
         return self._records
-
-    def used(self) -> dict[str, int]:
-        """Return what is taken of the budget, by pool."""
-        return total(memory_in(resident.charge) for record in self._records.values() if (resident := record.resident()))
 
     def next_timer(self) -> float:
         """Return the time at which to call :meth:`tick`; infinite if never.
@@ -77,19 +73,6 @@ class Ledger:
     def next_model(self) -> str | None:
         """The model for which others make room now."""
         return self._next_model
-
-    def room(self, name: str) -> Headroom:
-        """Return the memory of GPUs that a model finds when all others have gone that may.
-
-        Pinned ones stay, or come back.
-        """
-        pinned = [record for record in self._records.values() if record.policy.is_pinned and record.name != name]
-        going = [record for record in self._records.values() if record not in pinned]
-        held = total(record.charge or record.need or {} for record in pinned)
-        return Headroom(
-            freed=_of_gpus(total(record.charge for record in going)),
-            limits={pool: max(0, count - held.get(pool, 0)) for pool, count in _of_gpus(self.budget).items()},
-        )
 
     def queue_position(self, name: str) -> int | None:
         """Return the place of a model among those that wait to be loaded, from 1; ``None`` if it does not wait."""
@@ -121,7 +104,7 @@ class Ledger:
         record.is_removed = False
         if is_outdated:
             record.rollback = None
-            record.need, record.has_shrunk, record.has_failed, record.retry_at = None, False, False, 0.0
+            record.forget_attempts(None)
             record.is_outdated = record.phase is not Phase.UNLOADED
         return self._advance(now)
 
@@ -130,7 +113,7 @@ class Ledger:
         record = self._records[name]
         record.is_removed = True
         self._cancel_load(record, refusals.removed(name))
-        self._refuse_all(record, lambda record: refusals.removed(record.name))
+        self._refuse_all(record, lambda: refusals.removed(name))
         return self._advance(now)
 
     # Requests come and go.
@@ -202,7 +185,7 @@ class Ledger:
         """Have a model loaded though nobody has a request for it yet; one that failed is tried now."""
         record = self._records[name]
         if record.phase is not Phase.READY and record.load_reason is not LoadReason.REQUESTED:
-            record.load_reason, record.load_requested_at = LoadReason.REQUESTED, now
+            record.want(LoadReason.REQUESTED, now)
         record.retry_at, record.has_failed = 0.0, False
         return self._advance(now)
 
@@ -222,21 +205,10 @@ class Ledger:
                 queue_length=len(record.queue),
             )
         self._cancel_load(record, refusals.unloaded(record))
-        self._refuse_all(record, refusals.unloaded)
+        self._refuse_all(record, lambda: refusals.unloaded(record))
         if record.phase in (Phase.READY, Phase.LOADING, Phase.FETCHING):
             self._stop(record, "forced" if force and record.in_flight else "asked", now)
         return self._advance(now)
-
-    def check_fits(self, name: str, need: Bytes) -> None:
-        """Check that a model that needs so much could be loaded in the place of the one of that name.
-
-        Raises:
-            InsufficientMemory: not even if all others went that may.
-        """
-        others = [record.resident() for record in self._records.values() if record.name != name]
-        decided = plan(need, self.budget, [resident for resident in others if resident is not None])
-        if decided.missing:
-            raise self._insufficient(self._records[name], decided, need)
 
     def set_need(self, name: str, need: Bytes | None) -> None:
         """Count a model that is being unloaded with ``need`` when it is loaded again; ``None``: it is looked up."""
@@ -255,8 +227,8 @@ class Ledger:
             record.rollback = Rollback(
                 need=record.need, has_shrunk=record.has_shrunk, will_restart=is_there or record.is_wanted
             )
-        record.need, record.has_shrunk, record.has_failed, record.retry_at = need, False, False, 0.0
-        record.load_reason, record.load_requested_at = LoadReason.REQUESTED, now
+        record.forget_attempts(need)
+        record.want(LoadReason.REQUESTED, now)
         record.is_outdated = record.phase is not Phase.UNLOADED
         if force and record.phase is Phase.READY and record.in_flight:
             self._stop(record, "forced", now)
@@ -266,120 +238,20 @@ class Ledger:
         """Refuse everyone who waits: the host is being stopped."""
         for record in self._records.values():
             record.load_reason = None
-            self._refuse_all(record, lambda _book: error())
+            self._refuse_all(record, error)
         return self._take_effects(self._records.values())
 
-    # News of the workers.
+    # What happens to workers, and the time.
 
-    def files_found(self, name: str, run: int, need: Bytes, now: float) -> list[Effect]:
-        """The files are here, and the model needs this much."""
-        record = self._current(name, run, Phase.FETCHING)
-        if record is None:
+    def report(self, name: str, run: int, report: Report, now: float) -> list[Effect]:
+        """Apply a report of the worker, or of the search for files, that has the number ``run``."""
+        record = self._records.get(name)
+        if record is None or record.run != run or record.phase not in report.phases:
             return []
-        record.need = need
-        record.enter(Phase.UNLOADED, now)
-        return self._advance(now)
-
-    def files_changed(self, name: str, run: int, now: float) -> list[Effect]:
-        """The files are no longer those that were found: they are looked at again before the model is loaded."""
-        record = self._current(name, run, Phase.LOADING)
-        if record is None:
+        effects = report.apply(record, now)
+        if effects is None:
             return []
-        record.need, record.has_shrunk = None, False
-        record.leave_memory(now)
-        return self._advance(now)
-
-    def load_corrected(self, name: str, run: int, need: Bytes, error: ModelhostError, now: float) -> list[Effect]:
-        """The model could not be loaded, and is tried once more at once in another way, in which it needs ``need``."""
-        record = self._current(name, run, Phase.LOADING)
-        if record is None:
-            return []
-        record.need, record.last_error = need, error
-        record.leave_memory(now)
-        return self._advance(now)
-
-    def loaded(self, name: str, run: int, measured: Bytes, now: float) -> list[Effect]:
-        """The worker is ready and takes this much."""
-        record = self._current(name, run, Phase.LOADING)
-        if record is None:
-            return []
-        record.charge = record.need = _larger(record.charge, measured)
-        record.loads += 1
-        record.load_reason, record.last_error, record.retry_at = None, None, 0.0
-        if record.rollback is not None:
-            record.rollback = None
-            self._effects.append(ReloadFinished(name))
-        record.last_used = now
-        record.enter(Phase.READY, now)
-        return self._advance(now)
-
-    def memory_measured(self, name: str, run: int, memory: Bytes, now: float) -> list[Effect]:
-        """The worker takes this much now; the most that was ever seen is what it counts with."""
-        record = self._current(name, run, Phase.READY)
-        if record is None:
-            return []
-        charge = _larger(record.charge, memory)
-        if charge == record.charge:
-            return []
-        record.charge = charge
-        if not record.is_outdated:
-            record.need = charge
-        return self._advance(now)
-
-    def load_failed(
-        self, name: str, run: int, error: ModelhostError, now: float, *, is_out_of_memory: bool = False
-    ) -> list[Effect]:
-        """The model could not be found or loaded. Out of memory is tried once more at once, with a smaller context."""
-        record = self._current(name, run, Phase.LOADING, Phase.FETCHING)
-        if record is None:
-            return []
-        record.last_error = error
-        is_first_time = is_out_of_memory and record.phase is Phase.LOADING and not record.has_shrunk
-        record.leave_memory(now)
-        if record.rollback is not None:
-            self._roll_back(record, record.rollback, error, now)
-            return self._advance(now)
-        if is_first_time:
-            record.has_shrunk = True
-            return self._advance(now)
-        record.retry_at = now + record.backoff.pause()
-        record.has_failed = True
-        if record.load_reason is LoadReason.REQUESTED and not record.policy.is_pinned:
-            record.load_reason = None
-        self._refuse_all(record, lambda record: refusals.failed(record, now))
-        return self._advance(now)
-
-    def worker_lost(self, name: str, run: int, error: ModelhostError, now: float) -> list[Effect]:
-        """The worker of a ready model has ended unasked. It is wanted again, after a pause."""
-        record = self._current(name, run, Phase.READY)
-        if record is None:
-            return []
-        record.last_error = error
-        record.backoff.survived(now - record.began_at)
-        record.retry_at = now + record.backoff.pause()
-        if not record.is_removed:
-            is_asked_for = record.policy.is_pinned or record.rollback is not None
-            record.load_reason, record.load_requested_at = (
-                (LoadReason.REQUESTED if is_asked_for else LoadReason.RESTART),
-                now,
-            )
-        record.leave_memory(now)
-        return self._advance(now)
-
-    def replace_when_idle(self, name: str, run: int, now: float) -> list[Effect]:
-        """The worker is not fit any more: it is replaced as soon as it is idle, and no more begins than has to."""
-        record = self._current(name, run, Phase.READY)
-        if record is None:
-            return []
-        record.is_outdated = record.will_restart = True
-        return self._advance(now)
-
-    def worker_stopped(self, name: str, run: int, now: float) -> list[Effect]:
-        """The worker is gone and its memory is back."""
-        record = self._current(name, run, Phase.STOPPING)
-        if record is None:
-            return []
-        record.leave_memory(now)
+        self._effects += effects
         return self._advance(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -454,14 +326,11 @@ class Ledger:
 
     def _replace(self, record: ModelRecord, now: float) -> None:
         if (record.policy.is_pinned or record.will_restart) and record.rollback is None and not record.is_removed:
-            record.load_reason, record.load_requested_at = (
-                (LoadReason.REQUESTED if record.policy.is_pinned else LoadReason.RESTART),
-                now,
-            )
+            record.want(LoadReason.REQUESTED if record.policy.is_pinned else LoadReason.RESTART, now)
         self._stop(record, "changed", now)
 
     def _place(self, records: list[ModelRecord], now: float) -> None:
-        decided = place(records, self.budget, self._next_model, now)
+        decided = place(records, self.occupancy.budget, self._next_model, now)
         self._next_model = decided.next_model
         self._is_uncontended = decided.next_model is None and not decided.is_over
         for record in decided.abandoned_restarts:
@@ -494,33 +363,24 @@ class Ledger:
                 self._grant(record, now)
 
     def _refuse_impossible(self, record: ModelRecord, shortage: Plan, now: float) -> None:
+        def error() -> InsufficientMemory:
+            return self.occupancy.insufficient(record, shortage, record.need or {})
+
         if record.rollback is not None:
-            self._roll_back(record, record.rollback, self._insufficient(record, shortage, record.need or {}), now)
+            self._effects.append(roll_back(record, error(), now))
             return
-        record.load_reason, record.last_error = None, self._insufficient(record, shortage, record.need or {})
-        self._refuse_all(record, lambda record: self._insufficient(record, shortage, record.need or {}))
-
-    def _insufficient(self, record: ModelRecord, shortage: Plan, need: Bytes) -> InsufficientMemory:
-        held = {name: self._records[name].charge for name in shortage.holders}
-        return refusals.insufficient(record, shortage, need, held)
-
-    def _roll_back(self, record: ModelRecord, rollback: Rollback, error: ModelhostError, now: float) -> None:
-        """Return a model to its earlier configuration; those who wait for it are answered with that."""
-        record.rollback, record.need, record.has_shrunk = None, rollback.need, rollback.has_shrunk
-        record.load_reason, record.load_requested_at = (LoadReason.REQUESTED if rollback.will_restart else None), now
-        record.last_error = refusals.rolled_back(record, rollback, error)
-        self._effects.append(ReloadFinished(record.name, record.last_error, has_failed=True))
+        record.load_reason, record.last_error = None, error()
+        self._refuse_all(record, error)
 
     def _cancel_load(self, record: ModelRecord, error: ModelhostError) -> None:
         """Have a model not wanted any more, and leave it the configuration that it had."""
         record.load_reason = None
         if record.rollback is not None:
-            record.need, record.has_shrunk, record.rollback = record.rollback.need, record.rollback.has_shrunk, None
+            record.restore()
             self._effects.append(ReloadFinished(record.name, error))
 
-    def _refuse_all(self, record: ModelRecord, error: Callable[[ModelRecord], ModelhostError]) -> None:
-        while record.queue:
-            self._effects.append(Refuse(record.queue.popleft(), error(record)))
+    def _refuse_all(self, record: ModelRecord, error: Callable[[], ModelhostError]) -> None:
+        self._effects += [Refuse(ticket, error()) for ticket in record.take_queue()]
 
     def _fetch(self, record: ModelRecord, now: float) -> None:
         record.run, record.has_failed = next(self._runs), False
@@ -528,12 +388,8 @@ class Ledger:
         self._effects.append(Fetch(record.name, record.run))
 
     def _start(self, record: ModelRecord, now: float) -> None:
-        record.run, record.has_failed, record.has_worker, record.charge = (
-            next(self._runs),
-            False,
-            True,
-            record.need or {},
-        )
+        record.run, record.has_failed = next(self._runs), False
+        record.has_worker, record.charge = True, record.need or {}
         record.enter(Phase.LOADING, now)
         self._effects.append(Load(record.name, record.run, record.has_shrunk))
 
@@ -543,16 +399,3 @@ class Ledger:
         record.enter(Phase.STOPPING, now)
         record.in_flight = 0
         self._effects.append(Stop(record.name, record.run, reason))
-
-    def _current(self, name: str, run: int, *phases: Phase) -> ModelRecord | None:
-        """Return the book if the news is of its present worker."""
-        record = self._records.get(name)
-        return record if record is not None and record.run == run and record.phase in phases else None
-
-
-def _of_gpus(memory: Bytes) -> dict[str, int]:
-    return {pool: count for pool, count in memory.items() if pool.startswith(GPU)}
-
-
-def _larger(one: Bytes, other: Bytes) -> dict[str, int]:
-    return {pool: max(one.get(pool, 0), other.get(pool, 0)) for pool in {**one, **other}}

@@ -218,7 +218,26 @@ class ModelRecord:
             return []
         return [(place, ticket) for place, ticket in enumerate(self.queue, 1) if ticket.deadline <= now]
 
-    # What happens to its worker.
+    # Changes, by the ledger alone.
+
+    def want(self, reason: LoadReason | None, now: float) -> None:
+        """Have it loaded though no request waits for it; ``None``: not any more."""
+        self.load_reason, self.load_requested_at = reason, now
+
+    def forget_attempts(self, need: Bytes | None) -> None:
+        """Treat it as one that was never loaded and needs ``need``; ``None``: its files are inspected again."""
+        self.need, self.has_shrunk, self.has_failed, self.retry_at = need, False, False, 0.0
+
+    def restore(self) -> None:
+        """Have it as it was before the reload that is under way, if any."""
+        if self.rollback is not None:
+            self.need, self.has_shrunk, self.rollback = self.rollback.need, self.rollback.has_shrunk, None
+
+    def take_queue(self) -> list[Ticket]:
+        """Return the requests that wait, and have none wait any more."""
+        waiting = list(self.queue)
+        self.queue.clear()
+        return waiting
 
     def enter(self, phase: Phase, now: float) -> None:
         if self.phase is Phase.LOADING:

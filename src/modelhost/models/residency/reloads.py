@@ -68,7 +68,9 @@ class Reloads:
         if found.overlay == model.overlay and model.resolved is not None and self._has_length(model, config):
             model.config, model.overlay = config, found.overlay
             return self._joined(model, config, persists=persists, force=force)
-        self._ledger.check_fits(model.name, found.resolved.charge)
+        shortage = self._ledger.occupancy.shortage(self._ledger.record(model.name), found.resolved.charge)
+        if shortage is not None:
+            raise shortage
         return self._reload(model, config, found, persists=persists, force=force)
 
     def settle(self, model: HostedModel, settled: ReloadFinished) -> None:
@@ -140,9 +142,9 @@ class Reloads:
             entry = model.entry
             here = plain if await self._is_current(plain) else None
             memory = model.memory if model.worker is not None else None
-            room = self._ledger.room(model.name)
+            room = self._ledger.occupancy.headroom(model.name)
             room = replace(room, freed={**room.freed, RAM: (memory or {}).get(RAM, 0)})
-            now = ConfigurationContext(budget=self._ledger.budget, plain=here, room=room)
+            now = ConfigurationContext(budget=self._ledger.occupancy.budget, plain=here, room=room)
             found = await find_configured(self._find, entry, config, now, lambda _: None)
             found = replace(found, resolved=within_limit(found.resolved, model.layer_limit))
             if self._models.get(model.name) is not model or self._ledger.record(model.name).is_removed:

@@ -308,7 +308,7 @@ async def test_a_registry_alone_loads_nothing(tmp_path: Path) -> None:
         assert [model.state for model in status.models] == [State.UNLOADED, State.UNLOADED]
         assert (status.max_models, status.registry_error) == (1, None)
         assert status.registry == str(tmp_path / "models.yaml")
-        assert collection.scheduler.ledger.budget[MODELS] == 1
+        assert collection.scheduler.ledger.occupancy.budget[MODELS] == 1
         assert status.budget_bytes["ram"] == machine_memory() * 9 // 10
         assert metric_value(METERS.registry_ok) == 1
     finally:

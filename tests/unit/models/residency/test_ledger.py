@@ -25,6 +25,7 @@ from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.residency import refusals
 from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.record import FIRST_SECONDS, HEALTHY_SECONDS, NEVER, ModelPolicy, Phase
+from modelhost.models.residency.reports import LoadCorrected, MemoryMeasured, WorkerStopped
 from modelhost.models.residency.status import State
 from modelhost.models.resolve.headroom import Headroom
 from tests.support.ledger_world import GB, Fate, Life, Request, World
@@ -106,9 +107,9 @@ def test_what_a_model_needs_is_found_out_before_it_is_loaded() -> None:
     world.add("ant", gigabytes(4), is_known=False)
     request = world.ask("ant")
     assert (state(world, "ant"), world.ledger.record("ant").activity) == (State.LOADING, "download")
-    assert world.ledger.used() == {}
+    assert world.ledger.occupancy.used() == {}
     world.end_fetch("ant")
-    assert (len(world.loads), world.ledger.used()) == (1, gigabytes(4))
+    assert (len(world.loads), world.ledger.occupancy.used()) == (1, gigabytes(4))
     world.end_load("ant")
     assert request.fate is Fate.GRANTED
 
@@ -436,19 +437,19 @@ def test_what_a_model_took_is_what_it_needs_the_next_time() -> None:
     world.add("ant", gigabytes(4))
     world.sizes["ant"] = gigabytes(5)
     ready(world, "ant")
-    assert world.ledger.used() == gigabytes(5)
+    assert world.ledger.occupancy.used() == gigabytes(5)
     world.measure("ant", gigabytes(6))
     world.measure("ant", gigabytes(3))
-    assert world.ledger.used() == gigabytes(6)
+    assert world.ledger.occupancy.used() == gigabytes(6)
     world.unload("ant")
     world.end_stop("ant")
     world.sizes["ant"] = gigabytes(2)
     ready(world, "ant")
-    assert world.ledger.used() == gigabytes(6)
+    assert world.ledger.occupancy.used() == gigabytes(6)
     world.unload("ant")
     world.end_stop("ant")
     world.ask("ant")
-    assert world.ledger.used() == gigabytes(6)
+    assert world.ledger.occupancy.used() == gigabytes(6)
 
 
 # Bursts.
@@ -684,8 +685,8 @@ def test_a_load_that_is_corrected_is_tried_again_at_once_with_what_it_needs_then
     world.end_stop("bee")
     assert (len(world.loads), request.fate) == (3, Fate.WAITING)
     world.end_load("ant")
-    assert (request.fate, world.ledger.used()) == (Fate.GRANTED, {"ram": 4, "gpu:0": 4})
-    assert world.ledger.load_corrected("ant", 1, {}, ModelFailed("late news"), world.now) == []
+    assert (request.fate, world.ledger.occupancy.used()) == (Fate.GRANTED, {"ram": 4, "gpu:0": 4})
+    assert world.ledger.report("ant", 1, LoadCorrected({}, ModelFailed("late news")), world.now) == []
 
 
 def test_a_model_finds_the_memory_of_gpus_that_the_others_give_back() -> None:
@@ -695,11 +696,11 @@ def test_a_model_finds_the_memory_of_gpus_that_the_others_give_back() -> None:
     world.add("cat", None, is_known=False)
     ready(world, "ant")
     limits = {"gpu:0": 6, "gpu:1": 7}
-    assert world.ledger.room("cat") == Headroom(freed={"gpu:0": 3}, limits=limits)
+    assert world.ledger.occupancy.headroom("cat") == Headroom(freed={"gpu:0": 3}, limits=limits)
     ready(world, "bee")
-    assert world.ledger.room("cat") == Headroom(freed={"gpu:0": 3}, limits=limits)
+    assert world.ledger.occupancy.headroom("cat") == Headroom(freed={"gpu:0": 3}, limits=limits)
     own = Headroom(freed={"gpu:0": 5, "gpu:1": 1}, limits={"gpu:0": 8, "gpu:1": 8})
-    assert world.ledger.room("bee") == own
+    assert world.ledger.occupancy.headroom("bee") == own
 
 
 def test_a_failed_model_refuses_at_once_until_it_is_time_to_try_again() -> None:
@@ -824,7 +825,7 @@ def test_a_worker_whose_entry_has_changed_is_replaced_when_it_is_idle() -> None:
     assert world.stopped_for("changed") == ["ant"]
     world.end_stop("ant")
     world.end_fetch("ant")
-    assert world.ledger.used() == gigabytes(9)
+    assert world.ledger.occupancy.used() == gigabytes(9)
     world.end_load("ant")
     assert waiting.fate is Fate.GRANTED
 
@@ -839,11 +840,11 @@ def test_a_model_whose_files_are_others_is_looked_at_again_and_makes_room_for_wh
     world.needs["ant"] = gigabytes(9)
     waiting = world.ask("ant")
     world.find_outdated("ant")
-    assert world.ledger.used() == gigabytes(4)
+    assert world.ledger.occupancy.used() == gigabytes(4)
     world.end_fetch("ant")
     assert world.stopped_for("evicted") == ["bee"]
     world.end_stop("bee")
-    assert world.ledger.used() == gigabytes(9)
+    assert world.ledger.occupancy.used() == gigabytes(9)
     world.end_load("ant")
     assert waiting.fate is Fate.GRANTED
 
@@ -920,7 +921,7 @@ def test_a_removed_model_stops_being_loaded() -> None:
     world.ask("ant")
     world.remove("ant")
     world.end_stop("ant")
-    assert (world.ledger.records, world.ledger.used()) == ({}, {})
+    assert (world.ledger.records, world.ledger.occupancy.used()) == ({}, {})
 
 
 # What is told.
@@ -1003,6 +1004,6 @@ def test_news_of_an_earlier_worker_are_no_news() -> None:
     world.unload("ant")
     world.end_stop("ant")
     ready(world, "ant")
-    assert world.ledger.worker_stopped("ant", old, world.now) == []
-    assert world.ledger.memory_measured("ant", old, gigabytes(9), world.now) == []
+    assert world.ledger.report("ant", old, WorkerStopped(), world.now) == []
+    assert world.ledger.report("ant", old, MemoryMeasured(gigabytes(9)), world.now) == []
     assert world.ledger.record("ant").phase is Phase.READY

@@ -219,7 +219,7 @@ class LedgerMachine(RuleBasedStateMachine):
         done["steps"] += 1
         self.world.check()
         if self.is_exact:
-            budget = self.world.ledger.budget
+            budget = self.world.ledger.occupancy.budget
             over = {pool for pool, size in self.world.memory().items() if size > budget.get(pool, size)}
             assert not over
 

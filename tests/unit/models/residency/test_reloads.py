@@ -197,7 +197,7 @@ async def test_what_cannot_fit_is_refused_before_anything_is_unloaded() -> None:
             await scheduler.load_with(model, LoadConfig(max_model_len=2000))
         assert state_of(scheduler, model) is State.READY
         await scheduler.load_with(model, LoadConfig(max_model_len=1999), wait=True)
-        assert scheduler.ledger.used() == {"ram": 2000}
+        assert scheduler.ledger.occupancy.used() == {"ram": 2000}
         assert contexts(starts) == [CONTEXT, 1999]
 
 

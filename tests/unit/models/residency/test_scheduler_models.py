@@ -100,7 +100,7 @@ async def test_models_that_fit_together_stay_together() -> None:
     await asyncio.gather(lease_once(scheduler, ant), lease_once(scheduler, bee))
     assert starts.at_once == 2
     assert asyncio.get_running_loop().time() == 1.0
-    assert scheduler.ledger.used() == {"ram": 10}
+    assert scheduler.ledger.occupancy.used() == {"ram": 10}
     await lease_once(scheduler, bee)
     await lease_once(scheduler, cat)
     # The one that was not used for longest went.
@@ -115,7 +115,7 @@ async def test_a_model_that_turns_out_larger_than_thought_counts_with_what_it_ta
     scheduler, ant, bee = _ants_and_bees(starts, budget={"ram": 10})
     await lease_once(scheduler, ant)
     await turns()
-    assert scheduler.ledger.used() == {"ram": 9}
+    assert scheduler.ledger.occupancy.used() == {"ram": 9}
     assert scheduler.status(ant).memory_bytes == {"ram": 9}
     assert metric_value(METERS.memory_bytes, "ant", "ram") == 9
     starts.memory_bytes = 2
