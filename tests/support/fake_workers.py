@@ -229,7 +229,7 @@ async def end(scheduler: Scheduler, starts: FakeStarts, *, drain_seconds: float 
     assert not starts.at_once
     assert all(process.was_cleaned_up for process in starts.processes)
     await turns(2)  # callbacks of what has just ended
-    own = ("finding ", "loading ", "ending ", "watching ", "measuring ", "looking after ")
+    own = ("finding ", "loading ", "ending ", "watching ", "measuring ", "monitoring ")
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(own)]
     assert not any(record.queue for record in scheduler.ledger.records.values())
 

@@ -233,7 +233,7 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
 def measured(model: HostedModel, prompt_field: str | None, report: Report) -> Iterator[None]:
     """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
     began = time.perf_counter()
-    model.pace.begin(began)
+    model.throughput.begin(began)
     try:
         yield
     except ContextLengthExceeded as error:
@@ -243,7 +243,7 @@ def measured(model: HostedModel, prompt_field: str | None, report: Report) -> It
         model.meters.count_usage(report.usage)
         tokens = None if report.usage is None else report.usage.get("completion_tokens") or 0
         latency = None if report.first_at is None else report.first_at - began
-        model.pace.end(time.perf_counter(), tokens=tokens, latency_seconds=latency)
+        model.throughput.end(time.perf_counter(), tokens=tokens, latency_seconds=latency)
         if report.first_at is not None and report.last_at is not None:
             model.meters.time_to_first_token.observe(report.first_at - report.began)
             if tokens is not None and tokens > 1:

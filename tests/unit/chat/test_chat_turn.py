@@ -61,7 +61,7 @@ async def test_the_time_in_which_a_model_is_loaded_is_no_part_of_its_pace(clock:
         generation.report.first_at = clock.now + 0.5
         generation.report.usage = {"completion_tokens": 20}
         clock.now += 2.5
-    assert model.pace.throughput(clock.now) == Throughput(tokens_per_second=8.0, latency_seconds=0.5)
+    assert model.throughput.measured(clock.now) == Throughput(tokens_per_second=8.0, latency_seconds=0.5)
 
 
 @pytest.mark.parametrize(("slots", "at_once"), [(1, 1), (3, 3), (None, MOST_AT_ONCE)])

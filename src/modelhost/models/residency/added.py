@@ -129,7 +129,7 @@ class AddedModels:
 
     def _report_to_all(self, name: str, tell: DownloadProgress) -> DownloadProgress:
         """Return what tells those who wait, and those who listen to what the models do."""
-        loop, feed = asyncio.get_running_loop(), self._scheduler.feed
+        loop, feed = asyncio.get_running_loop(), self._scheduler.changes.feed
 
         def telling(progress: FileProgress) -> None:
             tell(progress)

@@ -75,7 +75,7 @@ class Collection:
         self._registry: Registry | None = None
         self._registry_error: str | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._previews = Previews(scheduler.models)
+        self._previews = Previews(scheduler.models, scheduler.set_preview)
         self._again = asyncio.Event()
         self.added = AddedModels(scheduler, settings, find=self._find)
         """Those that clients have added."""
@@ -255,7 +255,7 @@ class Collection:
     def _tell_registry(self, error: str | None) -> None:
         self._registry_error = error
         METERS.registry_ok.set(0 if error else 1)
-        self.scheduler.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
+        self.scheduler.changes.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
 
     # The models.
 
@@ -339,7 +339,7 @@ class Collection:
         given = parse_defaults(values)
         if model.resolved is not None and (problems := default_problems(given, model.engine)):
             raise InvalidRequest(f"{'; '.join(problems)}.", param=next(iter(given)) if len(given) == 1 else None)
-        model.overrides = {**model.overrides, **given}
+        self.scheduler.set_overrides(model, {**model.overrides, **given})
         return model.defaults
 
     def is_loaded(self, model: HostedModel) -> bool:
@@ -370,7 +370,7 @@ class Collection:
 
     def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
         """Put checked ``values`` in the place of all that :meth:`configure` has overlaid."""
-        self.find(name).overrides = dict(values)
+        self.scheduler.set_overrides(self.find(name), dict(values))
 
     async def refresh_previews(self) -> None:
         """Have :meth:`status` know the models that are not loaded, too, as far as their files are here."""

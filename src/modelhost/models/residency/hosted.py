@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from modelhost.models.registry.request_defaults import in_force
 from modelhost.models.residency.record import ModelPolicy
 from modelhost.models.residency.status import ModelEvent, ModelLog
 from modelhost.models.residency.throughput import ThroughputMeter
-from modelhost.models.resolve.resolved import LayerLimit, Resolved
+from modelhost.models.resolve.configuration import ConfiguredModel
+from modelhost.models.resolve.resolved import LayerLimit, Resolved, within_limit
 from modelhost.workers.worker import Worker
 
 SECONDS_PER_BYTE = 1 / 1_000_000_000
@@ -57,8 +58,17 @@ class Reload:
     """Why it came to nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a look at a model's files told. Neither of the two: they have to be downloaded."""
+
+    resolved: Resolved | None = None
+    error: ModelhostError | None = None
+    """Why it cannot be loaded."""
+
+
 class HostedModel:
-    """Changed by the scheduler alone, and by the survey where it is not loaded; everyone else reads."""
+    """What is known of a model. The scheduler alone changes it, and :class:`Reloads` for it; everyone else reads."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
@@ -85,8 +95,6 @@ class HostedModel:
         """Those that are ready; one at most, for now. To look at; not to be used without a lease."""
         self.worker: Worker | None = None
         """The first of them, which all are alike."""
-        self.starting: asyncio.Task[None] | None = None
-        """What finds its files or starts its worker."""
         self.operations: tuple[str, ...] = ()
         """What it can do, as its worker said when it was loaded last; empty before."""
         self.sees_images: bool | None = None
@@ -96,7 +104,7 @@ class HostedModel:
         self.loaded_at: float | None = None
         self.load_seconds: float | None = None
         """How long it took to load, the last time."""
-        self.pace = ThroughputMeter()
+        self.throughput = ThroughputMeter()
         self.overrides: Mapping[str, Any] = {}
         """Request defaults that were set while the host runs; ``None`` takes one of the entry's away."""
         self.last_lines: tuple[str, ...] = ()
@@ -214,6 +222,40 @@ class HostedModel:
             return self.load_seconds
         return SECONDS_TO_START + self.known.size_bytes * SECONDS_PER_BYTE if self.known else None
 
+    # Changes, by the scheduler alone.
+
+    def set_files(self, found: ConfiguredModel) -> None:
+        """Note the files that were found for the load that comes next."""
+        self.plain, self.overlay = found.plain, found.overlay
+        self.resolved = within_limit(found.resolved, self.layer_limit)
+        self.is_just_found, self.preview = True, None
+
+    def limit_layers(self, limit: LayerLimit) -> Resolved:
+        """Have fewer layers on GPUs from the next load on; return what it is then."""
+        assert self.resolved is not None
+        self.layer_limit = limit
+        self.resolved, self.is_just_found = within_limit(self.resolved, limit), True
+        return self.resolved
+
+    def attach_worker(self, worker: Worker, load_seconds: float) -> None:
+        """Note a worker that has become ready."""
+        self.workers, self.worker = (worker,), worker
+        self.memory = None
+        self.operations = tuple(sorted(worker.ready.tasks))
+        self.sees_images = worker.ready.sees_images
+        self.loaded_at, self.load_seconds = time.time(), load_seconds
+        self.meters.load_seconds.observe(load_seconds)
+        self.meters.loads.inc()
+        self.meters.slots.set(self.slots or 1)
+
+    def detach_worker(self) -> Worker | None:
+        """Take the worker, which it has no longer; what the worker has written can still be read."""
+        worker = self.worker
+        self.workers, self.worker = (), None
+        if worker is not None:
+            self.last_lines = tuple(worker.process.stderr_lines())
+        return worker
+
     def record_event(self, event: ModelEvent) -> None:
         """Keep an event for :meth:`log`, unless it says what the last one said."""
         last = self._events[-1] if self._events else None
@@ -224,10 +266,6 @@ class HostedModel:
         """Return what its worker wrote last, and what happened to it."""
         lines = self.last_lines if self.worker is None else tuple(self.worker.process.stderr_lines())
         return ModelLog(lines=lines, events=tuple(self._events))
-
-    def set_workers(self, *workers: Worker) -> None:
-        """Note which workers it has now."""
-        self.workers, self.worker = workers, workers[0] if workers else None
 
     def needs_new_worker(self, entry: ModelEntry) -> bool:
         """Whether ``entry``, in the place of the present one, is for a worker that is not like the present one."""
@@ -243,12 +281,3 @@ class HostedModel:
             idle_unload_seconds=self.entry.idle_unload_seconds,
             is_pinned=self.entry.is_pinned,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What a look at a model's files told. Neither of the two: they have to be downloaded."""
-
-    resolved: Resolved | None = None
-    error: ModelhostError | None = None
-    """Why it cannot be loaded."""

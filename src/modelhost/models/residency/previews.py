@@ -6,14 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from modelhost.errors import ModelhostError
-from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.files.model_files import are_current
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.residency import refusals
 from modelhost.models.residency.hosted import HostedModel, Preview
-from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.planner import plan
-from modelhost.models.residency.record import ModelRecord
 from modelhost.models.resolve.finding import resolved_as_found
 from modelhost.models.resolve.resolve import files_here
 from modelhost.rounds import guarded
@@ -32,39 +27,30 @@ def inspect_files(entry: ModelEntry) -> Preview:
     return Preview(resolved=resolved)
 
 
-def no_room(record: ModelRecord, need: Bytes, ledger: Ledger) -> ModelhostError | None:
-    """Return why a model that needs ``need`` does not fit, whoever may be unloaded; ``None`` if it does."""
-    residents = [
-        resident
-        for other in ledger.records.values()
-        if other is not record and (resident := other.resident()) is not None
-    ]
-    found = plan(need, ledger.budget, residents)
-    if not found.missing:
-        return None
-    return refusals.insufficient(record, found, need, {name: ledger.record(name).charge for name in found.holders})
-
-
 TASK = "looking at the files of models"
 LONGEST_WAIT_SECONDS = 2.0
-"""For which somebody who wants to know waits: whether PyTorch finds a GPU takes longer, where there is one."""
+"""How long a caller waits: finding out whether PyTorch finds a GPU takes longer, where there is one."""
 
 
 class Previews:
-    """Looks at the files of ``models``, in a thread; the one writer of :attr:`HostedModel.outlook` beside who loads."""
+    """Inspects the files of ``models`` that are not loaded, in a thread. ``on_preview`` takes what each has shown."""
 
     def __init__(
-        self, models: Mapping[str, HostedModel], inspect: Callable[[ModelEntry], Preview] = inspect_files
+        self,
+        models: Mapping[str, HostedModel],
+        on_preview: Callable[[HostedModel, Preview], None],
+        inspect: Callable[[ModelEntry], Preview] = inspect_files,
     ) -> None:
         self._models = models
-        self._check = inspect
+        self._on_preview = on_preview
+        self._inspect = inspect
         self._task: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
-        """Have each model that is not loaded known as its files are now; after a moment return with what is known.
+        """Inspect the files of each model that is not loaded; return when that is done, or after a moment.
 
-        What could not be read is looked at again each time, since what mends it may be anywhere; the rest when its
-        files are others. Those who come at the same time share one look.
+        Files that could not be read are inspected again each time, since what repairs them may be anywhere; the rest
+        when they have changed. Concurrent callers share one inspection.
         """
         if all(model.worker is not None for model in self._models.values()):
             return
@@ -73,7 +59,7 @@ class Previews:
         await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)
 
     async def stop(self) -> None:
-        """Look no more."""
+        """End the inspection that is under way."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -83,9 +69,9 @@ class Previews:
         for model in await asyncio.to_thread(_stale, unloaded):
             entry, resolved = model.entry, model.resolved
             with guarded(TASK, model=model.name):
-                preview = await asyncio.to_thread(self._check, entry)
+                preview = await asyncio.to_thread(self._inspect, entry)
                 if model.entry is entry and model.resolved is resolved:
-                    model.preview = preview
+                    self._on_preview(model, preview)
 
 
 def _stale(models: Sequence[HostedModel]) -> list[HostedModel]:

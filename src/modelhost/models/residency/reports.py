@@ -9,21 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from modelhost.errors import ModelhostError
 from modelhost.models.files.memory_pools import Bytes, largest
 from modelhost.models.residency import refusals
 from modelhost.models.residency.effects import Effect, Refuse, ReloadFinished
 from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
-
-
-class Report(Protocol):
-    """Applied by the ledger alone."""
-
-    phases: ClassVar[tuple[Phase, ...]]
-
-    def apply(self, record: ModelRecord, now: float) -> Iterable[Effect] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +154,19 @@ class WorkerStopped:
     def apply(self, record: ModelRecord, now: float) -> Iterable[Effect]:
         record.leave_memory(now)
         return ()
+
+
+Report = (
+    FilesFound
+    | FilesChanged
+    | LoadCorrected
+    | LoadFailed
+    | Loaded
+    | MemoryMeasured
+    | WorkerUnfit
+    | WorkerLost
+    | WorkerStopped
+)
 
 
 def roll_back(record: ModelRecord, error: ModelhostError, now: float) -> Effect:

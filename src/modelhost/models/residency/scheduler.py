@@ -1,26 +1,28 @@
-"""The scheduler: the one owner of the ledger. It tells the ledger what happens and does what the ledger answers.
+"""The scheduler: the one owner of the ledger and of the models' state. It carries out what the ledger decides.
 
-Everything that changes state is a synchronous method on the event loop: the ledger is told, and its effects are carried
-out, before anything else runs. What takes time is the keeper's, which comes back with news for the ledger. A message
+Everything that changes state is a synchronous method on the event loop: the ledger is called, and the effects that it
+returns are carried out, before anything else runs. What takes time is the supervisor's, which reports back. A message
 to a task of its own would cost each request two turns of the loop for nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 from modelhost.engines.load_config import LoadConfig
-from modelhost.feed import Feed, Listener
+from modelhost.errors import ModelhostError
+from modelhost.feed import Listener
 from modelhost.logs import get_logger
-from modelhost.models.files.memory_pools import Bytes, memory_in, without_gpus
+from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency import refusals
+from modelhost.models.residency.changes import PROGRESS_STEP, ModelChanges
 from modelhost.models.residency.decision_log import log_decision, log_wait
+from modelhost.models.residency.description import describe
 from modelhost.models.residency.effects import (
     Effect,
     Fetch,
@@ -32,25 +34,32 @@ from modelhost.models.residency.effects import (
     StateChanged,
     Stop,
 )
-from modelhost.models.residency.hosted import HostedModel, Reload
+from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.residency.previews import no_room
-from modelhost.models.residency.record import NEVER, ModelRecord, Phase, Ticket
+from modelhost.models.residency.load_waits import LoadWaits
+from modelhost.models.residency.record import NEVER, Phase, Ticket
 from modelhost.models.residency.reloads import Reloads
-from modelhost.models.residency.status import SHOWN_OPTIONS, LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
+from modelhost.models.residency.reports import (
+    FilesFound,
+    LoadCorrected,
+    Loaded,
+    LoadFailed,
+    MemoryMeasured,
+    Report,
+    WorkerLost,
+    WorkerStopped,
+)
+from modelhost.models.residency.status import LoadEstimate, ModelEvent, ModelStatus, State, Unloaded
 from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
-from modelhost.models.resolve.resolved import Resolved
+from modelhost.models.resolve.configuration import ConfiguredModel
+from modelhost.models.resolve.resolved import LayerLimit, Resolved
 from modelhost.rounds import guarded
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
 
 OnQueued = Callable[[int], None]
-"""Told the place in the queue, from 1, when a request has to wait."""
-
-SECONDS_TO_LOOK_UP = 2.0
-"""For which asking for a load waits to tell what it needs; files that have to be downloaded take longer."""
-PROGRESS_STEP = 0.01
+"""Called with the position in the queue, from 1, when a request has to wait."""
 
 
 class Scheduler:
@@ -58,24 +67,19 @@ class Scheduler:
 
     def __init__(self, ledger: Ledger, ports: SupervisorPorts | None = None) -> None:
         self.ledger = ledger
-        self.feed: Feed[ModelEvent] = Feed()
+        self.changes = ModelChanges(ledger.records)
+        self._load_waits = LoadWaits(ledger, self.changes)
         self.models: dict[str, HostedModel] = {}
         self.names: dict[str, HostedModel] = {}
         """By name and alias; not those that are being removed."""
         self._loop = asyncio.get_running_loop()
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._is_stopping = False
         ports = ports or SupervisorPorts()
         self._reloads = Reloads(ledger, self.models, self._act, ports.find, ports.is_current)
-        self._supervisor = WorkerSupervisor(ledger, self._act, self._report_progress, ports)
+        self._supervisor = WorkerSupervisor(ledger, self, ports)
         self._supervisor.monitor(self.models)
-
-    @property
-    def awaited_models(self) -> frozenset[str]:
-        """The models of which somebody waits for a change: until one is loaded, unloaded, or has failed."""
-        return frozenset(self._waiters)
 
     # The models.
 
@@ -117,6 +121,14 @@ class Scheduler:
     def _keep_pinned(self, model: HostedModel) -> None:
         if model.entry.is_pinned:
             self.request_load(model)
+
+    def set_overrides(self, model: HostedModel, values: Mapping[str, Any]) -> None:
+        """Lay ``values`` over the request defaults of a model's entry, in the place of all earlier ones."""
+        model.overrides = values
+
+    def set_preview(self, model: HostedModel, preview: Preview) -> None:
+        """Note what the files of a model that is not loaded have shown."""
+        model.preview = preview
 
     # Leases.
 
@@ -208,7 +220,7 @@ class Scheduler:
         if self._is_stopping:
             raise refusals.shutting_down()
         self.request_load(model)
-        return await self._on_its_way(model, model.reload, wait=wait)
+        return await self._load_waits.estimate(model, model.reload, wait=wait)
 
     async def load_with(
         self, model: HostedModel, config: LoadConfig, *, persists: bool = False, force: bool = False, wait: bool = False
@@ -228,56 +240,7 @@ class Scheduler:
         reload = await self._reloads.begin(model, config, persists=persists, force=force)
         if reload is None:
             self.request_load(model)
-        return await self._on_its_way(model, reload, wait=wait)
-
-    async def _on_its_way(self, model: HostedModel, reload: Reload | None, *, wait: bool) -> LoadEstimate:
-        record = self.ledger.record(model.name)
-        if wait:
-            await self._until_settled(model, record, reload)
-            await self._until_loaded(model, record)
-        else:
-            await self._until_looked_up(model, record)
-            refusal = reload.error if reload is not None and reload.error is not None else record.refusal
-            if refusal is not None:
-                raise refusal
-        return LoadEstimate(
-            model=model.name,
-            state=record.state,
-            estimated_seconds=model.estimated_load_seconds,
-            need_bytes=_memory(record.need),
-            position=self.ledger.queue_position(model.name),
-        )
-
-    async def _until_settled(self, model: HostedModel, record: ModelRecord, reload: Reload | None) -> None:
-        while reload is not None and not reload.is_over:
-            self._check_goes_on(model, record)
-            await self._change_of(model)
-        if reload is not None and reload.error is not None:
-            raise reload.error
-
-    def _check_goes_on(self, model: HostedModel, record: ModelRecord) -> None:
-        if self._is_stopping:
-            raise refusals.shutting_down()
-        if self.ledger.records.get(model.name) is not record:
-            raise refusals.removed(model.name)
-
-    async def _until_loaded(self, model: HostedModel, record: ModelRecord) -> None:
-        while record.state not in (State.READY, State.BUSY):
-            self._check_goes_on(model, record)
-            if record.has_failed:
-                assert record.last_error is not None
-                raise record.last_error
-            if record.phase is Phase.UNLOADED and not record.retry_at and not record.is_wanted:
-                raise record.last_error or refusals.unloaded(record)
-            await self._change_of(model)
-
-    async def _until_looked_up(self, model: HostedModel, record: ModelRecord) -> None:
-        try:
-            async with asyncio.timeout(SECONDS_TO_LOOK_UP):
-                while record.phase is Phase.FETCHING and not self._is_stopping:
-                    await self._change_of(model)
-        except TimeoutError:
-            return  # it is being downloaded: what it needs is not known yet
+        return await self._load_waits.estimate(model, reload, wait=wait)
 
     async def unload(self, model: HostedModel, *, force: bool = False) -> Unloaded:
         """End the worker of a model and return when its memory is back.
@@ -289,105 +252,38 @@ class Scheduler:
         is_loaded = record.phase in (Phase.READY, Phase.STOPPING)
         self._act(self.ledger.unload(model.name, self._now(), force=force))
         while record.phase is Phase.STOPPING:
-            await self._change_of(model)
+            await self.changes.next_of(model)
         return Unloaded(model=model.name, freed_bytes=(model.memory or {}) if is_loaded else {})
-
-    async def _change_of(self, model: HostedModel) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
-        waiters = self._waiters.setdefault(model.name, set())
-        waiters.add(future)
-        try:
-            await future
-        finally:
-            waiters.discard(future)
-            if not waiters and self._waiters.get(model.name) is waiters:
-                del self._waiters[model.name]
 
     # What it says of itself.
 
     def status(self, model: HostedModel) -> ModelStatus:
         """Return what can be said of a model now."""
-        record = self.ledger.record(model.name)
-        is_loading = record.state is State.LOADING
-        since_boot = time.time() - self._now()
-        need = _need(model, record)
-        pace = model.pace.throughput(time.perf_counter())
-        return ModelStatus(
-            name=model.name,
-            aliases=model.aliases,
-            engine=model.engine.name,
-            state=record.state,
-            activity=record.activity,
-            progress=model.progress if is_loading else None,
-            need_bytes=_memory(need),
-            memory_bytes=model.memory if model.worker is not None else None,
-            size_bytes=model.known.size_bytes if model.known else None,
-            context_length=model.context_length,
-            max_tokens=model.max_tokens,
-            slots=model.slots,
-            in_flight=record.in_flight,
-            queue_length=len(record.queue),
-            oldest_wait_seconds=self._now() - record.queue[0].queued_at if record.queue else None,
-            last_error=error.message if (error := record.last_error or model.reload_error) else None,
-            obstacle=self._obstacle(model, record, need),
-            tokens_per_second=pace.tokens_per_second,
-            latency_seconds=pace.latency_seconds,
-            loads=record.loads,
-            evictions=record.evictions,
-            is_pinned=record.policy.is_pinned,
-            idle_unload_seconds=record.policy.idle_unload_seconds,
-            loaded_at=model.loaded_at if model.worker is not None else None,
-            last_used_at=record.last_used + since_boot if record.last_used else None,
-            operations=model.operations,
-            sees_images=model.sees_images,
-            engine_version=model.engine_version,
-            dtype=model.dtype,
-            quantization=model.quantization,
-            engine_options={name: value for name, value in model.options.items() if name in SHOWN_OPTIONS},
-            load_config=model.load_config,
-            is_config_temporary=model.is_config_temporary,
-            defaults=model.defaults,
-            notes=model.entry.notes,
-            adapters=model.adapter_names,
-        )
+        return describe(model, self.ledger.record(model.name), self.ledger.occupancy, self._now())
 
-    def _obstacle(self, model: HostedModel, record: ModelRecord, need: Bytes | None) -> str | None:
-        if record.state is not State.UNLOADED:
-            return None
-        error = model.preview.error if model.preview else None
-        if error is None and need is not None:
-            is_fitted = model.known is not None and model.known.is_fitted_to_gpus
-            error = no_room(record, without_gpus(need) if is_fitted else need, self.ledger)
-        return error.message if error else None
-
-    @asynccontextmanager
-    async def events(self) -> AsyncIterator[Listener[ModelEvent]]:
+    def events(self) -> AbstractAsyncContextManager[Listener[ModelEvent]]:
         """News of the models as long as the context is entered; first the present state of each."""
-        listener = self.feed.listen([self._event(model, "state") for model in self.models.values()])
-        if self._is_stopping:
-            listener.close()
-        try:
-            yield listener
-        finally:
-            self.feed.leave(listener)
+        return self.changes.subscribed(self.models)
 
     # The end.
 
     async def stop(self, drain_seconds: float) -> None:
         """Refuse who waits, give the requests at work ``drain_seconds`` to finish, end all workers."""
-        self._is_stopping = True
+        self._is_stopping = self._load_waits.is_stopping = True
         self._act(self.ledger.refuse_waiting(refusals.shutting_down))
         try:
             async with asyncio.timeout(drain_seconds):
                 for model in list(self.models.values()):  # one that was removed goes with its last request
                     while self._is_at_work(model):
-                        await self._change_of(model)
+                        await self.changes.next_of(model)
         except TimeoutError:
             log.warning("drain_timed_out", in_flight=sum(record.in_flight for record in self.ledger.records.values()))
         if self._timer is not None:
             self._timer.cancel()
-        self.feed.close()
-        await self._supervisor.close(self.models.values())
+        self.changes.close()
+        await self._supervisor.cancel()
+        workers = [(model, model.detach_worker()) for model in self.models.values()]
+        await self._supervisor.close((model, worker) for model, worker in workers if worker is not None)
         for model in self.models.values():
             model.meters.model_ready.set(0)
 
@@ -408,8 +304,7 @@ class Scheduler:
                 pending.extend(self._do(effect))
         self._arm()
         if self._is_stopping:
-            for name in list(self._waiters):
-                self._wake(name)
+            self.changes.wake_all()
 
     def _do(self, effect: Effect) -> Iterable[Effect]:
         """Carry out one effect; what it leads to at once is returned."""
@@ -418,20 +313,21 @@ class Scheduler:
             case Grant(ticket):
                 return self._grant(ticket)
             case Refuse(ticket, error):
-                if not ticket.place.done():
-                    ticket.place.set_exception(error)
+                self._refuse(ticket, error)
             case Fetch(name) | Load(name):
                 if not self._is_stopping:
-                    self._supervisor.begin(self.models[name], effect)
+                    self._start(self.models[name], effect)
             case Stop(name):
-                self._reloads.stopping(self.models[name], effect)
-                self._supervisor.end(self.models[name], effect)
+                model = self.models[name]
+                self._reloads.stopping(model, effect)
+                self._supervisor.end(model, effect, model.detach_worker())
             case ReloadFinished(name):
                 self._settle(self.models[name], effect)
             case StateChanged(name):
-                self._announce(name)
+                self.changes.state_changed(self.models.get(name))
             case ModelRemoved(name):
-                self._forget(name)
+                del self.models[name]
+                self.changes.removed(name)
         return ()
 
     def _grant(self, ticket: Ticket) -> Iterable[Effect]:
@@ -440,58 +336,82 @@ class Scheduler:
         ticket.place.set_result(self.models[ticket.model].worker)
         return ()
 
+    def _refuse(self, ticket: Ticket, error: ModelhostError) -> None:
+        if not ticket.place.done():
+            ticket.place.set_exception(error)
+
+    def _start(self, model: HostedModel, effect: Fetch | Load) -> None:
+        model.progress = None
+        if isinstance(effect, Fetch):
+            self._supervisor.find_files(model, effect.run)
+            return
+        is_checked, model.is_just_found = model.is_just_found, False
+        self._supervisor.load(model, effect.run, is_smaller=effect.is_smaller, is_checked=is_checked)
+
     def _settle(self, model: HostedModel, settled: ReloadFinished) -> None:
         self._reloads.settle(model, settled)
         if settled.error is not None and settled.has_failed:
-            event = ModelEvent(at=time.time(), kind="reload_failed", model=model.name, message=settled.error.message)
-            model.record_event(event)
-            self.feed.tell(event)
-        self._wake(model.name)
+            self.changes.reload_failed(model, settled.error.message)
+        self.changes.wake(model.name)
 
-    # Telling.
+    # What the supervisor reports.
 
-    def _announce(self, name: str) -> None:
-        model, record = self.models.get(name), self.ledger.records.get(name)
-        if model is None or record is None:
-            return
-        model.meters.model_ready.set(1 if record.phase is Phase.READY else 0)
-        event = self._event(model, "state")
-        model.record_event(event)
-        self.feed.tell(event)
-        self._wake(name)
+    def report(self, model: HostedModel, run: int, report: Report) -> None:
+        record = self.ledger.records.get(model.name)
+        if isinstance(report, LoadFailed) and record is not None and record.phase is Phase.LOADING:
+            model.last_lines = tuple(report.error.details.get("stderr", ()))
+        self._act(self.ledger.report(model.name, run, report, self._now()))
 
-    def _report_progress(self, model: HostedModel, run: int, fraction: float) -> None:
+    def progressed(self, model: HostedModel, run: int, fraction: float) -> None:
         record = self.ledger.records.get(model.name)
         if record is None or record.run != run or record.state is not State.LOADING:
             return
-        is_step = model.progress is None or abs(fraction - model.progress) >= PROGRESS_STEP or fraction >= 1
-        if is_step:
+        if model.progress is None or abs(fraction - model.progress) >= PROGRESS_STEP or fraction >= 1:
             model.progress = fraction
-            if self.feed.has_listeners:
-                self.feed.tell(self._event(model, "progress"))
+            self.changes.progressed(model)
 
-    def _event(self, model: HostedModel, kind: Any) -> ModelEvent:
-        record = self.ledger.record(model.name)
-        state, activity = record.announcement
-        return ModelEvent(
-            at=time.time(),
-            kind=kind,
+    def files_found(self, model: HostedModel, run: int, found: ConfiguredModel) -> None:
+        model.set_files(found)
+        assert model.resolved is not None
+        self.report(model, run, FilesFound(model.resolved.charge))
+
+    def layers_limited(self, model: HostedModel, run: int, limit: LayerLimit, error: ModelhostError) -> None:
+        before = model.resolved
+        assert before is not None
+        model.last_lines = tuple(error.details.get("stderr", ()))
+        resolved = model.limit_layers(limit)
+        log.warning(
+            "gpu_layers_reduced",
             model=model.name,
-            state=state,
-            activity=activity,
-            progress=model.progress if state is State.LOADING else None,
-            message=record.last_error.message if record.last_error and state is State.FAILED else None,
+            gpu_layers=resolved.spec.gpu_layers,
+            failed_with=before.spec.gpu_layers,
+            need_bytes=dict(resolved.need_bytes),
+            error=error.message,
         )
+        self.report(model, run, LoadCorrected(resolved.charge, error))
 
-    def _forget(self, name: str) -> None:
-        del self.models[name]
-        self.feed.tell(ModelEvent(at=time.time(), kind="removed", model=name))
-        self._wake(name)
+    def worker_ready(self, model: HostedModel, run: int, worker: Worker, seconds: float) -> None:
+        model.attach_worker(worker, seconds)
+        self.report(model, run, Loaded({}))
 
-    def _wake(self, name: str) -> None:
-        for future in self._waiters.pop(name, ()):
-            if not future.done():
-                future.set_result(None)
+    def memory_measured(self, model: HostedModel, run: int, memory: Bytes) -> None:
+        model.memory = memory
+        model.meters.set_memory(memory)
+        self.report(model, run, MemoryMeasured(memory))
+
+    def worker_exited(self, model: HostedModel, run: int, error: ModelhostError) -> None:
+        model.detach_worker()
+        model.meters.worker_exits.inc()
+        model.meters.set_memory({})
+        self.report(model, run, WorkerLost(error))
+
+    def worker_stopped(self, model: HostedModel, stop: Stop, freed: Bytes | None) -> None:
+        if freed is not None:
+            model.memory = freed or model.memory
+            model.meters.set_memory({})
+            if stop.reason == "evicted":
+                model.meters.evictions.inc()
+        self.report(model, stop.run, WorkerStopped())
 
     # Time.
 
@@ -510,14 +430,3 @@ class Scheduler:
         self._timer, self._timer_at = None, NEVER
         with guarded("waking the ledger"):
             self._act(self.ledger.tick(self._now()))
-
-
-def _need(model: HostedModel, record: ModelRecord) -> Bytes | None:
-    """What it takes, or will take as its files are now."""
-    if model.preview is None or model.worker is not None:
-        return record.need
-    return model.preview.resolved.charge if model.preview.resolved else None
-
-
-def _memory(need: Bytes | None) -> Bytes | None:
-    return None if need is None else memory_in(need)

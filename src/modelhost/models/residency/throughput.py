@@ -63,7 +63,7 @@ class ThroughputMeter:
             step.latency_seconds += latency_seconds
             step.answers += 1
 
-    def throughput(self, now: float) -> Throughput:
+    def measured(self, now: float) -> Throughput:
         """Return what the answers of the last ``WINDOW_SECONDS`` came to."""
         self._forget(now)
         tokens, answers, seconds, latency_seconds = 0, 0, 0.0, 0.0

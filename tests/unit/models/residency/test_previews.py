@@ -107,6 +107,10 @@ async def test_a_model_that_the_budget_can_never_hold_is_an_obstacle_too(tmp_pat
     assert "--memory-budget" in (found.obstacle or "")
 
 
+def set_preview(model: HostedModel, preview: Preview) -> None:
+    model.preview = preview
+
+
 async def test_files_that_are_others_are_looked_at_again_and_those_that_are_not_are_not(tmp_path: Path) -> None:
     file = write_model(tmp_path / "tiny.gguf", context_length=512)
     asked: list[str] = []
@@ -117,14 +121,14 @@ async def test_files_that_are_others_are_looked_at_again_and_those_that_are_not_
 
     entry = ModelEntry(name="tiny", settings=Settings(model=str(file), threads=1))
     model = HostedModel(entry)
-    survey = Previews({"tiny": model}, looking)
+    previews = Previews({"tiny": model}, set_preview, looking)
     for _ in range(2):
-        await survey.refresh()
+        await previews.refresh()
     assert (asked, model.context_length) == (["tiny"], 512)
     write_model(file, context_length=1024, blocks=3)
-    await survey.refresh()
+    await previews.refresh()
     assert (asked, model.context_length) == (["tiny", "tiny"], 1024)
-    await survey.stop()
+    await previews.stop()
 
 
 async def test_those_who_ask_at_the_same_time_share_one_look_and_nobody_waits_for_a_slow_one_for_ever() -> None:
@@ -137,15 +141,15 @@ async def test_those_who_ask_at_the_same_time_share_one_look_and_nobody_waits_fo
         return Preview(error=ModelFileInvalid("no"))
 
     model = HostedModel(fake_entry("slow"))
-    survey = Previews({"slow": model}, looking)
+    previews = Previews({"slow": model}, set_preview, looking)
     try:
-        await asyncio.gather(survey.refresh(), survey.refresh(), survey.refresh())
+        await asyncio.gather(previews.refresh(), previews.refresh(), previews.refresh())
         assert (asked, model.preview) == (["slow"], None)
     finally:
         is_let_go.set()
-    await survey.refresh()
+    await previews.refresh()
     assert model.preview is not None
-    await survey.stop()
+    await previews.stop()
 
 
 async def test_a_fault_in_a_look_is_that_of_one_model_alone() -> None:
@@ -155,12 +159,12 @@ async def test_a_fault_in_a_look_is_that_of_one_model_alone() -> None:
         return Preview(error=ModelFileInvalid("no"))
 
     models = {name: HostedModel(fake_entry(name)) for name in ("ant", "bee")}
-    survey = Previews(models, looking)
+    previews = Previews(models, set_preview, looking)
     with capture_logs() as logged:
-        await survey.refresh()
+        await previews.refresh()
     assert [(line["event"], line["model"]) for line in logged] == [("background_fault", "ant")]
     assert (models["ant"].preview, models["bee"].preview is None) == (None, False)
-    await survey.stop()
+    await previews.stop()
 
 
 async def test_a_model_of_the_hub_is_read_where_it_was_downloaded_to(

@@ -191,7 +191,7 @@ class World:
             # A task that was cancelled before it began has no answer.
             assert len(client.answers) == 1 or (task.cancelled() and not client.answers), client.answers
         assert not self.holding.total()
-        assert not self.scheduler.awaited_models
+        assert not self.scheduler.changes.awaited_models
         for model in self.scheduler.models.values():
             status = self.scheduler.status(model)
             assert (status.in_flight, status.queue_length) == (0, 0)

@@ -357,7 +357,7 @@ async def test_who_no_longer_waits_for_a_load_leaves_nothing_behind() -> None:
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
-    assert not scheduler.awaited_models
+    assert not scheduler.changes.awaited_models
     await end(scheduler, starts)
 
 
