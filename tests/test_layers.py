@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -54,3 +57,48 @@ def test_the_environment_is_read_in_config_only() -> None:
     reading = re.compile(r"os\.(environ|getenv)\b")
     users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if reading.search(path.read_text())}
     assert users == {"config/environment.py"}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = _top_level_imports()
+    graph = {name: imports & files.keys() for name, imports in files.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+def _top_level_imports() -> dict[str, set[str]]:
+    """Return what each module imports when it is imported itself, apart from what only type checkers see."""
+    files = {_module(path): path for path in PACKAGE.rglob("*.py")}
+    return {name: _imports(ast.parse(path.read_text()).body, files.keys()) - {name} for name, path in files.items()}
+
+
+def _module(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def _imports(body: Iterable[ast.stmt], modules: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for node in body:
+        match node:
+            case ast.Import(names=names):
+                found |= {each.name for each in names}
+            case ast.ImportFrom(module=str(package), names=names):
+                of_package = {f"{package}.{each.name}" for each in names}
+                found |= of_package if of_package <= set(modules) else {package, *(of_package & set(modules))}
+            case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=orelse):
+                found |= _imports(orelse, modules)
+            case ast.If(body=then, orelse=orelse) | ast.Try(body=then, orelse=orelse):
+                found |= _imports([*then, *orelse], modules)
+    return found
+
+
+def test_the_scheduler_alone_changes_the_state_of_models() -> None:
+    """Besides :class:`HostedModel` itself and ``reloads.py``, which is the scheduler's part for configurations."""
+    writing = re.compile(r"^\s*(?:self\._?)?model\.\w+(?:, model\.\w+)* (?:[-+|]?=) ", flags=re.MULTILINE)
+    rooms = [PACKAGE / room for room in ("models", "chat", "operations", "persistence")]
+    files = [path for room in rooms for path in room.rglob("*.py")] + [PACKAGE / "host.py"]
+    writers = {path.name for path in files if writing.search(path.read_text())}
+    assert writers == {"scheduler.py", "reloads.py"}
