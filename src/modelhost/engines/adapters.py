@@ -1,4 +1,4 @@
-"""LoRA adapters: what a model has beside its weights, and which of them one request gets."""
+"""LoRA adapters: those that are loaded with a model, and the selection of one request."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol
 from modelhost.exchange.tasks import Task
 
 DEFAULT_SCALE: Final = 1.0
-"""Of an adapter of which nobody says how strong it is to be."""
+"""The scale of an adapter where none is given."""
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-"""Of an adapter: what can stand behind the name of a model and a colon, and is no path."""
+"""The name of an adapter: it may follow the name of a model and a colon, and cannot be a path."""
 TASKS_WITHOUT_ADAPTERS: Final[frozenset[Task]] = frozenset({"embeddings", "rerank"})
-"""Tasks that engines do without adapters to choose from; tokens are the same with all of them."""
+"""Tasks for which no adapter can be selected."""
 _NAMED: Final = re.compile(rf"({NAME})=(.*)", re.DOTALL)
 
 
@@ -26,14 +26,14 @@ class Adapter:
     path: Path
     scale: float = DEFAULT_SCALE
     name: str | None = None
-    """By which requests choose it; ``None``: it is part of every answer."""
+    """The name by which requests select it; ``None``: it is applied to every request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSelection:
-    """What one request gets of the adapters of its model.
+    """The adapters of a model as one request applies them.
 
-    ``scales`` has the strength of each in the order in which they were given, 0 for those that have no part in it.
+    ``scales`` has the scale of each adapter in the order of ``adapters``; 0 for those that are not applied.
     """
 
     adapters: Sequence[Adapter]
@@ -41,50 +41,50 @@ class AdapterSelection:
 
     @property
     def chosen(self) -> list[tuple[Adapter, float]]:
-        """Those that the request chose, with their strength."""
+        """The adapters that the request selects, with their scales."""
         pairs = zip(self.adapters, self.scales, strict=True)
         return [(adapter, scale) for adapter, scale in pairs if adapter.name is not None and scale != 0]
 
 
 class AdapterSelector(Protocol):
-    """Has a worker answer one request with some of the adapters that its model has."""
+    """Makes a worker apply a selection of its model's adapters to one request."""
 
     def applied(self, body: dict[str, Any], applied: AdapterSelection) -> dict[str, Any]:
-        """Return ``body``, which may be changed in place, for an answer with what is ``applied``.
+        """Return ``body``, which may be changed in place, with the selection ``applied``.
 
         Raises:
-            InvalidRequest: the engine cannot apply these, or not so.
+            InvalidRequest: the engine cannot apply this selection.
         """
         ...
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """Return the name and the rest of ``NAME=FILE`` or ``NAME=FILE:SCALE``; ``None`` and ``text`` if it has none.
+    """Return the name and the rest of ``NAME=FILE`` or ``NAME=FILE:SCALE``; ``None`` and ``text`` without a name.
 
-    A path that has an equals sign in it begins with a slash, a dot or a tilde.
+    A path that contains an equals sign has to begin with a slash, a dot or a tilde.
     """
     found = _NAMED.fullmatch(text)
     return (found[1], found[2]) if found else (None, text)
 
 
 def names_of(entries: Sequence[str]) -> tuple[str, ...]:
-    """Return the names among the values of the setting ``lora``."""
+    """Return the names in the values of the setting ``lora``."""
     return tuple(name for entry in entries if (name := split_name(entry)[0]) is not None)
 
 
 def declared_adapters(entries: Sequence[str]) -> tuple[Adapter, ...]:
-    """Return the adapters of the setting ``lora`` as far as its text tells, which is all but their scales."""
+    """Return the adapters of the setting ``lora`` without reading files; their scales are not parsed."""
     split = [split_name(entry) for entry in entries]
     return tuple(Adapter(path=Path(place), name=name) for name, place in split)
 
 
 def adapter_model_name(model: str, adapter: str) -> str:
-    """Return what ``model`` is called with ``adapter``, in requests, lists and answers."""
+    """Return the name of ``model`` with ``adapter`` in requests, lists and answers."""
     return f"{model}:{adapter}"
 
 
 def with_adapter_label(body: dict[str, Any], applied: AdapterSelection) -> dict[str, Any]:
-    """Return ``body`` so that the answer names the adapter beside the model, if it is one."""
+    """Return ``body`` with the adapter in the model's name, if exactly one is selected."""
     chosen = applied.chosen
     if len(chosen) == 1:
         body["model"] = adapter_model_name(body["model"], str(chosen[0][0].name))

@@ -15,69 +15,69 @@ from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import TASKS, Task
 
 OPENAI_PATHS: Final[Mapping[Task, str]] = {task: traits.path for task, traits in TASKS.items()}
-"""Where workers that follow OpenAI, and llama.cpp beyond that, take each task."""
+"""The path of each task at workers with OpenAI's API and llama.cpp's additions to it."""
 
 
 STEP_TOKENS: Final = 512
 """Tokens of a prompt that most engines evaluate in one step."""
 
 CustomTools = Literal["unchanged", "with_grammars", "as_functions"]
-"""How an engine takes OpenAI's custom tools: as they are, or as functions, with or without ``INPUT_GRAMMAR``."""
+"""How an engine accepts OpenAI's custom tools: unchanged, or as functions, with or without ``INPUT_GRAMMAR``."""
 INPUT_GRAMMAR: Final = "input_grammar"
-"""A field of a chat body in which the only tool has to be called: the model has to write ``opening``, and behind it a
-text of the Lark grammar ``definition``, instead of a call of the tool ``name``."""
+"""A field of a chat body that requires a call of its only tool. Instead of a call of the tool ``name``, the model must
+write ``opening`` and then a text of the Lark grammar ``definition``."""
 LARK_SYNTAX: Final = "https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md"
 
 
 class EngineClient(Protocol):
-    """The way to a worker, for what is no generation."""
+    """Requests to a worker, apart from generations."""
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON that the worker answers to ``body``, or tells of itself without one.
+        """Return the JSON that the worker answers to ``body``; without a body, it is a GET request.
 
         Raises:
-            ModelhostError: it refused, failed or is gone.
+            ModelhostError: it refused, failed or has ended.
         """
         ...
 
     def listen(
         self, path: str, body: Mapping[str, Any]
     ) -> AbstractAsyncContextManager[AsyncGenerator[Mapping[str, Any], None]]:
-        """Send ``body`` and yield the events of the answer; leaving cancels the work. Raises as :meth:`ask` does."""
+        """Send ``body`` and yield the events of the answer; closing cancels the work. Raises as :meth:`ask` does."""
         ...
 
 
 class TranslatingClient(EngineClient, Protocol):
-    """One on which an error in the middle of an answer can be told, too."""
+    """One that can also convert an error in the middle of an answer."""
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
-        """Return the worker's error as one of ours."""
+        """Return the worker's error as a :class:`ModelhostError`."""
         ...
 
 
 class PromptProgress(Protocol):
-    """Has a worker tell how far it is with a prompt, so that a long one is not taken for a request that hangs."""
+    """Makes a worker report its progress on a prompt, so that a long prompt is not mistaken for a hanging request."""
 
     def wanted(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` so that the worker tells."""
+        """Return ``body`` with progress reports switched on."""
         ...
 
     def is_wanted(self, body: Mapping[str, Any]) -> bool:
-        """Whether the client itself wants to be told."""
+        """Whether the client itself has requested progress reports."""
         ...
 
     def without(self, block: bytes) -> bytes:
-        """Return the events of ``block`` but for those that tell nothing else; perhaps none."""
+        """Return the events of ``block`` without those that only report progress; possibly none."""
         ...
 
 
 class PromptCaches(Protocol):
-    """Writes what a worker has evaluated of a conversation to a file in its cache folder, and reads it back."""
+    """Saves what a worker has evaluated of a conversation to a file in its cache folder, and restores it."""
 
     async def save(self, client: EngineClient, messages: Sequence[Mapping[str, Any]], file: str) -> int | None:
-        """Write the conversation of ``messages`` to ``file``; return how many tokens it has.
+        """Write the conversation of ``messages`` to ``file`` and return the number of its tokens.
 
-        ``None``: the worker does not hold it any more, or holds it for a request at work.
+        ``None``: the worker no longer has it in its cache, or a running request is using it.
 
         Raises:
             ModelhostError: as :meth:`EngineClient.ask`.
@@ -85,9 +85,9 @@ class PromptCaches(Protocol):
         ...
 
     async def restore(self, client: EngineClient, file: str) -> bool:
-        """Have the worker hold what ``file`` holds; return whether it had a place for it. Nothing at work is disturbed.
+        """Load ``file`` into the worker's cache and return whether there was room; running requests are not disturbed.
 
-        ``file`` has to be as it was written: a damaged one may end the worker.
+        ``file`` must be intact: a damaged one may end the worker.
 
         Raises:
             ModelhostError: as :meth:`EngineClient.ask`.
@@ -96,28 +96,28 @@ class PromptCaches(Protocol):
 
 
 class Preparation(Protocol):
-    """Says in a worker's words what its engine has none for: something has to be asked of the worker first."""
+    """Expresses features that the engine lacks in fields that it has, with the help of requests to the worker."""
 
     async def check_grammar(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
-        """Check that the worker holds its answer to the ``grammar`` or the ``INPUT_GRAMMAR`` of ``body``.
+        """Check that the worker enforces the ``grammar`` or the ``INPUT_GRAMMAR`` of ``body``.
 
         Raises:
-            InvalidRequest: it would pass over that.
+            InvalidRequest: it would ignore it.
             ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
     async def with_stops(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
-        """Return ``body``, which has ``stop_token_ids``, so that an answer ends at those tokens.
+        """Return ``body`` with its ``stop_token_ids`` expressed in fields of the engine.
 
         Raises:
-            InvalidRequest, UnsupportedParameter: a token is none of the model, or the worker cannot.
+            InvalidRequest, UnsupportedParameter: the model has no such token, or the worker cannot do it.
             ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
     async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``body``, of ``/tokenize`` with ``messages``, with the text of the prompt that those make.
+        """Return ``body``, of ``/tokenize`` with ``messages``, with the text of their prompt in place of them.
 
         Raises:
             ModelhostError: as :meth:`EngineClient.ask`.
@@ -127,22 +127,22 @@ class Preparation(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredPrompt:
-    """A prompt, and how likely each of its tokens was after those before it."""
+    """A prompt, with the log probability of each of its tokens."""
 
     text: str
     tokens: Sequence[Mapping[str, Any]]
-    """``token, logprob, top_logprobs`` of each, as a chat's answer tells of its tokens; ``None`` of the first."""
+    """``token, logprob, top_logprobs`` of each, in the form of a chat's answer; ``None`` for the first token."""
 
 
 class PromptScores(Protocol):
-    """Finds out how likely a prompt is, in the place of an engine that does not tell by itself."""
+    """Determines the log probabilities of a prompt for an engine that does not report them."""
 
     async def of(
         self, client: TranslatingClient, body: Mapping[str, Any], *, top: int, check: Callable[[int], None]
     ) -> ScoredPrompt:
-        """Return the prompt of ``body``, with ``top`` tokens that are likely in the place of each of its own.
+        """Return the prompt of ``body``, with the ``top`` most likely alternatives to each of its tokens.
 
-        ``check`` is told the number of tokens before the work begins.
+        ``check`` is called with the number of tokens before the work begins.
 
         Raises:
             ModelhostError: as :meth:`EngineClient.ask`, and what ``check`` raises.
@@ -152,10 +152,10 @@ class PromptScores(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedParams:
-    """What an engine makes of the launch parameters of a registry entry.
+    """The launch parameters of a registry entry, as an engine accepts them.
 
     ``settings`` are values of :class:`~modelhost.config.settings.Settings`. ``problems`` make the entry invalid;
-    ``warnings`` name what has no effect with this engine, and what does its job instead.
+    ``warnings`` name parameters that have no effect with this engine, and their replacements.
     """
 
     settings: Mapping[str, Any]
@@ -168,35 +168,35 @@ class Engine(ABC):
 
     name: str
     prompt_caches: PromptCaches | None = None
-    """``None`` if it has none that could be kept."""
+    """``None`` if its caches cannot be saved."""
     parses_special_tokens: bool = True
-    """Whether names of special tokens in the contents of messages are such tokens to it: the host neutralises them."""
+    """Whether it parses names of special tokens in the contents of messages; the host then neutralises them."""
     custom_tools: CustomTools = "as_functions"
     has_own_tools: bool = False
-    """Whether its server may give a model tools of its own, and run them, unless a request says that it has none."""
+    """Whether its server may add tools to a request and run them, unless the request excludes tools."""
     prompt_progress: PromptProgress | None = None
-    """``None`` if it is silent while it works on a prompt."""
+    """``None`` if it does not report progress on a prompt."""
     preparation: Preparation | None = None
-    """``None`` if it takes all of that itself, or not at all."""
+    """``None`` if it has these features itself, or not at all."""
     adapters: AdapterSelector | None = None
-    """``None`` if requests cannot choose LoRA adapters of its models."""
+    """``None`` if requests cannot select LoRA adapters."""
     prompt_scores: PromptScores | None = None
-    """``None`` if it cannot be brought to tell how likely a prompt is, or does so itself (``echo``)."""
+    """``None`` if it cannot score prompts, or does so itself (``echo``)."""
 
     @abstractmethod
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
-        """Return what this engine makes of ``params``: those of the registry that are given, checked for type.
+        """Return the settings for ``params``, launch parameters of the registry that have been checked for type.
 
-        Nothing is ignored in silence: what the engine cannot honour is a problem, or a warning where the answers are
+        Nothing is ignored silently: what the engine cannot honour is a problem, or a warning where the answers are
         the same without it.
         """
 
     @abstractmethod
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
-        """Return what this engine makes of ``config`` for the model of ``baseline``.
+        """Return the overrides for ``config``, applied to the model of ``baseline``.
 
-        As with :meth:`accept` nothing is ignored in silence: what is so anyway is left out of the overlay, and what the
-        engine cannot honour is a problem.
+        As with :meth:`accept`, nothing is ignored silently: values that already hold are left out of the overrides, and
+        what the engine cannot honour is a problem.
         """
 
     @abstractmethod
@@ -204,22 +204,22 @@ class Engine(ABC):
         """Return how to start a worker for ``spec``.
 
         Raises:
-            ConfigError: a setting or an engine option that this engine cannot honour.
+            ConfigError: a setting or engine option that this engine cannot honour.
         """
 
     def for_model(self, options: Mapping[str, Any]) -> Engine:
-        """Return the engine as it is for a model with the engine options ``options``.
+        """Return the engine for a model with the engine options ``options``.
 
         Raises:
-            ConfigError: an option that this engine cannot honour, if that is checked here.
+            ConfigError: an option is not valid, if the engine depends on options at all.
         """
         return self
 
     def complete_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the engine options ``options`` with those that the host's environment adds.
+        """Return the engine options ``options``, with those that the host's environment adds.
 
         Raises:
-            ConfigError: they name a program that is none.
+            ConfigError: they name a program that does not exist.
         """
         return options
 
@@ -230,7 +230,7 @@ class Engine(ABC):
     def finds_gpus(self, python: str, options: Mapping[str, Any], env: Mapping[str, str]) -> bool:
         """Return whether workers in ``python`` with ``options``, which are completed, and ``env`` find a GPU.
 
-        Only of engines that :attr:`~modelhost.engines.traits.EngineTraits.gpu` says use any. Blocks at the first call.
+        Called only for engines that have :attr:`~modelhost.engines.traits.EngineTraits.gpu`. Blocks at the first call.
         """
         return False
 
@@ -238,7 +238,7 @@ class Engine(ABC):
         """Return those of ``gpus`` that a model with ``options`` is laid out over.
 
         Raises:
-            ConfigError: ``options`` are not valid, or ask for more GPUs than there are.
+            ConfigError: ``options`` are not valid, or require more GPUs than there are.
         """
         return gpus
 
@@ -251,43 +251,43 @@ class Engine(ABC):
         return min(spec.context_length or STEP_TOKENS, STEP_TOKENS)
 
     def advice(self, task: Task) -> str:
-        """Return what helps where a model of this engine cannot do ``task``; empty if nothing does."""
+        """Return advice for a model of this engine that cannot do ``task``; empty if there is none."""
         return ""
 
     @abstractmethod
     def fields(self, task: Task) -> frozenset[str]:
-        """Return the request fields that this engine honours beyond those that every engine must."""
+        """Return the request fields that this engine honours, beyond those that every engine must honour."""
 
     @abstractmethod
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` in this engine's dialect; it may be changed in place."""
+        """Return ``body`` in this engine's dialect; ``body`` may be changed in place."""
 
     def finalize(self, task: Task, body: dict[str, Any], ready: Ready) -> dict[str, Any]:
-        """Return ``body``, which :meth:`adapt` made, as this very worker takes it; what is given stays as it is."""
+        """Return ``body``, made by :meth:`adapt`, for the worker that announced ``ready``; ``body`` is not changed."""
         return body
 
     def path(self, task: Task) -> str:
-        """Return the path of ``task`` at the worker."""
+        """Return the worker's path for ``task``."""
         return OPENAI_PATHS[task]
 
     def convert_answer(self, task: Task, data: bytes) -> bytes:
-        """Return ``data`` of an answer to ``task``, whole events or the whole of it, in the host's form."""
+        """Return ``data``, whole events or the whole of an answer to ``task``, in the host's form."""
         return data
 
     def usage_in(
         self, chunk: Mapping[str, Any], *, asked: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        """Return the tokens so far that a chunk tells in the engine's own fields, and what is left of those.
+        """Return the usage so far that a chunk reports in fields of the engine, and its remaining fields.
 
-        ``None``: it does not tell them so. A request with ``continuous_usage_stats`` has had :meth:`adapt` see to it
-        that it does, if it can.
+        ``None``: it reports none. For a request with ``continuous_usage_stats``, :meth:`adapt` switches it on if
+        possible.
 
         Args:
-            chunk: what the chunk has beside OpenAI's fields.
-            asked: the fields of the request that mean something to this engine alone.
+            chunk: the fields of the chunk that are not OpenAI's.
+            asked: the fields of the request that are specific to the engine.
         """
         return None
 
     @abstractmethod
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-        """Return the engine's own error answer as one of ours."""
+        """Return the engine's error answer as a :class:`ModelhostError`."""

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 
 Provider = Literal["engine", "host", "refused"]
-"""Who does it. ``refused``: the request gets a 400, ``unsupported_parameter`` or ``unsupported_operation``."""
+"""Who provides a feature. ``refused``: error 400, ``unsupported_parameter`` or ``unsupported_operation``."""
 
 FEATURES: Final[Mapping[str, str]] = {
     "streaming": "`stream`: the answer comes piece by piece",
@@ -52,7 +52,7 @@ FEATURES: Final[Mapping[str, str]] = {
     "embeddings": "`/v1/embeddings`, with a model for it",
     "rerank": "`/v1/rerank`, with a model for it",
 }
-"""What may be asked of an engine, by a short name."""
+"""Features of requests, by a short name."""
 KEYWORDS: Final[Mapping[str, str]] = {
     "values": "`type`, `enum`, `const`",
     "properties": "`properties`, `required`, `additionalProperties`",
@@ -79,7 +79,7 @@ KEYWORDS: Final[Mapping[str, str]] = {
     "negations": "`not`, `if`, `then`, `else`",
     "dependent": "`dependentRequired`, `dependentSchemas`",
 }
-"""Groups of keywords that an engine enforces alike, by a short name."""
+"""Groups of keywords that engines treat alike, by a short name."""
 
 EXACT: Final = "text, exactly"
 COPIED: Final = "text, in the copy that the engine gets"
@@ -98,35 +98,35 @@ LLGUIDANCE_LACKS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What one engine can do; what is not in ``differs`` it does itself, except for what the host does for all."""
+    """What one engine can do. It provides what is not in ``differs`` itself, except for what the host does for all."""
 
     title: str
     reads: str
     runs_on: str
     differs: Mapping[str, Provider] = field(default_factory=dict)
     cache_tokens: int = 1
-    """Of a prompt that goes on another one, all but fewer than so many tokens of it need not be read again."""
+    """Of a prompt that extends another one, fewer than this many cached tokens are evaluated again."""
     uses_generation_config: bool = True
-    """Whether a request that is silent gets the model's ``generation_config.json``."""
+    """Whether the defaults of requests come from the model's ``generation_config.json``."""
     reports_cached_tokens: bool = True
-    """Whether usage tells how many tokens of the prompt had not to be read again."""
+    """Whether usage reports the cached tokens of the prompt."""
     max_temperature: float = HIGHEST_TEMPERATURE
-    """The highest ``temperature`` that it takes, of those that a request may have."""
+    """The highest ``temperature`` that it accepts."""
     reports_prompt_length: bool = True
-    """Whether it tells how many tokens a prompt has that is too long; otherwise a number that it has at least."""
+    """Whether it reports the exact length of a prompt that is too long, or only a lower bound."""
     quantizes_by: str | None = None
-    """The engine option that names a format for the weights, if it has one."""
+    """The engine option that names a format to quantize the weights to, if there is one."""
     contents: str = COPIED
-    """What the names of special tokens are in what users and tools write."""
+    """How it treats the names of special tokens in what users and tools write."""
     unenforced: frozenset[str] | None = LLGUIDANCE_LACKS
     """The keywords of JSON schemas (``KEYWORDS``) that it does not enforce; ``None``: that depends on the server."""
 
     def provider_of(self, feature: str) -> Provider:
-        """Return who does ``feature``, one of ``FEATURES``."""
+        """Return who provides ``feature``, one of ``FEATURES``."""
         return self.differs.get(feature) or ALL.get(feature, "engine")
 
 
 ALL: Final[Mapping[str, Provider]] = {"choices": "host", "no_call": "host", "unknown_field": "host"}
 """What the host does for every engine."""
 TEXT_ONLY: Final[Mapping[str, Provider]] = {"embeddings": "refused", "rerank": "refused", "suffix": "refused"}
-"""What engines cannot do that continue texts and nothing else."""
+"""What engines that only generate text cannot do."""

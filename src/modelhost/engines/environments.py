@@ -1,8 +1,8 @@
-"""The virtual environments of engines that do not share the host's: what goes into one, where it is, how it is made.
+"""The virtual environments of engines that do not share the host's: their contents, location and installation.
 
 An environment is at ``<data_dir>/engines/<engine>``. It counts as installed once ``FINISHED`` is in it, which is
-written last: what was interrupted is not there. modelhost itself is not installed in it; its workers are started by
-:mod:`modelhost.engines.worker.foreign_start`, which brings the package of the host that runs.
+written last, so that an interrupted installation does not count. modelhost itself is not installed in it: its workers
+are started by :mod:`modelhost.engines.worker.foreign_start`, which uses the package of the running host.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ FOLDER: Final = "engines"
 FINISHED: Final = "modelhost-engine.json"
 PYTHON: Final = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
 LOCKS: Final = Path(__file__).parent / "locks"
-"""Lock files, a name each: exact versions of all that an environment holds, with hashes. ``make lock`` writes them."""
+"""Lock files: the exact versions of everything in an environment, with hashes. ``make lock`` writes them."""
 
 Report = Callable[[str], None]
-"""Is told each line that the installation writes."""
+"""Called with each line that the installation writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,11 @@ class Recipe:
     """What an engine's environment consists of."""
 
     distribution: str
-    """The one whose version is the engine's."""
+    """The distribution whose version is the engine's."""
     installs: tuple[tuple[str, ...], ...]
     """The arguments of each ``pip install``, one after the other."""
     module: str
-    """Imported at the end, to see that it can be."""
+    """Imported at the end as a check."""
 
 
 def locked(name: str) -> tuple[str, ...]:
@@ -74,10 +74,10 @@ def version_of(engine: str, data_dir: Path) -> str | None:
 def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path:
     """Make the environment of ``engine``, anew if there is one, and return its Python. Blocks for minutes.
 
-    pip goes by the configuration and the environment variables that it has anyway (index, proxy, cache).
+    pip uses its own configuration and environment variables (index, proxy, cache).
 
     Raises:
-        EngineMissing: it could not be made; the message ends with what was said last.
+        EngineMissing: it could not be made; the message ends with the last line of output.
     """
     folder = folder_of(engine, data_dir)
     make_private(folder.parent)

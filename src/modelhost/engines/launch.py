@@ -26,7 +26,7 @@ from modelhost.exchange.tasks import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model as an engine gets it: resolved to files on this machine, every default decided by the engine itself."""
+    """A model as an engine gets it: resolved to files on this machine. The engine chooses what is left open."""
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -35,69 +35,69 @@ class ModelSpec:
     slots: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
-    """On GPUs; ``None`` leaves it to the engine."""
+    """Layers on GPUs; ``None`` leaves that to the engine."""
     gpu_split: tuple[int, ...] = ()
-    """How many of them each of ``gpus`` gets; empty leaves it to the engine."""
+    """The number of layers on each of ``gpus``; empty leaves that to the engine."""
     kv_cache_type: str = "f16"
     lora: tuple[Adapter, ...] = ()
     draft_path: Path | None = None
     mmproj_path: Path | None = None
-    """The vision encoder that belongs to it."""
+    """Its vision encoder."""
     chat_template: str | None = None
-    """To be used instead of the model's own."""
+    """Replaces the model's own template."""
     own_chat_template: str | None = None
-    """What the model's files say."""
+    """The template in the model's files."""
     has_chat_template: bool = True
-    """Whether the model has one of its own."""
+    """Whether the model has a template of its own."""
     special_tokens: Literal["text", "raw"] = "text"
-    """What the names of its special tokens are in the contents of messages, for a worker that can tell those apart."""
+    """How a worker that can distinguish them treats the names of special tokens in the contents of messages."""
     pooling: str | None = None
     embedding_only: bool = False
     vocab_size: int | None = None
     cache_bytes: int | None = None
-    """What the keys and values of all slots take together; ``None`` where the engine knows better."""
+    """The size of the key-value caches of all slots together; ``None`` leaves that to the engine."""
     gpus: tuple[int, ...] = ()
-    """Those that the worker sees and its engine can use."""
+    """The GPUs that are visible to the worker and usable by its engine."""
     max_in_flight: int = 256
     options: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
-    """The Python that runs the worker; ``None`` is the host's own."""
+    """The Python that runs the worker; ``None``: the host's own."""
     has_fallback: bool = False
-    """Whether the host's own Python has the engine too, for when that of ``python`` is broken."""
+    """Whether the host's own Python also has the engine, in case that of ``python`` is broken."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Environment variables of the worker beside the host's; they may be secrets."""
+    """Environment variables of the worker, in addition to the host's; they may be secrets."""
     urls: tuple[str, ...] = ()
-    """Where servers have it, if it does not run here."""
+    """The base URLs of the servers of a remote model."""
     url_key: str | None = field(default=None, repr=False)
-    """What those servers want to see."""
+    """The API key of those servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteTarget:
-    """A model that servers have, each of which answers for it; ``urls`` are OpenAI's ``base_url``."""
+    """A model on remote servers, all of which serve it; ``urls`` are values of OpenAI's ``base_url``."""
 
     urls: tuple[str, ...]
     api_key: str | None = field(default=None, repr=False)
     model: str = ""
-    """Its name there; empty: the only one that is served, or the first."""
+    """Its name on the servers; empty: the first model that they list."""
     tasks: frozenset[Task] = frozenset()
-    """What servers of their kind can do."""
+    """The tasks that such servers can do."""
     context_length: int | None = None
-    """Where the servers do not tell."""
+    """Used where the servers do not report it."""
     health_seconds: float = 10.0
-    """How often they are asked whether they are there."""
+    """The interval between health checks."""
     connect_seconds: float = 5.0
     verify: bool = True
-    """Whether their certificates have to be valid."""
+    """Whether their certificates must be valid."""
     ca_file: str = ""
-    """Whom to trust, beside those that the system trusts."""
+    """A file with certificates to trust, in addition to the system's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How to start one worker process. ``config`` is sent as the first line of its standard input.
 
-    With ``elsewhere`` there is nothing to start: that is where the model is.
+    With ``elsewhere`` there is nothing to start: the model is on those servers.
     """
 
     argv: tuple[str, ...]
@@ -105,14 +105,14 @@ class Launch:
     config: Mapping[str, Any]
     elsewhere: RemoteTarget | None = None
     memory_phrases: tuple[str, ...] = ()
-    """Lower-case parts of log lines that say that the engine did not get the memory it asked for."""
+    """Lower-case parts of log lines that report a failed allocation of memory."""
     gpu_memory_phrases: tuple[str, ...] = ()
-    """Those of them that say so of a GPU's memory."""
+    """Those of them that are about a GPU's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """What a worker says of itself when it listens."""
+    """What a worker announces once it listens."""
 
     url: str
     context_length: int | None = None
@@ -120,18 +120,18 @@ class Ready:
     tasks: frozenset[Task] = frozenset()
     engine_version: str | None = None
     cache_folder: str | None = None
-    """Where it writes and reads prompt caches; ``None`` if it cannot."""
+    """The folder of its prompt caches; ``None`` if it cannot save any."""
     most_tokens: int | None = None
-    """The largest ``max_tokens`` that it takes; the host asks for no more. ``None`` if it cuts larger ones itself."""
+    """The largest ``max_tokens`` that it accepts; the host sends no larger one. ``None`` if it limits them itself."""
     chat_stops: tuple[str, ...] = ()
-    """Texts at which the answers of a chat end, beside those of the request."""
+    """Stop strings of every chat, in addition to those of the request."""
     chat_defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of a chat that the worker needs where the request is silent."""
+    """Default values for fields of a chat that the worker needs."""
     sees_images: bool | None = None
-    """Whether the messages of a chat may hold images; ``None`` if it leaves that to be tried."""
+    """Whether the messages of a chat may contain images; ``None`` if that is unknown."""
     features: tuple[str, ...] = ()
-    """What its engine was built to compute with, in the engine's words; empty if it does not say."""
+    """The features that its engine was built with, by the engine's names; empty if it does not report them."""
     guided: frozenset[Task] = frozenset()
-    """What it takes grammars of llguidance for."""
+    """The tasks for which it accepts grammars of llguidance."""
     lacks: tuple[str, ...] = ()
-    """What this version of the engine does not have of that which modelhost gives it; nobody asked for it."""
+    """Flags that modelhost sets by default and that this version of the engine does not have."""

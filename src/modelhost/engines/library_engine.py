@@ -53,7 +53,7 @@ POSITIVE = ("min_tokens_to_keep", "repetition_penalty")
 
 
 class LibraryDialect(Engine):
-    """What is alike in all engines with such workers."""
+    """What all engines with such workers have in common."""
 
     parses_special_tokens = False
 
@@ -93,7 +93,7 @@ def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def error_from(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-    """Return the worker's error answer as one of ours."""
+    """Return the worker's error answer as a :class:`ModelhostError`."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
         error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
@@ -126,15 +126,15 @@ UNSUPPORTED_SETTINGS: Mapping[str, str] = {
     "mmproj_path": "the vision encoder is among the model's own files",
     "gpu_layers": "the whole model is on one device",
 }
-"""Settings that these engines cannot honour, and what helps."""
+"""Settings that these engines do not support, and the alternatives."""
 
 
 class LibraryEngine(LibraryDialect):
-    """An engine around a library; what differs is given.
+    """An engine that is a library, described by its parameters.
 
     Args:
-        options: the engine's own, with their defaults, beside ``OPTIONS``.
-        environment: variables of its worker.
+        options: the engine's own options with their defaults, in addition to ``OPTIONS``.
+        environment: environment variables of its worker.
         memory_phrases: as those of :class:`~modelhost.engines.launch.Launch`.
     """
 

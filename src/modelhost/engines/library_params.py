@@ -1,4 +1,4 @@
-"""What an engine that is a Python library makes of launch parameters and load configurations; the host's side."""
+"""Launch parameters and load configurations of an engine that is a Python library; the host's side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = ("context_length", "slots", "max_slots", "threads", "chat_template", 
 DTYPES = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
 
 Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
-"""Settings, engine options, a problem, a warning; empty is none."""
+"""Settings, engine options, a problem, a warning; empty if there is none."""
 UNCHANGED: Found = ({}, {}, "", "")
 Translate = Callable[[str, Mapping[str, Any]], Found]
 
@@ -39,8 +39,8 @@ def accepted(
 ) -> AcceptedParams:
     """Return ``params`` as settings.
 
-    ``own`` are the parameters that this engine takes otherwise than its like. ``check_options`` returns what is wrong
-    with engine options, or nothing.
+    ``own`` has the parameters that this engine treats differently from similar engines. ``check_options`` returns the
+    problem with engine options, or an empty text.
     """
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     options: dict[str, Any] = dict(params.get("engine_options") or {})

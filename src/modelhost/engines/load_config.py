@@ -17,12 +17,12 @@ DTYPES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("bfloat16", "bf16"), "bfloat16"),
     **dict.fromkeys(("float", "float32", "f32"), "float32"),
 }
-"""Names of number formats, and what engines call those."""
+"""Names of number formats, and the engines' names for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadConfig:
-    """How a model is to be loaded. ``None`` leaves a field as the model's entry and its engine have it."""
+    """How to load a model. A field of ``None`` keeps the value of the model's entry and its engine."""
 
     max_model_len: int | None = None
     dtype: str | None = None
@@ -35,12 +35,12 @@ class LoadConfig:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The fields that say something."""
+        """The fields that are set."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def over(self, other: LoadConfig) -> LoadConfig:
-        """Return this configuration, and what ``other`` says where this one is silent."""
+        """Return this configuration, with the values of ``other`` for fields that are not set."""
         return LoadConfig(**{**other.given, **self.given})
 
 
@@ -49,20 +49,20 @@ LOAD_FIELDS: Final = tuple(each.name for each in fields(LoadConfig))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBaseline:
-    """A model as it is loaded without a configuration."""
+    """A model as it is loaded without a load configuration."""
 
     spec: ModelSpec
     gpus: tuple[int, ...] = ()
-    """Those of the machine that a worker of it can use, whatever its options say."""
+    """The GPUs of the machine that a worker of it could use, regardless of its options."""
     quantization: str | None = None
-    """Of its files."""
+    """The quantization of its files."""
     dtype: str | None = None
-    """The number format of its files, where they decide it."""
+    """The number format of its files, where they determine it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOverrides:
-    """What a configuration lays over the settings of a model's entry. ``config`` is what it says in vLLM's words."""
+    """Overrides of the settings of a model's entry; ``config`` is the load configuration that they come from."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class LoadOverrides:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the model is loaded as it is without a configuration."""
+        """Whether they change nothing."""
         return not self.settings and not self.options
 
 
@@ -79,31 +79,31 @@ NO_CHANGE: Final = LoadOverrides()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredLoad:
-    """What an engine makes of a configuration."""
+    """The result of applying a load configuration."""
 
     overlay: LoadOverrides = NO_CHANGE
     problems: Mapping[str, str] = field(default_factory=dict)
-    """What the engine cannot honour: by field what that would need, as a sentence without its end."""
+    """What the engine cannot honour: by field, what that would need, as a sentence without its full stop."""
     gpu_share: float | None = None
-    """Part of each GPU's memory within which the model has to stay by itself: its engine cannot be held to it."""
+    """The share of each GPU's memory that the model must not exceed; the host checks it, since the engine cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuShare:
-    """The answer of an engine that takes what the model needs: the host is to see that this is enough."""
+    """The result for an engine that allocates what the model needs: the host checks that the share suffices."""
 
     fraction: float
 
 
 FieldResult = LoadOverrides | GpuShare | str
-"""To one field: what is laid over for it (nothing, if that is so anyway), or what it would need."""
+"""For one field: its overrides (none if the value already holds), or what it would need."""
 FieldHandler = Callable[[LoadConfig, LoadBaseline], FieldResult]
 
 
 def configure_load(
     field_handlers: Mapping[str, FieldHandler], config: LoadConfig, baseline: LoadBaseline
 ) -> ConfiguredLoad:
-    """Return what an engine makes of ``config`` that answers to each field as ``field_handlers`` says."""
+    """Apply ``config``, each field by its handler."""
     settings: dict[str, Any] = {}
     options: dict[str, Any] = {}
     changed: dict[str, Any] = {}
@@ -132,7 +132,7 @@ def context_length_field(config: LoadConfig, baseline: LoadBaseline) -> FieldRes
 
 
 def gpu_share_field(config: LoadConfig, _premises: LoadBaseline) -> FieldResult:
-    """Of an engine that takes what the model needs, and no more."""
+    """For an engine that allocates what the model needs, and no more."""
     assert config.gpu_memory_utilization is not None
     return GpuShare(fraction=config.gpu_memory_utilization)
 
@@ -142,12 +142,12 @@ def no_change(_config: LoadConfig, _premises: LoadBaseline) -> FieldResult:
 
 
 def fixed_field(name: str, value: object, need: str) -> FieldHandler:
-    """Of a field that can have one value; any other one would ``need`` something else."""
+    """For a field that can have one value only; any other value would ``need`` something else."""
     return lambda config, _premises: NO_CHANGE if getattr(config, name) == value else need
 
 
 def fixed_fields(need: str) -> dict[str, FieldHandler]:
-    """Of an engine that can be told nothing: each field may have the value that leaves things as they are."""
+    """For an engine without such options: each field may only have the value that changes nothing."""
     defaults: Mapping[str, object] = {
         "dtype": AUTO,
         "quantization": NONE,
@@ -163,7 +163,7 @@ def fixed_fields(need: str) -> dict[str, FieldHandler]:
 
 
 def option_field(engine: str, known: Mapping[str, Any], name: str) -> FieldHandler:
-    """Of a field that is an option of the engine, under the same name."""
+    """For a field that is an engine option of the same name."""
 
     def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         value = getattr(config, name)
@@ -174,7 +174,7 @@ def option_field(engine: str, known: Mapping[str, Any], name: str) -> FieldHandl
 
 
 def dtype_field(engine: str, known: Mapping[str, Any]) -> FieldHandler:
-    """Of an engine that computes in the number format that it is told."""
+    """For an engine with the option ``dtype``."""
 
     def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         wanted = DTYPES.get((config.dtype or "").lower())
@@ -187,7 +187,7 @@ def dtype_field(engine: str, known: Mapping[str, Any]) -> FieldHandler:
 
 
 def quantization_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-    """Of an engine that serves the files as they are; ``none``: nothing is made of them."""
+    """For an engine that serves files as they are; ``none``: they are not quantized while they are loaded."""
     wanted = (config.quantization or "").lower()
     if wanted in (NONE, AUTO) or is_quantized_so(wanted, baseline.quantization):
         return NO_CHANGE
@@ -201,7 +201,7 @@ def is_quantized_so(wanted: str, files: str | None) -> bool:
 
 
 def prefix_cache_field(engine: str, known: Mapping[str, Any], option: str) -> FieldHandler:
-    """Of an engine that keeps the beginnings of prompts in a cache of some size: 0 keeps none."""
+    """For an engine with a prefix cache of configurable size; 0 disables it."""
 
     def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
         present = check_options(engine, baseline.spec.options, known)[option]

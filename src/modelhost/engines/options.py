@@ -1,4 +1,4 @@
-"""The check of an engine's own options and of the settings that it cannot do, the same for every engine."""
+"""Checks of engine options, and of settings that an engine does not support; the same for every engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError
 
 MOST_SLOTS: Final = 256
-"""Requests that a worker of one model works on at the same time."""
+"""The largest number of requests that a worker runs at the same time."""
 NO_REFUSALS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -20,7 +20,7 @@ def check_options(
 ) -> dict[str, Any]:
     """Return ``known`` (name to default) overlaid with ``given``; values are brought to the type of the default.
 
-    ``refused`` says of options of other engines why this one has none, and what helps.
+    ``refused`` explains, for options of other engines, why this one does not have them and what helps.
 
     Raises:
         ConfigError: an unknown option, or a value of the wrong type.
@@ -78,9 +78,9 @@ _KINDS: Mapping[type, str] = {
 
 
 def check_settings(engine: str, spec: ModelSpec, cannot: Mapping[str, str], *, instead: str = "") -> None:
-    """Check that ``spec`` asks for nothing that ``engine`` cannot do: ``cannot`` says what helps, by the setting.
+    """Check that ``spec`` has no setting that ``engine`` does not support: ``cannot`` has the advice for each.
 
-    None of the engines that this is for has another format for its cache; ``instead`` says what helps with that.
+    None of these engines supports other formats of the key-value cache; ``instead`` is the advice for that.
 
     Raises:
         ConfigError: naming the setting.

@@ -1,4 +1,4 @@
-"""How the messages of a chat become a prompt, alike for every engine: by which template, and where its answers end."""
+"""How the messages of a chat become a prompt, for every engine: the template, and the stop strings that go with it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ STOPS: Final[Mapping[str, tuple[str, ...]]] = {
     "vicuna": ("USER:",),
     "zephyr": ("<|user|>",),
 }
-"""The templates that come with modelhost, with what ends an answer. To a model that was not made for one, its marks are
-text like any other: it would go on after them."""
+"""The templates that come with modelhost, with the stop strings of their answers. To a model that was not trained on a
+template, its markers are ordinary text: it would continue after them."""
 
 
 @cache
@@ -34,16 +34,16 @@ def bundled_template(name: str) -> str:
 
 
 def prompt_config(spec: ModelSpec) -> dict[str, Any]:
-    """Return the part of a worker's configuration that says how it makes prompts.
+    """Return the part of a worker's configuration that determines how it makes prompts.
 
-    A base model has no template: its prompt is the lines of a conversation, which it goes on writing, and its answer
-    ends where it begins the next line of the user's. Engines by themselves would refuse it, or take the marks of a
-    format that such a model has never seen.
+    A base model has no template: its prompt is the lines of a conversation, which it continues, and its answer ends
+    where it begins the user's next line. Without this, engines would refuse the request or use the markers of a format
+    that such a model has never seen.
 
-    * ``chat_template``: the one to be used, ``None`` for the model's own;
-    * ``chat_stops``: texts at which its answers end;
-    * ``adds_special``: whether the prompt is to begin as the model's tokenizer begins a text. Those of modelhost write
-      no token there, since they do not know the model; its own template does.
+    * ``chat_template``: the template to use, ``None`` for the model's own;
+    * ``chat_stops``: stop strings of its answers;
+    * ``adds_special``: whether the tokenizer adds the tokens with which it begins a text. A model's own template writes
+      them; modelhost's templates do not, since they do not know the model.
     """
     template = spec.chat_template
     if template is None and not spec.has_chat_template:

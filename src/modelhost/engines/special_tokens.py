@@ -10,7 +10,7 @@ such name in a request: what is left is the name for a reader, and none for the 
 left alone, since what a model writes has control tokens in it that mean something.
 
 An engine that renders and tokenizes by itself gets ``ZERO_WIDTH_SPACE`` for a mark, put there by the host. The workers
-of ours take their own mark out again when they tokenize (:mod:`.worker.text`).
+of ours take their own mark out again when they tokenize (:mod:`modelhost.engines.worker.text`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""vLLM's ``min_tokens`` and ``stop_token_ids``, checked alike for the engines that modelhost gives them to.
+"""Checks of vLLM's ``min_tokens`` and ``stop_token_ids``, for the other engines that support them.
 
 Source: https://docs.vllm.ai/en/latest/api/vllm/sampling_params.html
 """
@@ -16,10 +16,10 @@ MOST_IDS: Final = 64
 
 
 def check_token_limits(body: Mapping[str, Any]) -> None:
-    """Check both fields of ``body``, where they stand.
+    """Check both fields of ``body``, if present.
 
     Raises:
-        InvalidRequest: one is not what it has to be.
+        InvalidRequest: one is not valid.
     """
     if (least := body.get(MIN_TOKENS)) is not None:
         most = body.get("max_completion_tokens") or body.get("max_tokens")

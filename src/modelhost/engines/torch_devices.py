@@ -1,4 +1,4 @@
-"""Whether the installed PyTorch can compute on NVIDIA's GPUs; most builds of it can, those for CPUs alone cannot."""
+"""Whether the installed PyTorch can use NVIDIA GPUs: there are builds for CPUs only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ SECONDS = 120.0
 
 @cache
 def torch_uses_gpus(python: str) -> bool:
-    """Return whether the PyTorch of ``python`` finds a GPU. Asked once, in a process of its own: some seconds."""
+    """Return whether the PyTorch of ``python`` finds a GPU. Checked once, in a process of its own: some seconds."""
     asked = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
     return asked.stdout.strip() == "True"

@@ -1,4 +1,4 @@
-"""What the host knows of an engine without importing it: what it reads, how it is installed, what it can do."""
+"""The traits of an engine that are known without importing it: formats, installation, GPUs, capabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Machine = Literal["apple_silicon", "cuda", "other"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """What this machine has of an engine."""
+    """The state of an engine on this machine."""
 
     name: str
     is_installed: bool
@@ -29,14 +29,14 @@ class EngineFacts:
     can: tuple[str, ...] = ()
     why_not: str | None = None
     build: str | None = None
-    """Of an engine that can be built for the machine: ``wheel``, or what it was built for."""
+    """For an engine that can be built for the machine: ``wheel``, or the kind of build."""
     has_llguidance: bool | None = None
     features: tuple[str, ...] = ()
-    """What the build computes with, as it said when it was checked."""
+    """The features of the build, as found when it was checked."""
     factors: Mapping[str, float] | None = None
-    """How many times as fast as the wheel the build was when it was checked."""
+    """The speed of the build when it was checked, as a multiple of the wheel's."""
     remark: str | None = None
-    """What could be better, and how."""
+    """Advice for improvement."""
 
 
 class Builds(Protocol):
@@ -47,7 +47,7 @@ class Builds(Protocol):
         ...
 
     def described(self, facts: EngineFacts, data_dir: Path) -> EngineFacts:
-        """Return ``facts`` with what is known of the build below ``data_dir``, which is used."""
+        """Return ``facts`` with the record of the build below ``data_dir``, which is used."""
         ...
 
     def replaced(self, facts: EngineFacts) -> EngineFacts | None:
@@ -89,7 +89,7 @@ class NumberFormats:
     """The number formats in which an engine computes models in safetensors, where its option ``dtype`` is ``auto``."""
 
     is_unknown: bool = False
-    """It chooses by a rule of its own."""
+    """The engine chooses by its own rule."""
     converts_unsuitable: bool = False
     """It computes in 16 bits what is stored in 32, and in another format what float16 cannot hold."""
     uses_16_bits_on_apple_silicon: bool = False
@@ -112,17 +112,17 @@ class EngineTraits:
     fallback_rank: int = 0
     """Its place among the engines for a format where the first choice is not installed."""
     capabilities: Capabilities | None = None
-    """``None``: it plays what it is told, in tests."""
+    """``None``: it plays scripts, for tests."""
     reads: str
     """The formats, for a person."""
     can: tuple[str, ...]
     installation: Installation = Installation()
     gpu: GpuSupport | None = None
-    """``None`` if the host knows of none that it uses."""
+    """``None`` if it uses no GPUs that the host manages."""
     process_bytes: int = 0
     """Main memory of a worker without a model: Python with the libraries."""
     start_seconds: float = 60.0
-    """How long a start may take, beside the time to read the model."""
+    """How long a start may take, in addition to the time to read the model."""
     numbers: NumberFormats = field(default_factory=NumberFormats)
     adapters: Literal["gguf", "peft"] | None = None
     """The format in which it reads LoRA adapters, where the host checks that."""
@@ -131,7 +131,7 @@ class EngineTraits:
     has_every_core: bool = False
     """Whether it computes by a thread on every core that is good for it: its threads sleep while they wait."""
     has_vision_file: bool = False
-    """Whether the vision encoder of a model is a file of its own, which the host looks for."""
+    """Whether a model's vision encoder is a separate file, which the host looks for."""
 
 
 TEXT: tuple[str, ...] = ("chat", "completions", "tool calls", "JSON schema")

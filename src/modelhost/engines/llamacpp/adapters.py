@@ -2,13 +2,13 @@
 
 What its server does, as of build 11549:
 
-* a request that says nothing of adapters has all of them, with the scales of their load, and goes on with what its slot
-  holds, whoever wrote that with which adapters. One that says something gets the others with 0, and a slot that has
-  other scales forgets what it holds. So every request to a model with adapters to choose from names the scales of all;
+* a request without adapters gets all of them, with the scales of the load, and continues the cache of its slot,
+  regardless of the adapters of that cache. A request with adapters gets a scale of 0 for those that it does not name,
+  and a slot with other scales drops its cache. So every request to a model with selectable adapters names all scales;
 * requests with unequal scales are never computed in one step;
-* the memory for the caches of finished conversations (``cache_ram_mib``) knows texts, but not adapters: a conversation
-  would be gone on with from what another adapter has made of the same words. So such models do without it, and keep
-  what lies in their slots.
+* the cache of finished conversations (``cache_ram_mib``) is keyed by text, not by adapters: a conversation would be
+  continued from what another adapter has computed for the same text. So such models do without it, and keep the caches
+  in their slots only.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ class ScaledAdapters:
 
 
 def scales_at_load(spec: ModelSpec) -> list[list[Any]]:
-    """Return the file of each adapter with the scale that it has for what names none: 0 if it is there to be chosen."""
+    """Return the file of each adapter with its scale for requests without adapters: 0 if it is selectable."""
     return [[str(each.path), each.scale if each.name is None else 0.0] for each in spec.lora]
 
 
 def cache_ram_mib(spec: ModelSpec, options: Mapping[str, Any]) -> int:
-    """Return the MiB for the caches of finished conversations."""
+    """Return the MiB for the cache of finished conversations."""
     return 0 if _has_choice(spec) else int(options["cache_ram_mib"])
 
 
 def check_adapters(spec: ModelSpec, options: Mapping[str, Any], *, known: Mapping[str, Any]) -> None:
-    """Check that nothing is asked for that would mix the adapters of ``spec``.
+    """Check that no option would mix the adapters of ``spec``.
 
     Raises:
-        ConfigError: an option wants that.
+        ConfigError: an option would.
     """
     if not _has_choice(spec):
         return

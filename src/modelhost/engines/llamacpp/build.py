@@ -1,9 +1,9 @@
 """Builds of llama.cpp that fit the machine, each in an environment of its own.
 
 A build is made from the source distribution of the wheel's project, or is a wheel of its index that was compiled for an
-accelerator (https://github.com/xorbitsai/xllamacpp#installation): an index for each version of a framework. It comes
-into being beside the environment that hosts use, which goes on until :func:`activate_build`; what was compiled of an
-attempt that ended early is kept, and the next one goes on from there.
+accelerator (https://github.com/xorbitsai/xllamacpp#installation): an index for each version of a framework. It is made
+beside the environment that hosts use, until :func:`activate_build` replaces that. What an interrupted attempt has
+compiled is kept for the next one.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from modelhost.engines.llamacpp.toolchain import missing_requirements, why_no_ll
 from modelhost.errors import EngineMissing
 
 BYTES_PER_JOB: Final = 1_500_000_000
-"""Of memory, that compiling one of the larger files takes."""
+"""Memory that compiling one of the larger files takes."""
 VARIABLES: Final[Mapping[Build, str]] = {
     "cuda": "XLLAMACPP_BUILD_CUDA",
     "hip": "XLLAMACPP_BUILD_HIP",
     "vulkan": "XLLAMACPP_BUILD_VULKAN",
 }
 DOWNLOADED_PARTS: Final = ("LLAMA_BUILD_BORINGSSL", "LLAMA_USE_PREBUILT_UI", "LLAMA_BUILD_UI")
-"""What llama.cpp would fetch while it is built, and a worker has no use for: TLS, and pages for a browser."""
+"""What llama.cpp would download while it is built, and a worker does not need: TLS, and pages for a browser."""
 STEP: Final = re.compile(r"\s*\[(\d+)/(\d+)\] ")
 """How Ninja begins a line: ``[12/211] Building CXX object ...``."""
 COMPLAINT: Final = re.compile(r"\berror: |CMake Error|Killed")
-"""What lines hold that say why a build fails: of compilers, of CMake, and of a compiler that the kernel has ended."""
+"""Marks lines with the reason why a build fails: of compilers, CMake, or a compiler that the kernel has killed."""
 SERVER: Final = Path("thirdparty", "llama.cpp", "build", "bin", "llama-server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildDirectory:
-    """Where builds are made: below ``<data_dir>/engines``, beside the environment that hosts use."""
+    """The folders in which builds are made: below ``<data_dir>/engines``, beside the environment that hosts use."""
 
     data_dir: Path
 
     @property
     def folder(self) -> Path:
-        """What attempts leave for the next one."""
+        """What an attempt leaves for the next one."""
         return self.data_dir / FOLDER / f"{ENGINE}.build"
 
     @property
@@ -61,25 +61,25 @@ class BuildDirectory:
 
     @property
     def log(self) -> Path:
-        """All that the last attempt said."""
+        """The output of the last attempt."""
         return self.data_dir / FOLDER / f"{ENGINE}.log"
 
     @property
     def tools(self) -> Path:
-        """The environment of what builds it: CMake, Ninja, Cython."""
+        """The environment of the build tools: CMake, Ninja, Cython."""
         return self.folder / "tools"
 
     def source(self, build: Build) -> Path:
-        """Where ``build`` is compiled; each has a place of its own, since CMake keeps what it was told."""
+        """Where ``build`` is compiled; each has its own folder, since CMake keeps its configuration."""
         return self.folder / f"{locked_version()}-{build}"
 
 
 @contextmanager
 def build_lock(workshop: BuildDirectory) -> Iterator[None]:
-    """Keep others from building in the same place while the ``with`` runs; the end of the process ends it, too.
+    """Prevent other processes from building in the same place; the end of the process releases the lock, too.
 
     Raises:
-        EngineMissing: somebody builds there.
+        EngineMissing: another process builds there.
     """
     make_private(workshop.folder)
     with (workshop.folder / "lock").open("w") as lock:
@@ -94,12 +94,12 @@ def build_lock(workshop: BuildDirectory) -> Iterator[None]:
 
 
 def jobs_for(cores: int, available_bytes: int) -> int:
-    """Return how many files are compiled at once."""
+    """Return how many files are compiled at the same time."""
     return max(1, min(cores, available_bytes // BYTES_PER_JOB))
 
 
 def progress_in(line: str) -> tuple[int, int] | None:
-    """Return how many steps of how many are done, where ``line`` of the log says it."""
+    """Return the number of finished steps and of all steps, if ``line`` of the log has them."""
     found = STEP.match(line)
     return (int(found[1]), int(found[2])) if found else None
 
@@ -115,7 +115,7 @@ def compile_build(
     """Compile llama.cpp for ``build`` into an environment, and return its Python. Blocks for minutes.
 
     Raises:
-        EngineMissing: something is missing for that, or it failed; the message says what helps.
+        EngineMissing: a requirement is missing, or it failed; the message says what helps.
     """
     if missing := missing_requirements(build, which):
         raise EngineMissing(
@@ -144,15 +144,17 @@ def install_wheel(index_url: str, workshop: BuildDirectory, *, report: Report) -
     """
     nothing = workshop.folder / "nothing"
     nothing.mkdir(parents=True, exist_ok=True)
-    # Other indexes have a wheel of the same version, which computes on CPUs: nobody but this one is asked.
+    # Only this index: others have a wheel of the same version that computes on CPUs.
     only = {"PIP_INDEX_URL": index_url, "PIP_EXTRA_INDEX_URL": index_url, "PIP_FIND_LINKS": str(nothing)}
     wanted = ("--only-binary", DISTRIBUTION, f"{DISTRIBUTION}=={locked_version()}")
     return _environment(workshop, wanted, report, only)
 
 
 def build_variables(build: Build, workshop: BuildDirectory, *, jobs: int, has_llguidance: bool) -> Mapping[str, str]:
-    """Return the environment variables that make the wheel's project build ``build``. Of CMake's arguments the last
-    win, which are those of the user."""
+    """Return the environment variables with which the wheel's project builds ``build``.
+
+    The last of CMake's arguments win, which are the user's.
+    """
     given = current()
     llguidance = f"-DLLAMA_LLGUIDANCE={'ON' if has_llguidance else 'OFF'}"
     arguments = [*(f"-D{name}=OFF" for name in DOWNLOADED_PARTS), llguidance]
@@ -169,9 +171,9 @@ def build_variables(build: Build, workshop: BuildDirectory, *, jobs: int, has_ll
 
 
 def activate_build(workshop: BuildDirectory) -> Path:
-    """Have hosts use the build that was made, in the place of what they used; return its Python.
+    """Make hosts use the new build in place of the previous one; return its Python.
 
-    Models that are loaded go on with what they have. What was kept for a next attempt is removed.
+    Loaded models keep running with theirs. What was kept for the next attempt is removed.
     """
     place = folder_of(ENGINE, workshop.data_dir)
     before = place.with_name(f"{ENGINE}.old")
@@ -185,7 +187,7 @@ def activate_build(workshop: BuildDirectory) -> Path:
 
 
 def _compile(argv: tuple[str, ...], report: Report, variables: Mapping[str, str]) -> None:
-    """As :func:`run_step`; what is raised says what the compiler said, where pip says that something was said above."""
+    """As :func:`run_step`, but raise the compiler's error where pip only refers to the output above."""
     complaints: list[str] = []
 
     def hear(line: str) -> None:
@@ -202,7 +204,7 @@ def _compile(argv: tuple[str, ...], report: Report, variables: Mapping[str, str]
 
 
 def _tools(workshop: BuildDirectory, report: Report) -> Path:
-    """Return the Python of what builds it."""
+    """Return the Python of the build tools."""
     python = workshop.tools / PYTHON
     if not python.exists():
         run_step(ENGINE, (sys.executable, "-m", "venv", "--clear", str(workshop.tools)), report)
@@ -211,7 +213,7 @@ def _tools(workshop: BuildDirectory, report: Report) -> Path:
 
 
 def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report) -> Path:
-    """Return the source in the place where ``build`` is compiled, downloaded and unpacked if it is not there."""
+    """Return the folder of the source where ``build`` is compiled; download and unpack it if it is not there."""
     source = workshop.source(build)
     if source.is_dir():
         report("going on with what an earlier attempt has compiled")
@@ -232,7 +234,7 @@ def _source(build: Build, workshop: BuildDirectory, python: Path, report: Report
 def _environment(
     workshop: BuildDirectory, arguments: tuple[str, ...], report: Report, variables: Mapping[str, str] | None = None
 ) -> Path:
-    """Make an environment with what ``pip install`` is to install, and return its Python."""
+    """Make an environment, install ``arguments`` with pip, and return its Python."""
     python = workshop.made / PYTHON
     (workshop.made / FINISHED).unlink(missing_ok=True)
     run_step(ENGINE, (sys.executable, "-m", "venv", "--clear", str(workshop.made)), report)
@@ -247,7 +249,7 @@ def _pip(python: Path) -> tuple[str, ...]:
 
 WHEELS: Final = "https://xorbitsai.github.io/xllamacpp/whl"
 CUDA: Final = (((13, 2), "cu132"), ((12, 8), "cu128"))
-"""The newest first: a driver runs what was made for its version of CUDA, and for earlier ones."""
+"""Newest first: a driver runs builds for its version of CUDA and for earlier ones."""
 ROCM: Final = (((7, 2), "rocm-7.2.4"), ((6, 4), "rocm-6.4.1"))
 """A wheel is for one version of ROCm."""
 ROCM_VERSION: Final = Path("/opt/rocm/.info/version")
@@ -256,9 +258,9 @@ ROCM_VERSION: Final = Path("/opt/rocm/.info/version")
 def wheel_index(
     build: Build, wheels: str = WHEELS, cuda: tuple[int, int] | None = None, rocm_version: Path = ROCM_VERSION
 ) -> str | None:
-    """Return the index that has wheels of ``build`` for this machine; ``None`` if it has to be built.
+    """Return the index that has wheels of ``build`` for this machine; ``None`` if it has to be compiled.
 
-    ``cuda`` is the version of CUDA that the driver is made for.
+    ``cuda`` is the version of CUDA that the driver supports.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return None

@@ -1,4 +1,4 @@
-"""What a worker's configuration says to llama.cpp's server, be that in the worker itself or a program beside it.
+"""Values of a worker's configuration for llama.cpp's server, in the worker itself or in a ``llama-server``.
 
 The configuration is made by :meth:`.engine.LlamaCpp.launch`.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def tasks_of(config: dict[str, Any]) -> list[str]:
-    """Return what this model can do. A reranker has no text to generate; others may embed besides generating."""
+    """Return the tasks of this model. A reranker generates no text; other models may also make embeddings."""
     shared = ["tokenize", "detokenize"]
     if config["pooling"] == "rank":
         return ["rerank", *shared]
@@ -19,25 +19,25 @@ def tasks_of(config: dict[str, Any]) -> list[str]:
 
 
 def cache_folder(config: dict[str, Any]) -> str | None:
-    """Return where prompt caches are written; ``None`` if there is no place, or the model has no conversations."""
+    """Return the folder of prompt caches; ``None`` if there is none, or the model has no conversations."""
     folder: str | None = config["slot_save_path"] or config.get("folder")
     return folder if "chat" in tasks_of(config) else None
 
 
 def slot_save_path(config: dict[str, Any]) -> str | None:
-    """Return :func:`cache_folder` as llama.cpp takes it, which puts the name of a file right behind it."""
+    """Return :func:`cache_folder` with a final slash: llama.cpp appends the name of a file directly."""
     folder = cache_folder(config)
     return folder.rstrip("/") + "/" if folder else None
 
 
 def total_context(config: dict[str, Any]) -> int:
-    """Return how many tokens all slots hold together."""
+    """Return the number of tokens that all slots together can hold."""
     total: int = config["context_length"] * config["slots"]
     return total
 
 
 def listener_threads(config: dict[str, Any]) -> int:
-    """Return how many threads answer requests: each open stream holds one, and requests beyond them wait unseen."""
+    """Return how many threads answer requests: each open stream occupies one, and further requests wait."""
     threads: int = config["max_in_flight"] + 8
     return threads
 
@@ -49,11 +49,11 @@ def prompt_threads(config: dict[str, Any]) -> int:
 
 
 def speculation_kinds(config: dict[str, Any]) -> list[str]:
-    """Return by what answers are guessed ahead, in llama.cpp's words."""
+    """Return the kinds of speculative decoding, by llama.cpp's names."""
     guessed = [config["speculation"]] if config["speculation"] != "none" else []
     return ["draft-simple", *guessed] if config["draft_path"] is not None else guessed
 
 
 def encoder_uses_gpu(config: dict[str, Any]) -> bool:
-    """Whether images are read on a GPU: where no layer of the model is on one, they are not."""
+    """Whether the vision encoder runs on a GPU: only if a layer of the model does."""
     return bool(config["gpu_layers"] != 0)

@@ -1,10 +1,10 @@
-"""Requests, answers and errors in llama.cpp's dialect: what its server names otherwise, overlooks, or takes badly.
+"""Requests, answers and errors in llama.cpp's dialect: what its server names otherwise, ignores, or fails at.
 
-Of the fields beyond OpenAI's, llama.cpp checks the types of numbers; ``TYPES`` lists those where it takes anything in
-silence. ``reasoning_effort`` goes to the chat template, which is where the models that know it look for it.
+Of the fields beyond OpenAI's, llama.cpp checks the types of numbers; ``TYPES`` lists those that it does not check.
+``reasoning_effort`` is passed to the chat template, where models that support it look for it.
 
-The prompt of ``/infill`` is made of the tokens for that in the vocabulary of a model (FIM). Of what stands before and
-after the gap it takes the ends next to it, as many tokens as three quarters and one quarter of a batch.
+The prompt of ``/infill`` is made of the FIM tokens in a model's vocabulary. Of the text before and after the gap,
+llama.cpp uses the parts next to it: as many tokens as three quarters and one quarter of a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TYPES: Mapping[str, tuple[type, str]] = {
     "samplers": (list, "a list"),
 }
 PER_TOKEN = "timings_per_token"  # noqa: S105 (no password)
-"""Has llama.cpp tell in each chunk what it otherwise tells at the end, the tokens so far among it."""
+"""Makes llama.cpp report timings, including the tokens so far, in each chunk instead of only in the last."""
 LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
 MODEL_OUTPUT_FAILURES = ("does not match the expected", "Failed to parse input at pos")
 """Of its reading of what the model wrote. A grammar that is at its end ("Unexpected empty grammar stack") is none of
@@ -62,13 +62,13 @@ def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` for llama.cpp; it is changed in place, what it holds is not.
 
     Raises:
-        InvalidRequest: a field of a type that llama.cpp would not refuse by itself.
-        UnsupportedParameter: fields that it cannot have together.
+        InvalidRequest: a field has a wrong type that llama.cpp does not check.
+        UnsupportedParameter: llama.cpp does not support a combination of fields.
     """
     _check_types(body)
     body = _in_its_words(task, body)
     if "seed" in body:
-        # Below zero llama.cpp chooses one, as other servers do.
+        # Below zero, llama.cpp chooses a seed, as other servers do.
         body["seed"] = body["seed"] % LARGEST_SEED if body["seed"] >= 0 else -1
     if body.get("logprobs") is not None and body["logprobs"] is not False:
         _ask_for_logprobs(task, body)
@@ -83,7 +83,7 @@ def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with llama.cpp's fields in the place of those that others have."""
+    """Return ``body`` with llama.cpp's names of fields."""
     for ours in RENAMED.keys() & body.keys():
         body[RENAMED[ours]] = body.pop(ours)
     if (structured := body.pop("structured_outputs", None)) is not None:
@@ -100,7 +100,7 @@ def _in_its_words(task: Task, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def usage_in(chunk: Mapping[str, Any], *, keeps_timings: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Return the tokens so far that the timings in a chunk tell, and its other fields."""
+    """Return the usage so far from the timings in a chunk, and its other fields."""
     timings = chunk.get("timings")
     if not isinstance(timings, Mapping):
         return None
@@ -117,7 +117,7 @@ def usage_in(chunk: Mapping[str, Any], *, keeps_timings: bool) -> tuple[Mapping[
 def with_tools_in_template(body: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return ``body`` so that the model sees its tools but writes JSON of ``schema``, if any, from the first token on.
 
-    llama.cpp's own way to require a call lets the model talk first, and a small one may talk for ever.
+    llama.cpp's own way to require a call lets the model write text first, which a small model may continue forever.
     """
     tools = body["tools"]
     dropped = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
@@ -129,18 +129,18 @@ def with_tools_in_template(body: dict[str, Any], schema: dict[str, Any] | None =
 
 
 def _ask_for_logprobs(task: Task, body: dict[str, Any]) -> None:
-    """llama.cpp gives those of a token only beside those of others, and 20 of them where nobody says how many."""
+    """llama.cpp reports a token's log probability only with alternatives, 20 of them by default."""
     name = "top_logprobs" if task == "chat" else "logprobs"
     body[name] = max(1, body.get(name) or 0)
-    if body.get("tools"):  # it gives them for a whole answer only
+    if body.get("tools"):  # it reports them for a whole answer only
         body["stream"] = False
         body.pop("stream_options", None)
 
 
 def _settle_continuation(body: dict[str, Any]) -> None:
-    """Say in every case whether the last message is to be gone on with; the server's own default is switched off.
+    """State in every case whether the last message is continued; the server's own default is switched off.
 
-    As with llama.cpp's server one of the model is, unless the request says otherwise by either field.
+    As with llama.cpp's server, a last message of the model is continued, unless either field of the request differs.
     """
     wanted = body.pop("continue_final_message", None)
     if wanted is None and body["messages"]:
@@ -172,9 +172,9 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(call: dict[str, Any]) -> dict[str, Any]:
-    """Return ``call`` with arguments that are the JSON of an object, whatever the model once wrote.
+    """Return ``call`` with arguments that are a JSON object, whatever the model once wrote.
 
-    Templates walk through the arguments, and llama.cpp answers 500 where they are no JSON.
+    Templates iterate over the arguments, and llama.cpp answers 500 if they are not JSON.
     """
     arguments = call["function"].get("arguments")
     if isinstance(arguments, str):
@@ -194,7 +194,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def error_from(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:  # noqa: PLR0911 (one for each)
-    """Return llama.cpp's error answer as one of ours."""
+    """Return llama.cpp's error answer as a :class:`ModelhostError`."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
         error = {"message": f"the engine answered {status} without saying why", "type": "unknown"}
@@ -220,7 +220,7 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
 
 
 def _unsupported(message: str, model: str) -> UnsupportedParameter | None:
-    """Return the error about one field that ``model`` cannot honour."""
+    """Return the error about a field that ``model`` does not support."""
     if "logprobs is not supported with tools" in message:
         return UnsupportedParameter(f"logprobs: {model} cannot give them for a request with tools.", param="logprobs")
     if NO_INFILL in message:
@@ -240,17 +240,17 @@ INFILL_NAMES: Final[Mapping[str, str]] = {
     "begun": "prompt",
 }
 NO_INFILL: Final = "Infill is not supported by this model"
-"""How llama.cpp says that a vocabulary lacks the tokens."""
+"""llama.cpp's message for a vocabulary without these tokens."""
 TOLD_AT_THE_END: Final = ("timings", "stop_type", "stopping_word")
 
 
 def infill_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a completion as ``/infill`` takes it."""
+    """Return the body of a completion in the form of ``/infill``."""
     return {INFILL_NAMES.get(name, name): value for name, value in body.items()}
 
 
 def completion_events(block: bytes) -> bytes:
-    """Return the events of ``block`` as those of a completion."""
+    """Return the events of ``block`` in the form of a completion's."""
     return b"".join(_event(each.strip()) for each in block.split(END_OF_EVENT) if each.strip().startswith(DATA))
 
 
@@ -279,7 +279,11 @@ MARK: Final = b'"prompt_progress":'
 
 
 class ProgressEvents:
-    """The :class:`~modelhost.engines.base.PromptProgress` of llama.cpp."""
+    """The :class:`~modelhost.engines.base.PromptProgress` of llama.cpp.
+
+    It sends an event when a slot begins with a prompt, and one after each batch; each is a chunk without text. In
+    generated text the quotes around the name are escaped, so that nothing else contains ``MARK``.
+    """
 
     def wanted(self, body: dict[str, Any]) -> dict[str, Any]:
         return {**body, FIELD: True}

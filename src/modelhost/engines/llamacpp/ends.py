@@ -1,13 +1,13 @@
 """vLLM's ``min_tokens`` and ``stop_token_ids`` for llama.cpp, whose server has neither: grammars of tokens.
 
-* ``min_tokens``: so many tokens of any kind, then as many as the model likes. A grammar that is not complete allows no
-  token that ends the answer.
-* ``stop_token_ids``: any tokens but those; after one of those, ``MARK`` has to come, which is a stop string. The text
-  of the token stands before it in that string, and so is not told, as with vLLM. The mark counts as a token of the
+* ``min_tokens``: that many tokens of any kind, then any number of them. An incomplete grammar allows no token that ends
+  the answer.
+* ``stop_token_ids``: any other tokens; after one of those, the grammar requires ``MARK``, which is a stop string. The
+  text of the token is part of that stop string, so that it is left out, as with vLLM. The mark counts as a token of the
   answer.
 
-https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md, and for the second llguidance: a grammar of
-llama.cpp's own can leave out one token, and not several.
+https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md. The second one needs llguidance: llama.cpp's own
+grammars can exclude one token, but not several.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from modelhost.errors import InvalidRequest, UnsupportedParameter
 IGNORE_EOS: Final = "ignore_eos"
 CONSTRAINTS: Final = ("grammar", "json_schema")
 EXCLUDED: Final = (*CONSTRAINTS, "tools")
-"""What llama.cpp makes grammars of its own of."""
+"""Fields that llama.cpp makes grammars of itself."""
 LEAST: Final = "root ::= least"
-"""How a grammar begins that is made of ``min_tokens``."""
+"""The beginning of grammars for ``min_tokens``."""
 MOST_AT_LEAST: Final = 100_000
 MARK: Final = "\u0001"
-"""Text that no model writes by itself, and a token of every vocabulary."""
+"""A token of every vocabulary that models do not write."""
 
 
 def with_min_tokens(body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with a grammar in the place of ``min_tokens``.
+    """Return ``body`` with a grammar in place of ``min_tokens``.
 
     ``stop_token_ids`` are left to :mod:`.preparation`.
 
     Raises:
-        InvalidRequest: one of them is not what it has to be.
-        UnsupportedParameter: it cannot be had together with something else.
+        InvalidRequest: one of them is not valid.
+        UnsupportedParameter: it cannot be combined with another field.
     """
     check_token_limits(body)
     least, ids = body.pop(MIN_TOKENS, None), body.get(STOP_TOKEN_IDS)
@@ -58,12 +58,12 @@ def with_min_tokens(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_ignore_eos(body: Mapping[str, Any]) -> None:
-    """Check that an answer without an end, as ``ignore_eos`` has it, is not held to a grammar, which has one.
+    """Check that ``ignore_eos``, an answer without an end, is not combined with a grammar, which has an end.
 
-    llama.cpp writes on behind the end, and is held to nothing any more. Tools that may be called are no such grammar.
+    llama.cpp would continue after that end, without constraints. Tools that may be called are no such grammar.
 
     Raises:
-        UnsupportedParameter: it is.
+        UnsupportedParameter: they are combined.
     """
     if not body.get(IGNORE_EOS):
         return
@@ -79,7 +79,7 @@ def check_ignore_eos(body: Mapping[str, Any]) -> None:
 
 
 def constraining(body: Mapping[str, Any], among: Sequence[str] = EXCLUDED) -> str | None:
-    """Return the field of ``body`` that llama.cpp makes a grammar of, if there is one."""
+    """Return the field of ``body`` that llama.cpp makes a grammar of, if any."""
     if (found := next((each for each in among if body.get(each)), None)) is not None:
         return found
     output = body.get("response_format") or {}
@@ -93,9 +93,9 @@ def _not_together(name: str, other: str) -> UnsupportedParameter:
 
 
 def min_tokens_grammar(least: int) -> str:
-    """Return the grammar of any text of ``least`` tokens or more; raises InvalidRequest if those are too many.
+    """Return the grammar of any text of at least ``least`` tokens; raises InvalidRequest if those are too many.
 
-    Repetitions are nested: llama.cpp takes up to 2,000 of one rule.
+    Repetitions are nested: llama.cpp accepts up to 2,000 of one rule.
     """
     if least > MOST_AT_LEAST:
         raise InvalidRequest(f"min_tokens: llama.cpp takes {MOST_AT_LEAST:,} at most.", param=MIN_TOKENS)
@@ -105,7 +105,7 @@ def min_tokens_grammar(least: int) -> str:
 
 
 def check_min_tokens(body: Mapping[str, Any], ready: Ready) -> None:
-    """Check that ``min_tokens`` can be kept by a worker that ends answers at texts of its own; raises as above."""
+    """Check that ``min_tokens`` is not combined with the stop strings of the worker; raises as above."""
     if ready.chat_stops and str(body.get("grammar") or "").startswith(LEAST):
         raise _not_together(MIN_TOKENS, "a model without a chat template, whose answers end where the user would speak")
 

@@ -1,6 +1,6 @@
 """llama.cpp, the default engine: GGUF models on any machine.
 
-The parameters a request may carry beyond OpenAI's are those of llama.cpp's server
+The request fields beyond OpenAI's are those of llama.cpp's server
 (https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md).
 """
 
@@ -122,7 +122,7 @@ CHAT = frozenset(
     }
 )
 NOT_FOR_INFILL = frozenset({"n_probs", "post_sampling_probs", "return_progress", "return_tokens", "timings_per_token"})
-"""What they ask for has no place in the answer to a text that was filled in."""
+"""Fields whose results have no place in the answer to an infill request."""
 FIELDS: Mapping[Task, frozenset[str]] = {
     "chat": SAMPLING | RUNNING | CHAT,
     "completions": SAMPLING | RUNNING,
@@ -154,7 +154,7 @@ MEMORY_PHRASES = (
     "failed to allocate",  # any buffer of the model, the cache or the computation, on whatever device
     "unable to allocate",  # the model's, when the device refuses it
     "out of memory",  # CUDA, HIP and SYCL
-    "error loading model: resource temporarily unavailable",  # no thread, as a rule for want of memory for its stack
+    "error loading model: resource temporarily unavailable",  # no thread, usually for lack of memory for its stack
     "outofmemory",  # Metal
     "erroroutof",  # Vulkan: of device memory, or of the host's
     "bad_alloc",
@@ -245,7 +245,7 @@ class LlamaCpp(Engine):
             # Without this, a failed assertion of ggml starts a debugger to print a backtrace and hangs for seconds.
             "GGML_NO_BACKTRACE": "1",
             "GOMP_SPINCOUNT": SPINS,
-            "LLAMA_SERVER_SLOTS_DEBUG": "1",  # have /slots tell what each slot holds; see slots.py
+            "LLAMA_SERVER_SLOTS_DEBUG": "1",  # /slots reports the text of each slot; see slots.py
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts them
             **({"GGML_CUDA_DISABLE_GRAPHS": "1"} if options["enforce_eager"] else {}),
             **({KEY_VARIABLE: api_key} if options["server"] else {}),
@@ -288,7 +288,7 @@ class LlamaCpp(Engine):
     def convert_answer(self, task: Task, data: bytes) -> bytes:
         if task == "infill":
             return completion_events(data)
-        # With its quotes it cannot stand in a text, where JSON escapes them.
+        # With its quotes it cannot occur in a text, where JSON escapes them.
         return data.replace(ID_OF_CHAT, ID_OF_COMPLETION) if task == "completions" else data
 
     def usage_in(
@@ -309,12 +309,12 @@ def _options(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what hides all GPUs but those that the model is laid out over, where that is decided.
+    """Return the variables that hide all GPUs but those that the model uses, if those are determined.
 
-    One that has none of the layers would be used for large prompts all the same, and give its memory for that.
+    A GPU without layers would still be used for large prompts, and its memory with it.
 
     Raises:
-        ConfigError: options ask for more of them than there are.
+        ConfigError: options require more GPUs than there are.
     """
     used = gpus_used(options, spec.gpus)
     if spec.gpu_layers == 0:
@@ -327,22 +327,22 @@ def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def batch_size(spec: ModelSpec) -> int:
-    """Return how many tokens of a prompt are worked on at once.
+    """Return how many tokens of a prompt are processed at once.
 
     Raises:
-        ConfigError: an engine option that is not one.
+        ConfigError: an engine option is not valid.
     """
     return batch_size_of(spec, _options(spec))
 
 
 def makes_embeddings(spec: ModelSpec) -> bool:
-    """Return whether the worker is to make embeddings.
+    """Return whether the worker makes embeddings.
 
-    For them llama.cpp evaluates a text in one batch and reserves the scores of the whole vocabulary for each of its
-    tokens: over a gigabyte with 150,000 entries, which a model that is there to chat does not need.
+    For these, llama.cpp evaluates a text in one batch and reserves the scores of the whole vocabulary for each token:
+    over a gigabyte with 150,000 entries, which a chat model does not need.
 
     Raises:
-        ConfigError: an engine option that is not one.
+        ConfigError: an engine option is not valid.
     """
     wanted = str(_options(spec)["embeddings"]).lower()
     if wanted not in EMBEDDINGS:
@@ -359,7 +359,7 @@ def micro_batch_size(spec: ModelSpec) -> int:
     """Return how many tokens are evaluated in one step.
 
     Raises:
-        ConfigError: an engine option that is not one.
+        ConfigError: an engine option is not valid.
     """
     return micro_batch_size_of(spec, _options(spec), embeds=makes_embeddings(spec))
 

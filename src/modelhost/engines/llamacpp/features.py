@@ -1,7 +1,7 @@
-"""What a build of llama.cpp computes with, in its own words (``ggml_backend_cpu_get_features``):
+"""The features of a build of llama.cpp, by its own names (``ggml_backend_cpu_get_features``):
 https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-cpu/ggml-cpu.cpp.
 
-Workers import this: it stays small.
+Workers import this module, so that it stays small.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ GPU_FRAMEWORKS: Final = frozenset({"CUDA", "ROCm", "Vulkan", "MTL", "Metal", "SY
 
 PART_BYTES: Final = 1 << 16
 LLGUIDANCE: Final = "LLGUIDANCE"
-"""What a worker names among its features when it takes grammars of llguidance."""
+"""The feature of a worker that accepts grammars of llguidance."""
 NO_LLGUIDANCE: Final = b"-DLLAMA_LLGUIDANCE=ON"
-"""Stands in what a build without llguidance says to whoever asks for it."""
+"""Part of the error message of a build without llguidance."""
 
 
 def has_llguidance(library: Path) -> bool:
-    """Return whether the build of llama.cpp in the file ``library`` takes grammars of llguidance.
+    """Return whether the build of llama.cpp in the file ``library`` accepts grammars of llguidance.
 
-    One that does not ends its process when it is given one, so that this cannot be tried.
+    Trying is not possible: a build that does not ends its process.
     """
     end = b""
     with library.open("rb") as file:
-        while part := file.read(PART_BYTES):  # mapped as a whole it would be counted as the worker's memory
+        while part := file.read(PART_BYTES):  # if mapped as a whole, it would count as the worker's memory
             if NO_LLGUIDANCE in end + part:
                 return False
             end = part[-len(NO_LLGUIDANCE) :]
@@ -36,7 +36,7 @@ def has_llguidance(library: Path) -> bool:
 
 
 def features_in(system_info: str, devices: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the features that llama.cpp says it has, and the frameworks of its GPUs.
+    """Return the features that llama.cpp reports, and the frameworks of its GPUs.
 
     ``system_info`` looks like ``CUDA : ARCHS = 900 | CPU : SSE3 = 1 | AVX2 = 1 |``, ``devices`` are ``CUDA0``, ``CPU``.
     """

@@ -1,9 +1,9 @@
-"""What llama.cpp holds an answer to: a JSON schema, a regular expression, a grammar, the call of a tool.
+"""Constraints of an answer for llama.cpp: a JSON schema, a regular expression, a grammar, a required tool call.
 
-llama.cpp's own converter of schemas leaves out what it does not know: patterns with ``\\d`` or without anchors, bounds
-of fractions, ``format``. llguidance (https://github.com/guidance-ai/llguidance) obeys most of it, where a worker was
-built with it. A grammar binds the answer from its first token on, so that a model whose template makes it think first
-keeps llama.cpp's own way.
+llama.cpp's own converter of schemas ignores what it does not support: patterns with ``\\d`` or without anchors, bounds
+of fractions, ``format``. llguidance (https://github.com/guidance-ai/llguidance) enforces most of it, in workers built
+with it. A grammar constrains the answer from its first token on, so that models whose template makes them think
+first use llama.cpp's own converter.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from modelhost.engines.schemas.rules import COMPACT, choice_rule, is_known, json
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 THINKING: Final = ("<think", "[THINK]", "<|channel|>", "reasoning_content")
-"""What the templates of models that think first have in them."""
+"""Marks in the templates of models that think first."""
 INPUT_RULE: Final = "input_of_tool"
 UNFORCED: Final = '{"no_forcing": true}'
-"""Has llguidance take text that has to come as it is. By itself it has the model's tokenizer read such text ahead, and
-that takes the name of a special token, such as ``<|im_end|>``, for the token; no text then follows the grammar."""
+"""Makes llguidance accept fixed text as it is. By default it tokenizes such text with the model's tokenizer, which
+takes the name of a special token, such as ``<|im_end|>``, for the token, so that no text can follow the grammar."""
 _NAMES_TOKENS: Final = re.compile(r"<|\[/?[A-Z_]{3,}\\?\]")
-"""What may be the name of one."""
+"""What may be the name of a special token."""
 
 
 def may_think_first(spec: ModelSpec) -> bool:
@@ -38,10 +38,10 @@ def may_think_first(spec: ModelSpec) -> bool:
 
 
 def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return vLLM's ``structured_outputs`` as llama.cpp takes it.
+    """Return vLLM's ``structured_outputs`` as fields of llama.cpp.
 
     Raises:
-        UnsupportedParameter: a regular expression that llguidance fails at: in llama.cpp it then binds nothing at all.
+        UnsupportedParameter: llguidance fails at the regular expression, so that llama.cpp would enforce nothing.
     """
     kind, value = only_of(structured)
     if kind == "json":
@@ -62,10 +62,10 @@ def constraint_of(structured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_llguidance(body: Mapping[str, Any], features: Collection[str]) -> None:
-    """Check that a worker with ``features`` takes the grammar of ``body``: one that does not would end itself.
+    """Check that a worker with ``features`` accepts the grammar of ``body``: otherwise its process would end.
 
     Raises:
-        UnsupportedParameter: it does not.
+        UnsupportedParameter: it does not accept it.
     """
     grammar = body.get("grammar")
     if isinstance(grammar, str) and grammar.startswith(BEGINNING) and LLGUIDANCE not in features:
@@ -77,12 +77,12 @@ def check_llguidance(body: Mapping[str, Any], features: Collection[str]) -> None
 
 
 def with_tool_input_grammar(body: Mapping[str, Any], features: Collection[str]) -> dict[str, Any]:
-    """Return ``body`` with the grammar of the input of a custom tool as a worker with ``features`` takes it.
+    """Return ``body`` with the grammar of the input of a custom tool, for a worker with ``features``.
 
-    Its rules stay as they are, but for the first one, which other rules may name: it begins behind the opening.
+    Its rules are kept, except for the first one, which other rules may name: it begins after the opening.
 
     Raises:
-        InvalidRequest: the worker takes no such grammar.
+        InvalidRequest: the worker accepts no such grammar.
     """
     if LLGUIDANCE not in features:
         raise InvalidRequest(
@@ -99,7 +99,7 @@ def with_tool_input_grammar(body: Mapping[str, Any], features: Collection[str]) 
 
 
 def with_schema_grammar(body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with a grammar in the place of the JSON schema that its answer has to follow, if it has one."""
+    """Return ``body`` with a grammar in place of the JSON schema of its answer, if it has one."""
     schema = _schema_of(body)
     if schema is None or body.get("tools") or "grammar" in body:
         return body
@@ -147,7 +147,7 @@ def _call_of(function: dict[str, Any], prefix: str, shared: dict[str, Any]) -> d
 
 
 def _moved(schema: Any, prefix: str) -> Any:
-    """Return ``schema`` with references to definitions of its own as those to the shared ones."""
+    """Return ``schema`` with references to its own definitions changed to the shared ones."""
     if isinstance(schema, list):
         return [_moved(each, prefix) for each in schema]
     if not isinstance(schema, Mapping):

@@ -22,12 +22,12 @@ NAME: Final = "llama-server"
 
 
 def with_server(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the engine options with the program that is named, by its whole path; as they are if none is.
+    """Return the engine options with the absolute path of the named program; unchanged if none is named.
 
-    An empty ``server`` among them is the library's own, whatever the environment names.
+    An empty ``server`` means the library's own server, whatever the environment names.
 
     Raises:
-        ConfigError: it is no program.
+        ConfigError: there is no such program.
     """
     if OPTION in options:
         named, source = options[OPTION], f'engine option "{OPTION}"'
@@ -44,7 +44,7 @@ def server_version() -> tuple[str, str] | None:
     """Return the version and the path of the ``llama-server`` that the environment names; ``None`` if it names none.
 
     Raises:
-        ConfigError: it is no such program.
+        ConfigError: it is no ``llama-server``.
     """
     path = with_server({}).get(OPTION)
     if path is None:
@@ -56,10 +56,10 @@ def server_version() -> tuple[str, str] | None:
 
 
 def _program(named: str, source: str) -> str:
-    """Return the whole path of a program that is named by its path, or by its name alone.
+    """Return the absolute path of a program that is named by its path, or by its name alone.
 
     Raises:
-        ConfigError: there is none, or it is none.
+        ConfigError: there is none, or it is not executable.
     """
     is_path = "/" in named or named.startswith("~")
     place = at_home(named) if is_path else named
@@ -87,9 +87,9 @@ ON_CPU = ("CPU", "ACCEL")  # the ends of the names of ggml_backend_dev_type that
 
 @cache
 def features_of(python: str) -> tuple[str, ...]:
-    """Return what the llama.cpp of ``python`` computes with, in the words of a worker that is ready. 0.3 s, once."""
+    """Return the features of the llama.cpp of ``python``, as a worker announces them. Takes 0.3 s, once."""
     asked = subprocess.run([python, "-c", ALL_FEATURES], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
-    from modelhost.engines.llamacpp.features import features_in  # noqa: PLC0415 (few ask for it, and starts wait)
+    from modelhost.engines.llamacpp.features import features_in  # noqa: PLC0415 (rarely needed, and starts wait)
 
     info, _, devices = asked.stdout.strip().partition("\n")
     return features_in(info, devices.split())
@@ -97,7 +97,7 @@ def features_of(python: str) -> tuple[str, ...]:
 
 @cache
 def library_uses_gpus(python: str) -> bool:
-    """Return whether the llama.cpp of ``python`` finds a GPU. Asked once, in a process of its own: 0.3 s."""
+    """Return whether the llama.cpp of ``python`` finds a GPU. Checked once, in a process of its own: 0.3 s."""
     asked = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
     return any(not name.endswith(ON_CPU) for name in asked.stdout.split())
 
@@ -105,7 +105,7 @@ def library_uses_gpus(python: str) -> bool:
 def server_uses_gpus(path: str, env: Mapping[str, str]) -> bool:
     """Return whether the ``llama-server`` at ``path`` finds a GPU, with ``env`` besides the host's environment.
 
-    Asked once for each state of the file: 0.1 to 1 s.
+    Checked once for each state of the file: 0.1 to 1 s.
 
     Raises:
         ConfigError: it cannot be started.

@@ -1,7 +1,7 @@
-"""What a machine has that a build of llama.cpp can be made for, and which build it runs best.
+"""The processor and GPU of a machine, and the build of llama.cpp that runs best on it.
 
 The wheel runs on every processor of its kind: on x86-64 with AVX2 and no more, on ARM without anything beyond
-ARMv8-A, and without a GPU but Apple's. A build for the machine takes the rest.
+ARMv8-A, and without GPUs other than Apple's. A build for the machine uses the rest.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ Accelerator = Literal["cuda", "hip", "vulkan"]
 
 ROOT: Final = Path("/")
 ARCHITECTURES: Final[Mapping[str, str]] = {"AMD64": "x86_64", "arm64": "aarch64"}
-"""Other names of the same."""
+"""Other names of the same architectures."""
 COMPILED_FOR: Final = re.compile(
     r"(ssse3|sse4|avx|amx|fma|f16c|bmi|abm|adx|movbe|popcnt|aes|vaes|vpclmul|pclmul|gfni|sha|xop|tbm|rdseed|"
     r"asimd|sve|sme(2|_|$)|i8mm|bf16|fphp|atomics|lrcpc|fcma|jscvt|crc32|pmull|sb$|ssbs$)"
 )
-"""The beginnings of the flags for which a compiler writes instructions when it compiles for the processor at hand."""
+"""Prefixes of the flags for which a compiler generates instructions with ``-march=native``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processor:
-    """The processor of this machine. ``flags`` are those of ``/proc/cpuinfo``; there are none where there is no such
-    file."""
+    """The processor of this machine. ``flags`` are those of ``/proc/cpuinfo``; empty without that file."""
 
     architecture: str
     name: str = ""
@@ -41,27 +40,27 @@ class Processor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What decides which build is the best."""
+    """What determines the best build."""
 
     processor: Processor
     accelerator: Accelerator | None = None
-    """What computes on the GPU that is there."""
+    """The framework that computes on the machine's GPU."""
     platform: str = sys.platform
 
 
 def this_machine(accelerator: Accelerator | None) -> Machine:
-    """Return this one, with the GPU that others have found in it."""
+    """Return this machine, with the ``accelerator`` that was found in it."""
     return Machine(processor=this_processor(), accelerator=accelerator)
 
 
 @cache
 def this_processor() -> Processor:
-    """Return that of this machine."""
+    """Return the processor of this machine."""
     return read_processor(ROOT, platform.machine())
 
 
 def read_processor(root: Path, architecture: str) -> Processor:
-    """Return the first processor that ``/proc/cpuinfo`` below ``root`` describes."""
+    """Return the first processor in ``/proc/cpuinfo`` below ``root``."""
     about: dict[str, str] = {}
     path = root / "proc/cpuinfo"
     if path.exists():
@@ -81,7 +80,7 @@ def read_processor(root: Path, architecture: str) -> Processor:
 
 
 def compiled_for(flags: Iterable[str]) -> tuple[str, ...]:
-    """Return those of ``flags`` that what is compiled for the processor may need to run."""
+    """Return those of ``flags`` that code compiled for the processor may need to run."""
     return tuple(sorted(flag for flag in flags if COMPILED_FOR.match(flag)))
 
 
@@ -102,12 +101,12 @@ NOT_MEASURED: Final = "by how much has not been measured on such a machine"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """A feature of processors that llama.cpp computes with, and that its wheel does without."""
+    """A feature of processors that llama.cpp can use and its wheel does not."""
 
     flag: str
     title: str
     name: str
-    """llama.cpp's."""
+    """llama.cpp's name for it."""
 
 
 LEFT_UNUSED: Final[Mapping[str, tuple[Feature, ...]]] = {
@@ -127,13 +126,13 @@ LEFT_UNUSED: Final[Mapping[str, tuple[Feature, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BetterBuild:
-    """A build that this machine would run quicker than what it has."""
+    """A build that would be faster on this machine than the current one."""
 
     build: Build
     reason: str
     """What the machine has that is not used: "this processor has AVX-512"."""
     gain: str
-    """By how much, as far as it has been measured."""
+    """How much faster, as far as that was measured."""
     command: str = BUILD_COMMAND
 
     def __str__(self) -> str:
@@ -141,9 +140,9 @@ class BetterBuild:
 
 
 def better_build(machine: Machine, has: Collection[str] = ()) -> BetterBuild | None:
-    """Return the build that suits ``machine`` better than one with the features ``has``; ``None``: that is the best.
+    """Return the build that suits ``machine`` better than one with the features ``has``; ``None`` if there is none.
 
-    ``has``: as :func:`modelhost.engines.llamacpp.features.features_in` returns them; nothing stands for the wheel.
+    ``has``: as :func:`modelhost.engines.llamacpp.features.features_in` returns them; empty stands for the wheel.
     """
     if machine.platform != "linux":
         return None  # wheels for macOS are compiled for Apple's processors, and with Metal
@@ -159,7 +158,7 @@ def better_build(machine: Machine, has: Collection[str] = ()) -> BetterBuild | N
 
 
 def why_unavailable(build: Build, machine: Machine) -> str | None:
-    """Say why ``build`` is none for ``machine``; ``None`` if nothing speaks against trying it."""
+    """Return why ``build`` is not available on ``machine``; ``None`` if it can be tried."""
     there_are = BUILDS_ON.get(machine.platform, ())
     if not there_are:
         return "llama.cpp is built on Linux and macOS; on Windows, use its Subsystem for Linux"
@@ -169,7 +168,7 @@ def why_unavailable(build: Build, machine: Machine) -> str | None:
 
 
 def _unused_features(architecture: str, flags: Collection[str], has: Collection[str] = ()) -> tuple[Feature, ...]:
-    """Return what a processor with ``flags`` offers and a build with the features ``has`` does without."""
+    """Return the features of a processor with ``flags`` that a build with the features ``has`` does not use."""
     known = LEFT_UNUSED.get(architecture, ())
     return tuple(feature for feature in known if feature.flag in flags and feature.name not in has)
 

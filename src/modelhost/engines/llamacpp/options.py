@@ -30,7 +30,7 @@ from modelhost.errors import ConfigError
 FALLBACK_CONTEXT: Final = 4096
 LARGEST_BATCH: Final = 2048
 MICRO_BATCH: Final = 512
-"""llama.cpp's own; larger ones gain little and take memory."""
+"""llama.cpp's default; larger steps gain little and take memory."""
 SPEED_OPTIONS: Final[Mapping[str, Any]] = {
     "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
     "micro_batch_size": 0,  # tokens computed in one step, which sizes the buffers; 0: up to 512
@@ -39,11 +39,11 @@ SPEED_OPTIONS: Final[Mapping[str, Any]] = {
     "speculation": "none",  # guess ahead by what the text repeats: ngram-simple, ngram-mod, ngram-map-k
 }
 SPINS: Final = "3000"
-"""Looks at whether the others are done, before a thread of OpenMP's sleeps until they are.
+"""How often a thread of OpenMP checks whether the others are done before it sleeps until they are.
 
-On an idle machine the others are mostly done within so many, and a thread that sleeps at once would be woken hundreds
-of times for a token. OpenMP's own 300,000 are no quicker there, but hold a core while another program has taken that of
-the thread that is waited for. Figures: docs/performance.md.
+On an idle machine the others are usually done within that number, while a thread that sleeps at once would be woken
+hundreds of times per token. OpenMP's default of 300,000 is no faster there, but keeps a core busy while another program
+occupies the core of the thread that it waits for. Figures: docs/performance.md.
 """
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "flash_attention": ("auto", "on", "off"),
@@ -52,10 +52,10 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def check_speed(options: Mapping[str, Any]) -> None:
-    """Check the values of ``options`` that :data:`CHOICES` and :data:`SPEED_OPTIONS` are about.
+    """Check the values of the options of :data:`CHOICES` and :data:`SPEED_OPTIONS`.
 
     Raises:
-        ConfigError: one is none of those that there are.
+        ConfigError: one is not valid.
     """
     for name, choices in CHOICES.items():
         if options[name] not in choices:
@@ -71,15 +71,15 @@ def check_speed(options: Mapping[str, Any]) -> None:
 def batch_size_of(spec: ModelSpec, options: Mapping[str, Any]) -> int:
     """Return how many tokens of a prompt are worked on at once."""
     wanted: int = options["batch_size"]
-    # A multiple of the slots: llama.cpp shares a batch out among them, and aborts while it loads if that leaves a rest.
+    # A multiple of the slots: llama.cpp divides a batch among them, and aborts during the load if there is a remainder.
     slots = spec.slots or 1
     return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
 
 
 def micro_batch_size_of(spec: ModelSpec, options: Mapping[str, Any], *, embeds: bool) -> int:
-    """Return how many tokens are evaluated in one step; the buffers of the computation are as large as that takes.
+    """Return how many tokens are evaluated in one step, which determines the size of the compute buffers.
 
-    ``embeds``: whether it makes embeddings, for which a text has to be evaluated in one step.
+    ``embeds``: whether it makes embeddings, for which a text must be evaluated in one step.
     """
     batch, wanted = batch_size_of(spec, options), options["micro_batch_size"]
     return batch if embeds else min(batch, wanted or MICRO_BATCH)
@@ -96,15 +96,15 @@ LOAD_OPTIONS: Final[Mapping[str, Any]] = {
 
 
 def llamacpp_load(config: LoadConfig, baseline: LoadBaseline, known: Mapping[str, Any]) -> ConfiguredLoad:
-    """Return what llama.cpp makes of ``config``; ``known`` are its engine options with their defaults."""
+    """Apply ``config`` to llama.cpp; ``known`` has its engine options with their defaults."""
     return configure_load({**_HONOURS, **_options(known)}, config, baseline)
 
 
 def gpus_used(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
-    """Return those of ``gpus`` that a model with ``options``, which are complete, is laid out over.
+    """Return those of ``gpus`` that a model with ``options``, which are complete, uses.
 
     Raises:
-        ConfigError: it cannot be.
+        ConfigError: there are too few, or the options contradict each other.
     """
     rows, layers = options["tensor_parallel_size"], options["pipeline_parallel_size"]
     if min(rows, layers) < 1:
@@ -121,12 +121,12 @@ def gpus_used(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, .
 
 
 def split_mode(options: Mapping[str, Any]) -> str:
-    """Return how llama.cpp lays a model with ``options`` out over GPUs, in its own word."""
+    """Return llama.cpp's split mode for a model with ``options``."""
     return "row" if options["tensor_parallel_size"] > 1 else "layer"
 
 
 def _problem(rows: int, layers: int, gpus: tuple[int, ...]) -> str:
-    """Return why a model cannot be split so; empty if it can."""
+    """Return why a model cannot be split this way; empty if it can."""
     if rows > 1 and layers > 1:
         return "llama.cpp splits a model by rows or by layers, not by both; leave the other one at 1"
     wanted = max(rows, layers)

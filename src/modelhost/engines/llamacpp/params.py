@@ -1,4 +1,4 @@
-"""What llama.cpp makes of the launch parameters of a registry entry, of which many are another engine's."""
+"""The launch parameters of a registry entry for llama.cpp; many of them are of other engines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SETTINGS = (
 DTYPES = ("auto", "f16", "float16", "half", "bf16", "bfloat16", "f32", "float32", "float")
 
 Found = tuple[Mapping[str, Any], str, str]
-"""Settings, a problem, a warning; empty is none."""
+"""Settings, a problem, a warning; empty if there is none."""
 
 
 def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str, Any]], str]) -> AcceptedParams:
-    """Return ``params`` as settings. ``check_options`` returns what is wrong with engine options, or nothing."""
+    """Return ``params`` as settings. ``check_options`` returns the problem with engine options, if any."""
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     problems, warnings = [], []
     for name, translate in _TRANSLATIONS.items():

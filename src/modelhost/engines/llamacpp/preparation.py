@@ -1,9 +1,9 @@
-"""What has to be asked of a worker of llama.cpp before it can be given a request.
+"""Requests to a worker of llama.cpp that prepare another request.
 
-Among it: whether an answer can be held to a grammar of llguidance, since llama.cpp drops one that cannot be compiled
-without a word. A short completion tells. Its grammar wants a mark, then what the grammar in question wants, then a mark
-again, while the end of the answer is made as likely as can be: a model that is held to nothing ends at once, one that
-is held to a grammar that no text follows ends behind the first mark, and any other writes two tokens.
+One of them finds out whether a grammar of llguidance can be enforced, since llama.cpp silently drops one that cannot be
+compiled. It is a short completion. Its grammar requires a mark, then what the grammar in question requires, then a mark
+again, while the end of the answer is made as likely as possible: a model without constraints ends at once, a grammar
+that no text follows ends after the first mark, and any other grammar yields two tokens.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 
 NOT_TEXT: Final = "\ufffd"
-"""In the text of a token that is a part of a character."""
+"""The text of a token that is a part of a character contains it."""
 OF_TEMPLATES: Final = ("messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
-"""What a prompt is made of."""
+"""The fields that a prompt is rendered from."""
 
 
 class LlamaCppPreparation:
@@ -59,31 +59,31 @@ class LlamaCppPreparation:
         asked = {name: body[name] for name in OF_TEMPLATES if name in body}
         prompt = (await client.ask("/apply-template", asked))["prompt"]
         rest = {name: value for name, value in body.items() if name not in OF_TEMPLATES}
-        # As the server tokenizes the prompts of chats.
+        # The server tokenizes the prompts of chats with these.
         return {**rest, "content": prompt, "add_special": True, "parse_special": True}
 
 
 BEGINNING: Final = "%llguidance"
 RULE: Final = "grammar_in_question"
 REMEMBERED: Final = 256
-"""Grammars."""
+"""The number of grammars whose results are kept."""
 LIKELY: Final = 100
 LARK_TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\\n])+/|(?:#|//)[^\n]*|[A-Za-z_][\w-]*')
-"""Texts, regular expressions, remarks and names."""
+"""Strings, regular expressions, comments and names."""
 
 
 class GrammarProbe:
-    """Asks workers about grammars, about each one once."""
+    """Checks grammars at workers, each of them once."""
 
     def __init__(self) -> None:
         self._verdicts: OrderedDict[tuple[str, str], bool] = OrderedDict()
-        """By the worker and the grammar."""
+        """By worker and grammar."""
 
     async def check(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
         """Check the grammar of ``body``, if it is one of llguidance.
 
         Raises:
-            InvalidRequest: the worker would pass over it.
+            InvalidRequest: the worker would ignore it.
             ModelhostError: as :meth:`EngineClient.ask`.
         """
         if LLGUIDANCE not in ready.features:
@@ -125,17 +125,17 @@ async def _is_obeyed(client: EngineClient, grammar: str) -> bool:
         },
     )
     is_obeyed: bool = answer["content"].startswith(MARK)
-    # An end that the grammar itself names is no sign that it wants nothing.
+    # If the grammar itself names the end of the answer, ending early does not mean that nothing is enforced.
     may_end = not has_end or "<" in LARK_TOKEN.sub("", grammar)
     return is_obeyed and (may_end or answer["stop_type"] == "limit")
 
 
 def probe_grammar(grammar: str) -> str:
-    """Return the grammar of what ``grammar`` wants between two marks."""
+    """Return a grammar that requires a text of ``grammar`` between two marks."""
     first, _, rules = grammar.partition("\n")
     return f'{first}\nstart: "\\u0001" {RULE} "\\u0001"\n{with_renamed_start(RULE, rules)}'
 
 
 def with_renamed_start(name: str, rules: str) -> str:
-    """Return ``rules`` with their first one, which other rules may name, as the rule ``name``."""
+    """Return ``rules`` with the start rule, which other rules may use, renamed to ``name``."""
     return LARK_TOKEN.sub(lambda found: name if found[0] == "start" else found[0], rules)

@@ -1,7 +1,7 @@
-"""A ``llama-server`` as a program: which version it is, and what it can, read from what it says of itself.
+"""A ``llama-server`` as a program: its version and its flags, read from its own output.
 
-Its features are the flags of its help, as ``common_arg::to_string`` of llama.cpp's ``common/arg.cpp`` writes them:
-names and values in the first columns, what they mean behind or below.
+Its flags are those of its help text, as ``common_arg::to_string`` of llama.cpp's ``common/arg.cpp`` writes them: names
+and values in the first columns, the meaning after or below them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-SECONDS: Final = 60.0  # one that is built for GPUs loads their libraries before it says anything
+SECONDS: Final = 60.0  # a build for GPUs loads their libraries before it prints anything
 NAMES_COLUMNS: Final = 40
 LONGEST_NAMES: Final = 37
-"""Characters; what a flag means stands below longer ones."""
+"""Characters; the meaning of longer ones is on the next line."""
 _VERSION: Final = re.compile(r"^version: (\S+ \(.+\))$", re.MULTILINE)
 _FLAG: Final = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _VARIABLE: Final = re.compile(r"\(env: (LLAMA_ARG_\w+)\)")
@@ -25,34 +25,34 @@ _REMOVED: Final = "argument has been removed"
 
 
 class NotAServerError(Exception):
-    """A program that is no ``llama-server``; the message is for a person."""
+    """The program is not a ``llama-server``; the message is for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerProgram:
-    """What a ``llama-server`` says of itself."""
+    """The version and the flags of a ``llama-server``."""
 
     path: str
     version: str
-    """As it says: ``0.6.0 (build 11549, commit 6f3ab12)``; older ones have the build alone, ``4719 (b3e8a1c)``."""
+    """For example ``0.6.0 (build 11549, commit 6f3ab12)``; older versions print the build only, ``4719 (b3e8a1c)``."""
     flags: Mapping[str, str]
-    """What its help says of each flag, values included."""
+    """The help text of each flag, with its values."""
     variables: frozenset[str]
-    """Environment variables that it takes for flags."""
+    """Environment variables that it reads as flags."""
 
     def has(self, flag: str) -> bool:
         return flag in self.flags
 
     def help_mentions(self, flag: str, words: str) -> bool:
-        """Whether the help of ``flag`` has ``words`` in it; not of a flag that it has not."""
+        """Whether the help of ``flag`` contains ``words``; false if there is no such flag."""
         return words in self.flags.get(flag, "")
 
 
 def inspect_program(path: str, *, before: Callable[[], None] | None = None) -> ServerProgram:
-    """Return what the program at ``path`` says of itself. ``before``: see :func:`output_of`.
+    """Return the version and the flags of the program at ``path``. ``before``: see :func:`output_of`.
 
     Raises:
-        NotAServerError: it cannot be started, or answers as no ``llama-server`` does.
+        NotAServerError: it cannot be started, or its output is not that of a ``llama-server``.
     """
     with ThreadPoolExecutor(max_workers=2) as both:
         version, told = both.map(lambda flag: output_of(path, flag, before=before), ("--version", "--help"))
@@ -67,9 +67,9 @@ def inspect_program(path: str, *, before: Callable[[], None] | None = None) -> S
 def output_of(
     path: str, *arguments: str, env: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
 ) -> str:
-    """Return what the program writes, to whichever stream, when it is started with ``arguments``.
+    """Return the output of the program, from both streams, when it is started with ``arguments``.
 
-    ``before`` is called in the process before the program starts.
+    ``before`` is called in the new process before the program starts.
 
     Raises:
         NotAServerError: it cannot be started, or does not end.
@@ -95,10 +95,10 @@ def output_of(
 
 
 def version_in(said: str, path: str) -> str:
-    """Return the version that the program at ``path`` has told.
+    """Return the version in ``said``, the output of the program at ``path``.
 
     Raises:
-        NotAServerError: there is none.
+        NotAServerError: there is no version in it.
     """
     found = _VERSION.search(said)
     if found is None:
@@ -110,7 +110,7 @@ def version_in(said: str, path: str) -> str:
 
 
 def flags_in(told: str) -> dict[str, str]:
-    """Return what a help text says of each flag; those are left out that are named only to say that they are gone."""
+    """Return the entry of each flag in a help text, without flags that have been removed."""
     flags: dict[str, str] = {}
     for entry in re.split(r"^(?=-)", told, flags=re.MULTILINE):
         if _REMOVED not in " ".join(entry.split()):
@@ -123,5 +123,5 @@ def _names_of(line: str) -> str:
 
 
 def lists_gpus(said: str) -> bool:
-    """Return whether the answer to ``--list-devices`` has a GPU in it; BLAS, which computes on CPUs, has no memory."""
+    """Return whether the output of ``--list-devices`` has a GPU; BLAS, which computes on CPUs, has no memory."""
     return any(name != "BLAS" and int(mib) > 0 for name, mib in _DEVICE.findall(said))

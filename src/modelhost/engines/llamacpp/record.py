@@ -1,4 +1,4 @@
-"""What is known of the build of llama.cpp in its environment, and whether this machine can run it.
+"""The record of the build of llama.cpp in its environment, and whether this machine can run that build.
 
 It is the content of ``modelhost-engine.json``, written once the build has been checked.
 """
@@ -23,31 +23,31 @@ DISTRIBUTION: Final = "xllamacpp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRecord:
-    """One build that was checked on the machine where it was made."""
+    """A build, checked on the machine where it was made."""
 
     version: str
     build: str
     is_compiled_here: bool = True
-    """Or it is a wheel that others have compiled."""
+    """False for a wheel from an index."""
     has_llguidance: bool = False
-    """Whether grammars of llguidance can be asked for."""
+    """Whether it accepts grammars of llguidance."""
     features: tuple[str, ...] = ()
-    """What it computes with, in llama.cpp's words."""
+    """Its features, by llama.cpp's names."""
     needs: tuple[str, ...] = ()
-    """Flags of the processor that it was compiled for, without which it may end by an illegal instruction."""
+    """Flags of the processor that it was compiled for, without which it may end with an illegal instruction."""
     processor: str = ""
     factors: Mapping[str, float] = field(default_factory=dict)
-    """How many times as fast as the wheel it was in the check: with ``prompts``, and with ``answers``."""
+    """Its speed in the check, as a multiple of the wheel's: with ``prompts`` and with ``answers``."""
     engine: str = ENGINE
 
     @property
     def gain(self) -> str:
-        """The factors for a person."""
+        """The factors, for people."""
         return ", ".join(f"{what} {factor:.2f} times as fast as the wheel" for what, factor in self.factors.items())
 
 
 def read_record(data_dir: Path) -> BuildRecord | None:
-    """Return what is known of the build of ``data_dir``; ``None`` if there is none, or its record is damaged."""
+    """Return the record of the build of ``data_dir``; ``None`` if there is no build, or the record is damaged."""
     if python_of(ENGINE, data_dir) is None:
         return None
     try:
@@ -59,7 +59,7 @@ def read_record(data_dir: Path) -> BuildRecord | None:
 
 
 def write_record(record: BuildRecord, folder: Path) -> None:
-    """Have the environment at ``folder`` count as installed."""
+    """Write the record, so that the environment at ``folder`` counts as installed."""
     (folder / FINISHED).write_bytes(orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2) + b"\n")
 
 
@@ -72,7 +72,7 @@ def locked_version() -> str:
 
 
 def why_unused(data_dir: Path, processor: Processor | None = None) -> str | None:
-    """Say why the build that is here is not used; ``None`` if it is, or if there is none."""
+    """Return why the installed build is not used; ``None`` if it is, or if there is none."""
     if python_of(ENGINE, data_dir) is None:
         return None
     record = read_record(data_dir)

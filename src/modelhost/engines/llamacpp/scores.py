@@ -1,12 +1,12 @@
-"""How likely a prompt is to llama.cpp, whose server tells that of written tokens only: it is made to write the prompt.
+"""Log probabilities of a prompt in llama.cpp, whose server reports them for generated tokens only.
 
-A grammar that allows nothing but the prompt's tokens has the model write them one after the other, and what the server
-tells of each is how likely it was without the grammar. That costs a step of the model for each token, as for an answer
-of that length, and one request.
+So the model is made to generate the prompt: a grammar allows nothing but the prompt's tokens, one after the other, and
+the log probabilities that the server reports are those without the grammar. That takes one request, and a step of the
+model for each token, as for an answer of that length.
 
-Some tokens a grammar cannot lead to, and the run ends there: those that end an answer, and parts of a character. They
-are looked for, one request each, among what is likely in the place of another token. So are those that a draft model
-has guessed, which it does not do where a single token is to be written.
+A grammar cannot produce tokens that end an answer, or parts of a character; generation ends there. For these, one
+request each looks the token up among the alternatives to another token. So it does for tokens that a draft model has
+guessed; draft models are not used for a single token.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from modelhost.errors import EngineError
 
 COMPLETIONS: Final = OPENAI_PATHS["completions"]
 OUT_OF_GRAMMAR: Final = "grammar"
-"""Stands in what llama.cpp says where a grammar leads to no token."""
+"""Part of llama.cpp's error message for a grammar that allows no token."""
 GUESSED: Final = "draft_n_accepted"
-"""How many tokens a draft model has guessed: what llama.cpp tells of those is wrong (build 11549)."""
+"""The number of tokens that a draft model has guessed: what llama.cpp reports for those is wrong (build 11549)."""
 LIKELY: Final = 256
-"""Among so many tokens one is looked for first, and then among all."""
+"""A token is first looked up among this many alternatives, then among all."""
 ALL: Final = 2**30
 CERTAIN: Final = 1e6
-"""A bias that leaves no other token."""
+"""A bias that excludes every other token."""
 KEPT: Final = ("lora", "id_slot")
-"""Fields of the request that hold for the prompt, too."""
+"""Fields of the request that also apply to the prompt."""
 PLAIN: Final = "a"
-"""The token of this text is a whole character, so that llama.cpp tells of it."""
+"""The token of this text is a whole character, so that llama.cpp reports on it."""
 
 TokenScore = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ class ForcedTokens:
         prompt: str | Sequence[int] = body["prompt"]
         kept = {name: body[name] for name in KEPT if name in body}
         if isinstance(prompt, str):
-            # As llama.cpp reads the prompt of a completion.
+            # llama.cpp tokenizes the prompt of a completion with these.
             asked = {"content": prompt, "add_special": True, "parse_special": True}
             tokens: Sequence[int] = (await client.ask("/tokenize", asked))["tokens"]
         else:
@@ -79,7 +79,7 @@ async def _text(client: TranslatingClient, tokens: Sequence[int]) -> str:
 async def _forced(
     client: TranslatingClient, asked: Mapping[str, Any], wanted: Sequence[int], top: int
 ) -> AsyncGenerator[TokenScore, None]:
-    """Yield what llama.cpp tells of ``wanted`` behind the prompt of ``asked``, as far as a grammar leads it."""
+    """Yield the scores of the tokens ``wanted`` after the prompt of ``asked``, as far as a grammar can produce them."""
     chain = " ".join(f"<[{token}]>" for token in wanted)
     limits = {"max_tokens": len(wanted), "logprobs": max(1, top), "timings_per_token": True}
     asked = {**asked, "grammar": f"root ::= {chain}", **limits}
@@ -96,7 +96,7 @@ async def _forced(
 
 
 async def _searched(client: TranslatingClient, shared: Mapping[str, Any], wanted: int, top: int) -> TokenScore:
-    """Return what llama.cpp tells of ``wanted`` when another token is written in its place."""
+    """Return the score of ``wanted`` from the alternatives to another token that is generated in its place."""
     plain = (await client.ask("/tokenize", {"content": PLAIN, "add_special": False}))["tokens"][-1]
     for count in (max(LIKELY, top), ALL):
         asked = {**shared, "logit_bias": [[plain, CERTAIN]], "max_tokens": 1, "logprobs": count}

@@ -1,7 +1,7 @@
-"""The command line of a ``llama-server`` for a worker's configuration, by what that version of it has.
+"""The command line of a ``llama-server`` for a worker's configuration, depending on the flags that it has.
 
-Versions name things differently, and old ones lack some. What a setting or an option asks for and the program lacks is
-refused by name; what only a default of modelhost's wants is left away and told.
+Versions have different names for flags, and old versions lack some. If the program lacks a flag that a setting or an
+option requires, that is an error with its name; flags for modelhost's defaults are left out and reported.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ PER_SLOT: Final = "--kv-unified-per-slot"
 KEY_VARIABLE: Final = "LLAMA_API_KEY"
 ALL_LAYERS: Final = "999"  # more than any model has
 FlagWords = tuple[str, ...]
-"""A flag with its values; an empty one: the program does so by itself."""
+"""A flag with its values; empty: it is the program's default."""
 BY_ITSELF: Final[FlagWords] = ()
 
 
 class MissingFlagError(Exception):
-    """The program cannot do what is asked of it; the message is for a person."""
+    """The program lacks a flag that is required; the message is for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +39,20 @@ class CommandLine:
 
     arguments: tuple[str, ...]
     config: Mapping[str, Any]
-    """The configuration that it is then in."""
+    """The resulting configuration."""
     lacks: tuple[str, ...]
-    """The flags that it does not have and that nobody asked for."""
+    """The flags for defaults that the program does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagRequirement:
-    """One thing that the program is to do, in as many ways as versions have for it, the newest first."""
+    """A behaviour of the program, with the flags for it in different versions, newest first."""
 
     alternatives: tuple[FlagWords, ...]
     requested_by: str = ""
-    """The setting or option that asks for it; empty: only a default does."""
+    """The setting or option that requires it; empty for a default."""
     is_essential: bool = False
-    """Whether modelhost cannot do without."""
+    """Whether modelhost cannot work without it."""
 
 
 def command_line(
@@ -60,10 +60,10 @@ def command_line(
 ) -> CommandLine:
     """Return how ``program`` is to be started for ``config``, to listen on ``host`` and ``port``.
 
-    ``template`` is the file with the chat template of ``config``, where it has one.
+    ``template`` is the file with the chat template of ``config``, if it has one.
 
     Raises:
-        MissingFlagError: it lacks something that is asked for, or that modelhost needs.
+        MissingFlagError: it lacks a flag that is required.
     """
     if not program.help_mentions("--api-key", KEY_VARIABLE):
         raise MissingFlagError(f"{_named(program)} takes no key from {KEY_VARIABLE}; use a newer one")
@@ -84,10 +84,10 @@ def command_line(
 
 
 def _within_abilities(config: dict[str, Any], program: ServerProgram) -> dict[str, Any]:
-    """Return ``config`` without embeddings beside chats, for a program that makes them wrong.
+    """Return ``config`` without embeddings if the program would compute them incorrectly in addition to chats.
 
-    Chats need a share of the context for each slot. Without a limit for each, that takes a cache for each slot, and
-    then llama.cpp pools only a part of a text's tokens.
+    Chats need a share of the context for each slot. Without a limit per slot, that takes a separate cache for each
+    slot, with which llama.cpp pools only a part of a text's tokens.
     """
     embeds_besides = config["embeddings"] and "chat" in tasks_of(config)
     if program.has(PER_SLOT) or not embeds_besides or config["slots"] == 1:
@@ -98,10 +98,10 @@ def _within_abilities(config: dict[str, Any], program: ServerProgram) -> dict[st
 
 
 def _choose(wanted: FlagRequirement, program: ServerProgram) -> FlagWords | None:
-    """Return the first way that ``program`` has; ``None`` if there is none and nobody asked.
+    """Return the first alternative that ``program`` has; ``None`` if it has none and none is required.
 
     Raises:
-        MissingFlagError: there is none, and somebody asked.
+        MissingFlagError: it has none, and one is required.
     """
     found = next((way for way in wanted.alternatives if not way or program.has(way[0])), None)
     if found is None and (wanted.is_essential or wanted.requested_by):
@@ -139,7 +139,7 @@ def _network(config: dict[str, Any], host: str, port: int) -> Iterator[FlagRequi
 def _context(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequirement]:
     yield _essential("--parallel", str(config["slots"]))
     yield _essential("--ctx-size", str(total_context(config)))
-    yield _essential("--no-context-shift")  # shifted, the beginning of a long conversation is dropped without a word
+    yield _essential("--no-context-shift")  # context shift would silently drop the beginning of a long conversation
     yield _essential("--batch-size", str(config["batch_size"]))
     yield _essential("--ubatch-size", str(config["micro_batch_size"]))
     if program.has(PER_SLOT):
@@ -185,7 +185,7 @@ def _speed(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequi
     yield _essential("--threads-batch", str(prompt_threads(config)))
     yield _attention(config["flash_attention"], program)
     yield from _layers(config["gpu_layers"], program)
-    if config["split_mode"] != "layer":  # as it does by itself; one without GPUs warns of the flag
+    if config["split_mode"] != "layer":  # which is the default; a build without GPUs warns about the flag
         way = ("--split-mode", config["split_mode"])
         yield FlagRequirement(alternatives=(way,), requested_by="engine option tensor_parallel_size")
     if config["tensor_split"]:
@@ -199,14 +199,14 @@ def _speed(config: dict[str, Any], program: ServerProgram) -> Iterator[FlagRequi
         )
     if config["check_tensors"]:
         yield FlagRequirement(alternatives=(("--check-tensors",),), requested_by=_requested(config, "check_tensors"))
-    if program.help_mentions("--verbosity", "1: error"):  # in older ones 1 says more than they say by themselves
+    if program.help_mentions("--verbosity", "1: error"):  # in older versions, 1 is more verbose than the default
         yield _essential("--verbosity", "1")
 
 
 def _attention(kind: str, program: ServerProgram) -> FlagRequirement:
     if program.help_mentions("--flash-attn", "auto"):
         return _essential("--flash-attn", kind)
-    # A switch of its own in older ones, which are without unless told.
+    # A switch in older versions, off by default.
     requested_by = "engine option flash_attention=on" if kind == "on" else ""
     return FlagRequirement(alternatives=(("--flash-attn",) if kind == "on" else BY_ITSELF,), requested_by=requested_by)
 
@@ -216,7 +216,7 @@ def _layers(wanted: int | None, program: ServerProgram) -> Iterator[FlagRequirem
         yield FlagRequirement(alternatives=(("--n-gpu-layers", str(wanted)),), requested_by=f"gpu_layers={wanted}")
         if wanted == 0:  # large prompts would be computed on a GPU all the same
             yield FlagRequirement(alternatives=(("--no-op-offload",), BY_ITSELF))
-    elif not program.help_mentions("--n-gpu-layers", "auto"):  # older ones have none on a GPU unless told
+    elif not program.help_mentions("--n-gpu-layers", "auto"):  # older versions put no layers on GPUs by default
         yield FlagRequirement(alternatives=(("--n-gpu-layers", ALL_LAYERS), BY_ITSELF))
 
 
@@ -273,5 +273,5 @@ def _speculation(config: dict[str, Any], program: ServerProgram) -> Iterator[Fla
 
 
 def _requested(config: dict[str, Any], option: str) -> str:
-    """Return who asks for the value of ``option``: the option, if it was given another one than its default."""
+    """Return the name of ``option`` if its value is not the default; otherwise an empty text."""
     return f"engine option {option}={config[option]}" if option in config["options_given"] else ""

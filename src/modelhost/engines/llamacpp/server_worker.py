@@ -1,7 +1,7 @@
 """The worker process of one GGUF model in a ``llama-server`` of the user's, a program and the child of this process.
 
 Started as ``python -m modelhost.engines.llamacpp.server_worker`` (:mod:`modelhost.engines.launch`).
-The program speaks with the host itself; this process starts it, announces it, and ends as it ends. If either of them or
+The program serves the host directly; this process starts it, announces it, and exits as it does. If either of them or
 the host is killed, the program and this process end.
 """
 
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 READY = 200
 NOT_SUPPORTED = 501
 SLOT_TEXTS = ("prompt", "generated", "n_prompt_tokens")
-"""What prompt caches need to be told of each slot."""
+"""The fields of each slot that prompt caches need."""
 
 
 def main() -> None:
@@ -82,8 +82,8 @@ def _template(config: Mapping[str, Any], folder: Path) -> str | None:
 def _started(line: CommandLine, program: ServerProgram, config: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     """Start the program; SIGTERM ends it from then on, too.
 
-    It gets the environment of this process, in which the host has put the key. Variables that stand for flags go: with
-    them the program would do what no setting says. Those that were given for this worker stay.
+    It gets the environment of this process, which has the key. Variables that stand for flags are removed, since they
+    would override settings; those that were set for this worker are kept.
     """
     for variable in program.variables.difference(config["given_variables"]):
         os.unsetenv(variable)
@@ -106,7 +106,7 @@ def _started(line: CommandLine, program: ServerProgram, config: Mapping[str, Any
 
 
 def _wait_until_ready(child: subprocess.Popen[bytes], address: Address, config: Mapping[str, Any]) -> None:
-    """Return once the model is loaded; ends this process, and says why, if the program ends before."""
+    """Return once the model is loaded; if the program ends before that, announce the reason and exit."""
     while child.poll() is None:
         if _is_ready(address, config):
             return
@@ -124,15 +124,15 @@ def _is_ready(address: Address, config: Mapping[str, Any]) -> bool:
 
 
 def _folder_of_caches(address: Address, config: Mapping[str, Any]) -> str | None:
-    """Return where prompt caches are written; ``None`` where the program does not tell of its slots what they need.
+    """Return the folder of prompt caches; ``None`` if the program does not report the fields of slots that they need.
 
     Raises:
-        MissingFlagError: it writes no texts while it makes embeddings.
+        MissingFlagError: it cannot generate text while it makes embeddings.
     """
     folder = cache_folder(dict(config))
     if "chat" not in tasks_of(dict(config)):
         return None
-    # What it tells of a slot, it tells once that has had something to do.
+    # The fields of a slot are reported once it has processed a request.
     answer = ask(address, "/completion", {"prompt": [0], "n_predict": 0}, api_key=config["api_key"])
     if answer.status == NOT_SUPPORTED:
         raise MissingFlagError("this llama-server makes embeddings or texts, not both: engine option embeddings=false")

@@ -1,19 +1,17 @@
-"""Prompt caches of llama.cpp: what a slot holds of a conversation, written to a file and read back.
+"""Prompt caches of llama.cpp: the cache of a conversation in a slot, saved to a file and restored.
 
-What its server does, as of build 11549:
+How its server behaves, as of build 11549:
 
-* when a request begins, the key-value cache of every idle slot moves to memory of its own (``cache_ram_mib``) and comes
-  back when a request continues its text. Only a slot can be written to a file;
-* with ``LLAMA_SERVER_SLOTS_DEBUG``, ``/slots`` tells the text that each slot had last, wherever it is now, and how many
-  tokens of it lie in the slot;
-* a file that was cut short ends the whole process (``GGML_ASSERT(nread <= state_size)``): whoever hands one over has to
-  know that it is whole.
+* when a request begins, the key-value cache of every idle slot moves to a separate memory (``cache_ram_mib``), from
+  which it returns when a request continues its text. Only a slot can be saved to a file;
+* with ``LLAMA_SERVER_SLOTS_DEBUG``, ``/slots`` reports the last text of each slot, even if its cache has moved, and how
+  many tokens of it are in the slot;
+* a truncated file ends the whole process (``GGML_ASSERT(nread <= state_size)``), so that callers must verify files.
 
-What requests have with other adapters than the model has by itself is not written: a file is read back for the model as
-it is without them.
+Caches of requests with selected adapters are not saved: a file is restored for the model without them.
 
-Hence: find the text that is this conversation, ask for no more than it so that it comes back to a slot, write the slot,
-and look whether nobody else had it meanwhile.
+So saving finds the slot whose text is the conversation, requests that text without generating anything so that its
+cache returns to a slot, saves the slot, and checks that no other request has used it in the meantime.
 """
 
 from __future__ import annotations
@@ -29,15 +27,15 @@ from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 
 Message = Mapping[str, Any]
 
-ATTEMPTS = 4  # others may take the slot between two steps
-LEAST_CACHED = 0.9  # of a text that is asked for again; evaluating more than the rest would keep others waiting
+ATTEMPTS = 4  # another request may take the slot between two steps
+LEAST_CACHED = 0.9  # of a text that is requested again; evaluating a larger rest would delay other requests
 HEADER_LETTERS = 16
-MOST_SURPLUS = 96  # letters after the last message: what a template puts there
+MOST_SURPLUS = 96  # letters that a template may add after the last message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A slot as ``/slots`` tells of it. ``text`` is what it had last, of which ``tokens`` lie in it now."""
+    """A slot as ``/slots`` reports it. ``text`` is its last text, of which ``tokens`` are in the slot now."""
 
     id: int
     task: int
@@ -45,11 +43,12 @@ class Slot:
     text: str
     tokens: int
     scales: tuple[tuple[int, float], ...] = ()
-    """Of the adapters that it had that with, by their ids; empty: as the model has them by itself."""
+    """The scales of the adapters of that text, by their ids; empty: those of the load."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
-        # A request for no tokens is one of ours, which evaluated a text again; the token it gets is not part of it.
+        # A request for no tokens is made here, to evaluate a text again; the token it generates is not part of the
+        # text.
         is_echo = told.get("params", {}).get("n_predict") == 0
         return cls(
             id=told["id"],
@@ -83,8 +82,8 @@ class SlotFiles:
     async def restore(self, client: EngineClient, file: str) -> bool:
         if all(slot.is_busy for slot in await self._slots(client)):
             return False
-        # A request for nothing goes to the idle slot that was used least recently, and has what all of them hold moved
-        # to memory first: the slot may be written over then.
+        # A request for no tokens goes to the idle slot that was used least recently, and moves the caches of all idle
+        # slots to memory first, so that the slot may be overwritten.
         answer = await client.ask("/completion", {"prompt": [0], "n_predict": 0})
         await client.ask(f"/slots/{answer['id_slot']}?action=restore", {"filename": file})
         return True
@@ -93,7 +92,7 @@ class SlotFiles:
         return [Slot.of(told) for told in await client.ask("/slots")]
 
     async def _without_adapters(self, client: EngineClient) -> list[Slot]:
-        """Return the slots that hold what the model has made without the adapters that requests choose."""
+        """Return the slots whose text was made without selected adapters."""
         slots = await self._slots(client)
         if not any(slot.scales for slot in slots):
             return slots
@@ -101,14 +100,15 @@ class SlotFiles:
         return [slot for slot in slots if all(own.get(number) == scale for number, scale in slot.scales)]
 
     async def _opening(self, client: EngineClient, messages: Sequence[Message]) -> str:
-        """Return how the conversation begins, up to its first message that is no system message and with it."""
+        """Return the beginning of the conversation, up to and including its first message that is not a system
+        message."""
         first = next((place for place, message in enumerate(messages) if message["role"] != "system"), 0)
         rendered = await client.ask("/apply-template", {"messages": [_plain(each) for each in messages[: first + 1]]})
         opening, content = _letters(rendered["prompt"]), _letters(_text(messages[first]))
         return opening[: opening.rfind(content) + len(content)] if content else ""
 
     async def _bring_back(self, client: EngineClient, text: str) -> bool:
-        """Have what was evaluated of ``text`` brought back to a slot; return whether nearly all of it was."""
+        """Bring the cache of ``text`` back to a slot; return whether nearly all of it was cached."""
         asked = {"content": text, "add_special": False, "parse_special": True}
         tokens = (await client.ask("/tokenize", asked))["tokens"]
         wanted = {"prompt": tokens, "n_predict": 0, "stream": True, "return_progress": True}
@@ -123,18 +123,17 @@ class SlotFiles:
 def holder(slots: Sequence[Slot], messages: Sequence[Message], opening: str) -> Slot | None:
     """Return the idle slot whose text is the conversation of ``messages``, or ``None``.
 
-    ``opening`` is how an engine shows the conversation's beginning, without blanks. One whose text lies in the slot is
-    preferred.
+    ``opening`` is the rendered beginning of the conversation, without blanks. A slot that has its cache is preferred.
     """
     found = [slot for slot in slots if not slot.is_busy and is_conversation(slot.text, messages, opening)]
     return max(found, key=lambda slot: (slot.tokens > 0, slot.task), default=None)
 
 
 def is_conversation(text: str, messages: Sequence[Message], opening: str) -> bool:
-    """Return whether ``text``, as a template and a model have made it, is the conversation of ``messages``.
+    """Return whether ``text``, made by a template and a model, is the conversation of ``messages``.
 
-    Its messages have to be there in their order, begin where a conversation begins, and nothing may follow but what
-    templates put at the end. What stands between them is not looked at: tools, reasoning, the calls of tools.
+    It must contain the messages in their order, starting where a conversation starts, and nothing may follow but what
+    templates add at the end. What is between them is not compared: tools, reasoning, tool calls.
     """
     contents = [content for message in messages if (content := _letters(_text(message)))]
     if not opening or not contents:
@@ -144,7 +143,7 @@ def is_conversation(text: str, messages: Sequence[Message], opening: str) -> boo
     first = next((content for content in contents if content not in system), "")
     header = opening[: len(opening) - len(first)][-HEADER_LETTERS:]
     at = text.find(header + first)
-    # Another conversation may have this one as its end: then it has had such headers before.
+    # Another conversation may end with this one; then it contains such headers before it.
     if at < 0 or not first or text[:at].count(header) != opening[: -len(header + first)].count(header):
         return False
     for content in contents:
@@ -160,7 +159,7 @@ def is_conversation(text: str, messages: Sequence[Message], opening: str) -> boo
 
 
 def _letters_of_last_calls(messages: Sequence[Message]) -> int:
-    """Return how much may follow the last text because the model then called tools."""
+    """Return how many letters may follow the last text because the model called tools after it."""
     last = messages[-1]
     calls = last.get("tool_calls") or []
     return sum(2 * len(json.dumps(call, ensure_ascii=False)) for call in calls)
@@ -178,9 +177,9 @@ def _text(message: Message) -> str:
 
 
 def _letters(text: str) -> str:
-    """Return ``text`` without blanks: templates trim, and tokens put them back a little differently.
+    """Return ``text`` without blanks, which templates trim and tokens restore slightly differently.
 
-    So do the spaces without width, which the host puts into the names of control tokens
-    (:mod:`~modelhost.engines.special_tokens`).
+    The zero-width spaces that the host inserts into names of control tokens
+    (:mod:`~modelhost.engines.special_tokens`) are removed, too.
     """
     return "".join(text.replace(ZERO_WIDTH_SPACE, "").split())

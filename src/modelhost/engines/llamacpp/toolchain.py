@@ -1,4 +1,4 @@
-"""What a machine needs to build llama.cpp: what is missing, and how it is had."""
+"""The requirements for building llama.cpp: which are missing, and how to install them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPILERS: Final = ("c++", "g++", "clang++")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequirement:
-    """Something that a build needs of the machine. Any of ``programs`` will do, and so will any of ``files``."""
+    """A requirement of a build. Any of ``programs`` or ``files`` satisfies it."""
 
     what: str
     programs: tuple[str, ...]
@@ -69,7 +69,7 @@ ACCELERATORS: Final[Mapping[Build, tuple[BuildRequirement, ...]]] = {
 
 
 def missing_requirements(build: Build, which: Which, root: Path = Path("/")) -> tuple[str, ...]:
-    """Return what of the machine's own is missing for ``build``, with the way out; empty if it can be tried."""
+    """Return the missing requirements of ``build``, with advice; empty if there are none."""
     headers = BuildRequirement(
         what="the header files of Python",
         programs=(),
@@ -89,9 +89,9 @@ def _is_here(need: BuildRequirement, which: Which, root: Path) -> bool:
 
 
 def why_no_llguidance(which: Which, repository: str = LLGUIDANCE) -> str | None:
-    """Say why llguidance cannot be built into llama.cpp here, which fetches its source; ``None`` if it can.
+    """Return why llguidance, whose source is downloaded, cannot be built into llama.cpp here; ``None`` if it can.
 
-    Blocks for some seconds where the repository cannot be reached.
+    Blocks for some seconds if the repository cannot be reached.
     """
     if lacking := [program for program in ("git", "cargo") if which(program) is None]:
         return f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed"

@@ -1,4 +1,4 @@
-"""What the host knows of llama.cpp."""
+"""The traits of llama.cpp."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def main() -> None:
     config = read_config()
     watch_lifeline()
     try:
-        # Here, not at the top: the lifeline is watched already while this loads 100 MB of native code.
+        # Here, not at the top: the lifeline is already watched while this loads 100 MB of native code.
         import xllamacpp  # noqa: PLC0415
     except ImportError as error:
         announce_failed("system_library_missing", _library_advice(str(error)))
@@ -47,7 +47,7 @@ def main() -> None:
         sys.exit(1)
     features = features_in(xllamacpp.get_system_info(), [device["name"] for device in xllamacpp.get_device_info()])
     guided = _guided(xllamacpp, config)
-    # An orderly interpreter exit while llama.cpp's threads work ends in a segmentation fault: leave without one.
+    # An orderly exit of the interpreter while llama.cpp's threads run ends in a segmentation fault.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     announce_ready(
         server.listening_address,
@@ -65,14 +65,14 @@ def main() -> None:
 
 
 def _guided(xllamacpp: Any, config: dict[str, Any]) -> list[str]:
-    """Return what grammars of llguidance may be asked for."""
+    """Return the tasks for which the worker accepts grammars of llguidance."""
     if not has_llguidance(Path(xllamacpp.xllamacpp.__file__)):
         return []
     return ["completions"] if config["thinks"] else ["chat", "completions"]
 
 
 def _library_advice(reason: str) -> str:
-    """Say how to get the library whose absence made the import fail."""
+    """Return how to install the library whose absence made the import fail."""
     if "libgomp" in reason:
         return (
             "llama.cpp needs the system library libgomp.so.1, which is not installed. "
@@ -95,7 +95,7 @@ def build_params(xllamacpp: Any, config: dict[str, Any]) -> Any:
     if config["chat_template"] is not None:
         params.chat_template = config["chat_template"]
     params.use_jinja = True
-    params.prefill_assistant = False  # the host says of every request whether its last message is gone on with
+    params.prefill_assistant = False  # every request states whether its last message is continued
     if config["lora"]:
         params.lora_adapters = [_lora(xllamacpp, path, scale) for path, scale in config["lora"]]
     if config["mmproj_path"] is not None:
@@ -136,7 +136,7 @@ def _set_context(xllamacpp: Any, params: Any, config: dict[str, Any]) -> None:
     # full slots never fail each other's requests.
     params.kv_unified = True
     params.kv_unified_per_slot = config["context_length"]
-    params.ctx_shift = False  # it would drop the beginning of a long conversation without a word
+    params.ctx_shift = False  # it would silently drop the beginning of a long conversation
     kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{config['kv_cache_type'].upper()}")
     params.cache_type_k = params.cache_type_v = kind
     params.cache_prompt = config["enable_prefix_caching"]

@@ -59,7 +59,7 @@ class RunnerAnswers:
         await _send(send, events.end(_reason(last), usage), is_last=True)
 
     async def _usage(self, request: GenerationRequest, last: Piece, text: str) -> dict[str, Any]:
-        """Return how many tokens there were; of an answer that was not left to end, those of its text."""
+        """Return the number of tokens; of an answer that was cancelled, those of its text."""
         count = last.completion_tokens
         if count is None:
             count = len(await asyncio.to_thread(self._runner.tokens, text, add_special=False))
@@ -84,7 +84,7 @@ class RunnerAnswers:
 
 
 def _so_far(request: GenerationRequest, written: list[str]) -> dict[str, Any]:
-    """Return the tokens up to now: each is a piece of its own, even where its text is still held."""
+    """Return the tokens so far: each is one piece, even if its text is still held back."""
     return _usage(request.prompt_tokens, len(written))
 
 
@@ -119,7 +119,7 @@ def _refusal(failure_text: str, request: GenerationRequest) -> ErrorResponse:
 
 
 def _first_line(text: str) -> str:
-    """Return what the library says, without the frames that follow it."""
+    """Return the library's message without the stack frames after it."""
     return next(iter(text.strip().splitlines()), "it does not say why")
 
 

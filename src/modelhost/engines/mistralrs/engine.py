@@ -1,4 +1,4 @@
-"""mistral.rs: safetensors, quantized while they are loaded if wanted, and GGUF.
+"""mistral.rs: safetensors, optionally quantized while they are loaded, and GGUF.
 
 https://github.com/EricLBuehler/mistral.rs
 """
@@ -40,7 +40,7 @@ FORMATS: Final = (
     *("2", "3", "4", "5", "6", "8", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2K", "Q3K", "Q4K", "Q5K", "Q6K"),
     *("Q8K", "HQQ8", "HQQ4", "FP8", "AFQ8", "AFQ6", "AFQ4", "AFQ3", "AFQ2", "F8Q8", "MXFP4"),
 )
-"""What ``isq`` may be; a number is the best format of so many bits."""
+"""Values of ``isq``; a number is the best format with that many bits."""
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 SAMPLING: Final = frozenset({"repetition_penalty", "ignore_eos", "structured_outputs"})
 FIELDS: Final[Mapping[Task, frozenset[str]]] = {
@@ -54,7 +54,7 @@ UNSUPPORTED_SETTINGS: Final[Mapping[str, str]] = {
     "mmproj_path": "the vision encoder is among the model's own files",
     "gpu_layers": "it decides by itself what goes to the GPU",
 }
-"""Settings that it cannot honour here, and what helps."""
+"""Settings that it does not support here, and the alternatives."""
 _KEPT = "it keeps the beginnings of prompts by itself; the engine option prefix_caches says of how many conversations"
 
 
@@ -115,7 +115,7 @@ ENGINE: Final[Engine] = MistralRs()
 
 
 def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-    """The weights are quantized while they are loaded, unless the files are quantized already."""
+    """Weights are quantized while they are loaded, unless the files are quantized already."""
     wanted, present = (config.quantization or "").lower(), _options(baseline.spec.options)["isq"]
     if wanted in ("auto", present.lower()) or is_quantized_so(wanted, baseline.quantization):
         return NO_CHANGE

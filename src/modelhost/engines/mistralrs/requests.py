@@ -21,13 +21,13 @@ from modelhost.engines.worker.template import ChatTemplate, thoughts_end
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
 
 CHOOSING: Final[Mapping[str, float]] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-"""As OpenAI has it. All is given to the library, which otherwise follows the makers of the model halfway."""
+"""OpenAI's defaults. All are passed to the library, which otherwise uses some of the model's generation config."""
 PENALTIES: Final[Mapping[str, float]] = {
     "repetition_penalty": 1.0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-"""Without effect, and left out: the library works on every score as soon as one is given."""
+"""Values without effect are left out: the library processes every score as soon as one is given."""
 SHARED = frozenset(
     {*CHOOSING, *PENALTIES, "ignore_eos", "logit_bias", "logprobs", STRUCTURED}
     | {"model", "stream", "stream_options", "max_tokens", "stop", "seed"}
@@ -38,15 +38,15 @@ CHAT = SHARED | {
 }
 COMPLETION = SHARED | {"prompt"}
 SHOWN: Final = json.dumps({"type": "function", "function": {"name": "none", "parameters": {"type": "object"}}})
-"""A tool that the library is told of, and not to call: only then it leaves the markers of calls in the text."""
+"""A tool passed to the library with calls switched off: only then it leaves the markers of calls in the text."""
 
 Structure = tuple[str | None, str]
-"""A grammar, if there is to be one, and the field that it was made of."""
+"""A grammar, if any, and the request field that it was made from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What one request wants."""
+    """One request, as it is passed to the library."""
 
     kind: Literal["chat", "completions"]
     arguments: Mapping[str, Any]
@@ -78,10 +78,10 @@ class RequestReader:
         self._markers = {marker: tokens[0] for marker, tokens in markers.items() if len(tokens) == 1}
 
     def chat(self, body: Mapping[str, Any]) -> GenerationRequest:
-        """Return what a chat asks for.
+        """Return the request of a chat.
 
         Raises:
-            ErrorResponse: it cannot be done.
+            ErrorResponse: it is not supported.
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
@@ -118,7 +118,7 @@ class RequestReader:
         return text.removeprefix(self._beginning)
 
     def completion(self, body: Mapping[str, Any]) -> GenerationRequest:
-        """Return what a completion asks for; raises as :meth:`chat` does."""
+        """Return the request of a completion; raises as :meth:`chat` does."""
         _check_fields(body, COMPLETION)
         prompt = body["prompt"]
         text = prompt if isinstance(prompt, str) else self._text_of(prompt)
@@ -201,7 +201,7 @@ class RequestReader:
         """Return how tokens are chosen.
 
         Raises:
-            ErrorResponse: tokens are to be drawn with a seed, and the library has one for all its requests together.
+            ErrorResponse: the request has a seed, and the library has one seed for all requests.
         """
         given = {name: body[name] for name in (*CHOOSING, *PENALTIES) if body.get(name) is not None}
         found = {**CHOOSING, **self._makers, **given}

@@ -17,30 +17,30 @@ from dataclasses import dataclass
 from typing import Any
 
 BUFFERED = 64
-"""Pieces of an answer that may wait for a client to take them before the thread of that answer stops reading."""
+"""Pieces of an answer that are buffered for a slow client before the answer's thread stops reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What came of one answer: usually a token, its text perhaps still held by the library."""
+    """A piece of an answer: usually one token, whose text the library may still hold back."""
 
     text: str = ""
     logprob: Any = None
-    """The library's own object, if asked for."""
+    """The library's object, if log probabilities were requested."""
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    """Both at the end alone."""
+    """Both only in the last piece."""
     failure: str | None = None
-    """Why there is no more to come, if that is no proper end."""
+    """The reason for a premature end."""
 
 
 class SharedRunner:
     """One runner for many threads.
 
     Args:
-        one_prompt: no two prompts are to be evaluated at once. The library (0.9.5) fails to, on CPUs, with a model
-            whose weights it has quantized itself.
+        one_prompt: evaluate one prompt at a time. On CPUs, the library (0.9.5) cannot evaluate several prompts at once
+            with weights that it has quantized itself.
     """
 
     def __init__(self, runner: Any, *, one_prompt: bool) -> None:
@@ -81,13 +81,13 @@ class SharedRunner:
                 if not bridge.put(piece):
                     return
             bridge.put(Piece(failure="the answer ended without an end"))
-        except Exception as error:  # noqa: BLE001 (told to the client)
+        except Exception as error:  # noqa: BLE001 (reported to the client)
             traceback.print_exc()
             bridge.put(Piece(failure=str(error)))
         except BaseException:  # noqa: BLE001 (a panic: the library is not what it was)
             traceback.print_exc()
             sys.stderr.flush()
-            os._exit(1)  # the host tells its requests, and starts another worker
+            os._exit(1)  # the host fails its requests, and starts another worker
 
     def _pieces(self, asked: Mapping[str, Any]) -> Iterator[Piece]:
         from mistralrs import ChatCompletionRequest  # noqa: PLC0415 (of the environment of the worker)
@@ -124,7 +124,7 @@ class _Bridge:
         self._is_left = False
 
     def put(self, piece: Piece) -> bool:
-        """Wait for room and hand ``piece`` over; return whether anybody wants more. In the thread."""
+        """Wait for room and deliver ``piece``; return whether the answer is still being read. Called in the thread."""
         self._room.acquire()
         if not self._is_left:
             self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
@@ -136,7 +136,7 @@ class _Bridge:
         return piece
 
     def leave(self) -> None:
-        """Want nothing more; the thread, if it waits for room, goes on and finds out."""
+        """Stop reading; a thread that waits for room continues and notices it."""
         self._is_left = True
         while not self._pieces.empty():
             self._pieces.get_nowait()

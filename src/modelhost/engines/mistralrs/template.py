@@ -1,6 +1,6 @@
 """Chat templates of Hugging Face's, rendered without ``transformers``, which this worker's environment does not have.
 
-https://huggingface.co/docs/transformers/chat_templating says what a template may use.
+https://huggingface.co/docs/transformers/chat_templating describes what a template may use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
-"""What templates know by name."""
+"""The special tokens that templates may use by name."""
 
 
 class TemplateReader:
@@ -44,8 +44,8 @@ class TemplateReader:
         """Return ``messages`` as text.
 
         Raises:
-            jinja2.TemplateError: the template is none, or does not take them.
-            ValueError: the message that is to be continued is not in the text.
+            jinja2.TemplateError: the template is not valid, or rejects them.
+            ValueError: the message to be continued is not in the text.
         """
         assert not tokenize
         template = self._environment.from_string(chat_template)
@@ -54,7 +54,7 @@ class TemplateReader:
 
 
 def special_tokens(directory: Path) -> dict[str, str]:
-    """Return the texts of the special tokens of the model at ``directory``; of a GGUF file, none."""
+    """Return the texts of the special tokens of the model at ``directory``; empty for a GGUF file."""
     file = directory / "tokenizer_config.json"
     if not file.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""What the host knows of mistral.rs."""
+"""The traits of mistral.rs."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from modelhost.engines.worker.process import announce_failed, announce_ready, re
 
 TASKS = ("chat", "completions", "tokenize", "detokenize")
 VERBATIM = "{{ messages[0]['content'] }}"
-"""The chat template that the library gets: conversations are rendered here, since it changes what it renders itself
-where tools are shown, and holds its answers to a form of calls that the model does not write."""
+"""The chat template that the library gets: conversations are rendered here, since with tools the library changes what
+it renders, and constrains answers to a form of calls that the model does not write."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def load(config: Mapping[str, Any]) -> Any:
     """Return the ``Runner`` of the model of ``config``.
 
     Raises:
-        FileNotFoundError: there is nothing at its path, which the library would ask the hub for.
+        FileNotFoundError: there is nothing at its path; the library would look for it on the hub.
         ValueError: the library cannot load it.
     """
     path = Path(config["path"])

@@ -1,4 +1,4 @@
-"""What the host knows of MLX."""
+"""The traits of MLX."""
 
 from __future__ import annotations
 

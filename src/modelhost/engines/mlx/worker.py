@@ -17,7 +17,7 @@ from typing import Any, cast
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 STEPS_BETWEEN_CLEANINGS = 512
-"""MLX keeps the memory of arrays that are gone; ``mlx_lm`` gives it back as often."""
+"""MLX keeps the memory of freed arrays; ``mlx_lm`` releases it as often."""
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def load(config: Mapping[str, Any]) -> Any:
 
 
 def _dtype(wanted: str, *, is_cpu: bool) -> str | None:
-    """Return the number format to compute in; ``None`` for that of the files."""
+    """Return the number format to compute in; ``None``: that of the files."""
     if wanted == "auto":
         return "float32" if is_cpu else None  # in 16 bits a CPU takes half as long again
     return wanted
@@ -71,14 +71,14 @@ class MlxLibrary:
 
         self._mx: Any = mx
         self._caches, self.model = cache, model
-        maybe_set_recommended_wired_limit()  # on Apple's GPUs the weights are not to be swapped out
+        maybe_set_recommended_wired_limit()  # on Apple's GPUs, weights must not be swapped out
 
     def new_cache(self) -> Any:
         return self._caches.make_prompt_cache(self.model)
 
     def prefill(self, cache: Any, tokens: Sequence[int]) -> Any:
         if len(tokens) > 1:
-            # Evaluating the caches alone leaves the scores of all these tokens, which nobody needs, uncomputed.
+            # Evaluating only the caches avoids computing the scores of all these tokens, which are not needed.
             self.model(self._mx.array([tokens[:-1]]), cache=cache)
             self._mx.eval([layer.state for layer in cache])
         scores = self.scores([tokens[-1:]], cache)[0]
@@ -98,7 +98,7 @@ class MlxLibrary:
         import numpy as np  # noqa: PLC0415
 
         logits = self.model(self._mx.array(tokens), cache=cache)[:, -kept:, :].astype(self._mx.float32)
-        # The caches too: what is not evaluated now would be held as a growing graph.
+        # The caches, too: what is not evaluated now would be kept as a growing graph.
         self._mx.eval(logits, [layer.state for layer in cache])
         return np.array(logits)
 
@@ -116,7 +116,7 @@ class MlxLibrary:
         return MlxBatch(self)
 
     def clear_memory(self) -> None:
-        """Give back the memory of arrays that are gone."""
+        """Release the memory of freed arrays."""
         self._mx.clear_cache()
 
 

@@ -1,6 +1,6 @@
 """The answers of remote servers to chats and completions, in the shape in which OpenAI streams them.
 
-Servers that follow it loosely send content in parts, or a whole answer where a stream was asked for. OpenAI's API
+Servers that follow it loosely send content in parts, or a whole answer instead of a stream. OpenAI's API
 numbers the calls of an answer; such servers give all of them the number 0, none or null, leave out ids, or send the
 arguments as an object instead of as the text of one.
 """
@@ -19,7 +19,7 @@ from modelhost.exchange.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What a server says of one call at a time; empty, or ``None``, where it says nothing."""
+    """A part of one call, as a server sends it; fields that it does not send are empty or ``None``."""
 
     index: int | None
     id: str | None
@@ -41,7 +41,7 @@ class _Piece:
         )
 
     def told(self, **named: str) -> dict[str, Any]:
-        """Return what it says of the tool that is called, as OpenAI writes that."""
+        """Return its part of the function or custom tool, in OpenAI's form."""
         return (
             {"custom": {**named, "input": self.arguments}}
             if self.is_custom
@@ -59,7 +59,7 @@ class _Call:
     arguments: list[str] = field(default_factory=list)
 
     def is_followed_by(self, piece: _Piece) -> bool:
-        """Whether ``piece``, which might go on with this call, begins another one."""
+        """Whether ``piece``, which could continue this call, begins another one."""
         if not (piece.name and self.name):  # servers that do name every piece repeat a name, and never leave it out
             return False
         if piece.id is not None and self.id is not None and piece.id != self.id:
@@ -112,7 +112,7 @@ class RemoteCalls:
         return told
 
     def _call_of(self, piece: _Piece) -> _Call | None:
-        """Return the call that ``piece`` may go on with."""
+        """Return the call that ``piece`` may continue."""
         if piece.index is not None and piece.index not in self._by_index:
             return None
         if piece.id is not None and piece.id in self._by_id:
@@ -147,7 +147,7 @@ def _is_object(text: str) -> bool:
 
 
 MALFORMED: Final = "malformed_event"
-"""The type of an error that tells of an answer that cannot be read."""
+"""The type of an error about an answer that cannot be read."""
 NO_SHAPE: Final = "a piece of its answer has no shape that is known"
 
 
@@ -155,7 +155,7 @@ class RemoteAnswer:
     """Reads one answer: its chunks in the order in which they come, or all of it at once."""
 
     def __init__(self, task: Task, *, model: str) -> None:
-        """Take what was asked for, and the model's name here."""
+        """Take the task of the request, and the model's name here."""
         self._task = task
         self._model = model
         self._calls: dict[int, RemoteCalls] = {}
@@ -164,14 +164,14 @@ class RemoteAnswer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether each choice that has begun has said why it ends."""
+        """Whether each choice that has begun has a finish reason."""
         return bool(self._finished) and not self._unfinished
 
     def chunk(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Return the next chunk, which may be changed in place, with the host's name for the model."""
         if "model" in payload:
             payload["model"] = self._model
-        if "error" in payload and not payload["error"]:  # some say in each chunk that there is none
+        if "error" in payload and not payload["error"]:  # some servers send an empty one in each chunk
             del payload["error"]
         try:
             for position, choice in enumerate(payload.get("choices") or ()):
@@ -201,9 +201,9 @@ class RemoteAnswer:
     def _read(self, position: int, choice: dict[str, Any]) -> None:
         index = choice["index"] = choice["index"] if isinstance(choice.get("index"), int) else position
         if self._task == "chat" and choice.get("message") and index not in self._calls:
-            choice.update(_as_last(choice))  # in the place of pieces; behind them it would be the answer once more
+            choice.update(_as_last(choice))  # in place of pieces; after them it would repeat the answer
         choice.pop("message", None)
-        choice["finish_reason"] = choice.get("finish_reason") or None  # some say "" for not yet
+        choice["finish_reason"] = choice.get("finish_reason") or None  # some servers send "" until the end
         (self._finished if choice["finish_reason"] else self._unfinished).add(index)
         self._unfinished -= self._finished
         if self._task == "chat":

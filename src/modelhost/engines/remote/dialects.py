@@ -1,4 +1,4 @@
-"""What kinds of server a remote model may be behind, and what each takes beyond OpenAI's API."""
+"""The kinds of servers of remote models, and what each supports beyond OpenAI's API."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ OPENAIS: Final[frozenset[Task]] = frozenset({"chat", "completions", "embeddings"
 
 
 class Dialect(Protocol):
-    """What is known of one kind of server."""
+    """One kind of server."""
 
     @property
     def tasks(self) -> frozenset[Task]:
-        """What such servers can do."""
+        """The tasks that such servers can do."""
         ...
 
     custom_tools: CustomTools
     has_own_tools: bool
-    """As that of :class:`~modelhost.engines.base.Engine`."""
+    """As for :class:`~modelhost.engines.base.Engine`."""
 
     @property
     def preparation(self) -> Preparation | None:
-        """As that of :class:`~modelhost.engines.base.Engine`."""
+        """As for :class:`~modelhost.engines.base.Engine`."""
         ...
 
     @property
     def streams_usage(self) -> bool:
-        """Whether it tells the tokens so far, where ``continuous_usage_stats`` are asked for."""
+        """Whether it supports ``continuous_usage_stats``."""
         ...
 
     def fields(self, task: Task) -> frozenset[str]:
-        """Return the request fields that it knows beyond OpenAI's."""
+        """Return the request fields that it supports beyond OpenAI's."""
         ...
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` as it takes it; it may be changed in place."""
+        """Return ``body`` in its form; ``body`` may be changed in place."""
         ...
 
     def convert_answer(self, task: Task, data: bytes) -> bytes:
@@ -52,16 +52,16 @@ class Dialect(Protocol):
     def usage_in(
         self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        """As that of :class:`~modelhost.engines.base.Engine`."""
+        """As for :class:`~modelhost.engines.base.Engine`."""
         ...
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
-        """Return an error in the server's own shape as one of ours; ``None`` if it has no shape of its own."""
+        """Return an error in the server's own form as a :class:`ModelhostError`; ``None`` if it uses OpenAI's form."""
         ...
 
 
 class OpenAI:
-    """A server that takes requests as they are, with a list of further fields."""
+    """A server that accepts requests unchanged, with a list of further fields."""
 
     custom_tools: CustomTools = "unchanged"
 
@@ -98,9 +98,9 @@ class OpenAI:
 
 
 class EngineDialect:
-    """The server that the workers of an engine here are, too."""
+    """A server like the workers of an engine here."""
 
-    custom_tools: CustomTools = "as_functions"  # whether it has what grammars need, nobody knows
+    custom_tools: CustomTools = "as_functions"  # whether it supports grammars is unknown
     has_own_tools = False
     streams_usage = True
 
@@ -114,7 +114,7 @@ class EngineDialect:
 
     def fields(self, task: Task) -> frozenset[str]:
         engine = ENGINES[self._name]
-        # What its server cannot do by itself, only a worker here is known to be built for.
+        # Features that the host adds to workers here are not known to work there.
         of_workers_here = frozenset() if engine.preparation is None else frozenset({STOP_TOKEN_IDS})
         return (engine.fields(task) | _checked_here(task)) - of_workers_here
 
@@ -145,7 +145,7 @@ def _of_openai(task: Task) -> frozenset[str]:
 
 
 def _of_all_engines(task: Task) -> frozenset[str]:
-    """Another host checks the fields itself, for the engine that the model has there."""
+    """Another modelhost checks the fields itself, for the engine of the model there."""
     others = (engine.fields(task) for name, engine in ENGINES.items() if name != "remote")
     return _checked_here(task).union(_of_openai(task) & {"suffix"}, *others)
 

@@ -1,7 +1,7 @@
-"""Models behind the address of another server that speaks OpenAI's HTTP API: vLLM, llama-server, another modelhost ...
+"""Models on another server with OpenAI's HTTP API: vLLM, llama-server, another modelhost ...
 
-Nothing is started here. What a server of the kind (``dialect``) takes beyond OpenAI's fields is passed on; everything
-else is refused, unless ``fields`` says that this server knows it.
+Nothing is started here. Fields that a server of its kind (``dialect``) supports beyond OpenAI's are passed on; all
+other fields are refused, unless the engine option ``fields`` names them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "ca_file": "",  # file with certificates to trust, beside those that the system trusts
 }
 NOT_OPENAIS: Final = frozenset({"top_k", "min_p"})
-"""Fields that the host checks itself, although OpenAI's API does not have them."""
+"""Fields that the host checks itself although they are not part of OpenAI's API."""
 FILES: Final[Mapping[str, str]] = {
     "lora": "lora",
     "draft_model": "draft_path",
     "mmproj": "mmproj_path",
     "chat_template": "chat_template",
 }
-"""Settings of a model's files, and what a :class:`ModelSpec` calls them."""
+"""Settings of a model's files, and their names in :class:`ModelSpec`."""
 
 ELSEWHERE: Final = "the server of a remote model decides that; start that server with it"
 
@@ -53,10 +53,10 @@ class Remote(Engine):
     name = "remote"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        """Take the engine options of one model.
+        """Create the engine for a model with these engine options.
 
         Raises:
-            ConfigError: an unknown option, or a value that it cannot have.
+            ConfigError: an unknown option, or an invalid value.
         """
         values = check_options(self.name, options or {}, OPTIONS)
         if values["dialect"] not in DIALECTS:
@@ -78,7 +78,7 @@ class Remote(Engine):
         return Remote(options)
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
-        """Of launch parameters, the server has its own: what would change its answers is a problem here."""
+        """The server has its own launch parameters: those that would change its answers are problems here."""
         settings = {name: params[name] for name in ("context_length", "engine_options") if name in params}
         problems = [f'"params.{name}": the server of a remote model decides that' for name in FILES if params.get(name)]
         options = params.get("engine_options") or {}
@@ -99,12 +99,12 @@ class Remote(Engine):
         )
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
-        """What is not so anyway is the business of whoever starts the server."""
+        """Only values that already hold are possible: the server determines the others."""
         context = fixed_field("max_model_len", baseline.spec.context_length, ELSEWHERE)
         return configure_load({**fixed_fields(ELSEWHERE), "max_model_len": context}, config, baseline)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
-        """Return where it is. ``api_key`` is for workers of our own; servers have a key of theirs."""
+        """Return where the model is. ``api_key`` is not used: servers have their own key."""
         for setting, field in FILES.items():
             if getattr(spec, field):
                 raise ConfigError(f"{setting}: the server of a remote model decides that", param=setting)
@@ -132,14 +132,14 @@ class Remote(Engine):
         return "What kind of server it is, the engine option dialect says."
 
     def fields(self, task: Task) -> frozenset[str]:
-        # Its answers would be of another shape, which is read by the workers here alone.
+        # Its answers have another form, which only workers here produce.
         return frozenset() if task == "infill" else self._dialect.fields(task) | self._fields
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
         """Return ``body`` in the dialect.
 
         Raises:
-            InvalidRequest, UnsupportedParameter: naming a field that such a server does not know, or not like that.
+            InvalidRequest, UnsupportedParameter: such a server does not support a field, or its value.
         """
         known = self.fields(task)
         for name in body:

@@ -46,7 +46,7 @@ def error_from(
 ) -> ModelhostError:
     """Return the error answer of the server ``worker`` as one of ours; ``own`` reads those in the server's own shape.
 
-    ``status`` is that of the answer, or 500 for an error in the middle of a stream.
+    ``status`` is the status of the answer, or 500 for an error in the middle of a stream.
     """
     error = error_of(payload)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -70,7 +70,7 @@ def error_from(
 
 
 def key_refused(status: int, *, model: str, worker: str) -> ModelhostError:
-    """Return the error for a server that does not take our key. What it says is left out: it may repeat the key."""
+    """Return the error for a server that refuses the key. Its own message is left out, since it may repeat the key."""
     return errors.EngineError(
         f"The server of {model} refuses the key of this host ({status}). Whoever runs this host has to mend the "
         "model's api_key (--remote-api-key).",
@@ -82,7 +82,7 @@ def key_refused(status: int, *, model: str, worker: str) -> ModelhostError:
 
 
 def error_of(payload: Any) -> Mapping[str, Any]:
-    """Return what ``payload`` says of an error, as OpenAI's error object has it."""
+    """Return the error in ``payload`` in the form of OpenAI's error object."""
     if not isinstance(payload, dict):
         return {}
     error = payload.get("error", payload)
@@ -92,7 +92,7 @@ def error_of(payload: Any) -> Mapping[str, Any]:
 
 
 def _from_host(code: str, error: Mapping[str, Any], message: str, model: str, worker: str) -> ModelhostError | None:
-    """Return an error that another modelhost tells of as the same one here; ``None`` if it is none of those."""
+    """Return an error of another modelhost as the same error here; ``None`` if it is not from one."""
     details = error.get("details")
     rest = {name: value for name, value in (details or {}).items() if name not in NOT_DETAILS}
     if code in FROM_CALLER:

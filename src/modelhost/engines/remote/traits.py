@@ -1,4 +1,4 @@
-"""What the host knows of remote servers."""
+"""The traits of remote servers."""
 
 from __future__ import annotations
 

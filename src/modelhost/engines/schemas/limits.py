@@ -1,4 +1,5 @@
-"""Limits of the JSON schemas that engines get: they make grammars of them, and a short one can mean a huge one."""
+"""Limits of the JSON schemas that engines get: they make grammars of them, and a short schema can expand to a huge
+one."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ MAPS: Final = ("properties", "patternProperties", "dependentSchemas")
 
 
 def check_size(schema: Mapping[str, Any]) -> None:
-    """See that ``schema`` is no larger than engines can cope with.
+    """Check that ``schema`` is not too large for engines.
 
     Raises:
         UnusableSchema: it is.
@@ -58,7 +59,7 @@ def check_size(schema: Mapping[str, Any]) -> None:
 
 
 class _Expansion:
-    """What a schema amounts to when its references are followed; each part is looked at once."""
+    """The size of a schema with its references expanded; each part is counted once."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -75,7 +76,7 @@ class _Expansion:
             return self._found[id(schema)]
         if depth > DEEPEST:
             raise UnusableSchema("#", f"it refers on and on, over more than {DEEPEST} levels")
-        self._found[id(schema)] = 1, 1  # for one that contains itself, which engines make a rule of
+        self._found[id(schema)] = 1, 1  # for a schema that contains itself, of which engines make a rule
         parts = {key: [self._of(each, depth + 1) for each in found] for key, found in self._parts(schema)}
         enum = schema.get("enum")
         values = 1 + (len(enum) if isinstance(enum, list) else 0)
@@ -131,7 +132,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 MOST_WRITTEN_OUT: Final = 10_000
-"""llguidance takes some 40,000 within a second, and of a million nothing: an answer is then bound by nothing."""
+"""llguidance processes some 40,000 within a second, and fails at a million: the answer is then not constrained."""
 _PART: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?:)?|\)|\{(\d+)(?:,(\d*))?\}|.", re.DOTALL)
 _FREE: Final = frozenset("|*+?^$")
 

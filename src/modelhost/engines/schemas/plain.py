@@ -4,7 +4,7 @@ An engine turns the schema of a tool or of an answer into a grammar, and a chat 
 know less than JSON Schema allows, and one schema that they do not take fails the whole request. :func:`plain` returns
 a schema that accepts the same values in simpler words: no boolean schemas, references into ``$defs`` only, alternatives
 that name their type, numbers of 64 bits, counts that a grammar can hold. Where there are no simpler words, it accepts
-more, never less: whoever uses what a model wrote checks it against the original. What needs no change stays as it is.
+more, never less: the result is checked against the original. A schema that needs no change is returned unchanged.
 
 What is not a schema, such as an unknown type or a reference to nothing, raises :class:`UnusableSchema`.
 """
@@ -26,7 +26,7 @@ DEPTH: Final = 100
 """Of schemas within schemas; every library that reads them has some such limit."""
 TOO_DEEP: Final = f"it is nested more than {DEPTH} deep"
 MOST_REPEATED: Final = 1000
-"""Least items or characters that are asked for: the grammars of llama.cpp repeat up to 2000 times."""
+"""The largest minimum of items or characters: the grammars of llama.cpp repeat up to 2000 times."""
 LARGEST_COUNT: Final = 100_000
 EXACT: Final = 2**53
 """Larger bounds are left out: some engines compute with floats, llama.cpp with 64 bits, and both overflow."""
@@ -43,7 +43,7 @@ DEPEND_ON_OTHERS: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"
 OPAQUE: Final = frozenset(
     {"not", "if", "then", "else", "contains", "propertyNames", "dependentSchemas", "dependencies", "additionalItems"}
 )
-"""No engine enforces them. They stay for the model to read, unless they refer to what may have changed."""
+"""No engine enforces them. They are kept for the model to read, unless they refer to what may have changed."""
 ANNOTATIONS: Final = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "$comment"})
 NEVER: Final[Mapping[str, Any]] = {"not": {}}
 _REPEATS: Final = re.compile(r"\{(\d*),?(\d*)\}")
@@ -85,7 +85,7 @@ def plain_parameters(schema: Mapping[str, Any]) -> PlainSchema:
     """As :func:`plain`, for the arguments of a tool, which are an object.
 
     Raises:
-        UnusableSchema: as said, or it accepts no object.
+        UnusableSchema: as above, or it accepts no object.
     """
     made = plain(schema)
     kinds = made.schema.get("type", "object")
@@ -208,11 +208,11 @@ class _Rewriting:
             return dict(NEVER)
         # Templates look at the type of the first.
         possible.sort(key=lambda each: "type" not in each)
-        # A branch that accepts more than it did could make two of them accept a value, of which "oneOf" wants one.
+        # A branch that accepts more than before could make two branches accept a value, and "oneOf" allows only one.
         return {key if possible == given else "anyOf": possible}
 
     def _typed(self, branch: dict[str, Any]) -> list[dict[str, Any]]:
-        """``branch`` as alternatives of one type each, as far as it says."""
+        """Return ``branch`` as alternatives of one type each, as far as the types are known."""
         kinds = branch.get("type")
         if isinstance(kinds, list):
             return [{**branch, "type": kind} for kind in kinds]
@@ -222,7 +222,7 @@ class _Rewriting:
         return [branch if kind is None else {**branch, "type": kind}]
 
     def _kind_of(self, branch: Mapping[str, Any]) -> str | None:
-        """The one type of all that ``branch`` accepts, if that can be told."""
+        """Return the type of all values that ``branch`` accepts, if there is a single known one."""
         if "$ref" in branch:
             target = self.references.targets[branch["$ref"]]
             kind = target.get("type") if isinstance(target, Mapping) else None
@@ -255,7 +255,7 @@ def _checked_type(value: Any, at: str) -> Any:
 
 
 def _bound_items(schema: Mapping[str, Any], made: dict[str, Any]) -> None:
-    """Say ``"items": false`` as a number of items."""
+    """Express ``"items": false`` as a number of items."""
     if schema.get("items") is False:
         before = made.get("prefixItems", [])
         made["maxItems"] = min(len(before), made.get("maxItems", len(before)))
@@ -295,7 +295,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_grammatical(pattern: str) -> bool:
-    """Whether a grammar can be made of ``pattern``, as far as can be told: it is whole, and repeats little."""
+    """Whether a grammar can probably be made of ``pattern``: it is complete, and its repetitions are small."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Python may read in another way one day
         try:

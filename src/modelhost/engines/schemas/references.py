@@ -20,7 +20,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 class UnusableSchema(ValueError):
-    """What was given is not a schema. ``location`` is a pointer into it."""
+    """The schema is not valid. ``location`` is a pointer into it."""
 
     def __init__(self, location: str, reason: str) -> None:
         super().__init__(f"{location}: {reason}")
@@ -29,16 +29,16 @@ class UnusableSchema(ValueError):
 
 
 class References:
-    """Those of one document."""
+    """The references of one document."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._names: dict[str, str] = {}
         self._moved: list[tuple[str, Any, str]] = []
         self.not_fetched: dict[str, str] = {}
-        """What leads out of the document, by where it stands."""
+        """References to other documents, by their location."""
         self.targets: dict[str, Any] = {}
-        """What the plain references lead to, as it was given."""
+        """The targets of the plain references, unchanged."""
 
     def plain_one(self, reference: Any, at: str) -> str | None:
         """A reference to the same that every engine follows; ``None`` if it leads to another document.

@@ -22,7 +22,7 @@ BOUNDED: Mapping[str, Any] = {"whitespace_pattern": r"\n?[ \t]{0,32}"}
 COMPACT: Mapping[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """The separators of Python's ``json.dumps``, with which templates show calls and models have learned them."""
 NUMBERS: Final = frozenset({"const", "enum"})
-"""What says which numbers there may be, one by one."""
+"""Keywords that enumerate numbers."""
 SIDES: Final = (("minimum", "exclusiveMinimum", -LARGEST_NUMBER), ("maximum", "exclusiveMaximum", LARGEST_NUMBER))
 OF_DOCUMENTS: Final = frozenset(
     {"$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$vocabulary"}
@@ -82,7 +82,7 @@ def known(schema: Any) -> Any:
         del made["format"]
     _settle_numbers(made)
     if made.get("type") in ("integer", "number") and NUMBERS.isdisjoint(made):
-        # Bounds, for the reason that modelhost.engines.schemas.limits gives; here either side may be open by itself.
+        # Bounds, for the reason in modelhost.engines.schemas.limits; here either side may be open separately.
         made.update({name: bound for name, other, bound in SIDES if name not in made and other not in made})
     return made
 
@@ -135,7 +135,7 @@ def answer_rule(kind: str, value: Any) -> str:
 
 
 def regex_rule(pattern: str) -> str:
-    """Return the rule of all texts that are whole matches of ``pattern``, whether it says so or not."""
+    """Return the rule of all texts that match ``pattern`` completely, with or without anchors."""
     whole = _LAST_DOLLAR.sub(r"\1", pattern.removeprefix("^"))
     inside = _BARE_SLASH.sub(r"\1\/", whole).replace("\n", r"\n")
     return f"/{inside}/"

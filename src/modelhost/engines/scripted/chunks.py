@@ -46,7 +46,7 @@ class Chunks:
         return self._join(self._chunks[first * n : end * n])
 
     def closing(self) -> bytes:
-        """The finish reason, the usage if it was asked for, and the end of the stream."""
+        """Return the finish reason, the usage if requested, and the end of the stream."""
         nothing: Any = {} if self._request.kind == "chat" else ""
         body = self._join(chunks_of(self._request.kind, self._request.n, nothing, finish_reason=self._finish_reason))
         if self._request.include_usage:

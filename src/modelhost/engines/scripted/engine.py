@@ -1,6 +1,6 @@
 """The scripted engine: a worker process that replays a script at a set speed.
 
-For tests of faults and for benchmarks. It is a real process behind real HTTP, but no model: nothing said about it is a
+For tests of faults and for benchmarks. It is a real process behind real HTTP, but not a model: no result with it is a
 claim about an engine. Its dialect (paths, request fields, the shapes of answers and errors) is llama.cpp's.
 """
 
@@ -69,7 +69,7 @@ class Scripted(Engine):
         return ENGINES["llamacpp"]
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
-        """A script has slots and a context; what belongs to a model's weights and memory has no effect."""
+        """A script has slots and a context length; parameters of weights and memory have no effect."""
         settings = {
             name: params[name] for name in ("context_length", "slots", "threads", "engine_options") if name in params
         }
@@ -87,7 +87,7 @@ class Scripted(Engine):
         )
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
-        """A script has a context, and nothing else that could be another."""
+        """A script has a context length, and no other configurable field."""
         field_handlers = fixed_fields("the scripted engine has no model, so it can only be left out")
         return configure_load({**field_handlers, "max_model_len": _context_length}, config, baseline)
 
@@ -108,7 +108,7 @@ class Scripted(Engine):
         return Launch(argv=argv, env=dict(spec.env), config=config)
 
     def fields(self, task: Task) -> frozenset[str]:
-        """Those of llama.cpp: sampling parameters are accepted, and change nothing in a script."""
+        """Those of llama.cpp: sampling parameters are accepted and have no effect on a script."""
         if task == "infill":
             return frozenset()
         return self._dialect.fields(task) | ({"suffix"} if task == "completions" else frozenset())
@@ -145,8 +145,8 @@ def _context_length(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
 def checked_calls(value: Any) -> list[dict[str, Any]]:
     """Return the ``tool_calls`` option as a list of ``{"name": text, "arguments": text}``.
 
-    Arguments may be an object, or text, which is then passed on as it is, valid or not. The whole may be JSON text, as
-    it comes from the command line.
+    Arguments may be an object, or text, which is passed on unchanged, valid or not. The value may be JSON text, as on
+    the command line.
 
     Raises:
         ConfigError: it is anything else.

@@ -38,7 +38,7 @@ class State:
 
 
 class Generator:
-    """Answers what is to be generated, and keeps count of it in ``state``."""
+    """Answers generation requests and counts them in ``state``."""
 
     def __init__(self, config: Mapping[str, Any], rules: Sequence[Rule]) -> None:
         self.state = State()
@@ -136,7 +136,7 @@ class Pacer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Player:
-    """Plays replies in time and with the faults they ask for."""
+    """Plays replies at their speed and with their faults."""
 
     pacer: Pacer
 
@@ -178,11 +178,11 @@ def faults_of(reply: Reply, tokens: int) -> Sequence[tuple[int, str]]:
 
 
 async def crash() -> None:
-    """Die as under the out-of-memory killer."""
+    """Kill this process, as the out-of-memory killer does."""
     await asyncio.sleep(FLUSH_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def hang() -> None:
-    """Say nothing more until the client leaves, which cancels this."""
+    """Send nothing more until the client disconnects, which cancels this."""
     await asyncio.Event().wait()

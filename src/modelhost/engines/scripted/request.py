@@ -1,4 +1,4 @@
-"""A request as the scripted engine reads it."""
+"""Requests to the scripted engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What a chat or a completion asks for. ``prompt_tokens`` counts words."""
+    """A chat or completion request. ``prompt_tokens`` counts words."""
 
     kind: str
     model: str
@@ -29,7 +29,7 @@ class Generation:
 
 
 def read_generation(kind: str, body: Mapping[str, Any], *, model: str, context_length: int) -> Generation:
-    """Return what ``body`` asks for; raises :class:`ErrorResponse` if it is malformed or too long."""
+    """Return the request in ``body``; raises :class:`ErrorResponse` if it is malformed or too long."""
     if kind == "chat":
         message, words, tool_turns = _read_messages(body.get("messages"))
     else:
@@ -78,7 +78,7 @@ def _text_of(content: Any) -> str:
 
 
 def text_of_messages(messages: Any) -> str:
-    """Return what all ``messages`` say, as far as a script reads it."""
+    """Return the text of all ``messages``."""
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("'messages' has to be a list of objects")
     return " ".join(_text_of(message.get("content")) for message in messages)

@@ -1,4 +1,4 @@
-"""What the host knows of the scripted engine."""
+"""The traits of the scripted engine."""
 
 from __future__ import annotations
 

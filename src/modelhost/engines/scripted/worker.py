@@ -1,12 +1,11 @@
 """The worker process of the scripted engine.
 
-Started as ``python -m modelhost.engines.scripted.worker`` (:mod:`modelhost.engines.launch`). What it
-can be told is listed in :mod:`modelhost.engines.scripted.engine` (options of the worker) and
-:mod:`modelhost.engines.scripted.reply` (rules of a script, and commands like ``/crash 5`` in the prompt).
+Started as ``python -m modelhost.engines.scripted.worker`` (:mod:`modelhost.engines.launch`). Its options are listed in
+:mod:`.engine`, the rules of a script and commands like ``/crash 5`` in the prompt in :mod:`.reply`.
 
-As fast as it can, it puts up to ``events_per_write`` chunks (16) into one write, which is cheaper than any engine that
-writes each token as it comes; ``events_per_write=1`` is the comparison with such an engine. Paced, each token is a
-write of its own.
+At full speed, it puts up to ``events_per_write`` chunks (16) into one write, which is cheaper than any engine that
+writes each token as it comes; ``events_per_write=1`` is the comparison with such an engine. When paced, each token is
+one write.
 """
 
 from __future__ import annotations

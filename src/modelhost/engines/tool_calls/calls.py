@@ -1,4 +1,4 @@
-"""Tool calls read while they are written; each form of calls has a :class:`CallParser` of its own.
+"""Incremental parsers of tool calls; each form of calls has its own :class:`CallParser`.
 
 A form is how a model writes its calls: :mod:`.objects`, :mod:`.tagged`, :mod:`.python`, :mod:`.gemma` and
 :mod:`.channels` are the kinds, :mod:`.forms` is the table.
@@ -17,21 +17,21 @@ from typing import Any, NamedTuple, Protocol
 CallDelta = dict[str, Any]
 """An entry of ``tool_calls`` in a delta."""
 SHORT_ID = 9
-"""The length of an id of a call where a model knows no other (Mistral's templates check it)."""
+"""The length of ids of calls for models that accept no other (Mistral's templates check it)."""
 _ALPHABET = string.ascii_letters + string.digits
 
 
 class CallForm(Protocol):
-    """How a model writes its calls."""
+    """The form in which a model writes calls."""
 
     @property
     def openings(self) -> tuple[str, ...]:
-        """The markers that a call, or several, begin with; the first one is the usual one."""
+        """The markers at the beginning of one call or several; the first one is the usual one."""
         ...
 
     @property
     def markers(self) -> frozenset[str]:
-        """All that may be a single token of the model, and has to be read as text."""
+        """All markers that may be single tokens of the model and have to be read as text."""
         ...
 
     @property
@@ -42,20 +42,20 @@ class CallForm(Protocol):
         ...
 
     def parser(self, calling: ToolCallFormat, opening: str, index: int) -> CallParser:
-        """Return a reader of what follows ``opening``; the next call is the ``index``-th of the answer."""
+        """Return a parser of the text after ``opening``; the next call is the ``index``-th of the answer."""
         ...
 
     def grammar(self, tools: Sequence[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> str:
         """Return the Lark grammar of exactly one call of one of ``tools``.
 
-        ``vocabulary`` are the tokens that are added to the model's own: a marker among them is one token.
+        ``vocabulary`` has the added tokens of the model: a marker among them is one token.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallFormat:
-    """What a request says of calls: their form, the tools that may be called, whether there is to be one at most."""
+    """The calls of a request: their form, the tools, and whether at most one call is allowed."""
 
     form: CallForm
     tools: Sequence[Mapping[str, Any]]
@@ -79,10 +79,10 @@ class ParsedText(NamedTuple):
 
 
 class CallParser(ABC):
-    """Reads an answer from the beginning of a call to where ordinary text goes on.
+    """Parses an answer from the beginning of a call to where ordinary text continues.
 
-    ``calls`` counts the calls of the whole answer that have begun. ``rest`` is what stands behind the end, once that
-    has come. ``is_thinking``: what comes next is no part of what is said.
+    ``calls`` is the number of calls of the whole answer that have begun. ``rest`` is the text after the end, once that
+    is reached. ``is_thinking``: the next text is reasoning.
     """
 
     def __init__(self, calling: ToolCallFormat, opening: str, index: int) -> None:
@@ -105,36 +105,36 @@ class CallParser(ABC):
         return told
 
     def last_pieces(self) -> list[CallDelta]:
-        """Return the pieces of calls that only the end of the answer makes complete; :meth:`finish` comes after."""
+        """Return the pieces of calls that only the end of the answer completes; :meth:`finish` is called after it."""
         pieces, self._pieces = self._pieces, []
         return pieces
 
     @abstractmethod
     def finish(self) -> str:
-        """Return the text, or the thoughts, of what was cut off before it became a call."""
+        """Return the text, or the reasoning, of what was cut off before it became a call."""
 
     @abstractmethod
     def _advance(self) -> bool:
-        """Read the next part of what waits; return whether there may be more of it."""
+        """Parse the next part of the waiting text; return whether there may be more."""
 
     @property
     def _has_called(self) -> bool:
         return self.calls > self._first
 
     def _begin(self, name: str, arguments: str = "") -> None:
-        """Tell of a call, with as much of its arguments as is there."""
+        """Emit the beginning of a call, with the available part of its arguments."""
         function = {"name": name, "arguments": arguments}
         number = _short_id() if self._calling.form.has_short_ids else f"call_{secrets.token_hex(12)}"
         self._pieces.append({"index": self.calls, "id": number, "type": "function", "function": function})
         self.calls += 1
 
     def _go_on(self, arguments: str) -> None:
-        """Tell more of the arguments of the last call."""
+        """Emit more of the arguments of the last call."""
         if arguments:
             self._pieces.append({"index": self.calls - 1, "function": {"arguments": arguments}})
 
     def _give_up(self, text: str, rest: str) -> None:
-        """Tell that ``text`` is no call, and that ``rest`` comes after it."""
+        """Treat ``text`` as ordinary text, followed by ``rest``."""
         self._texts.append(self._unread(text))
         self.rest = rest
 
@@ -144,7 +144,7 @@ class CallParser(ABC):
 
 
 class WholeCallParser(CallParser):
-    """Reads calls that can be told only when all of them are there."""
+    """Parses calls that are emitted only once they are complete."""
 
     def __init__(self, calling: ToolCallFormat, opening: str, index: int, form: WholeForm) -> None:
         super().__init__(calling, opening, index)
@@ -170,7 +170,7 @@ class WholeCallParser(CallParser):
 
 
 class WholeForm(Protocol):
-    """What a :class:`WholeCallParser` asks of its form."""
+    """The part of a form that a :class:`WholeCallParser` needs."""
 
     def end_of(self, text: str, opening: str) -> tuple[int, int] | None:
         """Return where the calls end in ``text`` and where the rest begins; ``None``: not yet.

@@ -1,8 +1,8 @@
 """Answers in channels, with calls as messages to a tool (gpt-oss): OpenAI's harmony.
 
-An answer continues ``<|start|>assistant``. It is a row of messages: a header, ``<|message|>``, what it says, a marker
-for its end. The channel ``analysis`` is what the model thinks, ``final`` and ``commentary`` are for the user, and what
-has a tool of the request as its recipient is a call, in whichever part of the header that stands.
+An answer continues ``<|start|>assistant``. It is a sequence of messages: a header, ``<|message|>``, the content, an end
+marker. The channel ``analysis`` is reasoning, ``final`` and ``commentary`` are for the user, and a message whose
+recipient, in any part of the header, is a tool of the request is a call.
 https://github.com/openai/harmony/blob/main/docs/format.md
 """
 
@@ -23,7 +23,7 @@ CONSTRAIN: Final = "<|constrain|>"
 ENDS: Final = ("<|end|>", "<|call|>", "<|return|>")
 CHANNEL_MARKERS: Final = frozenset({CHANNEL, START, MESSAGE, CONSTRAIN, *ENDS})
 _NEXT: Final = (*ENDS, START, CHANNEL)
-"""What a message ends before."""
+"""Markers before which a message ends."""
 _BEGINNINGS: Final = (f"{START}assistant", CHANNEL, "to=functions.")
 _CHANNEL: Final = re.compile(rf"{re.escape(CHANNEL)}\s*(\w+)")
 _RECIPIENT: Final = re.compile(r"\bto=([^\s<]+)")
@@ -74,7 +74,7 @@ class ChannelParser(CallParser):
         self._arguments: ObjectEnd | None = None
         self._is_in_message = self._is_behind_call = self._has_said = False
         self._has_begun = False
-        self._gap = ""  # before what is said next
+        self._gap = ""  # before the next text
 
     def finish(self) -> str:
         is_header = not self._is_in_message and self._waiting.lstrip()[:1] in {"", "<"}
@@ -141,7 +141,7 @@ class ChannelParser(CallParser):
         return True
 
     def _read_message(self) -> bool:
-        """Read what a message says up to its end, or up to the next one."""
+        """Parse the content of a message up to its end, or up to the next message."""
         found = min((mark for mark in _NEXT if mark in self._waiting), key=self._waiting.find, default=None)
         end = self._waiting.find(found) if found else len(self._waiting) - held_back(self._waiting, _NEXT)
         self._say(self._waiting[:end])

@@ -1,4 +1,4 @@
-"""Which form of calls a model writes: the table of them, and how its chat template tells.
+"""The table of forms in which models write calls, and how to recognise them by the chat template.
 
 The names are those of vLLM's parsers (https://docs.vllm.ai/en/latest/features/tool_calling.html).
 """
@@ -158,9 +158,9 @@ MARKS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("llama3_json", ("<|python_tag|>", '"parameters"')),
     ("llama3_json", ("Environment: ipython", '"parameters"')),
 )
-"""What stands in the templates of models with a form, the more special first."""
+"""Parts of the templates of models with a form, the more specific first."""
 OTHER_MARKS: Final = ("<function=",)
-"""What stands in templates that have marks of the table, with other calls (those of Llama that a user has defined)."""
+"""Parts of templates that have marks of the table but other calls (user-defined functions of Llama)."""
 
 
 def form_of_template(template: str) -> CallForm | None:
@@ -175,10 +175,10 @@ def require_form(template: str | None, model: str, *, named: str = AUTO) -> Call
     """Return the form of the calls of a model with the chat template ``template``.
 
     Args:
-        named: the form that its owner says it has; ``auto``: as the template tells.
+        named: the configured form; ``auto``: recognised by the template.
 
     Raises:
-        ErrorResponse: it has none that is read here, or no tools at all.
+        ErrorResponse: its form is not supported, or it shows no tools.
     """
     if template is None or "tools" not in template:
         message = f"tools: the chat template of {model} shows no tools to the model, so it cannot call any"

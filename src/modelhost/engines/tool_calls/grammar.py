@@ -15,14 +15,14 @@ DEFINITIONS = ("$defs", "definitions")
 _COMPOSED = frozenset(
     {"additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf", "if"}
 )
-"""What says of an object that there are more properties than it names."""
+"""Keywords of an object that allow properties that are not named in it."""
 LONGEST_TEXT = 10_000
-"""The largest ``maxLength`` of a text outside of JSON that is enforced: a larger one costs more than it helps."""
+"""The largest ``maxLength`` of a text outside of JSON that is enforced: a larger one costs more than it gains."""
 _REFERENCE = re.compile(r"#/(?:\$defs|definitions)/([^/]+)")
 
 
 class Literals:
-    """Writes what has to stand in a call as it is; a marker that is one token of the model is that token."""
+    """Writes the literal parts of a call; a marker that is one token of the model becomes that token."""
 
     def __init__(self, markers: Collection[str], vocabulary: Mapping[str, int]) -> None:
         self._tokens = {marker: vocabulary[marker] for marker in markers if marker in vocabulary}
@@ -36,7 +36,7 @@ class Literals:
         )
 
     def text_until(self, end: str, name: str, schema: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the use and the rule, named ``name``, of a text of ``schema`` with ``end`` behind it."""
+        """Return the reference to, and the rule ``name`` of, a text of ``schema`` followed by ``end``."""
         most = schema.get("maxLength")
         bound = "" if most is None or most > LONGEST_TEXT else most
         repeated = f"{{{schema.get('minLength', 0)},{bound}}}"
@@ -54,10 +54,10 @@ def choice(tools: Sequence[Mapping[str, Any]], rules_of: Callable[[str, Mapping[
 
 
 def arguments_schema(function: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the schema of the arguments of a tool and, apart, the definitions that it refers to.
+    """Return the schema of the arguments of a tool and, separately, the definitions that it refers to.
 
-    Where it does not say whether there may be others, there may not, as with llama.cpp: a small model would write them
-    for ever.
+    Unless it allows other arguments explicitly, they are excluded, as with llama.cpp: a small model would write them
+    forever.
     """
     parameters = dict(function.get("parameters") or NO_ARGUMENTS)
     definitions = {key: parameters.pop(key) for key in DEFINITIONS if key in parameters}
@@ -67,7 +67,7 @@ def arguments_schema(function: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
 
 
 def arguments_of(function: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str, Any]]], frozenset[str]]:
-    """Return the arguments of a tool by name, each a schema that stands by itself, and which are required."""
+    """Return the arguments of a tool by name, each with a self-contained schema, and the names of required ones."""
     schema, definitions = arguments_schema(function)
     properties = schema.get("properties") or {}
     required = [name for name in schema.get("required") or () if isinstance(name, str)]
@@ -81,7 +81,7 @@ def json_value(schema: Mapping[str, Any]) -> str:
 
 
 def types_of(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0) -> frozenset[str]:
-    """Return the JSON types that ``schema`` allows, as far as it says; empty if it does not."""
+    """Return the JSON types that ``schema`` allows, if it restricts them; otherwise an empty set."""
     if not isinstance(schema, Mapping) or depth > 8:  # a reference may lead back to itself
         return frozenset()
     root = schema if root is None else root

@@ -1,6 +1,6 @@
-"""Where a JSON object ends, in a text that comes in pieces, and what models write in it as JSON wants it.
+"""The end of a JSON object in a text that comes in pieces, and corrections of what models write in it.
 
-They write line breaks within texts as they are, and at times texts, truth and nothing as Python does.
+They write unescaped line breaks in strings, and sometimes strings, booleans and null in Python's syntax.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class ObjectEnd:
 
     def __init__(self, depth: int = 0) -> None:
         self._depth = depth
-        self._quote = ""  # that of the text which is open
-        self._changes: list[tuple[int, int, str]] = []  # of what was found last: from where, up to where, into what
+        self._quote = ""  # of the open string
+        self._changes: list[tuple[int, int, str]] = []  # of the last search: start, end, replacement
         self.is_reached = False
 
     def read(self, text: str) -> tuple[str, int]:
-        """Return what of ``text`` belongs to the object, as JSON has it, and how much of ``text`` that was.
+        """Return the part of ``text`` that belongs to the object, as JSON, and its original length.
 
-        The end of ``text`` may be left for the next time: what it is depends on what follows.
+        The end of ``text`` may be left for the next call: its meaning depends on what follows.
         """
         length = self.find(text)
         parts, start = list[str](), 0
@@ -36,7 +36,7 @@ class ObjectEnd:
         return "".join([*parts, text[start:length]]), length
 
     def find(self, text: str) -> int:
-        """Return how much of ``text`` belongs to the object, as far as can be told."""
+        """Return the length of the part of ``text`` that is known to belong to the object."""
         self._changes.clear()
         position = 0
         while position < len(text) and not self.is_reached:
@@ -47,7 +47,7 @@ class ObjectEnd:
         return position
 
     def _in_text(self, text: str, position: int) -> int:
-        """Return the length of what stands at ``position`` within a text; 0 if more is needed to tell."""
+        """Return the length of the element at ``position`` within a string; 0 if more text is needed."""
         character = text[position]
         if character == "\\":
             following = text[position + 1 : position + 2]
@@ -88,7 +88,7 @@ class ObjectEnd:
 
 
 def as_json(text: str) -> str:
-    """Return the object, or array, ``text`` as JSON has it; what does not belong to it stays as it is."""
+    """Return the object or array ``text`` as JSON; what does not belong to it is left unchanged."""
     if _FOREIGN.search(text) is None:
         return text
     written, length = ObjectEnd().read(text)

@@ -97,7 +97,7 @@ class ObjectForm:
         opening: the marker before a call, or several.
         closing: the marker behind them; without one they end where something else follows.
         shape: a call that is demanded. ``{call}`` is an object with name and arguments; else it has ``{name}`` and
-            ``{arguments}``. ``{number}`` is that of the call among all of the conversation.
+            ``{arguments}``. ``{number}`` is the number of the call in the conversation.
         keys: of that object.
         header: what stands before the arguments where the name does, with a group ``name``.
         again: what begins another call before ``closing``.

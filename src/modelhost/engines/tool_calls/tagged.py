@@ -1,6 +1,6 @@
 """Calls with each argument between tags, as text: strings as they are, everything else as JSON.
 
-What an argument is, the schema of the tool says (as the parsers of Qwen3-Coder and GLM, which came with the models).
+The schema of the tool determines the type of an argument (as in the parsers of Qwen3-Coder and GLM).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TaggedForm:
         key: what stands before an argument, with ``{key}``.
         value_end: what stands behind it.
         end: what stands behind all arguments; empty where it is ``closing``.
-        has_lines: a value stands in lines of its own.
+        has_lines: values are on separate lines.
         inner: markers within a call.
         begins_with_head: some calls come without ``opening``.
     """
@@ -157,7 +157,7 @@ class TaggedParser(CallParser):
 
     def _read_head(self) -> bool:
         if self._has_called and self._calling.one_call and self._form.end:
-            # The closing marker is part of the answer: a conversation that goes on has it, too.
+            # The closing marker is part of the answer: a continued conversation contains it, too.
             _, closing, rest = self._waiting.partition(self._form.closing)
             self.rest = rest if closing or self._form.head_mark in self._waiting else None
             return False
@@ -216,7 +216,7 @@ class TaggedParser(CallParser):
         return False
 
     def _end_value(self, schema: Mapping[str, Any], rest: str) -> None:
-        """Tell the rest of a value."""
+        """Emit the rest of a value."""
         written = orjson.dumps(_value_of(rest, types_of(schema))).decode()
         self._go_on(_inside_string(rest) + '"' if self._is_text else written)
         self._value = None

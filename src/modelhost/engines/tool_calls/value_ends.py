@@ -1,6 +1,6 @@
-"""Where the value of an argument between tags ends, which a model at times forgets to say.
+"""The end of the value of an argument between tags, whose closing tag a model sometimes omits.
 
-Then it ends where another argument of the tool begins, or the call ends, as in the parsers that came with the models.
+Then the value ends where another argument of the tool begins, or the call ends, as in the models' own parsers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ValueEnds:
         key: what stands before an argument, with ``{key}``.
         call: what stands behind all arguments.
         following: what may stand behind that, unless the answer ends there.
-        has_lines: a value stands in lines of its own.
+        has_lines: values are on separate lines.
     """
 
     def __init__(self, *, own: str, key: str, call: str, following: Sequence[str], has_lines: bool) -> None:
@@ -44,7 +44,7 @@ class ValueEnds:
     def find(self, text: str, is_key: Callable[[str], bool]) -> tuple[int, int] | None:
         """Return where the value that begins ``text`` ends and what follows it begins; ``None``: not yet.
 
-        ``is_key`` says whether the tool has an argument of that name: other tags are part of the value.
+        ``is_key`` returns whether the tool has an argument of that name: other tags are part of the value.
         """
         end = text.find(self._own)
         if any(mark in text for mark in self._marks):

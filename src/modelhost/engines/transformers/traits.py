@@ -1,4 +1,4 @@
-"""What the host knows of transformers."""
+"""The traits of transformers."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Started as ``python -m modelhost.engines.transformers.worker`` (:mod:`modelhost.engines.launch`). It is
 not ``transformers serve``, since that does not enforce ``tool_choice`` and ``response_format``, refuses ``top_k`` and
-``min_p``, and cannot tell a client's mistake from its own.
+``min_p``, and does not distinguish a client's mistake from its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from modelhost.engines.worker.process import read_config, watch_lifeline
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
-"""Layers that keep keys and values of each token. Others keep a state that cannot be padded or shortened."""
+"""Layers that keep keys and values of each token. Others keep a state that cannot be padded or truncated."""
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def load(config: Mapping[str, Any]) -> Any:
     """Return the model of ``config`` as :class:`~modelhost.engines.worker.library.Loaded`.
 
     Raises:
-        ValueError: its layers are of a kind that this engine cannot batch.
+        ValueError: this engine cannot batch layers of its kind.
     """
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer, __version__  # noqa: PLC0415
@@ -143,9 +143,9 @@ class TransformersLibrary:
         return output.logits[:, -kept:, :].float().cpu().numpy()
 
     def cache_of(self, layers: Sequence[tuple[Any, Any]]) -> Any:
-        """Return ``layers`` in the form that transformers works with.
+        """Return ``layers`` as a cache of transformers.
 
-        Sliding windows are left to the mask: a cache that drops what has left the window cannot go back to it.
+        Sliding windows are left to the mask: a cache that drops tokens outside the window cannot be truncated.
         """
         from transformers.cache_utils import DynamicCache  # noqa: PLC0415
 

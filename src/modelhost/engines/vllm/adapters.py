@@ -1,4 +1,4 @@
-"""LoRA adapters of vLLM: each is served under a name of its own, which requests give as their model."""
+"""LoRA adapters of vLLM: each is served under its own name, which requests use as their model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.errors import ConfigError, InvalidRequest
 
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for ``--max-lora-rank``: it has to be the largest of all adapters, or the next above."""
+"""The values that vLLM accepts for ``--max-lora-rank``: at least the largest rank of all adapters."""
 NEEDS_NAME: Final = (
     "vllm applies an adapter to the requests that name it; write NAME=DIRECTORY, or serve a model that the adapter is "
     "merged into"
@@ -57,8 +57,8 @@ def served_adapters(spec: ModelSpec) -> list[dict[str, str]]:
 def adapter_places(spec: ModelSpec) -> int:
     """Return how many adapters vLLM has room for in one step.
 
-    That is all of them, so that requests for one do not wait for those for another; on a CPU one more, which stays
-    empty: as of vLLM 0.32 requests without an adapter, beside others that have one, get what is in the last place.
+    That is all of them, so that requests for one adapter do not wait for those for another; on a CPU one more, which
+    stays empty: as of vLLM 0.32, requests without an adapter get what is in the last place if others have one.
     """
     return len(spec.lora) if spec.gpus else len(spec.lora) + 1
 
@@ -79,5 +79,5 @@ def _rank(directory: Path) -> int:
 
 
 def _at_least(rank: int) -> int:
-    """Return the smallest size that has room for ``rank``; beyond them all it is vLLM's business to refuse."""
+    """Return the smallest size that has room for ``rank``; a larger rank is returned for vLLM to refuse."""
     return next((size for size in RANKS if size >= rank), rank)

@@ -24,20 +24,20 @@ SERVER: Final = "vllm.entrypoints.openai.api_server"
 FALLBACK_CONTEXT: Final = 4096
 LARGEST_BLOCK: Final = 128
 """Tokens: vLLM's cache has blocks of this size on a CPU, and of 16 on most GPUs."""
-CACHE_MARGIN: Final = 1.1  # for what a model's layers keep beside keys and values
+CACHE_MARGIN: Final = 1.1  # for what a model's layers keep in addition to keys and values
 LEAST_UTILIZATION: Final = 0.01
 """Of the GPU's memory: vLLM refuses to start with less free, although it does not go by it where the cache's size is
 given."""
 STRUCTURED_OUTPUTS: Final = '{"backend": "xgrammar", "disable_any_whitespace": true}'
-"""One backend, and the one that knows vLLM's grammars of tool calls: by itself vLLM takes the one that suits the first
-request, for ever, and fails at later ones that it took for another's. A small model writes blanks for ever, where it
-may."""
+"""One backend, and the one that supports vLLM's grammars of tool calls: by default vLLM picks the one that suits the
+first request, keeps it, and fails at later requests that need another. Blanks are restricted because small models may
+write them forever."""
 UNSUPPORTED_SETTINGS: Final[Mapping[str, str]] = {
     "draft_path": "name the draft model in the engine option arguments (--speculative-config)",
     "mmproj_path": "the vision encoder is among the model's own files",
     "gpu_layers": "the whole model is on the GPUs; tensor_parallel_size spreads it over several",
 }
-"""Settings that vLLM cannot honour, and what helps."""
+"""Settings that vLLM does not support, and the alternatives."""
 
 
 class Vllm(Engine):
@@ -134,9 +134,9 @@ def _arguments(spec: ModelSpec, options: Mapping[str, Any], context_length: int)
 
 
 def _memory(spec: ModelSpec, options: Mapping[str, Any], context_length: int) -> dict[str, Any]:
-    """Return how much memory vLLM takes: a share of each GPU, if one is given, else what the slots need.
+    """Return how much memory vLLM may use: a share of each GPU, if one is given, else what the slots need.
 
-    By itself it would take nine tenths of the GPU, and leave nothing for another model.
+    By default it would use nine tenths of each GPU, and leave nothing for another model.
     """
     share = options["gpu_memory_utilization"]
     if share:
@@ -160,7 +160,7 @@ def _is_eager(spec: ModelSpec, options: Mapping[str, Any]) -> bool:
 
 
 def _backend(spec: ModelSpec, options: Mapping[str, Any]) -> str:
-    """One process needs no executor between processes; on GPUs vLLM finds that by itself."""
+    """One process needs no executor between processes; on GPUs vLLM detects that itself."""
     backend: str = options["distributed_executor_backend"]
     return "uni" if backend == AUTO and not spec.gpus and _processes(options) == 1 else backend
 
@@ -180,8 +180,8 @@ def _environment(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
         return {**env, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # as NVML counts them
     threads = str(spec.threads or 1)
     env |= {"OMP_NUM_THREADS": threads, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
-    # Threads that wait for one another give their cores away. By themselves they spin, and where every core has one,
-    # whatever else runs there (the host, its clients) holds up each step.
+    # Threads that wait for one another yield their cores. By default they spin, and if every core has one, anything
+    # else that runs there (the host, its clients) delays each step.
     env["OMP_WAIT_POLICY"] = "PASSIVE"
     if _backend(spec, options) == "uni":
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # which uni needs on a CPU

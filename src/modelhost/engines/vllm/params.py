@@ -1,4 +1,4 @@
-"""What vLLM makes of launch parameters and load configurations: nearly all of them are options of its own."""
+"""Engine options of vLLM, launch parameters and load configurations: nearly all of these are options of vLLM."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SETTINGS: Final = ("context_length", "slots", "max_slots", "threads", "chat_temp
 DTYPES: Final = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
 
 Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
-"""Settings, engine options, a problem, a warning; empty is none."""
+"""Settings, engine options, a problem, a warning; empty if there is none."""
 UNCHANGED: Found = ({}, {}, "", "")
 
 
@@ -212,9 +212,9 @@ _TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
 
 NAME: Final = "vllm"
 WHILE_LOADING: Final = ("fp8", "bitsandbytes", "experts_int8", "torchao", "rtn", "deepspeedfp")
-"""Methods by which vLLM quantizes files that are not; all others are of files that somebody has quantized."""
+"""Methods by which vLLM quantizes while it loads; all others need files that are quantized already."""
 UNQUANTIZED: Final = ("f32", "f16", "bf16", "f64", "float32", "float16", "bfloat16", "")
-"""What files are called that are not quantized."""
+"""Names for files that are not quantized."""
 
 
 def _present(baseline: LoadBaseline) -> dict[str, Any]:

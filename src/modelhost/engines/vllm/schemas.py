@@ -2,7 +2,7 @@
 
 vLLM refuses a request whose schema has something that xgrammar (https://github.com/mlc-ai/xgrammar) does not enforce:
 ``has_xgrammar_unsupported_json_features`` in its source, and what the library itself fails at. Here such a keyword is
-passed over, so that the rest is enforced: the host holds the answer against the whole schema.
+left out, so that the rest is enforced: the host checks the answer against the whole schema.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNKNOWN_IN_PATTERNS: Final = re.compile(r"(?:[^\\]|\\[^bBpPk1-9])*?(?:\\[bBpPk1
 
 
 def enforceable(schema: Any) -> Any:
-    """Return ``schema`` without what vLLM would refuse it for."""
+    """Return ``schema`` without the keywords for which vLLM would refuse it."""
     if isinstance(schema, list):
         return [enforceable(each) for each in schema]
     if not isinstance(schema, Mapping):
@@ -53,7 +53,7 @@ def _of_texts(schema: Mapping[str, Any]) -> set[str]:
     if "format" in schema and str(schema["format"]) not in FORMATS:
         dropped.add("format")
     if ({"pattern", "format"} & schema.keys()) - dropped:
-        dropped.update(LENGTHS)  # of the two, the pattern says more
+        dropped.update(LENGTHS)  # of the two, the pattern is more specific
     return dropped
 
 
@@ -70,7 +70,7 @@ def _of_objects(schema: Mapping[str, Any]) -> set[str]:
 
 
 def _of_numbers(schema: Mapping[str, Any]) -> set[str]:
-    """Bounds that exclude one another, and those of whole numbers that are none."""
+    """Return bounds that contradict each other, and fractional bounds of whole numbers."""
     least = max(schema.get(name, -math.inf) for name in (INCLUSIVE[0], EXCLUSIVE[0]))
     most = min(schema.get(name, math.inf) for name in (INCLUSIVE[1], EXCLUSIVE[1]))
     if least > most or (least == most and not {*EXCLUSIVE}.isdisjoint(schema)):

@@ -1,4 +1,4 @@
-"""What the host knows of vLLM."""
+"""The traits of vLLM."""
 
 from __future__ import annotations
 

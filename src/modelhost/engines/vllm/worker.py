@@ -1,4 +1,4 @@
-"""The worker process of one model in vLLM: it starts vLLM's own server, which then speaks with the host itself.
+"""The worker process of one model in vLLM: it starts vLLM's own server, which then serves the host directly.
 
 Started as ``python -m modelhost.engines.vllm.worker`` (:mod:`modelhost.engines.launch`), by the host's
 Python: vLLM runs in that of its own environment, which need not have modelhost. This process leads the group of all of
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 class Server:
-    """vLLM's server, with what its log has told.
+    """vLLM's server, with what its log has reported.
 
     With ``ends_when_drained`` it is ended as soon as it has worked its requests off after a SIGTERM: on its own it then
     takes some seconds to clean up what ends with its processes anyway, unless they share memory.
@@ -195,13 +195,13 @@ def _template(config: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def _wait_until_ready(server: Server, address: Address, config: Mapping[str, Any]) -> None:
-    """Return once the server has answered a request; ends this process, and says why, if the server ends before."""
+    """Return once the server has answered a request; if it ends before that, announce the reason and exit."""
     while server.is_running:
         try:
             _ask(address, config, "/health")
             for path, body in WARM_UP.items():
                 _ask(address, config, path, {"model": config["name"], **body})
-        except OSError:  # it does not listen yet, or has ended: the next look tells
+        except OSError:  # it does not listen yet, or has ended, which the next iteration detects
             time.sleep(POLL_SECONDS)
         else:
             return

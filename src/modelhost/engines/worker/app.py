@@ -37,7 +37,7 @@ class LibraryAnswers:
         }
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
-        # In a thread: a long prompt, or a grammar, takes a while to read.
+        # In a thread: reading a long prompt, or a grammar, takes a while.
         request = await asyncio.to_thread(self._read[path], body)
         events: asyncio.Queue[Event] = asyncio.Queue()
         job = Job(
@@ -94,17 +94,17 @@ class LibraryAnswers:
 
 
 class EventBridge:
-    """Takes events from the model's thread to those who wait for them in the event loop."""
+    """Delivers events from the model's thread to the event loop."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
-        """Deliver from now on, in the loop that runs; to be called before the first request."""
+        """Deliver to the running event loop from now on; to be called before the first request."""
         self._loop = asyncio.get_running_loop()
 
     def deliver(self, events: list[JobEvent]) -> None:
-        """Called in the model's thread, once for each step: waking the loop is dear."""
+        """Called in the model's thread, once per step: waking the loop is expensive."""
         assert self._loop is not None
         self._loop.call_soon_threadsafe(_dispatch, events)
 
@@ -115,7 +115,7 @@ def _dispatch(events: list[JobEvent]) -> None:
 
 
 class AnswerWriter:
-    """Writes one answer; ``is_done`` once its end has been written, by the model or by what the request says."""
+    """Writes one answer; ``is_done`` once its end has been written, whether the model or the request ended it."""
 
     def __init__(self, request: GenerationRequest, vocabulary: Vocabulary) -> None:
         self._request = request

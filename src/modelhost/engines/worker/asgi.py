@@ -21,7 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON_TYPE = [(b"content-type", b"application/json; charset=utf-8")]
 EVENT_TYPE = [(b"content-type", b"text/event-stream")]
 UNSUPPORTED = "unsupported_parameter"
-"""The type of an error about a field that the library behind a worker cannot do."""
+"""The type of an error about a field that the library of a worker does not support."""
 
 
 class ErrorResponse(Exception):
@@ -72,7 +72,7 @@ def authorization(scope: Scope) -> bytes:
 
 
 async def while_connected(receive: Receive, work: Awaitable[None]) -> bool:
-    """Do ``work`` until it is done (true) or the client leaves (false)."""
+    """Run ``work`` until it is done (true) or the client disconnects (false)."""
     worker = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(_until_disconnect(receive))
     await asyncio.wait((worker, watcher), return_when=asyncio.FIRST_COMPLETED)
@@ -91,14 +91,14 @@ async def _until_disconnect(receive: Receive) -> None:
 
 
 async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a whole answer."""
+    """Send a complete answer."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
 
 
 class Answering(Protocol):
-    """What answers, once a request is read."""
+    """Answers requests that have been read."""
 
     async def generate(self, path: str, body: dict[str, Any], receive: Receive, send: Send) -> None:
         """Stream the answer to ``body`` at ``path``, one of ``GENERATIONS``.
@@ -121,7 +121,7 @@ GENERATIONS = ("/v1/chat/completions", "/v1/completions")
 
 
 class WorkerRoutes:
-    """The ASGI application of a worker of ours; ``config`` has its key, its name and its context length."""
+    """The ASGI application of a worker; ``config`` has its key, its name and its context length."""
 
     def __init__(self, answering: Answering, config: Mapping[str, Any]) -> None:
         self._answering = answering

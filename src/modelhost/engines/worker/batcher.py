@@ -1,7 +1,7 @@
-"""The thread that runs the model: it takes requests in, works on several in one batch, and tells what became of them.
+"""The thread that runs the model: it accepts requests, runs several in one batch, and emits their events.
 
-Everything about the model happens in this one thread. Between two steps of the batch at most ``chunk_tokens`` of new
-prompts are worked on, so that a long prompt does not hold up the answers that are being written.
+The model is used in this one thread only. Between two steps of the batch, at most ``chunk_tokens`` of new prompts are
+processed, so that a long prompt does not delay the answers that are being generated.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from modelhost.engines.worker.prefixes import PrefixCache
 from modelhost.engines.worker.sampling import Choice, NoTokenAllowed, Sampler, scored_choice
 
 SCORED_TOKENS = 64
-"""Tokens of a prompt whose scores are wanted, in one step: each has as many as the vocabulary has entries."""
+"""Tokens per step of a prompt whose scores are needed: each has a score for every entry of the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened to a request: a token (``is_text`` unless it is the one that ends texts), the end, or both."""
+    """An event of a request: a token (``is_text`` unless it ends the text), the end, or both."""
 
     choice: Choice | None = None
     is_text: bool = True
     is_prompt: bool = False
-    """Whether the token is one of the prompt, which are told of where that is wanted."""
+    """Whether it is a token of the prompt; such events are emitted if the request needs their scores."""
     finish_reason: str | None = None
     failure: str | None = None
-    """Why there is no more to come, if that is no proper end."""
+    """The reason for a premature end."""
     cached_tokens: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """One request. Changed by the thread of the :class:`Batcher` alone."""
+    """One request. Changed by the thread of the :class:`Batcher` only."""
 
     prompt: Sequence[int]
     most_tokens: int
@@ -44,7 +44,7 @@ class Job:
     on_event: Callable[[Event], None]
     """Called in the event loop's thread."""
     prompt_logprobs: int | None = None
-    """Of how many tokens in the place of each of the prompt it is to be told how likely they were; ``None``: none."""
+    """The number of alternatives to report for each token of the prompt; ``None``: no log probabilities."""
     cache: Cache = None
     held: list[int] = field(default_factory=list)
     """The tokens in its cache."""
@@ -57,7 +57,7 @@ JobEvent = tuple[Job, Event]
 
 
 class Batcher:
-    """Works on up to ``slots`` requests at once; the others wait in the order in which they came."""
+    """Runs up to ``slots`` requests at once; the others wait in their order of arrival."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Batcher:
         self._orders.put((job, True))
 
     def cancel(self, job: Job) -> None:
-        """Stop ``job`` before its next token, if it is at work; from any thread."""
+        """Stop ``job`` before its next token, if it is running; may be called in any thread."""
         self._orders.put((job, False))
 
     def run(self) -> None:
@@ -162,7 +162,7 @@ class Batcher:
     def _tell_of_prompt(self, job: Job, begin: int, rows: Scores) -> None:
         assert job.prompt_logprobs is not None
         choices = [Choice(token=job.prompt[0])] if begin == 0 else []
-        # The scores after the last token of the prompt are those of the answer.
+        # The scores after the last token of the prompt belong to the answer.
         following = zip(rows, job.prompt[begin + 1 :], strict=False)
         choices += [scored_choice(row, token, job.prompt_logprobs) for row, token in following]
         self._events += [(job, Event(choice=choice, is_prompt=True)) for choice in choices]
@@ -191,7 +191,7 @@ class Batcher:
             self._leave(ended)
 
     def _goes_on(self, job: Job, scores: Scores) -> bool:
-        """Choose the next token of ``job`` and tell of it; return whether another one is to follow."""
+        """Choose the next token of ``job`` and emit it; return whether another one follows."""
         try:
             choice = job.sampler.choose(scores)
         except NoTokenAllowed as error:

@@ -1,4 +1,4 @@
-"""An HTTP server that a worker has as its child and that speaks with the host itself: address, answers, end."""
+"""An HTTP server as the child process of a worker, serving the host directly: address, requests, exit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Address = str | int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the server answered; ``value`` is ``None`` where that was no JSON."""
+    """The server's answer; ``value`` is ``None`` if it was not JSON."""
 
     status: int
     value: Any
@@ -35,22 +35,22 @@ class Answer:
 
 
 def free_port() -> int:
-    """Return a port on loopback that nobody listens on now."""
+    """Return a free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
 
 
 def url_of(address: Address) -> str:
-    """Return ``address`` as a worker announces it."""
+    """Return ``address`` as the URL that a worker announces."""
     return f"unix://{address}" if isinstance(address, str) else f"http://127.0.0.1:{address}"
 
 
 def ask(address: Address, path: str, body: Mapping[str, Any] | None = None, *, api_key: str) -> Answer:
-    """Return what the server answers to ``body``, or tells of itself without one.
+    """Return the server's answer to ``body``; without a body, it is a GET request.
 
     Raises:
-        OSError: there is no answer.
+        OSError: the server does not answer.
     """
     connection = _Connection(address)
     head = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
@@ -66,7 +66,7 @@ def ask(address: Address, path: str, body: Mapping[str, Any] | None = None, *, a
 
 
 def exit_like(status: int) -> None:
-    """End this process as its child did: by the same signal, or with the same status."""
+    """Exit as the child process did: by the same signal, or with the same status."""
     if status < 0:
         if -status != signal.SIGKILL:
             signal.signal(-status, signal.SIG_DFL)
@@ -75,9 +75,11 @@ def exit_like(status: int) -> None:
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """Return what a child is to call before its program starts, so that the kernel ends it when this process ends.
+    """Return a function for a child to call before its program starts, so that the kernel ends it when this process
+    ends.
 
-    The kernel means the *thread* that starts the child. ``None`` where it cannot: there the host ends what is left.
+    That is when the *thread* that starts the child ends. ``None`` if the platform has no such feature: there the host
+    ends remaining processes.
     """
     if sys.platform != "linux":
         return None

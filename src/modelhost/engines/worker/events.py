@@ -1,4 +1,4 @@
-"""One answer as the events of OpenAI's streams, made of its text as it comes."""
+"""The events of OpenAI's streams, made from the text of an answer as it comes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DONE = b"data: [DONE]\n\n"
 
 
 class AnswerEvents:
-    """Writes the events of one answer. ``reader`` reads that of a chat; a completion is its text.
+    """Writes the events of one answer. ``reader`` parses that of a chat; a completion is plain text.
 
-    With ``usage_so_far``, each event tells it.
+    With ``usage_so_far``, each event contains it.
     """
 
     def __init__(
@@ -36,19 +36,19 @@ class AnswerEvents:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing may follow, whatever the model writes."""
+        """Whether the answer is complete, whatever the model writes next."""
         return self._reader.is_done
 
     def begin(self) -> bytes:
-        """Return what stands before everything else."""
+        """Return the first event."""
         return self._chunk({"role": "assistant", "content": None}) if self._is_chat else b""
 
     def add_logprob(self, logprob: dict[str, Any]) -> None:
-        """Have the next event tell how likely a token was."""
+        """Add the log probability of a token to the next event."""
         self._logprobs.append(logprob)
 
     def text(self, text: str) -> bytes:
-        """Return the events of a piece of the text."""
+        """Return the events for a piece of the text."""
         if not text:
             return b""
         if not self._is_chat:
@@ -56,7 +56,7 @@ class AnswerEvents:
         return b"".join(self._chunk(delta) for delta in self._reader.feed(text))
 
     def end(self, finish_reason: str, usage: dict[str, Any] | None) -> bytes:
-        """Return the last events; ``usage`` of ``None`` is not told."""
+        """Return the last events, with ``usage`` unless it is ``None``."""
         data = b""
         if self._is_chat:
             data = b"".join(self._chunk(delta) for delta in self._reader.finish())
@@ -78,17 +78,17 @@ class AnswerEvents:
 
 
 def error_payload(message: str) -> dict[str, Any]:
-    """Return an error that is the engine's own."""
+    """Return the body of an error of the engine."""
     return error_body(500, "server_error", message)
 
 
 def error_events(message: str) -> bytes:
-    """Return the end of an answer that broke off."""
+    """Return the last events of an answer that failed."""
     return b"data: " + orjson.dumps(error_payload(message)) + b"\n\n" + DONE
 
 
 def _envelope(*, is_chat: bool, model: str) -> bytes:
-    """Return what ends every chunk."""
+    """Return the end of every chunk."""
     shared = {
         "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(16)}",
         "object": "chat.completion.chunk" if is_chat else "text_completion",

@@ -1,8 +1,8 @@
-"""Starts a worker of ours in a Python that does not have modelhost: that of an engine's own environment.
+"""Starts a worker in a Python that does not have modelhost: that of an engine's own environment.
 
-Run as a file, ``python -P .../foreign_start.py MODULE``: it makes the package that it lies in known under its name, and
-nothing beside it, since what stands there (the host's own libraries) is for another Python. The environment therefore
-always runs the code of the host that starts it, wherever that is installed.
+Run as a file, ``python -P .../foreign_start.py MODULE``: it makes the package that contains it importable by its name,
+and nothing else, since the libraries beside that package are for the host's Python. The environment therefore always
+runs the code of the host that starts it, wherever that is installed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PACKAGE: Final = "modelhost"
 
 
 def command(python: str, module: str) -> tuple[str, ...]:
-    """Return how ``python`` starts ``module`` of this package."""
-    # -P: the folder of this file is no place to import from.
+    """Return the command with which ``python`` starts ``module`` of this package."""
+    # -P: nothing is to be imported from the folder of this file.
     return (python, "-P", str(Path(__file__).resolve()), module)
 
 

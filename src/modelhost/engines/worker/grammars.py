@@ -1,5 +1,5 @@
-"""Answers that have to follow a grammar: llguidance (https://github.com/guidance-ai/llguidance) says which tokens may
-come next."""
+"""Constraints of answers by grammars: llguidance (https://github.com/guidance-ai/llguidance) computes the allowed
+tokens."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Grammars:
         """Return a constraint to JSON of ``schema``, which begins once the tokens ``after`` have been written.
 
         Raises:
-            ErrorResponse: the schema is not one, or asks for what cannot be enforced.
+            ErrorResponse: the schema is not valid, or cannot be enforced.
         """
         return self._constraint(f"start: {json_rule(schema)}", param, after)
 
     def of_structured(self, structured: Mapping[str, Any], *, after: Sequence[int] = ()) -> GrammarConstraint:
-        """Return a constraint to what vLLM's ``structured_outputs`` ask for, as :meth:`of_json` does."""
+        """Return a constraint for vLLM's ``structured_outputs``; raises as :meth:`of_json` does."""
         kind, value = only_of(structured)
         param = f"{STRUCTURED}.{kind}"
         if kind != GRAMMAR:
@@ -58,7 +58,7 @@ class Grammars:
         return GrammarConstraint(matcher, after=tuple(after))
 
     def _tokenizer(self) -> LLTokenizer:
-        """The vocabulary as llguidance has it; made when it is first needed, which takes up to a second."""
+        """The vocabulary in llguidance's form; made when it is first needed, which takes up to a second."""
         with self._lock:
             if self._made is None:
                 self._made = LLTokenizer(

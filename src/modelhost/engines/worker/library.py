@@ -1,4 +1,4 @@
-"""What the worker needs of a library that runs models."""
+"""The interface of a library that runs models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.float32]
-"""The logits of the next token: one for each entry of the vocabulary."""
+"""The logits of the next token, one for each entry of the vocabulary."""
 NOT_NUMBERS: Final = (
     "the scores of the model are not numbers: its weights are damaged, or the number format is too small for it"
 )
@@ -22,11 +22,11 @@ class Batch(Protocol):
     """Conversations that are continued together, each by one token a step. Used in one thread."""
 
     def add(self, caches: Sequence[Cache]) -> None:
-        """Put conversations behind those that are there."""
+        """Append conversations to those of the batch."""
         ...
 
     def remove(self, rows: Sequence[int]) -> list[Cache]:
-        """Take conversations out and return their caches; the others close up in their order."""
+        """Remove conversations and return their caches; the others keep their order."""
         ...
 
     def step(self, tokens: Sequence[int]) -> Scores:
@@ -48,7 +48,7 @@ class Library(Protocol):
         ...
 
     def fork(self, cache: Cache, length: int) -> Cache | None:
-        """Return a copy of the first ``length`` tokens; ``None`` where the model cannot go back to them."""
+        """Return a copy of the first ``length`` tokens; ``None`` if the model cannot be rewound to them."""
         ...
 
     def size_bytes(self, cache: Cache) -> int: ...
@@ -57,7 +57,7 @@ class Library(Protocol):
 
 
 def vocab_size(library: Library) -> int:
-    """Return how many scores the model gives. The one step that it takes for that shows weights that are damaged.
+    """Return the number of scores of the model. The step that this takes also detects damaged weights.
 
     Raises:
         ValueError: the scores are not numbers.

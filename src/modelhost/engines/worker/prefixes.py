@@ -1,5 +1,5 @@
-"""The caches of finished conversations, for those that continue them: keys and values of the same first tokens are the
-same, whoever asked."""
+"""The caches of finished conversations, for requests that continue them: the same first tokens have the same keys and
+values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Entry:
 
 
 class PrefixCache:
-    """Keeps up to ``most_bytes`` of caches; those that were not used for longest go first. Used in one thread."""
+    """Keeps up to ``most_bytes`` of caches and evicts the least recently used. Used in one thread."""
 
     def __init__(self, library: Library, *, most_bytes: int) -> None:
         self._library = library
@@ -31,9 +31,9 @@ class PrefixCache:
         self._bytes = 0
 
     def take(self, prompt: Sequence[int]) -> tuple[Cache, int]:
-        """Return a cache with a beginning of ``prompt``, a new one at worst, and how many tokens are in it.
+        """Return a cache with a prefix of ``prompt``, possibly a new one, and the number of its tokens.
 
-        The last token is never among them: its scores are needed.
+        The last token is never among them, since its scores are needed.
         """
         wanted = np.asarray(prompt[:-1], np.int64)
         found = [(_common(entry.tokens, wanted), key) for key, entry in self._entries.items()]
@@ -51,7 +51,7 @@ class PrefixCache:
         return self._library.new_cache(), 0
 
     def put(self, tokens: Sequence[int], cache: Cache) -> None:
-        """Keep ``cache``, which holds ``tokens``; what it continues is not kept beside it."""
+        """Keep ``cache``, which holds ``tokens``, in place of the caches that it continues."""
         size_bytes = self._library.size_bytes(cache)
         if not tokens or size_bytes > self._most_bytes:
             return

@@ -1,6 +1,6 @@
 """The worker's side of the protocol of :mod:`modelhost.engines.launch`, for workers written in Python.
 
-Call :func:`read_config` first, before anything may print: from then on file descriptor 1 leads to standard error, and
+Call :func:`read_config` first, before anything may print: it redirects file descriptor 1 to standard error, so that
 only the announcements below reach the host. Then :func:`watch_lifeline`, then the slow imports and the loading.
 """
 
@@ -22,7 +22,7 @@ _host: list[int] = []  # the descriptor that leads to the host, once read_config
 
 
 def read_config() -> dict[str, Any]:
-    """Read the configuration and take standard output for the announcements; to be called once, first of all.
+    """Read the configuration and reserve standard output for the announcements; to be called once, first of all.
 
     Raises:
         ValueError: standard input did not begin with a line of JSON.
@@ -43,9 +43,10 @@ def read_config() -> dict[str, Any]:
 def watch_lifeline() -> None:
     """End this process at once when the host is gone.
 
-    The end of standard input says so everywhere. On Linux the kernel says it too, which also reaches a process whose
-    threads are stuck; it means the *thread* that spawned this process, so the host spawns from one that lives as long
-    as the host. SIGINT is ignored: Ctrl-C reaches the whole process group, and the host decides when a worker ends.
+    The end of standard input signals that on every platform. On Linux the kernel also sends a signal, which ends a
+    process whose threads are stuck, too. The kernel does so when the *thread* that spawned this process ends, so the
+    host spawns workers from one that lives as long as the host. SIGINT is ignored: Ctrl-C reaches the whole process
+    group, and the host decides when a worker ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -60,9 +61,9 @@ def _exit_at_end_of_input() -> None:
 
 
 def end_with_host() -> None:
-    """As :func:`watch_lifeline`, for a process that leads a group of others: when the host is gone, all of it is ended.
+    """As :func:`watch_lifeline`, for a process that leads a process group: end the group when the host is gone.
 
-    The kernel is not asked: it would end this process alone.
+    The kernel's signal is not used: it would end this process only.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_group_at_end_of_input, name="lifeline", daemon=True).start()
@@ -75,7 +76,7 @@ def _end_group_at_end_of_input() -> None:
 
 
 def announce_progress(fraction: float) -> None:
-    """Say that ``fraction`` (0 to 1) of the loading is done."""
+    """Announce that ``fraction`` (0 to 1) of the loading is done."""
     _announce({"event": "progress", "fraction": fraction})
 
 
@@ -95,7 +96,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
     guided: Iterable[str] = (),
     lacks: Iterable[str] = (),
 ) -> None:
-    """Say that the worker listens at ``url`` (see :class:`modelhost.engines.launch.Ready`)."""
+    """Announce that the worker listens at ``url`` (see :class:`modelhost.engines.launch.Ready`)."""
     _announce(
         {
             "event": "ready",
@@ -117,7 +118,7 @@ def announce_ready(  # noqa: PLR0913 (all are facts of one worker)
 
 
 def announce_failed(code: str, message: str) -> None:
-    """Say why the worker cannot start; the caller exits afterwards."""
+    """Announce why the worker cannot start; the caller exits afterwards."""
     _announce({"event": "failed", "code": code, "message": message})
 
 

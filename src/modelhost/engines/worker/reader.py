@@ -16,12 +16,12 @@ Delta = dict[str, Any]
 
 
 class ChatReader:
-    """Turns the text of one answer into deltas.
+    """Parses the text of one answer into deltas.
 
     Args:
-        calling: the calls that are read, where the request shows tools.
-        reads_reasoning: the model thinks aloud, or frames what it says (:data:`~.special_tokens.ANSWER_MARKS`).
-        is_thinking: the prompt has begun the thoughts already.
+        calling: the form of calls, if the request has tools.
+        reads_reasoning: the model writes its reasoning, or frames its text (:data:`~.special_tokens.ANSWER_MARKS`).
+        is_thinking: the prompt has already begun the reasoning.
     """
 
     def __init__(self, *, calling: ToolCallFormat | None, reads_reasoning: bool, is_thinking: bool = False) -> None:
@@ -165,7 +165,7 @@ def _first_of(markers: tuple[str, ...], text: str) -> str | None:
 
 
 class StopFinder:
-    """Passes a text on up to the first stop string in it, which is left out."""
+    """Passes a text on up to its first stop string, which is left out."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)

@@ -1,4 +1,4 @@
-"""A request as the worker reads it: the prompt in tokens, and what its answer has to be."""
+"""Requests to a worker: the prompt in tokens, sampling, and the constraints of the answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMPLETION = SHARED | {"prompt", "echo"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What one request wants."""
+    """One generation request."""
 
     kind: Literal["chat", "completions"]
     model: str
@@ -45,7 +45,7 @@ class GenerationRequest:
     most_tokens: int
     stops: tuple[str, ...]
     stop_ids: frozenset[int]
-    """Tokens that end the answer, beside those of the model."""
+    """Tokens that end the answer, in addition to those of the model."""
     sampling: Sampling
     constraint: Constraint | None
     include_usage: bool
@@ -54,16 +54,16 @@ class GenerationRequest:
     reads_reasoning: bool = False
     is_thinking: bool = False
     echoed: str | None = None
-    """The prompt, if the answer is to begin with it."""
+    """The prompt, if the answer begins with it."""
 
     @property
     def prompt_logprobs(self) -> int | None:
-        """Of how many tokens in the place of each of the prompt it is to be told how likely they were."""
+        """The number of alternatives to report for each token of the prompt, if any."""
         return None if self.echoed is None else self.sampling.top_logprobs
 
 
 class RequestReader:
-    """Reads the requests for one model; to be used in any thread."""
+    """Reads the requests for one model; may be used in any thread."""
 
     def __init__(self, loaded: Loaded, vocabulary: Vocabulary, config: Mapping[str, Any]) -> None:
         self._model: str = config["name"]
@@ -83,10 +83,10 @@ class RequestReader:
         self._grammars = Grammars(loaded.tokenizer, vocab_size=loaded.vocab_size, eos_ids=loaded.eos_ids)
 
     def chat(self, body: Mapping[str, Any]) -> GenerationRequest:
-        """Return what a chat asks for.
+        """Return the request of a chat.
 
         Raises:
-            ErrorResponse: it cannot be done.
+            ErrorResponse: it is not supported.
         """
         _check_fields(body, CHAT)
         calling = self._calling(body)
@@ -116,7 +116,7 @@ class RequestReader:
         return self._contents.tokens(text, add_special=self._adds_special)
 
     def completion(self, body: Mapping[str, Any]) -> GenerationRequest:
-        """Return what a completion asks for; raises as :meth:`chat` does."""
+        """Return the request of a completion; raises as :meth:`chat` does."""
         _check_fields(body, COMPLETION)
         prompt = body["prompt"]
         tokens = self._vocabulary.encode(prompt, add_special=True) if isinstance(prompt, str) else prompt
@@ -193,7 +193,7 @@ class RequestReader:
         return int(name)
 
     def _structure(self, body: Mapping[str, Any], *, after: str) -> Constraint | None:
-        """Return what the answer has to be, ``after`` the end of the thoughts that the prompt has begun."""
+        """Return the constraint of the answer, ``after`` the end of the reasoning that the prompt has begun."""
         shape = body.get("response_format") or {"type": "text"}
         structured = body.get(STRUCTURED)
         if shape["type"] == "text" and structured is None:
@@ -218,7 +218,7 @@ class RequestReader:
 
 
 def _check_fields(body: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Refuse what the host has let through for another engine, instead of ignoring it."""
+    """Refuse fields of other engines instead of ignoring them."""
     for name, value in body.items():
         if name not in known and value is not None:
             raise invalid(f"{name}: this engine does not know it", param=name)

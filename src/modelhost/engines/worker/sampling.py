@@ -3,7 +3,7 @@
 The order is llama.cpp's: bias, penalties, grammar, then ``top_k``, ``top_p`` and ``min_p`` on the probabilities
 without temperature, then the draw with it. ``min_tokens_to_keep`` holds for ``top_p`` and ``min_p``. Presence and
 frequency penalties count what has been written, as OpenAI defines them; the repetition penalty counts the prompt too
-(https://arxiv.org/abs/1909.05858). Log probabilities are those of the model itself, before any of this.
+(https://arxiv.org/abs/1909.05858). Log probabilities are those of the model, before any of this.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEAD = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a request wants its tokens chosen. ``top_logprobs`` of ``None`` is no log probabilities at all."""
+    """The sampling parameters of a request. ``top_logprobs`` of ``None`` means no log probabilities at all."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -43,11 +43,11 @@ class Sampling:
     top_logprobs: int | None = None
     ignore_eos: bool = False
     min_tokens: int = 0
-    """So many are written before one that ends the answer may come."""
+    """The number of tokens before the answer may end."""
 
 
 class Constraint(Protocol):
-    """What the text has to follow."""
+    """Constrains the tokens of a text."""
 
     @property
     def is_complete(self) -> bool:
@@ -63,7 +63,7 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A token; its log probability and the most likely ones, if asked for."""
+    """A token, with its log probability and the most likely alternatives if requested."""
 
     token: int
     logprob: float | None = None
@@ -73,7 +73,7 @@ class Choice:
 
 
 class NoTokenAllowed(Exception):
-    """No token can come next; the message says why."""
+    """No token can come next; the message has the reason."""
 
 
 class Sampler:
@@ -216,7 +216,7 @@ def _best(heights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 
 def scored_choice(scores: Scores, token: int, count: int, *, is_last: bool = False) -> Choice:
-    """Return ``token`` with how likely it is after ``scores``, and the ``count`` most likely ones."""
+    """Return ``token`` with its log probability in ``scores``, and the ``count`` most likely tokens."""
     highest = scores.max()
     total = float(highest) + float(np.log(np.exp((scores - highest).astype(np.float64)).sum()))
     best = np.argpartition(-scores, min(count, len(scores) - 1))[:count]

@@ -15,7 +15,7 @@ BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and ends at once at SIGTERM: the host has drained before."""
+    """Reports when it listens, and exits at once at SIGTERM: the host has drained the requests before."""
 
     def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
@@ -31,7 +31,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(app: Any, socket_path: str | None, on_listening: Callable[[str], None]) -> None:
-    """Serve the ASGI application ``app`` until the process ends; ``on_listening`` is told the URL.
+    """Serve the ASGI application ``app`` until the process ends; ``on_listening`` is called with the URL.
 
     Without ``socket_path`` the server takes a free port on loopback.
     """

@@ -1,6 +1,6 @@
-"""The life of a worker around a library: load, say so, serve.
+"""The life cycle of a worker around a library: load, announce, serve.
 
-The library is loaded and used in one thread, since some keep state for each thread; HTTP is served by the main one.
+The library is loaded and used in one thread, since some keep state per thread; the main thread serves HTTP.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from modelhost.engines.worker.process import announce_failed, announce_ready
 from modelhost.engines.worker.server import serve
 
 Load = Callable[[Mapping[str, Any]], Loaded]
-"""Loads the model of a configuration. Whatever it raises is why the worker cannot start."""
+"""Loads the model of a configuration. Any exception is announced as the reason why the worker cannot start."""
 
 TASKS = ("chat", "completions", "tokenize", "detokenize")
 MIB = 1 << 20
@@ -78,4 +78,4 @@ def _work(config: Mapping[str, Any], load: Load, mailbox: EventBridge, begun: Fu
     except BaseException:  # noqa: BLE001 (the worker is of no use without this thread)
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)  # the host tells its requests, and starts another worker
+        os._exit(1)  # the host fails its requests, and starts another worker

@@ -20,15 +20,15 @@ from modelhost.engines.tool_calls.history import (
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 
 _FAILURES: Final = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError)
-"""What templates raise that do not take what they are given."""
+"""Exceptions of templates that reject their input."""
 _PROBE: Final = "probe_7f"
 
 
 class ChatTemplate:
-    """The chat template of one model, or the one that is used instead.
+    """The chat template of one model, or its replacement.
 
-    ``described`` is what its files say, where the tokenizer does not know it: older directories of models that see have
-    the template in a file for their processor.
+    ``described`` is the template in the model's files, for tokenizers that do not have it: older directories of vision
+    models have the template in the file of their processor.
     """
 
     def __init__(self, tokenizer: Any, override: str | None, model: str, *, described: str | None = None) -> None:
@@ -38,14 +38,14 @@ class ChatTemplate:
 
     @property
     def shows_reasoning(self) -> bool:
-        """Whether the model thinks aloud, frames what it says, or speaks in channels."""
+        """Whether the model writes its reasoning, frames its text, or uses channels."""
         return self.text is not None and any(mark in self.text for mark in (*THOUGHTS.values(), *FRAMES, ANALYSIS))
 
     def render(self, body: Mapping[str, Any]) -> str:
         """Return the prompt for a chat request.
 
         Raises:
-            ErrorResponse: the model has no template, or the template does not take this conversation.
+            ErrorResponse: the model has no template, or the template rejects this conversation.
         """
         if self.text is None:
             message = f"{self._model} has no chat template: give one with --chat-template, or use completions"
@@ -82,7 +82,7 @@ class ChatTemplate:
         if message["role"] == "developer" and "developer" not in (self.text or ""):
             changed["role"] = "system"
         if not message.get("tool_calls"):
-            changed.pop("tool_calls", None)  # templates ask whether it is there
+            changed.pop("tool_calls", None)  # templates test whether it exists
         return changed
 
     def _with_calls(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -139,14 +139,14 @@ class ChatTemplate:
 
 
 def thoughts_end(prompt: str) -> str:
-    """Return what will end the thoughts that ``prompt`` ends with the beginning of; empty if it begins none."""
+    """Return the end marker of the reasoning that the end of ``prompt`` begins; empty if it begins none."""
     return next((end for beginning, end in THOUGHTS.items() if prompt.rstrip().endswith(beginning)), "")
 
 
 def _own(tokenizer: Any) -> str | None:
-    """Return the template of the model; of several by name the one for ordinary chats.
+    """Return the template of the model; of several named ones, the one for ordinary chats.
 
-    The one for tools serves those as well where it asks whether there are any (that of Command R7B does).
+    The template for tools is used for those as well if it tests whether there are any (Command R7B's does).
     """
     template = tokenizer.chat_template
     if isinstance(template, dict):
@@ -158,7 +158,7 @@ def _own(tokenizer: Any) -> str | None:
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``tool`` with parameters, which templates take for granted."""
+    """Return ``tool`` with parameters, which templates require."""
     if tool["function"].get("parameters"):
         return tool
     return {**tool, "function": {**tool["function"], "parameters": {"type": "object", "properties": {}}}}

@@ -25,7 +25,7 @@ from modelhost.engines.tool_calls.channels import CHANNEL, CHANNEL_MARKERS
 
 
 class Vocabulary:
-    """What the worker asks of a tokenizer of ``transformers``."""
+    """The vocabulary of a tokenizer of ``transformers``."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -35,8 +35,8 @@ class Vocabulary:
         special = set(tokenizer.all_special_ids)
         special |= {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.special = {name: number in special for name, number in self.added.items()}
-        """The tokens that are found in a text before all others, and whether each is a special one."""
-        # These are part of the text even where a tokenizer counts them among its special tokens.
+        """The tokens that the tokenizer finds before all others, and whether each is a special token."""
+        # These are part of the text even if the tokenizer counts them among its special tokens.
         shown = {*ANSWER_MARKS, *CHANNEL_MARKERS} if CHANNEL in self.added else ANSWER_MARKS
         self._hidden = frozenset(special - {self.added[marker] for marker in shown if marker in self.added})
 
@@ -44,8 +44,8 @@ class Vocabulary:
         """Return the tokens of ``text``.
 
         Args:
-            add_special: with those that the model wants around a text.
-            parse_special: the names of special tokens mean those; otherwise they are text like any other.
+            add_special: with the tokens that the model expects around a text.
+            parse_special: parse the names of special tokens as such; otherwise they are ordinary text.
         """
         backend = self.backend if parse_special else self._literal_backend()
         ids: list[int] = backend.encode(text, add_special_tokens=add_special).ids
@@ -56,7 +56,7 @@ class Vocabulary:
         return text
 
     def piece(self, token: int) -> str:
-        """Return the text of one token by itself; a part of a character becomes the replacement character."""
+        """Return the text of a single token; a part of a character becomes the replacement character."""
         return self.decode([token])
 
     def _literal_backend(self) -> Any:
@@ -85,9 +85,9 @@ class TextStream:
 
 
 MARK: Final = secrets.token_hex(8)
-"""Nobody else can write it, and no template changes it: letters of ASCII, in small ones."""
+"""Unpredictable, and not changed by templates: lower-case ASCII letters and digits."""
 PLACE: Final = f"<{secrets.token_hex(8)}>"
-"""Stands for a special token where the names of all of them are text."""
+"""Replaces a special token in a text in which all their names are ordinary text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +97,11 @@ class _Literal:
     tokenizer: Tokenizer
     place: int
     names: re.Pattern[str]
-    """Those of the tokens that it does not find, with the blanks that they swallow."""
+    """The names of the tokens that it does not find, with the blanks that they absorb."""
 
 
 class ContentTokenizer:
-    """Those of the requests for one model, in which ``names`` are text."""
+    """Tokenizes the conversations of requests for one model, in whose contents ``names`` are ordinary text."""
 
     def __init__(self, vocabulary: Vocabulary, names: Sequence[str]) -> None:
         self._vocabulary = vocabulary
@@ -109,14 +109,15 @@ class ContentTokenizer:
         self._control_tokens = ControlTokens(names, mark=MARK) if names else None
 
     def marked(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the chat request ``body`` as the template gets it."""
+        """Return the chat request ``body`` with marks, for the template."""
         return without_server_marks((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
 
     def tokens(self, prompt: str, *, add_special: bool = False) -> list[int]:
         """Return the tokens of ``prompt``, made of a request that was :meth:`marked`.
 
         Args:
-            add_special: with those that the model wants around a text; a chat template has written them already.
+            add_special: with the tokens that the model expects around a text, which its own chat template writes
+            itself.
         """
         if MARK not in prompt:
             return self._vocabulary.encode(prompt, add_special=add_special)
