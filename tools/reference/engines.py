@@ -33,7 +33,7 @@ CHECKED_ONLY: Final[Mapping[str, frozenset[str]]] = {
 }
 WORDS: Final[Mapping[Provider, str]] = {"engine": "yes", "host": "host", "refused": "no"}
 OPTION_PLACES: Final[Mapping[str, Sequence[str]]] = {
-    "llamacpp": ("llamacpp.engine", "llamacpp.options"),
+    "llamacpp": ("llamacpp.options",),
     "mlx": ("library_engine", "mlx.engine"),
     "transformers": ("library_engine", "transformers.engine"),
     "vllm": ("vllm.params",),

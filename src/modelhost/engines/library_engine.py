@@ -8,8 +8,21 @@ from typing import Any
 
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
-from modelhost.engines.library_params import accepted, field_handlers
-from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig, configure_load
+from modelhost.engines.launch_params import accept_params
+from modelhost.engines.load_config import (
+    ConfiguredLoad,
+    FieldHandler,
+    LoadBaseline,
+    LoadConfig,
+    configure_load,
+    context_length_field,
+    dtype_field,
+    fixed_field,
+    gpu_share_field,
+    no_change,
+    prefix_cache_field,
+    quantization_field,
+)
 from modelhost.engines.options import check_options, check_settings, problem_of_options
 from modelhost.engines.prompting import prompt_config
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS, check_token_limits
@@ -158,7 +171,7 @@ class LibraryEngine(LibraryDialect):
             problem = problem_of_options(self.name, options, self._options)
             return problem or self._problem_of_dtype(options)
 
-        return accepted(self.name, params, known_options=self._options, check_options=problem_of)
+        return accept_params(self.name, params, known_options=self._options, check_options=problem_of)
 
     def _problem_of_dtype(self, options: Mapping[str, Any]) -> str:
         dtype = options.get("dtype", "auto")
@@ -209,3 +222,18 @@ class LibraryEngine(LibraryDialect):
 
     def fields(self, task: Task) -> frozenset[str]:
         return FIELDS[task]
+
+
+def field_handlers(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, FieldHandler]:
+    """Return the handlers of ``engine`` with the options ``known``, of which ``prefixes`` is the size of its cache."""
+    one_device = "it works on one device; vllm spreads a model in safetensors over several GPUs, llama.cpp one in GGUF"
+    return {
+        "max_model_len": context_length_field,
+        "dtype": dtype_field(engine, known),
+        "quantization": quantization_field,
+        "tensor_parallel_size": fixed_field("tensor_parallel_size", 1, one_device),
+        "pipeline_parallel_size": fixed_field("pipeline_parallel_size", 1, one_device),
+        "gpu_memory_utilization": gpu_share_field,
+        "enforce_eager": no_change,  # none of them uses CUDA graphs
+        "enable_prefix_caching": prefix_cache_field(engine, known, prefixes),
+    }

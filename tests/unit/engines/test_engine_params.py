@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from modelhost.engines import ENGINES
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.llamacpp.engine import LlamaCpp, batch_size
-from modelhost.engines.llamacpp.options import LARGEST_BATCH
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.options import LARGEST_BATCH, batch_size
 from modelhost.engines.scripted.engine import Scripted
 from modelhost.errors import ConfigError
 

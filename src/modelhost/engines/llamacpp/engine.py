@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from modelhost.engines.base import INPUT_GRAMMAR, AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec, Ready
-from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, check_adapters, scales_at_load
+from modelhost.engines.llamacpp.adapters import ScaledAdapters, cache_ram_mib, scales_at_load
 from modelhost.engines.llamacpp.dialect import (
     PER_TOKEN,
     ProgressEvents,
@@ -35,26 +35,28 @@ from modelhost.engines.llamacpp.installation import OPTION as SERVER
 from modelhost.engines.llamacpp.installation import library_uses_gpus, server_uses_gpus, with_server
 from modelhost.engines.llamacpp.options import (
     FALLBACK_CONTEXT,
-    LOAD_OPTIONS,
-    SPEED_OPTIONS,
+    NAME,
+    OPTIONS,
+    REFUSED,
     SPINS,
-    batch_size_of,
-    check_speed,
+    batch_size,
+    checked_options,
+    gpu_variables,
     gpus_used,
-    llamacpp_load,
-    micro_batch_size_of,
+    makes_embeddings,
+    micro_batch_size,
     split_mode,
 )
-from modelhost.engines.llamacpp.params import accepted
+from modelhost.engines.llamacpp.params import FIELD_HANDLERS, accepted
 from modelhost.engines.llamacpp.preparation import LlamaCppPreparation
 from modelhost.engines.llamacpp.scores import ForcedTokens
 from modelhost.engines.llamacpp.server_flags import KEY_VARIABLE
 from modelhost.engines.llamacpp.slots import SlotFiles
-from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig
-from modelhost.engines.options import check_options, problem_of_options
+from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig, configure_load
+from modelhost.engines.options import check_options
 from modelhost.engines.prompting import prompt_config
 from modelhost.engines.worker.foreign_start import command
-from modelhost.errors import ConfigError, ModelhostError
+from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
 
 SAMPLING = frozenset(
@@ -133,22 +135,6 @@ FIELDS: Mapping[Task, frozenset[str]] = {
     "detokenize": frozenset(),
 }
 CONSTRAINTS = frozenset({"grammar", "json_schema"})
-OPTIONS: Mapping[str, Any] = {
-    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
-    "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
-    "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
-    "check_tensors": True,  # whether weights are looked at when they are loaded; some that are no numbers end that
-    "mmap": True,  # whether the file is mapped into memory, or read
-    "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
-    "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
-    "server": None,  # a llama-server to run the model in: its path, or its name on the PATH; null: modelhost's own
-    **SPEED_OPTIONS,
-    **LOAD_OPTIONS,
-}
-REFUSED: Mapping[str, str] = {
-    "isq": "llama.cpp does not quantize while it loads; take a file that is quantized already, such as "
-    "org/name:Q4_K_M, or a model in safetensors",
-}
 MEMORY_PHRASES = (
     "insufficient memory",  # ggml_aligned_malloc
     "failed to allocate",  # any buffer of the model, the cache or the computation, on whatever device
@@ -169,15 +155,13 @@ GPU_MEMORY_PHRASES = (
 )
 MODULE = "modelhost.engines.llamacpp.worker"
 SERVER_MODULE = "modelhost.engines.llamacpp.server_worker"
-SMALL_VOCABULARY = 16_384
 ID_OF_CHAT, ID_OF_COMPLETION = b'"id":"chatcmpl-', b'"id":"cmpl-'
-EMBEDDINGS: Mapping[str, bool | None] = {"true": True, "false": False, "auto": None}
 
 
 class LlamaCpp(Engine):
     """llama.cpp."""
 
-    name = "llamacpp"
+    name = NAME
     prompt_caches = SlotFiles()
     custom_tools = "with_grammars"
     prompt_progress = ProgressEvents()
@@ -186,12 +170,10 @@ class LlamaCpp(Engine):
     prompt_scores = ForcedTokens()
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
-        return accepted(
-            params, check_options=lambda options: problem_of_options(self.name, options, OPTIONS, refused=REFUSED)
-        )
+        return accepted(params)
 
     def configure_load(self, config: LoadConfig, baseline: LoadBaseline) -> ConfiguredLoad:
-        return llamacpp_load(config, baseline, OPTIONS)
+        return configure_load(FIELD_HANDLERS, config, baseline)
 
     def complete_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return with_server(options)
@@ -210,7 +192,7 @@ class LlamaCpp(Engine):
         return micro_batch_size(spec)
 
     def launch(self, spec: ModelSpec, api_key: str) -> Launch:
-        options = _options(spec)
+        options = checked_options(spec)
         context = spec.context_length or FALLBACK_CONTEXT
         config = {
             "name": spec.name,
@@ -250,7 +232,7 @@ class LlamaCpp(Engine):
             **({"GGML_CUDA_DISABLE_GRAPHS": "1"} if options["enforce_eager"] else {}),
             **({KEY_VARIABLE: api_key} if options["server"] else {}),
             **spec.env,
-            **_visible(spec, options),
+            **gpu_variables(spec, options),
         }
         return Launch(
             argv=argv,
@@ -298,70 +280,6 @@ class LlamaCpp(Engine):
 
     def translate_error(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
         return error_from(status, payload, model=model, worker=worker)
-
-
-def _options(spec: ModelSpec) -> dict[str, Any]:
-    """Return all options, checked; raises ConfigError."""
-    options = check_options(LlamaCpp.name, spec.options, OPTIONS, refused=REFUSED)
-    check_speed(options)
-    check_adapters(spec, options, known=OPTIONS)
-    return options
-
-
-def _visible(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that hide all GPUs but those that the model uses, if those are determined.
-
-    A GPU without layers would still be used for large prompts, and its memory with it.
-
-    Raises:
-        ConfigError: options require more GPUs than there are.
-    """
-    used = gpus_used(options, spec.gpus)
-    if spec.gpu_layers == 0:
-        used = ()
-    elif spec.gpu_split:
-        used = tuple(gpu for gpu, layers in zip(spec.gpus, spec.gpu_split, strict=True) if layers)
-    is_said = options["tensor_parallel_size"] > 1 or options["pipeline_parallel_size"] > 1
-    is_decided = is_said or spec.gpu_layers == 0 or len(spec.gpu_split) > 1
-    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, used))} if is_decided else {}
-
-
-def batch_size(spec: ModelSpec) -> int:
-    """Return how many tokens of a prompt are processed at once.
-
-    Raises:
-        ConfigError: an engine option is not valid.
-    """
-    return batch_size_of(spec, _options(spec))
-
-
-def makes_embeddings(spec: ModelSpec) -> bool:
-    """Return whether the worker makes embeddings.
-
-    For these, llama.cpp evaluates a text in one batch and reserves the scores of the whole vocabulary for each token:
-    over a gigabyte with 150,000 entries, which a chat model does not need.
-
-    Raises:
-        ConfigError: an engine option is not valid.
-    """
-    wanted = str(_options(spec)["embeddings"]).lower()
-    if wanted not in EMBEDDINGS:
-        raise ConfigError(
-            f'engine option "embeddings" takes true, false or auto, not "{wanted}"', param="engine_options"
-        )
-    if spec.embedding_only or spec.pooling == "rank":
-        return True
-    decided = EMBEDDINGS[wanted]
-    return (spec.vocab_size or 0) <= SMALL_VOCABULARY if decided is None else decided
-
-
-def micro_batch_size(spec: ModelSpec) -> int:
-    """Return how many tokens are evaluated in one step.
-
-    Raises:
-        ConfigError: an engine option is not valid.
-    """
-    return micro_batch_size_of(spec, _options(spec), embeds=makes_embeddings(spec))
 
 
 ENGINE: Final[Engine] = LlamaCpp()

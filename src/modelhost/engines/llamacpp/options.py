@@ -1,4 +1,4 @@
-"""The engine options of llama.cpp for speed and for GPUs, and how a load configuration sets them."""
+"""The engine options of llama.cpp, and the sizes and GPUs that follow from them."""
 
 from __future__ import annotations
 
@@ -7,36 +7,39 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.load_config import (
-    AUTO,
-    DTYPES,
-    NO_CHANGE,
-    NONE,
-    ConfiguredLoad,
-    FieldHandler,
-    FieldResult,
-    LoadBaseline,
-    LoadConfig,
-    LoadOverrides,
-    configure_load,
-    context_length_field,
-    gpu_share_field,
-    is_quantized_so,
-    option_field,
-)
+from modelhost.engines.llamacpp.adapters import check_adapters
 from modelhost.engines.options import check_options
 from modelhost.errors import ConfigError
 
+NAME: Final = "llamacpp"
 FALLBACK_CONTEXT: Final = 4096
 LARGEST_BATCH: Final = 2048
 MICRO_BATCH: Final = 512
 """llama.cpp's default; larger steps gain little and take memory."""
-SPEED_OPTIONS: Final[Mapping[str, Any]] = {
+SMALL_VOCABULARY: Final = 16_384
+EMBEDDINGS: Final[Mapping[str, bool | None]] = {"true": True, "false": False, "auto": None}
+OPTIONS: Final[Mapping[str, Any]] = {
+    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
+    "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
+    "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
+    "check_tensors": True,  # whether weights are looked at when they are loaded; some that are no numbers end that
+    "mmap": True,  # whether the file is mapped into memory, or read
+    "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
+    "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
+    "server": None,  # a llama-server to run the model in: its path, or its name on the PATH; null: modelhost's own
     "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
     "micro_batch_size": 0,  # tokens computed in one step, which sizes the buffers; 0: up to 512
     "flash_attention": "auto",  # on, off, or auto: where the device computes it
     "threads_batch": 0,  # threads for prompts; 0: as many as for answers
     "speculation": "none",  # guess ahead by what the text repeats: ngram-simple, ngram-mod, ngram-map-k
+    "tensor_parallel_size": 1,  # GPUs that share the rows of each layer; 1: as pipeline_parallel_size says
+    "pipeline_parallel_size": 1,  # GPUs that have some of the layers each; 1: all that there are
+    "enforce_eager": False,  # whether CUDA computes without graphs
+    "enable_prefix_caching": True,  # whether requests that are silent use what was computed for the same beginning
+}
+REFUSED: Final[Mapping[str, str]] = {
+    "isq": "llama.cpp does not quantize while it loads; take a file that is quantized already, such as "
+    "org/name:Q4_K_M, or a model in safetensors",
 }
 SPINS: Final = "3000"
 """How often a thread of OpenMP checks whether the others are done before it sleeps until they are.
@@ -51,12 +54,13 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def check_speed(options: Mapping[str, Any]) -> None:
-    """Check the values of the options of :data:`CHOICES` and :data:`SPEED_OPTIONS`.
+def checked_options(spec: ModelSpec) -> dict[str, Any]:
+    """Return all options of ``spec``, with their defaults.
 
     Raises:
-        ConfigError: one is not valid.
+        ConfigError: one is unknown, or not valid.
     """
+    options = check_options(NAME, spec.options, OPTIONS, refused=REFUSED)
     for name, choices in CHOICES.items():
         if options[name] not in choices:
             raise ConfigError(
@@ -66,38 +70,57 @@ def check_speed(options: Mapping[str, Any]) -> None:
     for name in ("batch_size", "micro_batch_size", "threads_batch"):
         if options[name] < 0:
             raise ConfigError(f'engine option "{name}" of llamacpp: {options[name]} is below 0', param="engine_options")
+    check_adapters(spec, options, known=OPTIONS)
+    return options
 
 
-def batch_size_of(spec: ModelSpec, options: Mapping[str, Any]) -> int:
-    """Return how many tokens of a prompt are worked on at once."""
-    wanted: int = options["batch_size"]
+def batch_size(spec: ModelSpec) -> int:
+    """Return how many tokens of a prompt are processed at once; raises as :func:`checked_options`."""
+    wanted: int = checked_options(spec)["batch_size"]
     # A multiple of the slots: llama.cpp divides a batch among them, and aborts during the load if there is a remainder.
     slots = spec.slots or 1
     return math.ceil((wanted or min(spec.context_length or FALLBACK_CONTEXT, LARGEST_BATCH)) / slots) * slots
 
 
-def micro_batch_size_of(spec: ModelSpec, options: Mapping[str, Any], *, embeds: bool) -> int:
+def micro_batch_size(spec: ModelSpec) -> int:
     """Return how many tokens are evaluated in one step, which determines the size of the compute buffers.
 
-    ``embeds``: whether it makes embeddings, for which a text must be evaluated in one step.
+    For embeddings, a text must be evaluated in one step. Raises as :func:`checked_options`.
     """
-    batch, wanted = batch_size_of(spec, options), options["micro_batch_size"]
-    return batch if embeds else min(batch, wanted or MICRO_BATCH)
+    batch, wanted = batch_size(spec), checked_options(spec)["micro_batch_size"]
+    return batch if makes_embeddings(spec) else min(batch, wanted or MICRO_BATCH)
 
 
-NAME: Final = "llamacpp"
-LOAD_OPTIONS: Final[Mapping[str, Any]] = {
-    "tensor_parallel_size": 1,  # GPUs that share the rows of each layer; 1: as pipeline_parallel_size says
-    "pipeline_parallel_size": 1,  # GPUs that have some of the layers each; 1: all that there are
-    "enforce_eager": False,  # whether CUDA computes without graphs
-    "enable_prefix_caching": True,  # whether requests that are silent use what was computed for the same beginning
-}
-"""Engine options under vLLM's names."""
+def makes_embeddings(spec: ModelSpec) -> bool:
+    """Return whether the worker makes embeddings; raises as :func:`checked_options`.
+
+    For these, llama.cpp evaluates a text in one batch and reserves the scores of the whole vocabulary for each token:
+    over a gigabyte with 150,000 entries, which a chat model does not need.
+    """
+    wanted = str(checked_options(spec)["embeddings"]).lower()
+    if wanted not in EMBEDDINGS:
+        raise ConfigError(
+            f'engine option "embeddings" takes true, false or auto, not "{wanted}"', param="engine_options"
+        )
+    if spec.embedding_only or spec.pooling == "rank":
+        return True
+    decided = EMBEDDINGS[wanted]
+    return (spec.vocab_size or 0) <= SMALL_VOCABULARY if decided is None else decided
 
 
-def llamacpp_load(config: LoadConfig, baseline: LoadBaseline, known: Mapping[str, Any]) -> ConfiguredLoad:
-    """Apply ``config`` to llama.cpp; ``known`` has its engine options with their defaults."""
-    return configure_load({**_HONOURS, **_options(known)}, config, baseline)
+def gpu_variables(spec: ModelSpec, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that hide all GPUs but those that the model uses, if those are determined.
+
+    A GPU without layers would still be used for large prompts, and its memory with it. Raises as :func:`gpus_used`.
+    """
+    used = gpus_used(options, spec.gpus)
+    if spec.gpu_layers == 0:
+        used = ()
+    elif spec.gpu_split:
+        used = tuple(gpu for gpu, layers in zip(spec.gpus, spec.gpu_split, strict=True) if layers)
+    is_split = options["tensor_parallel_size"] > 1 or options["pipeline_parallel_size"] > 1
+    is_determined = is_split or spec.gpu_layers == 0 or len(spec.gpu_split) > 1
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, used))} if is_determined else {}
 
 
 def gpus_used(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, ...]:
@@ -114,7 +137,7 @@ def gpus_used(options: Mapping[str, Any], gpus: tuple[int, ...]) -> tuple[int, .
         )
     if rows == layers == 1:
         return gpus
-    if problem := _problem(rows, layers, gpus):
+    if problem := split_problem(rows, layers, gpus):
         name = "tensor_parallel_size" if rows > 1 else "pipeline_parallel_size"
         raise ConfigError(f'engine option "{name}" of llamacpp: {problem}', param="engine_options")
     return gpus[: max(rows, layers)]
@@ -125,7 +148,7 @@ def split_mode(options: Mapping[str, Any]) -> str:
     return "row" if options["tensor_parallel_size"] > 1 else "layer"
 
 
-def _problem(rows: int, layers: int, gpus: tuple[int, ...]) -> str:
+def split_problem(rows: int, layers: int, gpus: tuple[int, ...]) -> str:
     """Return why a model cannot be split this way; empty if it can."""
     if rows > 1 and layers > 1:
         return "llama.cpp splits a model by rows or by layers, not by both; leave the other one at 1"
@@ -134,55 +157,3 @@ def _problem(rows: int, layers: int, gpus: tuple[int, ...]) -> str:
         there = f"there are {len(gpus)}" if len(gpus) > 1 else "there is one" if gpus else "there is none"
         return f"it needs {wanted} GPUs that llama.cpp can use, and {there}"
     return ""
-
-
-def _split(name: str, known: Mapping[str, Any]) -> FieldHandler:
-    def honour(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-        present = check_options(NAME, baseline.spec.options, known)
-        told = {
-            "tensor_parallel_size": config.tensor_parallel_size,
-            "pipeline_parallel_size": config.pipeline_parallel_size,
-        }
-        sizes = {size: present[size] if value is None else value for size, value in told.items()}
-        wanted = sizes[name]
-        if wanted == present[name]:
-            return NO_CHANGE
-        problem = _problem(sizes["tensor_parallel_size"], sizes["pipeline_parallel_size"], baseline.gpus)
-        return problem or LoadOverrides(options={name: wanted})
-
-    return honour
-
-
-def _dtype(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-    wanted = DTYPES.get((config.dtype or "").lower())
-    if wanted == AUTO or (wanted is not None and wanted == baseline.dtype):
-        return NO_CHANGE
-    return (
-        f"llama.cpp computes in the format of the GGUF file, and this one is {baseline.quantization}; "
-        "take a file in that format, such as org/name:F16 or org/name:BF16 of the hub"
-    )
-
-
-def _quantization(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-    wanted = config.quantization or ""
-    if wanted.lower() in (NONE, AUTO) or is_quantized_so(wanted.lower(), baseline.quantization):
-        return NO_CHANGE
-    return (
-        f"a GGUF file is quantized when it is made, and this one is {baseline.quantization}; take a file that is "
-        "quantized so, such as org/name:Q8_0 of the hub, or files in safetensors with another engine"
-    )
-
-
-def _options(known: Mapping[str, Any]) -> Mapping[str, FieldHandler]:
-    return {
-        **{name: _split(name, known) for name in ("tensor_parallel_size", "pipeline_parallel_size")},
-        **{name: option_field(NAME, known, name) for name in ("enforce_eager", "enable_prefix_caching")},
-    }
-
-
-_HONOURS: Final[Mapping[str, FieldHandler]] = {
-    "max_model_len": context_length_field,
-    "dtype": _dtype,
-    "quantization": _quantization,
-    "gpu_memory_utilization": gpu_share_field,
-}

@@ -1,26 +1,42 @@
-"""The launch parameters of a registry entry for llama.cpp; many of them are of other engines."""
+"""Launch parameters of a registry entry, many of which are of other engines, and load configurations for llama.cpp."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from modelhost.engines.base import AcceptedParams
-from modelhost.engines.options import MOST_SLOTS
+from modelhost.engines.llamacpp.options import NAME, OPTIONS, REFUSED, split_problem
+from modelhost.engines.load_config import (
+    AUTO,
+    DTYPES,
+    NO_CHANGE,
+    NONE,
+    FieldHandler,
+    FieldResult,
+    LoadBaseline,
+    LoadConfig,
+    LoadOverrides,
+    context_length_field,
+    gpu_share_field,
+    is_quantized_so,
+    option_field,
+)
+from modelhost.engines.options import MOST_SLOTS, check_options, problem_of_options
 
 SETTINGS = (
     *("context_length", "slots", "max_slots", "threads", "gpu_layers", "kv_cache_type", "kv_cache_memory"),
     *("lora", "draft_model", "mmproj", "chat_template"),
 )
 """Parameters that are settings of the same name."""
-DTYPES = ("auto", "f16", "float16", "half", "bf16", "bfloat16", "f32", "float32", "float")
+NUMBER_FORMATS = ("auto", "f16", "float16", "half", "bf16", "bfloat16", "f32", "float32", "float")
 
 Found = tuple[Mapping[str, Any], str, str]
 """Settings, a problem, a warning; empty if there is none."""
 
 
-def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str, Any]], str]) -> AcceptedParams:
-    """Return ``params`` as settings. ``check_options`` returns the problem with engine options, if any."""
+def accepted(params: Mapping[str, Any]) -> AcceptedParams:
+    """Return ``params`` as settings."""
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     problems, warnings = [], []
     for name, translate in _TRANSLATIONS.items():
@@ -30,7 +46,7 @@ def accepted(params: Mapping[str, Any], *, check_options: Callable[[Mapping[str,
             problems += [problem] if problem else []
             warnings += [warning] if warning else []
     options, problem = _options(params)
-    problem = problem or check_options(options)
+    problem = problem or problem_of_options(NAME, options, OPTIONS, refused=REFUSED)
     if options:
         settings["engine_options"] = options
     return AcceptedParams(
@@ -92,8 +108,8 @@ def _device_ids(params: Mapping[str, Any]) -> Found:
 
 def _dtype(params: Mapping[str, Any]) -> Found:
     dtype = params["dtype"]
-    if dtype.lower() not in DTYPES:
-        return {}, f'"params.dtype": expected one of {", ".join(DTYPES)}, got "{dtype}"', ""
+    if dtype.lower() not in NUMBER_FORMATS:
+        return {}, f'"params.dtype": expected one of {", ".join(NUMBER_FORMATS)}, got "{dtype}"', ""
     if dtype.lower() == "auto":
         return {}, "", ""
     return {}, "", _without_effect("dtype", "the GGUF file decides the number format; choose another file")
@@ -161,4 +177,51 @@ _TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
     "multithread": _multithread,
     "block_size": _block_size,
     "tensor_parallel_size": _tensor_parallel,
+}
+
+
+def _split_field(name: str) -> FieldHandler:
+    def handle(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+        present = check_options(NAME, baseline.spec.options, OPTIONS)
+        requested = {
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "pipeline_parallel_size": config.pipeline_parallel_size,
+        }
+        sizes = {size: present[size] if value is None else value for size, value in requested.items()}
+        wanted = sizes[name]
+        if wanted == present[name]:
+            return NO_CHANGE
+        problem = split_problem(sizes["tensor_parallel_size"], sizes["pipeline_parallel_size"], baseline.gpus)
+        return problem or LoadOverrides(options={name: wanted})
+
+    return handle
+
+
+def _dtype_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+    wanted = DTYPES.get((config.dtype or "").lower())
+    if wanted == AUTO or (wanted is not None and wanted == baseline.dtype):
+        return NO_CHANGE
+    return (
+        f"llama.cpp computes in the format of the GGUF file, and this one is {baseline.quantization}; "
+        "take a file in that format, such as org/name:F16 or org/name:BF16 of the hub"
+    )
+
+
+def _quantization_field(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
+    wanted = config.quantization or ""
+    if wanted.lower() in (NONE, AUTO) or is_quantized_so(wanted.lower(), baseline.quantization):
+        return NO_CHANGE
+    return (
+        f"a GGUF file is quantized when it is made, and this one is {baseline.quantization}; take a file that is "
+        "quantized so, such as org/name:Q8_0 of the hub, or files in safetensors with another engine"
+    )
+
+
+FIELD_HANDLERS: Final[Mapping[str, FieldHandler]] = {
+    "max_model_len": context_length_field,
+    "dtype": _dtype_field,
+    "quantization": _quantization_field,
+    "gpu_memory_utilization": gpu_share_field,
+    **{name: _split_field(name) for name in ("tensor_parallel_size", "pipeline_parallel_size")},
+    **{name: option_field(NAME, OPTIONS, name) for name in ("enforce_eager", "enable_prefix_caching")},
 }

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from modelhost.engines.base import AcceptedParams, Engine
 from modelhost.engines.launch import Launch, ModelSpec
-from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect
-from modelhost.engines.library_params import accepted, field_handlers, without_effect
+from modelhost.engines.launch_params import accept_params, without_effect
+from modelhost.engines.library_engine import CHAT, FALLBACK_CONTEXT, LibraryDialect, field_handlers
 from modelhost.engines.load_config import (
     NO_CHANGE,
     ConfiguredLoad,
@@ -65,7 +65,7 @@ class MistralRs(LibraryDialect):
     parses_special_tokens = True  # its library takes text and no tokens
 
     def accept(self, params: Mapping[str, Any]) -> AcceptedParams:
-        return accepted(
+        return accept_params(
             self.name,
             params,
             known_options=OPTIONS,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.adapters import split_name
 from modelhost.engines.base import AcceptedParams
+from modelhost.engines.launch_params import UNCHANGED, Found, Translate, accept_params, refused, without_effect
 from modelhost.engines.load_config import (
     AUTO,
     NO_CHANGE,
@@ -21,11 +22,12 @@ from modelhost.engines.load_config import (
     is_quantized_so,
     option_field,
 )
-from modelhost.engines.options import MOST_SLOTS, check_options
+from modelhost.engines.options import check_options
 from modelhost.engines.vllm.adapters import NEEDS_NAME
 from modelhost.engines.vllm.traits import OWN_PARAMS
 from modelhost.errors import ConfigError
 
+NAME: Final = "vllm"
 OPTIONS: Final[Mapping[str, Any]] = {
     "tensor_parallel_size": 1,  # GPUs that share each layer
     "pipeline_parallel_size": 1,  # groups of GPUs that have some of the layers each
@@ -47,13 +49,6 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "enforce_eager": ("auto", "true", "false"),
     "distributed_executor_backend": ("auto", "mp", "ray", "uni", "external_launcher"),
 }
-SETTINGS: Final = ("context_length", "slots", "max_slots", "threads", "chat_template", "kv_cache_memory")
-"""Parameters that are settings of the same name."""
-DTYPES: Final = {"f16": "float16", "half": "float16", "bf16": "bfloat16", "f32": "float32", "float": "float32"}
-
-Found = tuple[Mapping[str, Any], Mapping[str, Any], str, str]
-"""Settings, engine options, a problem, a warning; empty if there is none."""
-UNCHANGED: Found = ({}, {}, "", "")
 
 
 def check_values(options: Mapping[str, Any]) -> None:
@@ -83,62 +78,26 @@ def check_values(options: Mapping[str, Any]) -> None:
 
 def accepted(params: Mapping[str, Any]) -> AcceptedParams:
     """Return ``params`` as settings."""
-    settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
-    options: dict[str, Any] = dict(params.get("engine_options") or {})
-    problems, warnings = [], []
-    for name, translate in _TRANSLATIONS.items():
-        if params.get(name) is None:
-            continue
-        more, more_options, problem, warning = translate(params)
-        if twice := more_options.keys() & options.keys():
-            problem = f'"params.{name}" is the engine option {min(twice)}, which is given too; keep one'
-        settings |= more
-        options |= more_options
-        problems += [problem] if problem else []
-        warnings += [warning] if warning else []
-    if not problems:
-        try:
-            check_values(check_options("vllm", options, OPTIONS))
-        except ConfigError as error:
-            problems.append(error.message)
-    if options:
-        settings["engine_options"] = options
-    return AcceptedParams(settings=settings, problems=tuple(problems), warnings=tuple(warnings))
+    return accept_params(NAME, params, known_options=OPTIONS, own=_TRANSLATIONS, check_options=_problem)
 
 
-def _option(name: str) -> Callable[[Mapping[str, Any]], Found]:
-    def translate(params: Mapping[str, Any]) -> Found:
+def _problem(options: Mapping[str, Any]) -> str:
+    try:
+        check_values(check_options(NAME, options, OPTIONS))
+    except ConfigError as error:
+        return error.message
+    return ""
+
+
+def _option(name: str) -> Translate:
+    def translate(_: str, params: Mapping[str, Any]) -> Found:
         value = params[name]
         return {}, {name: str(value).lower() if name == "enforce_eager" else value}, "", ""
 
     return translate
 
 
-def _max_num_seqs(params: Mapping[str, Any]) -> Found:
-    for name in ("slots", "max_slots"):
-        if name in params:
-            return {}, {}, f'"params.max_num_seqs" and "params.{name}" are both given; keep one', ""
-    # None: the bound is stronger than slots that were decided for all models.
-    return {"max_slots": min(params["max_num_seqs"], MOST_SLOTS), "slots": None}, {}, "", ""
-
-
-def _cache_memory(params: Mapping[str, Any]) -> Found:
-    if "kv_cache_memory" in params:
-        return {}, {}, '"params.kv_cache_memory" bounds the same as "params.kvcache_mem_gpu" and "_cpu"; keep one', ""
-    bound = params.get("kvcache_mem_gpu") or params.get("kvcache_mem_cpu")
-    return {"kv_cache_memory": f"{bound}MiB"}, {}, "", ""
-
-
-def _cpu_cache_memory(params: Mapping[str, Any]) -> Found:
-    return UNCHANGED if params.get("kvcache_mem_gpu") else _cache_memory(params)
-
-
-def _dtype(params: Mapping[str, Any]) -> Found:
-    wanted = params["dtype"].lower()
-    return UNCHANGED if wanted == "auto" else ({}, {"dtype": DTYPES.get(wanted, wanted)}, "", "")
-
-
-def _device_ids(params: Mapping[str, Any]) -> Found:
+def _device_ids(_: str, params: Mapping[str, Any]) -> Found:
     ids = params["device_ids"]
     if len(set(ids)) != len(ids):
         return {}, {}, f'"params.device_ids": a GPU is there twice in {ids}', ""
@@ -146,71 +105,39 @@ def _device_ids(params: Mapping[str, Any]) -> Found:
     return {"worker_env": env}, {}, "", ""
 
 
-def _block_size(params: Mapping[str, Any]) -> Found:
+def _block_size(_: str, params: Mapping[str, Any]) -> Found:
     arguments = (params.get("engine_options") or {}).get("arguments")
     if arguments:
         return {}, {}, '"params.block_size" goes into the engine option arguments, which is given too; keep one', ""
     return {}, {"arguments": ["--block-size", str(params["block_size"])]}, "", ""
 
 
-def _refused(name: str, way_out: str) -> Callable[[Mapping[str, Any]], Found]:
-    return lambda _: ({}, {}, f'"params.{name}": vllm cannot do that; {way_out}', "")
-
-
-def _lora(params: Mapping[str, Any]) -> Found:
+def _lora(_: str, params: Mapping[str, Any]) -> Found:
     if all(split_name(entry)[0] is not None for entry in params["lora"]):
         return {"lora": params["lora"]}, {}, "", ""
     return {}, {}, f'"params.lora": {NEEDS_NAME}', ""
 
 
-def _kv_cache_type(params: Mapping[str, Any]) -> Found:
-    if params["kv_cache_type"] == "f16":
-        return UNCHANGED
-    return _refused("kv_cache_type", "it keeps keys and values in the number format of the model")(params)
-
-
-def _compression(params: Mapping[str, Any]) -> Found:
-    if params["kvcache_compression"].get("policy") == "disabled":
-        return UNCHANGED
-    return _refused("kvcache_compression", "leave it out, or set its policy to disabled")(params)
-
-
-def _prefill_chunk_size(params: Mapping[str, Any]) -> Found:
-    return {}, {}, "", '"params.prefill_chunk_size" has no effect with vllm: it shares its steps out by itself'
-
-
-def _prompt_cache(params: Mapping[str, Any]) -> Found:
+def _prompt_cache(engine: str, params: Mapping[str, Any]) -> Found:
     if not params["prompt_cache"].get("enabled"):
         return UNCHANGED
-    return {}, {}, "", '"params.prompt_cache" has no effect with vllm: enable_prefix_caching keeps what it would'
+    return without_effect("prompt_cache", "enable_prefix_caching keeps what it would")(engine, params)
 
 
-def _multithread(_: Mapping[str, Any]) -> Found:
-    return {}, {}, "", '"params.multithread" has no effect with vllm: tensor_parallel_size says how many processes'
-
-
-_TRANSLATIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
-    "max_num_seqs": _max_num_seqs,
-    "kvcache_mem_gpu": _cache_memory,
-    "kvcache_mem_cpu": _cpu_cache_memory,
-    "dtype": _dtype,
+_TRANSLATIONS: Mapping[str, Translate] = {
     "device_ids": _device_ids,
     "tensor_parallel_size": _option("tensor_parallel_size"),
     **{name: _option(name) for name in OWN_PARAMS},
     "block_size": _block_size,
-    "kv_cache_type": _kv_cache_type,
-    "kvcache_compression": _compression,
-    "prefill_chunk_size": _prefill_chunk_size,
+    "prefill_chunk_size": without_effect("prefill_chunk_size", "it shares its steps out by itself"),
     "prompt_cache": _prompt_cache,
-    "multithread": _multithread,
-    "isq": _refused("isq", "take a model that is quantized already, with awq or gptq"),
-    "gpu_layers": _refused("gpu_layers", "the whole model is on the GPUs"),
+    "multithread": without_effect("multithread", "tensor_parallel_size says how many processes"),
+    "isq": refused("isq", "take a model that is quantized already, with awq or gptq"),
+    "gpu_layers": refused("gpu_layers", "the whole model is on the GPUs"),
     "lora": _lora,
-    "draft_model": _refused("draft_model", "the engine option arguments takes --speculative-config"),
-    "mmproj": _refused("mmproj", "the vision encoder is among the model's own files"),
+    "draft_model": refused("draft_model", "the engine option arguments takes --speculative-config"),
 }
 
-NAME: Final = "vllm"
 WHILE_LOADING: Final = ("fp8", "bitsandbytes", "experts_int8", "torchao", "rtn", "deepspeedfp")
 """Methods by which vLLM quantizes while it loads; all others need files that are quantized already."""
 UNQUANTIZED: Final = ("f32", "f16", "bf16", "f64", "float32", "float16", "bfloat16", "")

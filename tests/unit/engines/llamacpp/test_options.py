@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from modelhost.engines.launch import ModelSpec
-from modelhost.engines.llamacpp.engine import LlamaCpp, micro_batch_size
-from modelhost.engines.llamacpp.options import MICRO_BATCH
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.options import MICRO_BATCH, micro_batch_size
 from modelhost.errors import ConfigError
 
 BIG_VOCABULARY = 150_000  # such a model makes no embeddings

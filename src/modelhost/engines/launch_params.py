@@ -1,22 +1,12 @@
-"""Launch parameters and load configurations of an engine that is a Python library; the host's side."""
+"""Launch parameters of a registry entry, as engines for safetensors accept them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from modelhost.engines.base import AcceptedParams
-from modelhost.engines.load_config import (
-    FieldHandler,
-    context_length_field,
-    dtype_field,
-    fixed_field,
-    gpu_share_field,
-    no_change,
-    prefix_cache_field,
-    quantization_field,
-)
 from modelhost.engines.options import MOST_SLOTS
 
 SETTINGS = ("context_length", "slots", "max_slots", "threads", "chat_template", "kv_cache_memory")
@@ -29,7 +19,7 @@ UNCHANGED: Found = ({}, {}, "", "")
 Translate = Callable[[str, Mapping[str, Any]], Found]
 
 
-def accepted(
+def accept_params(
     engine: str,
     params: Mapping[str, Any],
     *,
@@ -39,8 +29,8 @@ def accepted(
 ) -> AcceptedParams:
     """Return ``params`` as settings.
 
-    ``own`` has the parameters that this engine treats differently from similar engines. ``check_options`` returns the
-    problem with engine options, or an empty text.
+    ``own`` has the translations that differ from those of engines that are Python libraries. ``check_options`` returns
+    the problem with engine options, or an empty text.
     """
     settings: dict[str, Any] = {name: params[name] for name in SETTINGS if name in params}
     options: dict[str, Any] = dict(params.get("engine_options") or {})
@@ -98,29 +88,31 @@ def _device_ids(engine: str, params: Mapping[str, Any]) -> Found:
     return {"worker_env": {"CUDA_VISIBLE_DEVICES": visible}}, {"device": "cuda" if ids else "cpu"}, "", ""
 
 
-def _refused(name: str, way_out: str) -> Translate:
+def refused(name: str, way_out: str) -> Translate:
+    """Return the translation of a parameter that the engine does not support."""
     return lambda engine, _: ({}, {}, f'"params.{name}": {engine} cannot do that; {way_out}', "")
 
 
 def _compression(engine: str, params: Mapping[str, Any]) -> Found:
     if params["kvcache_compression"].get("policy") == "disabled":
         return UNCHANGED
-    return _refused("kvcache_compression", "leave it out, or set its policy to disabled")(engine, params)
+    return refused("kvcache_compression", "leave it out, or set its policy to disabled")(engine, params)
 
 
 def _tensor_parallel(engine: str, params: Mapping[str, Any]) -> Found:
     if params["tensor_parallel_size"] == 1:
         return UNCHANGED
-    return _refused("tensor_parallel_size", "it works on one device")(engine, params)
+    return refused("tensor_parallel_size", "it works on one device")(engine, params)
 
 
 def _kv_cache_type(engine: str, params: Mapping[str, Any]) -> Found:
     if params["kv_cache_type"] == "f16":
         return UNCHANGED
-    return _refused("kv_cache_type", "it keeps keys and values in the number format of the model")(engine, params)
+    return refused("kv_cache_type", "it keeps keys and values in the number format of the model")(engine, params)
 
 
 def without_effect(name: str, reason: str) -> Translate:
+    """Return the translation of a parameter that changes nothing with the engine."""
     return lambda engine, _: ({}, {}, "", f'"params.{name}" has no effect with {engine}: {reason}')
 
 
@@ -137,30 +129,12 @@ _TRANSLATIONS: Mapping[str, Translate] = {
     "kv_cache_type": _kv_cache_type,
     "kvcache_compression": _compression,
     "tensor_parallel_size": _tensor_parallel,
-    "isq": _refused("isq", "take a model that is quantized already"),
-    "gpu_layers": _refused("gpu_layers", "the whole model is on one device"),
-    "lora": _refused("lora", "serve a model that the adapter is merged into"),
-    "draft_model": _refused("draft_model", "llama.cpp can, with GGUF files"),
-    "mmproj": _refused("mmproj", "the vision encoder is among the model's own files"),
+    "isq": refused("isq", "take a model that is quantized already"),
+    "gpu_layers": refused("gpu_layers", "the whole model is on one device"),
+    "lora": refused("lora", "serve a model that the adapter is merged into"),
+    "draft_model": refused("draft_model", "llama.cpp can, with GGUF files"),
+    "mmproj": refused("mmproj", "the vision encoder is among the model's own files"),
     "prompt_cache": without_effect("prompt_cache", _PREFIXES),
     "multithread": without_effect("multithread", "threads says how many cores are used"),
     "block_size": without_effect("block_size", "the key-value cache has no blocks; kv_cache_memory bounds it"),
 }
-
-ONE_DEVICE: Final = (
-    "it works on one device; vllm spreads a model in safetensors over several GPUs, llama.cpp one in GGUF"
-)
-
-
-def field_handlers(engine: str, known: Mapping[str, Any], *, prefixes: str) -> Mapping[str, FieldHandler]:
-    """Return the answers of ``engine`` with the options ``known``, of which ``prefixes`` is the size of its cache."""
-    return {
-        "max_model_len": context_length_field,
-        "dtype": dtype_field(engine, known),
-        "quantization": quantization_field,
-        "tensor_parallel_size": fixed_field("tensor_parallel_size", 1, ONE_DEVICE),
-        "pipeline_parallel_size": fixed_field("pipeline_parallel_size", 1, ONE_DEVICE),
-        "gpu_memory_utilization": gpu_share_field,
-        "enforce_eager": no_change,  # none of them uses CUDA graphs
-        "enable_prefix_caching": prefix_cache_field(engine, known, prefixes),
-    }
