@@ -59,9 +59,15 @@ def recipe_for(engine: str, *, has_cuda: bool) -> Recipe:
     return recipe
 
 
+def default_engine(model_format: ModelFormat, *, has_cuda: bool = False) -> str:
+    """Return the engine for ``model_format`` that suits this machine best, whether it is installed or not."""
+    machine = _machine(has_cuda=has_cuda)
+    return next(name for name, each in TRAITS.items() if model_format in each.formats and machine in each.best_on)
+
+
 def engines_for(model_format: ModelFormat, *, has_cuda: bool = False) -> tuple[str, ...]:
     """Return the engines that read ``model_format``, the one that suits this machine best first."""
-    machine: Machine = "apple_silicon" if is_apple_silicon() else "cuda" if has_cuda else "other"
+    machine = _machine(has_cuda=has_cuda)
 
     def order(engine: EngineTraits) -> tuple[bool, int]:
         return machine not in engine.best_on, engine.fallback_rank
@@ -94,6 +100,10 @@ def quantizing_by(option: str) -> str:
 
 def is_apple_silicon() -> bool:
     return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def _machine(*, has_cuda: bool) -> Machine:
+    return "apple_silicon" if is_apple_silicon() else "cuda" if has_cuda else "other"
 
 
 def how_to_install(engine: str) -> str:

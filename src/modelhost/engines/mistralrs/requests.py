@@ -13,11 +13,11 @@ from modelhost.engines.mistralrs.template import TemplateReader, special_tokens
 from modelhost.engines.schemas.rules import ANY_OBJECT, GRAMMAR, STRUCTURED, answer_rule, json_rule, only_of
 from modelhost.engines.special_tokens import THOUGHTS
 from modelhost.engines.tool_calls.calls import ToolCallFormat
-from modelhost.engines.tool_calls.forms import FORMS, require_form
+from modelhost.engines.tool_calls.forms import FORMS
 from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
 from modelhost.engines.worker.model_files import generation_config, sampling_defaults
 from modelhost.engines.worker.reader import ChatReader
-from modelhost.engines.worker.template import ChatTemplate, thoughts_end
+from modelhost.engines.worker.template import ChatTemplate, require_form, thoughts_end
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
 
 CHOOSING: Final[Mapping[str, float]] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}

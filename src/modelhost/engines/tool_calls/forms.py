@@ -15,7 +15,6 @@ from modelhost.engines.tool_calls.gemma import GemmaForm
 from modelhost.engines.tool_calls.objects import Keys, ObjectForm
 from modelhost.engines.tool_calls.python import PythonForm
 from modelhost.engines.tool_calls.tagged import TaggedForm
-from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body
 
 AUTO: Final = "auto"
 _CALLS, _CALLS_END = "<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"
@@ -169,26 +168,3 @@ def form_of_template(template: str) -> CallForm | None:
     if found is None or (found in {"hermes", "llama3_json"} and any(mark in template for mark in OTHER_MARKS)):
         return None
     return FORMS[found]
-
-
-def require_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:
-    """Return the form of the calls of a model with the chat template ``template``.
-
-    Args:
-        named: the configured form; ``auto``: recognised by the template.
-
-    Raises:
-        ErrorResponse: its form is not supported, or it shows no tools.
-    """
-    if template is None or "tools" not in template:
-        message = f"tools: the chat template of {model} shows no tools to the model, so it cannot call any"
-        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="tools"))
-    form = form_of_template(template) if named == AUTO else FORMS[named]
-    if form is None:
-        message = (
-            f"tools: the chat template of {model} has tool calls in a form that is not known here. If it is one of "
-            f"{', '.join(FORMS)}, name it with --engine-option tool_call_parser=NAME; else serve the model with "
-            "llama.cpp, or leave tools out"
-        )
-        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="tools"))
-    return form

@@ -10,13 +10,12 @@ from modelhost.engines.schemas.rules import ANY_OBJECT, STRUCTURED
 from modelhost.engines.special_tokens import meaningful_names
 from modelhost.engines.token_limits import MIN_TOKENS, STOP_TOKEN_IDS
 from modelhost.engines.tool_calls.calls import ToolCallFormat
-from modelhost.engines.tool_calls.forms import require_form
 from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
 from modelhost.engines.worker.grammars import Grammars
 from modelhost.engines.worker.library import Loaded
 from modelhost.engines.worker.model_files import sampling_defaults
 from modelhost.engines.worker.sampling import Constraint, Sampling
-from modelhost.engines.worker.template import ChatTemplate, thoughts_end
+from modelhost.engines.worker.template import ChatTemplate, require_form, thoughts_end
 from modelhost.engines.worker.text import ContentTokenizer, Vocabulary
 from modelhost.exchange.tasks import CONTINUOUS_USAGE
 

@@ -9,7 +9,9 @@ from typing import Any, Final
 import jinja2
 
 from modelhost.engines.special_tokens import FRAMES, THOUGHTS
+from modelhost.engines.tool_calls.calls import CallForm
 from modelhost.engines.tool_calls.channels import ANALYSIS
+from modelhost.engines.tool_calls.forms import AUTO, FORMS, form_of_template
 from modelhost.engines.tool_calls.history import (
     split_parallel_calls,
     with_numbered_ids,
@@ -17,7 +19,7 @@ from modelhost.engines.tool_calls.history import (
     with_short_ids,
     with_text_arguments,
 )
-from modelhost.engines.worker.asgi import ErrorResponse, error_body, invalid
+from modelhost.engines.worker.asgi import UNSUPPORTED, ErrorResponse, error_body, invalid
 
 _FAILURES: Final = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError)
 """Exceptions of templates that reject their input."""
@@ -162,3 +164,26 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     if tool["function"].get("parameters"):
         return tool
     return {**tool, "function": {**tool["function"], "parameters": {"type": "object", "properties": {}}}}
+
+
+def require_form(template: str | None, model: str, *, named: str = AUTO) -> CallForm:
+    """Return the form of the calls of a model with the chat template ``template``.
+
+    Args:
+        named: the configured form; ``auto``: recognised by the template.
+
+    Raises:
+        ErrorResponse: its form is not supported, or it shows no tools.
+    """
+    if template is None or "tools" not in template:
+        message = f"tools: the chat template of {model} shows no tools to the model, so it cannot call any"
+        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="tools"))
+    form = form_of_template(template) if named == AUTO else FORMS[named]
+    if form is None:
+        message = (
+            f"tools: the chat template of {model} has tool calls in a form that is not known here. If it is one of "
+            f"{', '.join(FORMS)}, name it with --engine-option tool_call_parser=NAME; else serve the model with "
+            "llama.cpp, or leave tools out"
+        )
+        raise ErrorResponse(400, error_body(400, UNSUPPORTED, message, param="tools"))
+    return form

@@ -20,7 +20,7 @@ from modelhost.config.origins import Given, Origin
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import AcceptedParams
-from modelhost.engines.installed import engines_for, serves, serving
+from modelhost.engines.installed import default_engine, serves, serving
 from modelhost.models.files.vision_encoder import WITHOUT
 from modelhost.models.registry import request_defaults
 from modelhost.models.registry.likely_engine import engine_before_resolving, likely_engine
@@ -116,7 +116,7 @@ def _engine_name(entry: EntryFile, frame: Frame) -> str:
     """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
     named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
-        return named or engines_for("gguf")[0]
+        return named or default_engine("gguf")
     model = anchored(entry.weight_file or "", anchored(entry.local_path, frame.directory))
     return likely_engine(frame.base.model_copy(update={"model": str(model)}))
 
@@ -157,7 +157,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
     aliases = tuple(dict.fromkeys(alias for alias in entry.aliases if alias != entry.name))
     env = {name: SecretStr(value) for name, value in found["worker_env"].items()}
     own: dict[str, Any] = {**found, "alias": (entry.name, *aliases), "worker_env": {**base.worker_env, **env}}
-    if _engine_name(entry, frame) == (base.engine or engines_for("gguf")[0]):
+    if _engine_name(entry, frame) == (base.engine or default_engine("gguf")):
         own["engine_options"] = {**base.engine_options, **found.get("engine_options", {})}
     else:
         own["engine_options"] = found.get("engine_options", {})

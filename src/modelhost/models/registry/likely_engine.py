@@ -12,6 +12,7 @@ from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
+    default_engine,
     engines_for,
     is_installed,
     quantizing_by,
@@ -47,10 +48,10 @@ def likely_engine(settings: Settings) -> str:
     if is_url(settings.model):
         return serving("server")
     if not names_safetensors(settings.model):
-        return engines_for("gguf")[0]
+        return default_engine("gguf")
     if QUANTIZE in settings.engine_options:
         return quantizing_by(QUANTIZE)
-    return best_installed_engine(data_directory(settings)) or engines_for("safetensors")[0]
+    return best_installed_engine(data_directory(settings)) or default_engine("safetensors")
 
 
 def engine_before_resolving(settings: Settings) -> Engine:

@@ -11,7 +11,7 @@ from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
-    engines_for,
+    default_engine,
     how_to_install,
     is_installed,
     missing_modules,
@@ -63,7 +63,7 @@ def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: st
         raise _does_not_read(wanted, model_format, what)
     if model_format == "safetensors":
         return _for_safetensors(settings, what)
-    best = engines_for("gguf")[0]
+    best = default_engine("gguf")
     return best if wanted in (None, best) else _installed(wanted, settings)
 
 
@@ -118,7 +118,7 @@ def _for_safetensors(settings: Settings, what: str) -> str:
         return _installed(quantizing_by(QUANTIZE), settings)
     if settings.worker_python is not None:
         # What that Python has is not known here; a worker that finds nothing there says so itself.
-        return settings.engine or engines_for("safetensors")[0]
+        return settings.engine or default_engine("safetensors")
     engine = settings.engine or best_installed_engine(data_directory(settings))
     if engine is None:
         raise EngineMissing(f"{what}: {no_engine()}", path=what)

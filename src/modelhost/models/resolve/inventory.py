@@ -11,7 +11,7 @@ from typing import Literal
 from modelhost.config.directories import data_directory
 from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
-from modelhost.engines.installed import engines_for
+from modelhost.engines.installed import default_engine
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
 from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.gguf import GgufHeader, read_header
@@ -222,7 +222,7 @@ def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> 
         capabilities=tuple(capabilities),
         estimate_context=estimate_context,
         need_bytes=directory_need(
-            model, engine=engine or engines_for("safetensors")[0], options={}, context_length=estimate_context, slots=1
+            model, engine=engine or default_engine("safetensors"), options={}, context_length=estimate_context, slots=1
         )[RAM],
         is_usable=engine is not None and model.is_generating,
         why_not=_why_not(model, engine),
