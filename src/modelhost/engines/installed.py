@@ -1,7 +1,7 @@
 """Which engines are installed, found out without importing them, and which of them suits a model's format.
 
-An engine is in the host's Python, or (:mod:`.environments`) in an environment of its own; a Python that has it anyway
-is as good.
+An engine is in the host's Python, or in an environment of its own (:mod:`.environments`); the host's Python has
+precedence.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""The special tokens of a model: those that mark the parts of an answer, and those in what users and tools write.
+"""The special tokens of a model: markers of the parts of an answer, and control tokens in contents of messages.
 
-In an answer, ``<think>`` is as DeepSeek R1 and Qwen3 write it. The others are Cohere's: in the templates of Command R7B
-and Command A a turn is ``<|START_THINKING|>...<|END_THINKING|>`` and then an action or
-``<|START_RESPONSE|>...<|END_RESPONSE|>``, which in those of later models is ``<|START_TEXT|>...<|END_TEXT|>``.
+In an answer, ``<think>`` is the marker of DeepSeek R1 and Qwen3. The others are Cohere's: in the templates of Command
+R7B and Command A a turn is ``<|START_THINKING|>...<|END_THINKING|>`` and then an action or
+``<|START_RESPONSE|>...<|END_RESPONSE|>``; later models have ``<|START_TEXT|>...<|END_TEXT|>`` instead.
 
-In what users and tools write, control tokens are text, and neither begin nor end a turn. A tokenizer reads
-``<|im_end|>`` as the end of a turn wherever it stands in a prompt. So a mark is put behind the first character of each
-such name in a request: what is left is the name for a reader, and none for the tokenizer. Messages of the assistant are
-left alone, since what a model writes has control tokens in it that mean something.
+In what users and tools write, control tokens are text and must not begin or end a turn, but a tokenizer parses
+``<|im_end|>`` as the end of a turn anywhere in a prompt. So a mark is inserted after the first character of each such
+name in a request: a reader still sees the name, the tokenizer does not. Messages of the assistant are not changed,
+since control tokens in a model's output are meaningful.
 
-An engine that renders and tokenizes by itself gets ``ZERO_WIDTH_SPACE`` for a mark, put there by the host. The workers
-of ours take their own mark out again when they tokenize (:mod:`modelhost.engines.worker.text`).
+For engines that render and tokenize themselves, the host inserts ``ZERO_WIDTH_SPACE``. The Python workers insert their
+own mark and remove it when they tokenize (:mod:`modelhost.engines.worker.text`).
 """
 
 from __future__ import annotations
@@ -21,41 +21,42 @@ from itertools import pairwise
 from typing import Any, Final
 
 THOUGHTS: Final[Mapping[str, str]] = {"<think>": "</think>", "<|START_THINKING|>": "<|END_THINKING|>"}
-"""What thoughts begin with, and what ends them."""
+"""The markers at the beginning and the end of reasoning."""
 FRAMES: Final[Mapping[str, str]] = {"<|START_RESPONSE|>": "<|END_RESPONSE|>", "<|START_TEXT|>": "<|END_TEXT|>"}
-"""What stands before all that is said, and behind it."""
+"""The markers around the text of an answer."""
 ANSWER_MARKS: Final = (
     *("<tool_call>", "</tool_call>"),
     *(mark for pairs in (THOUGHTS, FRAMES) for pair in pairs.items() for mark in pair),
 )
-"""All of them, with those of the form of calls that most models have."""
+"""All of these markers, and those of the most common form of calls."""
 FRAME_ENDS: Final = tuple(FRAMES.values())
 _LAST: Final = re.compile(rf"\s*(?:{'|'.join(map(re.escape, FRAME_ENDS))})\s*$")
 
 
 def unframed(text: str) -> str:
-    """Return ``text`` without the end of a frame, if that is the last of it."""
+    """Return ``text`` without the end of a frame at its end."""
     return _LAST.sub("", text)
 
 
 ZERO_WIDTH_SPACE: Final = "\u200b"
 ASSISTANT: Final = "assistant"
 BESIDE_MESSAGES: Final = ("tools", "documents", "chat_template_kwargs", "reasoning_effort")
-"""Fields of a chat request, beside its messages, that a template may show the model."""
+"""Fields of a chat request, apart from its messages, that a template may include in the prompt."""
 FROM_SERVER: Final = "from_server"
-"""In messages that an MCP server wrote, whoever it lets say them. No engine gets it."""
+"""A field of messages that an MCP server wrote, in any role. It is not sent to engines."""
 TEXTS: Final = frozenset({"text", "refusal"})
-"""Parts of a message that are text, in a field that is called like the part."""
+"""Parts of a message that are text, in a field with the name of the part."""
 MEDIA: Final = frozenset({"image_url", "input_audio"})
-"""Parts of a message that are no text."""
+"""Parts of a message that are not text."""
 
 
 def meaningful_names(tokens: Mapping[str, bool], template: str | None) -> tuple[str, ...]:
-    """Return the names among ``tokens`` that could begin or end something in a prompt, made by ``template``.
+    """Return the names among ``tokens`` that could begin or end something in a prompt made by ``template``.
 
-    ``tokens`` are those that a tokenizer finds in a text before all others, and whether each is a control token. Those
-    count. Vocabularies have others, such as ``<table>`` and runs of blanks: of them count those that the template
-    writes, apart from the marks of thoughts and calls, which begin no turn and which a prompt may well ask for.
+    ``tokens`` has the tokens that a tokenizer finds in a text before all others, and whether each is a control token.
+    Control tokens are included. Of the others, such as ``<table>`` and runs of blanks, those that the template writes
+    are included, except for the markers of reasoning and calls, which begin no turn and may be part of a legitimate
+    prompt.
     """
     written = template or ""
     return tuple(
@@ -70,17 +71,17 @@ def _is_name(text: str) -> bool:
 
 
 class ControlTokens:
-    """Those of one model, to be found in requests: one search of each text, and a copy of what has any."""
+    """The control tokens of one model. Each text of a request is searched once, and copied only if it has any."""
 
     def __init__(self, names: Iterable[str], *, mark: str = ZERO_WIDTH_SPACE) -> None:
-        """Take the names, one at least.
+        """Take the names, at least one.
 
-        Letters of either case make a name, since a template may write a text in small ones.
+        Upper and lower case are not distinguished, since a template may convert a text to lower case.
         """
         apart = _by_first({name.lower() for name in names})
         self._firsts = tuple({case for first in apart for case in (first, first.upper())})
-        # The other characters are looked at and left for the next match, since names may begin within others. A pattern
-        # for each first character: a search is fastest with one.
+        # The other characters are a lookahead, since names may begin within others. One pattern for each first
+        # character: that is the fastest search.
         self._beginnings = [
             re.compile(f"{re.escape(first)}(?={_any_of(rests)})", re.IGNORECASE) for first, rests in apart.items()
         ]
@@ -89,8 +90,8 @@ class ControlTokens:
     def neutralised(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the chat request ``body`` with a mark in each name, or ``None`` if it holds no name.
 
-        ``body`` stays as it is. The same text always becomes the same, so that an engine finds again what it keeps of a
-        conversation.
+        ``body`` is not changed. The same text always has the same result, so that an engine finds its cache of a
+        conversation again.
         """
         changed: dict[str, Any] = {"messages": _unless_same(body["messages"], map(self._message, body["messages"]))}
         changed |= {name: self._value(body[name]) for name in BESIDE_MESSAGES if name in body}
@@ -107,7 +108,7 @@ class ControlTokens:
         return message if changed_rest is rest and changed is content else {**changed_rest, "content": changed}
 
     def _parts(self, parts: list[dict[str, Any]]) -> list[Any]:
-        """Return ``parts``, whose texts a template may write with nothing between them."""
+        """Return ``parts``, whose texts a template may concatenate."""
         texts = [part[part["type"]] if part["type"] in TEXTS else "" for part in parts]
         changed = (
             part if part["type"] in MEDIA else self._fields(part if text is old else {**part, part["type"]: text})
@@ -116,7 +117,7 @@ class ControlTokens:
         return _unless_same(parts, changed)
 
     def _texts(self, texts: Sequence[str]) -> list[str]:
-        """Return ``texts`` with marks also in the names that begin in one of them and end in another."""
+        """Return ``texts`` with marks also in names that begin in one of them and end in another."""
         whole = "".join(texts)
         ends = sorted(found.end() for pattern in self._beginnings for found in pattern.finditer(whole))
         marked, start = [], 0
@@ -155,13 +156,13 @@ def without_server_marks(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unless_same(values: list[Any], changed: Iterable[Any]) -> list[Any]:
-    """Return ``values`` itself if what has become of each is the same object."""
+    """Return ``values`` itself if every value in ``changed`` is the same object."""
     listed = list(changed)
     return values if all(one is other for one, other in zip(values, listed, strict=True)) else listed
 
 
 def _any_of(names: Set[str]) -> str:
-    """Return a pattern for all of ``names``; of a thousand, those that begin alike share that part of it."""
+    """Return a pattern for all of ``names``, in which common prefixes are shared."""
     if "" in names:
         return ""  # the longer ones begin with a name
     ways = [re.escape(first) + _any_of(rests) for first, rests in _by_first(names).items()]
@@ -169,7 +170,7 @@ def _any_of(names: Set[str]) -> str:
 
 
 def _by_first(names: Set[str]) -> dict[str, set[str]]:
-    """Return what follows the first character of ``names``, by that character."""
+    """Return the rest of each of ``names`` by its first character."""
     rests: dict[str, set[str]] = {}
     for name in sorted(names):
         rests.setdefault(name[0], set()).add(name[1:])
