@@ -67,8 +67,8 @@ def version_of(engine: str, data_dir: Path) -> str | None:
     """Return the engine's version in its environment; ``None`` if it is not installed."""
     if python_of(engine, data_dir) is None:
         return None
-    said: Mapping[str, Any] = json.loads((folder_of(engine, data_dir) / FINISHED).read_bytes())
-    return str(said["version"])
+    stored: Mapping[str, Any] = json.loads((folder_of(engine, data_dir) / FINISHED).read_bytes())
+    return str(stored["version"])
 
 
 def install(engine: str, data_dir: Path, recipe: Recipe, report: Report) -> Path:
@@ -126,5 +126,5 @@ def run_step(engine: str, argv: tuple[str, ...], report: Report, variables: Mapp
     except OSError as error:
         raise EngineMissing(f"{engine} could not be installed: {error}", engine=engine) from error
     if process.returncode:
-        said = last or f"{Path(argv[0]).name} ended with {process.returncode}"
-        raise EngineMissing(f"{engine} could not be installed: {said}", engine=engine)
+        reason = last or f"{Path(argv[0]).name} ended with {process.returncode}"
+        raise EngineMissing(f"{engine} could not be installed: {reason}", engine=engine)

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from modelhost.engines import TRAITS
 from modelhost.engines.environments import Recipe, python_of, version_of
 from modelhost.engines.traits import EngineFacts, EngineTraits, Machine, ModelFormat, Source
+
+TORCH_SECONDS: Final = 120.0
 
 
 def missing_modules(engine: str) -> tuple[str, ...]:
@@ -104,6 +109,15 @@ def is_apple_silicon() -> bool:
 
 def _machine(*, has_cuda: bool) -> Machine:
     return "apple_silicon" if is_apple_silicon() else "cuda" if has_cuda else "other"
+
+
+@cache
+def torch_uses_gpus(python: str) -> bool:
+    """Return whether the PyTorch of ``python`` finds an NVIDIA GPU. Checked once, in a process of its own: some
+    seconds."""
+    command = [python, "-c", "import torch; print(torch.cuda.is_available())"]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS, check=False)  # noqa: S603
+    return finished.stdout.strip() == "True"
 
 
 def how_to_install(engine: str) -> str:

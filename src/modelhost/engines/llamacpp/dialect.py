@@ -241,7 +241,7 @@ INFILL_NAMES: Final[Mapping[str, str]] = {
 }
 NO_INFILL: Final = "Infill is not supported by this model"
 """llama.cpp's message for a vocabulary without these tokens."""
-TOLD_AT_THE_END: Final = ("timings", "stop_type", "stopping_word")
+LAST_FIELDS: Final = ("timings", "stop_type", "stopping_word")
 
 
 def infill_body(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,23 +255,23 @@ def completion_events(block: bytes) -> bytes:
 
 
 def _event(event: bytes) -> bytes:
-    told = orjson.loads(event.removeprefix(DATA))
-    return DATA + b" " + orjson.dumps(told if "error" in told else _chunk(told)) + END_OF_EVENT
+    result = orjson.loads(event.removeprefix(DATA))
+    return DATA + b" " + orjson.dumps(result if "error" in result else _chunk(result)) + END_OF_EVENT
 
 
-def _chunk(told: Mapping[str, Any]) -> dict[str, Any]:
-    choice: dict[str, Any] = {"index": 0, "text": told["content"], "finish_reason": None}
-    if likely := told.get("completion_probabilities"):
+def _chunk(result: Mapping[str, Any]) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": 0, "text": result["content"], "finish_reason": None}
+    if likely := result.get("completion_probabilities"):
         choice["logprobs"] = {"content": likely}
     chunk: dict[str, Any] = {"object": "text_completion", "choices": [choice]}
-    if not told["stop"]:
+    if not result["stop"]:
         return chunk
-    choice["finish_reason"] = "length" if told["stop_type"] == "limit" else "stop"
-    read, written = told["tokens_evaluated"], told["tokens_predicted"]
+    choice["finish_reason"] = "length" if result["stop_type"] == "limit" else "stop"
+    read, written = result["tokens_evaluated"], result["tokens_predicted"]
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    if (timings := told.get("timings")) is not None:
+    if (timings := result.get("timings")) is not None:
         usage["prompt_tokens_details"] = {"cached_tokens": timings["cache_n"]}
-    return {**chunk, "usage": usage, **{name: told[name] for name in TOLD_AT_THE_END if told.get(name)}}
+    return {**chunk, "usage": usage, **{name: result[name] for name in LAST_FIELDS if result.get(name)}}
 
 
 FIELD: Final = "return_progress"

@@ -88,18 +88,18 @@ ON_CPU = ("CPU", "ACCEL")  # the ends of the names of ggml_backend_dev_type that
 @cache
 def features_of(python: str) -> tuple[str, ...]:
     """Return the features of the llama.cpp of ``python``, as a worker announces them. Takes 0.3 s, once."""
-    asked = subprocess.run([python, "-c", ALL_FEATURES], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
+    done = subprocess.run([python, "-c", ALL_FEATURES], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
     from modelhost.engines.llamacpp.features import features_in  # noqa: PLC0415 (rarely needed, and starts wait)
 
-    info, _, devices = asked.stdout.strip().partition("\n")
+    info, _, devices = done.stdout.strip().partition("\n")
     return features_in(info, devices.split())
 
 
 @cache
 def library_uses_gpus(python: str) -> bool:
     """Return whether the llama.cpp of ``python`` finds a GPU. Checked once, in a process of its own: 0.3 s."""
-    asked = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
-    return any(not name.endswith(ON_CPU) for name in asked.stdout.split())
+    done = subprocess.run([python, "-c", SCRIPT], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
+    return any(not name.endswith(ON_CPU) for name in done.stdout.split())
 
 
 def server_uses_gpus(path: str, env: Mapping[str, str]) -> bool:

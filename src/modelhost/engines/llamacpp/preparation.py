@@ -56,8 +56,8 @@ class LlamaCppPreparation:
         return rest
 
     async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
-        asked = {name: body[name] for name in OF_TEMPLATES if name in body}
-        prompt = (await client.ask("/apply-template", asked))["prompt"]
+        request = {name: body[name] for name in OF_TEMPLATES if name in body}
+        prompt = (await client.ask("/apply-template", request))["prompt"]
         rest = {name: value for name, value in body.items() if name not in OF_TEMPLATES}
         # The server tokenizes the prompts of chats with these.
         return {**rest, "content": prompt, "add_special": True, "parse_special": True}

@@ -55,12 +55,12 @@ def inspect_program(path: str, *, before: Callable[[], None] | None = None) -> S
         NotAServerError: it cannot be started, or its output is not that of a ``llama-server``.
     """
     with ThreadPoolExecutor(max_workers=2) as both:
-        version, told = both.map(lambda flag: output_of(path, flag, before=before), ("--version", "--help"))
+        version, help_text = both.map(lambda flag: output_of(path, flag, before=before), ("--version", "--help"))
     return ServerProgram(
         path=path,
         version=version_in(version, path),
-        flags=flags_in(told),
-        variables=frozenset(_VARIABLE.findall(told)),
+        flags=flags_in(help_text),
+        variables=frozenset(_VARIABLE.findall(help_text)),
     )
 
 
@@ -94,25 +94,25 @@ def output_of(
     return done.stdout
 
 
-def version_in(said: str, path: str) -> str:
-    """Return the version in ``said``, the output of the program at ``path``.
+def version_in(output: str, path: str) -> str:
+    """Return the version in ``output``, the output of the program at ``path``.
 
     Raises:
         NotAServerError: there is no version in it.
     """
-    found = _VERSION.search(said)
+    found = _VERSION.search(output)
     if found is None:
-        last = next((line for line in reversed(said.splitlines()) if line.strip()), "nothing")
+        last = next((line for line in reversed(output.splitlines()) if line.strip()), "nothing")
         raise NotAServerError(
             f'{path} is no llama-server, or lacks its libraries: to --version it says "{last.strip()}"'
         )
     return found[1]
 
 
-def flags_in(told: str) -> dict[str, str]:
+def flags_in(help_text: str) -> dict[str, str]:
     """Return the entry of each flag in a help text, without flags that have been removed."""
     flags: dict[str, str] = {}
-    for entry in re.split(r"^(?=-)", told, flags=re.MULTILINE):
+    for entry in re.split(r"^(?=-)", help_text, flags=re.MULTILINE):
         if _REMOVED not in " ".join(entry.split()):
             flags |= dict.fromkeys(_FLAG.findall(_names_of(entry.partition("\n")[0])), entry)
     return flags
@@ -122,6 +122,6 @@ def _names_of(line: str) -> str:
     return line if line[LONGEST_NAMES:NAMES_COLUMNS].strip() else line[:NAMES_COLUMNS]
 
 
-def lists_gpus(said: str) -> bool:
+def lists_gpus(output: str) -> bool:
     """Return whether the output of ``--list-devices`` has a GPU; BLAS, which computes on CPUs, has no memory."""
-    return any(name != "BLAS" and int(mib) > 0 for name, mib in _DEVICE.findall(said))
+    return any(name != "BLAS" and int(mib) > 0 for name, mib in _DEVICE.findall(output))

@@ -51,9 +51,9 @@ def read_record(data_dir: Path) -> BuildRecord | None:
     if python_of(ENGINE, data_dir) is None:
         return None
     try:
-        said: dict[str, Any] = orjson.loads((folder_of(ENGINE, data_dir) / FINISHED).read_bytes())
-        features, needs = tuple(said.pop("features", ())), tuple(said.pop("needs", ()))
-        return BuildRecord(features=features, needs=needs, **said)
+        stored: dict[str, Any] = orjson.loads((folder_of(ENGINE, data_dir) / FINISHED).read_bytes())
+        features, needs = tuple(stored.pop("features", ())), tuple(stored.pop("needs", ()))
+        return BuildRecord(features=features, needs=needs, **stored)
     except (orjson.JSONDecodeError, TypeError):
         return None
 

@@ -47,8 +47,8 @@ class ForcedTokens:
         kept = {name: body[name] for name in KEPT if name in body}
         if isinstance(prompt, str):
             # llama.cpp tokenizes the prompt of a completion with these.
-            asked = {"content": prompt, "add_special": True, "parse_special": True}
-            tokens: Sequence[int] = (await client.ask("/tokenize", asked))["tokens"]
+            request = {"content": prompt, "add_special": True, "parse_special": True}
+            tokens: Sequence[int] = (await client.ask("/tokenize", request))["tokens"]
         else:
             tokens = prompt
         check(len(tokens))
@@ -58,15 +58,15 @@ class ForcedTokens:
         first: TokenScore = {"token": await _text(client, tokens[:1]), "logprob": None, "top_logprobs": []}
         scored = [first]
         while (at := len(scored)) < len(tokens):
-            run = _forced(client, _request_for(tokens[:at], kept), tokens[at:], top)
+            run = _generated(client, _request_for(tokens[:at], kept), tokens[at:], top)
             async with aclosing(run):
-                async for told in run:
-                    if told["id"] != tokens[len(scored)]:
+                async for score in run:
+                    if score["id"] != tokens[len(scored)]:
                         break  # one before it was left out
-                    scored.append(told)
+                    scored.append(score)
             if len(scored) < len(tokens):
                 scored.append(
-                    await _searched(client, _request_for(tokens[: len(scored)], kept), tokens[len(scored)], top)
+                    await _looked_up(client, _request_for(tokens[: len(scored)], kept), tokens[len(scored)], top)
                 )
         return ScoredPrompt(text=text, tokens=scored)
 
@@ -76,35 +76,36 @@ async def _text(client: TranslatingClient, tokens: Sequence[int]) -> str:
     return text
 
 
-async def _forced(
-    client: TranslatingClient, asked: Mapping[str, Any], wanted: Sequence[int], top: int
+async def _generated(
+    client: TranslatingClient, request: Mapping[str, Any], wanted: Sequence[int], top: int
 ) -> AsyncGenerator[TokenScore, None]:
-    """Yield the scores of the tokens ``wanted`` after the prompt of ``asked``, as far as a grammar can produce them."""
+    """Yield the scores of the tokens ``wanted`` after the prompt of ``request``, as far as a grammar can produce
+    them."""
     chain = " ".join(f"<[{token}]>" for token in wanted)
     limits = {"max_tokens": len(wanted), "logprobs": max(1, top), "timings_per_token": True}
-    asked = {**asked, "grammar": f"root ::= {chain}", **limits}
+    request = {**request, "grammar": f"root ::= {chain}", **limits}
     try:
-        async with client.listen(COMPLETIONS, asked) as events, aclosing(events):
+        async with client.listen(COMPLETIONS, request) as events, aclosing(events):
             async for event in events:
                 if (event.get("timings") or {}).get(GUESSED):
                     return
-                for told in _tokens_in(client, event):
-                    yield told
+                for score in _tokens_in(client, event):
+                    yield score
     except EngineError as error:
         if OUT_OF_GRAMMAR not in error.message:
             raise
 
 
-async def _searched(client: TranslatingClient, shared: Mapping[str, Any], wanted: int, top: int) -> TokenScore:
+async def _looked_up(client: TranslatingClient, shared: Mapping[str, Any], wanted: int, top: int) -> TokenScore:
     """Return the score of ``wanted`` from the alternatives to another token that is generated in its place."""
     plain = (await client.ask("/tokenize", {"content": PLAIN, "add_special": False}))["tokens"][-1]
     for count in (max(LIKELY, top), ALL):
-        asked = {**shared, "logit_bias": [[plain, CERTAIN]], "max_tokens": 1, "logprobs": count}
-        async with client.listen(COMPLETIONS, asked) as events, aclosing(events):
+        request = {**shared, "logit_bias": [[plain, CERTAIN]], "max_tokens": 1, "logprobs": count}
+        async with client.listen(COMPLETIONS, request) as events, aclosing(events):
             async for event in events:
-                for told in _tokens_in(client, event):
-                    likely = told["top_logprobs"]
-                    for each in (*likely, told):
+                for score in _tokens_in(client, event):
+                    likely = score["top_logprobs"]
+                    for each in (*likely, score):
                         if each["id"] == wanted:
                             return {**each, "top_logprobs": likely[:top]}
     missing = {"error": {"message": f"it does not say how likely the token {wanted} is"}}

@@ -136,11 +136,11 @@ def _folder_of_caches(address: Address, config: Mapping[str, Any]) -> str | None
     answer = ask(address, "/completion", {"prompt": [0], "n_predict": 0}, api_key=config["api_key"])
     if answer.status == NOT_SUPPORTED:
         raise MissingFlagError("this llama-server makes embeddings or texts, not both: engine option embeddings=false")
-    told = ask(address, "/slots", api_key=config["api_key"])
-    return folder if not answer.is_error and not told.is_error and _tells_enough(told.value) else None
+    slots = ask(address, "/slots", api_key=config["api_key"])
+    return folder if not answer.is_error and not slots.is_error and _have_needed_fields(slots.value) else None
 
 
-def _tells_enough(slots: Any) -> bool:
+def _have_needed_fields(slots: Any) -> bool:
     return isinstance(slots, list) and any(all(key in slot for key in SLOT_TEXTS) for slot in slots)
 
 

@@ -46,17 +46,17 @@ class Slot:
     """The scales of the adapters of that text, by their ids; empty: those of the load."""
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
+    def of(cls, reported: Mapping[str, Any]) -> Self:
         # A request for no tokens is made here, to evaluate a text again; the token it generates is not part of the
         # text.
-        is_echo = told.get("params", {}).get("n_predict") == 0
+        is_echo = reported.get("params", {}).get("n_predict") == 0
         return cls(
-            id=told["id"],
-            task=told.get("id_task", -1),
-            is_busy=told["is_processing"],
-            text=told.get("prompt", "") + ("" if is_echo else told.get("generated", "")),
-            tokens=told.get("n_prompt_tokens") or 0,
-            scales=tuple(sorted((each["id"], each["scale"]) for each in told.get("params", {}).get("lora", ()))),
+            id=reported["id"],
+            task=reported.get("id_task", -1),
+            is_busy=reported["is_processing"],
+            text=reported.get("prompt", "") + ("" if is_echo else reported.get("generated", "")),
+            tokens=reported.get("n_prompt_tokens") or 0,
+            scales=tuple(sorted((each["id"], each["scale"]) for each in reported.get("params", {}).get("lora", ()))),
         )
 
 
@@ -66,7 +66,7 @@ class SlotFiles:
     async def save(self, client: EngineClient, messages: Sequence[Message], file: str) -> int | None:
         opening = await self._opening(client, messages)
         for _ in range(ATTEMPTS):
-            slot = holder(await self._without_adapters(client), messages, opening)
+            slot = slot_of(await self._without_adapters(client), messages, opening)
             if slot is None:
                 return None
             if not slot.tokens:
@@ -89,7 +89,7 @@ class SlotFiles:
         return True
 
     async def _slots(self, client: EngineClient) -> list[Slot]:
-        return [Slot.of(told) for told in await client.ask("/slots")]
+        return [Slot.of(reported) for reported in await client.ask("/slots")]
 
     async def _without_adapters(self, client: EngineClient) -> list[Slot]:
         """Return the slots whose text was made without selected adapters."""
@@ -109,8 +109,8 @@ class SlotFiles:
 
     async def _bring_back(self, client: EngineClient, text: str) -> bool:
         """Bring the cache of ``text`` back to a slot; return whether nearly all of it was cached."""
-        asked = {"content": text, "add_special": False, "parse_special": True}
-        tokens = (await client.ask("/tokenize", asked))["tokens"]
+        request = {"content": text, "add_special": False, "parse_special": True}
+        tokens = (await client.ask("/tokenize", request))["tokens"]
         wanted = {"prompt": tokens, "n_predict": 0, "stream": True, "return_progress": True}
         async with client.listen("/completion", wanted) as events, aclosing(events):
             async for event in events:
@@ -120,7 +120,7 @@ class SlotFiles:
         return True
 
 
-def holder(slots: Sequence[Slot], messages: Sequence[Message], opening: str) -> Slot | None:
+def slot_of(slots: Sequence[Slot], messages: Sequence[Message], opening: str) -> Slot | None:
     """Return the idle slot whose text is the conversation of ``messages``, or ``None``.
 
     ``opening`` is the rendered beginning of the conversation, without blanks. A slot that has its cache is preferred.

@@ -96,7 +96,7 @@ def why_no_llguidance(which: Which, repository: str = LLGUIDANCE) -> str | None:
     if lacking := [program for program in ("git", "cargo") if which(program) is None]:
         return f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed"
     try:
-        asked = subprocess.run(  # noqa: S603 (git of this machine)
+        finished = subprocess.run(  # noqa: S603 (git of this machine)
             [which("git") or "git", "ls-remote", repository, "HEAD"],
             capture_output=True,
             env={**current(), "GIT_TERMINAL_PROMPT": "0"},
@@ -105,4 +105,4 @@ def why_no_llguidance(which: Which, repository: str = LLGUIDANCE) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"{repository} does not answer"
-    return f"{repository} cannot be reached" if asked.returncode else None
+    return f"{repository} cannot be reached" if finished.returncode else None

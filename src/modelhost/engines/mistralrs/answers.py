@@ -113,8 +113,8 @@ def _reason(last: Piece) -> str:
 
 def _refusal(failure_text: str, request: GenerationRequest) -> ErrorResponse:
     if failure_text.startswith(BAD_GRAMMAR) and request.grammar_param:
-        said = _first_line(failure_text.removeprefix(f"{BAD_GRAMMAR}."))
-        return invalid(f"{request.grammar_param}: {said}", param=request.grammar_param)
+        reason = _first_line(failure_text.removeprefix(f"{BAD_GRAMMAR}."))
+        return invalid(f"{request.grammar_param}: {reason}", param=request.grammar_param)
     return ErrorResponse(500, error_payload(_first_line(failure_text)))
 
 

@@ -58,13 +58,13 @@ class SharedRunner:
             found: str = self._runner.detokenize_text(tokens, False)
         return found
 
-    async def stream(self, asked: Mapping[str, Any]) -> AsyncGenerator[Piece, None]:
-        """Yield the pieces of the answer to ``asked``, the arguments of a ``ChatCompletionRequest``.
+    async def stream(self, arguments: Mapping[str, Any]) -> AsyncGenerator[Piece, None]:
+        """Yield the pieces of the answer to ``arguments``, the arguments of a ``ChatCompletionRequest``.
 
         The last one has a finish reason or a failure. Closing the generator cancels the work at the next token.
         """
         bridge = _Bridge()
-        thread = threading.Thread(target=self._read, args=(asked, bridge), name="answer", daemon=True)
+        thread = threading.Thread(target=self._read, args=(arguments, bridge), name="answer", daemon=True)
         thread.start()
         try:
             while True:
@@ -73,11 +73,11 @@ class SharedRunner:
                 if piece.failure is not None or piece.finish_reason is not None:
                     return
         finally:
-            bridge.leave()
+            bridge.close()
 
-    def _read(self, asked: Mapping[str, Any], bridge: _Bridge) -> None:
+    def _read(self, arguments: Mapping[str, Any], bridge: _Bridge) -> None:
         try:
-            for piece in self._pieces(asked):
+            for piece in self._pieces(arguments):
                 if not bridge.put(piece):
                     return
             bridge.put(Piece(failure="the answer ended without an end"))
@@ -89,13 +89,13 @@ class SharedRunner:
             sys.stderr.flush()
             os._exit(1)  # the host fails its requests, and starts another worker
 
-    def _pieces(self, asked: Mapping[str, Any]) -> Iterator[Piece]:
+    def _pieces(self, arguments: Mapping[str, Any]) -> Iterator[Piece]:
         from mistralrs import ChatCompletionRequest  # noqa: PLC0415 (of the environment of the worker)
 
         with ExitStack() as until_first:
             if self._prompt is not None:
                 until_first.enter_context(self._prompt)
-            request = ChatCompletionRequest(**asked, stream=True)
+            request = ChatCompletionRequest(**arguments, stream=True)
             with self._calling:
                 stream = self._runner.send_chat_completion_request(request)
             for chunk in stream:
@@ -121,23 +121,23 @@ class _Bridge:
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[Piece] = asyncio.Queue()
         self._room = threading.BoundedSemaphore(BUFFERED)
-        self._is_left = False
+        self._is_closed = False
 
     def put(self, piece: Piece) -> bool:
         """Wait for room and deliver ``piece``; return whether the answer is still being read. Called in the thread."""
         self._room.acquire()
-        if not self._is_left:
+        if not self._is_closed:
             self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
-        return not self._is_left
+        return not self._is_closed
 
     async def take(self) -> Piece:
         piece = await self._pieces.get()
         self._room.release()
         return piece
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Stop reading; a thread that waits for room continues and notices it."""
-        self._is_left = True
+        self._is_closed = True
         while not self._pieces.empty():
             self._pieces.get_nowait()
             self._room.release()

@@ -18,7 +18,7 @@ from modelhost.exchange.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _CallPiece:
     """A part of one call, as a server sends it; fields that it does not send are empty or ``None``."""
 
     index: int | None
@@ -29,7 +29,7 @@ class _Piece:
     is_custom: bool = False
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> _Piece:
+    def of(cls, entry: Mapping[str, Any]) -> _CallPiece:
         index, custom = entry.get("index"), entry.get("custom")
         called = custom or entry.get("function") or {}
         return cls(
@@ -40,7 +40,7 @@ class _Piece:
             is_custom=bool(custom),
         )
 
-    def told(self, **named: str) -> dict[str, Any]:
+    def delta(self, **named: str) -> dict[str, Any]:
         """Return its part of the function or custom tool, in OpenAI's form."""
         return (
             {"custom": {**named, "input": self.arguments}}
@@ -58,19 +58,19 @@ class _Call:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
 
-    def is_followed_by(self, piece: _Piece) -> bool:
+    def is_complete_before(self, piece: _CallPiece) -> bool:
         """Whether ``piece``, which could continue this call, begins another one."""
         if not (piece.name and self.name):  # servers that do name every piece repeat a name, and never leave it out
             return False
         if piece.id is not None and self.id is not None and piece.id != self.id:
             return True
-        said = "".join(self.arguments)
-        if _is_object(said):
+        written = "".join(self.arguments)
+        if _is_object(written):
             return bool(piece.arguments) or piece.name != self.name or piece.id is None
-        is_split = piece.index is not None and not said and not piece.arguments
+        is_split = piece.index is not None and not written and not piece.arguments
         return piece.name != self.name and not is_split
 
-    def go_on(self, piece: _Piece) -> dict[str, Any]:
+    def append(self, piece: _CallPiece) -> dict[str, Any]:
         """Take ``piece`` in; return what is new in it."""
         named = {}
         if piece.name not in {"", self.name}:
@@ -78,7 +78,7 @@ class _Call:
             self.name += piece.name
         self.id = self.id or piece.id
         self.arguments.append(piece.arguments)
-        return {"index": self.index, **piece.told(**named)}
+        return {"index": self.index, **piece.delta(**named)}
 
 
 class RemoteCalls:
@@ -97,21 +97,21 @@ class RemoteCalls:
         return [self._read(entry) for entry in entries if isinstance(entry, dict)]
 
     def _read(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        piece = _Piece.of(entry)
+        piece = _CallPiece.of(entry)
         call = self._call_of(piece)
-        if call is None or call.is_followed_by(piece):
+        if call is None or call.is_complete_before(piece):
             call = _Call(index=len(self._calls))
             self._calls.append(call)
-            told = {**entry, **self._begun(call, piece)}
+            delta = {**entry, **self._begun(call, piece)}
         else:
-            told = call.go_on(piece)
+            delta = call.append(piece)
         if piece.index is not None:
             self._by_index[piece.index] = call
         if piece.id is not None:
             self._by_id[piece.id] = call
-        return told
+        return delta
 
-    def _call_of(self, piece: _Piece) -> _Call | None:
+    def _call_of(self, piece: _CallPiece) -> _Call | None:
         """Return the call that ``piece`` may continue."""
         if piece.index is not None and piece.index not in self._by_index:
             return None
@@ -121,14 +121,14 @@ class RemoteCalls:
             return self._by_index[piece.index]
         return self._calls[-1] if self._calls else None
 
-    def _begun(self, call: _Call, piece: _Piece) -> dict[str, Any]:
+    def _begun(self, call: _Call, piece: _CallPiece) -> dict[str, Any]:
         is_new_id = piece.id is not None and piece.id not in self._by_id
-        call.go_on(piece)
+        call.append(piece)
         return {
             "index": call.index,
             "id": piece.id if is_new_id else f"call_{secrets.token_hex(12)}",
             "type": "custom" if piece.is_custom else "function",
-            **piece.told(name=piece.name),
+            **piece.delta(name=piece.name),
         }
 
 

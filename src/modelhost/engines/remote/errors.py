@@ -63,10 +63,10 @@ def error_from(
         return _too_long(message, error, model)
     if refused := _by_status(status, str(code), message, error.get("param"), model):
         return refused
-    said = f"The server of {model} failed: {message}"
+    described = f"The server of {model} failed: {message}"
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        said = f"The server of {model} answers with a redirection ({status}): give the address that it leads to."
-    return errors.EngineError(said, model=model, worker=worker, status=status)
+        described = f"The server of {model} answers with a redirection ({status}): give the address that it leads to."
+    return errors.EngineError(described, model=model, worker=worker, status=status)
 
 
 def key_refused(status: int, *, model: str, worker: str) -> ModelhostError:
@@ -121,20 +121,20 @@ def _too_long(message: str, error: Mapping[str, Any], model: str) -> ModelhostEr
 def _by_status(status: int, code: str, message: str, param: Any, model: str) -> ModelhostError | None:
     """Return what the caller can mend or wait for; ``None`` for a failure of the server."""
     named = param if isinstance(param, str) else None
-    said = f"The server of {model} says: {message}"
+    described = f"The server of {model} says: {message}"
     found: ModelhostError | None = None
     match status:
         case 400 | 422:
             refusal = errors.UnsupportedParameter if "unsupported_param" in code else errors.InvalidRequest
             found = refusal(message, param=named)
         case 404 if "model" in message.lower() or "model" in code:
-            found = errors.ModelNotFound(said, model=model)
+            found = errors.ModelNotFound(described, model=model)
         case 404 | 405 | 501:
-            found = errors.UnsupportedOperation(said, model=model)
+            found = errors.UnsupportedOperation(described, model=model)
         case 413:
-            found = errors.RequestTooLarge(said)
+            found = errors.RequestTooLarge(described)
         case 429 if code != "insufficient_quota":
-            found = errors.QueueFull(said, model=model)
+            found = errors.QueueFull(described, model=model)
         case 503:
-            found = errors.ModelFailed(said, model=model)
+            found = errors.ModelFailed(described, model=model)
     return found

@@ -173,7 +173,7 @@ class _Rewriting:
             return self._alternatives(key, value, at, depth)
         if key == "allOf":
             branches = [self._schema(each, f"{at}/{n}", depth) for n, each in enumerate(_list(value, at))]
-            return {key: said} if (said := [each for each in branches if each]) else {}
+            return {key: restricting} if (restricting := [each for each in branches if each]) else {}
         if key == "prefixItems" or (key == "items" and isinstance(value, list)):
             made = [
                 self._schema(each, f"{at}/{n}", depth) for n, each in enumerate(_list(value, at, may_be_empty=True))

@@ -132,12 +132,12 @@ ENGINE: Final[Engine] = Scripted()
 
 
 def _context_length(config: LoadConfig, baseline: LoadBaseline) -> FieldResult:
-    told = baseline.spec.options.get("context_length")
-    if not told:
+    fixed = baseline.spec.options.get("context_length")
+    if not fixed:
         return context_length_field(config, baseline)
     return (
         LoadOverrides()
-        if told == config.max_model_len
+        if fixed == config.max_model_len
         else LoadOverrides(options={"context_length": config.max_model_len})
     )
 

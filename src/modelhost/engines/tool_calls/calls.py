@@ -100,9 +100,9 @@ class CallParser(ABC):
         self._waiting += text
         while self.rest is None and self._advance():
             pass
-        told = ParsedText(self._pieces, "".join(self._texts), "".join(self._thoughts))
+        parsed = ParsedText(self._pieces, "".join(self._texts), "".join(self._thoughts))
         self._pieces, self._texts, self._thoughts = [], [], []
-        return told
+        return parsed
 
     def last_pieces(self) -> list[CallDelta]:
         """Return the pieces of calls that only the end of the answer completes; :meth:`finish` is called after it."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import Engine
+from modelhost.engines.installed import torch_uses_gpus
 from modelhost.engines.library_engine import LibraryEngine
-from modelhost.engines.torch_devices import torch_uses_gpus
 
 
 class Transformers(LibraryEngine):

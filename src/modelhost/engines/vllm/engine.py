@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modelhost.engines.base import AcceptedParams, Engine
+from modelhost.engines.installed import torch_uses_gpus
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.load_config import ConfiguredLoad, LoadBaseline, LoadConfig, configure_load
 from modelhost.engines.options import check_options, check_settings
 from modelhost.engines.prompting import prompt_config
-from modelhost.engines.torch_devices import torch_uses_gpus
 from modelhost.engines.vllm.adapters import ServedAdapters, adapter_places, served_adapters
 from modelhost.engines.vllm.dialect import FIELDS, adapt_request, convert_answer, error_from
 from modelhost.engines.vllm.families import AUTO, NONE

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.engines.llamacpp.slots import Slot, holder, is_conversation
+from modelhost.engines.llamacpp.slots import Slot, is_conversation, slot_of
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 HELLO = {"role": "user", "content": "Hello!"}
@@ -67,9 +67,9 @@ def test_what_is_more_or_less_or_another_is_not(text: str, messages: list[dict[s
 def test_a_slot_that_still_holds_it_is_preferred_and_a_busy_one_left_alone() -> None:
     messages, text = [SYSTEM, HELLO, HI], HEAD + FIRST
     moved, held, busy = _slot(5, text), _slot(3, text, tokens=20), _slot(9, text, tokens=20, is_busy=True)
-    assert holder([moved, held, busy], messages, OPENING) is held
-    assert holder([moved, busy], messages, OPENING) is moved
-    assert holder([busy, _slot(1, "")], messages, OPENING) is None
+    assert slot_of([moved, held, busy], messages, OPENING) is held
+    assert slot_of([moved, busy], messages, OPENING) is moved
+    assert slot_of([busy, _slot(1, "")], messages, OPENING) is None
 
 
 def test_of_a_text_that_was_only_brought_back_the_token_after_it_is_no_part() -> None:
