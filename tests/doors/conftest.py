@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,14 @@ SCRIPT = [
 ]
 
 
-@pytest.fixture(scope="session")
-def _quick_restarts() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is crashed for a test is started again at once, however many were crashed before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "HEALTHY_SECONDS", 0.0)
-        yield
+    monkeypatch.setattr(record, "HEALTHY_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")
-def _settings(_quick_restarts: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def _settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     script = tmp_path_factory.mktemp("doors") / "script.json"
     script.write_text(json.dumps(SCRIPT), "utf-8")
     return {
