@@ -190,7 +190,7 @@ class Host:
     def reread(self) -> None:
         """Read the registry of models and the file of MCP servers anew, without waiting for a change to be noticed."""
         if self._collection is not None:
-            self._collection.reread()
+            self._collection.registry.reread()
         if self._toolbox is not None:
             self._toolbox.reread()
 

@@ -48,10 +48,10 @@ class Engine:
         return new
 
     async def save(self, messages: Messages, path: Path) -> SavedCache | None:
-        return await self.collection.save_prompt_cache(self.model, messages, path)
+        return await self.collection.prompt_caches.save(self.model, messages, path)
 
     async def restore(self, path: Path, fingerprint: str) -> bool:
-        return await self.collection.restore_prompt_cache(self.model, path, fingerprint)
+        return await self.collection.prompt_caches.restore(self.model, path, fingerprint)
 
 
 @asynccontextmanager

@@ -60,7 +60,7 @@ class PromptCaches:
         path = self._folder / f"{secrets.token_hex(12)}{SUFFIX}"
         try:
             await asyncio.to_thread(_make_folder, self._folder)
-            cache = await collection.save_prompt_cache(model, conversation.messages, path)
+            cache = await collection.prompt_caches.save(model, conversation.messages, path)
             if cache is None:
                 return None
             digest = await asyncio.to_thread(_sha256, path)
@@ -84,7 +84,7 @@ class PromptCaches:
             path = self._folder / Path(cache.file).name
             try:
                 is_whole = await asyncio.to_thread(_sha256, path) == cache.sha256
-                if is_whole and await collection.restore_prompt_cache(model, path, cache.fingerprint):
+                if is_whole and await collection.prompt_caches.restore(model, path, cache.fingerprint):
                     restored += 1
                     continue
                 reason = "it does not fit the model" if is_whole else "the file is damaged"

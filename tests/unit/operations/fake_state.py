@@ -83,7 +83,11 @@ class FakeCollection:
     def replace_overrides(self, name: str, values: Mapping[str, Any]) -> None:
         self.find(name).overrides = dict(values)
 
-    async def save_prompt_cache(self, model: FakeModel, messages: Sequence[Message], path: Path) -> FakeCache | None:
+    @property
+    def prompt_caches(self) -> FakeCollection:
+        return self
+
+    async def save(self, model: FakeModel, messages: Sequence[Message], path: Path) -> FakeCache | None:
         self.asked_for_caches.append(model.name)
         said = str(messages[0]["content"])
         if said == "not in a slot":
@@ -91,7 +95,7 @@ class FakeCollection:
         path.write_text(said, "utf-8")  # noqa: ASYNC240
         return FakeCache(size_bytes=len(said), fingerprint=model.name)
 
-    async def restore_prompt_cache(self, model: FakeModel, path: Path, fingerprint: str) -> bool:
+    async def restore(self, model: FakeModel, path: Path, fingerprint: str) -> bool:
         self.restored.append((model.name, path.read_text("utf-8")))  # noqa: ASYNC240
         return fingerprint == model.name
 

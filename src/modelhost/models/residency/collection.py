@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from modelhost.config.home import at_home
-from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.config.vllm_environment import PREFERS_FLOAT16
 from modelhost.engines.load_config import LoadConfig
-from modelhost.errors import ConfigError, InvalidRequest, ModelNotFound, WorkerStartFailed
+from modelhost.errors import InvalidRequest, ModelNotFound, WorkerStartFailed
 from modelhost.logs import get_logger
-from modelhost.meters import METERS
 from modelhost.models.files.memory_pools import MODELS, gpus_in
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.hub.references import is_url
 from modelhost.models.registry.admission import adapter_not_found, not_found
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.registry.registry import Registry, read_registry, watch_registry
 from modelhost.models.registry.request_defaults import default_problems, parse_defaults
-from modelhost.models.residency import prompt_caches
 from modelhost.models.residency.added import AddedModels
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.planner import BurstLimits
 from modelhost.models.residency.previews import Previews
-from modelhost.models.residency.prompt_caches import SavedCache
+from modelhost.models.residency.prompt_caches import PromptCaches
+from modelhost.models.residency.registry_sync import RegistrySync
 from modelhost.models.residency.scheduler import OnQueued, Scheduler
 from modelhost.models.residency.status import HostStatus, LoadEstimate, ModelEvent, Selected, State, Unloaded
 from modelhost.models.resolve.finding import find_with_progress
 from modelhost.models.resolve.headroom import memory_budget
 from modelhost.models.resolve.locate import name_of, single_entry
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.redaction import hide
-from modelhost.rounds import SECONDS_TO_REPAIR, guarded
 from modelhost.workers.gpus import utilization
 from modelhost.workers.process import ProgressCallback
 from modelhost.workers.remote_servers import UNREACHABLE
@@ -70,17 +63,11 @@ class Collection:
         self.scheduler = scheduler
         self._active: HostedModel | None = None
         self._selection: _Selection | None = None
-        self._caching = asyncio.Lock()
-        """Files are written and read one after the other: two at once would push each other out of the slots."""
-        self._registry: Registry | None = None
-        self._registry_error: str | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._previews = Previews(scheduler.models, scheduler.set_preview)
-        self._again = asyncio.Event()
         self.added = AddedModels(scheduler, settings, find=self._find)
         """Those that clients have added."""
-        self._main: ModelEntry | None = None
-        """The model of the settings themselves, which no registry file takes away."""
+        self.registry = RegistrySync(scheduler, settings, self.added, self._forget_removed)
+        self.prompt_caches = PromptCaches(scheduler)
 
     @classmethod
     async def start(
@@ -105,7 +92,6 @@ class Collection:
             SetupError: the registry, a setting or the model cannot be used.
             WorkerStartFailed: the engine could not load it.
         """
-        registry = _registry_of(settings)
         budget = memory_budget(settings)
         ledger = Ledger(
             {**budget, **({MODELS: settings.max_models} if settings.max_models else {})},
@@ -113,13 +99,10 @@ class Collection:
         )
         collection = cls(settings, Scheduler(ledger), budget)
         try:
-            if registry is not None:
-                collection._keep_to(registry)
-                named = launch.keys() - {PREFERS_FLOAT16}
-                if named and collection._registered() is not None:
-                    log.warning(
-                        "launch_parameters_unused", names=sorted(named), reason="a registry's model has its own"
-                    )
+            collection.registry.begin()
+            named = launch.keys() - {PREFERS_FLOAT16}
+            if named and collection.registry.current is not None and collection._registered() is not None:
+                log.warning("launch_parameters_unused", names=sorted(named), reason="a registry's model has its own")
             if load:
                 await collection._activate(on_download, on_progress, launch)
             else:
@@ -129,19 +112,13 @@ class Collection:
             raise
         return collection
 
-    def _keep_to(self, registry: Registry) -> None:
-        """Put the registry in force, and every one that its file holds from now on."""
-        self.apply_registry(registry)
-        assert registry.path is not None
-        self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
-
     async def _activate(
         self, on_download: DownloadProgress | None, on_progress: ProgressCallback | None, launch: Mapping[str, Any]
     ) -> None:
         self._active = self._registered()
         if self._active is None and self._is_named():
-            self._main = single_entry(self._settings, launch=launch)
-            self._active = self.scheduler.add(self._main, await self._find(self._main, on_download))
+            self.registry.main = single_entry(self._settings, launch=launch)
+            self._active = self.scheduler.add(self.registry.main, await self._find(self.registry.main, on_download))
         if self._active is None:
             return
         if self._is_named():
@@ -157,17 +134,16 @@ class Collection:
         if self._active is None and self._is_named():
             has_name = self._settings.alias or is_url(self._settings.model)
             name = None if has_name else name_of(self._settings.model, engine=self._settings.engine)
-            self._main = single_entry(self._settings, name, launch)
-            self._active = self.scheduler.add(self._main)
+            self.registry.main = single_entry(self._settings, name, launch)
+            self._active = self.scheduler.add(self.registry.main)
 
     def _registered(self) -> HostedModel | None:
         """Return the entry of the registry that the settings name, else its default."""
-        wanted = self._settings.model or (self._registry.default if self._registry else None)
-        return self.scheduler.names.get(wanted) if wanted is not None else None
+        return self.scheduler.names.get(self._settings.model) if self._settings.model else self.registry.default
 
     def _is_named(self) -> bool:
         """Whether the settings say which model it is to be: without a registry they mean the bundled one."""
-        return self._settings.model is not None or self._registry is None
+        return self._settings.model is not None or self.registry.current is None
 
     async def _load_unless_away(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
         """Load a model; one whose server cannot be reached now is left to the first request for it."""
@@ -196,66 +172,10 @@ class Collection:
 
     async def stop(self, drain_seconds: float) -> None:
         """Let requests at work finish, end all workers, watch the registry no more."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await self.registry.stop()
         await self._previews.stop()
         await self.added.stop()
         await self.scheduler.stop(drain_seconds)
-
-    # The registry.
-
-    def apply_registry(self, registry: Registry) -> None:
-        """Put the registry in force: new entries come, changed ones change, those that are gone go."""
-        self._registry, self._registry_error = registry, None
-        METERS.registry_ok.set(1)
-        for warning in registry.warnings:
-            log.warning("registry", warning=warning)
-        hide(secret for entry in registry.entries for secret in secrets_in(entry.settings))
-        self.added.forget({name for entry in registry.entries for name in (entry.name, *entry.aliases)})
-        kept = {*self.added.entries, *(entry.name for entry in registry.entries)}
-        if self._main is not None:
-            kept.add(self._main.name)
-        for model in list(self.scheduler.names.values()):
-            if model.name not in kept and model.name in self.scheduler.names:
-                self.scheduler.remove(model.name)
-        for entry in registry.entries:
-            if self._main is None or entry.name != self._main.name:
-                self.scheduler.add(entry)
-        if self._main is not None and self._main.name in self.scheduler.names:
-            self.scheduler.add(self._main)  # its names are its own, whatever the file says
-        if self._active is not None and self._active.name not in self.scheduler.names:
-            self._active = None
-        log.info("registry_in_force", path=str(registry.path), models=len(registry.entries))
-
-    async def _watch(self, path: Path) -> None:
-        """Keep to what the file says; after a fault of the host from the beginning."""
-        seen = self._registry.digest if self._registry else None
-        while True:
-            with guarded("watching the registry", path=str(path)) as attempt:
-                await self._keep_up(path, seen)
-            self._tell_registry(f"The registry file could not be watched: {attempt.fault}. It is tried again.")
-            seen = None
-            await asyncio.sleep(SECONDS_TO_REPAIR)
-
-    async def _keep_up(self, path: Path, seen: str | None) -> None:
-        async with aclosing(watch_registry(path, self._settings, seen=seen, again=self._again)) as readings:
-            async for reading in readings:
-                if isinstance(reading, ConfigError):
-                    log.error("registry_refused", path=str(path), problems=reading.message)
-                    self._tell_registry(reading.message)
-                else:
-                    self.apply_registry(reading)
-                    self._tell_registry(None)
-
-    def reread(self) -> None:
-        """Have the registry file read now, if there is one."""
-        self._again.set()
-
-    def _tell_registry(self, error: str | None) -> None:
-        self._registry_error = error
-        METERS.registry_ok.set(0 if error else 1)
-        self.scheduler.changes.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
 
     # The models.
 
@@ -271,10 +191,11 @@ class Collection:
         """The model of requests that name none: the selected one, else the registry's default, else its first."""
         if self._active is not None:
             return self._active
-        names = self.scheduler.names
-        if self._registry is not None and self._registry.default in names:
-            return names[self._registry.default]
-        return next(iter(names.values()), None)
+        return self.registry.default or next(iter(self.scheduler.names.values()), None)
+
+    def _forget_removed(self) -> None:
+        if self._active is not None and self._active.name not in self.scheduler.names:
+            self._active = None
 
     def find(self, name: str | None) -> HostedModel:
         """Return the model called ``name``, be it with an adapter behind a colon; without a name the active one.
@@ -398,44 +319,12 @@ class Collection:
             budget_bytes=self._budget,
             used_bytes=self.scheduler.ledger.occupancy.used(),
             max_models=self._settings.max_models,
-            registry=str(self._registry.path) if self._registry else None,
-            registry_error=self._registry_error,
+            registry=str(self.registry.current.path) if self.registry.current else None,
+            registry_error=self.registry.error,
         )
-
-    # Prompt caches.
-
-    async def save_prompt_cache(
-        self, model: HostedModel, messages: Sequence[Mapping[str, Any]], path: Path
-    ) -> SavedCache | None:
-        """Write what the engine has evaluated of a conversation to ``path``, as :func:`prompt_caches.save`.
-
-        ``None`` if the model is not loaded, does not hold the conversation or has it at work; nothing is waited for.
-        """
-        async with self._caching:
-            with self.scheduler.lease_if_ready(model) as worker:
-                if worker is None or model.spec is None:
-                    return None
-                return await prompt_caches.save(worker, model.spec, messages, path)
-
-    async def restore_prompt_cache(self, model: HostedModel, path: Path, fingerprint: str) -> bool:
-        """Have the engine hold the conversation in the file at ``path``, as :func:`prompt_caches.restore`.
-
-        Returns whether it does. It does not if the model is not loaded, or ``fingerprint`` is of another one.
-        """
-        async with self._caching:
-            with self.scheduler.lease_if_ready(model) as worker:
-                if worker is None or model.spec is None:
-                    return False
-                return await prompt_caches.restore(worker, model.spec, path, fingerprint)
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:
         """News of the models for one listener, first the state of each; they end when the host stops."""
         async with self.scheduler.events() as listener:
             yield listener.read()
-
-
-def _registry_of(settings: Settings) -> Registry | None:
-    if not settings.models_config:
-        return None
-    return read_registry(at_home(settings.models_config), settings)

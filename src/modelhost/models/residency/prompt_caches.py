@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from modelhost.engines.launch import ModelSpec
+    from modelhost.models.residency.hosted import HostedModel
+    from modelhost.models.residency.scheduler import Scheduler
     from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
@@ -46,6 +48,39 @@ class SavedCache:
     fingerprint: str
     """To be given when it is restored: of the model as it ran, and of the file's content."""
     tokens: int
+
+
+class PromptCaches:
+    """Saves and restores the prompt caches of a host's models.
+
+    One file after the other: two at once would push each other out of the slots.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._in_turn = asyncio.Lock()
+
+    async def save(self, model: HostedModel, messages: Sequence[Mapping[str, Any]], path: Path) -> SavedCache | None:
+        """Write what the engine has evaluated of a conversation to ``path``, as :func:`save`.
+
+        ``None`` if the model is not loaded, does not hold the conversation or has it at work; nothing is waited for.
+        """
+        async with self._in_turn:
+            with self._scheduler.lease_if_ready(model) as worker:
+                if worker is None or model.spec is None:
+                    return None
+                return await save(worker, model.spec, messages, path)
+
+    async def restore(self, model: HostedModel, path: Path, fingerprint: str) -> bool:
+        """Have the engine hold the conversation in the file at ``path``, as :func:`restore`.
+
+        Returns whether it does. It does not if the model is not loaded, or ``fingerprint`` is of another one.
+        """
+        async with self._in_turn:
+            with self._scheduler.lease_if_ready(model) as worker:
+                if worker is None or model.spec is None:
+                    return False
+                return await restore(worker, model.spec, path, fingerprint)
 
 
 async def save(worker: Worker, spec: ModelSpec, messages: Sequence[Mapping[str, Any]], path: Path) -> SavedCache | None:

@@ -72,14 +72,14 @@ class World:
         self.scheduler: Scheduler = fake_scheduler(self.starts)
         self.collection = Collection(base, self.scheduler, {})
         self.added = AddedModels(self.scheduler, base, find=self.hub.find, pull=self.hub.pull)
-        self.collection.added = self.added
+        self.collection.added = self.collection.registry.added = self.added
         self.told: list[float] = []
         self.registry(*entries)
 
     def registry(self, *entries: dict[str, Any]) -> None:
         models = entries or ({"name": "ant", "hf_id": "org/ant"},)
         content = yaml.safe_dump({"models": list(models)}).encode()
-        self.collection.apply_registry(parse_registry(content, Path("models.yaml"), Settings()))
+        self.collection.registry.apply(parse_registry(content, Path("models.yaml"), Settings()))
 
     async def find_or_add(self, name: str) -> str:
         return (await self.collection.find_or_add(name, on_progress=self.tell)).name

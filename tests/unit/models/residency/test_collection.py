@@ -43,7 +43,7 @@ def _collection(
     starts: FakeStarts, *entries: str | dict[str, Any], files: FakeFiles | None = None, **more: Any
 ) -> Collection:
     collection = Collection(BASE, fake_scheduler(starts, files=files), {})
-    collection.apply_registry(_registry(*entries, **more))
+    collection.registry.apply(_registry(*entries, **more))
     return collection
 
 
@@ -128,7 +128,7 @@ async def test_defaults_are_laid_over_those_of_the_entry_checked_and_taken_away_
             collection.configure("ant", wrong)
     assert collection.status().models[0].defaults == {"temperature": 0.25}
     # A registry that is read again changes what the entry says, and nothing that was set here.
-    collection.apply_registry(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
+    collection.registry.apply(_registry({"name": "ant", "params": {"temperature": 0.75, "seed": 3}}))
     assert collection.find("ant").defaults == {"temperature": 0.25, "seed": 3}
     await end(collection.scheduler, starts)
 
@@ -164,7 +164,7 @@ async def test_new_entries_come_and_those_that_are_gone_go() -> None:
     bee = collection.find("bee")
     await lease_once(collection.scheduler, collection.find("ant"))
     await lease_once(collection.scheduler, bee)
-    collection.apply_registry(_registry("bee", "cat"))
+    collection.registry.apply(_registry("bee", "cat"))
     await turns()
     assert _names(collection) == ["bee", "cat"]
     assert collection.find("bee") is bee
@@ -180,7 +180,7 @@ async def test_an_entry_whose_words_alone_have_changed_keeps_its_worker() -> Non
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
     changed = {"name": "ant", "aliases": ["anthill"], "notes": "mind the queen", "params": {"temperature": 0}}
-    collection.apply_registry(_registry(changed))
+    collection.registry.apply(_registry(changed))
     assert collection.find("anthill") is model
     with pytest.raises(ModelNotFound):
         collection.find("a")
@@ -209,7 +209,7 @@ async def test_a_limit_that_no_worker_knows_of_changes_without_a_new_worker(chan
     collection = _collection(starts, "ant")
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
-    collection.apply_registry(_registry({"name": "ant", **change}))
+    collection.registry.apply(_registry({"name": "ant", **change}))
     await turns()
     await lease_once(collection.scheduler, model)
     assert len(starts.times) == 1
@@ -224,7 +224,7 @@ async def test_an_entry_whose_model_has_changed_is_looked_up_and_loaded_anew() -
     collection = _collection(starts, {"name": "ant", "params": {"context_length": 100}}, files=files)
     model = collection.find("ant")
     await lease_once(collection.scheduler, model)
-    collection.apply_registry(_registry({"name": "ant", "params": {"context_length": 200}}))
+    collection.registry.apply(_registry({"name": "ant", "params": {"context_length": 200}}))
     await turns()
     assert not starts.alive()
     await lease_once(collection.scheduler, model)
@@ -238,16 +238,16 @@ async def test_an_entry_that_is_gone_while_busy_and_comes_back_is_the_same_model
     collection = _collection(starts, "ant", "bee")
     ant = collection.find("ant")
     async with collection.scheduler.lease(ant) as worker:
-        collection.apply_registry(_registry("bee"))
+        collection.registry.apply(_registry("bee"))
         with pytest.raises(ModelNotFound):
             collection.find("ant")
-        collection.apply_registry(_registry("ant", "bee"))
+        collection.registry.apply(_registry("ant", "bee"))
         assert collection.find("ant") is ant
     assert (await lease_once(collection.scheduler, ant)) is worker
     # And one that was quite gone is a new one.
-    collection.apply_registry(_registry("bee"))
+    collection.registry.apply(_registry("bee"))
     await turns()
-    collection.apply_registry(_registry("ant", "bee"))
+    collection.registry.apply(_registry("ant", "bee"))
     assert collection.find("ant") is not ant
     await lease_once(collection.scheduler, collection.find("ant"))
     await end(collection.scheduler, starts)
@@ -258,7 +258,7 @@ async def test_names_may_change_hands() -> None:
     starts = FakeStarts()
     collection = _collection(starts, {"name": "ant", "aliases": ["x"]}, "bee")
     for entries in (["ant", {"name": "bee", "aliases": ["x"]}], ["x", "ant", "bee"], ["bee", "ant", "x"]):
-        collection.apply_registry(_registry(*entries))
+        collection.registry.apply(_registry(*entries))
         owner = "bee" if "x" not in entries else "x"
         assert collection.find("x").name == owner
         assert collection.find("ant").name == "ant"
@@ -270,7 +270,7 @@ async def test_when_the_active_model_is_gone_the_default_is_active_again() -> No
     starts = FakeStarts()
     collection = _collection(starts, "ant", "bee", "cat", default_model="cat")
     collection.select("bee")
-    collection.apply_registry(_registry("ant", "cat", default_model="cat"))
+    collection.registry.apply(_registry("ant", "cat", default_model="cat"))
     assert collection.find(None).name == "cat"
     await end(collection.scheduler, starts)
 
@@ -281,7 +281,7 @@ async def test_an_entry_that_becomes_pinned_is_loaded() -> None:
     collection = _collection(starts, "ant")
     await asyncio.sleep(10)
     assert not starts.times
-    collection.apply_registry(_registry({"name": "ant", "pinned": True}))
+    collection.registry.apply(_registry({"name": "ant", "pinned": True}))
     await asyncio.sleep(10)
     assert starts.alive("ant")
     await end(collection.scheduler, starts)
@@ -382,7 +382,7 @@ async def test_the_model_of_the_settings_stays_and_keeps_its_names() -> None:
     main = collection.find("main")
     try:
         for entries in (["ant"], ["main"], ["ant", {"name": "bee", "aliases": ["second"]}], ["ant"]):
-            collection.apply_registry(_registry(*entries))
+            collection.registry.apply(_registry(*entries))
             assert collection.find("main") is collection.find("second") is collection.find(None) is main
     finally:
         await collection.stop(0)
@@ -399,8 +399,8 @@ async def test_a_watch_that_breaks_off_is_reported_and_begins_anew(
         yield _registry("ant", "bee")
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("modelhost.models.residency.collection.SECONDS_TO_REPAIR", 0.01)
-    monkeypatch.setattr("modelhost.models.residency.collection.watch_registry", broken_at_first)
+    monkeypatch.setattr("modelhost.models.residency.registry_sync.SECONDS_TO_REPAIR", 0.01)
+    monkeypatch.setattr("modelhost.models.residency.registry_sync.watch_registry", broken_at_first)
     collection = await _start(_write(tmp_path / "models.yaml", ["ant"]))
     try:
         await eventually_async(lambda: collection.status().registry_error)

@@ -1,0 +1,124 @@
+"""The registry in force: the models of a host are kept to what the registry file says, as it says it now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from modelhost.config.home import at_home
+from modelhost.config.secrets import secrets_in
+from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError
+from modelhost.logs import get_logger
+from modelhost.meters import METERS
+from modelhost.models.registry.entry import ModelEntry
+from modelhost.models.registry.registry import Registry, read_registry, watch_registry
+from modelhost.models.residency.added import AddedModels
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.models.residency.scheduler import Scheduler
+from modelhost.models.residency.status import ModelEvent
+from modelhost.redaction import hide
+from modelhost.rounds import SECONDS_TO_REPAIR, guarded
+
+log = get_logger(__name__)
+
+
+class RegistrySync:
+    """Adds, changes and removes models of ``scheduler`` as the registry file does. To be stopped.
+
+    ``on_applied`` is called when another version of the file is in force.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, settings: Settings, added: AddedModels, on_applied: Callable[[], None]
+    ) -> None:
+        self.current: Registry | None = None
+        self.error: str | None = None
+        """Why the file as it stands is not in force."""
+        self.main: ModelEntry | None = None
+        """The model of the settings themselves, which no registry file takes away."""
+        self.added = added
+        self._scheduler = scheduler
+        self._settings = settings
+        self._on_applied = on_applied
+        self._again = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Put the file that the settings name in force, if they name one, and every later version of it.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        if not self._settings.models_config:
+            return
+        registry = read_registry(at_home(self._settings.models_config), self._settings)
+        self.apply(registry)
+        assert registry.path is not None
+        self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
+
+    async def stop(self) -> None:
+        """Watch the file no longer."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
+    def reread(self) -> None:
+        """Have the file read now, if there is one."""
+        self._again.set()
+
+    @property
+    def default(self) -> HostedModel | None:
+        """The model that the registry names for requests that name none."""
+        name = self.current.default if self.current else None
+        return None if name is None else self._scheduler.names.get(name)
+
+    def apply(self, registry: Registry) -> None:
+        """Put ``registry`` in force: new entries come, changed ones change, those that are gone go."""
+        self.current, self.error = registry, None
+        METERS.registry_ok.set(1)
+        for warning in registry.warnings:
+            log.warning("registry", warning=warning)
+        hide(secret for entry in registry.entries for secret in secrets_in(entry.settings))
+        self.added.forget({name for entry in registry.entries for name in (entry.name, *entry.aliases)})
+        remaining = {*self.added.entries, *(entry.name for entry in registry.entries)}
+        if self.main is not None:
+            remaining.add(self.main.name)
+        for model in list(self._scheduler.names.values()):
+            if model.name not in remaining and model.name in self._scheduler.names:
+                self._scheduler.remove(model.name)
+        for entry in registry.entries:
+            if self.main is None or entry.name != self.main.name:
+                self._scheduler.add(entry)
+        if self.main is not None and self.main.name in self._scheduler.names:
+            self._scheduler.add(self.main)  # its names are its own, whatever the file says
+        self._on_applied()
+        log.info("registry_in_force", path=str(registry.path), models=len(registry.entries))
+
+    async def _watch(self, path: Path) -> None:
+        """Follow the file; after a fault of the host from the beginning."""
+        seen = self.current.digest if self.current else None
+        while True:
+            with guarded("watching the registry", path=str(path)) as attempt:
+                await self._follow(path, seen)
+            self._announce(f"The registry file could not be watched: {attempt.fault}. It is tried again.")
+            seen = None
+            await asyncio.sleep(SECONDS_TO_REPAIR)
+
+    async def _follow(self, path: Path, seen: str | None) -> None:
+        async with aclosing(watch_registry(path, self._settings, seen=seen, again=self._again)) as readings:
+            async for reading in readings:
+                if isinstance(reading, ConfigError):
+                    log.error("registry_refused", path=str(path), problems=reading.message)
+                    self._announce(reading.message)
+                else:
+                    self.apply(reading)
+                    self._announce(None)
+
+    def _announce(self, error: str | None) -> None:
+        self.error = error
+        METERS.registry_ok.set(0 if error else 1)
+        self._scheduler.changes.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
