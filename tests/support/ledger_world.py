@@ -39,6 +39,7 @@ from modelhost.models.residency.reports import (
     WorkerLost,
     WorkerStopped,
 )
+from modelhost.models.residency.status import State
 
 TOLERANCE = 1e-6
 GB = 1_000_000_000
@@ -421,3 +422,42 @@ class World:
                 False,
             )
             assert self.ledger.queue_position(record.name) is None
+
+
+LOAD_SECONDS = 2.0
+STOP_SECONDS = 0.5
+
+
+def manual(ram: int = 10, **budget: int) -> World:
+    """A world in which the test says when loads and stops are over."""
+    return World({"ram": ram * GB, **budget})
+
+
+def running(ram: int = 10, *, bursts: BurstLimits | None = None, **budget: int) -> World:
+    """A world in which loads and stops take their time."""
+    return World(
+        {"ram": ram * GB, **budget},
+        bursts=bursts,
+        fetch_seconds=0.1,
+        load_seconds=LOAD_SECONDS,
+        stop_seconds=STOP_SECONDS,
+    )
+
+
+def gigabytes(count: float) -> dict[str, int]:
+    return {"ram": round(count * GB)}
+
+
+def state(world: World, name: str) -> State:
+    return world.ledger.record(name).state
+
+
+def ready(world: World, *names: str) -> None:
+    """Have models loaded, with nothing to do."""
+    for name in names:
+        world.request_load(name)
+        world.advance(LOAD_SECONDS + STOP_SECONDS)
+        if world.alive(Life.LOADING):
+            world.end_load(name)
+        assert state(world, name) is State.READY
+        world.advance(0.01)
