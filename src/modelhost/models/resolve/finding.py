@@ -26,7 +26,7 @@ from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import Located
 from modelhost.models.resolve.resolve import find_files, resolve
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.models.resolve.runtime import finds_gpus, unused_gpu, usable_gpus
+from modelhost.models.resolve.runtime import Runtime
 from modelhost.workers.machine import available_memory
 
 log = get_logger(__name__)
@@ -114,17 +114,16 @@ def resolved_as_found(
     engine = engine_of(found, entry.settings)
     check_defaults(entry.defaults, engine, model=entry.name)
     settings, remarks = with_params(entry.settings, entry.launch, engine)
+    runtime = Runtime.of(engine_of(found, settings), settings)
     resolved = resolve(
         settings,
         found=found,
-        gpus=usable_gpus(engine, settings, room),
+        runtime=runtime,
+        gpus=runtime.usable_gpus(settings, room),
         available_bytes=available_memory() + (room.freed_bytes if room is not None else 0),
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
-    unused = unused_gpu(engine.name, settings)
-    if unused is not None and not finds_gpus(engine, settings):
-        resolved = replace(resolved, unused_gpu=unused)
-    return resolved, remarks
+    return replace(resolved, unused_gpu=runtime.unused_gpu(settings)), remarks
 
 
 async def pull(reference: str, settings: Settings, *, revision: str | None, on_progress: DownloadProgress) -> Path:

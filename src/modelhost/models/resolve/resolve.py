@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -42,88 +42,62 @@ from modelhost.models.resolve.engine_choice import engine_for_format, engine_of
 from modelhost.models.resolve.locate import Located, locate, located_directory
 from modelhost.models.resolve.offloading import Offload, memory_for_size
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.models.resolve.runtime import has_fallback, visible_gpus, worker_python
-from modelhost.models.resolve.sizing import Size, Sized, Wanted, load_timeout_seconds, size_for
+from modelhost.models.resolve.runtime import Runtime, visible_gpus
+from modelhost.models.resolve.sizing import Sized, Wanted, load_timeout_seconds, size_for
 from modelhost.workers.cores import allowed_cores, computing_cores
 
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """GGUF's names of number formats, in the words of everybody else."""
 
 
-def resolve(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Capacity:
+    """How much a model can hold; ``None`` leaves it to the engine."""
+
+    context_length: int | None
+    slots: int | None
+    cache_bytes: int | None = None
+
+
+def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
     settings: Settings,
     *,
     found: Located | None = None,
+    runtime: Runtime | None = None,
     gpus: Mapping[int, int] = MappingProxyType({}),
     available_bytes: int | None = None,
     prefers_float16: bool = False,
 ) -> Resolved:
     """Return the model of ``settings``, which is at ``found``, as :func:`find_files` said (default: it is asked now).
 
-    ``gpus`` are those that the machine has and the engine can use, with the bytes that the model may take of each;
-    ``available_bytes`` is the main memory that sizes are decided by (default: what is free now). ``prefers_float16``:
-    where the settings leave the number format to the engine, it is float16 if engine and machine can. Blocks: call it
-    in a thread.
+    ``runtime`` is what its worker runs on (default: as the settings have it). ``gpus`` are those that the machine has
+    and the engine can use, with the bytes that the model may take of each; ``available_bytes`` is the main memory that
+    sizes are decided by (default: what is free now). ``prefers_float16``: where the settings leave the number format to
+    the engine, it is float16 if engine and machine can. Blocks: call it in a thread.
 
     Raises:
         SetupError: the model, a file beside it or a setting is not usable; the message says which and the way out.
     """
     located = found or find_files(settings)
-    engine = engine_of(located, settings)
-    names = settings.alias or (located.name,)
-    header, directory = located.header, located.directory
-    env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
-    traits = TRAITS[engine.name]
-    usable = visible_gpus(env, gpus)
-    visible = engine.used_gpus(settings.engine_options, usable)
-    if prefers_float16 and directory is not None:
-        settings = _with_float16(settings, directory, engine.name, visible)
-    has_layers_placed = traits.gpu is not None and traits.gpu.has_layers_placed
-    rooms = {gpu: gpus[gpu] for gpu in visible} if has_layers_placed else {}
-    context_length, slots, cache_bytes = settings.context_length, settings.slots, None
-    model = header if directory is None else _sized_directory(directory, engine.name, settings, visible)
-    if model is not None:
-        available = psutil.virtual_memory().available if available_bytes is None else available_bytes
-        if header is not None and settings.gpu_layers != 0:
-            available = memory_for_size(header, rooms, available)
-        size = _size(model, settings, available)
-        context_length, slots = size.context_length, size.slots
-        cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * context_length * slots)
-    described = header or directory
-    spec = ModelSpec(
-        name=names[0],
-        aliases=tuple(names[1:]),
-        path=located.path,
-        context_length=context_length,
-        slots=slots,
-        threads=_threads(settings.threads, has_every_core=traits.has_every_core),
-        gpu_layers=settings.gpu_layers,
-        kv_cache_type=settings.kv_cache_type,
-        lora=adapters_of(settings.lora, engine.name),
-        draft_path=draft_of(settings.draft_model),
-        mmproj_path=encoder_of(located, settings, has_vision_file=traits.has_vision_file),
-        chat_template=template_of(settings.chat_template),
-        own_chat_template=described.chat_template if described is not None else None,
-        has_chat_template=described is None or described.chat_template is not None,
-        special_tokens=settings.special_tokens,
-        pooling="rank" if header is not None and header.is_reranker else None,
-        embedding_only=header is not None and header.is_embedding,
-        vocab_size=described.vocab_size if described is not None else None,
-        cache_bytes=cache_bytes,
-        gpus=visible,
-        max_in_flight=settings.max_in_flight,
-        options=engine.complete_options(settings.engine_options),
-        python=worker_python(engine, settings),
-        has_fallback=has_fallback(engine, settings),
-        env=env,
-        urls=located.urls,
-        url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
-    )
-    size_bytes = header.size_bytes if header is not None else directory.weights.size_bytes if directory else 0
+    runtime = runtime or Runtime.of(engine_of(located, settings), settings)
+    engine, header, described = runtime.engine, located.header, located.header or located.directory
+    usable = visible_gpus(runtime.env, gpus)
+    visible = engine.used_gpus(runtime.options, usable)
+    if prefers_float16 and located.directory is not None:
+        runtime = _with_float16(runtime, located.directory, visible)
+    support = TRAITS[engine.name].gpu
+    places_layers = support is not None and support.has_layers_placed
+    rooms = {gpu: gpus[gpu] for gpu in visible} if places_layers else {}
+    if available_bytes is None:
+        available_bytes = psutil.virtual_memory().available
+    if header is not None and settings.gpu_layers != 0:
+        available_bytes = memory_for_size(header, rooms, available_bytes)
+    spec = _spec(settings, located, runtime, _capacity(settings, located, runtime, visible, available_bytes), visible)
     offload = _offload(spec, located, rooms, engine)
     if offload is not None and rooms:
         layers = offload.layers()
         spec = replace(spec, gpu_layers=layers.count, gpu_split=layers.split)
+    size_bytes = _size_bytes(located)
     return Resolved(
         spec=spec,
         engine=engine,
@@ -133,10 +107,47 @@ def resolve(
         stamps=stamps_of([*_own_files(located), *files_beside(spec), *template_files(settings.chat_template)]),
         control_tokens=control_tokens(located, settings, engine, spec.chat_template or spec.own_chat_template),
         quantization=described.quantization if described is not None else None,
-        dtype=_dtype(located, engine.name, settings, visible),
+        dtype=_dtype(located, runtime, visible),
         gpus=usable,
-        offload=offload if has_layers_placed else None,
+        offload=offload if places_layers else None,
         longest_context=described.context_length if described is not None else None,
+    )
+
+
+def _spec(
+    settings: Settings, located: Located, runtime: Runtime, capacity: _Capacity, gpus: tuple[int, ...]
+) -> ModelSpec:
+    """Return what the worker is started with, but for the layers that go to each GPU."""
+    name, *aliases = settings.alias or (located.name,)
+    header, described, traits = located.header, located.header or located.directory, TRAITS[runtime.engine.name]
+    return ModelSpec(
+        name=name,
+        aliases=tuple(aliases),
+        path=located.path,
+        context_length=capacity.context_length,
+        slots=capacity.slots,
+        threads=_threads(settings.threads, has_every_core=traits.has_every_core),
+        gpu_layers=settings.gpu_layers,
+        kv_cache_type=settings.kv_cache_type,
+        lora=adapters_of(settings.lora, runtime.engine.name),
+        draft_path=draft_of(settings.draft_model),
+        mmproj_path=encoder_of(located, settings, has_vision_file=traits.has_vision_file),
+        chat_template=template_of(settings.chat_template),
+        own_chat_template=described.chat_template if described is not None else None,
+        has_chat_template=described is None or described.chat_template is not None,
+        special_tokens=settings.special_tokens,
+        pooling="rank" if header is not None and header.is_reranker else None,
+        embedding_only=header is not None and header.is_embedding,
+        vocab_size=described.vocab_size if described is not None else None,
+        cache_bytes=capacity.cache_bytes,
+        gpus=gpus,
+        max_in_flight=settings.max_in_flight,
+        options=runtime.options,
+        python=runtime.python,
+        has_fallback=runtime.has_fallback,
+        env=runtime.env,
+        urls=located.urls,
+        url_key=settings.remote_api_key.get_secret_value() if settings.remote_api_key else None,
     )
 
 
@@ -179,7 +190,15 @@ def _downloaded(located: Located, path: Path) -> Located:
     return Located(kind="gguf", name=located.name, path=path, header=read_header(path))
 
 
-def _size(model: Sized, settings: Settings, available_bytes: int) -> Size:
+def _capacity(
+    settings: Settings, located: Located, runtime: Runtime, gpus: Sequence[int], available_bytes: int
+) -> _Capacity:
+    """Return the sizes of the settings; what they leave open is decided by the memory, where the files say enough."""
+    model = (
+        located.header if located.directory is None else _sized_directory(located.directory, settings, runtime, gpus)
+    )
+    if model is None:
+        return _Capacity(context_length=settings.context_length, slots=settings.slots)
     bound = parse_size(settings.kv_cache_memory).of(available_bytes) if settings.kv_cache_memory else None
     wanted = Wanted(
         context_length=settings.context_length,
@@ -188,30 +207,40 @@ def _size(model: Sized, settings: Settings, available_bytes: int) -> Size:
         kv_cache_type=settings.kv_cache_type,
         cache_bytes=bound,
     )
-    return size_for(model, wanted, available_bytes=available_bytes)
+    size = size_for(model, wanted, available_bytes=available_bytes)
+    cache_bytes = int(model.kv_bytes_per_token(settings.kv_cache_type) * size.context_length * size.slots)
+    return _Capacity(context_length=size.context_length, slots=size.slots, cache_bytes=cache_bytes)
 
 
-def _with_float16(settings: Settings, directory: HfModel, engine: str, gpus: Sequence[int]) -> Settings:
-    options = settings.engine_options
+def _with_float16(runtime: Runtime, directory: HfModel, gpus: Sequence[int]) -> Runtime:
+    options, engine = runtime.options, runtime.engine.name
     if "dtype" in options or not can_be_float16(directory, engine=engine, options=options, on_gpu=bool(gpus)):
-        return settings
-    return settings.model_copy(update={"engine_options": {**options, "dtype": FLOAT16}})
+        return runtime
+    return replace(runtime, options={**options, "dtype": FLOAT16})
 
 
-def _dtype(located: Located, engine: str, settings: Settings, gpus: Sequence[int]) -> str | None:
+def _dtype(located: Located, runtime: Runtime, gpus: Sequence[int]) -> str | None:
     if located.directory is not None:
-        options = settings.engine_options
+        engine, options = runtime.engine.name, runtime.options
         return dtype_in_force(located.directory, engine=engine, options=options, on_gpu=bool(gpus))
     return DTYPES.get(located.header.quantization) if located.header is not None else None
 
 
-def _sized_directory(directory: HfModel, engine: str, settings: Settings, gpus: Sequence[int]) -> Sized:
+def _sized_directory(directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]) -> Sized:
+    engine = runtime.engine.name
     if not directory.is_generating:
         raise ModelFileInvalid(
             f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
             "llama.cpp serves embedding models in GGUF"
         )
-    return sized(directory, engine=engine, options=settings.engine_options, on_gpu=bool(gpus))
+    return sized(directory, engine=engine, options=runtime.options, on_gpu=bool(gpus))
+
+
+def _size_bytes(located: Located) -> int:
+    """Return the size of the model's own files."""
+    if located.header is not None:
+        return located.header.size_bytes
+    return located.directory.weights.size_bytes if located.directory is not None else 0
 
 
 def _need(spec: ModelSpec, located: Located, engine: str, gpus: Sequence[int], offload: Offload | None) -> Bytes:

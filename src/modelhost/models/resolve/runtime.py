@@ -1,17 +1,16 @@
-"""A GPU that is there while a model is computed on the CPU, because its engine was built for CPUs."""
+"""What a model's worker runs on: its Python, its engine options and its GPUs; and a GPU that it leaves unused."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from modelhost.config import environment
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import Settings
-from modelhost.engines import ENGINES, TRAITS
+from modelhost.engines import TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import (
     environment_of,
@@ -28,7 +27,7 @@ NONE: Final = ("", "-1", "none", "void")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusedGpu:
-    """What is to be told of it."""
+    """A GPU that is there while a model is computed on the CPU, because its engine was built for CPUs."""
 
     name: str
     engine: str
@@ -36,29 +35,79 @@ class UnusedGpu:
     """The command that installs a build for it."""
 
     def line(self, model: str) -> str:
-        """Return what is told a person, as one line."""
+        """Return it as one line for a person."""
         return (
             f"{self.name} is not used: {self.engine} is installed in a build for CPUs, on which {model} runs. "
             f"To use the GPU: {self.way_out}"
         )
 
 
-def unused_gpu(engine: str, settings: Settings) -> UnusedGpu | None:
-    """Return the GPU that a model of ``engine``, which finds none, could be on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a model's worker runs on."""
 
-    ``None``: the machine has none, there is no such build of the engine, or somebody wants the CPU.
-    """
-    support = TRAITS[engine].gpu
-    if support is None or wants_cpu(settings):
-        return None
-    gpu = installed_gpu()
-    if gpu is None or gpu.build not in support.builds:
-        return None
-    program = ENGINES[engine].program(ENGINES[engine].complete_options(settings.engine_options))
-    way_out = support.install_command.format(build=gpu.build)
-    if program is not None:
-        way_out = f"name a llama-server that is built for {gpu.build}, which {program} is not"
-    return UnusedGpu(name=gpu.name, engine=engine, way_out=way_out)
+    engine: Engine
+    options: Mapping[str, Any]
+    """The engine options of the settings, with those that the environment adds."""
+    python: str | None
+    """``None``: the host's own."""
+    has_fallback: bool
+    """Whether ``python`` is that of a build for which the host's own Python can stand in."""
+    env: Mapping[str, str]
+    """What the settings add to the environment."""
+
+    @classmethod
+    def of(cls, engine: Engine, settings: Settings) -> Runtime:
+        """Return what ``settings`` have a worker of ``engine`` run on.
+
+        Raises:
+            ConfigError: the options name a program that is none.
+        """
+        options = engine.complete_options(settings.engine_options)
+        own = None
+        if settings.worker_python is None and engine.program(options) is None:
+            # A program of the user's is no part of an environment, and needs nothing of one.
+            own = environment_of(engine.name, data_directory(settings))
+        return cls(
+            engine=engine,
+            options=options,
+            python=settings.worker_python if own is None else str(own),
+            has_fallback=own is not None and not missing_modules(engine.name),
+            env={name: value.get_secret_value() for name, value in settings.worker_env.items()},
+        )
+
+    @property
+    def finds_gpus(self) -> bool:
+        """Whether the worker can compute on GPUs. Blocks at the first call."""
+        return self.engine.finds_gpus(self.python or sys.executable, self.options, self.env)
+
+    def usable_gpus(self, settings: Settings, room: Headroom | None) -> Mapping[int, int]:
+        """Return the GPUs that the worker could use, with the bytes that it may take of each.
+
+        ``room`` is the memory that it will find; ``None``: that of a machine on which nothing else runs.
+        """
+        if TRAITS[self.engine.name].gpu is None or not have_driver() or not self.finds_gpus:
+            return {}
+        found = gpus()
+        rooms = (headroom_of_empty_machine(settings, found) if room is None else room).on(found)
+        return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
+
+    def unused_gpu(self, settings: Settings) -> UnusedGpu | None:
+        """Return the GPU that the model could be on with another build of its engine.
+
+        ``None``: it finds GPUs, the machine has none, there is no such build of the engine, or somebody wants the CPU.
+        """
+        support = TRAITS[self.engine.name].gpu
+        if support is None or wants_cpu(settings):
+            return None
+        gpu = installed_gpu()
+        if gpu is None or gpu.build not in support.builds or self.finds_gpus:
+            return None
+        program = self.engine.program(self.options)
+        way_out = support.install_command.format(build=gpu.build)
+        if program is not None:
+            way_out = f"name a llama-server that is built for {gpu.build}, which {program} is not"
+        return UnusedGpu(name=gpu.name, engine=self.engine.name, way_out=way_out)
 
 
 def wants_cpu(settings: Settings) -> bool:
@@ -69,49 +118,10 @@ def wants_cpu(settings: Settings) -> bool:
     return is_hidden or settings.gpu_layers == 0 or settings.engine_options.get("device") == "cpu"
 
 
-def worker_python(engine: Engine, settings: Settings) -> str | None:
-    """Return the Python that runs ``engine``: as the settings say, or that of its own environment; else the host's.
-
-    Raises:
-        ConfigError: as :meth:`Engine.complete_options` does.
-    """
-    if settings.worker_python is not None:
-        return settings.worker_python
-    python = _own_environment(engine, settings)
-    return None if python is None else str(python)
-
-
-def has_fallback(engine: Engine, settings: Settings) -> bool:
-    """Whether :func:`worker_python` is that of a build for which the host's own Python can stand in."""
-    is_build = settings.worker_python is None and _own_environment(engine, settings) is not None
-    return is_build and not missing_modules(engine.name)
-
-
-def _own_environment(engine: Engine, settings: Settings) -> Path | None:
-    # A program of the user's is no part of an environment, and needs nothing of one.
-    program = engine.program(engine.complete_options(settings.engine_options))
-    return environment_of(engine.name, data_directory(settings)) if program is None else None
-
-
 def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]:
     """Return those of ``gpus`` that a worker with ``env`` sees: all, unless CUDA is told which."""
-    named = env.get("CUDA_VISIBLE_DEVICES")
+    named = env.get(VISIBLE)
     if named is None:
         return tuple(gpus)
     visible = {int(part) for part in named.split(",") if part.strip().isdigit()}
     return tuple(gpu for gpu in gpus if gpu in visible)
-
-
-def usable_gpus(engine: Engine, settings: Settings, room: Headroom | None) -> Mapping[int, int]:
-    """Return those that the worker of ``engine`` could use, with the bytes that it may take of each."""
-    if TRAITS[engine.name].gpu is None or not have_driver() or not finds_gpus(engine, settings):
-        return {}
-    found = gpus()
-    rooms = (headroom_of_empty_machine(settings, found) if room is None else room).on(found)
-    return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
-
-
-def finds_gpus(engine: Engine, settings: Settings) -> bool:
-    env = {name: value.get_secret_value() for name, value in settings.worker_env.items()}
-    python = worker_python(engine, settings) or sys.executable
-    return engine.finds_gpus(python, engine.complete_options(settings.engine_options), env)
