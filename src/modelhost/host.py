@@ -27,7 +27,7 @@ from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
 from modelhost.models.residency.status import (
@@ -76,7 +76,7 @@ class Host:
             settings = Settings.model_validate({**settings.model_dump(), **overrides})
         self.settings = settings
         self._log = ExitStack()
-        self._collection: Collection | None = None
+        self._collection: ModelCollection | None = None
         self._toolbox: Toolbox | None = None
         self._answering: Answering | None = None
         self.authorise: Authorise = admit
@@ -125,13 +125,13 @@ class Host:
     ) -> None:
         if self.settings.database_url is not None:
             await self.state.open()  # who names a database wants to learn at once that it is not there
-        loading: asyncio.Future[Collection] | None = None
+        loading: asyncio.Future[ModelCollection] | None = None
         try:
             if self.settings.mcp_config is not None:
                 # First the servers of tools: they connect while the model is loaded.
                 await self._start_tools(Path(self.settings.mcp_config))
             loading = asyncio.ensure_future(
-                Collection.start(
+                ModelCollection.start(
                     self.settings,
                     on_download=on_download,
                     on_progress=self._noting_the_wait(on_progress),
@@ -147,7 +147,7 @@ class Host:
             await self._give_up(loading)
             raise
 
-    async def _give_up(self, loading: asyncio.Future[Collection] | None) -> None:
+    async def _give_up(self, loading: asyncio.Future[ModelCollection] | None) -> None:
         """End what a start that failed has begun."""
         if loading is not None:
             loading.cancel()
@@ -245,7 +245,7 @@ class Host:
         return self.answering.questions
 
     @property
-    def collection(self) -> Collection:
+    def collection(self) -> ModelCollection:
         """The models, and what can be done with them.
 
         Raises:

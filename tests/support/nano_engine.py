@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelhost.config.settings import Settings
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.prompt_caches import SavedCache
 from modelhost.workers.worker import Worker
@@ -21,7 +21,7 @@ NEW_TOKENS = 40
 class Engine:
     """A model of a collection, spoken to like an engine."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: ModelCollection) -> None:
         self.collection = collection
         self.model: HostedModel = collection.find(None)
 
@@ -57,7 +57,7 @@ class Engine:
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Engine]:
     """Nano in a worker process of its own."""
-    collection = await Collection.start(Settings(**{"threads": 1, "slots": 4, **settings}))
+    collection = await ModelCollection.start(Settings(**{"threads": 1, "slots": 4, **settings}))
     try:
         yield Engine(collection)
     finally:

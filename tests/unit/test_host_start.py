@@ -45,7 +45,7 @@ class Tools:
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     collection = Loaded()
-    monkeypatch.setattr("modelhost.models.residency.collection.Collection.start", collection.start)
+    monkeypatch.setattr("modelhost.models.residency.collection.ModelCollection.start", collection.start)
     return collection
 
 

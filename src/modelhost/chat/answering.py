@@ -41,7 +41,7 @@ from modelhost.exchange.requests import (
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole import Whole
 from modelhost.logs import get_logger
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
 from modelhost.state.store import StateStore
@@ -77,7 +77,7 @@ class Answering:
     """Answers with the models, the tools and the sessions of a host."""
 
     def __init__(
-        self, settings: Settings, collection: Callable[[], Collection], toolbox: Toolbox, state: StateStore
+        self, settings: Settings, collection: Callable[[], ModelCollection], toolbox: Toolbox, state: StateStore
     ) -> None:
         self._settings = settings
         self._collection = collection

@@ -15,8 +15,8 @@ from modelhost.config.links import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
-from modelhost.models.hub.cache import RepositoryCache, downloaded
-from modelhost.models.hub.download import model_of
+from modelhost.models.hub.cache import RepositoryCache, downloaded_models
+from modelhost.models.hub.download import served_path
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
@@ -95,7 +95,7 @@ def _registered_model(entry: ModelEntry) -> KnownModel:
         path, why_not = None, f"{path}: {nowhere}" if nowhere else None
         try:
             found = RepositoryCache(reference.repository).find(reference) if reference is not None else None
-            path = model_of(found) if found else None
+            path = served_path(found) if found else None
             if path is not None:
                 engine_for_format("safetensors" if path.is_dir() else "gguf", entry.settings, what=entry.name)
         except SetupError as error:  # what was downloaded is not what the entry wants, or nothing here runs it
@@ -127,7 +127,7 @@ def _inventoried() -> Iterator[KnownModel]:
 
 
 def _downloaded() -> Iterator[KnownModel]:
-    for model in downloaded():
+    for model in downloaded_models():
         yield KnownModel(
             name=model.repository,
             source="cache",

@@ -76,7 +76,7 @@ def pull(
     from modelhost.models.hub.cache import is_offline  # noqa: PLC0415
     from modelhost.models.hub.download import download  # noqa: PLC0415
     from modelhost.models.hub.references import parse_reference  # noqa: PLC0415
-    from modelhost.models.resolve.engine_choice import some_engine_for  # noqa: PLC0415
+    from modelhost.models.resolve.engine_choice import default_engine_for  # noqa: PLC0415
     from modelhost.models.resolve.inventory import inspect  # noqa: PLC0415
 
     wanted = parse_reference(reference, revision)
@@ -85,7 +85,7 @@ def pull(
             f'"{reference}" is not the name of a model on the hub; it looks like Qwen/Qwen3-4B-GGUF:Q4_K_M'
         )
     with start_display() as display:
-        runs_it = partial(some_engine_for, settings=configured(), what=wanted.repository)
+        runs_it = partial(default_engine_for, settings=configured(), what=wanted.repository)
         path = download(wanted, display.downloading, refresh=not is_offline(), on_format=runs_it)
     found = inspect(path)
     console.note(f"{wanted}: {found.quantization}, {found.size_bytes / 1e6:,.1f} MB")

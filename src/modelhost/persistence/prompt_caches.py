@@ -18,7 +18,7 @@ from typing import Final
 from modelhost.config.directories import make_private
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.logs import get_logger
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.state.documents import SavedConversation, SavedPromptCache
 
@@ -36,7 +36,7 @@ class PromptCaches:
         self._folder = data_dir / FOLDER
 
     async def save(
-        self, collection: Collection, conversations: Sequence[SavedConversation]
+        self, collection: ModelCollection, conversations: Sequence[SavedConversation]
     ) -> tuple[SavedPromptCache, ...]:
         """Save what idle slots of loaded models hold of ``conversations``, which begin with the newest.
 
@@ -55,7 +55,7 @@ class PromptCaches:
         return tuple(saved)
 
     async def _save_one(
-        self, collection: Collection, model: HostedModel, conversation: SavedConversation
+        self, collection: ModelCollection, model: HostedModel, conversation: SavedConversation
     ) -> SavedPromptCache | None:
         path = self._folder / f"{secrets.token_hex(12)}{SUFFIX}"
         try:
@@ -77,7 +77,7 @@ class PromptCaches:
             fingerprint=cache.fingerprint,
         )
 
-    async def restore(self, collection: Collection, model: HostedModel, caches: Iterable[SavedPromptCache]) -> int:
+    async def restore(self, collection: ModelCollection, model: HostedModel, caches: Iterable[SavedPromptCache]) -> int:
         """Give ``model``, which is loaded, its ``caches`` back; return how many it took."""
         restored = 0
         for cache in caches:
@@ -103,7 +103,7 @@ class PromptCaches:
                 (self._folder / name).unlink()
 
 
-def _loaded(collection: Collection, name: str | None) -> HostedModel | None:
+def _loaded(collection: ModelCollection, name: str | None) -> HostedModel | None:
     if name is None:
         return None
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, StateDamaged
 from modelhost.logs import get_logger
 from modelhost.models.registry.request_defaults import parse_defaults
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.persistence.metrics import metrics_now
 from modelhost.persistence.prompt_caches import PromptCaches
@@ -51,7 +51,7 @@ class _Load:
 class Persistence:
     """Saves and restores what a host holds. Requests go on meanwhile."""
 
-    def __init__(self, state: StateStore, collection: Callable[[], Collection]) -> None:
+    def __init__(self, state: StateStore, collection: Callable[[], ModelCollection]) -> None:
         self._state = state
         self._collection = collection
         self._caches = PromptCaches(state.data_dir)
@@ -141,7 +141,7 @@ class Persistence:
             failed_models=tuple(sorted(failed)),
         )
 
-    async def _bring_back(self, collection: Collection, load: _Load) -> int:
+    async def _bring_back(self, collection: ModelCollection, load: _Load) -> int:
         """Have the model loaded, if it is to be, and give it its prompt caches; return how many it took."""
         if load.is_to_be_loaded:
             try:
@@ -191,7 +191,7 @@ def _hours_ago(hours: float) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-async def _add_again(document: SnapshotDocument, collection: Collection) -> None:
+async def _add_again(document: SnapshotDocument, collection: ModelCollection) -> None:
     """Add the models again that clients had added; one that cannot be had, or may not be added now, is missing."""
 
     async def add(name: str) -> None:
@@ -204,7 +204,7 @@ async def _add_again(document: SnapshotDocument, collection: Collection) -> None
 
 
 def _configurations(
-    document: SnapshotDocument, collection: Collection
+    document: SnapshotDocument, collection: ModelCollection
 ) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
     """Return the configurations of the models that are here, and the names of those that are not."""
     found: dict[str, Mapping[str, Any]] = {}
@@ -230,7 +230,7 @@ def _check_configurations(document: SnapshotDocument) -> None:
 
 
 def _configure(
-    document: SnapshotDocument, configurations: Mapping[str, Mapping[str, Any]], collection: Collection
+    document: SnapshotDocument, configurations: Mapping[str, Mapping[str, Any]], collection: ModelCollection
 ) -> None:
     for name, config in configurations.items():
         collection.replace_overrides(name, config)
@@ -239,7 +239,9 @@ def _configure(
             collection.select(saved.name)
 
 
-def _loads(document: SnapshotDocument, collection: Collection, *, models: bool, conversations: bool) -> list[_Load]:
+def _loads(
+    document: SnapshotDocument, collection: ModelCollection, *, models: bool, conversations: bool
+) -> list[_Load]:
     """Return the models that are to be loaded, and those that get prompt caches."""
     wanted = {saved.name for saved in document.models if saved.is_loaded} if models else set()
     caches: dict[str, list[SavedPromptCache]] = {}

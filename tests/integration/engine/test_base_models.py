@@ -15,7 +15,7 @@ from modelhost.engines.mistralrs.template import TemplateReader
 from modelhost.engines.prompting import STOPS, bundled_template
 from modelhost.engines.worker.template import ChatTemplate
 from modelhost.models.files.gguf import read_header
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.resolve.locate import locate
 from modelhost.workers.worker import Worker
 from tests.support.gguf_files import write_model
@@ -54,7 +54,7 @@ def base_nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def worker_of(model: Path | None, **settings: Any) -> AsyncIterator[Worker]:
-    collection = await Collection.start(Settings(model=str(model) if model else None, threads=1, **settings))
+    collection = await ModelCollection.start(Settings(model=str(model) if model else None, threads=1, **settings))
     try:
         async with collection.scheduler.lease(collection.find(None)) as worker:
             yield worker

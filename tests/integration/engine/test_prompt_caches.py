@@ -13,7 +13,7 @@ import pytest
 from modelhost.config.settings import Settings
 from modelhost.engines.llamacpp.config import cache_folder
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.prompt_caches import SavedCache
 from tests.support.nano_engine import NEW_TOKENS, Engine, Messages, conversation, running
 
@@ -193,7 +193,7 @@ async def test_a_worker_that_runs_otherwise_does_not_restore(
 
 async def test_a_model_that_is_not_loaded_and_an_engine_without_caches_have_none(tmp_path: Path) -> None:
     for settings in ({"engine": "scripted"}, {}):
-        collection = await Collection.start(Settings(threads=1, **settings), load=bool(settings))
+        collection = await ModelCollection.start(Settings(threads=1, **settings), load=bool(settings))
         try:
             engine = Engine(collection)
             assert await engine.save(conversation("ant"), tmp_path / "cache") is None

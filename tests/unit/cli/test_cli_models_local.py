@@ -49,8 +49,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     content = {"nano-F16.gguf": NANO.read_bytes(), "README.md": b"# nano"}
     with serve_hub(**{MODEL: Repository(files=content)}) as server:
-        source = partial(download.Source, endpoint=server.endpoint, retry_wait_seconds=0.0)
-        monkeypatch.setattr(download, "Source", source)
+        source = partial(download.DownloadSource, endpoint=server.endpoint, retry_wait_seconds=0.0)
+        monkeypatch.setattr(download, "DownloadSource", source)
         yield server
 
 

@@ -17,7 +17,7 @@ from modelhost.engines.worker.foreign_start import command
 from modelhost.errors import EngineMissing
 from modelhost.models.resolve.engine_choice import engine_for
 from modelhost.models.resolve.locate import locate
-from modelhost.models.resolve.runtime import worker_python
+from modelhost.models.resolve.runtime import Runtime
 from tests.support.engine_environments import pretend_installed
 
 NANO_HF = Path(__file__).parents[2] / "assets" / "nano-hf"
@@ -93,10 +93,10 @@ def test_a_model_gets_the_python_of_the_environment(tmp_path: Path) -> None:
         engine_for(located, settings)
     python = pretend_installed(tmp_path, "mistralrs")
     assert engine_for(located, settings) == "mistralrs"
-    assert worker_python(ENGINES["mistralrs"], settings) == str(python)
-    assert worker_python(ENGINES["transformers"], settings) is None
+    assert Runtime.of(ENGINES["mistralrs"], settings).python == str(python)
+    assert Runtime.of(ENGINES["transformers"], settings).python is None
     told = settings.model_copy(update={"worker_python": "/other/python"})
-    assert worker_python(ENGINES["mistralrs"], told) == "/other/python"
+    assert Runtime.of(ENGINES["mistralrs"], told).python == "/other/python"
 
 
 def test_quantizing_while_loading_chooses_the_engine_that_can(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from modelhost.config.settings import Settings
 from modelhost.errors import ModelFailed, ModelNotFound
 from modelhost.models.hub.progress import DownloadProgress, FileProgress
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.status import ModelStatus, State
 from modelhost.persistence.saved_state import Persistence
 from modelhost.state.records import AuditEntry, Message
@@ -107,7 +107,7 @@ class FakeStateHost(FakeHost):
         super().__init__(ready("qwen"), **settings)
         self.collection = FakeCollection(*(models or (FakeModel("qwen", worker=object()),)))
         self.state: Any = StateStore(Settings.model_validate({"data_dir": str(folder), **settings}))
-        self.persistence = Persistence(self.state, lambda: cast("Collection", self.collection))
+        self.persistence = Persistence(self.state, lambda: cast("ModelCollection", self.collection))
 
     def note(self, entry: AuditEntry) -> None:
         self.state.audit.note(entry)

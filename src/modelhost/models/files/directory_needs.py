@@ -37,7 +37,7 @@ class SizedDirectory:
         return self.cache_bytes_per_token
 
 
-def sized(model: HfModel, *, engine: str, options: Mapping[str, Any], on_gpu: bool) -> SizedDirectory:
+def sized_directory(model: HfModel, *, engine: str, options: Mapping[str, Any], on_gpu: bool) -> SizedDirectory:
     width = _width(engine, options, on_gpu=on_gpu, is_quantized=model.is_quantized)
     return SizedDirectory(
         context_length=model.context_length,
@@ -61,7 +61,11 @@ def directory_need(  # noqa: PLR0913 (each is a part of the estimate)
     on_gpu = bool(gpus) and TRAITS[engine].gpu is not None and options.get("device", "auto") in ("auto", "cuda")
     width = _width(engine, options, on_gpu=on_gpu, is_quantized=model.is_quantized)
     weights = _weights_bytes(model, engine, options, width)
-    cache = sized(model, engine=engine, options=options, on_gpu=on_gpu).cache_bytes_per_token * context_length * slots
+    cache = (
+        sized_directory(model, engine=engine, options=options, on_gpu=on_gpu).cache_bytes_per_token
+        * context_length
+        * slots
+    )
     computing = int(weights * (1 + WORKING_SHARE) + cache + (model.vocab_size or 0) * SCORE_BYTES * slots)
     process = TRAITS[engine].process_bytes
     if not on_gpu:

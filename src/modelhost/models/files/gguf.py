@@ -96,7 +96,7 @@ def _read_part(path: Path) -> _Part:
         with path.open("rb") as file:
             head = file.read(64)
             if not head.startswith(MAGIC):
-                raise _invalid(path, describe_foreign(head))
+                raise _invalid(path, describe_foreign_format(head))
             file.seek(0)
             return _parse(HeaderStream(file, size_bytes), size_bytes)
     except FileNotFoundError as error:
@@ -249,7 +249,7 @@ _BEGINNINGS: tuple[tuple[tuple[bytes, ...], str], ...] = (
 )
 
 
-def describe_foreign(head: bytes) -> str:
+def describe_foreign_format(head: bytes) -> str:
     """Return half a sentence on what the file that begins with ``head`` looks like and what to do."""
     if _is_safetensors(head):
         return "it is a safetensors file: convert it with llama.cpp's convert_hf_to_gguf.py, or serve a GGUF repository"

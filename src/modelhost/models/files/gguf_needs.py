@@ -52,7 +52,7 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
     puts all layers on them. ``split`` says how many each of them gets; without it they share evenly. ``batch_size`` of
     ``None`` is what the engine takes by itself.
     """
-    cells = cells_of(context_length, slots)
+    cells = cache_cells(context_length, slots)
     work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, LARGEST_BATCH))
     cache = header.kv_bytes_per_token(kv_cache_type) * cells
     share = _share_on_gpus(header, gpu_layers) if gpus else 0.0
@@ -71,7 +71,7 @@ def need_bytes(  # noqa: PLR0913 (each is a part of the estimate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnGpu:
+class GpuShare:
     """What a model takes of a GPU that has some of its layers."""
 
     fixed_bytes: int
@@ -82,20 +82,20 @@ class OnGpu:
     @classmethod
     def of(
         cls, header: GgufHeader, *, context_length: int, slots: int, kv_cache_type: str, batch_size: int | None = None
-    ) -> OnGpu:
+    ) -> GpuShare:
         """Return it as :func:`need_bytes` counts."""
-        cells = cells_of(context_length, slots)
+        cells = cache_cells(context_length, slots)
         work = _Work.of(header, cells=cells, batch=batch_size or min(context_length, LARGEST_BATCH))
         whole = header.size_bytes + header.kv_bytes_per_token(kv_cache_type) * cells
-        return cls(fixed_bytes=CUDA_CONTEXT_BYTES + work.on_gpu, layer_bytes=max(1.0, whole / layers_of(header)))
+        return cls(fixed_bytes=CUDA_CONTEXT_BYTES + work.on_gpu, layer_bytes=max(1.0, whole / layer_count(header)))
 
 
-def layers_of(header: GgufHeader) -> int:
+def layer_count(header: GgufHeader) -> int:
     """Return how many layers can be on GPUs, as llama.cpp counts: the output is one more."""
     return header.block_count + 1
 
 
-def cells_of(context_length: int, slots: int) -> int:
+def cache_cells(context_length: int, slots: int) -> int:
     """Return the cells of the key-value cache of all slots together."""
     return math.ceil(context_length / CACHE_PADDING) * CACHE_PADDING * slots
 
@@ -152,5 +152,5 @@ def _embedding_table_bytes(header: GgufHeader) -> float:
 
 def _share_on_gpus(header: GgufHeader, gpu_layers: int | None) -> float:
     """Return which part of the layers is on GPUs."""
-    layers = layers_of(header)
+    layers = layer_count(header)
     return 1.0 if gpu_layers is None or gpu_layers < 0 else min(gpu_layers, layers) / layers

@@ -74,7 +74,7 @@ def stamps_of(paths: Iterable[Path]) -> Stamps:
     return {path: _stamp(path) for path in paths}
 
 
-def are_current(stamps: Stamps) -> bool:
+def are_unchanged(stamps: Stamps) -> bool:
     """Whether all files are as they were."""
     return all(_stamp(path) == stamp for path, stamp in stamps.items())
 

@@ -27,7 +27,7 @@ ALWAYS_CONTROL: Final = frozenset(
 _ALWAYS_CONTROL: Final = frozenset(name.encode() for name in ALWAYS_CONTROL)
 
 
-def tokens_of_gguf(path: Path) -> Mapping[str, bool]:
+def gguf_special_tokens(path: Path) -> Mapping[str, bool]:
     """Return the names of those in the GGUF file at ``path``, the first part of a model, and which are control tokens.
 
     Raises:
@@ -94,7 +94,7 @@ _NAMED = TypeAdapter(dict[str, Any], config=ConfigDict(defer_build=True))
 _NUMBERS = TypeAdapter(dict[str, int], config=ConfigDict(defer_build=True))
 
 
-def tokens_of_directory(directory: Path) -> Mapping[str, bool]:
+def directory_special_tokens(directory: Path) -> Mapping[str, bool]:
     """Return the names of those of the model in ``directory``, and which are control tokens.
 
     Raises:

@@ -29,7 +29,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Downloaded:
+class DownloadedModel:
     """A GGUF model in the cache. ``path`` is the file to serve; ``size_bytes`` is that of all its parts."""
 
     repository: str
@@ -124,7 +124,7 @@ def cache_root(cache_dir: Path | None = None) -> Path:
     return Path(constants.HF_HUB_CACHE) if cache_dir is None else cache_dir
 
 
-def downloaded(cache_dir: Path | None = None) -> list[Downloaded]:
+def downloaded_models(cache_dir: Path | None = None) -> list[DownloadedModel]:
     """Return the GGUF models in the cache, whoever downloaded them; each once, under the newest commit that has it."""
     root = cache_root(cache_dir)
     folders = sorted(root.glob(f"{_FOLDER_PREFIX}*--*")) if root.is_dir() else []
@@ -141,7 +141,7 @@ def cached_folder(repository: str, cache_dir: Path | None = None) -> Path:
     reference = parse_reference(repository)
     folder = None if reference is None else RepositoryCache(reference.repository, root).folder
     if folder is None or folder.is_symlink() or not folder.is_dir():
-        known = sorted({model.repository for model in downloaded(cache_dir)})
+        known = sorted({model.repository for model in downloaded_models(cache_dir)})
         close = get_close_matches(repository, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"it holds {', '.join(known) or 'no models'}."
         raise ModelFileMissing(
@@ -170,7 +170,7 @@ def remove_repository(repository: str, cache_dir: Path | None = None) -> int:
     return freed_bytes
 
 
-def _models_in(folder: Path) -> Iterator[Downloaded]:
+def _models_in(folder: Path) -> Iterator[DownloadedModel]:
     repository = folder.name.removeprefix(_FOLDER_PREFIX).replace("--", "/")
     revisions = {path.read_text().strip(): path.name for path in (folder / "refs").glob("*") if path.is_file()}
     snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
@@ -183,7 +183,7 @@ def _models_in(folder: Path) -> Iterator[Downloaded]:
             blobs = tuple(str(part.resolve()) for part in parts)
             if blobs not in known and all(part.is_file() for part in parts):
                 known.add(blobs)
-                yield Downloaded(
+                yield DownloadedModel(
                     repository=repository,
                     revision=revisions.get(snapshot.name, snapshot.name),
                     path=parts[0],

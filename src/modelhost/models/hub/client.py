@@ -19,8 +19,8 @@ from huggingface_hub.utils._http import hf_request_event_hook
 from modelhost.config import network
 from modelhost.errors import DownloadFailed
 from modelhost.models.hub.cache import RepositoryCache
-from modelhost.models.hub.errors import require_way_to, translated
-from modelhost.models.hub.progress import DownloadProgress, FileProgress, OnFormat, Source
+from modelhost.models.hub.errors import require_usable_network, translated_errors
+from modelhost.models.hub.progress import DownloadProgress, DownloadSource, FileProgress, OnFormat
 from modelhost.models.hub.references import HubReference
 from modelhost.models.hub.repository_files import HubFile, choose_files, format_of
 from modelhost.models.hub.transfer import fetch, missing_bytes, require_space
@@ -33,16 +33,16 @@ _BLOB = re.compile(r"[0-9a-f]{40,64}")
 
 
 def download_from_hub(
-    reference: HubReference, progress: DownloadProgress | None, source: Source, on_format: OnFormat | None
+    reference: HubReference, progress: DownloadProgress | None, source: DownloadSource, on_format: OnFormat | None
 ) -> list[Path]:
     """Return the files of ``reference``, downloading what is not in the cache; raises as ``download``."""
     endpoint = source.endpoint or constants.ENDPOINT
     cache = RepositoryCache(reference.repository, source.cache_dir)
     api = HfApi(endpoint=endpoint, token=source.token)
-    with translated(reference, endpoint):
-        require_way_to(endpoint, reference)
+    with translated_errors(reference, endpoint):
+        require_usable_network(endpoint, reference)
         if network.is_loopback(endpoint):
-            leave_proxies_out_on_this_machine()
+            bypass_proxies_for_loopback()
         commit, listing = _list_files(api, reference)
         chosen = choose_files(listing, reference)
         if on_format is not None:
@@ -130,7 +130,7 @@ def _report(progress: DownloadProgress | None, chosen: Sequence[HubFile], part: 
 
 
 def _ensure_blob(
-    cache: RepositoryCache, file: HubFile, url: str, source: Source, report: Callable[[int], None]
+    cache: RepositoryCache, file: HubFile, url: str, source: DownloadSource, report: Callable[[int], None]
 ) -> None:
     """Transfer ``file`` unless its content is here; a second process that wants it waits for the first."""
     blob = cache.blob(file)
@@ -158,7 +158,7 @@ LOOPBACK: Final[Mapping[str, None]] = {
 
 
 @cache
-def leave_proxies_out_on_this_machine() -> None:
+def bypass_proxies_for_loopback() -> None:
     """Have huggingface_hub speak to this machine without the proxies of the environment; elsewhere it uses them.
 
     Once in a process: a change of the factory ends the requests at work.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelhost.models.files.hf_directory import CONFIG
 from modelhost.models.hub.cache import RepositoryCache
-from modelhost.models.hub.progress import DownloadProgress, OnFormat, Source
+from modelhost.models.hub.progress import DownloadProgress, DownloadSource, OnFormat
 from modelhost.models.hub.references import HubReference
 
 
@@ -20,7 +20,7 @@ def download(
     reference: HubReference,
     progress: DownloadProgress | None = None,
     *,
-    source: Source | None = None,
+    source: DownloadSource | None = None,
     refresh: bool = False,
     on_format: OnFormat | None = None,
 ) -> Path:
@@ -33,21 +33,21 @@ def download(
     Raises:
         DownloadFailed: the hub did not give it; the message says why and what to do.
     """
-    source = source or Source()
+    source = source or DownloadSource()
     cached = None if refresh else cached_model(reference, source)
     if cached is not None:
         return cached
     from modelhost.models.hub.client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
 
-    return model_of(download_from_hub(reference, progress, source, on_format))
+    return served_path(download_from_hub(reference, progress, source, on_format))
 
 
-def cached_model(reference: HubReference, source: Source | None = None) -> Path | None:
+def cached_model(reference: HubReference, source: DownloadSource | None = None) -> Path | None:
     """As :func:`download`, of what is in the cache already; ``None``: something is not. Raises as that does."""
     files = RepositoryCache(reference.repository, source.cache_dir if source else None).find(reference)
-    return model_of(files) if files else None
+    return served_path(files) if files else None
 
 
-def model_of(files: Sequence[Path]) -> Path:
+def served_path(files: Sequence[Path]) -> Path:
     """Return what to serve of a model's ``files``: the first, or of one in safetensors their directory."""
     return files[0].parent if files[0].name == CONFIG else files[0]

@@ -23,7 +23,7 @@ from modelhost.models.hub.references import HubReference
 
 
 @contextmanager
-def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
+def translated_errors(reference: HubReference, endpoint: str) -> Iterator[None]:
     """Raise what goes wrong inside as :class:`DownloadFailed`."""
     try:
         yield
@@ -49,7 +49,7 @@ def translated(reference: HubReference, endpoint: str) -> Iterator[None]:
         raise _failed(reference, reason) from error
 
 
-def require_way_to(endpoint: str, reference: HubReference) -> None:
+def require_usable_network(endpoint: str, reference: HubReference) -> None:
     """See that proxy and certificates, if the environment names them, can be used for ``endpoint``.
 
     Raises:

@@ -60,7 +60,7 @@ class StoppableProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class DownloadSource:
     """Where to download from and to; ``None`` is what huggingface_hub's variables say."""
 
     token: str | None = None

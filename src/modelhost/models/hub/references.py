@@ -105,12 +105,12 @@ def server_urls(model: str | None) -> tuple[str, ...]:
             "model: the engine remote needs the URL of a server, such as http://there:8000/v1", param="model"
         )
     for url in given:
-        if problem := problem_of(url):
+        if problem := url_problem(url):
             raise ConfigError(f"model: {problem}", param="model")
     return tuple(url.rstrip("/") for url in given)
 
 
-def problem_of(url: str) -> str:
+def url_problem(url: str) -> str:
     """Return what is wrong with the address of a server; empty if nothing is."""
     try:
         parts = urlsplit(url)
@@ -129,7 +129,7 @@ def problem_of(url: str) -> str:
 def server_name(model: str | None) -> str:
     """Return what a model is called of whose server nothing but the address is known."""
     first = (model or "").split(",")[0].strip()
-    return "remote" if problem_of(first) else urlsplit(first).hostname or "remote"
+    return "remote" if url_problem(first) else urlsplit(first).hostname or "remote"
 
 
 def _shown(parts: SplitResult) -> str:

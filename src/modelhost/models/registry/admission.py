@@ -18,7 +18,7 @@ from modelhost.config.home import at_home
 from modelhost.config.settings import AllowedModels, Settings
 from modelhost.errors import ConfigError, ModelNotAllowed, ModelNotFound
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, is_path, is_url, parse_reference
-from modelhost.models.registry.entry import Frame, ModelEntry, build
+from modelhost.models.registry.entry import EntryContext, ModelEntry, build_entry
 from modelhost.models.registry.schema import EntryFile, RegistryFile
 
 Kind = Literal["hub", "file", "server", "name"]
@@ -139,8 +139,8 @@ def _of_path(text: str, settings: Settings) -> ModelEntry:
 
 def _built(keys: EntryFile, settings: Settings) -> ModelEntry:
     """Return the entry as a registry's. There are no variables: a client could read the host's in the answers."""
-    frame = Frame(file=RegistryFile(), base=settings, directory=Path.cwd(), variables={})
-    entry, problems, _ = build(keys, frame)
+    frame = EntryContext(file=RegistryFile(), base=settings, directory=Path.cwd(), variables={})
+    entry, problems, _ = build_entry(keys, frame)
     if entry is None or problems:
         raise ConfigError(f"{keys.name} cannot be added: {'; '.join(problems)}", param="model")
     return entry

@@ -23,9 +23,16 @@ from modelhost.engines.base import AcceptedParams
 from modelhost.engines.installed import default_engine, serves, serving
 from modelhost.models.files.vision_encoder import WITHOUT
 from modelhost.models.registry import request_defaults
-from modelhost.models.registry.likely_engine import engine_before_resolving, likely_engine
-from modelhost.models.registry.parking import parked
-from modelhost.models.registry.places import anchored, anchored_adapter, is_elsewhere, placed, resolved, source_of
+from modelhost.models.registry.likely_engine import likely_engine, provisional_engine
+from modelhost.models.registry.parking import parking_lot_settings
+from modelhost.models.registry.places import (
+    absolute_adapter,
+    absolute_path,
+    absolute_value,
+    is_remote,
+    model_source,
+    with_variables,
+)
 from modelhost.models.registry.request_defaults import default_problems
 from modelhost.models.registry.schema import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
 from modelhost.workers.cores import allowed_cores
@@ -65,7 +72,7 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class EntryContext:
     """What all entries of a file share. ``directory`` is where their relative paths begin, ``variables`` what the
     references in their paths stand for."""
 
@@ -75,9 +82,9 @@ class Frame:
     variables: Mapping[str, str]
 
 
-def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str], list[str]]:
+def build_entry(entry: EntryFile, frame: EntryContext) -> tuple[ModelEntry | None, list[str], list[str]]:
     """Return the model that ``entry`` describes (or ``None``), its problems and its warnings."""
-    entry, unresolved = resolved(entry, frame.variables)
+    entry, unresolved = with_variables(entry, frame.variables)
     if unresolved:
         return None, list(unresolved), []
     engine_name = _engine_name(entry, frame)
@@ -87,8 +94,8 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
     others = {name: value for name, value in params.items() if name not in (*PARAM_SETTINGS, "parking_lot")}
     accepted, hint = _accepted(engine_name, {**others, **checked.settings}), GUESSED if _is_guess(entry, frame) else ""
     parts = (
-        parked(lots, cores=allowed_cores()),
-        source_of(entry, frame.directory, needs_files=not serves(engine_name, "script")),
+        parking_lot_settings(lots, cores=allowed_cores()),
+        model_source(entry, frame.directory, needs_files=not serves(engine_name, "script")),
         checked,
         replace(accepted, problems=tuple(problem + hint for problem in accepted.problems)),
         _checked(_given(entry), ENTRY_SETTINGS, ""),
@@ -107,30 +114,30 @@ def build(entry: EntryFile, frame: Frame) -> tuple[ModelEntry | None, list[str],
     settings["engine"] = _named_engine(entry, frame)
     built = _entry(entry, settings, frame)
     if not _is_guess(entry, frame):
-        wrong = default_problems(built.defaults, engine_before_resolving(built.settings))
+        wrong = default_problems(built.defaults, provisional_engine(built.settings))
         problems += [f"request default {problem}" for problem in wrong]
     return built, problems, warnings
 
 
-def _engine_name(entry: EntryFile, frame: Frame) -> str:
+def _engine_name(entry: EntryFile, frame: EntryContext) -> str:
     """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
     named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
         return named or default_engine("gguf")
-    model = anchored(entry.weight_file or "", anchored(entry.local_path, frame.directory))
+    model = absolute_path(entry.weight_file or "", absolute_path(entry.local_path, frame.directory))
     return likely_engine(frame.base.model_copy(update={"model": str(model)}))
 
 
-def _named_engine(entry: EntryFile, frame: Frame) -> str | None:
+def _named_engine(entry: EntryFile, frame: EntryContext) -> str | None:
     """Return the engine that the entry or the host says; what is elsewhere has one of its own."""
     if entry.engine is not None:
         return entry.engine
-    if is_elsewhere(entry):
+    if is_remote(entry):
         return serving("server")
     return None if serves(frame.base.engine, "server") else frame.base.engine
 
 
-def _is_guess(entry: EntryFile, frame: Frame) -> bool:
+def _is_guess(entry: EntryFile, frame: EntryContext) -> bool:
     """Whether only the list of files on the hub tells the engine of ``entry``."""
     return _named_engine(entry, frame) is None and entry.local_path is None
 
@@ -151,7 +158,7 @@ def _accepted(engine_name: str, params: Mapping[str, Any]) -> AcceptedParams:
     return ENGINES[engine_name].accept(launch)
 
 
-def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
+def _entry(entry: EntryFile, found: dict[str, Any], frame: EntryContext) -> ModelEntry:
     base = frame.base
     inherited = {key: getattr(base, key) for key in Settings.model_fields if key not in OWN}
     aliases = tuple(dict.fromkeys(alias for alias in entry.aliases if alias != entry.name))
@@ -164,8 +171,8 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
     own["idle_unload_secs"] = _idle_unload(entry, frame)
     for key in PATHS:
         if own.get(key) and own[key] != WITHOUT:
-            own[key] = placed(key, own[key], frame.directory)
-    own["lora"] = tuple(anchored_adapter(each, frame.directory) for each in found.get("lora", ()))
+            own[key] = absolute_value(key, own[key], frame.directory)
+    own["lora"] = tuple(absolute_adapter(each, frame.directory) for each in found.get("lora", ()))
     settings = Settings.model_validate({**inherited, **own})
     return ModelEntry(
         name=entry.name,
@@ -180,7 +187,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: Frame) -> ModelEntry:
     )
 
 
-def _idle_unload(entry: EntryFile, frame: Frame) -> float | None:
+def _idle_unload(entry: EntryFile, frame: EntryContext) -> float | None:
     """Seconds, the entry's before the file's before the host's; a ``null`` that is written there is never."""
     for level in (entry, frame.file):
         if "idle_unload_secs" in level.model_fields_set:
@@ -227,7 +234,7 @@ def _process(entry: EntryFile, directory: Path) -> AcceptedParams:
     if entry.python is not None:
         python = _python(entry.python, directory)
         if python is None:
-            nowhere = leads_nowhere(anchored(entry.python, directory))
+            nowhere = leads_nowhere(absolute_path(entry.python, directory))
             problems.append(f'"python": there is no program {entry.python}{f": {nowhere}" if nowhere else ""}')
         else:
             settings["worker_python"] = python
@@ -238,7 +245,7 @@ def _python(text: str, directory: Path) -> str | None:
     """A path as it is written (what a link in a virtual environment leads to is another Python), or a name on PATH."""
     if os.sep not in text and not text.startswith("~"):
         return shutil.which(text, path=environment.current().get("PATH"))
-    path = anchored(text, directory)
+    path = absolute_path(text, directory)
     return str(path) if path.is_file() and os.access(path, os.X_OK) else None
 
 
@@ -255,7 +262,7 @@ def _refused(entry: EntryFile) -> list[str]:
             f'"capabilities.vision_mode": "{mode}" is not part of this version: a model sees with its own vision '
             'encoder, "params.mmproj"; set it to disabled'
         )
-    if entry.engine is not None and serves(entry.engine, "server") != is_elsewhere(entry):
+    if entry.engine is not None and serves(entry.engine, "server") != is_remote(entry):
         server = serving("server")
         problems.append(f'"engine": {entry.engine} is not for this model: {server} goes with "url", and no other')
     if any(name != name.strip() for name in (entry.name, *entry.aliases)):

@@ -54,7 +54,7 @@ def likely_engine(settings: Settings) -> str:
     return best_installed_engine(data_directory(settings)) or default_engine("safetensors")
 
 
-def engine_before_resolving(settings: Settings) -> Engine:
+def provisional_engine(settings: Settings) -> Engine:
     """Return what is known of the engine of a model that has not been looked at."""
     engine = ENGINES[likely_engine(settings)]
     with suppress(ConfigError):  # which is told when it is looked at

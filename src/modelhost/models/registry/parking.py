@@ -13,7 +13,7 @@ from modelhost.models.registry.schema import ParkingLot
 MEMORY = "memory"
 
 
-def parked(lots: Iterable[ParkingLot | None], *, cores: int) -> AcceptedParams:
+def parking_lot_settings(lots: Iterable[ParkingLot | None], *, cores: int) -> AcceptedParams:
     """Return the settings of ``lots`` (of all models, of one, of its params); a later one wins, key by key."""
     values: dict[str, Any] = {}
     for lot in lots:

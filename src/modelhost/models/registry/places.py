@@ -15,7 +15,7 @@ from modelhost.engines.adapters import split_name
 from modelhost.engines.base import AcceptedParams
 from modelhost.engines.prompting import STOPS
 from modelhost.models.files.model_files import PICKLED, WEIGHTS_SUFFIXES, WHOLE_DIRECTORY
-from modelhost.models.hub.references import HubReference, parse_reference, problem_of
+from modelhost.models.hub.references import HubReference, parse_reference, url_problem
 from modelhost.models.registry.schema import EntryFile
 
 PLACES: Final = ("local_path", "weight_file", "python", "url", "base_url", "api_key")
@@ -24,7 +24,7 @@ PARAM_PLACES: Final = ("lora", "draft_model", "mmproj", "chat_template")
 """The same of its ``params``."""
 
 
-def anchored(text: str, directory: Path) -> Path:
+def absolute_path(text: str, directory: Path) -> Path:
     """Return the path ``text``, which may be relative to ``directory`` or begin with ``~``."""
     path = Path(text)
     with suppress(RuntimeError):  # of a user who is not known here: the path is missing, as any other
@@ -32,10 +32,10 @@ def anchored(text: str, directory: Path) -> Path:
     return directory / path
 
 
-def anchored_adapter(text: str, directory: Path) -> str:
+def absolute_adapter(text: str, directory: Path) -> str:
     """Return ``text``, one of the setting ``lora``, with its file as :func:`anchored` has it."""
     name, place = split_name(text)
-    path = str(anchored(place, directory))
+    path = str(absolute_path(place, directory))
     return path if name is None else f"{name}={path}"
 
 
@@ -44,22 +44,22 @@ def is_template_text(value: Any) -> bool:
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
-def names_shipped_template(value: str, path: Path) -> bool:
+def names_bundled_template(value: str, path: Path) -> bool:
     """Whether a ``chat_template`` names one that comes with modelhost, and no file that is there, at ``path``."""
     return value in STOPS and not path.is_file()
 
 
-def placed(key: str, value: str, directory: Path) -> str:
+def absolute_value(key: str, value: str, directory: Path) -> str:
     """Return the place ``value`` of ``key``, which may be relative to ``directory``, as a path.
 
     The text of a template stays, and so does the name of one that comes with modelhost.
     """
-    path = anchored(value, directory)
-    is_template = is_template_text(value) or (key == "chat_template" and names_shipped_template(value, path))
+    path = absolute_path(value, directory)
+    is_template = is_template_text(value) or (key == "chat_template" and names_bundled_template(value, path))
     return value if is_template else str(path)
 
 
-def resolved(entry: EntryFile, variables: Mapping[str, str]) -> tuple[EntryFile, tuple[str, ...]]:
+def with_variables(entry: EntryFile, variables: Mapping[str, str]) -> tuple[EntryFile, tuple[str, ...]]:
     """Return ``entry`` with the references in its places resolved, or as it is with a problem for each that stands for
     nothing."""
     given, of_params = _given(entry, PLACES), _given(entry.params, PARAM_PLACES)
@@ -98,12 +98,12 @@ QUANTIZATIONS = {
 """candle's names of quantizations, and the words that GGUF files have for the usual one of them."""
 
 
-def source_of(entry: EntryFile, directory: Path, *, needs_files: bool) -> AcceptedParams:
+def model_source(entry: EntryFile, directory: Path, *, needs_files: bool) -> AcceptedParams:
     """Return the ``model`` of ``entry``; relative paths begin at ``directory``."""
     given = [key for key in ("hf_id", "local_path", "url", "base_url") if getattr(entry, key) is not None]
     if len(given) > 1:
         return _problem(f"{' and '.join(given)} are both given; keep one")
-    if is_elsewhere(entry):
+    if is_remote(entry):
         return _of_server(entry, given[0])
     if problem := _problem_of_files(entry, given, needs_files=needs_files):
         return _problem(problem)
@@ -126,7 +126,7 @@ def _problem_of_files(entry: EntryFile, given: list[str], *, needs_files: bool) 
     return ""
 
 
-def is_elsewhere(entry: EntryFile) -> bool:
+def is_remote(entry: EntryFile) -> bool:
     """Whether the model of ``entry`` is behind the address of a server."""
     return entry.url is not None or entry.base_url is not None
 
@@ -136,7 +136,7 @@ def _of_server(entry: EntryFile, key: str) -> AcceptedParams:
         if getattr(entry, name) is not None:
             return _problem(f'"{name}" is of a model with files, and "{key}" is given')
     urls = [url.strip() for url in getattr(entry, key)]
-    if problems := [problem for url in urls if (problem := problem_of(url))]:
+    if problems := [problem for url in urls if (problem := url_problem(url))]:
         return AcceptedParams(settings={}, problems=tuple(f'"{key}": {problem}' for problem in problems))
     if not urls:
         return _problem(f'"{key}" is empty')
@@ -174,14 +174,14 @@ def _of_hub(entry: EntryFile) -> AcceptedParams:
 
 
 def _of_path(entry: EntryFile, directory: Path) -> AcceptedParams:
-    path = anchored(entry.local_path or "", directory)
+    path = absolute_path(entry.local_path or "", directory)
     quantization = entry.params.quantization if entry.params else None
     if entry.revision is not None:
         return _problem('"revision" is of a model from the hub, and "local_path" is given')
     if entry.weight_file is not None:
         if path.is_file():
             return _problem('"weight_file" is a file in the directory "local_path", which is a file itself; keep one')
-        path = anchored(entry.weight_file, path)
+        path = absolute_path(entry.weight_file, path)
     warnings = [] if path.exists() else [_missing(path)]
     return AcceptedParams(settings={"model": str(path)}, warnings=(*warnings, *_unused_quantization(quantization)))
 

@@ -21,7 +21,7 @@ from modelhost.config.settings import Settings
 from modelhost.config.variables import DOTENV, available, read_dotenv
 from modelhost.config.watching import settled_contents
 from modelhost.errors import ConfigError
-from modelhost.models.registry.entry import Frame, ModelEntry, build
+from modelhost.models.registry.entry import EntryContext, ModelEntry, build_entry
 from modelhost.models.registry.schema import EntryFile, RegistryFile
 
 __all__ = ("Registry", "find_registry", "parse_registry", "read_registry")
@@ -107,7 +107,7 @@ class _Reading:
             self._problems.append(f'{self._path.name}: "models" is missing or empty')
         directory = self._path.absolute().parent
         variables = available(environment.current(), read_dotenv(directory / DOTENV)[0])
-        frame = Frame(file=file, base=self._base, directory=directory, variables=variables)
+        frame = EntryContext(file=file, base=self._base, directory=directory, variables=variables)
         entries = [
             entry for index, item in enumerate(file.models) if (entry := self._entry(index, item, frame)) is not None
         ]
@@ -123,14 +123,14 @@ class _Reading:
             digest=digest,
         )
 
-    def _entry(self, index: int, item: object, frame: Frame) -> ModelEntry | None:
+    def _entry(self, index: int, item: object, frame: EntryContext) -> ModelEntry | None:
         label = _label(self._path, index, item)
         self._check_names(index, item, frame.file.models[:index])
         keys, problems = read_as(EntryFile, item, label=label)
         self._problems += problems
         if keys is None:
             return None
-        entry, problems, warnings = build(keys, frame)
+        entry, problems, warnings = build_entry(keys, frame)
         self._problems += [f"{label}: {problem}" for problem in problems]
         for warning in warnings:
             self._warnings.setdefault(warning, []).append(keys.name)

@@ -49,7 +49,7 @@ def parse_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 def default_problems(defaults: Mapping[str, Any], engine: Engine) -> list[str]:
     """Return why ``engine`` would refuse requests that get ``defaults``: a sentence without its end for each reason."""
     can = TRAITS[engine.name].capabilities
-    problems = {name: _refusal(name, value, engine) for name, value in in_force(defaults, engine).items()}
+    problems = {name: _refusal(name, value, engine) for name, value in effective_defaults(defaults, engine).items()}
     temperature = defaults.get("temperature")
     if can is not None and temperature is not None and temperature > can.max_temperature:
         problems["temperature"] = f"{engine.name} takes {can.max_temperature:g} at most, not {temperature:g}"
@@ -60,7 +60,7 @@ def default_problems(defaults: Mapping[str, Any], engine: Engine) -> list[str]:
     return [f'"{name}": {problem}' for name, problem in problems.items() if problem]
 
 
-def in_force(defaults: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
+def effective_defaults(defaults: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
     """Return those of ``defaults`` that say something to ``engine``: what turns off what it lacks is left out."""
     return {
         name: value

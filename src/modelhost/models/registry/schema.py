@@ -23,7 +23,7 @@ from modelhost.engines.adapters import NAME
 KEYS: Final = frozenset({"path", "scale"})
 
 
-def as_entries(value: Any) -> Any:
+def adapter_entries(value: Any) -> Any:
     """Return adapters by name as the texts that the setting ``lora`` has; anything else as it is.
 
     Raises:
@@ -201,7 +201,7 @@ class Params(RequestDefaults):
     gpu_layers: Any = None
     kv_cache_type: Any = None
     kv_cache_memory: Any = None
-    lora: Annotated[Any, BeforeValidator(as_entries)] = None
+    lora: Annotated[Any, BeforeValidator(adapter_entries)] = None
     draft_model: Any = None
     mmproj: Any = None
     chat_template: Any = None

@@ -54,7 +54,7 @@ class _Selection:
     loads: int
 
 
-class Collection:
+class ModelCollection:
     """Made by :meth:`start`; to be stopped."""
 
     def __init__(self, settings: Settings, scheduler: Scheduler, budget: Mapping[str, int]) -> None:
@@ -78,7 +78,7 @@ class Collection:
         on_progress: ProgressCallback | None = None,
         load: bool = True,
         launch: Mapping[str, Any] = MappingProxyType({}),
-    ) -> Collection:
+    ) -> ModelCollection:
         """Read the registry, and load the model that the settings name; return when that is ready.
 
         Without a model in the settings, a registry's ``default_model`` is loaded meanwhile, and all others on demand;

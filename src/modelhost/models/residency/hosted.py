@@ -17,8 +17,8 @@ from modelhost.errors import ModelhostError
 from modelhost.meters import ModelMeters
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.registry.likely_engine import engine_before_resolving
-from modelhost.models.registry.request_defaults import in_force
+from modelhost.models.registry.likely_engine import provisional_engine
+from modelhost.models.registry.request_defaults import effective_defaults
 from modelhost.models.residency.record import ModelPolicy
 from modelhost.models.residency.status import ModelEvent, ModelLog
 from modelhost.models.residency.throughput import ThroughputMeter
@@ -138,7 +138,7 @@ class HostedModel:
 
     @property
     def engine(self) -> Engine:
-        return known.engine if (known := self.known) else engine_before_resolving(self.entry.settings)
+        return known.engine if (known := self.known) else provisional_engine(self.entry.settings)
 
     @property
     def known(self) -> Resolved | None:
@@ -188,7 +188,7 @@ class HostedModel:
     def defaults(self) -> Mapping[str, Any]:
         """The values that requests get where they are silent."""
         laid_over = {**self.entry.defaults, **self.overrides}
-        return in_force(laid_over, self.engine)
+        return effective_defaults(laid_over, self.engine)
 
     @property
     def context_length(self) -> int | None:

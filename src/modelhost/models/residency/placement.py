@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from modelhost.models.files.memory_pools import Bytes
-from modelhost.models.residency.planner import EvictionRank, Plan, Resident, is_over, plan, relief
+from modelhost.models.residency.planner import EvictionRank, Plan, Resident, excess_over, plan, relief
 from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
 
 
@@ -120,7 +120,7 @@ class _Placing:
 
     def _relieve(self) -> None:
         """Models may turn out larger than thought: then idle ones go until the budget holds again."""
-        if is_over(self._budget, self._residents):
+        if excess_over(self._budget, self._residents):
             self._found.is_over = True
             self._evict(relief(self._budget, self._residents))
 

@@ -99,7 +99,7 @@ def relief(budget: Bytes, residents: Sequence[Resident]) -> tuple[str, ...]:
     staying = list(residents)
     going: list[str] = []
     for resident in sorted(residents, key=lambda resident: (resident.eviction_rank, resident.last_used)):
-        excess = is_over(budget, staying)
+        excess = excess_over(budget, staying)
         holders = [other for other in staying if _overlaps(other, excess)]
         if resident.eviction_rank > EvictionRank.IDLE or len(holders) < 2:
             break
@@ -110,7 +110,7 @@ def relief(budget: Bytes, residents: Sequence[Resident]) -> tuple[str, ...]:
     return tuple(going)
 
 
-def is_over(budget: Bytes, residents: Iterable[Resident]) -> dict[str, int]:
+def excess_over(budget: Bytes, residents: Iterable[Resident]) -> dict[str, int]:
     """Return by how much the residents are over the budget, by pool; empty if they are not."""
     return _excess(dict.fromkeys(budget, 0), budget, residents)
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from modelhost.errors import ModelhostError
-from modelhost.models.files.model_files import are_current
+from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel, Preview
-from modelhost.models.resolve.finding import resolved_as_found
+from modelhost.models.resolve.finding import resolve_found
 from modelhost.models.resolve.resolve import files_here
 from modelhost.rounds import guarded
 
@@ -20,7 +20,7 @@ def inspect_files(entry: ModelEntry) -> Preview:
     try:
         located = files_here(entry.settings)
         if located is not None:
-            resolved, _ = resolved_as_found(entry, located)
+            resolved, _ = resolve_found(entry, located)
             resolved.engine.launch(resolved.spec, "")  # which refuses what the engine cannot honour
     except ModelhostError as error:
         return Preview(resolved=resolved, error=error)
@@ -81,4 +81,4 @@ def _stale(models: Sequence[HostedModel]) -> list[HostedModel]:
 def _is_current(model: HostedModel) -> bool:
     is_sound = model.preview is None or model.preview.error is None
     known = model.known
-    return is_sound and known is not None and are_current(known.stamps)
+    return is_sound and known is not None and are_unchanged(known.stamps)

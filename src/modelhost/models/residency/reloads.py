@@ -19,7 +19,7 @@ from modelhost.models.residency import refusals
 from modelhost.models.residency.effects import Effect, ReloadFinished, Stop
 from modelhost.models.residency.hosted import Configuration, HostedModel, Reload
 from modelhost.models.residency.ledger import Ledger
-from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, Find, find_configured
+from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
 from modelhost.models.resolve.resolved import Resolved, within_limit
 
 IN_BETWEEN: Final = "changed"
@@ -37,7 +37,7 @@ class Reloads:
         ledger: Ledger,
         models: Mapping[str, HostedModel],
         act: Callable[[Iterable[Effect]], None],
-        find: Find,
+        find: FindModel,
         is_current: Callable[[Resolved], Awaitable[bool]],
     ) -> None:
         self._ledger = ledger

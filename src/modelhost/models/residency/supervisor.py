@@ -19,7 +19,7 @@ from modelhost.models.residency.effects import Stop
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.ledger import Ledger
 from modelhost.models.residency.reports import FilesChanged, LoadFailed, Report, WorkerUnfit
-from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, Find, find_configured
+from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
 from modelhost.models.resolve.finding import find, is_current
 from modelhost.models.resolve.resolved import LayerLimit, Resolved, add_advice, limit_after
 from modelhost.rounds import guarded
@@ -38,7 +38,7 @@ CHECK_INTERVAL_SECONDS = 5.0
 class SupervisorPorts:
     """How files are found and workers started."""
 
-    find: Find = find
+    find: FindModel = find
     is_current: Callable[[Resolved], Awaitable[bool]] = is_current
     start_process: StartProcess = WorkerProcess.start
 

@@ -18,13 +18,13 @@ from modelhost.engines.prompting import STOPS, bundled_template
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.files.gguf import read_header
 from modelhost.models.files.vision_encoder import WITHOUT, encoder_for
-from modelhost.models.registry.places import is_template_text, names_shipped_template
+from modelhost.models.registry.places import is_template_text, names_bundled_template
 from modelhost.models.resolve.locate import Located
 
 PEFT_CONFIG: Final = "adapter_config.json"
 
 
-def existing(setting: str, name: str) -> Path:
+def existing_file(setting: str, name: str) -> Path:
     """Return the path of a file that a setting names; raises ModelFileMissing."""
     path = at_home(name)
     if not path.is_file():
@@ -101,14 +101,14 @@ def bytes_of(paths: Iterable[Path]) -> int:
 def draft_of(model: str | None) -> Path | None:
     if model is None:
         return None
-    path = existing("draft_model", model)
+    path = existing_file("draft_model", model)
     read_header(path)
     return path
 
 
 def encoder_of(located: Located, settings: Settings, *, has_vision_file: bool) -> Path | None:
     """Return the vision encoder; where it is no file of its own, only one that is named, which the engine refuses."""
-    named = None if settings.mmproj in (None, WITHOUT) else existing("mmproj", settings.mmproj)
+    named = None if settings.mmproj in (None, WITHOUT) else existing_file("mmproj", settings.mmproj)
     if not has_vision_file or located.header is None or located.path is None:
         return named
     return encoder_for(located.path, located.header, settings.mmproj)
@@ -116,7 +116,7 @@ def encoder_of(located: Located, settings: Settings, *, has_vision_file: bool) -
 
 def template_of(value: str | None) -> str | None:
     """Return the template's text: what has Jinja in it is the text itself, all else names a file, or one of ours."""
-    if value is not None and names_shipped_template(value, at_home(value)):
+    if value is not None and names_bundled_template(value, at_home(value)):
         return bundled_template(value)
     files = template_files(value)
     try:
@@ -126,10 +126,10 @@ def template_of(value: str | None) -> str | None:
 
 
 def template_files(value: str | None) -> list[Path]:
-    if value is None or is_template_text(value) or names_shipped_template(value, at_home(value)):
+    if value is None or is_template_text(value) or names_bundled_template(value, at_home(value)):
         return []
     try:
-        return [existing("chat_template", value)]
+        return [existing_file("chat_template", value)]
     except ModelFileMissing as error:
         close = difflib.get_close_matches(Path(value).name, STOPS, n=1)
         hint = f' (did you mean "{close[0]}"?)' if close else ""

@@ -18,7 +18,7 @@ SHARE = "gpu_memory_utilization"
 MB = 1_000_000
 
 
-class Find(Protocol):
+class FindModel(Protocol):
     """Finds the files of an entry; told how far it is, from 0 to 1. ``room`` is the memory that it will find."""
 
     async def __call__(
@@ -46,7 +46,11 @@ class ConfigurationContext:
 
 
 async def find_configured(
-    find: Find, entry: ModelEntry, config: LoadConfig, now: ConfigurationContext, on_progress: Callable[[float], None]
+    find: FindModel,
+    entry: ModelEntry,
+    config: LoadConfig,
+    now: ConfigurationContext,
+    on_progress: Callable[[float], None],
 ) -> ConfiguredModel:
     """Return the model of ``entry`` as ``config`` has it.
 
@@ -87,7 +91,7 @@ def _longest(plain: Resolved, overlay: LoadOverrides) -> int | None:
 
 
 async def _laid_over(
-    find: Find, entry: ModelEntry, overlay: LoadOverrides, room: Headroom, on_progress: Callable[[float], None]
+    find: FindModel, entry: ModelEntry, overlay: LoadOverrides, room: Headroom, on_progress: Callable[[float], None]
 ) -> Resolved:
     """Return the model with ``overlay``, as an engine that takes it."""
     settings = entry.settings.model_copy(

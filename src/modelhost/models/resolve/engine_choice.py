@@ -38,7 +38,7 @@ def engine_for(located: Located, settings: Settings) -> str:
     return engine_for_format(model_format, settings, what=str(located.path))
 
 
-def why_engine(located: Located, settings: Settings) -> str:
+def engine_reason(located: Located, settings: Settings) -> str:
     """Return why :func:`engine_for` gave the model the engine that it did, as the end of a sentence."""
     if located.kind in {"engine", "server"}:
         return "the model is one of its own"
@@ -78,7 +78,7 @@ def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigE
     return ConfigError(message, param="engine")
 
 
-def some_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
+def default_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
     """Return the engine that would run ``what`` if nobody asked for one; raises EngineMissing if there is none."""
     silent = settings.model_copy(update={"engine": None, "engine_options": {}})
     return engine_for_format(model_format, silent, what=what)
@@ -121,7 +121,7 @@ def _for_safetensors(settings: Settings, what: str) -> str:
         return settings.engine or default_engine("safetensors")
     engine = settings.engine or best_installed_engine(data_directory(settings))
     if engine is None:
-        raise EngineMissing(f"{what}: {no_engine()}", path=what)
+        raise EngineMissing(f"{what}: {no_engine_message()}", path=what)
     return _installed(engine, settings)
 
 
@@ -139,7 +139,7 @@ def _installed(engine: str, settings: Settings) -> str:
     return engine
 
 
-def no_engine() -> str:
+def no_engine_message() -> str:
     """Say what to do with a model in safetensors where no engine is installed for it."""
     ways = " or ".join(how_to_install(engine) for engine in engines_by_preference())
     return (

@@ -15,13 +15,19 @@ from modelhost.engines.base import Engine
 from modelhost.engines.installed import how_to_install, install_command, why_build_unused
 from modelhost.errors import InvalidRequest
 from modelhost.logs import get_logger, has_debug
-from modelhost.models.files.model_files import are_current
+from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.hub.download import download
 from modelhost.models.hub.progress import DownloadProgress, FileProgress, StoppableProgress
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.request_defaults import check_defaults
-from modelhost.models.resolve.engine_choice import better_engine, engine_of, some_engine_for, why_engine, with_params
+from modelhost.models.resolve.engine_choice import (
+    better_engine,
+    default_engine_for,
+    engine_of,
+    engine_reason,
+    with_params,
+)
 from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import Located
 from modelhost.models.resolve.resolve import find_files, resolve
@@ -49,7 +55,7 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room:
 
 async def is_current(resolved: Resolved) -> bool:
     """Return whether the files are still those that were read."""
-    return not resolved.stamps or await asyncio.to_thread(are_current, resolved.stamps)
+    return not resolved.stamps or await asyncio.to_thread(are_unchanged, resolved.stamps)
 
 
 async def find_with_progress(
@@ -77,7 +83,7 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Headroom) -
     if why := why_build_unused(engine.name, data_directory(entry.settings)):
         way_out = install_command(engine.name)
         log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=way_out)
-    resolved, remarks = resolved_as_found(entry, found, room)
+    resolved, remarks = resolve_found(entry, found, room)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
     if has_debug():
@@ -86,7 +92,7 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Headroom) -
 
 
 def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Headroom) -> None:
-    reason, engine = why_engine(found, entry.settings), resolved.engine
+    reason, engine = engine_reason(found, entry.settings), resolved.engine
     log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
     log.debug(
         "model_sized",
@@ -101,9 +107,7 @@ def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Head
     )
 
 
-def resolved_as_found(
-    entry: ModelEntry, found: Located, room: Headroom | None = None
-) -> tuple[Resolved, tuple[str, ...]]:
+def resolve_found(entry: ModelEntry, found: Located, room: Headroom | None = None) -> tuple[Resolved, tuple[str, ...]]:
     """Return the model of ``entry``, which is at ``found``, and what came of its launch parameters. Blocks.
 
     ``room`` is the memory that it will find; ``None``: GPUs as if nothing were on them, and main memory as it is.
@@ -138,7 +142,7 @@ async def pull(reference: str, settings: Settings, *, revision: str | None, on_p
         raise InvalidRequest(f'"{reference}" is no hub id: those look like org/name or org/name:quant.', param="model")
     progress = StoppableProgress(on_progress)
     try:
-        runs_it = partial(some_engine_for, settings=settings, what=parsed.repository)
+        runs_it = partial(default_engine_for, settings=settings, what=parsed.repository)
         return await asyncio.to_thread(download, parsed, progress, refresh=True, on_format=runs_it)
     except asyncio.CancelledError:
         progress.stop()

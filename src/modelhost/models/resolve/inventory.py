@@ -21,7 +21,7 @@ from modelhost.models.files.memory_pools import RAM
 from modelhost.models.files.model_files import servable_models, stem
 from modelhost.models.files.vision_encoder import encoder_beside
 from modelhost.models.registry.likely_engine import best_installed_engine
-from modelhost.models.resolve.engine_choice import no_engine
+from modelhost.models.resolve.engine_choice import no_engine_message
 from modelhost.models.resolve.sizing import FALLBACK_CONTEXT
 
 Capability = Literal["chat", "see", "embed", "rerank", "tools"]
@@ -232,7 +232,7 @@ def _directory_entry(path: Path, context_length: int | None, data_dir: Path) -> 
 def _why_not(model: HfModel, engine: str | None) -> str | None:
     if not model.is_generating:
         return f"a {model.architecture} in safetensors writes no text; llama.cpp serves such models in GGUF"
-    return no_engine() if engine is None else None
+    return no_engine_message() if engine is None else None
 
 
 def _broken(path: Path, name: str, kind: Literal["gguf", "safetensors"], error: ModelhostError) -> Entry:

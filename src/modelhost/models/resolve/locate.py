@@ -202,7 +202,7 @@ def single_entry(
     own = settings.alias
     if name is None:
         located = None if own else locate(settings.model, revision=settings.revision, engine=settings.engine)
-        name = own[0] if located is None else name_there(located, settings)
+        name = own[0] if located is None else served_name(located, settings)
     aliases = tuple(alias for alias in own if alias != name)
     return ModelEntry(
         name=name,
@@ -214,7 +214,7 @@ def single_entry(
     )
 
 
-def name_there(located: Located, settings: Settings) -> str:
+def served_name(located: Located, settings: Settings) -> str:
     """Return what a model without a name is called: if it is elsewhere, as it is called there, where that is known."""
     named = settings.engine_options.get("model") if located.urls else None
     return str(named) if named else located.name

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from modelhost.models.files.gguf import GgufHeader
-from modelhost.models.files.gguf_needs import CUDA_CONTEXT_BYTES, OnGpu, cells_of, layers_of, need_bytes
+from modelhost.models.files.gguf_needs import CUDA_CONTEXT_BYTES, GpuShare, cache_cells, layer_count, need_bytes
 from modelhost.models.files.memory_pools import GPU, RAM, Bytes
 from modelhost.models.resolve.sizing import SHARE_OF_MEMORY
 
@@ -54,11 +54,11 @@ class Offload:
     @property
     def total(self) -> int:
         """All layers of the model."""
-        return layers_of(self.header)
+        return layer_count(self.header)
 
     @property
     def cells(self) -> int:
-        return cells_of(self.context_length, self.slots)
+        return cache_cells(self.context_length, self.slots)
 
     def layers(self, most: int | None = None) -> Layers:
         """Return the layers that go to GPUs, ``most`` at most.
@@ -98,7 +98,7 @@ class Offload:
 
     def _split(self, wanted: int) -> tuple[int, ...]:
         """Return how many layers each GPU gets; one that gets none is not used, and holds nothing else either."""
-        part = OnGpu.of(
+        part = GpuShare.of(
             self.header,
             context_length=self.context_length,
             slots=self.slots,

@@ -19,7 +19,13 @@ from modelhost.engines.launch import ModelSpec
 from modelhost.engines.special_tokens import ControlTokens, meaningful_names
 from modelhost.errors import ConfigError, ModelFileInvalid
 from modelhost.models.files import special_tokens
-from modelhost.models.files.directory_needs import FLOAT16, can_be_float16, directory_need, dtype_in_force, sized
+from modelhost.models.files.directory_needs import (
+    FLOAT16,
+    can_be_float16,
+    directory_need,
+    dtype_in_force,
+    sized_directory,
+)
 from modelhost.models.files.gguf import read_header
 from modelhost.models.files.hf_directory import HfModel
 from modelhost.models.files.memory_pools import RAM, Bytes
@@ -43,7 +49,7 @@ from modelhost.models.resolve.locate import Located, locate, located_directory
 from modelhost.models.resolve.offloading import Offload, memory_for_size
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
-from modelhost.models.resolve.sizing import Sized, Wanted, load_timeout_seconds, size_for
+from modelhost.models.resolve.sizing import RequestedSize, SizedModel, load_timeout_seconds, size_for
 from modelhost.workers.cores import allowed_cores, computing_cores
 
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -200,7 +206,7 @@ def _capacity(
     if model is None:
         return _Capacity(context_length=settings.context_length, slots=settings.slots)
     bound = parse_size(settings.kv_cache_memory).of(available_bytes) if settings.kv_cache_memory else None
-    wanted = Wanted(
+    wanted = RequestedSize(
         context_length=settings.context_length,
         slots=settings.slots,
         max_slots=settings.max_slots,
@@ -226,14 +232,14 @@ def _dtype(located: Located, runtime: Runtime, gpus: Sequence[int]) -> str | Non
     return DTYPES.get(located.header.quantization) if located.header is not None else None
 
 
-def _sized_directory(directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]) -> Sized:
+def _sized_directory(directory: HfModel, settings: Settings, runtime: Runtime, gpus: Sequence[int]) -> SizedModel:
     engine = runtime.engine.name
     if not directory.is_generating:
         raise ModelFileInvalid(
             f"{settings.model} is a {directory.architecture}, which writes no text: {engine} serves models that do; "
             "llama.cpp serves embedding models in GGUF"
         )
-    return sized(directory, engine=engine, options=runtime.options, on_gpu=bool(gpus))
+    return sized_directory(directory, engine=engine, options=runtime.options, on_gpu=bool(gpus))
 
 
 def _size_bytes(located: Located) -> int:
@@ -311,7 +317,7 @@ def control_tokens(located: Located, settings: Settings, engine: Engine, templat
 
 def _in_files(located: Located) -> Mapping[str, bool]:
     if located.header is not None:
-        return special_tokens.tokens_of_gguf(located.header.files[0])
+        return special_tokens.gguf_special_tokens(located.header.files[0])
     if located.directory is not None and located.path is not None:
-        return special_tokens.tokens_of_directory(located.path)
+        return special_tokens.directory_special_tokens(located.path)
     return {}

@@ -75,7 +75,7 @@ def limit_after(resolved: Resolved) -> LayerLimit | None:
     if offload is None or offload.requested_layers is not None:
         return None
     present = offload.total if resolved.spec.gpu_layers is None else resolved.spec.gpu_layers
-    return LayerLimit(layers=fewer(present, offload.total), cells=offload.cells) if present else None
+    return LayerLimit(layers=fewer_layers(present, offload.total), cells=offload.cells) if present else None
 
 
 def within_limit(resolved: Resolved, limit: LayerLimit | None) -> Resolved:
@@ -99,7 +99,7 @@ def add_advice(resolved: Resolved, error: ModelhostError) -> None:
     error.args = (error.message,)
 
 
-def fewer(present: int, total: int) -> int:
+def fewer_layers(present: int, total: int) -> int:
     """Return how many layers are tried after ``present`` of ``total`` have failed.
 
     A quarter less as long as most are there, then half; few are not worth another load. So it takes a handful of loads

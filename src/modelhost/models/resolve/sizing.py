@@ -29,7 +29,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RequestedSize:
     """What was asked for; ``None`` leaves it to the memory."""
 
     context_length: int | None = None
@@ -40,7 +40,7 @@ class Wanted:
     """Bound for the key-value caches of all slots together."""
 
 
-class Sized(Protocol):
+class SizedModel(Protocol):
     """A model, as far as its size matters."""
 
     @property
@@ -53,7 +53,7 @@ class Sized(Protocol):
         ...
 
 
-def size_for(header: Sized, wanted: Wanted, *, available_bytes: int) -> Size:
+def size_for(header: SizedModel, wanted: RequestedSize, *, available_bytes: int) -> Size:
     """Return the size that ``header``'s model gets; a context or slots that were asked for are never changed.
 
     The model's own context is kept as long as at least one conversation of it fits into a quarter of the memory;
@@ -76,7 +76,7 @@ def size_for(header: Sized, wanted: Wanted, *, available_bytes: int) -> Size:
     return Size(context_length=context_length, slots=slots)
 
 
-def _bounded(header: Sized, wanted: Wanted, tokens: int) -> Size:
+def _bounded(header: SizedModel, wanted: RequestedSize, tokens: int) -> Size:
     """Return the size within ``tokens`` for all slots together: slots are left out first, then the context shrinks."""
     slots = wanted.slots or 1
     context_length = wanted.context_length
@@ -92,11 +92,11 @@ def _bounded(header: Sized, wanted: Wanted, tokens: int) -> Size:
     return Size(context_length=context_length, slots=slots)
 
 
-def _default_context(header: Sized) -> int:
+def _default_context(header: SizedModel) -> int:
     return min(header.context_length or FALLBACK_CONTEXT, LONGEST_DEFAULT)
 
 
-def _does_not_fit(header: Sized, wanted: Wanted, context_length: int, slots: int) -> ConfigError:
+def _does_not_fit(header: SizedModel, wanted: RequestedSize, context_length: int, slots: int) -> ConfigError:
     need = context_length * slots * header.kv_bytes_per_token(wanted.kv_cache_type)
     bound = wanted.cache_bytes or 0
     smaller = "" if wanted.kv_cache_type.startswith("q") else ", or take kv_cache_type q8_0"

@@ -12,7 +12,7 @@ from modelhost.engines import ENGINES, installed
 from modelhost.engines.environments import FINISHED, folder_of
 from modelhost.engines.llamacpp.machine import Processor, this_processor
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, read_record, why_unused
-from modelhost.models.resolve.runtime import has_fallback, worker_python
+from modelhost.models.resolve.runtime import Runtime
 from tests.support.engine_environments import pretend_built
 
 PROCESSOR = Processor(architecture="x86_64", name="A Processor", flags=frozenset({"avx2", "fma", "avx512f"}))
@@ -25,6 +25,12 @@ RECORD = BuildRecord(
     processor="A Processor",
     factors={"prompts": 1.5, "answers": 1.07},
 )
+
+
+def _python(settings: Settings) -> tuple[str | None, bool]:
+    """The Python of a worker, and whether the host's own can stand in for it."""
+    runtime = Runtime.of(ENGINES["llamacpp"], settings)
+    return runtime.python, runtime.has_fallback
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -68,16 +74,16 @@ def test_a_build_for_another_modelhost_is_not_used(tmp_path: Path, written: str,
 
 def test_a_model_gets_the_build_before_the_wheel_and_the_wheel_stands_in(tmp_path: Path) -> None:
     settings = Settings.model_validate({"data_dir": str(tmp_path)})
-    assert (worker_python(ENGINES["llamacpp"], settings), has_fallback(ENGINES["llamacpp"], settings)) == (None, False)
+    assert _python(settings) == (None, False)
     record = BuildRecord(version=locked_version(), build="native", needs=tuple(this_processor().flags)[:3])
     python = pretend_built(tmp_path, record)
-    assert (worker_python(ENGINES["llamacpp"], settings), has_fallback(ENGINES["llamacpp"], settings)) == (
+    assert _python(settings) == (
         str(python),
         True,
     )
     (facts,) = [each for each in installed.engine_facts(tmp_path) if each.name == "llamacpp"]
     assert (facts.build, facts.location, facts.version) == ("native", str(python.parents[1]), locked_version())
     server = settings.model_copy(update={"engine_options": {"server": "/bin/true"}})
-    assert (worker_python(ENGINES["llamacpp"], server), has_fallback(ENGINES["llamacpp"], server)) == (None, False)
+    assert _python(server) == (None, False)
     own = settings.model_copy(update={"worker_python": "/other/python"})
-    assert (worker_python(ENGINES["llamacpp"], own), has_fallback(ENGINES["llamacpp"], own)) == ("/other/python", False)
+    assert _python(own) == ("/other/python", False)

@@ -52,8 +52,8 @@ def test_numbers_of_token_types_are_those_of_the_reference() -> None:
 
 
 def test_the_vocabulary_of_a_gguf_file_tells_its_special_tokens(tmp_path: Path) -> None:
-    assert special_tokens.tokens_of_gguf(write_model(tmp_path / "tiny.gguf")) == OF_MODEL
-    assert special_tokens.tokens_of_gguf(write_split_model(tmp_path)[0]) == OF_MODEL
+    assert special_tokens.gguf_special_tokens(write_model(tmp_path / "tiny.gguf")) == OF_MODEL
+    assert special_tokens.gguf_special_tokens(write_split_model(tmp_path)[0]) == OF_MODEL
 
 
 def test_what_llamacpp_makes_a_control_token_is_one_whatever_its_type(tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_what_llamacpp_makes_a_control_token_is_one_whatever_its_type(tmp_path: 
         "\n\n": USER_DEFINED_TOKEN,
     }
     expected = {"<unk>": True, "<end_of_turn>": True, "<eos>": True, "\n\n": False}
-    assert special_tokens.tokens_of_gguf(_vocabulary(tmp_path / "typed.gguf", tokens)) == expected
-    untyped = special_tokens.tokens_of_gguf(_vocabulary(tmp_path / "untyped.gguf", tokens, with_types=False))
+    assert special_tokens.gguf_special_tokens(_vocabulary(tmp_path / "typed.gguf", tokens)) == expected
+    untyped = special_tokens.gguf_special_tokens(_vocabulary(tmp_path / "untyped.gguf", tokens, with_types=False))
     assert untyped == {"<end_of_turn>": True, "<eos>": True}
 
 
 def test_a_vocabulary_that_is_longer_than_a_buffer_is_read_to_its_end(tmp_path: Path) -> None:
     tokens = {f"token {number} {'x' * 90}": 1 for number in range(8000)} | {"<|last|>": CONTROL_TOKEN}
-    assert special_tokens.tokens_of_gguf(_vocabulary(tmp_path / "long.gguf", tokens)) == {"<|last|>": True}
+    assert special_tokens.gguf_special_tokens(_vocabulary(tmp_path / "long.gguf", tokens)) == {"<|last|>": True}
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
@@ -81,7 +81,7 @@ def test_a_vocabulary_that_was_cut_short_is_refused(tmp_path: Path, part: float)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(ModelFileInvalid, match="cannot be served"):
-        special_tokens.tokens_of_gguf(path)
+        special_tokens.gguf_special_tokens(path)
 
 
 @pytest.mark.parametrize("key", ["tokens", "token_type"])
@@ -92,11 +92,11 @@ def test_a_list_of_another_type_is_refused(tmp_path: Path, key: str) -> None:
     at = data.index(name) + len(name) + 4
     path.write_bytes(data[:at] + struct.pack("<I", 6) + data[at + 4 :])
     with pytest.raises(ModelFileInvalid, match="an array of the type 6"):
-        special_tokens.tokens_of_gguf(path)
+        special_tokens.gguf_special_tokens(path)
 
 
 def test_the_tokenizer_of_a_directory_tells_its_special_tokens() -> None:
-    assert special_tokens.tokens_of_directory(NANO_HF) == NANO
+    assert special_tokens.directory_special_tokens(NANO_HF) == NANO
 
 
 def test_a_directory_without_a_fast_tokenizer_tells_them_in_other_files(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_directory_without_a_fast_tokenizer_tells_them_in_other_files(tmp_path
         "<unk>": True,
         "<old>": False,
     }
-    assert special_tokens.tokens_of_directory(tmp_path) == expected
+    assert special_tokens.directory_special_tokens(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_directory_without_a_fast_tokenizer_tells_them_in_other_files(tmp_path
 def test_a_damaged_file_of_a_tokenizer_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(ModelFileInvalid, match=name):
-        special_tokens.tokens_of_directory(tmp_path)
+        special_tokens.directory_special_tokens(tmp_path)
 
 
 def test_the_host_neutralises_where_the_engine_cannot_tell() -> None:

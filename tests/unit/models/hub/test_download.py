@@ -15,7 +15,7 @@ from huggingface_hub import close_session, try_to_load_from_cache
 
 from modelhost.errors import DownloadFailed, ShuttingDown
 from modelhost.models.hub.download import download
-from modelhost.models.hub.progress import FileProgress, Source, StoppableProgress
+from modelhost.models.hub.progress import DownloadSource, FileProgress, StoppableProgress
 from modelhost.models.hub.references import HubReference
 from tests.support.hub import HubServer, Repository, serve_hub
 
@@ -33,11 +33,11 @@ def hub() -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def source(hub: HubServer, tmp_path: Path) -> Source:
-    return Source(endpoint=hub.endpoint, cache_dir=tmp_path / "cache", retry_wait_seconds=0.0)
+def source(hub: HubServer, tmp_path: Path) -> DownloadSource:
+    return DownloadSource(endpoint=hub.endpoint, cache_dir=tmp_path / "cache", retry_wait_seconds=0.0)
 
 
-def test_download_brings_the_usual_file_and_reports_progress(hub: HubServer, source: Source) -> None:
+def test_download_brings_the_usual_file_and_reports_progress(hub: HubServer, source: DownloadSource) -> None:
     steps: list[FileProgress] = []
     path = download(REFERENCE, steps.append, source=source)
     assert path.read_bytes() == CONTENT
@@ -47,14 +47,16 @@ def test_download_brings_the_usual_file_and_reports_progress(hub: HubServer, sou
 
 
 @pytest.mark.promise("llm-server.loading.cache")
-def test_second_download_asks_nothing_of_the_network(hub: HubServer, source: Source) -> None:
+def test_second_download_asks_nothing_of_the_network(hub: HubServer, source: DownloadSource) -> None:
     first = download(REFERENCE, source=source)
     before = hub.request_count
     assert download(REFERENCE, source=source) == first
     assert hub.request_count == before
 
 
-def test_the_vision_encoder_comes_with_a_model_and_is_not_missed_by_one_that_came_before_it(source: Source) -> None:
+def test_the_vision_encoder_comes_with_a_model_and_is_not_missed_by_one_that_came_before_it(
+    source: DownloadSource,
+) -> None:
     files = {"see-Q4_K_M.gguf": CONTENT, "mmproj-F16.gguf": CONTENT[:100]}
     with serve_hub(**{"org/model": Repository(files=files)}) as hub:
         path = download(REFERENCE, source=replace(source, endpoint=hub.endpoint))
@@ -67,23 +69,23 @@ def test_the_vision_encoder_comes_with_a_model_and_is_not_missed_by_one_that_cam
 
 
 @pytest.mark.promise("llm-server.loading.cache")
-def test_cache_is_the_one_that_other_tools_use(hub: HubServer, source: Source) -> None:
+def test_cache_is_the_one_that_other_tools_use(hub: HubServer, source: DownloadSource) -> None:
     path = download(REFERENCE, source=source)
     assert try_to_load_from_cache("org/model", path.name, cache_dir=source.cache_dir) == str(path)
 
 
-def test_other_file_of_a_cached_repository_is_downloaded(hub: HubServer, source: Source) -> None:
+def test_other_file_of_a_cached_repository_is_downloaded(hub: HubServer, source: DownloadSource) -> None:
     download(HubReference(repository="org/model", wanted="Q8_0"), source=source)
     assert download(REFERENCE, source=source).name == "m-Q4_K_M.gguf"
 
 
-def test_refresh_takes_a_newer_commit(hub: HubServer, source: Source) -> None:
+def test_refresh_takes_a_newer_commit(hub: HubServer, source: DownloadSource) -> None:
     download(REFERENCE, source=source)
     hub.repositories["org/model"] = Repository(files={"new.gguf": b"new"}, commit="b" * 40)
     assert download(REFERENCE, source=source, refresh=True).read_bytes() == b"new"
 
 
-def test_split_model_is_downloaded_whole(hub: HubServer, source: Source) -> None:
+def test_split_model_is_downloaded_whole(hub: HubServer, source: DownloadSource) -> None:
     parts = {f"big-0000{part}-of-00002.gguf": b"%d" % part * 1000 for part in (1, 2)}
     hub.repositories["org/split"] = Repository(files=dict(parts))
     path = download(HubReference(repository="org/split"), source=source)
@@ -91,7 +93,7 @@ def test_split_model_is_downloaded_whole(hub: HubServer, source: Source) -> None
     assert path.with_name("big-00002-of-00002.gguf").is_file()
 
 
-def test_broken_connection_is_resumed_where_it_ended(hub: HubServer, source: Source) -> None:
+def test_broken_connection_is_resumed_where_it_ended(hub: HubServer, source: DownloadSource) -> None:
     hub.cut_after = [1_500_000]
     assert download(REFERENCE, source=source).read_bytes() == CONTENT
     assert hub.ranges[0] is None
@@ -99,7 +101,7 @@ def test_broken_connection_is_resumed_where_it_ended(hub: HubServer, source: Sou
     assert hub.bytes_served < len(CONTENT) + 600_000
 
 
-def test_new_process_fetches_only_the_rest(hub: HubServer, source: Source) -> None:
+def test_new_process_fetches_only_the_rest(hub: HubServer, source: DownloadSource) -> None:
     hub.cut_after = [1_048_576]
 
     def stop(progress: FileProgress) -> None:
@@ -115,7 +117,7 @@ def test_new_process_fetches_only_the_rest(hub: HubServer, source: Source) -> No
     assert hub.bytes_served == len(CONTENT) - 1_048_576
 
 
-def test_server_errors_are_retried_and_then_reported(hub: HubServer, source: Source) -> None:
+def test_server_errors_are_retried_and_then_reported(hub: HubServer, source: DownloadSource) -> None:
     hub.fail_with = [503, 500]
     assert download(REFERENCE, source=source).read_bytes() == CONTENT
     hub.fail_with = [500] * 5
@@ -123,7 +125,7 @@ def test_server_errors_are_retried_and_then_reported(hub: HubServer, source: Sou
         download(HubReference(repository="org/model", wanted="Q8_0"), source=source)
 
 
-def test_damaged_content_is_deleted_and_reported(hub: HubServer, source: Source) -> None:
+def test_damaged_content_is_deleted_and_reported(hub: HubServer, source: DownloadSource) -> None:
     hub.damage = True
     with pytest.raises(DownloadFailed, match="SHA-256"):
         download(REFERENCE, source=source)
@@ -131,29 +133,29 @@ def test_damaged_content_is_deleted_and_reported(hub: HubServer, source: Source)
     assert download(REFERENCE, source=source).read_bytes() == CONTENT
 
 
-def test_gated_repository_says_how_to_get_in(hub: HubServer, source: Source) -> None:
+def test_gated_repository_says_how_to_get_in(hub: HubServer, source: DownloadSource) -> None:
     hub.repositories["org/model"].token = TOKEN
     with pytest.raises(DownloadFailed, match=r"accept its licence at .*/org/model and set HF_TOKEN"):
         download(REFERENCE, source=source)
 
 
-def test_token_opens_a_gated_repository(hub: HubServer, source: Source) -> None:
+def test_token_opens_a_gated_repository(hub: HubServer, source: DownloadSource) -> None:
     hub.repositories["org/model"].token = TOKEN
-    with_token = Source(endpoint=source.endpoint, cache_dir=source.cache_dir, token=TOKEN)
+    with_token = DownloadSource(endpoint=source.endpoint, cache_dir=source.cache_dir, token=TOKEN)
     assert download(REFERENCE, source=with_token).read_bytes() == CONTENT
 
 
-def test_repository_of_a_wrong_owner_gets_a_suggestion(hub: HubServer, source: Source) -> None:
+def test_repository_of_a_wrong_owner_gets_a_suggestion(hub: HubServer, source: DownloadSource) -> None:
     with pytest.raises(DownloadFailed, match="did you mean org/model"):
         download(HubReference(repository="other/model"), source=source)
 
 
-def test_unknown_repository_may_be_private(hub: HubServer, source: Source) -> None:
+def test_unknown_repository_may_be_private(hub: HubServer, source: DownloadSource) -> None:
     with pytest.raises(DownloadFailed, match=r"private.* HF_TOKEN"):
         download(HubReference(repository="org/zzzzzz"), source=source)
 
 
-def test_unknown_revision_is_named(hub: HubServer, source: Source) -> None:
+def test_unknown_revision_is_named(hub: HubServer, source: DownloadSource) -> None:
     with pytest.raises(DownloadFailed, match="no revision 'v9'"):
         download(HubReference(repository="org/model", revision="v9"), source=source)
 
@@ -161,13 +163,13 @@ def test_unknown_revision_is_named(hub: HubServer, source: Source) -> None:
 @pytest.mark.parametrize(
     ("status", "says"), [(401, "private"), (403, "check HF_TOKEN"), (429, "too many requests"), (500, "HTTP 500")]
 )
-def test_refusals_say_the_way_out(status: int, says: str, hub: HubServer, source: Source) -> None:
+def test_refusals_say_the_way_out(status: int, says: str, hub: HubServer, source: DownloadSource) -> None:
     hub.fail_api_with = status
     with pytest.raises(DownloadFailed, match=says):
         download(HubReference(repository="org/zzzzzz"), source=source)
 
 
-def test_safetensors_repository_becomes_a_directory(hub: HubServer, source: Source) -> None:
+def test_safetensors_repository_becomes_a_directory(hub: HubServer, source: DownloadSource) -> None:
     files = {"model.safetensors": b"1", "config.json": b"{}", "tokenizer.json": b"{ }", "README.md": b"hello"}
     hub.repositories["org/hf"] = Repository(files=files)
     for _ in range(2):
@@ -177,13 +179,13 @@ def test_safetensors_repository_becomes_a_directory(hub: HubServer, source: Sour
 
 
 def test_unreachable_hub_says_check_the_network(tmp_path: Path) -> None:
-    nowhere = Source(endpoint="http://127.0.0.1:9", cache_dir=tmp_path)
+    nowhere = DownloadSource(endpoint="http://127.0.0.1:9", cache_dir=tmp_path)
     with pytest.raises(DownloadFailed, match="check the network"):
         download(REFERENCE, source=nowhere)
 
 
 def test_full_disk_is_noticed_before_the_download(
-    hub: HubServer, source: Source, monkeypatch: pytest.MonkeyPatch
+    hub: HubServer, source: DownloadSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
     monkeypatch.setattr("modelhost.models.hub.transfer.shutil.disk_usage", lambda path: usage)
@@ -192,7 +194,7 @@ def test_full_disk_is_noticed_before_the_download(
     assert hub.bytes_served == 0
 
 
-def test_a_stopped_download_that_gets_nothing_makes_no_further_attempt(hub: HubServer, source: Source) -> None:
+def test_a_stopped_download_that_gets_nothing_makes_no_further_attempt(hub: HubServer, source: DownloadSource) -> None:
     hub.fail_with = [503] * 4
     progress = StoppableProgress(None)
     progress.stop()
@@ -202,7 +204,7 @@ def test_a_stopped_download_that_gets_nothing_makes_no_further_attempt(hub: HubS
 
 
 def test_parts_that_do_not_fit_together_are_noticed_before_the_first(
-    hub: HubServer, source: Source, monkeypatch: pytest.MonkeyPatch
+    hub: HubServer, source: DownloadSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = {f"m-{part:05}-of-00003.gguf": bytes([part]) * 400 for part in (1, 2, 3)}
     hub.repositories["org/parts"] = Repository(files=parts)
@@ -214,7 +216,7 @@ def test_parts_that_do_not_fit_together_are_noticed_before_the_first(
     assert hub.bytes_served == 0
 
 
-def test_progress_is_of_all_parts_together(hub: HubServer, source: Source) -> None:
+def test_progress_is_of_all_parts_together(hub: HubServer, source: DownloadSource) -> None:
     parts = {f"m-{part:05}-of-00002.gguf": bytes([part]) * 100 * part for part in (1, 2)}
     hub.repositories["org/parts"] = Repository(files=parts)
     told: list[FileProgress] = []
@@ -222,7 +224,7 @@ def test_progress_is_of_all_parts_together(hub: HubServer, source: Source) -> No
     assert [(step.part, round(step.fraction, 3)) for step in told] == [(1, 0), (1, 0.333), (2, 0.333), (2, 1)]
 
 
-def test_a_revision_that_leaves_the_cache_is_none(hub: HubServer, source: Source, tmp_path: Path) -> None:
+def test_a_revision_that_leaves_the_cache_is_none(hub: HubServer, source: DownloadSource, tmp_path: Path) -> None:
     path = download(REFERENCE, source=source)
     secret = tmp_path / "secret"
     secret.write_text(hub.repositories["org/model"].commit)
@@ -233,7 +235,7 @@ def test_a_revision_that_leaves_the_cache_is_none(hub: HubServer, source: Source
             download(replace(REFERENCE, revision=revision), source=source)
 
 
-def test_names_that_leave_the_cache_are_ignored(hub: HubServer, source: Source) -> None:
+def test_names_that_leave_the_cache_are_ignored(hub: HubServer, source: DownloadSource) -> None:
     hub.repositories["org/evil"] = Repository(files={"../../../evil.gguf": b"1"})
     with pytest.raises(DownloadFailed, match="no model in GGUF"):
         download(HubReference(repository="org/evil"), source=source)
@@ -310,7 +312,7 @@ def test_offline_uses_the_cache_and_says_what_is_forbidden(hub: HubServer, tmp_p
     assert hub.request_count == before
 
 
-def test_a_download_that_is_stopped_ends_at_its_next_step(hub: HubServer, source: Source) -> None:
+def test_a_download_that_is_stopped_ends_at_its_next_step(hub: HubServer, source: DownloadSource) -> None:
     progress = StoppableProgress(lambda _: progress.stop())
     with pytest.raises(ShuttingDown):
         download(REFERENCE, progress, source=source)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from modelhost.errors import DownloadFailed
-from modelhost.models.hub.errors import translated
+from modelhost.models.hub.errors import translated_errors
 from modelhost.models.hub.references import HubReference
 
 
@@ -20,5 +20,8 @@ from modelhost.models.hub.references import HubReference
     ],
 )
 def test_an_answer_that_is_none_and_a_missing_package_are_told(fault: Exception, said: str) -> None:
-    with pytest.raises(DownloadFailed, match=said), translated(HubReference(repository="org/model"), "http://hub"):
+    with (
+        pytest.raises(DownloadFailed, match=said),
+        translated_errors(HubReference(repository="org/model"), "http://hub"),
+    ):
         raise fault

@@ -12,7 +12,7 @@ from modelhost.engines.remote.engine import Remote
 from modelhost.errors import ConfigError
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.hub.references import is_url, server_urls
-from modelhost.models.registry.likely_engine import engine_before_resolving, likely_engine
+from modelhost.models.registry.likely_engine import likely_engine, provisional_engine
 from modelhost.models.registry.registry import read_registry
 from modelhost.models.residency.planner import EvictionRank, Resident, plan
 from modelhost.models.resolve.locate import single_entry
@@ -102,9 +102,9 @@ def test_an_address_is_not_for_an_engine_that_runs_files() -> None:
 def test_the_dialect_is_known_before_the_server_is_asked() -> None:
     settings = Settings(model="http://a:1/v1", engine_options={"fields": "top_k, min_p"})
     assert likely_engine(settings) == "remote"
-    assert {"top_k", "min_p"} <= engine_before_resolving(settings).fields("chat")
+    assert {"top_k", "min_p"} <= provisional_engine(settings).fields("chat")
     wrong = Settings(model="http://a:1/v1", engine_options={"nonsense": 1})
-    assert isinstance(engine_before_resolving(wrong), Remote)
+    assert isinstance(provisional_engine(wrong), Remote)
 
 
 def test_an_entry_with_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from modelhost.models.registry.admission import Admission
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import parse_registry
 from modelhost.models.residency.added import AddedModels
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import State
 from modelhost.models.resolve.resolved import Resolved
@@ -70,7 +70,7 @@ class World:
         self.starts = FakeStarts()
         base = Settings.model_validate(settings)
         self.scheduler: Scheduler = fake_scheduler(self.starts)
-        self.collection = Collection(base, self.scheduler, {})
+        self.collection = ModelCollection(base, self.scheduler, {})
         self.added = AddedModels(self.scheduler, base, find=self.hub.find, pull=self.hub.pull)
         self.collection.added = self.collection.registry.added = self.added
         self.told: list[float] = []

@@ -22,7 +22,7 @@ from modelhost.errors import (
 from modelhost.meters import METERS
 from modelhost.models.files.memory_pools import MODELS
 from modelhost.models.registry.registry import Registry, parse_registry
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.status import State
 from modelhost.models.resolve.headroom import memory_budget
 from modelhost.workers.machine import machine_memory
@@ -41,13 +41,13 @@ def _registry(*entries: str | dict[str, Any], **more: Any) -> Registry:
 
 def _collection(
     starts: FakeStarts, *entries: str | dict[str, Any], files: FakeFiles | None = None, **more: Any
-) -> Collection:
-    collection = Collection(BASE, fake_scheduler(starts, files=files), {})
+) -> ModelCollection:
+    collection = ModelCollection(BASE, fake_scheduler(starts, files=files), {})
     collection.registry.apply(_registry(*entries, **more))
     return collection
 
 
-def _names(collection: Collection) -> list[str]:
+def _names(collection: ModelCollection) -> list[str]:
     return [model.name for model in collection.models]
 
 
@@ -295,10 +295,10 @@ def _write(path: Path, names: Iterable[str], **more: Any) -> Path:
     return path
 
 
-async def _start(path: Path | None, *, load: bool = True, **settings: Any) -> Collection:
+async def _start(path: Path | None, *, load: bool = True, **settings: Any) -> ModelCollection:
     more = {"models_config": str(path)} if path is not None else {}
     made = Settings(**{"engine": "scripted", **more, **settings})
-    return await Collection.start(made, load=load)
+    return await ModelCollection.start(made, load=load)
 
 
 async def test_a_registry_alone_loads_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.models.files.memory_pools import MODELS, total
-from modelhost.models.residency.planner import EvictionRank, Plan, Resident, is_over, plan, relief
+from modelhost.models.residency.planner import EvictionRank, Plan, Resident, excess_over, plan, relief
 
 pools = st.sampled_from(["ram", "gpu:0", "gpu:1"])
 charges = st.dictionaries(pools, st.integers(0, 8))
@@ -116,9 +116,9 @@ def test_relief_takes_idle_models_only_and_stops_when_the_budget_holds(
     eviction_rank = {one.name: one.eviction_rank for one in everyone}
     assert all(eviction_rank[name] is EvictionRank.IDLE for name in going)
     leaving_anyway = {name for name, its in eviction_rank.items() if its is EvictionRank.STOPPING}
-    if not is_over(budget, without(everyone, leaving_anyway)):
+    if not excess_over(budget, without(everyone, leaving_anyway)):
         assert not going
-    still_over = is_over(budget, without(everyone, leaving_anyway | going))
+    still_over = excess_over(budget, without(everyone, leaving_anyway | going))
     holders = [one for one in everyone if any({**one.charge, MODELS: 1}.get(pool, 0) for pool in still_over)]
     idle_holders = [one for one in holders if one.eviction_rank is EvictionRank.IDLE and one.name not in going]
     assert len(idle_holders) <= 1

@@ -19,7 +19,7 @@ from modelhost.errors import ModelFileInvalid
 from modelhost.models.hub.cache import RepositoryCache
 from modelhost.models.hub.repository_files import HubFile
 from modelhost.models.registry.entry import ModelEntry
-from modelhost.models.residency.collection import Collection
+from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.residency.previews import Previews, inspect_files
 from modelhost.models.residency.status import ModelStatus, State
@@ -33,18 +33,18 @@ def _write(path: Path, *entries: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def _collection(path: Path, *entries: dict[str, Any], **settings: Any) -> AsyncIterator[Collection]:
+async def _collection(path: Path, *entries: dict[str, Any], **settings: Any) -> AsyncIterator[ModelCollection]:
     """The models of a registry, none of them loaded."""
     _write(path / "models.yaml", *entries)
     given = Settings.model_validate({"models_config": str(path / "models.yaml"), "threads": 1, **settings})
-    collection = await Collection.start(given)
+    collection = await ModelCollection.start(given)
     try:
         yield collection
     finally:
         await collection.stop(0)
 
 
-async def _looked(collection: Collection) -> dict[str, ModelStatus]:
+async def _looked(collection: ModelCollection) -> dict[str, ModelStatus]:
     await collection.refresh_previews()
     return {model.name: model for model in collection.status().models}
 

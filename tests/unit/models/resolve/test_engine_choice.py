@@ -16,7 +16,7 @@ from modelhost.models.files.directory_needs import directory_need
 from modelhost.models.files.hf_directory import read_hf_directory
 from modelhost.models.registry.likely_engine import likely_engine
 from modelhost.models.registry.registry import read_registry
-from modelhost.models.resolve.engine_choice import better_engine, engine_for, why_engine, with_params
+from modelhost.models.resolve.engine_choice import better_engine, engine_for, engine_reason, with_params
 from modelhost.models.resolve.inventory import scan
 from modelhost.models.resolve.locate import Located, locate
 from modelhost.models.resolve.resolve import resolve
@@ -196,4 +196,4 @@ def test_launch_parameters_become_options_of_the_engine_and_what_it_cannot_do_is
 )
 def test_the_log_says_why_an_engine_was_chosen(kind: Any, given: dict[str, Any], reason: str) -> None:
     located = Located(path=Path("model"), kind=kind, name="model")
-    assert why_engine(located, Settings.model_validate(given)) == reason
+    assert engine_reason(located, Settings.model_validate(given)) == reason

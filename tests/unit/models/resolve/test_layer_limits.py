@@ -16,7 +16,7 @@ from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.resolve.offloading import Offload
-from modelhost.models.resolve.resolved import LayerLimit, Resolved, fewer, within_limit
+from modelhost.models.resolve.resolved import LayerLimit, Resolved, fewer_layers, within_limit
 from modelhost.models.resolve.runtime import UnusedGpu
 from modelhost.workers.gpus import Gpu
 from modelhost.workers.process import ProgressCallback, WorkerProcess
@@ -228,6 +228,6 @@ def test_a_limit_says_nothing_of_a_model_with_a_smaller_cache() -> None:
 def test_layers_become_none_in_a_few_steps() -> None:
     tried = [81]
     while tried[-1]:
-        tried.append(fewer(tried[-1], 81))
+        tried.append(fewer_layers(tried[-1], 81))
     assert tried == [81, 60, 45, 33, 16, 0]
-    assert fewer(1, 1) == fewer(1, 6) == 0
+    assert fewer_layers(1, 1) == fewer_layers(1, 6) == 0

@@ -11,7 +11,7 @@ import pytest
 
 from modelhost.config.settings import Settings
 from modelhost.models.files.gguf import GgufHeader, read_header
-from modelhost.models.files.gguf_needs import OnGpu, need_bytes
+from modelhost.models.files.gguf_needs import GpuShare, need_bytes
 from modelhost.models.resolve.headroom import Headroom, gpu_budget, headroom_of_empty_machine
 from modelhost.models.resolve.offloading import Layers, Offload, memory_for_size, spread
 from modelhost.workers.gpus import Gpu
@@ -82,7 +82,7 @@ def test_layers_go_where_they_fit_and_what_is_booked_says_the_same(
 
 def test_one_more_layer_than_fits_would_be_too_much() -> None:
     model = offload(LLAMA_3_70B, ONE_OF_24_GB)
-    part = OnGpu.of(LLAMA_3_70B, context_length=4096, slots=1, kv_cache_type="f16", batch_size=512)
+    part = GpuShare.of(LLAMA_3_70B, context_length=4096, slots=1, kv_cache_type="f16", batch_size=512)
     assert model.need(model.layers())["gpu:0"] + part.layer_bytes > rooms_on(ONE_OF_24_GB)[0]
 
 
@@ -163,5 +163,5 @@ def test_the_context_is_decided_by_the_memory_that_it_will_be_in() -> None:
 def test_a_split_is_booked_as_it_is() -> None:
     requested_layers: dict[str, Any] = {"context_length": 4096, "slots": 1, "kv_cache_type": "f16", "gpu_layers": 30}
     need = need_bytes(LLAMA_2_7B, **requested_layers, gpus=(0, 3), split=(20, 10))
-    fixed = OnGpu.of(LLAMA_2_7B, context_length=4096, slots=1, kv_cache_type="f16").fixed_bytes
+    fixed = GpuShare.of(LLAMA_2_7B, context_length=4096, slots=1, kv_cache_type="f16").fixed_bytes
     assert need["gpu:0"] - fixed == pytest.approx(2 * (need["gpu:3"] - fixed), abs=2)

@@ -13,7 +13,7 @@ from modelhost.config.settings import Settings
 from modelhost.engines.adapters import Adapter
 from modelhost.engines.prompting import bundled_template
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
-from modelhost.models.files.model_files import are_current
+from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.resolve.resolve import resolve
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.workers.cores import allowed_cores, computing_cores
@@ -183,9 +183,9 @@ def test_an_adapter_is_in_the_form_that_the_engine_reads(model: Path, tmp_path: 
     added = sum(file.stat().st_size for file in adapter.iterdir())
     assert found.size_bytes - plain.size_bytes == added
     assert sum(found.need_bytes.values()) - sum(plain.need_bytes.values()) == added
-    assert are_current(found.stamps)
+    assert are_unchanged(found.stamps)
     (adapter / "adapter_config.json").unlink()
-    assert not are_current(found.stamps)
+    assert not are_unchanged(found.stamps)
     with pytest.raises(ConfigError, match=r"adapters as PEFT saves them, and .* no directory with adapter_config.json"):
         _resolve(**served, lora=[f"a={adapter}"])
 
@@ -244,28 +244,28 @@ def test_a_model_is_current_until_any_of_its_files_is_another(tmp_path: Path) ->
     template = tmp_path / "template.jinja"
     template.write_text("{{ messages }}")
     resolved = _resolve(model=model, draft_model=draft, chat_template=template)
-    assert are_current(resolved.stamps)
+    assert are_unchanged(resolved.stamps)
     for file in (model, draft, template):
         content = file.read_bytes()
         file.write_bytes(content + b" ")
-        assert not are_current(resolved.stamps)
+        assert not are_unchanged(resolved.stamps)
         file.unlink()
-        assert not are_current(resolved.stamps)
+        assert not are_unchanged(resolved.stamps)
         file.write_bytes(content)
         resolved = _resolve(model=model, draft_model=draft, chat_template=template)
-        assert are_current(resolved.stamps)
+        assert are_unchanged(resolved.stamps)
 
 
 def test_a_directory_is_current_until_a_file_of_it_is_another_or_comes(tmp_path: Path) -> None:
     folder = tmp_path / "nano"
     shutil.copytree(NANO_HF, folder)
     resolved = _resolve(model=folder, engine="transformers")
-    assert are_current(resolved.stamps)
+    assert are_unchanged(resolved.stamps)
     (folder / "adapter.json").write_text("{}")
-    assert not are_current(resolved.stamps)
+    assert not are_unchanged(resolved.stamps)
     resolved = _resolve(model=folder, engine="transformers")
     (folder / "config.json").write_text(f"{(folder / 'config.json').read_text()}\n")
-    assert not are_current(resolved.stamps)
+    assert not are_unchanged(resolved.stamps)
 
 
 def test_a_chat_template_that_is_no_text_is_refused(model: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from modelhost.models.resolve.sizing import (
     SHARE_OF_MEMORY,
     SHORTEST_BOUNDED,
     SHORTEST_DEFAULT,
-    Wanted,
+    RequestedSize,
     load_timeout_seconds,
     size_for,
 )
@@ -36,7 +36,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> GgufHeader:
 
 
 def _size(header: GgufHeader, available_bytes: int, **wanted: Any) -> tuple[int, int]:
-    size = size_for(header, Wanted(**wanted), available_bytes=available_bytes)
+    size = size_for(header, RequestedSize(**wanted), available_bytes=available_bytes)
     return size.context_length, size.slots
 
 
@@ -124,7 +124,7 @@ def test_what_the_caller_decided_is_refused_where_it_exceeds_the_bound(header: G
 def test_nothing_exceeds_the_bound_and_nothing_that_was_decided_is_changed(
     header: GgufHeader, bound: int, context_length: int | None, slots: int | None, max_slots: int | None
 ) -> None:
-    wanted = Wanted(context_length=context_length, slots=slots, max_slots=max_slots, cache_bytes=bound)
+    wanted = RequestedSize(context_length=context_length, slots=slots, max_slots=max_slots, cache_bytes=bound)
     least = (context_length or SHORTEST_BOUNDED) * (slots or 1) * header.kv_bytes_per_token()
     if least > bound:
         with pytest.raises(ConfigError):
