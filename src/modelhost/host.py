@@ -45,7 +45,7 @@ from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
     from modelhost.chat.answering import Answering, Opened, Writing
-    from modelhost.chat.questions import Questions
+    from modelhost.chat.tools.questions import Questions
     from modelhost.persistence.saved_state import Persistence
     from modelhost.state.records import AuditEntry
     from modelhost.state.store import StateStore
@@ -444,7 +444,7 @@ class Host:
 
     @staticmethod
     def _parsed(task: Task, body: dict[str, Any]) -> AnyRequest:
-        from modelhost.chat.parsing import parsed  # noqa: PLC0415 (see _prepare)
+        from modelhost.chat.parsing.parse import parsed  # noqa: PLC0415 (see _prepare)
 
         return parsed(task, body)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from modelhost.chat.loop import LoopLimits, ToolLoop
-from modelhost.chat.parsing import parsed
-from modelhost.chat.questions import Questions
+from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.tools.loop import LoopLimits, ToolLoop
+from modelhost.chat.tools.questions import Questions
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunk_writing import chunk_of

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from modelhost.chat.parsing import parsed
+from modelhost.chat.parsing.parse import parsed
 from modelhost.client.host_client import Body
 from modelhost.errors import ModelhostError, ModelNotFound
 from modelhost.exchange.caller import NOBODY, Caller

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.chat.requests import INERT, INSTEAD
+from modelhost.chat.parsing.bodies import INERT, INSTEAD
 from modelhost.engines import ENGINES
 from modelhost.host import Host
 from modelhost.http.app import build_app

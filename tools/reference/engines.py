@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
-from modelhost.chat.requests import MODELS
+from modelhost.chat.parsing.bodies import MODELS
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.capabilities import FEATURES, KEYWORDS, Capabilities, Provider
 from modelhost.exchange.tasks import Task

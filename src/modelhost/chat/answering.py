@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from modelhost.chat import host_tools, room
-from modelhost.chat.absent_tools import note_missing, waiting, with_missing
-from modelhost.chat.context import with_context
-from modelhost.chat.crowding import tools_by_server, with_tools_named
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.loop import LoopLimits, ToolLoop
 from modelhost.chat.notes import Notes
-from modelhost.chat.parsing import parsed
-from modelhost.chat.questions import Questions
-from modelhost.chat.sampling import sampled, sampling_body
+from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn
-from modelhost.chat.shape import attempted, checked, shape_of
-from modelhost.chat.tokens import with_token_strings
+from modelhost.chat.structured_output import attempted, checked, shape_of
+from modelhost.chat.task_answers import check_dimensions, with_token_strings
+from modelhost.chat.tools import context_budget, host_tools
+from modelhost.chat.tools.context_budget import tools_by_server, with_tools_named
+from modelhost.chat.tools.host_tools import note_missing, waiting, with_missing
+from modelhost.chat.tools.loop import LoopLimits, ToolLoop
+from modelhost.chat.tools.mcp_context import with_context
+from modelhost.chat.tools.questions import Questions
+from modelhost.chat.tools.sampling import sampled, sampling_body
 from modelhost.chat.turn import adapted, check_can, turn_of
-from modelhost.chat.vectors import check_dimensions
 from modelhost.chat.waits import with_waits
 from modelhost.config.settings import Settings
 from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
@@ -282,7 +281,7 @@ class Answering:
         self, error: ContextLengthExceeded, model: HostedModel, request: ChatRequest, caller: Caller
     ) -> ContextLengthExceeded:
         """Return ``error`` with what the tools take of the context, and which servers to leave out."""
-        text = room.text_of(request.messages)
+        text = context_budget.text_of(request.messages)
         try:
             tools = tools_by_server(request.tools or (), lambda name: self._toolbox.hub.tool(name).server)
         except ToolNotFound:

@@ -8,11 +8,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from modelhost.chat import fanout
-from modelhost.chat.echo import Echo
-from modelhost.chat.infilling import named
-from modelhost.chat.logprobs import LegacyLogprobs, without_others
+from modelhost.chat.completions import Echo, LegacyLogprobs, named, without_others
 from modelhost.chat.relay import Relay, Report
-from modelhost.chat.running_usage import RunningUsage, UsageIn
+from modelhost.chat.usage import RunningUsage, UsageIn
 from modelhost.engines.base import TranslatingClient
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING

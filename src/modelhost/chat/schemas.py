@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from msgspec.structs import replace
 
-from modelhost.chat.constraints import STRUCTURED
+from modelhost.chat.structured_output import STRUCTURED
 from modelhost.engines.schemas.plain import PlainSchema, check_patterns, plain, plain_parameters
 from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.errors import InvalidRequest

@@ -10,21 +10,21 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from modelhost.chat import custom_tools, requests, tool_choice
 from modelhost.chat.adapters import check_without, with_adapters
 from modelhost.chat.answering_name import AnswersAs
-from modelhost.chat.constraints import name_as_sent
-from modelhost.chat.custom_calls import CustomCalls, RawInput, opening_of
+from modelhost.chat.completions import Echo, infilling
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.echo import Echo
-from modelhost.chat.forced_call import ForcedCall
 from modelhost.chat.generation import Generation, ModelSide, NewRewrite
 from modelhost.chat.images import check_images
-from modelhost.chat.infilling import infilling
 from modelhost.chat.notes import NEUTRALISED, Notes
+from modelhost.chat.parsing import bodies
 from modelhost.chat.relay import Report
-from modelhost.chat.running_usage import UsageIn
 from modelhost.chat.schemas import with_plain_schemas
+from modelhost.chat.structured_output import name_as_sent
+from modelhost.chat.tools import custom_tools, tool_choice
+from modelhost.chat.tools.custom_calls import CustomCalls, RawInput, opening_of
+from modelhost.chat.tools.tool_choice import ForcedCall
+from modelhost.chat.usage import UsageIn
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.special_tokens import without_server_marks
 from modelhost.errors import (
@@ -162,10 +162,10 @@ async def turn_of(
 
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
     """Return ``request``, of a task that generates nothing, in the engine's dialect; raises as above."""
-    requests.check_fields(task, request, model.engine)
+    bodies.check_fields(task, request, model.engine)
     check_without(model, task, request)
     if isinstance(request, TokenizeRequest) and request.chat is not None:
-        requests.check_fields("chat", request.chat, model.engine)
+        bodies.check_fields("chat", request.chat, model.engine)
         chat = custom_tools.shown(with_plain_schemas(request.chat), model.engine).request
         request = replace(request, chat=chat)
         body = _with_contents_as_text(model, _body(model, task, request), Notes(model.name))
@@ -198,10 +198,10 @@ def _other_name(model: HostedModel, body: Mapping[str, Any]) -> str | None:
 
 
 def _with_defaults(model: HostedModel, request: G, task: Task) -> G:
-    requests.check_fields(task, request, model.engine)
+    bodies.check_fields(task, request, model.engine)
     complete = with_defaults(request, model.defaults)
     if complete.extra is not request.extra:
-        requests.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
+        bodies.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
     if complete.sampling.logit_bias:
         _check_tokens(model, complete.sampling.logit_bias)
     return complete

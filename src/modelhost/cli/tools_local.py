@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelhost import logs
-from modelhost.chat.questions import Questions
+from modelhost.chat.tools.questions import Questions
 from modelhost.cli import console
 from modelhost.config import environment
 from modelhost.config.home import at_home

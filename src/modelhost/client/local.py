@@ -68,7 +68,7 @@ class LocalClient:
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
         """Answer a chat piece by piece."""
-        from modelhost.chat.parsing import parsed  # noqa: PLC0415 (what checks requests takes its time to import)
+        from modelhost.chat.parsing.parse import parsed  # noqa: PLC0415 (what checks requests takes its time to import)
 
         request = parsed("chat", body)
         assert isinstance(request, ChatRequest)

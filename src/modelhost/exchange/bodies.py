@@ -1,6 +1,6 @@
 """Requests in the words of OpenAI's API, as engines and other hosts read them.
 
-The other way: :mod:`modelhost.chat.parsing`.
+The other way: :mod:`modelhost.chat.parsing.parse`.
 """
 
 from __future__ import annotations

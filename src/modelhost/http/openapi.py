@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from modelhost.chat.requests import MODELS
+from modelhost.chat.parsing.bodies import MODELS
 from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.exchange.tasks import TASKS, Task

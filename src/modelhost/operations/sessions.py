@@ -76,7 +76,7 @@ def _document(session: Session) -> SessionDocument:
 
 async def _import(host: StateHost, asked: ImportParameters, _on_progress: OnProgress) -> Imported:
     # Here and not at the top: the command line, which describes operations only, starts faster without them.
-    from modelhost.chat.requests import validate  # noqa: PLC0415
+    from modelhost.chat.parsing.bodies import validate  # noqa: PLC0415
     from modelhost.state.records import Session as Stored  # noqa: PLC0415
 
     sessions = []

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelhost.chat.requests import ChatRequest
+from modelhost.chat.parsing.bodies import ChatRequest
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from tests.integration.api.talk import CHAT, HELLO, Talk, as_messages, check_error, error_of
 from tests.support.serving import HostPool, ServedHost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from modelhost.chat.questions import Questions
+from modelhost.chat.tools.questions import Questions
 from modelhost.exchange.events import HostEvent, Question
 from modelhost.tools.context import CallContext, ElicitationAnswer
 from tests.support.mcp_peers import hub_of, stub

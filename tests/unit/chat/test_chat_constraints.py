@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.constraints import STRUCTURED, name_as_sent
-from modelhost.chat.parsing import parsed
-from modelhost.chat.requests import check_fields
+from modelhost.chat.parsing.bodies import check_fields
+from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.structured_output import STRUCTURED, name_as_sent
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import ChatRequest, CompletionRequest, OutputFormat

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.continuing import Continuation
-from modelhost.chat.continuing import continued as continued_typed
+from modelhost.chat.sessions import Continuation
+from modelhost.chat.sessions import continued as continued_typed
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.messages import message_json, messages_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelhost.chat.logprobs import LegacyLogprobs, without_others
+from modelhost.chat.completions import LegacyLogprobs, without_others
 from modelhost.exchange.events import Logprobs, Text
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.parsing import parsed
+from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.relay import Relay, Report
-from modelhost.chat.running_usage import RunningUsage
+from modelhost.chat.usage import RunningUsage
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import EngineError

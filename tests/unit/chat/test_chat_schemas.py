@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.parsing import parsed
+from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import body_of

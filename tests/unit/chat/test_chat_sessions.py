@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.loop import ToolLoop
 from modelhost.chat.sessions import SessionTurn
+from modelhost.chat.tools.loop import ToolLoop
 from modelhost.errors import DatabaseUnavailable
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Finish, Piece, Text

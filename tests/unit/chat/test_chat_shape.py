@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.parsing import parsed
-from modelhost.chat.shape import RETRIES, VIOLATED, Shape, attempted, checked, shape_of
+from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.structured_output import RETRIES, VIOLATED, Shape, attempted, checked, shape_of
 from modelhost.exchange.events import Finish, Pieces, PieceStream, Text, Usage
 from modelhost.exchange.requests import ChatRequest, CompletionRequest
 from modelhost.exchange.whole import Whole

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.parsing import parsed
-from modelhost.chat.tokens import with_token_strings
+from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.task_answers import with_token_strings
 from modelhost.engines.llamacpp.preparation import LlamaCppPreparation
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import body_of

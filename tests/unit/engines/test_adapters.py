@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.adapters import with_adapters
-from modelhost.chat.parsing import parsed
+from modelhost.chat.parsing.parse import parsed
 from modelhost.config.settings import Settings
 from modelhost.engines.adapters import Adapter, split_name
 from modelhost.engines.launch import ModelSpec

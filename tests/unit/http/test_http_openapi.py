@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from modelhost.chat.requests import MODELS, ChatRequest, validate
+from modelhost.chat.parsing.bodies import MODELS, ChatRequest, validate
 from modelhost.config.session_ids import is_session_id
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.tasks import Task

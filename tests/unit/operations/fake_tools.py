@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modelhost.chat.questions import Questions
+from modelhost.chat.tools.questions import Questions
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
 from modelhost.tools.context import CallContext
 from modelhost.tools.offered import OfferedTool

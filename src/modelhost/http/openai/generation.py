@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from modelhost.chat.notes import ON_NOTE
-from modelhost.chat.parsing import parsed
+from modelhost.chat.parsing.parse import parsed
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.tool_calls import CallCollector
+from modelhost.chat.tools.calls import CallCollector
 from modelhost.engines.remote.answers import RemoteCalls
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import ToolCallPiece

@@ -1,0 +1,215 @@
+"""Structured output: the schema that an answer has to follow, and whether it does.
+
+vLLM names it ``structured_outputs``, and earlier ``guided_json`` and the like; OpenAI ``response_format``.
+Source: https://docs.vllm.ai/en/latest/features/structured_outputs.html
+
+No engine enforces all that a JSON schema can say; each constrains what it can. What it wrote is validated against the
+schema as the client gave it:
+
+* A complete (not streamed) answer that violates it is generated again, up to ``RETRIES`` times, if it ended by itself
+  and another attempt may differ: not with a seed, nor at temperature 0. Its usage is that of all attempts.
+* An answer that still violates it, or was streamed, ends with the finish detail ``schema_violated``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from modelhost import json_text
+from modelhost.chat import usage
+from modelhost.errors import InvalidRequest, RequestError
+from modelhost.exchange.events import Event, Finish, FinishDetails, Piece, PieceStream, Text, Usage
+from modelhost.exchange.nothing import NOTHING
+from modelhost.exchange.requests import ChatRequest, CompletionRequest, OutputFormat
+from modelhost.logs import get_logger
+
+if TYPE_CHECKING:
+    from modelhost.tools.arguments import ArgumentCheck
+
+STRUCTURED: Final = "structured_outputs"
+GUIDED: Final = "guided_"
+KINDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "json": (lambda value: isinstance(value, dict), "a JSON schema"),
+    "json_object": (lambda value: value is True, "true"),
+    "regex": (lambda value: isinstance(value, str) and bool(value), "a regular expression"),
+    "choice": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value),
+        "a list of texts",
+    ),
+    "grammar": (lambda value: isinstance(value, str) and bool(value), "a grammar"),
+}
+OF_ENGINES: Final = frozenset({STRUCTURED, "grammar", "response_format"})
+"""What engines call the field that says so."""
+OF_LLAMACPP: Final = ("grammar", "json_schema")
+FIELDS: Final = frozenset({STRUCTURED, *(f"{GUIDED}{kind}" for kind in KINDS)})
+
+
+def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
+    """Take the fields of a request that say what its answer has to be out of ``extra``.
+
+    Returns:
+        The kind, the value, and the name of the field that they stand in.
+
+    Raises:
+        InvalidRequest: there are several, or one is not what it has to be.
+    """
+    if FIELDS.isdisjoint(extra):
+        return None
+    named = {name: (name, kind, extra.pop(name)) for kind in KINDS if (name := f"{GUIDED}{kind}") in extra}
+    given = list(named.values())
+    asked = extra.pop(STRUCTURED, {})
+    if not isinstance(asked, Mapping):
+        raise InvalidRequest(f"{STRUCTURED}: it has to be an object.", param=STRUCTURED)
+    given += [(f"{STRUCTURED}.{kind}", kind, value) for kind, value in asked.items() if value is not None]
+    for name, kind, _ in given:
+        if kind not in KINDS:
+            raise InvalidRequest(f"{name}: there are {', '.join(KINDS)}.", param=name)
+    if len(given) != 1:
+        names = " and ".join(name for name, _, _ in given) or STRUCTURED
+        raise InvalidRequest(
+            f"{names}: give exactly one of {', '.join(KINDS)}.", param=given[-1][0] if given else STRUCTURED
+        )
+    name, kind, value = given[0]
+    if kind == "json" and isinstance(value, str):
+        try:
+            value = json_text.decoded(value)
+        except ValueError as error:
+            raise InvalidRequest(f"{name}: it is not JSON: {error}.", param=name) from None
+    is_right, words = KINDS[kind]
+    if not is_right(value):
+        raise InvalidRequest(f"{name}: it has to be {words}.", param=name)
+    return kind, value, name
+
+
+def check_only_one(output: Any, extra: Mapping[str, Any], field: str) -> None:
+    """Check that only one field says what the answer has to be.
+
+    Args:
+        output: ``response_format``.
+        extra: the request's other fields that OpenAI's API does not have.
+        field: that which stands in ``extra`` as ``structured_outputs``.
+
+    Raises:
+        InvalidRequest: two do.
+    """
+    given = [name for name in OF_LLAMACPP if extra.get(name)]
+    if STRUCTURED in extra:
+        given.append(field)
+    if isinstance(output, Mapping) and output.get("type") not in (None, "text"):
+        given.append("response_format")
+    if len(given) > 1:
+        raise InvalidRequest(
+            f"{given[0]}: {given[1]} says already what the answer has to be; give one.", param=given[0]
+        )
+
+
+def wants_json(extra: Mapping[str, Any]) -> bool:
+    """Whether the fields of a request that OpenAI's API does not have say that its answer has to be JSON."""
+    structured = extra.get(STRUCTURED) or {}
+    return "json_schema" in extra or not {"json", "json_object"}.isdisjoint(structured)
+
+
+def output_of(kind: str, value: Any) -> OutputFormat | None:
+    """Return what OpenAI's API has a name for as such."""
+    if kind == "json":
+        return OutputFormat(kind="json_schema", schema=value, extra={"name": "answer", "strict": True})
+    return OutputFormat(kind="json_object") if kind == "json_object" else None
+
+
+def name_as_sent(error: RequestError, field: str) -> None:
+    """Have ``error``, if it is about what the answer has to be, name the ``field`` in which the client said so."""
+    if field and error.param is not None and error.param.partition(".")[0] in OF_ENGINES:
+        error.message = error.message.replace(error.param, field, 1)
+        error.param = field
+
+
+log = get_logger(__name__)
+
+RETRIES: Final = 2
+VIOLATED: Final = "schema_violated"
+ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
+REMEMBERED: Final = 128
+"""Compiled schemas."""
+
+OpenAttempt = Callable[[], AbstractAsyncContextManager[PieceStream]]
+
+
+class Shape:
+    """What one answer has to be."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._check = _check_of(json.dumps(schema))
+
+    def problem_of(self, text: str) -> str | None:
+        """Return what is wrong with ``text``, ``None`` if nothing is."""
+        try:
+            value = json_text.decoded(text)
+        except ValueError as error:
+            return f"it is not JSON: {error}"
+        problems = self._check.problems(value)
+        return "; ".join(problems) if problems else None
+
+
+def shape_of(request: ChatRequest | CompletionRequest) -> Shape | None:
+    """Return what the answer to ``request`` has to be, as its client gave it; ``None`` if it may be anything."""
+    output = request.output if isinstance(request, ChatRequest) else None
+    asked = request.extra.get("json_schema") or request.extra.get(STRUCTURED, NOTHING).get("json")
+    if output is not None and output.kind == "json_schema" and output.schema is not None:
+        return Shape(output.schema)
+    if isinstance(asked, Mapping):
+        return Shape(asked)
+    return Shape(ANY_OBJECT) if output is not None and output.kind == "json_object" else None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _check_of(schema: str) -> ArgumentCheck:
+    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415 (as said above)
+
+    return ArgumentCheck(json.loads(schema), checks_formats=True)
+
+
+async def checked(pieces: PieceStream, shape: Shape) -> PieceStream:
+    """Yield ``pieces``; the end of an answer that is not of ``shape`` says so."""
+    texts: dict[int, str] = {}
+    async with aclosing(pieces):
+        async for piece in pieces:
+            for event in piece:
+                if isinstance(event, Text):
+                    texts[event.choice] = texts.get(event.choice, "") + event.text
+            yield tuple(_judged(event, texts, shape) for event in piece)
+
+
+def _judged(event: Event, texts: Mapping[int, str], shape: Shape) -> Event:
+    if not isinstance(event, Finish) or event.reason != "stop" or event.details is not None:
+        return event
+    problem = shape.problem_of(texts.get(event.choice, ""))
+    return event if problem is None else replace(event, details=FinishDetails(kind=VIOLATED, message=problem))
+
+
+async def attempted(attempt: OpenAttempt, shape: Shape, *, model: str) -> PieceStream:
+    """Yield the first answer of ``attempt`` that is of ``shape``, else the last one of those that may be made."""
+    spent: Mapping[str, Any] | None = None
+    for number in range(RETRIES + 1):
+        async with attempt() as opened:
+            pieces = [piece async for piece in checked(opened, shape)]
+        spent = _spent(spent, pieces)
+        if number == RETRIES or not any(_is_violation(event) for piece in pieces for event in piece):
+            break
+        log.info(VIOLATED, model=model, attempt=number + 1)
+    for piece in pieces:
+        yield tuple(replace(event, usage=spent) if isinstance(event, Usage) else event for event in piece)
+
+
+def _is_violation(event: Event) -> bool:
+    return isinstance(event, Finish) and event.details is not None and event.details.kind == VIOLATED
+
+
+def _spent(before: Mapping[str, Any] | None, pieces: list[Piece]) -> Mapping[str, Any] | None:
+    told = next((event.usage for piece in pieces for event in piece if isinstance(event, Usage)), None)
+    return usage.added(before, told) if told else before

@@ -1,0 +1,47 @@
+"""The answers of tasks that generate nothing: tokens, and the vectors of embeddings."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelhost.errors import UnsupportedParameter
+
+TOKEN_STRS: Final = "token_strs"  # noqa: S105 (no password)
+
+
+def with_token_strings(answer: dict[str, Any], *, with_pieces: bool) -> dict[str, Any]:
+    """Return the answer of an engine with the text of each token.
+
+    ``with_pieces``: the request wants them among the tokens, too, as llama.cpp has it.
+    """
+    tokens = answer["tokens"]
+    if TOKEN_STRS in answer:
+        return answer
+    ids = tokens if with_pieces else [token["id"] for token in tokens]
+    return {**answer, "tokens": ids, TOKEN_STRS: [_text(token["piece"]) for token in tokens]}
+
+
+def _text(piece: str | list[int]) -> str:
+    """Return a piece as text; llama.cpp gives the bytes of one that is a part of a character."""
+    return piece if isinstance(piece, str) else bytes(piece).decode(errors="replace")
+
+
+FLOAT_BYTES: Final = 4
+
+
+def check_dimensions(model: str, answer: Mapping[str, Any], wanted: int) -> None:
+    """Check that the vectors of ``answer`` have as many numbers as are ``wanted``.
+
+    Raises:
+        UnsupportedParameter: they do not: nobody cuts the vectors of a model that was not trained for that.
+    """
+    for entry in answer["data"]:
+        vector = entry["embedding"]
+        found = len(base64.b64decode(vector)) // FLOAT_BYTES if isinstance(vector, str) else len(vector)
+        if found != wanted:
+            raise UnsupportedParameter(
+                f"dimensions: the vectors of {model} have {found} numbers, no more and no fewer; leave it out.",
+                param="dimensions",
+            )
