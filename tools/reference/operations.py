@@ -9,9 +9,9 @@ from typing import Any
 from modelhost.http.admin import model_events
 from modelhost.http.admin.openapi import EVENT_EXAMPLE
 from modelhost.operations.cards import ModelCard
-from modelhost.operations.events import EventReport
 from modelhost.operations.models import LIST, MODEL_OPERATIONS
 from modelhost.operations.operation import AnyOperation, HttpRoute
+from modelhost.operations.reports import EventReport
 from modelhost.operations.tools import TOOL_OPERATIONS
 from tools.reference.schemas import type_in_words
 from tools.reference.tables import table

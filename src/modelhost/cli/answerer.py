@@ -11,8 +11,8 @@ from modelhost.client.address import normal_url
 from modelhost.client.host_client import Body, HostClient
 from modelhost.client.remote import RemoteClient
 from modelhost.exchange.events import Piece
-from modelhost.operations.events import EventReport
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.reports import EventReport
 
 Message = dict[str, str]
 """An OpenAI chat message: ``role`` and ``content``."""

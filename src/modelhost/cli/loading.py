@@ -9,10 +9,10 @@ from modelhost.cli.answerer import RunningHost
 from modelhost.cli.models_shown import doing, line
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded
 from modelhost.models.residency.status import State
-from modelhost.operations.events import EventReport
 from modelhost.operations.model_values import Loading
 from modelhost.operations.models import STATUS
 from modelhost.operations.operation import NoParameters
+from modelhost.operations.reports import EventReport
 
 
 def follow_load(remote: RunningHost, begun: Loading) -> None:

@@ -13,10 +13,9 @@ import typer
 from modelhost.cli.answerer import RunningHost
 from modelhost.errors import HostUnreachable
 from modelhost.models.residency.status import Activity, State
-from modelhost.operations.events import EventReport
 from modelhost.operations.models import STATUS
 from modelhost.operations.operation import NoParameters
-from modelhost.operations.reports import HostReport, ModelReport
+from modelhost.operations.reports import EventReport, HostReport, ModelReport
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -20,19 +20,17 @@ from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
 from modelhost.errors import ConfigError
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.session_values import (
-    ExportParameters,
-    ImportParameters,
-    ListParameters,
-    OneSession,
-    SessionDocument,
-)
 from modelhost.operations.sessions import (
     DELETE_SESSION,
     EXPORT_SESSIONS,
     IMPORT_SESSIONS,
     LIST_SESSIONS,
     SHOW_SESSION,
+    ExportParameters,
+    ImportParameters,
+    ListParameters,
+    OneSession,
+    SessionDocument,
 )
 
 STANDARD: Final = "-"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from modelhost.cli import console
-from modelhost.operations.session_values import SessionList, SessionReport
+from modelhost.operations.sessions import SessionList, SessionReport
 from modelhost.operations.state_values import AuditReport, SavedSession
 
 if TYPE_CHECKING:

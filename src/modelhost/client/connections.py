@@ -17,8 +17,8 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from modelhost import json_text
+from modelhost.client.errors import error_of_status
 from modelhost.errors import ConfigError, HostUnreachable
-from modelhost.operations.host_errors import error_of_status
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.remote_connection import KeptConnection
 

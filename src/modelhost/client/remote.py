@@ -15,18 +15,18 @@ from pydantic import ValidationError
 
 from modelhost import json_text
 from modelhost.client.connections import NO_HEADERS, Connections
+from modelhost.client.errors import error_in
 from modelhost.client.event_stream import Event, EventReader
 from modelhost.client.host_client import Body
 from modelhost.errors import HostUnreachable
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
 from modelhost.exchange.events import Pieces, PieceStream
-from modelhost.operations.events import EventReport
-from modelhost.operations.host_errors import error_in
 from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, progress_in, request_of, result_in
+from modelhost.operations.reports import EventReport
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.depth import DEPTH_HEADER
 from modelhost.workers.remote_connection import KeptConnection

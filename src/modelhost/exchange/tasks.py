@@ -1,10 +1,14 @@
-"""What a model can be given to do. One table says of each task where a worker takes it and what goes to and fro."""
+"""What a model can be given to do: where a worker takes each task, and the bodies that go to and fro."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from modelhost.exchange.nothing import NOTHING
 
 Task = Literal["chat", "completions", "infill", "embeddings", "rerank", "tokenize", "detokenize"]
 BodyKind = Literal["json", "multipart", "bytes"]
@@ -23,7 +27,7 @@ class TaskTraits:
     path: str
     """Where workers that follow OpenAI, and llama.cpp beyond that, take it."""
     body: BodyKind = "json"
-    """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.payloads`."""
+    """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.tasks`."""
     answer: AnswerKind = "json"
     """``sse`` and ``ndjson``: as events, where the request asks for a stream."""
     is_silent: bool = False
@@ -41,3 +45,29 @@ TASKS: Final[Mapping[Task, TaskTraits]] = {
     "tokenize": TaskTraits(path="/tokenize"),
     "detokenize": TaskTraits(path="/detokenize"),
 }
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """A file of a form."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+class Form(Struct, frozen=True, kw_only=True):
+    """The body of a request whose kind is ``multipart``."""
+
+    fields: Mapping[str, str] = NOTHING
+    files: Mapping[str, File] = NOTHING
+    """By the names of their fields."""
+
+
+class Raw(Struct, frozen=True, kw_only=True):
+    """The body of a request whose kind is ``bytes``."""
+
+    content_type: str
+    data: bytes
+
+
+Payload = Mapping[str, Any] | Form | Raw

@@ -1,21 +1,21 @@
-"""The HTTP face as an ASGI application: generation and probes at once, the rest when it is first asked for."""
+"""The HTTP interface as an ASGI application: generation and probes at once, the rest when it is first requested."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelhost.http.door_errors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
-from modelhost.http.later import Later
 from modelhost.http.mcp.endpoint import ByPort
 from modelhost.http.openai.generation import PATHS, OperationEndpoint
 from modelhost.http.prompt.endpoint import prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
-if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
+if TYPE_CHECKING:
     from modelhost.http.served_host import ServedHost
 
 
@@ -60,3 +60,30 @@ def build_app(host: ServedHost, *, stopping: asyncio.Event | None = None, mcp_po
         return edge
     apart = Edge(Later(mcp_alone), settings=settings, answer_of=lambda _path, error: rpc_error_answer(error))
     return ByPort(edge, {mcp_port: apart})
+
+
+class Later:
+    """Stands for the application that ``build`` returns.
+
+    What a host does not need to answer its first request is imported by ``build``: a host listens twice as soon for it.
+    """
+
+    def __init__(self, build: Callable[[], ASGIApp]) -> None:
+        """``build`` is called once, in a thread: other requests go on being answered."""
+        self._make = build
+        self._app: ASGIApp | None = None
+        self._building = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app or await self._built()
+        await app(scope, receive, send)
+
+    async def _built(self) -> ASGIApp:
+        async with self._building:
+            if self._app is None:
+                self._app = await asyncio.to_thread(self._make)
+        return self._app
+
+    def build(self) -> None:
+        """Build it now, before it is served; raises what ``build`` raises."""
+        self._app = self._make()

@@ -12,7 +12,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelhost import json_text
-from modelhost.departure import ClientLeft, cancelled_when
+from modelhost.disconnect import ClientLeft, cancelled_when
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.errors import Answer, error_answer, error_object

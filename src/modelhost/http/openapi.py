@@ -1,13 +1,14 @@
-"""What FastAPI does not describe in ``/openapi.json``: the POST endpoints, listed here, and the administration."""
+"""What FastAPI does not describe in ``/openapi.json``: the POST endpoints, the probes and the administration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.parsing.bodies import MODELS
@@ -17,7 +18,6 @@ from modelhost.exchange.tasks import TASKS, Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals
 from modelhost.http.edge import OPEN_PATHS
 from modelhost.http.openai.generation import PATHS
-from modelhost.http.openapi_system import system_paths
 from modelhost.http.prompt import openapi as prompt_openapi
 
 REF = "#/components/schemas/{model}"
@@ -157,3 +157,48 @@ def _post(task: Described, operation_id: str) -> dict[str, Any]:
             **{status: {"description": text, "content": error} for status, text in sorted(statuses.items())},
         },
     }
+
+
+TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+READINESS: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ready", "not_ready"]},
+        "models": {"type": "object", "description": "The state of each model.", "additionalProperties": TEXT},
+    },
+    "required": ["status", "models"],
+}
+
+
+def system_paths() -> dict[str, Any]:
+    """Return the part of the document."""
+    return {
+        "/health": _get("health", "Does the process live?", {"200": _json("It does", _object("status"))}),
+        "/ready": _get(
+            "ready",
+            "Can a model answer?",
+            {"200": _json("One can", READINESS), "503": _json("None can now", READINESS)},
+        ),
+        "/version": _get("version", "What answers here?", {"200": _json("The answer", _object("name", "version"))}),
+        "/metrics": _get(
+            "metrics",
+            "Metrics in Prometheus' text format",
+            {
+                "200": {"description": "The metrics", "content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": TEXT}}},
+                **refusals([Unauthorized]),
+            },
+        ),
+    }
+
+
+def _get(operation_id: str, summary: str, responses: Mapping[str, Any]) -> dict[str, Any]:
+    described = {"tags": ["system"], "summary": summary, "operationId": operation_id, "responses": dict(responses)}
+    return {"get": described}
+
+
+def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": dict(schema)}}}
+
+
+def _object(*fields: str) -> dict[str, Any]:
+    return {"type": "object", "properties": dict.fromkeys(fields, TEXT), "required": list(fields)}

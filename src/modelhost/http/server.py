@@ -19,8 +19,7 @@ from modelhost.config.settings import Settings
 from modelhost.errors import PortInUse
 from modelhost.host import Host, log_to_file
 from modelhost.http.exposure import check_exposure
-from modelhost.http.rereading import Rereading
-from modelhost.http.signals import signals
+from modelhost.http.signals import Rereading, signals
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress

@@ -1,4 +1,4 @@
-"""The signals that a host which serves listens to."""
+"""The signals that end a host or have it reload its configuration, and what a reload changes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from modelhost import logs
+from modelhost.config.secrets import secrets_in
+from modelhost.config.settings import Settings
+from modelhost.errors import ConfigError
+from modelhost.http.exposure import check_exposure
+from modelhost.redaction import hide
 
 TERMINAL: Final = Path("/dev/tty")
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -67,3 +72,83 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+log = logs.get_logger(__name__)
+
+LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_models")
+"""Settings that come into force at once; all others do when the host is started again."""
+
+
+class RereadHost(Protocol):
+    """The host as signals see it."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def reread(self) -> None:
+        """Read the registry of models and the file of MCP servers anew."""
+
+    def put_in_force(self, settings: Settings) -> None:
+        """Let clients add the models that ``settings`` allow from now on."""
+
+
+class Rereading:
+    """Reads the log files', the models' and the tools' files anew, and the configuration."""
+
+    def __init__(
+        self,
+        host: RereadHost,
+        address: str,
+        *,
+        read: Callable[[], Settings] | None,
+        admit: Callable[[Settings], object],
+    ) -> None:
+        """``read`` reads the configuration, if it came from where it can be read; ``admit`` puts keys in force.
+
+        ``address`` is what the host listens on.
+        """
+        self._host = host
+        self._settings = host.settings
+        self._address = address
+        self._read = read
+        self._admit = admit
+        self._task: asyncio.Task[None] | None = None
+        self._is_wanted = False
+
+    def begin(self) -> None:
+        """Begin, or begin again if it is being done."""
+        logs.reopen_files()
+        self._host.reread()
+        self._is_wanted = True
+        if self._read is not None and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._configure(self._read), name="rereading the configuration")
+
+    async def _configure(self, read: Callable[[], Settings]) -> None:
+        while self._is_wanted:
+            self._is_wanted = False
+            reading = await asyncio.to_thread(self._checked, read)
+            if isinstance(reading, ConfigError):
+                log.error("configuration_refused", problems=reading.message)
+            else:
+                self._apply(reading)
+
+    def _checked(self, read: Callable[[], Settings]) -> Settings | ConfigError:
+        try:
+            settings = read()
+            check_exposure(settings, self._address)
+        except ConfigError as error:
+            return error
+        return settings
+
+    def _apply(self, settings: Settings) -> None:
+        changed = [name for name in Settings.model_fields if getattr(settings, name) != getattr(self._settings, name)]
+        live = {name: getattr(settings, name) for name in LIVE}
+        self._settings = self._settings.model_copy(update=live)
+        hide(secrets_in(self._settings))
+        logs.set_level(self._settings.log_level)
+        self._admit(self._settings)
+        self._host.put_in_force(self._settings)
+        log.info("configuration_in_force", changed=[name for name in changed if name in LIVE])
+        if waiting := [name for name in changed if name not in LIVE]:
+            log.warning("settings_need_restart", names=waiting)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
-from modelhost.departure import ClientLeft, cancelled_when
+from modelhost.disconnect import ClientLeft, cancelled_when
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller, Face
 from modelhost.logs import get_logger

@@ -29,7 +29,7 @@ from modelhost.mcp_servers.tools import HostTool, Outcome, Reader, tools_of
 from modelhost.operations.llm import SEED_DEFAULTS
 from modelhost.operations.operation import Progress, ignored
 from modelhost.operations.perform import Performance
-from modelhost.operations.telling import telling
+from modelhost.operations.progress import telling
 from modelhost.version import __version__
 
 log = get_logger(__name__)

@@ -19,7 +19,7 @@ from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE
 from modelhost.operations import llm, models, state
 from modelhost.operations.operation import AnyOperation, OnProgress, ignored, parsed
-from modelhost.operations.telling import Shares
+from modelhost.operations.progress import Shares
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),

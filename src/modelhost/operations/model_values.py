@@ -10,9 +10,8 @@ from modelhost.config.request_defaults import LARGEST_COUNT, RequestDefaults
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
 from modelhost.models.residency.status import State
 from modelhost.operations.cards import ModelCard
-from modelhost.operations.events import EventReport
 from modelhost.operations.operation import Parameters, Result
-from modelhost.operations.reports import BYTES_HELP, Condition
+from modelhost.operations.reports import BYTES_HELP, Condition, EventReport
 
 ModelId = Annotated[
     str,

@@ -23,7 +23,6 @@ from modelhost.models.residency.status import ModelStatus, State
 from modelhost.operations import model_examples
 from modelhost.operations.administered_host import AdministeredHost, FileStep, OnFileStep
 from modelhost.operations.cards import ModelInfo, adapter_cards, model_card, model_info
-from modelhost.operations.events import reported
 from modelhost.operations.model_values import (
     ConfigParameters,
     Configuration,
@@ -47,7 +46,7 @@ from modelhost.operations.operation import (
     Operation,
     Progress,
 )
-from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, host_report, megabytes
+from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, host_report, megabytes, reported
 
 
 async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> Models:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Protocol, Self
 
-from modelhost.departure import ClientLeft
+from modelhost.disconnect import ClientLeft
 from modelhost.errors import HostFault, ModelhostError, ModelNotFound, ShuttingDown
 from modelhost.exchange.caller import Caller, Face
 from modelhost.meters import METERS, counting, timing

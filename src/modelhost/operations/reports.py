@@ -1,4 +1,4 @@
-"""What is said of models and of the host: the same to every face."""
+"""Reports on models, on the host and on what happens to models: the same at every interface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from modelhost.models.files.memory_pools import Bytes
-from modelhost.models.residency.status import Activity, HostStatus, ModelStatus, State
+from modelhost.models.residency.status import Activity, HostStatus, ModelEvent, ModelStatus, State
 from modelhost.operations.operation import Result
 
 BYTES_PER_MB: Final = 1_000_000
@@ -201,3 +201,24 @@ def _pool_report(status: HostStatus, pool: str) -> PoolReport:
         used_bytes=used,
         used_mb=math.ceil(used / BYTES_PER_MB),
     )
+
+
+class EventReport(Result):
+    """One event."""
+
+    at: float = Field(description="When it happened, in seconds since 1970.")
+    kind: Literal["state", "progress", "reload_failed", "removed", "registry"] = Field(
+        description="`state`: a model is in another state. `progress`: it is further. `reload_failed`: it could not be "
+        "loaded with another configuration, and has the earlier one. `removed`: the host has it no longer. "
+        "`registry`: the file of models was read again, or could not be."
+    )
+    model: str = Field(description="The model; empty for `registry`.")
+    state: State | None = None
+    activity: Activity | None = Field(default=None, description="What the model loads: its files, or itself.")
+    progress: float | None = Field(default=None, description="How far that is, 0 to 1, where it is known.")
+    message: str | None = Field(default=None, description="Why, where there is something to say.")
+
+
+def reported(event: ModelEvent) -> EventReport:
+    """Return ``event`` as every face tells it."""
+    return EventReport.model_validate(event, from_attributes=True)

@@ -25,7 +25,7 @@ from modelhost.operations.state_values import (
 )
 
 if TYPE_CHECKING:
-    from modelhost.operations.session_values import SessionCard
+    from modelhost.operations.sessions import SessionCard
     from modelhost.state.records import SnapshotInfo
 
 

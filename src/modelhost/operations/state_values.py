@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from modelhost.config.session_ids import NewSessionId, SessionId
-from modelhost.operations.moments import Moment
 from modelhost.operations.operation import Parameters, Result
-from modelhost.operations.session_values import SessionCard
+from modelhost.operations.sessions import SessionCard
+from modelhost.operations.timestamps import Moment
 
 DEFAULT_LABEL = "default"
 

@@ -1,4 +1,4 @@
-"""One saved state: put together from what the host holds, and brought back into it."""
+"""One saved state: put together from what the host holds, and restored into it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from modelhost.errors import InvalidRequest, ModelhostError, ModelNotFound, StateDamaged
 from modelhost.logs import get_logger
+from modelhost.meters import REGISTRY
 from modelhost.models.registry.request_defaults import parse_defaults
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.persistence.metrics import metrics_now
 from modelhost.persistence.prompt_caches import PromptCaches
 from modelhost.state.documents import SavedConversation, SavedModel, SavedPromptCache, SnapshotDocument
 from modelhost.state.records import Removed, SnapshotInfo
@@ -262,3 +262,17 @@ async def _wait_for(loads: Sequence[_Load]) -> None:
     """Wait; who stops waiting stops nothing else."""
     if tasks := [load.task for load in loads if load.task is not None]:
         await asyncio.wait(tasks)
+
+
+LEFT_OUT: Final = ("_bucket", "_created")
+"""Endings of names: of a histogram its count and its sum are kept."""
+
+
+def metrics_now() -> dict[str, Any]:
+    """Return the samples of every metric by its name, each with its labels and its value."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            if not sample.name.endswith(LEFT_OUT):
+                found.setdefault(sample.name, []).append({"labels": dict(sample.labels), "value": sample.value})
+    return found

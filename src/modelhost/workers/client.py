@@ -18,8 +18,7 @@ from modelhost.engines.base import INPUT_GRAMMAR, Engine
 from modelhost.engines.launch import Ready
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
-from modelhost.exchange.payloads import Payload
-from modelhost.exchange.tasks import TASKS, Task
+from modelhost.exchange.tasks import TASKS, Payload, Task
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
 from modelhost.workers import endings

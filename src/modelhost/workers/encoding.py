@@ -9,7 +9,7 @@ import orjson
 from msgspec.structs import replace
 
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.payloads import Form, Payload, Raw
+from modelhost.exchange.tasks import Form, Payload, Raw
 
 JSON: Final = "application/json"
 

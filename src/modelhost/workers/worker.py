@@ -9,8 +9,7 @@ from typing import Any, Protocol
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import Ready
 from modelhost.errors import ModelhostError
-from modelhost.exchange.payloads import Payload
-from modelhost.exchange.tasks import Task
+from modelhost.exchange.tasks import Payload, Task
 from modelhost.workers import endings
 from modelhost.workers.event_blocks import EventBlocks
 from modelhost.workers.life import Life

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from modelhost.cli.answerer import RunningHost
+from modelhost.client.errors import error_in
 from modelhost.errors import ConfigError, HostUnreachable, ModelNotFound, QueueFull, WorkerCrashed
 from modelhost.exchange.events import Piece, Text
-from modelhost.operations.host_errors import error_in
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

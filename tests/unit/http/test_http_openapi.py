@@ -17,7 +17,7 @@ from modelhost.errors import InvalidRequest
 from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.app import build_app
-from modelhost.operations.session_values import SessionDocument
+from modelhost.operations.sessions import SessionDocument
 from modelhost.operations.state_values import SaveParameters
 from tests.unit.operations.fake_host import FakeHost, ready
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from modelhost.models.residency.status import ModelEvent, State
-from modelhost.operations.events import EventReport, reported
+from modelhost.operations.reports import EventReport, reported
 
 
 def test_a_report_is_the_event_as_json() -> None:

@@ -13,7 +13,7 @@ from modelhost.http.admin.operations import answer
 from modelhost.http.exchange import Exchange
 from modelhost.models.residency.status import ModelEvent
 from modelhost.operations.administered_host import EventSource
-from modelhost.operations.events import reported
+from modelhost.operations.reports import reported
 
 PATH: Final = "/v1/models/events"
 NAME: Final = "model-events"

@@ -11,9 +11,9 @@ from modelhost import errors
 from modelhost.errors import ModelhostError
 from modelhost.http.admin import model_events
 from modelhost.http.errors import STATUS
-from modelhost.operations.events import EventReport
 from modelhost.operations.operation import AnyOperation, HttpRoute
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
+from modelhost.operations.reports import EventReport
 from modelhost.operations.table import OPERATIONS
 
 MEANINGS: Final[Mapping[type[ModelhostError], str]] = {

@@ -21,9 +21,9 @@ from modelhost.http.served_host import ServedHost
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
 from modelhost.operations.perform import Performance, performing
+from modelhost.operations.progress import telling
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.table import OPERATIONS
-from modelhost.operations.telling import telling
 
 log = get_logger(__name__)
 

@@ -18,8 +18,7 @@ from modelhost.exchange.tasks import Task
 from modelhost.http.exchange import Exchange
 from modelhost.http.generating_host import GeneratingHost
 from modelhost.http.measuring import model_label, note_cancelled, note_request
-from modelhost.http.openai.infill import filled_in
-from modelhost.http.openai.tokens import detokenized, tokenized
+from modelhost.http.openai.answers import detokenized, filled_in, tokenized
 from modelhost.logs import get_logger
 from modelhost.workers.depth import DEPTH_HEADER
 

@@ -14,8 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelhost.host import Host
 from modelhost.http import rest
-from modelhost.http.app import build_app
-from modelhost.http.later import Later
+from modelhost.http.app import Later, build_app
 from tests.unit.operations.fake_host import FakeHost, ready
 
 BEFORE_THE_WORKER = "modelhost.http.server"

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from modelhost.operations.operation import Progress
-from modelhost.operations.telling import Shares, telling
+from modelhost.operations.progress import Shares, telling
 
 
 def at(fraction: float) -> Progress:

@@ -1,4 +1,4 @@
-"""The answer of ``/infill`` for the clients of llama.cpp's server, such as its plugins for editors."""
+"""Answers with the fields of other servers: ``/infill``, ``/tokenize`` and ``/detokenize`` of llama.cpp and vLLM."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import CompletionRequest
+from modelhost.http.generating_host import ServedModel
 
 LIMIT: Final = "limit"
 EOS: Final = "eos"
@@ -37,3 +38,13 @@ def filled_in(answer: Mapping[str, Any], request: CompletionRequest) -> dict[str
 
 def _at(value: Any, path: str) -> Any:
     return reduce(lambda inner, name: inner.get(name) if isinstance(inner, dict) else None, path.split("/"), value)
+
+
+def tokenized(answer: dict[str, Any], model: ServedModel) -> dict[str, Any]:
+    """Return the tokens with what vLLM tells besides."""
+    return {**answer, "count": len(answer["tokens"]), "max_model_len": model.context_length}
+
+
+def detokenized(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the text under both names."""
+    return {**answer, "prompt": answer["content"]}
