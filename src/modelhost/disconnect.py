@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 
-class ClientLeft(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection; nobody is there to be answered."""
 
 
 @asynccontextmanager
-async def cancelled_when(left: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Cancel what is inside as soon as ``left()`` returns, and raise :class:`ClientLeft` instead.
+async def cancel_on_disconnect(left: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Cancel what is inside as soon as ``left()`` returns, and raise :class:`ClientDisconnected` instead.
 
     A cancellation that comes from elsewhere stays one. ``left()`` ends with what is inside.
     """
@@ -34,6 +34,6 @@ async def cancelled_when(left: Callable[[], Awaitable[object]]) -> AsyncIterator
         if not has_left:
             raise
         work.uncancel()
-        raise ClientLeft from None
+        raise ClientDisconnected from None
     finally:
         watcher.cancel()

@@ -22,7 +22,7 @@ from modelhost.exchange.events import Relayed, Usage
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
@@ -44,7 +44,7 @@ from modelhost.redaction import hide
 from modelhost.workers.process import ProgressCallback
 
 if TYPE_CHECKING:
-    from modelhost.chat.answering import Answering, Opened, Writing
+    from modelhost.chat.answering import Answering, ChatOrCompletion, OpenedAnswer
     from modelhost.chat.tools.questions import Questions
     from modelhost.persistence.saved_state import Persistence
     from modelhost.state.records import AuditEntry
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
     from modelhost.tools.toolbox import Toolbox
 
-ANSWERING = frozenset({State.READY, State.BUSY, State.UNLOADED})
-AS_IT_IS = LoadConfig()
+AVAILABLE_STATES = frozenset({State.READY, State.BUSY, State.UNLOADED})
+DEFAULT_LOAD = LoadConfig()
 Messages = str | Sequence[Mapping[str, Any]]
 
 
@@ -182,7 +182,7 @@ class Host:
             await self._start_tools(None)
         self._answering = Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
-    def put_in_force(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Let clients add the models that ``settings``, in which a few have changed, allow from now on."""
         if self._collection is not None:
             self._collection.added.admission = Admission.of(settings)
@@ -280,7 +280,7 @@ class Host:
     @property
     def is_ready(self) -> bool:
         """Whether a request would be answered: some model is ready, or waits for nothing but a request."""
-        return any(model.state in ANSWERING for model in self.collection.status().models)
+        return any(model.state in AVAILABLE_STATES for model in self.collection.status().models)
 
     def find(self, name: str | None) -> HostedModel:
         """Return the model called ``name``; without a name the active one.
@@ -320,7 +320,7 @@ class Host:
         self,
         name: str,
         *,
-        config: LoadConfig = AS_IT_IS,
+        config: LoadConfig = DEFAULT_LOAD,
         persist: bool = False,
         force: bool = False,
         wait: bool = False,
@@ -382,16 +382,18 @@ class Host:
 
     def open(
         self,
-        request: Writing,
+        request: ChatOrCompletion,
         caller: Caller = NOBODY,
         on_queued: OnQueued | None = None,
         *,
         may_relay: bool = False,
-    ) -> AbstractAsyncContextManager[Opened]:
+    ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer a request piece by piece, as :meth:`modelhost.chat.answering.Answering.open` has it."""
         return self.answering.open(request, caller, on_queued, may_relay=may_relay)
 
-    async def whole(self, request: Writing, caller: Caller = NOBODY, on_queued: OnQueued | None = None) -> Whole:
+    async def whole(
+        self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> WholeAnswer:
         """Answer a request at once; sessions and errors are as :meth:`open` has them."""
         return await self.answering.whole(request, caller, on_queued)
 

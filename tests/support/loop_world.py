@@ -17,7 +17,7 @@ from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunk_writing import chunk_of
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.tools.context import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
@@ -185,7 +185,7 @@ async def chunks_of(loop: ToolLoop, **fields: Any) -> list[Chunk]:
 
 
 async def whole(loop: ToolLoop) -> dict[str, Any]:
-    answer = Whole()
+    answer = WholeAnswer()
     async with aclosing(loop.run(request())) as pieces:
         async for piece in pieces:
             answer.add(piece)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.chat.parsing.bodies import INERT, INSTEAD
+from modelhost.chat.parsing.bodies import INERT, REPLACEMENTS
 from modelhost.engines import ENGINES
 from modelhost.host import Host
 from modelhost.http.app import build_app
@@ -59,7 +59,7 @@ some of this, too.
 A request with one of these, unless it is listed above for it, is refused with `unsupported_parameter`, and the message
 names what to send.
 
-{table(("Field", "Send"), sorted((f"`{theirs}`", f"`{ours}`") for theirs, ours in INSTEAD.items()))}"""
+{table(("Field", "Send"), sorted((f"`{theirs}`", f"`{ours}`") for theirs, ours in REPLACEMENTS.items()))}"""
 
 
 def _request_section(operation: Described, document: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:

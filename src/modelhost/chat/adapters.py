@@ -9,7 +9,7 @@ from modelhost.engines.adapters import TASKS_WITHOUT_ADAPTERS, Adapter, AdapterS
 from modelhost.engines.base import Engine
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.bodies import lora_json
-from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, WantedAdapter
+from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest, SelectedAdapter
 from modelhost.exchange.tasks import Task
 from modelhost.models.residency.hosted import HostedModel
 
@@ -37,7 +37,7 @@ def with_adapters(
     )
 
 
-def _passed_on(engine: Engine, task: Task, wanted: Sequence[WantedAdapter], body: dict[str, Any]) -> dict[str, Any]:
+def _passed_on(engine: Engine, task: Task, wanted: Sequence[SelectedAdapter], body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` with what is wanted as it is: whose adapters they are, the server of the model knows."""
     if wanted and FIELD not in engine.fields(task):
         raise UnsupportedParameter(f'The field "{FIELD}" is not supported by {engine.name} for {task}.', param=FIELD)
@@ -60,7 +60,7 @@ def check_without(model: HostedModel, task: Task, request: AnyRequest) -> None:
         )
 
 
-def _wanted(model: HostedModel, request: ChatRequest | CompletionRequest) -> Sequence[WantedAdapter]:
+def _wanted(model: HostedModel, request: ChatRequest | CompletionRequest) -> Sequence[SelectedAdapter]:
     named = model.adapter_in(request.model)
     if named is None:
         return request.lora
@@ -70,7 +70,7 @@ def _wanted(model: HostedModel, request: ChatRequest | CompletionRequest) -> Seq
             f"lora, and {model.name} as the model.",
             param=FIELD,
         )
-    return (WantedAdapter(name=named),)
+    return (SelectedAdapter(name=named),)
 
 
 def _adapters(model: HostedModel) -> Sequence[Adapter]:
@@ -78,7 +78,7 @@ def _adapters(model: HostedModel) -> Sequence[Adapter]:
     return model.known.spec.lora if model.known is not None else declared_adapters(model.entry.settings.lora)
 
 
-def _scales(model: str, adapters: Sequence[Adapter], wanted: Sequence[WantedAdapter]) -> tuple[float, ...]:
+def _scales(model: str, adapters: Sequence[Adapter], wanted: Sequence[SelectedAdapter]) -> tuple[float, ...]:
     """Return the strength of each adapter: what is not chosen and not always there has none."""
     scales = [each.scale if each.name is None else 0.0 for each in adapters]
     chosen: set[int] = set()
@@ -91,7 +91,7 @@ def _scales(model: str, adapters: Sequence[Adapter], wanted: Sequence[WantedAdap
     return tuple(scales)
 
 
-def _place(model: str, adapters: Sequence[Adapter], wanted: WantedAdapter) -> int:
+def _place(model: str, adapters: Sequence[Adapter], wanted: SelectedAdapter) -> int:
     places = {each.name: place for place, each in enumerate(adapters) if each.name is not None}
     if not places:
         raise InvalidRequest(

@@ -15,17 +15,17 @@ from modelhost.chat.notes import Notes
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.sessions import SessionTurn
-from modelhost.chat.structured_output import attempted, checked, shape_of
+from modelhost.chat.structured_output import checked, output_schema_of, retried
 from modelhost.chat.task_answers import check_dimensions, with_token_strings
 from modelhost.chat.tools import context_budget, host_tools
-from modelhost.chat.tools.context_budget import tools_by_server, with_tools_named
-from modelhost.chat.tools.host_tools import note_missing, waiting, with_missing
+from modelhost.chat.tools.context_budget import tools_by_server, with_tool_tokens
+from modelhost.chat.tools.host_tools import note_missing, waiting, with_missing_servers
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.mcp_context import with_context
 from modelhost.chat.tools.questions import Questions
-from modelhost.chat.tools.sampling import sampled, sampling_body
+from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.chat.turn import adapted, check_can, turn_of
-from modelhost.chat.waits import with_waits
+from modelhost.chat.waits import with_wait_events
 from modelhost.config.settings import Settings
 from modelhost.errors import ContextLengthExceeded, ModelhostError, ToolNotFound
 from modelhost.exchange.caller import NOBODY, Caller
@@ -38,7 +38,7 @@ from modelhost.exchange.requests import (
     TokenizeRequest,
 )
 from modelhost.exchange.tasks import Task
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.logs import get_logger
 from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
@@ -55,8 +55,8 @@ if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every ho
 
 log = get_logger(__name__)
 
-Writing = ChatRequest | CompletionRequest
-Opened = Pieces | Relayed
+ChatOrCompletion = ChatRequest | CompletionRequest
+OpenedAnswer = Pieces | Relayed
 
 
 class _Way(Struct, frozen=True, kw_only=True):
@@ -87,12 +87,12 @@ class Answering:
 
     def open(
         self,
-        request: Writing,
+        request: ChatOrCompletion,
         caller: Caller = NOBODY,
         on_queued: OnQueued | None = None,
         *,
         may_relay: bool = False,
-    ) -> AbstractAsyncContextManager[Opened]:
+    ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer ``request`` piece by piece; leaving the context cancels the work.
 
         ``on_queued`` is told the place in the queue if there is a wait. With ``may_relay``, an answer in which nothing
@@ -104,9 +104,11 @@ class Answering:
         """
         return self._opened(request, _Way(caller=caller, on_queued=on_queued, may_relay=may_relay))
 
-    async def whole(self, request: Writing, caller: Caller = NOBODY, on_queued: OnQueued | None = None) -> Whole:
+    async def whole(
+        self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
+    ) -> WholeAnswer:
         """Answer ``request`` at once; sessions and errors are as :meth:`open` has them."""
-        answer = Whole()
+        answer = WholeAnswer()
         # Nobody can be asked: the answer has no stream to ask on.
         way = _Way(caller=caller, on_queued=on_queued, may_ask=False)
         async with self._opened(request, way) as opened:
@@ -135,11 +137,11 @@ class Answering:
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
         """Write for an MCP server, with the model that its hints name, else with the active one."""
-        asked = parsed("chat", sampling_body(request, self._collection().models))
+        asked = parsed("chat", sampling_request(request, self._collection().models))
         assert isinstance(asked, ChatRequest)
-        return sampled(await self.whole(asked))
+        return sampling_answer(await self.whole(asked))
 
-    def _opened(self, request: Writing, way: _Way) -> AbstractAsyncContextManager[Opened]:
+    def _opened(self, request: ChatOrCompletion, way: _Way) -> AbstractAsyncContextManager[OpenedAnswer]:
         if request.include_progress and way.may_ask:
             return self._with_waits(replace(request, include_progress=False), way)
         if isinstance(request, ChatRequest) and request.session_id is not None:
@@ -147,7 +149,7 @@ class Answering:
         return self._open(request, way)
 
     @asynccontextmanager
-    async def _with_waits(self, request: Writing, way: _Way) -> AsyncIterator[Opened]:
+    async def _with_waits(self, request: ChatOrCompletion, way: _Way) -> AsyncIterator[OpenedAnswer]:
         """Tell what a request waits for, whose client wants to know."""
         collection = self._collection()
 
@@ -164,11 +166,11 @@ class Answering:
                 yield _pieces_of(opened)
 
         model, is_chat = collection.find(request.model), isinstance(request, ChatRequest)
-        async with aclosing(with_waits(begin, model, collection.events, is_chat=is_chat)) as pieces:
+        async with aclosing(with_wait_events(begin, model, collection.events, is_chat=is_chat)) as pieces:
             yield pieces
 
     @asynccontextmanager
-    async def _in_its_session(self, request: ChatRequest, session_id: str, way: _Way) -> AsyncIterator[Opened]:
+    async def _in_its_session(self, request: ChatRequest, session_id: str, way: _Way) -> AsyncIterator[OpenedAnswer]:
         """Hold the session of a request as long as it is answered."""
         model = self._collection().find(request.model)
         async with self._state.sessions.hold(session_id) as held:
@@ -180,7 +182,7 @@ class Answering:
                 yield pieces
 
     @asynccontextmanager
-    async def _open(self, request: Writing, way: _Way) -> AsyncIterator[Opened]:
+    async def _open(self, request: ChatOrCompletion, way: _Way) -> AsyncIterator[OpenedAnswer]:
         DEPTH.set(way.caller.depth)
         model = self._collection().find(request.model)
         if way.may_wait and (starting := self._starting(request)) is not None:
@@ -188,25 +190,27 @@ class Answering:
             async with aclosing(self._later(model, starting, begin, way)) as pieces:
                 yield pieces
             return
-        shape = shape_of(request)
+        shape = output_schema_of(request)
         request = with_plain_schemas(request)
         given = host_tools.NONE
         if isinstance(request, ChatRequest):
             if request.mcp is not None:
                 request = await with_context(request, self._toolbox.reading)
-            given = host_tools.given_to(request, self._toolbox)
+            given = host_tools.granted_tools(request, self._toolbox)
             note_missing(model.name, given.missing)
             if given.tools:
                 loop = self._loop(model, request, way)
                 asked = host_tools.with_tools(request, given.tools)
-                async with aclosing(with_missing(loop.run(asked), given.missing)) as pieces:
+                async with aclosing(with_missing_servers(loop.run(asked), given.missing)) as pieces:
                     yield pieces
                 return
             if model.engine.has_own_tools:
                 request = host_tools.without_tools(request, self._toolbox)
         if shape is not None and not way.may_ask and _may_differ(model, request):
             attempt = partial(self._one_turn, model, request, way)
-            async with aclosing(with_missing(attempted(attempt, shape, model=model.name), given.missing)) as pieces:
+            async with aclosing(
+                with_missing_servers(retried(attempt, shape, model=model.name), given.missing)
+            ) as pieces:
                 yield pieces
             return
         turn_with = turn_of(model, request, self._lease(model, way.on_queued), Notes(model.name))
@@ -219,11 +223,11 @@ class Answering:
                 return
             async with aclosing(generation.pieces(worker)) as written:
                 judged = written if shape is None else checked(written, shape)
-                async with aclosing(with_missing(judged, given.missing)) as pieces:
+                async with aclosing(with_missing_servers(judged, given.missing)) as pieces:
                     yield pieces
 
     @asynccontextmanager
-    async def _one_turn(self, model: HostedModel, request: Writing, way: _Way) -> AsyncIterator[PieceStream]:
+    async def _one_turn(self, model: HostedModel, request: ChatOrCompletion, way: _Way) -> AsyncIterator[PieceStream]:
         turn_with = turn_of(model, request, self._lease(model, way.on_queued), Notes(model.name))
         async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
             yield pieces
@@ -232,7 +236,7 @@ class Answering:
         self,
         model: HostedModel,
         starting: Starting,
-        begin: Callable[[], AbstractAsyncContextManager[Opened]],
+        begin: Callable[[], AbstractAsyncContextManager[OpenedAnswer]],
         way: _Way,
     ) -> PieceStream:
         """Yield the answer that ``begin`` begins, once the servers of tools have had their time; say so first."""
@@ -244,7 +248,7 @@ class Answering:
             async for piece in _pieces_of(opened):
                 yield piece
 
-    def _starting(self, request: Writing) -> Starting | None:
+    def _starting(self, request: ChatOrCompletion) -> Starting | None:
         """Return the servers that a request is to wait for."""
         if not isinstance(request, ChatRequest) or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None
@@ -290,18 +294,18 @@ class Answering:
         with suppress(ModelhostError):  # not every engine counts for us
             counted = await self.call("tokenize", TokenizeRequest(model=model.name, content=text), caller)
             message_tokens = len(counted["tokens"])
-        return with_tools_named(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
+        return with_tool_tokens(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
 
     def _lease(self, model: HostedModel, on_queued: OnQueued | None) -> AbstractAsyncContextManager[Worker]:
         return self._collection().lease(model, on_queued)
 
 
-def _may_differ(model: HostedModel, request: Writing) -> bool:
+def _may_differ(model: HostedModel, request: ChatOrCompletion) -> bool:
     """Whether the same request may be answered in another way the next time."""
     sampling = with_defaults(request, model.defaults).sampling
     return sampling.seed is None and sampling.temperature != 0
 
 
-def _pieces_of(opened: Opened) -> Pieces:
+def _pieces_of(opened: OpenedAnswer) -> Pieces:
     assert not isinstance(opened, Relayed)  # nobody said that it may be
     return opened

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.chat.generation import Blocks, ModelSide
+from modelhost.chat.generation import Blocks, ModelConnection
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Task
 
@@ -19,7 +19,7 @@ class AnswersAs:
     It is looked for with its key and quotes, which cannot stand in a text, where JSON escapes them.
     """
 
-    def __init__(self, worker: ModelSide, *, own: str, name: str) -> None:
+    def __init__(self, worker: ModelConnection, *, own: str, name: str) -> None:
         self._worker = worker
         self._name = name
         self._before, self._after = (b'"model":' + orjson.dumps(each) for each in (own, name))

@@ -18,7 +18,7 @@ from modelhost.exchange.requests import CompletionRequest, Infill
 from modelhost.exchange.tasks import Task
 
 
-class Asking(TranslatingClient, Protocol):
+class DetokenizingModel(TranslatingClient, Protocol):
     """A model that can be asked for the text of tokens."""
 
     async def call(self, task: Task, body: dict[str, Any]) -> Any: ...
@@ -48,7 +48,9 @@ class Echo:
         self._check = check
         self._is_alone = is_alone
 
-    async def before(self, written: PieceStream, model: Asking, body: Mapping[str, Any], report: Report) -> PieceStream:
+    async def before(
+        self, written: PieceStream, model: DetokenizingModel, body: Mapping[str, Any], report: Report
+    ) -> PieceStream:
         """Yield the prompt of ``body`` and then ``written``, of which ``report`` tells; to be closed."""
         async with aclosing(written):
             echoed: Piece | None = await self._echoed(model, body)
@@ -62,7 +64,7 @@ class Echo:
             count = report.usage.get("prompt_tokens") or 0
             report.usage = {**report.usage, "completion_tokens": 0, "total_tokens": count}
 
-    async def _echoed(self, model: Asking, body: Mapping[str, Any]) -> Piece:
+    async def _echoed(self, model: DetokenizingModel, body: Mapping[str, Any]) -> Piece:
         prompt: str | Sequence[int] = body["prompt"]
         if self._scores is None or self._top_logprobs is None:
             text = prompt if isinstance(prompt, str) else await _text(model, prompt)
@@ -78,7 +80,7 @@ def _cut(end: Finish) -> Finish:
     return replace(end, reason="length", details=None, extra=None)
 
 
-async def _text(model: Asking, tokens: Sequence[int]) -> str:
+async def _text(model: DetokenizingModel, tokens: Sequence[int]) -> str:
     text: str = (await model.call("detokenize", {"tokens": list(tokens)}))["content"]
     return text
 
@@ -86,7 +88,7 @@ async def _text(model: Asking, tokens: Sequence[int]) -> str:
 SUFFIX: Final = "suffix"
 
 
-def infilling(engine: Engine, request: CompletionRequest, infill: Infill) -> Task:
+def infill_task(engine: Engine, request: CompletionRequest, infill: Infill) -> Task:
     """Return the task of ``engine`` that ``request`` is one of.
 
     Raises:
@@ -113,7 +115,7 @@ def named(model: str) -> Callable[[Piece], Piece]:
     return lambda piece: tuple(replace(event, envelope=envelope) for event in piece)
 
 
-def without_others(piece: Piece) -> Piece:
+def without_alternatives(piece: Piece) -> Piece:
     """Return ``piece`` with the log probabilities of the tokens that stand in it alone."""
     return tuple(map(_without_others, piece))
 
@@ -124,7 +126,7 @@ def _without_others(event: Event) -> Event:
     return replace(event, logprobs={**event.logprobs, "content": [{**token, "top_logprobs": []} for token in tokens]})
 
 
-class LegacyLogprobs:
+class LegacyLogprobsRewriter:
     """Rewrites the pieces of one choice of a completion; counts the offset of each token in the text."""
 
     def __init__(self, top: int) -> None:

@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from modelhost.exchange.requests import Generating, Sampling
+from modelhost.exchange.requests import GenerationRequest, Sampling
 
-G = TypeVar("G", bound=Generating)
+G = TypeVar("G", bound=GenerationRequest)
 
 SAME: Final[Mapping[str, frozenset[str]]] = {
     "max_tokens": frozenset({"max_tokens", "max_completion_tokens", "n_predict"}),

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from modelhost.exchange.events import Envelope, Event, OfChoice, Piece, PieceStream
+from modelhost.exchange.events import ChoiceEvent, Envelope, Event, Piece, PieceStream
 
 PROMPT_DETAILS = "prompt_tokens_details"
 QUEUE_PIECES = 64  # per merged answer; a client that reads slowly slows the engine down
@@ -114,7 +114,7 @@ def _moved(event: Event, index: int, shared: Envelope) -> Event:
     envelope = event.envelope
     if envelope is not shared:
         envelope = replace(envelope, id=shared.id, created=shared.created)
-    if isinstance(event, OfChoice):
+    if isinstance(event, ChoiceEvent):
         return replace(event, choice=index, envelope=envelope)
     return replace(event, envelope=envelope)
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from modelhost.chat import fanout
-from modelhost.chat.completions import Echo, LegacyLogprobs, named, without_others
+from modelhost.chat.completions import Echo, LegacyLogprobsRewriter, named, without_alternatives
 from modelhost.chat.relay import Relay, Report
-from modelhost.chat.usage import RunningUsage, UsageIn
+from modelhost.chat.usage import RunningUsageRewriter, UsageReader
 from modelhost.engines.base import TranslatingClient
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING
@@ -30,7 +30,7 @@ class Blocks(Protocol):
     async def read(self) -> bytes: ...
 
 
-class ModelSide(TranslatingClient, Protocol):
+class ModelConnection(TranslatingClient, Protocol):
     """What a turn needs of a worker."""
 
     def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
@@ -54,7 +54,7 @@ class Generation:
         *,
         top_logprobs: int | None = None,
         rewrites: Sequence[NewRewrite] = (),
-        usage_in: UsageIn | None = None,
+        usage_in: UsageReader | None = None,
     ) -> None:
         self.task = task
         self.name: str | None = None
@@ -68,14 +68,14 @@ class Generation:
         self._is_streamed = body.get("stream") is True
         self._is_counting = usage_in is not None
         self.echo: Echo | None = None
-        counting: list[NewRewrite] = [] if usage_in is None else [lambda: RunningUsage(usage_in).rewrite]
+        counting: list[NewRewrite] = [] if usage_in is None else [lambda: RunningUsageRewriter(usage_in).rewrite]
         self._new_rewrites = [*counting, *rewrites]
         if task == "infill":
             self._new_rewrites.append(lambda: named(self.name or body["model"]))
         if task != "chat" and top_logprobs is not None:
-            self._new_rewrites.append(lambda: LegacyLogprobs(top_logprobs).rewrite)
+            self._new_rewrites.append(lambda: LegacyLogprobsRewriter(top_logprobs).rewrite)
         elif top_logprobs == 0:
-            self._new_rewrites.append(lambda: without_others)
+            self._new_rewrites.append(lambda: without_alternatives)
 
     @property
     def can_be_relayed(self) -> bool:
@@ -83,14 +83,16 @@ class Generation:
         return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites and self.echo is None
 
     @asynccontextmanager
-    async def relayed(self, model: ModelSide, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def relayed(self, model: ModelConnection, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the answer as the engine writes it, blocks of whole events with the end marker, once it is accepted."""
         async with model.stream(self.task, self._parts[0]) as blocks:
             relayed = self._relayed(model, blocks, include_usage=include_usage)
             async with aclosing(relayed):
                 yield relayed
 
-    async def _relayed(self, model: ModelSide, blocks: Blocks, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+    async def _relayed(
+        self, model: ModelConnection, blocks: Blocks, *, include_usage: bool
+    ) -> AsyncGenerator[bytes, None]:
         relay = self._relay(model, self.report, include_usage=include_usage)
         while block := await blocks.read():
             if passed := relay.pass_on(block):
@@ -98,7 +100,7 @@ class Generation:
             if relay.failure is not None:
                 raise relay.failure
 
-    async def pieces(self, model: ModelSide) -> PieceStream:
+    async def pieces(self, model: ModelConnection) -> PieceStream:
         """Yield the pieces of the answer, all parts of it, and at the end the usage; to be closed."""
         reports = [Report() for _ in self._parts]
         part = self._part if self.echo is None else partial(self._echoed, self.echo)
@@ -120,18 +122,18 @@ class Generation:
         extra = Extra(chunk=besides) if besides else None
         yield (Usage(envelope=last.envelope, usage=self.report.usage, extra=extra),)
 
-    async def _echoed(self, echo: Echo, model: ModelSide, body: dict[str, Any], report: Report) -> PieceStream:
+    async def _echoed(self, echo: Echo, model: ModelConnection, body: dict[str, Any], report: Report) -> PieceStream:
         rewrites = [new() for new in self._new_rewrites]
         written = self._written(model, body, report, ())
         async with aclosing(echo.before(written, model, body, report)) as pieces:
             async for piece in pieces:
                 yield _rewritten(piece, rewrites)
 
-    def _part(self, model: ModelSide, body: dict[str, Any], report: Report) -> PieceStream:
+    def _part(self, model: ModelConnection, body: dict[str, Any], report: Report) -> PieceStream:
         return self._written(model, body, report, [new() for new in self._new_rewrites])
 
     async def _written(
-        self, model: ModelSide, body: dict[str, Any], report: Report, rewrites: Sequence[Rewrite]
+        self, model: ModelConnection, body: dict[str, Any], report: Report, rewrites: Sequence[Rewrite]
     ) -> PieceStream:
         relay = self._relay(model, report, include_usage=False)
         if not self._is_streamed:
@@ -149,7 +151,7 @@ class Generation:
                 if relay.failure is not None:
                     raise relay.failure
 
-    def _relay(self, model: ModelSide, report: Report, *, include_usage: bool) -> Relay:
+    def _relay(self, model: ModelConnection, report: Report, *, include_usage: bool) -> Relay:
         return Relay(
             report=report,
             include_usage=include_usage,

@@ -19,7 +19,7 @@ from modelhost.workers.worker import Worker
 
 IMAGE: Final = "image_url"
 FORMATS: Final = "PNG, JPEG, GIF, BMP, WebP"
-BEGINNING: Final = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8|BM|RIFF....WEBP", re.DOTALL)
+IMAGE_SIGNATURE: Final = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8|BM|RIFF....WEBP", re.DOTALL)
 """How they begin. Of all else llama.cpp supposes that it is a film, and starts a program to read it."""
 LOOKED_AT: Final = 16  # characters of base64: the first 12 bytes
 HOW_TO_SEE: Final = (
@@ -51,7 +51,7 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
             raise InvalidRequest(f"{param}: {problem}", param=param)
 
 
-def shown_of(outcome: ToolOutcome) -> str | tuple[Part, ...]:
+def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
     """Return the content of a tool's message for a model that sees: text, and the images in a form that is known."""
     images = [
         MediaPart(IMAGE, {"image_url": {"url": f"data:{image.media_type};base64,{image.data}"}})
@@ -96,4 +96,4 @@ def _problem_of_data(data: str) -> str:
         head = base64.b64decode(data[:LOOKED_AT], validate=True)
     except (binascii.Error, ValueError):
         return "the image is not in base64."
-    return "" if BEGINNING.match(head) else f"the image is none of {FORMATS}."
+    return "" if IMAGE_SIGNATURE.match(head) else f"the image is none of {FORMATS}."

@@ -15,13 +15,13 @@ import orjson
 
 from modelhost.errors import ModelhostError
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError, is_usage
-from modelhost.exchange.chunks import OF_ENVELOPES
+from modelhost.exchange.chunks import ENVELOPE_FIELDS
 from modelhost.exchange.events import Piece
 from modelhost.exchange.sse import DATA, DONE, DONE_EVENT, END_OF_EVENT, encode_event
 
 Refusal = Callable[[int, Any], ModelhostError]
 
-OF_USAGE: Final = OF_ENVELOPES | {"choices", "usage"}
+OF_USAGE: Final = ENVELOPE_FIELDS | {"choices", "usage"}
 UNKNOWN = "has no shape that is known"
 JSON_END, MARKER_END = b"}\n\n", b"]\n\n"
 SOUND_ENDS = (JSON_END, MARKER_END)  # of an event that is JSON, or the end marker

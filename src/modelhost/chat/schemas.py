@@ -14,7 +14,7 @@ from modelhost.engines.schemas.plain import PlainSchema, check_patterns, plain, 
 from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.nothing import NOTHING
-from modelhost.exchange.requests import ChatRequest, Generating, Tool
+from modelhost.exchange.requests import ChatRequest, GenerationRequest, Tool
 from modelhost.logs import get_logger
 
 log = get_logger(__name__)
@@ -23,7 +23,7 @@ REMEMBERED: Final = 512
 """Schemas: a client sends the same tools with every request, and rewriting fifty of them would take milliseconds."""
 
 Schema = Mapping[str, Any]
-G = TypeVar("G", bound=Generating)
+G = TypeVar("G", bound=GenerationRequest)
 
 
 def with_plain_schemas(request: G) -> G:

@@ -26,7 +26,7 @@ from modelhost.errors import InvalidRequest
 from modelhost.exchange.events import Finish, Piece, Pieces, PieceStream
 from modelhost.exchange.messages import SYSTEM_ROLES, Message, ToolCall, message_json, messages_of, part_json
 from modelhost.exchange.requests import ChatRequest
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.logs import get_logger, has_debug
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Continuation:
     """All that the model is asked."""
 
 
-def continued(stored: Sequence[Message], given: Sequence[Message]) -> Continuation:
+def merge_history(stored: Sequence[Message], given: Sequence[Message]) -> Continuation:
     """Return how ``given``, the messages of a request, go on with the ``stored`` conversation.
 
     System messages that stand at the beginning count as one; elsewhere they are messages like others.
@@ -177,7 +177,7 @@ class SessionTurn:
         """
         self._held = held
         self._model = model
-        self._continuation = continued(messages_of(held.messages), request.messages)
+        self._continuation = merge_history(messages_of(held.messages), request.messages)
         if has_debug():
             log.debug(
                 "session_continued",
@@ -202,7 +202,7 @@ class SessionTurn:
         Raises:
             DatabaseUnavailable: it could not be stored; nothing is.
         """
-        answer, unfinished = Whole(), self.request.n
+        answer, unfinished = WholeAnswer(), self.request.n
         last: list[Piece] = []
         async for piece in pieces:
             answer.add(piece)
@@ -215,7 +215,7 @@ class SessionTurn:
         for piece in last:
             yield piece
 
-    async def _store(self, answer: Whole) -> None:
+    async def _store(self, answer: WholeAnswer) -> None:
         """Store the exchange that ``answer`` completes. Who is cancelled meanwhile waits for the end of it."""
         said = self._loop.transcript if self._loop is not None else [answer.choice().message]
         kept = [_kept(message) for message in said]

@@ -140,7 +140,7 @@ REMEMBERED: Final = 128
 OpenAttempt = Callable[[], AbstractAsyncContextManager[PieceStream]]
 
 
-class Shape:
+class OutputSchema:
     """What one answer has to be."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -156,15 +156,15 @@ class Shape:
         return "; ".join(problems) if problems else None
 
 
-def shape_of(request: ChatRequest | CompletionRequest) -> Shape | None:
+def output_schema_of(request: ChatRequest | CompletionRequest) -> OutputSchema | None:
     """Return what the answer to ``request`` has to be, as its client gave it; ``None`` if it may be anything."""
     output = request.output if isinstance(request, ChatRequest) else None
     asked = request.extra.get("json_schema") or request.extra.get(STRUCTURED, NOTHING).get("json")
     if output is not None and output.kind == "json_schema" and output.schema is not None:
-        return Shape(output.schema)
+        return OutputSchema(output.schema)
     if isinstance(asked, Mapping):
-        return Shape(asked)
-    return Shape(ANY_OBJECT) if output is not None and output.kind == "json_object" else None
+        return OutputSchema(asked)
+    return OutputSchema(ANY_OBJECT) if output is not None and output.kind == "json_object" else None
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -174,7 +174,7 @@ def _check_of(schema: str) -> ArgumentCheck:
     return ArgumentCheck(json.loads(schema), checks_formats=True)
 
 
-async def checked(pieces: PieceStream, shape: Shape) -> PieceStream:
+async def checked(pieces: PieceStream, shape: OutputSchema) -> PieceStream:
     """Yield ``pieces``; the end of an answer that is not of ``shape`` says so."""
     texts: dict[int, str] = {}
     async with aclosing(pieces):
@@ -185,14 +185,14 @@ async def checked(pieces: PieceStream, shape: Shape) -> PieceStream:
             yield tuple(_judged(event, texts, shape) for event in piece)
 
 
-def _judged(event: Event, texts: Mapping[int, str], shape: Shape) -> Event:
+def _judged(event: Event, texts: Mapping[int, str], shape: OutputSchema) -> Event:
     if not isinstance(event, Finish) or event.reason != "stop" or event.details is not None:
         return event
     problem = shape.problem_of(texts.get(event.choice, ""))
     return event if problem is None else replace(event, details=FinishDetails(kind=VIOLATED, message=problem))
 
 
-async def attempted(attempt: OpenAttempt, shape: Shape, *, model: str) -> PieceStream:
+async def retried(attempt: OpenAttempt, shape: OutputSchema, *, model: str) -> PieceStream:
     """Yield the first answer of ``attempt`` that is of ``shape``, else the last one of those that may be made."""
     spent: Mapping[str, Any] | None = None
     for number in range(RETRIES + 1):

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from modelhost.chat.adapters import check_without, with_adapters
 from modelhost.chat.answering_name import AnswersAs
-from modelhost.chat.completions import Echo, infilling
+from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.generation import Generation, ModelSide, NewRewrite
+from modelhost.chat.generation import Generation, ModelConnection, NewRewrite
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.parsing import bodies
@@ -22,9 +22,9 @@ from modelhost.chat.relay import Report
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.structured_output import name_as_sent
 from modelhost.chat.tools import custom_tools, tool_choice
-from modelhost.chat.tools.custom_calls import CustomCalls, RawInput, opening_of
-from modelhost.chat.tools.tool_choice import ForcedCall
-from modelhost.chat.usage import UsageIn
+from modelhost.chat.tools.custom_calls import CustomCallRewriter, RawInputRewriter, call_opening
+from modelhost.chat.tools.tool_choice import ForcedCallRewriter
+from modelhost.chat.usage import UsageReader
 from modelhost.engines.base import INPUT_GRAMMAR
 from modelhost.engines.special_tokens import without_server_marks
 from modelhost.errors import (
@@ -58,7 +58,7 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     """
     if isinstance(request, CompletionRequest):
         return _completion(model, request)
-    shown = custom_tools.shown(tool_choice.enforced(_with_defaults(model, request, "chat")), model.engine)
+    shown = custom_tools.shown(tool_choice.enforce_tool_choice(_with_defaults(model, request, "chat")), model.engine)
     chat = shown.request
     body = with_adapters(model, "chat", chat, _body(model, "chat", chat) | _streamed(request))
     called = _other_name(model, body)
@@ -66,16 +66,16 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     rewrites: list[NewRewrite] = []
     if shown.grammar is not None:
         (name,) = shown.inputs
-        body[INPUT_GRAMMAR] = {"name": name, "opening": opening_of(name), "definition": shown.grammar}
-        rewrites.append(lambda: RawInput(name).rewrite)
+        body[INPUT_GRAMMAR] = {"name": name, "opening": call_opening(name), "definition": shown.grammar}
+        rewrites.append(lambda: RawInputRewriter(name).rewrite)
     dialect = model.engine.adapt("chat", body)
-    if model.engine.has_own_tools and tool_choice.says_none(request):
+    if model.engine.has_own_tools and tool_choice.excludes_tools(request):
         dialect["tools"] = []
     # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
-    if shown.grammar is None and tool_choice.is_forced(chat) and "tools" not in dialect:
-        rewrites.append(lambda: ForcedCall().rewrite)
+    if shown.grammar is None and tool_choice.requires_call(chat) and "tools" not in dialect:
+        rewrites.append(lambda: ForcedCallRewriter().rewrite)
     if shown.grammar is None and shown.inputs:
-        rewrites.append(lambda: CustomCalls(shown.inputs).rewrite)
+        rewrites.append(lambda: CustomCallRewriter(shown.inputs).rewrite)
     top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
     usage_in = _usage_in(model, request)
     generation = Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites, usage_in=usage_in)
@@ -87,12 +87,12 @@ def _streamed(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
     return COUNTED if request.continuous_usage else STREAMED
 
 
-def _usage_in(model: HostedModel, request: ChatRequest | CompletionRequest) -> UsageIn | None:
+def _usage_in(model: HostedModel, request: ChatRequest | CompletionRequest) -> UsageReader | None:
     return partial(model.engine.usage_in, asked=request.extra) if request.continuous_usage else None
 
 
 def _completion(model: HostedModel, request: CompletionRequest) -> Generation:
-    task: Task = "completions" if request.infill is None else infilling(model.engine, request, request.infill)
+    task: Task = "completions" if request.infill is None else infill_task(model.engine, request, request.infill)
     request = _with_defaults(model, request, task)
     if request.infill is None or request.infill.prompt_field == TASKS["completions"].prompt_field:
         request = _ended(request)
@@ -134,7 +134,7 @@ async def turn_of(
     request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
-) -> AsyncIterator[tuple[Generation, ModelSide]]:
+) -> AsyncIterator[tuple[Generation, ModelConnection]]:
     """Lend the worker of ``model`` for one answer, with ``request`` ready to be sent to it.
 
     A wrong request is refused before it waits. The engine of a model whose files nobody has looked at is a guess until

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from modelhost.exchange.events import Event, Extra, Piece, Reasoning, Refusal, Text, ToolCallPiece, Usage, UsageSoFar
+from modelhost.exchange.events import Event, Extra, PartialUsage, Piece, Reasoning, Refusal, Text, ToolCallPiece, Usage
 
 
 def added(total: Mapping[str, Any] | None, usage: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,15 +23,15 @@ def _sum(one: Any, other: Any) -> Any:
     return added(one, other) if isinstance(one, Mapping) else one + other
 
 
-UsageIn = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Mapping[str, Any]] | None]
+UsageReader = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Mapping[str, Any]] | None]
 """Returns the tokens so far that an engine tells beside the fields of OpenAI's chunks, and the rest of those."""
 WRITTEN: Final = (Text, Reasoning, Refusal, ToolCallPiece)
 
 
-class RunningUsage:
+class RunningUsageRewriter:
     """Counts one choice of an answer."""
 
-    def __init__(self, usage_in: UsageIn) -> None:
+    def __init__(self, usage_in: UsageReader) -> None:
         self._usage_in = usage_in
         self._told: Mapping[str, Any] = _usage(0, 0)
         self._written = 0
@@ -47,7 +47,7 @@ class RunningUsage:
             told, rest = found
             events[0] = replace(first, extra=_with_chunk(first.extra, rest))
         self._count(events, told)
-        return (*events, UsageSoFar(envelope=first.envelope, usage=self._told))
+        return (*events, PartialUsage(envelope=first.envelope, usage=self._told))
 
     def _count(self, events: list[Event], told: Mapping[str, Any] | None) -> None:
         self._written += any(isinstance(event, WRITTEN) for event in events)

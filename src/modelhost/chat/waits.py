@@ -20,7 +20,7 @@ Begin = Callable[[OnQueued], AbstractAsyncContextManager[Pieces]]
 Events = Callable[[], AbstractAsyncContextManager[AsyncIterator[ModelEvent]]]
 
 
-async def with_waits(begin: Begin, model: HostedModel, events: Events, *, is_chat: bool) -> PieceStream:
+async def with_wait_events(begin: Begin, model: HostedModel, events: Events, *, is_chat: bool) -> PieceStream:
     """Yield what the request that ``begin`` opens waits for, and then its answer; raises what that raises.
 
     ``events`` are what happens to models, the state of each first. Without ``is_chat`` the answer is a completion.

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Seque
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from modelhost.client.address import normal_url
+from modelhost.client.address import normalize_url
 from modelhost.client.host_client import Body, HostClient
 from modelhost.client.remote import RemoteClient
 from modelhost.exchange.events import Piece
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.reports import EventReport
 
 Message = dict[str, str]
@@ -73,7 +73,7 @@ class Answerer:
         """The answer as it comes; closing the generator stops the model."""
         return self._loop.iterate(self._pieces({**params, "messages": messages}))
 
-    def call(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+    def call(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """The result of an administrative operation; it may be called while an answer is streamed.
 
         ``on_progress`` is told how far one is that tells so.
@@ -90,7 +90,7 @@ class RunningHost(Answerer):
     """The host at ``url``, which is brought to its normal form; raises ConfigError if it is not an HTTP address."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        self.url = normal_url(url)
+        self.url = normalize_url(url)
         self.client = RemoteClient(self.url, api_key)
         super().__init__(self.client, HereAndNow())
 

@@ -10,7 +10,7 @@ from modelhost.errors import ConfigError
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
-def normal_url(url: str) -> str:
+def normalize_url(url: str) -> str:
     """``url`` with a scheme and without a trailing slash or ``/v1``.
 
     Raises:

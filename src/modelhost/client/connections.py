@@ -34,7 +34,7 @@ _REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
 
 
 class Connections:
-    """To the host at ``url``, as :func:`modelhost.client.address.normal_url` gives it."""
+    """To the host at ``url``, as :func:`modelhost.client.address.normalize_url` gives it."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
         """Take where the host is, and the key for it; raises ConfigError if either cannot be used."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 
 if TYPE_CHECKING:
-    from modelhost.operations.perform import Performance
+    from modelhost.operations.perform import OperationCall
 
 Body = Mapping[str, Any]
 """A chat request in the words of OpenAI's API; whether it is to be streamed is not in it."""
@@ -23,7 +23,7 @@ class HostClient(Protocol):
     async def models(self) -> Sequence[str]:
         """Return the names of the models that can be asked, the active one first."""
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Run an operation; ``on_progress`` is told how far one is that tells so."""
 
     def chat(self, body: Body, caller: Caller = NOBODY) -> AbstractAsyncContextManager[Pieces]:
@@ -43,7 +43,7 @@ class HostClient(Protocol):
             ModelNotFound: as its name says.
         """
 
-    def performing(self, call: Performance) -> AbstractAsyncContextManager[None]:
+    def performing(self, call: OperationCall) -> AbstractAsyncContextManager[None]:
         """Have what is inside done as one ``call``: measured, and where the host is here admitted and noted.
 
         Raises:

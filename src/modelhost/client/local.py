@@ -12,11 +12,11 @@ from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.tasks import Task
 from modelhost.operations.administered_host import Named
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
-from modelhost.operations.perform import Performance, PerformingHost, perform, performing
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
+from modelhost.operations.perform import OperationCall, PerformingHost, perform, performing
 
 if TYPE_CHECKING:
-    from modelhost.chat.answering import Opened
+    from modelhost.chat.answering import OpenedAnswer
 
 
 class AnsweringModel(Named, Protocol):
@@ -40,7 +40,7 @@ class AnsweringHost(PerformingHost, Protocol):
 
     def find(self, name: str | None) -> AnsweringModel: ...
 
-    def open(self, request: ChatRequest, caller: Caller) -> AbstractAsyncContextManager[Opened]:
+    def open(self, request: ChatRequest, caller: Caller) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer a chat piece by piece; raises a ``ModelhostError``."""
 
     async def call(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class LocalClient:
         """Return the names of the models."""
         return [name for model in self.host.models for name in (model.name, *model.names_with_adapters)]
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Run an operation."""
         if self._caller is None:
             return await operation.run(self.host, parameters, on_progress)
@@ -85,7 +85,7 @@ class LocalClient:
         return self.host.find(model).defaults
 
     @asynccontextmanager
-    async def performing(self, call: Performance) -> AsyncIterator[None]:
+    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
         """Have what is inside done as ``call``, as :func:`modelhost.operations.perform.performing` has it."""
         with performing(self.host, call):
             yield

@@ -24,7 +24,7 @@ from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
 from modelhost.exchange.events import Pieces, PieceStream
 from modelhost.operations.model_values import OneModel
 from modelhost.operations.models import INFO
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, progress_in, request_of, result_in
 from modelhost.operations.reports import EventReport
 from modelhost.workers.connection import ConnectionBroken
@@ -32,7 +32,7 @@ from modelhost.workers.depth import DEPTH_HEADER
 from modelhost.workers.remote_connection import KeptConnection
 
 if TYPE_CHECKING:  # a command does without its metrics, which take their time to import
-    from modelhost.operations.perform import Performance
+    from modelhost.operations.perform import OperationCall
 
 CHAT_PATH: Final = "/v1/chat/completions"
 EVENTS_PATH: Final = "/v1/models/events"
@@ -78,7 +78,7 @@ class RemoteClient:
         except (KeyError, TypeError) as error:
             raise HostUnreachable(f"{self.url} lists no models; is it a modelhost?") from error
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Have the host run an operation.
 
         Raises:
@@ -87,7 +87,11 @@ class RemoteClient:
         method, path, body = request_of(operation, parameters)
         if not operation.is_read_only:
             self._defaults.clear()
-        headers = {"Accept": EVENT_STREAM} if operation.tells_progress and on_progress is not ignored else NO_HEADERS
+        headers = (
+            {"Accept": EVENT_STREAM}
+            if operation.reports_progress and on_progress is not ignore_progress
+            else NO_HEADERS
+        )
         async with self._connections.answer(method, path, body, headers) as answer:
             if answer.content_type.startswith(EVENT_STREAM):
                 return result_in(operation, await self._told_result(answer, on_progress), self.url)
@@ -163,7 +167,7 @@ class RemoteClient:
         return found
 
     @asynccontextmanager
-    async def performing(self, call: Performance) -> AsyncIterator[None]:
+    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
         """Measure a call; the host that is asked admits its requests, and keeps its own account of them."""
         with call:
             yield

@@ -24,9 +24,9 @@ from modelhost.exchange.requests import (
     Request,
     RerankRequest,
     Sampling,
+    SelectedAdapter,
     TokenizeRequest,
     Tool,
-    WantedAdapter,
 )
 from modelhost.exchange.tasks import TOKEN_STRINGS
 
@@ -55,7 +55,7 @@ def body_of(request: AnyRequest) -> dict[str, Any]:
     return body
 
 
-def lora_json(wanted: Sequence[WantedAdapter]) -> list[dict[str, Any]]:
+def lora_json(wanted: Sequence[SelectedAdapter]) -> list[dict[str, Any]]:
     """Return the adapters that a request wants as they stand in it."""
     return [{name: value for name, value in asdict(each).items() if value is not None} for each in wanted]
 

@@ -13,11 +13,11 @@ from modelhost.exchange.chunks import (
     CALL_ENDED,
     CHAT,
     COUNTS,
+    ENVELOPE_FIELDS,
     FINISH_DETAILS,
     LOADING,
     LOG,
-    MOST_PIECES,
-    OF_ENVELOPES,
+    MAX_PIECES,
     PROGRESS,
     PROMPT_PROGRESS,
     QUESTION,
@@ -96,7 +96,7 @@ class ChunkReader:
 
     def _look_at(self, chunk: Chunk) -> bool:
         """Read what the chunk tells of its answer; return whether it tells more besides."""
-        written = {name: chunk[name] for name in OF_ENVELOPES if name in chunk}
+        written = {name: chunk[name] for name in ENVELOPE_FIELDS if name in chunk}
         if written != self._written:
             self._written = dict(written)
             self._envelope = Envelope(
@@ -115,7 +115,7 @@ class ChunkReader:
         return False
 
 
-_OF_ALL_CHUNKS: Final = OF_ENVELOPES | {"choices"}
+_OF_ALL_CHUNKS: Final = ENVELOPE_FIELDS | {"choices"}
 _OF_TEXT_ALONE: Final = 3
 
 
@@ -129,7 +129,7 @@ def _text_alone(choice: Any) -> str | None:
         and len(delta) == 1
         and (text := delta.get("content")).__class__ is str
         and (index := choice.get("index")).__class__ is int
-        and 0 <= index < MOST_PIECES
+        and 0 <= index < MAX_PIECES
     ):
         return str(text)
     return None
@@ -312,7 +312,7 @@ def is_usage(usage: Any) -> bool:
 
 
 def _is_place(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and 0 <= value < MOST_PIECES
+    return isinstance(value, int) and 0 <= value < MAX_PIECES
 
 
 def _is_count(value: Any) -> bool:

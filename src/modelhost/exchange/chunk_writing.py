@@ -36,6 +36,7 @@ from modelhost.exchange.events import (
     Finish,
     Loading,
     Logprobs,
+    PartialUsage,
     Piece,
     PromptProgress,
     Question,
@@ -46,7 +47,6 @@ from modelhost.exchange.events import (
     ToolCallPiece,
     ToolsMissing,
     Usage,
-    UsageSoFar,
     WaitingForTools,
 )
 
@@ -160,7 +160,7 @@ def _logprobs(writing: _Writing, event: Logprobs) -> None:
     writing.choice(event.choice)["logprobs"] = event.logprobs
 
 
-def _usage(writing: _Writing, event: Usage | UsageSoFar) -> None:
+def _usage(writing: _Writing, event: Usage | PartialUsage) -> None:
     writing.chunk["usage"] = event.usage
 
 
@@ -237,7 +237,7 @@ _WRITERS: Final[Mapping[type[Event], Callable[[_Writing, Any], None]]] = {
     CustomCallPiece: _custom_call,
     Finish: _finish,
     Usage: _usage,
-    UsageSoFar: _usage,
+    PartialUsage: _usage,
     PromptProgress: _prompt_progress,
     CallStarted: _started,
     CallProgressed: _progressed,

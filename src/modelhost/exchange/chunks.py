@@ -42,11 +42,11 @@ TOOLS: Final = "modelhost.tools"
 PROMPT_PROGRESS: Final = "prompt_progress"
 
 COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
-MOST_PIECES: Final = 4096
+MAX_PIECES: Final = 4096
 """Calls, or choices, that one answer may have: those before it are made room for."""
 CHAT: Final = "chat.completion.chunk"
 COMPLETION: Final = "text_completion"
-OF_ENVELOPES: Final = frozenset({"id", "created", "model", "object", "system_fingerprint", "service_tier"})
+ENVELOPE_FIELDS: Final = frozenset({"id", "created", "model", "object", "system_fingerprint", "service_tier"})
 REASONING: Final = "reasoning_content"
 TEXTS: Final[Mapping[str, type[Text | Reasoning | Refusal]]] = {
     "content": Text,

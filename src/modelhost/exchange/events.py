@@ -50,43 +50,43 @@ class Event(Struct, frozen=True, kw_only=True):
 # Of a choice.
 
 
-class OfChoice(Event, frozen=True, kw_only=True):
+class ChoiceEvent(Event, frozen=True, kw_only=True):
     """What one of the answer's choices goes on with."""
 
     choice: int = 0
 
 
-class Begin(OfChoice, frozen=True, kw_only=True):
+class Begin(ChoiceEvent, frozen=True, kw_only=True):
     """The choice begins. It is the only event of a piece in which an engine says nothing that is known."""
 
     role: str | None = "assistant"
 
 
-class Text(OfChoice, frozen=True, kw_only=True):
+class Text(ChoiceEvent, frozen=True, kw_only=True):
     """Text that the model has written."""
 
     text: str
 
 
-class Logprobs(OfChoice, frozen=True, kw_only=True):
+class Logprobs(ChoiceEvent, frozen=True, kw_only=True):
     """Log probabilities of what stands beside it in the piece, in the shape that its engine gives them."""
 
     logprobs: Mapping[str, Any]
 
 
-class Reasoning(OfChoice, frozen=True, kw_only=True):
+class Reasoning(ChoiceEvent, frozen=True, kw_only=True):
     """Text that the model thinks, and that is no part of its answer."""
 
     text: str
 
 
-class Refusal(OfChoice, frozen=True, kw_only=True):
+class Refusal(ChoiceEvent, frozen=True, kw_only=True):
     """Text in which the model refuses."""
 
     text: str
 
 
-class ToolCallPiece(OfChoice, frozen=True, kw_only=True):
+class ToolCallPiece(ChoiceEvent, frozen=True, kw_only=True):
     """A piece of a call that the model writes, for whoever runs it."""
 
     index: int
@@ -97,7 +97,7 @@ class ToolCallPiece(OfChoice, frozen=True, kw_only=True):
     """Such as ``type``."""
 
 
-class CustomCallPiece(OfChoice, frozen=True, kw_only=True):
+class CustomCallPiece(ChoiceEvent, frozen=True, kw_only=True):
     """A piece of a call of a custom tool."""
 
     index: int
@@ -108,7 +108,7 @@ class CustomCallPiece(OfChoice, frozen=True, kw_only=True):
     """Such as ``type``."""
 
 
-class Finish(OfChoice, frozen=True, kw_only=True):
+class Finish(ChoiceEvent, frozen=True, kw_only=True):
     """The choice is complete."""
 
     reason: str
@@ -131,7 +131,7 @@ class Usage(Event, frozen=True, kw_only=True):
     usage: Mapping[str, Any] | None
 
 
-class UsageSoFar(Event, frozen=True, kw_only=True):
+class PartialUsage(Event, frozen=True, kw_only=True):
     """The tokens of the choice beside which it stands, up to now; only where the request asks for it."""
 
     usage: Mapping[str, Any]

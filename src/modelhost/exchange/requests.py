@@ -74,14 +74,14 @@ class OutputFormat(Struct, frozen=True, kw_only=True):
     """Such as the schema's ``name`` and ``strict``, below ``json_schema``."""
 
 
-class WantedResource(Struct, frozen=True, kw_only=True):
+class SelectedResource(Struct, frozen=True, kw_only=True):
     """A resource of an MCP server, to be read into the conversation."""
 
     server: str
     uri: str
 
 
-class WantedPrompt(Struct, frozen=True, kw_only=True):
+class SelectedPrompt(Struct, frozen=True, kw_only=True):
     """A prompt of an MCP server, to begin the conversation with."""
 
     server: str
@@ -92,15 +92,15 @@ class WantedPrompt(Struct, frozen=True, kw_only=True):
 class McpOptions(Struct, frozen=True, kw_only=True):
     """What a request wants of the host's own tools. Without it they are all given, up to the limits."""
 
-    resources: tuple[WantedResource, ...] = ()
-    prompts: tuple[WantedPrompt, ...] = ()
+    resources: tuple[SelectedResource, ...] = ()
+    prompts: tuple[SelectedPrompt, ...] = ()
     servers: frozenset[str] | None = None
     tools: frozenset[str] | None = None
     max_turns: int | None = None
     approval: Approval | None = None
 
 
-class WantedAdapter(Struct, frozen=True, kw_only=True):
+class SelectedAdapter(Struct, frozen=True, kw_only=True):
     """A LoRA adapter of the model, by its name or by its place among all of them."""
 
     name: str | None = None
@@ -122,7 +122,7 @@ class Request(Struct, frozen=True, kw_only=True):
     """Fields that ask for no other answer, unless an engine lists them for itself."""
 
 
-class Generating(Request, frozen=True, kw_only=True):
+class GenerationRequest(Request, frozen=True, kw_only=True):
     """What requests have that a model answers by writing."""
 
     sampling: Sampling = Sampling()
@@ -136,11 +136,11 @@ class Generating(Request, frozen=True, kw_only=True):
     """Whether a stream begins with what the request waits for."""
     continuous_usage: bool = False
     """Whether each piece of a stream tells the usage so far."""
-    lora: tuple[WantedAdapter, ...] = ()
+    lora: tuple[SelectedAdapter, ...] = ()
     """The adapters that the answer is to have, beside those that each answer of the model has."""
 
 
-class ChatRequest(Generating, frozen=True, kw_only=True):
+class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     """A conversation to go on with."""
 
     messages: tuple[Message, ...]
@@ -174,7 +174,7 @@ class Infill(Struct, frozen=True, kw_only=True):
     """What is wanted of the answer, in llama.cpp's words; ``None``: all of it."""
 
 
-class CompletionRequest(Generating, frozen=True, kw_only=True):
+class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     """Texts to go on with."""
 
     prompts: tuple[Prompt, ...]

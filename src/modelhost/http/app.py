@@ -47,7 +47,7 @@ def build_app(host: ServedHost, *, stopping: asyncio.Event | None = None, mcp_po
 
         return build_mcp(host, stopping=stopping)
 
-    others = Later(rest)
+    others = LazyApp(rest)
     if settings.prompt_path and not settings.only_prompt:
         others.build()  # somebody chose a path: it must not be that of an endpoint
     edge = Edge(
@@ -58,11 +58,11 @@ def build_app(host: ServedHost, *, stopping: asyncio.Event | None = None, mcp_po
     )
     if mcp_port is None:
         return edge
-    apart = Edge(Later(mcp_alone), settings=settings, answer_of=lambda _path, error: rpc_error_answer(error))
+    apart = Edge(LazyApp(mcp_alone), settings=settings, answer_of=lambda _path, error: rpc_error_answer(error))
     return ByPort(edge, {mcp_port: apart})
 
 
-class Later:
+class LazyApp:
     """Stands for the application that ``build`` returns.
 
     What a host does not need to answer its first request is imported by ``build``: a host listens twice as soon for it.

@@ -12,7 +12,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from modelhost import json_text
-from modelhost.disconnect import ClientLeft, cancelled_when
+from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
 from modelhost.errors import HostFault, InvalidJson, ModelhostError, RequestTooLarge, ShuttingDown
 from modelhost.exchange.sse import DONE_EVENT
 from modelhost.http.errors import Answer, error_answer, error_object
@@ -59,13 +59,13 @@ class Exchange:
         self.headers: Headers = []
         """What an answer carries besides."""
 
-    def tell_queued(self, position: int) -> None:
+    def add_queue_position(self, position: int) -> None:
         """Tell the client that its request had to wait, and at which place; of several waits, it is the first."""
         if not self._has_waited:
             self._has_waited = True
             self.headers.append((b"x-queue-position", str(position).encode()))
 
-    def tell_note(self, note: str) -> None:
+    def add_note(self, note: str) -> None:
         """Tell the client what has been done to its request, unless the answer has begun."""
         self.headers.append((b"x-modelhost-notes", note.encode()))
 
@@ -74,14 +74,14 @@ class Exchange:
 
         Raises:
             RequestTooLarge, InvalidJson: as their names say.
-            ClientLeft: it went before the end of the body.
+            ClientDisconnected: it went before the end of the body.
         """
         parts, size = [], 0
         _check_size(self._declared_length(), limit_bytes)
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise ClientLeft
+                raise ClientDisconnected
             part = message.get("body", b"")
             size += len(part)
             _check_size(size, limit_bytes)
@@ -106,8 +106,8 @@ class Exchange:
         return 0
 
     def while_client_is_there(self) -> AbstractAsyncContextManager[None]:
-        """Cancel what is inside as soon as the client leaves, and raise :class:`ClientLeft` instead."""
-        return cancelled_when(self._disconnected)
+        """Cancel what is inside as soon as the client leaves, and raise :class:`ClientDisconnected` instead."""
+        return cancel_on_disconnect(self._disconnected)
 
     async def settle(self, work: Awaitable[None]) -> tuple[int, str | None]:
         """Let ``work`` answer, and answer its error for it; return the status and, of an error, the code."""
@@ -116,7 +116,7 @@ class Exchange:
         except ModelhostError as error:
             await self.fail(error)
             return self._answer_of(error)[0], error.code
-        except ClientLeft:
+        except ClientDisconnected:
             # Many close the connection at the last event, before the end of the answer itself has arrived.
             return 200 if self._is_whole else CLIENT_LEFT_STATUS, None
         except asyncio.CancelledError:

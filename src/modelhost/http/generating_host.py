@@ -9,11 +9,11 @@ from modelhost.config.settings import Settings
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.requests import AnyRequest
 from modelhost.exchange.tasks import Task
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.models.residency.scheduler import OnQueued
 
 if TYPE_CHECKING:
-    from modelhost.chat.answering import Opened, Writing
+    from modelhost.chat.answering import ChatOrCompletion, OpenedAnswer
 
 
 class ServedModel(Protocol):
@@ -37,11 +37,11 @@ class GeneratingHost(Protocol):
         """Return the model called ``name``, without a name the active one; raises ``ModelNotFound``."""
 
     def open(
-        self, request: Writing, caller: Caller, on_queued: OnQueued | None, *, may_relay: bool
-    ) -> AbstractAsyncContextManager[Opened]:
+        self, request: ChatOrCompletion, caller: Caller, on_queued: OnQueued | None, *, may_relay: bool
+    ) -> AbstractAsyncContextManager[OpenedAnswer]:
         """Answer a request piece by piece, as bytes where they may be relayed."""
 
-    async def whole(self, request: Writing, caller: Caller, on_queued: OnQueued | None) -> Whole:
+    async def whole(self, request: ChatOrCompletion, caller: Caller, on_queued: OnQueued | None) -> WholeAnswer:
         """Answer a request at once."""
 
     async def perform(

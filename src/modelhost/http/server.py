@@ -19,7 +19,7 @@ from modelhost.config.settings import Settings
 from modelhost.errors import PortInUse
 from modelhost.host import Host, log_to_file
 from modelhost.http.exposure import check_exposure
-from modelhost.http.signals import Rereading, signals
+from modelhost.http.signals import ConfigReloader, signals
 from modelhost.imports import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
@@ -102,7 +102,7 @@ async def _serve(
                 backlog=BACKLOG,
                 on_listening=lambda: _listening(url, mcp_url, host, announce),
             )
-            rereading = Rereading(host, listeners[0].getsockname()[0], read=reread, admit=server.admit)
+            rereading = ConfigReloader(host, listeners[0].getsockname()[0], read=reread, admit=server.admit)
             taken.end, taken.drain, taken.reread = server.stop_gracefully, server.drain, rereading.begin
             for listener in listeners:
                 _listen(listener)

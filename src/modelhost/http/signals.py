@@ -89,11 +89,11 @@ class RereadHost(Protocol):
     def reread(self) -> None:
         """Read the registry of models and the file of MCP servers anew."""
 
-    def put_in_force(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Let clients add the models that ``settings`` allow from now on."""
 
 
-class Rereading:
+class ConfigReloader:
     """Reads the log files', the models' and the tools' files anew, and the configuration."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Rereading:
         hide(secrets_in(self._settings))
         logs.set_level(self._settings.log_level)
         self._admit(self._settings)
-        self._host.put_in_force(self._settings)
+        self._host.apply_settings(self._settings)
         log.info("configuration_in_force", changed=[name for name in changed if name in LIVE])
         if waiting := [name for name in changed if name not in LIVE]:
             log.warning("settings_need_restart", names=waiting)

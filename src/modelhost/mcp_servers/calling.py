@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
-from modelhost.disconnect import ClientLeft, cancelled_when
+from modelhost.disconnect import ClientDisconnected, cancel_on_disconnect
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Caller, Face
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
-from modelhost.operations.perform import Performance
+from modelhost.operations.perform import OperationCall
 from modelhost.tools.flight import DEPTH_META_KEY
 from modelhost.workers.depth import DEPTH_HEADER
 
@@ -66,12 +66,12 @@ async def while_wanted(ctx: Context) -> AsyncIterator[None]:
     if left is None:
         yield
         return
-    with suppress(ClientLeft):
-        async with cancelled_when(left.wait):
+    with suppress(ClientDisconnected):
+        async with cancel_on_disconnect(left.wait):
             yield
 
 
-def note_call(call: Performance) -> None:
+def note_call(call: OperationCall) -> None:
     """Count and log a call that is over."""
     METERS.mcp_calls.labels(call.operation, call.outcome).inc()
     METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)

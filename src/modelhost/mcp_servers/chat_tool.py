@@ -9,9 +9,9 @@ from modelhost.client.host_client import HostClient
 from modelhost.errors import NotFound
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Loading, Question, Queued, Text
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.mcp_servers.defaults import ChatDefaults
-from modelhost.operations.llm import SEED_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
+from modelhost.operations.llm import VLLM_MCP_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
 from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
 from modelhost.operations.tools import ANSWER, APPROVE
 
@@ -33,7 +33,7 @@ async def chat_completion(
     """
     body = await _body(backend, defaults, asked)
     body["stream_options"] = {"include_usage": True, "include_progress": tell is not None}
-    answer, texts, waits = Whole(), 0, 0
+    answer, texts, waits = WholeAnswer(), 0, 0
     async with backend.chat(body, Caller(depth=depth)) as pieces:
         async for piece in pieces:
             answer.add(piece)
@@ -56,8 +56,8 @@ async def _body(backend: HostClient, defaults: ChatDefaults, asked: ChatParamete
     model = given.get("model", defaults.model)
     if model is not None:
         given["model"] = model
-    explicit = {name for name in SEED_DEFAULTS if getattr(defaults, name) is not None}
-    silent = SEED_DEFAULTS.keys() - given.keys()
+    explicit = {name for name in VLLM_MCP_DEFAULTS if getattr(defaults, name) is not None}
+    silent = VLLM_MCP_DEFAULTS.keys() - given.keys()
     models_own = await backend.request_defaults(model) if silent - explicit else {}
     values = defaults.sampling(models_own)
     return {**{name: values[name] for name in silent}, **given}
@@ -74,7 +74,7 @@ async def _decline(backend: HostClient, question: Question) -> None:
         return  # somebody else was faster, or its time is over
 
 
-def _result(answer: Whole, session_id: str | None) -> ChatResult:
+def _result(answer: WholeAnswer, session_id: str | None) -> ChatResult:
     choice, missing = answer.choice(), answer.missing
     return ChatResult(
         content=choice.text or "",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelhost.operations.llm import SEED_DEFAULTS
+from modelhost.operations.llm import VLLM_MCP_DEFAULTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,5 +27,5 @@ class ChatDefaults:
         """Return a value for each of the four fields of sampling, given the defaults of the model."""
         return {
             name: own if (own := getattr(self, name)) is not None else models_own.get(name, seeds)
-            for name, seeds in SEED_DEFAULTS.items()
+            for name, seeds in VLLM_MCP_DEFAULTS.items()
         }

@@ -12,8 +12,8 @@ from modelhost.client.host_client import Body
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
-from modelhost.operations.perform import Performance
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
+from modelhost.operations.perform import OperationCall
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class OwnHost:
         if self._host is not None:
             await self._host.stop(drain_seconds=0)
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignored) -> R:
+    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Run an operation; raises what it raises, and ``SetupError`` if the host cannot be started."""
         return await (await self._started()).run(operation, parameters, on_progress)
 
@@ -65,7 +65,7 @@ class OwnHost:
         return await (await self._started()).request_defaults(model)
 
     @asynccontextmanager
-    async def performing(self, call: Performance) -> AsyncIterator[None]:
+    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
         """Have what is inside done as ``call``; raises SetupError if the host cannot be started."""
         try:
             client = await self._started()

@@ -26,10 +26,10 @@ from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_
 from modelhost.mcp_servers.faces import FACES, FaceName
 from modelhost.mcp_servers.resources import Resources
 from modelhost.mcp_servers.tools import HostTool, Outcome, Reader, tools_of
-from modelhost.operations.llm import SEED_DEFAULTS
-from modelhost.operations.operation import Progress, ignored
-from modelhost.operations.perform import Performance
-from modelhost.operations.progress import telling
+from modelhost.operations.llm import VLLM_MCP_DEFAULTS
+from modelhost.operations.operation import Progress, ignore_progress
+from modelhost.operations.perform import OperationCall
+from modelhost.operations.progress import sending_progress
 from modelhost.version import __version__
 
 log = get_logger(__name__)
@@ -129,7 +129,7 @@ class _Answers:
             names = ", ".join(self._tools)
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. There is: {names}.")
         arguments = values_read(asked.arguments or {}, tool.definition.input_schema)
-        call = Performance(operation=asked.name, caller=caller_of(ctx, self._door), kept=tool.kept, values=arguments)
+        call = OperationCall(operation=asked.name, caller=caller_of(ctx, self._door), kept=tool.kept, values=arguments)
         try:
             async with while_wanted(ctx):
                 async with self._backend.performing(call):
@@ -151,7 +151,9 @@ class _Answers:
             # Nothing, for a client that has given no token for it.
             await ctx.session.report_progress(count, message=piece)
 
-        telling_client = telling(_Notifications(ctx).send) if tool.tells_progress else nullcontext(ignored)
+        telling_client = (
+            sending_progress(_Notifications(ctx).send) if tool.reports_progress else nullcontext(ignore_progress)
+        )
         async with telling_client as on_progress:
             return await tool.run(arguments, Reader(depth=depth_of(ctx), tell=tell, on_progress=on_progress))
 
@@ -166,7 +168,7 @@ class _Answers:
 
     async def read_resource(self, ctx: Context, asked: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         uri = str(asked.uri)
-        reading = Performance(operation=READING, caller=caller_of(ctx, self._door), kept=dict, values={"uri": uri})
+        reading = OperationCall(operation=READING, caller=caller_of(ctx, self._door), kept=dict, values={"uri": uri})
         try:
             async with self._backend.performing(reading):
                 found = await self._resources.read(uri)
@@ -185,7 +187,7 @@ class _Answers:
         asked = arguments.get("max_tokens")
         return MemoryValues(
             gpu_memory_utilization=defaults.gpu_memory_utilization or UTILIZATION,
-            max_tokens=asked if isinstance(asked, int) else defaults.max_tokens or int(SEED_DEFAULTS["max_tokens"]),
+            max_tokens=asked if isinstance(asked, int) else defaults.max_tokens or int(VLLM_MCP_DEFAULTS["max_tokens"]),
             max_model_len=defaults.max_model_len,
         )
 

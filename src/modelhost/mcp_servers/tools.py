@@ -18,8 +18,8 @@ from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE
 from modelhost.operations import llm, models, state
-from modelhost.operations.operation import AnyOperation, OnProgress, ignored, parsed
-from modelhost.operations.progress import Shares
+from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
+from modelhost.operations.progress import CombinedProgress
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),
@@ -56,7 +56,7 @@ class Reader:
     depth: int = 0
     tell: Tell | None = None
     """Told of an answer as it comes."""
-    on_progress: OnProgress = ignored
+    on_progress: OnProgress = ignore_progress
     """Told how far what takes minutes is."""
 
 
@@ -78,7 +78,7 @@ class HostTool:
     kept: Callable[[Mapping[str, Any]], dict[str, Any]]
     """Returns what of the arguments the audit log may keep."""
     work: Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]]
-    tells_progress: bool = False
+    reports_progress: bool = False
 
     async def run(self, arguments: Mapping[str, Any], reader: Reader) -> Outcome:
         """Run it; raises a :class:`ModelhostError`."""
@@ -108,7 +108,10 @@ def _tool(operation: AnyOperation, backend: HostClient, defaults: ChatDefaults) 
 
 
 async def _run(
-    operation: AnyOperation, backend: HostClient, arguments: Mapping[str, Any], on_progress: OnProgress = ignored
+    operation: AnyOperation,
+    backend: HostClient,
+    arguments: Mapping[str, Any],
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     result = await backend.run(operation, operation.parse(arguments), on_progress)
     shown: dict[str, Any] = result.model_dump(mode="json", by_alias=True)
@@ -143,7 +146,7 @@ def _made(
         names=schemas.names_taken(operation.parameters).union(more_names),
         kept=replace(operation, audited=(*operation.audited, *more_names)).audited_in,
         work=work,
-        tells_progress=operation.tells_progress,
+        reports_progress=operation.reports_progress,
     )
 
 
@@ -208,7 +211,7 @@ def _several(operation: AnyOperation, backend: HostClient) -> HostTool:
         if MANY not in rest:
             return Outcome(structured=await _run(operation, backend, rest, reader.on_progress))
         names = _checked(rest.pop(MANY), rest)
-        shares = Shares(len(names), reader.on_progress)
+        shares = CombinedProgress(len(names), reader.on_progress)
         results = await asyncio.gather(
             *(
                 _one_of_several(operation, backend, {**rest, ONE: name}, shares.of(place))

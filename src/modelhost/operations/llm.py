@@ -14,7 +14,7 @@ from modelhost.operations.administered_host import AdministeredHost
 from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.reports import HostCondition, host_condition_of
 
-SEED_DEFAULTS: Final = {"temperature": 0.7, "max_tokens": 512, "top_p": 1.0, "top_k": -1}
+VLLM_MCP_DEFAULTS: Final = {"temperature": 0.7, "max_tokens": 512, "top_p": 1.0, "top_k": -1}
 """What a call of ``chat_completion`` gets where it, the server and the model are silent."""
 CHAT: Final = "chat_completion"
 """The name of the tool; over HTTP it is OpenAI's endpoint."""
@@ -156,8 +156,8 @@ async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: On
         active_sessions=await host.state.sessions.count(),
         max_sessions=settings.max_sessions,
         max_session_messages=settings.max_session_messages,
-        default_temperature=model.defaults.get("temperature", SEED_DEFAULTS["temperature"]),
-        default_max_tokens=model.defaults.get("max_tokens", SEED_DEFAULTS["max_tokens"]),
+        default_temperature=model.defaults.get("temperature", VLLM_MCP_DEFAULTS["temperature"]),
+        default_max_tokens=model.defaults.get("max_tokens", VLLM_MCP_DEFAULTS["max_tokens"]),
     )
 
 

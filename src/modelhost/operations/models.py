@@ -46,7 +46,7 @@ from modelhost.operations.operation import (
     Operation,
     Progress,
 )
-from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, host_report, megabytes, reported
+from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, event_report, host_report, megabytes
 
 
 async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> Models:
@@ -163,7 +163,7 @@ async def _logs(host: AdministeredHost, asked: LogParameters, _on_progress: OnPr
         model_id=name,
         status=condition_of(_status_of(host, name)),
         lines=list(log.lines[-asked.limit :]),
-        events=[reported(event) for event in log.events[-asked.limit :]],
+        events=[event_report(event) for event in log.events[-asked.limit :]],
     )
 
 
@@ -240,7 +240,7 @@ LOAD: Final = Operation(
         ModelFileMissing,
         ModelFileInvalid,
     ),
-    tells_progress=True,
+    reports_progress=True,
     audited=("model_id", "model", "wait", *LOAD_FIELDS, "persist", "force"),
     example=model_examples.LOAD,
     answer=model_examples.LOADING,
@@ -297,7 +297,7 @@ PULL: Final = Operation(
     command=None,  # `modelhost models pull` needs no host, unless it is given one
     is_read_only=False,
     errors=(ModelNotAllowed, DownloadFailed, EngineMissing),
-    tells_progress=True,
+    reports_progress=True,
     audited=("model", "model_id", "revision"),
     example=model_examples.PULL,
     answer=model_examples.PULLED,

@@ -47,7 +47,7 @@ OnProgress = Callable[[Progress], None]
 """Told about each step; it may be called from another thread."""
 
 
-def ignored(_progress: Progress) -> None:
+def ignore_progress(_progress: Progress) -> None:
     """Take no notice: for a face that cannot show progress."""
 
 
@@ -100,7 +100,7 @@ class Operation(Generic[H, P, R]):
     area: Area = "models"
     errors: tuple[type[ModelhostError], ...] = ()
     """What it raises besides the errors that any request can meet."""
-    tells_progress: bool = False
+    reports_progress: bool = False
     """Whether it may take minutes, and tells how far it is."""
     audited: tuple[str, ...] = ()
     """The parameters that the audit log may keep: never a secret, and never what somebody said or wrote."""
@@ -109,7 +109,7 @@ class Operation(Generic[H, P, R]):
     answer: Mapping[str, Any]
     """What they give, as JSON."""
 
-    async def run(self, host: H, parameters: P, on_progress: OnProgress = ignored) -> R:
+    async def run(self, host: H, parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Do it; raises one of ``errors``, or what any request can meet."""
         return await self.work(host, parameters, on_progress)
 

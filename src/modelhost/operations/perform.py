@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Protocol, Self
 
-from modelhost.disconnect import ClientLeft
+from modelhost.disconnect import ClientDisconnected
 from modelhost.errors import HostFault, ModelhostError, ModelNotFound, ShuttingDown
 from modelhost.exchange.caller import Caller, Face
 from modelhost.meters import METERS, counting, timing
 from modelhost.operations.administered_host import Named
-from modelhost.operations.operation import OnProgress, Operation, P, R, ignored
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.state.records import AuditEntry
 
 OK: Final = "ok"
@@ -40,7 +40,7 @@ class PerformingHost(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Performance:
+class OperationCall:
     """One operation, or call of a tool, that is being done for somebody; ``with`` ends it."""
 
     operation: str
@@ -92,7 +92,7 @@ class performing:  # noqa: N801 (said with `with`, as a function that contextlib
 
     __slots__ = ("_host", "_performance")
 
-    def __init__(self, host: PerformingHost, performance: Performance) -> None:
+    def __init__(self, host: PerformingHost, performance: OperationCall) -> None:
         self._host = host
         self._performance = performance
 
@@ -125,7 +125,7 @@ async def perform(
     operation: Operation[Any, P, R],
     parameters: P,
     caller: Caller,
-    on_progress: OnProgress = ignored,
+    on_progress: OnProgress = ignore_progress,
 ) -> R:
     """Have ``host``, which has what ``operation`` needs, do it for ``caller``.
 
@@ -133,7 +133,7 @@ async def perform(
         ModelhostError: the caller may not have it done, or what the operation raises.
     """
     values = parameters.model_dump(mode="json", exclude_unset=True)
-    performance = Performance(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
+    performance = OperationCall(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
     with performing(host, performance):
         return await operation.run(host, parameters, on_progress)
 
@@ -148,7 +148,7 @@ def _main_name(host: PerformingHost, model: str | None) -> str:
         return ""
 
 
-def _entry(performance: Performance) -> AuditEntry:
+def _entry(performance: OperationCall) -> AuditEntry:
     caller = performance.caller
     return AuditEntry(
         at=performance.began_at,
@@ -168,7 +168,7 @@ def _outcome_of(error: BaseException | None, face: Face) -> str:
         return OK
     if isinstance(error, ModelhostError):
         return error.code
-    if isinstance(error, ClientLeft):
+    if isinstance(error, ClientDisconnected):
         return CLIENT_LEFT
     if isinstance(error, Exception):
         return HostFault.code

@@ -10,7 +10,7 @@ from modelhost.operations.operation import OnProgress, Progress
 
 
 @asynccontextmanager
-async def telling(send: Callable[[Progress], Awaitable[None]]) -> AsyncIterator[OnProgress]:
+async def sending_progress(send: Callable[[Progress], Awaitable[None]]) -> AsyncIterator[OnProgress]:
     """Have ``send`` send what an operation tells, from whatever thread, one after the other.
 
     All has been sent when the context is left; nothing more is sent once it is left by an error.
@@ -22,7 +22,7 @@ async def telling(send: Callable[[Progress], Awaitable[None]]) -> AsyncIterator[
         while (progress := await told.get()) is not None:
             await send(progress)
 
-    sending = asyncio.create_task(send_all(), name="telling progress")
+    sending = asyncio.create_task(send_all(), name="sending progress")
     try:
         yield lambda progress: _tell(loop, told, progress)
         _tell(loop, told, None)  # behind what other threads have told before
@@ -35,7 +35,7 @@ def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Queue[Progress | None],
     loop.call_soon_threadsafe(told.put_nowait, progress)
 
 
-class Shares:
+class CombinedProgress:
     """How far several are that are at work at the same time, told as one."""
 
     def __init__(self, count: int, on_progress: OnProgress) -> None:

@@ -219,6 +219,6 @@ class EventReport(Result):
     message: str | None = Field(default=None, description="Why, where there is something to say.")
 
 
-def reported(event: ModelEvent) -> EventReport:
+def event_report(event: ModelEvent) -> EventReport:
     """Return ``event`` as every face tells it."""
     return EventReport.model_validate(event, from_attributes=True)

@@ -163,7 +163,7 @@ async def _answer(host: ToolHost, asked: ElicitationParameters, _on_progress: On
     return Answered(success=True, id=asked.id)
 
 
-OF_READING: Final = (McpServerNotFound, ToolServerUnavailable, ToolCallFailed)
+READING_ERRORS: Final = (McpServerNotFound, ToolServerUnavailable, ToolCallFailed)
 
 LIST_TOOLS: Final = Operation(
     name="list-tools",
@@ -263,7 +263,7 @@ LIST_RESOURCES: Final = Operation(
     command="resources",
     is_read_only=True,
     area="tools",
-    errors=OF_READING,
+    errors=READING_ERRORS,
     audited=("server",),
     example=tool_examples.OF_SERVER,
     answer=tool_examples.RESOURCES,
@@ -278,7 +278,7 @@ READ_RESOURCE: Final = Operation(
     command="resource",
     is_read_only=True,
     area="tools",
-    errors=OF_READING,
+    errors=READING_ERRORS,
     audited=("server",),
     example=tool_examples.READ,
     answer=tool_examples.CONTENTS,
@@ -293,7 +293,7 @@ LIST_PROMPTS: Final = Operation(
     command="prompts",
     is_read_only=True,
     area="tools",
-    errors=OF_READING,
+    errors=READING_ERRORS,
     audited=("server",),
     example=tool_examples.OF_SERVER,
     answer=tool_examples.PROMPTS,
@@ -308,7 +308,7 @@ GET_PROMPT: Final = Operation(
     command="prompt",
     is_read_only=True,
     area="tools",
-    errors=OF_READING,
+    errors=READING_ERRORS,
     audited=("server", "name"),
     example=tool_examples.PROMPT,
     answer=tool_examples.FILLED,

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from modelhost.chat.images import check_images, shown_of
+from modelhost.chat.images import check_images, content_with_images
 from modelhost.engines.launch import Ready
 from modelhost.errors import InvalidRequest, UnsupportedOperation
 from modelhost.exchange.messages import messages_of, part_json
@@ -78,8 +78,8 @@ def test_what_is_no_image_in_the_request_is_refused_with_its_place(part: dict[st
 def test_a_tool_tells_its_images_beside_its_text_those_of_an_unknown_format_only_in_it() -> None:
     outcome = ToolOutcome(name="t", text="look", images=(PNG, SVG))
     shown = [{"type": "text", "text": "look"}, image(f"data:image/png;base64,{PNG.data}")]
-    assert [part_json(part) for part in shown_of(outcome) if not isinstance(part, str)] == shown
-    assert shown_of(ToolOutcome(name="t", text="look", images=(SVG,))) == "look"
+    assert [part_json(part) for part in content_with_images(outcome) if not isinstance(part, str)] == shown
+    assert content_with_images(ToolOutcome(name="t", text="look", images=(SVG,))) == "look"
 
 
 def shows(text: str, *images: ToolImage) -> Tool:

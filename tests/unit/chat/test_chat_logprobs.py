@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelhost.chat.completions import LegacyLogprobs, without_others
+from modelhost.chat.completions import LegacyLogprobsRewriter, without_alternatives
 from modelhost.exchange.events import Logprobs, Text
 
 
@@ -19,7 +19,7 @@ def _logprobs(*tokens: dict[str, Any]) -> Logprobs:
 
 def test_those_of_other_tokens_can_be_left_out() -> None:
     piece = (Text(text="ab"), _logprobs(_token("a", "x"), _token("b")))
-    text, logprobs = without_others(piece)
+    text, logprobs = without_alternatives(piece)
     assert text is piece[0]
     assert isinstance(logprobs, Logprobs)
     assert logprobs.logprobs["content"] == [
@@ -31,11 +31,11 @@ def test_those_of_other_tokens_can_be_left_out() -> None:
 
 def test_none_at_all_stay_none() -> None:
     piece = (Logprobs(logprobs={"content": None}),)
-    assert without_others(piece) == piece
+    assert without_alternatives(piece) == piece
 
 
 def test_completions_have_lists_with_offsets() -> None:
-    rewrite = LegacyLogprobs(2).rewrite
+    rewrite = LegacyLogprobsRewriter(2).rewrite
     rewrite((_logprobs(_token("ab", "x", "y")),))
     (found,) = rewrite((_logprobs(_token("c", "z")),))
     assert isinstance(found, Logprobs)
@@ -48,23 +48,23 @@ def test_completions_have_lists_with_offsets() -> None:
 
 
 def test_more_than_were_asked_for_are_left_out() -> None:
-    (found,) = LegacyLogprobs(1).rewrite((_logprobs(_token("a", "x", "y")),))
+    (found,) = LegacyLogprobsRewriter(1).rewrite((_logprobs(_token("a", "x", "y")),))
     assert isinstance(found, Logprobs)
     assert found.logprobs["top_logprobs"] == [{"a": 0.0}]
 
 
 def test_of_no_other_token_the_one_that_stands_there_is_told() -> None:
-    (found,) = LegacyLogprobs(0).rewrite((_logprobs(_token("a", "x")),))
+    (found,) = LegacyLogprobsRewriter(0).rewrite((_logprobs(_token("a", "x")),))
     assert isinstance(found, Logprobs)
     assert found.logprobs["top_logprobs"] == [{"a": 0.0}]
 
 
 def test_of_the_first_token_of_a_prompt_nothing_is_told() -> None:
-    (found,) = LegacyLogprobs(1).rewrite((_logprobs({"token": "a", "logprob": None, "top_logprobs": []}),))
+    (found,) = LegacyLogprobsRewriter(1).rewrite((_logprobs({"token": "a", "logprob": None, "top_logprobs": []}),))
     assert isinstance(found, Logprobs)
     assert (found.logprobs["token_logprobs"], found.logprobs["top_logprobs"]) == ([None], [None])
 
 
 def test_lists_that_an_engine_made_itself_stay() -> None:
     piece = (Logprobs(logprobs={"tokens": ["a"], "token_logprobs": [0.0], "top_logprobs": None, "text_offset": [0]}),)
-    assert LegacyLogprobs(1).rewrite(piece) == piece
+    assert LegacyLogprobsRewriter(1).rewrite(piece) == piece

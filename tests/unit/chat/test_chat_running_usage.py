@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.chat.parsing.parse import parsed
 from modelhost.chat.relay import Relay, Report
-from modelhost.chat.usage import RunningUsage
+from modelhost.chat.usage import RunningUsageRewriter
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import EngineError
@@ -34,24 +34,24 @@ def nothing(_: Mapping[str, Any]) -> None:
     return None
 
 
-def usages(counting: RunningUsage, *chunks: dict[str, Any]) -> list[tuple[int, int]]:
+def usages(counting: RunningUsageRewriter, *chunks: dict[str, Any]) -> list[tuple[int, int]]:
     reader = ChunkReader()
     told = [chunk_of(counting.rewrite(reader.read(each)))["usage"] for each in chunks]
     return [(usage["prompt_tokens"], usage["completion_tokens"]) for usage in told]
 
 
 def test_an_engine_that_says_nothing_has_its_pieces_counted() -> None:
-    assert usages(RunningUsage(nothing), chunk(None), chunk("a"), chunk("b")) == [(0, 0), (0, 1), (0, 2)]
+    assert usages(RunningUsageRewriter(nothing), chunk(None), chunk("a"), chunk("b")) == [(0, 0), (0, 1), (0, 2)]
 
 
 def test_an_engines_own_usage_wins_and_is_told_once() -> None:
     usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-    assert usages(RunningUsage(nothing), chunk("a", usage=usage), chunk("b")) == [(5, 7), (5, 7)]
+    assert usages(RunningUsageRewriter(nothing), chunk("a", usage=usage), chunk("b")) == [(5, 7), (5, 7)]
 
 
 @pytest.mark.parametrize("asked", [{}, {"timings_per_token": True}], ids=str)
 def test_llamacpp_tells_it_as_timings_which_stay_where_they_were_asked_for(asked: dict[str, Any]) -> None:
-    counting = RunningUsage(partial(LlamaCpp().usage_in, asked=asked))
+    counting = RunningUsageRewriter(partial(LlamaCpp().usage_in, asked=asked))
     read = ChunkReader().read(chunk("a", timings=TIMINGS))
     written = chunk_of(counting.rewrite(read))
     assert written["usage"]["total_tokens"] == 9

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from modelhost.chat.parsing.parse import parsed
-from modelhost.chat.structured_output import RETRIES, VIOLATED, Shape, attempted, checked, shape_of
+from modelhost.chat.structured_output import RETRIES, VIOLATED, OutputSchema, checked, output_schema_of, retried
 from modelhost.exchange.events import Finish, Pieces, PieceStream, Text, Usage
 from modelhost.exchange.requests import ChatRequest, CompletionRequest
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 
 PAIR: Mapping[str, Any] = {
     "type": "object",
@@ -41,8 +41,8 @@ async def answer(*texts: str, reason: str = "stop") -> PieceStream:
     yield (Usage(usage={"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}),)
 
 
-async def whole(pieces: Pieces) -> Whole:
-    found = Whole()
+async def whole(pieces: Pieces) -> WholeAnswer:
+    found = WholeAnswer()
     async for piece in pieces:
         found.add(piece)
     return found
@@ -78,13 +78,13 @@ class Attempts:
     ],
 )
 def test_a_text_is_held_against_the_schema(text: str, problem: str | None) -> None:
-    found = Shape(PAIR).problem_of(text)
+    found = OutputSchema(PAIR).problem_of(text)
     assert (found is None) if problem is None else (found is not None and problem in found)
 
 
 def test_formats_are_more_than_remarks() -> None:
-    assert Shape({"type": "string", "format": "date"}).problem_of('"2026-13-40"')
-    assert Shape({"type": "string", "format": "date"}).problem_of('"2026-12-01"') is None
+    assert OutputSchema({"type": "string", "format": "date"}).problem_of('"2026-13-40"')
+    assert OutputSchema({"type": "string", "format": "date"}).problem_of('"2026-12-01"') is None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_formats_are_more_than_remarks() -> None:
     ],
 )
 def test_a_request_says_in_several_ways_what_its_answer_has_to_be(fields: dict[str, Any], text: str) -> None:
-    shape = shape_of(request(**fields))
+    shape = output_schema_of(request(**fields))
     assert shape is not None
     assert shape.problem_of(text) is not None
     assert shape.problem_of(RIGHT) is None
@@ -107,18 +107,18 @@ def test_a_request_says_in_several_ways_what_its_answer_has_to_be(fields: dict[s
 def test_completions_can_have_one_too(field: str) -> None:
     asked = parsed("completions", {"prompt": "a", field: PAIR})
     assert isinstance(asked, CompletionRequest)
-    shape = shape_of(asked)
+    shape = output_schema_of(asked)
     assert shape is not None
     assert shape.problem_of(WRONG) is not None
 
 
 @pytest.mark.parametrize("fields", [{}, {"response_format": {"type": "text"}}, {"grammar": "root ::= [a]"}])
 def test_other_answers_may_be_anything(fields: dict[str, Any]) -> None:
-    assert shape_of(request(**fields)) is None
+    assert output_schema_of(request(**fields)) is None
 
 
 async def test_what_streams_passes_as_it_is_and_its_end_says_what_is_wrong() -> None:
-    found = [piece async for piece in checked(answer(RIGHT, WRONG), Shape(PAIR))]
+    found = [piece async for piece in checked(answer(RIGHT, WRONG), OutputSchema(PAIR))]
     given = [piece async for piece in answer(RIGHT, WRONG)]
     assert found[:3] == given[:3]
     assert [event for piece in found for event in piece if isinstance(event, Text)] == [
@@ -132,20 +132,20 @@ async def test_what_streams_passes_as_it_is_and_its_end_says_what_is_wrong() -> 
 
 
 async def test_an_answer_that_was_cut_is_no_violation() -> None:
-    found = await whole(checked(answer(WRONG, reason="length"), Shape(PAIR)))
+    found = await whole(checked(answer(WRONG, reason="length"), OutputSchema(PAIR)))
     assert found.finish_details is None
 
 
 async def test_what_does_not_fit_is_asked_for_again_and_all_is_paid() -> None:
     attempts = Attempts((WRONG,), (RIGHT,))
-    found = await whole(attempted(attempts, Shape(PAIR), model="m"))
+    found = await whole(retried(attempts, OutputSchema(PAIR), model="m"))
     assert (found.choice().text, found.finish_details, attempts.made) == (RIGHT, None, 2)
     assert found.usage == {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
 
 
 async def test_it_is_not_asked_for_for_ever() -> None:
     attempts = Attempts(*[(WRONG,)] * (RETRIES + 2))
-    found = await whole(attempted(attempts, Shape(PAIR), model="m"))
+    found = await whole(retried(attempts, OutputSchema(PAIR), model="m"))
     assert attempts.made == RETRIES + 1
     assert found.finish_details is not None
     assert found.finish_details.kind == VIOLATED
@@ -155,11 +155,11 @@ async def test_it_is_not_asked_for_for_ever() -> None:
 
 async def test_one_wrong_choice_of_several_is_enough() -> None:
     attempts = Attempts((RIGHT, WRONG), (RIGHT, RIGHT))
-    found = await whole(attempted(attempts, Shape(PAIR), model="m"))
+    found = await whole(retried(attempts, OutputSchema(PAIR), model="m"))
     assert (attempts.made, found.finish_details) == (2, None)
 
 
 async def test_what_was_cut_is_not_asked_for_again() -> None:
     attempts = Attempts((WRONG,), (RIGHT,), reason="length")
-    await whole(attempted(attempts, Shape(PAIR), model="m"))
+    await whole(retried(attempts, OutputSchema(PAIR), model="m"))
     assert attempts.made == 1

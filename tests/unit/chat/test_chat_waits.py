@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.waits import with_waits
+from modelhost.chat.waits import with_wait_events
 from modelhost.errors import ModelFailed
 from modelhost.exchange.events import Envelope, Loading, Piece, Pieces, Queued, Text
 from modelhost.models.residency.scheduler import OnQueued
@@ -62,7 +62,7 @@ class Answer:
 async def test_the_place_and_the_load_are_told_before_the_answer_and_under_one_id() -> None:
     answer = Answer(3)
     told = []
-    async with aclosing(with_waits(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
+    async with aclosing(with_wait_events(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
         told.append(await anext(pieces))
         answer.loads(0.9, "bee")
         answer.loads(0.5)
@@ -79,7 +79,7 @@ async def test_the_place_and_the_load_are_told_before_the_answer_and_under_one_i
 
 async def test_an_answer_that_comes_at_once_stays_as_it_is() -> None:
     answer = Answer(2, waits=False)
-    async with aclosing(with_waits(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
+    async with aclosing(with_wait_events(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
         told = [piece async for piece in pieces]
     assert [piece[0].envelope for piece in told] == [ENVELOPE] * 2
 
@@ -88,7 +88,7 @@ async def test_an_answer_that_comes_at_once_stays_as_it_is() -> None:
 async def test_who_leaves_with_pieces_unread_leaves_the_answer(read: int) -> None:
     answer = Answer(1000, waits=False)
     async with asyncio.timeout(5) as limit:
-        async with aclosing(with_waits(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
+        async with aclosing(with_wait_events(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
             for _ in range(read):
                 await anext(pieces)
                 for _ in range(10):  # the next one is there then, and the one after it waits for its place
@@ -100,7 +100,7 @@ async def test_who_leaves_with_pieces_unread_leaves_the_answer(read: int) -> Non
 async def test_an_error_comes_behind_what_came_before_it() -> None:
     answer = Answer(2, error=ModelFailed("broken", model="ant"))
     answer.may_begin.set()
-    async with aclosing(with_waits(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
+    async with aclosing(with_wait_events(answer.begin, MODEL, answer.events, is_chat=True)) as pieces:
         for _ in range(3):
             await anext(pieces)
         with pytest.raises(ModelFailed):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.client.address import normal_url
+from modelhost.client.address import normalize_url
 from modelhost.errors import ConfigError
 
 
 @pytest.mark.parametrize("url", ["http://h:80", "http://h:80/", "h:80", "http://h:80/v1", "http://h:80/v1/"])
 def test_addresses_are_brought_to_one_form(url: str) -> None:
-    assert normal_url(url) == "http://h:80"
+    assert normalize_url(url) == "http://h:80"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_addresses_are_brought_to_one_form(url: str) -> None:
     ],
 )
 def test_an_address_may_leave_out_what_is_plain(url: str, address: str) -> None:
-    assert normal_url(url) == address
+    assert normalize_url(url) == address
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_an_address_may_leave_out_what_is_plain(url: str, address: str) -> None:
 )
 def test_what_is_not_an_http_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="is not the address of a host"):
-        normal_url(url)
+        normalize_url(url)

@@ -27,7 +27,7 @@ from modelhost.operations import model_examples
 from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, PullParameters
 from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD, PULL
 from modelhost.operations.operation import NoParameters, Progress
-from modelhost.operations.perform import Performance
+from modelhost.operations.perform import OperationCall
 from modelhost.operations.remote_calls import event_of
 from tests.support.mcp_peers import free_port
 
@@ -270,7 +270,7 @@ async def test_a_host_without_models_has_no_defaults(fake: FakeHost) -> None:
 
 
 async def test_notes_are_the_hosts_own_business(fake: FakeHost) -> None:
-    call = Performance(operation="list-models", caller=Caller(face="mcp-stdio"), kept=dict)
+    call = OperationCall(operation="list-models", caller=Caller(face="mcp-stdio"), kept=dict)
     async with client_of(fake) as client, client.performing(call):
         pass
     assert (fake.asked, call.outcome) == ([], "ok")

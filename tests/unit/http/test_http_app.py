@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelhost.host import Host
 from modelhost.http import rest
-from modelhost.http.app import Later, build_app
+from modelhost.http.app import LazyApp, build_app
 from tests.unit.operations.fake_host import FakeHost, ready
 
 BEFORE_THE_WORKER = "modelhost.http.server"
@@ -36,7 +36,7 @@ class Built:
         return app
 
 
-async def asked(app: Later, path: str) -> str:
+async def asked(app: LazyApp, path: str) -> str:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -51,7 +51,7 @@ async def asked(app: Later, path: str) -> str:
 
 async def test_it_is_built_once_for_all_who_ask_and_not_in_the_thread_that_answers() -> None:
     built = Built()
-    app = Later(built)
+    app = LazyApp(built)
     assert built.threads == []
     paths = [f"/{number}" for number in range(5)]
     assert await asyncio.gather(*(asked(app, path) for path in paths)) == paths
@@ -69,7 +69,7 @@ async def test_one_that_could_not_be_built_is_tried_again() -> None:
             raise OSError("no memory")
         return Built()()
 
-    app = Later(build)
+    app = LazyApp(build)
     with pytest.raises(OSError, match="no memory"):
         await asked(app, "/")
     assert await asked(app, "/again") == "/again"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from modelhost.models.residency.status import ModelEvent, State
-from modelhost.operations.reports import EventReport, reported
+from modelhost.operations.reports import EventReport, event_report
 
 
 def test_a_report_is_the_event_as_json() -> None:
     event = ModelEvent(at=1.0, kind="progress", model="a", state=State.LOADING, activity="load", progress=0.5)
-    assert reported(event).model_dump(mode="json") == {
+    assert event_report(event).model_dump(mode="json") == {
         "at": 1.0,
         "kind": "progress",
         "model": "a",

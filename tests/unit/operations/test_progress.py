@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from modelhost.operations.operation import Progress
-from modelhost.operations.progress import Shares, telling
+from modelhost.operations.progress import CombinedProgress, sending_progress
 
 
 def at(fraction: float) -> Progress:
@@ -25,7 +25,7 @@ async def test_what_another_thread_tells_is_sent_in_order_before_the_end() -> No
         for hundredth in range(100):
             on_progress(at(hundredth / 100))
 
-    async with telling(send) as on_progress:
+    async with sending_progress(send) as on_progress:
         await asyncio.to_thread(work)
     assert sent == [hundredth / 100 for hundredth in range(100)]
 
@@ -38,7 +38,7 @@ async def test_nothing_is_sent_after_an_error() -> None:
         sent.append(progress)
 
     async def fail() -> None:
-        async with telling(send) as on_progress:
+        async with sending_progress(send) as on_progress:
             on_progress(at(0.5))
             raise ValueError("broken")
 
@@ -50,7 +50,7 @@ async def test_nothing_is_sent_after_an_error() -> None:
 
 def test_several_are_told_as_one_that_ends_with_the_last() -> None:
     told: list[Progress] = []
-    shares = Shares(2, told.append)
+    shares = CombinedProgress(2, told.append)
     first, second = shares.of(0), shares.of(1)
     for tell, fraction in ((first, 0.5), (second, 1.0), (first, 1.0)):
         tell(at(fraction))

@@ -13,7 +13,7 @@ from modelhost.chat.generation import Generation
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import EngineError, ModelhostError
 from modelhost.exchange.tasks import Task
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.remote_events import RemoteEvents
 
@@ -82,7 +82,7 @@ async def _read(*blocks: bytes, breaks: bool = False, task: Task = "chat") -> by
 
 
 async def _whole(body: Sent, task: Task = "chat", **request: Any) -> dict[str, Any]:
-    answer = Whole()
+    answer = WholeAnswer()
     async with aclosing(Generation(task, {"stream": True, **request}).pieces(There(body))) as pieces:
         async for piece in pieces:
             answer.add(piece)

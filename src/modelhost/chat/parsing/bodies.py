@@ -9,7 +9,7 @@ What ordinary clients send (openai, LangChain, the Vercel AI SDK, Open WebUI, Co
 * inert (``INERT``): accepted and go no further, since they do not ask for another answer: ``user``, ``metadata``,
   ``store``, ``service_tier``, ``safety_identifier``, ``prompt_cache_key``, ``prompt_cache_retention``,
   ``prediction``, ``verbosity``; ``modalities`` if it asks for text, ``best_of`` if it is ``n``.
-* refused with 400: whatever stands in neither list. ``INSTEAD`` names what to send in place of what is common
+* refused with 400: whatever stands in neither list. ``REPLACEMENTS`` names what to send in place of what is common
   elsewhere: the deprecated ``functions`` and ``function_call``, other servers' ``max_new_tokens``,
   ``think`` ...
 
@@ -42,22 +42,22 @@ from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import AnyRequest
 from modelhost.exchange.tasks import Task
 
-MAX_PARTS: Final = 2048  # as many texts as OpenAI's API takes at once
+MAX_BATCH: Final = 2048  # as many texts as OpenAI's API takes at once
 FIELDS: Final[Mapping[Task, str]] = {"completions": "prompt", "embeddings": "input", "rerank": "documents"}
 """Where the list of them stands."""
 
 
-def check_parts(task: Task, body: Mapping[str, Any]) -> None:
+def check_batch_size(task: Task, body: Mapping[str, Any]) -> None:
     """Check that ``body``, whose types are checked, asks for no more; raises InvalidRequest."""
     name = FIELDS.get(task)
     given = None if name is None else body[name]
     if not isinstance(given, list) or isinstance(given[0], int):  # one text, or the tokens of one
         return
     times = (body.get("n") or 1) if task == "completions" else 1
-    if len(given) * times > MAX_PARTS:
+    if len(given) * times > MAX_BATCH:
         product = f", each with an n of {times}, make {len(given) * times}" if times > 1 else ""
         raise InvalidRequest(
-            f"{name}: {len(given)} entries{product}; a request may ask for {MAX_PARTS} at most. Split it into several "
+            f"{name}: {len(given)} entries{product}; a request may ask for {MAX_BATCH} at most. Split it into several "
             "requests.",
             param=name,
         )
@@ -81,7 +81,7 @@ class _Request(BaseModel):
     user: str | None = None
 
 
-_LISTED: JsonDict = {"maxItems": MAX_PARTS}
+_LISTED: JsonDict = {"maxItems": MAX_BATCH}
 Texts = Annotated[list[str], Field(min_length=1, json_schema_extra=_LISTED)]
 Prompts = str | Texts | Tokens | Annotated[list[Tokens], Field(min_length=1, json_schema_extra=_LISTED)]
 
@@ -344,7 +344,7 @@ INERT = frozenset(
     }
 )
 # Refused, with what to send instead.
-INSTEAD: Mapping[str, str] = {
+REPLACEMENTS: Mapping[str, str] = {
     "functions": "tools",
     "function_call": "tool_choice",
     "max_new_tokens": "max_tokens",
@@ -369,7 +369,7 @@ def validate(task: Task, body: Any) -> None:
         MODELS[task].model_validate(body)
     except ValidationError as error:
         raise _explain(error) from None
-    check_parts(task, body)
+    check_batch_size(task, body)
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise InvalidRequest('top_logprobs: it needs "logprobs": true.', param="top_logprobs")
     if task == "completions" and body.get("best_of") not in (None, body.get("n") or 1):
@@ -436,8 +436,8 @@ def check_fields(task: Task, request: AnyRequest, engine: Engine) -> None:
 
 def _way_out(task: Task, name: str, sent: str, known: Set[str]) -> str:
     """Return what to do in the place of the field ``name``, which the client has written as ``sent``."""
-    if sent in INSTEAD:
-        return f' Use "{INSTEAD[sent]}".'
+    if sent in REPLACEMENTS:
+        return f' Use "{REPLACEMENTS[sent]}".'
     having = [each for each in TRAITS if serves(each, "files") and name in ENGINES[each].fields(task)]
     if having:
         return f" Engines that have it: {', '.join(having)}."

@@ -27,10 +27,10 @@ from modelhost.exchange.requests import (
     Prompt,
     RerankRequest,
     Sampling,
+    SelectedAdapter,
+    SelectedPrompt,
+    SelectedResource,
     TokenizeRequest,
-    WantedAdapter,
-    WantedPrompt,
-    WantedResource,
 )
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
@@ -84,11 +84,11 @@ def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lora(given: Any) -> tuple[WantedAdapter, ...]:
+def _lora(given: Any) -> tuple[SelectedAdapter, ...]:
     """Return the adapters that a request names: one, or a list, each by its name or as a mapping."""
     wanted = []
     for each in given if isinstance(given, list) else [given]:
-        adapter = WantedAdapter(name=each) if isinstance(each, str) else WantedAdapter(**each)
+        adapter = SelectedAdapter(name=each) if isinstance(each, str) else SelectedAdapter(**each)
         if (adapter.name is None) == (adapter.id is None):
             raise InvalidRequest('lora: name each adapter by either "name" or "id".', param="lora")
         wanted.append(adapter)
@@ -149,7 +149,7 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
         return None
     servers, tools = given.get("servers"), given.get("tools")
     return McpOptions(
-        resources=tuple(WantedResource(**each) for each in given.get("resources") or ()),
+        resources=tuple(SelectedResource(**each) for each in given.get("resources") or ()),
         prompts=tuple(map(_wanted_prompt, given.get("prompts") or ())),
         servers=None if servers is None else frozenset(servers),
         tools=None if tools is None else frozenset(tools),
@@ -158,8 +158,8 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
     )
 
 
-def _wanted_prompt(given: Mapping[str, Any]) -> WantedPrompt:
-    return WantedPrompt(server=given["server"], name=given["name"], arguments=given.get("arguments") or NOTHING)
+def _wanted_prompt(given: Mapping[str, Any]) -> SelectedPrompt:
+    return SelectedPrompt(server=given["server"], name=given["name"], arguments=given.get("arguments") or NOTHING)
 
 
 def _completion(body: Mapping[str, Any]) -> CompletionRequest:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from modelhost.chat import usage
-from modelhost.chat.tools.calls import WantedCall
+from modelhost.chat.tools.calls import RequestedCall
 from modelhost.exchange.events import (
     NO_ENVELOPE,
     Begin,
@@ -26,19 +26,19 @@ from modelhost.exchange.events import (
     FinishDetails,
     HostEvent,
     Logprobs,
+    PartialUsage,
     Piece,
     Reasoning,
     Refusal,
     Text,
     Usage,
-    UsageSoFar,
 )
 from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.outcome import ToolOutcome
 
 PIECES_AHEAD: Final = 64
 """That are kept for a client that is slow to take them."""
-SAID: Final = (Text, Reasoning, Refusal, Logprobs)
+MODEL_OUTPUT: Final = (Text, Reasoning, Refusal, Logprobs)
 """What a model says; its calls are the host's business, and there is one end only."""
 
 
@@ -64,12 +64,12 @@ class AnswerStream:
         if self._envelope is NO_ENVELOPE:
             self._envelope = piece[0].envelope
         if self._has_role and len(piece) == 1 and piece[0].extra is None:  # as nearly all are
-            if isinstance(piece[0], SAID):
+            if isinstance(piece[0], MODEL_OUTPUT):
                 await self._pieces.put((_alone(piece[0], self._envelope),))
             return
         begins = not self._has_role and any(isinstance(event, Begin) and event.role is not None for event in piece)
-        said = [_alone(event, self._envelope) for event in piece if isinstance(event, SAID)]
-        so_far = [self._with_spent(event) for event in piece if isinstance(event, UsageSoFar)]
+        said = [_alone(event, self._envelope) for event in piece if isinstance(event, MODEL_OUTPUT)]
+        so_far = [self._with_spent(event) for event in piece if isinstance(event, PartialUsage)]
         unknown = next((event.extra for event in piece if event.extra is not None and _says_more(event.extra)), None)
         if not (said or begins or unknown):
             return
@@ -85,7 +85,7 @@ class AnswerStream:
             said[0] = replace(said[0], extra=_of_choice(unknown))
         await self._pieces.put((*said, *so_far))
 
-    def _with_spent(self, event: UsageSoFar) -> UsageSoFar:
+    def _with_spent(self, event: PartialUsage) -> PartialUsage:
         return replace(event, envelope=self._envelope, usage=usage.added(self.spent, event.usage))
 
     async def say(self, text: str) -> None:
@@ -141,17 +141,17 @@ def _says_more(extra: Extra) -> bool:
     return any(value is not None for value in extra.delta.values())
 
 
-def started(call: WantedCall) -> CallStarted:
+def started(call: RequestedCall) -> CallStarted:
     """Return what is told of a call that begins."""
     return CallStarted(id=call.id, name=call.name, arguments=call.decoded())
 
 
-def cancelled(call: WantedCall) -> CallCancelled:
+def cancelled(call: RequestedCall) -> CallCancelled:
     """Return what is told of a call that the host has ended."""
     return CallCancelled(id=call.id, name=call.name)
 
 
-def finished(call: WantedCall, outcome: ToolOutcome) -> CallFinished:
+def finished(call: RequestedCall, outcome: ToolOutcome) -> CallFinished:
     """Return what is told of a call that is over."""
     return CallFinished(
         id=call.id,

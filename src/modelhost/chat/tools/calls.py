@@ -12,7 +12,7 @@ from modelhost.exchange.messages import ToolCall
 
 
 @dataclass(slots=True)
-class WantedCall:
+class RequestedCall:
     """One call; ``arguments`` is the JSON text as the model wrote it."""
 
     id: str
@@ -35,10 +35,10 @@ class CallCollector:
     """Collects the calls of one turn. A call is complete when the next one begins, and at the end of the turn."""
 
     def __init__(self) -> None:
-        self.calls: list[WantedCall] = []
+        self.calls: list[RequestedCall] = []
         self._given_out = 0
 
-    def add(self, piece: ToolCallPiece) -> list[WantedCall]:
+    def add(self, piece: ToolCallPiece) -> list[RequestedCall]:
         """Take a piece in; return the calls that have become complete by it."""
         call = self._call(piece.index)
         call.id = piece.id or call.id
@@ -46,16 +46,16 @@ class CallCollector:
         call.arguments += piece.arguments or ""
         return self._complete(len(self.calls) - 1)
 
-    def end(self) -> list[WantedCall]:
+    def end(self) -> list[RequestedCall]:
         """Return the calls that have not been returned yet: the answer is over."""
         return self._complete(len(self.calls))
 
-    def _call(self, index: int) -> WantedCall:
+    def _call(self, index: int) -> RequestedCall:
         while len(self.calls) <= index:
-            self.calls.append(WantedCall(id=f"call_{secrets.token_hex(12)}"))
+            self.calls.append(RequestedCall(id=f"call_{secrets.token_hex(12)}"))
         return self.calls[index]
 
-    def _complete(self, count: int) -> list[WantedCall]:
+    def _complete(self, count: int) -> list[RequestedCall]:
         complete = self.calls[self._given_out : count]
         self._given_out = max(self._given_out, count)
         return complete

@@ -110,7 +110,7 @@ def tools_by_server(tools: Sequence[Tool], server_of: Callable[[str], str]) -> l
     return [ServerTools(server=name, count=len(each), size=sum(each)) for name, each in sizes.items()]
 
 
-def with_tools_named(
+def with_tool_tokens(
     error: ContextLengthExceeded,
     model: str,
     tools: Sequence[ServerTools],
@@ -131,7 +131,7 @@ def with_tools_named(
         return error  # it would not fit without any tools
     taken = max(0, tokens - message_tokens)
     largest_first = _in_tokens(tools, taken)
-    left_out = servers_to_leave_out(largest_first, int(MARGIN * (context - answer_tokens(context) - message_tokens)))
+    left_out = servers_to_exclude(largest_first, int(MARGIN * (context - answer_tokens(context) - message_tokens)))
     noun = "server" if len(tools) == 1 else "servers"
     what, advice = (
         ("The tools are", "") if taken > message_tokens else ("Tools and messages are", "Shorten the messages. ")
@@ -150,7 +150,7 @@ def with_tools_named(
     )
 
 
-def servers_to_leave_out(largest_first: Sequence[ServerTools], room: int) -> Sequence[ServerTools]:
+def servers_to_exclude(largest_first: Sequence[ServerTools], room: int) -> Sequence[ServerTools]:
     """Return the fewest servers without whose tools the rest take no more than ``room`` tokens."""
     rest = sum(each.size for each in largest_first)
     for count, each in enumerate(largest_first):

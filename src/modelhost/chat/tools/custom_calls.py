@@ -1,7 +1,7 @@
 """Calls of custom tools, out of what engines write that know functions only: pieces of an answer in, pieces out.
 
-:class:`CustomCalls` makes them of calls whose arguments are ``{"input": "..."}``, the text of it as it comes.
-:class:`RawInput` makes one of a text that is the input itself, behind an opening.
+:class:`CustomCallRewriter` makes them of calls whose arguments are ``{"input": "..."}``, the text of it as it comes.
+:class:`RawInputRewriter` makes one of a text that is the input itself, behind an opening.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _INSIDE: Final = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _CUT_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
 
 
-class InputText:
+class InputReader:
     """The input in arguments that come in pieces."""
 
     def __init__(self) -> None:
@@ -105,12 +105,12 @@ class InputText:
         return re.fullmatch(r'"\s*\}\s*', self._arguments[self._at :]) is not None
 
 
-class CustomCalls:
+class CustomCallRewriter:
     """Rewrites the pieces of one choice: calls of the tools called as in ``inputs`` become custom ones."""
 
     def __init__(self, inputs: Mapping[str, InputFormat]) -> None:
         self._inputs = inputs
-        self._calls: dict[int, tuple[str, InputText]] = {}
+        self._calls: dict[int, tuple[str, InputReader]] = {}
 
     def rewrite(self, piece: Piece) -> Piece:
         """Return ``piece`` with calls of custom tools as such; at the end, what is wrong with their inputs."""
@@ -127,7 +127,7 @@ class CustomCalls:
 
     def _part(self, event: ToolCallPiece) -> Event:
         if event.name is not None and event.name in self._inputs and event.index not in self._calls:
-            self._calls[event.index] = (event.name, InputText())
+            self._calls[event.index] = (event.name, InputReader())
         elif event.index not in self._calls:
             return event
         new = self._calls[event.index][1].more(event.arguments or "")
@@ -162,7 +162,7 @@ class CustomCalls:
         problems = [problem for call in self._calls.values() if (problem := self._problem(*call)) is not None]
         return replace(event, details=FinishDetails(kind=VIOLATED, message="; ".join(problems))) if problems else event
 
-    def _problem(self, name: str, text: InputText) -> str | None:
+    def _problem(self, name: str, text: InputReader) -> str | None:
         wanted = self._inputs[name]
         try:
             if wanted.kind == "regex" and not patterns.is_whole(wanted.definition, text.text):
@@ -174,12 +174,12 @@ class CustomCalls:
         return None
 
 
-class RawInput:
-    """Rewrites the pieces of one choice whose text is :func:`opening_of` a call and then its input, as it is."""
+class RawInputRewriter:
+    """Rewrites the pieces of one choice whose text is :func:`call_opening` a call and then its input, as it is."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._opening = opening_of(name)
+        self._opening = call_opening(name)
         self._text: str | None = ""
         """What came so far, until the opening is there."""
 
@@ -215,7 +215,7 @@ class RawInput:
         )
 
 
-def opening_of(name: str) -> str:
+def call_opening(name: str) -> str:
     """Return what an engine writes before an input that is not quoted, so that its model knows what it writes.
 
     No model begins like this by itself: an answer that does shows that the engine obeys the grammar.

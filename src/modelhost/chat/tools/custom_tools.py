@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from modelhost import patterns
-from modelhost.chat.tools.tool_choice import is_forced
+from modelhost.chat.tools.tool_choice import requires_call
 from modelhost.engines.base import Engine
 from modelhost.engines.schemas.plain import plain_parameters
 from modelhost.errors import InvalidRequest
@@ -32,7 +32,7 @@ PLAIN: Final = "The whole input of the tool, as plain text."
 LARK: Final = "The whole input of the tool, as text of this Lark grammar:"
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class AdaptedChat(Struct, frozen=True, kw_only=True):
     """A request as an engine takes it."""
 
     request: ChatRequest
@@ -90,7 +90,7 @@ def _named_in(choice: Any) -> Iterator[tuple[str, str]]:
 # Showing.
 
 
-def shown(request: ChatRequest, engine: Engine) -> Shown:
+def shown(request: ChatRequest, engine: Engine) -> AdaptedChat:
     """Return ``request``, whose ``tool_choice`` is enforced, as ``engine`` takes it.
 
     Raises:
@@ -101,14 +101,14 @@ def shown(request: ChatRequest, engine: Engine) -> Shown:
     tools = request.tools or ()
     inputs = {tool.name: tool.input for tool in tools if tool.input is not None}
     if not (inputs or has_calls) or engine.custom_tools == "unchanged":
-        return Shown(request=request)
+        return AdaptedChat(request=request)
     grammar = _grammar(request, engine) if any(wanted.kind == "lark" for wanted in inputs.values()) else None
     changed: dict[str, Any] = {}
     if has_calls:
         changed["messages"] = tuple(map(_with_functions, messages))
     if inputs:
         changed["tools"] = tuple(_function(tool) for tool in tools)
-    return Shown(request=replace(request, **changed), inputs=inputs, grammar=grammar)
+    return AdaptedChat(request=replace(request, **changed), inputs=inputs, grammar=grammar)
 
 
 def _has_custom(calls: Sequence[ToolCall]) -> bool:
@@ -143,7 +143,12 @@ def _function(tool: Tool) -> Tool:
 
 def _grammar(request: ChatRequest, engine: Engine) -> str:
     tools = request.tools or ()
-    if engine.custom_tools != "as_functions" and is_forced(request) and len(tools) == 1 and tools[0].input is not None:
+    if (
+        engine.custom_tools != "as_functions"
+        and requires_call(request)
+        and len(tools) == 1
+        and tools[0].input is not None
+    ):
         return tools[0].input.definition
     name = next(tool.name for tool in tools if tool.input is not None and tool.input.kind == "lark")
     why, way_out = f"{engine.name} cannot have an input follow one", "Use a model of llama.cpp"

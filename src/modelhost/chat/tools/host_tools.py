@@ -53,17 +53,17 @@ def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class GrantedTools:
     """The tools of the host that a request gets, and the servers whose tools it should have got too."""
 
     tools: tuple[OfferedTool, ...] = ()
     missing: tuple[MissingServer, ...] = ()
 
 
-NONE: Final = Given()
+NONE: Final = GrantedTools()
 
 
-def given_to(request: ChatRequest, toolbox: Toolbox) -> Given:
+def granted_tools(request: ChatRequest, toolbox: Toolbox) -> GrantedTools:
     """Return what ``request`` gets of the host's tools as they are now.
 
     Raises:
@@ -79,7 +79,7 @@ def given_to(request: ChatRequest, toolbox: Toolbox) -> Given:
     if has_debug():
         reason = "all there are" if selection is ALL else "mcp of the request"
         log.debug("tools_offered", servers=dict(Counter(tool.server for tool in offered)), reason=reason)
-    return Given(tools=offered, missing=toolbox.hub.missing(selection))
+    return GrantedTools(tools=offered, missing=toolbox.hub.missing(selection))
 
 
 def _why_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
@@ -164,7 +164,7 @@ def note_missing(model: str, missing: Sequence[MissingServer]) -> None:
             notes.tell(f"{MISSING}={quote(each.server)}")
 
 
-def with_missing(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
+def with_missing_servers(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
     """Return ``pieces``, with one about the missing servers before the first if there are any.
 
     It comes together with that: what is wrong with a request is still an ordinary error.

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from modelhost.chat import images, usage
 from modelhost.chat.tools import context_budget
 from modelhost.chat.tools.answer_stream import AnswerStream, cancelled, finished, started
-from modelhost.chat.tools.calls import CallCollector, WantedCall
+from modelhost.chat.tools.calls import CallCollector, RequestedCall
 from modelhost.chat.tools.questions import Questions
 from modelhost.errors import ContextLengthExceeded, RequestError
 from modelhost.exchange.chunks import REASONING
@@ -54,7 +54,7 @@ CUTS = 12
 """Attempts to cut what does not fit. Where tokens are counted two are enough; halving needs a few more."""
 
 
-class ToolSide(Protocol):
+class ToolRunner(Protocol):
     """Whatever runs a call."""
 
     async def call(self, name: str, arguments: Mapping[str, Any] | str, context: CallContext) -> ToolOutcome: ...
@@ -73,7 +73,7 @@ class LoopLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class LoopEnd:
     """How an answer ends."""
 
     finish_reason: str
@@ -107,7 +107,7 @@ class ToolLoop:
     def __init__(  # noqa: PLR0913, PLR0917 (each is a side of the loop)
         self,
         open_turn: OpenTurn,
-        tools: ToolSide,
+        tools: ToolRunner,
         limits: LoopLimits,
         context: CallContext,
         questions: Questions | None,
@@ -185,7 +185,7 @@ class ToolLoop:
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is read)
             await self._told.fail(error)
 
-    async def _turns(self, request: ChatRequest) -> Ending:
+    async def _turns(self, request: ChatRequest) -> LoopEnd:
         messages = request.messages
         budget = request.sampling.budget
         is_too_deep = self._context.depth >= self._limits.depth
@@ -197,7 +197,7 @@ class ToolLoop:
                 return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
             messages, spoken = written, None
             if not turn.collector.calls:
-                return Ending(finish_reason=turn.finish_reason or "stop")
+                return LoopEnd(finish_reason=turn.finish_reason or "stop")
             if is_too_deep:
                 return _ended("depth_limit", f"The request stands in {self._context.depth} calls of tools already.")
             if not turn.may_call:
@@ -286,7 +286,7 @@ class ToolLoop:
 
     # Calls.
 
-    def _begin(self, turn: _Turn, calls: Sequence[WantedCall]) -> None:
+    def _begin(self, turn: _Turn, calls: Sequence[RequestedCall]) -> None:
         for call in calls:
             if not turn.may_call or turn.repeated is not None:
                 return
@@ -298,7 +298,7 @@ class ToolLoop:
             task.add_done_callback(self._calls.discard)
             turn.running.append(task)
 
-    async def _call(self, call: WantedCall) -> ToolOutcome:
+    async def _call(self, call: RequestedCall) -> ToolOutcome:
         await self._told.tell(started(call))
         try:
             outcome = await self._tools.call(call.name, call.arguments or "{}", self._told_by(call))
@@ -308,7 +308,7 @@ class ToolLoop:
         await self._told.tell(finished(call, outcome))
         return outcome
 
-    def _told_by(self, call: WantedCall) -> CallContext:
+    def _told_by(self, call: RequestedCall) -> CallContext:
         context = self._told.in_context(self._context, call.id)
         if self._questions is None:
             return context
@@ -323,7 +323,7 @@ class ToolLoop:
 
     # Ends.
 
-    async def _reason_to_end(self, turn: _Turn, outcomes: Sequence[ToolOutcome], budget: int | None) -> Ending | None:
+    async def _reason_to_end(self, turn: _Turn, outcomes: Sequence[ToolOutcome], budget: int | None) -> LoopEnd | None:
         if turn.repeated is not None:
             times = f"{self._limits.same_call} turns"
             return _ended("repeated_call", f"The model wanted {turn.repeated} with the same arguments in {times}.")
@@ -335,7 +335,7 @@ class ToolLoop:
             turn.text += written
             await self._told.say(written)
             details = FinishDetails(kind=MALFORMED_CALL, message="The model's call stayed malformed.")
-            return Ending(finish_reason="stop", details=details)
+            return LoopEnd(finish_reason="stop", details=details)
         if budget is not None and self._tokens() >= budget:
             return _ended("token_limit", f"The {budget} tokens are used up.")
         return None
@@ -344,8 +344,8 @@ class ToolLoop:
         return int((self.usage or {}).get("completion_tokens", 0))
 
 
-def _ended(kind: str, message: str) -> Ending:
-    return Ending(finish_reason="length", details=FinishDetails(kind=kind, message=message))
+def _ended(kind: str, message: str) -> LoopEnd:
+    return LoopEnd(finish_reason="length", details=FinishDetails(kind=kind, message=message))
 
 
 def _turn_messages(turn: _Turn, outcomes: Sequence[ToolOutcome]) -> list[Message]:
@@ -373,9 +373,9 @@ def _with_images(made: Sequence[Message], outcomes: Sequence[ToolOutcome]) -> li
     """
     asked, *results = made
     shown = zip(results, outcomes, strict=True)
-    return [asked, *(replace(result, content=images.shown_of(outcome)) for result, outcome in shown)]
+    return [asked, *(replace(result, content=images.content_with_images(outcome)) for result, outcome in shown)]
 
 
-def _key(call: WantedCall) -> tuple[str, str]:
+def _key(call: RequestedCall) -> tuple[str, str]:
     """Return what calls that are the same have in common, however their arguments are written."""
     return call.name, json.dumps(call.decoded(), sort_keys=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from modelhost import json_text
-from modelhost.exchange.whole import Whole, WrittenCall
+from modelhost.exchange.whole_answer import WholeAnswer, WrittenCall
 from modelhost.tools.sampling import SampledCall, SamplingAnswer, SamplingRequest
 
 
@@ -19,7 +19,7 @@ class Named(Protocol):
     def aliases(self) -> Sequence[str]: ...
 
 
-def sampling_body(request: SamplingRequest, models: Sequence[Named]) -> dict[str, Any]:
+def sampling_request(request: SamplingRequest, models: Sequence[Named]) -> dict[str, Any]:
     """Return the request, for the first of ``models`` that a hint is part of a name of, in the order of the hints.
 
     How much the server cares for cost, speed and intelligence does not count: no model is loaded, and perhaps another
@@ -45,7 +45,7 @@ def _is_meant(model: Named, hint: str) -> bool:
     return any(hint.lower() in name.lower() for name in (model.name, *model.aliases))
 
 
-def sampled(answer: Whole) -> SamplingAnswer:
+def sampling_answer(answer: WholeAnswer) -> SamplingAnswer:
     """Return a whole answer as the answer to a server."""
     choice = answer.choice()
     return SamplingAnswer(

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from modelhost.chat.structured_output import VIOLATED
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.events import Begin, Event, Finish, FinishDetails, OfChoice, Piece, Text, ToolCallPiece
+from modelhost.exchange.events import Begin, ChoiceEvent, Event, Finish, FinishDetails, Piece, Text, ToolCallPiece
 from modelhost.exchange.requests import ChatRequest
 
 
-def enforced(request: ChatRequest) -> ChatRequest:
+def enforce_tool_choice(request: ChatRequest) -> ChatRequest:
     """Return ``request`` so that the engine needs to know ``auto`` and ``required`` only.
 
     * ``none``: the tools are taken out, so that there is nothing to call.
@@ -49,12 +49,12 @@ def _narrowed(request: ChatRequest, names: frozenset[str]) -> ChatRequest:
     return replace(request, tools=tuple(tool for tool in tools if tool.name in names), allowed_tools=None)
 
 
-def is_forced(request: ChatRequest) -> bool:
+def requires_call(request: ChatRequest) -> bool:
     """Return whether ``request``, once it is enforced, demands a call."""
     return request.tool_choice == "required"
 
 
-def says_none(request: ChatRequest) -> bool:
+def excludes_tools(request: ChatRequest) -> bool:
     """Return whether ``request``, as the client or the host has it, says that there are no tools."""
     return request.tool_choice == "none" or request.tools == ()
 
@@ -72,7 +72,7 @@ NO_CALL: Final = FinishDetails(
 _OPENING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(?=\S)')
 
 
-class ForcedCall:
+class ForcedCallRewriter:
     """Rewrites the pieces of one choice. What does not become a call, because the answer is cut, is left away.
 
     An answer that ends by itself without a call says so.
@@ -106,7 +106,7 @@ class ForcedCall:
             return replace(event, reason="tool_calls")
         return event if event.details is not None else replace(event, details=NO_CALL)
 
-    def _part(self, of: OfChoice, *, is_last: bool) -> ToolCallPiece | None:
+    def _part(self, of: ChoiceEvent, *, is_last: bool) -> ToolCallPiece | None:
         """Return what is new of the call, as one piece in the place of the event ``of``."""
         named: dict[str, Any] = {}
         if self._arguments_at is None:

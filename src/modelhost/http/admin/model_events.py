@@ -13,7 +13,7 @@ from modelhost.http.admin.operations import answer
 from modelhost.http.exchange import Exchange
 from modelhost.models.residency.status import ModelEvent
 from modelhost.operations.administered_host import EventSource
-from modelhost.operations.reports import reported
+from modelhost.operations.reports import event_report
 
 PATH: Final = "/v1/models/events"
 NAME: Final = "model-events"
@@ -61,4 +61,4 @@ async def _until(stopping: asyncio.Event, events: AsyncIterator[ModelEvent]) -> 
 
 
 def _block(event: ModelEvent) -> bytes:
-    return f"event: {event.kind}\ndata: {reported(event).model_dump_json()}\n\n".encode()
+    return f"event: {event.kind}\ndata: {event_report(event).model_dump_json()}\n\n".encode()

@@ -43,8 +43,8 @@ MEANINGS: Final[Mapping[type[ModelhostError], str]] = {
     errors.InvalidAnswer: "The answer does not fit the form of the question, which waits on",
     errors.NotFound: "Nobody waits for that answer: it is given, or its time is over",
 }
-OF_EVERY_GET: Final = (errors.InvalidRequest, errors.Unauthorized)
-OF_EVERY_POST: Final = (*OF_EVERY_GET, errors.RequestTooLarge)
+GET_ERRORS: Final = (errors.InvalidRequest, errors.Unauthorized)
+POST_ERRORS: Final = (*GET_ERRORS, errors.RequestTooLarge)
 EVENT_EXAMPLE: Final = (
     "event: state\n"
     'data: {"at":1767225600.0,"kind":"state","model":"qwen","state":"loading","activity":"load","progress":0.0,'
@@ -70,7 +70,7 @@ def administration_paths() -> dict[str, Any]:
 
 
 def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
-    raised = (*operation.errors, *(OF_EVERY_POST if route.method == "POST" else OF_EVERY_GET))
+    raised = (*operation.errors, *(POST_ERRORS if route.method == "POST" else GET_ERRORS))
     described: dict[str, Any] = {
         "tags": ["administration" if operation.area == "models" else operation.area],
         "summary": operation.summary,
@@ -147,7 +147,7 @@ def _events() -> dict[str, Any]:
 
 def _told(operation: AnyOperation) -> dict[str, Any]:
     """Return what a client gets that accepts events of an operation that tells how far it is."""
-    if not operation.tells_progress:
+    if not operation.reports_progress:
         return {}
     steps = [(PROGRESS, {"fraction": 0.5, "message": "downloading model.gguf"}), (RESULT, dict(operation.answer))]
     example = b"".join(event_of(name, data) for name, data in steps).decode()

@@ -20,8 +20,8 @@ from modelhost.http.openai.generation import BYTES_PER_MB
 from modelhost.http.served_host import ServedHost
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
-from modelhost.operations.perform import Performance, performing
-from modelhost.operations.progress import telling
+from modelhost.operations.perform import OperationCall, performing
+from modelhost.operations.progress import sending_progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.table import OPERATIONS
 
@@ -55,7 +55,7 @@ class AdministrationEndpoint:
 
         async def respond() -> None:
             # Reading is a part of it: what cannot be read is noted, too.
-            performance = Performance(
+            performance = OperationCall(
                 operation=self._operation.name,
                 caller=_caller_of(scope),
                 kept=self._operation.audited_in,
@@ -79,7 +79,7 @@ class AdministrationEndpoint:
 
     async def _respond(self, exchange: Exchange, scope: Scope, parameters: Any) -> None:
         async with exchange.while_client_is_there():
-            if self._operation.tells_progress and _wants_events(scope):
+            if self._operation.reports_progress and _wants_events(scope):
                 await self._stream(exchange, parameters)
                 return
             result = await self._operation.run(self._host, parameters)
@@ -92,7 +92,7 @@ class AdministrationEndpoint:
             await exchange.write(event_of(PROGRESS, asdict(progress)))
 
         async with exchange.event_stream():
-            async with telling(send) as on_progress:
+            async with sending_progress(send) as on_progress:
                 result = await self._operation.run(self._host, parameters, on_progress)
             await exchange.write(event_of(RESULT, result.model_dump(mode="json")))
 

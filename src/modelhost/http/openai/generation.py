@@ -59,7 +59,7 @@ class OperationEndpoint:
             caller = caller_of(scope)
             if self._task == "chat":
                 body = _in_session(exchange, scope, body)
-            ON_NOTE.set(exchange.tell_note)
+            ON_NOTE.set(exchange.add_note)
             async with exchange.while_client_is_there():
                 await self._respond(exchange, parsed(self._task, body), caller)
 
@@ -68,7 +68,7 @@ class OperationEndpoint:
 
     async def _respond(self, exchange: Exchange, request: AnyRequest, caller: Caller) -> None:
         if isinstance(request, ChatRequest | CompletionRequest) and request.is_streamed:
-            opened = self._host.open(request, caller, exchange.tell_queued, may_relay=True)
+            opened = self._host.open(request, caller, exchange.add_queue_position, may_relay=True)
             async with (
                 exchange.event_stream(),
                 opened as answer,
@@ -77,7 +77,7 @@ class OperationEndpoint:
                 async for block in blocks:
                     await exchange.write(block)
             return
-        whole = await self._host.perform(self._task, request, caller, exchange.tell_queued)
+        whole = await self._host.perform(self._task, request, caller, exchange.add_queue_position)
         if self._task == "tokenize":
             whole = tokenized(whole, self._host.find(request.model))
         elif self._task == "detokenize":

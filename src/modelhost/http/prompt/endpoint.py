@@ -93,7 +93,7 @@ class PromptEndpoint:
             prompt = _prompt_in(await exchange.json(self._limit_bytes))
             if self._logs_contents:
                 told.info("prompt_received", prompt=prompt)
-            ON_NOTE.set(exchange.tell_note)
+            ON_NOTE.set(exchange.add_note)
             async with exchange.while_client_is_there():
                 text = await self._answered(exchange, prompt, caller_of(scope))
                 if self._logs_contents:
@@ -109,7 +109,7 @@ class PromptEndpoint:
         system = self._host.settings.system_prompt
         asked = Message(role="user", content=prompt)
         messages = (Message(role="system", content=system), asked) if system else (asked,)
-        answer = await self._host.whole(ChatRequest(messages=messages), caller, exchange.tell_queued)
+        answer = await self._host.whole(ChatRequest(messages=messages), caller, exchange.add_queue_position)
         return answer.choice().text or ""
 
     def _note(self, told: Any, status: int, code: str | None, seconds: float) -> None:

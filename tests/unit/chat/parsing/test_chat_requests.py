@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.parsing.bodies import INERT, INSTEAD, MAX_PARTS, MODELS, check_fields, validate
+from modelhost.chat.parsing.bodies import INERT, MAX_BATCH, MODELS, REPLACEMENTS, check_fields, validate
 from modelhost.chat.parsing.parse import parsed
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import InvalidRequest, UnsupportedParameter
@@ -58,8 +58,8 @@ def test_of_a_union_the_branch_that_got_furthest_is_reported() -> None:
     ids=str,
 )
 def test_a_list_is_as_long_as_openais_at_most(task: Task, param: str, fields: dict[str, Any]) -> None:
-    validate(task, {param: ["a"] * MAX_PARTS, **fields})
-    error = refused(task, {param: ["a"] * (MAX_PARTS + 1), **fields})
+    validate(task, {param: ["a"] * MAX_BATCH, **fields})
+    error = refused(task, {param: ["a"] * (MAX_BATCH + 1), **fields})
     assert error.param == param
     assert error.message == (
         f"{param}: 2049 entries; a request may ask for 2048 at most. Split it into several requests."
@@ -99,18 +99,18 @@ def test_an_unknown_field_names_the_closest_known_one() -> None:
     assert raised.value.param == "temprature"
 
 
-@pytest.mark.parametrize("name", sorted(INSTEAD))
+@pytest.mark.parametrize("name", sorted(REPLACEMENTS))
 def test_what_is_common_elsewhere_is_refused_with_its_replacement(name: str) -> None:
-    with pytest.raises(UnsupportedParameter, match=f'"{INSTEAD[name]}"'):
+    with pytest.raises(UnsupportedParameter, match=f'"{REPLACEMENTS[name]}"'):
         check_fields("chat", parsed("chat", {"messages": MESSAGES, name: 1}), LlamaCpp())
 
 
 def test_replacements_are_known_and_inert_fields_are_declared() -> None:
     declared = {name for model in MODELS.values() for name in model.model_fields}
     known = declared | LlamaCpp().fields("chat")
-    assert set(INSTEAD.values()) <= known
+    assert set(REPLACEMENTS.values()) <= known
     # What stands in a model has its own name there, as ``n_predict`` in that of ``/infill``.
-    assert known & INSTEAD.keys() == {"n_predict"} == {"n_predict"} & MODELS["infill"].model_fields.keys()
+    assert known & REPLACEMENTS.keys() == {"n_predict"} == {"n_predict"} & MODELS["infill"].model_fields.keys()
     assert declared >= INERT
 
 

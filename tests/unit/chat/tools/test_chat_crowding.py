@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.tools.context_budget import ServerTools, servers_to_leave_out, tools_by_server, with_tools_named
+from modelhost.chat.tools.context_budget import ServerTools, servers_to_exclude, tools_by_server, with_tool_tokens
 from modelhost.errors import ContextLengthExceeded
 from modelhost.exchange.requests import Tool
 
@@ -31,7 +31,7 @@ def too_long(tokens: int | None = None, context: int | None = None) -> ContextLe
 def named(context: int, tools: list[ServerTools] = SIX, tokens: int = 10_040, **given: Any) -> ContextLengthExceeded:
     """The error for 40 tokens of conversation and four characters a token of tools."""
     counts = {"message_chars": 160, "message_tokens": 40, **given}
-    return with_tools_named(too_long(tokens, context), "nano", tools, **counts)
+    return with_tool_tokens(too_long(tokens, context), "nano", tools, **counts)
 
 
 def test_the_largest_servers_are_to_be_left_out_until_the_rest_fits() -> None:
@@ -92,7 +92,7 @@ def test_a_conversation_that_is_too_long_itself_is_not_blamed_on_the_tools() -> 
 @pytest.mark.parametrize(("tokens", "context"), [(None, None), (5000, None), (None, 2048)])
 def test_an_error_without_numbers_stays_as_it_is(tokens: int | None, context: int | None) -> None:
     error = too_long(tokens, context)
-    assert with_tools_named(error, "nano", SIX, message_chars=10, message_tokens=3) is error
+    assert with_tool_tokens(error, "nano", SIX, message_chars=10, message_tokens=3) is error
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_error_without_numbers_stays_as_it_is(tokens: int | None, context: in
 )
 def test_no_more_servers_are_left_out_than_needed(room: int, count: int) -> None:
     largest_first = [ServerTools(server=str(size), count=1, size=size) for size in (10, 4, 2)]
-    assert servers_to_leave_out(largest_first, room) == largest_first[:count]
+    assert servers_to_exclude(largest_first, room) == largest_first[:count]
 
 
 def test_tools_are_put_together_by_their_servers() -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.tools.custom_calls import CustomCalls, InputText, RawInput, opening_of
+from modelhost.chat.tools.custom_calls import CustomCallRewriter, InputReader, RawInputRewriter, call_opening
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.chunk_writing import chunk_of
 from modelhost.exchange.requests import InputFormat
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 
 INPUTS = {"code": InputFormat(), "pick": InputFormat(kind="regex", definition="a|b")}
 CUTS = st.lists(st.integers(0, 200), max_size=12)
@@ -44,13 +44,13 @@ def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, 
 
 def rewritten(deltas: Sequence[dict[str, Any]], finish_reason: str = "tool_calls") -> list[dict[str, Any]]:
     """The chunks that a client gets."""
-    calls, reader = CustomCalls(INPUTS), ChunkReader()
+    calls, reader = CustomCallRewriter(INPUTS), ChunkReader()
     given = [*(chunk(delta) for delta in deltas), chunk({}, finish_reason)]
     return [chunk_of(calls.rewrite(reader.read(each))) for each in given]
 
 
 def whole(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    answer, reader = Whole(), ChunkReader()
+    answer, reader = WholeAnswer(), ChunkReader()
     for each in chunks:
         answer.add(reader.read(each))
     return answer.json()
@@ -93,7 +93,7 @@ def test_the_input_is_the_same_however_its_arguments_are_written_and_cut(
 
 @given(text=st.text(), cuts=CUTS)
 def test_what_is_told_of_an_input_is_never_taken_back(text: str, cuts: list[int]) -> None:
-    reading, told = InputText(), ""
+    reading, told = InputReader(), ""
     for piece in cut(json.dumps({"input": text}), cuts):
         told += reading.more(piece)
         assert text.startswith(told)
@@ -126,7 +126,7 @@ def test_the_input_comes_piece_by_piece() -> None:
 @pytest.mark.parametrize("is_whole", [False, True])
 def test_arguments_of_another_form_are_told_and_said_to_be_so(arguments: str, expected: str, *, is_whole: bool) -> None:
     if is_whole:  # as an engine has it that answers at once
-        calls = CustomCalls(INPUTS)
+        calls = CustomCallRewriter(INPUTS)
         piece = ChunkReader().read(chunk({"tool_calls": [entry(arguments, "code")]}, "tool_calls"))
         told = chunk_of(calls.rewrite(piece))
         assert len(told["choices"][0]["delta"]["tool_calls"]) == 1
@@ -172,14 +172,14 @@ def test_calls_of_functions_beside_custom_ones_stay_as_they_are() -> None:
 
 
 def raw(text: str, cuts: Sequence[int], finish_reason: str = "stop") -> dict[str, Any]:
-    call, reader = RawInput("code"), ChunkReader()
+    call, reader = RawInputRewriter("code"), ChunkReader()
     given = [*(chunk({"content": each}) for each in cut(text, cuts)), chunk({}, finish_reason)]
     return whole([chunk_of(call.rewrite(reader.read(each))) for each in given])["choices"][0]
 
 
 @given(text=st.text(), cuts=CUTS)
 def test_an_input_that_is_not_quoted_is_the_call(text: str, cuts: list[int]) -> None:
-    choice = raw(opening_of("code") + text, cuts)
+    choice = raw(call_opening("code") + text, cuts)
     (call,) = choice["message"]["tool_calls"]
     assert call["id"]
     assert (call["type"], call["custom"]) == ("custom", {"name": "code", "input": text})
@@ -188,12 +188,12 @@ def test_an_input_that_is_not_quoted_is_the_call(text: str, cuts: list[int]) -> 
 
 
 def test_what_is_cut_before_there_is_an_input_is_no_text() -> None:
-    choice = raw(opening_of("code")[:9], [3], "length")
+    choice = raw(call_opening("code")[:9], [3], "length")
     assert choice["message"] == {"role": "assistant", "content": ""}
     assert choice["finish_reason"] == "length"
 
 
-@pytest.mark.parametrize("text", ["Hello!", opening_of("other"), 'Call of "code" with this'[:-4] + "that"])
+@pytest.mark.parametrize("text", ["Hello!", call_opening("other"), 'Call of "code" with this'[:-4] + "that"])
 def test_an_answer_without_the_opening_was_not_bound_by_the_grammar(text: str) -> None:
     with pytest.raises(InvalidRequest, match='grammar of "code"'):
         raw(text, [4])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from modelhost.chat.parsing.parse import parsed
-from modelhost.chat.tools.custom_tools import Shown, check, shown
-from modelhost.chat.tools.tool_choice import enforced
+from modelhost.chat.tools.custom_tools import AdaptedChat, check, shown
+from modelhost.chat.tools.tool_choice import enforce_tool_choice
 from modelhost.engines import ENGINES
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import InvalidRequest
@@ -47,11 +47,11 @@ def request(**body: Any) -> ChatRequest:
     return found
 
 
-def shown_to(engine: str, **body: Any) -> Shown:
-    return shown(enforced(request(**body)), ENGINES[engine])
+def shown_to(engine: str, **body: Any) -> AdaptedChat:
+    return shown(enforce_tool_choice(request(**body)), ENGINES[engine])
 
 
-def parameters_of(shown: Shown, place: int = 0) -> Any:
+def parameters_of(shown: AdaptedChat, place: int = 0) -> Any:
     return body_of(shown.request)["tools"][place]["function"]["parameters"]
 
 
@@ -69,8 +69,8 @@ def test_null_is_as_if_it_were_not_there(tool: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("dialect", ["openai", "modelhost"])
 def test_servers_that_know_custom_tools_get_them_unchanged(dialect: str) -> None:
-    asked = enforced(request(messages=CALLED, tools=[custom(format=LARK), FUNCTION]))
-    assert shown(asked, Remote({"dialect": dialect})) == Shown(request=asked)
+    asked = enforce_tool_choice(request(messages=CALLED, tools=[custom(format=LARK), FUNCTION]))
+    assert shown(asked, Remote({"dialect": dialect})) == AdaptedChat(request=asked)
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "remote"])
@@ -87,7 +87,7 @@ def test_every_other_engine_is_shown_a_function_with_one_text(engine: str) -> No
 
 @pytest.mark.parametrize("dialect", ["vllm", "llamacpp"])
 def test_servers_of_other_kinds_are_shown_functions_too(dialect: str) -> None:
-    told = shown(enforced(request(tools=[custom()])), Remote({"dialect": dialect}))
+    told = shown(enforce_tool_choice(request(tools=[custom()])), Remote({"dialect": dialect}))
     assert body_of(told.request)["tools"][0]["type"] == "function"
 
 
@@ -101,7 +101,9 @@ def test_calls_of_the_conversation_become_calls_of_the_function() -> None:
 
 
 def test_a_request_without_custom_tools_stays_the_same() -> None:
-    asked = enforced(request(messages=[HELLO, {"role": "assistant", "tool_calls": []}, HELLO], tools=[FUNCTION]))
+    asked = enforce_tool_choice(
+        request(messages=[HELLO, {"role": "assistant", "tool_calls": []}, HELLO], tools=[FUNCTION])
+    )
     assert shown(asked, ENGINES["scripted"]).request is asked
 
 
@@ -180,7 +182,7 @@ def test_a_choice_may_name_tools_of_both_kinds() -> None:
     asked = request(
         tools=[custom(), FUNCTION, custom("no")], tool_choice=allowed(named("code"), named("f", "function"))
     )
-    assert [tool.name for tool in enforced(asked).tools or ()] == ["code", "f"]
+    assert [tool.name for tool in enforce_tool_choice(asked).tools or ()] == ["code", "f"]
     check([tool_of(custom())], None)
 
 

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.tools.tool_choice import ForcedCall
+from modelhost.chat.tools.tool_choice import ForcedCallRewriter
 from modelhost.engines.llamacpp.grammars import schema_of
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Finish, ToolCallPiece
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 
 
 def message_of(text: str, cuts: list[int], finish_reason: str = "stop") -> dict[str, Any]:
     """Rewrite ``text``, cut into pieces, and put the answer together."""
     ends = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
     pieces = [text[begin:end] for begin, end in itertools.pairwise(ends)]
-    call, answer, reader = ForcedCall(), Whole(), ChunkReader()
+    call, answer, reader = ForcedCallRewriter(), WholeAnswer(), ChunkReader()
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}, *({"content": each} for each in pieces)]
     for delta in deltas:
         answer.add(call.rewrite(reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})))
@@ -76,7 +76,7 @@ def test_what_is_cut_before_there_is_a_call_is_no_text(finish_reason: str) -> No
     [("I do not know.", "stop", True), ("I do", "length", False), ('{"name": "f", "arguments": {}}', "stop", False)],
 )
 def test_an_answer_that_ends_by_itself_without_a_call_says_so(text: str, finish_reason: str, *, says_so: bool) -> None:
-    call, reader = ForcedCall(), ChunkReader()
+    call, reader = ForcedCallRewriter(), ChunkReader()
     call.rewrite(reader.read({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}))
     piece = call.rewrite(reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]}))
     (end,) = [event for event in piece if isinstance(event, Finish)]
@@ -87,7 +87,7 @@ def test_an_answer_that_ends_by_itself_without_a_call_says_so(text: str, finish_
 def test_no_piece_has_two_parts_of_a_call(cuts: list[int]) -> None:
     text = '{"name": "f", "arguments": {"a": 1}}'
     ends = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
-    call, reader = ForcedCall(), ChunkReader()
+    call, reader = ForcedCallRewriter(), ChunkReader()
     for begin, end in itertools.pairwise(ends):
         delta = {"content": text[begin:end]}
         piece = call.rewrite(reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))

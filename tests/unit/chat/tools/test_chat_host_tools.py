@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.parsing.parse import parsed
-from modelhost.chat.tools.host_tools import given_to, with_tools, without_tools
+from modelhost.chat.tools.host_tools import granted_tools, with_tools, without_tools
 from modelhost.errors import InvalidRequest, McpServerNotFound, ToolNotFound
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import ChatRequest
@@ -26,7 +26,7 @@ async def chosen(*, is_injected: bool = True, **fields: Any) -> list[str]:
     """The tools of two servers, ``a`` and ``b``, that a request with ``fields`` gets."""
     request = request_of(**fields)
     async with hub_of(stub("a", behaviour={"tools": ["echo", "pid"]}), stub("b", behaviour={"tools": ["echo"]})) as hub:
-        return [tool.name for tool in given_to(request, toolbox(hub, is_injected=is_injected)).tools]
+        return [tool.name for tool in granted_tools(request, toolbox(hub, is_injected=is_injected)).tools]
 
 
 def request_of(**fields: Any) -> ChatRequest:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from modelhost.chat.parsing.bodies import validate
-from modelhost.chat.tools.sampling import sampled, sampling_body
+from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.tools.sampling import SampledCall, SamplingRequest
 
 
@@ -29,21 +29,21 @@ def request(**fields: Any) -> SamplingRequest:
     return SamplingRequest(**({"server": "s", "messages": MESSAGES, "max_tokens": 50} | fields))
 
 
-def answer(delta: dict[str, Any], finish_reason: str = "stop") -> Whole:
-    found = Whole()
+def answer(delta: dict[str, Any], finish_reason: str = "stop") -> WholeAnswer:
+    found = WholeAnswer()
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     found.add(ChunkReader().read({"model": "nano", "choices": [choice]}))
     return found
 
 
 def test_request_brings_no_tools_of_the_host() -> None:
-    body = sampling_body(request(), MODELS)
+    body = sampling_request(request(), MODELS)
     assert body == {"messages": [*MESSAGES], "max_tokens": 50, "tools": []}
     validate("chat", body)
 
 
 def test_request_with_everything() -> None:
-    body = sampling_body(
+    body = sampling_request(
         request(temperature=0.0, stop=("END",), tools=(TOOL,), tool_choice="required", hints=("qwen",)), MODELS
     )
     assert body["tools"] == [TOOL]
@@ -52,7 +52,7 @@ def test_request_with_everything() -> None:
 
 
 def test_choice_of_tools_without_tools_is_left_out() -> None:
-    assert "tool_choice" not in sampling_body(request(tool_choice="auto"), MODELS)
+    assert "tool_choice" not in sampling_request(request(tool_choice="auto"), MODELS)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_choice_of_tools_without_tools_is_left_out() -> None:
     ],
 )
 def test_first_hint_that_is_part_of_a_name_or_an_alias_decides(hints: tuple[str, ...], model: str | None) -> None:
-    assert sampling_body(request(hints=hints), MODELS).get("model") == model
+    assert sampling_request(request(hints=hints), MODELS).get("model") == model
 
 
 @pytest.mark.parametrize(
     ("reason", "wanted"), [("stop", "stop"), ("length", "length"), ("tool_calls", "tool_calls"), ("odd", "stop")]
 )
 def test_answer_in_words(reason: str, wanted: str) -> None:
-    found = sampled(answer({"content": "Old pond."}, reason))
+    found = sampling_answer(answer({"content": "Old pond."}, reason))
     assert (found.text, found.model, found.finish_reason, found.tool_calls) == ("Old pond.", "nano", wanted, ())
 
 
@@ -84,7 +84,7 @@ def test_answer_with_calls() -> None:
         {"index": 1, "id": "2", "function": {"name": "now", "arguments": ""}},
         {"index": 2, "id": "3", "function": {"name": "now", "arguments": '{"zone": '}},
     ]
-    found = sampled(answer({"content": None, "tool_calls": calls}, "tool_calls"))
+    found = sampling_answer(answer({"content": None, "tool_calls": calls}, "tool_calls"))
     assert found.text == ""
     assert found.tool_calls == (
         SampledCall(id="1", name="now", arguments={"zone": "UTC"}),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.tools.calls import CallCollector, WantedCall
+from modelhost.chat.tools.calls import CallCollector, RequestedCall
 from modelhost.exchange.events import ToolCallPiece
 from modelhost.exchange.messages import call_json
 
@@ -50,16 +50,16 @@ def test_answer_without_calls_has_none() -> None:
 
 
 def test_call_as_a_message_and_as_values() -> None:
-    assert call_json(WantedCall(id="1", name="a").in_message())["function"] == {"name": "a", "arguments": "{}"}
-    assert WantedCall(id="1", name="a").decoded() == {}
-    assert WantedCall(id="1", name="a", arguments='{"x": [1]}').decoded() == {"x": [1]}
-    assert WantedCall(id="1", name="a", arguments='{"x": ').decoded() == '{"x": '
+    assert call_json(RequestedCall(id="1", name="a").in_message())["function"] == {"name": "a", "arguments": "{}"}
+    assert RequestedCall(id="1", name="a").decoded() == {}
+    assert RequestedCall(id="1", name="a", arguments='{"x": [1]}').decoded() == {"x": [1]}
+    assert RequestedCall(id="1", name="a", arguments='{"x": ').decoded() == '{"x": '
 
 
 @given(st.lists(st.text(min_size=1), max_size=4), st.lists(st.integers(1, 5), min_size=1, max_size=20))
 def test_calls_do_not_depend_on_how_they_are_cut(arguments: list[str], cuts: list[int]) -> None:
     collector = CallCollector()
-    given_out: list[WantedCall] = []
+    given_out: list[RequestedCall] = []
     for index, text in enumerate(arguments):
         given_out += collector.add(named(index, f"tool-{index}"))
         position = 0
@@ -77,4 +77,4 @@ def test_calls_do_not_depend_on_how_they_are_cut(arguments: list[str], cuts: lis
     "arguments", ["[" * 5000 + "]" * 5000, "[" * 300 + "]" * 300, '{"a": "\\ud83d"}', '{"a": NaN}']
 )
 def test_arguments_that_cannot_be_passed_on_are_shown_as_the_text_that_they_are(arguments: str) -> None:
-    assert WantedCall(id="1", name="a", arguments=arguments).decoded() == arguments
+    assert RequestedCall(id="1", name="a", arguments=arguments).decoded() == arguments

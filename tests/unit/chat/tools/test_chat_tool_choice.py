@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.parsing.parse import parsed
-from modelhost.chat.tools.tool_choice import enforced, is_forced
+from modelhost.chat.tools.tool_choice import enforce_tool_choice, requires_call
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import ChatRequest
@@ -22,7 +22,7 @@ def request(body: dict[str, Any]) -> ChatRequest:
 
 
 def enforce(body: dict[str, Any]) -> dict[str, Any]:
-    found = body_of(enforced(request(body)))
+    found = body_of(enforce_tool_choice(request(body)))
     del found["messages"]
     return found
 
@@ -35,7 +35,7 @@ def named(name: str) -> dict[str, Any]:
 def test_auto_leaves_the_tools_as_they_are(choice: dict[str, Any]) -> None:
     body = {"tools": TOOLS, **choice}
     assert enforce(body) == body
-    assert not is_forced(enforced(request(body)))
+    assert not requires_call(enforce_tool_choice(request(body)))
 
 
 @pytest.mark.parametrize("body", [{"tools": TOOLS, "tool_choice": "none"}, {"tools": [], "tool_choice": "auto"}, {}])
@@ -46,11 +46,11 @@ def test_none_and_no_tools_leave_nothing_to_call(body: dict[str, Any]) -> None:
 def test_a_named_tool_is_the_only_one_and_required() -> None:
     body = {"tools": TOOLS, "tool_choice": named("b")}
     assert enforce(body) == {"tools": TOOLS[1:], "tool_choice": "required"}
-    assert is_forced(enforced(request(body)))
+    assert requires_call(enforce_tool_choice(request(body)))
 
 
 def test_required_stays_required() -> None:
-    assert is_forced(enforced(request({"tools": TOOLS, "tool_choice": "required"})))
+    assert requires_call(enforce_tool_choice(request({"tools": TOOLS, "tool_choice": "required"})))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
 def test_allowed_tools_are_the_only_ones(mode: str) -> None:
     body = {"tools": TOOLS, "tool_choice": allowed(mode, "b")}
     assert enforce(body) == {"tools": TOOLS[1:], "tool_choice": mode}
-    assert is_forced(enforced(request(body))) is (mode == "required")
+    assert requires_call(enforce_tool_choice(request(body))) is (mode == "required")
 
 
 def test_allowed_tools_that_are_not_there_are_refused() -> None:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.whole import Whole
+from modelhost.exchange.whole_answer import WholeAnswer
 
 
 def whole(*chunks: dict[str, Any], kind: str = "chat.completion.chunk") -> dict[str, Any]:
-    answer, reader = Whole(), ChunkReader()
+    answer, reader = WholeAnswer(), ChunkReader()
     for chunk in chunks:
         answer.add(reader.read({"id": "x", "object": kind, **chunk}))
     return answer.json()

@@ -69,7 +69,7 @@ class Choice:
         return Message(role="assistant", content=self.text or (None if calls else ""), tool_calls=calls or None)
 
 
-class Whole:
+class WholeAnswer:
     """Collects the pieces of one answer."""
 
     def __init__(self) -> None:
@@ -156,38 +156,38 @@ def _call_json(call: WrittenCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _begin(whole: Whole, event: Begin) -> None:
+def _begin(whole: WholeAnswer, event: Begin) -> None:
     choice = whole.choice(event.choice)
     if event.role is not None:
         choice.role = event.role
 
 
-def _text(whole: Whole, event: Text) -> None:
+def _text(whole: WholeAnswer, event: Text) -> None:
     choice = whole.choice(event.choice)
     choice.text = (choice.text or "") + event.text
 
 
-def _reasoning(whole: Whole, event: Reasoning) -> None:
+def _reasoning(whole: WholeAnswer, event: Reasoning) -> None:
     choice = whole.choice(event.choice)
     choice.reasoning = (choice.reasoning or "") + event.text
 
 
-def _refusal(whole: Whole, event: Refusal) -> None:
+def _refusal(whole: WholeAnswer, event: Refusal) -> None:
     choice = whole.choice(event.choice)
     choice.refusal = (choice.refusal or "") + event.text
 
 
-def _call(whole: Whole, event: ToolCallPiece) -> None:
+def _call(whole: WholeAnswer, event: ToolCallPiece) -> None:
     call = _begun(whole, event)
     call.arguments += event.arguments or ""
 
 
-def _custom_call(whole: Whole, event: CustomCallPiece) -> None:
+def _custom_call(whole: WholeAnswer, event: CustomCallPiece) -> None:
     call = _begun(whole, event)
     call.input = (call.input or "") + (event.input or "")
 
 
-def _begun(whole: Whole, event: ToolCallPiece | CustomCallPiece) -> WrittenCall:
+def _begun(whole: WholeAnswer, event: ToolCallPiece | CustomCallPiece) -> WrittenCall:
     calls = whole.choice(event.choice).calls
     while len(calls) <= event.index:
         calls.append(WrittenCall())
@@ -197,7 +197,7 @@ def _begun(whole: Whole, event: ToolCallPiece | CustomCallPiece) -> WrittenCall:
     return call
 
 
-def _logprobs(whole: Whole, event: Logprobs) -> None:
+def _logprobs(whole: WholeAnswer, event: Logprobs) -> None:
     choice = whole.choice(event.choice)
     lists = choice.logprobs = {} if choice.logprobs is None else choice.logprobs
     for name, values in event.logprobs.items():
@@ -205,29 +205,29 @@ def _logprobs(whole: Whole, event: Logprobs) -> None:
             lists.setdefault(name, []).extend(values)
 
 
-def _finish(whole: Whole, event: Finish) -> None:
+def _finish(whole: WholeAnswer, event: Finish) -> None:
     whole.choice(event.choice).finish_reason = event.reason
     whole.finish_details = event.details or whole.finish_details
 
 
-def _usage(whole: Whole, event: Usage) -> None:
+def _usage(whole: WholeAnswer, event: Usage) -> None:
     whole.usage = event.usage
 
 
-def _started(whole: Whole, event: CallStarted) -> None:
+def _started(whole: WholeAnswer, event: CallStarted) -> None:
     known = whole.host_calls.setdefault(event.id, {})
     known.update({"id": event.id, "name": event.name, "arguments": event.arguments})
 
 
-def _ended(whole: Whole, event: CallFinished) -> None:
+def _ended(whole: WholeAnswer, event: CallFinished) -> None:
     whole.host_calls.setdefault(event.id, {}).update(result_fields(event))
 
 
-def _missing(whole: Whole, event: ToolsMissing) -> None:
+def _missing(whole: WholeAnswer, event: ToolsMissing) -> None:
     whole.missing = event
 
 
-_TAKERS: Final[Mapping[type[Event], Callable[[Whole, Any], None]]] = {
+_TAKERS: Final[Mapping[type[Event], Callable[[WholeAnswer, Any], None]]] = {
     Begin: _begin,
     Text: _text,
     Reasoning: _reasoning,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.sessions import Continuation
-from modelhost.chat.sessions import continued as continued_typed
+from modelhost.chat.sessions import merge_history as continued_typed
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.messages import message_json, messages_of
 
@@ -45,36 +45,36 @@ class Continued:
         self.conversation = tuple(map(message_json, found.conversation))
 
 
-def continued(stored: Sequence[Message], given: Sequence[Message]) -> Continued:
+def merge_history(stored: Sequence[Message], given: Sequence[Message]) -> Continued:
     return Continued(continued_typed(messages_of(stored), messages_of(given)))
 
 
 def new(stored: list[Message], *given: Message) -> list[Any]:
-    return list(continued(stored, given).new)
+    return list(merge_history(stored, given).new)
 
 
 def test_the_first_request_is_all_new() -> None:
-    found = continued([], [system("Be brief."), user("Hi")])
+    found = merge_history([], [system("Be brief."), user("Hi")])
     assert (found.system, found.new) == (system("Be brief."), (user("Hi"),))
     assert found.conversation == (system("Be brief."), user("Hi"))
 
 
 def test_what_is_new_is_asked_after_the_history() -> None:
-    found = continued([system("Be brief."), *HISTORY], [user("Who am I?")])
+    found = merge_history([system("Be brief."), *HISTORY], [user("Who am I?")])
     assert found.new == (user("Who am I?"),)
     assert found.system is None
     assert found.conversation == (system("Be brief."), *HISTORY, user("Who am I?"))
 
 
 def test_a_system_message_takes_the_place_of_the_stored_one() -> None:
-    found = continued([system("Be brief."), *HISTORY], [system("Be long."), user("Who am I?")])
+    found = merge_history([system("Be brief."), *HISTORY], [system("Be long."), user("Who am I?")])
     assert found.system == system("Be long.")
     assert found.conversation == (system("Be long."), *HISTORY, user("Who am I?"))
 
 
 def test_several_system_messages_at_the_beginning_become_one() -> None:
     developer = {"role": "developer", "content": [{"type": "text", "text": "In rhymes."}]}
-    found = continued([], [system("Be brief."), developer, user("Hi")])
+    found = merge_history([], [system("Be brief."), developer, user("Hi")])
     assert found.system == system("Be brief.\n\nIn rhymes.")
 
 
@@ -144,5 +144,5 @@ def test_arguments_that_are_no_json_are_compared_as_they_are(arguments: str) -> 
 @pytest.mark.parametrize("given", [HISTORY, [system("Be brief.")], [system("Be brief."), *HISTORY]], ids=len)
 def test_a_request_that_adds_nothing_is_refused(given: list[Message]) -> None:
     with pytest.raises(InvalidRequest, match="new to the session") as caught:
-        continued(HISTORY, given)
+        merge_history(HISTORY, given)
     assert caught.value.param == "messages"
