@@ -14,7 +14,7 @@ from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
 from modelhost.operations.operation import AnyOperation, OnProgress, Parameters, Progress, ignore_progress
-from modelhost.operations.perform import OperationCall
+from modelhost.operations.perform import Performance
 
 Chunk = dict[str, Any]
 
@@ -33,7 +33,7 @@ class FakeBackend:
         self.progress: Sequence[Progress] = ()
         """What each operation tells before its result."""
         self.ran: list[tuple[str, Parameters]] = []
-        self.calls: list[OperationCall] = []
+        self.calls: list[Performance] = []
         self.bodies: list[dict[str, Any]] = []
         self.depths: list[int] = []
         self.chunks: Sequence[Chunk | ModelhostError] = (piece("Hel"), piece("lo."), piece(finish_reason="stop"))
@@ -49,7 +49,7 @@ class FakeBackend:
         self.ran.append((operation.name, parameters))
         for progress in self.progress:
             on_progress(progress)
-        result = self.results.get(operation.name, operation.answer)
+        result = self.results.get(operation.name, operation.example_answer)
         if isinstance(result, Callable):  # type: ignore[arg-type]
             result = result(parameters)
         if isinstance(result, BaseException):
@@ -89,7 +89,7 @@ class FakeBackend:
         return self.defaults
 
     @asynccontextmanager
-    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
         self.calls.append(call)
         with call:
             yield

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modelhost.chat.parsing.bodies import INERT, REPLACEMENTS
+from modelhost.chat.parsing.bodies import INERT
+from modelhost.chat.parsing.validation import REPLACEMENTS
 from modelhost.engines import ENGINES
 from modelhost.host import Host
 from modelhost.http.app import build_app

@@ -9,10 +9,10 @@ from typing import Any
 from modelhost.http.admin import model_events
 from modelhost.http.admin.openapi import EVENT_EXAMPLE
 from modelhost.operations.cards import ModelCard
-from modelhost.operations.models import LIST, MODEL_OPERATIONS
+from modelhost.operations.models import LIST
 from modelhost.operations.operation import AnyOperation, HttpRoute
 from modelhost.operations.reports import EventReport
-from modelhost.operations.tools import TOOL_OPERATIONS
+from modelhost.operations.table import MODEL_OPERATIONS, TOOL_OPERATIONS
 from tools.reference.schemas import type_in_words
 from tools.reference.tables import table
 
@@ -55,7 +55,7 @@ def _list_section() -> str:
 def _section(operation: AnyOperation, route: HttpRoute, document: Mapping[str, Any]) -> str:
     described = document["paths"][route.path][route.method.lower()]
     body = {name: value for name, value in operation.example.items() if name not in route.path_names}
-    answer = json.dumps(operation.answer, indent=2)
+    answer = json.dumps(operation.example_answer, indent=2)
     parts = [
         f"\n### {operation.summary}: `{route.method} {route.path}`\n",
         f"The operation `{operation.name}`{_command(operation)}.\n",

@@ -17,7 +17,7 @@ from modelhost.chat.defaults import with_defaults
 from modelhost.chat.generation import Generation, ModelConnection, NewRewrite
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
-from modelhost.chat.parsing import bodies
+from modelhost.chat.parsing import validation
 from modelhost.chat.relay import Report
 from modelhost.chat.schemas import with_plain_schemas
 from modelhost.chat.structured_output import name_as_sent
@@ -162,10 +162,10 @@ async def turn_of(
 
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
     """Return ``request``, of a task that generates nothing, in the engine's dialect; raises as above."""
-    bodies.check_fields(task, request, model.engine)
+    validation.check_fields(task, request, model.engine)
     check_without(model, task, request)
     if isinstance(request, TokenizeRequest) and request.chat is not None:
-        bodies.check_fields("chat", request.chat, model.engine)
+        validation.check_fields("chat", request.chat, model.engine)
         chat = custom_tools.shown(with_plain_schemas(request.chat), model.engine).request
         request = replace(request, chat=chat)
         body = _with_contents_as_text(model, _body(model, task, request), Notes(model.name))
@@ -198,10 +198,10 @@ def _other_name(model: HostedModel, body: Mapping[str, Any]) -> str | None:
 
 
 def _with_defaults(model: HostedModel, request: G, task: Task) -> G:
-    bodies.check_fields(task, request, model.engine)
+    validation.check_fields(task, request, model.engine)
     complete = with_defaults(request, model.defaults)
     if complete.extra is not request.extra:
-        bodies.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
+        validation.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
     if complete.sampling.logit_bias:
         _check_tokens(model, complete.sampling.logit_bias)
     return complete

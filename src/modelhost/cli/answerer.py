@@ -73,7 +73,7 @@ class Answerer:
         """The answer as it comes; closing the generator stops the model."""
         return self._loop.iterate(self._pieces({**params, "messages": messages}))
 
-    def call(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
+    def call(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """The result of an administrative operation; it may be called while an answer is streamed.
 
         ``on_progress`` is told how far one is that tells so.

@@ -29,8 +29,7 @@ from modelhost.exchange.events import (
     ToolsMissing,
     WaitingForTools,
 )
-from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
-from modelhost.operations.tools import ANSWER, APPROVE
+from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
 RESULT_CHARS: Final = 80
 """Of a tool's result, and of its arguments."""

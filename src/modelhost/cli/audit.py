@@ -10,8 +10,7 @@ from modelhost.cli.answerer import RunningHost
 from modelhost.cli.operation_options import takes
 from modelhost.cli.running_host import print_json
 from modelhost.cli.state_shown import print_audit
-from modelhost.operations.audit import GET_AUDIT
-from modelhost.operations.state_values import AuditParameters
+from modelhost.operations.audit import GET_AUDIT, AuditParameters
 
 EXAMPLES: Final = (
     "Examples:\n"

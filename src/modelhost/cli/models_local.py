@@ -94,8 +94,7 @@ def pull(
 
 def _pull_at(remote: RunningHost, reference: str, revision: str | None) -> None:
     from modelhost.cli.host_downloads import showing_download  # noqa: PLC0415
-    from modelhost.operations.model_values import PullParameters  # noqa: PLC0415
-    from modelhost.operations.models import PULL  # noqa: PLC0415
+    from modelhost.operations.model_loading import PULL, PullParameters  # noqa: PLC0415
 
     with showing_download() as on_progress:
         pulled = remote.call(PULL, PullParameters(model=reference, revision=revision), on_progress)

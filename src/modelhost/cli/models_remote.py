@@ -16,8 +16,16 @@ from modelhost.cli.loading import follow_load
 from modelhost.cli.models_shown import amount, print_table, watch
 from modelhost.cli.operation_options import takes
 from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_value, print_json, running_host
-from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, UnloadParameters
-from modelhost.operations.models import CONFIGURE, LOAD, SELECT, STATUS, UNLOAD
+from modelhost.operations.model_loading import (
+    CONFIGURE,
+    LOAD,
+    SELECT,
+    UNLOAD,
+    ConfigParameters,
+    LoadParameters,
+    UnloadParameters,
+)
+from modelhost.operations.models import STATUS, OneModel
 from modelhost.operations.operation import AnyOperation, NoParameters
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the host, by its name or an alias.")]

@@ -24,7 +24,7 @@ _SHARED: Final = (option("as_json", AsJson, False), option("url", Url, None), op
 
 
 def takes(
-    operation: Operation[Any, P, R], *, argument: str | None = None
+    operation: Operation[P, R], *, argument: str | None = None
 ) -> Callable[[Callable[Concatenate[RunningHost, P, ...], None]], Callable[..., None]]:
     """A command with an option for each parameter of ``operation``; the one called ``argument`` needs no flag.
 

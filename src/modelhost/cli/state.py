@@ -13,8 +13,15 @@ from modelhost.cli.operation_options import takes
 from modelhost.cli.running_host import print_json
 from modelhost.cli.state_shown import print_states, size
 from modelhost.operations.operation import AnyOperation, NoParameters
-from modelhost.operations.state import CLEAR, LIST_STATES, LOAD, SAVE
-from modelhost.operations.state_values import ClearParameters, RestoreParameters, SaveParameters
+from modelhost.operations.state import (
+    CLEAR,
+    LIST_STATES,
+    LOAD,
+    SAVE,
+    ClearParameters,
+    RestoreParameters,
+    SaveParameters,
+)
 
 
 @takes(SAVE, argument="session_id")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from modelhost.cli import console
+from modelhost.operations.audit import AuditReport
 from modelhost.operations.sessions import SessionList, SessionReport
-from modelhost.operations.state_values import AuditReport, SavedSession
+from modelhost.operations.state import SavedSession
 
 if TYPE_CHECKING:
     from rich.table import Table

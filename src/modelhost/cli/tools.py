@@ -14,20 +14,10 @@ from modelhost.cli.running_host import AsJson, Key, Url, json_or_text, key_and_v
 from modelhost.cli.tools_reading import prompt, prompts, resource, resources
 from modelhost.cli.tools_shown import print_servers, print_tools
 from modelhost.cli.tools_target import Target, takes_target
+from modelhost.operations.mcp_resources import GET_PROMPT, LIST_PROMPTS, LIST_RESOURCES, READ_RESOURCE
 from modelhost.operations.operation import AnyOperation, NoParameters, Operation
-from modelhost.operations.tool_values import CallParameters, OfServer, OneServer, ServerReport, ToolCard
-from modelhost.operations.tools import (
-    CALL,
-    DISABLE,
-    ENABLE,
-    GET_PROMPT,
-    LIST_PROMPTS,
-    LIST_RESOURCES,
-    LIST_SERVERS,
-    LIST_TOOLS,
-    READ_RESOURCE,
-    RESTART,
-)
+from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, OneServer, ServerReport
+from modelhost.operations.tools import CALL, LIST_TOOLS, CallParameters, OfServer, ToolCard
 from modelhost.tools.names import ToolKey, meant_by
 from modelhost.tools.status import ServerState
 
@@ -108,7 +98,7 @@ def disable(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key =
 
 
 def _tell(
-    operation: Operation[Any, OneServer, ServerReport],
+    operation: Operation[OneServer, ServerReport],
     name: str,
     as_json: bool,
     url: str | None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from modelhost import logs
 from modelhost.chat.tools.questions import Questions
@@ -50,7 +50,7 @@ class ToolsOfFile:
     runner: asyncio.Runner
     host: LocalHost
 
-    def call(self, operation: Operation[Any, P, R], parameters: P) -> R:
+    def call(self, operation: Operation[P, R], parameters: P) -> R:
         """The result of an operation on tools; raises what that raises."""
         return self.runner.run(operation.run(self.host, parameters))
 

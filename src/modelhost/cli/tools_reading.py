@@ -13,8 +13,16 @@ from modelhost.cli import console
 from modelhost.cli.running_host import AsJson, key_and_value, print_json
 from modelhost.cli.tools_shown import print_prompts, print_resources
 from modelhost.cli.tools_target import Target, takes_target
-from modelhost.operations.tool_values import OfServer, PromptParameters, ResourceParameters, ResourceText
-from modelhost.operations.tools import GET_PROMPT, LIST_PROMPTS, LIST_RESOURCES, READ_RESOURCE
+from modelhost.operations.mcp_resources import (
+    GET_PROMPT,
+    LIST_PROMPTS,
+    LIST_RESOURCES,
+    READ_RESOURCE,
+    PromptParameters,
+    ResourceParameters,
+    ResourceText,
+)
+from modelhost.operations.tools import OfServer
 
 OfOne = Annotated[str | None, typer.Option("--server", help="Of this MCP server only.")]
 Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server, by its name in `mcp.json`.")]

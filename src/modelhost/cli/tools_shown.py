@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from modelhost.cli import console
-from modelhost.operations.tool_values import (
-    PromptCard,
-    PromptField,
-    ResourceCard,
-    ServerList,
-    ServerReport,
-    ToolCard,
-    ToolProblemReport,
-)
+from modelhost.operations.mcp_resources import PromptCard, PromptField, ResourceCard
+from modelhost.operations.tool_servers import ServerList, ServerReport, ToolProblemReport
+from modelhost.operations.tools import ToolCard
 from modelhost.tools.status import ServerState
 
 if TYPE_CHECKING:

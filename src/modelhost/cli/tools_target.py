@@ -20,7 +20,7 @@ from modelhost.operations.operation import Operation, P, R
 class Target(Protocol):
     """Whoever does operations on tools."""
 
-    def call(self, operation: Operation[Any, P, R], parameters: P) -> R: ...
+    def call(self, operation: Operation[P, R], parameters: P) -> R: ...
 
 
 _OPTIONS: Final = (

@@ -23,7 +23,7 @@ class HostClient(Protocol):
     async def models(self) -> Sequence[str]:
         """Return the names of the models that can be asked, the active one first."""
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
+    async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Run an operation; ``on_progress`` is told how far one is that tells so."""
 
     def chat(self, body: Body, caller: Caller = NOBODY) -> AbstractAsyncContextManager[Pieces]:

@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from modelhost.client.host_client import Body
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.requests import ChatRequest
-from modelhost.exchange.tasks import Task
-from modelhost.operations.administered_host import Named
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
-from modelhost.operations.perform import OperationCall, PerformingHost, perform, performing
+from modelhost.operations.perform import Performance, perform, performing
 
 if TYPE_CHECKING:
-    from modelhost.chat.answering import OpenedAnswer
-
-
-class AnsweringModel(Named, Protocol):
-    """A model of the host."""
-
-    @property
-    def names_with_adapters(self) -> tuple[str, ...]:
-        """What else requests may call it."""
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        """What its requests get where they are silent."""
-
-
-class AnsweringHost(PerformingHost, Protocol):
-    """The host as its clients see it. Operations need more of it, as they declare."""
-
-    @property
-    def models(self) -> Sequence[AnsweringModel]:
-        """The models, the active one first."""
-
-    def find(self, name: str | None) -> AnsweringModel: ...
-
-    def open(self, request: ChatRequest, caller: Caller) -> AbstractAsyncContextManager[OpenedAnswer]:
-        """Answer a chat piece by piece; raises a ``ModelhostError``."""
-
-    async def call(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Do a task, of a body of OpenAI's API, at once; raises a ``ModelhostError``."""
+    from modelhost.host import Host
 
 
 class LocalClient:
     """Runs everything in ``host``; raises what the host does."""
 
-    def __init__(self, host: AnsweringHost, caller: Caller | None = None) -> None:
+    def __init__(self, host: Host, caller: Caller | None = None) -> None:
         """Take the host, and for whom operations are performed; ``None``: they are parts of calls that are."""
         self.host = host
         self._caller = caller
@@ -59,7 +29,7 @@ class LocalClient:
         """Return the names of the models."""
         return [name for model in self.host.models for name in (model.name, *model.names_with_adapters)]
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
+    async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Run an operation."""
         if self._caller is None:
             return await operation.run(self.host, parameters, on_progress)
@@ -85,7 +55,7 @@ class LocalClient:
         return self.host.find(model).defaults
 
     @asynccontextmanager
-    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
+    async def performing(self, call: Performance) -> AsyncIterator[None]:
         """Have what is inside done as ``call``, as :func:`modelhost.operations.perform.performing` has it."""
         with performing(self.host, call):
             yield

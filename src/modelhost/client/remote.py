@@ -22,8 +22,7 @@ from modelhost.errors import HostUnreachable
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader, MalformedChunkError
 from modelhost.exchange.events import Pieces, PieceStream
-from modelhost.operations.model_values import OneModel
-from modelhost.operations.models import INFO
+from modelhost.operations.models import INFO, OneModel
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, progress_in, request_of, result_in
 from modelhost.operations.reports import EventReport
@@ -78,7 +77,7 @@ class RemoteClient:
         except (KeyError, TypeError) as error:
             raise HostUnreachable(f"{self.url} lists no models; is it a modelhost?") from error
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
+    async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Have the host run an operation.
 
         Raises:

@@ -16,10 +16,10 @@ from modelhost.http.prompt.endpoint import prompt_endpoints, prompts_alone
 from modelhost.http.system import probes
 
 if TYPE_CHECKING:
-    from modelhost.http.served_host import ServedHost
+    from modelhost.host import Host
 
 
-def build_app(host: ServedHost, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> Edge | ByPort:
+def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> Edge | ByPort:
     """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves.
 
     With ``mcp_port`` the MCP servers are at that port, and nothing else is.

@@ -20,7 +20,7 @@ from modelhost.http.wire.connection import Connection
 from modelhost.http.wire.limits import Limits
 
 if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
-    from modelhost.http.served_host import ServedHost
+    from modelhost.host import Host
 
 log = logs.get_logger(__name__)
 
@@ -31,9 +31,7 @@ SECONDS_BETWEEN_LOOKS: Final = 1.0
 class Server(uvicorn.Server):
     """uvicorn's server for ``host``, without its signals: ours also end the worker, and know a first from a second."""
 
-    def __init__(
-        self, host: ServedHost, *, mcp_port: int | None, backlog: int, on_listening: Callable[[], None]
-    ) -> None:
+    def __init__(self, host: Host, *, mcp_port: int | None, backlog: int, on_listening: Callable[[], None]) -> None:
         """Take what is served; raises ConfigError if a path for prompts is that of something else."""
         self._stopping = asyncio.Event()  # ends the answers that would never end by themselves
         self._on_listening = on_listening

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelhost.errors import ModelNotFound
 from modelhost.http.exchange import CLIENT_LEFT_STATUS
-from modelhost.http.generating_host import GeneratingHost
 from modelhost.meters import METERS, counting, timing
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 
 def note_request(  # noqa: PLR0913 (all are facts of one request)
@@ -30,7 +32,7 @@ def note_cancelled(model: str, status: int) -> None:
         METERS.cancelled.labels(model).inc()
 
 
-def model_label(host: GeneratingHost, name: Any) -> str:
+def model_label(host: Host, name: Any) -> str:
     """Return the main name of a known model, of the active one for ``None``, or nothing.
 
     Names that callers invent must not become labels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi_offline import FastAPIOffline
 from starlette.applications import Starlette
@@ -23,12 +23,14 @@ from modelhost.http.mcp.endpoint import METHODS, PATHS, McpEndpoint
 from modelhost.http.openai.models import models_router
 from modelhost.http.openapi import describe
 from modelhost.http.prompt.endpoint import PromptEndpoint, check_paths, routes_of
-from modelhost.http.served_host import ServedHost
 from modelhost.version import __version__
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 
 def build_rest(
-    host: ServedHost,
+    host: Host,
     *,
     direct: Direct,
     prompts: Mapping[str, PromptEndpoint],
@@ -64,13 +66,13 @@ def build_rest(
     return app
 
 
-def mcp_routes(host: ServedHost, *, stopping: asyncio.Event) -> list[BaseRoute]:
+def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
     """Return the routes of the MCP servers."""
     endpoint = McpEndpoint(host, stopping=stopping)
     return [Route(path, endpoint, methods=METHODS) for path in PATHS]
 
 
-def build_mcp(host: ServedHost, *, stopping: asyncio.Event) -> ASGIApp:
+def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
     """Return an application that has the MCP servers and nothing else."""
     routes = mcp_routes(host, stopping=stopping)
     answers = {ModelhostError: _answer_error, HTTPException: _answer_routing_error, Exception: _answer_fault}

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from modelhost import logs
 from modelhost.config.secrets import secrets_in
@@ -16,6 +16,9 @@ from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 from modelhost.http.exposure import check_exposure
 from modelhost.redaction import hide
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 TERMINAL: Final = Path("/dev/tty")
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -80,25 +83,12 @@ LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_m
 """Settings that come into force at once; all others do when the host is started again."""
 
 
-class RereadHost(Protocol):
-    """The host as signals see it."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-    def reread(self) -> None:
-        """Read the registry of models and the file of MCP servers anew."""
-
-    def apply_settings(self, settings: Settings) -> None:
-        """Let clients add the models that ``settings`` allow from now on."""
-
-
 class ConfigReloader:
     """Reads the log files', the models' and the tools' files anew, and the configuration."""
 
     def __init__(
         self,
-        host: RereadHost,
+        host: Host,
         address: str,
         *,
         read: Callable[[], Settings] | None,

@@ -15,7 +15,7 @@ from modelhost.meters import REGISTRY
 from modelhost.version import __version__
 
 if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
-    from modelhost.http.served_host import ServedHost
+    from modelhost.host import Host
 
 
 class _Probe:
@@ -26,7 +26,7 @@ class _Probe:
         await self._answer()(scope, receive, send)
 
 
-def probes(host: ServedHost) -> dict[str, ASGIApp]:
+def probes(host: Host) -> dict[str, ASGIApp]:
     """Return what answers a GET of each path."""
 
     def ready() -> Response:

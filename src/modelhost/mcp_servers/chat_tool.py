@@ -12,8 +12,7 @@ from modelhost.exchange.events import Loading, Question, Queued, Text
 from modelhost.exchange.whole_answer import WholeAnswer
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
-from modelhost.operations.tool_values import ApprovalParameters, ElicitationParameters
-from modelhost.operations.tools import ANSWER, APPROVE
+from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
 Tell = Callable[[float, str | None], Awaitable[None]]
 """Told of each piece of the text as it comes: how many there were with it, and the piece; and before the first, with

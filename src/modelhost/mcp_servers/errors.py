@@ -32,7 +32,7 @@ from modelhost.errors import (
     WorkerStartFailed,
 )
 from modelhost.operations.advice import ADVICE
-from modelhost.operations.models import LOAD, PULL
+from modelhost.operations.model_loading import LOAD, PULL
 
 LOAD_FAILED: Final = "MODEL_LOAD_FAILED"
 NOT_INITIALIZED: Final = (

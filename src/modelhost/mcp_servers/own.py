@@ -42,7 +42,7 @@ class OwnHost:
         if self._host is not None:
             await self._host.stop(drain_seconds=0)
 
-    async def run(self, operation: Operation[Any, P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
+    async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Run an operation; raises what it raises, and ``SetupError`` if the host cannot be started."""
         return await (await self._started()).run(operation, parameters, on_progress)
 

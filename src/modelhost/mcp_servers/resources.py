@@ -14,9 +14,9 @@ import orjson
 from modelhost.client.host_client import HostClient
 from modelhost.mcp_servers.faces import Area
 from modelhost.operations import models, state
-from modelhost.operations.model_values import LogParameters, OneModel
+from modelhost.operations.models import LogParameters, OneModel
 from modelhost.operations.operation import NoParameters
-from modelhost.operations.state_values import OneLabel
+from modelhost.operations.state import OneLabel
 
 JSON: Final = "application/json"
 IN_ADDRESSES: Final = "/:@._-~"

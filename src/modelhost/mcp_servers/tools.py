@@ -17,16 +17,23 @@ from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE
-from modelhost.operations import llm, models, state
+from modelhost.operations import llm, model_loading, models, state
 from modelhost.operations.operation import AnyOperation, OnProgress, ignore_progress, parsed
 from modelhost.operations.progress import CombinedProgress
 
 OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "llm": (llm.MODEL_INFO,),
-    "models": (models.LIST, models.LOAD, models.UNLOAD, models.INFO, models.CONFIGURE, models.PULL),
+    "models": (
+        models.LIST,
+        model_loading.LOAD,
+        model_loading.UNLOAD,
+        models.INFO,
+        model_loading.CONFIGURE,
+        model_loading.PULL,
+    ),
     "state": (state.SAVE, state.LOAD, state.CLEAR),
 }
-SEVERAL: Final = frozenset({models.LOAD.name, models.UNLOAD.name, models.INFO.name})
+SEVERAL: Final = frozenset({model_loading.LOAD.name, model_loading.UNLOAD.name, models.INFO.name})
 """What takes several models at once."""
 
 
@@ -39,9 +46,9 @@ class _Hints:
 
 
 HINTS: Final[Mapping[str, _Hints]] = {
-    models.LOAD.name: _Hints(is_open_world=True),
-    models.UNLOAD.name: _Hints(is_destructive=True),
-    models.PULL.name: _Hints(is_open_world=True),
+    model_loading.LOAD.name: _Hints(is_open_world=True),
+    model_loading.UNLOAD.name: _Hints(is_destructive=True),
+    model_loading.PULL.name: _Hints(is_open_world=True),
     state.SAVE.name: _Hints(is_idempotent=False),
     state.LOAD.name: _Hints(is_destructive=True),
     state.CLEAR.name: _Hints(is_destructive=True),

@@ -1,28 +1,60 @@
-"""The operation on the audit log, and what every face notes in it."""
+"""The operation on the audit log: its parameters, its result and its declaration."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import Field
 
 from modelhost.errors import DatabaseUnavailable
-from modelhost.operations import state_examples
-from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation
-from modelhost.operations.state_host import StateHost
-from modelhost.operations.state_values import AuditList, AuditParameters, AuditReport
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
+from modelhost.operations.timestamps import Moment
 
 if TYPE_CHECKING:
+    from modelhost.host import Host
     from modelhost.state.records import AuditEntry
 
 
-async def _entries(host: StateHost, asked: AuditParameters, _on_progress: OnProgress) -> AuditList:
+class AuditParameters(Parameters):
+    """Which entries."""
+
+    limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Entries at most.")
+    before: Moment | None = Field(default=None, description="Only older ones: `2026-01-01T12:00:00Z`.")
+    operation: str | None = Field(default=None, description="Only this operation.")
+    actor: str | None = Field(default=None, description="Only what this one did.")
+    outcome: str | None = Field(default=None, description="`ok`, or the code of an error.")
+
+
+class AuditReport(Result):
+    """One operation that somebody had done."""
+
+    at: datetime
+    actor: str = Field(description="The name of the API key, `key-` and a hash of one without a name, or `anonymous`.")
+    face: str = Field(description="The way it came: `http`, `mcp-http`, `mcp-stdio` or `host`.")
+    operation: str
+    arguments: dict[str, Any] = Field(description="Without contents and secrets.")
+    outcome: str = Field(description="`ok`, or the code of an error.")
+    duration_ms: float
+    request_id: str | None
+    model: str | None
+
+
+class AuditList(Result):
+    """Entries of the audit log, the newest first."""
+
+    entries: list[AuditReport]
+
+
+async def _entries(host: Host, parameters: AuditParameters, _on_progress: OnProgress) -> AuditList:
     log = host.state.audit
     await log.flush()
     found = await log.entries(
-        limit=asked.limit,
-        before=asked.before,
-        operation=asked.operation,
-        actor=asked.actor,
-        outcome=asked.outcome,
+        limit=parameters.limit,
+        before=parameters.before,
+        operation=parameters.operation,
+        actor=parameters.actor,
+        outcome=parameters.outcome,
     )
     return AuditList(entries=[_report(entry) for entry in found])
 
@@ -43,7 +75,20 @@ GET_AUDIT: Final = Operation(
     area="state",
     errors=(DatabaseUnavailable,),
     audited=("limit", "before", "operation", "actor", "outcome"),
-    example=state_examples.AUDIT,
-    answer=state_examples.ENTRIES,
+    example={"limit": 20, "operation": "unload-model"},
+    answer={
+        "entries": [
+            {
+                "at": "2026-01-01T12:00:00Z",
+                "actor": "anna",
+                "face": "http",
+                "operation": "unload-model",
+                "arguments": {"model_id": "qwen", "force": False},
+                "outcome": "ok",
+                "duration_ms": 41.5,
+                "request_id": "req-5c1b-7",
+                "model": "qwen",
+            }
+        ]
+    },
 )
-AUDIT_OPERATIONS: Final[tuple[AnyOperation, ...]] = (GET_AUDIT,)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field
 
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
-from modelhost.config.settings import Settings
 from modelhost.config.sizes import parse_size
 from modelhost.errors import DatabaseUnavailable, ModelNotFound
-from modelhost.operations.administered_host import AdministeredHost
-from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation, Parameters, Result
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.reports import HostCondition, host_condition_of
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 VLLM_MCP_DEFAULTS: Final = {"temperature": 0.7, "max_tokens": 512, "top_p": 1.0, "top_k": -1}
 """What a call of ``chat_completion`` gets where it, the server and the model are silent."""
@@ -118,32 +119,9 @@ class ServedModel(Result):
     default_max_tokens: int
 
 
-class Counted(Protocol):
-    """Something that is counted in the database."""
-
-    async def count(self) -> int:
-        """Return how many there are; raises DatabaseUnavailable."""
-
-
-class Kept(Protocol):
-    """What a host keeps."""
-
-    @property
-    def sessions(self) -> Counted: ...
-
-
-class ChattingHost(AdministeredHost, Protocol):
-    """What is needed of a host."""
-
-    settings: Settings
-
-    @property
-    def state(self) -> Kept: ...
-
-
-async def _info(host: ChattingHost, asked: ModelInfoParameters, _on_progress: OnProgress) -> ServedModel:
-    name = host.find(asked.model).name
-    await host.refresh_previews()
+async def _info(host: Host, parameters: ModelInfoParameters, _on_progress: OnProgress) -> ServedModel:
+    name = host.find(parameters.model).name
+    await host.look()
     model = next(model for model in host.status().models if model.name == name)
     settings = host.settings
     return ServedModel(
@@ -176,7 +154,6 @@ MODEL_INFO: Final = Operation(
     result=ServedModel,
     work=_info,
     route=HttpRoute(method="GET", path="/v1/llm/info"),
-    command=None,
     is_read_only=True,
     area="llm",
     errors=(ModelNotFound, DatabaseUnavailable),
@@ -196,4 +173,3 @@ MODEL_INFO: Final = Operation(
         "default_max_tokens": 512,
     },
 )
-LLM_OPERATIONS: Final[tuple[AnyOperation, ...]] = (MODEL_INFO,)

@@ -1,134 +1,94 @@
-"""The operations on models."""
+"""The operations that show models: their list, their status, one in detail, its log."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from modelhost.engines.load_config import LOAD_FIELDS
-from modelhost.errors import (
-    DownloadFailed,
-    EngineMissing,
-    InsufficientMemory,
-    InvalidRequest,
-    ModelBusy,
-    ModelFailed,
-    ModelFileInvalid,
-    ModelFileMissing,
-    ModelNotAllowed,
-    ModelNotFound,
-    QueueTimeout,
-    WorkerStartFailed,
-)
-from modelhost.models.residency.status import ModelStatus, State
-from modelhost.operations import model_examples
-from modelhost.operations.administered_host import AdministeredHost, FileStep, OnFileStep
-from modelhost.operations.cards import ModelInfo, adapter_cards, model_card, model_info
-from modelhost.operations.model_values import (
-    ConfigParameters,
-    Configuration,
-    Loading,
-    LoadParameters,
-    LogParameters,
-    ModelLogs,
-    Models,
-    OneModel,
-    Pulled,
-    PullParameters,
-    Selection,
-    Unloading,
-    UnloadParameters,
-)
-from modelhost.operations.operation import (
-    AnyOperation,
-    HttpRoute,
-    NoParameters,
-    OnProgress,
-    Operation,
-    Progress,
-)
-from modelhost.operations.reports import CONDITIONS, HostReport, condition_of, event_report, host_report, megabytes
+from pydantic import AliasChoices, Field
+
+from modelhost.errors import ModelNotFound
+from modelhost.models.states import HostStatus, ModelStatus, State
+from modelhost.operations.cards import ModelCard, ModelInfo, adapter_cards, model_card, model_info
+from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
+from modelhost.operations.reports import Condition, EventReport, HostReport, condition_of, event_report, host_report
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+
+ModelId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="A model of the host, by its name or an alias.",
+        validation_alias=AliasChoices("model_id", "model"),
+    ),
+]
 
 
-async def _list(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> Models:
-    await host.refresh_previews()
-    status = host.status()
+class OneModel(Parameters):
+    """A model."""
+
+    model_id: ModelId
+
+
+class LogParameters(OneModel):
+    """A model, and how much of its log."""
+
+    limit: int = Field(
+        default=200, ge=1, le=1000, strict=False, description="Lines, and events, at most: those that came last."
+    )
+
+
+class Models(Result):
+    """All models of the host, the active one first."""
+
+    models: list[ModelCard]
+
+
+class ModelLogs(Result):
+    """What can be read about a model when something is wrong with it."""
+
+    model_id: str
+    status: Condition
+    lines: list[str] = Field(description="What its worker wrote to its log, or the one before it did.")
+    events: list[EventReport] = Field(description="What happened to it, the newest at the end.")
+
+
+async def _list(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> Models:
+    await host.look()
+    return _models_of(host.status())
+
+
+def _models_of(status: HostStatus) -> Models:
     # Clients that do not choose take the first.
     in_order = sorted(status.models, key=lambda model: model.name != status.active_model)
     return Models(models=[card for model in in_order for card in (model_card(model), *adapter_cards(model))])
 
 
-async def _status(host: AdministeredHost, _nothing: NoParameters, _on_progress: OnProgress) -> HostReport:
-    await host.refresh_previews()
+async def _status(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> HostReport:
+    await host.look()
     return host_report(host.status())
 
 
-async def _info(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> ModelInfo:
-    name = _main_name(host, asked.model_id)
-    await host.refresh_previews()
-    return model_info(_status_of(host, name), gpu_utilization=await host.gpu_utilization(name))
+async def _info(host: Host, parameters: OneModel, _on_progress: OnProgress) -> ModelInfo:
+    name = main_name(host, parameters.model_id)
+    await host.look()
+    return model_info(status_of(host, name), gpu_utilization=await host.gpu_utilization(name))
 
 
-async def _load(host: AdministeredHost, asked: LoadParameters, on_progress: OnProgress) -> Loading:
-    name = await _name_to_load(host, asked.model_id, on_progress)
-    begun = await host.load(name, config=asked.config, persist=asked.persist, force=asked.force, wait=asked.wait)
-    need = begun.need_bytes
-    return Loading(
-        success=begun.state is not State.FAILED,
-        model_id=begun.model,
-        status=CONDITIONS[begun.state],
-        state=begun.state,
-        estimated_load_time=None if begun.estimated_seconds is None else round(begun.estimated_seconds, 2),
-        memory_required_mb=megabytes(need),
-        memory_required_bytes=None if need is None else dict(need),
-        position=begun.position,
+async def _logs(host: Host, parameters: LogParameters, _on_progress: OnProgress) -> ModelLogs:
+    name = main_name(host, parameters.model_id)
+    log = host.model_log(name)
+    return ModelLogs(
+        model_id=name,
+        status=condition_of(status_of(host, name)),
+        lines=list(log.lines[-parameters.limit :]),
+        events=[event_report(event) for event in log.events[-parameters.limit :]],
     )
 
 
-async def _unload(host: AdministeredHost, asked: UnloadParameters, _on_progress: OnProgress) -> Unloading:
-    unloaded = await host.unload(_main_name(host, asked.model_id), force=asked.force)
-    return Unloading(
-        success=True,
-        model_id=unloaded.model,
-        status="unloaded",
-        memory_freed_mb=megabytes(unloaded.freed_bytes) or 0,
-        memory_freed_bytes=dict(unloaded.freed_bytes),
-    )
-
-
-async def _select(host: AdministeredHost, asked: OneModel, _on_progress: OnProgress) -> Selection:
-    selected = host.select(_name_without_adapter(host, asked.model_id))
-    return Selection(status=selected.status, model=selected.model, queue_length=selected.queue_length)
-
-
-async def _configure(host: AdministeredHost, asked: ConfigParameters, _on_progress: OnProgress) -> Configuration:
-    name = _name_without_adapter(host, asked.model_id)
-    in_force = host.configure(name, asked.config.model_dump(exclude_unset=True))
-    return Configuration(success=True, model_id=name, updated_config=dict(in_force))
-
-
-async def _pull(host: AdministeredHost, asked: PullParameters, on_progress: OnProgress) -> Pulled:
-    pulled = await host.pull(asked.model, revision=asked.revision, on_progress=_as_steps_of_files(on_progress))
-    return Pulled(success=True, model=asked.model, model_id=pulled.name, path=str(pulled.path))
-
-
-def _as_steps_of_files(on_progress: OnProgress) -> OnFileStep:
-    def tell(progress: FileStep) -> None:
-        part = f" ({progress.part} of {progress.parts})" if progress.parts > 1 else ""
-        on_progress(Progress(fraction=progress.fraction, message=f"downloading {progress.file}{part}"))
-
-    return tell
-
-
-async def _name_to_load(host: AdministeredHost, name: str, on_progress: OnProgress) -> str:
-    """Return the main name of a model, which is added to those of the host if it may be and is none of them."""
-    try:
-        return (await host.find_or_add(name, on_progress=_as_steps_of_files(on_progress))).name
-    except (ModelNotFound, ModelNotAllowed) as error:
-        error.param = "model_id"
-        raise
-
-
-def _main_name(host: AdministeredHost, name: str) -> str:
+def main_name(host: Host, name: str) -> str:
+    """Return the main name of a model; raises ``ModelNotFound``."""
     try:
         return host.find(name).name
     except ModelNotFound as error:
@@ -136,34 +96,49 @@ def _main_name(host: AdministeredHost, name: str) -> str:
         raise
 
 
-def _name_without_adapter(host: AdministeredHost, name: str) -> str:
-    """Return the main name of a model.
-
-    Raises:
-        InvalidRequest: ``name`` has an adapter besides, which would be lost.
-    """
-    model = _main_name(host, name)
-    status = _status_of(host, model)
-    if name in {f"{each}:{adapter}" for each in (model, *status.aliases) for adapter in status.adapters}:
-        raise InvalidRequest(
-            f'"{name}" is {model} with an adapter, which each request chooses for itself; name "{model}".',
-            param="model_id",
-        )
-    return model
-
-
-def _status_of(host: AdministeredHost, name: str) -> ModelStatus:
+def status_of(host: Host, name: str) -> ModelStatus:
+    """Return the status of the model whose main name is ``name``."""
     return next(model for model in host.status().models if model.name == name)
 
 
-async def _logs(host: AdministeredHost, asked: LogParameters, _on_progress: OnProgress) -> ModelLogs:
-    name = _main_name(host, asked.model_id)
-    log = host.model_log(name)
-    return ModelLogs(
-        model_id=name,
-        status=condition_of(_status_of(host, name)),
-        lines=list(log.lines[-asked.limit :]),
-        events=[event_report(event) for event in log.events[-asked.limit :]],
+def _example(state: State = State.READY, in_flight: int = 0) -> HostStatus:
+    """Return a host with one model, for the examples of answers."""
+    model = ModelStatus(
+        name="qwen",
+        aliases=("Qwen/Qwen3-4B-GGUF",),
+        engine="llamacpp",
+        state=state,
+        in_flight=in_flight,
+        need_bytes={"ram": 4_400_000_000},
+        memory_bytes={"ram": 4_211_081_216},
+        size_bytes=2_497_280_256,
+        context_length=16384,
+        max_tokens=1024,
+        slots=4,
+        tokens_per_second=31.5,
+        latency_seconds=0.0842,
+        loads=2,
+        evictions=1,
+        idle_unload_seconds=600.0,
+        loaded_at=1_767_225_600.0,
+        last_used_at=1_767_225_660.5,
+        operations=("chat", "completions", "detokenize", "embeddings", "tokenize"),
+        sees_images=False,
+        engine_version="2026.10.11549",
+        quantization="Q4_K_M",
+        load_config={"max_model_len": 16384},
+        is_config_temporary=True,
+        defaults={"max_tokens": 1024},
+        adapters=("pirate",),
+    )
+    return HostStatus(
+        models=(model,),
+        active_model="qwen",
+        switch_requested_at=None,
+        budget_bytes={"ram": 24_000_000_000},
+        used_bytes={"ram": 4_400_000_000},
+        max_models=None,
+        registry="/etc/modelhost/models.yaml",
     )
 
 
@@ -174,10 +149,9 @@ LIST: Final = Operation(
     result=Models,
     work=_list,
     route=None,  # OpenAI's list: http/openai/models.py
-    command=None,
     is_read_only=True,
     example={},
-    answer=model_examples.LIST,
+    answer=lambda: _models_of(_example()),
 )
 STATUS: Final = Operation(
     name="models-status",
@@ -189,7 +163,7 @@ STATUS: Final = Operation(
     command="status",
     is_read_only=True,
     example={},
-    answer=model_examples.STATUS,
+    answer=lambda: host_report(_example(State.BUSY, in_flight=1)),
 )
 INFO: Final = Operation(
     name="get-model-info",
@@ -198,12 +172,11 @@ INFO: Final = Operation(
     result=ModelInfo,
     work=_info,
     route=HttpRoute(method="GET", path="/v1/models/{model_id}/info"),
-    command=None,
     is_read_only=True,
     errors=(ModelNotFound,),
     audited=("model_id", "model"),
-    example=model_examples.ONE,
-    answer=model_examples.INFO,
+    example={"model_id": "qwen"},
+    answer=lambda: model_info(_example().models[0]),
 )
 LOGS: Final = Operation(
     name="get-model-logs",
@@ -212,94 +185,24 @@ LOGS: Final = Operation(
     result=ModelLogs,
     work=_logs,
     route=HttpRoute(method="GET", path="/v1/models/{model_id}/logs"),
-    command=None,
     is_read_only=True,
     errors=(ModelNotFound,),
     audited=("model_id", "model", "limit"),
-    example=model_examples.LOG,
-    answer=model_examples.LOGS,
+    example={"model_id": "qwen", "limit": 100},
+    answer={
+        "model_id": "qwen",
+        "status": "loaded",
+        "lines": ["llama_context: n_ctx = 16384"],
+        "events": [
+            {
+                "at": 1767225600.0,
+                "kind": "state",
+                "model": "qwen",
+                "state": "ready",
+                "activity": None,
+                "progress": None,
+                "message": None,
+            }
+        ],
+    },
 )
-LOAD: Final = Operation(
-    name="load-model",
-    summary="Load a model, with another configuration if one is given; say how long it will take",
-    parameters=LoadParameters,
-    result=Loading,
-    work=_load,
-    route=HttpRoute(method="POST", path="/v1/models/load"),
-    command="load",
-    is_read_only=False,
-    errors=(
-        ModelNotFound,
-        ModelNotAllowed,
-        WorkerStartFailed,
-        ModelFailed,
-        InsufficientMemory,
-        QueueTimeout,
-        DownloadFailed,
-        EngineMissing,
-        ModelFileMissing,
-        ModelFileInvalid,
-    ),
-    reports_progress=True,
-    audited=("model_id", "model", "wait", *LOAD_FIELDS, "persist", "force"),
-    example=model_examples.LOAD,
-    answer=model_examples.LOADING,
-)
-UNLOAD: Final = Operation(
-    name="unload-model",
-    summary="Unload a model",
-    parameters=UnloadParameters,
-    result=Unloading,
-    work=_unload,
-    route=HttpRoute(method="POST", path="/v1/models/unload"),
-    command="unload",
-    is_read_only=False,
-    errors=(ModelNotFound, ModelBusy),
-    audited=("model_id", "model", "force"),
-    example=model_examples.UNLOAD,
-    answer=model_examples.UNLOADING,
-)
-SELECT: Final = Operation(
-    name="select-model",
-    summary="Choose the model that answers requests that name none",
-    parameters=OneModel,
-    result=Selection,
-    work=_select,
-    route=HttpRoute(method="POST", path="/v1/models/select"),
-    command="select",
-    is_read_only=False,
-    errors=(ModelNotFound,),
-    audited=("model_id", "model"),
-    example=model_examples.ONE,
-    answer=model_examples.SELECTION,
-)
-CONFIGURE: Final = Operation(
-    name="set-model-config",
-    summary="Set what a model's requests get where they are silent",
-    parameters=ConfigParameters,
-    result=Configuration,
-    work=_configure,
-    route=HttpRoute(method="POST", path="/v1/models/config"),
-    command="set",
-    is_read_only=False,
-    errors=(ModelNotFound,),
-    audited=("model_id", "model", "config"),
-    example=model_examples.CONFIG,
-    answer=model_examples.CONFIGURATION,
-)
-PULL: Final = Operation(
-    name="pull-model",
-    summary="Download a model from the hub and add it to the host's; the answer comes when it is here",
-    parameters=PullParameters,
-    result=Pulled,
-    work=_pull,
-    route=HttpRoute(method="POST", path="/v1/models/pull"),
-    command=None,  # `modelhost models pull` needs no host, unless it is given one
-    is_read_only=False,
-    errors=(ModelNotAllowed, DownloadFailed, EngineMissing),
-    reports_progress=True,
-    audited=("model", "model_id", "revision"),
-    example=model_examples.PULL,
-    answer=model_examples.PULLED,
-)
-MODEL_OPERATIONS: Final[tuple[AnyOperation, ...]] = (LIST, STATUS, INFO, LOGS, LOAD, UNLOAD, SELECT, CONFIGURE, PULL)

@@ -51,7 +51,6 @@ def ignore_progress(_progress: Progress) -> None:
     """Take no notice: for a face that cannot show progress."""
 
 
-H = TypeVar("H")
 P = TypeVar("P", bound=Parameters)
 R = TypeVar("R", bound=Result)
 
@@ -82,21 +81,21 @@ Area = Literal["llm", "models", "tools", "sessions", "state"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation(Generic[H, P, R]):
-    """One operation. ``H`` is what it needs of a host."""
+class Operation(Generic[P, R]):
+    """One operation on a host."""
 
     name: str
     """Its name as a tool, and in metrics and logs."""
     summary: str
     parameters: type[P]
     result: type[R]
-    work: Callable[[H, P, OnProgress], Awaitable[R]]
-    """Does it; raises a :class:`ModelhostError`."""
+    work: Callable[[Any, P, OnProgress], Awaitable[R]]
+    """Runs it on a :class:`modelhost.host.Host`, or on an object with the parts of one that it needs."""
     route: HttpRoute | None
     """``None``: it is served in a shape of its own."""
-    command: str | None
+    command: str | None = None
     """The command below ``modelhost models``, or whatever ``area`` says, that shows it."""
-    is_read_only: bool
+    is_read_only: bool = False
     area: Area = "models"
     errors: tuple[type[ModelhostError], ...] = ()
     """What it raises besides the errors that any request can meet."""
@@ -106,10 +105,15 @@ class Operation(Generic[H, P, R]):
     """The parameters that the audit log may keep: never a secret, and never what somebody said or wrote."""
     example: Mapping[str, Any]
     """Parameters as JSON."""
-    answer: Mapping[str, Any]
-    """What they give, as JSON."""
+    answer: Mapping[str, Any] | Callable[[], Result]
+    """The result for them, as JSON or as what makes it."""
 
-    async def run(self, host: H, parameters: P, on_progress: OnProgress = ignore_progress) -> R:
+    @property
+    def example_answer(self) -> dict[str, Any]:
+        """The result for the example, as JSON."""
+        return self.answer().model_dump(mode="json") if callable(self.answer) else dict(self.answer)
+
+    async def run(self, host: Any, parameters: P, on_progress: OnProgress = ignore_progress) -> R:
         """Do it; raises one of ``errors``, or what any request can meet."""
         return await self.work(host, parameters, on_progress)
 
@@ -163,4 +167,4 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-AnyOperation = Operation[Any, Any, Any]
+AnyOperation = Operation[Any, Any]

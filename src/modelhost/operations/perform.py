@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from modelhost.disconnect import ClientDisconnected
 from modelhost.errors import HostFault, ModelhostError, ModelNotFound, ShuttingDown
 from modelhost.exchange.caller import Caller, Face
 from modelhost.meters import METERS, counting, timing
-from modelhost.operations.administered_host import Named
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.state.records import AuditEntry
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 OK: Final = "ok"
 CLIENT_LEFT: Final = "client_left"
@@ -26,21 +28,8 @@ NAMELESS: Final[Mapping[Face, str]] = MappingProxyType(
 """Who came by a face without the name of a key: anybody, or whoever could start the program."""
 
 
-class PerformingHost(Protocol):
-    """What of a host is asked and told about every operation."""
-
-    def authorise(self, caller: Caller, operation: str, /) -> None:
-        """Let ``caller`` have it done, or raise the error that he gets."""
-
-    def note(self, entry: AuditEntry) -> None:
-        """Keep an entry in the audit log; never blocks and never raises."""
-
-    def find(self, name: str | None) -> Named:
-        """Return the model called ``name``; raises ``ModelNotFound``."""
-
-
 @dataclass(slots=True, kw_only=True)
-class OperationCall:
+class Performance:
     """One operation, or call of a tool, that is being done for somebody; ``with`` ends it."""
 
     operation: str
@@ -92,7 +81,7 @@ class performing:  # noqa: N801 (said with `with`, as a function that contextlib
 
     __slots__ = ("_host", "_performance")
 
-    def __init__(self, host: PerformingHost, performance: OperationCall) -> None:
+    def __init__(self, host: Host, performance: Performance) -> None:
         self._host = host
         self._performance = performance
 
@@ -121,8 +110,8 @@ class performing:  # noqa: N801 (said with `with`, as a function that contextlib
 
 
 async def perform(
-    host: PerformingHost,
-    operation: Operation[Any, P, R],
+    host: Host,
+    operation: Operation[P, R],
     parameters: P,
     caller: Caller,
     on_progress: OnProgress = ignore_progress,
@@ -133,12 +122,12 @@ async def perform(
         ModelhostError: the caller may not have it done, or what the operation raises.
     """
     values = parameters.model_dump(mode="json", exclude_unset=True)
-    performance = OperationCall(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
+    performance = Performance(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
     with performing(host, performance):
         return await operation.run(host, parameters, on_progress)
 
 
-def _main_name(host: PerformingHost, model: str | None) -> str:
+def _main_name(host: Host, model: str | None) -> str:
     """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
     if model is None:
         return ""
@@ -148,7 +137,7 @@ def _main_name(host: PerformingHost, model: str | None) -> str:
         return ""
 
 
-def _entry(performance: OperationCall) -> AuditEntry:
+def _entry(performance: Performance) -> AuditEntry:
     caller = performance.caller
     return AuditEntry(
         at=performance.began_at,

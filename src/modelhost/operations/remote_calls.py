@@ -20,7 +20,7 @@ LIST_ROUTE: Final = HttpRoute(method="GET", path="/v1/models")
 """Of :data:`LIST`, which is served in OpenAI's shape."""
 
 
-def request_of(operation: Operation[Any, P, R], parameters: P) -> tuple[str, str, dict[str, Any] | None]:
+def request_of(operation: Operation[P, R], parameters: P) -> tuple[str, str, dict[str, Any] | None]:
     """Method, path and body of a call: what the path does not name is in the body, or in the query of others."""
     route = _route_of(operation)
     values = parameters.model_dump(exclude_unset=True, mode="json")
@@ -31,7 +31,7 @@ def request_of(operation: Operation[Any, P, R], parameters: P) -> tuple[str, str
     return route.method, f"{path}?{query}" if query else path, None
 
 
-def result_in(operation: Operation[Any, P, R], answer: Any, url: str) -> R:
+def result_in(operation: Operation[P, R], answer: Any, url: str) -> R:
     """The result of ``operation`` in the decoded ``answer`` of the host at ``url``.
 
     Raises:

@@ -11,12 +11,11 @@ from pydantic import Field
 from modelhost.config.literals import One
 from modelhost.config.session_ids import NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
-from modelhost.operations import state_examples
-from modelhost.operations.operation import AnyOperation, HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.state_host import StateHost
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.timestamps import Moment
 
 if TYPE_CHECKING:
+    from modelhost.host import Host
     from modelhost.state.records import Session, SessionInfo
 
 THE_SESSION: Final = "A session, by the id that its requests bring."
@@ -110,9 +109,9 @@ class Imported(Result):
     not_kept: int = Field(description="Those that were used so long ago that the limit of sessions leaves them out.")
 
 
-async def _list(host: StateHost, asked: ListParameters, _on_progress: OnProgress) -> SessionList:
+async def _list(host: Host, parameters: ListParameters, _on_progress: OnProgress) -> SessionList:
     sessions = host.state.sessions
-    found = await sessions.list(limit=asked.limit, before=asked.before)
+    found = await sessions.list(limit=parameters.limit, before=parameters.before)
     return SessionList(sessions=[session_card(session) for session in found], total=await sessions.count())
 
 
@@ -128,21 +127,21 @@ def session_card(session: SessionInfo) -> SessionCard:
     )
 
 
-async def _show(host: StateHost, asked: OneSession, _on_progress: OnProgress) -> SessionReport:
-    session = await host.state.sessions.get(asked.session_id)
+async def _show(host: Host, parameters: OneSession, _on_progress: OnProgress) -> SessionReport:
+    session = await host.state.sessions.get(parameters.session_id)
     return SessionReport(**dict(session_card(session)), messages=[dict(message) for message in session.messages])
 
 
-async def _delete(host: StateHost, asked: OneSession, _on_progress: OnProgress) -> SessionDeleted:
-    removed = await host.state.sessions.delete(asked.session_id)
+async def _delete(host: Host, parameters: OneSession, _on_progress: OnProgress) -> SessionDeleted:
+    removed = await host.state.sessions.delete(parameters.session_id)
     return SessionDeleted(
-        success=True, session_id=asked.session_id, messages=removed.messages, space_freed_bytes=removed.bytes
+        success=True, session_id=parameters.session_id, messages=removed.messages, space_freed_bytes=removed.bytes
     )
 
 
-async def _export(host: StateHost, asked: ExportParameters, _on_progress: OnProgress) -> SessionExport:
-    if asked.session_id is not None:
-        return SessionExport(sessions=[_document(await host.state.sessions.get(asked.session_id))])
+async def _export(host: Host, parameters: ExportParameters, _on_progress: OnProgress) -> SessionExport:
+    if parameters.session_id is not None:
+        return SessionExport(sessions=[_document(await host.state.sessions.get(parameters.session_id))])
     async with aclosing(host.state.sessions.all()) as sessions:
         return SessionExport(sessions=[_document(session) async for session in sessions])
 
@@ -157,13 +156,13 @@ def _document(session: Session) -> SessionDocument:
     )
 
 
-async def _import(host: StateHost, asked: ImportParameters, _on_progress: OnProgress) -> Imported:
+async def _import(host: Host, parameters: ImportParameters, _on_progress: OnProgress) -> Imported:
     # Here and not at the top: the command line, which describes operations only, starts faster without them.
-    from modelhost.chat.parsing.bodies import validate  # noqa: PLC0415
+    from modelhost.chat.parsing.validation import validate  # noqa: PLC0415
     from modelhost.state.records import Session as Stored  # noqa: PLC0415
 
     sessions = []
-    for at, given in enumerate(asked.sessions):
+    for at, given in enumerate(parameters.sessions):
         try:
             validate("chat", {"messages": given.messages})
         except InvalidRequest as error:
@@ -182,6 +181,30 @@ async def _import(host: StateHost, asked: ImportParameters, _on_progress: OnProg
     return Imported(success=True, imported=kept, not_kept=len(sessions) - kept)
 
 
+_EXAMPLE_CARD: Final = {
+    "session_id": "anna-42",
+    "created_at": "2026-01-01T12:00:00Z",
+    "updated_at": "2026-01-01T12:05:00Z",
+    "message_count": 2,
+    "model": "qwen",
+    "size_bytes": 104,
+}
+_EXAMPLE_MESSAGES: Final = [
+    {"role": "user", "content": "My name is Anna."},
+    {"role": "assistant", "content": "Hello Anna! How can I help?"},
+]
+_EXAMPLE_EXPORT: Final = {
+    "version": 1,
+    "sessions": [
+        {
+            "session_id": "anna-42",
+            "created_at": "2026-01-01T12:00:00Z",
+            "updated_at": "2026-01-01T12:05:00Z",
+            "model": "qwen",
+            "messages": _EXAMPLE_MESSAGES,
+        }
+    ],
+}
 LIST_SESSIONS: Final = Operation(
     name="list-sessions",
     summary="List the sessions, the one that was used last first",
@@ -194,8 +217,8 @@ LIST_SESSIONS: Final = Operation(
     area="sessions",
     errors=(DatabaseUnavailable,),
     audited=("limit", "before"),
-    example=state_examples.LIST_SESSIONS,
-    answer=state_examples.SESSIONS,
+    example={"limit": 20},
+    answer={"sessions": [_EXAMPLE_CARD], "total": 1},
 )
 SHOW_SESSION: Final = Operation(
     name="show-session",
@@ -209,8 +232,8 @@ SHOW_SESSION: Final = Operation(
     area="sessions",
     errors=(SessionNotFound, DatabaseUnavailable),
     audited=("session_id",),
-    example=state_examples.ONE_SESSION,
-    answer=state_examples.SESSION,
+    example={"session_id": "anna-42"},
+    answer={**_EXAMPLE_CARD, "messages": _EXAMPLE_MESSAGES},
 )
 DELETE_SESSION: Final = Operation(
     name="delete-session",
@@ -220,12 +243,16 @@ DELETE_SESSION: Final = Operation(
     work=_delete,
     route=HttpRoute(method="DELETE", path="/v1/sessions/{session_id}"),
     command="rm",
-    is_read_only=False,
     area="sessions",
     errors=(SessionNotFound, DatabaseUnavailable),
     audited=("session_id",),
-    example=state_examples.ONE_SESSION,
-    answer=state_examples.SESSION_DELETED,
+    example={"session_id": "anna-42"},
+    answer={
+        "success": True,
+        "session_id": "anna-42",
+        "messages": 2,
+        "space_freed_bytes": 104,
+    },
 )
 EXPORT_SESSIONS: Final = Operation(
     name="export-sessions",
@@ -240,8 +267,8 @@ EXPORT_SESSIONS: Final = Operation(
     area="sessions",
     errors=(SessionNotFound, DatabaseUnavailable),
     audited=("session_id",),
-    example=state_examples.ONE_SESSION,
-    answer=state_examples.EXPORT,
+    example={"session_id": "anna-42"},
+    answer=_EXAMPLE_EXPORT,
 )
 IMPORT_SESSIONS: Final = Operation(
     name="import-sessions",
@@ -251,17 +278,9 @@ IMPORT_SESSIONS: Final = Operation(
     work=_import,
     route=HttpRoute(method="POST", path="/v1/sessions/import"),
     command="import",
-    is_read_only=False,
     area="sessions",
     errors=(DatabaseUnavailable,),
     audited=("version",),
-    example=state_examples.EXPORT,
-    answer=state_examples.IMPORTED,
-)
-SESSION_OPERATIONS: Final[tuple[AnyOperation, ...]] = (
-    LIST_SESSIONS,
-    SHOW_SESSION,
-    DELETE_SESSION,
-    EXPORT_SESSIONS,
-    IMPORT_SESSIONS,
+    example=_EXAMPLE_EXPORT,
+    answer={"success": True, "imported": 1, "not_kept": 0},
 )

@@ -1,41 +1,163 @@
-"""The operations on saved states."""
+"""The operations on saved states: their parameters, results and declarations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
 
+from pydantic import Field
+
+from modelhost.config.session_ids import NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, SessionNotFound, StateDamaged, StateNotFound
-from modelhost.operations import state_examples
-from modelhost.operations.operation import AnyOperation, HttpRoute, NoParameters, OnProgress, Operation
-from modelhost.operations.sessions import session_card
-from modelhost.operations.state_host import StateHost
-from modelhost.operations.state_values import (
-    Cleared,
-    ClearParameters,
-    OneLabel,
-    Restored,
-    RestoredCounts,
-    RestoreParameters,
-    Saved,
-    SavedSession,
-    SavedSessions,
-    SaveParameters,
-    StateReport,
-    StateSummary,
-)
+from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
+from modelhost.operations.sessions import SessionCard, session_card
 
 if TYPE_CHECKING:
-    from modelhost.operations.sessions import SessionCard
+    from modelhost.host import Host
     from modelhost.state.records import SnapshotInfo
 
 
-async def _save(host: StateHost, asked: SaveParameters, _on_progress: OnProgress) -> Saved:
+DEFAULT_LABEL = "default"
+
+
+class SaveParameters(Parameters):
+    """What to save."""
+
+    session_id: NewSessionId = Field(
+        default=DEFAULT_LABEL, description="The name under which it is saved, of your choice."
+    )
+    include_models: bool = Field(default=True, description="Which models are loaded, and how they are configured.")
+    include_conversations: bool = Field(
+        default=True, description="All sessions and, where an engine can, what it has computed for them."
+    )
+    include_metrics: bool = Field(default=False, description="The metrics as they are now, to be looked at later.")
+    compression: bool = Field(default=True, description="Save it compressed, by Zstandard.")
+
+
+class RestoreParameters(Parameters):
+    """What to restore."""
+
+    session_id: SessionId | None = Field(
+        default=None, description="The name under which it was saved; of several the newest. Default: any."
+    )
+    state_id: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="One saved state.")
+    restore_models: bool = Field(default=True, description="Load the models, and configure them as they were.")
+    restore_conversations: bool = Field(default=True, description="Put the sessions back as they were.")
+    wait: bool = Field(default=False, description="Answer when the models are loaded, and not at once.")
+
+
+class ClearParameters(Parameters):
+    """What to clear. Without `session_id` and `older_than_hours` everything of the kinds that are included."""
+
+    session_id: SessionId | None = Field(
+        default=None, description="Only the session of that id, and states that are saved under that name."
+    )
+    older_than_hours: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Only what was not used, or was saved, before so many hours.",
+    )
+    include_models: bool = Field(default=False, description="The models in saved states.")
+    include_conversations: bool = Field(default=True, description="Sessions, and the conversations in saved states.")
+
+
+class OneLabel(Parameters):
+    """A name under which states are saved."""
+
+    session_id: SessionId
+
+
+class StateReport(Result):
+    """One saved state."""
+
+    state_id: str
+    session_id: str
+    created_at: datetime
+    size_bytes: int = Field(description="What it takes: in the database, and its prompt caches beside it.")
+    schema_version: int = Field(description="Of the format.")
+    compression: str = Field(description="`zstd` or `none`.")
+    models: int
+    conversations: int
+    configurations: int = Field(description="Models with a configuration of their own.")
+    has_metrics: bool
+
+
+class Saved(Result):
+    """A state that was saved."""
+
+    success: bool
+    session_id: str
+    state_id: str
+    size_bytes: int = Field(description="What it takes: in the database, and its prompt caches beside it.")
+    timestamp: datetime
+    models: int
+    conversations: int
+    configurations: int
+    prompt_caches: int = Field(description="Conversations whose computation by an engine is saved with them.")
+
+
+class RestoredCounts(Result):
+    """How much was restored."""
+
+    models: int = Field(description="Models that were loaded, and are now or will be.")
+    conversations: int
+    configurations: int
+
+
+class Restored(Result):
+    """A state that was restored."""
+
+    success: bool
+    session_id: str
+    state_id: str
+    restored: RestoredCounts
+    timestamp: datetime
+    loading_models: list[str] = Field(description="Models that are still being loaded.")
+    failed_models: list[str] = Field(description="Models that could not be loaded, where the answer waited for that.")
+    missing_models: list[str] = Field(description="Models in the saved state that this host does not have.")
+    prompt_caches: int = Field(description="Conversations that an engine need not compute again; more may follow.")
+
+
+class Cleared(Result):
+    """What is gone."""
+
+    success: bool
+    cleared_items: int = Field(description="Sessions, and saved states or parts of them.")
+    space_freed_bytes: int = Field(description="What sessions and saved states took, as their `size_bytes` say.")
+
+
+class SavedSession(Result):
+    """What is saved under one name."""
+
+    session_id: str
+    states: list[StateReport] = Field(description="The newest first.")
+    size_bytes: int
+
+
+class SavedSessions(Result):
+    """All saved states by their names, the name of the newest first."""
+
+    sessions: list[SavedSession]
+
+
+class StateSummary(Result):
+    """What is there under one name: saved states, and a session of that id."""
+
+    session_id: str
+    latest: StateReport | None
+    states: list[StateReport] = Field(description="The newest first.")
+    size_bytes: int
+    conversation: SessionCard | None = Field(description="The session as it is now.")
+
+
+async def _save(host: Host, parameters: SaveParameters, _on_progress: OnProgress) -> Saved:
     info, prompt_caches = await host.persistence.save(
-        asked.session_id,
-        models=asked.include_models,
-        conversations=asked.include_conversations,
-        metrics=asked.include_metrics,
-        compression=asked.compression,
+        parameters.session_id,
+        models=parameters.include_models,
+        conversations=parameters.include_conversations,
+        metrics=parameters.include_metrics,
+        compression=parameters.compression,
     )
     return Saved(
         success=True,
@@ -50,13 +172,13 @@ async def _save(host: StateHost, asked: SaveParameters, _on_progress: OnProgress
     )
 
 
-async def _load(host: StateHost, asked: RestoreParameters, _on_progress: OnProgress) -> Restored:
+async def _load(host: Host, parameters: RestoreParameters, _on_progress: OnProgress) -> Restored:
     state = await host.persistence.load(
-        label=asked.session_id,
-        state_id=asked.state_id,
-        models=asked.restore_models,
-        conversations=asked.restore_conversations,
-        wait=asked.wait,
+        label=parameters.session_id,
+        state_id=parameters.state_id,
+        models=parameters.restore_models,
+        conversations=parameters.restore_conversations,
+        wait=parameters.wait,
     )
     return Restored(
         success=not state.failed_models,
@@ -73,17 +195,17 @@ async def _load(host: StateHost, asked: RestoreParameters, _on_progress: OnProgr
     )
 
 
-async def _clear(host: StateHost, asked: ClearParameters, _on_progress: OnProgress) -> Cleared:
+async def _clear(host: Host, parameters: ClearParameters, _on_progress: OnProgress) -> Cleared:
     removed = await host.persistence.clear(
-        label=asked.session_id,
-        older_than_hours=asked.older_than_hours,
-        models=asked.include_models,
-        conversations=asked.include_conversations,
+        label=parameters.session_id,
+        older_than_hours=parameters.older_than_hours,
+        models=parameters.include_models,
+        conversations=parameters.include_conversations,
     )
     return Cleared(success=True, cleared_items=removed.items, space_freed_bytes=removed.bytes)
 
 
-async def _list(host: StateHost, _nothing: NoParameters, _on_progress: OnProgress) -> SavedSessions:
+async def _list(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> SavedSessions:
     by_label: dict[str, list[StateReport]] = {}
     for info in await host.state.snapshots.list():
         by_label.setdefault(info.session_id, []).append(_report(info))
@@ -103,16 +225,16 @@ def _size(states: list[StateReport]) -> int:
     return sum(state.size_bytes for state in states)
 
 
-async def _summary(host: StateHost, asked: OneLabel, _on_progress: OnProgress) -> StateSummary:
-    states = [_report(info) for info in await host.state.snapshots.list(asked.session_id)]
-    conversation = await _conversation(host, asked.session_id)
+async def _summary(host: Host, parameters: OneLabel, _on_progress: OnProgress) -> StateSummary:
+    states = [_report(info) for info in await host.state.snapshots.list(parameters.session_id)]
+    conversation = await _conversation(host, parameters.session_id)
     if not states and conversation is None:
         raise StateNotFound(
-            f'Nothing is saved under the name "{asked.session_id}", and there is no session of that id.',
+            f'Nothing is saved under the name "{parameters.session_id}", and there is no session of that id.',
             param="session_id",
         )
     return StateSummary(
-        session_id=asked.session_id,
+        session_id=parameters.session_id,
         latest=states[0] if states else None,
         states=states,
         size_bytes=_size(states),
@@ -120,13 +242,25 @@ async def _summary(host: StateHost, asked: OneLabel, _on_progress: OnProgress) -
     )
 
 
-async def _conversation(host: StateHost, session_id: str) -> SessionCard | None:
+async def _conversation(host: Host, session_id: str) -> SessionCard | None:
     try:
         return session_card(await host.state.sessions.get(session_id))
     except SessionNotFound:
         return None
 
 
+_EXAMPLE: Final = {
+    "state_id": "state-3f9c1a77b2e0",
+    "session_id": "before-the-update",
+    "created_at": "2026-01-01T12:10:00Z",
+    "size_bytes": 20480,
+    "schema_version": 1,
+    "compression": "zstd",
+    "models": 2,
+    "conversations": 5,
+    "configurations": 1,
+    "has_metrics": False,
+}
 SAVE: Final = Operation(
     name="save-state",
     summary="Save the models, the sessions and, if asked for, the metrics as they are now",
@@ -135,12 +269,27 @@ SAVE: Final = Operation(
     work=_save,
     route=HttpRoute(method="POST", path="/v1/state/save"),
     command="save",
-    is_read_only=False,
     area="state",
     errors=(DatabaseUnavailable,),
     audited=("session_id", "include_models", "include_conversations", "include_metrics", "compression"),
-    example=state_examples.SAVE,
-    answer=state_examples.SAVED,
+    example={
+        "session_id": "before-the-update",
+        "include_models": True,
+        "include_conversations": True,
+        "include_metrics": False,
+        "compression": True,
+    },
+    answer={
+        "success": True,
+        "session_id": "before-the-update",
+        "state_id": "state-3f9c1a77b2e0",
+        "size_bytes": 20480,
+        "timestamp": "2026-01-01T12:10:00Z",
+        "models": 2,
+        "conversations": 5,
+        "configurations": 1,
+        "prompt_caches": 1,
+    },
 )
 LOAD: Final = Operation(
     name="load-state",
@@ -150,12 +299,27 @@ LOAD: Final = Operation(
     work=_load,
     route=HttpRoute(method="POST", path="/v1/state/load"),
     command="load",
-    is_read_only=False,
     area="state",
     errors=(StateNotFound, StateDamaged, DatabaseUnavailable),
     audited=("session_id", "state_id", "restore_models", "restore_conversations", "wait"),
-    example=state_examples.LOAD,
-    answer=state_examples.RESTORED,
+    example={
+        "session_id": "before-the-update",
+        "state_id": "state-3f9c1a77b2e0",
+        "restore_models": True,
+        "restore_conversations": True,
+        "wait": False,
+    },
+    answer={
+        "success": True,
+        "session_id": "before-the-update",
+        "state_id": "state-3f9c1a77b2e0",
+        "restored": {"models": 2, "conversations": 5, "configurations": 1},
+        "timestamp": "2026-01-01T12:10:00Z",
+        "loading_models": ["qwen"],
+        "failed_models": [],
+        "missing_models": [],
+        "prompt_caches": 0,
+    },
 )
 CLEAR: Final = Operation(
     name="clear-state",
@@ -165,12 +329,11 @@ CLEAR: Final = Operation(
     work=_clear,
     route=HttpRoute(method="POST", path="/v1/state/clear"),
     command="clear",
-    is_read_only=False,
     area="state",
     errors=(DatabaseUnavailable,),
     audited=("session_id", "older_than_hours", "include_models", "include_conversations"),
-    example=state_examples.CLEAR,
-    answer=state_examples.CLEARED,
+    example={"older_than_hours": 24.0, "include_models": False, "include_conversations": True},
+    answer={"success": True, "cleared_items": 15, "space_freed_bytes": 20480},
 )
 LIST_STATES: Final = Operation(
     name="list-states",
@@ -184,7 +347,7 @@ LIST_STATES: Final = Operation(
     area="state",
     errors=(DatabaseUnavailable,),
     example={},
-    answer=state_examples.STATES,
+    answer={"sessions": [{"session_id": "before-the-update", "states": [_EXAMPLE], "size_bytes": 20480}]},
 )
 STATE_SUMMARY: Final = Operation(
     name="state-summary",
@@ -193,12 +356,16 @@ STATE_SUMMARY: Final = Operation(
     result=StateSummary,
     work=_summary,
     route=HttpRoute(method="GET", path="/v1/state/sessions/{session_id}/summary"),
-    command=None,
     is_read_only=True,
     area="state",
     errors=(StateNotFound, DatabaseUnavailable),
     audited=("session_id",),
-    example=state_examples.LABEL,
-    answer=state_examples.SUMMARY,
+    example={"session_id": "before-the-update"},
+    answer={
+        "session_id": "before-the-update",
+        "latest": _EXAMPLE,
+        "states": [_EXAMPLE],
+        "size_bytes": 20480,
+        "conversation": None,
+    },
 )
-STATE_OPERATIONS: Final[tuple[AnyOperation, ...]] = (SAVE, LOAD, CLEAR, LIST_STATES, STATE_SUMMARY)

@@ -1,22 +1,54 @@
-"""All administrative operations, in one table: HTTP serves them, MCP and the command line show some of them."""
+"""All administrative operations by their areas: HTTP serves them, MCP and the command line show some of them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from modelhost.operations.audit import AUDIT_OPERATIONS
-from modelhost.operations.llm import LLM_OPERATIONS
-from modelhost.operations.models import MODEL_OPERATIONS
+from modelhost.operations import mcp_resources, model_loading, models, questions, sessions, state, tool_servers, tools
+from modelhost.operations.audit import GET_AUDIT
+from modelhost.operations.llm import MODEL_INFO
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.sessions import SESSION_OPERATIONS
-from modelhost.operations.state import STATE_OPERATIONS
-from modelhost.operations.tools import TOOL_OPERATIONS
 
-OPERATIONS: Final[tuple[AnyOperation, ...]] = (
+Operations = tuple[AnyOperation, ...]
+
+MODEL_OPERATIONS: Final[Operations] = (
+    models.LIST,
+    models.STATUS,
+    models.INFO,
+    models.LOGS,
+    model_loading.LOAD,
+    model_loading.UNLOAD,
+    model_loading.SELECT,
+    model_loading.CONFIGURE,
+    model_loading.PULL,
+)
+TOOL_OPERATIONS: Final[Operations] = (
+    tools.LIST_TOOLS,
+    tool_servers.LIST_SERVERS,
+    tool_servers.RESTART,
+    tool_servers.ENABLE,
+    tool_servers.DISABLE,
+    tools.CALL,
+    mcp_resources.LIST_RESOURCES,
+    mcp_resources.READ_RESOURCE,
+    mcp_resources.LIST_PROMPTS,
+    mcp_resources.GET_PROMPT,
+    questions.APPROVE,
+    questions.ANSWER,
+)
+SESSION_OPERATIONS: Final[Operations] = (
+    sessions.LIST_SESSIONS,
+    sessions.SHOW_SESSION,
+    sessions.DELETE_SESSION,
+    sessions.EXPORT_SESSIONS,
+    sessions.IMPORT_SESSIONS,
+)
+STATE_OPERATIONS: Final[Operations] = (state.SAVE, state.LOAD, state.CLEAR, state.LIST_STATES, state.STATE_SUMMARY)
+OPERATIONS: Final[Operations] = (
     *MODEL_OPERATIONS,
-    *LLM_OPERATIONS,
+    MODEL_INFO,
     *TOOL_OPERATIONS,
     *SESSION_OPERATIONS,
     *STATE_OPERATIONS,
-    *AUDIT_OPERATIONS,
+    GET_AUDIT,
 )

@@ -1,61 +1,86 @@
-"""The operations on MCP servers and their tools."""
+"""The operations on tools: their list, and calling one."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from modelhost.errors import (
-    InvalidAnswer,
-    McpServerNotFound,
-    NotFound,
-    ToolCallFailed,
-    ToolError,
-    ToolNotFound,
-    ToolServerUnavailable,
-)
-from modelhost.operations import tool_examples
-from modelhost.operations.operation import AnyOperation, HttpRoute, NoParameters, OnProgress, Operation
-from modelhost.operations.tool_host import Hub, ToolHost
-from modelhost.operations.tool_values import (
-    Answered,
-    ApprovalParameters,
-    CallParameters,
-    CallResult,
-    ElicitationParameters,
-    FilledPrompt,
-    Function,
-    OfServer,
-    OneServer,
-    PromptCard,
-    PromptList,
-    PromptParameters,
-    ResourceCard,
-    ResourceContents,
-    ResourceList,
-    ResourceParameters,
-    ResourceText,
-    ServerList,
-    ServerReport,
-    ToolCard,
-    ToolList,
-)
+from pydantic import Field
+
+from modelhost.errors import McpServerNotFound, ToolNotFound
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
+from modelhost.operations.tool_servers import ServerName
 from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import CallContext, ElicitationAnswer
-from modelhost.tools.status import ServerState, ServerStatus
+from modelhost.tools.context import CallContext
+from modelhost.tools.entry import Approval
+from modelhost.tools.outcome import FailureCode
 
 if TYPE_CHECKING:
+    from modelhost.host import Host
     from modelhost.tools.offered import OfferedTool
 
-T = TypeVar("T")
+
+class OfServer(Parameters):
+    """One MCP server, or all."""
+
+    server: ServerName | None = Field(default=None, description="One MCP server only. Default: all.")
 
 
-async def _list_tools(host: ToolHost, asked: OfServer, _on_progress: OnProgress) -> ToolList:
+class CallParameters(Parameters):
+    """A tool, and what to call it with."""
+
+    name: str = Field(
+        min_length=1, description="The tool: its name for models, `server.tool`, or its own name if no other has it."
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description="As the tool's `parameters` describe them.")
+
+
+class Function(Result):
+    """A tool as models see it."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any] = Field(description="JSON schema of the arguments.")
+
+
+class ToolCard(Result):
+    """One tool: an element of `tools` in OpenAI's shape, with what the host knows besides."""
+
+    type: Literal["function"] = "function"
+    function: Function
+    server: str
+    tool: str = Field(description="Its name on the server.")
+    annotations: dict[str, Any] = Field(description="What the server says of it, such as `readOnlyHint`.")
+    approval: Approval = Field(description="When its calls run: auto, read_only, ask or deny.")
+
+
+class ToolList(Result):
+    """The tools that can be called now."""
+
+    object: Literal["list"] = "list"
+    data: list[ToolCard]
+
+
+class CallResult(Result):
+    """What became of a call; a failed one too."""
+
+    name: str
+    server: str | None
+    tool: str | None = Field(description="Its name on the server.")
+    is_error: bool
+    code: FailureCode | None = Field(description="How it failed.")
+    text: str = Field(description="The result as a model gets it; cut to a limit.")
+    content: list[dict[str, Any]] = Field(description="The content blocks as the server sent them.")
+    structured: Any = Field(default=None, description="The structured content, if there is any.")
+    seconds: float
+    was_cut: bool = Field(description="Whether `text` is not all.")
+    was_retried: bool = Field(description="Whether the server was lost before the call could be sent to it.")
+
+
+async def _list_tools(host: Host, parameters: OfServer, _on_progress: OnProgress) -> ToolList:
     hub = host.tools
-    if asked.server is not None:
-        hub.status(asked.server)  # raises if there is none
-    offered = [tool for tool in hub.offered() if asked.server in {None, tool.server}]
+    if parameters.server is not None:
+        hub.status(parameters.server)  # raises if there is none
+    offered = [tool for tool in hub.offered() if parameters.server in {None, tool.server}]
     return ToolList(data=[_card(tool) for tool in offered])
 
 
@@ -69,101 +94,17 @@ def _card(tool: OfferedTool) -> ToolCard:
     )
 
 
-async def _list_servers(host: ToolHost, _nothing: NoParameters, _on_progress: OnProgress) -> ServerList:
-    toolbox = host.toolbox
-    return ServerList(
-        data=[_report(status) for status in host.tools.statuses()],
-        config=None if toolbox.path is None else str(toolbox.path),
-        config_error=toolbox.file_error,
-    )
-
-
-def _report(status: ServerStatus) -> ServerReport:
-    return ServerReport.model_validate(status, from_attributes=True)
-
-
-async def _restart(host: ToolHost, asked: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.tools.restart(asked.name)
-    return _report(host.tools.status(asked.name))
-
-
-async def _enable(host: ToolHost, asked: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.tools.enable(asked.name)
-    return _report(host.tools.status(asked.name))
-
-
-async def _disable(host: ToolHost, asked: OneServer, _on_progress: OnProgress) -> ServerReport:
-    await host.tools.disable(asked.name)
-    return _report(host.tools.status(asked.name))
-
-
 async def _agrees(request: ApprovalRequest) -> bool:
     """Whoever asks for the call itself has agreed to it, but not to what the server may want besides."""
     return request.kind == "tool"
 
 
-async def _call(host: ToolHost, asked: CallParameters, _on_progress: OnProgress) -> CallResult:
+async def _call(host: Host, parameters: CallParameters, _on_progress: OnProgress) -> CallResult:
     hub = host.tools
-    tool = hub.tool(asked.name)
-    outcome = await hub.call(tool.name, asked.arguments, CallContext(approve=_agrees))
+    tool = hub.tool(parameters.name)
+    outcome = await hub.call(tool.name, parameters.arguments, CallContext(approve=_agrees))
     return CallResult.model_validate(outcome, from_attributes=True)
 
-
-async def _list_resources(host: ToolHost, asked: OfServer, _on_progress: OnProgress) -> ResourceList:
-    hub = host.tools
-    found, errors = await _of_servers(hub, asked.server, host.readings.resources)
-    return ResourceList(data=[ResourceCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
-
-
-async def _read_resource(host: ToolHost, asked: ResourceParameters, _on_progress: OnProgress) -> ResourceContents:
-    found = await host.readings.resource(asked.server, asked.uri)
-    contents = [ResourceText.model_validate(each, from_attributes=True) for each in found]
-    return ResourceContents(server=asked.server, contents=contents)
-
-
-async def _list_prompts(host: ToolHost, asked: OfServer, _on_progress: OnProgress) -> PromptList:
-    hub = host.tools
-    found, errors = await _of_servers(hub, asked.server, host.readings.prompts)
-    return PromptList(data=[PromptCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
-
-
-async def _get_prompt(host: ToolHost, asked: PromptParameters, _on_progress: OnProgress) -> FilledPrompt:
-    prompt = await host.readings.prompt(asked.server, asked.name, asked.arguments)
-    messages = [dict(message) for message in prompt.messages]
-    return FilledPrompt(server=asked.server, name=asked.name, description=prompt.description, messages=messages)
-
-
-async def _of_servers(
-    hub: Hub, server: str | None, read: Callable[[str], Awaitable[Iterable[T]]]
-) -> tuple[list[T], dict[str, str]]:
-    """What ``server`` has, or all servers that are ready, side by side; then a failed one is named with its error."""
-    if server is not None:
-        return list(await read(server)), {}
-    errors: dict[str, str] = {}
-
-    async def read_or_note(name: str) -> Iterable[T]:
-        try:
-            return await read(name)
-        except ToolError as error:
-            errors[name] = error.message
-            return ()
-
-    names = [status.name for status in hub.statuses() if status.state is ServerState.READY]
-    found = await asyncio.gather(*(read_or_note(name) for name in names))
-    return [each for of_one in found for each in of_one], errors
-
-
-async def _approve(host: ToolHost, asked: ApprovalParameters, _on_progress: OnProgress) -> Answered:
-    host.questions.answer_approval(asked.id, is_approved=asked.approve)
-    return Answered(success=True, id=asked.id)
-
-
-async def _answer(host: ToolHost, asked: ElicitationParameters, _on_progress: OnProgress) -> Answered:
-    host.questions.answer_elicitation(asked.id, ElicitationAnswer(action=asked.action, content=asked.content))
-    return Answered(success=True, id=asked.id)
-
-
-READING_ERRORS: Final = (McpServerNotFound, ToolServerUnavailable, ToolCallFailed)
 
 LIST_TOOLS: Final = Operation(
     name="list-tools",
@@ -177,66 +118,24 @@ LIST_TOOLS: Final = Operation(
     area="tools",
     errors=(McpServerNotFound,),
     audited=("server",),
-    example=tool_examples.OF_SERVER,
-    answer=tool_examples.TOOLS,
-)
-LIST_SERVERS: Final = Operation(
-    name="list-tool-servers",
-    summary="Say how each MCP server does",
-    parameters=NoParameters,
-    result=ServerList,
-    work=_list_servers,
-    route=HttpRoute(method="GET", path="/v1/mcp/servers"),
-    command="servers",
-    is_read_only=True,
-    area="tools",
-    example={},
-    answer=tool_examples.SERVERS,
-)
-RESTART: Final = Operation(
-    name="restart-tool-server",
-    summary="Connect an MCP server anew, a failed one too",
-    parameters=OneServer,
-    result=ServerReport,
-    work=_restart,
-    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/restart"),
-    command="restart",
-    is_read_only=False,
-    area="tools",
-    errors=(McpServerNotFound, ToolServerUnavailable),
-    audited=("name",),
-    example=tool_examples.SERVER,
-    answer=tool_examples.CONNECTING,
-)
-ENABLE: Final = Operation(
-    name="enable-tool-server",
-    summary="Connect a disabled MCP server, until its entry in the file changes",
-    parameters=OneServer,
-    result=ServerReport,
-    work=_enable,
-    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/enable"),
-    command="enable",
-    is_read_only=False,
-    area="tools",
-    errors=(McpServerNotFound, ToolServerUnavailable),
-    audited=("name",),
-    example=tool_examples.SERVER,
-    answer=tool_examples.CONNECTING,
-)
-DISABLE: Final = Operation(
-    name="disable-tool-server",
-    summary="End an MCP server, until its entry in the file changes",
-    parameters=OneServer,
-    result=ServerReport,
-    work=_disable,
-    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/disable"),
-    command="disable",
-    is_read_only=False,
-    area="tools",
-    errors=(McpServerNotFound,),
-    audited=("name",),
-    example=tool_examples.SERVER,
-    answer=tool_examples.DISABLED,
+    example={"server": "weather"},
+    answer={
+        "object": "list",
+        "data": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "weather_forecast",
+                    "description": "The weather of the next days.",
+                    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+                },
+                "server": "weather",
+                "tool": "forecast",
+                "annotations": {"readOnlyHint": True, "title": "Forecast"},
+                "approval": "auto",
+            }
+        ],
+    },
 )
 CALL: Final = Operation(
     name="call-tool",
@@ -246,114 +145,21 @@ CALL: Final = Operation(
     work=_call,
     route=HttpRoute(method="POST", path="/v1/mcp/tools/{name}/call"),
     command="call",
-    is_read_only=False,
     area="tools",
     errors=(ToolNotFound,),
     audited=("name",),
-    example=tool_examples.CALL,
-    answer=tool_examples.OUTCOME,
-)
-LIST_RESOURCES: Final = Operation(
-    name="list-resources",
-    summary="List the resources of the MCP servers",
-    parameters=OfServer,
-    result=ResourceList,
-    work=_list_resources,
-    route=HttpRoute(method="GET", path="/v1/mcp/resources"),
-    command="resources",
-    is_read_only=True,
-    area="tools",
-    errors=READING_ERRORS,
-    audited=("server",),
-    example=tool_examples.OF_SERVER,
-    answer=tool_examples.RESOURCES,
-)
-READ_RESOURCE: Final = Operation(
-    name="read-resource",
-    summary="Read a resource of an MCP server",
-    parameters=ResourceParameters,
-    result=ResourceContents,
-    work=_read_resource,
-    route=HttpRoute(method="POST", path="/v1/mcp/resources/read"),
-    command="resource",
-    is_read_only=True,
-    area="tools",
-    errors=READING_ERRORS,
-    audited=("server",),
-    example=tool_examples.READ,
-    answer=tool_examples.CONTENTS,
-)
-LIST_PROMPTS: Final = Operation(
-    name="list-prompts",
-    summary="List the prompts of the MCP servers",
-    parameters=OfServer,
-    result=PromptList,
-    work=_list_prompts,
-    route=HttpRoute(method="GET", path="/v1/mcp/prompts"),
-    command="prompts",
-    is_read_only=True,
-    area="tools",
-    errors=READING_ERRORS,
-    audited=("server",),
-    example=tool_examples.OF_SERVER,
-    answer=tool_examples.PROMPTS,
-)
-GET_PROMPT: Final = Operation(
-    name="get-prompt",
-    summary="Fill in a prompt of an MCP server",
-    parameters=PromptParameters,
-    result=FilledPrompt,
-    work=_get_prompt,
-    route=HttpRoute(method="POST", path="/v1/mcp/prompts/get"),
-    command="prompt",
-    is_read_only=True,
-    area="tools",
-    errors=READING_ERRORS,
-    audited=("server", "name"),
-    example=tool_examples.PROMPT,
-    answer=tool_examples.FILLED,
-)
-APPROVE: Final = Operation(
-    name="answer-approval",
-    summary="Say whether a call of a tool may run",
-    parameters=ApprovalParameters,
-    result=Answered,
-    work=_approve,
-    route=HttpRoute(method="POST", path="/v1/mcp/approvals/{id}"),
-    command=None,
-    is_read_only=False,
-    area="tools",
-    errors=(NotFound,),
-    audited=("id", "approve"),
-    example=tool_examples.APPROVAL,
-    answer=tool_examples.ANSWERED,
-)
-ANSWER: Final = Operation(
-    name="answer-elicitation",
-    summary="Tell an MCP server what it asked for",
-    parameters=ElicitationParameters,
-    result=Answered,
-    work=_answer,
-    route=HttpRoute(method="POST", path="/v1/mcp/elicitations/{id}"),
-    command=None,
-    is_read_only=False,
-    area="tools",
-    errors=(NotFound, InvalidAnswer),
-    audited=("id", "action"),
-    example=tool_examples.ELICITATION,
-    answer=tool_examples.ANSWERED,
-)
-TOOL_OPERATIONS: Final[tuple[AnyOperation, ...]] = (
-    LIST_TOOLS,
-    LIST_SERVERS,
-    RESTART,
-    ENABLE,
-    DISABLE,
-    CALL,
-    LIST_RESOURCES,
-    READ_RESOURCE,
-    LIST_PROMPTS,
-    GET_PROMPT,
-    APPROVE,
-    ANSWER,
+    example={"name": "weather_forecast", "arguments": {"city": "Paris"}},
+    answer={
+        "name": "weather_forecast",
+        "server": "weather",
+        "tool": "forecast",
+        "is_error": False,
+        "code": None,
+        "text": "Sunny, 24 degrees.",
+        "content": [{"type": "text", "text": "Sunny, 24 degrees."}],
+        "structured": None,
+        "seconds": 0.19,
+        "was_cut": False,
+        "was_retried": False,
+    },
 )

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.parsing.bodies import check_fields
 from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.parsing.validation import check_fields
 from modelhost.chat.structured_output import STRUCTURED, name_as_sent
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import InvalidRequest, UnsupportedParameter

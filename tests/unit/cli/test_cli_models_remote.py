@@ -19,10 +19,10 @@ from modelhost.cli.models_remote import add_remote_commands
 from modelhost.cli.models_shown import amount, line
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded, UnsupportedParameter
-from modelhost.models.residency.status import ModelEvent, State
-from modelhost.operations.model_values import OneModel
-from modelhost.operations.models import INFO, MODEL_OPERATIONS
+from modelhost.models.states import ModelEvent, State
+from modelhost.operations.models import INFO, OneModel
 from modelhost.operations.reports import EventReport
+from modelhost.operations.table import MODEL_OPERATIONS
 from tests.support.fake_server import Served
 from tests.unit.operations.fake_host import NOW, FakeHost, model_status, ready
 

@@ -16,8 +16,7 @@ from modelhost.cli.main import app
 from modelhost.errors import ConfigError, InvalidRequest, SessionNotFound, StateNotFound
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.sessions import SESSION_OPERATIONS
-from modelhost.operations.state import STATE_OPERATIONS
+from modelhost.operations.table import SESSION_OPERATIONS, STATE_OPERATIONS
 from modelhost.state.records import AuditEntry
 from tests.support.fake_server import Served
 from tests.unit.operations.fake_state import FakeModel, FakeStateHost

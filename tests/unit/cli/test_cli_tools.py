@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from modelhost.cli.main import app
 from modelhost.cli.tools import app as tools_app
 from modelhost.errors import ConfigError, McpServerNotFound, ModelhostError, ToolNotFound
-from modelhost.operations.tools import TOOL_OPERATIONS
+from modelhost.operations.table import TOOL_OPERATIONS
 from modelhost.tools.resources import ResourceContent
 from modelhost.tools.status import ToolProblem
 from tests.support import mcp_peers

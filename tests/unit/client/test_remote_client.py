@@ -23,9 +23,8 @@ from modelhost.errors import (
 )
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Text
-from modelhost.operations import model_examples
-from modelhost.operations.model_values import ConfigParameters, LoadParameters, OneModel, PullParameters
-from modelhost.operations.models import CONFIGURE, INFO, LIST, LOAD, PULL
+from modelhost.operations.model_loading import CONFIGURE, LOAD, PULL, ConfigParameters, LoadParameters, PullParameters
+from modelhost.operations.models import INFO, LIST, OneModel
 from modelhost.operations.operation import NoParameters, Progress
 from modelhost.operations.perform import OperationCall
 from modelhost.operations.remote_calls import event_of
@@ -121,13 +120,13 @@ async def text_of(client: RemoteClient) -> str:
 
 
 async def test_an_operation_goes_over_its_route_and_its_result_comes_back(fake: FakeHost) -> None:
-    async with client_of(fake, whole(model_examples.LOADING), whole(model_examples.INFO), api_key="sesame") as client:
-        loading = await client.run(LOAD, LoadParameters.model_validate(model_examples.LOAD))
-        assert loading.model_dump(mode="json").items() >= dict(model_examples.LOADING).items()
+    async with client_of(fake, whole(LOAD.example_answer), whole(INFO.example_answer), api_key="sesame") as client:
+        loading = await client.run(LOAD, LoadParameters.model_validate(LOAD.example))
+        assert loading.model_dump(mode="json").items() >= dict(LOAD.example_answer).items()
         await client.run(INFO, OneModel.model_validate({"model_id": "org/a b"}))
     (load, headers, body), (info, _, none) = fake.asked
     assert load == "POST /v1/models/load HTTP/1.1"
-    assert body == model_examples.LOAD
+    assert body == LOAD.example
     assert headers["authorization"] == "Bearer sesame"
     assert info == "GET /v1/models/org/a%20b/info HTTP/1.1"
     assert none is None
@@ -136,11 +135,11 @@ async def test_an_operation_goes_over_its_route_and_its_result_comes_back(fake: 
 async def test_an_operation_that_tells_how_far_it_is_comes_as_events(fake: FakeHost) -> None:
     told: list[Progress] = []
     half = event_of("progress", {"fraction": 0.5, "message": "downloading"})
-    result = event_of("result", model_examples.PULLED)
+    result = event_of("result", PULL.example_answer)
     pulling = PullParameters(model="org/name")
     async with client_of(fake, stream(b": keep-alive\n\n" + half[:9], half[9:], result)) as client:
         pulled = await client.run(PULL, pulling, told.append)
-    assert pulled.model_dump(mode="json") == model_examples.PULLED
+    assert pulled.model_dump(mode="json") == PULL.example_answer
     assert told == [Progress(fraction=0.5, message="downloading")]
     assert fake.asked[0][1]["accept"] == "text/event-stream"
     failed = b'data: {"error": {"message": "the disk is full", "code": "download_failed"}}\n\n'
@@ -156,7 +155,7 @@ async def test_an_operation_that_tells_how_far_it_is_comes_as_events(fake: FakeH
 
 
 async def test_the_list_of_models_comes_in_openais_shape(fake: FakeHost) -> None:
-    cards = model_examples.LIST["models"]
+    cards = LIST.example_answer["models"]
     async with client_of(fake, whole({"object": "list", "data": cards})) as client:
         found = await client.run(LIST, NoParameters())
     assert [card.id for card in found.models] == [card["id"] for card in cards]
@@ -252,14 +251,14 @@ async def test_nobody_at_the_address_is_an_error_that_says_what_to_do() -> None:
 
 @pytest.mark.promise("vllm-crush.caching.models")
 async def test_request_defaults_are_remembered_for_a_moment_and_until_they_are_set(fake: FakeHost) -> None:
-    info = {**model_examples.INFO, "config": {**model_examples.INFO["config"], "defaults": {"temperature": 0.1}}}
-    cards = {"object": "list", "data": model_examples.LIST["models"]}
-    configured = whole(model_examples.CONFIGURATION)
+    info = {**INFO.example_answer, "config": {**INFO.example_answer["config"], "defaults": {"temperature": 0.1}}}
+    cards = {"object": "list", "data": LIST.example_answer["models"]}
+    configured = whole(CONFIGURE.example_answer)
     async with client_of(fake, whole(cards), whole(info), configured, whole(info)) as client:
         assert await client.request_defaults(None) == {"temperature": 0.1}
         assert await client.request_defaults(None) == {"temperature": 0.1}
         assert len(fake.asked) == 2
-        await client.run(CONFIGURE, ConfigParameters.model_validate(model_examples.CONFIG))
+        await client.run(CONFIGURE, ConfigParameters.model_validate(CONFIGURE.example))
         assert await client.request_defaults("m") == {"temperature": 0.1}
     assert [request.split()[1] for request, _, _ in fake.asked][-1] == "/v1/models/m/info"
 

@@ -17,9 +17,9 @@ from modelhost.errors import DownloadFailed
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.meters import REGISTRY
-from modelhost.models.residency.status import PulledModel, State
-from modelhost.operations.administered_host import OnFileStep
-from modelhost.operations.models import MODEL_OPERATIONS
+from modelhost.models.download import DownloadProgress
+from modelhost.models.states import PulledModel, State
+from modelhost.operations.table import MODEL_OPERATIONS
 from tests.unit.operations.fake_host import FakeHost, model_status, ready
 
 Connect = Callable[[FakeHost], AbstractAsyncContextManager[httpx2.AsyncClient]]
@@ -207,7 +207,7 @@ async def test_who_accepts_events_is_told_how_far_a_download_is() -> None:
 
 async def test_a_download_that_fails_on_its_way_ends_the_events_with_the_error() -> None:
     class Broken(FakeHost):
-        async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> PulledModel:
+        async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> PulledModel:
             await super().pull(reference, revision=revision, on_progress=on_progress)
             await asyncio.sleep(0.05)  # until what was told is sent
             raise DownloadFailed("The disk is full.")

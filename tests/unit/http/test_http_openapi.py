@@ -11,14 +11,15 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from modelhost.chat.parsing.bodies import MODELS, ChatRequest, validate
+from modelhost.chat.parsing.bodies import MODELS, ChatRequest
+from modelhost.chat.parsing.validation import validate
 from modelhost.config.session_ids import is_session_id
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.operations.sessions import SessionDocument
-from modelhost.operations.state_values import SaveParameters
+from modelhost.operations.state import SaveParameters
 from tests.unit.operations.fake_host import FakeHost, ready
 
 

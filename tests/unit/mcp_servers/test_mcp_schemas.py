@@ -11,7 +11,7 @@ from modelhost.mcp_servers import schemas
 from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.mcp_servers.faces import FACES
 from modelhost.mcp_servers.tools import OPERATIONS, SEVERAL, tools_of
-from modelhost.operations import llm, models
+from modelhost.operations import llm, model_loading, models
 from modelhost.operations.operation import AnyOperation
 from tests.support.mcp_backend import FakeBackend
 
@@ -36,7 +36,7 @@ def test_schemas_are_sound_and_objects_at_the_top(name: str) -> None:
 def test_examples_keep_to_the_schemas(operation: AnyOperation) -> None:
     tool = tool_of(operation.name)
     Draft202012Validator(tool.input_schema).validate(dict(operation.example))
-    answer = operation.result.model_validate(operation.answer).model_dump(mode="json", by_alias=True)
+    answer = operation.result.model_validate(operation.example_answer).model_dump(mode="json", by_alias=True)
     Draft202012Validator(tool.output_schema).validate(answer)
     refused = {"success": False, "error": {"code": "C", "message": "m", "details": {"suggestion": "s"}}}
     Draft202012Validator(tool.output_schema).validate(refused)
@@ -46,7 +46,7 @@ def test_examples_keep_to_the_schemas(operation: AnyOperation) -> None:
 
 
 def test_output_that_is_none_of_both_is_not_sound() -> None:
-    validator = Draft202012Validator(tool_of(models.LOAD.name).output_schema)
+    validator = Draft202012Validator(tool_of(model_loading.LOAD.name).output_schema)
     assert not validator.is_valid({"success": True})
     assert not validator.is_valid({"success": False, "error": {"code": "C"}})
     assert not validator.is_valid({"success": True, "results": [{"success": False}]})

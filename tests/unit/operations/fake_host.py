@@ -13,8 +13,8 @@ from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
 from modelhost.exchange.caller import Authorise, admit
 from modelhost.feed import Feed
-from modelhost.models.hub.progress import FileProgress
-from modelhost.models.residency.status import (
+from modelhost.models.download import DownloadProgress, FileProgress
+from modelhost.models.states import (
     HostStatus,
     LoadEstimate,
     ModelEvent,
@@ -25,7 +25,6 @@ from modelhost.models.residency.status import (
     State,
     Unloaded,
 )
-from modelhost.operations.administered_host import OnFileStep
 from modelhost.state.records import AuditEntry
 
 NOW = 1_767_225_600.0
@@ -86,7 +85,7 @@ class FakeHost:
             max_models=None,
         )
 
-    async def refresh_previews(self) -> None:
+    async def look(self) -> None:
         self.looks += 1
 
     async def gpu_utilization(self, name: str) -> float | None:
@@ -101,7 +100,7 @@ class FakeHost:
                 return Found(model.name)
         raise ModelNotFound(f'There is no model "{name}" here.', param="model", model=name)
 
-    async def find_or_add(self, name: str, *, on_progress: OnFileStep) -> Found:
+    async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> Found:
         """Add what looks like an id of the hub."""
         if "/" in name and name not in self.statuses:
             self.asked.append(("add", name))
@@ -152,7 +151,7 @@ class FakeHost:
         self.statuses[name] = replace(self.statuses[name], defaults=in_force)
         return in_force
 
-    async def pull(self, reference: str, *, revision: str | None, on_progress: OnFileStep) -> PulledModel:
+    async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> PulledModel:
         self.asked.append(("pull", reference, revision))
         if "nothing" in reference:
             raise DownloadFailed(f"There is no {reference} on the hub.")

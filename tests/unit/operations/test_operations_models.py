@@ -11,22 +11,14 @@ import pytest
 
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
 from modelhost.errors import InvalidRequest, ModelBusy, ModelNotAllowed, ModelNotFound, UnsupportedParameter
-from modelhost.models.residency.status import ModelStatus, State
+from modelhost.models.download import DownloadProgress
+from modelhost.models.states import ModelStatus, State
 from modelhost.operations import reports
-from modelhost.operations.administered_host import OnFileStep
-from modelhost.operations.models import (
-    CONFIGURE,
-    INFO,
-    LIST,
-    LOAD,
-    MODEL_OPERATIONS,
-    PULL,
-    SELECT,
-    STATUS,
-    UNLOAD,
-)
+from modelhost.operations.model_loading import CONFIGURE, LOAD, PULL, SELECT, UNLOAD
+from modelhost.operations.models import INFO, LIST, STATUS
 from modelhost.operations.operation import AnyOperation, NoParameters, Progress
 from modelhost.operations.reports import HostReport, ModelReport
+from modelhost.operations.table import MODEL_OPERATIONS
 from tests.unit.operations.fake_host import FakeHost, Found, model_status, ready
 
 SEED_FIELDS = {
@@ -62,8 +54,8 @@ async def run(host: FakeHost, operation: AnyOperation, **values: Any) -> Any:
 @pytest.mark.parametrize("operation", MODEL_OPERATIONS, ids=lambda operation: operation.name)
 def test_the_examples_of_an_operation_are_what_it_takes_and_gives(operation: AnyOperation) -> None:
     operation.parse(operation.example)
-    answer = operation.result.model_validate(operation.answer)
-    assert answer.model_dump(mode="json") == operation.answer
+    answer = operation.result.model_validate(operation.example_answer)
+    assert answer.model_dump(mode="json") == operation.example_answer
 
 
 @pytest.mark.parametrize("name", SEED_FIELDS)
@@ -265,7 +257,7 @@ async def test_load_of_a_model_that_the_host_does_not_have_adds_it_first_and_tel
 
 async def test_load_of_a_model_that_may_not_be_added_is_refused_under_its_parameter() -> None:
     class Closed(FakeHost):
-        async def find_or_add(self, name: str, *, on_progress: OnFileStep) -> Found:
+        async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> Found:
             raise ModelNotAllowed(f"{name} may not be added.", param="model")
 
     with pytest.raises(ModelNotAllowed) as caught:

@@ -10,23 +10,15 @@ from typing import Any
 import pytest
 
 from modelhost.errors import InvalidRequest, SessionNotFound, StateDamaged, StateNotFound, UnsupportedParameter
-from modelhost.operations.audit import AUDIT_OPERATIONS, GET_AUDIT
-from modelhost.operations.models import MODEL_OPERATIONS
+from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.sessions import (
-    DELETE_SESSION,
-    EXPORT_SESSIONS,
-    IMPORT_SESSIONS,
-    LIST_SESSIONS,
-    SESSION_OPERATIONS,
-    SHOW_SESSION,
-)
-from modelhost.operations.state import CLEAR, LIST_STATES, LOAD, SAVE, STATE_OPERATIONS, STATE_SUMMARY
-from modelhost.operations.tools import TOOL_OPERATIONS
+from modelhost.operations.sessions import DELETE_SESSION, EXPORT_SESSIONS, IMPORT_SESSIONS, LIST_SESSIONS, SHOW_SESSION
+from modelhost.operations.state import CLEAR, LIST_STATES, LOAD, SAVE, STATE_SUMMARY
+from modelhost.operations.table import MODEL_OPERATIONS, SESSION_OPERATIONS, STATE_OPERATIONS, TOOL_OPERATIONS
 from modelhost.state.records import AuditEntry, Session
 from tests.unit.operations.fake_state import FakeModel, FakeStateHost, state_host
 
-OURS = (*SESSION_OPERATIONS, *STATE_OPERATIONS, *AUDIT_OPERATIONS)
+OURS = (*SESSION_OPERATIONS, *STATE_OPERATIONS, GET_AUDIT)
 SEED_PARAMETERS = {
     "save-state": {"session_id", "include_models", "include_conversations", "include_metrics", "compression"},
     "load-state": {"session_id", "state_id", "restore_models", "restore_conversations"},
@@ -46,7 +38,7 @@ async def run(host: FakeStateHost, operation: AnyOperation, /, **values: Any) ->
 @pytest.mark.parametrize("operation", OURS, ids=lambda operation: operation.name)
 def test_the_examples_of_an_operation_are_what_it_takes_and_gives(operation: AnyOperation) -> None:
     assert operation.parse(operation.example)
-    assert operation.result.model_validate(operation.answer).model_dump(mode="json") == operation.answer
+    assert operation.result.model_validate(operation.example_answer).model_dump(mode="json") == operation.example_answer
 
 
 @pytest.mark.parametrize(

@@ -17,24 +17,12 @@ from modelhost.errors import (
     UnsupportedParameter,
 )
 from modelhost.exchange.events import HostEvent, Question
-from modelhost.operations.models import MODEL_OPERATIONS
+from modelhost.operations.mcp_resources import GET_PROMPT, LIST_PROMPTS, LIST_RESOURCES, READ_RESOURCE
 from modelhost.operations.operation import AnyOperation
-from modelhost.operations.tool_values import CallResult, ServerReport
-from modelhost.operations.tools import (
-    ANSWER,
-    APPROVE,
-    CALL,
-    DISABLE,
-    ENABLE,
-    GET_PROMPT,
-    LIST_PROMPTS,
-    LIST_RESOURCES,
-    LIST_SERVERS,
-    LIST_TOOLS,
-    READ_RESOURCE,
-    RESTART,
-    TOOL_OPERATIONS,
-)
+from modelhost.operations.questions import ANSWER, APPROVE
+from modelhost.operations.table import MODEL_OPERATIONS, TOOL_OPERATIONS
+from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, ServerReport
+from modelhost.operations.tools import CALL, LIST_TOOLS, CallResult
 from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import NO_CONTEXT, ElicitationRequest
 from modelhost.tools.outcome import ToolOutcome
@@ -49,7 +37,7 @@ async def run(host: FakeToolHost, operation: AnyOperation, **values: Any) -> Any
 @pytest.mark.parametrize("operation", TOOL_OPERATIONS, ids=lambda operation: operation.name)
 def test_the_examples_of_an_operation_are_what_it_takes_and_gives(operation: AnyOperation) -> None:
     assert operation.parse(operation.example)
-    assert operation.result.model_validate(operation.answer).model_dump(mode="json") == operation.answer
+    assert operation.result.model_validate(operation.example_answer).model_dump(mode="json") == operation.example_answer
 
 
 def test_no_two_operations_share_a_name_or_a_place() -> None:

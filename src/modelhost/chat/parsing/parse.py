@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from modelhost.chat.parsing.bodies import INERT, MODELS, TOKENIZED, check_schema_size, validate
+from modelhost.chat.parsing.bodies import INERT, MODELS, TOKENIZED
+from modelhost.chat.parsing.validation import check_schema_size, validate
 from modelhost.chat.structured_output import STRUCTURED, check_only_one, constraint_in, output_of, wants_json
 from modelhost.chat.tools import custom_tools
 from modelhost.errors import InvalidRequest

@@ -8,6 +8,18 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 
+class OpenObject(BaseModel):
+    """An object whose unknown fields are passed on."""
+
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+
+
+class ClosedObject(BaseModel):
+    """An object whose unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+
 def kind_of(given: Any) -> str | None:
     """Return the tag of the branch that ``given``, which is of one of several types, is to be held against."""
     if isinstance(given, str):
@@ -38,35 +50,31 @@ _BY_FORMAT = Discriminator(
 )
 
 
-class FunctionCall(BaseModel):
+class FunctionCall(OpenObject):
     """The name and the arguments (JSON text, or the object itself) of a call in the conversation so far."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     name: str
     arguments: str | dict[str, Any] = "{}"
 
 
-class ToolCall(BaseModel):
+class ToolCall(OpenObject):
     """A call in an assistant message."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     id: str | None = None
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
-class CustomInput(BaseModel):
+class CustomInput(OpenObject):
     """The name and the input of a call of a custom tool in the conversation so far."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     name: str
     input: str
 
 
-class CustomToolCall(BaseModel):
+class CustomToolCall(OpenObject):
     """A call of a custom tool in an assistant message."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     id: str | None = None
     type: Literal["custom"]
     custom: CustomInput
@@ -75,42 +83,37 @@ class CustomToolCall(BaseModel):
 OneCall = Annotated[Annotated[ToolCall, Tag("OfFunction")] | Annotated[CustomToolCall, Tag("OfCustom")], _BY_KIND]
 
 
-class Function(BaseModel):
+class Function(OpenObject):
     """What a tool is called, what it is for, and the JSON schema of its arguments."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     name: str = Field(min_length=1)
     description: str | None = None
     parameters: dict[str, Any] | None = None
 
 
-class Tool(BaseModel):
+class Tool(OpenObject):
     """A tool that the model may call."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     type: Literal["function"]
     function: Function
 
 
-class TextFormat(BaseModel):
+class TextFormat(ClosedObject):
     """The input may be any text."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
     type: Literal["text"]
 
 
-class Grammar(BaseModel):
+class Grammar(ClosedObject):
     """A grammar, and in which syntax it is written."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
     syntax: Literal["lark", "regex"]
     definition: str = Field(min_length=1)
 
 
-class GrammarFormat(BaseModel):
+class GrammarFormat(ClosedObject):
     """The input has to follow a grammar."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
     type: Literal["grammar"]
     grammar: Grammar
 
@@ -118,19 +121,17 @@ class GrammarFormat(BaseModel):
 OneFormat = Annotated[Annotated[TextFormat, Tag("OfText")] | Annotated[GrammarFormat, Tag("OfGrammar")], _BY_FORMAT]
 
 
-class Custom(BaseModel):
+class Custom(OpenObject):
     """What a custom tool is called, what it is for, and what its input has to be."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     name: str = Field(min_length=1)
     description: str | None = None
     format: OneFormat | None = None
 
 
-class CustomTool(BaseModel):
+class CustomTool(OpenObject):
     """A tool that the model may call with a text."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     type: Literal["custom"]
     custom: Custom
 
@@ -138,25 +139,22 @@ class CustomTool(BaseModel):
 OneTool = Annotated[Tool | CustomTool, Field(discriminator="type")]  # quicker than a function: there may be many
 
 
-class NamedFunction(BaseModel):
+class NamedFunction(OpenObject):
     """The name in a named tool choice."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     name: str
 
 
-class NamedTool(BaseModel):
+class NamedTool(OpenObject):
     """``tool_choice`` for exactly one tool."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     type: Literal["function"]
     function: NamedFunction
 
 
-class NamedCustomTool(BaseModel):
+class NamedCustomTool(OpenObject):
     """``tool_choice`` for exactly one custom tool."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     type: Literal["custom"]
     custom: NamedFunction
 
@@ -164,18 +162,16 @@ class NamedCustomTool(BaseModel):
 OneNamed = Annotated[Annotated[NamedTool, Tag("OfFunction")] | Annotated[NamedCustomTool, Tag("OfCustom")], _BY_KIND]
 
 
-class Allowed(BaseModel):
+class Allowed(OpenObject):
     """The tools among which the model may choose, and whether it has to."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     mode: Literal["auto", "required"]
     tools: list[OneNamed] = Field(min_length=1)
 
 
-class AllowedTools(BaseModel):
+class AllowedTools(OpenObject):
     """``tool_choice`` for some of the tools."""
 
-    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     type: Literal["allowed_tools"]
     allowed_tools: Allowed
 

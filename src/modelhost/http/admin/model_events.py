@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
 from modelhost.http.admin.operations import answer
 from modelhost.http.exchange import Exchange
-from modelhost.models.residency.status import ModelEvent
-from modelhost.operations.administered_host import EventSource
+from modelhost.models.states import ModelEvent
 from modelhost.operations.reports import event_report
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 PATH: Final = "/v1/models/events"
 NAME: Final = "model-events"
@@ -23,7 +25,7 @@ RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes ba
 class EventsEndpoint:
     """Tells each listener the state of every model, then every change, until it leaves or ``stopping`` is set."""
 
-    def __init__(self, host: EventSource, *, keep_alive_seconds: float, stopping: asyncio.Event) -> None:
+    def __init__(self, host: Host, *, keep_alive_seconds: float, stopping: asyncio.Event) -> None:
         self._host = host
         self._keep_alive_seconds = keep_alive_seconds
         self._stopping = stopping

@@ -78,7 +78,7 @@ def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The answer",
-                "content": _json(_ref(operation.result.__name__), operation.answer) | _told(operation),
+                "content": _json(_ref(operation.result.__name__), operation.example_answer) | _told(operation),
             },
             **refusals(raised),
         },
@@ -149,7 +149,10 @@ def _told(operation: AnyOperation) -> dict[str, Any]:
     """Return what a client gets that accepts events of an operation that tells how far it is."""
     if not operation.reports_progress:
         return {}
-    steps = [(PROGRESS, {"fraction": 0.5, "message": "downloading model.gguf"}), (RESULT, dict(operation.answer))]
+    steps = [
+        (PROGRESS, {"fraction": 0.5, "message": "downloading model.gguf"}),
+        (RESULT, dict(operation.example_answer)),
+    ]
     example = b"".join(event_of(name, data) for name, data in steps).decode()
     return {EVENT_STREAM: {"schema": {"type": "string"}, "example": example}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from starlette.routing import Route
@@ -17,7 +17,6 @@ from modelhost.http.edge import ACTOR, REQUEST_ID
 from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_request
 from modelhost.http.openai.generation import BYTES_PER_MB
-from modelhost.http.served_host import ServedHost
 from modelhost.logs import get_logger
 from modelhost.operations.operation import AnyOperation, Progress
 from modelhost.operations.perform import OperationCall, performing
@@ -25,10 +24,13 @@ from modelhost.operations.progress import sending_progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, event_of
 from modelhost.operations.table import OPERATIONS
 
+if TYPE_CHECKING:
+    from modelhost.host import Host
+
 log = get_logger(__name__)
 
 
-def administration_routes(host: ServedHost) -> list[Route]:
+def administration_routes(host: Host) -> list[Route]:
     """Return the routes of the operations; names of models and tools may hold slashes."""
     return [
         Route(
@@ -44,7 +46,7 @@ def administration_routes(host: ServedHost) -> list[Route]:
 class AdministrationEndpoint:
     """Answers ``operation``: parameters from the path, and the body or the query; the result as JSON."""
 
-    def __init__(self, host: ServedHost, operation: AnyOperation) -> None:
+    def __init__(self, host: Host, operation: AnyOperation) -> None:
         self._host = host
         self._operation = operation
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)

@@ -18,7 +18,7 @@ from modelhost.mcp_servers.faces import FACES, FaceName
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
-    from modelhost.http.served_host import ServedHost
+    from modelhost.host import Host
     from modelhost.mcp_servers.http import McpHttp
 
 BYTES_PER_MB: Final = 1_000_000
@@ -32,7 +32,7 @@ PATHS: Final[Mapping[str, FaceName]] = {
 class McpEndpoint:
     """Answers the requests to all MCP servers of a host."""
 
-    def __init__(self, host: ServedHost, *, stopping: asyncio.Event) -> None:
+    def __init__(self, host: Host, *, stopping: asyncio.Event) -> None:
         self._host = host
         self._stopping = stopping
         self._servers: McpHttp | None = None

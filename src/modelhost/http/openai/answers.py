@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import CompletionRequest
-from modelhost.http.generating_host import ServedModel
+
+if TYPE_CHECKING:
+    from modelhost.models.hosted import HostedModel
 
 LIMIT: Final = "limit"
 EOS: Final = "eos"
@@ -40,7 +42,7 @@ def _at(value: Any, path: str) -> Any:
     return reduce(lambda inner, name: inner.get(name) if isinstance(inner, dict) else None, path.split("/"), value)
 
 
-def tokenized(answer: dict[str, Any], model: ServedModel) -> dict[str, Any]:
+def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:
     """Return the tokens with what vLLM tells besides."""
     return {**answer, "count": len(answer["tokens"]), "max_model_len": model.context_length}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,11 +16,13 @@ from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionReque
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
 from modelhost.http.exchange import Exchange
-from modelhost.http.generating_host import GeneratingHost
 from modelhost.http.measuring import model_label, note_cancelled, note_request
 from modelhost.http.openai.answers import detokenized, filled_in, tokenized
 from modelhost.logs import get_logger
 from modelhost.workers.depth import DEPTH_HEADER
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 log = get_logger(__name__)
 
@@ -43,7 +45,7 @@ DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
 class OperationEndpoint:
     """Answers ``task`` for the host's models."""
 
-    def __init__(self, host: GeneratingHost, task: Task) -> None:
+    def __init__(self, host: Host, task: Task) -> None:
         self._host = host
         self._task = task
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from modelhost.http.served_host import ServedHost
 from modelhost.operations.cards import ModelCard
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 
 class ModelList(BaseModel):
@@ -20,7 +22,7 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-def models_router(host: ServedHost) -> APIRouter:
+def models_router(host: Host) -> APIRouter:
     """Return the routes; the last one takes every path below ``/v1/models/`` that is left."""
     router = APIRouter(tags=["models"])
 

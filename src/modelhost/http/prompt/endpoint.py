@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from starlette.applications import Starlette
@@ -45,10 +45,12 @@ from modelhost.exchange.requests import ChatRequest
 from modelhost.http.edge import REQUEST_ID
 from modelhost.http.errors import Answer, error_answer
 from modelhost.http.exchange import Exchange
-from modelhost.http.generating_host import GeneratingHost
 from modelhost.http.measuring import model_label, note_cancelled, note_request
 from modelhost.http.openai.generation import BYTES_PER_MB, caller_of
 from modelhost.logs import get_logger
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
 
 log = get_logger(__name__)
 
@@ -73,7 +75,7 @@ KEPT: Final = (
 class PromptEndpoint:
     """Answers prompts with the active model of the host, each by itself, with the host's tools."""
 
-    def __init__(self, host: GeneratingHost) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
         self._limit_bytes = int(host.settings.max_body_mb * BYTES_PER_MB)
         self._logs_contents = host.settings.log_prompts
@@ -118,7 +120,7 @@ class PromptEndpoint:
         note_cancelled(model, status)
 
 
-def prompt_endpoints(host: GeneratingHost) -> dict[str, PromptEndpoint]:
+def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:
     """Return what takes prompts, by path."""
     endpoint = PromptEndpoint(host)
     return dict.fromkeys((PATH, *host.settings.prompt_path), endpoint)

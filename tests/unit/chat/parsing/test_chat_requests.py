@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.parsing.bodies import INERT, MAX_BATCH, MODELS, REPLACEMENTS, check_fields, validate
+from modelhost.chat.parsing.bodies import INERT, MODELS
+from modelhost.chat.parsing.fields import MAX_BATCH
 from modelhost.chat.parsing.parse import parsed
+from modelhost.chat.parsing.validation import REPLACEMENTS, check_fields, validate
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.bodies import body_of

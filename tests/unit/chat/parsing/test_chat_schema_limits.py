@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from modelhost.chat.parsing.bodies import validate
+from modelhost.chat.parsing.validation import validate
 from modelhost.errors import InvalidRequest
 
 MESSAGES = [{"role": "user", "content": "Hello!"}]

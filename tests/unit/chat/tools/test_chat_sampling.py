@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.chat.parsing.bodies import validate
+from modelhost.chat.parsing.validation import validate
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.whole_answer import WholeAnswer

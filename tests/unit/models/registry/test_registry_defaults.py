@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.chat.parsing.bodies import validate
+from modelhost.chat.parsing.validation import validate
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine

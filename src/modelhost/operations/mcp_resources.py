@@ -1,0 +1,254 @@
+"""The operations on what MCP servers offer besides tools: resources and prompts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from pydantic import Field
+
+from modelhost.errors import McpServerNotFound, ToolCallFailed, ToolError, ToolServerUnavailable
+from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
+from modelhost.operations.tool_servers import ServerName
+from modelhost.operations.tools import OfServer
+from modelhost.tools.status import ServerState
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+    from modelhost.tools.hub import ToolHub
+
+T = TypeVar("T")
+
+
+class ResourceParameters(Parameters):
+    """A resource of an MCP server."""
+
+    server: ServerName
+    uri: str = Field(min_length=1, description="Its address.")
+
+
+class PromptParameters(Parameters):
+    """A prompt of an MCP server."""
+
+    server: ServerName
+    name: str = Field(min_length=1, description="Its name.")
+    arguments: dict[str, str] = Field(default_factory=dict, description="What it has to be told.")
+
+
+class ResourceCard(Result):
+    """One resource, or a family of them."""
+
+    server: str
+    uri: str = Field(description="Its address; of a family a template with parameters in braces.")
+    name: str
+    title: str | None
+    description: str | None
+    media_type: str | None
+    size: int | None = Field(description="Bytes, if the server says so.")
+    is_template: bool
+
+
+class ResourceList(Result):
+    """The resources of one server, or of all that are ready."""
+
+    object: Literal["list"] = "list"
+    data: list[ResourceCard]
+    errors: dict[str, str] = Field(description="Why a server is left out, by its name.")
+
+
+class ResourceText(Result):
+    """What a resource holds: text, or bytes in base64."""
+
+    uri: str
+    media_type: str | None
+    text: str | None
+    blob: str | None
+
+
+class ResourceContents(Result):
+    """All that was found at the address of a resource."""
+
+    server: str
+    contents: list[ResourceText]
+
+
+class PromptField(Result):
+    """What a prompt has to be told."""
+
+    name: str
+    description: str | None
+    is_required: bool
+
+
+class PromptCard(Result):
+    """One prompt."""
+
+    server: str
+    name: str
+    title: str | None
+    description: str | None
+    arguments: list[PromptField]
+
+
+class PromptList(Result):
+    """The prompts of one server, or of all that are ready."""
+
+    object: Literal["list"] = "list"
+    data: list[PromptCard]
+    errors: dict[str, str] = Field(description="Why a server is left out, by its name.")
+
+
+class FilledPrompt(Result):
+    """A prompt with its arguments filled in."""
+
+    server: str
+    name: str
+    description: str | None
+    messages: list[dict[str, Any]] = Field(description="As in a chat request.")
+
+
+async def _list_resources(host: Host, parameters: OfServer, _on_progress: OnProgress) -> ResourceList:
+    hub = host.tools
+    found, errors = await _of_servers(hub, parameters.server, host.readings.resources)
+    return ResourceList(data=[ResourceCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
+
+
+async def _read_resource(host: Host, parameters: ResourceParameters, _on_progress: OnProgress) -> ResourceContents:
+    found = await host.readings.resource(parameters.server, parameters.uri)
+    contents = [ResourceText.model_validate(each, from_attributes=True) for each in found]
+    return ResourceContents(server=parameters.server, contents=contents)
+
+
+async def _list_prompts(host: Host, parameters: OfServer, _on_progress: OnProgress) -> PromptList:
+    hub = host.tools
+    found, errors = await _of_servers(hub, parameters.server, host.readings.prompts)
+    return PromptList(data=[PromptCard.model_validate(each, from_attributes=True) for each in found], errors=errors)
+
+
+async def _get_prompt(host: Host, parameters: PromptParameters, _on_progress: OnProgress) -> FilledPrompt:
+    prompt = await host.readings.prompt(parameters.server, parameters.name, parameters.arguments)
+    messages = [dict(message) for message in prompt.messages]
+    return FilledPrompt(
+        server=parameters.server, name=parameters.name, description=prompt.description, messages=messages
+    )
+
+
+async def _of_servers(
+    hub: ToolHub, server: str | None, read: Callable[[str], Awaitable[Iterable[T]]]
+) -> tuple[list[T], dict[str, str]]:
+    """What ``server`` has, or all servers that are ready, side by side; then a failed one is named with its error."""
+    if server is not None:
+        return list(await read(server)), {}
+    errors: dict[str, str] = {}
+
+    async def read_or_note(name: str) -> Iterable[T]:
+        try:
+            return await read(name)
+        except ToolError as error:
+            errors[name] = error.message
+            return ()
+
+    names = [status.name for status in hub.statuses() if status.state is ServerState.READY]
+    found = await asyncio.gather(*(read_or_note(name) for name in names))
+    return [each for of_one in found for each in of_one], errors
+
+
+READING_ERRORS: Final = (McpServerNotFound, ToolServerUnavailable, ToolCallFailed)
+LIST_RESOURCES: Final = Operation(
+    name="list-resources",
+    summary="List the resources of the MCP servers",
+    parameters=OfServer,
+    result=ResourceList,
+    work=_list_resources,
+    route=HttpRoute(method="GET", path="/v1/mcp/resources"),
+    command="resources",
+    is_read_only=True,
+    area="tools",
+    errors=READING_ERRORS,
+    audited=("server",),
+    example={"server": "weather"},
+    answer={
+        "object": "list",
+        "data": [
+            {
+                "server": "weather",
+                "uri": "weather://{city}/history",
+                "name": "history",
+                "title": "History",
+                "description": "The weather of the last ten years.",
+                "media_type": "text/csv",
+                "size": None,
+                "is_template": True,
+            }
+        ],
+        "errors": {},
+    },
+)
+READ_RESOURCE: Final = Operation(
+    name="read-resource",
+    summary="Read a resource of an MCP server",
+    parameters=ResourceParameters,
+    result=ResourceContents,
+    work=_read_resource,
+    route=HttpRoute(method="POST", path="/v1/mcp/resources/read"),
+    command="resource",
+    is_read_only=True,
+    area="tools",
+    errors=READING_ERRORS,
+    audited=("server",),
+    example={"server": "weather", "uri": "weather://paris/history"},
+    answer={
+        "server": "weather",
+        "contents": [
+            {"uri": "weather://paris/history", "media_type": "text/csv", "text": "day,degrees\n1,4\n", "blob": None}
+        ],
+    },
+)
+LIST_PROMPTS: Final = Operation(
+    name="list-prompts",
+    summary="List the prompts of the MCP servers",
+    parameters=OfServer,
+    result=PromptList,
+    work=_list_prompts,
+    route=HttpRoute(method="GET", path="/v1/mcp/prompts"),
+    command="prompts",
+    is_read_only=True,
+    area="tools",
+    errors=READING_ERRORS,
+    audited=("server",),
+    example={"server": "weather"},
+    answer={
+        "object": "list",
+        "data": [
+            {
+                "server": "weather",
+                "name": "pack",
+                "title": "What to pack",
+                "description": "A list for a suitcase.",
+                "arguments": [{"name": "city", "description": "Where to.", "is_required": True}],
+            }
+        ],
+        "errors": {},
+    },
+)
+GET_PROMPT: Final = Operation(
+    name="get-prompt",
+    summary="Fill in a prompt of an MCP server",
+    parameters=PromptParameters,
+    result=FilledPrompt,
+    work=_get_prompt,
+    route=HttpRoute(method="POST", path="/v1/mcp/prompts/get"),
+    command="prompt",
+    is_read_only=True,
+    area="tools",
+    errors=READING_ERRORS,
+    audited=("server", "name"),
+    example={"server": "weather", "name": "pack", "arguments": {"city": "Paris"}},
+    answer={
+        "server": "weather",
+        "name": "pack",
+        "description": "A list for a suitcase.",
+        "messages": [{"role": "user", "content": "What do I pack for Paris?"}],
+    },
+)

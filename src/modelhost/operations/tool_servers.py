@@ -1,0 +1,189 @@
+"""The operations on MCP servers: their status, and connecting and disconnecting them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import Field
+
+from modelhost.errors import McpServerNotFound, ToolServerUnavailable
+from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
+from modelhost.tools.status import ServerState, ServerStatus
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+
+ServerName = Annotated[str, Field(min_length=1, description="An MCP server, by its name in `mcp.json`.")]
+
+
+class OneServer(Parameters):
+    """An MCP server."""
+
+    name: ServerName
+
+
+class ToolProblemReport(Result):
+    """What is wrong with one tool of an MCP server."""
+
+    tool: str = Field(description="Its name on the server, or its place in the list if it has none.")
+    location: str = Field(description="A pointer into what the server says of the tool.")
+    message: str
+    is_offered: bool = Field(description="Whether models get the tool all the same.")
+
+
+class ServerReport(Result):
+    """One MCP server."""
+
+    name: str
+    state: ServerState = Field(description="disabled, connecting, ready, restarting, failed or stopped.")
+    transport: Literal["stdio", "http", "sse"] | None
+    tools: int = Field(description="Tools that it offers.")
+    tool_problems: list[ToolProblemReport] = Field(description="Tools that are left out, or are changed, and why.")
+    protocol_version: str | None = Field(description="The version of MCP that was agreed on.")
+    server_name: str | None = Field(description="What it calls itself.")
+    server_version: str | None
+    instructions: str | None = Field(description="What it, or `mcp.json`, says about its use.")
+    restarts: int = Field(description="Connections after the first one.")
+    last_error: str | None = Field(description="Why the last connection ended or could not be made.")
+    why_disabled: str | None = Field(description="Why it cannot be used as it is configured.")
+    pid: int | None
+    in_flight: int = Field(description="Calls that it works on.")
+    calls: int = Field(description="Calls that it has answered.")
+    failed_calls: int = Field(description="Those of them that failed.")
+    latency_p50_seconds: float | None = Field(description="The median of its last calls.")
+    latency_last_seconds: float | None
+    connect_seconds: float | None = Field(description="From the start to the list of its tools.")
+    ready_since: float | None = Field(description="In seconds since 1970.")
+    stderr: list[str] = Field(description="The last lines of its log.")
+
+
+class ServerList(Result):
+    """All MCP servers, in the order of the configuration."""
+
+    object: Literal["list"] = "list"
+    data: list[ServerReport]
+    config: str | None = Field(description="The file that they come from; `null`: there is none.")
+    config_error: str | None = Field(description="Why the file as it stands is not in force; the one before it is.")
+
+
+async def _list_servers(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> ServerList:
+    toolbox = host.toolbox
+    return ServerList(
+        data=[_report(status) for status in host.tools.statuses()],
+        config=None if toolbox.path is None else str(toolbox.path),
+        config_error=toolbox.file_error,
+    )
+
+
+def _report(status: ServerStatus) -> ServerReport:
+    return ServerReport.model_validate(status, from_attributes=True)
+
+
+async def _restart(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
+    await host.tools.restart(parameters.name)
+    return _report(host.tools.status(parameters.name))
+
+
+async def _enable(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
+    await host.tools.enable(parameters.name)
+    return _report(host.tools.status(parameters.name))
+
+
+async def _disable(host: Host, parameters: OneServer, _on_progress: OnProgress) -> ServerReport:
+    await host.tools.disable(parameters.name)
+    return _report(host.tools.status(parameters.name))
+
+
+_EXAMPLE: Final = {
+    "name": "weather",
+    "state": "ready",
+    "transport": "stdio",
+    "tools": 1,
+    "tool_problems": [
+        {
+            "tool": "radar",
+            "location": "#/inputSchema/properties/area/type",
+            "message": "'str' is none of array, boolean, integer, null, number, object, string",
+            "is_offered": False,
+        }
+    ],
+    "protocol_version": "2026-07-28",
+    "server_name": "mcp-weather",
+    "server_version": "1.4.0",
+    "instructions": None,
+    "restarts": 0,
+    "last_error": None,
+    "why_disabled": None,
+    "pid": 4711,
+    "in_flight": 0,
+    "calls": 12,
+    "failed_calls": 1,
+    "latency_p50_seconds": 0.21,
+    "latency_last_seconds": 0.19,
+    "connect_seconds": 0.64,
+    "ready_since": 1767225600.0,
+    "stderr": ["weather: listening"],
+}
+_EXAMPLE_DISCONNECTED: Final = {
+    **_EXAMPLE,
+    "protocol_version": None,
+    "server_name": None,
+    "server_version": None,
+    "pid": None,
+    "ready_since": None,
+}
+LIST_SERVERS: Final = Operation(
+    name="list-tool-servers",
+    summary="Say how each MCP server does",
+    parameters=NoParameters,
+    result=ServerList,
+    work=_list_servers,
+    route=HttpRoute(method="GET", path="/v1/mcp/servers"),
+    command="servers",
+    is_read_only=True,
+    area="tools",
+    example={},
+    answer={"object": "list", "data": [_EXAMPLE], "config": "/srv/mcp.json", "config_error": None},
+)
+RESTART: Final = Operation(
+    name="restart-tool-server",
+    summary="Connect an MCP server anew, a failed one too",
+    parameters=OneServer,
+    result=ServerReport,
+    work=_restart,
+    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/restart"),
+    command="restart",
+    area="tools",
+    errors=(McpServerNotFound, ToolServerUnavailable),
+    audited=("name",),
+    example={"name": "weather"},
+    answer={**_EXAMPLE_DISCONNECTED, "state": "connecting"},
+)
+ENABLE: Final = Operation(
+    name="enable-tool-server",
+    summary="Connect a disabled MCP server, until its entry in the file changes",
+    parameters=OneServer,
+    result=ServerReport,
+    work=_enable,
+    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/enable"),
+    command="enable",
+    area="tools",
+    errors=(McpServerNotFound, ToolServerUnavailable),
+    audited=("name",),
+    example={"name": "weather"},
+    answer={**_EXAMPLE_DISCONNECTED, "state": "connecting"},
+)
+DISABLE: Final = Operation(
+    name="disable-tool-server",
+    summary="End an MCP server, until its entry in the file changes",
+    parameters=OneServer,
+    result=ServerReport,
+    work=_disable,
+    route=HttpRoute(method="POST", path="/v1/mcp/servers/{name}/disable"),
+    command="disable",
+    area="tools",
+    errors=(McpServerNotFound,),
+    audited=("name",),
+    example={"name": "weather"},
+    answer={**_EXAMPLE_DISCONNECTED, "state": "disabled"},
+)
