@@ -1,4 +1,4 @@
-"""What it means for the work in hand that the client has left: nobody could read what it would bring."""
+"""Cancellation of work whose client has disconnected."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from contextlib import asynccontextmanager
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection; nobody is there to be answered."""
+    """The client closed the connection."""
 
 
 @asynccontextmanager
-async def cancel_on_disconnect(left: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Cancel what is inside as soon as ``left()`` returns, and raise :class:`ClientDisconnected` instead.
+async def cancel_on_disconnect(disconnected: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Cancel what is inside when ``disconnected()`` returns, and raise :class:`ClientDisconnected`.
 
-    A cancellation that comes from elsewhere stays one. ``left()`` ends with what is inside.
+    Other cancellations are not converted. ``disconnected()`` is cancelled at the end.
     """
     work = asyncio.current_task()
     assert work is not None
-    has_left = False
+    is_disconnected = False
 
     async def watch() -> None:
-        nonlocal has_left
-        await left()
-        has_left = True
+        nonlocal is_disconnected
+        await disconnected()
+        is_disconnected = True
         work.cancel()
 
     watcher = asyncio.create_task(watch())
     try:
         yield
     except asyncio.CancelledError:
-        if not has_left:
+        if not is_disconnected:
             raise
         work.uncancel()
         raise ClientDisconnected from None

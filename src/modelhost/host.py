@@ -1,4 +1,4 @@
-"""The host: puts models, workers and turns together. What every face calls; it knows nothing of HTTP."""
+"""The host: combines models, tools, sessions and answering. All doors call it; it knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modelhost.config.secrets import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
 from modelhost.exchange.caller import NOBODY, Authorise, Caller, admit
-from modelhost.exchange.chunk_writing import chunk_of
+from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Relayed, Usage
 from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionRequest
 from modelhost.exchange.sse import rendered
@@ -69,7 +69,7 @@ class Host:
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        """Take the settings as an object, or as keywords (those of :class:`Settings`)."""
+        """Take the settings as an object, or as keywords of :class:`Settings`."""
         if settings is None:
             settings = Settings.model_validate(overrides)
         elif overrides:
@@ -80,9 +80,9 @@ class Host:
         self._toolbox: Toolbox | None = None
         self._answering: Answering | None = None
         self.authorise: Authorise = admit
-        """Asked before every operation, whoever's door it came by."""
+        """Called before every operation, from any door; raises an error to refuse it."""
         self.waiting = asyncio.Event()
-        """Set once :meth:`start` has nothing to do but wait for the worker of a model, or has ended."""
+        """Set when :meth:`start` only waits for the worker of a model, or has ended."""
 
     async def start(
         self,
@@ -92,11 +92,10 @@ class Host:
         load: bool = True,
         launch: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Find the models, load the one that the settings name and return when it can answer.
+        """Find the models, load the one of the settings, and return when it is ready.
 
-        Without ``load`` nothing is looked for: the first request has its model found, downloaded and loaded, and is
-        told what is wrong with it. ``launch`` are launch parameters of that model, as in a registry's ``params``: for
-        the engine that it turns out to have.
+        Without ``load``, the first request has its model found, downloaded and loaded, and gets the errors. ``launch``
+        are launch parameters of that model for its engine, as in a registry's ``params``.
 
         Raises:
             SetupError: a model or a setting cannot be used.
@@ -124,11 +123,11 @@ class Host:
         launch: Mapping[str, Any],
     ) -> None:
         if self.settings.database_url is not None:
-            await self.state.open()  # who names a database wants to learn at once that it is not there
+            await self.state.open()  # errors of a configured database are raised at once
         loading: asyncio.Future[ModelCollection] | None = None
         try:
             if self.settings.mcp_config is not None:
-                # First the servers of tools: they connect while the model is loaded.
+                # MCP servers first: they connect while the model is loaded.
                 await self._start_tools(Path(self.settings.mcp_config))
             loading = asyncio.ensure_future(
                 ModelCollection.start(
@@ -148,7 +147,7 @@ class Host:
             raise
 
     async def _give_up(self, loading: asyncio.Future[ModelCollection] | None) -> None:
-        """End what a start that failed has begun."""
+        """Stop what a failed start has begun."""
         if loading is not None:
             loading.cancel()
             await asyncio.wait([loading])
@@ -173,7 +172,7 @@ class Host:
             await self._toolbox.settled()
 
     async def _prepare(self) -> None:
-        """Import what answers need, which takes as long as a small model takes to load in its own process."""
+        """Import what answers need, which takes as long as a small model takes to load."""
         with quick_imports():
             from modelhost.chat.answering import Answering  # noqa: PLC0415 (as said)
 
@@ -183,19 +182,19 @@ class Host:
         self._answering = Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Let clients add the models that ``settings``, in which a few have changed, allow from now on."""
+        """Apply the ``allow_models`` of ``settings`` from now on."""
         if self._collection is not None:
             self._collection.added.admission = Admission.of(settings)
 
     def reread(self) -> None:
-        """Read the registry of models and the file of MCP servers anew, without waiting for a change to be noticed."""
+        """Reload the model registry and the file of MCP servers at once."""
         if self._collection is not None:
             self._collection.registry.reread()
         if self._toolbox is not None:
             self._toolbox.reread()
 
     async def stop(self, drain_seconds: float | None = None) -> None:
-        """Let the requests at work finish (``shutdown_timeout`` at most), then end the workers."""
+        """Let requests in flight finish, for ``shutdown_timeout`` at most, then stop the workers."""
         with self._log:
             await self.persistence.stop()
             if self._collection is not None:
@@ -216,60 +215,56 @@ class Host:
 
     @cached_property
     def state(self) -> StateStore:
-        """Sessions, snapshots and the audit log; the database is opened when it is first needed."""
+        """Sessions, saved states and the audit log; the database is opened when it is first needed."""
         from modelhost.state.store import StateStore  # noqa: PLC0415 (see _prepare)
 
         return StateStore(self.settings)
 
     def note(self, entry: AuditEntry) -> None:
-        """Keep in the audit log what somebody had done; never blocks and never raises."""
+        """Add an entry to the audit log; never blocks and never raises."""
         self.state.audit.note(entry)
 
     @cached_property
     def persistence(self) -> Persistence:
-        """Saves and restores what the host holds."""
+        """Saves and restores models and sessions."""
         from modelhost.persistence.saved_state import Persistence  # noqa: PLC0415 (see _prepare)
 
         return Persistence(self.state, lambda: self.collection)
 
     @property
     def answering(self) -> Answering:
-        """Answers the requests; raises RuntimeError as :attr:`toolbox` does."""
+        """Answers requests; raises RuntimeError like :attr:`collection`."""
         if self._answering is None:
             raise RuntimeError("a modelhost.Host answers once it is started: use it with `async with`")
         return self._answering
 
     @property
     def questions(self) -> Questions:
-        """What somebody is asked while tools run; raises RuntimeError as :attr:`toolbox` does."""
+        """The open questions of tool calls; raises RuntimeError like :attr:`collection`."""
         return self.answering.questions
 
     @property
     def collection(self) -> ModelCollection:
-        """The models, and what can be done with them.
-
-        Raises:
-            RuntimeError: the host has not been started.
-        """
+        """The models; raises RuntimeError before the host is started."""
         if self._collection is None:
             raise RuntimeError("a modelhost.Host has models once it is started: use it with `async with`")
         return self._collection
 
     @property
     def toolbox(self) -> Toolbox:
-        """The MCP servers with the file that names them; raises RuntimeError as :attr:`collection` does."""
+        """The MCP servers and their file; raises RuntimeError like :attr:`collection`."""
         if self._toolbox is None:
             raise RuntimeError("a modelhost.Host has tools once it is started: use it with `async with`")
         return self._toolbox
 
     @property
     def tools(self) -> ToolHub:
-        """The MCP servers and their tools; raises RuntimeError as :attr:`toolbox` does."""
+        """The MCP servers and their tools; raises RuntimeError like :attr:`collection`."""
         return self.toolbox.hub
 
     @property
     def readings(self) -> Reading:
-        """What MCP servers have beside tools; raises RuntimeError as :attr:`toolbox` does."""
+        """The resources and prompts of MCP servers; raises RuntimeError like :attr:`collection`."""
         return self.toolbox.reading
 
     @property
@@ -279,40 +274,31 @@ class Host:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request would be answered: some model is ready, or waits for nothing but a request."""
+        """Whether some model is ready, or would be loaded for a request."""
         return any(model.state in AVAILABLE_STATES for model in self.collection.status().models)
 
     def find(self, name: str | None) -> HostedModel:
-        """Return the model called ``name``; without a name the active one.
-
-        Raises:
-            ModelNotFound: with the names that there are.
-        """
+        """Return the model called ``name``, without a name the active one; raises ModelNotFound."""
         return self.collection.find(name)
 
     def status(self) -> HostStatus:
-        """Return the state of all models; :meth:`look` has it know those, too, that were never loaded."""
+        """Return the status of all models; call :meth:`look` before, for details of models that were never loaded."""
         return self.collection.status()
 
     async def refresh_previews(self) -> None:
-        """Read what the files of models that are not loaded tell, where that is not known yet; downloads nothing."""
+        """Inspect the files of models that are not loaded, where they are not known yet; downloads nothing."""
         await self.collection.refresh_previews()
 
     async def gpu_utilization(self, name: str) -> float | None:
-        """Return the part of the last moment in which the GPUs of a model computed, 0 to 1; ``None``: it is on none.
-
-        Raises:
-            ModelNotFound: no such model.
-        """
+        """Return the utilization of a model's GPUs, 0 to 1; ``None``: it is on none. Raises ModelNotFound."""
         return await self.collection.gpu_utilization(name)
 
     async def find_or_add(self, name: str, *, on_progress: DownloadProgress) -> HostedModel:
-        """Return the model called ``name``; one of the hub, or of this machine, that the host does not have is added,
-        as far as ``allow_models`` lets it be, once its files are here.
+        """Return the model called ``name``; one of the hub or of this machine is downloaded and added if necessary.
 
         Raises:
-            ModelNotFound, ModelNotAllowed: no such model, or none that may be added.
-            SetupError: it cannot be had, or not be used.
+            ModelNotFound, ModelNotAllowed: there is no such model, or ``allow_models`` does not permit it.
+            SetupError: it cannot be downloaded or used.
         """
         return await self.collection.find_or_add(name, on_progress=on_progress)
 
@@ -325,58 +311,58 @@ class Host:
         force: bool = False,
         wait: bool = False,
     ) -> LoadEstimate:
-        """Have a model loaded; return at once with an estimate, or with ``wait`` when it is ready.
+        """Load a model; return an estimate at once, or with ``wait`` when it is ready.
 
-        With ``config`` it is loaded so, anew if it is loaded otherwise: its requests at work end first, unless
-        ``force`` cuts them off, and those that wait get the new worker. Unless ``persist``, that ends with its worker,
-        or with the next call without ``config``.
+        A model that is loaded with another ``config`` is reloaded: its requests in flight finish first, unless
+        ``force`` cancels them; queued ones get the new worker. Unless ``persist``, the configuration ends with the
+        worker, or with the next call without ``config``.
 
         Raises:
             ModelNotFound: no such model.
-            InvalidRequest, UnsupportedParameter: the model or its engine cannot be so; it stays as it is.
+            InvalidRequest, UnsupportedParameter: the model or its engine does not support ``config``.
             InsufficientMemory: it cannot fit.
-            ModelhostError: with ``wait``, why it could not be loaded; without, why its files cannot be used. A model
-                that was loaded otherwise is loaded again as it was.
+            ModelhostError: with ``wait``, why it could not be loaded; without, why its files cannot be used. After a
+                failed reload, the model is loaded as before.
         """
         model = self.find(name)
         return await self.collection.load(model, config, persists=persist, force=force, wait=wait)
 
     async def unload(self, name: str, *, force: bool = False) -> Unloaded:
-        """End the worker of a model and return when its memory is back.
+        """Stop the worker of a model and return when its memory is free.
 
         Raises:
             ModelNotFound: no such model.
-            ModelBusy: it has requests, and ``force`` is not given.
+            ModelBusy: it has requests in flight, and ``force`` is not given.
         """
         return await self.collection.unload(self.find(name), force=force)
 
     def select(self, name: str) -> Selected:
-        """Make a model the one of requests that name none, and have it loaded; raises ModelNotFound."""
+        """Make a model the active one, for requests without a name, and load it; raises ModelNotFound."""
         return self.collection.select(name)
 
     def configure(self, name: str, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Overlay the request defaults of a model (``None`` takes one away); return what is in force.
+        """Change request defaults of a model (``None`` removes one); return those in force.
 
         Raises:
-            ModelNotFound, InvalidRequest: as their names say.
+            ModelNotFound, InvalidRequest: there is no such model, or a value is invalid.
         """
         return self.collection.configure(name, defaults)
 
     def model_log(self, name: str) -> ModelLog:
-        """Return what a model's worker wrote last, and what happened to the model; raises ModelNotFound."""
+        """Return the last log lines of a model's worker and the last events of the model; raises ModelNotFound."""
         return self.find(name).log()
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[ModelEvent]]:
-        """News of the models for one listener: first the state of each, then every change, until the host stops."""
+        """Subscribe to events of models: first the state of each, then every change, until the host stops."""
         return self.collection.events()
 
     async def pull(self, reference: str, *, revision: str | None, on_progress: DownloadProgress) -> PulledModel:
-        """Download a model from the hub, and add it to those of the host if it is none.
+        """Download a model from the hub and add it to the host.
 
         Raises:
-            InvalidRequest: it is no hub id.
-            ModelNotAllowed: it is none of the host's models, and ``allow_models`` does not let it be added.
-            DownloadFailed, EngineMissing: the hub did not give it, or has no file that can be served.
+            InvalidRequest: not a hub id.
+            ModelNotAllowed: ``allow_models`` does not permit it.
+            DownloadFailed, EngineMissing: the download failed, or no file of it can be served.
         """
         return await self.collection.added.pull(reference, revision=revision, on_progress=on_progress)
 
@@ -388,19 +374,19 @@ class Host:
         *,
         may_relay: bool = False,
     ) -> AbstractAsyncContextManager[OpenedAnswer]:
-        """Answer a request piece by piece, as :meth:`modelhost.chat.answering.Answering.open` has it."""
+        """Answer a request piece by piece; see :meth:`modelhost.chat.answering.Answering.open`."""
         return self.answering.open(request, caller, on_queued, may_relay=may_relay)
 
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> WholeAnswer:
-        """Answer a request at once; sessions and errors are as :meth:`open` has them."""
+        """Answer a request completely; sessions and errors as in :meth:`open`."""
         return await self.answering.whole(request, caller, on_queued)
 
     async def perform(
         self, task: Task, request: AnyRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> dict[str, Any]:
-        """Do a task and return its answer as one object of OpenAI's API; errors are as :meth:`open` has them."""
+        """Run a task and return its answer as an object of OpenAI's API; errors as in :meth:`open`."""
         if isinstance(request, ChatRequest | CompletionRequest):
             return (await self.answering.whole(request, caller, on_queued)).json()
         return await self.answering.call(task, request, caller, on_queued)
@@ -409,9 +395,9 @@ class Host:
     async def stream(
         self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Answer a chat completion or completion, as a body of OpenAI's API, as SSE blocks.
+        """Answer a chat or completion, given as a body of OpenAI's API, as server-sent events.
 
-        ``depth`` says in how many calls of tools the request stands; otherwise as :meth:`open`.
+        ``depth`` is the number of tool calls in which the request is nested; otherwise see :meth:`open`.
         """
         request = self._parsed(task, body)
         assert isinstance(request, ChatRequest | CompletionRequest)
@@ -424,18 +410,18 @@ class Host:
     async def call(
         self, task: Task, body: dict[str, Any], on_queued: OnQueued | None = None, *, depth: int = 0
     ) -> dict[str, Any]:
-        """Do any task, of a body of OpenAI's API; sessions and errors are as :meth:`stream` has them."""
+        """Run any task, given as a body of OpenAI's API; sessions and errors as in :meth:`stream`."""
         return await self.perform(task, self._parsed(task, body), Caller(depth=depth), on_queued)
 
     async def chat(self, messages: Messages, **parameters: Any) -> dict[str, Any]:
-        """Answer ``messages`` (a list of messages, or the text of one by the user) with a chat completion object.
+        """Answer ``messages`` (a list, or the text of a user message) with a chat completion object.
 
-        ``parameters`` are the fields of a request; with ``session_id`` the host remembers what was said before.
+        ``parameters`` are fields of the request; with ``session_id``, the host stores the conversation.
         """
         return await self.call("chat", {"messages": as_messages(messages), **parameters})
 
     async def chat_stream(self, messages: Messages, **parameters: Any) -> AsyncGenerator[dict[str, Any], None]:
-        """Answer ``messages`` with chat completion chunks as they come."""
+        """Answer ``messages`` with a stream of chat completion chunks."""
         request = self._parsed("chat", {"messages": as_messages(messages), **parameters})
         assert isinstance(request, ChatRequest)
         async with self.open(request) as answer:
@@ -451,17 +437,17 @@ class Host:
         return parsed(task, body)
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
-        """Write for an MCP server, with the model that its hints name, else with the active one."""
+        """Answer a sampling request of an MCP server, with a model that its hints name, or the active one."""
         return await self.answering.sample(request)
 
 
 def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:
-    """Have the log in the file that ``settings`` name, if they name one; raises ConfigError if it cannot be written."""
+    """Write the log to the file of ``settings``, if there is one; raises ConfigError if it cannot be written."""
     return logs.to_file(
         settings.log_file, settings.log_level, settings.log_format, with_contents=settings.log_prompts, clock=clock
     )
 
 
 def as_messages(messages: Messages) -> list[Mapping[str, Any]]:
-    """Return ``messages``; a text becomes the one message of a user."""
+    """Return ``messages`` as a list; a text becomes a user message."""
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)

@@ -1,4 +1,4 @@
-"""The thin synchronous edge: a host of one's own in a few lines of ordinary Python."""
+"""The thin synchronous interface: a host in a few lines of Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelhost.errors import ModelhostError, ShuttingDown
 from modelhost.host import Host, Messages
 
 T = TypeVar("T")
-CHUNKS_AHEAD = 64  # read before the caller asks for them
+CHUNKS_AHEAD = 64  # buffered for the caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The text of the first choice; empty if the model called tools instead."""
+        """The text of the first choice, empty for tool calls."""
         return self.raw["choices"][0]["message"].get("content") or ""
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
-        """The calls that the model asks for."""
+        """The tool calls of the model."""
         return self.raw["choices"][0]["message"].get("tool_calls") or []
 
     @property
@@ -42,7 +42,7 @@ class Reply:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """Counts of tokens."""
+        """Token counts."""
         return self.raw["usage"] or {}
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class LLM:
     """
 
     def __init__(self, model: str | None = None, **settings: Any) -> None:
-        """Take a model as ``modelhost serve`` does, and any setting by its key."""
+        """Take a model, as for ``modelhost serve``, and any setting by its key."""
         self._host = Host(Settings.model_validate({"model": model, **settings}))
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # as long as work may be given to it
@@ -67,12 +67,12 @@ class LLM:
 
     @property
     def host(self) -> Host:
-        """The host inside; its coroutines belong to its own event loop."""
+        """The host; its coroutines have to run in its own event loop."""
         return self._host
 
     def __enter__(self) -> Self:
         began: Future[asyncio.AbstractEventLoop] = Future()
-        # Not a thread for each call: Linux ends a worker together with the thread that started it.
+        # One thread for all calls: Linux ends a worker together with the thread that started it.
         self._thread = threading.Thread(target=_run_loop, args=(began,), name="modelhost", daemon=True)
         self._thread.start()
         self._loop = began.result()
@@ -92,14 +92,11 @@ class LLM:
             self._end_loop()
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return what ``coroutine``, of the host inside, gives; it runs in the host's own event loop.
-
-        It may be used while an answer is streamed.
-        """
+        """Run ``coroutine`` in the host's event loop and return its result, also while an answer is streamed."""
         return self._run(coroutine)
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-        """Yield what an async generator, of the host inside, yields; closing ends that one before it returns."""
+        """Yield from an async generator of the host; closing waits until that is closed."""
         pump = _Pump(items)
         self._run(pump.start())
         try:
@@ -110,9 +107,9 @@ class LLM:
                 self._run(pump.stop())
 
     def chat(self, messages: Messages, **parameters: Any) -> Reply:
-        """Answer a conversation, or the text of a user's one message; ``parameters`` are those of the API.
+        """Answer a conversation, or the text of a user message; ``parameters`` are fields of the request.
 
-        With ``session_id="..."`` the host remembers what was said under that name, also after it was closed.
+        With ``session_id="..."``, the host stores the conversation permanently.
 
         Raises:
             ModelhostError: the request or the worker failed.
@@ -120,7 +117,7 @@ class LLM:
         return Reply(self._run(self._host.chat(messages, **parameters)))
 
     def stream(self, messages: Messages, **parameters: Any) -> Generator[dict[str, Any], None, None]:
-        """Yield chat completion chunks as they come; closing the generator stops the model before it returns."""
+        """Yield chat completion chunks; closing the generator stops the generation before it returns."""
         return self.iterate(self._host.chat_stream(messages, **parameters))
 
     def embed(self, texts: str | list[str]) -> list[list[float]]:
@@ -152,7 +149,7 @@ class LLM:
 
 
 class _Pump(Generic[T]):
-    """Reads an answer ahead in one task of the event loop: what an async generator has open belongs to one task."""
+    """Reads an async generator in one task of the event loop, a bounded number of items ahead."""
 
     def __init__(self, items: AsyncGenerator[T, None]) -> None:
         self._items = items
@@ -165,7 +162,7 @@ class _Pump(Generic[T]):
         self._task = asyncio.create_task(self._work())
 
     async def next(self) -> T | None:
-        """Return the next item, ``None`` after the last; raises what the answer failed with."""
+        """Return the next item, ``None`` after the last; raises the error of the generator."""
         item = await self._ahead.get()
         self._room.release()
         if self._error is not None and item is None:
@@ -173,7 +170,7 @@ class _Pump(Generic[T]):
         return item
 
     async def stop(self) -> None:
-        """Return when nothing of the answer is left."""
+        """Cancel the task and wait for it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -191,7 +188,7 @@ class _Pump(Generic[T]):
 
 
 def _run_loop(began: Future[asyncio.AbstractEventLoop]) -> None:
-    """Run a loop until it is stopped. What is still at work then is cancelled: nobody waits for it for ever."""
+    """Run an event loop until it is stopped, then cancel the remaining tasks."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         began.set_result(loop)

@@ -14,7 +14,7 @@ from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.questions import Questions
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.chunk_writing import chunk_of
+from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.whole_answer import WholeAnswer

@@ -14,7 +14,7 @@ from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Pieces
 from modelhost.operations.operation import AnyOperation, OnProgress, Parameters, Progress, ignore_progress
-from modelhost.operations.perform import Performance
+from modelhost.operations.perform import OperationCall
 
 Chunk = dict[str, Any]
 
@@ -33,7 +33,7 @@ class FakeBackend:
         self.progress: Sequence[Progress] = ()
         """What each operation tells before its result."""
         self.ran: list[tuple[str, Parameters]] = []
-        self.calls: list[Performance] = []
+        self.calls: list[OperationCall] = []
         self.bodies: list[dict[str, Any]] = []
         self.depths: list[int] = []
         self.chunks: Sequence[Chunk | ModelhostError] = (piece("Hel"), piece("lo."), piece(finish_reason="stop"))
@@ -89,7 +89,7 @@ class FakeBackend:
         return self.defaults
 
     @asynccontextmanager
-    async def performing(self, call: Performance) -> AsyncIterator[None]:
+    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
         self.calls.append(call)
         with call:
             yield

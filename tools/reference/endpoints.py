@@ -10,10 +10,12 @@ from typing import Any
 from modelhost.chat.parsing.bodies import INERT
 from modelhost.chat.parsing.validation import REPLACEMENTS
 from modelhost.engines import ENGINES
+from modelhost.exchange.tasks import Task
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.http.edge import OPEN_PATHS
-from modelhost.http.openapi import DESCRIBED, Described
+from modelhost.http.openai.generation import PATHS
+from modelhost.http.openapi import SUMMARIES
 from tools.reference.operations import administration_sections, tool_sections
 from tools.reference.schemas import type_in_words
 from tools.reference.tables import table
@@ -38,7 +40,7 @@ def endpoints_page() -> str:
         (f"`{method.upper()}`", f"`{path}`", summary, "no" if path in OPEN_PATHS else "yes")
         for method, path, summary in [*routes, *UNDESCRIBED]
     ]
-    sections = (_request_section(operation, document, schemas) for operation in DESCRIBED)
+    sections = (_request_section(task, document, schemas) for task in SUMMARIES)
     return f"""# Endpoints
 
 "Key" says whether a host that was started with `--api-key` asks for one.
@@ -63,8 +65,8 @@ names what to send.
 {table(("Field", "Send"), sorted((f"`{theirs}`", f"`{ours}`") for theirs, ours in REPLACEMENTS.items()))}"""
 
 
-def _request_section(operation: Described, document: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    path, *others = operation.paths
+def _request_section(task: Task, document: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    path, *others = PATHS[task]
     described = document["paths"][path]["post"]
     schema = schemas[described["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
     required = schema.get("required", [])
@@ -72,7 +74,7 @@ def _request_section(operation: Described, document: Mapping[str, Any], schemas:
         (f"`{name}`", type_in_words(field), "yes" if name in required else "")
         for name, field in schema["properties"].items()
     ]
-    of_engine = sorted(ENGINES["llamacpp"].fields(operation.name) - schema["properties"].keys())
+    of_engine = sorted(ENGINES["llamacpp"].fields(task) - schema["properties"].keys())
     statuses = [(status, f"{answer['description']}.") for status, answer in described["responses"].items()]
     inert = sorted(INERT & schema["properties"].keys())
     parts = [

@@ -1,4 +1,4 @@
-"""Which LoRA adapters a request gets: what it says behind the name of its model, or in its field ``lora``."""
+"""The LoRA adapters of a request: named after its model (``model:adapter``), or in its field ``lora``."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ FIELD: Final = "lora"
 def with_adapters(
     model: HostedModel, task: Task, request: ChatRequest | CompletionRequest, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return ``body``, the request as ``model`` gets it, for an answer with the adapters that ``request`` chooses.
+    """Return ``body``, the request as ``model`` gets it, with the adapters that ``request`` selects.
 
     Raises:
-        InvalidRequest: there is no such adapter, or the engine cannot apply what is chosen.
-        UnsupportedParameter: models of this engine have no adapters.
+        InvalidRequest: there is no such adapter, or the engine cannot apply the selection.
+        UnsupportedParameter: the engine does not support adapters.
     """
     if not request.lora and not model.adapter_names:
         return body
     engine = model.engine
     if engine.adapters is None:
-        return _passed_on(engine, task, request.lora, body)
-    wanted = _wanted(model, request)
+        return _passed_through(engine, task, request.lora, body)
+    selected = _selected(model, request)
     adapters = _adapters(model)
     return engine.adapters.applied(
-        body, AdapterSelection(adapters=adapters, scales=_scales(model.name, adapters, wanted))
+        body, AdapterSelection(adapters=adapters, scales=_scales(model.name, adapters, selected))
     )
 
 
-def _passed_on(engine: Engine, task: Task, wanted: Sequence[SelectedAdapter], body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with what is wanted as it is: whose adapters they are, the server of the model knows."""
-    if wanted and FIELD not in engine.fields(task):
+def _passed_through(
+    engine: Engine, task: Task, selected: Sequence[SelectedAdapter], body: dict[str, Any]
+) -> dict[str, Any]:
+    """Return ``body`` with the adapters as requested: the model's server resolves them."""
+    if selected and FIELD not in engine.fields(task):
         raise UnsupportedParameter(f'The field "{FIELD}" is not supported by {engine.name} for {task}.', param=FIELD)
-    return {**body, FIELD: lora_json(wanted)} if wanted else body
+    return {**body, FIELD: lora_json(selected)} if selected else body
 
 
-def check_without(model: HostedModel, task: Task, request: AnyRequest) -> None:
-    """Check that a request that is answered without adapters names none.
+def check_no_adapter(model: HostedModel, task: Task, request: AnyRequest) -> None:
+    """Check that a request for a task that ignores adapters names none.
 
     Raises:
-        InvalidRequest: it does.
+        InvalidRequest: it names one.
     """
     if (
         task in TASKS_WITHOUT_ADAPTERS
@@ -60,7 +62,7 @@ def check_without(model: HostedModel, task: Task, request: AnyRequest) -> None:
         )
 
 
-def _wanted(model: HostedModel, request: ChatRequest | CompletionRequest) -> Sequence[SelectedAdapter]:
+def _selected(model: HostedModel, request: ChatRequest | CompletionRequest) -> Sequence[SelectedAdapter]:
     named = model.adapter_in(request.model)
     if named is None:
         return request.lora
@@ -74,15 +76,15 @@ def _wanted(model: HostedModel, request: ChatRequest | CompletionRequest) -> Seq
 
 
 def _adapters(model: HostedModel) -> Sequence[Adapter]:
-    """Return the adapters of a model; of one whose files nobody has looked at, as far as its settings tell."""
+    """Return the adapters of a model, from its settings if its files have not been inspected yet."""
     return model.known.spec.lora if model.known is not None else declared_adapters(model.entry.settings.lora)
 
 
-def _scales(model: str, adapters: Sequence[Adapter], wanted: Sequence[SelectedAdapter]) -> tuple[float, ...]:
-    """Return the strength of each adapter: what is not chosen and not always there has none."""
+def _scales(model: str, adapters: Sequence[Adapter], selected: Sequence[SelectedAdapter]) -> tuple[float, ...]:
+    """Return the scale of each adapter: 0 for one that is neither selected nor always applied."""
     scales = [each.scale if each.name is None else 0.0 for each in adapters]
     chosen: set[int] = set()
-    for each in wanted:
+    for each in selected:
         place = _place(model, adapters, each)
         if place in chosen:
             raise InvalidRequest(f"lora: {adapters[place].name} is there twice.", param=FIELD)
@@ -91,16 +93,17 @@ def _scales(model: str, adapters: Sequence[Adapter], wanted: Sequence[SelectedAd
     return tuple(scales)
 
 
-def _place(model: str, adapters: Sequence[Adapter], wanted: SelectedAdapter) -> int:
+def _place(model: str, adapters: Sequence[Adapter], selected: SelectedAdapter) -> int:
     places = {each.name: place for place, each in enumerate(adapters) if each.name is not None}
     if not places:
         raise InvalidRequest(
             f"lora: {model} has no adapters that requests can choose; the host is given them with --lora NAME=FILE.",
             param=FIELD,
         )
-    place = places.get(wanted.name) if wanted.name is not None else wanted.id
+    place = places.get(selected.name) if selected.name is not None else selected.id
     if place is None or place not in places.values():
-        what = f'adapter "{wanted.name}"' if wanted.name is not None else f"adapter with the id {wanted.id} to choose"
+        by_id = f"adapter with the id {selected.id} to choose"
+        what = by_id if selected.name is None else f'adapter "{selected.name}"'
         there = ", ".join(f"{name} ({number})" for name, number in places.items())
         raise InvalidRequest(
             f"lora: there is no {what}. The adapters of {model} are, with their ids: {there}.", param=FIELD

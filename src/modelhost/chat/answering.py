@@ -1,4 +1,4 @@
-"""Answering requests: one turn of a model, or the turns of a tool loop, in a session or by itself."""
+"""Answers requests: with one turn of a model or a tool loop, in a session or without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelhost.chat.structured_output import checked, output_schema_of, retried
 from modelhost.chat.task_answers import check_dimensions, with_token_strings
 from modelhost.chat.tools import context_budget, host_tools
 from modelhost.chat.tools.context_budget import tools_by_server, with_tool_tokens
-from modelhost.chat.tools.host_tools import note_missing, waiting, with_missing_servers
+from modelhost.chat.tools.host_tools import note_missing, waiting_piece, with_missing_servers
 from modelhost.chat.tools.loop import LoopLimits, ToolLoop
 from modelhost.chat.tools.mcp_context import with_context
 from modelhost.chat.tools.questions import Questions
@@ -59,21 +59,21 @@ ChatOrCompletion = ChatRequest | CompletionRequest
 OpenedAnswer = Pieces | Relayed
 
 
-class _Way(Struct, frozen=True, kw_only=True):
-    """What is the same for all that is done about one request."""
+class _Context(Struct, frozen=True, kw_only=True):
+    """The context of one request."""
 
     caller: Caller
     on_queued: OnQueued | None
     may_relay: bool = False
-    may_ask: bool = True
-    """Whether somebody reads the answer as it comes, who can be asked."""
+    is_streamed: bool = True
+    """Whether the client reads the answer as it comes, and can be asked questions."""
     may_wait: bool = True
-    """Whether the servers of tools that start may still be waited for."""
+    """Whether to wait for MCP servers that are starting."""
     turn: SessionTurn | None = None
 
 
 class Answering:
-    """Answers with the models, the tools and the sessions of a host."""
+    """Answers requests with the models, the tools and the sessions of a host."""
 
     def __init__(
         self, settings: Settings, collection: Callable[[], ModelCollection], toolbox: Toolbox, state: StateStore
@@ -83,7 +83,7 @@ class Answering:
         self._toolbox = toolbox
         self._state = state
         self.questions = Questions(settings.question_timeout)
-        """What somebody is asked while tools run."""
+        """The open questions of tool calls."""
 
     def open(
         self,
@@ -93,25 +93,24 @@ class Answering:
         *,
         may_relay: bool = False,
     ) -> AbstractAsyncContextManager[OpenedAnswer]:
-        """Answer ``request`` piece by piece; leaving the context cancels the work.
+        """Answer ``request`` piece by piece; leaving the context cancels the generation.
 
-        ``on_queued`` is told the place in the queue if there is a wait. With ``may_relay``, an answer in which nothing
-        is to be changed comes as bytes. In a session, the messages go on with a stored conversation, and the exchange
-        is stored before the last piece comes (:mod:`modelhost.chat.sessions`).
+        ``on_queued`` gets the position in the queue, if the request waits. With ``may_relay``, an answer that needs no
+        changes is relayed as bytes. In a session, the messages continue the stored conversation, and the exchange is
+        stored before the last piece (:mod:`modelhost.chat.sessions`).
 
         Raises:
-            ModelhostError: before the first piece, or out of the iterator in the middle of the answer.
+            ModelhostError: before the first piece, or in the middle of the answer.
         """
-        return self._opened(request, _Way(caller=caller, on_queued=on_queued, may_relay=may_relay))
+        return self._opened(request, _Context(caller=caller, on_queued=on_queued, may_relay=may_relay))
 
     async def whole(
         self, request: ChatOrCompletion, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> WholeAnswer:
-        """Answer ``request`` at once; sessions and errors are as :meth:`open` has them."""
+        """Answer ``request`` completely; sessions and errors as in :meth:`open`."""
         answer = WholeAnswer()
-        # Nobody can be asked: the answer has no stream to ask on.
-        way = _Way(caller=caller, on_queued=on_queued, may_ask=False)
-        async with self._opened(request, way) as opened:
+        context = _Context(caller=caller, on_queued=on_queued, is_streamed=False)
+        async with self._opened(request, context) as opened:
             async for piece in _pieces_of(opened):
                 answer.add(piece)
         return answer
@@ -119,7 +118,7 @@ class Answering:
     async def call(
         self, task: Task, request: AnyRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> dict[str, Any]:
-        """Do a task in which nothing is written; return the answer as JSON. Errors are as :meth:`open` has them."""
+        """Run a task that generates nothing; return the answer as JSON. Errors as in :meth:`open`."""
         DEPTH.set(caller.depth)
         model = self._collection().find(request.model)
         prepared, engine = adapted(model, task, request), model.engine
@@ -136,33 +135,33 @@ class Answering:
         return answer
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
-        """Write for an MCP server, with the model that its hints name, else with the active one."""
-        asked = parsed("chat", sampling_request(request, self._collection().models))
-        assert isinstance(asked, ChatRequest)
-        return sampling_answer(await self.whole(asked))
+        """Answer a sampling request of an MCP server, with a model that its hints name, or the active one."""
+        body = parsed("chat", sampling_request(request, self._collection().models))
+        assert isinstance(body, ChatRequest)
+        return sampling_answer(await self.whole(body))
 
-    def _opened(self, request: ChatOrCompletion, way: _Way) -> AbstractAsyncContextManager[OpenedAnswer]:
-        if request.include_progress and way.may_ask:
-            return self._with_waits(replace(request, include_progress=False), way)
+    def _opened(self, request: ChatOrCompletion, context: _Context) -> AbstractAsyncContextManager[OpenedAnswer]:
+        if request.include_progress and context.is_streamed:
+            return self._with_waits(replace(request, include_progress=False), context)
         if isinstance(request, ChatRequest) and request.session_id is not None:
-            return self._in_its_session(request, request.session_id, way)
-        return self._open(request, way)
+            return self._in_its_session(request, request.session_id, context)
+        return self._open(request, context)
 
     @asynccontextmanager
-    async def _with_waits(self, request: ChatOrCompletion, way: _Way) -> AsyncIterator[OpenedAnswer]:
-        """Tell what a request waits for, whose client wants to know."""
+    async def _with_waits(self, request: ChatOrCompletion, context: _Context) -> AsyncIterator[OpenedAnswer]:
+        """Answer with wait events, as the request asks for."""
         collection = self._collection()
 
         @asynccontextmanager
         async def begin(on_queued: OnQueued) -> AsyncIterator[Pieces]:
-            own = way.on_queued
+            own = context.on_queued
 
             def queued(position: int) -> None:
                 on_queued(position)
                 if own is not None:
                     own(position)
 
-            async with self._opened(request, replace(way, on_queued=queued, may_relay=False)) as opened:
+            async with self._opened(request, replace(context, on_queued=queued, may_relay=False)) as opened:
                 yield _pieces_of(opened)
 
         model, is_chat = collection.find(request.model), isinstance(request, ChatRequest)
@@ -170,27 +169,30 @@ class Answering:
             yield pieces
 
     @asynccontextmanager
-    async def _in_its_session(self, request: ChatRequest, session_id: str, way: _Way) -> AsyncIterator[OpenedAnswer]:
-        """Hold the session of a request as long as it is answered."""
+    async def _in_its_session(
+        self, request: ChatRequest, session_id: str, context: _Context
+    ) -> AsyncIterator[OpenedAnswer]:
+        """Answer a request while holding its session."""
         model = self._collection().find(request.model)
         async with self._state.sessions.hold(session_id) as held:
-            turn = SessionTurn(held, request, model=model.name)
+            by_default = model.engine.continues_final_message
+            turn = SessionTurn(held, request, model=model.name, continues_by_default=by_default)
             async with (
-                self._open(turn.request, replace(way, turn=turn)) as opened,
+                self._open(turn.request, replace(context, turn=turn)) as opened,
                 aclosing(turn.stored(_pieces_of(opened))) as pieces,
             ):
                 yield pieces
 
     @asynccontextmanager
-    async def _open(self, request: ChatOrCompletion, way: _Way) -> AsyncIterator[OpenedAnswer]:
-        DEPTH.set(way.caller.depth)
+    async def _open(self, request: ChatOrCompletion, context: _Context) -> AsyncIterator[OpenedAnswer]:
+        DEPTH.set(context.caller.depth)
         model = self._collection().find(request.model)
-        if way.may_wait and (starting := self._starting(request)) is not None:
-            begin = partial(self._open, request, replace(way, may_wait=False, may_relay=False))
-            async with aclosing(self._later(model, starting, begin, way)) as pieces:
+        if context.may_wait and (starting := self._starting(request)) is not None:
+            begin = partial(self._open, request, replace(context, may_wait=False, may_relay=False))
+            async with aclosing(self._later(model, starting, begin, context)) as pieces:
                 yield pieces
             return
-        shape = output_schema_of(request)
+        schema = output_schema_of(request)
         request = with_plain_schemas(request)
         given = host_tools.NONE
         if isinstance(request, ChatRequest):
@@ -199,36 +201,38 @@ class Answering:
             given = host_tools.granted_tools(request, self._toolbox)
             note_missing(model.name, given.missing)
             if given.tools:
-                loop = self._loop(model, request, way)
-                asked = host_tools.with_tools(request, given.tools)
-                async with aclosing(with_missing_servers(loop.run(asked), given.missing)) as pieces:
+                loop = self._loop(model, request, context)
+                with_tools = host_tools.with_tools(request, given.tools)
+                async with aclosing(with_missing_servers(loop.run(with_tools), given.missing)) as pieces:
                     yield pieces
                 return
             if model.engine.has_own_tools:
                 request = host_tools.without_tools(request, self._toolbox)
-        if shape is not None and not way.may_ask and _may_differ(model, request):
-            attempt = partial(self._one_turn, model, request, way)
+        if schema is not None and not context.is_streamed and _may_differ(model, request):
+            attempt = partial(self._one_turn, model, request, context)
             async with aclosing(
-                with_missing_servers(retried(attempt, shape, model=model.name), given.missing)
+                with_missing_servers(retried(attempt, schema, model=model.name), given.missing)
             ) as pieces:
                 yield pieces
             return
-        turn_with = turn_of(model, request, self._lease(model, way.on_queued), Notes(model.name))
+        turn_with = turn_of(model, request, self._lease(model, context.on_queued), Notes(model.name))
         async with turn_with as (generation, worker):
-            # The one way on which nothing of an answer is read.
-            is_left = way.turn is None and shape is None and not given.missing
-            if way.may_relay and is_left and generation.can_be_relayed:
+            # Only then is nothing of the answer decoded.
+            is_unchanged = context.turn is None and schema is None and not given.missing
+            if context.may_relay and is_unchanged and generation.can_be_relayed:
                 async with generation.relayed(worker, include_usage=request.include_usage) as blocks:
                     yield Relayed(blocks)
                 return
             async with aclosing(generation.pieces(worker)) as written:
-                judged = written if shape is None else checked(written, shape)
+                judged = written if schema is None else checked(written, schema)
                 async with aclosing(with_missing_servers(judged, given.missing)) as pieces:
                     yield pieces
 
     @asynccontextmanager
-    async def _one_turn(self, model: HostedModel, request: ChatOrCompletion, way: _Way) -> AsyncIterator[PieceStream]:
-        turn_with = turn_of(model, request, self._lease(model, way.on_queued), Notes(model.name))
+    async def _one_turn(
+        self, model: HostedModel, request: ChatOrCompletion, context: _Context
+    ) -> AsyncIterator[PieceStream]:
+        turn_with = turn_of(model, request, self._lease(model, context.on_queued), Notes(model.name))
         async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
             yield pieces
 
@@ -237,11 +241,11 @@ class Answering:
         model: HostedModel,
         starting: Starting,
         begin: Callable[[], AbstractAsyncContextManager[OpenedAnswer]],
-        way: _Way,
+        context: _Context,
     ) -> PieceStream:
-        """Yield the answer that ``begin`` begins, once the servers of tools have had their time; say so first."""
-        if way.may_ask:
-            yield waiting(model.name, starting)
+        """Wait for MCP servers that are starting, with an event first, then yield the answer that ``begin`` opens."""
+        if context.is_streamed:
+            yield waiting_piece(model.name, starting)
         log.info("waiting_for_tools", model=model.name, servers=starting.servers, seconds=round(starting.seconds, 1))
         await self._toolbox.hub.wait_for(starting)
         async with begin() as opened:
@@ -249,49 +253,49 @@ class Answering:
                 yield piece
 
     def _starting(self, request: ChatOrCompletion) -> Starting | None:
-        """Return the servers that a request is to wait for."""
+        """Return the servers that a request has to wait for."""
         if not isinstance(request, ChatRequest) or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None
         selection = host_tools.selection_for(request, self._toolbox)
         return None if selection is None else self._toolbox.hub.starting(selection)
 
-    def _loop(self, model: HostedModel, request: ChatRequest, way: _Way) -> ToolLoop:
-        options, notes, depth = request.mcp, Notes(model.name), way.caller.depth
+    def _loop(self, model: HostedModel, request: ChatRequest, context: _Context) -> ToolLoop:
+        options, notes, depth = request.mcp, Notes(model.name), context.caller.depth
 
         @asynccontextmanager
         async def open_turn(of_turn: ChatRequest) -> AsyncIterator[Pieces]:
-            turn_with = turn_of(model, of_turn, self._lease(model, way.on_queued), notes)
+            turn_with = turn_of(model, of_turn, self._lease(model, context.on_queued), notes)
             try:
                 async with turn_with as (generation, worker), aclosing(generation.pieces(worker)) as pieces:
                     yield pieces
             except ContextLengthExceeded as error:
                 if len(of_turn.messages) > len(request.messages):
-                    raise  # because of what tools returned
-                raise await self._with_tools_named(error, model, of_turn, way.caller) from None
+                    raise  # because of tool results
+                raise await self._with_tool_tokens(error, model, of_turn, context.caller) from None
 
         most = self._settings.max_tool_turns
         wanted = options.max_turns if options and options.max_turns else most
         limits = LoopLimits(
             turns=min(wanted, most), seconds=self._settings.tool_loop_timeout, depth=self._settings.max_tool_depth
         )
-        context = CallContext(approval=options.approval if options else None, depth=depth)
-        questions = self.questions if way.may_ask else None
-        loop = ToolLoop(open_turn, self._toolbox.hub, limits, context, questions, lambda: bool(model.sees_images))
-        if way.turn is not None:
-            way.turn.follow(loop)
+        call_context = CallContext(approval=options.approval if options else None, depth=depth)
+        questions = self.questions if context.is_streamed else None
+        loop = ToolLoop(open_turn, self._toolbox.hub, limits, call_context, questions, lambda: bool(model.sees_images))
+        if context.turn is not None:
+            context.turn.follow(loop)
         return loop
 
-    async def _with_tools_named(
+    async def _with_tool_tokens(
         self, error: ContextLengthExceeded, model: HostedModel, request: ChatRequest, caller: Caller
     ) -> ContextLengthExceeded:
-        """Return ``error`` with what the tools take of the context, and which servers to leave out."""
+        """Return ``error`` with the tokens that tools take, and the servers to exclude."""
         text = context_budget.text_of(request.messages)
         try:
             tools = tools_by_server(request.tools or (), lambda name: self._toolbox.hub.tool(name).server)
         except ToolNotFound:
-            return error  # its server went meanwhile
+            return error  # the server was removed meanwhile
         message_tokens: int | None = None
-        with suppress(ModelhostError):  # not every engine counts for us
+        with suppress(ModelhostError):  # not every engine can count tokens
             counted = await self.call("tokenize", TokenizeRequest(model=model.name, content=text), caller)
             message_tokens = len(counted["tokens"])
         return with_tool_tokens(error, model.name, tools, message_chars=len(text), message_tokens=message_tokens)
@@ -301,11 +305,11 @@ class Answering:
 
 
 def _may_differ(model: HostedModel, request: ChatOrCompletion) -> bool:
-    """Whether the same request may be answered in another way the next time."""
+    """Whether another attempt may give another answer."""
     sampling = with_defaults(request, model.defaults).sampling
     return sampling.seed is None and sampling.temperature != 0
 
 
 def _pieces_of(opened: OpenedAnswer) -> Pieces:
-    assert not isinstance(opened, Relayed)  # nobody said that it may be
+    assert not isinstance(opened, Relayed)  # not without may_relay
     return opened

@@ -1,4 +1,8 @@
-"""What is particular to completions: ``echo``, filling in before a suffix, and log probabilities in the legacy shape."""
+"""What only completions have: ``echo``, infilling before a suffix, and log probabilities in the legacy shape.
+
+Shapes: https://platform.openai.com/docs/api-reference/completions/object (``logprobs``), which llama.cpp does not
+produce, and .../chat/object.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +10,35 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from modelhost.chat.relay import Report
-from modelhost.engines.base import Engine, PromptScores, TranslatingClient
+from modelhost.engines.base import Engine, PromptScores
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.events import Envelope, Event, Finish, Logprobs, Piece, PieceStream, Text
 from modelhost.exchange.requests import CompletionRequest, Infill
 from modelhost.exchange.tasks import Task
+from modelhost.workers.worker import Worker
 
 
-class DetokenizingModel(TranslatingClient, Protocol):
-    """A model that can be asked for the text of tokens."""
-
-    async def call(self, task: Task, body: dict[str, Any]) -> Any: ...
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Echo:
-    """Puts prompts before the answers to them."""
+    """Puts the prompt before its answer, where the engine does not."""
 
-    def __init__(
-        self,
-        *,
-        scores: PromptScores | None,
-        top_logprobs: int | None,
-        check: Callable[[int], None],
-        is_alone: bool,
-    ) -> None:
-        """Take what is wanted.
+    scores: PromptScores | None
+    """Computes the log probabilities of a prompt, for ``top_logprobs``."""
+    top_logprobs: int | None
+    """How many alternatives each token gets; ``None``: no log probabilities at all."""
+    check: Callable[[int], None]
+    """Raises an error if a prompt of that many tokens is too long."""
+    is_alone: bool
+    """Drop what the model writes after the prompt."""
 
-        Args:
-            scores: finds out how likely a prompt is, where ``top_logprobs`` asks for that.
-            top_logprobs: how many tokens are told of in the place of each; ``None``: not even that one.
-            check: raises an error for a prompt of so many tokens, if it is too long.
-            is_alone: nothing is to follow the prompt, although the model writes something.
-        """
-        self._scores = scores
-        self._top_logprobs = top_logprobs
-        self._check = check
-        self._is_alone = is_alone
-
-    async def before(
-        self, written: PieceStream, model: DetokenizingModel, body: Mapping[str, Any], report: Report
-    ) -> PieceStream:
-        """Yield the prompt of ``body`` and then ``written``, of which ``report`` tells; to be closed."""
+    async def before(self, written: PieceStream, model: Worker, body: Mapping[str, Any], report: Report) -> PieceStream:
+        """Yield the prompt of ``body``, then ``written``, whose report is ``report``; to be closed."""
         async with aclosing(written):
             echoed: Piece | None = await self._echoed(model, body)
             async for piece in written:
@@ -60,27 +47,27 @@ class Echo:
                     echoed = None
                 if kept := self._kept(piece):
                     yield kept
-        if self._is_alone and report.usage is not None:
+        if self.is_alone and report.usage is not None:
             count = report.usage.get("prompt_tokens") or 0
             report.usage = {**report.usage, "completion_tokens": 0, "total_tokens": count}
 
-    async def _echoed(self, model: DetokenizingModel, body: Mapping[str, Any]) -> Piece:
+    async def _echoed(self, model: Worker, body: Mapping[str, Any]) -> Piece:
         prompt: str | Sequence[int] = body["prompt"]
-        if self._scores is None or self._top_logprobs is None:
+        if self.scores is None or self.top_logprobs is None:
             text = prompt if isinstance(prompt, str) else await _text(model, prompt)
             return (Text(text=text),)
-        scored = await self._scores.of(model, body, top=self._top_logprobs, check=self._check)
+        scored = await self.scores.of(model, body, top=self.top_logprobs, check=self.check)
         return Text(text=scored.text), Logprobs(logprobs={"content": list(scored.tokens)})
 
     def _kept(self, piece: Piece) -> Piece:
-        return tuple(_cut(event) for event in piece if isinstance(event, Finish)) if self._is_alone else piece
+        return tuple(_cut(event) for event in piece if isinstance(event, Finish)) if self.is_alone else piece
 
 
 def _cut(end: Finish) -> Finish:
     return replace(end, reason="length", details=None, extra=None)
 
 
-async def _text(model: DetokenizingModel, tokens: Sequence[int]) -> str:
+async def _text(model: Worker, tokens: Sequence[int]) -> str:
     text: str = (await model.call("detokenize", {"tokens": list(tokens)}))["content"]
     return text
 
@@ -89,10 +76,10 @@ SUFFIX: Final = "suffix"
 
 
 def infill_task(engine: Engine, request: CompletionRequest, infill: Infill) -> Task:
-    """Return the task of ``engine`` that ``request`` is one of.
+    """Return the task with which ``engine`` answers an infill request.
 
     Raises:
-        InvalidRequest, UnsupportedParameter: saying what is wrong with the request, or what helps.
+        InvalidRequest, UnsupportedParameter: the prompt is not text, or the engine does not support infilling.
     """
     if engine.fields("infill"):
         if not all(isinstance(prompt, str) for prompt in request.prompts):
@@ -107,8 +94,8 @@ def infill_task(engine: Engine, request: CompletionRequest, infill: Infill) -> T
     )
 
 
-def named(model: str) -> Callable[[Piece], Piece]:
-    """Return what gives all pieces of an answer of ``model`` one envelope: llama.cpp tells none when it fills in."""
+def with_one_envelope(model: str) -> Callable[[Piece], Piece]:
+    """Return a rewrite that gives all pieces of an answer one envelope: llama.cpp sends none when it infills."""
     envelope = Envelope(
         id=f"cmpl-{secrets.token_hex(16)}", created=int(time.time()), model=model, kind="text_completion"
     )
@@ -116,7 +103,7 @@ def named(model: str) -> Callable[[Piece], Piece]:
 
 
 def without_alternatives(piece: Piece) -> Piece:
-    """Return ``piece`` with the log probabilities of the tokens that stand in it alone."""
+    """Return ``piece`` with log probabilities of the sampled tokens only."""
     return tuple(map(_without_others, piece))
 
 
@@ -127,22 +114,22 @@ def _without_others(event: Event) -> Event:
 
 
 class LegacyLogprobsRewriter:
-    """Rewrites the pieces of one choice of a completion; counts the offset of each token in the text."""
+    """Rewrites the log probabilities of one choice; counts the offset of each token in the text."""
 
     def __init__(self, top: int) -> None:
-        """``top``: how many tokens are told of in the place of each; at 0, as with vLLM, the one that stands there."""
+        """``top``: alternatives of each token; with 0, as in vLLM, the token itself."""
         self._top = top
         self._offset = 0
 
     def rewrite(self, piece: Piece) -> Piece:
-        """Return ``piece`` with the log probabilities of its choices as parallel lists."""
+        """Return ``piece`` with its log probabilities as parallel lists."""
         return tuple(map(self._rewritten, piece))
 
     def _rewritten(self, event: Event) -> Event:
         if not isinstance(event, Logprobs) or not event.logprobs:
             return event
         if "content" not in event.logprobs:
-            return event  # of an engine that has this shape itself
+            return event  # the engine uses this shape itself
         return replace(event, logprobs=self._parallel(event.logprobs["content"]))
 
     def _parallel(self, tokens: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -156,7 +143,7 @@ class LegacyLogprobsRewriter:
         return lists
 
     def _likely(self, token: Mapping[str, Any]) -> dict[str, float] | None:
-        if token["logprob"] is None:  # the first of a prompt, which nothing stands before
+        if token["logprob"] is None:  # the first token of a prompt
             return None
         others = token.get("top_logprobs", [])[: self._top] if self._top else [token]
         return {other["token"]: other["logprob"] for other in others}

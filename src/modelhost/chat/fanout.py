@@ -1,7 +1,6 @@
 """Several choices or prompts in one request: one stream each, merged into one answer.
 
-llama.cpp's own ``n`` loses pieces and repeats usage when it streams, so every choice is a request of its own to the
-engine.
+llama.cpp's own ``n`` loses pieces and repeats usage in streams, so every choice is a request to the engine.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ QUEUE_PIECES = 64  # per merged answer; a client that reads slowly slows the eng
 
 
 def split(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one body for each choice, prompts in order and the choices of one prompt side by side.
+    """Return one body for each choice, prompts in order and the choices of a prompt together.
 
-    A seed is counted up from choice to choice, so that equal seeds do not make equal choices.
+    A seed is incremented for each choice of a prompt, so that its choices differ.
     """
     prompt = body.get("prompt")
     prompts = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else [prompt]
@@ -39,7 +38,7 @@ def split(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def total(usages: Sequence[Mapping[str, Any]], *, choices_per_prompt: int) -> dict[str, Any]:
-    """Return one usage for all parts: each prompt counts once, however many choices were made of it."""
+    """Return one usage for all parts; each prompt counts once, however many choices it has."""
     prompt = sum(usage.get("prompt_tokens") or 0 for usage in usages[::choices_per_prompt])
     completion = sum(usage.get("completion_tokens") or 0 for usage in usages)
     counted = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
@@ -53,11 +52,11 @@ def total(usages: Sequence[Mapping[str, Any]], *, choices_per_prompt: int) -> di
 async def merge(parts: Sequence[Callable[[], PieceStream]], *, at_once: int) -> PieceStream:
     """Yield the pieces of all ``parts`` as they come, each with the index of its part and the id of the first piece.
 
-    ``at_once`` of them are read at a time, in their order: a long list would keep every other request from the engine,
-    which takes them as they come, and what it holds of a list whose client has left it has to look at one by one.
+    At most ``at_once`` are read concurrently, in order: the engine queues requests first come, first served, so a long
+    list would block all others, and would have to be cancelled one by one if its client disconnects.
 
-    None begins before those with a lower index have: OpenAI's clients put the choices into a list as they begin. The
-    first error of any part ends all of them and is raised.
+    No part begins before those with lower indexes: OpenAI's clients append choices to a list as they begin. The first
+    error of any part ends all of them and is raised.
     """
     queue: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue(QUEUE_PIECES)
 
@@ -89,14 +88,14 @@ async def merge(parts: Sequence[Callable[[], PieceStream]], *, at_once: int) -> 
 
 
 class _Order:
-    """Keeps what comes of a part until all before it have begun."""
+    """Holds back the pieces of a part until all parts before it have begun."""
 
     def __init__(self) -> None:
         self._begun = 0
         self._early: dict[int, list[Piece]] = {}
 
     def after(self, index: int, piece: Piece | None) -> Iterator[tuple[int, Piece]]:
-        """Yield what may be told once ``piece`` of the part ``index`` has come, or its end."""
+        """Yield what may be passed on after ``piece`` of the part ``index``, or its end (``None``)."""
         if index > self._begun:
             self._early.setdefault(index, []).extend([] if piece is None else [piece])
             return
@@ -110,7 +109,7 @@ class _Order:
 
 
 def _moved(event: Event, index: int, shared: Envelope) -> Event:
-    """Return ``event`` of the part ``index`` as one of the answer that all parts make."""
+    """Return ``event`` of the part ``index`` as part of the merged answer."""
     envelope = event.envelope
     if envelope is not shared:
         envelope = replace(envelope, id=shared.id, created=shared.created)
@@ -122,7 +121,7 @@ def _moved(event: Event, index: int, shared: Envelope) -> Event:
 async def _next(
     queue: asyncio.Queue[tuple[int, Piece | None]], pumps: Sequence[asyncio.Task[None]]
 ) -> tuple[int, Piece | None]:
-    """Return the next entry, or raise what a pump died of."""
+    """Return the next entry, or raise the error of a pump."""
     if not queue.empty():
         return queue.get_nowait()
     _raise_first_failure(pumps)

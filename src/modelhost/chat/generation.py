@@ -1,77 +1,73 @@
-"""One answer from a model: the turn between a request that is ready and the pieces, or the bytes, that come of it."""
+"""One answer of a model: sends a prepared request and yields the pieces, or the relayed bytes, of its answer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
+
+from msgspec.structs import replace
 
 from modelhost.chat import fanout
-from modelhost.chat.completions import Echo, LegacyLogprobsRewriter, named, without_alternatives
+from modelhost.chat.completions import Echo, LegacyLogprobsRewriter, with_one_envelope, without_alternatives
 from modelhost.chat.relay import Relay, Report
 from modelhost.chat.usage import RunningUsageRewriter, UsageReader
-from modelhost.engines.base import TranslatingClient
 from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStream, Usage
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.sse import blocks_of_answer
 from modelhost.exchange.tasks import Task
+from modelhost.workers.event_blocks import EventBlocks
+from modelhost.workers.worker import Worker
 
-STRUCTURED = frozenset({"tools", "response_format", "json_schema", "grammar"})  # what makes an engine parse the output
-MOST_AT_ONCE = 64  # of a model that does not say how many requests it works on: all choices of one prompt
+STRUCTURED = frozenset(
+    {"tools", "response_format", "json_schema", "grammar"}
+)  # fields for which an engine parses the output
+MOST_AT_ONCE = 64  # for a model with an unknown number of slots: all choices of one prompt
 Rewrite = Callable[[Piece], Piece]
 NewRewrite = Callable[[], Rewrite]
 """Each choice has its own."""
 
 
-class Blocks(Protocol):
-    """An answer as it is read: blocks of whole events, ``b""`` at the end."""
-
-    async def read(self) -> bytes: ...
-
-
-class ModelConnection(TranslatingClient, Protocol):
-    """What a turn needs of a worker."""
-
-    def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[Blocks]: ...
-
-    async def call(self, task: Task, body: dict[str, Any]) -> Any: ...
-
-
 class Generation:
-    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream.
+    """A request that is ready to be sent: ``body`` is checked, in the engine's dialect, and asks for a stream."""
 
-    ``rewrites`` turn what the engine writes into what it stands for, such as the text of a call into a call.
-    ``top_logprobs`` says of how many tokens beside each the log probabilities are wanted; ``None``: not even of that.
-    With ``usage_in``, each piece tells the tokens so far.
-    What is set as ``echo`` puts the prompt before each answer.
-    """
-
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all are facts of one request)
         self,
         task: Task,
         body: dict[str, Any],
         *,
+        name: str | None = None,
         top_logprobs: int | None = None,
         rewrites: Sequence[NewRewrite] = (),
         usage_in: UsageReader | None = None,
+        echo: Echo | None = None,
     ) -> None:
+        """Take the request.
+
+        Args:
+            name: what the answer calls the model, if not its main name.
+            top_logprobs: how many alternatives each token gets; ``None``: no log probabilities.
+            rewrites: convert what the engine writes, such as the text of a call into a call.
+            usage_in: reads the running usage, if each piece is to have it.
+            echo: puts the prompt before each answer.
+        """
         self.task = task
-        self.name: str | None = None
-        """What the answer has to call the model, where that is not its main name."""
         self.at_once = MOST_AT_ONCE
-        """How many of its choices and prompts the model is given at a time."""
+        """How many of its choices and prompts are sent to the model at a time."""
         self.report = Report()
         self._parts = fanout.split(body)
         self._choices_per_prompt = body.get("n") or 1
         self._may_fail_to_parse = task == "chat" and not STRUCTURED.isdisjoint(body)
         self._is_streamed = body.get("stream") is True
         self._is_counting = usage_in is not None
-        self.echo: Echo | None = None
+        self._echo = echo
         counting: list[NewRewrite] = [] if usage_in is None else [lambda: RunningUsageRewriter(usage_in).rewrite]
         self._new_rewrites = [*counting, *rewrites]
         if task == "infill":
-            self._new_rewrites.append(lambda: named(self.name or body["model"]))
+            self._new_rewrites.append(lambda: with_one_envelope(name or body["model"]))
+        elif name is not None:
+            self._new_rewrites.append(lambda: with_model_name(name))
         if task != "chat" and top_logprobs is not None:
             self._new_rewrites.append(lambda: LegacyLogprobsRewriter(top_logprobs).rewrite)
         elif top_logprobs == 0:
@@ -79,20 +75,18 @@ class Generation:
 
     @property
     def can_be_relayed(self) -> bool:
-        """Whether what the engine writes is what the client gets: one stream of it, in which nothing is changed."""
-        return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites and self.echo is None
+        """Whether the answer is a single stream that the client gets unchanged."""
+        return len(self._parts) == 1 and self._is_streamed and not self._new_rewrites and self._echo is None
 
     @asynccontextmanager
-    async def relayed(self, model: ModelConnection, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the answer as the engine writes it, blocks of whole events with the end marker, once it is accepted."""
+    async def relayed(self, model: Worker, *, include_usage: bool) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the answer as the engine writes it, in blocks of complete events with the end marker."""
         async with model.stream(self.task, self._parts[0]) as blocks:
             relayed = self._relayed(model, blocks, include_usage=include_usage)
             async with aclosing(relayed):
                 yield relayed
 
-    async def _relayed(
-        self, model: ModelConnection, blocks: Blocks, *, include_usage: bool
-    ) -> AsyncGenerator[bytes, None]:
+    async def _relayed(self, model: Worker, blocks: EventBlocks, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
         relay = self._relay(model, self.report, include_usage=include_usage)
         while block := await blocks.read():
             if passed := relay.pass_on(block):
@@ -100,10 +94,10 @@ class Generation:
             if relay.failure is not None:
                 raise relay.failure
 
-    async def pieces(self, model: ModelConnection) -> PieceStream:
-        """Yield the pieces of the answer, all parts of it, and at the end the usage; to be closed."""
+    async def pieces(self, model: Worker) -> PieceStream:
+        """Yield the pieces of all parts of the answer, and the usage at the end; to be closed."""
         reports = [Report() for _ in self._parts]
-        part = self._part if self.echo is None else partial(self._echoed, self.echo)
+        part = self._part if self._echo is None else partial(self._echoed, self._echo)
         sources: list[Callable[[], PieceStream]] = [
             partial(part, model, body, report) for body, report in zip(self._parts, reports, strict=True)
         ]
@@ -122,18 +116,18 @@ class Generation:
         extra = Extra(chunk=besides) if besides else None
         yield (Usage(envelope=last.envelope, usage=self.report.usage, extra=extra),)
 
-    async def _echoed(self, echo: Echo, model: ModelConnection, body: dict[str, Any], report: Report) -> PieceStream:
+    async def _echoed(self, echo: Echo, model: Worker, body: dict[str, Any], report: Report) -> PieceStream:
         rewrites = [new() for new in self._new_rewrites]
         written = self._written(model, body, report, ())
         async with aclosing(echo.before(written, model, body, report)) as pieces:
             async for piece in pieces:
                 yield _rewritten(piece, rewrites)
 
-    def _part(self, model: ModelConnection, body: dict[str, Any], report: Report) -> PieceStream:
+    def _part(self, model: Worker, body: dict[str, Any], report: Report) -> PieceStream:
         return self._written(model, body, report, [new() for new in self._new_rewrites])
 
     async def _written(
-        self, model: ModelConnection, body: dict[str, Any], report: Report, rewrites: Sequence[Rewrite]
+        self, model: Worker, body: dict[str, Any], report: Report, rewrites: Sequence[Rewrite]
     ) -> PieceStream:
         relay = self._relay(model, report, include_usage=False)
         if not self._is_streamed:
@@ -151,7 +145,7 @@ class Generation:
                 if relay.failure is not None:
                     raise relay.failure
 
-    def _relay(self, model: ModelConnection, report: Report, *, include_usage: bool) -> Relay:
+    def _relay(self, model: Worker, report: Report, *, include_usage: bool) -> Relay:
         return Relay(
             report=report,
             include_usage=include_usage,
@@ -170,3 +164,17 @@ def _rewritten(piece: Piece, rewrites: Sequence[Rewrite]) -> Piece:
     for rewrite in rewrites:
         piece = rewrite(piece)
     return piece
+
+
+def with_model_name(name: str) -> Rewrite:
+    """Return a rewrite that has the answer call its model ``name``."""
+    received = renamed = NO_ENVELOPE
+
+    def rewrite(piece: Piece) -> Piece:
+        nonlocal received, renamed
+        if piece[0].envelope is not received:
+            received = piece[0].envelope
+            renamed = replace(received, model=name)
+        return tuple(replace(event, envelope=renamed) for event in piece)
+
+    return rewrite

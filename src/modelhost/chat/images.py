@@ -1,7 +1,7 @@
-"""Images in a conversation: what a request may hold, and how those that a tool returned reach a model that sees.
+"""Images in a conversation: those in a request are checked, those that a tool returned become parts of a message.
 
-An image stands in the request itself, as a data URL. The host fetches nothing that a request points to: whoever may ask
-would reach, through it, what only this machine can reach.
+An image is a data URL in the request itself. The host fetches no URL of a request: clients could otherwise reach
+through it what only this machine can reach.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from modelhost.workers.worker import Worker
 IMAGE: Final = "image_url"
 FORMATS: Final = "PNG, JPEG, GIF, BMP, WebP"
 IMAGE_SIGNATURE: Final = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8|BM|RIFF....WEBP", re.DOTALL)
-"""How they begin. Of all else llama.cpp supposes that it is a film, and starts a program to read it."""
-LOOKED_AT: Final = 16  # characters of base64: the first 12 bytes
+"""The first bytes of these formats. llama.cpp takes anything else for a video, and starts a program to read it."""
+HEAD_CHARS: Final = 16  # characters of base64: the first 12 bytes
 HOW_TO_SEE: Final = (
     "Serve a model that was made for images, with its vision encoder: a GGUF file mmproj*.gguf beside the model, or "
     "--mmproj FILE."
@@ -29,13 +29,13 @@ HOW_TO_SEE: Final = (
 
 
 def check_images(worker: Worker, messages: Sequence[Message]) -> None:
-    """Check the images of a conversation against what the model of ``worker`` takes.
+    """Check the images of a conversation against what the model of ``worker`` accepts.
 
-    An engine that does not say whether its model sees gets them as they are.
+    If the engine does not report whether its model accepts images, they are passed on unchecked.
 
     Raises:
-        UnsupportedOperation: the model does not see.
-        InvalidRequest: an image is not in the request, or of a format that is not known.
+        UnsupportedOperation: the model does not accept images.
+        InvalidRequest: an image is not in the request, or its format is unknown.
     """
     sees = worker.ready.sees_images
     if sees is None:
@@ -52,7 +52,7 @@ def check_images(worker: Worker, messages: Sequence[Message]) -> None:
 
 
 def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
-    """Return the content of a tool's message for a model that sees: text, and the images in a form that is known."""
+    """Return the content of a tool's message for a vision model: its text, and its images of known formats."""
     images = [
         MediaPart(IMAGE, {"image_url": {"url": f"data:{image.media_type};base64,{image.data}"}})
         for image in outcome.images
@@ -62,12 +62,12 @@ def content_with_images(outcome: ToolOutcome) -> str | tuple[Part, ...]:
 
 
 def is_viewable(image: ToolImage) -> bool:
-    """Whether ``image`` is of a format that models are shown."""
+    """Whether models can be shown the format of ``image``."""
     return not _problem_of_data(image.data)
 
 
 def _images_in(messages: Sequence[Message]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the images, each with its place in the request."""
+    """Return the images, each with its path in the request."""
     return [
         (f"messages[{at}].content[{index}]", part.extra)
         for at, message in enumerate(messages)
@@ -78,7 +78,7 @@ def _images_in(messages: Sequence[Message]) -> list[tuple[str, Mapping[str, Any]
 
 
 def _problem_of(part: Mapping[str, Any]) -> str:
-    """Return what is wrong with an image of a request; empty if nothing is."""
+    """Return what is wrong with an image of a request, or an empty text."""
     given = part.get("image_url")
     url = given.get("url") if isinstance(given, Mapping) else None
     if not isinstance(url, str):
@@ -93,7 +93,7 @@ def _problem_of(part: Mapping[str, Any]) -> str:
 
 def _problem_of_data(data: str) -> str:
     try:
-        head = base64.b64decode(data[:LOOKED_AT], validate=True)
+        head = base64.b64decode(data[:HEAD_CHARS], validate=True)
     except (binascii.Error, ValueError):
         return "the image is not in base64."
     return "" if IMAGE_SIGNATURE.match(head) else f"the image is none of {FORMATS}."

@@ -1,4 +1,4 @@
-"""What the host does to a request, or cannot do for it: told to clients in a header of the answer, and in the log."""
+"""Notes on what the host changed in a request, or could not do for it: a header of the answer, and the log."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from modelhost.logs import get_logger
 log = get_logger(__name__)
 
 NEUTRALISED: Final = "special-tokens-neutralised"
-"""A message held the name of a control token of the model, and the engine got a copy in which it is none."""
+"""A message held the text of a control token of the model; the engine got a copy in which it is ordinary text."""
 ON_NOTE: Final[ContextVar[Callable[[str], None] | None]] = ContextVar("modelhost_on_note", default=None)
-"""Is told the notes of the request that the running code works for."""
+"""Receives the notes of the current request."""
 
 
 class Notes:
-    """Those of one request, each of which is told once."""
+    """The notes of one request, each sent once."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._on_note = ON_NOTE.get()
-        self._told: set[str] = set()
+        self._sent: set[str] = set()
 
-    def tell(self, note: str) -> None:
-        if note in self._told:
+    def add(self, note: str) -> None:
+        if note in self._sent:
             return
-        self._told.add(note)
+        self._sent.add(note)
         log.info("request_changed", model=self._model, note=note)
         if self._on_note is not None:
             self._on_note(note)

@@ -1,7 +1,7 @@
-"""One streamed answer on its way through the host: bytes in, the same bytes out.
+"""Relays a streamed answer: bytes in, the same bytes out.
 
-Only a block that holds usage or an error is opened, and that is one at the end of an answer. ``"usage"`` with its
-quotes cannot stand in generated text, where JSON escapes the quotes.
+Only blocks with usage or an error are decoded, which come at the end of an answer. ``"usage"`` with its quotes cannot
+occur in generated text, in which JSON escapes the quotes.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ OF_USAGE: Final = ENVELOPE_FIELDS | {"choices", "usage"}
 UNKNOWN = "has no shape that is known"
 JSON_END, MARKER_END = b"}\n\n", b"]\n\n"
 SOUND_ENDS = (JSON_END, MARKER_END)  # of an event that is JSON, or the end marker
-MODEL_OUTPUT = "model_output"  # in the details of an engine's error: it could not read what its model wrote
+MODEL_OUTPUT = "model_output"  # in the details of an engine's error: it could not parse what its model wrote
 
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What is known of an answer so far: times from ``time.perf_counter``, usage once the engine has told it."""
+    """What is known of an answer so far: times from ``time.perf_counter``, and usage once the engine has sent it."""
 
     began: float = field(default_factory=time.perf_counter)
     first_at: float | None = None
     last_at: float | None = None
     usage: dict[str, Any] | None = None
     besides: Mapping[str, Any] = field(default_factory=dict)
-    """What the engine told together with it, such as ``timings``."""
+    """What the engine sent together with the usage, such as ``timings``."""
 
 
 def _are_sound(block: bytes) -> bool:
-    """Whether all events of ``block`` end as they should: a writer that was cut off in one may go on with the next."""
+    """Whether all events of ``block`` are complete: a writer that was cut off in one may continue with the next."""
     return block.count(END_OF_EVENT) == block.count(JSON_END) + block.endswith(MARKER_END)
 
 
 def payloads_of(block: bytes) -> list[Any]:
-    """Return the decoded data of each event in ``block``, the end marker and comments left out.
+    """Return the decoded data of each event in ``block``, without the end marker and comments.
 
     Raises:
         orjson.JSONDecodeError: the data of an event is not JSON.
@@ -59,7 +59,7 @@ def _has_payload(event: bytes) -> bool:
 
 
 class Relay:
-    """Passes the blocks of one answer on and notes what the host has to know."""
+    """Passes on the blocks of one answer, and records usage, times and errors."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class Relay:
         may_fail_to_parse: bool = False,
         is_counting: bool = False,
     ) -> None:
-        """Take what to do with the blocks.
+        """Take how to handle the blocks.
 
         Args:
-            may_fail_to_parse: the engine reads a structure in the model's output (calls, JSON). When the output lacks
-                it, the answer ends where the engine stopped reading, as one that the model has finished.
-            is_counting: every chunk tells the usage so far, which is wanted there.
+            may_fail_to_parse: the engine parses the model's output (calls, JSON). If it fails, the answer ends where it
+                stopped, as if the model had finished it.
+            is_counting: every chunk has the usage so far, and keeps it.
         """
         self._report = report
         self._include_usage = include_usage
@@ -86,18 +86,18 @@ class Relay:
         self._events = 0
         self._reader = ChunkReader()
         self.failure: ModelhostError | None = None
-        """Why the answer ends here: the engine reports an error in the middle of it, or an event of it is broken. To be
-        raised when what came before in the same block is on its way."""
+        """Why the answer ends early: the engine reported an error, or an event is malformed. To be raised after what
+        precedes it in the same block has been passed on."""
 
     def pass_on(self, block: bytes) -> bytes:
-        """Return what the client gets for ``block``: nearly always ``block`` itself; up to a :attr:`failure` in it."""
+        """Return what the client gets for ``block``, nearly always ``block`` itself; up to a :attr:`failure` in it."""
         report = self._report
         report.last_at = time.perf_counter()
         if report.first_at is None:
             report.first_at = report.last_at
         if self._may_fail_to_parse:
             self._events += block.count(END_OF_EVENT)
-        # "in" would first raise an error inside, since what is sought might be a number.
+        # Not with "in", which first tries to convert the operand to an integer and handles the error.
         if (
             block.find(b'"usage"') >= 0
             or block.find(b'"error"') >= 0
@@ -109,7 +109,7 @@ class Relay:
         return block
 
     def read(self, block: bytes) -> list[Piece]:
-        """Return what is left of ``block`` when it has been passed on as pieces, up to a :attr:`failure` in it."""
+        """Return what the client gets for ``block`` as pieces, up to a :attr:`failure` in it."""
         found: list[Piece] = []
         read = self._reader.read
         try:
@@ -152,7 +152,7 @@ class Relay:
         is_by_itself = not payload.get("choices")
         if is_by_itself or self._is_counting:
             return raw if self._include_usage or not is_by_itself else b""
-        # llama.cpp's completions put the usage on the last piece; OpenAI sends it as an event of its own, if asked.
+        # llama.cpp's completions have the usage on the last piece; OpenAI sends it as a separate event, on request.
         del payload["usage"]
         last = encode_event(payload)
         if not self._include_usage:
@@ -172,7 +172,7 @@ class Relay:
         return self._refusal(500, {"error": {"message": f"an event of its answer {how}", "type": "malformed_event"}})
 
     def _failed(self, payload: dict[str, Any]) -> bytes:
-        """Raise the error that ``payload`` tells of, or end an answer whose output the engine could not read."""
+        """Raise the error in ``payload``, or end an answer whose output the engine could not parse."""
         error = payload["error"]
         code = error.get("code") if isinstance(error, dict) else None
         refusal = self._refusal(code if isinstance(code, int) else 500, payload)
@@ -180,7 +180,7 @@ class Relay:
         if not (self._may_fail_to_parse and refusal.details.get(MODEL_OUTPUT) and pieces):
             raise refusal
         envelope = {key: value for key, value in pieces[-1].items() if key != "choices"}
-        # The engine told no usage. It writes a role event first and then one for each token or more.
+        # The engine sent no usage. It writes a role event first, and then one for each token or more.
         count = max(0, self._events - 2)
         usage = {"prompt_tokens": 0, "completion_tokens": count, "total_tokens": count}
         self._report.usage = usage

@@ -1,4 +1,4 @@
-"""The JSON schemas of a request in the words that engines and chat templates take: of its tools, and of its answer."""
+"""The JSON schemas of a request, for its tools and its answer, rewritten so that all engines take them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from modelhost.logs import get_logger
 
 log = get_logger(__name__)
 
-REMEMBERED: Final = 512
-"""Schemas: a client sends the same tools with every request, and rewriting fifty of them would take milliseconds."""
+CACHED_SCHEMAS: Final = 512
+"""A client sends the same tools with every request, and rewriting fifty of them takes milliseconds."""
 
 Schema = Mapping[str, Any]
 G = TypeVar("G", bound=GenerationRequest)
@@ -30,7 +30,7 @@ def with_plain_schemas(request: G) -> G:
     """Return ``request`` with schemas that every engine takes.
 
     Raises:
-        InvalidRequest: one of them is no schema; ``param`` says where.
+        InvalidRequest: one of them is not a valid schema; ``param`` is its path.
     """
     changed: dict[str, Any] = {}
     if isinstance(request, ChatRequest):
@@ -40,20 +40,20 @@ def with_plain_schemas(request: G) -> G:
             where = request.constraint_field or "response_format.json_schema.schema"
             schema = _rewritten(request.output.schema, _checkable, where, "the schema")
             changed["output"] = replace(request.output, schema=schema)
-    if isinstance(asked := request.extra.get("json_schema"), dict):
-        schema = _rewritten(asked, _checkable, "json_schema", "the schema")
+    if isinstance(given := request.extra.get("json_schema"), dict):
+        schema = _rewritten(given, _checkable, "json_schema", "the schema")
         changed["extra"] = {**request.extra, "json_schema": schema}
-    if isinstance(asked := request.extra.get(STRUCTURED, NOTHING).get("json"), Mapping):
-        schema = _rewritten(asked, _checkable, request.constraint_field, "the schema")
+    if isinstance(given := request.extra.get(STRUCTURED, NOTHING).get("json"), Mapping):
+        schema = _rewritten(given, _checkable, request.constraint_field, "the schema")
         changed["extra"] = {**request.extra, STRUCTURED: {"json": schema}}
     return replace(request, **changed) if changed else request
 
 
 def _checkable(schema: Schema) -> PlainSchema:
-    """As :func:`plain`, of a schema that an answer can be held against.
+    """Like :func:`plain`, for a schema against which an answer is validated.
 
     Raises:
-        UnusableSchema: as said, or nobody can: it refers to another document, or a keyword is not what it has to be.
+        UnusableSchema: as there; or it refers to another document, or a keyword has a wrong value.
     """
     from modelhost.tools.arguments import fault_in  # noqa: PLC0415 (slow to import, and few requests have a schema)
 
@@ -75,7 +75,7 @@ def _plain_tool(tool: Tool, at: str) -> Tool:
 
 def _rewritten(schema: Schema, rewrite: Callable[[Schema], PlainSchema], param: str, whose: str) -> Schema:
     try:
-        made = _remembered(schema, rewrite)
+        made = _cached(schema, rewrite)
     except UnusableSchema as error:
         where = "".join(f".{part}" for part in error.location.split("/")[1:])
         raise InvalidRequest(
@@ -86,14 +86,14 @@ def _rewritten(schema: Schema, rewrite: Callable[[Schema], PlainSchema], param: 
     return made.schema
 
 
-def _remembered(schema: Schema, rewrite: Callable[[Schema], PlainSchema]) -> PlainSchema:
+def _cached(schema: Schema, rewrite: Callable[[Schema], PlainSchema]) -> PlainSchema:
     try:
         text = orjson.dumps(schema)
-    except TypeError:  # numbers of more than 64 bits, from a program in this process
+    except TypeError:  # integers of more than 64 bits, which only a program in this process can pass
         return rewrite(schema)
     return _made_of(text, rewrite)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHED_SCHEMAS)
 def _made_of(text: bytes, rewrite: Callable[[Schema], PlainSchema]) -> PlainSchema:
     return rewrite(orjson.loads(text))

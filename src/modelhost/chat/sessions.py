@@ -13,10 +13,10 @@ what ``mcp`` brought in (resources, prompts) is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from msgspec.structs import replace
@@ -31,26 +31,27 @@ from modelhost.logs import get_logger, has_debug
 
 if TYPE_CHECKING:
     from modelhost.chat.tools.loop import ToolLoop
+    from modelhost.state.sessions import HeldSession
 
-OF_MODEL: Final = frozenset({"assistant", "tool", "function"})
+MODEL_ROLES: Final = frozenset({"assistant", "tool", "function"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """A request in a conversation."""
+    """A request that continues a conversation."""
 
     system: Message | None
-    """The system message of the request, which takes the place of the stored one."""
+    """The system message of the request, which replaces the stored one."""
     new: tuple[Message, ...]
-    """What the request adds."""
+    """The messages that the request adds."""
     conversation: tuple[Message, ...]
-    """All that the model is asked."""
+    """All messages, as the model gets them."""
 
 
 def merge_history(stored: Sequence[Message], given: Sequence[Message]) -> Continuation:
-    """Return how ``given``, the messages of a request, go on with the ``stored`` conversation.
+    """Return how ``given``, the messages of a request, continue the ``stored`` conversation.
 
-    System messages that stand at the beginning count as one; elsewhere they are messages like others.
+    System messages at the beginning count as one; elsewhere they are ordinary messages.
 
     Raises:
         InvalidRequest: the request adds nothing.
@@ -68,7 +69,7 @@ def merge_history(stored: Sequence[Message], given: Sequence[Message]) -> Contin
 
 
 def _split(messages: Sequence[Message]) -> tuple[Message | None, Sequence[Message]]:
-    """Return the system messages at the beginning as one, and the others."""
+    """Return the leading system messages as one, and the other messages."""
     first = list(takewhile(lambda message: message.role in SYSTEM_ROLES, messages))
     if not first:
         return None, messages
@@ -79,46 +80,46 @@ def _split(messages: Sequence[Message]) -> tuple[Message | None, Sequence[Messag
 
 
 def _after(history: Sequence[Message], messages: Sequence[Message]) -> Sequence[Message]:
-    """Return what follows the last run in ``messages`` that is ``history``; without one all of them are new."""
+    """Return what follows the last run in ``messages`` that equals ``history``; without such a run, all messages."""
     if not history:
         return messages
-    waits_for_results = bool(history[-1].tool_calls)  # of calls that the client makes, so it sees them
-    for read in (_each,) if waits_for_results else (_each, _as_seen):
+    waits_for_results = bool(history[-1].tool_calls)  # of calls that the client runs, so it knows them
+    for read in (_each,) if waits_for_results else (_each, _as_client_sees):
         known, given = read(history), read(messages)
         for start in range(len(given) - len(known), -1, -1):
             run = given[start : start + len(known)]
-            if all(one.what == other.what for one, other in zip(known, run, strict=True)):
+            if all(one.content == other.content for one, other in zip(known, run, strict=True)):
                 return messages[run[-1].end :]
     return messages
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """Something that was said, and where what comes next begins."""
+class _Utterance:
+    """A comparable form of one or several messages, and the index behind them."""
 
-    what: Hashable
+    content: Hashable
     end: int
 
 
-def _each(messages: Sequence[Message]) -> list[_Said]:
-    """Return each message, in a form that is the same however a client writes it."""
-    return [_Said(_normal(message), at) for at, message in enumerate(messages, start=1)]
+def _each(messages: Sequence[Message]) -> list[_Utterance]:
+    """Return each message in a form that does not depend on how a client writes it."""
+    return [_Utterance(_normal(message), at) for at, message in enumerate(messages, start=1)]
 
 
-def _as_seen(messages: Sequence[Message]) -> list[_Said]:
-    """Return what a client that leaves the calls to the host sees: the texts of the model between two of its own."""
-    said: list[_Said] = []
+def _as_client_sees(messages: Sequence[Message]) -> list[_Utterance]:
+    """Return what a client sees of the host's calls: all texts of the model between two of its own messages as one."""
+    found: list[_Utterance] = []
     texts: list[str] = []
     for at, message in enumerate(messages, start=1):
-        if message.role not in OF_MODEL:
-            said.append(_Said(_normal(message), at))
+        if message.role not in MODEL_ROLES:
+            found.append(_Utterance(_normal(message), at))
             texts = []
             continue
         if texts:
-            said.pop()
+            found.pop()
         texts.append(message.text if message.role == "assistant" else "")
-        said.append(_Said(("assistant", "".join("".join(texts).split())), at))
-    return said
+        found.append(_Utterance(("assistant", "".join("".join(texts).split())), at))
+    return found
 
 
 def _normal(message: Message) -> Hashable:
@@ -145,32 +146,19 @@ def _media(message: Message) -> Hashable:
 
 log = get_logger(__name__)
 
-KEPT: Final = ("role", "content", "tool_calls", "tool_call_id")
-"""What is stored of a message that the model or a tool made."""
-
-
-class HeldSession(Protocol):
-    """A session that nobody else can change meanwhile."""
-
-    @property
-    def messages(self) -> tuple[Mapping[str, Any], ...]:
-        """The conversation so far, its system message first if it has one."""
-
-    async def append(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        system: Mapping[str, Any] | None = None,
-        model: str | None = None,
-    ) -> None:
-        """Add ``messages``, all or none; they are durable when it returns. ``system`` takes the place of the old."""
+STORED_FIELDS: Final = ("role", "content", "tool_calls", "tool_call_id")
+"""The fields that are stored of a message by the model or a tool."""
 
 
 class SessionTurn:
-    """One request, as long as its session is held."""
+    """One request in a session that is held."""
 
-    def __init__(self, held: HeldSession, request: ChatRequest, *, model: str) -> None:
-        """Take a request for the model called ``model``.
+    def __init__(
+        self, held: HeldSession, request: ChatRequest, *, model: str, continues_by_default: bool = False
+    ) -> None:
+        """Merge ``request``, for the model called ``model``, with the stored conversation.
+
+        ``continues_by_default``: the model's engine continues a final assistant message, unless a request forbids it.
 
         Raises:
             InvalidRequest: it adds nothing.
@@ -189,18 +177,19 @@ class SessionTurn:
                 has_new_system=self._continuation.system is not None,
             )
         self._loop: ToolLoop | None = None
+        self._continues = _continues_final_message(request, by_default=continues_by_default)
         self.request = replace(request, messages=self._continuation.conversation)
-        """What the model is asked."""
+        """The request with the whole conversation."""
 
     def follow(self, loop: ToolLoop) -> None:
-        """Note that ``loop`` makes the answer: its turns are part of the conversation."""
+        """Store the transcript of ``loop``, which makes the answer."""
         self._loop = loop
 
     async def stored(self, pieces: Pieces) -> PieceStream:
-        """Yield ``pieces``, the end of the answer only when all is stored.
+        """Yield ``pieces``, the end of the answer only when the exchange is stored.
 
         Raises:
-            DatabaseUnavailable: it could not be stored; nothing is.
+            DatabaseUnavailable: nothing is stored.
         """
         answer, unfinished = WholeAnswer(), self.request.n
         last: list[Piece] = []
@@ -216,23 +205,32 @@ class SessionTurn:
             yield piece
 
     async def _store(self, answer: WholeAnswer) -> None:
-        """Store the exchange that ``answer`` completes. Who is cancelled meanwhile waits for the end of it."""
-        said = self._loop.transcript if self._loop is not None else [answer.choice().message]
-        kept = [_kept(message) for message in said]
-        continuation = self._continuation
-        new = [message_json(message) for message in continuation.new]
-        system = None if continuation.system is None else message_json(continuation.system)
-        writing = asyncio.ensure_future(self._held.append([*new, *kept], system=system, model=self._model))
+        """Store the exchange that ``answer`` completes; a cancellation waits until that is over."""
+        new = list(self._continuation.new)
+        made = self._loop.transcript if self._loop is not None else [answer.choice().message]
+        if self._continues:
+            made[0] = replace(made[0], content=new.pop().text + made[0].text)
+        messages = [*map(message_json, new), *map(_stored, made)]
+        system = None if (given := self._continuation.system) is None else message_json(given)
+        writing = asyncio.ensure_future(self._held.append(messages, system=system, model=self._model))
         try:
             await asyncio.shield(writing)
             if has_debug():
-                log.debug("session_stored", session=self.request.session_id, added=len(new) + len(kept))
+                log.debug("session_stored", session=self.request.session_id, added=len(messages))
         except asyncio.CancelledError:
-            # The session must not be given to the next one before this is over, one way or the other.
+            # The session must not be held by another request before this is over.
             await asyncio.wait([writing])
             raise
 
 
-def _kept(message: Message) -> dict[str, Any]:
+def _continues_final_message(request: ChatRequest, *, by_default: bool) -> bool:
+    """Return whether the answer continues the last message, so that both are one message of the conversation."""
+    last, wanted = request.messages[-1], request.extra.get("continue_final_message")
+    if last.role != "assistant" or last.tool_calls:
+        return False
+    return bool(wanted) or (by_default and wanted is None and not request.extra.get("add_generation_prompt"))
+
+
+def _stored(message: Message) -> dict[str, Any]:
     written = {"content": None, **message_json(message)}
-    return {name: written[name] for name in KEPT if name in written}
+    return {name: written[name] for name in STORED_FIELDS if name in written}

@@ -44,29 +44,29 @@ KINDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     ),
     "grammar": (lambda value: isinstance(value, str) and bool(value), "a grammar"),
 }
-OF_ENGINES: Final = frozenset({STRUCTURED, "grammar", "response_format"})
-"""What engines call the field that says so."""
-OF_LLAMACPP: Final = ("grammar", "json_schema")
+ENGINE_FIELDS: Final = frozenset({STRUCTURED, "grammar", "response_format"})
+"""The fields in which an engine's error may report a bad constraint."""
+LLAMACPP_FIELDS: Final = ("grammar", "json_schema")
 FIELDS: Final = frozenset({STRUCTURED, *(f"{GUIDED}{kind}" for kind in KINDS)})
 
 
 def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
-    """Take the fields of a request that say what its answer has to be out of ``extra``.
+    """Remove the constraint on the answer from ``extra``, the fields of a request beyond OpenAI's.
 
     Returns:
-        The kind, the value, and the name of the field that they stand in.
+        Its kind, its value, and the field that held it.
 
     Raises:
-        InvalidRequest: there are several, or one is not what it has to be.
+        InvalidRequest: there are several, or one has the wrong type.
     """
     if FIELDS.isdisjoint(extra):
         return None
     named = {name: (name, kind, extra.pop(name)) for kind in KINDS if (name := f"{GUIDED}{kind}") in extra}
     given = list(named.values())
-    asked = extra.pop(STRUCTURED, {})
-    if not isinstance(asked, Mapping):
+    structured = extra.pop(STRUCTURED, {})
+    if not isinstance(structured, Mapping):
         raise InvalidRequest(f"{STRUCTURED}: it has to be an object.", param=STRUCTURED)
-    given += [(f"{STRUCTURED}.{kind}", kind, value) for kind, value in asked.items() if value is not None]
+    given += [(f"{STRUCTURED}.{kind}", kind, value) for kind, value in structured.items() if value is not None]
     for name, kind, _ in given:
         if kind not in KINDS:
             raise InvalidRequest(f"{name}: there are {', '.join(KINDS)}.", param=name)
@@ -88,17 +88,17 @@ def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
 
 
 def check_only_one(output: Any, extra: Mapping[str, Any], field: str) -> None:
-    """Check that only one field says what the answer has to be.
+    """Check that only one field constrains the answer.
 
     Args:
         output: ``response_format``.
-        extra: the request's other fields that OpenAI's API does not have.
-        field: that which stands in ``extra`` as ``structured_outputs``.
+        extra: the fields of the request beyond OpenAI's.
+        field: what the client called the field that is ``structured_outputs`` in ``extra``.
 
     Raises:
-        InvalidRequest: two do.
+        InvalidRequest: several do.
     """
-    given = [name for name in OF_LLAMACPP if extra.get(name)]
+    given = [name for name in LLAMACPP_FIELDS if extra.get(name)]
     if STRUCTURED in extra:
         given.append(field)
     if isinstance(output, Mapping) and output.get("type") not in (None, "text"):
@@ -110,21 +110,21 @@ def check_only_one(output: Any, extra: Mapping[str, Any], field: str) -> None:
 
 
 def wants_json(extra: Mapping[str, Any]) -> bool:
-    """Whether the fields of a request that OpenAI's API does not have say that its answer has to be JSON."""
+    """Whether ``extra``, the fields of a request beyond OpenAI's, requires JSON."""
     structured = extra.get(STRUCTURED) or {}
     return "json_schema" in extra or not {"json", "json_object"}.isdisjoint(structured)
 
 
 def output_of(kind: str, value: Any) -> OutputFormat | None:
-    """Return what OpenAI's API has a name for as such."""
+    """Return the constraint as ``response_format``, if OpenAI's API has that kind."""
     if kind == "json":
         return OutputFormat(kind="json_schema", schema=value, extra={"name": "answer", "strict": True})
     return OutputFormat(kind="json_object") if kind == "json_object" else None
 
 
 def name_as_sent(error: RequestError, field: str) -> None:
-    """Have ``error``, if it is about what the answer has to be, name the ``field`` in which the client said so."""
-    if field and error.param is not None and error.param.partition(".")[0] in OF_ENGINES:
+    """Have ``error``, if it is about a constraint, name the ``field`` that the client sent."""
+    if field and error.param is not None and error.param.partition(".")[0] in ENGINE_FIELDS:
         error.message = error.message.replace(error.param, field, 1)
         error.param = field
 
@@ -134,20 +134,19 @@ log = get_logger(__name__)
 RETRIES: Final = 2
 VIOLATED: Final = "schema_violated"
 ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
-REMEMBERED: Final = 128
-"""Compiled schemas."""
+COMPILED_SCHEMAS: Final = 128
 
 OpenAttempt = Callable[[], AbstractAsyncContextManager[PieceStream]]
 
 
 class OutputSchema:
-    """What one answer has to be."""
+    """The JSON schema that an answer has to follow, compiled."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._check = _check_of(json.dumps(schema))
 
     def problem_of(self, text: str) -> str | None:
-        """Return what is wrong with ``text``, ``None`` if nothing is."""
+        """Return what is wrong with ``text``, or ``None``."""
         try:
             value = json_text.decoded(text)
         except ValueError as error:
@@ -157,47 +156,47 @@ class OutputSchema:
 
 
 def output_schema_of(request: ChatRequest | CompletionRequest) -> OutputSchema | None:
-    """Return what the answer to ``request`` has to be, as its client gave it; ``None`` if it may be anything."""
+    """Return the schema for the answer to ``request``, as the client gave it, or ``None``."""
     output = request.output if isinstance(request, ChatRequest) else None
-    asked = request.extra.get("json_schema") or request.extra.get(STRUCTURED, NOTHING).get("json")
+    given = request.extra.get("json_schema") or request.extra.get(STRUCTURED, NOTHING).get("json")
     if output is not None and output.kind == "json_schema" and output.schema is not None:
         return OutputSchema(output.schema)
-    if isinstance(asked, Mapping):
-        return OutputSchema(asked)
+    if isinstance(given, Mapping):
+        return OutputSchema(given)
     return OutputSchema(ANY_OBJECT) if output is not None and output.kind == "json_object" else None
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=COMPILED_SCHEMAS)
 def _check_of(schema: str) -> ArgumentCheck:
-    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415 (as said above)
+    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415 (see above)
 
     return ArgumentCheck(json.loads(schema), checks_formats=True)
 
 
-async def checked(pieces: PieceStream, shape: OutputSchema) -> PieceStream:
-    """Yield ``pieces``; the end of an answer that is not of ``shape`` says so."""
+async def checked(pieces: PieceStream, schema: OutputSchema) -> PieceStream:
+    """Yield ``pieces``; the end of an answer that violates ``schema`` says so."""
     texts: dict[int, str] = {}
     async with aclosing(pieces):
         async for piece in pieces:
             for event in piece:
                 if isinstance(event, Text):
                     texts[event.choice] = texts.get(event.choice, "") + event.text
-            yield tuple(_judged(event, texts, shape) for event in piece)
+            yield tuple(_judged(event, texts, schema) for event in piece)
 
 
-def _judged(event: Event, texts: Mapping[int, str], shape: OutputSchema) -> Event:
+def _judged(event: Event, texts: Mapping[int, str], schema: OutputSchema) -> Event:
     if not isinstance(event, Finish) or event.reason != "stop" or event.details is not None:
         return event
-    problem = shape.problem_of(texts.get(event.choice, ""))
+    problem = schema.problem_of(texts.get(event.choice, ""))
     return event if problem is None else replace(event, details=FinishDetails(kind=VIOLATED, message=problem))
 
 
-async def retried(attempt: OpenAttempt, shape: OutputSchema, *, model: str) -> PieceStream:
-    """Yield the first answer of ``attempt`` that is of ``shape``, else the last one of those that may be made."""
+async def retried(attempt: OpenAttempt, schema: OutputSchema, *, model: str) -> PieceStream:
+    """Yield the first answer of ``attempt`` that follows ``schema``, or else the last one."""
     spent: Mapping[str, Any] | None = None
     for number in range(RETRIES + 1):
         async with attempt() as opened:
-            pieces = [piece async for piece in checked(opened, shape)]
+            pieces = [piece async for piece in checked(opened, schema)]
         spent = _spent(spent, pieces)
         if number == RETRIES or not any(_is_violation(event) for piece in pieces for event in piece):
             break
@@ -211,5 +210,5 @@ def _is_violation(event: Event) -> bool:
 
 
 def _spent(before: Mapping[str, Any] | None, pieces: list[Piece]) -> Mapping[str, Any] | None:
-    told = next((event.usage for piece in pieces for event in piece if isinstance(event, Usage)), None)
-    return usage.added(before, told) if told else before
+    used = next((event.usage for piece in pieces for event in piece if isinstance(event, Usage)), None)
+    return usage.add_usage(before, used) if used else before

@@ -14,7 +14,7 @@ TOKEN_STRS: Final = "token_strs"  # noqa: S105 (no password)
 def with_token_strings(answer: dict[str, Any], *, with_pieces: bool) -> dict[str, Any]:
     """Return the answer of an engine with the text of each token.
 
-    ``with_pieces``: the request wants them among the tokens, too, as llama.cpp has it.
+    ``with_pieces``: the request also asks for llama.cpp's form, with the texts in the list of tokens.
     """
     tokens = answer["tokens"]
     if TOKEN_STRS in answer:
@@ -24,7 +24,7 @@ def with_token_strings(answer: dict[str, Any], *, with_pieces: bool) -> dict[str
 
 
 def _text(piece: str | list[int]) -> str:
-    """Return a piece as text; llama.cpp gives the bytes of one that is a part of a character."""
+    """Return a piece as text; llama.cpp sends bytes for a part of a character."""
     return piece if isinstance(piece, str) else bytes(piece).decode(errors="replace")
 
 
@@ -32,10 +32,10 @@ FLOAT_BYTES: Final = 4
 
 
 def check_dimensions(model: str, answer: Mapping[str, Any], wanted: int) -> None:
-    """Check that the vectors of ``answer`` have as many numbers as are ``wanted``.
+    """Check that the vectors of ``answer`` have ``wanted`` dimensions.
 
     Raises:
-        UnsupportedParameter: they do not: nobody cuts the vectors of a model that was not trained for that.
+        UnsupportedParameter: they do not. Vectors are never truncated: few models are trained for that.
     """
     for entry in answer["data"]:
         vector = entry["embedding"]

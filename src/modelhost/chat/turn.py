@@ -1,4 +1,4 @@
-"""One turn with a model: its request as the engine takes it, and what is measured of the answer."""
+"""One turn of a model: the request in the engine's dialect, and the measurements of the answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from modelhost.chat.adapters import check_without, with_adapters
-from modelhost.chat.answering_name import AnswersAs
+from modelhost.chat.adapters import check_no_adapter, with_adapters
 from modelhost.chat.completions import Echo, infill_task
 from modelhost.chat.defaults import with_defaults
-from modelhost.chat.generation import Generation, ModelConnection, NewRewrite
+from modelhost.chat.generation import Generation, NewRewrite
 from modelhost.chat.images import check_images
 from modelhost.chat.notes import NEUTRALISED, Notes
 from modelhost.chat.parsing import validation
@@ -42,7 +41,7 @@ from modelhost.workers.worker import Worker
 
 COMPLETION_TOKENS: Final = 16
 TIME_LIMIT: Final = "t_max_predict_ms"
-"""A field of llama.cpp that says how long an answer may be, too."""
+"""llama.cpp's time limit, which also limits an answer."""
 ECHO: Final = "echo"
 STREAMED: Final = {"stream": True, "stream_options": {"include_usage": True}}
 COUNTED: Final = {"stream": True, "stream_options": {"include_usage": True, CONTINUOUS_USAGE: True}}
@@ -50,15 +49,17 @@ G = TypeVar("G", ChatRequest, CompletionRequest)
 
 
 def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, notes: Notes) -> Generation:
-    """Return ``request`` ready to be sent; ``notes`` are told what has been done to it.
+    """Return ``request`` ready to be sent; ``notes`` get the changes that the host made.
 
     Raises:
-        UnsupportedParameter: the engine of ``model`` does not know a field of it.
-        InvalidRequest: it is about a token that ``model`` does not have.
+        UnsupportedParameter: the engine of ``model`` does not support a field.
+        InvalidRequest: ``model`` does not have a token of ``logit_bias``.
     """
     if isinstance(request, CompletionRequest):
         return _completion(model, request)
-    shown = custom_tools.shown(tool_choice.enforce_tool_choice(_with_defaults(model, request, "chat")), model.engine)
+    shown = custom_tools.adapted_to(
+        tool_choice.enforce_tool_choice(_with_defaults(model, request, "chat")), model.engine
+    )
     chat = shown.request
     body = with_adapters(model, "chat", chat, _body(model, "chat", chat) | _streamed(request))
     called = _other_name(model, body)
@@ -71,16 +72,20 @@ def generation_of(model: HostedModel, request: ChatRequest | CompletionRequest, 
     dialect = model.engine.adapt("chat", body)
     if model.engine.has_own_tools and tool_choice.excludes_tools(request):
         dialect["tools"] = []
-    # An engine that cannot force a call asks its model for the call's JSON instead of showing it tools.
+    # An engine that cannot force a call has its model generate the call's JSON, and removes the tools.
     if shown.grammar is None and tool_choice.requires_call(chat) and "tools" not in dialect:
         rewrites.append(lambda: ForcedCallRewriter().rewrite)
     if shown.grammar is None and shown.inputs:
         rewrites.append(lambda: CustomCallRewriter(shown.inputs).rewrite)
     top_logprobs = (chat.top_logprobs or 0) if chat.logprobs else None
-    usage_in = _usage_in(model, request)
-    generation = Generation("chat", dialect, top_logprobs=top_logprobs, rewrites=rewrites, usage_in=usage_in)
-    generation.name = called
-    return generation
+    return Generation(
+        "chat",
+        dialect,
+        name=called,
+        top_logprobs=top_logprobs,
+        rewrites=rewrites,
+        usage_in=_usage_in(model, request),
+    )
 
 
 def _streamed(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
@@ -95,18 +100,16 @@ def _completion(model: HostedModel, request: CompletionRequest) -> Generation:
     task: Task = "completions" if request.infill is None else infill_task(model.engine, request, request.infill)
     request = _with_defaults(model, request, task)
     if request.infill is None or request.infill.prompt_field == TASKS["completions"].prompt_field:
-        request = _ended(request)
+        request = _limited(request)
     body = with_adapters(model, task, request, _body(model, task, request) | _streamed(request))
     called = _other_name(model, body)
     echo = _echo(model, request, body) if request.echo else None
     dialect, usage_in = model.engine.adapt(task, body), _usage_in(model, request)
-    generation = Generation(task, dialect, top_logprobs=request.logprobs, usage_in=usage_in)
-    generation.name, generation.echo = called, echo
-    return generation
+    return Generation(task, dialect, name=called, top_logprobs=request.logprobs, usage_in=usage_in, echo=echo)
 
 
 def _echo(model: HostedModel, request: CompletionRequest, body: dict[str, Any]) -> Echo | None:
-    """Return who writes the prompt where the engine does not; what ``body`` asks the engine for is changed to fit."""
+    """Return what echoes the prompt, unless the engine does; ``body`` is changed accordingly."""
     if ECHO in model.engine.fields("completions"):
         body[ECHO] = True
         return None
@@ -119,7 +122,7 @@ def _echo(model: HostedModel, request: CompletionRequest, body: dict[str, Any]) 
         )
     is_alone = request.sampling.budget == 0
     if is_alone:
-        body["max_tokens"] = 1  # which is left out: the engine reads the prompt, and counts its tokens
+        body["max_tokens"] = 1  # dropped later: the engine has to process the prompt and count its tokens
     return Echo(scores=scores, top_logprobs=request.logprobs, check=partial(_check_length, model), is_alone=is_alone)
 
 
@@ -134,14 +137,14 @@ async def turn_of(
     request: ChatRequest | CompletionRequest,
     lease: AbstractAsyncContextManager[Worker],
     notes: Notes,
-) -> AsyncIterator[tuple[Generation, ModelConnection]]:
-    """Lend the worker of ``model`` for one answer, with ``request`` ready to be sent to it.
+) -> AsyncIterator[tuple[Generation, Worker]]:
+    """Lease the worker of ``model`` for one answer, and yield it with ``request`` ready to be sent.
 
-    A wrong request is refused before it waits. The engine of a model whose files nobody has looked at is a guess until
-    then, and its control tokens are unknown: the request is prepared again once they have been looked at.
+    An invalid request is refused before it waits. Before the files of a model are inspected, its engine is a guess and
+    its control tokens are unknown; if that happens during the wait, the request is prepared again.
 
     Raises:
-        ModelhostError: the request is wrong, or ``lease`` raises it.
+        ModelhostError: the request is invalid, or ``lease`` raises it.
     """
     resolved = model.resolved
     try:
@@ -153,38 +156,37 @@ async def turn_of(
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
                 check_can(worker, "chat" if generation.task == "chat" else "completions", request)
-                name = generation.name
-                yield generation, worker if name is None else AnswersAs(worker, own=model.name, name=name)
+                yield generation, worker
     except RequestError as error:
         name_as_sent(error, request.constraint_field)
         raise
 
 
 def adapted(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
-    """Return ``request``, of a task that generates nothing, in the engine's dialect; raises as above."""
+    """Return ``request``, for a task that generates nothing, in the engine's dialect; raises as above."""
     validation.check_fields(task, request, model.engine)
-    check_without(model, task, request)
+    check_no_adapter(model, task, request)
     if isinstance(request, TokenizeRequest) and request.chat is not None:
         validation.check_fields("chat", request.chat, model.engine)
-        chat = custom_tools.shown(with_plain_schemas(request.chat), model.engine).request
+        chat = custom_tools.adapted_to(with_plain_schemas(request.chat), model.engine).request
         request = replace(request, chat=chat)
         body = _with_contents_as_text(model, _body(model, task, request), Notes(model.name))
         return model.engine.adapt(task, body)
     return model.engine.adapt(task, _body(model, task, request))
 
 
-def _ended(request: CompletionRequest) -> CompletionRequest:
-    """Return ``request`` with an end: where nobody says how long a completion may be, OpenAI's API writes 16 tokens."""
+def _limited(request: CompletionRequest) -> CompletionRequest:
+    """Return ``request`` with a limit: without one, OpenAI's API generates 16 tokens."""
     if request.sampling.budget is not None or TIME_LIMIT in request.extra:
         return request
     return replace(request, sampling=replace(request.sampling, max_tokens=COMPLETION_TOKENS))
 
 
 def _body(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]:
-    """Return ``request`` in OpenAI's words, for ``model``, with what only some engines make something of."""
+    """Return ``request`` as a body of OpenAI's API for ``model``, with the inert fields that its engine supports."""
     body = {**body_of(request), "model": model.name}
     if "dimensions" in body and "dimensions" not in model.engine.fields(task):
-        del body["dimensions"]  # the answer shows whether they are what the model makes
+        del body["dimensions"]  # checked in the answer
     if request.inert:
         of_engine = model.engine.fields(task)
         body.update({name: value for name, value in request.inert.items() if name in of_engine})
@@ -192,7 +194,7 @@ def _body(model: HostedModel, task: Task, request: AnyRequest) -> dict[str, Any]
 
 
 def _other_name(model: HostedModel, body: Mapping[str, Any]) -> str | None:
-    """Return what the answer calls the model: with an adapter it has another name than its own."""
+    """Return the model's name in the answer, if an adapter gives it another one."""
     name: str = body["model"]
     return None if name == model.name else name
 
@@ -201,7 +203,7 @@ def _with_defaults(model: HostedModel, request: G, task: Task) -> G:
     validation.check_fields(task, request, model.engine)
     complete = with_defaults(request, model.defaults)
     if complete.extra is not request.extra:
-        validation.check_fields(task, complete, model.engine)  # a default has to mean something to it, too
+        validation.check_fields(task, complete, model.engine)  # a default has to be supported, too
     if complete.sampling.logit_bias:
         _check_tokens(model, complete.sampling.logit_bias)
     return complete
@@ -216,10 +218,10 @@ def _check_tokens(model: HostedModel, bias: Mapping[str, float]) -> None:
 
 
 def _with_contents_as_text(model: HostedModel, body: dict[str, Any], notes: Notes) -> dict[str, Any]:
-    """Return ``body`` without names of the model's control tokens in what users and tools wrote, unless they count."""
+    """Return ``body`` with the control tokens of the model neutralised in untrusted contents."""
     changed = model.control_tokens.neutralised(body) if model.control_tokens is not None else None
     if changed is not None:
-        notes.tell(NEUTRALISED)
+        notes.add(NEUTRALISED)
     return without_server_marks(changed or body) if model.engine.parses_special_tokens else changed or body
 
 
@@ -231,7 +233,7 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
 
 @contextmanager
 def measured(model: HostedModel, prompt_field: str | None, report: Report) -> Iterator[None]:
-    """Measure the answer that is made meanwhile; a prompt that is too long is told by the name of its field."""
+    """Measure the answer that is generated inside; a prompt that is too long is reported by its field."""
     began = time.perf_counter()
     model.throughput.begin(began)
     try:
@@ -252,10 +254,10 @@ def measured(model: HostedModel, prompt_field: str | None, report: Report) -> It
 
 
 def check_can(worker: Worker, task: Task, request: AnyRequest) -> None:
-    """Check that the model of ``worker`` is made for ``task``, and for the images in ``request``.
+    """Check that the model of ``worker`` supports ``task`` and the images in ``request``.
 
     Raises:
-        UnsupportedOperation, InvalidRequest: saying what it can do, or what is wrong with an image.
+        UnsupportedOperation, InvalidRequest: it does not, or an image is invalid.
     """
     if task not in worker.ready.tasks:
         can = ", ".join(sorted(worker.ready.tasks))

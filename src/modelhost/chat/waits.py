@@ -1,4 +1,4 @@
-"""What is told of a request until its answer begins: its place in the queue, and how far its model is loaded."""
+"""Events before an answer begins: the request's position in the queue, and the progress of loading its model."""
 
 from __future__ import annotations
 
@@ -21,40 +21,39 @@ Events = Callable[[], AbstractAsyncContextManager[AsyncIterator[ModelEvent]]]
 
 
 async def with_wait_events(begin: Begin, model: HostedModel, events: Events, *, is_chat: bool) -> PieceStream:
-    """Yield what the request that ``begin`` opens waits for, and then its answer; raises what that raises.
+    """Yield wait events, then the answer that ``begin`` opens; raises what that raises.
 
-    ``events`` are what happens to models, the state of each first. Without ``is_chat`` the answer is a completion.
+    ``events`` yields what happens to models, the state of each first. Without ``is_chat`` the answer is a completion.
 
-    The answer is opened, read and left in a task of its own, which is one piece ahead at most: a wait can only be told
-    by somebody who does not wait.
+    The answer is opened, read and closed in a task of its own, at most one piece ahead, since opening it is what waits.
     """
-    news = _News(model, is_chat=is_chat)
-    tasks = [asyncio.create_task(_answered(begin, news)), asyncio.create_task(_followed(events, news))]
+    pending = _Pending(model, is_chat=is_chat)
+    tasks = [asyncio.create_task(_read_answer(begin, pending)), asyncio.create_task(_follow_models(events, pending))]
     try:
-        while (piece := await news.read()) is not None:
+        while (piece := await pending.read()) is not None:
             yield piece
-        await tasks[0]  # its error
+        await tasks[0]  # raises its error
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         for task in tasks:
             if not task.cancelled():
-                task.exception()  # raised above, or of no interest any more
+                task.exception()  # raised above, or no longer of interest
 
 
-class _News:
-    """What is to be told, in its order."""
+class _Pending:
+    """The pieces to be yielded, in order."""
 
     def __init__(self, model: HostedModel, *, is_chat: bool) -> None:
         self._model = model.name
         self._loading: Loading | None = None
-        self._is_waiting = self._has_told = False
+        self._is_waiting = self._has_reported = False
         kind, prefix = (CHAT, "chatcmpl") if is_chat else (COMPLETION, "cmpl")
         # The engine's id of the answer is not known yet.
         self._envelope = Envelope(id=f"{prefix}-{uuid4().hex}", created=int(time.time()), model=model.name, kind=kind)
-        self._written = self._told_as = self._envelope
-        """As the engine has it, and as it goes on."""
+        self._received = self._sent = self._envelope
+        """The envelope of the engine's last piece, and as it was passed on."""
         self._pieces: asyncio.Queue[tuple[Piece | None, bool]] = asyncio.Queue()
         self._room = asyncio.Semaphore(1)
 
@@ -69,51 +68,51 @@ class _News:
         """Pass on a piece of the answer, once the one before has been read."""
         await self._room.acquire()
         self._is_waiting = False
-        self._pieces.put_nowait((self._in_one(piece) if self._has_told else piece, True))
+        self._pieces.put_nowait((self._with_same_id(piece) if self._has_reported else piece, True))
 
     def end(self) -> None:
-        """Tell that nothing more comes; waits for nobody, since nobody may read any more."""
+        """End the pieces, without waiting for a reader."""
         self._pieces.put_nowait((None, False))
 
     def queued(self, position: int) -> None:
-        """Tell that the request waits."""
+        """Report the request's position in the queue."""
         self._is_waiting = True
-        self._tell(Queued(position=position, envelope=self._envelope))
+        self._report(Queued(position=position, envelope=self._envelope))
         if self._loading is not None:
-            self._tell(self._loading)
+            self._report(self._loading)
 
     def on_model(self, event: ModelEvent) -> None:
-        """Tell that the model is being loaded, if the request waits for it."""
+        """Report the progress of loading the model, if the request waits for it."""
         if event.model != self._model:
             return
         known = self._loading
         is_loading = event.state is State.LOADING
         self._loading = Loading(progress=event.progress, envelope=self._envelope) if is_loading else None
         if self._is_waiting and self._loading is not None and self._loading != known:
-            self._tell(self._loading)
+            self._report(self._loading)
 
-    def _tell(self, event: Event) -> None:
-        self._has_told = True
+    def _report(self, event: Event) -> None:
+        self._has_reported = True
         self._pieces.put_nowait(((event,), False))
 
-    def _in_one(self, piece: Piece) -> Piece:
-        """Return ``piece`` of the answer under the id of what was told before it."""
-        written = piece[0].envelope
-        if written is not self._written:
-            self._written, self._told_as = written, replace(written, id=self._envelope.id)
-        return tuple(replace(event, envelope=self._told_as) for event in piece)
+    def _with_same_id(self, piece: Piece) -> Piece:
+        """Return ``piece`` of the answer with the id of the wait events before it."""
+        received = piece[0].envelope
+        if received is not self._received:
+            self._received, self._sent = received, replace(received, id=self._envelope.id)
+        return tuple(replace(event, envelope=self._sent) for event in piece)
 
 
-async def _answered(begin: Begin, news: _News) -> None:
+async def _read_answer(begin: Begin, pending: _Pending) -> None:
     try:
-        async with begin(news.queued) as pieces:
+        async with begin(pending.queued) as pieces:
             async for piece in pieces:
-                await news.add(piece)
+                await pending.add(piece)
     finally:
-        news.end()
+        pending.end()
 
 
-async def _followed(events: Events, news: _News) -> None:
+async def _follow_models(events: Events, pending: _Pending) -> None:
     async with events() as happening:
         async for event in happening:
-            news.on_model(event)
+            pending.on_model(event)

@@ -8,7 +8,7 @@ from modelhost.cli import console
 from modelhost.cli.answerer import RunningHost
 from modelhost.cli.models_shown import doing, line
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded
-from modelhost.models.states import State
+from modelhost.models.residency.status import State
 from modelhost.operations.model_loading import Loading
 from modelhost.operations.models import STATUS
 from modelhost.operations.operation import NoParameters

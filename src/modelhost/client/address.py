@@ -1,4 +1,4 @@
-"""Where a running host is."""
+"""The address of a running host."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
 def normalize_url(url: str) -> str:
-    """``url`` with a scheme and without a trailing slash or ``/v1``.
+    """Return ``url`` with a scheme and without a trailing slash or ``/v1``.
 
     Raises:
-        ConfigError: not an HTTP address. A word alone is none: it could be anything, and no name server knows it.
+        ConfigError: not an HTTP address. A single word is not one, except ``localhost``.
     """
     has_scheme = "://" in url
     address = (url if has_scheme else f"http://{url}").rstrip("/").removesuffix("/v1")
@@ -22,7 +22,7 @@ def normalize_url(url: str) -> str:
         parts = urlsplit(address)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         if not has_scheme and parts.port is None:
-            is_http = is_http and _names_a_machine(parts.hostname or "")
+            is_http = is_http and _is_machine(parts.hostname or "")
     except ValueError:
         is_http = False
     if not is_http:
@@ -30,5 +30,5 @@ def normalize_url(url: str) -> str:
     return address
 
 
-def _names_a_machine(name: str) -> bool:
+def _is_machine(name: str) -> bool:
     return name == "localhost" or "." in name or ":" in name

@@ -1,6 +1,6 @@
-"""HTTP to a running host: requests, and answers that are read as they come.
+"""HTTP connections to a running host, with streamed answers.
 
-The connections are those to remote workers: they start in a few milliseconds, which a command at a terminal notices.
+The implementation is that of remote workers, which imports and connects within a few milliseconds.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from modelhost.workers.connection import ConnectionBroken
 from modelhost.workers.remote_connection import KeptConnection
 
 CONNECT_SECONDS: Final = 10.0
-"""To connect; to waiting for an answer there is no limit, since models take their time."""
+"""Timeout to connect; waiting for an answer has none."""
 IDLE_CONNECTIONS: Final = 32
 IDLE_SECONDS: Final = 5.0
-"""For which a connection is kept: less than a host keeps it."""
+"""How long a connection is kept, less than hosts keep it."""
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
 _NOT_FOR_HEADERS: Final = re.compile(r"[^\x20-\x7e\x80-\xff]")
@@ -34,10 +34,10 @@ _REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
 
 
 class Connections:
-    """To the host at ``url``, as :func:`modelhost.client.address.normalize_url` gives it."""
+    """Connections to the host at ``url``, normalised by :func:`modelhost.client.address.normalize_url`."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
-        """Take where the host is, and the key for it; raises ConfigError if either cannot be used."""
+        """Take the URL and the API key of the host; raises ConfigError if one of them is invalid."""
         self.url = url
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or PORTS[parts.scheme])
@@ -45,7 +45,7 @@ class Connections:
         self._head = _head(parts, url, api_key)
         self._tls: ssl.SSLContext | None = None
         if parts.scheme == "https":
-            # Here and not at the top: it brings urllib's whole way to other machines with it.
+            # Not at the top: it imports all of urllib.
             from modelhost.config.network import require_certificates  # noqa: PLC0415
 
             require_certificates()
@@ -55,7 +55,7 @@ class Connections:
         self._idle: list[tuple[float, KeptConnection]] = []
 
     def close(self) -> None:
-        """End those that nobody uses, and keep none any more."""
+        """Close idle connections, and keep none any more."""
         self.keeps = False
         while self._idle:
             self._idle.pop()[1].close()
@@ -64,11 +64,11 @@ class Connections:
     async def answer(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NO_HEADERS
     ) -> AsyncIterator[KeptConnection]:
-        """Send a request, with JSON as its body, and yield its answer, of a status below 400; leaving ends it.
+        """Send a request with a JSON body and yield its answer, with a status below 400; leaving the context ends it.
 
         Raises:
-            ModelhostError: the host refused it.
-            HostUnreachable: there is no host, or none of ours.
+            ModelhostError: the host refused the request.
+            HostUnreachable: there is no host, or no modelhost.
         """
         content = None if body is None else json_text.encoded(body)
         connection = self._kept() or await self._connected()
@@ -122,13 +122,13 @@ class Connections:
 
 
 def _head(parts: SplitResult, url: str, api_key: str | None) -> bytes:
-    """Return what the head of each request has."""
+    """Return the common headers of all requests."""
     lines = {"User-Agent": "modelhost", "Accept-Encoding": "identity", "Content-Type": "application/json"}
     if api_key is not None:
         lines["Authorization"] = f"Bearer {api_key}"
     lines["Host"] = parts.netloc.rpartition("@")[2]
     if not lines["Host"].isascii():
-        with suppress(UnicodeError):  # else it is refused below
+        with suppress(UnicodeError):  # otherwise refused below
             name = (parts.hostname or "").encode("idna").decode()
             lines["Host"] = name if parts.port is None else f"{name}:{parts.port}"
     if not lines["Host"].isascii() or any(_NOT_FOR_HEADERS.search(value) for value in (*lines.values(), parts.path)):
@@ -137,6 +137,6 @@ def _head(parts: SplitResult, url: str, api_key: str | None) -> bytes:
 
 
 def _reason(error: OSError) -> str:
-    """Return why there is no connection, in the system's words; asyncio's own name the address once more."""
+    """Return the system's reason for a failed connection; asyncio's message repeats the address."""
     refused = _REFUSED.findall(str(error))
     return f"[Errno {refused[-1]}] {os.strerror(int(refused[-1]))}" if refused else str(error)

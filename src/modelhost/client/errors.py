@@ -1,4 +1,4 @@
-"""OpenAI error objects of a host, turned back into the error that the host raised."""
+"""Converts OpenAI error objects of a host back into the errors that it raised."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from modelhost.errors import HostUnreachable, ModelhostError, Unavailable, Worke
 
 
 def error_in(answer: Any) -> ModelhostError | None:
-    """The error in a decoded JSON answer, ``None`` when it holds none.
+    """Return the error in a decoded JSON answer, or ``None``.
 
-    An error with a code that this version does not know keeps its message.
+    An error with an unknown code keeps its message.
     """
     error = answer.get("error") if isinstance(answer, Mapping) else None
     if not error:
@@ -27,7 +27,7 @@ def error_in(answer: Any) -> ModelhostError | None:
 
 
 def error_of_status(url: str, status: int, body: bytes, retry_after: str | None = None) -> ModelhostError:
-    """The error of an answer with an HTTP status of 400 or more; ``retry_after`` is the header of that name."""
+    """Return the error of an answer with a status of 400 or more; ``retry_after`` is the header."""
     try:
         error = error_in(json.loads(body))
     except ValueError:
@@ -55,4 +55,4 @@ def _leaves(branch: type[ModelhostError]) -> Iterator[type[ModelhostError]]:
 
 
 _LEAVES: Mapping[str, type[ModelhostError]] = {leaf.code: leaf for leaf in _leaves(ModelhostError)}
-"""The errors that a host answers with, by their codes."""
+"""The errors of a host by their codes."""

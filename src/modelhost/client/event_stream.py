@@ -14,7 +14,7 @@ class Event:
 
 
 class EventReader:
-    """Makes events of bytes as they come. Comments are skipped, and a last event without its empty line is none."""
+    """Parses events from bytes. Comments are skipped; a last event without its empty line is ignored."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -22,7 +22,7 @@ class EventReader:
         self._data: list[bytes] = []
 
     def read(self, block: bytes) -> list[Event]:
-        """Return the events that are whole with ``block``."""
+        """Return the events that ``block`` completes."""
         *lines, self._rest = (self._rest + block).split(b"\n")
         events = []
         for line in lines:

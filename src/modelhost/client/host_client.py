@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from modelhost.operations.perform import OperationCall
 
 Body = Mapping[str, Any]
-"""A chat request in the words of OpenAI's API; whether it is to be streamed is not in it."""
+"""A chat request in OpenAI's format, without ``stream``."""
 
 
 class HostClient(Protocol):
-    """Runs operations and chats. All methods raise the :class:`ModelhostError` of the host, or that there is none."""
+    """Runs operations and chats. All methods raise the :class:`ModelhostError` of the host, or HostUnreachable."""
 
     async def models(self) -> Sequence[str]:
-        """Return the names of the models that can be asked, the active one first."""
+        """Return the names of the models, the active one first."""
 
     async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """Run an operation; ``on_progress`` is told how far one is that tells so."""
+        """Run an operation; ``on_progress`` gets the progress of one that reports it."""
 
     def chat(self, body: Body, caller: Caller = NOBODY) -> AbstractAsyncContextManager[Pieces]:
         """Answer a chat piece by piece; leaving the context cancels the generation.
@@ -34,18 +34,14 @@ class HostClient(Protocol):
         """
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
-        """Return the whole answer to a chat, as an object of OpenAI's API."""
+        """Return the complete answer to a chat, as an object of OpenAI's API."""
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
-        """Return what requests to ``model`` (without a name: the active one) get where they are silent.
-
-        Raises:
-            ModelNotFound: as its name says.
-        """
+        """Return the request defaults of ``model`` (without a name, of the active one); raises ModelNotFound."""
 
     def performing(self, call: OperationCall) -> AbstractAsyncContextManager[None]:
-        """Have what is inside done as one ``call``: measured, and where the host is here admitted and noted.
+        """Run what is inside as one ``call``: timed and, with a host in this process, authorised and recorded.
 
         Raises:
-            ModelhostError: it is not admitted.
+            ModelhostError: the caller is not authorised.
         """

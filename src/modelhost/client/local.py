@@ -1,4 +1,4 @@
-"""The host of this process as its clients see it."""
+"""The client of a host in this process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
 from modelhost.exchange.requests import ChatRequest
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
-from modelhost.operations.perform import Performance, perform, performing
+from modelhost.operations.perform import OperationCall, perform, performing
 
 if TYPE_CHECKING:
     from modelhost.host import Host
 
 
 class LocalClient:
-    """Runs everything in ``host``; raises what the host does."""
+    """Runs operations and chats in ``host``; raises its errors."""
 
     def __init__(self, host: Host, caller: Caller | None = None) -> None:
-        """Take the host, and for whom operations are performed; ``None``: they are parts of calls that are."""
+        """Take the host and the caller; ``None``: operations are parts of calls that are authorised as a whole."""
         self.host = host
         self._caller = caller
 
@@ -38,7 +38,7 @@ class LocalClient:
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
         """Answer a chat piece by piece."""
-        from modelhost.chat.parsing.parse import parsed  # noqa: PLC0415 (what checks requests takes its time to import)
+        from modelhost.chat.parsing.parse import parsed  # noqa: PLC0415 (slow to import)
 
         request = parsed("chat", body)
         assert isinstance(request, ChatRequest)
@@ -47,7 +47,7 @@ class LocalClient:
             yield answer
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
-        """Answer a chat at once."""
+        """Answer a chat completely."""
         return await self.host.call("chat", dict(body))
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
@@ -55,7 +55,7 @@ class LocalClient:
         return self.host.find(model).defaults
 
     @asynccontextmanager
-    async def performing(self, call: Performance) -> AsyncIterator[None]:
-        """Have what is inside done as ``call``, as :func:`modelhost.operations.perform.performing` has it."""
+    async def performing(self, call: OperationCall) -> AsyncIterator[None]:
+        """Run what is inside as ``call``; see :class:`modelhost.operations.perform.performing`."""
         with performing(self.host, call):
             yield

@@ -1,6 +1,6 @@
-"""A running host as its clients see it, over its HTTP API.
+"""The client of a running host, over its HTTP API.
 
-Every call is a request of its own: a host that was restarted meanwhile is no trouble to the next one.
+Every call is a separate request, so a host may be restarted between them.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ EVENTS_PATH: Final = "/v1/models/events"
 MODELS_PATH: Final = "/v1/models"
 DONE: Final = b"[DONE]"
 PROBE_SECONDS: Final = 1.0  # a host on this machine answers in milliseconds; without one the port refuses at once
-REMEMBER_SECONDS: Final = 1.0
-"""Request defaults are asked for before each chat, and hardly ever change."""
-OF_CHATS: Final = frozenset({"", "message", "error"})
-"""Names of events that are an answer; others are extensions."""
+CACHE_SECONDS: Final = 1.0
+"""How long request defaults are cached: they are read before each chat, and hardly ever change."""
+CHAT_EVENTS: Final = frozenset({"", "message", "error"})
+"""Names of events of an answer; others are extensions."""
 
 
 class RemoteClient:
-    """The host at ``url`` (a scheme, a host, no ``/v1``); as a context it keeps connections for its next requests."""
+    """A client of the host at ``url`` (with a scheme, without ``/v1``); as a context it keeps connections alive."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        """Take where the host is, and the key for it; raises ConfigError if either cannot be used."""
+        """Take the URL and the API key of the host; raises ConfigError if one of them is invalid."""
         self.url = url
         self._connections = Connections(url, api_key)
         self._defaults: dict[str | None, tuple[float, Mapping[str, Any]]] = {}
@@ -61,7 +61,7 @@ class RemoteClient:
         self._connections.close()
 
     async def is_modelhost(self) -> bool:
-        """Return whether a modelhost answers there, and at once; anything else, or nothing, is ``False``."""
+        """Return whether a modelhost answers there within :data:`PROBE_SECONDS`."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 version = await self._json("GET", "/version")
@@ -78,7 +78,7 @@ class RemoteClient:
             raise HostUnreachable(f"{self.url} lists no models; is it a modelhost?") from error
 
     async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """Have the host run an operation.
+        """Run an operation on the host.
 
         Raises:
             ModelhostError: the one that the operation raised in the host, or ``HostUnreachable``.
@@ -93,11 +93,11 @@ class RemoteClient:
         )
         async with self._connections.answer(method, path, body, headers) as answer:
             if answer.content_type.startswith(EVENT_STREAM):
-                return result_in(operation, await self._told_result(answer, on_progress), self.url)
+                return result_in(operation, await self._streamed_result(answer, on_progress), self.url)
             return result_in(operation, await self._whole(answer), self.url)
 
-    async def _told_result(self, answer: KeptConnection, on_progress: OnProgress) -> Any:
-        """Return the result of an operation that tells how far it is; an error among the events is raised."""
+    async def _streamed_result(self, answer: KeptConnection, on_progress: OnProgress) -> Any:
+        """Return the result of an operation that streams its progress; an error among the events is raised."""
         async with aclosing(_events(answer)) as events:
             async for event in events:
                 data = self._decoded(event)
@@ -109,7 +109,7 @@ class RemoteClient:
 
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
-        """Have the host answer a chat, piece by piece; leaving the context cancels the generation.
+        """Answer a chat piece by piece; leaving the context cancels the generation.
 
         Raises:
             ModelhostError: the one that the host raised, on entering or in the middle of the answer; or
@@ -128,21 +128,21 @@ class RemoteClient:
             async for event in events:
                 if event.data.strip() == DONE:
                     has_ended = True  # and the connection can be kept, once the rest has come
-                elif event.name in OF_CHATS:
+                elif event.name in CHAT_EVENTS:
                     try:
                         yield reader.read(self._decoded(event))
                     except MalformedChunkError:
-                        raise self._something_else("an answer") from None
+                        raise self._unexpected("an answer") from None
         if not has_ended:
             raise HostUnreachable(f"the host at {self.url} went away in the middle of the answer")
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
-        """Return the whole answer to a chat; raises as :meth:`chat` does."""
+        """Return the complete answer to a chat; raises like :meth:`chat`."""
         completion: Mapping[str, Any] = await self._json("POST", CHAT_PATH, body)
         return completion
 
     async def model_events(self) -> AsyncGenerator[EventReport, None]:
-        """Yield what happens to the models: the state of each at first, then every change; ends when the host stops."""
+        """Yield the state of each model, then every change, until the host stops."""
         async with (
             self._connections.answer("GET", EVENTS_PATH) as answer,
             aclosing(_events(answer)) as events,
@@ -151,14 +151,13 @@ class RemoteClient:
                 try:
                     yield EventReport.model_validate(self._decoded(event))
                 except ValidationError as error:
-                    raise self._something_else("an event") from error
+                    raise self._unexpected("an event") from error
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
-        """Return what requests to ``model`` get where they are silent, as it was a moment ago at most; raises as
-        :meth:`run` does."""
-        asked_at, known = self._defaults.get(model, (-REMEMBER_SECONDS, {}))
+        """Return the request defaults of ``model``, cached for :data:`CACHE_SECONDS`; raises like :meth:`run`."""
+        asked_at, known = self._defaults.get(model, (-CACHE_SECONDS, {}))
         now = time.monotonic()
-        if now - asked_at < REMEMBER_SECONDS:
+        if now - asked_at < CACHE_SECONDS:
             return known
         name = model or next(iter(await self.models()), None)
         found = (await self.run(INFO, OneModel(model_id=name))).config.defaults if name else {}
@@ -167,7 +166,7 @@ class RemoteClient:
 
     @asynccontextmanager
     async def performing(self, call: OperationCall) -> AsyncIterator[None]:
-        """Measure a call; the host that is asked admits its requests, and keeps its own account of them."""
+        """Time a call; the host authorises and records the requests in it."""
         with call:
             yield
 
@@ -182,7 +181,7 @@ class RemoteClient:
             raise HostUnreachable(f"{self.url} did not send whole JSON; is it a modelhost?") from error
 
     def _decoded(self, event: Event) -> Mapping[str, Any]:
-        """Return the JSON object in an event; raises the error that it is."""
+        """Return the JSON object in an event; an error object is raised."""
         try:
             data = json_text.decoded(event.data)
         except ValueError:
@@ -190,10 +189,10 @@ class RemoteClient:
         if error := error_in(data):
             raise error
         if not isinstance(data, dict):
-            raise self._something_else("an answer")
+            raise self._unexpected("an answer")
         return data
 
-    def _something_else(self, expected: str) -> HostUnreachable:
+    def _unexpected(self, expected: str) -> HostUnreachable:
         return HostUnreachable(f"{self.url} sent something else than {expected}; is it a modelhost?")
 
 

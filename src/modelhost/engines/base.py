@@ -172,6 +172,8 @@ class Engine(ABC):
     parses_special_tokens: bool = True
     """Whether it parses names of special tokens in the contents of messages; the host then neutralises them."""
     custom_tools: CustomTools = "as_functions"
+    continues_final_message: bool = False
+    """Whether it continues an assistant message at the end of a conversation, unless the request says otherwise."""
     has_own_tools: bool = False
     """Whether its server may add tools to a request and run them, unless the request excludes tools."""
     prompt_progress: PromptProgress | None = None

@@ -1,7 +1,4 @@
-"""Requests in the words of OpenAI's API, as engines and other hosts read them.
-
-The other way: :mod:`modelhost.chat.parsing.parse`.
-"""
+"""Requests as bodies of OpenAI's API, for engines and other hosts. The reverse: :mod:`modelhost.chat.parsing.parse`."""
 
 from __future__ import annotations
 
@@ -44,25 +41,25 @@ SAMPLING: Final = (
 )
 
 
-_SILENT: Final = Sampling()
+_UNSET: Final = Sampling()
 
 
 def body_of(request: AnyRequest) -> dict[str, Any]:
-    """Return ``request`` in OpenAI's words, without what does not concern an engine: the model, the stream, the host's
-    own options, and fields that ask for no other answer."""
+    """Return ``request`` as a body of OpenAI's API, without what no engine needs: the model, the stream, the host's own
+    options, and inert fields."""
     body = _WRITERS[request.__class__](request)
     body.update(request.extra)
     return body
 
 
-def lora_json(wanted: Sequence[SelectedAdapter]) -> list[dict[str, Any]]:
-    """Return the adapters that a request wants as they stand in it."""
-    return [{name: value for name, value in asdict(each).items() if value is not None} for each in wanted]
+def lora_json(choices: Sequence[SelectedAdapter]) -> list[dict[str, Any]]:
+    """Return the adapters of a request as JSON."""
+    return [{name: value for name, value in asdict(each).items() if value is not None} for each in choices]
 
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:
-    """Return the fields of ``sampling`` that say something."""
-    if sampling == _SILENT:
+    """Return the fields of ``sampling`` that are set."""
+    if sampling == _UNSET:
         return {}
     body = {name: value for name in SAMPLING if (value := getattr(sampling, name)) is not None}
     if sampling.stop is not None:
@@ -135,8 +132,8 @@ def _body_of_tokenize(request: TokenizeRequest) -> dict[str, Any]:
     if request.chat is not None:
         return {**body_of(request.chat), **strings}
     special = {"add_special": request.add_special, "parse_special": request.parse_special}
-    told = {name: value for name, value in special.items() if value is not None}
-    return {"content": request.content, **told, **strings}
+    given = {name: value for name, value in special.items() if value is not None}
+    return {"content": request.content, **given, **strings}
 
 
 def _body_of_detokenize(request: DetokenizeRequest) -> dict[str, Any]:
@@ -160,7 +157,7 @@ def _named_json(request: ChatRequest, name: str) -> dict[str, Any]:
 
 
 def tool_of(given: Mapping[str, Any]) -> Tool:
-    """Return the tool that stands in ``given``, whose shape is checked."""
+    """Return the tool in ``given``, whose types are checked."""
     if given["type"] == "custom":
         return _custom_tool_of(given)
     function: Mapping[str, Any] = given["function"]
@@ -194,7 +191,7 @@ def _custom_tool_of(given: Mapping[str, Any]) -> Tool:
 
 
 def tool_json(tool: Tool) -> Mapping[str, Any]:
-    """Return ``tool`` as it stands in OpenAI's requests; nobody changes it."""
+    """Return ``tool`` as JSON of OpenAI's API, not to be changed."""
     if tool.written is not None:
         return tool.written
     extra = dict(tool.extra)
@@ -221,7 +218,7 @@ def _custom_json(tool: Tool, more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def output_json(output: OutputFormat) -> dict[str, Any]:
-    """Return ``output`` as it stands in OpenAI's requests."""
+    """Return ``output`` as ``response_format`` of OpenAI's API."""
     if output.schema is None:
         return {"type": output.kind}
     return {"type": output.kind, "json_schema": {**output.extra, "schema": output.schema}}

@@ -1,4 +1,4 @@
-"""Events of chunks (:mod:`modelhost.exchange.chunks`): each becomes one piece of an answer."""
+"""Reads chunks (:mod:`modelhost.exchange.chunks`): each becomes one piece of an answer."""
 
 from __future__ import annotations
 
@@ -9,33 +9,20 @@ from typing import Any, Final, TypeGuard
 from msgspec.structs import replace
 
 from modelhost.exchange.chunks import (
-    CALL,
-    CALL_ENDED,
     CHAT,
     COUNTS,
     ENVELOPE_FIELDS,
     FINISH_DETAILS,
-    LOADING,
-    LOG,
+    HOST_EVENTS,
     MAX_PIECES,
-    PROGRESS,
     PROMPT_PROGRESS,
-    QUESTION,
-    QUEUED,
-    RESULT,
     TEXTS,
-    TOOLS,
-    WAITING,
     Chunk,
 )
 from modelhost.exchange.events import (
     NO_ENVELOPE,
     Begin,
-    CallCancelled,
-    CallFinished,
     CallLogged,
-    CallProgressed,
-    CallStarted,
     CustomCallPiece,
     Envelope,
     Event,
@@ -43,12 +30,10 @@ from modelhost.exchange.events import (
     Finish,
     FinishDetails,
     HostEvent,
-    Loading,
     Logprobs,
     Piece,
     PromptProgress,
     Question,
-    Queued,
     Text,
     ToolCallPiece,
     ToolsMissing,
@@ -59,7 +44,7 @@ from modelhost.exchange.nothing import NOTHING
 
 
 class MalformedChunkError(ValueError):
-    """It has no shape that is known."""
+    """A chunk of an unknown form."""
 
 
 class ChunkReader:
@@ -68,24 +53,20 @@ class ChunkReader:
     def __init__(self) -> None:
         self._envelope = NO_ENVELOPE
         self._written: Mapping[str, Any] = NOTHING
-        # Of the chunks that are like the one before, and tell nothing besides, as nearly all do.
+        # Of chunks with the same envelope as the one before and no further fields, as nearly all are.
         self._fields: frozenset[str] = frozenset()
         self._values_of: Callable[[Chunk], Any] = dict
         self._values: Any = None
 
     def read(self, chunk: Any) -> Piece:
-        """Return the piece that ``chunk``, decoded JSON, stands for.
-
-        Raises:
-            MalformedChunkError: as its name says.
-        """
+        """Return ``chunk``, decoded JSON, as a piece; raises MalformedChunkError."""
         if chunk.__class__ is not dict or (choices := chunk.get("choices")).__class__ is not list:
             raise MalformedChunkError
         has_more = chunk.keys() != self._fields
         if has_more or self._values_of(chunk) != self._values:
-            has_more = self._look_at(chunk)
+            has_more = self._read_envelope(chunk)
         envelope = self._envelope
-        if len(choices) == 1 and (text := _text_alone(choices[0])) is not None and not has_more:
+        if len(choices) == 1 and (text := _text_only(choices[0])) is not None and not has_more:
             return (Text(envelope=envelope, choice=choices[0]["index"], text=text),)
         events: list[Event] = []
         for choice in choices:
@@ -94,8 +75,8 @@ class ChunkReader:
             events = _with_rest(chunk, envelope, events)
         return tuple(events) or (Event(envelope=envelope),)
 
-    def _look_at(self, chunk: Chunk) -> bool:
-        """Read what the chunk tells of its answer; return whether it tells more besides."""
+    def _read_envelope(self, chunk: Chunk) -> bool:
+        """Read the envelope of the chunk; return whether it has further fields."""
         written = {name: chunk[name] for name in ENVELOPE_FIELDS if name in chunk}
         if written != self._written:
             self._written = dict(written)
@@ -106,7 +87,7 @@ class ChunkReader:
                 kind=written.pop("object", CHAT),
                 extra=written or NOTHING,
             )
-        if chunk.keys() - _OF_ALL_CHUNKS:
+        if chunk.keys() - _CHUNK_FIELDS:
             return True
         if names := tuple(self._written):
             self._fields = frozenset(chunk)
@@ -115,15 +96,15 @@ class ChunkReader:
         return False
 
 
-_OF_ALL_CHUNKS: Final = ENVELOPE_FIELDS | {"choices"}
-_OF_TEXT_ALONE: Final = 3
+_CHUNK_FIELDS: Final = ENVELOPE_FIELDS | {"choices"}
+_TEXT_ONLY_FIELDS: Final = 3
 
 
-def _text_alone(choice: Any) -> str | None:
-    """Return the text of a choice that holds nothing else, as nearly all do; ``None`` says that it must be read."""
+def _text_only(choice: Any) -> str | None:
+    """Return the text of a choice that holds nothing else, as nearly all do; otherwise ``None``."""
     if (
         choice.__class__ is dict
-        and len(choice) == _OF_TEXT_ALONE
+        and len(choice) == _TEXT_ONLY_FIELDS
         and choice.get("finish_reason", choice) is None
         and (delta := choice.get("delta")).__class__ is dict
         and len(delta) == 1
@@ -136,15 +117,15 @@ def _text_alone(choice: Any) -> str | None:
 
 
 def _with_rest(chunk: Chunk, envelope: Envelope, events: list[Event]) -> list[Event]:
-    """Return ``events`` with what ``chunk`` has beside its choices."""
-    rest = {name: value for name, value in chunk.items() if name not in _OF_ALL_CHUNKS}
+    """Return ``events`` with the fields of ``chunk`` besides its choices."""
+    rest = {name: value for name, value in chunk.items() if name not in _CHUNK_FIELDS}
     if (usage := rest.get("usage")) is not None:
         if not is_usage(usage):
             raise MalformedChunkError
         events.append(Usage(envelope=envelope, usage=rest.pop("usage")))
     if (progress := rest.pop(PROMPT_PROGRESS, None)) is not None:
         events.append(PromptProgress(envelope=envelope, progress=progress))
-    events += [_host_event(name, rest.pop(name), envelope) for name in _HOST_EVENTS if name in rest]
+    events += [_host_event(HOST_EVENTS[name], rest.pop(name), envelope) for name in HOST_EVENTS if name in rest]
     if details := rest.pop(FINISH_DETAILS, None):
         events = [_with_details(event, details) for event in events]
     if not rest:
@@ -154,11 +135,25 @@ def _with_rest(chunk: Chunk, envelope: Envelope, events: list[Event]) -> list[Ev
     return [replace(first, extra=extra), *events[1:]]
 
 
-def _host_event(name: str, told: Any, envelope: Envelope) -> Event:
+def _host_event(kind: type[HostEvent], fields: Any, envelope: Envelope) -> Event:
     try:
-        return replace(_HOST_EVENTS[name](told), envelope=envelope)
+        return replace(_read_host_event(kind, fields), envelope=envelope)
     except (AttributeError, KeyError, TypeError) as error:
         raise MalformedChunkError from error
+
+
+def _read_host_event(kind: type[HostEvent], fields: Any) -> HostEvent:
+    if kind is CallLogged:
+        return CallLogged(line=fields)
+    if kind is ToolsMissing:
+        return ToolsMissing(servers=tuple((each["server"], each["state"]) for each in fields["missing"]))
+    own = set(kind.__struct_fields__) - _EVENT_FIELDS
+    known = {name: value for name, value in fields.items() if name in own}
+    if kind is Question:
+        known["about"] = {name: value for name, value in fields.items() if name not in known}
+    if kind is WaitingForTools:
+        known["servers"] = tuple(known["servers"])
+    return kind(**known)
 
 
 def _with_details(event: Event, details: Any) -> Event:
@@ -167,39 +162,12 @@ def _with_details(event: Event, details: Any) -> Event:
     return replace(event, details=FinishDetails(kind=details.get("type", ""), message=details.get("message")))
 
 
-_OF_QUESTION: Final = frozenset({"id", "kind", "seconds"})
-
-
-def _reads(kind: type[HostEvent]) -> Callable[[Any], HostEvent]:
-    """Return what makes an event of that kind of fields, those that this version does not know left out."""
-    known = set(kind.__struct_fields__) - {"envelope", "extra"}
-    return lambda told: kind(**{name: value for name, value in told.items() if name in known})
-
-
-def _question_in(told: Any) -> Question:
-    about = {name: value for name, value in told.items() if name not in _OF_QUESTION}
-    return Question(**{name: told[name] for name in _OF_QUESTION if name in told}, about=about)
-
-
-_HOST_EVENTS: Final[Mapping[str, Callable[[Any], HostEvent]]] = {
-    CALL: _reads(CallStarted),
-    PROGRESS: _reads(CallProgressed),
-    LOG: lambda told: CallLogged(line=told),
-    RESULT: _reads(CallFinished),
-    CALL_ENDED: _reads(CallCancelled),
-    QUESTION: _question_in,
-    QUEUED: _reads(Queued),
-    LOADING: _reads(Loading),
-    WAITING: lambda told: WaitingForTools(servers=tuple(told["servers"]), seconds=told["seconds"]),
-    TOOLS: lambda told: ToolsMissing(servers=tuple((each["server"], each["state"]) for each in told["missing"])),
-}
-
-
-_OF_CHOICES: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
+_EVENT_FIELDS: Final = frozenset(Event.__struct_fields__)
+_CHOICE_FIELDS: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
 
 
 def _read_choice(choice: Any, envelope: Envelope, events: list[Event]) -> None:
-    if choice.__class__ is not dict or not _is_place(index := choice.get("index")):
+    if choice.__class__ is not dict or not _is_index(index := choice.get("index")):
         raise MalformedChunkError
     at = len(events)
     of_delta: dict[str, Any] | None = None
@@ -207,7 +175,7 @@ def _read_choice(choice: Any, envelope: Envelope, events: list[Event]) -> None:
         of_delta = _read_delta(delta, index, envelope, events)
     elif "text" in choice:
         events.append(Text(envelope=envelope, choice=index, text=_text(choice["text"])))
-    rest = {name: choice[name] for name in more} if (more := choice.keys() - _OF_CHOICES) else None
+    rest = {name: choice[name] for name in more} if (more := choice.keys() - _CHOICE_FIELDS) else None
     if "logprobs" in choice:
         rest = _read_logprobs(choice["logprobs"], index, envelope, events, rest)
     if (reason := choice.get("finish_reason")) is not None:
@@ -230,7 +198,7 @@ def _read_logprobs(
 
 
 def _read_delta(delta: Any, index: int, envelope: Envelope, events: list[Event]) -> dict[str, Any] | None:
-    """Read what is written in a delta; return what else stands in it."""
+    """Read the known fields of a delta; return the others."""
     if delta.__class__ is not dict:
         raise MalformedChunkError
     rest: dict[str, Any] = {}
@@ -251,12 +219,12 @@ def _read_delta(delta: Any, index: int, envelope: Envelope, events: list[Event])
     return rest
 
 
-_OF_CALLS: Final = frozenset({"index", "id", "function"})
-_OF_CUSTOM_CALLS: Final = frozenset({"index", "id", "custom"})
+_CALL_FIELDS: Final = frozenset({"index", "id", "function"})
+_CUSTOM_CALL_FIELDS: Final = frozenset({"index", "id", "custom"})
 
 
 def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece | CustomCallPiece:
-    if piece.__class__ is not dict or not _is_place(index := piece.get("index", 0)):
+    if piece.__class__ is not dict or not _is_index(index := piece.get("index", 0)):
         raise MalformedChunkError
     function = piece.get("function")
     if not function:
@@ -265,7 +233,7 @@ def _call_piece(piece: Any, choice: int, envelope: Envelope) -> ToolCallPiece | 
         function = NOTHING
     if not isinstance(function, Mapping):
         raise MalformedChunkError
-    rest = piece.keys() - _OF_CALLS
+    rest = piece.keys() - _CALL_FIELDS
     return ToolCallPiece(
         envelope=envelope,
         choice=choice,
@@ -281,7 +249,7 @@ def _custom_call_piece(piece: Mapping[str, Any], index: int, choice: int, envelo
     custom = piece["custom"]
     if not isinstance(custom, Mapping):
         raise MalformedChunkError
-    rest = piece.keys() - _OF_CUSTOM_CALLS
+    rest = piece.keys() - _CUSTOM_CALL_FIELDS
     return CustomCallPiece(
         envelope=envelope,
         choice=choice,
@@ -304,14 +272,14 @@ def _text(value: Any) -> str:
 
 
 def is_usage(usage: Any) -> bool:
-    """Whether ``usage`` counts tokens."""
+    """Whether ``usage`` is a valid usage object."""
     if not isinstance(usage, dict) or not all(_is_count(usage.get(name, 0)) for name in COUNTS):
         return False
     details = usage.get("prompt_tokens_details")
     return details is None or (isinstance(details, dict) and _is_count(details.get("cached_tokens", 0)))
 
 
-def _is_place(value: Any) -> TypeGuard[int]:
+def _is_index(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < MAX_PIECES
 
 

@@ -1,10 +1,10 @@
-"""An answer as it comes: typed events, whatever engine writes it and whatever door it leaves by.
+"""An answer as a stream of typed events, the same for all engines and doors.
 
-An answer is a stream of *pieces*, tuples of the events that came together (in one chunk of an engine, say). Who reads
-one goes through the events of each piece; who renders one may make one block of a piece.
+The stream consists of *pieces*: tuples of the events that came together, such as in one chunk of an engine. A door may
+render a piece as one block.
 
-What an engine says beyond what is known here stands in :attr:`Event.extra` of the first event of its piece, at the
-level where it stood: nothing of an answer is lost.
+Fields of an engine that are not modelled here are kept in :attr:`Event.extra` of the first event of their piece, at the
+level where they were: nothing of an answer is lost.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from modelhost.exchange.nothing import NOTHING
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
-    """What all events of an answer share."""
+    """The fields that all events of an answer share."""
 
     id: str | None = None
     created: int | None = None
     model: str | None = None
     kind: str = "chat.completion.chunk"
-    """OpenAI's ``object``: of chats, or ``text_completion``."""
+    """OpenAI's ``object``: that of chats, or ``text_completion``."""
     extra: Mapping[str, Any] = NOTHING
     """Such as ``system_fingerprint``."""
 
@@ -33,7 +33,7 @@ NO_ENVELOPE: Final = Envelope()
 
 
 class Extra(Struct, frozen=True, kw_only=True):
-    """What nobody here knows of a piece of an answer, by where it stood in OpenAI's chunk."""
+    """The unknown fields of a piece, by their level in OpenAI's chunk."""
 
     chunk: Mapping[str, Any] = NOTHING
     choice: Mapping[str, Any] = NOTHING
@@ -41,23 +41,23 @@ class Extra(Struct, frozen=True, kw_only=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """What happens in an answer."""
+    """An event of an answer."""
 
     envelope: Envelope = NO_ENVELOPE
     extra: Extra | None = None
 
 
-# Of a choice.
+# Events of a choice.
 
 
 class ChoiceEvent(Event, frozen=True, kw_only=True):
-    """What one of the answer's choices goes on with."""
+    """An event of one of the answer's choices."""
 
     choice: int = 0
 
 
 class Begin(ChoiceEvent, frozen=True, kw_only=True):
-    """The choice begins. It is the only event of a piece in which an engine says nothing that is known."""
+    """The choice begins; also the only event of a piece without known fields."""
 
     role: str | None = "assistant"
 
@@ -69,25 +69,25 @@ class Text(ChoiceEvent, frozen=True, kw_only=True):
 
 
 class Logprobs(ChoiceEvent, frozen=True, kw_only=True):
-    """Log probabilities of what stands beside it in the piece, in the shape that its engine gives them."""
+    """Log probabilities of the text in the same piece, in the format of the engine."""
 
     logprobs: Mapping[str, Any]
 
 
 class Reasoning(ChoiceEvent, frozen=True, kw_only=True):
-    """Text that the model thinks, and that is no part of its answer."""
+    """Reasoning text, which is not part of the answer."""
 
     text: str
 
 
 class Refusal(ChoiceEvent, frozen=True, kw_only=True):
-    """Text in which the model refuses."""
+    """Text of a refusal."""
 
     text: str
 
 
 class ToolCallPiece(ChoiceEvent, frozen=True, kw_only=True):
-    """A piece of a call that the model writes, for whoever runs it."""
+    """A piece of a call of a function."""
 
     index: int
     id: str | None = None
@@ -116,38 +116,38 @@ class Finish(ChoiceEvent, frozen=True, kw_only=True):
 
 
 class FinishDetails(Struct, frozen=True, kw_only=True):
-    """Why the host has ended an answer."""
+    """Why the host ended an answer."""
 
     kind: str
     message: str | None = None
 
 
-# Of the whole answer.
+# Events of the whole answer.
 
 
 class Usage(Event, frozen=True, kw_only=True):
-    """The tokens of all choices, once the engine has counted them."""
+    """The final usage of all choices."""
 
     usage: Mapping[str, Any] | None
 
 
 class PartialUsage(Event, frozen=True, kw_only=True):
-    """The tokens of the choice beside which it stands, up to now; only where the request asks for it."""
+    """The usage so far of the choice in the same piece; only if the request asks for it."""
 
     usage: Mapping[str, Any]
 
 
 class PromptProgress(Event, frozen=True, kw_only=True):
-    """The model reads the prompt; as the engine tells it."""
+    """Progress of processing the prompt, in the format of the engine."""
 
     progress: Mapping[str, Any]
 
 
-# Of the calls that the host makes.
+# Events of the host.
 
 
 class HostEvent(Event, frozen=True, kw_only=True):
-    """What the host tells besides: no part of the answer itself."""
+    """An event of the host, not part of the answer itself."""
 
 
 class CallStarted(HostEvent, frozen=True, kw_only=True):
@@ -159,7 +159,7 @@ class CallStarted(HostEvent, frozen=True, kw_only=True):
 
 
 class CallProgressed(HostEvent, frozen=True, kw_only=True):
-    """How far a call is."""
+    """Progress of a call."""
 
     id: str
     progress: float
@@ -168,13 +168,13 @@ class CallProgressed(HostEvent, frozen=True, kw_only=True):
 
 
 class CallLogged(HostEvent, frozen=True, kw_only=True):
-    """What a server says while it works on a call."""
+    """A log line of a server during a call."""
 
     line: Mapping[str, Any]
 
 
 class CallFinished(HostEvent, frozen=True, kw_only=True):
-    """A call is over."""
+    """A call has finished."""
 
     id: str
     name: str
@@ -183,39 +183,39 @@ class CallFinished(HostEvent, frozen=True, kw_only=True):
     is_error: bool = False
     code: str | None = None
     text: str = ""
-    """The result, as the model is shown it."""
+    """The result, as the model gets it."""
     seconds: float = 0.0
 
 
 class CallCancelled(HostEvent, frozen=True, kw_only=True):
-    """The host has ended a call."""
+    """The host cancelled a call."""
 
     id: str
     name: str
 
 
 class Question(HostEvent, frozen=True, kw_only=True):
-    """Somebody has to agree to a call, or to tell a server something."""
+    """A question to the user: an approval of a call, or an elicitation of a server."""
 
     id: str
     kind: Literal["approval", "elicitation"]
     seconds: float = 0.0
-    """How long it is waited for an answer."""
+    """The timeout for the answer."""
     about: Mapping[str, Any] = NOTHING
 
 
 class Queued(HostEvent, frozen=True, kw_only=True):
-    """The request waits for its model, or for others that are before it."""
+    """The request waits for its model, or for requests before it."""
 
     position: int
-    """Its place among those that wait, from 1."""
+    """Its position in the queue, from 1."""
 
 
 class Loading(HostEvent, frozen=True, kw_only=True):
     """The model is being loaded."""
 
     progress: float | None = None
-    """0 to 1; ``None``: its engine does not tell."""
+    """0 to 1; ``None``: its engine does not report it."""
 
 
 class WaitingForTools(HostEvent, frozen=True, kw_only=True):
@@ -226,14 +226,14 @@ class WaitingForTools(HostEvent, frozen=True, kw_only=True):
 
 
 class ToolsMissing(HostEvent, frozen=True, kw_only=True):
-    """The model did not get the tools of some servers."""
+    """The tools of some servers are missing."""
 
     servers: tuple[tuple[str, str], ...]
     """The name and the state of each."""
 
 
 class Relayed(Struct, frozen=True):
-    """An answer that an engine writes as its client reads it: it goes through as it is."""
+    """An answer that is relayed as the engine writes it."""
 
     blocks: AsyncIterator[bytes]
     """Whole server-sent events of OpenAI's API, the end marker included."""

@@ -1,7 +1,6 @@
-"""The messages of a conversation, and OpenAI's JSON of them, both ways.
+"""The messages of a conversation, read from and written to OpenAI's JSON.
 
-Nothing is lost on the way: fields that nobody here knows stand in ``extra``, and a message that is read and written
-again has the fields that it had.
+Unknown fields are kept in ``extra``: a message that is read and written again has the same fields.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class RefusalPart(Struct, frozen=True):
 
 
 class MediaPart(Struct, frozen=True):
-    """What is no text; only models that can see or hear take it."""
+    """Media, for models that accept it."""
 
     kind: Literal["image_url", "input_audio", "file"]
     extra: Mapping[str, Any] = NOTHING
-    """Everything else of it, as it was given."""
+    """All other fields, as given."""
 
 
 Part = TextPart | RefusalPart | MediaPart
@@ -50,10 +49,10 @@ class ToolCall(Struct, frozen=True, kw_only=True):
     arguments: str | Mapping[str, Any] = "{}"
     """JSON text, or the object itself."""
     input: str | None = None
-    """The text that a custom tool is called with; ``None``: it is a function that is called, with ``arguments``."""
+    """The input of a custom tool; ``None``: the call is of a function, with ``arguments``."""
     id: str | None = None
     extra: Mapping[str, Any] = NOTHING
-    """Of the call, and below ``function`` or ``custom`` of that."""
+    """Unknown fields of the call, and those of its ``function`` or ``custom`` below that key."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -65,18 +64,18 @@ class Message(Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] | None = None
     tool_call_id: str | None = None
     extra: Mapping[str, Any] = NOTHING
-    """Fields that are none of these, and a content that was given as ``null``."""
+    """All other fields, and a content that was given as ``null``."""
 
     @property
     def text(self) -> str:
-        """What it says, parts that are no text left out."""
+        """Its text, without media."""
         if isinstance(self.content, str):
             return self.content
         return "".join(map(_text_of, self.content or ()))
 
     @property
     def media(self) -> tuple[MediaPart, ...]:
-        """The parts that are no text."""
+        """Its media parts."""
         return tuple(part for part in _parts(self.content) if isinstance(part, MediaPart))
 
 
@@ -94,12 +93,12 @@ def _text_of(part: Part) -> str:
 
 
 def message_of(given: Mapping[str, Any]) -> Message:
-    """Return the message that stands in ``given``, whose shape is checked."""
+    """Return the message in ``given``, whose types are checked."""
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in given.items():
         if value is None and name != "content":
-            continue  # as if it were not there; of contents it says that there is none
+            continue  # like a missing field; for content, null means that there is none
         if name not in _FIELDS or value is None:
             extra[name] = value
         elif name == "tool_calls":
@@ -112,12 +111,12 @@ def message_of(given: Mapping[str, Any]) -> Message:
 
 
 def messages_of(given: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Return the messages that stand in ``given``."""
+    """Return the messages in ``given``."""
     return tuple(map(message_of, given))
 
 
 def part_of(given: Mapping[str, Any]) -> Part:
-    """Return the part of a message that stands in ``given``, whose shape is checked."""
+    """Return the part of a message in ``given``, whose types are checked."""
     kind = given["type"]
     if kind == "text":
         return TextPart(given["text"], _rest(given, "type", "text"))
@@ -157,7 +156,7 @@ _FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """Return ``message`` as it stands in OpenAI's requests."""
+    """Return ``message`` as JSON of OpenAI's API."""
     written: dict[str, Any] = {"role": message.role}
     if message.content is not None:
         content = message.content
@@ -173,7 +172,7 @@ def message_json(message: Message) -> dict[str, Any]:
 
 
 def part_json(part: Part) -> dict[str, Any]:
-    """Return ``part`` as it stands in OpenAI's requests."""
+    """Return ``part`` as JSON of OpenAI's API."""
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text, **part.extra}
     if isinstance(part, RefusalPart):
@@ -182,7 +181,7 @@ def part_json(part: Part) -> dict[str, Any]:
 
 
 def call_json(call: ToolCall) -> dict[str, Any]:
-    """Return ``call`` as it stands in a message of the model."""
+    """Return ``call`` as JSON of OpenAI's API."""
     extra = dict(call.extra)
     known = {} if call.id is None else {"id": call.id}
     if call.input is not None:

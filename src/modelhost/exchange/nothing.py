@@ -1,4 +1,4 @@
-"""No fields at all: the one empty mapping that all values share."""
+"""The empty mapping that all values share."""
 
 from __future__ import annotations
 

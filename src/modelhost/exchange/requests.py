@@ -1,7 +1,7 @@
-"""What a model is asked, one frozen value for each task: parsed once, at the door that it came by.
+"""Requests, one frozen type for each task, parsed once at their door.
 
-Whoever changes a request (a model's defaults, a session's history, what MCP servers bring in) makes a new one with
-:func:`msgspec.structs.replace`. Nothing checks one again: a value that exists is right.
+A changed request (with a model's defaults, a session's history, contents of MCP servers) is a new value, made with
+:func:`msgspec.structs.replace`. Requests are not checked again: every value is valid.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from msgspec import Struct
 
 from modelhost.exchange.messages import Message
 from modelhost.exchange.nothing import NOTHING
-from modelhost.exchange.tasks import Task
 
 Approval = Literal["auto", "read_only", "ask", "deny"]
 ToolMode = Literal["none", "auto", "required"]
 Prompt = str | tuple[int, ...]
-"""Text, or the tokens of one."""
+"""A text, or its tokens."""
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
-    """How the next token is chosen, and when it ends. ``None``: the model's default, or else the engine's."""
+    """Sampling and stopping. ``None``: the model's default, or else the engine's."""
 
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    """The same by its newer name, which some servers want."""
+    """The newer name of ``max_tokens``, which some servers require."""
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -39,39 +38,39 @@ class Sampling(Struct, frozen=True, kw_only=True):
 
     @property
     def budget(self) -> int | None:
-        """How many tokens may be written, by whichever name."""
+        """The limit of generated tokens, by either name."""
         return self.max_completion_tokens or self.max_tokens
 
 
 class InputFormat(Struct, frozen=True, kw_only=True):
-    """What the input of a custom tool has to be: any text, or one of a grammar."""
+    """The format of a custom tool's input: any text, or a grammar."""
 
     kind: Literal["text", "regex", "lark"] = "text"
     definition: str = ""
 
 
 class Tool(Struct, frozen=True, kw_only=True):
-    """A tool that the model may call, and that the client runs."""
+    """A tool that the model may call."""
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     """The JSON schema of its arguments."""
     input: InputFormat | None = None
-    """Of a custom tool, whose calls have a text in the place of arguments; ``None``: it is a function."""
+    """The format of the input of a custom tool; ``None``: the tool is a function."""
     extra: Mapping[str, Any] = NOTHING
-    """Of the tool, and below ``function`` or ``custom`` of that."""
+    """Unknown fields of the tool, and those of its ``function`` or ``custom`` below that key."""
     written: Mapping[str, Any] | None = None
-    """It as OpenAI's requests have it, as long as nothing of it has changed."""
+    """The JSON that it was read from, as long as it is unchanged."""
 
 
 class OutputFormat(Struct, frozen=True, kw_only=True):
-    """What the answer has to be: text, JSON, or JSON of a schema."""
+    """The format of the answer: text, JSON, or JSON of a schema."""
 
     kind: Literal["text", "json_object", "json_schema"]
     schema: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = NOTHING
-    """Such as the schema's ``name`` and ``strict``, below ``json_schema``."""
+    """Further fields of ``json_schema``, such as ``name`` and ``strict``."""
 
 
 class SelectedResource(Struct, frozen=True, kw_only=True):
@@ -90,7 +89,7 @@ class SelectedPrompt(Struct, frozen=True, kw_only=True):
 
 
 class McpOptions(Struct, frozen=True, kw_only=True):
-    """What a request wants of the host's own tools. Without it they are all given, up to the limits."""
+    """Which of the host's tools a request gets; without it, all of them, up to the limits."""
 
     resources: tuple[SelectedResource, ...] = ()
     prompts: tuple[SelectedPrompt, ...] = ()
@@ -101,103 +100,103 @@ class McpOptions(Struct, frozen=True, kw_only=True):
 
 
 class SelectedAdapter(Struct, frozen=True, kw_only=True):
-    """A LoRA adapter of the model, by its name or by its place among all of them."""
+    """A LoRA adapter of the model, by name or by index."""
 
     name: str | None = None
     id: int | None = None
     scale: float | None = None
-    """How strong it is to be; ``None``: as it was given to the host."""
+    """``None``: the scale with which the host was given it."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What all requests have."""
+    """The fields of all requests."""
 
     model: str | None = None
-    """Its name or an alias, perhaps with an adapter behind a colon; ``None``: the active one."""
+    """A name or an alias, optionally with an adapter after a colon; ``None``: the active model."""
     extra: Mapping[str, Any] = NOTHING
-    """Fields that mean something to the engine of the model alone."""
+    """Fields that only the model's engine interprets."""
     constraint_field: str = ""
-    """The field in which the client said what the answer has to be, if that stands in ``extra`` under another name."""
+    """The field in which the client constrained the answer, if ``extra`` has it under another name."""
     inert: Mapping[str, Any] = NOTHING
-    """Fields that ask for no other answer, unless an engine lists them for itself."""
+    """Fields without effect, unless the engine lists them."""
 
 
 class GenerationRequest(Request, frozen=True, kw_only=True):
-    """What requests have that a model answers by writing."""
+    """The fields of all requests that are answered by generating text."""
 
     sampling: Sampling = Sampling()
     n: int = 1
-    """Choices for each prompt."""
+    """Choices per prompt."""
     is_streamed: bool = False
-    """Whether the client wants the answer as it comes."""
+    """Whether the answer is streamed."""
     include_usage: bool = False
     """Whether a stream ends with the usage."""
     include_progress: bool = False
-    """Whether a stream begins with what the request waits for."""
+    """Whether a stream begins with wait events."""
     continuous_usage: bool = False
-    """Whether each piece of a stream tells the usage so far."""
+    """Whether each piece of a stream has the usage so far."""
     lora: tuple[SelectedAdapter, ...] = ()
-    """The adapters that the answer is to have, beside those that each answer of the model has."""
+    """The adapters to apply, besides those that are always applied."""
 
 
 class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
-    """A conversation to go on with."""
+    """A conversation to be continued."""
 
     messages: tuple[Message, ...]
     logprobs: bool = False
     top_logprobs: int | None = None
     tools: tuple[Tool, ...] | None = None
-    """``None``: the request does not say which; the host may give its own."""
+    """``None``: not specified; the host may offer its own."""
     tool_choice: ToolMode | str | None = None
-    """A mode, or (see :attr:`named_tool`) that one tool has to be called."""
+    """A mode; unset with :attr:`named_tool`, which has to be called."""
     named_tool: str | None = None
     allowed_tools: frozenset[str] | None = None
-    """The names of those that the model may choose from; ``None``: all of them."""
+    """The names of the tools that may be called; ``None``: all."""
     parallel_tool_calls: bool | None = None
     output: OutputFormat | None = None
     mcp: McpOptions | None = None
     session_id: str | None = None
-    """The conversation, kept by the host, that the messages go on with."""
+    """The stored conversation that the messages continue."""
 
 
 class Infill(Struct, frozen=True, kw_only=True):
-    """What a text is to be filled in before. The prompt is what stands before the gap."""
+    """Infilling: what follows the gap. The prompt is what precedes it."""
 
     suffix: str
     begun: str = ""
-    """What the text to be filled in begins with."""
+    """The beginning of the infill."""
     files: tuple[Mapping[str, str], ...] = ()
-    """Others that it may refer to: ``text``, ``filename``."""
+    """Files for context: ``text``, ``filename``."""
     prompt_field: str = "prompt"
-    """How the request calls what stands before the gap."""
+    """The request's field for what precedes the gap."""
     answer_fields: tuple[str, ...] | None = None
-    """What is wanted of the answer, in llama.cpp's words; ``None``: all of it."""
+    """The fields of the answer to return, as in llama.cpp; ``None``: all."""
 
 
 class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
-    """Texts to go on with."""
+    """Texts to be continued."""
 
     prompts: tuple[Prompt, ...]
     logprobs: int | None = None
     echo: bool = False
     """Whether the answer begins with the prompt, with ``logprobs`` of it too."""
     infill: Infill | None = None
-    """``None``: nothing is to come after the text."""
+    """``None``: no suffix."""
 
 
 class EmbeddingsRequest(Request, frozen=True, kw_only=True):
-    """Texts to make vectors of."""
+    """Texts to embed."""
 
     inputs: tuple[Prompt, ...]
     is_single: bool = False
-    """Whether it was one text by itself."""
+    """Whether the input was a single text, not a list."""
     encoding: Literal["float", "base64"] | None = None
     dimensions: int | None = None
-    """How many numbers a vector has to have; no model makes other ones than its own."""
+    """The required dimension of the vectors; it has to be the model's own."""
 
 
 class RerankRequest(Request, frozen=True, kw_only=True):
-    """Documents to be sorted by what they say about a query."""
+    """Documents to rank by relevance to a query."""
 
     query: str
     documents: tuple[str, ...]
@@ -205,31 +204,21 @@ class RerankRequest(Request, frozen=True, kw_only=True):
 
 
 class TokenizeRequest(Request, frozen=True, kw_only=True):
-    """A text, or the prompt of a chat, to take apart."""
+    """A text, or the prompt of a chat, to tokenize."""
 
     content: str
     chat: ChatRequest | None = None
-    """In place of the text."""
+    """Instead of the text."""
     token_strings: bool = False
-    """Whether the texts of the tokens are wanted, beside them."""
+    """Whether to return the texts of the tokens too."""
     add_special: bool | None = None
     parse_special: bool | None = None
 
 
 class DetokenizeRequest(Request, frozen=True, kw_only=True):
-    """Tokens to put together."""
+    """Tokens to convert to text."""
 
     tokens: tuple[int, ...]
 
 
 AnyRequest = ChatRequest | CompletionRequest | EmbeddingsRequest | RerankRequest | TokenizeRequest | DetokenizeRequest
-
-REQUESTS: Mapping[Task, type[Request]] = {
-    "chat": ChatRequest,
-    "completions": CompletionRequest,
-    "infill": CompletionRequest,
-    "embeddings": EmbeddingsRequest,
-    "rerank": RerankRequest,
-    "tokenize": TokenizeRequest,
-    "detokenize": DetokenizeRequest,
-}

@@ -7,8 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, Final
 
 from modelhost import json_text
-from modelhost.exchange.chunk_writing import head_of, rest_of
-from modelhost.exchange.chunks import CHAT
+from modelhost.exchange.chunks import CHAT, head_of, rest_of
 from modelhost.exchange.events import Envelope, Piece, Pieces, Relayed, Usage
 
 DATA: Final = b"data:"
@@ -30,7 +29,7 @@ class BlockWriter:
         self._head = b""
 
     def block(self, piece: Piece) -> bytes:
-        """Return ``piece`` as an event. What all have in common is encoded once."""
+        """Return ``piece`` as an event; the common fields are encoded once."""
         envelope = piece[0].envelope
         if envelope is not self._envelope:
             self._envelope = envelope
@@ -48,7 +47,7 @@ async def blocks_of(pieces: Pieces, *, include_usage: bool) -> AsyncGenerator[by
 
 
 def blocks_of_answer(answer: Any) -> bytes:
-    """Return a whole chat completion as its engine would have streamed it, the end marker included."""
+    """Return a complete chat completion as a stream of one event and the end marker."""
     if not isinstance(answer, dict):
         return encode_event(answer)
     choices = []
@@ -61,7 +60,7 @@ def blocks_of_answer(answer: Any) -> bytes:
 
 
 def rendered(answer: Pieces | Relayed, *, include_usage: bool) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-    """Return ``answer`` as events, the end marker included."""
+    """Return ``answer`` as events with the end marker."""
     if isinstance(answer, Relayed):
         return nullcontext(answer.blocks)
     return aclosing(blocks_of(answer, include_usage=include_usage))

@@ -1,4 +1,4 @@
-"""What a model can be given to do: where a worker takes each task, and the bodies that go to and fro."""
+"""The tasks of models: the path of each at a worker, and the kinds of its bodies."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ BodyKind = Literal["json", "multipart", "bytes"]
 AnswerKind = Literal["json", "sse", "ndjson", "bytes"]
 
 CONTINUOUS_USAGE: Final = "continuous_usage_stats"
-"""vLLM's field of ``stream_options``: each chunk tells the usage so far."""
+"""vLLM's field of ``stream_options``: each chunk has the usage so far."""
 TOKEN_STRINGS: Final = "return_token_strs"  # noqa: S105 (no password)
-"""vLLM's field of ``/tokenize``: the texts of the tokens beside them."""
+"""vLLM's field of ``/tokenize``: return the texts of the tokens too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTraits:
-    """What is the same for every engine about a task."""
+    """The properties of a task that all engines share."""
 
     path: str
-    """Where workers that follow OpenAI, and llama.cpp beyond that, take it."""
+    """The path at workers, as in OpenAI's API or else in llama.cpp's."""
     body: BodyKind = "json"
     """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.tasks`."""
     answer: AnswerKind = "json"
-    """``sse`` and ``ndjson``: as events, where the request asks for a stream."""
+    """``sse`` and ``ndjson``: as events, if the request asks for a stream."""
     is_silent: bool = False
-    """Whether a worker may be at work on it for long without a word, so that its silence says nothing of its health."""
+    """Whether a worker may be silent for long, so that silence is not a sign of a fault."""
     prompt_field: str | None = None
-    """The field of a request that can be too long for the model."""
+    """The field that can be too long for the model."""
 
 
 TASKS: Final[Mapping[Task, TaskTraits]] = {

@@ -1,4 +1,4 @@
-"""A whole answer, put together from the pieces of it. The one accumulator: every door and every face uses it."""
+"""A complete answer, assembled from its pieces; used by all doors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelhost.exchange.chunk_writing import missing_fields, result_fields
-from modelhost.exchange.chunks import FINISH_DETAILS, REASONING, TOOLS
+from modelhost.exchange.chunks import FINISH_DETAILS, REASONING, TOOLS, extension_fields
 from modelhost.exchange.events import (
     NO_ENVELOPE,
     Begin,
@@ -31,19 +30,19 @@ from modelhost.exchange.events import (
 from modelhost.exchange.messages import Message, ToolCall
 
 OBJECTS: Final[Mapping[str, str]] = {"chat.completion.chunk": "chat.completion", "text_completion": "text_completion"}
-"""What a whole answer is called, by what its chunks are."""
+"""The ``object`` of a complete answer, by that of its chunks."""
 TOOL_CALLS: Final = "modelhost.tool_calls"
 
 
 @dataclass(slots=True)
 class WrittenCall:
-    """A call as far as the model has written it; ``arguments`` is JSON text."""
+    """A call as far as it is written; ``arguments`` is JSON text."""
 
     id: str | None = None
     name: str = ""
     arguments: str = ""
     input: str | None = None
-    """Of a custom tool, which has no arguments."""
+    """The input of a custom tool, which has no arguments."""
 
 
 @dataclass(slots=True)
@@ -58,11 +57,11 @@ class Choice:
     logprobs: dict[str, list[Any]] | None = None
     finish_reason: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
-    """What nobody here knows of the message."""
+    """Unknown fields of the message."""
 
     @property
     def message(self) -> Message:
-        """What the model said, as the conversation goes on with it."""
+        """The choice as a message of the conversation."""
         calls = tuple(
             ToolCall(id=call.id, name=call.name, arguments=call.arguments, input=call.input) for call in self.calls
         )
@@ -83,7 +82,7 @@ class WholeAnswer:
         self._extra: dict[str, Any] = {}
 
     def add(self, piece: Piece) -> None:
-        """Take one piece in."""
+        """Add one piece."""
         for event in piece:
             if event.envelope is not self.envelope:
                 self._add_envelope(event.envelope)
@@ -98,7 +97,7 @@ class WholeAnswer:
         return sum(1 for choice in self.choices.values() if choice.finish_reason is not None)
 
     def choice(self, index: int = 0) -> Choice:
-        """Return a choice, which is empty if nothing has come of it."""
+        """Return a choice, empty if it has no pieces yet."""
         return self.choices.setdefault(index, Choice())
 
     def json(self) -> dict[str, Any]:
@@ -119,7 +118,7 @@ class WholeAnswer:
         if self.finish_details is not None:
             written[FINISH_DETAILS] = {"type": self.finish_details.kind, "message": self.finish_details.message}
         if self.missing is not None:
-            written[TOOLS] = missing_fields(self.missing)
+            written[TOOLS] = extension_fields(self.missing)
         return written
 
     def _add_envelope(self, envelope: Envelope) -> None:
@@ -220,7 +219,7 @@ def _started(whole: WholeAnswer, event: CallStarted) -> None:
 
 
 def _ended(whole: WholeAnswer, event: CallFinished) -> None:
-    whole.host_calls.setdefault(event.id, {}).update(result_fields(event))
+    whole.host_calls.setdefault(event.id, {}).update(extension_fields(event))
 
 
 def _missing(whole: WholeAnswer, event: ToolsMissing) -> None:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: int | None = None) -> Edge | ByPort:
-    """Return the application that serves ``host``; ``stopping`` ends the answers that would never end by themselves.
+    """Return the application that serves ``host``; ``stopping`` ends endless answers.
 
-    With ``mcp_port`` the MCP servers are at that port, and nothing else is.
+    With ``mcp_port``, that port has the MCP servers only.
 
     Raises:
-        ConfigError: a path for prompts is that of something else.
+        ConfigError: a path for prompts is taken.
     """
     stopping = stopping or asyncio.Event()
     settings = host.settings
-    # Past all routing: these are the way of every token.
+    # These bypass routing: they are the hot path.
     direct: dict[tuple[str, str], ASGIApp] = {
         ("POST", path): OperationEndpoint(host, operation) for operation, paths in PATHS.items() for path in paths
     }
@@ -37,7 +37,7 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     prompts = prompt_endpoints(host)
 
     def rest() -> ASGIApp:
-        from modelhost.http.rest import build_rest, mcp_routes  # noqa: PLC0415 (as said above)
+        from modelhost.http.rest import build_rest, mcp_routes  # noqa: PLC0415 (see above)
 
         mcp = mcp_routes(host, stopping=stopping) if mcp_port is None else []
         return build_rest(host, direct=direct, prompts=prompts, stopping=stopping, mcp=mcp)
@@ -49,7 +49,7 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
 
     others = LazyApp(rest)
     if settings.prompt_path and not settings.only_prompt:
-        others.build()  # somebody chose a path: it must not be that of an endpoint
+        others.build()  # check that the chosen path is not that of an endpoint
     edge = Edge(
         prompts_alone(prompts) if settings.only_prompt else others,
         direct={**({} if settings.only_prompt else direct), **{("POST", path): each for path, each in prompts.items()}},
@@ -63,13 +63,13 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
 
 
 class LazyApp:
-    """Stands for the application that ``build`` returns.
+    """An application that is built at its first request.
 
-    What a host does not need to answer its first request is imported by ``build``: a host listens twice as soon for it.
+    ``build`` imports what the first answer does not need, so that a host listens in half the time.
     """
 
     def __init__(self, build: Callable[[], ASGIApp]) -> None:
-        """``build`` is called once, in a thread: other requests go on being answered."""
+        """``build`` is called once, in a thread, while other requests are answered."""
         self._make = build
         self._app: ASGIApp | None = None
         self._building = asyncio.Lock()
@@ -85,5 +85,5 @@ class LazyApp:
         return self._app
 
     def build(self) -> None:
-        """Build it now, before it is served; raises what ``build`` raises."""
+        """Build it now; raises what ``build`` raises."""
         self._app = self._make()

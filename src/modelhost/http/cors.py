@@ -19,11 +19,11 @@ METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 MAX_AGE_SECONDS: Final = b"600"
 VARY: Final = (b"vary", b"origin")
 EXPOSE: Final = (b"access-control-expose-headers", b"*")
-"""Of ids, of queues, of when to try again, and those that MCP adds."""
+"""Headers that pages may read: ids, queue positions, retry times, and those of MCP."""
 
 
 class Cors:
-    """The answers of a host that allows pages of others."""
+    """CORS headers of a host that allows some origins."""
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
@@ -31,14 +31,14 @@ class Cors:
         self._always: Headers = [] if origins.allow_all else [VARY]
 
     def headers(self, origin: bytes | None) -> Headers:
-        """Return what every answer to a page of ``origin`` carries."""
+        """Return the headers of every answer to a page of ``origin``."""
         if origin is None or not self._origins.allow(origin.decode("latin-1")):
             return self._always
         named = ANY.encode() if self._origins.allow_all else origin
         return [*self._always, (ALLOW_ORIGIN, named), EXPOSE]
 
     def preflight(self, method: str, headers: Mapping[bytes, bytes]) -> Answer | None:
-        """Return the answer to a browser that asks whether a page may send a request; ``None``: it is something else.
+        """Return the answer to a preflight request, or ``None`` for any other request.
 
         The headers of :meth:`headers` come besides. A page that is not allowed is told nothing.
         """

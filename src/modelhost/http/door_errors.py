@@ -1,4 +1,4 @@
-"""Errors in the words of the door that a request came to: prompts, MCP, or everything else."""
+"""Errors in the format of the door of a request: prompts, MCP, or all others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from modelhost.http.prompt.endpoint import PATH, prompt_error_answer
 
 INVALID_REQUEST: Final = -32600
 INTERNAL_ERROR: Final = -32603
-"""As JSON-RPC 2.0 numbers them, section 5.1."""
+"""Codes of JSON-RPC 2.0, section 5.1."""
 
 
 def error_answer_at(settings: Settings) -> Callable[[str, ModelhostError], Answer]:
-    """Return what answers a request for a path that did not get as far as an endpoint, with the reason.
+    """Return a function that renders an error for a path, for requests that do not reach an endpoint.
 
-    The path is empty if even that is not known.
+    The path is empty if it is unknown.
     """
     paths = (PATH, *settings.prompt_path, *(("",) if settings.strict_prompts else ()))
 
@@ -39,9 +39,9 @@ def answer_at(path: str, error: ModelhostError) -> Answer:
 
 
 def rpc_error_answer(error: ModelhostError) -> Answer:
-    """Return status, headers and body for ``error`` as JSON-RPC has it, which is all that MCP clients read.
+    """Return status, headers and body for ``error`` in the format of JSON-RPC, for MCP clients.
 
-    ``data`` holds what else there is to an error. The id of the request is not known here.
+    ``data`` has the other fields of the error. The id of the request is unknown here.
     """
     status, headers, _ = error_answer(error)
     data = error_object(error)["error"]

@@ -1,4 +1,4 @@
-"""What every request passes first: the key, the request's id, and the answer to what nobody else answers."""
+"""The outermost ASGI application: checks keys and origins, adds request ids, and answers unexpected errors."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ log = get_logger(__name__)
 OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/docs", "/openapi.json"})
 DOCS_FILES = "/docs-files"  # the scripts and styles of /docs
 ACTOR: Final = "modelhost.actor"
-"""In the scope: who asks, by the name of the API key; of a host without keys, or where none is needed, nobody."""
+"""In the scope: the name of the API key; absent without keys, or where none is required."""
 Headers = Mapping[bytes, bytes]
 Direct = Mapping[tuple[str, str], ASGIApp]
 """Applications by method and path."""
 NOTHING: Final[Direct] = MappingProxyType({})
 REQUEST_ID: Final = "modelhost.request_id"
-"""In the scope: the id of the request, as its answer has it."""
+"""In the scope: the id of the request, also a header of the answer."""
 
 
 class Edge:
@@ -45,9 +45,9 @@ class Edge:
         settings: Settings,
         answer_of: Callable[[str, ModelhostError], Answer] = lambda _path, error: error_answer(error),
     ) -> None:
-        """Take the application, and ``direct``: what answers without the application's routing.
+        """Take the application, and ``direct``: applications that bypass its routing.
 
-        ``settings`` say who is let in. ``answer_of`` makes an answer of a refusal, by the path.
+        ``settings`` control access. ``answer_of`` renders a refusal for a path.
         """
         self._app = app
         self._answer_of = answer_of
@@ -57,7 +57,7 @@ class Edge:
         self.admit(settings)
 
     def admit(self, settings: Settings) -> None:
-        """Let in whom ``settings`` let in, from the next request on."""
+        """Apply the access control of ``settings`` from the next request on."""
         keys = [key.get_secret_value() for key in settings.api_keys]
         self._keys = ApiKeys(keys) if keys else None
         self._origins = Origins(settings.allow_origin, hosts=(*settings.allowed_host, settings.host))
@@ -91,7 +91,7 @@ class Edge:
                 answer = await self._passed_on(scope, receive, send_with_id, headers)
         except Exception:
             if has_begun:
-                raise  # the server logs it, and cuts the connection
+                raise  # the server logs it and closes the connection
             log.exception("request_failed", path=scope["path"])
             answer = self._refused(scope, HostFault())
         if answer is not None:
@@ -100,7 +100,7 @@ class Edge:
             await send_with_id({"type": "http.response.body", "body": body})
 
     async def _passed_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> Answer | None:
-        """Have the application answer; what is returned is a refusal instead of its answer."""
+        """Have the application answer; return a refusal, if there is one."""
         if b"content-encoding" in headers:
             encoding = b", ".join(value for name, value in scope["headers"] if name == b"content-encoding")
             try:
@@ -112,7 +112,7 @@ class Edge:
         return None
 
     def _answer_at_once(self, scope: Scope, headers: Headers) -> Answer | None:
-        """Return what the application is not needed for: a refusal, or what a browser asks before a request."""
+        """Return an answer that does not need the application: a refusal, or that to a preflight request."""
         error = self._refusal(scope, headers)
         if error is None:
             return None if self._cors is None else self._cors.preflight(scope["method"], headers)
@@ -123,7 +123,7 @@ class Edge:
         return self._answer_of(scope["path"], error)
 
     def _refusal(self, scope: Scope, headers: Headers) -> RequestError | None:
-        """Return why the request is not let in; of one that is, note who asks."""
+        """Return why the request is refused, or note the name of its key."""
         if self._keys is None:
             return self._foreign(headers)
         if _is_open(scope["path"]) or scope["method"] == "OPTIONS":

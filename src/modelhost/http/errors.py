@@ -1,4 +1,4 @@
-"""Errors as OpenAI error objects with a status: the only place that knows status codes."""
+"""Errors as OpenAI error objects with a status; the only place with status codes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ STATUS: Mapping[type[ModelhostError], int] = {
     errors.StateNotFound: 404,
     errors.StateDamaged: 422,
     errors.DatabaseUnavailable: 503,
-    # What a person set up: raised before the host listens, or by an administrative operation.
+    # Errors of configuration, raised before the host listens or by an administrative operation.
     errors.ConfigError: 400,
     errors.ModelFileMissing: 404,
     errors.ModelFileInvalid: 422,

@@ -1,4 +1,4 @@
-"""One HTTP exchange: the body in, an answer or a stream out, and the news that the client has left."""
+"""One HTTP exchange: reads the body, sends an answer or a stream, and detects that the client disconnects."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STREAM_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-CLIENT_LEFT_STATUS = 499  # nginx's number for it; only logs and metrics see it
+CLIENT_DISCONNECTED_STATUS = 499  # nginx's number for it; only logs and metrics see it
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Exchange:
-    """Wraps the three ASGI parts of a request."""
+    """Wraps the scope, receive and send of an ASGI request."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Exchange:
         keep_alive_seconds: float = 15.0,
         answer_of: AnswerOf = error_answer,
     ) -> None:
-        """Take them; ``answer_of`` makes an answer of an error."""
+        """Take them; ``answer_of`` renders an error."""
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -53,28 +53,28 @@ class Exchange:
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._keep_alive_task: asyncio.Task[None] | None = None
-        self._is_whole = False  # the answer, as far as the client can see
+        self._is_complete = False  # the answer, as far as the client can see
         self.has_begun = False
-        self._has_waited = False
+        self._was_queued = False
         self.headers: Headers = []
-        """What an answer carries besides."""
+        """Further headers of the answer."""
 
     def add_queue_position(self, position: int) -> None:
-        """Tell the client that its request had to wait, and at which place; of several waits, it is the first."""
-        if not self._has_waited:
-            self._has_waited = True
+        """Add the first position in the queue to the headers."""
+        if not self._was_queued:
+            self._was_queued = True
             self.headers.append((b"x-queue-position", str(position).encode()))
 
     def add_note(self, note: str) -> None:
-        """Tell the client what has been done to its request, unless the answer has begun."""
+        """Add a note on the request to the headers, as long as the answer has not begun."""
         self.headers.append((b"x-modelhost-notes", note.encode()))
 
     async def json(self, limit_bytes: int, *, if_empty: Any = None) -> Any:
-        """Return the decoded body, ``if_empty`` (if that is given) in the place of one that is empty.
+        """Return the decoded body, or ``if_empty`` for an empty one.
 
         Raises:
-            RequestTooLarge, InvalidJson: as their names say.
-            ClientDisconnected: it went before the end of the body.
+            RequestTooLarge, InvalidJson: the body cannot be used.
+            ClientDisconnected: before the end of the body.
         """
         parts, size = [], 0
         _check_size(self._declared_length(), limit_bytes)
@@ -105,22 +105,22 @@ class Exchange:
                 return int(value)
         return 0
 
-    def while_client_is_there(self) -> AbstractAsyncContextManager[None]:
-        """Cancel what is inside as soon as the client leaves, and raise :class:`ClientDisconnected` instead."""
+    def until_disconnected(self) -> AbstractAsyncContextManager[None]:
+        """Cancel what is inside when the client disconnects, and raise :class:`ClientDisconnected`."""
         return cancel_on_disconnect(self._disconnected)
 
     async def settle(self, work: Awaitable[None]) -> tuple[int, str | None]:
-        """Let ``work`` answer, and answer its error for it; return the status and, of an error, the code."""
+        """Await ``work``, which answers, and send its error; return the status and the code of the error."""
         try:
             await work
         except ModelhostError as error:
             await self.fail(error)
             return self._answer_of(error)[0], error.code
         except ClientDisconnected:
-            # Many close the connection at the last event, before the end of the answer itself has arrived.
-            return 200 if self._is_whole else CLIENT_LEFT_STATUS, None
+            # Many clients close the connection at the last event, before the end of the response.
+            return 200 if self._is_complete else CLIENT_DISCONNECTED_STATUS, None
         except asyncio.CancelledError:
-            # The server cancels what is left at the end of its patience, and waits for nothing but this to return.
+            # The server cancels what is left after its shutdown timeout, and waits for this.
             stopped = ShuttingDown("The host was stopped before the answer was complete.")
             await self.fail(stopped)
             return self._answer_of(stopped)[0], stopped.code
@@ -132,7 +132,7 @@ class Exchange:
         return 200, None
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:
-        """Send a whole answer."""
+        """Send a complete answer."""
         self.has_begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers + self.headers})
         await self._send({"type": "http.response.body", "body": body})
@@ -145,9 +145,9 @@ class Exchange:
 
     @asynccontextmanager
     async def event_stream(self) -> AsyncIterator[None]:
-        """Send the answer as a stream of events by :meth:`write`, with a comment whenever it is silent for long.
+        """Send the answer as a stream of events with :meth:`write`, and keep-alive comments in between.
 
-        The status goes out with the first block or comment, so that an error before that is still an ordinary one.
+        The status is sent with the first block or comment: an error before that is an ordinary one.
         """
         self._sent_at = self._loop.time()
         self._timer = self._loop.call_later(self._keep_alive_seconds, self._tick)
@@ -162,15 +162,15 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def write(self, block: bytes) -> None:
-        """Send whole events."""
+        """Send complete events."""
         if not self.has_begun:
             await self._begin_stream()
         self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
-        self._is_whole = block.endswith(DONE_EVENT)
+        self._is_complete = block.endswith(DONE_EVENT)
 
     async def fail(self, error: ModelhostError) -> None:
-        """Send ``error``: as an answer, or as the last event of a stream that has begun."""
+        """Send ``error`` as an answer, or as the last event of a stream that has begun."""
         if not self.has_begun:
             await self.answer(*_in_order(self._answer_of(error)))
             return
@@ -188,7 +188,7 @@ class Exchange:
         rest = self._keep_alive_seconds - silent_seconds
         if rest <= 0:
             rest = self._keep_alive_seconds
-            if self._keep_alive_task is None or self._keep_alive_task.done():  # else the client does not even read
+            if self._keep_alive_task is None or self._keep_alive_task.done():  # otherwise the client does not read
                 self._keep_alive_task = self._loop.create_task(self.write(KEEP_ALIVE))
         self._timer = self._loop.call_later(rest, self._tick)
 

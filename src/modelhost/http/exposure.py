@@ -1,4 +1,4 @@
-"""Who can reach a host that runs tools."""
+"""Checks that a host with tools is not exposed without API keys."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from modelhost.errors import ConfigError
 
 
 def check_exposure(settings: Settings, address: str) -> None:
-    """Check that a host which listens on ``address`` (an IP address) does not run tools for everybody.
+    """Check that a host on ``address`` (an IP address) does not run tools for everybody.
 
-    A file of MCP servers counts, whatever is in it now: it is watched, and its servers may be enabled while the host
-    runs.
+    A file of MCP servers counts even if it is empty: it is watched, and servers may be added while the host runs.
 
     Raises:
-        ConfigError: other machines could have its tools run without a key.
+        ConfigError: other machines could run its tools without a key.
     """
     if settings.mcp_config is None or settings.api_keys or settings.insecure:
         return

@@ -1,4 +1,4 @@
-"""The API keys of a host, and who has which."""
+"""The API keys of a host, and their names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ApiKeys:
         self._actors = [(key.encode(), actor) for text in given for key, actor in _keys(text)]
 
     def actor(self, given: bytes) -> str | None:
-        """Return who brings the key ``given``: its name, or ``key-`` and the beginning of its hash; ``None``: nobody.
+        """Return the name of the key ``given``, or ``key-`` and a part of its hash; ``None`` if it is unknown.
 
-        All keys are compared, in constant time: the time taken tells nothing.
+        All keys are compared in constant time.
         """
         found = None
         for key, actor in self._actors:
@@ -34,5 +34,5 @@ class ApiKeys:
 def _keys(text: str) -> Iterator[tuple[str, str]]:
     if named := NAMED.fullmatch(text):
         yield named[2], named[1]
-    # The whole text too: a key of before names were known may look like one with a name.
+    # The whole text too: an older key may look like one with a name.
     yield text, f"key-{hashlib.sha256(text.encode()).hexdigest()[:DIGITS_OF_HASH]}"

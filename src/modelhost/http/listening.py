@@ -1,4 +1,4 @@
-"""The server that listens: uvicorn with the application, imported while the worker of the model starts."""
+"""The server: uvicorn with the application, imported while the worker of the model starts."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from modelhost.http.door_errors import error_answer_at
 from modelhost.http.wire.connection import Connection
 from modelhost.http.wire.limits import Limits
 
-if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
+if TYPE_CHECKING:  # at run time it imports the operations, which answers do not need
     from modelhost.host import Host
 
 log = logs.get_logger(__name__)
 
-SECONDS_BETWEEN_LOOKS: Final = 1.0
-"""At the connections: a limit of time is exact to that."""
+CHECK_SECONDS: Final = 1.0
+"""The interval of checking connections, and the precision of their timeouts."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server for ``host``, without its signals: ours also end the worker, and know a first from a second."""
+    """uvicorn's server for ``host``, without its signal handlers, which :mod:`modelhost.http.signals` replaces."""
 
     def __init__(self, host: Host, *, mcp_port: int | None, backlog: int, on_listening: Callable[[], None]) -> None:
-        """Take what is served; raises ConfigError if a path for prompts is that of something else."""
-        self._stopping = asyncio.Event()  # ends the answers that would never end by themselves
+        """Take the host; raises ConfigError if a path for prompts is taken."""
+        self._stopping = asyncio.Event()  # ends endless answers
         self._on_listening = on_listening
         settings = host.settings
         self._app = build_app(host, stopping=self._stopping, mcp_port=mcp_port)
@@ -71,24 +71,24 @@ class Server(uvicorn.Server):
         yield
 
     def admit(self, settings: Settings) -> None:
-        """Let in whom ``settings`` let in, from the next request on."""
+        """Apply the access control of ``settings`` from the next request on."""
         self._app.admit(settings)
 
     def drain(self) -> None:
-        """As :meth:`stop_gracefully`, but give those at work all the time that they need."""
+        """Stop like :meth:`stop_gracefully`, but without a timeout for requests in flight."""
         self.config.timeout_graceful_shutdown = None
         self.stop_gracefully()
 
     def stop_gracefully(self) -> None:
-        """Take no more requests, and end when those at work have been answered."""
+        """Take no more requests, and stop when those in flight are answered."""
         log.info("stopping", requests=len(self.server_state.tasks))
         self._stopping.set()
         self.should_exit = True
 
     async def _watch(self) -> None:
-        """End the connections of clients that keep the host waiting."""
+        """Close the connections of clients that exceed a timeout."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            await asyncio.sleep(CHECK_SECONDS)
             for connection in tuple(self.server_state.connections):
                 cast("Connection", connection).check(loop.time())

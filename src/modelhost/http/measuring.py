@@ -1,11 +1,11 @@
-"""What is kept of a request that is over: metrics and one line in the log, whatever door it came by."""
+"""Metrics and the log line of a finished request, for all doors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from modelhost.errors import ModelNotFound
-from modelhost.http.exchange import CLIENT_LEFT_STATUS
+from modelhost.http.exchange import CLIENT_DISCONNECTED_STATUS
 from modelhost.meters import METERS, counting, timing
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ def note_request(  # noqa: PLR0913 (all are facts of one request)
 
 
 def note_cancelled(model: str, status: int) -> None:
-    """Count an answer that its client did not wait for."""
-    if status == CLIENT_LEFT_STATUS:
+    """Count an answer whose client disconnected."""
+    if status == CLIENT_DISCONNECTED_STATUS:
         METERS.cancelled.labels(model).inc()
 
 
 def model_label(host: Host, name: Any) -> str:
-    """Return the main name of a known model, of the active one for ``None``, or nothing.
+    """Return the main name of a known model, of the active one for ``None``, or an empty text.
 
-    Names that callers invent must not become labels.
+    Invented names must not become labels.
     """
     if name is not None and not isinstance(name, str):
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -23,28 +22,15 @@ from modelhost.http.prompt import openapi as prompt_openapi
 REF = "#/components/schemas/{model}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """A task, and what to say of it."""
-
-    name: Task
-    summary: str
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Where it is served."""
-        return PATHS[self.name]
-
-
-DESCRIBED: Sequence[Described] = (
-    Described(name="chat", summary="Answer a conversation"),
-    Described(name="completions", summary="Continue a text"),
-    Described(name="infill", summary="Fill in text before other text"),
-    Described(name="embeddings", summary="Turn texts into vectors"),
-    Described(name="rerank", summary="Order documents by how well they fit a query"),
-    Described(name="tokenize", summary="Turn a text into tokens"),
-    Described(name="detokenize", summary="Turn tokens into a text"),
-)
+SUMMARIES: Final[Mapping[Task, str]] = {
+    "chat": "Answer a conversation",
+    "completions": "Continue a text",
+    "infill": "Fill in text before other text",
+    "embeddings": "Turn texts into vectors",
+    "rerank": "Order documents by how well they fit a query",
+    "tokenize": "Turn a text into tokens",
+    "detokenize": "Turn tokens into a text",
+}
 STATUSES = {
     "400": "The request cannot be served as it is",
     "401": "The API key is missing or wrong",
@@ -55,7 +41,7 @@ STATUSES = {
     "504": "The model was not ready in time",
     "507": "The model does not fit into memory, whatever is unloaded",
 }
-OF_SESSIONS = {
+SESSION_STATUSES = {
     "409": "Another host has the session",
     "503": "No place now, and Retry-After says when to come back; or a session, and no database",
 }
@@ -72,13 +58,13 @@ SESSION_PARAMETERS = [
         ("X-Conversation-Id", "The same, under candle-vllm's name."),
     )
 ]
-OF_MODELS: Mapping[str, Sequence[type[ModelhostError]]] = {
+MODEL_LIST_ERRORS: Mapping[str, Sequence[type[ModelhostError]]] = {
     "/v1/models": (Unauthorized,),
     "/v1/models/{model_id}": (Unauthorized, ModelNotFound),
 }
-"""What FastAPI's own routes refuse."""
-OF_FASTAPI = ("HTTPValidationError", "ValidationError")
-"""How FastAPI would refuse parameters; here all of them are text, and fit."""
+"""The errors of FastAPI's own routes."""
+UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
+"""Schemas of FastAPI for invalid parameters, which its routes here cannot have."""
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -100,7 +86,7 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 
 def describe(app: FastAPI, *, needs_key: bool, prompt_paths: Sequence[str]) -> None:
-    """Let ``app`` serve a document that holds the POST endpoints too; it is made when it is first asked for."""
+    """Have ``app`` serve a document with the POST endpoints too, made on the first request."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -120,15 +106,14 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     schemas.update(definitions["$defs"])
     schemas["Error"] = ERROR_SCHEMA
     schemas["SessionDocument"]["properties"]["messages"]["items"] = {"$ref": REF.format(model="Message")}
-    for model in OF_FASTAPI:
+    for model in UNUSED_SCHEMAS:
         del schemas[model]
-    for path, raised in OF_MODELS.items():
+    for path, raised in MODEL_LIST_ERRORS.items():
         described = document["paths"][path]["get"]["responses"]
         document["paths"][path]["get"]["responses"] = {"200": described["200"], **refusals(raised)}
-    for task in DESCRIBED:
-        for number, path in enumerate(task.paths, 1):
-            operation_id = task.name if number == 1 else f"{task.name}_{number}"
-            document["paths"][path] = {"post": _post(task, operation_id)}
+    for task in SUMMARIES:
+        for number, path in enumerate(PATHS[task], 1):
+            document["paths"][path] = {"post": _post(task, task if number == 1 else f"{task}_{number}")}
     document["paths"].update(system_paths())
     document["paths"].update(administration_paths())
     if needs_key:
@@ -139,18 +124,18 @@ def _document(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
     return document
 
 
-def _post(task: Described, operation_id: str) -> dict[str, Any]:
-    request = {"$ref": REF.format(model=MODELS[task.name].__name__)}
+def _post(task: Task, operation_id: str) -> dict[str, Any]:
+    request = {"$ref": REF.format(model=MODELS[task].__name__)}
     error = {"application/json": {"schema": {"$ref": REF.format(model="Error")}}}
     answer: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
-    statuses = STATUSES | OF_SESSIONS if task.name == "chat" else STATUSES
-    if TASKS[task.name].answer == "sse":
+    statuses = STATUSES | SESSION_STATUSES if task == "chat" else STATUSES
+    if TASKS[task].answer == "sse":
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "tags": ["models"],
-        "summary": task.summary,
+        "summary": SUMMARIES[task],
         "operationId": operation_id,
-        **({"parameters": SESSION_PARAMETERS} if task.name == "chat" else {}),
+        **({"parameters": SESSION_PARAMETERS} if task == "chat" else {}),
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {
             "200": {"description": "The answer", "content": answer},

@@ -1,4 +1,4 @@
-"""Which web pages may speak to a host that asks for no key, and by which names it may be called.
+"""Which web pages may use a host without API keys, and under which names it may be addressed.
 
 A page that somebody looks at can send requests to his own machine, and run tools there. Browsers say in ``Origin``
 whose page it is; programs say nothing. A page of this host, or of one that is allowed, may. The name in ``Host`` has to
@@ -18,16 +18,16 @@ from urllib.parse import urlsplit
 from modelhost.errors import ForeignOrigin
 
 ANY: Final = "*"
-NAMES_REMEMBERED: Final = 256  # clients call a host by a few; what they invent must not fill the memory
+CACHED_NAMES: Final = 256  # bounded, since clients can invent names
 CONTAINER_NAMES: Final = frozenset({"host.docker.internal", "host.containers.internal"})
-"""What containers call the machine that they run on; nobody can register a name in ``.internal``."""
+"""Names for the machine in its containers; names in ``.internal`` cannot be registered."""
 
 
 class Origins:
-    """The pages that may, and the names."""
+    """The allowed origins and host names."""
 
     def __init__(self, allowed: Iterable[str], *, hosts: Iterable[str] = ()) -> None:
-        """Take the origins of pages, and names besides the machine's own: ``NAME``, ``*.NAME`` or ``*``.
+        """Take allowed origins, and host names besides the machine's own: ``NAME``, ``*.NAME`` or ``*``.
 
         The name of a page that may speak to this host is allowed too.
         """
@@ -35,7 +35,7 @@ class Origins:
         names = {_name(each) for each in (*hosts, *self._allowed)}
         self._names = frozenset(names | own_names())
         self._suffixes = tuple(name.removeprefix(ANY) for name in names if name.startswith(f"{ANY}."))
-        self._is_known = lru_cache(NAMES_REMEMBERED)(self._knows)
+        self._is_known = lru_cache(CACHED_NAMES)(self._knows)
 
     def check(self, origin: bytes, host: bytes | None) -> None:
         """Check the header ``Origin`` of a request whose ``Host`` has been checked.
@@ -87,7 +87,7 @@ class Origins:
 
 
 def own_names() -> frozenset[str]:
-    """Return what this machine is called, in lower case, without asking a name server."""
+    """Return the names of this machine in lower case, without a name server."""
     name = socket.gethostname().lower()
     short = name.partition(".")[0]
     return frozenset({"localhost", name, short, f"{short}.local"}) | CONTAINER_NAMES
@@ -104,8 +104,8 @@ def is_address(name: str) -> bool:
 
 def _name(authority: str) -> str:
     """Return the name in an origin or an authority, in lower case and without its port."""
-    authority = authority.strip()  # the parser leaves blanks behind a value
+    authority = authority.strip()  # the parser keeps trailing blanks
     try:
         return urlsplit(authority if "://" in authority else f"//{authority}").hostname or ""
     except ValueError:
-        return authority  # a bracket without the other: a name of nobody
+        return authority  # unbalanced brackets match no name

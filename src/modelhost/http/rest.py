@@ -1,4 +1,4 @@
-"""All that is served besides generation and probes: the models, the administration, MCP, the documents."""
+"""Everything besides generation and probes: models, administration, MCP and documentation."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def build_rest(
     stopping: asyncio.Event,
     mcp: Iterable[BaseRoute],
 ) -> ASGIApp:
-    """Return the application. What is ``direct`` comes here with other methods only, which are answered with 405.
+    """Return the application. Paths of ``direct`` get here with other methods only, which are answered with 405.
 
     Raises:
-        ConfigError: one of ``prompts`` is at the path of something else.
+        ConfigError: a path of ``prompts`` is taken.
     """
-    # FastAPI's own /docs loads its script from elsewhere, and is empty without a network.
+    # FastAPI's own /docs loads its script from the network.
     app = FastAPIOffline(
         title="modelhost",
         version=__version__,
@@ -51,7 +51,7 @@ def build_rest(
         static_url=DOCS_FILES,
     )
     app.router.routes.extend(Route(path, endpoint, methods=[method]) for (method, path), endpoint in direct.items())
-    # Before the route that takes every path below /v1/models.
+    # Before the route that matches every path below /v1/models.
     app.router.routes.extend(administration_routes(host))
     events = model_events.EventsEndpoint(host, keep_alive_seconds=host.settings.keep_alive_interval, stopping=stopping)
     app.router.routes.append(Route(model_events.PATH, events, methods=["GET"]))
@@ -73,7 +73,7 @@ def mcp_routes(host: Host, *, stopping: asyncio.Event) -> list[BaseRoute]:
 
 
 def build_mcp(host: Host, *, stopping: asyncio.Event) -> ASGIApp:
-    """Return an application that has the MCP servers and nothing else."""
+    """Return an application with the MCP servers only."""
     routes = mcp_routes(host, stopping=stopping)
     answers = {ModelhostError: _answer_error, HTTPException: _answer_routing_error, Exception: _answer_fault}
     return Starlette(routes=routes, exception_handlers=answers)
@@ -100,10 +100,7 @@ async def _answer_routing_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Return the methods of all routes that lead to the path; each route knows of its own only.
-
-    In order, since those of a route are a set, whose order is another one in each process; HEAD is wherever GET is.
-    """
+    """Return the methods of all routes that match the path, sorted, with HEAD wherever there is GET."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     leading = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     methods = {method for route in leading for method in route.methods or ()}

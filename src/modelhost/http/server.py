@@ -29,13 +29,13 @@ log = logs.get_logger(__name__)
 
 Announce = Callable[[str, Host], None]
 BACKLOG = 2048
-FILES_PER_CONNECTION = 4  # its socket, that to a worker, and some for everything else
-SECONDS_FOR_LAST_WORDS = 1.0  # for requests that were cut off to tell their clients
+FILES_PER_CONNECTION = 4  # its socket, that to a worker, and some more
+FINAL_SECONDS = 1.0  # for cancelled requests to send their error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What is told how far the start has come."""
+    """Callbacks for the progress of the start."""
 
     on_download: DownloadProgress | None = None
     on_loading: ProgressCallback | None = None
@@ -52,16 +52,16 @@ def serve(
     reread: Callable[[], Settings] | None = None,
     clock: Clock = time.time,
 ) -> int:
-    """Serve until a signal ends it; return the exit status. ``announce`` is called with the address once it listens.
+    """Serve until a signal; return the exit status. ``announce`` is called with the address once the host listens.
 
-    ``reread`` reads the configuration anew, for SIGHUP; ``clock`` is that of the log file.
+    ``reread`` reads the configuration again, for SIGHUP; ``clock`` is that of the log file.
 
     Raises:
         SetupError: the port, the model or a setting cannot be used.
         WorkerStartFailed: the engine could not load the model.
     """
     logs.setup(settings.log_level, settings.log_format)
-    # Before the model is loaded: nobody wants to learn after minutes that the port is taken.
+    # Before the model is loaded, so that a taken port is reported at once.
     with (
         log_to_file(settings, clock),
         logs.last_words(),
@@ -108,7 +108,7 @@ async def _serve(
                 _listen(listener)
             await server.serve(sockets=listeners)
         finally:
-            await host.stop(drain_seconds=SECONDS_FOR_LAST_WORDS)
+            await host.stop(drain_seconds=FINAL_SECONDS)
     log.info("stopped")
     return 0
 
@@ -119,21 +119,21 @@ def _listening(url: str, mcp_url: str, host: Host, announce: Announce) -> None:
 
 
 def _allow_open_files(wanted: int) -> None:
-    """Let this process have ``wanted`` open files, as far as the system allows: many begin with a limit of 1024."""
+    """Raise the limit of open files to ``wanted``, as far as the system permits; the default is often 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    with suppress(ValueError, OSError):  # macOS has a limit that it does not tell
+    with suppress(ValueError, OSError):  # macOS has a hidden limit
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
         )
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that holds the address without listening yet.
+    """Return a socket that is bound to the address without listening yet.
 
     Raises:
-        PortInUse: somebody listens there, or this machine has no such address.
+        PortInUse: the address is in use, or not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -147,10 +147,10 @@ def _bound_socket(host: str, port: int) -> socket.socket:
 
 
 def _listen(listener: socket.socket) -> None:
-    """Begin to listen; two hosts that load at the same time can both hold the address until one of them listens.
+    """Listen; two hosts can be bound to the same address until one of them listens.
 
     Raises:
-        PortInUse: the other one was faster.
+        PortInUse: another host was faster.
     """
     try:
         listener.listen(BACKLOG)

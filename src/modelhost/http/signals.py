@@ -25,28 +25,28 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Signals:
-    """What each does may be changed on the way; a second one of those that end the host ends the process at once."""
+    """The replaceable handlers of signals; a second signal to stop ends the process at once."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self.end = end
-        """At the first SIGTERM or SIGINT, and when the terminal of the host is closed."""
+        """Called at the first SIGTERM or SIGINT, and when the terminal of the host is closed."""
         self.drain = end
-        """At the first SIGQUIT."""
+        """Called at the first SIGQUIT."""
         self.reread: Callable[[], object] = logs.reopen_files
-        """At each SIGHUP."""
-        # A terminal that closes sends SIGHUP, too; with `nohup` the host outlives it.
+        """Called at each SIGHUP."""
+        # A closing terminal sends SIGHUP, too; with `nohup`, the host survives it.
         self._has_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and has_terminal()
         self._is_ending = False
 
     def on_ending(self, number: signal.Signals) -> None:
-        """End, in the way that ``number`` asks for."""
+        """Stop, as ``number`` requires."""
         if self._is_ending:
             os._exit(128 + number)
         self._is_ending = True
         (self.drain if number == signal.SIGQUIT else self.end)()
 
     def on_hangup(self) -> None:
-        """Read anew what may have changed; end, if it is the terminal that has gone."""
+        """Reload; stop if the terminal was closed."""
         if self._has_terminal and not has_terminal():
             if not self._is_ending:
                 self.on_ending(signal.SIGHUP)
@@ -56,7 +56,7 @@ class Signals:
 
 @contextmanager
 def signals(loop: asyncio.AbstractEventLoop, end: Callable[[], object]) -> Iterator[Signals]:
-    """Take the signals in; each of those that end the host calls ``end`` until told otherwise."""
+    """Install the handlers; signals to stop call ``end`` by default."""
     taken = Signals(end)
     for number in ENDING:
         loop.add_signal_handler(number, taken.on_ending, number)
@@ -69,7 +69,7 @@ def signals(loop: asyncio.AbstractEventLoop, end: Callable[[], object]) -> Itera
 
 
 def has_terminal() -> bool:
-    """Whether this process belongs to a terminal that is still there."""
+    """Whether this process has a terminal."""
     try:
         os.close(os.open(TERMINAL, os.O_RDONLY | os.O_NOCTTY))
     except OSError:
@@ -80,11 +80,11 @@ def has_terminal() -> bool:
 log = logs.get_logger(__name__)
 
 LIVE: Final = ("api_keys", "allow_origin", "allowed_host", "log_level", "allow_models")
-"""Settings that come into force at once; all others do when the host is started again."""
+"""Settings that a reload applies; all others require a restart."""
 
 
 class ConfigReloader:
-    """Reads the log files', the models' and the tools' files anew, and the configuration."""
+    """Reloads the model registry, the file of MCP servers and the configuration, and reopens log files."""
 
     def __init__(
         self,
@@ -94,9 +94,9 @@ class ConfigReloader:
         read: Callable[[], Settings] | None,
         admit: Callable[[Settings], object],
     ) -> None:
-        """``read`` reads the configuration, if it came from where it can be read; ``admit`` puts keys in force.
+        """``read`` reads the configuration, if it can be read again; ``admit`` applies the access control.
 
-        ``address`` is what the host listens on.
+        ``address`` is the host's.
         """
         self._host = host
         self._settings = host.settings
@@ -107,7 +107,7 @@ class ConfigReloader:
         self._is_wanted = False
 
     def begin(self) -> None:
-        """Begin, or begin again if it is being done."""
+        """Start a reload, or repeat it if one is running."""
         logs.reopen_files()
         self._host.reread()
         self._is_wanted = True

@@ -1,4 +1,4 @@
-"""Probes, version and metrics: what others ask for again and again, and of a host that has just begun to listen."""
+"""Probes, version and metrics, which are polled, and have to answer at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from modelhost.meters import REGISTRY
 from modelhost.version import __version__
 
-if TYPE_CHECKING:  # at run time it brings the operations, which an answer need not wait for
+if TYPE_CHECKING:  # at run time it imports the operations, which answers do not need
     from modelhost.host import Host
 
 
@@ -27,7 +27,7 @@ class _Probe:
 
 
 def probes(host: Host) -> dict[str, ASGIApp]:
-    """Return what answers a GET of each path."""
+    """Return the application for a GET of each path."""
 
     def ready() -> Response:
         states = {model.name: model.state.value for model in host.status().models}

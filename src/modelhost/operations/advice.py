@@ -1,4 +1,4 @@
-"""What a caller can do about each error, by its code: the pages about errors say it, and so do MCP's tool errors."""
+"""What a caller can do about each error, by its code: for the reference and for MCP's tool errors."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "database_unavailable": "Mend the database as the message says; requests without a session are served.",
     }
 )
-"""One line for every leaf of the error tree; a test fails where one is missing."""
+"""One line for each leaf of the error tree, which a test checks."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from modelhost.errors import DatabaseUnavailable
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.timestamps import Moment
+from modelhost.operations.timestamps import Timestamp
 
 if TYPE_CHECKING:
     from modelhost.host import Host
@@ -20,7 +20,7 @@ class AuditParameters(Parameters):
     """Which entries."""
 
     limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Entries at most.")
-    before: Moment | None = Field(default=None, description="Only older ones: `2026-01-01T12:00:00Z`.")
+    before: Timestamp | None = Field(default=None, description="Only older ones: `2026-01-01T12:00:00Z`.")
     operation: str | None = Field(default=None, description="Only this operation.")
     actor: str | None = Field(default=None, description="Only what this one did.")
     outcome: str | None = Field(default=None, description="`ok`, or the code of an error.")

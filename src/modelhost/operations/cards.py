@@ -1,4 +1,4 @@
-"""One model as lists show it, and as somebody who wants to use it asks for it."""
+"""A model as an entry of lists, and in detail."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def model_card(status: ModelStatus) -> ModelCard:
         max_tokens=status.max_tokens,
         memory_usage_mb=megabytes(status.memory_bytes),
         memory_required_mb=megabytes(status.need_bytes),
-        **_numbers(status),
+        **_load_options(status),
         slots=status.slots,
         operations=sorted(status.operations),
         sees_images=status.sees_images,
@@ -159,7 +159,7 @@ def model_card(status: ModelStatus) -> ModelCard:
 
 
 def adapter_cards(status: ModelStatus) -> list[ModelCard]:
-    """Return a card for each adapter of one model: as vLLM has it, that is a model whose parent this one is."""
+    """Return a card for each adapter of a model: as in vLLM, a model whose parent is the base model."""
     card = model_card(status)
     return [
         card.model_copy(
@@ -177,7 +177,7 @@ def adapter_cards(status: ModelStatus) -> list[ModelCard]:
 
 
 def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> ModelInfo:
-    """Return one model in detail."""
+    """Return a model in detail."""
     return ModelInfo(
         model_id=status.name,
         name=status.name,
@@ -191,7 +191,7 @@ def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> 
         config=ModelConfig(
             context_window=status.context_length,
             max_tokens=status.max_tokens,
-            **_numbers(status),
+            **_load_options(status),
             slots=status.slots,
             is_pinned=status.is_pinned,
             idle_unload_seconds=status.idle_unload_seconds,
@@ -202,8 +202,8 @@ def model_info(status: ModelStatus, *, gpu_utilization: float | None = None) -> 
     )
 
 
-def _numbers(status: ModelStatus) -> dict[str, Any]:
-    """Return in which numbers a model is computed, over how many GPUs, and what was asked for of that."""
+def _load_options(status: ModelStatus) -> dict[str, Any]:
+    """Return number format, quantization and parallelism of a model, and the load configuration."""
     options = status.engine_options
     return {
         "tensor_parallel_size": _count(options.get("tensor_parallel_size")),
@@ -215,9 +215,9 @@ def _numbers(status: ModelStatus) -> dict[str, Any]:
     }
 
 
-def _count(told: Any) -> int:
-    """Options are checked when a model is started: until then they may be anything."""
-    return told if isinstance(told, int) and told > 0 else 1
+def _count(option: Any) -> int:
+    """Return a valid count: options are only checked when a model is started."""
+    return option if isinstance(option, int) and option > 0 else 1
 
 
 def _performance(status: ModelStatus, gpu_utilization: float | None) -> ModelPerformance:

@@ -1,4 +1,4 @@
-"""Chat: what a call of it takes and gives, and what is known of the model that answers."""
+"""Chat: the parameters and the result of ``chat_completion``, and the operation ``model_info``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelhost.host import Host
 
 VLLM_MCP_DEFAULTS: Final = {"temperature": 0.7, "max_tokens": 512, "top_p": 1.0, "top_k": -1}
-"""What a call of ``chat_completion`` gets where it, the server and the model are silent."""
+"""Defaults of ``chat_completion``, for what neither the call, the server nor the model sets."""
 CHAT: Final = "chat_completion"
 """The name of the tool; over HTTP it is OpenAI's endpoint."""
 
@@ -121,7 +121,7 @@ class ServedModel(Result):
 
 async def _info(host: Host, parameters: ModelInfoParameters, _on_progress: OnProgress) -> ServedModel:
     name = host.find(parameters.model).name
-    await host.look()
+    await host.refresh_previews()
     model = next(model for model in host.status().models if model.name == name)
     settings = host.settings
     return ServedModel(
@@ -140,7 +140,7 @@ async def _info(host: Host, parameters: ModelInfoParameters, _on_progress: OnPro
 
 
 def _utilization(budget: str | None) -> str:
-    """Return a budget of GPU memory as vLLM writes it: ``80%`` as ``0.8``; an amount stays as it is given."""
+    """Return a GPU memory budget in vLLM's form: ``80%`` as ``0.8``; an amount is unchanged."""
     if budget is None:
         return "0.9"
     share = parse_size(budget).share

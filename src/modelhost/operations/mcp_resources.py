@@ -137,7 +137,7 @@ async def _get_prompt(host: Host, parameters: PromptParameters, _on_progress: On
 async def _of_servers(
     hub: ToolHub, server: str | None, read: Callable[[str], Awaitable[Iterable[T]]]
 ) -> tuple[list[T], dict[str, str]]:
-    """What ``server`` has, or all servers that are ready, side by side; then a failed one is named with its error."""
+    """Read from ``server``, or from all ready servers concurrently; return what was found, and errors by server."""
     if server is not None:
         return list(await read(server)), {}
     errors: dict[str, str] = {}

@@ -22,14 +22,14 @@ from modelhost.errors import (
     QueueTimeout,
     WorkerStartFailed,
 )
-from modelhost.models.states import State
+from modelhost.models.residency.status import State
 from modelhost.operations.models import OneModel, main_name, status_of
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Progress, Result
 from modelhost.operations.reports import BYTES_HELP, CONDITIONS, Condition, megabytes
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-    from modelhost.models.download import DownloadProgress, FileProgress
+    from modelhost.models.hub.progress import DownloadProgress, FileProgress
 
 NewModelId = Annotated[
     str,
@@ -215,7 +215,7 @@ def _download_progress(on_progress: OnProgress) -> DownloadProgress:
 
 
 async def _name_to_load(host: Host, name: str, on_progress: OnProgress) -> str:
-    """Return the main name of a model, which is added to those of the host if it may be and is none of them."""
+    """Return the main name of a model, which is added to the host's models if necessary and allowed."""
     try:
         return (await host.find_or_add(name, on_progress=_download_progress(on_progress))).name
     except (ModelNotFound, ModelNotAllowed) as error:
@@ -227,7 +227,7 @@ def _name_without_adapter(host: Host, name: str) -> str:
     """Return the main name of a model.
 
     Raises:
-        InvalidRequest: ``name`` has an adapter besides, which would be lost.
+        InvalidRequest: ``name`` includes an adapter, which would be ignored.
     """
     model = main_name(host, name)
     status = status_of(host, model)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AliasChoices, Field
 
 from modelhost.errors import ModelNotFound
-from modelhost.models.states import HostStatus, ModelStatus, State
+from modelhost.models.residency.status import HostStatus, ModelStatus, State
 from modelhost.operations.cards import ModelCard, ModelInfo, adapter_cards, model_card, model_info
 from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
 from modelhost.operations.reports import Condition, EventReport, HostReport, condition_of, event_report, host_report
@@ -55,7 +55,7 @@ class ModelLogs(Result):
 
 
 async def _list(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> Models:
-    await host.look()
+    await host.refresh_previews()
     return _models_of(host.status())
 
 
@@ -66,13 +66,13 @@ def _models_of(status: HostStatus) -> Models:
 
 
 async def _status(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> HostReport:
-    await host.look()
+    await host.refresh_previews()
     return host_report(host.status())
 
 
 async def _info(host: Host, parameters: OneModel, _on_progress: OnProgress) -> ModelInfo:
     name = main_name(host, parameters.model_id)
-    await host.look()
+    await host.refresh_previews()
     return model_info(status_of(host, name), gpu_utilization=await host.gpu_utilization(name))
 
 

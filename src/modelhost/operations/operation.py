@@ -1,4 +1,4 @@
-"""What an administrative operation is: declared once; HTTP, the command line and MCP are rendered from it."""
+"""Administrative operations: declared once, and rendered for HTTP, the command line and MCP."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from modelhost.errors import InvalidRequest, ModelhostError, UnsupportedParamete
 
 _IN_BRACES: Final = re.compile(r"\{(\w+)\}")
 LONGEST_AUDITED: Final = 1000
-"""Characters of JSON that the audit log keeps of one parameter."""
+"""Limit in characters of JSON for a parameter in the audit log."""
 
 
 class Parameters(BaseModel):
-    """What an operation takes. Strict: ``"0.5"`` is no number, and a name that is not listed is refused."""
+    """The parameters of an operation. Strict: ``"0.5"`` is not a number, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
@@ -29,14 +29,14 @@ class NoParameters(Parameters):
 
 
 class Result(BaseModel):
-    """What an operation gives. A reader of an older version skips fields that it does not know."""
+    """The result of an operation. Clients of an older version ignore unknown fields."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)  # the command line imports all, and uses one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an operation is."""
+    """The progress of an operation."""
 
     fraction: float | None
     """0 to 1, where it is known."""
@@ -44,11 +44,11 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-"""Told about each step; it may be called from another thread."""
+"""Called with each step, possibly from another thread."""
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """Take no notice: for a face that cannot show progress."""
+    """Ignore progress, where it cannot be shown."""
 
 
 P = TypeVar("P", bound=Parameters)
@@ -57,10 +57,10 @@ R = TypeVar("R", bound=Result)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRoute:
-    """Where an operation is served.
+    """The HTTP route of an operation.
 
-    ``{name}`` in the path is a parameter that may hold slashes; the others are the body of a POST, or in the query of a
-    GET or DELETE, where all are text.
+    ``{name}`` in the path is a parameter that may contain slashes; the others are in the body of a POST, or as text in
+    the query of a GET or DELETE.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -68,16 +68,16 @@ class HttpRoute:
 
     @property
     def path_names(self) -> tuple[str, ...]:
-        """The parameters that the path holds."""
+        """The parameters in the path."""
         return tuple(_IN_BRACES.findall(self.path))
 
     def path_with(self, fill: Callable[[str], str]) -> str:
-        """The path with what ``fill`` makes of the name of each parameter in it."""
+        """The path with each parameter replaced by ``fill`` of its name."""
         return _IN_BRACES.sub(lambda named: fill(named[1]), self.path)
 
 
 Area = Literal["llm", "models", "tools", "sessions", "state"]
-"""What operations are about; the group of commands that shows them has its name."""
+"""The subject of an operation, and the name of its group of commands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +85,24 @@ class Operation(Generic[P, R]):
     """One operation on a host."""
 
     name: str
-    """Its name as a tool, and in metrics and logs."""
+    """Its name as a tool, in metrics and in logs."""
     summary: str
     parameters: type[P]
     result: type[R]
     work: Callable[[Any, P, OnProgress], Awaitable[R]]
     """Runs it on a :class:`modelhost.host.Host`, or on an object with the parts of one that it needs."""
     route: HttpRoute | None
-    """``None``: it is served in a shape of its own."""
+    """``None``: it is served in another format."""
     command: str | None = None
-    """The command below ``modelhost models``, or whatever ``area`` says, that shows it."""
+    """The command in the group of its ``area``."""
     is_read_only: bool = False
     area: Area = "models"
     errors: tuple[type[ModelhostError], ...] = ()
-    """What it raises besides the errors that any request can meet."""
+    """The errors that it raises, besides those of any request."""
     reports_progress: bool = False
-    """Whether it may take minutes, and tells how far it is."""
+    """Whether it may take minutes and reports progress."""
     audited: tuple[str, ...] = ()
-    """The parameters that the audit log may keep: never a secret, and never what somebody said or wrote."""
+    """The parameters that the audit log records: never secrets, and never contents of conversations."""
     example: Mapping[str, Any]
     """Parameters as JSON."""
     answer: Mapping[str, Any] | Callable[[], Result]
@@ -114,20 +114,20 @@ class Operation(Generic[P, R]):
         return self.answer().model_dump(mode="json") if callable(self.answer) else dict(self.answer)
 
     async def run(self, host: Any, parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """Do it; raises one of ``errors``, or what any request can meet."""
+        """Run it; raises one of ``errors``, or an error of any request."""
         return await self.work(host, parameters, on_progress)
 
     def parse(self, values: Mapping[str, Any]) -> P:
-        """Return ``values``, which came as JSON, as parameters.
+        """Return ``values``, decoded JSON, as parameters.
 
         Raises:
-            UnsupportedParameter: a name that this operation does not have.
-            InvalidRequest: a value that is missing or wrong; ``param`` names the first.
+            UnsupportedParameter: an unknown name.
+            InvalidRequest: a missing or wrong value; ``param`` names the first.
         """
         return parsed(self.name, self.parameters, values)
 
     def audited_in(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the audit log may keep of ``values``, which came as JSON and need not be right."""
+        """Return what the audit log records of ``values``, decoded JSON that may be invalid."""
         return {name: _shortened(values[name]) for name in self.audited if values.get(name) is not None}
 
 
@@ -137,7 +137,7 @@ def _shortened(value: Any) -> Any:
 
 
 def parsed(name: str, parameters: type[P], values: Mapping[str, Any]) -> P:
-    """Return ``values`` as ``parameters`` of what is called ``name``; raises as :meth:`Operation.parse` does."""
+    """Return ``values`` as ``parameters`` of the operation ``name``; raises like :meth:`Operation.parse`."""
     try:
         return parameters.model_validate(dict(values))
     except ValidationError as error:
@@ -158,7 +158,7 @@ def _explained(name: str, parameters: type[BaseModel], error: ValidationError) -
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the names that the model below ``path`` takes."""
+    """Return the field names of the model at ``path``."""
     for part in path:
         within = model.model_fields[part].annotation
         if not (isinstance(within, type) and issubclass(within, BaseModel)):

@@ -1,4 +1,4 @@
-"""The one way to have an operation done: whoever asks by whatever face is let in, measured and noted here."""
+"""Runs operations for callers: authorises them, counts and times them, and records them in the audit log."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 OK: Final = "ok"
 CLIENT_LEFT: Final = "client_left"
 CANCELLED: Final = "cancelled"
-NAMELESS: Final[Mapping[Face, str]] = MappingProxyType(
+DEFAULT_ACTORS: Final[Mapping[Face, str]] = MappingProxyType(
     {"http": "anonymous", "mcp-http": "anonymous", "mcp-stdio": "local", "host": "local"}
 )
-"""Who came by a face without the name of a key: anybody, or whoever could start the program."""
+"""The actor of a call without a named key: anybody, or whoever could start the program."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Performance:
-    """One operation, or call of a tool, that is being done for somebody; ``with`` ends it."""
+class OperationCall:
+    """One run of an operation, or call of a tool; ``with`` ends it."""
 
     operation: str
-    """The name of it; of a reading of an MCP resource ``read-resource``."""
+    """Its name; ``read-resource`` for reading an MCP resource."""
     caller: Caller
     kept: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    """Returns what of ``values`` the audit log may keep: neither contents nor secrets."""
+    """Returns what the audit log records of ``values``: neither contents nor secrets."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """The parameters, as they came, as far as they have been read."""
+    """The parameters as given, as far as they have been read."""
     model: str | None = None
-    """The model that it turned out to be about."""
+    """The model, if it is known from the result."""
     known_model: str | None = None
-    """The main name of that model, once it is over: empty if there is none of the name, ``None`` if nobody looked."""
+    """The main name of the model at the end: empty if there is no such model, ``None`` before."""
     outcome: str = ""
-    """``ok``, or the code of the error; set inside where that is told otherwise than by raising it."""
+    """``ok``, or the code of the error; set inside ``with`` if the error is not raised."""
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
-    """How long it took, once it is over."""
+    """Its duration, at the end."""
     _began: float = field(default_factory=time.perf_counter)
 
     def __enter__(self) -> Self:
@@ -59,36 +59,36 @@ class Performance:
         self.end(error)
 
     def end(self, error: BaseException | None) -> None:
-        """Note that it is over, and how."""
+        """Record the end and the outcome."""
         self.seconds = time.perf_counter() - self._began
         self.outcome = self.outcome or _outcome_of(error, self.caller.face)
 
     @property
     def named_model(self) -> str | None:
-        """The model as it is named in the result or in the parameters, if it is."""
+        """The model in the result or in the parameters."""
         name = self.model or self.values.get("model_id", self.values.get("model"))
         return name if isinstance(name, str) else None
 
 
-class performing:  # noqa: N801 (said with `with`, as a function that contextlib makes would be, at a third of its cost)
-    """Have done what is inside: admitted before it begins, and counted and noted however it ends.
+class performing:  # noqa: N801 (used like a function made by contextlib, at a third of its cost)
+    """Authorise what is inside before it begins; count, time and record it at the end.
 
-    For faces that read parameters as a part of it, or do several operations as one; others :func:`perform`.
+    For doors that read parameters inside, or run several operations as one; others use :func:`perform`.
 
     Raises:
-        ModelhostError: the caller may not have it done.
+        ModelhostError: the caller is not authorised.
     """
 
-    __slots__ = ("_host", "_performance")
+    __slots__ = ("_call", "_host")
 
-    def __init__(self, host: Host, performance: Performance) -> None:
+    def __init__(self, host: Host, call: OperationCall) -> None:
         self._host = host
-        self._performance = performance
+        self._call = call
 
     def __enter__(self) -> None:
-        performance = self._performance
+        call = self._call
         try:
-            self._host.authorise(performance.caller, performance.operation)
+            self._host.authorise(call.caller, call.operation)
         except BaseException as error:
             self._end(error)
             raise
@@ -99,14 +99,14 @@ class performing:  # noqa: N801 (said with `with`, as a function that contextlib
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
-        performance = self._performance
-        performance.end(error)
-        performance.known_model = _main_name(self._host, performance.named_model)
-        operation, face = performance.operation, performance.caller.face
-        counting(METERS.operations, operation, face, performance.outcome).inc()
-        timing(METERS.operation_seconds, operation, face).observe(performance.seconds)
-        if face != "host":  # the log is for what came from outside; a program knows what it does itself
-            self._host.note(_entry(performance))
+        call = self._call
+        call.end(error)
+        call.known_model = _main_name(self._host, call.named_model)
+        operation, face = call.operation, call.caller.face
+        counting(METERS.operations, operation, face, call.outcome).inc()
+        timing(METERS.operation_seconds, operation, face).observe(call.seconds)
+        if face != "host":  # calls of the program itself are not audited
+            self._host.note(_entry(call))
 
 
 async def perform(
@@ -116,19 +116,19 @@ async def perform(
     caller: Caller,
     on_progress: OnProgress = ignore_progress,
 ) -> R:
-    """Have ``host``, which has what ``operation`` needs, do it for ``caller``.
+    """Run ``operation`` on ``host`` for ``caller``.
 
     Raises:
-        ModelhostError: the caller may not have it done, or what the operation raises.
+        ModelhostError: the caller is not authorised, or what the operation raises.
     """
     values = parameters.model_dump(mode="json", exclude_unset=True)
-    performance = Performance(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
-    with performing(host, performance):
+    call = OperationCall(operation=operation.name, caller=caller, kept=operation.audited_in, values=values)
+    with performing(host, call):
         return await operation.run(host, parameters, on_progress)
 
 
 def _main_name(host: Host, model: str | None) -> str:
-    """Return the main name of a known model, or nothing: names that callers invent must not become labels."""
+    """Return the main name of a known model, or an empty text: invented names must not become labels of metrics."""
     if model is None:
         return ""
     try:
@@ -137,18 +137,18 @@ def _main_name(host: Host, model: str | None) -> str:
         return ""
 
 
-def _entry(performance: Performance) -> AuditEntry:
-    caller = performance.caller
+def _entry(call: OperationCall) -> AuditEntry:
+    caller = call.caller
     return AuditEntry(
-        at=performance.began_at,
-        actor=caller.key_name or NAMELESS[caller.face],
+        at=call.began_at,
+        actor=caller.key_name or DEFAULT_ACTORS[caller.face],
         face=caller.face,
-        operation=performance.operation,
-        arguments=performance.kept(performance.values),
-        outcome=performance.outcome,
-        duration_ms=round(performance.seconds * 1000, 3),
+        operation=call.operation,
+        arguments=call.kept(call.values),
+        outcome=call.outcome,
+        duration_ms=round(call.seconds * 1000, 3),
         request_id=caller.request_id,
-        model=performance.known_model or None,
+        model=call.known_model or None,
     )
 
 
@@ -161,5 +161,5 @@ def _outcome_of(error: BaseException | None, face: Face) -> str:
         return CLIENT_LEFT
     if isinstance(error, Exception):
         return HostFault.code
-    # Over HTTP nobody cancels but the server that ends: its clients are told so.
+    # Over HTTP, only a server that shuts down cancels requests.
     return ShuttingDown.code if face == "http" else CANCELLED

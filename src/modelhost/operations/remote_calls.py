@@ -1,4 +1,4 @@
-"""An operation as a request to a running host: what every client of one sends, and how it reads the answer."""
+"""Operations over HTTP: the request that a client sends to a host, and its result and progress in the answer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from modelhost.operations.models import LIST
 from modelhost.operations.operation import AnyOperation, HttpRoute, Operation, P, Progress, R
 
 EVENT_STREAM: Final = "text/event-stream"
-"""What a client accepts that wants to be told how far an operation is that tells so."""
+"""Accepted by clients that want the progress of an operation that reports it."""
 PROGRESS: Final = "progress"
 RESULT: Final = "result"
-"""The events of such an answer, by their names; an error has none."""
+"""The names of the events of such an answer; an error has none."""
 
 LIST_ROUTE: Final = HttpRoute(method="GET", path="/v1/models")
-"""Of :data:`LIST`, which is served in OpenAI's shape."""
+"""The route of :data:`LIST`, which is served in OpenAI's format."""
 
 
 def request_of(operation: Operation[P, R], parameters: P) -> tuple[str, str, dict[str, Any] | None]:
-    """Method, path and body of a call: what the path does not name is in the body, or in the query of others."""
+    """Return method, path and body of a call; a GET or DELETE has parameters outside of its path in the query."""
     route = _route_of(operation)
     values = parameters.model_dump(exclude_unset=True, mode="json")
     path = route.path_with(lambda name: quote(values.pop(name)))
@@ -32,10 +32,10 @@ def request_of(operation: Operation[P, R], parameters: P) -> tuple[str, str, dic
 
 
 def result_in(operation: Operation[P, R], answer: Any, url: str) -> R:
-    """The result of ``operation`` in the decoded ``answer`` of the host at ``url``.
+    """Return the result of ``operation`` in the decoded ``answer`` of the host at ``url``.
 
     Raises:
-        HostUnreachable: it is something else.
+        HostUnreachable: the answer is something else.
     """
     if operation is LIST and isinstance(answer, dict):
         answer = {"models": answer.get("data")}
@@ -48,16 +48,16 @@ def result_in(operation: Operation[P, R], answer: Any, url: str) -> R:
 
 
 def event_of(name: str, data: Any) -> bytes:
-    """Return one event of the answer of an operation that tells how far it is."""
+    """Return one event of an answer with progress."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps(data).encode())
 
 
 def progress_in(data: Any) -> Progress:
-    """Return the progress that the ``data`` of an event tells; what is missing there is unknown."""
-    told = data if isinstance(data, dict) else {}
-    fraction = told.get("fraction")
+    """Return the progress in the ``data`` of an event; missing fields are unknown."""
+    given = data if isinstance(data, dict) else {}
+    fraction = given.get("fraction")
     return Progress(
-        fraction=fraction if isinstance(fraction, int | float) else None, message=str(told.get("message", ""))
+        fraction=fraction if isinstance(fraction, int | float) else None, message=str(given.get("message", ""))
     )
 
 

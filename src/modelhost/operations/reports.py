@@ -1,4 +1,4 @@
-"""Reports on models, on the host and on what happens to models: the same at every interface."""
+"""Reports on models, on the host and on events of models, the same at every door."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ LATENCY_HELP: Final = (
 
 
 def condition_of(model: ModelStatus) -> Condition:
-    """Return what a model is doing, in coarse words: one that cannot be loaded is an error before somebody tries."""
+    """Return the condition of a model; a model that cannot be loaded is an error even before an attempt."""
     return "error" if model.obstacle is not None else CONDITIONS[model.state]
 
 
 def host_condition_of(model: ModelStatus) -> HostCondition:
-    """As :func:`condition_of`, in the words for a host whose model it is."""
+    """Return the condition of a host with this model; see :func:`condition_of`."""
     return "error" if model.obstacle is not None else HOST_CONDITIONS[model.state]
 
 
 def megabytes(amount: Bytes | None) -> int | None:
-    """Return ``amount``, over all pools, in MB of 1,000,000 bytes, rounded up; ``None`` is unknown."""
+    """Return ``amount`` over all pools in MB of 1,000,000 bytes, rounded up; ``None`` is unknown."""
     return None if amount is None else math.ceil(sum(amount.values()) / BYTES_PER_MB)
 
 
@@ -155,14 +155,14 @@ _known: Final = attrgetter(*KNOWN)
 
 
 def model_report(status: ModelStatus) -> ModelReport:
-    """Return all that is known of one model."""
+    """Return the report on one model."""
     known = dict(zip(KNOWN, _known(status), strict=True))
     known["need_mb"], known["memory_mb"] = megabytes(status.need_bytes), megabytes(status.memory_bytes)
     return ModelReport.model_validate(known)
 
 
 def host_report(status: HostStatus) -> HostReport:
-    """Return all that is known of the host's models."""
+    """Return the report on the host and its models."""
     active = next((model for model in status.models if model.name == status.active_model), None)
     since = status.switch_requested_at
     return HostReport(
@@ -181,7 +181,7 @@ def host_report(status: HostStatus) -> HostReport:
 
 
 def error_of(model: ModelStatus) -> str | None:
-    """Return what is wrong with a model: what keeps it from being loaded, else its last error."""
+    """Return why a model cannot be loaded, or else its last error."""
     return model.obstacle or model.last_error
 
 
@@ -220,5 +220,5 @@ class EventReport(Result):
 
 
 def event_report(event: ModelEvent) -> EventReport:
-    """Return ``event`` as every face tells it."""
+    """Return the report on ``event``."""
     return EventReport.model_validate(event, from_attributes=True)

@@ -12,7 +12,7 @@ from modelhost.config.literals import One
 from modelhost.config.session_ids import NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.operations.timestamps import Moment
+from modelhost.operations.timestamps import Timestamp
 
 if TYPE_CHECKING:
     from modelhost.host import Host
@@ -31,7 +31,7 @@ class ListParameters(Parameters):
     """Which part of the list."""
 
     limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Sessions at most.")
-    before: Moment | None = Field(
+    before: Timestamp | None = Field(
         default=None, description="Only those that were last used before it: `2026-01-01T12:00:00Z`."
     )
 
@@ -46,8 +46,8 @@ class SessionDocument(Parameters):
     """A session as it is exported and imported."""
 
     session_id: NewSessionId = Field(description=THE_SESSION)
-    created_at: Moment | None = Field(default=None, description="When it began. Default: now.")
-    updated_at: Moment | None = Field(default=None, description="When it was used last. Default: now.")
+    created_at: Timestamp | None = Field(default=None, description="When it began. Default: now.")
+    updated_at: Timestamp | None = Field(default=None, description="When it was used last. Default: now.")
     model: str | None = Field(default=None, description="The model that answered last.")
     messages: list[dict[str, Any]] = Field(
         min_length=1, description="The conversation, as messages of OpenAI's API; a system message comes first."
@@ -116,7 +116,7 @@ async def _list(host: Host, parameters: ListParameters, _on_progress: OnProgress
 
 
 def session_card(session: SessionInfo) -> SessionCard:
-    """Return what is said of a session without its messages."""
+    """Return a session without its messages."""
     return SessionCard(
         session_id=session.id,
         created_at=session.created_at,
@@ -157,7 +157,7 @@ def _document(session: Session) -> SessionDocument:
 
 
 async def _import(host: Host, parameters: ImportParameters, _on_progress: OnProgress) -> Imported:
-    # Here and not at the top: the command line, which describes operations only, starts faster without them.
+    # Not at the top: the command line, which only describes operations, starts faster without them.
     from modelhost.chat.parsing.validation import validate  # noqa: PLC0415
     from modelhost.state.records import Session as Stored  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Times as operations take them: RFC 3339's text, with a zone, within the years that a database has in UTC."""
+"""Timestamps as parameters: RFC 3339 with a time zone, within the years that a database supports in UTC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLE: Final = "2026-01-01T12:00:00Z"
 
 
 def _written(value: Any) -> Any:
-    """Refuse numbers, which pydantic takes for seconds or milliseconds, whichever is more likely."""
+    """Refuse numbers, which pydantic would guess to be seconds or milliseconds."""
     if isinstance(value, datetime) or (isinstance(value, str) and _BEGINNING.match(value)):
         return value
     raise PydanticCustomError("datetime_type", "Input should be a time such as {example}", {"example": _EXAMPLE})
@@ -31,4 +31,4 @@ def _in_utc(value: datetime) -> datetime:
         raise PydanticCustomError("datetime_range", "Input should be in the years 1 to 9999 of UTC") from None
 
 
-Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_utc)]
+Timestamp = Annotated[datetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_utc)]

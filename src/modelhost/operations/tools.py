@@ -95,7 +95,7 @@ def _card(tool: OfferedTool) -> ToolCard:
 
 
 async def _agrees(request: ApprovalRequest) -> bool:
-    """Whoever asks for the call itself has agreed to it, but not to what the server may want besides."""
+    """Approve the call, which the caller requested, but nothing that the server requests."""
     return request.kind == "tool"
 
 

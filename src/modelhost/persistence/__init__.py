@@ -1,1 +1,0 @@
-"""Saving what a host holds, and bringing it back: models, conversations, prompt caches."""

@@ -1,7 +1,6 @@
-"""What engines have computed for conversations, as files beside the database.
+"""Prompt caches of conversations, saved as files beside the database.
 
-They only save time. One that is missing, damaged or for another model is left out, with a warning: the engine computes
-it again.
+One that is missing, damaged or of another model is skipped with a warning, and computed again by the engine.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SLOTS_OF_UNKNOWN: Final = 1
 
 
 class PromptCaches:
-    """The files in one folder."""
+    """The prompt caches in one folder."""
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = data_dir / FOLDER
@@ -38,18 +37,17 @@ class PromptCaches:
     async def save(
         self, collection: ModelCollection, conversations: Sequence[SavedConversation]
     ) -> tuple[SavedPromptCache, ...]:
-        """Save what idle slots of loaded models hold of ``conversations``, which begin with the newest.
+        """Save the caches of ``conversations``, the newest first, from idle slots of loaded models.
 
-        A model has no more conversations in memory than it has slots, and they are its newest ones: only those are
-        looked for.
+        Only as many conversations of a model are tried as it has slots, since it holds no others.
         """
         saved: list[SavedPromptCache] = []
-        looked_for: Counter[str] = Counter()
+        tried: Counter[str] = Counter()
         for conversation in conversations:
             model = _loaded(collection, conversation.model)
-            if model is None or looked_for[model.name] >= (model.slots or SLOTS_OF_UNKNOWN):
+            if model is None or tried[model.name] >= (model.slots or SLOTS_OF_UNKNOWN):
                 continue
-            looked_for[model.name] += 1
+            tried[model.name] += 1
             if found := await self._save_one(collection, model, conversation):
                 saved.append(found)
         return tuple(saved)
@@ -78,7 +76,7 @@ class PromptCaches:
         )
 
     async def restore(self, collection: ModelCollection, model: HostedModel, caches: Iterable[SavedPromptCache]) -> int:
-        """Give ``model``, which is loaded, its ``caches`` back; return how many it took."""
+        """Restore ``caches`` into ``model``, which is loaded; return how many were accepted."""
         restored = 0
         for cache in caches:
             path = self._folder / Path(cache.file).name
@@ -94,7 +92,7 @@ class PromptCaches:
         return restored
 
     async def remove(self, files: Iterable[str]) -> None:
-        """Delete ``files``, as far as they are there."""
+        """Delete ``files`` that exist."""
         await asyncio.to_thread(self._remove, [Path(name).name for name in files])
 
     def _remove(self, names: Sequence[str]) -> None:
@@ -114,7 +112,7 @@ def _loaded(collection: ModelCollection, name: str | None) -> HostedModel | None
 
 
 def _make_folder(folder: Path) -> None:
-    """Make it for the user alone: what is in it is what was said."""
+    """Make the folder private: it holds contents of conversations."""
     make_private(folder)
     folder.chmod(0o700)
 

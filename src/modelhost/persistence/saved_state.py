@@ -25,11 +25,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredState:
-    """What came back."""
+    """What was restored."""
 
     info: SnapshotInfo
     models: int
-    """Those that were loaded when the state was saved, and are, or are being loaded."""
+    """Models that were loaded in the saved state, and are loaded or loading now."""
     conversations: int
     configurations: int
     prompt_caches: int
@@ -40,7 +40,7 @@ class RestoredState:
 
 @dataclass(slots=True)
 class _Load:
-    """A model on its way back."""
+    """A model that is being restored."""
 
     model: HostedModel
     caches: Sequence[SavedPromptCache]
@@ -49,7 +49,7 @@ class _Load:
 
 
 class Persistence:
-    """Saves and restores what a host holds. Requests go on meanwhile."""
+    """Saves and restores models and conversations, while requests are served."""
 
     def __init__(self, state: StateStore, collection: Callable[[], ModelCollection]) -> None:
         self._state = state
@@ -60,16 +60,16 @@ class Persistence:
     async def save(
         self, label: str, *, models: bool, conversations: bool, metrics: bool, compression: bool
     ) -> tuple[SnapshotInfo, int]:
-        """Save what is asked for under ``label``; return what was saved, and with how many prompt caches.
+        """Save a state under ``label``; return it, and the number of its prompt caches.
 
         Raises:
             DatabaseUnavailable: nothing is saved.
         """
-        said = await self._conversations() if conversations else ()
-        caches = await self._caches.save(self._collection(), said)
+        saved = await self._conversations() if conversations else ()
+        caches = await self._caches.save(self._collection(), saved)
         document = SnapshotDocument(
             models=self._models() if models else (),
-            conversations=said,
+            conversations=saved,
             metrics=metrics_now() if metrics else None,
             prompt_caches=caches,
         )
@@ -80,12 +80,12 @@ class Persistence:
             raise
 
     async def _conversations(self) -> tuple[SavedConversation, ...]:
-        """Return all sessions as they are at one moment, the one that was used last first."""
+        """Return all sessions at one moment, the last used first."""
         async with aclosing(self._state.sessions.all()) as sessions:
             return tuple([SavedConversation.of(session) async for session in sessions])
 
     def _models(self) -> tuple[SavedModel, ...]:
-        """Return the models of which there is something to restore."""
+        """Return the models with anything to restore."""
         collection = self._collection()
         active = collection.active
         return tuple(
@@ -103,12 +103,10 @@ class Persistence:
     async def load(
         self, *, label: str | None, state_id: str | None, models: bool, conversations: bool, wait: bool
     ) -> RestoredState:
-        """Restore a saved state, of ``label`` the newest. Models are loaded in the background, unless ``wait``.
+        """Restore a saved state, the newest of ``label``. Models are loaded in the background, unless ``wait``.
 
-        Those that clients had added are added again before, downloaded if the hub's cache has them no more.
-
-        What is damaged is refused before anything is restored. What a model that is not loaded now gets back of its
-        prompt caches, it gets when it is.
+        Models that clients had added are added again before, and downloaded if necessary. A damaged state is refused
+        before anything is restored. The prompt caches of a model are restored when it is loaded.
 
         Raises:
             StateNotFound, StateDamaged, DatabaseUnavailable: nothing is restored.
@@ -142,12 +140,12 @@ class Persistence:
         )
 
     async def _bring_back(self, collection: ModelCollection, load: _Load) -> int:
-        """Have the model loaded, if it is to be, and give it its prompt caches; return how many it took."""
+        """Load the model, if it was loaded, and restore its prompt caches; return how many."""
         if load.is_to_be_loaded:
             try:
                 await collection.load(load.model, wait=True)
             except ModelhostError as error:
-                # No traceback: it is told by the model's state too, and is no fault of the host.
+                # Without a traceback: the model's state has the error too, and it is no fault of the host.
                 log.error("model_not_restored", model=load.model.name, error=error.message)  # noqa: TRY400
                 return 0
         return await self._caches.restore(collection, load.model, load.caches)
@@ -155,10 +153,10 @@ class Persistence:
     async def clear(
         self, *, label: str | None, older_than_hours: float | None, models: bool, conversations: bool
     ) -> Removed:
-        """Remove sessions and saved states, or parts of them; say how many, and how many bytes they took.
+        """Remove sessions and saved states, or parts of them; return their number and size.
 
         Raises:
-            DatabaseUnavailable: what is not removed then can be removed later.
+            DatabaseUnavailable: the rest can be removed later.
         """
         older_than = None if older_than_hours is None else _hours_ago(older_than_hours)
         removed = Removed()
@@ -172,7 +170,7 @@ class Persistence:
         return removed
 
     async def stop(self) -> None:
-        """Restore no more."""
+        """Cancel running restores."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -187,12 +185,12 @@ class Persistence:
 def _hours_ago(hours: float) -> datetime:
     try:
         return datetime.now(UTC) - timedelta(hours=hours)
-    except OverflowError:  # before there was anything
+    except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
 
 
 async def _add_again(document: SnapshotDocument, collection: ModelCollection) -> None:
-    """Add the models again that clients had added; one that cannot be had, or may not be added now, is missing."""
+    """Add the models again that clients had added; those that cannot be added now are missing."""
 
     async def add(name: str) -> None:
         try:
@@ -206,7 +204,7 @@ async def _add_again(document: SnapshotDocument, collection: ModelCollection) ->
 def _configurations(
     document: SnapshotDocument, collection: ModelCollection
 ) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """Return the configurations of the models that are here, and the names of those that are not."""
+    """Return the configurations of known models, and the names of unknown ones."""
     found: dict[str, Mapping[str, Any]] = {}
     missing: list[str] = []
     for saved in document.models:
@@ -239,10 +237,8 @@ def _configure(
             collection.select(saved.name)
 
 
-def _loads(
-    document: SnapshotDocument, collection: ModelCollection, *, models: bool, conversations: bool
-) -> list[_Load]:
-    """Return the models that are to be loaded, and those that get prompt caches."""
+def _loads(document: SnapshotDocument, collection: ModelCollection, *, models: bool, conversations: bool) -> list[_Load]:
+    """Return the models to load, and those with prompt caches to restore."""
     wanted = {saved.name for saved in document.models if saved.is_loaded} if models else set()
     caches: dict[str, list[SavedPromptCache]] = {}
     for cache in document.prompt_caches if conversations else ():
@@ -259,7 +255,7 @@ def _loads(
 
 
 async def _wait_for(loads: Sequence[_Load]) -> None:
-    """Wait; who stops waiting stops nothing else."""
+    """Wait for the tasks; a cancellation does not cancel them."""
     if tasks := [load.task for load in loads if load.task is not None]:
         await asyncio.wait(tasks)
 
@@ -269,7 +265,7 @@ LEFT_OUT: Final = ("_bucket", "_created")
 
 
 def metrics_now() -> dict[str, Any]:
-    """Return the samples of every metric by its name, each with its labels and its value."""
+    """Return the samples of all metrics by name, with labels and values."""
     found: dict[str, list[dict[str, Any]]] = {}
     for metric in REGISTRY.collect():
         for sample in metric.samples:

@@ -15,7 +15,7 @@ from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.engines.remote.engine import Remote
 from modelhost.errors import EngineError
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.chunk_writing import chunk_of
+from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.sse import encode_event
 

@@ -97,6 +97,41 @@ async def test_the_exchange_is_stored_before_the_end_is_told() -> None:
     assert held.appended == [([QUESTION, ANSWER], {"role": "system", "content": "Be brief."}, "m")]
 
 
+BEGUN = {"role": "assistant", "content": "Dear "}
+
+
+@pytest.mark.parametrize(
+    ("by_default", "fields", "is_one"),
+    [
+        (False, {"continue_final_message": True}, True),
+        (False, {}, False),
+        (True, {}, True),
+        (True, {"continue_final_message": False}, False),
+        (True, {"add_generation_prompt": True}, False),
+    ],
+)
+async def test_a_message_that_the_answer_continues_is_stored_as_one_with_it(
+    *, by_default: bool, fields: dict[str, bool], is_one: bool
+) -> None:
+    held = Held()
+    turn = SessionTurn(held, request(messages=[QUESTION, BEGUN], **fields), model="m", continues_by_default=by_default)
+    async with aclosing(turn.stored(pieces(*STREAM))) as stream:
+        async for _ in stream:
+            pass
+    ((stored, _, _),) = held.appended
+    assert stored == [QUESTION, *([{**ANSWER, "content": "Dear Hello Anna"}] if is_one else [BEGUN, ANSWER])]
+
+
+async def test_a_message_with_calls_is_not_continued() -> None:
+    held = Held()
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+    async with aclosing(turn_of(held, QUESTION, asked, continue_final_message=True).stored(pieces(*STREAM))) as stream:
+        async for _ in stream:
+            pass
+    assert [message["role"] for message in held.appended[0][0]] == ["user", "assistant", "assistant"]
+
+
 async def test_pieces_are_passed_on_as_they_come() -> None:
     turn = turn_of(Held())
     more = asyncio.Event()

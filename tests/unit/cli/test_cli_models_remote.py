@@ -19,7 +19,7 @@ from modelhost.cli.models_remote import add_remote_commands
 from modelhost.cli.models_shown import amount, line
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded, UnsupportedParameter
-from modelhost.models.states import ModelEvent, State
+from modelhost.models.residency.status import ModelEvent, State
 from modelhost.operations.models import INFO, OneModel
 from modelhost.operations.reports import EventReport
 from modelhost.operations.table import MODEL_OPERATIONS

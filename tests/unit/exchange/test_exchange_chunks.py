@@ -11,7 +11,7 @@ import pytest
 from modelhost.chat.relay import Relay, Report
 from modelhost.errors import EngineError
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.chunk_writing import chunk_of
+from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import (
     CallCancelled,
     CallFinished,

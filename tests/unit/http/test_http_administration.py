@@ -17,8 +17,8 @@ from modelhost.errors import DownloadFailed
 from modelhost.host import Host
 from modelhost.http.app import build_app
 from modelhost.meters import REGISTRY
-from modelhost.models.download import DownloadProgress
-from modelhost.models.states import PulledModel, State
+from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.residency.status import PulledModel, State
 from modelhost.operations.table import MODEL_OPERATIONS
 from tests.unit.operations.fake_host import FakeHost, model_status, ready
 

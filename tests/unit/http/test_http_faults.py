@@ -97,7 +97,7 @@ async def test_who_leaves_at_the_last_event_has_been_answered(last: bytes, statu
     exchange = Exchange(dict(SCOPE), _nothing, _Sent())
 
     async def work() -> None:
-        async with exchange.event_stream(), exchange.while_client_is_there():
+        async with exchange.event_stream(), exchange.until_disconnected():
             await exchange.write(last)
             await asyncio.Event().wait()
 

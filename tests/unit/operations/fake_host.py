@@ -13,8 +13,8 @@ from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
 from modelhost.exchange.caller import Authorise, admit
 from modelhost.feed import Feed
-from modelhost.models.download import DownloadProgress, FileProgress
-from modelhost.models.states import (
+from modelhost.models.hub.progress import DownloadProgress, FileProgress
+from modelhost.models.residency.status import (
     HostStatus,
     LoadEstimate,
     ModelEvent,
@@ -85,7 +85,7 @@ class FakeHost:
             max_models=None,
         )
 
-    async def look(self) -> None:
+    async def refresh_previews(self) -> None:
         self.looks += 1
 
     async def gpu_utilization(self, name: str) -> float | None:

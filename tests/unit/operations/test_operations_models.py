@@ -11,8 +11,8 @@ import pytest
 
 from modelhost.engines.load_config import LOAD_FIELDS, LoadConfig
 from modelhost.errors import InvalidRequest, ModelBusy, ModelNotAllowed, ModelNotFound, UnsupportedParameter
-from modelhost.models.download import DownloadProgress
-from modelhost.models.states import ModelStatus, State
+from modelhost.models.hub.progress import DownloadProgress
+from modelhost.models.residency.status import ModelStatus, State
 from modelhost.operations import reports
 from modelhost.operations.model_loading import CONFIGURE, LOAD, PULL, SELECT, UNLOAD
 from modelhost.operations.models import INFO, LIST, STATUS

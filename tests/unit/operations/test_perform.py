@@ -17,7 +17,7 @@ from modelhost.mcp_servers.server import build_server
 from modelhost.meters import REGISTRY
 from modelhost.operations.model_loading import UNLOAD, UnloadParameters
 from modelhost.operations.models import INFO, OneModel
-from modelhost.operations.perform import Performance, perform, performing
+from modelhost.operations.perform import OperationCall, perform, performing
 from tests.unit.operations.fake_host import FakeHost, ready
 
 ANNA = Caller(key_name="anna", face="http", request_id="req-1")
@@ -62,7 +62,7 @@ async def test_an_error_is_raised_and_noted_with_its_code() -> None:
 )
 def test_what_is_no_error_of_an_operation_has_an_outcome_too(error: BaseException, face: Face, outcome: str) -> None:
     host = FakeHost()
-    performance = Performance(operation="unload-model", caller=Caller(face=face), kept=dict)
+    performance = OperationCall(operation="unload-model", caller=Caller(face=face), kept=dict)
     with pytest.raises(type(error)), performing(host, performance):
         raise error
     assert [entry.outcome for entry in host.audited] == [outcome]

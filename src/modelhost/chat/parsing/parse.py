@@ -1,6 +1,6 @@
-"""A request as JSON, in OpenAI's words, as the typed value that everything behind the door works with.
+"""Parses a request's body, decoded JSON in OpenAI's format, into the typed value that everything behind the door uses.
 
-:func:`parsed` is the only place where a body is checked. The other way: :mod:`modelhost.exchange.bodies`.
+:func:`parsed` is the only place where a body is checked. The reverse: :mod:`modelhost.exchange.bodies`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from modelhost.exchange.requests import (
 )
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
-_OF_CONVERSATIONS: Final = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs")
-"""What a chat takes from engines' fields, and ``/tokenize`` for every engine."""
-_OF_TEXTS: Final = ("add_special", "add_special_tokens")
+_CONVERSATION_FIELDS: Final = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+"""Fields that a chat passes to its engine, and that ``/tokenize`` supports for every engine."""
+_TEXT_FIELDS: Final = ("add_special", "add_special_tokens")
 _KNOWN: Final[Mapping[Task, frozenset[str]]] = {task: frozenset(model.model_fields) for task, model in MODELS.items()}
 
 
 def parsed(task: Task, body: Any) -> AnyRequest:
-    """Return the request that stands in ``body``, decoded JSON.
+    """Return the request in ``body``, decoded JSON.
 
     Raises:
         InvalidRequest: ``param`` names the first field that is wrong.
@@ -86,14 +86,14 @@ def _generating(task: Task, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lora(given: Any) -> tuple[SelectedAdapter, ...]:
-    """Return the adapters that a request names: one, or a list, each by its name or as a mapping."""
-    wanted = []
+    """Return the adapters of a request: one or a list, each a name or an object."""
+    choices = []
     for each in given if isinstance(given, list) else [given]:
         adapter = SelectedAdapter(name=each) if isinstance(each, str) else SelectedAdapter(**each)
         if (adapter.name is None) == (adapter.id is None):
             raise InvalidRequest('lora: name each adapter by either "name" or "id".', param="lora")
-        wanted.append(adapter)
-    return tuple(wanted)
+        choices.append(adapter)
+    return tuple(choices)
 
 
 def _chat(body: Mapping[str, Any]) -> ChatRequest:
@@ -121,7 +121,7 @@ def _chat(body: Mapping[str, Any]) -> ChatRequest:
 
 
 def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
-    """Return the mode, the one tool that has to be called, and the only ones that may be."""
+    """Return the mode, the tool that has to be called, and the tools that may be called."""
     if not isinstance(given, Mapping):
         return given, None, None
     if given["type"] != "allowed_tools":
@@ -131,7 +131,7 @@ def _tool_choice(given: Any) -> tuple[Any, str | None, frozenset[str] | None]:
 
 
 def _output(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> tuple[OutputFormat | None, Mapping[str, Any]]:
-    """Return what the answer has to be, and what is left of the fields ``more`` that might say so in other words."""
+    """Return the format of the answer, and ``more`` without the vLLM field that it came from, if it did."""
     if STRUCTURED in more:
         ((kind, value),) = more[STRUCTURED].items()
         if (output := output_of(kind, value)) is not None:
@@ -140,9 +140,9 @@ def _output(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> tuple[O
         return None, more
     if (schema := given.get("schema")) is not None:
         return output_of("json", schema), more
-    asked = given.get("json_schema") or {}
-    extra = {name: value for name, value in asked.items() if name != "schema"}
-    return OutputFormat(kind=given["type"], schema=asked.get("schema"), extra=extra or NOTHING), more
+    wrapper = given.get("json_schema") or {}
+    extra = {name: value for name, value in wrapper.items() if name != "schema"}
+    return OutputFormat(kind=given["type"], schema=wrapper.get("schema"), extra=extra or NOTHING), more
 
 
 def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
@@ -151,7 +151,7 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
     servers, tools = given.get("servers"), given.get("tools")
     return McpOptions(
         resources=tuple(SelectedResource(**each) for each in given.get("resources") or ()),
-        prompts=tuple(map(_wanted_prompt, given.get("prompts") or ())),
+        prompts=tuple(map(_selected_prompt, given.get("prompts") or ())),
         servers=None if servers is None else frozenset(servers),
         tools=None if tools is None else frozenset(tools),
         max_turns=given.get("max_turns"),
@@ -159,7 +159,7 @@ def _mcp(given: Mapping[str, Any] | None) -> McpOptions | None:
     )
 
 
-def _wanted_prompt(given: Mapping[str, Any]) -> SelectedPrompt:
+def _selected_prompt(given: Mapping[str, Any]) -> SelectedPrompt:
     return SelectedPrompt(server=given["server"], name=given["name"], arguments=given.get("arguments") or NOTHING)
 
 
@@ -238,19 +238,19 @@ def _tokenize(body: Mapping[str, Any]) -> TokenizeRequest:
 
 
 def _conversation(body: Mapping[str, Any]) -> ChatRequest:
-    """Return what is to be tokenized as the chat that it would be."""
-    asked = {name: body[name] for name in _OF_CONVERSATIONS if body.get(name) is not None}
-    if asked.get("continue_final_message") and asked.get("add_generation_prompt"):
+    """Return the conversation to be tokenized as a chat request."""
+    extra = {name: body[name] for name in _CONVERSATION_FIELDS if body.get(name) is not None}
+    if extra.get("continue_final_message") and extra.get("add_generation_prompt"):
         message = "continue_final_message: the last message is gone on with, or a new one begun; not both."
         raise InvalidRequest(message, param="continue_final_message")
-    if special := next((name for name in _OF_TEXTS if body.get(name)), None) or _is_literal(body):
+    if special := next((name for name in _TEXT_FIELDS if body.get(name)), None) or _is_literal(body):
         raise InvalidRequest(f"{special}: of messages, the chat template says where special tokens are.", param=special)
     messages = messages_of(body["messages"])
     if any(message.media for message in messages):
         raise InvalidRequest("messages: only text has tokens that can be told.", param="messages")
     tools = body.get("tools")
     return ChatRequest(
-        messages=messages, tools=None if tools is None else tuple(map(tool_of, tools)), extra=asked or NOTHING
+        messages=messages, tools=None if tools is None else tuple(map(tool_of, tools)), extra=extra or NOTHING
     )
 
 

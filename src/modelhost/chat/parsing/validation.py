@@ -19,8 +19,8 @@ from modelhost.chat.structured_output import STRUCTURED
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import serves
-from modelhost.engines.schema_limits import check_size
-from modelhost.engines.schema_references import UnusableSchema
+from modelhost.engines.schemas.limits import check_size
+from modelhost.engines.schemas.references import UnusableSchema
 from modelhost.errors import InvalidRequest, UnsupportedParameter
 from modelhost.exchange.requests import AnyRequest
 from modelhost.exchange.tasks import Task

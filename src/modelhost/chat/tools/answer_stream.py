@@ -1,4 +1,4 @@
-"""What a client gets of an answer with tools: one role, one id and one end for all turns, and what happens besides."""
+"""The answer of a tool loop as its client gets it: one role, one id and one end for all turns, and host events."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from modelhost.chat import usage
-from modelhost.chat.tools.calls import RequestedCall
 from modelhost.exchange.events import (
     NO_ENVELOPE,
     Begin,
-    CallCancelled,
-    CallFinished,
     CallLogged,
     CallProgressed,
-    CallStarted,
     Envelope,
     Event,
     Extra,
@@ -34,33 +30,32 @@ from modelhost.exchange.events import (
     Usage,
 )
 from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
-from modelhost.tools.outcome import ToolOutcome
 
 PIECES_AHEAD: Final = 64
-"""That are kept for a client that is slow to take them."""
+"""Pieces that are buffered for a slow client."""
 MODEL_OUTPUT: Final = (Text, Reasoning, Refusal, Logprobs)
-"""What a model says; its calls are the host's business, and there is one end only."""
+"""Events of a turn that the client gets; the host runs the calls, and the answer ends only once."""
 
 
 class AnswerStream:
-    """The pieces on their way to the client. Who writes waits for a client that is slow."""
+    """A bounded queue of the pieces for the client: writers wait while it is full."""
 
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue(PIECES_AHEAD)
         self._envelope: Envelope = NO_ENVELOPE
         self._has_role = False
         self.spent: Mapping[str, Any] | None = None
-        """The tokens of the turns that are over."""
+        """The usage of the turns that are over."""
 
     async def next(self) -> Piece | None:
-        """Return the next piece, none at the end; raises what :meth:`fail` was given."""
+        """Return the next piece, ``None`` at the end; raises the error given to :meth:`fail`."""
         piece = await self._pieces.get()
         if isinstance(piece, BaseException):
             raise piece
         return piece
 
-    async def written(self, piece: Piece) -> None:
-        """Pass on what the model says in ``piece``."""
+    async def forward(self, piece: Piece) -> None:
+        """Send what the model generated in ``piece``."""
         if self._envelope is NO_ENVELOPE:
             self._envelope = piece[0].envelope
         if self._has_role and len(piece) == 1 and piece[0].extra is None:  # as nearly all are
@@ -70,7 +65,7 @@ class AnswerStream:
         begins = not self._has_role and any(isinstance(event, Begin) and event.role is not None for event in piece)
         said = [_alone(event, self._envelope) for event in piece if isinstance(event, MODEL_OUTPUT)]
         so_far = [self._with_spent(event) for event in piece if isinstance(event, PartialUsage)]
-        unknown = next((event.extra for event in piece if event.extra is not None and _says_more(event.extra)), None)
+        unknown = next((event.extra for event in piece if event.extra is not None and _has_fields(event.extra)), None)
         if not (said or begins or unknown):
             return
         if begins:
@@ -86,25 +81,25 @@ class AnswerStream:
         await self._pieces.put((*said, *so_far))
 
     def _with_spent(self, event: PartialUsage) -> PartialUsage:
-        return replace(event, envelope=self._envelope, usage=usage.added(self.spent, event.usage))
+        return replace(event, envelope=self._envelope, usage=usage.add_usage(self.spent, event.usage))
 
-    async def say(self, text: str) -> None:
+    async def add_text(self, text: str) -> None:
         """Add ``text`` to the answer."""
         said: list[Event] = [] if self._has_role else [Begin(envelope=self._envelope)]
         self._has_role = True
         await self._pieces.put((*said, Text(envelope=self._envelope, text=text)))
 
-    async def tell(self, event: HostEvent) -> None:
-        """Tell what happens."""
+    async def send(self, event: HostEvent) -> None:
+        """Send an event of the host."""
         await self._pieces.put((replace(event, envelope=self._envelope),))
 
-    def remark(self, event: HostEvent) -> None:
-        """Tell what may as well be missed: nobody waits for a slow client because of it."""
+    def send_if_room(self, event: HostEvent) -> None:
+        """Send an event, or drop it if the queue is full."""
         if not self._pieces.full():
             self._pieces.put_nowait((replace(event, envelope=self._envelope),))
 
     async def finish(self, reason: str, details: FinishDetails | None, usage: Mapping[str, Any] | None) -> None:
-        """End the answer; with ``details``, it was the host that ended it."""
+        """End the answer; ``details`` says why the host ended it, if it did."""
         await self._pieces.put((Finish(envelope=self._envelope, reason=reason, details=details),))
         await self._pieces.put((Usage(envelope=self._envelope, usage=usage),))
         await self._pieces.put(None)
@@ -114,16 +109,17 @@ class AnswerStream:
         await self._pieces.put(error)
 
     def in_context(self, context: CallContext, call_id: str) -> CallContext:
-        """Return ``context`` with the progress and the log lines of the call ``call_id`` told."""
+        """Return ``context`` such that progress and log lines of the call ``call_id`` are sent."""
 
         async def on_progress(step: ToolProgress) -> None:
-            self.remark(CallProgressed(id=call_id, progress=step.progress, total=step.total, message=step.message))
+            event = CallProgressed(id=call_id, progress=step.progress, total=step.total, message=step.message)
+            self.send_if_room(event)
 
         return replace(context, on_progress=on_progress, on_log=self._log)
 
     async def _log(self, line: ToolLogLine) -> None:
-        # The same for all calls of the answer: over a pipe nobody knows which of them a line belongs to.
-        self.remark(CallLogged(line=dataclasses.asdict(line)))
+        # The same for all calls of the answer: over a pipe it is unknown which of them a line belongs to.
+        self.send_if_room(CallLogged(line=dataclasses.asdict(line)))
 
 
 def _alone(event: Event, envelope: Envelope) -> Event:
@@ -133,33 +129,9 @@ def _alone(event: Event, envelope: Envelope) -> Event:
 
 
 def _of_choice(extra: Extra | None) -> Extra | None:
-    """Return ``extra`` without what an engine says of its whole answer, which is one turn here."""
+    """Return ``extra`` without the fields of the whole answer: for the engine, that is one turn."""
     return None if extra is None or not (extra.choice or extra.delta) else replace(extra, chunk={})
 
 
-def _says_more(extra: Extra) -> bool:
+def _has_fields(extra: Extra) -> bool:
     return any(value is not None for value in extra.delta.values())
-
-
-def started(call: RequestedCall) -> CallStarted:
-    """Return what is told of a call that begins."""
-    return CallStarted(id=call.id, name=call.name, arguments=call.decoded())
-
-
-def cancelled(call: RequestedCall) -> CallCancelled:
-    """Return what is told of a call that the host has ended."""
-    return CallCancelled(id=call.id, name=call.name)
-
-
-def finished(call: RequestedCall, outcome: ToolOutcome) -> CallFinished:
-    """Return what is told of a call that is over."""
-    return CallFinished(
-        id=call.id,
-        name=call.name,
-        server=outcome.server,
-        tool=outcome.tool,
-        is_error=outcome.is_error,
-        code=outcome.code,
-        text=outcome.text,
-        seconds=round(outcome.seconds, 4),
-    )

@@ -1,4 +1,4 @@
-"""The calls that a model asks for, put together from the pieces of its answer while it writes them."""
+"""The calls that a model requests, assembled from the pieces of its answer, and the events about them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelhost import json_text
-from modelhost.exchange.events import ToolCallPiece
+from modelhost.exchange.events import CallCancelled, CallFinished, CallStarted, ToolCallPiece
 from modelhost.exchange.messages import ToolCall
+from modelhost.tools.outcome import ToolOutcome
 
 
 @dataclass(slots=True)
 class RequestedCall:
-    """One call; ``arguments`` is the JSON text as the model wrote it."""
+    """A call that the model requests; ``arguments`` is the JSON text as the model wrote it."""
 
     id: str
     name: str = ""
     arguments: str = ""
 
     def decoded(self) -> Any:
-        """Return the arguments as JSON, or as the text that they are: half a character, say, cannot be passed on."""
+        """Return the arguments as JSON, or as text where they are not valid JSON."""
         try:
             return json_text.decoded(self.arguments or "{}")
         except ValueError:
             return self.arguments
 
     def in_message(self) -> ToolCall:
-        """Return it as it stands in a message of the model."""
+        """Return the call as part of an assistant message."""
         return ToolCall(id=self.id, name=self.name, arguments=self.arguments or "{}")
 
 
@@ -36,10 +37,10 @@ class CallCollector:
 
     def __init__(self) -> None:
         self.calls: list[RequestedCall] = []
-        self._given_out = 0
+        self._returned = 0
 
     def add(self, piece: ToolCallPiece) -> list[RequestedCall]:
-        """Take a piece in; return the calls that have become complete by it."""
+        """Add a piece; return the calls that it completes."""
         call = self._call(piece.index)
         call.id = piece.id or call.id
         call.name += piece.name or ""
@@ -47,7 +48,7 @@ class CallCollector:
         return self._complete(len(self.calls) - 1)
 
     def end(self) -> list[RequestedCall]:
-        """Return the calls that have not been returned yet: the answer is over."""
+        """Return the remaining calls, at the end of the answer."""
         return self._complete(len(self.calls))
 
     def _call(self, index: int) -> RequestedCall:
@@ -56,6 +57,30 @@ class CallCollector:
         return self.calls[index]
 
     def _complete(self, count: int) -> list[RequestedCall]:
-        complete = self.calls[self._given_out : count]
-        self._given_out = max(self._given_out, count)
+        complete = self.calls[self._returned : count]
+        self._returned = max(self._returned, count)
         return complete
+
+
+def call_started(call: RequestedCall) -> CallStarted:
+    """Return the event for a call that begins."""
+    return CallStarted(id=call.id, name=call.name, arguments=call.decoded())
+
+
+def call_cancelled(call: RequestedCall) -> CallCancelled:
+    """Return the event for a call that the host ended."""
+    return CallCancelled(id=call.id, name=call.name)
+
+
+def call_finished(call: RequestedCall, outcome: ToolOutcome) -> CallFinished:
+    """Return the event for a call that is over."""
+    return CallFinished(
+        id=call.id,
+        name=call.name,
+        server=outcome.server,
+        tool=outcome.tool,
+        is_error=outcome.is_error,
+        code=outcome.code,
+        text=outcome.text,
+        seconds=round(outcome.seconds, 4),
+    )

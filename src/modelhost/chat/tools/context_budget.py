@@ -15,53 +15,53 @@ from modelhost.exchange.messages import Message, TextPart
 from modelhost.exchange.requests import Tool
 
 ANSWER_SHARE: Final = 8
-"""One part in so many of the context is kept for what the model writes, up to as much as :data:`ANSWER_TOKENS`."""
+"""One part in so many of the context is reserved for the answer, up to :data:`ANSWER_TOKENS`."""
 ANSWER_TOKENS: Final = 512
-LEAST_CHARS: Final = 40
-"""Of a result; with less of it the note at the cut says more than the result does."""
+MIN_RESULT_CHARS: Final = 40
+"""Below this, the note at the cut would say more than the result."""
 MARGIN: Final = 0.95
-"""Tokens are counted for the whole prompt only: a part of a text may have more of them than its share."""
-UNCOUNTED: Final = 0.5
-"""What stays where nobody says how many tokens there are: less and less, until it fits."""
+"""Tokens are counted for the whole prompt only, and a part of a text may have more tokens than its share."""
+UNCOUNTED_SHARE: Final = 0.5
+"""What is kept per attempt where the engine does not count tokens."""
 NOTE_CHARS: Final = 100
 
 
-def shorter(
+def shorter_limit(
     messages: Sequence[Message], limit: int | None, error: ContextLengthExceeded, tokens_before: int
 ) -> int | None:
-    """Return how many characters each result of a tool among ``messages`` may have, so that the prompt fits.
+    """Return how many characters of each tool result among ``messages`` fit into the context, or ``None`` if none do.
 
-    They were sent with ``limit`` characters at most, and refused with ``error``, which says how many tokens the prompt
-    has; ``tokens_before`` is how many it has without them. ``None`` if there would be nothing left of them.
+    With at most ``limit`` characters each, the prompt was refused with ``error``, which has its number of tokens;
+    ``tokens_before`` is the number without the results.
     """
     lengths = [len(text) for message in messages if (text := _result_in(message)) is not None]
     sent = [length if limit is None else min(length, limit) for length in lengths]
     room = int(sum(sent) * _share(error, tokens_before)) - NOTE_CHARS * len(sent)
     found = _longest(sent, room)
-    return found if sent and found >= LEAST_CHARS else None
+    return found if sent and found >= MIN_RESULT_CHARS else None
 
 
-def cut_to(messages: Sequence[Message], limit: int | None) -> list[Message]:
-    """Return ``messages`` with at most ``limit`` characters of each result of a tool, and a note at the cut."""
-    return list(messages) if limit is None else [_cut(message, limit) for message in messages]
+def truncated(messages: Sequence[Message], limit: int | None) -> list[Message]:
+    """Return ``messages`` with each tool result truncated to ``limit`` characters, with a note at the cut."""
+    return list(messages) if limit is None else [_truncated(message, limit) for message in messages]
 
 
 def _share(error: ContextLengthExceeded, tokens_before: int) -> float:
-    """How much of the results can stay."""
+    """Return the share of the results that fits."""
     tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
     if not isinstance(tokens, int) or not isinstance(context, int) or tokens <= tokens_before:
-        return UNCOUNTED
+        return UNCOUNTED_SHARE
     room = context - answer_tokens(context) - tokens_before
     return max(0.0, min(MARGIN, MARGIN * room / (tokens - tokens_before)))
 
 
 def answer_tokens(context: int) -> int:
-    """Return how many tokens of a context are kept for what the model writes."""
+    """Return how many tokens of a context are reserved for the answer."""
     return min(context // ANSWER_SHARE, ANSWER_TOKENS)
 
 
 def _longest(lengths: Sequence[int], room: int) -> int:
-    """The length at which texts of ``lengths`` are to be cut, so that they take ``room`` together."""
+    """Return the length to which texts of ``lengths`` have to be truncated to take ``room`` together."""
     rest = sorted(lengths)
     while rest and rest[0] * len(rest) <= room:
         room -= rest.pop(0)
@@ -69,11 +69,11 @@ def _longest(lengths: Sequence[int], room: int) -> int:
 
 
 def _result_in(message: Message) -> str | None:
-    """Return the result of a tool that ``message`` is, if it is one and text."""
+    """Return the text of ``message`` if it is a tool result."""
     return message.content if message.role == "tool" and isinstance(message.content, str) else None
 
 
-def _cut(message: Message, limit: int) -> Message:
+def _truncated(message: Message, limit: int) -> Message:
     text = _result_in(message)
     if text is None or len(text) <= limit:
         return message
@@ -82,7 +82,7 @@ def _cut(message: Message, limit: int) -> Message:
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """Return the text of ``messages``, to be counted."""
+    """Return the text of ``messages``, for counting."""
     return "\n".join(text for message in messages for text in _texts_in(message))
 
 
@@ -103,7 +103,7 @@ class ServerTools:
 
 
 def tools_by_server(tools: Sequence[Tool], server_of: Callable[[str], str]) -> list[ServerTools]:
-    """Return the ``tools`` of a request by the servers that have them; ``server_of`` knows a tool's by its name."""
+    """Group the ``tools`` of a request by server; ``server_of`` returns the server of a tool's name."""
     sizes: dict[str, list[int]] = {}
     for tool in tools:
         sizes.setdefault(server_of(tool.name), []).append(len(orjson.dumps(tool_json(tool))))
@@ -118,9 +118,9 @@ def with_tool_tokens(
     message_chars: int,
     message_tokens: int | None,
 ) -> ContextLengthExceeded:
-    """Return ``error`` with what the tools of each server take of the prompt, and which servers to leave out.
+    """Return ``error`` with the tokens that each server's tools take, and the servers to exclude.
 
-    Sizes are in characters here; without ``message_tokens``, the tokens of the conversation are its share of them.
+    Sizes are in characters; without ``message_tokens``, the conversation's tokens are estimated from its share of them.
     """
     tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
     if not isinstance(tokens, int) or not isinstance(context, int) or not tools:
@@ -128,17 +128,17 @@ def with_tool_tokens(
     if message_tokens is None:
         message_tokens = tokens * message_chars // (message_chars + sum(each.size for each in tools))
     if message_tokens >= context:
-        return error  # it would not fit without any tools
+        return error  # it would not fit even without tools
     taken = max(0, tokens - message_tokens)
     largest_first = _in_tokens(tools, taken)
-    left_out = servers_to_exclude(largest_first, int(MARGIN * (context - answer_tokens(context) - message_tokens)))
+    excluded = servers_to_exclude(largest_first, int(MARGIN * (context - answer_tokens(context) - message_tokens)))
     noun = "server" if len(tools) == 1 else "servers"
     what, advice = (
         ("The tools are", "") if taken > message_tokens else ("Tools and messages are", "Shorten the messages. ")
     )
     message = (
         f"{what} too long: the prompt has {tokens} tokens, and the tools of {len(tools)} {noun} take {taken} of "
-        f"{context} tokens that {model} holds. {advice}{_way_out(largest_first, left_out)}"
+        f"{context} tokens that {model} holds. {advice}{_advice(largest_first, excluded)}"
     )
     return ContextLengthExceeded(
         message,
@@ -146,12 +146,12 @@ def with_tool_tokens(
         **error.details,
         tool_tokens=taken,
         tool_tokens_by_server={each.server: each.size for each in largest_first},
-        leave_out=[each.server for each in left_out],
+        leave_out=[each.server for each in excluded],
     )
 
 
 def servers_to_exclude(largest_first: Sequence[ServerTools], room: int) -> Sequence[ServerTools]:
-    """Return the fewest servers without whose tools the rest take no more than ``room`` tokens."""
+    """Return the fewest servers to exclude so that the tools of the others take at most ``room`` tokens."""
     rest = sum(each.size for each in largest_first)
     for count, each in enumerate(largest_first):
         if rest <= room:
@@ -161,15 +161,15 @@ def servers_to_exclude(largest_first: Sequence[ServerTools], room: int) -> Seque
 
 
 def _in_tokens(tools: Sequence[ServerTools], tokens: int) -> list[ServerTools]:
-    """Return the same with sizes that come to ``tokens`` together, the largest first."""
+    """Return ``tools`` with their sizes in tokens, of ``tokens`` in total, the largest first."""
     chars = sum(each.size for each in tools)
     sized = [ServerTools(server=each.server, count=each.count, size=tokens * each.size // chars) for each in tools]
     return sorted(sized, key=lambda each: (-each.size, each.server))
 
 
-def _way_out(largest_first: Sequence[ServerTools], left_out: Sequence[ServerTools]) -> str:
+def _advice(largest_first: Sequence[ServerTools], excluded: Sequence[ServerTools]) -> str:
     larger = "or serve the model with a larger --context-length."
-    kept = sorted(each.server for each in largest_first[len(left_out) :])
+    kept = sorted(each.server for each in largest_first[len(excluded) :])
     if not kept:
         return (
             f"None of them has room with all its tools: {_listed(largest_first)}. Choose single tools (mcp.tools of "
@@ -177,7 +177,7 @@ def _way_out(largest_first: Sequence[ServerTools], left_out: Sequence[ServerTool
         )
     names = ", ".join(f'"{name}"' for name in kept)
     return (
-        f"Leave out {_listed(left_out)}: give the others as mcp.servers of the request ([{names}]), disable them in "
+        f"Leave out {_listed(excluded)}: give the others as mcp.servers of the request ([{names}]), disable them in "
         f'mcp.json ("disabled": true) or allow fewer of their tools ("allowed_tools"), {larger}'
     )
 

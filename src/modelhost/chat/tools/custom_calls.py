@@ -1,7 +1,7 @@
-"""Calls of custom tools, out of what engines write that know functions only: pieces of an answer in, pieces out.
+"""Calls of custom tools, from the answers of engines that support functions only: pieces in, pieces out.
 
-:class:`CustomCallRewriter` makes them of calls whose arguments are ``{"input": "..."}``, the text of it as it comes.
-:class:`RawInputRewriter` makes one of a text that is the input itself, behind an opening.
+:class:`CustomCallRewriter` makes them from calls whose arguments are ``{"input": "..."}``, and streams the text.
+:class:`RawInputRewriter` makes one from text that is the input itself, after an opening.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from modelhost.exchange.requests import InputFormat
 TYPE: Final = {"type": "custom"}
 _OPENING: Final = re.compile(rf'\s*\{{\s*"{INPUT}"\s*:\s*"')
 _BEGINNING: Final = f'{{"{INPUT}":"'
-"""The same without blanks."""
+"""The opening without blanks."""
 _READY: Final = re.compile(
     r'(?:[^"\\\ud800-\udfff]|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"
 )
-"""The inside of a JSON string as far as it can be read, however it goes on."""
+"""The inside of a JSON string, as far as it can be decoded whatever follows."""
 _INSIDE: Final = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _CUT_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
 
 
 class InputReader:
-    """The input in arguments that come in pieces."""
+    """Decodes the input from arguments that arrive in pieces."""
 
     def __init__(self) -> None:
         self._arguments = ""
         self._at: int | None = None
         self._is_sound = True
         self.text = ""
-        """As much of it as has been given out."""
+        """The input decoded so far."""
 
-    def more(self, arguments: str) -> str:
-        """Take a piece of the arguments in; return what can be read of the input because of it."""
+    def feed(self, arguments: str) -> str:
+        """Add a piece of the arguments; return the new part of the input."""
         self._arguments += arguments
         if self._at is None:
             opening = _OPENING.match(self._arguments)
@@ -55,17 +55,17 @@ class InputReader:
                 return ""
             self._at = opening.end()
         ready = _READY.match(self._arguments, self._at)
-        assert ready is not None  # the pattern takes nothing, too
+        assert ready is not None  # the pattern matches the empty text
         self._at = ready.end()
         new: str = json.loads(f'"{ready[0]}"', strict=False)
         self.text += new
         return new
 
     def rest(self, *, is_cut: bool) -> str:
-        """Return what is left of the input when nothing more comes.
+        """Return the rest of the input at the end of the arguments.
 
-        That is all there is, if it is no object with an input: whatever the model has written is its input then. Where
-        it was cut before the input began, there is none.
+        Arguments that are not an object with an input are the input as a whole. If they were cut off before the input
+        began, there is none.
         """
         if self._at is not None:
             new = self._unreadable(self._at)
@@ -86,9 +86,9 @@ class InputReader:
         return found if isinstance(found, str) else "" if value == {} else given
 
     def _unreadable(self, at: int) -> str:
-        """Return the rest of the string from ``at`` on: half of a pair of surrogates, say, or no escape at all."""
+        """Return the rest of the string from ``at``, such as half a surrogate pair or an invalid escape."""
         inside = _INSIDE.match(self._arguments, at)
-        assert inside is not None  # as said above
+        assert inside is not None  # as above
         self._at = inside.end()
         for text in (inside[0], _CUT_ESCAPE.sub("", inside[0])):
             with suppress(ValueError):
@@ -99,21 +99,21 @@ class InputReader:
 
     @property
     def is_input_alone(self) -> bool:
-        """Whether the arguments were an object with an input, and nothing else."""
+        """Whether the arguments were an object with an input and nothing else."""
         if self._at is None or not self._is_sound:
             return False
         return re.fullmatch(r'"\s*\}\s*', self._arguments[self._at :]) is not None
 
 
 class CustomCallRewriter:
-    """Rewrites the pieces of one choice: calls of the tools called as in ``inputs`` become custom ones."""
+    """Rewrites the pieces of one choice: calls of the tools in ``inputs`` become custom calls."""
 
     def __init__(self, inputs: Mapping[str, InputFormat]) -> None:
         self._inputs = inputs
         self._calls: dict[int, tuple[str, InputReader]] = {}
 
     def rewrite(self, piece: Piece) -> Piece:
-        """Return ``piece`` with calls of custom tools as such; at the end, what is wrong with their inputs."""
+        """Return ``piece`` with custom calls; at the end, its finish details say what is wrong with their inputs."""
         rewritten: list[Event] = []
         for event in piece:
             if isinstance(event, ToolCallPiece):
@@ -130,7 +130,7 @@ class CustomCallRewriter:
             self._calls[event.index] = (event.name, InputReader())
         elif event.index not in self._calls:
             return event
-        new = self._calls[event.index][1].more(event.arguments or "")
+        new = self._calls[event.index][1].feed(event.arguments or "")
         if not new and event.name is None and event.id is None:
             return Begin(envelope=event.envelope, choice=event.choice, role=None, extra=event.extra)
         return CustomCallPiece(
@@ -145,7 +145,7 @@ class CustomCallRewriter:
         )
 
     def _end(self, piece: list[Event], event: Finish) -> None:
-        """Add what is left of the calls to ``piece``, in which a call stands once."""
+        """Add the rest of the calls to ``piece``, in which each call occurs once."""
         for index, (_, text) in self._calls.items():
             if not (rest := text.rest(is_cut=event.reason == "length")):
                 continue
@@ -175,19 +175,19 @@ class CustomCallRewriter:
 
 
 class RawInputRewriter:
-    """Rewrites the pieces of one choice whose text is :func:`call_opening` a call and then its input, as it is."""
+    """Rewrites the pieces of one choice whose text is a :func:`call_opening` followed by the input."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._opening = call_opening(name)
         self._text: str | None = ""
-        """What came so far, until the opening is there."""
+        """The text so far; ``None`` after the opening."""
 
     def rewrite(self, piece: Piece) -> Piece:
         """Return ``piece`` with a part of the call in place of the text.
 
         Raises:
-            InvalidRequest: there is no opening, so that the engine did not obey the grammar.
+            InvalidRequest: there is no opening, so the engine did not apply the grammar.
         """
         return tuple(self._rewritten(event) for event in piece)
 
@@ -216,8 +216,8 @@ class RawInputRewriter:
 
 
 def call_opening(name: str) -> str:
-    """Return what an engine writes before an input that is not quoted, so that its model knows what it writes.
+    """Return the text before an unquoted input, which tells the model what it writes.
 
-    No model begins like this by itself: an answer that does shows that the engine obeys the grammar.
+    No model begins like this by itself, so an answer that does proves that the engine applies the grammar.
     """
     return f"Call of {json.dumps(name, ensure_ascii=False)} with this text as its input:\n"

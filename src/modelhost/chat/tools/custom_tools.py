@@ -1,9 +1,9 @@
-"""OpenAI's custom tools, which are called with a text: checked, and shown to engines that know functions only.
+"""OpenAI's custom tools, which are called with a text: checked, and adapted to engines that support functions only.
 
 For such an engine a custom tool is a function with one parameter, ``input``, and its calls in the conversation are
-calls of that function; :mod:`modelhost.chat.tools.custom_calls` makes custom calls of what the model then writes. A regular
-expression becomes the ``pattern`` of the parameter. A Lark grammar is obeyed where an engine can write nothing but the
-input, which is where one tool has to be called, and refused elsewhere: nobody could say whether an input follows it.
+calls of that function; :mod:`modelhost.chat.tools.custom_calls` turns the model's calls back into custom ones. A
+regular expression becomes the ``pattern`` of the parameter. A Lark grammar is supported only where one tool has to be
+called, since the engine then generates nothing but the input; elsewhere it is refused, as it could not be enforced.
 
 Source: https://platform.openai.com/docs/guides/function-calling#custom-tools
 """
@@ -33,23 +33,24 @@ LARK: Final = "The whole input of the tool, as text of this Lark grammar:"
 
 
 class AdaptedChat(Struct, frozen=True, kw_only=True):
-    """A request as an engine takes it."""
+    """A request adapted to an engine."""
 
     request: ChatRequest
     inputs: Mapping[str, InputFormat] = NOTHING
-    """What the custom tools take that are functions in it, by their names."""
+    """The formats of the custom tools that became functions, by name."""
     grammar: str | None = None
-    """Of Lark, for the input of the only tool, which has to be called."""
+    """The Lark grammar for the input of the only tool, which has to be called."""
 
 
 # Checking.
 
 
 def check(tools: Sequence[Tool], choice: Any) -> None:
-    """Check the custom tools of a request, and what its ``tool_choice`` names, whose shapes are checked.
+    """Check the custom tools of a request and the tools in its ``tool_choice``, whose types are checked.
 
     Raises:
-        InvalidRequest: tools share a name, a regular expression is none, or the choice names a tool of another kind.
+        InvalidRequest: two tools share a name, a regular expression is invalid, or the choice names a tool of another
+            kind.
     """
     counts = Counter(tool.name for tool in tools)
     for place, tool in enumerate(tools):
@@ -79,7 +80,7 @@ def _check_format(wanted: InputFormat, at: str) -> None:
 
 
 def _named_in(choice: Any) -> Iterator[tuple[str, str]]:
-    """Yield the tools that ``choice`` names, each with its kind."""
+    """Yield the kind and the name of each tool in ``choice``."""
     if not isinstance(choice, Mapping):
         return
     given = [choice] if choice["type"] != "allowed_tools" else choice["allowed_tools"]["tools"]
@@ -87,14 +88,14 @@ def _named_in(choice: Any) -> Iterator[tuple[str, str]]:
         yield each["type"], each[each["type"]]["name"]
 
 
-# Showing.
+# Adapting.
 
 
-def shown(request: ChatRequest, engine: Engine) -> AdaptedChat:
-    """Return ``request``, whose ``tool_choice`` is enforced, as ``engine`` takes it.
+def adapted_to(request: ChatRequest, engine: Engine) -> AdaptedChat:
+    """Return ``request``, whose ``tool_choice`` is enforced, adapted to ``engine``.
 
     Raises:
-        InvalidRequest: the input of a tool has to follow a grammar that nobody can have it follow.
+        InvalidRequest: a tool has a grammar that cannot be enforced.
     """
     messages = request.messages
     has_calls = any(message.tool_calls is not None and _has_custom(message.tool_calls) for message in messages)

@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-WITHOUT_TOOLS = ("response_format", "json_schema", "grammar", "structured_outputs", "logprobs")
-"""Fields that an engine cannot honour together with tools; a request with one gets tools only if it asks for them."""
+EXCLUDING_FIELDS: Final = ("response_format", "json_schema", "grammar", "structured_outputs", "logprobs")
+"""Fields that engines cannot honour together with tools; a request with one gets no host tools by default."""
 
 
 def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
-    """Return which tools the host gives to the model and runs for ``request``.
+    """Return which of its tools the host offers to the model and runs for ``request``.
 
-    ``None`` if the request brings its own, or says ``"tools": []`` or ``"tool_choice": "none"``.
+    ``None`` if the request has tools of its own, ``"tools": []`` or ``"tool_choice": "none"``.
 
     Raises:
-        InvalidRequest: ``mcp``, or a ``tool_choice`` that needs the host's tools, together with something that excludes
-            them; ``mcp`` together with tools of the client's own.
+        InvalidRequest: ``mcp``, or a ``tool_choice`` that needs host tools, comes with a field that excludes them; or
+            ``mcp`` comes with tools of the client.
     """
     options = request.mcp
     if options is not None:
         _check_alone(request)
-    if _why_none(request, toolbox) is not None:
+    if _reason_for_none(request, toolbox) is not None:
         _check_no_call(request, toolbox)
         return None
     if options is None or (options.servers is None and options.tools is None):
@@ -54,7 +54,7 @@ def selection_for(request: ChatRequest, toolbox: Toolbox) -> Selection | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantedTools:
-    """The tools of the host that a request gets, and the servers whose tools it should have got too."""
+    """The host's tools that a request gets, and the servers whose tools are missing."""
 
     tools: tuple[OfferedTool, ...] = ()
     missing: tuple[MissingServer, ...] = ()
@@ -64,16 +64,16 @@ NONE: Final = GrantedTools()
 
 
 def granted_tools(request: ChatRequest, toolbox: Toolbox) -> GrantedTools:
-    """Return what ``request`` gets of the host's tools as they are now.
+    """Return the host's tools for ``request``, as they are now.
 
     Raises:
-        McpServerNotFound, ToolNotFound: ``mcp`` names what is not there.
-        InvalidRequest: as :func:`selection_for` has it.
+        McpServerNotFound, ToolNotFound: ``mcp`` names a server or a tool that does not exist.
+        InvalidRequest: see :func:`selection_for`.
     """
     selection = selection_for(request, toolbox)
     if selection is None:
         if has_debug() and toolbox.hub.server_names():
-            log.debug("tools_not_offered", reason=_why_none(request, toolbox))
+            log.debug("tools_not_offered", reason=_reason_for_none(request, toolbox))
         return NONE
     offered = toolbox.hub.offered(selection)
     if has_debug():
@@ -82,8 +82,8 @@ def granted_tools(request: ChatRequest, toolbox: Toolbox) -> GrantedTools:
     return GrantedTools(tools=offered, missing=toolbox.hub.missing(selection))
 
 
-def _why_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
-    """Return why the host gives the model no tools; ``None``: it does."""
+def _reason_for_none(request: ChatRequest, toolbox: Toolbox) -> str | None:
+    """Return why the host offers no tools, or ``None`` if it does."""
     if request.tools is not None:
         return "the request says which it has"
     if request.tool_choice == "none":
@@ -99,14 +99,14 @@ def _check_alone(request: ChatRequest) -> None:
     if request.tools:
         raise InvalidRequest('Give either "tools", which you run yourself, or "mcp", which the host runs.', param="mcp")
     if _excluding(request) is not None:
-        names = ", ".join(["n", *WITHOUT_TOOLS])
+        names = ", ".join(["n", *EXCLUDING_FIELDS])
         raise InvalidRequest(f'"mcp" cannot be combined with any of {names}.', param="mcp")
 
 
 def _check_no_call(request: ChatRequest, toolbox: Toolbox) -> None:
-    """Refuse a request that demands a call, and also what keeps the host from giving it any of its tools."""
-    is_demanded = request.tool_choice == "required" or request.named_tool is not None
-    if not is_demanded or request.tools is not None or not toolbox.is_injected or not toolbox.hub.server_names():
+    """Refuse a request that requires a call but has a field that excludes the host's tools."""
+    is_required = request.tool_choice == "required" or request.named_tool is not None
+    if not is_required or request.tools is not None or not toolbox.is_injected or not toolbox.hub.server_names():
         return
     if (name := _excluding(request)) is not None:
         raise InvalidRequest(
@@ -117,68 +117,68 @@ def _check_no_call(request: ChatRequest, toolbox: Toolbox) -> None:
 
 
 def _excluding(request: ChatRequest) -> str | None:
-    """Return the field of ``request``, as the client has sent it, that cannot be had together with tools."""
+    """Return the field of ``request``, by the client's name for it, that excludes tools."""
     if request.n > 1:
         return "n"
     if request.output is not None and request.output.kind != "text":
         return request.constraint_field or "response_format"
     if request.logprobs:
         return "logprobs"
-    found = next((name for name in WITHOUT_TOOLS if request.extra.get(name)), None)
+    found = next((name for name in EXCLUDING_FIELDS if request.extra.get(name)), None)
     return found and (request.constraint_field or found)
 
 
 def without_tools(request: ChatRequest, toolbox: Toolbox) -> ChatRequest:
-    """Return ``request``, which gets none of the host's tools, as one for a server that may have tools of its own.
+    """Return ``request``, which gets none of the host's tools, for a remote server that may have tools of its own.
 
-    It says that there are none, unless the client leaves that open and this host has no say in it either. Choices are
-    asked for one by one, so that the server cannot see that several are wanted, which excludes tools there as here.
+    It gets ``"tools": []``, unless neither the client nor this host decides about tools. Several choices become several
+    requests, from which the server could not see that ``n`` excludes tools.
     """
     if request.tools is not None:
         return request
-    has_say = toolbox.path is not None and bool(toolbox.hub.server_names())
-    is_settled = has_say or request.mcp is not None or _excluding(request) is not None
-    return replace(request, tools=()) if is_settled else request
+    decides = toolbox.path is not None and bool(toolbox.hub.server_names())
+    is_decided = decides or request.mcp is not None or _excluding(request) is not None
+    return replace(request, tools=()) if is_decided else request
 
 
 def with_tools(request: ChatRequest, tools: Sequence[OfferedTool]) -> ChatRequest:
-    """Return ``request`` with the tools, and without the options that chose them."""
+    """Return ``request`` with ``tools`` in place of the options that selected them."""
     return replace(request, tools=tuple(tool.asked for tool in tools), mcp=None)
 
 
-MISSING: Final = "tools-missing"
-"""The note, followed by ``=`` and the server's name as in an address: any text can be a name, and not all a header."""
+MISSING_NOTE: Final = "tools-missing"
+"""Followed by ``=`` and the server's name, percent-encoded: not every name could be part of a header."""
 
 
-def waiting(model: str, starting: Starting) -> Piece:
-    """Return the first piece of an answer that waits for servers; the id of the answer itself is not known yet."""
+def waiting_piece(model: str, starting: Starting) -> Piece:
+    """Return the first piece of an answer that waits for servers; it has an id of its own."""
     envelope = Envelope(id=f"chatcmpl-{uuid4().hex}", created=int(time.time()), model=model)
     return (WaitingForTools(envelope=envelope, servers=tuple(starting.servers), seconds=round(starting.seconds, 1)),)
 
 
 def note_missing(model: str, missing: Sequence[MissingServer]) -> None:
-    """Have the header of the answer, and the log, say which servers are missing."""
+    """Report missing servers in a header of the answer and in the log."""
     if missing:
         notes = Notes(model)
         for each in missing:
-            notes.tell(f"{MISSING}={quote(each.server)}")
+            notes.add(f"{MISSING_NOTE}={quote(each.server)}")
 
 
 def with_missing_servers(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
-    """Return ``pieces``, with one about the missing servers before the first if there are any.
+    """Return ``pieces``, preceded by one about the missing servers, if there are any.
 
-    It comes together with that: what is wrong with a request is still an ordinary error.
+    It comes with the first piece, so that an error before that is still an ordinary one.
     """
-    return _told(pieces, missing) if missing else pieces
+    return _announcing(pieces, missing) if missing else pieces
 
 
-async def _told(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
-    is_told = False
+async def _announcing(pieces: PieceStream, missing: Sequence[MissingServer]) -> PieceStream:
+    is_announced = False
     async with aclosing(pieces):
         async for piece in pieces:
-            if not is_told:
-                is_told = True
+            if not is_announced:
+                is_announced = True
                 envelope = piece[0].envelope
-                shown = Envelope(id=envelope.id, created=envelope.created, model=envelope.model, kind=envelope.kind)
-                yield (ToolsMissing(envelope=shown, servers=tuple((each.server, each.state) for each in missing)),)
+                own = Envelope(id=envelope.id, created=envelope.created, model=envelope.model, kind=envelope.kind)
+                yield (ToolsMissing(envelope=own, servers=tuple((each.server, each.state) for each in missing)),)
             yield piece

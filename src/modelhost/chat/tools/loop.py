@@ -1,7 +1,7 @@
-"""The tool loop: a conversation goes on, turn by turn, until the model answers without asking for a tool.
+"""The tool loop: turn after turn, until the model answers without calling a tool.
 
-The host runs the calls; the client sees one answer. Text comes as the model writes it. What happens besides is told in
-events of its own, which doors tell in their way.
+The host runs the calls; the client sees one answer, streamed as the model writes it. What happens between the turns
+is sent as events, which each door renders in its own way.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from modelhost.chat import images, usage
 from modelhost.chat.tools import context_budget
-from modelhost.chat.tools.answer_stream import AnswerStream, cancelled, finished, started
-from modelhost.chat.tools.calls import CallCollector, RequestedCall
+from modelhost.chat.tools.answer_stream import AnswerStream
+from modelhost.chat.tools.calls import CallCollector, RequestedCall, call_cancelled, call_finished, call_started
 from modelhost.chat.tools.questions import Questions
 from modelhost.errors import ContextLengthExceeded, RequestError
 from modelhost.exchange.chunks import REASONING
@@ -45,31 +45,31 @@ log = get_logger(__name__)
 
 Messages = tuple[Message, ...]
 OpenTurn = Callable[[ChatRequest], AbstractAsyncContextManager[Pieces]]
-"""Begins one turn of the model with a request: the pieces of its answer, the last one the usage."""
+"""Opens one turn of the model with a request: the pieces of its answer, the last one the usage."""
 
 MALFORMED = frozenset({"invalid_arguments", "tool_not_found"})
-"""Failures that are the model's own, which it may repair in the next turn."""
+"""Failures that the model caused and may repair in the next turn."""
 MALFORMED_CALL = "malformed_call"
-CUTS = 12
-"""Attempts to cut what does not fit. Where tokens are counted two are enough; halving needs a few more."""
+MAX_TRUNCATIONS = 12
+"""Attempts to truncate results that do not fit. Two are enough where tokens are counted; halving needs more."""
 
 
 class ToolRunner(Protocol):
-    """Whatever runs a call."""
+    """Runs calls of tools."""
 
     async def call(self, name: str, arguments: Mapping[str, Any] | str, context: CallContext) -> ToolOutcome: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopLimits:
-    """When the host ends a loop that does not end by itself."""
+    """The limits at which the host ends a loop."""
 
     turns: int = 10
     same_call: int = 3
-    """In so many turns a call with the same name and arguments is one too many, and is not made."""
+    """Turns with the same call (name and arguments), of which the last is refused."""
     seconds: float = 600.0
     depth: int = 5
-    """Of a request that stands in so many calls of tools already, no call is made."""
+    """Nesting of tool calls at which a request may make no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +87,14 @@ class LoopEnd:
 
 @dataclass(slots=True)
 class _Turn:
-    """What one turn of the model has given. In the last one that is allowed, and too deep, calls are not made."""
+    """What the model wrote in one turn. Calls are not made in the last turn, nor at the depth limit."""
 
     may_call: bool
     text: str = ""
     reasoning: str = ""
     finish_reason: str | None = None
     repeated: str | None = None
-    """The tool whose call is one too many; from it on, the turn's calls are not made."""
+    """The tool that was called too often; neither that call nor later ones of the turn are made."""
     collector: CallCollector = field(default_factory=CallCollector)
     running: list[asyncio.Task[ToolOutcome]] = field(default_factory=list)
     has_begun: bool = False
@@ -102,9 +102,9 @@ class _Turn:
 
 
 class ToolLoop:
-    """One answer. ``run`` may be used once."""
+    """One answer; ``run`` may be called once."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 (each is a side of the loop)
+    def __init__(  # noqa: PLR0913, PLR0917 (the collaborators of the loop)
         self,
         open_turn: OpenTurn,
         tools: ToolRunner,
@@ -113,9 +113,9 @@ class ToolLoop:
         questions: Questions | None,
         sees_images: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take what is needed; without ``questions`` nobody can be asked, and what needs a yes is denied.
+        """Take the collaborators; without ``questions``, calls that need approval are denied.
 
-        ``sees_images`` says whether the model that wrote a turn can be shown the images of its results.
+        ``sees_images`` returns whether the model accepts images, such as those that tools return.
         """
         self._open_turn = open_turn
         self._tools = tools
@@ -123,42 +123,42 @@ class ToolLoop:
         self._context = context
         self._questions = questions
         self._sees_images = sees_images
-        self._told = AnswerStream()
+        self._stream = AnswerStream()
         self._seen: Counter[tuple[str, str]] = Counter()
         self._malformed_turns = 0
         self._calls: set[asyncio.Task[ToolOutcome]] = set()
         self._settled: list[Message] = []
         self._result_chars: int | None = None
-        """As much of each result as the context holds, once that is known."""
+        """The limit for each result, once it is known what fits into the context."""
         self._prompt_tokens = 0
         """Of the first turn."""
         self._turn: _Turn | None = None
-        """The one that is not in ``_settled``."""
+        """The turn that is not in ``_settled`` yet."""
         self.usage: dict[str, Any] | None = None
         """Of all turns together."""
 
     @property
     def transcript(self) -> list[Message]:
-        """What the turns added to the conversation: the calls that were made with their results, then what was said.
+        """The messages that the turns added: the calls that were made with their results, then the text.
 
-        There is no call without a result in it, however the answer ended. Of images it has what the text says of them.
+        Each call in it has its result, however the answer ended. Images are left out; the texts describe them.
         """
         return [
-            *context_budget.cut_to(self._settled, self._result_chars),
+            *context_budget.truncated(self._settled, self._result_chars),
             Message(role="assistant", content=self._turn.text if self._turn else ""),
         ]
 
     async def run(self, request: ChatRequest) -> PieceStream:
         """Yield the pieces of the answer to ``request``, the last of them the usage.
 
-        Closing it cancels the generation and the calls that run.
+        Closing it cancels the generation and the running calls.
 
         Raises:
-            ModelhostError: the model's side failed; a failed call is none.
+            ModelhostError: the generation failed. A failed call is part of the conversation instead.
         """
         driver = asyncio.create_task(self._drive(request), name="tool loop")
         try:
-            while (piece := await self._told.next()) is not None:
+            while (piece := await self._stream.next()) is not None:
                 yield piece
         finally:
             driver.cancel()
@@ -179,23 +179,23 @@ class ToolLoop:
                 ending = _ended("time_limit", f"The answer took longer than {self._limits.seconds:g} s.")
             if has_debug():
                 log.debug("tool_loop_ended", finish_reason=ending.finish_reason, kind=ending.kind)
-            await self._told.finish(ending.finish_reason, ending.details, self.usage)
+            await self._stream.finish(ending.finish_reason, ending.details, self.usage)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 (raised again where the answer is read)
-            await self._told.fail(error)
+            await self._stream.fail(error)
 
     async def _turns(self, request: ChatRequest) -> LoopEnd:
         messages = request.messages
         budget = request.sampling.budget
         is_too_deep = self._context.depth >= self._limits.depth
-        spoken: Messages | None = None
+        fallback: Messages | None = None
         for number in range(1, self._limits.turns + 1):
             turn = self._turn = _Turn(may_call=number < self._limits.turns and not is_too_deep)
-            written = await self._write(turn, request, messages, spoken, number)
+            written = await self._write(turn, request, messages, fallback, number)
             if written is None:
                 return _ended("context_limit", "What the tools returned does not fit into the context of the model.")
-            messages, spoken = written, None
+            messages, fallback = written, None
             if not turn.collector.calls:
                 return LoopEnd(finish_reason=turn.finish_reason or "stop")
             if is_too_deep:
@@ -203,11 +203,11 @@ class ToolLoop:
             if not turn.may_call:
                 break
             outcomes = await asyncio.gather(*turn.running)
-            ending = await self._reason_to_end(turn, outcomes, budget)
+            ending = await self._ending(turn, outcomes, budget)
             if outcomes and (ending is None or ending.kind != MALFORMED_CALL):
                 made = _turn_messages(turn, outcomes)
                 if self._sees_images() and any(outcome.images for outcome in outcomes):
-                    spoken = (*messages, *made)
+                    fallback = (*messages, *made)
                     messages = (*messages, *_with_images(made, outcomes))
                 else:
                     messages = (*messages, *made)
@@ -218,30 +218,31 @@ class ToolLoop:
         return _ended("turn_limit", f"The model still wanted tools in turn {self._limits.turns}, the last one allowed.")
 
     async def _write(
-        self, turn: _Turn, request: ChatRequest, messages: Messages, spoken: Messages | None, number: int
+        self, turn: _Turn, request: ChatRequest, messages: Messages, fallback: Messages | None, number: int
     ) -> Messages | None:
-        """Let the model write; return the messages that it got, ``None`` if they do not fit, however they are cut."""
+        """Run the turn; return the messages that it was given, ``None`` if they do not fit, however truncated."""
         try:
-            if await self._write_what_fits(turn, request, messages, number):
+            if await self._generate_fitting(turn, request, messages, number):
                 return messages
         except RequestError:
-            if spoken is None or turn.has_begun:
+            if fallback is None or turn.has_begun:
                 raise
-        # The model cannot look at what a tool returned, such as a damaged image: it gets the words about it.
-        if spoken is not None and await self._write_what_fits(turn, request, spoken, number):
-            return spoken
+        # The model refused an image that a tool returned (it may be damaged): the fallback has texts only.
+        if fallback is not None and await self._generate_fitting(turn, request, fallback, number):
+            return fallback
         return None
 
-    async def _write_what_fits(self, turn: _Turn, request: ChatRequest, messages: Messages, number: int) -> bool:
-        """Let the model write, with the results of tools cut until they fit; return whether anything of them does."""
-        for _ in range(CUTS):
+    async def _generate_fitting(self, turn: _Turn, request: ChatRequest, messages: Messages, number: int) -> bool:
+        """Run the turn, with tool results truncated until they fit; return whether they do."""
+        for _ in range(MAX_TRUNCATIONS):
             try:
-                await self._let_write(turn, self._request(request, messages, number))
+                await self._generate(turn, self._request(request, messages, number))
             except ContextLengthExceeded as error:
                 if number == 1 or turn.has_begun:
                     raise
                 results = messages[len(request.messages) :]
-                limit = context_budget.shorter(results, self._result_chars, error, self._prompt_tokens + self._tokens())
+                before = self._prompt_tokens + self._tokens()
+                limit = context_budget.shorter_limit(results, self._result_chars, error, before)
                 if limit is None:
                     return False
                 tokens, context = error.details.get("prompt_tokens"), error.details.get("context_length")
@@ -253,25 +254,25 @@ class ToolLoop:
 
     def _request(self, request: ChatRequest, messages: Messages, number: int) -> ChatRequest:
         given, sampling = len(request.messages), request.sampling
-        cut = (*messages[:given], *context_budget.cut_to(messages[given:], self._result_chars))
+        kept = (*messages[:given], *context_budget.truncated(messages[given:], self._result_chars))
         if sampling.budget is not None:
             left = sampling.budget - self._tokens()
             sampling = replace(sampling, max_tokens=left, max_completion_tokens=None)
-        made = replace(request, messages=cut, sampling=sampling)
-        # What the client demands, it demands of the first turn.
+        made = replace(request, messages=kept, sampling=sampling)
+        # A tool_choice of the client applies to the first turn.
         return made if number == 1 else replace(made, tool_choice="auto", named_tool=None)
 
-    async def _let_write(self, turn: _Turn, request: ChatRequest) -> None:
-        """Let the model write; calls begin as soon as they are complete."""
+    async def _generate(self, turn: _Turn, request: ChatRequest) -> None:
+        """Run the turn; calls start as soon as they are complete."""
         async with self._open_turn(request) as pieces:
             async for piece in pieces:
                 turn.has_begun = True
                 for event in piece:
-                    self._take(turn, event)
-                await self._told.written(piece)
+                    self._add(turn, event)
+                await self._stream.forward(piece)
         self._begin(turn, turn.collector.end())
 
-    def _take(self, turn: _Turn, event: Event) -> None:
+    def _add(self, turn: _Turn, event: Event) -> None:
         if isinstance(event, Text):
             turn.text += event.text
         elif isinstance(event, Reasoning):
@@ -282,7 +283,7 @@ class ToolLoop:
             turn.finish_reason = event.reason
         elif isinstance(event, Usage) and event.usage:
             self._prompt_tokens = self._prompt_tokens or event.usage.get("prompt_tokens", 0)
-            self.usage = self._told.spent = usage.added(self.usage, event.usage)
+            self.usage = self._stream.spent = usage.add_usage(self.usage, event.usage)
 
     # Calls.
 
@@ -299,20 +300,20 @@ class ToolLoop:
             turn.running.append(task)
 
     async def _call(self, call: RequestedCall) -> ToolOutcome:
-        await self._told.tell(started(call))
+        await self._stream.send(call_started(call))
         try:
-            outcome = await self._tools.call(call.name, call.arguments or "{}", self._told_by(call))
+            outcome = await self._tools.call(call.name, call.arguments or "{}", self._context_of(call))
         except asyncio.CancelledError:
-            self._told.remark(cancelled(call))
+            self._stream.send_if_room(call_cancelled(call))
             raise
-        await self._told.tell(finished(call, outcome))
+        await self._stream.send(call_finished(call, outcome))
         return outcome
 
-    def _told_by(self, call: RequestedCall) -> CallContext:
-        context = self._told.in_context(self._context, call.id)
+    def _context_of(self, call: RequestedCall) -> CallContext:
+        context = self._stream.in_context(self._context, call.id)
         if self._questions is None:
             return context
-        return self._questions.in_context(context, call.id, self._told.tell)
+        return self._questions.in_context(context, call.id, self._stream.send)
 
     async def _end_calls(self) -> None:
         calls = list(self._calls)
@@ -323,7 +324,7 @@ class ToolLoop:
 
     # Ends.
 
-    async def _reason_to_end(self, turn: _Turn, outcomes: Sequence[ToolOutcome], budget: int | None) -> LoopEnd | None:
+    async def _ending(self, turn: _Turn, outcomes: Sequence[ToolOutcome], budget: int | None) -> LoopEnd | None:
         if turn.repeated is not None:
             times = f"{self._limits.same_call} turns"
             return _ended("repeated_call", f"The model wanted {turn.repeated} with the same arguments in {times}.")
@@ -333,7 +334,7 @@ class ToolLoop:
         if self._malformed_turns > 1:
             written = "\n".join(f"{call.name} {call.arguments}".strip() for call in turn.collector.calls)
             turn.text += written
-            await self._told.say(written)
+            await self._stream.add_text(written)
             details = FinishDetails(kind=MALFORMED_CALL, message="The model's call stayed malformed.")
             return LoopEnd(finish_reason="stop", details=details)
         if budget is not None and self._tokens() >= budget:
@@ -349,33 +350,32 @@ def _ended(kind: str, message: str) -> LoopEnd:
 
 
 def _turn_messages(turn: _Turn, outcomes: Sequence[ToolOutcome]) -> list[Message]:
-    """Return the turn as the model will see it: what it wrote, and what those of its calls gave that were made."""
+    """Return the turn as messages: what the model wrote, and the results of the calls that were made."""
     calls = turn.collector.calls[: len(outcomes)]
-    asked = Message(
+    written = Message(
         role="assistant",
         content=turn.text or None,
         tool_calls=tuple(call.in_message() for call in calls),
-        # Templates show it within the loop: without it the next turn's prompt would not begin as this one ended.
+        # Templates include it within a loop; without it, the next prompt would not begin with this turn's tokens.
         extra={REASONING: turn.reasoning} if turn.reasoning else NOTHING,
     )
     results = [
         Message(role="tool", tool_call_id=call.id, content=outcome.text)
         for call, outcome in zip(calls, outcomes, strict=True)
     ]
-    return [asked, *results]
+    return [written, *results]
 
 
 def _with_images(made: Sequence[Message], outcomes: Sequence[ToolOutcome]) -> list[Message]:
     """Return the messages of a turn with the images of its results.
 
-    They stand in the messages of the tools: one by the user after those would be the beginning of something new to many
-    templates, which then leave out what the model thought before.
+    The images are part of the tool messages: many templates drop earlier reasoning when a user message follows.
     """
-    asked, *results = made
+    written, *results = made
     shown = zip(results, outcomes, strict=True)
-    return [asked, *(replace(result, content=images.content_with_images(outcome)) for result, outcome in shown)]
+    return [written, *(replace(result, content=images.content_with_images(outcome)) for result, outcome in shown)]
 
 
 def _key(call: RequestedCall) -> tuple[str, str]:
-    """Return what calls that are the same have in common, however their arguments are written."""
+    """Return a key that equal calls share, however their arguments are formatted."""
     return call.name, json.dumps(call.decoded(), sort_keys=True)

@@ -1,7 +1,7 @@
-"""Resources and prompts of MCP servers as part of a conversation, where a request's field ``mcp`` names them.
+"""Resources and prompts of MCP servers, inserted into a conversation where a request's field ``mcp`` names them.
 
-What a resource holds stands before the text of the last message by the user; the messages of a prompt stand at the
-beginning, after the system's. Neighbours of the same role become one message: many chat templates take no others.
+The contents of resources precede the text of the last user message; the messages of prompts come first, after system
+messages. Adjacent user messages are merged: many chat templates require alternating roles.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 async def with_context(request: ChatRequest, reading: Reading) -> ChatRequest:
-    """Return ``request`` with what its options for MCP ask for, read from all servers at the same time.
+    """Return ``request`` with the resources and prompts of its ``mcp`` options, read from all servers concurrently.
 
     Raises:
-        McpServerNotFound, ToolServerUnavailable, ToolCallFailed: a server does not give it.
-        InvalidRequest: a resource is no text.
+        McpServerNotFound, ToolServerUnavailable, ToolCallFailed: one cannot be read.
+        InvalidRequest: a resource is not text.
     """
     options = request.mcp
     if options is None or not (options.prompts or options.resources):
@@ -37,21 +37,21 @@ async def with_context(request: ChatRequest, reading: Reading) -> ChatRequest:
         asyncio.gather(*(reading.prompt(each.server, each.name, each.arguments) for each in options.prompts)),
         asyncio.gather(*(reading.resource(each.server, each.uri) for each in options.resources)),
     )
-    texts = [_quoted(content) for contents in resources for content in contents]
+    texts = [_tagged(content) for contents in resources for content in contents]
     if texts:
         found = _before_question(found, "\n\n".join(texts))
-    # What a server lets the assistant say no model has written: it is text like all that servers write.
-    asked = [_of_server(message_of(message)) for prompt in prompts for message in prompt.messages]
+    # No model wrote a prompt's assistant messages: they are untrusted text like everything from a server.
+    inserted = [_marked(message_of(message)) for prompt in prompts for message in prompt.messages]
     start = next((at for at, message in enumerate(found) if message.role not in SYSTEM_ROLES), len(found))
-    joined = _joined([*found[:start], *asked, *found[start:]]) if asked else found
-    return replace(request, messages=tuple(joined))
+    merged = _merge_adjacent([*found[:start], *inserted, *found[start:]]) if inserted else found
+    return replace(request, messages=tuple(merged))
 
 
-def _of_server(message: Message) -> Message:
+def _marked(message: Message) -> Message:
     return replace(message, extra={**message.extra, FROM_SERVER: True}) if message.role == ASSISTANT else message
 
 
-def _quoted(content: ResourceContent) -> str:
+def _tagged(content: ResourceContent) -> str:
     if content.text is None:
         kind = content.media_type or "binary"
         raise InvalidRequest(f"mcp.resources: {content.uri} is {kind} and no text.", param="mcp.resources")
@@ -59,24 +59,24 @@ def _quoted(content: ResourceContent) -> str:
 
 
 def _before_question(messages: list[Message], text: str) -> list[Message]:
-    told = Message(role="user", content=text)
+    inserted = Message(role="user", content=text)
     for at in range(len(messages) - 1, -1, -1):
         if messages[at].role == "user":
-            return [*messages[:at], _together(told, messages[at]), *messages[at + 1 :]]
-    return [*messages, told]
+            return [*messages[:at], _merge(inserted, messages[at]), *messages[at + 1 :]]
+    return [*messages, inserted]
 
 
-def _joined(messages: Sequence[Message]) -> list[Message]:
-    joined: list[Message] = []
+def _merge_adjacent(messages: Sequence[Message]) -> list[Message]:
+    merged: list[Message] = []
     for message in messages:
-        if joined and message.role == joined[-1].role == "user":
-            joined[-1] = _together(joined[-1], message)
+        if merged and message.role == merged[-1].role == "user":
+            merged[-1] = _merge(merged[-1], message)
         else:
-            joined.append(message)
-    return joined
+            merged.append(message)
+    return merged
 
 
-def _together(one: Message, other: Message) -> Message:
+def _merge(one: Message, other: Message) -> Message:
     first, second = one.content or "", other.content or ""
     if isinstance(first, str) and isinstance(second, str):
         return replace(other, content=f"{first}\n\n{second}" if second else first)

@@ -1,8 +1,8 @@
-"""Questions to whoever is there: whether a call may run, and what a server wants to know.
+"""Questions to the user: approvals of calls, and elicitations of MCP servers.
 
-A question goes out as ``modelhost.question`` on the stream of the answer that it belongs to, and waits for its answer
-(``POST /v1/mcp/approvals/{id}``, ``POST /v1/mcp/elicitations/{id}``). What nobody answers in
-time is not done. An answer that does not fit the form of its question is refused, and the question waits on.
+A question is sent as ``modelhost.question`` on the stream of its answer, and is answered by
+``POST /v1/mcp/approvals/{id}`` or ``POST /v1/mcp/elicitations/{id}``. Without an answer in time, the call does not run.
+An answer that does not match the form of its question is refused, and the question stays open.
 """
 
 from __future__ import annotations
@@ -21,62 +21,61 @@ from modelhost.tools.approval import ApprovalRequest
 from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
 from modelhost.tools.forms import problems_of
 
-Tell = Callable[[HostEvent], Awaitable[None]]
+Send = Callable[[HostEvent], Awaitable[None]]
 Kind = Literal["approval", "elicitation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """One that waits."""
+    """An open question."""
 
     answer: asyncio.Future[Any]
     schema: Mapping[str, Any] | None
-    """Of the form to fill in, if it is one."""
+    """The schema of the form, for an elicitation."""
 
 
 class Questions:
     """The open questions of a host, by their ids."""
 
     def __init__(self, seconds: float = 120.0) -> None:
-        """``seconds`` is how long an answer is waited for."""
+        """``seconds``: the timeout of a question."""
         self._seconds = seconds
         self._open: dict[tuple[Kind, str], _Question] = {}
 
-    def in_context(self, context: CallContext, call_id: str, tell: Tell) -> CallContext:
-        """Return ``context`` with ways to ask that ``tell`` the questions of the call ``call_id``."""
-
-        approve = _Approving(questions=self, tell=tell, call_id=call_id)
-        elicit = _Eliciting(questions=self, tell=tell, call_id=call_id)
+    def in_context(self, context: CallContext, call_id: str, send: Send) -> CallContext:
+        """Return ``context`` with callbacks that ``send`` the questions of the call ``call_id``."""
+        approve = _Approve(questions=self, send=send, call_id=call_id)
+        elicit = _Elicit(questions=self, send=send, call_id=call_id)
         return replace(context, approve=approve, elicit=elicit)
 
-    async def ask(self, kind: Kind, about: Mapping[str, Any], tell: Tell, *, otherwise: Any) -> Any:
-        """Ask, and return the answer; ``otherwise`` if there is none in time."""
+    async def ask(self, kind: Kind, about: Mapping[str, Any], send: Send, *, default: Any) -> Any:
+        """Send a question and return its answer, ``default`` if there is none in time."""
         question = secrets.token_urlsafe(12)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open[kind, question] = _Question(answer=answer, schema=about.get("schema"))
         try:
-            await tell(Question(id=question, kind=kind, seconds=self._seconds, about=about))
+            await send(Question(id=question, kind=kind, seconds=self._seconds, about=about))
             async with asyncio.timeout(self._seconds):
                 return await answer
         except TimeoutError:
-            return otherwise
+            return default
         finally:
             del self._open[kind, question]
 
     def answer_approval(self, question: str, *, is_approved: bool | None) -> None:
-        """Answer whether a call may run; ``None``: nobody is there to say so.
+        """Answer an approval; ``None``: no user is present.
 
         Raises:
-            NotFound: nobody waits for it any more.
+            NotFound: the question is not open any more.
         """
         self._waiting("approval", question).answer.set_result(is_approved)
 
     def answer_elicitation(self, question: str, answer: ElicitationAnswer) -> None:
-        """Answer what a server wants to know.
+        """Answer an elicitation.
 
         Raises:
-            NotFound: nobody waits for it any more.
-            InvalidAnswer: it does not fit the form; the question waits on.
+            NotFound: the question is not open any more.
+            InvalidAnswer: the answer does not match the form; the question stays open.
         """
         waiting = self._waiting("elicitation", question)
         if answer.action == "accept" and waiting.schema is not None:
@@ -97,19 +96,19 @@ def _check(answer: ElicitationAnswer, schema: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asking:
-    """Asks for a call.
+class _Asker:
+    """Sends the questions of one call.
 
-    All that ask on the same stream are equal, whatever their calls: where a server does not say which of its calls a
-    question belongs to, it is enough that the person is the same.
+    All of the same stream are equal: where a server does not say to which of its calls a question belongs, any of them
+    will do, since the user is the same.
     """
 
     questions: Questions
-    tell: Tell
+    send: Send
     call_id: str = field(compare=False)
 
 
-class _Approving(_Asking):
+class _Approve(_Asker):
     __slots__ = ()
 
     async def __call__(self, request: ApprovalRequest) -> bool | None:
@@ -122,12 +121,12 @@ class _Approving(_Asking):
             "arguments": dict(request.arguments),
             "annotations": dict(request.annotations),
         }
-        answer = await self.questions.ask("approval", about, self.tell, otherwise=None)
+        answer = await self.questions.ask("approval", about, self.send, default=None)
         assert answer is None or isinstance(answer, bool)
         return answer
 
 
-class _Eliciting(_Asking):
+class _Elicit(_Asker):
     __slots__ = ()
 
     async def __call__(self, request: ElicitationRequest) -> ElicitationAnswer:
@@ -140,6 +139,6 @@ class _Eliciting(_Asking):
             "schema": dict(request.schema),
             "url": request.url,
         }
-        answer = await self.questions.ask("elicitation", about, self.tell, otherwise=ElicitationAnswer(action="cancel"))
+        answer = await self.questions.ask("elicitation", about, self.send, default=ElicitationAnswer(action="cancel"))
         assert isinstance(answer, ElicitationAnswer)
         return answer

@@ -1,34 +1,26 @@
-"""An MCP server's wish to have a model write, as a chat request, and the answer as it gets it."""
+"""Sampling for MCP servers: their requests as chat requests, and the answers in their form."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from modelhost import json_text
 from modelhost.exchange.whole_answer import WholeAnswer, WrittenCall
+from modelhost.models.residency.hosted import HostedModel
 from modelhost.tools.sampling import SampledCall, SamplingAnswer, SamplingRequest
 
 
-class Named(Protocol):
-    """A model, as far as it matters here."""
+def sampling_request(request: SamplingRequest, models: Sequence[HostedModel]) -> dict[str, Any]:
+    """Return the body of a chat request, for the first of ``models`` with a name that contains a hint, in their order.
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def aliases(self) -> Sequence[str]: ...
-
-
-def sampling_request(request: SamplingRequest, models: Sequence[Named]) -> dict[str, Any]:
-    """Return the request, for the first of ``models`` that a hint is part of a name of, in the order of the hints.
-
-    How much the server cares for cost, speed and intelligence does not count: no model is loaded, and perhaps another
-    unloaded, because of a number that a server made up.
+    The server's priorities for cost, speed and intelligence are ignored: they must not cause models to be loaded and
+    others to be evicted.
     """
     body: dict[str, Any] = {
         "messages": [dict(message) for message in request.messages],
         "max_tokens": request.max_tokens,
-        # Without tools of the host's own: what a server asks for must not have it call servers again.
+        # Without host tools: sampling must not lead to further calls of servers.
         "tools": [dict(tool) for tool in request.tools],
     }
     if request.temperature is not None:
@@ -37,16 +29,16 @@ def sampling_request(request: SamplingRequest, models: Sequence[Named]) -> dict[
         body["stop"] = list(request.stop)
     if request.tools and request.tool_choice is not None:
         body["tool_choice"] = request.tool_choice
-    hinted = [model.name for hint in request.hints for model in models if _is_meant(model, hint)]
+    hinted = [model.name for hint in request.hints for model in models if _matches(model, hint)]
     return {**body, "model": hinted[0]} if hinted else body
 
 
-def _is_meant(model: Named, hint: str) -> bool:
+def _matches(model: HostedModel, hint: str) -> bool:
     return any(hint.lower() in name.lower() for name in (model.name, *model.aliases))
 
 
 def sampling_answer(answer: WholeAnswer) -> SamplingAnswer:
-    """Return a whole answer as the answer to a server."""
+    """Return ``answer`` in the form that the server gets."""
     choice = answer.choice()
     return SamplingAnswer(
         text=choice.text or "",

@@ -1,4 +1,4 @@
-"""``tool_choice``, enforced by what the engine is shown: a choice that it might overlook becomes one it cannot miss."""
+"""``tool_choice``, enforced by the tools that the engine gets rather than left to it; and calls from forced JSON."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from modelhost.exchange.requests import ChatRequest
 
 
 def enforce_tool_choice(request: ChatRequest) -> ChatRequest:
-    """Return ``request`` so that the engine needs to know ``auto`` and ``required`` only.
+    """Return ``request`` such that the engine needs to support ``auto`` and ``required`` only.
 
-    * ``none``: the tools are taken out, so that there is nothing to call.
-    * a named tool: only that one is left, and a call is required.
-    * allowed tools: only those are left.
-    * ``required`` and ``auto``: as they are. ``auto`` without tools: taken out.
+    * ``none``: all tools are removed.
+    * A named tool: the other tools are removed, and a call is required.
+    * Allowed tools: the other tools are removed.
+    * ``required`` and ``auto``: unchanged; ``auto`` without tools is removed.
 
     Raises:
-        InvalidRequest: a call is required without tools, or of a tool that is not there.
+        InvalidRequest: a call is required without tools, or of an unknown tool.
     """
     if request.allowed_tools is not None:
         request = _narrowed(request, request.allowed_tools)
@@ -50,12 +50,12 @@ def _narrowed(request: ChatRequest, names: frozenset[str]) -> ChatRequest:
 
 
 def requires_call(request: ChatRequest) -> bool:
-    """Return whether ``request``, once it is enforced, demands a call."""
+    """Return whether ``request``, after :func:`enforce_tool_choice`, requires a call."""
     return request.tool_choice == "required"
 
 
 def excludes_tools(request: ChatRequest) -> bool:
-    """Return whether ``request``, as the client or the host has it, says that there are no tools."""
+    """Return whether ``request``, as sent by the client or the host, excludes tools."""
     return request.tool_choice == "none" or request.tools == ()
 
 
@@ -73,9 +73,10 @@ _OPENING = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"argument
 
 
 class ForcedCallRewriter:
-    """Rewrites the pieces of one choice. What does not become a call, because the answer is cut, is left away.
+    """Turns the text of one choice into a call; text that is no call, because it was cut off, is dropped.
 
-    An answer that ends by itself without a call says so.
+    It is for an engine that cannot force a call: its model generates ``{"name": ..., "arguments": {...}}``, in this
+    order. An answer that ends by itself without a call says so in its finish details.
     """
 
     def __init__(self) -> None:
@@ -84,7 +85,7 @@ class ForcedCallRewriter:
         self._sent = 0
 
     def rewrite(self, piece: Piece) -> Piece:
-        """Return ``piece`` with a part of the call in place of the text."""
+        """Return ``piece`` with parts of the call in place of the text."""
         rewritten: list[Event] = []
         for event in piece:
             if isinstance(event, Text):
@@ -107,7 +108,7 @@ class ForcedCallRewriter:
         return event if event.details is not None else replace(event, details=NO_CALL)
 
     def _part(self, of: ChoiceEvent, *, is_last: bool) -> ToolCallPiece | None:
-        """Return what is new of the call, as one piece in the place of the event ``of``."""
+        """Return the new part of the call, as one piece in place of the event ``of``."""
         named: dict[str, Any] = {}
         if self._arguments_at is None:
             opening = _OPENING.match(self._text)
@@ -133,5 +134,5 @@ class ForcedCallRewriter:
 
 
 def _without_outer_brace(text: str) -> str:
-    """Return ``text`` without what may turn out to be the end of the object around the arguments."""
+    """Return ``text`` without what may be the closing brace of the outer object."""
     return text.rstrip().removesuffix("}").rstrip()

@@ -164,6 +164,7 @@ class LlamaCpp(Engine):
     name = NAME
     prompt_caches = SlotFiles()
     custom_tools = "with_grammars"
+    continues_final_message = True
     prompt_progress = ProgressEvents()
     preparation = LlamaCppPreparation()
     adapters = ScaledAdapters()

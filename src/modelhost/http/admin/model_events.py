@@ -1,4 +1,4 @@
-"""``GET /v1/models/events``: what happens to the models, as server-sent events."""
+"""``GET /v1/models/events``: events of models, as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelhost.http.admin.operations import answer
 from modelhost.http.exchange import Exchange
-from modelhost.models.states import ModelEvent
+from modelhost.models.residency.status import ModelEvent
 from modelhost.operations.reports import event_report
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/models/events"
 NAME: Final = "model-events"
-RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes back; tells every client that we listen
+RETRY: Final = b"retry: 1000\n\n"  # milliseconds until a browser reconnects; also starts the response
 
 
 class EventsEndpoint:
-    """Tells each listener the state of every model, then every change, until it leaves or ``stopping`` is set."""
+    """Sends the state of every model, then every change, until the client disconnects or ``stopping`` is set."""
 
     def __init__(self, host: Host, *, keep_alive_seconds: float, stopping: asyncio.Event) -> None:
         self._host = host
@@ -34,10 +34,10 @@ class EventsEndpoint:
         exchange = Exchange(scope, receive, send, keep_alive_seconds=self._keep_alive_seconds)
 
         async def respond() -> None:
-            async with exchange.while_client_is_there(), exchange.event_stream(), self._host.events() as events:
+            async with exchange.until_disconnected(), exchange.event_stream(), self._host.events() as events:
                 await exchange.write(RETRY)
-                async with aclosing(_until(self._stopping, events)) as told:
-                    async for event in told:
+                async with aclosing(_until(self._stopping, events)) as stream:
+                    async for event in stream:
                         await exchange.write(_block(event))
 
         await answer(exchange, NAME, respond)

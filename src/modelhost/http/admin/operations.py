@@ -57,13 +57,13 @@ class AdministrationEndpoint:
 
         async def respond() -> None:
             # Reading is a part of it: what cannot be read is noted, too.
-            performance = OperationCall(
+            call = OperationCall(
                 operation=self._operation.name,
                 caller=_caller_of(scope),
                 kept=self._operation.audited_in,
                 values=values,
             )
-            with performing(self._host, performance):
+            with performing(self._host, call):
                 await self._read(exchange, scope, values)
                 await self._respond(exchange, scope, self._operation.parse(values))
 
@@ -80,7 +80,7 @@ class AdministrationEndpoint:
         values.update(scope["path_params"])
 
     async def _respond(self, exchange: Exchange, scope: Scope, parameters: Any) -> None:
-        async with exchange.while_client_is_there():
+        async with exchange.until_disconnected():
             if self._operation.reports_progress and _wants_events(scope):
                 await self._stream(exchange, parameters)
                 return

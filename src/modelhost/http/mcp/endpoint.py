@@ -1,4 +1,4 @@
-"""The host's MCP servers at ``/mcp``; nothing of them is loaded before the first request."""
+"""The host's MCP servers at ``/mcp``, imported at the first request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS: Final = ["GET", "POST", "DELETE"]
 PATHS: Final[Mapping[str, FaceName]] = {
     path: face.name for face in FACES.values() for path in (face.path, f"{face.path}/")
 }
-"""Without a redirect, which programs do not follow with a body."""
+"""With both forms of each path: clients do not repeat a body after a redirect."""
 
 
 class McpEndpoint:
@@ -45,7 +45,7 @@ class McpEndpoint:
     async def _loaded(self) -> McpHttp:
         async with self._loading:
             if self._servers is None:
-                # Half a second of importing, during which others go on being answered.
+                # In threads: importing takes half a second, during which other requests are answered.
                 module = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.http")
                 local = await asyncio.to_thread(importlib.import_module, "modelhost.client.local")
                 server = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.server")
@@ -67,14 +67,14 @@ class McpEndpoint:
 
 
 class ByPort:
-    """Applications on ports of their own, beside one for all others."""
+    """Dispatches by port: some ports have applications of their own."""
 
     def __init__(self, app: Edge, apart: Mapping[int, Edge]) -> None:
         self._app = app
         self._apart = apart
 
     def admit(self, settings: Settings) -> None:
-        """Let in whom ``settings`` let in, from the next request on."""
+        """Apply the access control of ``settings`` from the next request on."""
         for app in (self._app, *self._apart.values()):
             app.admit(settings)
 
@@ -85,6 +85,6 @@ class ByPort:
 
 
 def _extension() -> Any:
-    """Return what the conformance suite wants of a server besides, if it is the suite that started this host."""
+    """Return the extension of the conformance suite, if it started this host."""
     name = environment.current().get(environment.FIXTURES_VARIABLE)
     return None if not name else pkgutil.resolve_name(name)

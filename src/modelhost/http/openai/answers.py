@@ -10,14 +10,14 @@ from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import CompletionRequest
 
 if TYPE_CHECKING:
-    from modelhost.models.hosted import HostedModel
+    from modelhost.models.residency.hosted import HostedModel
 
 LIMIT: Final = "limit"
 EOS: Final = "eos"
 
 
 def filled_in(answer: Mapping[str, Any], request: CompletionRequest) -> dict[str, Any]:
-    """Return ``answer``, a completion, in llama.cpp's words, or what ``request`` wants of it."""
+    """Return ``answer``, a completion, in llama.cpp's format, or the fields that ``request`` selects."""
     (choice,) = answer["choices"]
     usage = answer["usage"] or NOTHING
     whole = {
@@ -43,7 +43,7 @@ def _at(value: Any, path: str) -> Any:
 
 
 def tokenized(answer: dict[str, Any], model: HostedModel) -> dict[str, Any]:
-    """Return the tokens with what vLLM tells besides."""
+    """Return the tokens with the additional fields of vLLM."""
     return {**answer, "count": len(answer["tokens"]), "max_model_len": model.context_length}
 
 

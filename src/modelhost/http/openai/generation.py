@@ -1,4 +1,4 @@
-"""The POST endpoints: one small ASGI application for each task, since this is the way of every token."""
+"""The POST endpoints: a small ASGI application for each task, since they are the hot path."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ PATHS: Final[Mapping[Task, tuple[str, ...]]] = {
     "tokenize": ("/tokenize",),
     "detokenize": ("/detokenize",),
 }
-"""Where each task is served."""
+"""The paths of each task."""
 BYTES_PER_MB = 1_000_000
 DEPTH_HEADER_BYTES = DEPTH_HEADER.lower().encode()
 SESSION_HEADERS = {b"x-session-id": "X-Session-Id", b"x-conversation-id": "X-Conversation-Id"}
-DEPTH_DIGITS = 9  # more of them are not read: any such number is over the limit
+DEPTH_DIGITS = 9  # longer numbers exceed every limit
 
 
 class OperationEndpoint:
@@ -62,7 +62,7 @@ class OperationEndpoint:
             if self._task == "chat":
                 body = _in_session(exchange, scope, body)
             ON_NOTE.set(exchange.add_note)
-            async with exchange.while_client_is_there():
+            async with exchange.until_disconnected():
                 await self._respond(exchange, parsed(self._task, body), caller)
 
         status, code = await exchange.settle(work())
@@ -95,10 +95,10 @@ class OperationEndpoint:
 
 
 def _in_session(exchange: Exchange, scope: Scope, body: Any) -> Any:
-    """Return ``body`` with the session that a header names; the answer says which session it is in.
+    """Return ``body`` with the session of a header; the answer has the session in a header.
 
     Raises:
-        InvalidRequest: header and body, or two headers, name different ones.
+        InvalidRequest: header and body, or two headers, name different sessions.
     """
     if not isinstance(body, dict):
         return body
@@ -123,20 +123,20 @@ def _text(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")  # what the standard says that headers are
+        return value.decode("latin-1")  # as the standard defines headers
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Return who makes the request; raises as :func:`depth_of` does."""
+    """Return the caller of the request; raises like :func:`depth_of`."""
     client = scope.get("client")
     return Caller(address=client[0] if client else None, depth=depth_of(scope))
 
 
 def depth_of(scope: Scope) -> int:
-    """Return in how many calls of tools the request stands.
+    """Return the number of tool calls in which the request is nested.
 
     Raises:
-        InvalidRequest: the header is no number.
+        InvalidRequest: the header is not a number.
     """
     for name, value in scope["headers"]:
         if name == DEPTH_HEADER_BYTES:

@@ -1,4 +1,4 @@
-"""``POST /``: a prompt in, the answer as text out, as LLM-Server has it.
+"""``POST /``: a prompt in, the answer as text out, as in LLM-Server.
 
 Of its statuses there are few: 200; 400, and what HTTP itself has for a method (405), a size (413, 431), an encoding
 (415), a time (408), a key (401), an origin (403) or a path (404); 503 for a client too many; 500 for everything else
@@ -58,22 +58,22 @@ PATH: Final = "/"
 OPERATION: Final = "prompt"
 """In logs and metrics."""
 FIELD: Final = "prompt"
-SAYS_SOMETHING: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
-"""A character that is no white space, to Python and to ECMA-262, which descriptions follow: each knows some alone."""
+NOT_BLANK: Final = r"[^\s\x1c-\x1f\x85\ufeff]"
+"""A character that is not white space in Python nor in ECMA-262, whose definitions differ."""
 EXAMPLE: Final = '{"prompt": "..."}'
 UNKNOWN_TO_LLM_SERVER: Final = (UnsupportedEncoding, RequestTimedOut)
-"""Faults of the caller whose statuses it does not have."""
+"""Client errors whose statuses LLM-Server does not have."""
 KEPT: Final = (
     *(InvalidJson, InvalidRequest, ContextLengthExceeded, RequestTooLarge),
     *(HeadersTooLarge, *UNKNOWN_TO_LLM_SERVER),
     *(Unauthorized, ForeignOrigin, NotFound, MethodNotAllowed),
     TooManyConnections,
 )
-"""These keep their status: faults of the caller, and what is refused before it comes here."""
+"""Errors that keep their status: client errors, and refusals before this endpoint."""
 
 
 class PromptEndpoint:
-    """Answers prompts with the active model of the host, each by itself, with the host's tools."""
+    """Answers single prompts with the active model and the host's tools."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -83,64 +83,64 @@ class PromptEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, answer_of=self._answer_of)
-        told = log.bind(request_id=scope.get(REQUEST_ID))
+        bound_log = log.bind(request_id=scope.get(REQUEST_ID))
         began = time.perf_counter()
-        status, code = await exchange.settle(self._work(exchange, scope, told))
-        self._note(told, status, code, time.perf_counter() - began)
+        status, code = await exchange.settle(self._work(exchange, scope, bound_log))
+        self._note(bound_log, status, code, time.perf_counter() - began)
 
-    async def _work(self, exchange: Exchange, scope: Scope, told: Any) -> None:
+    async def _work(self, exchange: Exchange, scope: Scope, bound_log: Any) -> None:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['path']} takes POST with {EXAMPLE}, not {scope['method']}.")
             prompt = _prompt_in(await exchange.json(self._limit_bytes))
             if self._logs_contents:
-                told.info("prompt_received", prompt=prompt)
+                bound_log.info("prompt_received", prompt=prompt)
             ON_NOTE.set(exchange.add_note)
-            async with exchange.while_client_is_there():
+            async with exchange.until_disconnected():
                 text = await self._answered(exchange, prompt, caller_of(scope))
                 if self._logs_contents:
-                    told.info("prompt_answered", response=text)
+                    bound_log.info("prompt_answered", response=text)
                 await exchange.answer_json({"response": text})
         except ModelhostError as error:
-            say = told.error if self._answer_of(error)[0] >= 500 else told.warning
-            # An engine may repeat what it was asked.
-            say("prompt_refused", code=error.code, reason=error.message if self._logs_contents else None)
+            write = bound_log.error if self._answer_of(error)[0] >= 500 else bound_log.warning
+            # An engine's error may repeat the prompt.
+            write("prompt_refused", code=error.code, reason=error.message if self._logs_contents else None)
             raise
 
     async def _answered(self, exchange: Exchange, prompt: str, caller: Caller) -> str:
         system = self._host.settings.system_prompt
-        asked = Message(role="user", content=prompt)
-        messages = (Message(role="system", content=system), asked) if system else (asked,)
+        question = Message(role="user", content=prompt)
+        messages = (Message(role="system", content=system), question) if system else (question,)
         answer = await self._host.whole(ChatRequest(messages=messages), caller, exchange.add_queue_position)
         return answer.choice().text or ""
 
-    def _note(self, told: Any, status: int, code: str | None, seconds: float) -> None:
+    def _note(self, bound_log: Any, status: int, code: str | None, seconds: float) -> None:
         model = model_label(self._host, None)
-        note_request("request", told, operation=OPERATION, model=model, status=status, code=code, seconds=seconds)
+        note_request("request", bound_log, operation=OPERATION, model=model, status=status, code=code, seconds=seconds)
         note_cancelled(model, status)
 
 
 def prompt_endpoints(host: Host) -> dict[str, PromptEndpoint]:
-    """Return what takes prompts, by path."""
+    """Return the endpoints for prompts by path."""
     endpoint = PromptEndpoint(host)
     return dict.fromkeys((PATH, *host.settings.prompt_path), endpoint)
 
 
 def prompts_alone(prompts: Mapping[str, PromptEndpoint]) -> Starlette:
-    """Return an application that has ``prompts`` and nothing else."""
+    """Return an application with ``prompts`` only."""
     return Starlette(routes=routes_of(prompts), exception_handlers={HTTPException: _answer_not_found})
 
 
 def routes_of(prompts: Mapping[str, PromptEndpoint]) -> list[BaseRoute]:
-    """Return routes to ``prompts`` for every method: they refuse the others themselves."""
+    """Return routes to ``prompts`` for every method; the endpoints refuse all but POST."""
     return [Route(path, endpoint) for path, endpoint in prompts.items()]
 
 
 def check_paths(paths: Iterable[str], routes: Iterable[BaseRoute]) -> None:
-    """Check that none of ``paths`` takes POST requests away from one of ``routes``.
+    """Check that none of ``paths`` is a POST path of ``routes``.
 
     Raises:
-        ConfigError: naming the first one that does.
+        ConfigError: one is.
     """
     known = list(routes)
     for path in paths:
@@ -154,7 +154,7 @@ def check_paths(paths: Iterable[str], routes: Iterable[BaseRoute]) -> None:
 
 
 def prompt_error_answer(error: ModelhostError, *, is_strict: bool = False) -> Answer:
-    """Return status, headers and body for ``error``, as the contract has them; ``is_strict`` keeps to its statuses."""
+    """Return status, headers and body for ``error`` as in LLM-Server; ``is_strict`` uses its statuses only."""
     status, headers, _ = error_answer(error)
     body = orjson.dumps({"Error": error.message})
     kept = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
@@ -172,17 +172,13 @@ def _headers(body: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _prompt_in(body: Any) -> str:
-    """Return the prompt in the decoded ``body``.
-
-    Raises:
-        InvalidRequest: there is none, or something else.
-    """
+    """Return the prompt in the decoded ``body``; raises InvalidRequest for anything else."""
     if not isinstance(body, dict):
         raise InvalidRequest(f"The body has to be a JSON object: {EXAMPLE}.")
     if FIELD not in body:
         raise InvalidRequest(f'The field "prompt" is missing: {EXAMPLE}.', param=FIELD)
     prompt = body[FIELD]
-    if not isinstance(prompt, str) or not re.search(SAYS_SOMETHING, prompt):
+    if not isinstance(prompt, str) or not re.search(NOT_BLANK, prompt):
         raise InvalidRequest('The field "prompt" has to be text that says something.', param=FIELD)
     others = [name for name in body if name != FIELD]
     if others:

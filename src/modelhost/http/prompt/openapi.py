@@ -1,11 +1,11 @@
-"""What ``/openapi.json`` says of the paths that take prompts."""
+"""The description of prompt paths in ``/openapi.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from modelhost.http.prompt.endpoint import SAYS_SOMETHING
+from modelhost.http.prompt.endpoint import NOT_BLANK
 
 STATUSES: Final[Mapping[str, str]] = {
     "400": "The request cannot be served as it is",
@@ -29,7 +29,7 @@ def _post(operation_id: str) -> dict[str, Any]:
         "operationId": operation_id,
         "requestBody": {
             "required": True,
-            "content": _json(_object("prompt", "What the model is asked.", pattern=SAYS_SOMETHING)),
+            "content": _json(_object("prompt", "What the model is asked.", pattern=NOT_BLANK)),
         },
         "responses": {
             "200": {"description": "The answer", "content": _json(_object("response", "The answer."))},

@@ -47,7 +47,7 @@ AnswerOf = Callable[[str, ModelhostError], Answer]
 
 
 class Connection(HttpToolsProtocol):
-    """Answers what breaks a limit itself, and is closed then."""
+    """Answers requests that exceed a limit itself, and closes."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Connection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Take ``limits``, what makes an answer of a refusal by the path, and what uvicorn gives."""
+        """Take ``limits``, a function that renders errors for a path, and uvicorn's arguments."""
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._answer_of = answer_of
@@ -67,13 +67,13 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._header_count = 0
         self._hosts: list[bytes] = []
-        self._pending_bytes = 0  # of something that has not ended
+        self._pending_bytes = 0  # of what is incomplete
         self._fault: ModelhostError | None = None
         self._is_refused = False
-        self._unsent_bytes: int | None = None  # of an answer that waits for its reader
+        self._unsent_bytes: int | None = None  # of an answer that the client has not read
         self._unsent_since = 0.0
 
-    # What the transport tells.
+    # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse the client if there are too many."""
@@ -87,11 +87,11 @@ class Connection(HttpToolsProtocol):
             )
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, unless the client was refused: it may not have read that yet."""
+        """Parse data, unless the client was refused and may not have read that yet."""
         if self._is_refused:
             return
         if self._awaits is None and not self._is_answering:
-            self._await("head")  # blank lines may come before one: they begin no message
+            self._await("head")  # blank lines may precede one
         elif self._awaits == "body":
             self._awaits_since = self.loop.time()
         self._pending_bytes += len(data)
@@ -100,29 +100,29 @@ class Connection(HttpToolsProtocol):
             self._refuse(too_large())
 
     def resume_writing(self) -> None:
-        """Note that the client reads."""
+        """Note that the client has read."""
         self._unsent_bytes = None
         super().resume_writing()
 
-    # What the parser tells.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Start counting its size."""
         self._await("head")
         self._head_bytes = self._header_count = 0
         self._hosts.clear()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Count it."""
+        """Add to its size."""
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._fail(too_large())
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count it; one behind the body is no header of the request (RFC 9110, section 6.5)."""
-        # Without calling uvicorn's own, which does no more: a request has a dozen of them.
+        """Add to its size; a trailer is not a header of the request (RFC 9110, section 6.5)."""
+        # Not with uvicorn's method, which does the same: a request has a dozen headers.
         size = len(name) + len(value)
         self._head_bytes += size
         self._header_count += 1
@@ -143,7 +143,7 @@ class Connection(HttpToolsProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Let the request be answered while its body arrives."""
+        """Start answering while the body arrives."""
         version = self.parser.get_http_version()
         if len(self._hosts) > 1 or (self._hosts and not HOST_VALUE.fullmatch(self._hosts[0])):
             self._fail(InvalidRequest("The request names its host twice, or by what is no name: send one Host header."))
@@ -157,18 +157,18 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep it for the application."""
+        """Pass it to the application."""
         self._pending_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for nothing more of it."""
+        """Stop waiting for more data."""
         self._awaits = None
         self._pending_bytes = 0
         super().on_message_complete()
 
     def _answer_until_close(self) -> None:
-        """Let an answer without a length end with the connection: HTTP/1.0 knows no chunks (RFC 9112, section 6.1)."""
+        """Have an answer without a length end with the connection: HTTP/1.0 has no chunks (RFC 9112, section 6.1)."""
         app = self.app
         unframed = Unframed(app)
         self.app = unframed
@@ -177,23 +177,23 @@ class Connection(HttpToolsProtocol):
         unframed.cycle = self.cycle
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what could not be parsed, or what a limit stopped."""
+        """Refuse what could not be parsed or exceeds a limit."""
         self._refuse(self._fault or InvalidRequest("This is no HTTP request that can be read; it has to be HTTP/1.1."))
 
-    # What the server tells.
+    # Callbacks of the server.
 
     def check(self, now: float) -> None:
-        """End the connection if its client keeps the host waiting for longer than it may."""
+        """Close the connection if its client exceeds a timeout."""
         if self._does_not_read(now):
             log.warning("slow_reader_cut", client=self.client, unsent_bytes=self._unsent_bytes)
             self.transport.abort()
         elif self._awaits is None or self.flow.read_paused or (self._awaits == "head" and self._is_answering):
-            self._awaits_since = now  # nobody waits for the client
+            self._awaits_since = now  # the client is not awaited
         elif now - self._awaits_since >= self._seconds_allowed:
             self._time_out()
 
     def _does_not_read(self, now: float) -> bool:
-        """Whether an answer has been waiting for its reader, who took nothing of it."""
+        """Whether the client has read nothing of an answer for too long."""
         if not (self.flow.write_paused or self.transport.is_closing()):
             self._unsent_bytes = None
             return False
@@ -208,13 +208,13 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
-        """Whether a request is at work."""
+        """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _time_out(self) -> None:
         is_unused = self._awaits == "head" and not self._head_bytes and not self._pending_bytes
         if is_unused or (self._awaits == "body" and not self._is_answering):
-            self.transport.close()  # it asked for nothing, or has its answer already
+            self.transport.close()  # it is idle
             return
         self._refuse(
             RequestTimedOut(
@@ -228,12 +228,12 @@ class Connection(HttpToolsProtocol):
         self._awaits_since = self.loop.time()
 
     def _fail(self, fault: ModelhostError) -> None:
-        """Stop the parser; uvicorn asks for the answer then."""
+        """Stop the parser; uvicorn then calls ``send_400_response``."""
         self._fault = fault
         raise fault
 
     def _refuse(self, error: ModelhostError) -> None:
-        """Answer ``error`` and close; without a word if that would fall into the answer to another request."""
+        """Send ``error`` and close; send nothing in the middle of the answer to another request."""
         self._is_refused = True
         self.connections.discard(self)
         METERS.errors.labels("", error.code).inc()
@@ -244,7 +244,7 @@ class Connection(HttpToolsProtocol):
         lines = [b"%s: %s\r\n" % header for header in (*headers, (b"connection", b"close"))]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         if self._is_answering:
-            self.cycle.disconnected = True  # nobody waits for it: what the application sends must not follow this
+            self.cycle.disconnected = True  # what the application sends must not follow this
             self.cycle.message_event.set()
         self.transport.write_eof()
         self.flow.resume_reading()

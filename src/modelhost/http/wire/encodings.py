@@ -1,4 +1,4 @@
-"""Bodies that come compressed (``Content-Encoding``), decoded as they are read: who reads counts what it gets."""
+"""Decompression of bodies (``Content-Encoding``) while they are read, such that size limits apply to the contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GZIP: Final = frozenset({b"gzip", b"x-gzip"})
 IDENTITY: Final = b"identity"
 GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS  # zlib's number for it
 PART_BYTES: Final = 65_536
-"""As much is decoded at a time: a kilobyte may stand for a megabyte."""
+"""Decoded at a time: a kilobyte may expand to a megabyte."""
 OF_THE_ENCODED: Final = frozenset({b"content-encoding", b"content-length"})
 
 
@@ -36,7 +36,7 @@ def decoded(scope: Scope, receive: Receive, encoding: bytes) -> tuple[Scope, Rec
 
 
 class _Gunzipped:
-    """The body of one request, which may have several members, as RFC 1952 has it."""
+    """A gzip body, possibly with several members (RFC 1952)."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -44,11 +44,11 @@ class _Gunzipped:
         self._encoded = b""
         self._has_begun = False
         self._has_more = False
-        """Of what has come, something is not decoded yet."""
+        """Whether received data is not decoded yet."""
         self._is_last = False
 
     async def receive(self) -> Message:
-        """Receive as ASGI has it."""
+        """The ``receive`` of ASGI."""
         part = b""
         while not part:
             if not self._has_more:

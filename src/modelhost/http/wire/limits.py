@@ -1,4 +1,4 @@
-"""What a client may send, and for how long it may keep the host waiting, before any key is looked at."""
+"""Limits on what clients send and how long they take, before API keys are checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modelhost.errors import HeadersTooLarge
 MAX_HEADERS: Final = 100
 MAX_HEADER_BYTES: Final = 16_000
 MAX_HEAD_BYTES: Final = 64_000
-"""Of the address and all headers."""
+"""Limit of the request line and all headers."""
 MAX_PENDING_BYTES: Final = MAX_HEAD_BYTES + 8 * MAX_HEADERS
-"""Of what has come and is no body: the parser keeps a header until it ends. With what stands between headers."""
+"""Limit of unparsed data outside of bodies: the parser buffers incomplete headers, with separators."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How many clients may connect, and how long each may keep the host waiting."""
+    """The limits of connections."""
 
     max_connections: int
     header_seconds: float
@@ -27,7 +27,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """Return those of a host."""
+        """Return the limits in ``settings``."""
         return cls(
             max_connections=settings.max_connections,
             header_seconds=settings.header_timeout,
@@ -37,7 +37,7 @@ class Limits:
 
 
 def too_large() -> HeadersTooLarge:
-    """Return the error for a head that is over the limits."""
+    """Return the error for headers that exceed the limits."""
     return HeadersTooLarge(
         f"The headers are too large: there may be {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes each and "
         f"{MAX_HEAD_BYTES} bytes together."

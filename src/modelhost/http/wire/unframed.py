@@ -1,4 +1,4 @@
-"""Answers to clients that speak HTTP/1.0: one without a length ends with the connection (RFC 9112, section 6.3)."""
+"""Answers to HTTP/1.0 clients: one without a length ends with the connection (RFC 9112, section 6.3)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class Unframed:
-    """An application whose answers uvicorn cuts into chunks no more, which HTTP/1.0 does not know.
+    """Wraps an application for one request, so that uvicorn does not chunk its answer.
 
-    It serves one request; ``cycle`` is uvicorn's part of that, to be set before it runs.
+    ``cycle`` is uvicorn's state of the request, to be set before it runs.
     """
 
     cycle: RequestResponseCycle
@@ -28,7 +28,7 @@ class Unframed:
                 is_unframed = all(name.lower() != b"content-length" for name, _ in message["headers"])
                 if is_unframed:
                     self.cycle.chunked_encoding = False
-            elif is_unframed:  # neither in chunks nor of a length: what is sent is what was to be sent
+            elif is_unframed:  # with neither chunks nor a length, uvicorn has to expect exactly this
                 self.cycle.expected_content_length = len(message.get("body", b""))
             await send(message)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from modelhost.chat.tools.custom_calls import CustomCallRewriter, InputReader, RawInputRewriter, call_opening
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.chunk_reading import ChunkReader
-from modelhost.exchange.chunk_writing import chunk_of
+from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.requests import InputFormat
 from modelhost.exchange.whole_answer import WholeAnswer
 
@@ -95,7 +95,7 @@ def test_the_input_is_the_same_however_its_arguments_are_written_and_cut(
 def test_what_is_told_of_an_input_is_never_taken_back(text: str, cuts: list[int]) -> None:
     reading, told = InputReader(), ""
     for piece in cut(json.dumps({"input": text}), cuts):
-        told += reading.more(piece)
+        told += reading.feed(piece)
         assert text.startswith(told)
     assert told == text
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelhost.chat.parsing.parse import parsed
-from modelhost.chat.tools.custom_tools import AdaptedChat, check, shown
+from modelhost.chat.tools.custom_tools import AdaptedChat, adapted_to, check
 from modelhost.chat.tools.tool_choice import enforce_tool_choice
 from modelhost.engines import ENGINES
 from modelhost.engines.remote.engine import Remote
@@ -48,7 +48,7 @@ def request(**body: Any) -> ChatRequest:
 
 
 def shown_to(engine: str, **body: Any) -> AdaptedChat:
-    return shown(enforce_tool_choice(request(**body)), ENGINES[engine])
+    return adapted_to(enforce_tool_choice(request(**body)), ENGINES[engine])
 
 
 def parameters_of(shown: AdaptedChat, place: int = 0) -> Any:
@@ -70,7 +70,7 @@ def test_null_is_as_if_it_were_not_there(tool: dict[str, Any]) -> None:
 @pytest.mark.parametrize("dialect", ["openai", "modelhost"])
 def test_servers_that_know_custom_tools_get_them_unchanged(dialect: str) -> None:
     asked = enforce_tool_choice(request(messages=CALLED, tools=[custom(format=LARK), FUNCTION]))
-    assert shown(asked, Remote({"dialect": dialect})) == AdaptedChat(request=asked)
+    assert adapted_to(asked, Remote({"dialect": dialect})) == AdaptedChat(request=asked)
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "remote"])
@@ -87,7 +87,7 @@ def test_every_other_engine_is_shown_a_function_with_one_text(engine: str) -> No
 
 @pytest.mark.parametrize("dialect", ["vllm", "llamacpp"])
 def test_servers_of_other_kinds_are_shown_functions_too(dialect: str) -> None:
-    told = shown(enforce_tool_choice(request(tools=[custom()])), Remote({"dialect": dialect}))
+    told = adapted_to(enforce_tool_choice(request(tools=[custom()])), Remote({"dialect": dialect}))
     assert body_of(told.request)["tools"][0]["type"] == "function"
 
 
@@ -104,7 +104,7 @@ def test_a_request_without_custom_tools_stays_the_same() -> None:
     asked = enforce_tool_choice(
         request(messages=[HELLO, {"role": "assistant", "tool_calls": []}, HELLO], tools=[FUNCTION])
     )
-    assert shown(asked, ENGINES["scripted"]).request is asked
+    assert adapted_to(asked, ENGINES["scripted"]).request is asked
 
 
 def test_a_regular_expression_is_the_pattern_of_the_input() -> None:

@@ -140,7 +140,7 @@ async def test_usage_is_the_sum_of_the_turns() -> None:
 
 
 def test_usage_adds_what_only_one_of_both_has() -> None:
-    assert usage.added({"a": 1, "d": {"x": 1}, "n": None}, {"b": 2, "d": {"y": 2}, "n": None}) == {
+    assert usage.add_usage({"a": 1, "d": {"x": 1}, "n": None}, {"b": 2, "d": {"y": 2}, "n": None}) == {
         "a": 1,
         "b": 2,
         "d": {"x": 1, "y": 2},

@@ -34,33 +34,33 @@ def too_long(tokens: int | None = None, context: int | None = None) -> ContextLe
 )
 def test_results_are_cut_to_the_tokens_that_are_left(lengths: list[int], limit: int | None, wanted: int) -> None:
     messages = [ASKED, *map(result, lengths)]
-    found = context_budget.shorter(messages, limit, too_long(20_584, 4096), 584)
+    found = context_budget.shorter_limit(messages, limit, too_long(20_584, 4096), 584)
     assert found == pytest.approx(wanted, abs=2)
 
 
 def test_where_nobody_counts_half_of_the_results_stays() -> None:
-    assert context_budget.shorter([result(10_100)], None, too_long(), 0) == 4950
-    assert context_budget.shorter([result(10_100)], 5000, too_long(None, 4096), 0) == 2400
+    assert context_budget.shorter_limit([result(10_100)], None, too_long(), 0) == 4950
+    assert context_budget.shorter_limit([result(10_100)], 5000, too_long(None, 4096), 0) == 2400
 
 
 @pytest.mark.parametrize(
     "messages", [[], [ASKED], [result(30)], [Message(role="tool", content=(MediaPart("image_url"),))]]
 )
 def test_where_nothing_can_be_cut_there_is_no_length(messages: list[Message]) -> None:
-    assert context_budget.shorter(messages, None, too_long(5000, 4096), 4000) is None
+    assert context_budget.shorter_limit(messages, None, too_long(5000, 4096), 4000) is None
 
 
 def test_without_any_room_there_is_no_length() -> None:
-    assert context_budget.shorter([result(10_000)], None, too_long(9000, 4096), 4000) is None
+    assert context_budget.shorter_limit([result(10_000)], None, too_long(9000, 4096), 4000) is None
 
 
 def test_a_cut_is_noted_and_what_fits_stays() -> None:
     messages = [Message(role="user", content="x" * 100), ASKED, result(10), result(2000)]
-    *same, cut = context_budget.cut_to(messages, 1000)
+    *same, cut = context_budget.truncated(messages, 1000)
     assert same == messages[:-1]
     note = "[cut: the first 1,000 characters of 2,000 are shown; the context of the model holds no more]"
     assert cut == replace(result(0), content=f"{'x' * 1000}\n{note}")
-    assert context_budget.cut_to(messages, None) == messages
+    assert context_budget.truncated(messages, None) == messages
 
 
 def test_the_text_of_messages_is_all_of_it() -> None:
