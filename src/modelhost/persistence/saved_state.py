@@ -237,7 +237,9 @@ def _configure(
             collection.select(saved.name)
 
 
-def _loads(document: SnapshotDocument, collection: ModelCollection, *, models: bool, conversations: bool) -> list[_Load]:
+def _loads(
+    document: SnapshotDocument, collection: ModelCollection, *, models: bool, conversations: bool
+) -> list[_Load]:
     """Return the models to load, and those with prompt caches to restore."""
     wanted = {saved.name for saved in document.models if saved.is_loaded} if models else set()
     caches: dict[str, list[SavedPromptCache]] = {}
