@@ -12,13 +12,14 @@ import typer
 
 from modelhost.cli import console
 from modelhost.cli.answerer import RunningHost
+from modelhost.cli.models_remote import model_examples
 from modelhost.cli.running_host import Key, running_host
 from modelhost.config.home import at_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 
 # What reads models is imported by the commands that need it: `--help` and the commands for a host do not.
 INVENTORY: Final = "MODEL_INVENTORY.json"
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsJsonTable = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def scan(
@@ -28,7 +29,7 @@ def scan(
         int | None,
         typer.Option("--context", min=1, metavar="N", help="Tokens to estimate memory for. Default: at most 4096."),
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonTable = False,
 ) -> None:
     """Find the models below directories and write what their headers say to MODEL_INVENTORY.json."""
     from modelhost.cli.local_models import configured  # noqa: PLC0415
@@ -102,7 +103,7 @@ def _pull_at(remote: RunningHost, reference: str, revision: str | None) -> None:
     typer.echo(pulled.path)
 
 
-def list_models(as_json: AsJson = False) -> None:
+def list_models(as_json: AsJsonTable = False) -> None:
     """List the models of models.yaml, of MODEL_INVENTORY.json and of the hub's cache, and the bundled one."""
     from modelhost.cli.local_models import all_models  # noqa: PLC0415
     from modelhost.cli.local_models_shown import models_table, print_plain  # noqa: PLC0415
@@ -118,7 +119,7 @@ def show(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A name that `models list` prints, or a file or directory.")
     ],
-    as_json: AsJson = False,
+    as_json: AsJsonTable = False,
 ) -> None:
     """Show what the header of a model says, and the memory that it needs for several contexts.
 
@@ -158,28 +159,24 @@ def rm(
     typer.echo(f"{name} is removed; {freed_bytes / 1e6:,.1f} MB are free again")
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", *(f"  modelhost models {line}" for line in lines)])
-
-
-COMMANDS: Final[tuple[tuple[str, Callable[..., None], str], ...]] = (
-    ("scan", scan, _examples("scan ~/models", "scan /data/models ~/.cache/huggingface --context 8192 --json")),
+LOCAL_COMMANDS: Final[tuple[tuple[str, Callable[..., None], str], ...]] = (
+    ("scan", scan, model_examples("scan ~/models", "scan /data/models ~/.cache/huggingface --context 8192 --json")),
     (
         "pull",
         pull,
-        _examples(
+        model_examples(
             "pull Qwen/Qwen3-4B-GGUF",
             "pull Qwen/Qwen3-4B-GGUF:Q8_0 --revision main",
             "pull Qwen/Qwen3-4B-GGUF --url http://gpu-box:8000",
         ),
     ),
-    ("list", list_models, _examples("list", "list --json")),
-    ("show", show, _examples("show modelhost-nano", "show ./model.gguf --json")),
-    ("rm", rm, _examples("rm Qwen/Qwen3-4B-GGUF", "rm Qwen/Qwen3-4B-GGUF --yes")),
+    ("list", list_models, model_examples("list", "list --json")),
+    ("show", show, model_examples("show modelhost-nano", "show ./model.gguf --json")),
+    ("rm", rm, model_examples("rm Qwen/Qwen3-4B-GGUF", "rm Qwen/Qwen3-4B-GGUF --yes")),
 )
 
 
 def add_local_commands(models_app: typer.Typer) -> None:
     """Add them."""
-    for name, command, examples in COMMANDS:
+    for name, command, examples in LOCAL_COMMANDS:
         models_app.command(name, epilog=examples)(command)

@@ -113,16 +113,16 @@ def set_config(
         console.note(f"{answer.model_id} has no defaults of its own")
 
 
-def _examples(*lines: str) -> str:
+def model_examples(*lines: str) -> str:
     return "\n".join(["Examples:", *(f"  modelhost models {line}" for line in lines)])
 
 
-COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
-    (STATUS, status, _examples("status", "status --watch", "status --json --url http://gpu-box:8000")),
+REMOTE_COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
+    (STATUS, status, model_examples("status", "status --watch", "status --json --url http://gpu-box:8000")),
     (
         LOAD,
         load,
-        _examples(
+        model_examples(
             "load qwen",
             "load qwen --wait",
             "load Qwen/Qwen3-4B-GGUF:Q4_K_M --wait",
@@ -130,13 +130,13 @@ COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
             "load qwen --dtype bfloat16 --persist",
         ),
     ),
-    (UNLOAD, unload, _examples("unload qwen", "unload qwen --force")),
-    (SELECT, select, _examples("select qwen")),
-    (CONFIGURE, set_config, _examples("set qwen temperature=0.7 max_tokens=500", "set qwen temperature=null")),
+    (UNLOAD, unload, model_examples("unload qwen", "unload qwen --force")),
+    (SELECT, select, model_examples("select qwen")),
+    (CONFIGURE, set_config, model_examples("set qwen temperature=0.7 max_tokens=500", "set qwen temperature=null")),
 )
 
 
 def add_remote_commands(models_app: typer.Typer) -> None:
     """Add them, each under the name and with the summary of its operation."""
-    for operation, command, examples in COMMANDS:
+    for operation, command, examples in REMOTE_COMMANDS:
         models_app.command(operation.command, help=f"{operation.summary}.", epilog=examples)(command)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelhost.config import environment
+from modelhost.config.environment import OTHER_NAMES, read
 from modelhost.config.fields import ENVIRONMENT_PREFIX
 from modelhost.config.origins import Reading
 from modelhost.config.variables import DOTENV, read_dotenv
@@ -25,7 +25,7 @@ class DotenvFile:
 
     def reading(self) -> Reading:
         """The settings in it."""
-        found = environment.read(self.variables, kind=DOTENV)
+        found = read(self.variables, kind=DOTENV)
         warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
         return Reading(given=found.given, problems=found.problems, warnings=warnings)
 
@@ -47,4 +47,4 @@ def read_settings_of(cwd: Path) -> DotenvFile:
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith(ENVIRONMENT_PREFIX) or name in environment.OTHER_NAMES or name in VARIABLES
+    return name.startswith(ENVIRONMENT_PREFIX) or name in OTHER_NAMES or name in VARIABLES

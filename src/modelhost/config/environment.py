@@ -12,8 +12,7 @@ from typing import Any, Final
 from modelhost.config.check import suggestion
 from modelhost.config.fields import ENVIRONMENT_PREFIX, SETTINGS
 from modelhost.config.origins import Given, Origin, OriginKind, Reading
-from modelhost.config.rust_log import VARIABLE as RUST_LOG
-from modelhost.config.rust_log import read_rust_log
+from modelhost.config.rust_log import RUST_LOG, read_rust_log
 from modelhost.config.text import from_variable
 
 CONFIG_VARIABLE: Final = "MODELHOST_CONFIG"

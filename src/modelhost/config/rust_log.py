@@ -10,8 +10,8 @@ from typing import Final
 
 from modelhost.config.settings import LogLevel
 
-VARIABLE: Final = "RUST_LOG"
-LEVELS: Final[Mapping[str, LogLevel]] = {
+RUST_LOG: Final = "RUST_LOG"
+RUST_LEVELS: Final[Mapping[str, LogLevel]] = {
     "off": "error",  # errors are always logged
     "error": "error",
     "warn": "warning",
@@ -32,8 +32,8 @@ def read_rust_log(text: str) -> tuple[LogLevel | None, str | None]:
     level: LogLevel | None = None
     ignored = []
     for directive in map(str.strip, directives.split(",")):
-        if directive.lower() in LEVELS:
-            level = LEVELS[directive.lower()]
+        if directive.lower() in RUST_LEVELS:
+            level = RUST_LEVELS[directive.lower()]
         elif directive:
             ignored.append(directive)
     if has_filter:

@@ -20,10 +20,10 @@ def read_as(schema: type[Model], value: Any, *, label: str) -> tuple[Model | Non
     try:
         return schema.model_validate(value, strict=True), []
     except ValidationError as error:
-        return None, list(dict.fromkeys(f"{label}: {_sentence(schema, detail)}" for detail in error.errors()))
+        return None, list(dict.fromkeys(f"{label}: {_sentence_about(schema, detail)}" for detail in error.errors()))
 
 
-def _sentence(schema: type[BaseModel], detail: Mapping[str, Any]) -> str:
+def _sentence_about(schema: type[BaseModel], detail: Mapping[str, Any]) -> str:
     place = detail["loc"]
     if not place:
         return explained(detail)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from modelhost.config.booleans import BOOLEANS
 from modelhost.config.fields import Kind, Setting
 
-_SCALARS: Final[Mapping[Kind, Callable[[str], Any]]] = {
+_CONVERTERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
     "integer": int,
     "number": float,
     "boolean": lambda text: BOOLEANS[text.strip().lower()],
@@ -21,7 +21,7 @@ _SCALARS: Final[Mapping[Kind, Callable[[str], Any]]] = {
 
 def scalar(setting: Setting, text: str) -> Any:
     """The integer, number or boolean that ``text`` is; ``text`` itself where it is none or the setting takes text."""
-    convert = _SCALARS.get(setting.kind)
+    convert = _CONVERTERS.get(setting.kind)
     if convert is None:
         return text
     try:

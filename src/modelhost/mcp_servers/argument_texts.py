@@ -7,12 +7,10 @@ from typing import Any, Final
 
 import orjson
 
-Json = dict[str, Any]
-
 CALLING: Final = "tools/call"
 
 
-def with_arguments_read(message: Json) -> Json:
+def with_arguments_read(message: dict[str, Any]) -> dict[str, Any]:
     """Return ``message`` with all arguments of a call read, if they came as the text of one JSON object."""
     params = message.get("params")
     if message.get("method") != CALLING or not isinstance(params, dict):
@@ -21,7 +19,7 @@ def with_arguments_read(message: Json) -> Json:
     return {**message, "params": {**params, "arguments": read}} if isinstance(read, dict) else message
 
 
-def values_read(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> Json:
+def values_read(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``arguments`` with each text read that stands where ``schema``, of an input, wants something else.
 
     What is no JSON stays as it is, for whoever checks the values.

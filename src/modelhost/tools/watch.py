@@ -26,10 +26,10 @@ async def watch_servers(
             digest = "" if content is None else await asyncio.to_thread(digest_of, content, path)
             if digest != seen:
                 seen = digest
-                yield await asyncio.to_thread(_read, content, path, environ)
+                yield await asyncio.to_thread(_read_again, content, path, environ)
 
 
-def _read(content: bytes | None, path: Path, environ: Mapping[str, str]) -> ToolServers | ConfigError:
+def _read_again(content: bytes | None, path: Path, environ: Mapping[str, str]) -> ToolServers | ConfigError:
     try:
         return read_servers(path, environ) if content is None else parse_servers(content, path, environ)
     except ConfigError as error:

@@ -124,7 +124,7 @@ def test_an_affinity_mask_below_the_quota_counts(tmp_path: Path, monkeypatch: py
     assert allowed_cores(tmp_path) == 1
 
 
-def test_the_real_files_make_sense() -> None:
+def test_the_real_files_about_cores_make_sense() -> None:
     assert 1 <= computing_cores() <= allowed_cores() <= CORES
 
 
