@@ -28,7 +28,7 @@ from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.workers.cores import computing_cores
+from modelhost.workers.machine import computing_cores
 
 WHEEL, BUILT = "modelhost, its wheel", "modelhost, native build"
 SERVER, PYTHON = "llama-server", "llama-cpp-python, built here"

@@ -20,7 +20,7 @@ from bench.rivals.works import CONTEXT, SLOTS, WORKS, Build, Work, other_work, o
 from bench.sides import Order, worker_process
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.workers.cores import computing_cores
+from modelhost.workers.machine import computing_cores
 
 DEFAULT: Final = "as it is"
 LOADS: Final = ("idle", "busy")

@@ -47,7 +47,7 @@ from modelhost.state.store import StateStore
 from modelhost.tools.context import CallContext
 from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
-from modelhost.workers.depth import DEPTH
+from modelhost.workers.call_depth import DEPTH
 from modelhost.workers.worker import Worker
 
 if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every host has tools

@@ -17,7 +17,7 @@ from modelhost.exchange.events import NO_ENVELOPE, Event, Extra, Piece, PieceStr
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.sse import blocks_of_answer
 from modelhost.exchange.tasks import Task
-from modelhost.workers.event_blocks import EventBlocks
+from modelhost.workers.wire import EventBlocks
 from modelhost.workers.worker import Worker
 
 STRUCTURED = frozenset(

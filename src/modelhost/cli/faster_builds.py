@@ -11,7 +11,7 @@ from modelhost.engines.llamacpp.machine import BetterBuild, Machine, better_buil
 from modelhost.engines.llamacpp.record import ENGINE
 from modelhost.engines.traits import EngineFacts
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.workers.installed_gpus import installed_gpu
+from modelhost.workers.gpus import installed_gpu
 
 
 def faster_build(model: HostedModel) -> BetterBuild | None:

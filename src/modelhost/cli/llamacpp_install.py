@@ -36,9 +36,8 @@ from modelhost.engines.llamacpp.machine import (
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, write_record
 from modelhost.errors import EngineMissing
 from modelhost.models.resolve.build_check import Checked, check_build
-from modelhost.workers.cores import allowed_cores
 from modelhost.workers.gpus import cuda_version
-from modelhost.workers.machine import available_memory
+from modelhost.workers.machine import allowed_cores, available_memory
 
 TENTHS: Final = 10
 

@@ -20,7 +20,7 @@ from modelhost import json_text
 from modelhost.client.errors import error_of_status
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.workers.connection import ConnectionBroken
-from modelhost.workers.remote_connection import KeptConnection
+from modelhost.workers.remote.connection import KeptConnection
 
 CONNECT_SECONDS: Final = 10.0
 """Timeout to connect; waiting for an answer has none."""

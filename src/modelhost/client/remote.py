@@ -26,9 +26,9 @@ from modelhost.operations.models import INFO, OneModel
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, progress_in, request_of, result_in
 from modelhost.operations.reports import EventReport
+from modelhost.workers.call_depth import DEPTH_HEADER
 from modelhost.workers.connection import ConnectionBroken
-from modelhost.workers.depth import DEPTH_HEADER
-from modelhost.workers.remote_connection import KeptConnection
+from modelhost.workers.remote.connection import KeptConnection
 
 if TYPE_CHECKING:  # a command does without its metrics, which take their time to import
     from modelhost.operations.perform import OperationCall

@@ -15,7 +15,7 @@ from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.operations.perform import OperationCall
 from modelhost.tools.flight import DEPTH_META_KEY
-from modelhost.workers.depth import DEPTH_HEADER
+from modelhost.workers.call_depth import DEPTH_HEADER
 
 log = get_logger(__name__)
 

@@ -24,7 +24,7 @@ from modelhost.tools.flight import CURRENT, Flight
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.tools.reasons import refusal_of
 from modelhost.tools.session_loss import is_session_loss
-from modelhost.workers.depth import DEPTH_HEADER
+from modelhost.workers.call_depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
 TIMEOUT: Final = httpx2.Timeout(30.0, read=None)

@@ -27,7 +27,7 @@ from modelhost.tools.flight import CURRENT
 from modelhost.tools.lines import LineBuffer
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.workers.child import Child
-from modelhost.workers.groups import see_group_end
+from modelhost.workers.process_groups import see_group_end
 
 log = get_logger(__name__)
 

@@ -23,12 +23,10 @@ from modelhost.logs import get_logger
 from modelhost.rounds import guarded
 from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NobodyListens, Stalled, connect
-from modelhost.workers.encoding import encoded
-from modelhost.workers.event_blocks import DATA, DONE, END_OF_EVENT, EventBlocks
-from modelhost.workers.life import Life
 from modelhost.workers.open_requests import OpenRequests
-from modelhost.workers.sockets import remove_socket
-from modelhost.workers.worker import Received
+from modelhost.workers.private_folder import remove_socket
+from modelhost.workers.wire import DATA, DONE, END_OF_EVENT, EventBlocks, encoded
+from modelhost.workers.worker import Life, Received
 
 log = get_logger(__name__)
 

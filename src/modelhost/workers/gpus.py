@@ -1,18 +1,25 @@
-"""NVIDIA's GPUs, through NVML. Without a driver there are none, which is no error and costs a look at three paths."""
+"""The GPUs of this machine: NVIDIA's through NVML, and any other that an engine could compute on.
+
+Without NVIDIA's driver there are none of its GPUs, which is no error and costs a look at three paths. Other GPUs are
+read from files of the kernel: https://docs.kernel.org/gpu/amdgpu/driver-misc.html and
+https://docs.kernel.org/PCI/sysfs-pci.html.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from modelhost.logs import get_logger
+from modelhost.workers.machine import ROOT, number_in, text_of
 
 log = get_logger(__name__)
 
@@ -194,3 +201,44 @@ def _are_pids_the_machines() -> bool:
         return str(PID_NAMESPACE.readlink()) == FIRST_PID_NAMESPACE
     except OSError:
         return False
+
+
+Build = Literal["cuda", "hip", "vulkan"]
+AMD, INTEL = "0x1002", "0x8086"
+ON_BOARD: Final = re.compile(r"[0-9a-f]{4}:00:")
+"""The bus of what is part of the processor, as a PCI address begins."""
+LEAST_BYTES: Final = 2 << 30
+"""Of an AMD GPU: one that is part of the processor has less of its own, and computes hardly faster."""
+COMPUTING: Final = re.compile(r"^simd_count [1-9]", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledGpu:
+    """A GPU, and the build of llama.cpp that computes on it."""
+
+    name: str
+    build: Build
+
+
+def installed_gpu(root: Path = ROOT) -> InstalledGpu | None:
+    """Return the GPU of this machine, the first of several; ``None`` if there is none worth computing on."""
+    nvidia = next(iter(gpus()), None)
+    if nvidia is not None:
+        return InstalledGpu(name=nvidia.name, build="cuda")
+    return next(_cards(root), None)
+
+
+def _cards(root: Path) -> Iterator[InstalledGpu]:
+    for card in sorted((root / "sys/class/drm").glob("card[0-9]*/device")):
+        vendor = text_of(card / "vendor").strip()
+        if vendor == AMD and (number_in(card / "mem_info_vram_total") or 0) >= LEAST_BYTES:
+            name = text_of(card / "product_name").strip() or "an AMD GPU"
+            yield InstalledGpu(name=name, build="hip" if _has_rocm(root) else "vulkan")
+        elif vendor == INTEL and not ON_BOARD.match(card.resolve().name):
+            yield InstalledGpu(name="an Intel GPU", build="vulkan")
+
+
+def _has_rocm(root: Path) -> bool:
+    """Whether the kernel's part of ROCm knows a GPU; processors are among its nodes, too."""
+    nodes = (root / "sys/class/kfd/kfd/topology/nodes").glob("*/properties")
+    return any(COMPUTING.search(text_of(node)) for node in nodes)

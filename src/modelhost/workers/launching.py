@@ -15,9 +15,8 @@ from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.workers.client import WorkerClient
-from modelhost.workers.private_folder import private_folder
+from modelhost.workers.private_folder import new_socket_path, private_folder, remove_socket
 from modelhost.workers.process import ProgressCallback, WorkerProcess
-from modelhost.workers.sockets import new_socket_path, remove_socket
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)
@@ -94,7 +93,7 @@ async def _launch(
     api_key = secrets.token_urlsafe(24)
     launch = engine.launch(spec, api_key)
     if launch.elsewhere is not None:
-        from modelhost.workers.remote_worker import RemoteWorker  # noqa: PLC0415  (brings an HTTP library, slow to import)
+        from modelhost.workers.remote.worker import RemoteWorker  # noqa: PLC0415  (brings an HTTP library, slow to import)
 
         return await RemoteWorker.begin(launch.elsewhere, engine, model=spec.name, timeout_seconds=timeout_seconds)
     launch = _with_places(launch)

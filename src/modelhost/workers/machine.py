@@ -1,18 +1,73 @@
-"""The memory of the machine, or of the container: what this process may use of it, and what is left.
+"""What this machine, or the container, lets the process use: control groups, memory and processor cores.
 
-A container's limit is a control group's: https://docs.kernel.org/admin-guide/cgroup-v2.html#memory and, for the older
-kind, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html.
+Control groups: https://docs.kernel.org/admin-guide/cgroup-v2.html (and #memory in it) and, for the older kind,
+https://docs.kernel.org/admin-guide/cgroup-v1/. A limit holds for all groups below it, so each group on the way from
+ours up to the topmost that can be seen is read.
+
+Cores: https://docs.kernel.org/admin-guide/cputopology.html and, for those of unequal speed,
+https://docs.kernel.org/admin-guide/abi-testing.html (``/sys/devices/system/cpu/cpuX/cpu_capacity``,
+``/sys/devices/cpu_core/cpus``).
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Final
 
 import psutil
 
-from modelhost.workers.control_groups import ROOT, ControlGroup, control_groups, number_in, text_of
+ROOT = Path("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlGroup:
+    """The folder with the files of one group; ``is_unified`` for the newer kind, in which they have other names."""
+
+    folder: Path
+    is_unified: bool
+
+
+def control_groups(controller: str, root: Path = ROOT) -> Iterator[ControlGroup]:
+    """Yield the groups that limit what ``controller`` (``memory``, ``cpu``) governs; none on a system without them."""
+    mounts = root / "sys/fs/cgroup"
+    for line in text_of(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            # Controllers that are mounted together have a link each, except where nobody made one.
+            mount = next((each for each in (mounts / controller, mounts / controllers) if each.is_dir()), mounts)
+            yield from (ControlGroup(folder=folder, is_unified=False) for folder in _upwards(mount, path))
+        elif not controllers:
+            unified = mounts / "unified"
+            mount = unified if unified.exists() else mounts
+            yield from (ControlGroup(folder=folder, is_unified=True) for folder in _upwards(mount, path))
+
+
+def number_in(path: Path) -> int | None:
+    """Return the whole number that a file holds; ``None`` for none: there is no file, or no limit ("max", -1)."""
+    text = text_of(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def text_of(path: Path) -> str:
+    """Return what a file of the kernel holds; nothing if there is none."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _upwards(mount: Path, path: str) -> Iterator[Path]:
+    # In a container the path may be the one outside, of which only the last part, or nothing, is to be seen here.
+    inside = PurePosixPath(*(part for part in PurePosixPath(path).parts if part not in {"/", ".."}))
+    for group in (inside, *inside.parents):
+        if (folder := mount / group).is_dir():
+            yield folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +121,69 @@ def _files(group: ControlGroup) -> Files:
 def _field(path: Path, name: str) -> int | None:
     found = re.search(rf"^{name} (\d+)$", text_of(path), re.MULTILINE)
     return int(found[1]) if found else None
+
+
+LEAST_SHARE_OF_SPEED: Final = 0.5
+"""Of the fastest core: what is slower holds the others up, since all threads wait for the last at every step."""
+APPLE_FAST_CORES: Final = ("/usr/sbin/sysctl", "-n", "hw.perflevel0.physicalcpu")
+
+
+def allowed_cores(root: Path = ROOT) -> int:
+    """Return how many cores this process and its workers may keep busy; one at least.
+
+    An affinity mask counts, and so does a control group's limit, as of ``docker run --cpus``. A part of a core does
+    not: threads beyond the limit are stopped in the middle of their work while the others wait for them.
+    """
+    limits = [limit for group in control_groups("cpu", root) if (limit := _limit(group)) is not None]
+    return max(1, int(min([len(_allowed_cpus()), *limits])))
+
+
+def computing_cores(root: Path = ROOT) -> int:
+    """Return how many threads compute best here: one for each core that :func:`allowed_cores` counts, but none for
+    the second thread of a core, which shares its arithmetic units, and none for cores that are made to save energy.
+    """
+    if sys.platform == "linux":
+        cores = len(_fast_cores(_allowed_cpus(), root))
+    elif sys.platform == "darwin":
+        cores = _fast_cores_of_apple() or psutil.cpu_count(logical=False) or 1
+    else:
+        cores = psutil.cpu_count(logical=False) or 1
+    return min(cores, allowed_cores(root))
+
+
+def _allowed_cpus() -> Collection[int]:
+    """Return what the kernel calls CPUs: the threads of cores, of which this process may use some."""
+    return os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
+
+
+def _fast_cores(cpus: Collection[int], root: Path) -> set[str]:
+    """Return the cores of ``cpus`` that are not slow, each as the list of its threads."""
+    system = root / "sys/devices/system/cpu"
+    slow = _numbers(text_of(root / "sys/devices/cpu_atom/cpus")) | _numbers(
+        text_of(root / "sys/devices/cpu_lowpower/cpus")
+    )
+    capacities = {cpu: number_in(system / f"cpu{cpu}/cpu_capacity") or 0 for cpu in cpus}
+    least = LEAST_SHARE_OF_SPEED * max(capacities.values(), default=0)
+    fast = [cpu for cpu in cpus if cpu not in slow and capacities[cpu] >= least] or list(cpus)
+    # A virtual machine may have no such file: then each of its CPUs is taken for a core.
+    return {text_of(system / f"cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu) for cpu in fast}
+
+
+def _numbers(text: str) -> set[int]:
+    """Return the numbers of a list as the kernel writes them, such as ``0-3,8``."""
+    ends = [part.partition("-") for part in text.strip().split(",") if part]
+    return {number for first, _, last in ends for number in range(int(first), int(last or first) + 1)}
+
+
+def _fast_cores_of_apple() -> int | None:
+    asked = subprocess.run(APPLE_FAST_CORES, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(asked.stdout) if asked.stdout.strip().isdigit() else None
+
+
+def _limit(group: ControlGroup) -> float | None:
+    """Return the cores that one group allows: the time that it may use up in each period of time."""
+    if group.is_unified:
+        quota, _, period = text_of(group.folder / "cpu.max").strip().partition(" ")
+        return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
+    quota_us, period_us = number_in(group.folder / "cpu.cfs_quota_us"), number_in(group.folder / "cpu.cfs_period_us")
+    return quota_us / period_us if quota_us and period_us else None

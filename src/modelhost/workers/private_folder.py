@@ -1,7 +1,10 @@
-"""The folder in which a host keeps what it shares with its workers, and which only this user can enter.
+"""The folder in which a host keeps what it shares with its workers, sockets among them; only this user can enter it.
 
-Each process has one of its own, beside those of other hosts of the user. It holds a lock in it as long as it lives: a
-process id would say nothing to a host in another container that has the same temporary folder.
+Each process has a folder of its own, beside those of other hosts of the user. It holds a lock in it as long as it
+lives: a process id would say nothing to a host in another container that has the same temporary folder.
+
+Workers listen on Unix sockets there: connecting to one costs less than to a port on loopback, and nobody else on the
+machine can.
 """
 
 from __future__ import annotations
@@ -132,3 +135,20 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
         return False
+
+
+LONGEST_PATH = 100  # bytes; sun_path holds 108 on Linux and 104 on macOS
+
+
+def new_socket_path() -> Path | None:
+    """Return a path on which a worker can listen; ``None`` without a folder for it, or if that has too long a name."""
+    folder = private_folder()
+    if folder is None:
+        return None
+    path = folder / f"{secrets.token_hex(4)}.sock"
+    return path if len(os.fsencode(path)) <= LONGEST_PATH else None
+
+
+def remove_socket(path: str) -> None:
+    """Remove the socket of a worker that has ended; it may be gone already."""
+    Path(path).unlink(missing_ok=True)

@@ -25,9 +25,9 @@ from modelhost.logs import get_logger
 from modelhost.workers import gpus, memory
 from modelhost.workers.child import Child
 from modelhost.workers.connection import is_listened_to
-from modelhost.workers.groups import members, see_group_end
 from modelhost.workers.machine import oom_kills
-from modelhost.workers.out_of_memory import ended_for_memory, says_any
+from modelhost.workers.memory import ended_for_memory, says_any
+from modelhost.workers.process_groups import members, see_group_end
 
 log = get_logger(__name__)
 

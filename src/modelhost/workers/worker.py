@@ -1,4 +1,4 @@
-"""What the host knows of a worker, be it a process here or servers elsewhere."""
+"""A worker as the host sees it: a process here, or servers elsewhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,62 @@ from modelhost.engines.launch import Ready
 from modelhost.errors import ModelhostError
 from modelhost.exchange.tasks import Payload, Task
 from modelhost.workers import endings
-from modelhost.workers.event_blocks import EventBlocks
-from modelhost.workers.life import Life
 from modelhost.workers.open_requests import OpenRequests
+from modelhost.workers.wire import EventBlocks
+
+
+class Life(Protocol):
+    """It begins before anyone sees it, and ends once."""
+
+    @property
+    def ready(self) -> Ready:
+        """What it says of itself."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """A name for logs and errors."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process, if it is one here."""
+        ...
+
+    @property
+    def is_running(self) -> bool: ...
+
+    async def is_reachable(self) -> bool:
+        """Whether requests can get to it, as far as that can be learned without one."""
+        ...
+
+    async def memory(self) -> Mapping[str, int]:
+        """Return what it takes of this machine now, by pool; empty once it has ended."""
+        ...
+
+    def stderr_lines(self) -> list[str]:
+        """Return all lines of its log that are kept."""
+        ...
+
+    def stderr_tail(self) -> list[str]:
+        """Return the last of them: those for an error message."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait until it has ended; return its exit status."""
+        ...
+
+    def describe_exit(self) -> str:
+        """Say how it ended, as the rest of a sentence about a worker."""
+        ...
+
+    async def stop(self) -> None:
+        """End it, and return when nothing is left of it."""
+        ...
+
+    async def kill(self) -> None:
+        """The same at once."""
+        ...
 
 
 class Received(Protocol):

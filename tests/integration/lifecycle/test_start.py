@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.workers.cores import allowed_cores
+from modelhost.workers.machine import allowed_cores
 from tests.support.gguf_files import write_model
 from tests.support.processes import Family, family
 from tests.support.serving import ServedHost

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from modelhost.workers import gpus, memory
-from modelhost.workers.groups import members
-from modelhost.workers.memory import LARGEST_EXACT_BYTES, RAM, measure, measure_group, measured_bytes
+from modelhost.engines.launch import Launch, ModelSpec
+from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.errors import WorkerStartFailed
+from modelhost.models.resolve.locate import locate
+from modelhost.workers import gpus, memory, process
+from modelhost.workers.memory import LARGEST_EXACT_BYTES, RAM, ended_for_memory, measure, measure_group, measured_bytes
+from modelhost.workers.process import WorkerProcess
+from modelhost.workers.process_groups import members
 
 MIB = 2**20
 HOLD = "import os, sys\nheld = bytearray(os.urandom(4096)) * (int(sys.argv[1]) * 256)\n"
@@ -111,3 +118,158 @@ def test_where_the_kernel_has_no_files_of_processes_their_size_is_still_known(mo
     monkeypatch.setattr(memory, "PROC", Path("/nowhere"))
     with _holding(20) as pid:
         assert measure_group(pid) > 20 * MIB
+
+
+READ = "import json, os, sys, time\nsys.stdin.readline()\n"
+KILL = READ + "os.kill(os.getpid(), 9)"
+
+
+def _ended(
+    status: int | None = 1, *said: str, killed: bool = False, kills: tuple[int | None, int | None] = (3, 3)
+) -> bool:
+    return ended_for_memory(
+        exit_status=status, was_killed_by_us=killed, oom_kills=kills, said=said, phrases=["failed to allocate"]
+    )
+
+
+@pytest.mark.parametrize("status", [-signal.SIGKILL, 137])
+def test_a_sigkill_is_the_kernels_if_the_kernel_has_counted_one(status: int) -> None:
+    assert _ended(status, kills=(3, 4))
+    assert not _ended(status, kills=(3, 3))
+    assert not _ended(status, kills=(3, 4), killed=True)
+
+
+def test_where_the_kernel_does_not_count_a_sigkill_of_nobody_is_taken_for_its() -> None:
+    assert _ended(-signal.SIGKILL, kills=(None, None))
+
+
+@pytest.mark.parametrize("status", [-signal.SIGABRT, -signal.SIGSEGV, 1, 0])
+def test_another_end_is_no_want_of_memory_by_itself(status: int) -> None:
+    assert not _ended(status, "exiting due to model loading error", kills=(3, 4))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E ggml_backend_cpu_buffer_type_alloc_buffer: Failed to allocate buffer of size 1",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "MemoryError",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+        "OSError: [Errno 12] Cannot allocate memory",
+    ],
+)
+def test_what_the_worker_said_tells(line: str) -> None:
+    assert _ended(1, "fine", line, "gone")
+    assert not _ended(1, line, killed=True)
+
+
+async def _start(script: str, *phrases: str, timeout_seconds: float = 20) -> bool:
+    launch = Launch(argv=(sys.executable, "-c", script), env={}, config={}, memory_phrases=phrases)
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(launch, model="m", timeout_seconds=timeout_seconds)
+    found: bool = failed.value.details["out_of_memory"]
+    return found
+
+
+@pytest.fixture
+def a_kill_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter([5, 6])
+    monkeypatch.setattr(process, "oom_kills", lambda: next(counts))
+
+
+async def test_a_worker_killed_by_a_person_was_not_out_of_memory() -> None:
+    assert not await _start(KILL)
+
+
+@pytest.mark.usefixtures("a_kill_is_counted")
+async def test_a_worker_killed_by_the_kernel_was_out_of_memory() -> None:
+    assert await _start(KILL)
+
+
+async def test_a_phrase_of_the_engine_tells_in_the_log_and_in_the_reported_reason() -> None:
+    script = READ + "sys.stderr.write('E Region is FULL\\n' + 'later\\n' * 100)"
+    assert await _start(script, "region is full")
+    assert not await _start(script, "something else")
+    failed = '{"event": "failed", "code": "load_failed", "message": "region is full"}'
+    assert await _start(READ + f"print('{failed}')", "region is full")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alloc_buffer: allocating 1024.00 MiB on device 0: cudaMalloc failed: out of memory",
+        "alloc_tensor_range: failed to allocate CUDA0 buffer of size 1073741824",
+        "llama_model_load: error loading model: unable to allocate ROCm0 buffer",
+        "CUDA error: out of memory",
+        "ggml_vulkan: Device memory allocation of size 1073741824 failed.",
+        "vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+        "ggml_backend_sycl_buffer_type_alloc_buffer: can't allocate 1073741824 Bytes of memory on device",
+    ],
+)
+async def test_it_is_told_where_the_memory_that_llamacpp_did_not_get_is_a_gpu_s(line: str) -> None:
+    launch = LlamaCpp().launch(ModelSpec(name="m", path=Path("m.gguf")), "key")
+    script = READ + f"sys.stderr.write({line!r})"
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(replace(launch, argv=(sys.executable, "-c", script)), model="m", timeout_seconds=60)
+    assert (failed.value.details["out_of_memory"], failed.value.details["out_of_gpu_memory"]) == (True, True)
+
+
+async def test_main_memory_that_llamacpp_did_not_get_is_no_gpu_s() -> None:
+    launch = LlamaCpp().launch(ModelSpec(name="m", path=Path("m.gguf")), "key")
+    said = "ggml_aligned_malloc: insufficient memory\nunable to allocate CPU buffer\n"
+    script = READ + f"sys.stderr.write({said!r})"
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(replace(launch, argv=(sys.executable, "-c", script)), model="m", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is True
+    assert "out_of_gpu_memory" not in failed.value.details
+
+
+async def test_a_worker_that_was_late_was_not_out_of_memory_whatever_it_said() -> None:
+    script = READ + "sys.stderr.write('out of memory, trying something smaller\\n')\nsys.stderr.flush()\ntime.sleep(60)"
+    assert not await _start(script, timeout_seconds=1)
+
+
+async def test_a_process_for_which_the_system_has_no_memory_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert await _start(READ)
+
+
+def _nano(context_length: int, kilobytes: int) -> Launch:
+    """A worker of the bundled model that may have so much address space, of which each thread reserves some."""
+    spec = ModelSpec(name="nano", path=locate(None).path, context_length=context_length, max_in_flight=4)
+    launch = LlamaCpp().launch(spec, "key")
+    limited = ("sh", "-c", f'ulimit -v {kilobytes}; exec "$@"', "sh", *launch.argv)
+    return replace(launch, argv=limited)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
+async def test_llamacpp_without_the_memory_for_its_context_is_out_of_memory_and_fits_with_less() -> None:
+    with pytest.raises(WorkerStartFailed, match="could not start") as failed:
+        await WorkerProcess.start(_nano(10_000_000, 3_000_000), model="nano", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is True
+    assert failed.value.details["reason"] == "load_failed"
+    worker = await WorkerProcess.start(_nano(2048, 3_000_000), model="nano", timeout_seconds=60)
+    await worker.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
+async def test_llamacpp_with_a_context_beyond_all_bounds_is_out_of_memory() -> None:
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(_nano(100_000_000, 4_000_000), model="nano", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is True
+
+
+def test_llamacpp_that_gets_no_thread_while_it_loads_is_out_of_memory() -> None:
+    phrases = LlamaCpp().launch(ModelSpec(name="x", path=Path("x.gguf")), "key").memory_phrases
+    said = ["E llama_model_load: error loading model: Resource temporarily unavailable"]
+    assert ended_for_memory(exit_status=1, was_killed_by_us=False, oom_kills=(3, 3), said=said, phrases=phrases)
+
+
+async def test_llamacpp_with_a_file_that_is_no_model_is_not_out_of_memory() -> None:
+    launch = LlamaCpp().launch(ModelSpec(name="x", path=Path("no-such.gguf")), "key")
+    with pytest.raises(WorkerStartFailed) as failed:
+        await WorkerProcess.start(launch, model="x", timeout_seconds=60)
+    assert failed.value.details["out_of_memory"] is False

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from modelhost.workers import private_folder as module
-from modelhost.workers.private_folder import private_folder
-from modelhost.workers.sockets import new_socket_path
+from modelhost.workers.private_folder import new_socket_path, private_folder
 
 HOLD = """
 import sys
-from modelhost.workers.sockets import new_socket_path
+from modelhost.workers.private_folder import new_socket_path
 path = new_socket_path()
 path.touch()
 print(path, flush=True)

@@ -16,8 +16,8 @@ from modelhost.errors import ModelUnloaded, WorkerCrashed
 from modelhost.models.resolve.locate import locate
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.endings import unloaded_by_force
-from modelhost.workers.groups import group_is_gone
 from modelhost.workers.process import WorkerProcess
+from modelhost.workers.process_groups import group_is_gone
 from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 

@@ -33,7 +33,7 @@ from modelhost.exchange.tasks import File, Form, Raw
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.connection import is_listened_to
 from modelhost.workers.endings import unloaded_by_force
-from modelhost.workers.event_blocks import EventBlocks
+from modelhost.workers.wire import EventBlocks
 from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 from tests.support.fake_process import FakeProcess, FakeRequest

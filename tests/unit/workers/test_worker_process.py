@@ -13,8 +13,8 @@ import pytest
 from modelhost.engines.launch import Launch
 from modelhost.errors import SystemLibraryMissing, WorkerStartFailed
 from modelhost.workers import gpus
-from modelhost.workers.groups import group_is_gone, members
 from modelhost.workers.process import LINE_BYTES, STDERR_LINES, TAIL_LINES, WorkerProcess
+from modelhost.workers.process_groups import group_is_gone, members
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
 

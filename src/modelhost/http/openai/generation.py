@@ -19,7 +19,7 @@ from modelhost.http.exchange import Exchange
 from modelhost.http.measuring import model_label, note_cancelled, note_request
 from modelhost.http.openai.answers import detokenized, filled_in, tokenized
 from modelhost.logs import get_logger
-from modelhost.workers.depth import DEPTH_HEADER
+from modelhost.workers.call_depth import DEPTH_HEADER
 
 if TYPE_CHECKING:
     from modelhost.host import Host

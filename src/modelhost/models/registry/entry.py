@@ -35,7 +35,7 @@ from modelhost.models.registry.places import (
 )
 from modelhost.models.registry.request_defaults import default_problems
 from modelhost.models.registry.schema import ENTRY_SETTINGS, PARAM_SETTINGS, EntryFile, Params, RegistryFile
-from modelhost.workers.cores import allowed_cores
+from modelhost.workers.machine import allowed_cores
 
 OWN: Final = (
     "model",

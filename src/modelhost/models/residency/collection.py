@@ -36,7 +36,7 @@ from modelhost.models.resolve.locate import name_of, single_entry
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.workers.gpus import utilization
 from modelhost.workers.process import ProgressCallback
-from modelhost.workers.remote_servers import UNREACHABLE
+from modelhost.workers.remote.servers import UNREACHABLE
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)

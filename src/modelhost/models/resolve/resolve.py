@@ -50,7 +50,7 @@ from modelhost.models.resolve.offloading import Offload, memory_for_size
 from modelhost.models.resolve.resolved import Resolved
 from modelhost.models.resolve.runtime import Runtime, visible_gpus
 from modelhost.models.resolve.sizing import RequestedSize, SizedModel, load_timeout_seconds, size_for
-from modelhost.workers.cores import allowed_cores, computing_cores
+from modelhost.workers.machine import allowed_cores, computing_cores
 
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """GGUF's names of number formats, in the words of everybody else."""

@@ -17,8 +17,7 @@ from modelhost.engines.installed import (
     missing_modules,
 )
 from modelhost.models.resolve.headroom import Headroom, headroom_of_empty_machine
-from modelhost.workers.gpus import gpus, have_driver
-from modelhost.workers.installed_gpus import installed_gpu
+from modelhost.workers.gpus import gpus, have_driver, installed_gpu
 
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 NONE: Final = ("", "-1", "none", "void")

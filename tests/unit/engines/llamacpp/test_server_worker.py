@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
-from modelhost.workers.groups import group_is_gone
 from modelhost.workers.process import WorkerProcess
+from modelhost.workers.process_groups import group_is_gone
 from tests.support.eventually import eventually
 from tests.support.llama_server_stub import SLOT, seen_by, write_llama_server
 from tests.support.processes import is_alive

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.config.settings import Settings
-from modelhost.workers.cores import allowed_cores
+from modelhost.workers.machine import allowed_cores
 from tests.support.registry_files import entry_of, problem_of, registry_of
 
 

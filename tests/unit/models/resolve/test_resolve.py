@@ -16,7 +16,7 @@ from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.resolve.resolve import resolve
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.workers.cores import allowed_cores, computing_cores
+from modelhost.workers.machine import allowed_cores, computing_cores
 from tests.support.adapter_files import write_peft_adapter
 from tests.support.gguf_files import write_embedding_model, write_model, write_reranker_model
 from tests.support.nano_hf import NANO_HF

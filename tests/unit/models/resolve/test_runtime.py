@@ -13,8 +13,7 @@ from modelhost.models.resolve.headroom import Headroom
 from modelhost.models.resolve.locate import single_entry
 from modelhost.models.resolve.resolve import find_files
 from modelhost.models.resolve.resolved import Resolved
-from modelhost.workers.gpus import Gpu
-from modelhost.workers.installed_gpus import InstalledGpu
+from modelhost.workers.gpus import Gpu, InstalledGpu
 from tests.support.gguf_files import write_model
 from tests.support.recorded_gpus import UNEQUAL
 

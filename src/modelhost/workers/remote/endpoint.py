@@ -15,7 +15,7 @@ import orjson
 from modelhost.engines.launch import RemoteTarget
 from modelhost.version import __version__
 from modelhost.workers.connection import Connection, ConnectionBroken
-from modelhost.workers.remote_connection import KeptConnection, connect_to
+from modelhost.workers.remote.connection import KeptConnection, connect_to
 
 MOST_IDLE: Final = 32  # connections that are kept for later; as many as are needed at once can be open
 CHECK_SECONDS: Final = 10.0

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from modelhost.workers.groups import group_is_gone, members, see_group_end, survivors
+from modelhost.workers.process_groups import group_is_gone, members, see_group_end, survivors
 from tests.support.eventually import eventually, eventually_async
 
 # A leader with a child that ignores SIGTERM and one in a process group of its own; both say so before it does.

@@ -23,9 +23,9 @@ from modelhost.errors import (
     WorkerCrashed,
     WorkerStartFailed,
 )
-from modelhost.workers.depth import DEPTH
+from modelhost.workers.call_depth import DEPTH
 from modelhost.workers.endings import unloaded_by_force
-from modelhost.workers.remote_worker import DEEPEST, RemoteWorker
+from modelhost.workers.remote.worker import DEEPEST, RemoteWorker
 from modelhost.workers.worker import Worker
 from tests.support.eventually import eventually_async
 

@@ -17,7 +17,7 @@ import orjson
 from modelhost.engines.remote.answers import MALFORMED, RemoteAnswer
 from modelhost.exchange.tasks import Task
 from modelhost.workers.connection import ConnectionBroken
-from modelhost.workers.event_blocks import DATA, DONE, END_OF_EVENT, Body, EventBlocks
+from modelhost.workers.wire import DATA, DONE, END_OF_EVENT, Body, EventBlocks
 
 ANSWER_TO: Final = httpx2.Request("POST", "http://there")
 STREAM: Final = {"content-type": "text/event-stream; charset=utf-8"}

@@ -19,8 +19,8 @@ from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
 from modelhost.rounds import guarded
-from modelhost.workers.remote_connection import KeptConnection, tls_context
-from modelhost.workers.remote_endpoint import Endpoint, Unhealthy
+from modelhost.workers.remote.connection import KeptConnection, tls_context
+from modelhost.workers.remote.endpoint import Endpoint, Unhealthy
 
 log = get_logger(__name__)
 
@@ -32,7 +32,7 @@ CONTEXT_NAMES: Final = ("context_length", "max_model_len", "context_window", "n_
 
 
 class RemoteServers:
-    """The :class:`~modelhost.workers.life.Life` of a model elsewhere. Made by :meth:`start` only."""
+    """The :class:`~modelhost.workers.worker.Life` of a model elsewhere. Made by :meth:`start` only."""
 
     def __init__(self, elsewhere: RemoteTarget, endpoints: Sequence[Endpoint], *, model: str) -> None:
         self.endpoints = endpoints

@@ -1,9 +1,9 @@
-"""Bodies of requests as they go to a worker."""
+"""What goes over the wire to a worker: bodies of requests, and the server-sent events of streamed answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import orjson
 from msgspec.structs import replace
@@ -51,3 +51,41 @@ def _multipart(form: Form) -> tuple[str, bytes]:
     fields = {name: (None, text.encode()) for name, text in form.fields.items()}
     request = httpx2.Request("POST", "http://worker/", files={**fields, **files})
     return request.headers["Content-Type"], request.read()
+
+
+END_OF_EVENT: Final = b"\n\n"
+DATA, DONE = b"data: ", b"[DONE]"
+
+
+class Body(Protocol):
+    """The body of an answer as it arrives; ``b""`` at its end."""
+
+    async def read(self) -> bytes: ...
+
+
+class EventBlocks:
+    """A streamed answer, read as blocks of whole events: no block ends inside an event."""
+
+    def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None) -> None:
+        """``received`` is applied to each block, and may leave nothing of it."""
+        self._body = body
+        self._received = received
+        self._rest = b""
+
+    async def read(self) -> bytes:
+        """Return the next block, or ``b""`` at the end of the answer."""
+        while block := await self._body.read():
+            if self._rest or not block.endswith(END_OF_EVENT):
+                block = self._whole_events(block)
+            if block and (self._received is None or (block := self._received(block))):
+                return block
+        return b""
+
+    def _whole_events(self, block: bytes) -> bytes:
+        """Return the whole events of what has arrived so far; the rest is kept."""
+        block = self._rest + block
+        end = block.rfind(END_OF_EVENT) + len(END_OF_EVENT)
+        if end < len(END_OF_EVENT):
+            end = 0
+        self._rest = block[end:]
+        return block[:end]

@@ -18,15 +18,14 @@ from modelhost.engines.launch import RemoteTarget
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.exchange.tasks import TASKS, Payload, Task
 from modelhost.redaction import hide, without_secrets
+from modelhost.workers.call_depth import DEPTH, DEPTH_HEADER
 from modelhost.workers.client import WorkerClient, json_or_text
 from modelhost.workers.connection import Connection, ConnectionBroken
-from modelhost.workers.depth import DEPTH, DEPTH_HEADER
-from modelhost.workers.encoding import encoded, naming
-from modelhost.workers.event_blocks import EventBlocks
-from modelhost.workers.remote_connection import KeptConnection
-from modelhost.workers.remote_endpoint import Endpoint
-from modelhost.workers.remote_events import RemoteEvents
-from modelhost.workers.remote_servers import RemoteServers
+from modelhost.workers.remote.connection import KeptConnection
+from modelhost.workers.remote.endpoint import Endpoint
+from modelhost.workers.remote.events import RemoteEvents
+from modelhost.workers.remote.servers import RemoteServers
+from modelhost.workers.wire import EventBlocks, encoded, naming
 
 DEEPEST: Final = 8
 """Hosts, and calls of tools, that a request may have come through: more of them are a circle."""
