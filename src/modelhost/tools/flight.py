@@ -14,8 +14,7 @@ CURRENT: Final[ContextVar[Flight | None]] = ContextVar("modelhost_tool_call", de
 """The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP, and into
 those that answer what comes back on that request's own stream."""
 DEPTH_META_KEY: Final = "modelhost/depth"
-"""Tells a server, in a call's ``_meta``, how deep the call stands, as :data:`modelhost.workers.call_depth.DEPTH_HEADER` does
-in its HTTP request."""
+"""Tells a server how deep a call stands, in its ``_meta`` as ``DEPTH_HEADER`` does in an HTTP request."""
 
 
 class Flight:

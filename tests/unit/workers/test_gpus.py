@@ -155,12 +155,9 @@ async def test_memory_is_back_when_no_process_is_listed_any_more(nvml: FakeNvml)
     assert await gpus.see_memory_back([10])
 
 
-GIB = 1 << 30
-
-
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed_gpus, "gpus", lambda: ())
+    monkeypatch.setattr(gpus, "gpus", lambda: ())
 
 
 def card(root: Path, number: int, address: str, **files: str) -> None:
@@ -185,16 +182,18 @@ def rocm(root: Path, *simd_counts: int) -> None:
 
 def test_one_of_nvidia_is_known_by_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = (Gpu(index=0, name="NVIDIA L4", total_bytes=24 * GIB, free_bytes=23 * GIB),)
-    monkeypatch.setattr(installed_gpus, "gpus", lambda: found)
+    monkeypatch.setattr(gpus, "gpus", lambda: found)
     assert installed_gpu(tmp_path) == InstalledGpu(name="NVIDIA L4", build="cuda")
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_a_machine_without_any_has_none(tmp_path: Path) -> None:
     assert installed_gpu(tmp_path) is None
     card(tmp_path, 0, "0000:04:00.0", vendor="0x1a03")  # the picture of a server's console
     assert installed_gpu(tmp_path) is None
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_one_of_amd_takes_rocm_where_that_is_there(tmp_path: Path) -> None:
     card(tmp_path, 0, "0000:03:00.0", vendor="0x1002", mem_info_vram_total=str(16 * GIB))
     rocm(tmp_path, 0)
@@ -205,12 +204,14 @@ def test_one_of_amd_takes_rocm_where_that_is_there(tmp_path: Path) -> None:
     assert installed_gpu(other) == InstalledGpu(name="W7900", build="hip")
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_one_that_is_part_of_the_processor_is_not_worth_a_word(tmp_path: Path) -> None:
     card(tmp_path, 0, "0000:00:02.0", vendor="0x8086")
     card(tmp_path, 1, "0000:04:00.0", vendor="0x1002", mem_info_vram_total=str(GIB // 2))
     assert installed_gpu(tmp_path) is None
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_a_card_of_intel_is_found_behind_the_one_in_the_processor(tmp_path: Path) -> None:
     card(tmp_path, 0, "0000:00:02.0", vendor="0x8086")
     card(tmp_path, 1, "0000:03:00.0", vendor="0x8086")
