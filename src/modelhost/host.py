@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from modelhost.persistence.saved_state import Persistence
     from modelhost.state.records import AuditEntry
     from modelhost.state.store import StateStore
+    from modelhost.tools.callbacks import SamplingAnswer, SamplingRequest
     from modelhost.tools.hub import ToolHub
     from modelhost.tools.reading import Reading
-    from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
     from modelhost.tools.toolbox import Toolbox
 
 AVAILABLE_STATES = frozenset({State.READY, State.BUSY, State.UNLOADED})

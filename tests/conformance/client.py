@@ -17,11 +17,16 @@ from typing import Any, Final
 
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
+from modelhost.tools.callbacks import (
+    CallContext,
+    ElicitationAnswer,
+    ElicitationRequest,
+    SamplingAnswer,
+    SamplingRequest,
+)
+from modelhost.tools.catalogue import OfferedTool
 from modelhost.tools.entry import Protocol, Remote, SamplingPolicy, ServerEntry
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.offered import OfferedTool
-from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from modelhost.tools.status import ServerState
 from tests.conformance.authorization import provider_for
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.tools.offered import OfferedTool
+from modelhost.tools.catalogue import OfferedTool
 from tests.conformance.client import calls_of, protocol_of
 from tests.conformance.described import cases_in
 from tests.conformance.legs import LEGS, NEW, Leg

@@ -18,7 +18,7 @@ from modelhost.exchange.chunks import chunk_of
 from modelhost.exchange.events import Pieces
 from modelhost.exchange.requests import ChatRequest
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.tools.context import CallContext
+from modelhost.tools.callbacks import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
 Chunk = dict[str, Any]

@@ -44,14 +44,13 @@ from modelhost.models.residency.collection import ModelCollection
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import OnQueued
 from modelhost.state.store import StateStore
-from modelhost.tools.context import CallContext
-from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
+from modelhost.tools.callbacks import CallContext, SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
 from modelhost.workers.call_depth import DEPTH
 from modelhost.workers.worker import Worker
 
 if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every host has tools
-    from modelhost.tools.patience import Starting
+    from modelhost.tools.restarts import Starting
 
 log = get_logger(__name__)
 

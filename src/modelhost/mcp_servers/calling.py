@@ -14,7 +14,7 @@ from modelhost.exchange.caller import Caller, Face
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.operations.perform import OperationCall
-from modelhost.tools.flight import DEPTH_META_KEY
+from modelhost.tools.attempts import DEPTH_META_KEY
 from modelhost.workers.call_depth import DEPTH_HEADER
 
 log = get_logger(__name__)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from modelhost.errors import InvalidAnswer, NotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
-from modelhost.tools.context import ElicitationAnswer
+from modelhost.tools.callbacks import ElicitationAnswer
 
 if TYPE_CHECKING:
     from modelhost.host import Host

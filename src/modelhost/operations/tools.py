@@ -9,14 +9,13 @@ from pydantic import Field
 from modelhost.errors import McpServerNotFound, ToolNotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.tool_servers import ServerName
-from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import CallContext
+from modelhost.tools.callbacks import ApprovalRequest, CallContext
 from modelhost.tools.entry import Approval
 from modelhost.tools.outcome import FailureCode
 
 if TYPE_CHECKING:
     from modelhost.host import Host
-    from modelhost.tools.offered import OfferedTool
+    from modelhost.tools.catalogue import OfferedTool
 
 
 class OfServer(Parameters):

@@ -15,13 +15,12 @@ from pydantic import ValidationError
 from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
-from modelhost.tools.approval import ApprovalRequest, stricter, verdict
 from modelhost.tools.arguments import read_arguments
+from modelhost.tools.attempts import Flight
+from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, verdict
 from modelhost.tools.catalogue import Listed
 from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, text_of
-from modelhost.tools.context import CallContext
-from modelhost.tools.flight import Flight
 from modelhost.tools.mending import UNREADABLE
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.reasons import innermost

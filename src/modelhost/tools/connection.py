@@ -18,16 +18,15 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from modelhost.logs import get_logger
-from modelhost.tools.answers import Answers
-from modelhost.tools.context import ToolProgress
+from modelhost.tools.attempts import DEPTH_META_KEY, Flight
+from modelhost.tools.callbacks import ToolProgress
+from modelhost.tools.client_features import Answers
 from modelhost.tools.entry import Process, ServerEntry
-from modelhost.tools.flight import DEPTH_META_KEY, Flight
-from modelhost.tools.lines import LineBuffer
 from modelhost.tools.mending import mended
 from modelhost.tools.reasons import ConnectionLostError
 from modelhost.tools.remote import NoticingClient, Streams, reached
 from modelhost.tools.status import ToolProblem
-from modelhost.tools.stdio import started
+from modelhost.tools.stdio import LineBuffer, started
 from modelhost.version import __version__
 
 log = get_logger(__name__)

@@ -1,8 +1,9 @@
-"""The content blocks of a tool's result as text for a model."""
+"""What MCP servers send, in our own types: content blocks of results, resources and prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types as types
@@ -54,3 +55,115 @@ def _line(block: types.ContentBlock) -> str:
 
 def _bytes_of(base64: str) -> int:
     return len(base64.rstrip("=")) * 3 // 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceInfo:
+    """A resource, or a family of them if ``is_template``: then ``uri`` has parameters in braces."""
+
+    server: str
+    uri: str
+    name: str
+    title: str | None
+    description: str | None
+    media_type: str | None
+    size: int | None = None
+    is_template: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceContent:
+    """What a resource holds: text, or bytes in base64."""
+
+    uri: str
+    media_type: str | None
+    text: str | None = field(repr=False)
+    blob: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptArgument:
+    """What a prompt has to be told."""
+
+    name: str
+    description: str | None
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptInfo:
+    """A prompt that a server has."""
+
+    server: str
+    name: str
+    title: str | None
+    description: str | None
+    arguments: tuple[PromptArgument, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt with its arguments filled in; ``messages`` are as in a chat request."""
+
+    description: str | None
+    messages: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+
+def resource_info(server: str, found: types.Resource) -> ResourceInfo:
+    return ResourceInfo(
+        server=server,
+        uri=str(found.uri),
+        name=found.name,
+        title=found.title,
+        description=found.description,
+        media_type=found.mime_type,
+        size=found.size,
+    )
+
+
+def template_info(server: str, found: types.ResourceTemplate) -> ResourceInfo:
+    return ResourceInfo(
+        server=server,
+        uri=found.uri_template,
+        name=found.name,
+        title=found.title,
+        description=found.description,
+        media_type=found.mime_type,
+        is_template=True,
+    )
+
+
+def resource_contents(found: types.ReadResourceResult) -> tuple[ResourceContent, ...]:
+    return tuple(
+        ResourceContent(
+            uri=str(each.uri),
+            media_type=each.mime_type,
+            text=each.text if isinstance(each, types.TextResourceContents) else None,
+            blob=each.blob if isinstance(each, types.BlobResourceContents) else None,
+        )
+        for each in found.contents
+    )
+
+
+def prompt_info(server: str, found: types.Prompt) -> PromptInfo:
+    arguments = tuple(
+        PromptArgument(name=each.name, description=each.description, is_required=bool(each.required))
+        for each in found.arguments or ()
+    )
+    return PromptInfo(
+        server=server, name=found.name, title=found.title, description=found.description, arguments=arguments
+    )
+
+
+def prompt_of(found: types.GetPromptResult) -> Prompt:
+    return Prompt(description=found.description, messages=tuple(_message(each) for each in found.messages))
+
+
+def _message(message: types.PromptMessage) -> dict[str, Any]:
+    images = images_of([message.content])
+    if not images:
+        return {"role": message.role, "content": text_of([message.content])}
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data}"}} for image in images
+    ]
+    return {"role": message.role, "content": parts}

@@ -14,18 +14,15 @@ from modelhost.feed import Feed, Listener
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, counting, timing
 from modelhost.tools.call import call_tool, failed
-from modelhost.tools.catalogue import Catalogue, catalogue_of
-from modelhost.tools.context import NO_CONTEXT, CallContext
+from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
+from modelhost.tools.catalogue import Catalogue, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry
-from modelhost.tools.events import ToolEvent
-from modelhost.tools.offered import OfferedTool
+from modelhost.tools.names import ALL, Selection
 from modelhost.tools.outcome import ResultLimits, ToolOutcome
-from modelhost.tools.patience import Starting
 from modelhost.tools.reading import Reading
-from modelhost.tools.sampling import Sampler
-from modelhost.tools.selection import ALL, Selection
+from modelhost.tools.restarts import Starting
 from modelhost.tools.server import ToolServer
-from modelhost.tools.status import MissingServer, ServerState, ServerStatus
+from modelhost.tools.status import MissingServer, ServerState, ServerStatus, ToolEvent
 
 log = get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Names of tools that every model's API takes (``^[a-zA-Z0-9_-]{1,64}$``), and that stay what they are."""
+"""Names of tools that every model's API takes (``^[a-zA-Z0-9_-]{1,64}$``), and choices among tools by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from modelhost.tools.catalogue import OfferedTool
 
 MAX_LENGTH: Final = 64
 DIGITS: Final = 6  # of the hash that follows a changed name
@@ -67,3 +70,33 @@ def _hashed(wished: str, key: ToolKey, taken: set[str]) -> str:
         if name not in taken:
             return name
     raise AssertionError("two tools have one SHA-256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which tools a request wants; ``None`` is all.
+
+    Tools go by the name that models know, by ``server.tool``, or by the original one, which several may have.
+    """
+
+    servers: frozenset[str] | None = None
+    tools: frozenset[str] | None = None
+
+    def includes(self, tool: OfferedTool) -> bool:
+        if not self.includes_server(tool.server):
+            return False
+        return self.tools is None or not self.tools.isdisjoint(_names(tool))
+
+    def includes_server(self, name: str) -> bool:
+        return self.servers is None or name in self.servers
+
+    def is_met_by(self, tools: Iterable[OfferedTool]) -> bool:
+        """Whether each tool that it names is among ``tools``; never, if it names none."""
+        return self.tools is not None and self.tools <= {name for tool in tools for name in _names(tool)}
+
+
+ALL: Final = Selection()
+
+
+def _names(tool: OfferedTool) -> tuple[str, ...]:
+    return tool.name, f"{tool.server}.{tool.tool}", tool.tool

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from modelhost.errors import ToolCallFailed, ToolServerUnavailable
 from modelhost.tools.connection import Connection
-from modelhost.tools.reasons import ConnectionLostError, reason_of
-from modelhost.tools.resources import (
+from modelhost.tools.content import (
     Prompt,
     PromptInfo,
     ResourceContent,
@@ -23,6 +22,7 @@ from modelhost.tools.resources import (
     resource_info,
     template_info,
 )
+from modelhost.tools.reasons import ConnectionLostError, reason_of
 from modelhost.tools.server import ToolServer
 
 Read = TypeVar("Read")

@@ -1,4 +1,8 @@
-"""An MCP server at an address, over streamable HTTP or the older HTTP with server-sent events."""
+"""An MCP server at an address, over streamable HTTP or the older HTTP with server-sent events.
+
+The specification has HTTP 404 for a session that a server no longer knows. Many servers answer HTTP 400 and say why in
+the body, in their own words: "Session not found", "No valid session ID provided", "Server not initialized".
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Any, Final, Self
 import anyio
 import httpx2
 import mcp_types as types
+import orjson
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp.shared._httpx_utils import McpHttpClientFactory
@@ -19,11 +24,10 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from modelhost.config import network
+from modelhost.tools.attempts import CURRENT, Flight
 from modelhost.tools.entry import Remote
-from modelhost.tools.flight import CURRENT, Flight
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.tools.reasons import refusal_of
-from modelhost.tools.session_loss import is_session_loss
 from modelhost.workers.call_depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
@@ -197,3 +201,30 @@ class Watched:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+WORDS: Final = ("session", "not initialized")
+OF_A_REQUEST: Final = frozenset({types.PARSE_ERROR, types.METHOD_NOT_FOUND, types.INVALID_PARAMS, types.INTERNAL_ERROR})
+"""Codes of JSON-RPC that speak of one request, whatever the message mentions."""
+
+
+def is_session_loss(body: bytes) -> bool:
+    """Whether the body of an answer with HTTP 400, to a request that named a session, says that there is none."""
+    error = _error_in(body)
+    if error is None:
+        said = body.decode(errors="replace")
+    elif error.get("code") in OF_A_REQUEST:
+        return False
+    else:
+        said = str(error.get("message", ""))
+    return any(word in said.lower() for word in WORDS)
+
+
+def _error_in(body: bytes) -> dict[str, object] | None:
+    """The error object of JSON-RPC, if the body is one."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else None

@@ -18,17 +18,16 @@ import mcp_types as types
 from modelhost.config.network import through
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
-from modelhost.tools.answers import Answers
-from modelhost.tools.backoff import after_failure
+from modelhost.tools.attempts import Flight, Flights
+from modelhost.tools.callbacks import Sampler
+from modelhost.tools.client_features import Answers
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import Process, Remote, ServerEntry
-from modelhost.tools.flight import Flight, Flights
-from modelhost.tools.known import KnownTool, known_tools
-from modelhost.tools.lines import LineBuffer
-from modelhost.tools.patience import Patience
 from modelhost.tools.reasons import ConnectionLostError, ConnectTimeoutError, is_hopeless, loggable_reason, reason_of
-from modelhost.tools.sampling import Sampler
+from modelhost.tools.restarts import Patience, after_failure
+from modelhost.tools.server_tool import KnownTool, known_tools
 from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
+from modelhost.tools.stdio import LineBuffer
 
 log = get_logger(__name__)
 

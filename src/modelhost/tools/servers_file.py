@@ -1,9 +1,11 @@
-"""Reads `mcp.json`: which MCP servers there are."""
+"""Reads and watches `mcp.json`: which MCP servers there are, and what in the file is secret."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +14,10 @@ from typing import Any, Final
 from modelhost.config.document import parse, read_content
 from modelhost.config.home import at_home
 from modelhost.config.links import leads_nowhere
-from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv
+from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv, referenced
+from modelhost.config.watching import settled_contents
 from modelhost.errors import ConfigError
+from modelhost.redaction import NO_SECRETS, is_secret_name
 from modelhost.tools.entry import (
     CONNECT_TIMEOUT_SECONDS,
     MAX_CONCURRENT_CALLS,
@@ -25,9 +29,16 @@ from modelhost.tools.entry import (
     SamplingPolicy,
     ServerEntry,
 )
-from modelhost.tools.file_fields import MILLISECONDS_FROM, EntryFile, Scalar, checked, named_fields, transport_kind
-from modelhost.tools.file_shapes import RawServer, raw_file
-from modelhost.tools.secrets import secrets_in
+from modelhost.tools.servers_format import (
+    MILLISECONDS_FROM,
+    EntryFile,
+    RawServer,
+    Scalar,
+    checked,
+    named_fields,
+    raw_file,
+    transport_kind,
+)
 
 EXAMPLE: Final = '{"mcpServers": {"time": {"command": "mcp-server-time"}}}'
 
@@ -211,3 +222,41 @@ def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
 
 def _text(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def secrets_in(document: Any, variables: Mapping[str, str], entries: Iterable[ServerEntry]) -> frozenset[str]:
+    """The secrets of a file that was read as ``document`` and holds ``entries``."""
+    of_variables = {variables[name] for name in referenced(document) if name in variables and name not in NO_SECRETS}
+    return frozenset(of_variables.union(*(_of_transport(entry.transport) for entry in entries)))
+
+
+def _of_transport(transport: Process | Remote | None) -> Iterator[str]:
+    named = transport.env if isinstance(transport, Process) else transport.headers if transport is not None else {}
+    for name, value in named.items():
+        if is_secret_name(name):
+            yield value
+            yield value.rpartition(" ")[2]  # without a scheme such as "Bearer"
+
+
+async def watch_servers(
+    path: Path, environ: Mapping[str, str], *, seen: str | None, again: asyncio.Event | None = None
+) -> AsyncGenerator[ToolServers | ConfigError, None]:
+    """Yield the servers, or why the file cannot be used, each time the content has changed.
+
+    ``seen`` is the digest of the content that is in force (:attr:`ToolServers.digest`); ``again``, when it is set, has
+    the file read at once. The file may be replaced by
+    rename or be missing for a time. Endless; close it with ``aclosing``.
+    """
+    async with aclosing(settled_contents(path, again=again)) as contents:
+        async for content in contents:
+            digest = "" if content is None else await asyncio.to_thread(digest_of, content, path)
+            if digest != seen:
+                seen = digest
+                yield await asyncio.to_thread(_read_again, content, path, environ)
+
+
+def _read_again(content: bytes | None, path: Path, environ: Mapping[str, str]) -> ToolServers | ConfigError:
+    try:
+        return read_servers(path, environ) if content is None else parse_servers(content, path, environ)
+    except ConfigError as error:
+        return error

@@ -1,4 +1,4 @@
-"""What can be said of one MCP server."""
+"""The state of one MCP server, and the events that tell of its changes."""
 
 from __future__ import annotations
 
@@ -69,3 +69,18 @@ class ServerStatus:
     ready_since: float | None
     """Unix time."""
     stderr: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEvent:
+    """A server changed its state, or its tools, or is gone from the configuration."""
+
+    at: float
+    kind: Literal["state", "tools", "removed"]
+    server: str
+    state: ServerState | None = None
+    message: str | None = None
+
+    @property
+    def about(self) -> tuple[str, str]:
+        return self.server, self.kind

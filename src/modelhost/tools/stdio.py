@@ -1,6 +1,6 @@
 """An MCP server as a child process: its pipes as the SDK's streams, its log, and its end.
 
-The SDK has such a transport too. This one also keeps standard error, knows the process, tells when a message has been
+The SDK has such a transport too. This one also keeps standard error, knows the process, reports when a message has been
 handed over and when the process is gone, leaves no child of it behind, and skips two tasks and queues per message.
 """
 
@@ -22,12 +22,48 @@ from mcp.shared.message import SessionMessage
 
 from modelhost.config import environment
 from modelhost.logs import get_logger
+from modelhost.tools.attempts import CURRENT
 from modelhost.tools.entry import Process
-from modelhost.tools.flight import CURRENT
-from modelhost.tools.lines import LineBuffer
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.workers.child import Child
 from modelhost.workers.process_groups import see_group_end
+
+MAX_LINES: Final = 200
+MAX_LENGTH: Final = 2000  # of one line; the rest of a longer one is dropped
+
+
+class LineBuffer:
+    """Takes bytes as they come, and keeps the last lines of them: a flood costs no memory."""
+
+    def __init__(self, on_line: Callable[[str], None] | None = None) -> None:
+        """Take what is told every line that is kept."""
+        self._on_line = on_line
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what was read. Only the last lines of a large chunk are looked at."""
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        for line in lines[-MAX_LINES:]:
+            self.add(line.decode(errors="replace").rstrip("\r"))
+        self._rest = rest[:MAX_LENGTH]
+
+    def end(self) -> None:
+        """Take what has no end of line as the last line."""
+        if self._rest:
+            self.add(self._rest.decode(errors="replace"))
+            self._rest = b""
+
+    def add(self, line: str) -> None:
+        self._lines.append(line[:MAX_LENGTH])
+        if self._on_line is not None:
+            self._on_line(line[:MAX_LENGTH])
+
+    def tail(self, count: int = MAX_LINES) -> list[str]:
+        """The last ``count`` lines, of which the last may be unfinished."""
+        lines = [*self._lines, *([self._rest.decode(errors="replace")] if self._rest else [])]
+        return lines[-count:]
+
 
 log = get_logger(__name__)
 

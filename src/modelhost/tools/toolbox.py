@@ -15,9 +15,8 @@ from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.redaction import hide
 from modelhost.rounds import SECONDS_TO_REPAIR, guarded
-from modelhost.tools.sampling import Sampler
-from modelhost.tools.servers_file import ToolServers, read_servers
-from modelhost.tools.watch import watch_servers
+from modelhost.tools.callbacks import Sampler
+from modelhost.tools.servers_file import ToolServers, read_servers, watch_servers
 
 if TYPE_CHECKING:
     from modelhost.tools.hub import ToolHub

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from modelhost.tools.callbacks import SamplingAnswer, SamplingRequest
 from modelhost.tools.entry import SamplingPolicy
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from tests.support.mcp_peers import hub_of, sdk_stdio
 
 ROOTS = ("file:///srv/one", "file:///srv/two")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelhost.tools.context import CallContext
+from modelhost.tools.callbacks import CallContext
 from modelhost.tools.hub import ToolHub
 from tests.support.mcp_peers import free_port, hub_of, remote, sdk_http
 

@@ -7,7 +7,7 @@ import json
 
 from modelhost.chat.tools.questions import Questions
 from modelhost.exchange.events import HostEvent, Question
-from modelhost.tools.context import CallContext, ElicitationAnswer
+from modelhost.tools.callbacks import CallContext, ElicitationAnswer
 from tests.support.mcp_peers import hub_of, stub
 
 FORM = {"message": "Name?", "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}

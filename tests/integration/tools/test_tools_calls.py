@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from modelhost.meters import METERS
-from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
+from modelhost.tools.callbacks import ApprovalRequest, CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.entry import TIMEOUT_SECONDS, Approval
 from modelhost.tools.hub import ToolHub
 from tests.support.eventually import eventually, eventually_async

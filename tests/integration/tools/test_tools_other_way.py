@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 
 from modelhost.errors import ModelFailed
-from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
+from modelhost.tools.callbacks import (
+    ApprovalRequest,
+    CallContext,
+    ElicitationAnswer,
+    ElicitationRequest,
+    SamplingAnswer,
+    SamplingRequest,
+)
 from modelhost.tools.entry import SamplingPolicy
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from tests.integration.tools.conftest import ROOTS, Poet
 from tests.support.eventually import eventually_async
 from tests.support.mcp_peers import hub_of, stub

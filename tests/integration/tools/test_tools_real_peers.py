@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.tools.context import CallContext, ToolProgress
+from modelhost.tools.callbacks import CallContext, SamplingAnswer, SamplingRequest, ToolProgress
 from modelhost.tools.entry import SamplingPolicy
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.sampling import SamplingAnswer, SamplingRequest
 from modelhost.tools.status import ServerState
 from tests.support.mcp_peers import hub_of, node_entry, python_entry
 

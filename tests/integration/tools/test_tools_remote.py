@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from modelhost.errors import McpServerNotFound, ToolCallFailed, ToolServerUnavailable
-from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest, ToolProgress
+from modelhost.tools.callbacks import CallContext, ElicitationAnswer, ElicitationRequest, ToolProgress
 from modelhost.tools.entry import ServerEntry
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.status import ServerState

@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
 from modelhost.tools import server as server_module
-from modelhost.tools.backoff import MAX_FAILURES
 from modelhost.tools.entry import Process, ServerEntry
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.selection import Selection
+from modelhost.tools.names import Selection
+from modelhost.tools.restarts import MAX_FAILURES
 from modelhost.tools.status import ServerState
 from tests.support.eventually import eventually_async
 from tests.support.mcp_peers import hub_of, stub

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.errors import ConfigError
-from modelhost.tools import watch
-from modelhost.tools.servers_file import ToolServers, digest_of, read_servers
-from modelhost.tools.watch import watch_servers
+from modelhost.tools.servers_file import ToolServers, digest_of, read_servers, watch_servers
 
 
 def write(path: Path, **servers: object) -> None:

@@ -16,7 +16,7 @@ from modelhost.cli.main import app
 from modelhost.cli.tools import app as tools_app
 from modelhost.errors import ConfigError, McpServerNotFound, ModelhostError, ToolNotFound
 from modelhost.operations.table import TOOL_OPERATIONS
-from modelhost.tools.resources import ResourceContent
+from modelhost.tools.content import ResourceContent
 from modelhost.tools.status import ToolProblem
 from tests.support import mcp_peers
 from tests.unit.cli.test_cli_models_remote import Served

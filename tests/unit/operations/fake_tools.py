@@ -9,10 +9,10 @@ from typing import Any
 
 from modelhost.chat.tools.questions import Questions
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
-from modelhost.tools.context import CallContext
-from modelhost.tools.offered import OfferedTool
+from modelhost.tools.callbacks import CallContext
+from modelhost.tools.catalogue import OfferedTool
+from modelhost.tools.content import Prompt, PromptArgument, PromptInfo, ResourceContent, ResourceInfo
 from modelhost.tools.outcome import ToolOutcome
-from modelhost.tools.resources import Prompt, PromptArgument, PromptInfo, ResourceContent, ResourceInfo
 from modelhost.tools.status import ServerState, ServerStatus
 from tests.unit.operations.fake_host import FakeHost
 

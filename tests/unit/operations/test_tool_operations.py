@@ -23,8 +23,7 @@ from modelhost.operations.questions import ANSWER, APPROVE
 from modelhost.operations.table import MODEL_OPERATIONS, TOOL_OPERATIONS
 from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, ServerReport
 from modelhost.operations.tools import CALL, LIST_TOOLS, CallResult
-from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import NO_CONTEXT, ElicitationRequest
+from modelhost.tools.callbacks import NO_CONTEXT, ApprovalRequest, ElicitationRequest
 from modelhost.tools.outcome import ToolOutcome
 from modelhost.tools.status import ServerState, ServerStatus
 from tests.unit.operations.fake_tools import FakeToolHost, server_status

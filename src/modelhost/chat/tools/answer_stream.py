@@ -29,7 +29,7 @@ from modelhost.exchange.events import (
     Text,
     Usage,
 )
-from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
+from modelhost.tools.callbacks import CallContext, ToolLogLine, ToolProgress
 
 PIECES_AHEAD: Final = 64
 """Pieces that are buffered for a slow client."""

@@ -18,12 +18,12 @@ from modelhost.errors import InvalidRequest
 from modelhost.exchange.events import Envelope, Piece, PieceStream, ToolsMissing, WaitingForTools
 from modelhost.exchange.requests import ChatRequest
 from modelhost.logs import get_logger, has_debug
-from modelhost.tools.selection import ALL, Selection
+from modelhost.tools.names import ALL, Selection
 from modelhost.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
-    from modelhost.tools.offered import OfferedTool
-    from modelhost.tools.patience import Starting
+    from modelhost.tools.catalogue import OfferedTool
+    from modelhost.tools.restarts import Starting
     from modelhost.tools.status import MissingServer
 
 log = get_logger(__name__)

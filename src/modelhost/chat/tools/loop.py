@@ -38,7 +38,7 @@ from modelhost.exchange.messages import Message
 from modelhost.exchange.nothing import NOTHING
 from modelhost.exchange.requests import ChatRequest
 from modelhost.logs import get_logger, has_debug
-from modelhost.tools.context import CallContext
+from modelhost.tools.callbacks import CallContext
 from modelhost.tools.outcome import ToolOutcome
 
 log = get_logger(__name__)

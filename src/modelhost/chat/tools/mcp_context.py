@@ -18,8 +18,8 @@ from modelhost.exchange.messages import SYSTEM_ROLES, Message, Part, TextPart, m
 from modelhost.exchange.requests import ChatRequest
 
 if TYPE_CHECKING:
+    from modelhost.tools.content import ResourceContent
     from modelhost.tools.reading import Reading
-    from modelhost.tools.resources import ResourceContent
 
 
 async def with_context(request: ChatRequest, reading: Reading) -> ChatRequest:

@@ -17,9 +17,7 @@ from msgspec.structs import replace
 
 from modelhost.errors import InvalidAnswer, NotFound
 from modelhost.exchange.events import HostEvent, Question
-from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
-from modelhost.tools.forms import problems_of
+from modelhost.tools.callbacks import ApprovalRequest, CallContext, ElicitationAnswer, ElicitationRequest, problems_of
 
 Send = Callable[[HostEvent], Awaitable[None]]
 Kind = Literal["approval", "elicitation"]

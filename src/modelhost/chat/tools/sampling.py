@@ -8,7 +8,7 @@ from typing import Any, Literal
 from modelhost import json_text
 from modelhost.exchange.whole_answer import WholeAnswer, WrittenCall
 from modelhost.models.residency.hosted import HostedModel
-from modelhost.tools.sampling import SampledCall, SamplingAnswer, SamplingRequest
+from modelhost.tools.callbacks import SampledCall, SamplingAnswer, SamplingRequest
 
 
 def sampling_request(request: SamplingRequest, models: Sequence[HostedModel]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from modelhost.engines.special_tokens import FROM_SERVER
 from modelhost.errors import InvalidRequest, McpServerNotFound
 from modelhost.exchange.messages import message_json
 from modelhost.exchange.requests import ChatRequest
+from modelhost.tools.content import Prompt, ResourceContent
 from modelhost.tools.reading import Reading
-from modelhost.tools.resources import Prompt, ResourceContent
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 QUESTION = {"role": "user", "content": "What does it say?"}

@@ -13,8 +13,8 @@ from modelhost.chat.tools.host_tools import granted_tools, with_tools, without_t
 from modelhost.errors import InvalidRequest, McpServerNotFound, ToolNotFound
 from modelhost.exchange.bodies import body_of
 from modelhost.exchange.requests import ChatRequest
+from modelhost.tools.catalogue import OfferedTool
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.offered import OfferedTool
 from modelhost.tools.servers_file import ToolServers
 from modelhost.tools.toolbox import Toolbox
 from tests.support.mcp_peers import hub_of, stub

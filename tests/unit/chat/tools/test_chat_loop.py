@@ -12,7 +12,7 @@ import pytest
 from modelhost.chat import usage
 from modelhost.chat.tools.answer_stream import PIECES_AHEAD
 from modelhost.errors import ContextLengthExceeded, ModelFailed
-from modelhost.tools.context import CallContext, ToolLogLine, ToolProgress
+from modelhost.tools.callbacks import CallContext, ToolLogLine, ToolProgress
 from modelhost.tools.outcome import ToolImage, ToolOutcome
 from tests.support.loop_world import (
     Chunk,

@@ -12,8 +12,7 @@ import pytest
 from modelhost.chat.tools.questions import Questions
 from modelhost.errors import InvalidAnswer, NotFound
 from modelhost.exchange.events import HostEvent
-from modelhost.tools.approval import ApprovalRequest
-from modelhost.tools.context import CallContext, ElicitationAnswer, ElicitationRequest
+from modelhost.tools.callbacks import ApprovalRequest, CallContext, ElicitationAnswer, ElicitationRequest
 from tests.support.loop_world import Model, Tools, called, loop_of, said, streamed, text_of, told, turn
 
 pytestmark = pytest.mark.usefixtures("virtual_time")

@@ -11,7 +11,7 @@ from modelhost.chat.parsing.validation import validate
 from modelhost.chat.tools.sampling import sampling_answer, sampling_request
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.tools.sampling import SampledCall, SamplingRequest
+from modelhost.tools.callbacks import SampledCall, SamplingRequest
 
 
 @dataclass(frozen=True)

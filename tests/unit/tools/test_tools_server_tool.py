@@ -7,7 +7,7 @@ from typing import Any
 import mcp_types as types
 import pytest
 
-from modelhost.tools.known import known_tools
+from modelhost.tools.server_tool import known_tools
 from modelhost.tools.status import ToolProblem
 
 DOUBLING: dict[str, Any] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import mcp_types as types
 
-from modelhost.tools.sampling import SampledCall, SamplingAnswer
-from modelhost.tools.sampling_messages import request_of, result_of
+from modelhost.tools.callbacks import SampledCall, SamplingAnswer
+from modelhost.tools.client_features import request_of, result_of
 
 
 def params(*messages: types.SamplingMessage, **fields: object) -> types.CreateMessageRequestParams:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
 
-from modelhost.tools.context import CallContext
+from modelhost.tools.callbacks import CallContext
 
 CURRENT: Final[ContextVar[Flight | None]] = ContextVar("modelhost_tool_call", default=None)
 """The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP, and into

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from modelhost.tools.offered import OfferedTool
-from modelhost.tools.patience import LONGEST_WAIT_SECONDS, Patience
-from modelhost.tools.selection import ALL, Selection
+from modelhost.tools.catalogue import OfferedTool
+from modelhost.tools.names import ALL, Selection
+from modelhost.tools.restarts import LONGEST_WAIT_SECONDS, Patience
 
 
 @pytest.mark.usefixtures("virtual_time")
