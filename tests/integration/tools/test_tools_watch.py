@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.errors import ConfigError
+from modelhost.tools import servers_file
 from modelhost.tools.servers_file import ToolServers, digest_of, read_servers, watch_servers
 
 
@@ -32,10 +33,10 @@ async def test_changes_of_the_file_and_of_its_dotenv_are_noticed(
         loop.call_soon_threadsafe(has_looked.set)
         return digest_of(content, path)
 
-    monkeypatch.setattr(watch, "digest_of", noted)
     path = tmp_path / "mcp.json"
     write(path, a={"command": "x", "args": ["${KEY}"]})
     seen = read_servers(path, {})
+    monkeypatch.setattr(servers_file, "digest_of", noted)
     assert seen.servers[0].why_disabled is not None
     async with aclosing(watch_servers(path, {}, seen=seen.digest)) as news:
         waiting = asyncio.create_task(following(news))
