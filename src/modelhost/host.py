@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from modelhost import logs
 from modelhost.config import environment
-from modelhost.config.secrets import secrets_in
+from modelhost.config.fields import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
 from modelhost.exchange.caller import NOBODY, Authorise, Caller, admit

@@ -11,7 +11,7 @@ import pytest
 
 from modelhost.cli.local_models import path_of
 from modelhost.cli.settings_flags import chosen_model
-from modelhost.config.links import absence, is_named, leads_nowhere
+from modelhost.config.paths import absence, is_named, leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.config.variables import read_dotenv

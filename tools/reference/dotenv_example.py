@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES
-from modelhost.config.fields import SETTINGS
-from modelhost.config.shown import text
+from modelhost.config.fields import SETTINGS, text
 from modelhost.config.vllm_environment import VARIABLES
 
 WIDTH: Final = 110

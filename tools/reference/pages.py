@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from modelhost.config import reference
+from tools.reference import settings
 from tools.reference.commands import cli_page
 from tools.reference.compatibility import compatibility_page
 from tools.reference.dotenv_example import dotenv_example
@@ -20,7 +20,7 @@ FOLDER: Final = ROOT / "docs" / "reference"
 DOTENV_EXAMPLE: Final = ROOT / ".env.example"
 MARK: Final = "<!-- Written by `make docs` from the code: change it there. -->\n\n"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
-    "settings.md": reference.markdown,
+    "settings.md": settings.markdown,
     "endpoints.md": endpoints_page,
     "engines.md": engines_page,
     "errors.md": errors_page,

@@ -11,7 +11,7 @@ from modelhost.cli.named_host import named_host
 from modelhost.cli.talk_options import TalkOptions
 from modelhost.client.address import DEFAULT_URL
 from modelhost.config.environment import URL_VARIABLE
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError
 
 

@@ -14,8 +14,8 @@ from modelhost.cli.answerer import Answerer
 from modelhost.cli.answers import pieces, show
 from modelhost.cli.conversation import Conversation
 from modelhost.cli.person import Person
-from modelhost.config.check import suggestion
-from modelhost.config.home import at_home
+from modelhost.config.checks import suggestion
+from modelhost.config.paths import at_home
 from modelhost.errors import ModelhostError
 
 HELP: Final[Mapping[str, str]] = {

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from modelhost.config import environment
 from modelhost.config.directories import data_directory
-from modelhost.config.home import at_home
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import at_home, leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError

@@ -16,8 +16,7 @@ from modelhost.cli import console
 from modelhost.cli.answerer import RunningHost
 from modelhost.cli.named_host import named_host
 from modelhost.client.address import DEFAULT_URL
-from modelhost.config.dotenv_file import read_settings_of
-from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_settings_of
 from modelhost.config.sources import load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
 from modelhost.errors import ModelhostError

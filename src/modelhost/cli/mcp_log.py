@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.config import environment
-from modelhost.config.check import config_error, problems_of
+from modelhost.config.checks import config_error, problems_of
 from modelhost.config.directories import data_directory
 from modelhost.config.settings import LogLevel, Settings
 from modelhost.config.sources import Effective

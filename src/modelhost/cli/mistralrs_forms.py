@@ -14,7 +14,7 @@ import typer
 
 from modelhost.cli.serve import serve
 from modelhost.cli.signature import option, with_signature
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import EngineMissing
 
 NOT_HERE: Final = ("model", "hub_id", "local_path", "smallest", "inventory")

@@ -14,7 +14,7 @@ from modelhost.cli import console
 from modelhost.cli.answerer import RunningHost
 from modelhost.cli.models_remote import model_examples
 from modelhost.cli.running_host import Key, running_host
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 
 # What reads models is imported by the commands that need it: `--help` and the commands for a host do not.

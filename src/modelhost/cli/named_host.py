@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelhost.config.dotenv_file import read_settings_of
-from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_settings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,7 @@ from modelhost.cli.answerer import RunningHost
 from modelhost.cli.operation_options import takes
 from modelhost.cli.running_host import Key, Url, print_json, running_host
 from modelhost.cli.state_shown import print_session, print_sessions, size
-from modelhost.config.home import at_home
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import at_home, leads_nowhere
 from modelhost.errors import ConfigError
 from modelhost.operations.operation import AnyOperation
 from modelhost.operations.sessions import (

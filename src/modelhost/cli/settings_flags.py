@@ -17,13 +17,10 @@ from modelhost.cli.quantization import with_quantization
 from modelhost.cli.signature import option, with_signature
 from modelhost.cli.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.config import environment
-from modelhost.config.fields import SETTINGS, Setting
-from modelhost.config.home import at_home
-from modelhost.config.links import leads_nowhere
+from modelhost.config.fields import SETTINGS, Origin, Setting, text
 from modelhost.config.llm_server import DEFAULT_NAME, LlmServerFile
 from modelhost.config.llm_server_here import is_here, what_else_is_said
-from modelhost.config.origins import Origin
-from modelhost.config.shown import text
+from modelhost.config.paths import at_home, leads_nowhere
 from modelhost.config.sources import Effective, load
 from modelhost.errors import ConfigError, ModelFileMissing
 

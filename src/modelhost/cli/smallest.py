@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modelhost.cli import console
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError, ModelFileMissing
 
 DEFAULT_INVENTORY = Path("MODEL_INVENTORY.json")

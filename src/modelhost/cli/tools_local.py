@@ -13,7 +13,7 @@ from modelhost import logs
 from modelhost.chat.tools.questions import Questions
 from modelhost.cli import console
 from modelhost.config import environment
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.operations.operation import Operation, P, R
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.reading import Reading

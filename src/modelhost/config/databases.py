@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from modelhost.config.home import no_home
+from modelhost.config.paths import no_home
 
 FILE_NAME: Final = "modelhost.db"
 FORMS: Final = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"

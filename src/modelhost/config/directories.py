@@ -9,7 +9,7 @@ from typing import Final
 
 from modelhost.config.databases import FILE_NAME, Place, SqliteFile, parse_database_url
 from modelhost.config.environment import current
-from modelhost.config.home import no_home
+from modelhost.config.paths import no_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import yaml
 
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import leads_nowhere
 
 JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
 _JSON5_PROBLEM: Final = re.compile(r"<string>:(\d+) (.*) at column (\d+)", re.DOTALL)

@@ -1,19 +1,58 @@
-"""The process environment: the only reader of it in the program, and every variable that it knows."""
+"""The process environment and ``.env``: the only reader of the environment, and every variable that it knows.
+
+``.env`` in the working directory is a source of settings: the environment wins over it, and it over the file. Only
+variables that the host knows count there. Others may be meant for other programs, or for ``${NAME}`` in a file.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from modelhost.config.check import suggestion
-from modelhost.config.fields import ENVIRONMENT_PREFIX, SETTINGS
-from modelhost.config.origins import Given, Origin, OriginKind, Reading
-from modelhost.config.rust_log import RUST_LOG, read_rust_log
-from modelhost.config.text import from_variable
+from modelhost.config.checks import suggestion
+from modelhost.config.fields import ENVIRONMENT_PREFIX, SETTINGS, Given, Origin, OriginKind, Reading, from_variable
+from modelhost.config.settings import LogLevel
+from modelhost.config.variables import DOTENV, read_dotenv
+from modelhost.config.vllm_environment import VARIABLES
+
+RUST_LOG: Final = "RUST_LOG"
+RUST_LEVELS: Final[Mapping[str, LogLevel]] = {
+    "off": "error",  # errors are always logged
+    "error": "error",
+    "warn": "warning",
+    "warning": "warning",
+    "info": "info",
+    "debug": "debug",
+    "trace": "debug",
+}
+"""Levels of programs in Rust, and what they are called here."""
+
+
+def read_rust_log(text: str) -> tuple[LogLevel | None, str | None]:
+    """The log level that ``text`` sets for the whole program, and a warning about what in it means nothing here.
+
+    Of several bare levels the last one counts, as in Rust.
+    """
+    directives, has_filter, pattern = text.partition("/")
+    level: LogLevel | None = None
+    ignored = []
+    for directive in map(str.strip, directives.split(",")):
+        if directive.lower() in RUST_LEVELS:
+            level = RUST_LEVELS[directive.lower()]
+        elif directive:
+            ignored.append(directive)
+    if has_filter:
+        ignored.append(f"/{pattern}")
+    if not ignored:
+        return level, None
+    bare = "" if level else "; a level by itself counts, as info"
+    return level, f"{', '.join(ignored)} is ignored: modules and filters are those of programs in Rust{bare}"
+
 
 CONFIG_VARIABLE: Final = "MODELHOST_CONFIG"
 URL_VARIABLE: Final = "MODELHOST_URL"
@@ -150,3 +189,37 @@ def _is_service_link(name: str, text: str) -> bool:
     if name == SETTINGS["port"].environment:
         return bool(_SERVICE_ADDRESS.match(text))
     return bool(_SERVICE_LINK.fullmatch(name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DotenvFile:
+    """What the file holds of ours; it is not there if nothing."""
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    why_ignored: str | None = None
+
+    def reading(self) -> Reading:
+        """The settings in it."""
+        found = read(self.variables, kind=DOTENV)
+        warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
+        return Reading(given=found.given, problems=found.problems, warnings=warnings)
+
+    def below(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """``environ`` with what only the file has. An empty variable counts as not set."""
+        return {**self.variables, **{name: text for name, text in environ.items() if text.strip()}}
+
+
+def read_settings_of(cwd: Path) -> DotenvFile:
+    """Read ``.env`` in ``cwd``, if it is there. A folder of that name is somebody's virtual environment."""
+    path = cwd / DOTENV
+    if path.is_dir():
+        return DotenvFile()
+    found, why_ignored = read_dotenv(path)
+    return DotenvFile(
+        variables={name: text for name, text in found.items() if _is_ours(name) and text.strip()},
+        why_ignored=why_ignored,
+    )
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(ENVIRONMENT_PREFIX) or name in OTHER_NAMES or name in VARIABLES

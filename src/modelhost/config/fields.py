@@ -1,16 +1,23 @@
-"""The settings as rows: what flags, environment variables, file keys and the reference page are made from."""
+"""The settings as rows, which flags, environment variables, file keys and the reference page are made from.
+
+Beside them: the values that sources give for them and where these came from, how text becomes a value, how a value is
+shown to people, and which values are secret.
+"""
 
 from __future__ import annotations
 
+import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from modelhost.config.settings import Settings
+from modelhost.config.value_types import BOOLEANS
 
 Kind = Literal["text", "integer", "number", "boolean", "choice", "list", "mapping"]
 
@@ -86,3 +93,175 @@ def _setting(key: str, field: FieldInfo) -> Setting:
 SETTINGS: Final[Mapping[str, Setting]] = types.MappingProxyType(
     {key: _setting(key, field) for key, field in Settings.model_fields.items()}
 )
+
+OriginKind = Literal["default", "default file", "file", ".env", "environment", "flag"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """``name`` is the file's path, the variable or the flag; empty for a default.
+
+    ``.env``: the variable stands in the file of that name in the working directory. ``default file``: the value is
+    itself a file that was found where it is looked for when nobody names one.
+    """
+
+    kind: OriginKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".rstrip()
+
+
+DEFAULT = Origin(kind="default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A value that a source gave, already of its Python type, not yet checked. ``label`` names it in messages."""
+
+    setting: Setting
+    value: Any
+    origin: Origin
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one source said: values, problems that make the configuration invalid, and warnings that do not."""
+
+    given: tuple[Given, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    takes_default_files: bool = True
+    """Whether files of the usual names are looked for beside it (:mod:`modelhost.config.file`)."""
+
+
+def joined(readings: Iterable[Reading]) -> Reading:
+    """One reading of several, in their order: a later value of the same setting wins when they are applied."""
+    parts = list(readings)
+    return Reading(
+        given=tuple(given for part in parts for given in part.given),
+        problems=tuple(problem for part in parts for problem in part.problems),
+        warnings=tuple(warning for part in parts for warning in part.warnings),
+        takes_default_files=all(part.takes_default_files for part in parts),
+    )
+
+
+_CONVERTERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
+    "integer": int,
+    "number": float,
+    "boolean": lambda text: BOOLEANS[text.strip().lower()],
+}
+
+
+def scalar(setting: Setting, text: str) -> Any:
+    """The integer, number or boolean that ``text`` is; ``text`` itself where it is none or the setting takes text."""
+    convert = _CONVERTERS.get(setting.kind)
+    if convert is None:
+        return text
+    try:
+        return convert(text)
+    except (KeyError, ValueError):
+        return text
+
+
+def from_variable(setting: Setting, text: str) -> Any:
+    """A whole environment value: lists as ``a,b`` or JSON, mappings as ``k=v,k=v`` or JSON.
+
+    Raises:
+        ValueError: JSON that is broken, or a pair without ``=``; the message is the end of a sentence.
+    """
+    if setting.kind == "list":
+        return tuple(_json(text)) if text.lstrip().startswith("[") else tuple(_split(text))
+    if setting.kind == "mapping":
+        return _json(text) if text.lstrip().startswith("{") else _pairs_of(setting, text)
+    return scalar(setting, text)
+
+
+def _pairs_of(setting: Setting, text: str) -> dict[str, str]:
+    try:
+        return pairs(_split(text))
+    except ValueError:
+        if setting.is_secret:
+            raise ValueError("expected key=value") from None
+        raise
+
+
+def pairs(items: Iterable[str]) -> dict[str, str]:
+    """``["a=1", "b=2"]`` as a mapping.
+
+    Raises:
+        ValueError: an item without ``=``; the message is the end of a sentence.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        key, separator, value = item.partition("=")
+        if not separator or not key.strip():
+            raise ValueError(f'expected key=value, got "{item}"')
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError:
+        raise ValueError("broken JSON: nested too deep") from None
+
+
+MASK = "********"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can hold it; each secret is a mask, so that their number still shows."""
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def text(value: Any) -> str:
+    """``value`` on one line; a dash for none or an empty one."""
+    if value is None or value in ((), {}):
+        return "-"
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, tuple):
+        return ", ".join(str(plain(item)) for item in value)
+    if isinstance(value, dict | bool):
+        return json.dumps(plain(value), ensure_ascii=False)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def secrets_in(settings: Settings) -> Iterator[str]:
+    """Every secret value, and of an address its password alone too."""
+    for key, setting in SETTINGS.items():
+        if setting.is_secret:
+            for secret in _secrets_of(getattr(settings, key)):
+                yield secret
+                if password := _password_in(secret):
+                    yield from (password, unquote(password))
+
+
+def _password_in(secret: str) -> str | None:
+    try:
+        return urlsplit(secret).password if "://" in secret else None
+    except ValueError:  # it looks like an address and is none
+        return None
+
+
+def _secrets_of(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _secrets_of(each)

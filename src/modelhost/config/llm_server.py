@@ -13,11 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from modelhost.config.check import suggestion
-from modelhost.config.fields import SETTINGS
-from modelhost.config.origins import Given, Origin, Reading
+from modelhost.config.checks import read_as, suggestion
+from modelhost.config.fields import SETTINGS, Given, Origin, Reading
 from modelhost.config.request_defaults import RequestDefaults
-from modelhost.config.schema import read_as
 from modelhost.config.variables import DOTENV, available, expand, problems_in, read_dotenv
 
 DEFAULT_NAME: Final = "config.json"

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from modelhost.config.default_files import DEFAULT_FILES
 from modelhost.config.document import read_content
-from modelhost.config.dotenv_file import read_settings_of
-from modelhost.config.environment import CONFIG_VARIABLE, OTHER_NAMES
+from modelhost.config.environment import CONFIG_VARIABLE, OTHER_NAMES, read_settings_of
 from modelhost.config.fields import SETTINGS
-from modelhost.config.file import DEFAULT_NAMES
-from modelhost.config.links import is_named
+from modelhost.config.file import DEFAULT_FILES, DEFAULT_NAMES
 from modelhost.config.llm_server import DEFAULT_NAME, MARKS
+from modelhost.config.paths import is_named
 
 LEAST_MARKS: Final = 2
 """The ``config.json`` of a model may well have one of the keys, such as ``model_name``."""

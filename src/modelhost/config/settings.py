@@ -14,9 +14,7 @@ from pydantic.config import JsonDict
 from modelhost.config import request_defaults
 from modelhost.config.databases import DatabaseUrl
 from modelhost.config.engines import ENGINE_PACKAGES
-from modelhost.config.sizes import SizeText
-from modelhost.config.tool_waits import WaitForTools
-from modelhost.config.url_paths import url_path
+from modelhost.config.value_types import SizeText, WaitForTools, url_path
 
 if TYPE_CHECKING:
     EngineName = str

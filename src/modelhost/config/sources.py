@@ -14,14 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from modelhost.config import environment, file
-from modelhost.config.check import config_error, problems_of, suggestion
-from modelhost.config.default_files import DEFAULT_FILES, found_in
-from modelhost.config.dotenv_file import read_settings_of
-from modelhost.config.fields import SETTINGS, Setting
+from modelhost.config.checks import config_error, problems_of, suggestion
+from modelhost.config.environment import read_settings_of
+from modelhost.config.fields import DEFAULT, SETTINGS, Given, Origin, Reading, Setting, joined, pairs, scalar
+from modelhost.config.file import DEFAULT_FILES, found_in
 from modelhost.config.llm_server import LlmServerFile
-from modelhost.config.origins import DEFAULT, Given, Origin, Reading, joined
 from modelhost.config.settings import Settings
-from modelhost.config.text import pairs, scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from dotenv import dotenv_values
 
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import leads_nowhere
 
 DOTENV: Final[Literal[".env"]] = ".env"
 # Without the dollar only as opencode writes it: other text may well stand in braces.

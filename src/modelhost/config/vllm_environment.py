@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from modelhost.config.check import config_error, suggestion
+from modelhost.config.checks import config_error, suggestion
 from modelhost.config.fields import SETTINGS
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 

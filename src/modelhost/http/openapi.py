@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic.json_schema import models_json_schema
 
 from modelhost.chat.parsing.bodies import MODELS
-from modelhost.config.session_ids import LONGEST_ID, WITHOUT_CONTROLS
+from modelhost.config.value_types import LONGEST_ID, WITHOUT_CONTROLS
 from modelhost.errors import ModelhostError, ModelNotFound, Unauthorized
 from modelhost.exchange.tasks import TASKS, Task
 from modelhost.http.admin.openapi import administration_models, administration_paths, refusals

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelhost import logs
-from modelhost.config.secrets import secrets_in
+from modelhost.config.fields import secrets_in
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 from modelhost.http.exposure import check_exposure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AliasChoices, ConfigDict, Field
 
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
-from modelhost.config.sizes import parse_size
+from modelhost.config.value_types import parse_size
 from modelhost.errors import DatabaseUnavailable, ModelNotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.reports import HostCondition, host_condition_of

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from modelhost.config.literals import One
-from modelhost.config.session_ids import NewSessionId, SessionId
+from modelhost.config.value_types import NewSessionId, One, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.timestamps import Timestamp

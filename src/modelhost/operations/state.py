@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
-from modelhost.config.session_ids import NewSessionId, SessionId
+from modelhost.config.value_types import NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, SessionNotFound, StateDamaged, StateNotFound
 from modelhost.operations.operation import HttpRoute, NoParameters, OnProgress, Operation, Parameters, Result
 from modelhost.operations.sessions import SessionCard, session_card

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelhost.config.session_ids import LONGEST_ID, is_session_id
+from modelhost.config.value_types import LONGEST_ID, is_session_id
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.caller import Face
 

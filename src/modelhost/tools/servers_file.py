@@ -12,8 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
-from modelhost.config.home import at_home
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import at_home, leads_nowhere
 from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv, referenced
 from modelhost.config.watching import settled_contents
 from modelhost.errors import ConfigError

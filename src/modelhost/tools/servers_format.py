@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modelhost.config import llm_server
-from modelhost.config.check import explained, suggestion
+from modelhost.config.checks import explained, suggestion
 from modelhost.tools.entry import Approval, Protocol, SamplingMode
 
 ROOTS: Final = ("mcpServers", "servers", "mcp")

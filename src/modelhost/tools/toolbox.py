@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS

@@ -10,8 +10,8 @@ import pytest
 
 from modelhost.config.databases import PostgresServer, SqliteFile, parse_database_url
 from modelhost.config.directories import data_directory, database_place, make_private
+from modelhost.config.fields import MASK, text
 from modelhost.config.settings import Settings
-from modelhost.config.shown import MASK, text
 
 
 @pytest.mark.parametrize(

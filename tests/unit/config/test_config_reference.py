@@ -6,9 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from modelhost.config import environment
-from modelhost.config.fields import SETTINGS
-from modelhost.config.reference import markdown
-from modelhost.config.shown import MASK, plain, text
+from modelhost.config.fields import MASK, SETTINGS, plain, text
+from tools.reference.settings import markdown
 
 
 def test_every_setting_has_a_panel_and_a_description() -> None:

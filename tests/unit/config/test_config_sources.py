@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.config.origins import Origin
+from modelhost.config.fields import Origin
 from modelhost.config.settings import Settings
 from modelhost.config.sources import Effective, load
 from modelhost.errors import ConfigError

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from modelhost.chat.parsing.bodies import MODELS, ChatRequest
 from modelhost.chat.parsing.validation import validate
-from modelhost.config.session_ids import is_session_id
+from modelhost.config.value_types import is_session_id
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.tasks import Task
 from modelhost.host import Host

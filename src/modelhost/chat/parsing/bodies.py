@@ -41,9 +41,8 @@ from modelhost.chat.parsing.fields import (
     WantedAdapter,
 )
 from modelhost.chat.parsing.tools import OneTool, ToolChoice
-from modelhost.config.literals import No, One
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE, LARGEST_COUNT, Seed
-from modelhost.config.session_ids import NewSessionId
+from modelhost.config.value_types import NewSessionId, No, One
 from modelhost.exchange.tasks import Task
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelhost.config.environment import SERVER_VARIABLE, current
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.engines.llamacpp.program import NotAServerError, lists_gpus, output_of, version_in
 from modelhost.errors import ConfigError
 

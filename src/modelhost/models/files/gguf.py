@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelhost.config.home import at_home
-from modelhost.config.links import absence
+from modelhost.config.paths import absence, at_home
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.gguf_format import ENCODERS, FILE_TYPES, KV_CACHE_BYTES, MAGIC, SUPPORTED_VERSIONS
 from modelhost.models.files.gguf_stream import Damaged, HeaderStream, Value

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.config.links import absence, is_named
+from modelhost.config.paths import absence, is_named
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.safetensors import Weights, read_weights
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from modelhost.config.links import absence
+from modelhost.config.paths import absence
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 
 LENGTH_BYTES = 8

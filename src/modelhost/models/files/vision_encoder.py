@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import ModelFileInvalid
 from modelhost.models.files.gguf import GgufHeader, read_values
 from modelhost.models.files.gguf_stream import Value

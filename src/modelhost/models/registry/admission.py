@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.config.settings import AllowedModels, Settings
 from modelhost.errors import ConfigError, ModelNotAllowed, ModelNotFound
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, is_path, is_url, parse_reference

@@ -13,10 +13,9 @@ from typing import Any, Final
 from pydantic import BaseModel, SecretStr
 
 from modelhost.config import environment
-from modelhost.config.check import problems_of, suggestion
-from modelhost.config.fields import SETTINGS
-from modelhost.config.links import leads_nowhere
-from modelhost.config.origins import Given, Origin
+from modelhost.config.checks import problems_of, suggestion
+from modelhost.config.fields import SETTINGS, Given, Origin
+from modelhost.config.paths import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import AcceptedParams

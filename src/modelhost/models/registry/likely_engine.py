@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.config.directories import data_directory
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine

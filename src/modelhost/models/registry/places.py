@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import leads_nowhere
 from modelhost.config.variables import expand, problems_in
 from modelhost.engines.adapters import split_name
 from modelhost.engines.base import AcceptedParams

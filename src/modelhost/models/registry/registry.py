@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.config import environment
-from modelhost.config.check import config_error, suggestion
-from modelhost.config.default_files import DEFAULT_FILES, default_file
+from modelhost.config.checks import config_error, read_as, suggestion
 from modelhost.config.document import parse, read_content
-from modelhost.config.home import at_home
-from modelhost.config.links import is_named
-from modelhost.config.schema import read_as
+from modelhost.config.file import DEFAULT_FILES, default_file
+from modelhost.config.paths import at_home, is_named
 from modelhost.config.settings import Settings
 from modelhost.config.variables import DOTENV, available, read_dotenv
 from modelhost.config.watching import settled_contents

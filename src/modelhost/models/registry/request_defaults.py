@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from modelhost.config.checks import read_as
 from modelhost.config.request_defaults import RequestDefaults
-from modelhost.config.schema import read_as
 from modelhost.engines import TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.installed import serves

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from modelhost.config.home import at_home
-from modelhost.config.secrets import secrets_in
+from modelhost.config.fields import secrets_in
+from modelhost.config.paths import at_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from modelhost.config.home import at_home
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import at_home, leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.engines import TRAITS
 from modelhost.engines.adapters import DEFAULT_SCALE, Adapter, names_of, split_name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from modelhost.config.settings import Settings
-from modelhost.config.sizes import parse_size
+from modelhost.config.value_types import parse_size
 from modelhost.models.files.memory_pools import GPU, RAM, Bytes
 from modelhost.workers.gpus import Gpu, gpus
 from modelhost.workers.machine import machine_memory

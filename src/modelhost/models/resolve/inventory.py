@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelhost.config.directories import data_directory
-from modelhost.config.links import leads_nowhere
+from modelhost.config.paths import leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.engines.installed import default_engine
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError
 from modelhost.models.resolve.inventory import Entry, Inventory, inspect
 

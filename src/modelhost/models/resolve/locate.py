@@ -11,8 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from modelhost.config.home import at_home
-from modelhost.config.links import absence
+from modelhost.config.paths import absence, at_home
 from modelhost.config.settings import Settings
 from modelhost.engines.installed import reads_only, serves
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing

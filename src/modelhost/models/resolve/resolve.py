@@ -12,7 +12,7 @@ from typing import Final
 import psutil
 
 from modelhost.config.settings import Settings
-from modelhost.config.sizes import parse_size
+from modelhost.config.value_types import parse_size
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import ModelSpec

@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-from modelhost.config.session_ids import LONGEST_ID
+from modelhost.config.value_types import LONGEST_ID
 
 
 class Utc(TypeDecorator[datetime]):

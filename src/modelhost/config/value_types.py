@@ -1,11 +1,13 @@
-"""Sizes of memory as people write them: bytes, ``24GB``, ``24GiB``, or a share such as ``80%``."""
+"""The types of values in settings and requests: sizes of memory, booleans, literals, ids of sessions, URL paths."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
@@ -66,3 +68,63 @@ def _checked(text: str) -> str:
 
 SizeText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), AfterValidator(_checked)]
 """Text of a setting that :func:`parse_size` takes."""
+
+BOOLEANS: Final[Mapping[str, bool]] = MappingProxyType(
+    {
+        **dict.fromkeys(("true", "yes", "on", "1"), True),
+        **dict.fromkeys(("false", "no", "off", "0"), False),
+    }
+)
+
+
+def _like(literal: object) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) is not isinstance(literal, bool):
+            raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": str(literal)})
+        return value
+
+    return BeforeValidator(check)
+
+
+One = Annotated[Literal[1], _like(1)]
+No = Annotated[Literal[False], _like(False)]
+
+LONGEST_ID: Final = 256
+"""In characters."""
+WITHOUT_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""As descriptions have it."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+SessionId = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
+"""Of a session that may be there: one that an earlier version stored may be called anything."""
+NewSessionId = Annotated[SessionId, Field(json_schema_extra={"pattern": WITHOUT_CONTROLS})]
+"""Of a session that may be begun; what stores it refuses one that does not fit."""
+
+
+def is_session_id(text: str) -> bool:
+    """Whether a session may be begun with the id ``text``."""
+    return 1 <= len(text) <= LONGEST_ID and not _CONTROL.search(text)
+
+
+def _named(value: Any) -> Any:
+    """Return ``value``; the setting was once a boolean: whether the start of the host waits."""
+    is_waiting = BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(is_waiting, bool):
+        return value
+    return "ready" if is_waiting else "never"
+
+
+WaitForTools = Annotated[Literal["never", "requests", "ready"], BeforeValidator(_named)]
+
+_PATH: Final = re.compile(r"/[^?#{}\s]*")
+
+
+def url_path(text: str) -> str:
+    """Return ``text``, which is a path.
+
+    Raises:
+        PydanticCustomError: it is none; the message is the end of a sentence.
+    """
+    if not _PATH.fullmatch(text):
+        raise PydanticCustomError("url_path", "expected a path such as /ask")
+    return text

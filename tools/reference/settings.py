@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES, PROGRAM_VARIABLES
-from modelhost.config.fields import SETTINGS, Setting
-from modelhost.config.shown import text
+from modelhost.config.fields import SETTINGS, Setting, text
 
 COLUMNS: Final = ("Key", "Flag", "Environment", "Type", "Default", "Meaning")
 

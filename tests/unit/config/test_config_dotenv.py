@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.config.dotenv_file import read_settings_of
-from modelhost.config.origins import Origin
+from modelhost.config.environment import read_settings_of
+from modelhost.config.fields import Origin
 from modelhost.config.settings import Settings
 from modelhost.config.sources import Effective, load
 from modelhost.errors import ConfigError

@@ -10,7 +10,7 @@ import pytest
 from modelhost import logs
 from modelhost.config.databases import parse_database_url
 from modelhost.config.directories import data_directory
-from modelhost.config.home import at_home
+from modelhost.config.paths import at_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.files.gguf import read_header

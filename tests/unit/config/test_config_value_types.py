@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from modelhost.config.settings import Settings
-from modelhost.config.sizes import parse_size
 from modelhost.config.sources import load
+from modelhost.config.value_types import parse_size
 from modelhost.errors import ConfigError
 
 
