@@ -31,8 +31,8 @@ def fill_in(schema: Mapping[str, Any], read_line: ReadLine) -> dict[str, Any]:
     console.note(HELP)
     required = schema.get("required") or ()
     answers: dict[str, Any] = {}
-    for name, field in (schema.get("properties") or {}).items():
-        value = _asked(name, field, read_line, is_required=name in required)
+    for name, wanted in (schema.get("properties") or {}).items():
+        value = _asked(name, wanted, read_line, is_required=name in required)
         if value is not None:
             answers[name] = value
     return answers
