@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from modelhost.cli.local_models import path_of
-from modelhost.cli.settings_flags import chosen_model
+from modelhost.cli.models.known import path_of
+from modelhost.cli.serve.flags import chosen_model
 from modelhost.config.paths import absence, is_named, leads_nowhere
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load

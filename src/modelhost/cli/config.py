@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.settings_flags import takes_settings
+from modelhost.cli.serve.flags import is_here, takes_settings, what_else_is_said
 from modelhost.config import environment
 from modelhost.config.fields import SETTINGS, plain, text
 from modelhost.config.llm_server import LlmServerFile
-from modelhost.config.llm_server_here import is_here, what_else_is_said
 from modelhost.config.sources import Effective, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show and check the configuration.")

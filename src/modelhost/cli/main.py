@@ -75,7 +75,7 @@ class _OnDemand(TyperGroup):
 
 def _imported(name: str) -> Any:
     if name in FORMS:
-        forms: Any = get_command(importlib.import_module("modelhost.cli.mistralrs_forms").app)
+        forms: Any = get_command(importlib.import_module("modelhost.cli.serve.mistralrs").app)
         return forms.commands[name]
     return get_command(importlib.import_module(f"modelhost.cli.{name}").app)
 

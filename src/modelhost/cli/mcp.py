@@ -1,8 +1,9 @@
-"""``modelhost mcp``: this program as an MCP server over standard input and output."""
+"""``modelhost mcp``: this program as an MCP server over standard input and output, and what it logs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,15 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.answerer import RunningHost
-from modelhost.cli.named_host import named_host
+from modelhost.cli.running_host import RunningHost, named_host
 from modelhost.client.address import DEFAULT_URL
+from modelhost.config import environment
+from modelhost.config.checks import config_error, problems_of
+from modelhost.config.directories import data_directory
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_settings_of
-from modelhost.config.sources import load
+from modelhost.config.settings import LogLevel, Settings
+from modelhost.config.sources import Effective, load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
-from modelhost.errors import ModelhostError
+from modelhost.errors import ConfigError, ModelhostError
 from modelhost.imports import quick_imports
 from modelhost.mcp_servers.faces import FaceName
+from modelhost.mcp_servers.stdio_log import LogPlan
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
@@ -147,7 +152,7 @@ def _has(host: RunningHost, model: str | None) -> bool:
 
 def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
     """Return a host of its own, and what is logged; raises ConfigError."""
-    from modelhost.cli.mcp_log import plan_of_own_host  # noqa: PLC0415
+    from modelhost.cli.mcp import plan_of_own_host  # noqa: PLC0415
     from modelhost.mcp_servers.own import OwnHost  # noqa: PLC0415
 
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
@@ -159,7 +164,7 @@ def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple
 
 
 def _attached(host: RunningHost, vllm: VllmEnvironment) -> tuple[RemoteClient, LogPlan]:
-    from modelhost.cli.mcp_log import plan_beside_a_host  # noqa: PLC0415
+    from modelhost.cli.mcp import plan_beside_a_host  # noqa: PLC0415
 
     return host.client, plan_beside_a_host(vllm)
 
@@ -189,3 +194,43 @@ def _ended_by_signals(log: StdioLog) -> Iterator[None]:
 
 app = typer.Typer(add_completion=False)
 app.command(epilog=EXAMPLES)(mcp)
+
+OF_THE_LOG: Final = ("log_level", "log_format", "data_dir")
+
+
+def plan_of_own_host(effective: Effective, vllm: VllmEnvironment) -> LogPlan:
+    """Return the plan of a server that is a host of its own."""
+    return _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
+
+
+def plan_beside_a_host(vllm: VllmEnvironment) -> LogPlan:
+    """Return the plan of a server that is attached to a host, of whose settings only the environment's are its own.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    given = [each for each in environment.read(environment.current()).given if each.setting.key in OF_THE_LOG]
+    if problems := [problem for each in given for problem in problems_of(each)]:
+        raise config_error(problems, what="the environment")
+    values = {key: value for key, value in vllm.settings.items() if key == "log_level"}
+    values |= {each.setting.key: each.value for each in given}
+    return _plan(Settings.model_validate(values), vllm, is_chosen="log_level" in values)
+
+
+def _plan(settings: Settings, vllm: VllmEnvironment, *, is_chosen: bool) -> LogPlan:
+    expected: LogLevel = "info" if vllm.is_set else "warning"
+    return LogPlan(
+        level=settings.log_level if is_chosen else expected,
+        is_level_chosen=is_chosen,
+        log_format=settings.log_format,
+        file=_file(settings),
+    )
+
+
+def _file(settings: Settings) -> Path:
+    """Return where the log goes on; each process has a file of its own."""
+    name = f"mcp-{os.getpid()}.log"
+    try:
+        return data_directory(settings) / "logs" / name
+    except ConfigError:  # there is no home: the log is not what a server fails for
+        return Path(name).absolute()

@@ -13,8 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
-from modelhost.cli.answerer import RunningHost
-from modelhost.cli.running_host import AsJson, Key, Url, running_host
+from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, running_host
 from modelhost.cli.signature import option, with_signature
 from modelhost.operations.operation import Operation, P, R
 

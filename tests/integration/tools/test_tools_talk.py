@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.cli.answerer import Answerer, RunningHost
-from modelhost.cli.answers import pieces
-from modelhost.cli.person import Person
+from modelhost.cli.running_host import Answerer, RunningHost
+from modelhost.cli.talk.answers import pieces
+from modelhost.cli.talk.person import Person
 from modelhost.client.local import LocalClient
 from modelhost.exchange.caller import NOBODY
 from modelhost.llm import LLM

@@ -16,8 +16,8 @@ import pytest
 
 import modelhost.http
 from modelhost import logs
-from modelhost.cli import connect
-from modelhost.cli.answerer import HereAndNow
+from modelhost.cli.running_host import HereAndNow
+from modelhost.cli.talk import connect
 from modelhost.config import environment
 from modelhost.exchange.chunk_reading import ChunkReader
 from modelhost.exchange.events import Piece
@@ -233,10 +233,10 @@ def own_llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeLLM]]:
     module = types.ModuleType("modelhost.llm")
     vars(module)["LLM"] = FreshFakeLLM
     monkeypatch.setitem(sys.modules, "modelhost.llm", module)
-    for name in ("modelhost.cli.own", "modelhost.cli.interactive"):
+    for name in ("modelhost.cli.talk.own_model", "modelhost.cli.talk.own_model"):
         sys.modules.pop(name, None)
     yield FreshFakeLLM
-    for name in ("modelhost.cli.own", "modelhost.cli.interactive"):
+    for name in ("modelhost.cli.talk.own_model", "modelhost.cli.talk.own_model"):
         sys.modules.pop(name, None)
 
 

@@ -1,0 +1,77 @@
+"""The engines of this machine for a person, and whether it could run llama.cpp faster than it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.table import Table
+from rich.text import Text
+
+from modelhost.engines.llamacpp.installation import features_of
+from modelhost.engines.llamacpp.machine import BetterBuild, Machine, better_build, this_machine
+from modelhost.engines.llamacpp.record import ENGINE
+from modelhost.engines.traits import EngineFacts
+from modelhost.models.residency.hosted import HostedModel
+from modelhost.workers.gpus import installed_gpu
+
+
+def engines_table(engines: Sequence[EngineFacts]) -> Table:
+    """A row for each engine."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Engine", "Version", "Reads", "Can", "Where"):
+        table.add_column(title, overflow="fold")
+    for engine in engines:
+        version = engine.version or ("built in" if engine.is_installed else "not installed")
+        if engine.build is not None:
+            version = f"{version} ({engine.build})"
+        can = ", ".join(engine.can) if engine.why_not is None else engine.why_not
+        cells = (engine.name, version, engine.reads, can, engine.location or "")
+        table.add_row(*map(Text, cells), style=None if engine.is_installed else "dim")
+    return table
+
+
+def remarks(engines: Sequence[EngineFacts]) -> list[str]:
+    """What is to be said below the table: how quick a build is, and what could be better."""
+    return [*(_build_line(engine) for engine in engines if engine.factors), *(e.remark for e in engines if e.remark)]
+
+
+def _build_line(engine: EngineFacts) -> str:
+    factors = ", ".join(f"{what} {factor:.2f} times" for what, factor in (engine.factors or {}).items())
+    guidance = "with" if engine.has_llguidance else "without"
+    return f"{engine.name} ({engine.build}), as fast as the wheel in its check: {factors}; {guidance} llguidance."
+
+
+def faster_build(model: HostedModel) -> BetterBuild | None:
+    """Return the build that would run ``model`` quicker than its worker does; ``None``: there is none, or no worker.
+
+    Nothing is started for it: the worker has said what it computes with. Costs a look at a few files.
+    """
+    if model.worker is None or model.engine.name != ENGINE or not model.worker.ready.features:
+        return None
+    if model.known is not None and model.known.unused_gpu is not None:
+        return None  # which is told in a line of its own
+    better = better_build(machine_here(), model.worker.ready.features)
+    is_built = model.spec is not None and model.spec.has_fallback
+    # A compiler that is older than the processor may leave some of it unused: to build it again would not help.
+    return None if better is not None and better.build == "native" and is_built else better
+
+
+def machine_here() -> Machine:
+    """Return what decides which build is the best here. Costs a look at a few files, and asks NVIDIA's driver."""
+    gpu = installed_gpu()
+    return this_machine(None if gpu is None else gpu.build)
+
+
+def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
+    """Return ``engines`` with what could be better about llama.cpp."""
+    return [_with_advice(engine) if engine.name == ENGINE and engine.is_installed else engine for engine in engines]
+
+
+def _with_advice(engine: EngineFacts) -> EngineFacts:
+    machine = machine_here()
+    if engine.remark is not None or engine.build is None or better_build(machine) is None:
+        return engine  # without a build, it is a llama-server of the user's
+    better = better_build(machine, engine.features or features_of(sys.executable))
+    return engine if better is None or better.build == engine.build else replace(engine, remark=str(better))

@@ -1,0 +1,137 @@
+"""``modelhost serve``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from modelhost import logs
+from modelhost.cli import console
+from modelhost.cli.serve.flags import takes_settings
+from modelhost.config.sources import Effective
+from modelhost.config.variables import DOTENV
+from modelhost.errors import ConfigError
+from modelhost.imports import quick_imports
+from modelhost.logs import get_logger
+
+if TYPE_CHECKING:
+    from modelhost.host import Host
+    from modelhost.models.residency.hosted import HostedModel
+
+
+def in_log_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Have ``command`` write to the log file of a configuration why that cannot be used, and raise it all the same."""
+
+    @functools.wraps(command)
+    def noting(**values: Any) -> None:
+        try:
+            command(**values)
+        except ConfigError as error:
+            if path := error.details.get("log_file"):
+                _note(path, error)
+            raise
+
+    return noting
+
+
+def _note(path: str, error: ConfigError) -> None:
+    with ExitStack() as opened:
+        try:
+            opened.enter_context(logs.to_file(path, "error"))
+        except ConfigError as unwritable:
+            console.warning(unwritable.message)
+        else:
+            logs.note_end(error)
+
+
+log = get_logger(__name__)
+
+EXAMPLES: Final = (
+    "Examples:\n"
+    "  modelhost serve\n"
+    "  modelhost serve ./model.gguf --alias small --port 9000\n"
+    "  modelhost serve Qwen/Qwen3-4B-GGUF:Q4_K_M --context-length 8192 --api-key SECRET\n"
+    "  modelhost serve ./model.gguf --engine-option server=/opt/llama.cpp/build/bin/llama-server\n"
+    "  modelhost serve --smallest\n"
+    "  modelhost serve --m Qwen/Qwen3-4B-GGUF --p 2000\n"
+    "  modelhost --m Qwen/Qwen3-4B-GGUF --p 2000\n"
+    "  modelhost serve Qwen/Qwen3-4B --isq Q4K\n"
+    "  modelhost serve -i\n"
+    "  modelhost serve --llm-server\n\n"
+    "Without a command, options mean serve. Every option has a twin in the environment and in .env, as "
+    "MODELHOST_QUEUE_SIZE for --queue-size, and in modelhost.yaml, as queue_size. The option wins over the "
+    "environment, the environment over .env, and that over the file."
+)
+
+
+@in_log_file
+@takes_settings
+def serve(
+    effective: Effective,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", "-i", help="Talk with the model here, line by line, instead of serving it."),
+    ] = False,
+) -> None:
+    """Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."""
+    if interactive:
+        from modelhost.cli.talk.own_model import talk  # noqa: PLC0415 (as below)
+
+        talk(effective)
+        return
+    # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
+    with quick_imports():
+        from modelhost.cli.serve.starting import announcement, prompt_announcement, start_display  # noqa: PLC0415
+        from modelhost.http import server  # noqa: PLC0415
+
+    with start_display() as display:
+
+        def announce(url: str, host: Host) -> None:
+            from modelhost.cli.engines.advice import faster_build  # noqa: PLC0415 (the start need not wait for it)
+
+            display.stop()
+            _note_dotenv(effective)
+            _note_unused_gpu(host.models[0])
+            name, needs_key = host.models[0].name, bool(host.settings.api_keys)
+            to_try = prompt_announcement if host.settings.only_prompt else announcement
+            typer.echo(to_try(url, name, needs_key=needs_key))
+            if better := faster_build(host.models[0]):
+                typer.echo(f"{better}\n")
+                log.info(
+                    "engine_could_be_faster",
+                    model=name,
+                    build=better.build,
+                    why=better.reason,
+                    gain=better.gain,
+                    way_out=better.command,
+                )
+
+        read_again = effective.read_again
+        code = server.serve(
+            effective.settings,
+            announce=announce,
+            progress=server.Progress(on_download=display.downloading, on_loading=display.loading),
+            reread=None if read_again is None else lambda: read_again().settings,
+        )
+    raise typer.Exit(code)
+
+
+def _note_unused_gpu(model: HostedModel) -> None:
+    """Tell whoever has a GPU that the model does not run on it, in one line."""
+    if model.known is not None and (unused := model.known.unused_gpu) is not None:
+        console.note(unused.line(model.name))
+
+
+def _note_dotenv(effective: Effective) -> None:
+    """Tell whoever debugs that settings came from a file that nobody named."""
+    names = [origin.name for origin in effective.origins.values() if origin.kind == DOTENV]
+    if names:
+        log.debug("dotenv_read", file=DOTENV, names=names)
+
+
+app = typer.Typer(add_completion=False)
+app.command(epilog=EXAMPLES)(serve)

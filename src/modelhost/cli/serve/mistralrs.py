@@ -1,0 +1,120 @@
+"""The words that mistral.rs has for kinds of models, as commands: each serves its model as ``modelhost serve`` does.
+
+https://github.com/EricLBuehler/mistral.rs
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import typer
+
+from modelhost.cli.serve.command import serve
+from modelhost.cli.signature import option, with_signature
+from modelhost.config.paths import at_home
+from modelhost.errors import EngineMissing
+
+NOT_HERE: Final = ("model", "hub_id", "local_path", "smallest", "inventory")
+"""Options of ``serve`` that name its model; these commands have their own."""
+REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+ANYTHING: Final = {"ignore_unknown_options": True, "allow_extra_args": True}
+EXAMPLES: Final = (
+    "Examples:\n"
+    "  modelhost --port 1234 gguf -m ./models -f model.gguf\n"
+    "  modelhost --port 1234 --mcp-config mcp.json gguf -m Qwen/Qwen3-4B-GGUF -f Qwen3-4B-Q4_K_M.gguf\n"
+    "  modelhost --mcp-port 4321 plain -m Qwen/Qwen3-4B\n"
+    "  modelhost plain -m Qwen/Qwen3-4B --isq Q4K\n"
+    "  modelhost -i run -m Qwen/Qwen3-4B\n\n"
+    "The options are those of modelhost serve, before the word or after it."
+)
+
+app = typer.Typer(add_completion=False)
+
+
+def any_model(model: str) -> str:
+    """What ``-m`` names, as ``modelhost serve`` takes it."""
+    return model
+
+
+def gguf_model(model: str, file: str | None) -> str:
+    """What ``-m`` and ``-f`` name together: a file in a directory here, or of a repository of the hub."""
+    if file is None:
+        return model
+    is_repository = REPOSITORY.fullmatch(model) and not at_home(model).exists()
+    return f"{model}:{file}" if is_repository else f"{model.rstrip('/')}/{file}"
+
+
+def plain_model(model: str) -> str:
+    """What ``-m`` names: of a repository of the hub the safetensors, though there be GGUF files too."""
+    is_repository = REPOSITORY.fullmatch(model) and not at_home(model).exists()
+    return f"{model}:safetensors" if is_repository else model
+
+
+def _form(name: str, model_of: Callable[..., str], own: Sequence[inspect.Parameter], help_text: str) -> None:
+    """Add a command that serves the model that ``model_of`` makes of the options ``own``."""
+    shared = [each for each in inspect.signature(serve).parameters.values() if each.name not in NOT_HERE]
+
+    def form(**values: Any) -> None:
+        model = model_of(**{each.name: values.pop(each.name) for each in own})
+        serve(model=model, hub_id=None, local_path=None, smallest=False, inventory=None, **values)
+
+    app.command(name, help=help_text, epilog=EXAMPLES)(with_signature(form, [*own, *shared]))
+
+
+def _model_option(help_text: str, *names: str) -> inspect.Parameter:
+    info = typer.Option(..., "-m", *names, metavar="MODEL", help=help_text, rich_help_panel="Model")
+    return option("model", str, info)
+
+
+_FILE: Final = option(
+    "file",
+    str | None,
+    typer.Option(
+        None,
+        "-f",
+        "--quantized-filename",
+        metavar="FILE",
+        help="The GGUF file in it; of a split model, the first part. Default: chosen as by modelhost serve.",
+        show_default=False,
+        rich_help_panel="Model",
+    ),
+)
+_form(
+    "run",
+    any_model,
+    [_model_option("A file, a directory or a hub id, as modelhost serve takes it.", "--model-id")],
+    "Serve a model that writes text, as mistral.rs's run: the format and the engine are found out.",
+)
+_form(
+    "plain",
+    plain_model,
+    [_model_option("A directory with safetensors, or a hub id.", "--model-id")],
+    "Serve a model in safetensors, as mistral.rs's plain.",
+)
+_form(
+    "gguf",
+    gguf_model,
+    [_model_option("A directory, or a hub id.", "--quantized-model-id", "--model-id"), _FILE],
+    "Serve a model in GGUF, as mistral.rs's gguf.",
+)
+
+
+def _lacking(name: str, makes: str) -> None:
+    """Add a command that says that there is no engine for it."""
+
+    def refuse() -> NoReturn:
+        raise EngineMissing(
+            f"{name}: a model that makes {makes} needs an engine for it, and modelhost has none yet. It serves models "
+            "that write text: modelhost run -m MODEL.",
+            engine=name,
+        )
+
+    help_text = f"Models that make {makes}: refused, as their engine is missing."
+    app.command(name, help=help_text, context_settings=ANYTHING)(refuse)
+
+
+_lacking("diffusion", "images")
+_lacking("speech", "speech")

@@ -1,0 +1,152 @@
+"""``modelhost sessions``: the conversations that a running host keeps."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from modelhost import json_text
+from modelhost.cli import console
+from modelhost.cli.operation_options import takes
+from modelhost.cli.running_host import Key, RunningHost, Url, print_json, running_host
+from modelhost.cli.state.tables import print_session, print_sessions, size
+from modelhost.config.paths import at_home, leads_nowhere
+from modelhost.errors import ConfigError
+from modelhost.operations.operation import AnyOperation
+from modelhost.operations.sessions import (
+    DELETE_SESSION,
+    EXPORT_SESSIONS,
+    IMPORT_SESSIONS,
+    LIST_SESSIONS,
+    SHOW_SESSION,
+    ExportParameters,
+    ImportParameters,
+    ListParameters,
+    OneSession,
+    SessionDocument,
+)
+
+STANDARD: Final = "-"
+BATCH_BYTES: Final = 4_000_000
+"""Of sessions that are sent in one request: a host takes 10 MB unless it is told otherwise."""
+
+
+@takes(LIST_SESSIONS)
+def list_(host: RunningHost, asked: ListParameters, as_json: bool) -> None:
+    found = host.call(LIST_SESSIONS, asked)
+    if as_json:
+        print_json(found)
+    else:
+        print_sessions(found)
+
+
+@takes(SHOW_SESSION, argument="session_id")
+def show(host: RunningHost, asked: OneSession, as_json: bool) -> None:
+    session = host.call(SHOW_SESSION, asked)
+    if as_json:
+        print_json(session)
+    else:
+        print_session(session)
+
+
+def rm(
+    session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions, by their ids.")],
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    host = running_host(url, api_key)
+    for session_id in session_ids:
+        deleted = host.call(DELETE_SESSION, OneSession(session_id=session_id))
+        console.note(f"{deleted.session_id}: {deleted.messages} messages deleted, {size(deleted.space_freed_bytes)}")
+
+
+def export(
+    session_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only this session.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, and not to standard output.")
+    ] = None,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    asked = ExportParameters() if session_id is None else ExportParameters(session_id=session_id)
+    exported = running_host(url, api_key).call(EXPORT_SESSIONS, asked)
+    text = json.dumps(exported.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    if output is None:
+        typer.echo(text)
+        return
+    try:
+        output.write_text(f"{text}\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output}: {leads_nowhere(output) or error.strerror or error}") from None
+    console.note(f"{len(exported.sessions)} sessions written to {output}")
+
+
+def import_(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="What an export wrote; `-` is standard input.")],
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    parameters: ImportParameters = IMPORT_SESSIONS.parse(_exported(source))
+    host = running_host(url, api_key)
+    imported = not_kept = 0
+    for batch in _batches(parameters.sessions):
+        answer = host.call(IMPORT_SESSIONS, ImportParameters(sessions=batch))
+        imported, not_kept = imported + answer.imported, not_kept + answer.not_kept
+    console.note(f"{imported} sessions imported")
+    if not_kept:
+        console.warning(f"{not_kept} sessions are older than all that the host may keep: raise its --max-sessions")
+
+
+def _exported(source: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if source == STANDARD else at_home(source).read_text("utf-8-sig")
+        found = json_text.decoded(text)
+    except OSError as error:
+        why = (None if source == STANDARD else leads_nowhere(at_home(source))) or error.strerror or error
+        raise ConfigError(f"{source}: {why}") from None
+    except ValueError as error:
+        raise ConfigError(f"{source} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{source} is no export of sessions: a JSON object is")
+    return found
+
+
+def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocument]]:
+    """The sessions in pieces that a request can hold."""
+    batch: list[SessionDocument] = []
+    length = 0
+    for session in sessions:
+        own = len(session.model_dump_json().encode())
+        if batch and length + own > BATCH_BYTES:
+            yield batch
+            batch, length = [], 0
+        batch.append(session)
+        length += own
+    if batch:
+        yield batch
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["Examples:", *(f"  modelhost sessions {line}" for line in lines)])
+
+
+COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
+    (LIST_SESSIONS, list_, _examples("list", "list --limit 10 --json")),
+    (SHOW_SESSION, show, _examples("show anna-42", "show anna-42 --json")),
+    (DELETE_SESSION, rm, _examples("rm anna-42")),
+    (EXPORT_SESSIONS, export, _examples("export > sessions.json", "export anna-42 --output anna.json")),
+    (IMPORT_SESSIONS, import_, _examples("import sessions.json", "import - < sessions.json")),
+)
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Show, delete, export and import conversations of a running host."
+)
+for _operation, _command, _epilog in COMMANDS:
+    app.command(_operation.command, help=f"{_operation.summary}.", epilog=_epilog)(_command)

@@ -1,0 +1,198 @@
+"""An answer on its way to the terminal: its text, and what happens besides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Final
+
+import typer
+
+from modelhost.cli import console
+from modelhost.cli.running_host import Answerer, Message
+from modelhost.cli.talk.person import Person
+from modelhost.errors import InvalidAnswer, NotFound
+from modelhost.exchange.events import (
+    CallCancelled,
+    CallFinished,
+    CallLogged,
+    CallProgressed,
+    CallStarted,
+    Finish,
+    HostEvent,
+    Loading,
+    Question,
+    Queued,
+    Reasoning,
+    Text,
+    ToolsMissing,
+    WaitingForTools,
+)
+from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
+
+RESULT_CHARS: Final = 80
+"""Of a tool's result, and of its arguments."""
+
+
+def pieces(
+    answerer: Answerer, messages: Sequence[Message], params: Mapping[str, Any], person: Person
+) -> Generator[str]:
+    """The text of the answer, piece by piece.
+
+    Calls of tools, and why an answer ends early, are printed as notes; ``person`` answers what is asked meanwhile.
+    """
+    notes = _Notes()
+    if console.is_watched():
+        params = {**params, "stream_options": {"include_progress": True}}
+    with closing(answerer.stream(messages, params)) as answer:
+        for piece in answer:
+            for event in piece:
+                match event:
+                    case Text(text=text) if text:
+                        notes.on_text(text)
+                        yield text
+                    case Reasoning(text=thought) if thought:
+                        notes.on_thought(thought)
+                    case Question():
+                        notes.begin()
+                        _answer(event, answerer, person)
+                    case Finish(reason="length", details=details):
+                        why = (details and details.message) or "the limit of tokens is reached"
+                        console.note(f"\n(cut off: {why})")
+                    case HostEvent():
+                        notes.on_tools(event)
+
+
+def show(text: str) -> None:
+    """Write a piece of an answer; it is seen at once."""
+    typer.echo(text, nl=False)
+
+
+class _Notes:
+    """Keeps what is printed besides on lines of its own."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+        self._told: dict[str, tuple[int, str]] = {}
+        """Of each call the last tenth and the last message of its progress."""
+        self._loaded: int | None = None
+        """How many fifths of the model, as told last."""
+        self._has_waited = False
+        self._line = ""
+        """What stands on the line: nothing, ``text``, ``thought``."""
+
+    def begin(self) -> None:
+        """Begin a new line, if the cursor is not at the beginning of one."""
+        if self._line:
+            console.note("")
+        self._line = ""
+
+    def on_tools(self, event: HostEvent) -> None:
+        match event:
+            case Queued(position=position):
+                self._aside(f"(waiting: place {position} in the queue)")
+            case Loading(progress=progress):
+                self._on_loading(progress)
+            case WaitingForTools(servers=servers, seconds=seconds):
+                self._aside(f"(waiting for the tools of {_listed(servers)}, {seconds:g} s at most)")
+                self._has_waited = True
+            case ToolsMissing(servers=missing) if self._has_waited:
+                self.begin()
+                names = _listed(server for server, _state in missing)
+                console.note(f"(without the tools of {names}; `modelhost tools servers` says why)")
+            case CallStarted():
+                self._calls[event.id] = event.arguments
+                self._names[event.id] = console.printable(event.name)
+            case CallProgressed():
+                self._on_progress(event)
+            case CallLogged(line=remark):
+                self._on_log(remark)
+            case CallFinished():
+                self.begin()
+                console.note(_line(event, self._calls.pop(event.id, None)))
+            case CallCancelled():
+                self.begin()
+                given = _shortened(json.dumps(self._calls.pop(event.id, None), ensure_ascii=False))
+                console.note(f"⚙ {console.printable(event.name)} {given} (ended by the host)")
+
+    def _on_loading(self, progress: float | None) -> None:
+        """Show that the model is loaded, and every fifth of it."""
+        fifth = int(5 * (progress or 0))
+        if self._loaded == fifth:
+            return
+        self._loaded = fifth
+        self._aside("(loading the model)" if not fifth else f"(loading the model: {20 * fifth} %)")
+
+    def _on_progress(self, step: CallProgressed) -> None:
+        """Show another tenth, or another message: some servers tell of every hundredth."""
+        progress, total, message = step.progress, step.total, _shortened(step.message or "")
+        told = int(10 * progress / total) if total else 0, message
+        if self._told.get(step.id) == told:
+            return
+        self._told[step.id] = told
+        amount = f"{100 * progress / total:.0f} %" if total else f"{progress:g}"
+        self._aside(f"⚙ {self._names.get(step.id, '')}: {amount} {message}".rstrip())
+
+    def _on_log(self, remark: Mapping[str, Any]) -> None:
+        data = remark.get("data")
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        if remark["level"] != "debug":
+            self._aside(f"⚙ {console.printable(str(remark['server']))} {remark['level']}: {_shortened(text)}")
+
+    def _aside(self, text: str) -> None:
+        if console.is_watched():
+            self.begin()
+            console.note(text)
+
+    def on_thought(self, piece: str) -> None:
+        if self._line == "text":
+            self.begin()
+        console.thought(piece)
+        self._line = "thought"
+
+    def on_text(self, piece: str) -> None:
+        if self._line == "thought":
+            console.thought("\n")
+        self._line = "" if piece.endswith("\n") else "text"
+
+
+def _listed(servers: Iterable[object]) -> str:
+    return ", ".join(console.printable(str(name)) for name in servers)
+
+
+def _line(result: CallFinished, arguments: Any) -> str:
+    """A call that is over."""
+    known = ".".join(part for part in (result.server, result.tool) if part)
+    given = _shortened(json.dumps(arguments, ensure_ascii=False))
+    failed = "failed: " if result.is_error else ""
+    return f"⚙ {console.printable(known or result.name)} {given} → {failed}{_shortened(result.text)}"
+
+
+def _shortened(text: str) -> str:
+    line = console.printable(text[: 4 * RESULT_CHARS])
+    return line if len(line) <= RESULT_CHARS and len(text) <= 4 * RESULT_CHARS else f"{line[:RESULT_CHARS]} ..."
+
+
+def _answer(question: Question, answerer: Answerer, person: Person) -> None:
+    try:
+        if question.kind == "approval":
+            is_approved = person.approves(question.about)
+            answerer.call(APPROVE, ApprovalParameters(id=question.id, approve=is_approved))
+        else:
+            _tell(question, answerer, person)
+    except NotFound:
+        console.note("(too late: the question was given up)")
+
+
+def _tell(question: Question, answerer: Answerer, person: Person) -> None:
+    """Have the person fill in a form, until it fits."""
+    while True:
+        said = person.elicited(question.about)
+        try:
+            answerer.call(ANSWER, ElicitationParameters(id=question.id, action=said.action, content=said.content))
+        except InvalidAnswer as error:
+            console.error(console.printable(error.message))
+        else:
+            return

@@ -1,0 +1,245 @@
+"""``modelhost chat``: the command, its loop, in which a line is a question or a command, and its messages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from modelhost.cli import console
+from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
+from modelhost.cli.running_host import Answerer, Message, named_host
+from modelhost.cli.talk.answers import pieces, show
+from modelhost.cli.talk.connect import open_answerer
+from modelhost.cli.talk.options import TalkOptions, takes_talk_options
+from modelhost.cli.talk.person import Person
+from modelhost.config.checks import suggestion
+from modelhost.config.environment import URL_VARIABLE
+from modelhost.config.paths import at_home
+from modelhost.errors import ConfigError, ModelhostError
+
+
+@dataclass(slots=True, kw_only=True)
+class Conversation:
+    """What was said so far; owned by one chat. A question without an answer is not part of it."""
+
+    system: str | None = None
+    turns: list[Message] = field(default_factory=list)
+
+    def asked(self, question: str) -> list[Message]:
+        """The messages to send for ``question``."""
+        return [*self.messages(), {"role": "user", "content": question}]
+
+    def add(self, question: str, answer: str) -> None:
+        """Keep a question and its answer."""
+        self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+    def clear(self) -> None:
+        """Forget what was said; the system message stays."""
+        self.turns.clear()
+
+    def messages(self) -> list[Message]:
+        """All messages, the system message first."""
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.turns]
+
+    def as_json(self) -> str:
+        """The messages as a JSON list, as the chat completions API takes them."""
+        return json.dumps(self.messages(), indent=2, ensure_ascii=False) + "\n"
+
+    def as_markdown(self) -> str:
+        """The messages for a person to read."""
+        return "\n".join(f"**{message['role']}:**\n\n{message['content']}\n" for message in self.messages())
+
+
+HELP: Final[Mapping[str, str]] = {
+    "/help": "show this list",
+    "/clear": "forget the conversation, and what was agreed to in it; the system message stays",
+    "/system [TEXT]": "set the system message; without TEXT, remove it",
+    "/model [NAME]": "list the models; with NAME, go on with that one",
+    "/save FILE": "write the conversation to FILE: as JSON if it ends in .json, otherwise as Markdown",
+    "/quit": "end, as Ctrl-D does; Ctrl-C stops an answer",
+}
+
+
+class LineChat:
+    """One chat at a terminal. ``read_line`` gives the next line and raises ``EOFError`` at the end.
+
+    ``params`` are the fields of each request, the ``model`` to begin with among them.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        conversation: Conversation,
+        *,
+        params: Mapping[str, Any],
+        read_line: Callable[[], str],
+        person: Person,
+    ) -> None:
+        self._answerer = answerer
+        self._conversation = conversation
+        self._model = str(params["model"])
+        self._params = params
+        self._read_line = read_line
+        self._person = person
+        self._saved: set[Path] = set()
+        self._commands: Mapping[str, Callable[[str], None]] = {
+            "/help": self._help,
+            "/clear": self._clear,
+            "/system": self._system,
+            "/model": self._switch_model,
+            "/save": self._save,
+        }
+
+    def run(self) -> None:
+        """Talk until ``/quit`` or the end of the input. An error ends the answer, not the chat."""
+        while (line := self._next_line()) not in {None, "/quit", "/exit"}:
+            try:
+                self._handle(line or "")
+            except ModelhostError as error:
+                console.error(error.message)
+            except KeyboardInterrupt:
+                typer.echo()
+
+    def _next_line(self) -> str | None:
+        while True:
+            try:
+                return self._read_line().strip()
+            except KeyboardInterrupt:
+                console.note("\n(/quit or Ctrl-D ends the chat)")
+            except EOFError:
+                typer.echo()
+                return None
+
+    def _handle(self, line: str) -> None:
+        if not line:
+            return
+        if not line.startswith("/"):
+            self._answer(line)
+            return
+        name, _, argument = line.partition(" ")
+        command = self._commands.get(name)
+        if command is None:
+            console.error(f"unknown command {name}{suggestion(name, [*self._commands, '/quit'])}; /help lists them")
+        else:
+            command(argument.strip())
+
+    def _answer(self, question: str) -> None:
+        """Show the answer as it comes. One that is interrupted is kept as far as it came."""
+        said: list[str] = []
+        messages = self._conversation.asked(question)
+        params = {**self._params, "model": self._model}
+        try:
+            with closing(pieces(self._answerer, messages, params, self._person)) as answer:
+                for piece in answer:
+                    said.append(piece)
+                    show(piece)
+        except KeyboardInterrupt:
+            console.note("\n(stopped)")
+        if said:
+            show("\n")
+            self._conversation.add(question, "".join(said))
+
+    def _help(self, _argument: str) -> None:
+        width = max(map(len, HELP))
+        typer.echo("\n".join(f"{usage:{width}}  {meaning}" for usage, meaning in HELP.items()))
+
+    def _clear(self, _argument: str) -> None:
+        self._conversation.clear()
+        self._person.agreed.clear()
+        typer.echo("forgotten")
+
+    def _system(self, text: str) -> None:
+        self._conversation.system = text or None
+        typer.echo("system message set" if text else "system message removed")
+
+    def _switch_model(self, name: str) -> None:
+        models = list(self._answerer.models())
+        if not name:
+            typer.echo("\n".join(f"{'*' if model == self._model else ' '} {model}" for model in models))
+        elif name in models:
+            self._model = name
+            typer.echo(f"going on with {name}")
+        else:
+            console.error(f"there is no model {name}{suggestion(name, models)}; /model lists them")
+
+    def _save(self, file: str) -> None:
+        if not file:
+            console.error("where to? /save FILE")
+            return
+        path = at_home(file)
+        if path.exists() and path not in self._saved:
+            console.error(f"{file} is already there; choose another name")
+            return
+        is_json = path.suffix == ".json"
+        try:
+            path.write_text(self._conversation.as_json() if is_json else self._conversation.as_markdown(), "utf-8")
+        except OSError as error:
+            console.error(f"cannot write {file}: {error.strerror}")
+        else:
+            self._saved.add(path)
+            typer.echo(f"saved to {file}")
+
+
+EXAMPLES: Final = (
+    "Examples:\n"
+    "  modelhost chat\n"
+    '  modelhost chat --system "You are a pirate."\n'
+    "  modelhost chat --model ./model.gguf\n"
+    "  modelhost chat --smallest\n"
+    "  modelhost chat --mcp-config mcp.json --approval ask\n"
+    "  modelhost chat --url http://gpu-box:8000"
+)
+PROMPT: Final = "you> "
+
+
+@takes_talk_options
+def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryFile = None) -> None:
+    """Talk with a model, line by line; /help lists the commands.
+
+    A running host answers if there is one; otherwise the command starts a model of its own for the time of the chat.
+    """
+    if smallest and named_host(options.url, None).url:
+        raise ConfigError(
+            f"--smallest starts a model here, and --url (or {URL_VARIABLE}) names a host; give one of them"
+        )
+    model = with_smallest(options.model, is_wanted=smallest, inventory=inventory)
+    options = replace(options, model=model)
+    with open_answerer(options) as (answering, name):
+        converse(answering, {**options.request(), "model": name}, system=options.system)
+
+
+def converse(answering: Answerer, params: Mapping[str, Any], *, system: str | None) -> None:
+    """Talk at the terminal until the person ends it; ``params`` are those of :class:`LineChat`."""
+    if sys.stdin.isatty():
+        _use_line_editing()
+        console.note(f"talking with {params['model']}; /help lists the commands, Ctrl-D ends")
+    LineChat(
+        answering,
+        Conversation(system=system),
+        params=params,
+        read_line=_read_line,
+        person=Person.at_the_terminal(),
+    ).run()
+
+
+def _read_line() -> str:
+    return input(PROMPT if sys.stdin.isatty() else "")
+
+
+def _use_line_editing() -> None:
+    """Give ``input`` editing and a history of this chat, where this Python has readline: importing it is enough."""
+    if importlib.util.find_spec("readline"):
+        importlib.import_module("readline")
+
+
+app = typer.Typer(add_completion=False)
+app.command(epilog=EXAMPLES)(chat)

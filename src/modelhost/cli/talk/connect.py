@@ -1,0 +1,59 @@
+"""Finds what ``ask`` and ``chat`` talk to: the host they are told, one on this machine, or a model of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from modelhost.cli import console
+from modelhost.cli.running_host import Answerer, RunningHost, named_host
+from modelhost.cli.talk.options import TalkOptions
+from modelhost.client.address import DEFAULT_URL
+from modelhost.config.environment import URL_VARIABLE
+from modelhost.config.paths import at_home
+from modelhost.errors import ConfigError
+
+
+@contextmanager
+def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
+    """Something that answers, and the name of the model to ask.
+
+    Without an address, a model that is a file or directory here is always served by the command itself, and so is any
+    with MCP servers of the command's own.
+
+    Raises:
+        ModelhostError: the host that was named does not answer, or the model cannot be started.
+    """
+    options.request()  # raises before anything is started
+    host = _running_host(options)
+    if host is not None:
+        yield host, options.model or first_model(host)
+        return
+    # Here and not at the top: it brings the whole host with it, which a remote answer does not need.
+    from modelhost.cli.talk.own_model import own_model  # noqa: PLC0415
+
+    console.note(f"no host is running; starting {options.model or 'the bundled model'}")
+    with own_model(options.model, mcp_config=options.mcp_config, has_tools=not options.no_tools) as own:
+        yield own, first_model(own)
+
+
+def _running_host(options: TalkOptions) -> RunningHost | None:
+    named = named_host(options.url, options.api_key)
+    if named.url:
+        if options.mcp_config is not None:
+            raise ConfigError(
+                f"--mcp-config is for a model that is started here, and --url (or {URL_VARIABLE}) names a host, which "
+                "has servers of its own; give one of them"
+            )
+        return RunningHost(named.url, named.api_key)
+    if options.mcp_config is not None:
+        return None
+    if options.model is not None and at_home(options.model).exists():
+        return None
+    local = RunningHost(DEFAULT_URL, named.api_key)
+    return local if local.is_modelhost() else None
+
+
+def first_model(answerer: Answerer) -> str:
+    """The main model; the host says what is wrong if it has none and is asked for it."""
+    return next(iter(answerer.models()), "")

@@ -1,0 +1,238 @@
+"""The person at the terminal: asked whether a tool may run, and to fill in the forms of MCP servers line by line.
+
+Fields are what MCP allows in such a form: text, numbers, booleans, one of several values, some of several values.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import typer
+
+from modelhost.cli import console
+
+DECLINE: Final = "/decline"
+HELP: Final = f"(an empty line takes what is in brackets; {DECLINE} tells nothing, Ctrl-D cancels)"
+YES: Final = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
+ReadLine = Callable[[str], str]
+
+
+class DeclinedError(Exception):
+    """The person does not want to tell."""
+
+
+def fill_in(schema: Mapping[str, Any], read_line: ReadLine) -> dict[str, Any]:
+    """The values for the fields of ``schema``, as the person types them; optional ones may be left out.
+
+    Raises:
+        DeclinedError: as its name says.
+        EOFError: the input ended.
+    """
+    console.note(HELP)
+    required = schema.get("required") or ()
+    answers: dict[str, Any] = {}
+    for name, wanted in (schema.get("properties") or {}).items():
+        value = _asked(name, wanted, read_line, is_required=name in required)
+        if value is not None:
+            answers[name] = value
+    return answers
+
+
+def _asked(name: str, field: Mapping[str, Any], read_line: ReadLine, *, is_required: bool) -> Any:
+    """The value of one field; ``None`` for nothing. It is asked for until it fits."""
+    while True:
+        line = read_line(_prompt(name, field, is_required=is_required)).strip()
+        if line == DECLINE:
+            raise DeclinedError
+        if not line and ("default" in field or not is_required):
+            return field.get("default")
+        if not line:
+            console.error("this one is needed")
+            continue
+        try:
+            value = value_of(line, field)
+            _check(name, value, field)
+        except ValueError as error:
+            console.error(str(error))
+        else:
+            return value
+
+
+def value_of(line: str, field: Mapping[str, Any]) -> Any:
+    """What was typed, as the value that the field wants.
+
+    Raises:
+        ValueError: it is none; the message says what is wanted.
+    """
+    if choices := choices_of(field):
+        return _choice(line, choices)
+    kind = field.get("type")
+    if kind == "array":
+        among = choices_of(field.get("items") or {})
+        parts = [part.strip() for part in line.split(",") if part.strip()]
+        value: Any = [_choice(part, among) if among else part for part in parts]
+    elif kind == "boolean":
+        value = YES.get(line.lower())
+        if value is None:
+            raise ValueError("expected y or n")
+    elif kind in {"integer", "number"}:
+        value = _number(line, kind)
+    else:
+        value = line
+    return value
+
+
+def choices_of(field: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The values that a field may have, each with what it is called; none if it may have any."""
+    if options := field.get("oneOf") or field.get("anyOf"):
+        return [(str(option["const"]), str(option.get("title", option["const"]))) for option in options]
+    values = [str(value) for value in field.get("enum") or ()]
+    names = [str(name) for name in field.get("enumNames") or ()]
+    return list(zip(values, names if len(names) == len(values) else values, strict=True))
+
+
+def _choice(line: str, choices: Sequence[tuple[str, str]]) -> str:
+    """By its number, its value or its name."""
+    if line.isdecimal() and 1 <= int(line) <= len(choices):
+        return choices[int(line) - 1][0]
+    for value, name in choices:
+        if line in {value, name}:
+            return value
+    raise ValueError(f"expected a number from 1 to {len(choices)}")
+
+
+def _number(line: str, kind: str) -> int | float:
+    try:
+        return int(line) if kind == "integer" else float(line)
+    except ValueError:
+        raise ValueError("expected a whole number" if kind == "integer" else "expected a number") from None
+
+
+def _check(name: str, value: Any, field: Mapping[str, Any]) -> None:
+    # Here and not at the top: few conversations come to this point.
+    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415
+
+    schema = {"type": "object", "properties": {name: dict(field)}}
+    problems = ArgumentCheck(schema, checks_formats=True).problems({name: value})
+    if problems:
+        raise ValueError(console.printable(problems[0]))
+
+
+def _prompt(name: str, field: Mapping[str, Any], *, is_required: bool) -> str:
+    title = str(field.get("title") or name)
+    about = f" ({field['description']})" if field.get("description") else ""
+    choices = choices_of(field) or choices_of(field.get("items") or {})
+    listed = "".join(f"\n  {number} {shown}" for number, (_, shown) in enumerate(map(_clean, choices), start=1))
+    several = ", several with commas" if field.get("type") == "array" else ""
+    hint = " y/n" if field.get("type") == "boolean" else ""
+    return f"{console.printable(title + about)}{several}{listed}{hint}{_bracket(field, is_required=is_required)}: "
+
+
+def _bracket(field: Mapping[str, Any], *, is_required: bool) -> str:
+    if "default" in field:
+        return f" [{console.printable(json.dumps(field['default'], ensure_ascii=False))}]"
+    return "" if is_required else " [nothing]"
+
+
+def _clean(choice: tuple[str, str]) -> tuple[str, str]:
+    return choice[0], console.printable(choice[1])
+
+
+PROMPT: Final = "may it? [y/N] "
+ALWAYS_PROMPT: Final = "may it? [y/N, a: always in this conversation] "
+Content = dict[str, str | int | float | bool | list[str] | None]
+
+
+def read_from_terminal(prompt: str) -> str:
+    """A line that the person types. The prompt goes to standard error: the answer of a model may go into a file."""
+    typer.echo(prompt, err=True, nl=False)
+    return input()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elicited:
+    """What the person says to a server."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: Content | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Whoever sits there. ``is_there`` is false without a terminal: then nothing is agreed to, at once."""
+
+    is_there: bool
+    read_line: Callable[[str], str] = read_from_terminal
+    """Prints a prompt and gives the line; raises ``EOFError`` at the end of the input."""
+    agreed: set[tuple[str, str]] = field(default_factory=set)
+    """Servers and tools of theirs that may always run, for as long as the conversation lasts."""
+
+    @classmethod
+    def at_the_terminal(cls) -> Person:
+        return cls(is_there=sys.stdin.isatty())
+
+    def approves(self, question: Mapping[str, Any]) -> bool | None:
+        """Whether what ``question`` (a ``modelhost.question`` of kind ``approval``) is about may happen.
+
+        ``None``: nobody is there to say so.
+        """
+        what = _what_to_approve(question)
+        if not self.is_there:
+            console.note(f"{what}\nit may not: nobody is there to ask")
+            return None
+        is_tool = question.get("what") != "sampling"
+        tool = str(question["server"]), str(question.get("tool"))
+        if is_tool and tool in self.agreed:
+            console.note(f"{what}\nit may, as agreed")
+            return True
+        console.note(what)
+        try:
+            said = self.read_line(ALWAYS_PROMPT if is_tool else PROMPT).strip().lower()
+        except EOFError:
+            console.note("")
+            return False
+        is_always = is_tool and said in {"a", "always"}
+        if is_always:
+            self.agreed.add(tool)
+        return is_always or said in {"y", "yes"}
+
+    def elicited(self, question: Mapping[str, Any]) -> Elicited:
+        """What to tell the server that asks ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
+        asks = f"⚙ {console.printable(str(question['server']))} asks: {console.printable(str(question['message']))}"
+        if not self.is_there:
+            console.note(f"{asks}\nit is declined: nobody is there to answer")
+            return Elicited(action="decline")
+        console.note(asks)
+        try:
+            if question.get("mode") == "url":
+                return self._followed(str(question.get("url")))
+            return Elicited(action="accept", content=fill_in(question["schema"], self.read_line))
+        except DeclinedError:
+            return Elicited(action="decline")
+        except EOFError:
+            console.note("")
+            return Elicited(action="cancel")
+
+    def _followed(self, url: str) -> Elicited:
+        console.note(f"open this in a browser, if you trust it: {console.printable(url)}")
+        is_done = self.read_line("done? [y/N] ").strip().lower() in {"y", "yes"}
+        return Elicited(action="accept" if is_done else "decline")
+
+
+def _what_to_approve(question: Mapping[str, Any]) -> str:
+    server, arguments = console.printable(str(question["server"])), _shown(question["arguments"])
+    if question.get("what") == "sampling":
+        return f"⚙ {server} wants a model to write for it: {arguments}"
+    hints = question.get("annotations") or {}
+    is_destructive = hints.get("destructiveHint") is True and hints.get("readOnlyHint") is not True
+    risk = " (it says that it can destroy)" if is_destructive else ""
+    return f"⚙ {server}.{console.printable(str(question['tool']))}{risk} wants to run with {arguments}"
+
+
+def _shown(arguments: Any) -> str:
+    """All of them: what is not seen is not agreed to."""
+    return console.printable(json.dumps(arguments, ensure_ascii=False))

@@ -1,0 +1,294 @@
+"""``modelhost tools``: the MCP servers of a host, or of an `mcp.json`, with their tools, resources and prompts."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from modelhost import json_text
+from modelhost.cli import console
+from modelhost.cli.running_host import (
+    AsJson,
+    Key,
+    RunningHost,
+    Url,
+    json_or_text,
+    key_and_value,
+    print_json,
+    running_host,
+)
+from modelhost.cli.tools.tables import print_prompts, print_resources, print_servers, print_tools
+from modelhost.cli.tools.target import Target, takes_target
+from modelhost.operations.mcp_resources import (
+    GET_PROMPT,
+    LIST_PROMPTS,
+    LIST_RESOURCES,
+    READ_RESOURCE,
+    PromptParameters,
+    ResourceParameters,
+    ResourceText,
+)
+from modelhost.operations.operation import AnyOperation, NoParameters, Operation
+from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, OneServer, ServerReport
+from modelhost.operations.tools import CALL, LIST_TOOLS, CallParameters, OfServer, ToolCard
+from modelhost.tools.names import ToolKey, meant_by
+from modelhost.tools.status import ServerState
+
+OfOne = Annotated[str | None, typer.Option("--server", help="Of this MCP server only.")]
+Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server, by its name in `mcp.json`.")]
+
+
+@takes_target
+def resources(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
+    found = target.call(LIST_RESOURCES, _of(server))
+    if as_json:
+        print_json(found)
+    else:
+        print_resources(found.data)
+        _warn_of(found.errors)
+
+
+@takes_target
+def resource(
+    target: Target,
+    server: Server,
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Its address, as `modelhost tools resources` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    found = target.call(READ_RESOURCE, ResourceParameters(server=server, uri=uri))
+    if as_json:
+        print_json(found)
+        return
+    for content in found.contents:
+        _print_content(content)
+
+
+@takes_target
+def prompts(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
+    found = target.call(LIST_PROMPTS, _of(server))
+    if as_json:
+        print_json(found)
+    else:
+        print_prompts(found.data)
+        _warn_of(found.errors)
+
+
+@takes_target
+def prompt(
+    target: Target,
+    server: Server,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A prompt, as `modelhost tools prompts` shows it.")],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="What it has to be told.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    arguments = dict(key_and_value(text) for text in values or ())
+    found = target.call(GET_PROMPT, PromptParameters(server=server, name=name, arguments=arguments))
+    if as_json:
+        print_json(found)
+        return
+    for message in found.messages:
+        typer.echo(f"{message['role']}: {_text(message)}")
+
+
+def _of(server: str | None) -> OfServer:
+    return OfServer() if server is None else OfServer(server=server)
+
+
+def _warn_of(errors: Mapping[str, str]) -> None:
+    for server, error in errors.items():
+        console.warning(f"{server}: {console.printable(error)}")
+
+
+def _print_content(content: ResourceText) -> None:
+    """Print text as it is; bytes too, unless they would go to a terminal."""
+    if content.text is not None:
+        typer.echo(content.text)
+        return
+    data = base64.b64decode(content.blob or "")
+    if is_terminal():
+        kind = console.printable(content.media_type or "unknown kind")
+        console.note(f"{content.uri} is {len(data):,} bytes ({kind}): send the output to a file")
+    else:
+        typer.echo(data, nl=False)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _text(message: Mapping[str, object]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text") or f"({part.get('type')})") for part in content)
+    return str(content or "")
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
+
+
+@takes_target
+def list_(
+    target: Target,
+    server: Annotated[str | None, typer.Option("--server", help="Of this MCP server only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    tools = target.call(LIST_TOOLS, OfServer() if server is None else OfServer(server=server))
+    if as_json:
+        print_json(tools)
+    else:
+        print_tools(tools.data)
+
+
+@takes_target
+def servers(target: Target, as_json: AsJson = False) -> None:
+    found = target.call(LIST_SERVERS, NoParameters())
+    if as_json:
+        print_json(found)
+    else:
+        print_servers(found)
+    if not isinstance(target, RunningHost) and any(_is_broken(server) for server in found.data):
+        raise typer.Exit(1)  # who asks for a file wants to know whether all of it works
+
+
+@takes_target
+def call(
+    target: Target,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A tool: its name for models, `server.tool`, or its own name.")
+    ],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Its arguments.", show_default=False)
+    ] = None,
+    arguments: Annotated[
+        str | None, typer.Option("--json", metavar="OBJECT", help="Its arguments as a JSON object instead.")
+    ] = None,
+    is_whole: Annotated[bool, typer.Option("--whole", help="Print the whole outcome as JSON.")] = False,
+) -> None:
+    pairs = [key_and_value(text) for text in values or ()]
+    if arguments is not None and pairs:
+        raise typer.BadParameter("give the arguments as KEY=VALUE or with --json, not both ways")
+    given = None if arguments is None else _object(arguments)
+    tool = _found(name, target.call(LIST_TOOLS, OfServer()).data)
+    outcome = target.call(
+        CALL,
+        CallParameters(
+            # One that is not in the list: the host says what is wrong with it.
+            name=name if tool is None else tool.function.name,
+            arguments=_typed(pairs, tool) if given is None else given,
+        ),
+    )
+    if is_whole:
+        print_json(outcome)
+    elif outcome.is_error:
+        console.error(outcome.text)
+    else:
+        typer.echo(outcome.text)
+    if outcome.is_error:
+        raise typer.Exit(1)
+
+
+def restart(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
+    _tell(RESTART, name, as_json, url, api_key)
+
+
+def enable(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
+    _tell(ENABLE, name, as_json, url, api_key)
+
+
+def disable(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
+    _tell(DISABLE, name, as_json, url, api_key)
+
+
+def _tell(
+    operation: Operation[OneServer, ServerReport],
+    name: str,
+    as_json: bool,
+    url: str | None,
+    api_key: str | None,
+) -> None:
+    server = running_host(url, api_key).call(operation, OneServer(name=name))
+    if as_json:
+        print_json(server)
+    else:
+        typer.echo(f"{server.name}: {server.state}")
+
+
+def _is_broken(server: ServerReport) -> bool:
+    is_meant_to_be_off = server.state is ServerState.DISABLED and server.why_disabled is None
+    return server.state is not ServerState.READY and not is_meant_to_be_off
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json_text.decoded(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--json: that is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("--json: expected a JSON object")
+    return found
+
+
+def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
+    """The tool that ``name`` stands for; ``None``: there is none."""
+    known = {tool.function.name: tool for tool in tools}
+    found = [known[each] for each in meant_by(name, {each: ToolKey(t.server, t.tool) for each, t in known.items()})]
+    if len(found) > 1:
+        listed = " and ".join(f"{tool.server}.{tool.tool}" for tool in found)
+        raise typer.BadParameter(f"{name} is the name of several tools: take {listed}")
+    return found[0] if found else None
+
+
+def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str, Any]:
+    """The arguments with their types: text stays text where the tool wants nothing else."""
+    properties: Mapping[str, Any] = (tool.function.parameters.get("properties") or {}) if tool else {}
+
+    def typed(key: str, value: str) -> Any:
+        schema = properties.get(key)
+        is_text = isinstance(schema, Mapping) and schema.get("type") == "string"
+        return value if is_text else json_or_text(value)
+
+    return {key: typed(key, value) for key, value in pairs}
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["Examples:", *(f"  modelhost tools {line}" for line in lines)])
+
+
+COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
+    (LIST_TOOLS, list_, _examples("list", "list --server weather", "list --json --config mcp.json")),
+    (
+        CALL,
+        call,
+        _examples(
+            "call weather_forecast city=Paris days=3",
+            'call weather.forecast --json \'{"city": "Paris"}\'',
+            "call get_current_time timezone=UTC --config mcp.json",
+        ),
+    ),
+    (LIST_SERVERS, servers, _examples("servers", "servers --config mcp.json", "servers --url http://gpu-box:8000")),
+    (LIST_RESOURCES, resources, _examples("resources", "resources --server docs --json")),
+    (
+        READ_RESOURCE,
+        resource,
+        _examples("resource docs file:///srv/docs/README.md", "resource docs docs://logo > logo.png"),
+    ),
+    (LIST_PROMPTS, prompts, _examples("prompts", "prompts --config mcp.json")),
+    (GET_PROMPT, prompt, _examples("prompt docs review file=main.py language=Python")),
+    (RESTART, restart, _examples("restart weather")),
+    (ENABLE, enable, _examples("enable weather")),
+    (DISABLE, disable, _examples("disable weather")),
+)
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Show and call the tools of MCP servers, those of a running host or of a file.",
+)
+for _operation, _command, _epilog in COMMANDS:
+    app.command(_operation.command, help=f"{_operation.summary}.", epilog=_epilog)(_command)

@@ -1,0 +1,68 @@
+"""Whose tools a command is about: those of a running host, or of a file."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, Final, Protocol
+
+import typer
+
+from modelhost.cli.running_host import Key, Url, running_host
+from modelhost.cli.signature import option, with_signature
+from modelhost.errors import ConfigError
+from modelhost.operations.operation import Operation, P, R
+
+
+class Target(Protocol):
+    """Whoever does operations on tools."""
+
+    def call(self, operation: Operation[P, R], parameters: P) -> R: ...
+
+
+_OPTIONS: Final = (
+    option(
+        "config",
+        Path | None,
+        typer.Option(
+            None,
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="Ask no host: start the MCP servers of this file, and end them again.",
+            show_default=False,
+        ),
+    ),
+    option("url", Url, None),
+    option("api_key", Key, None),
+)
+
+
+def takes_target(command: Callable[Concatenate[Target, ...], None]) -> Callable[..., None]:
+    """A command with options for its target, which it gets as its first argument."""
+    _target, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+    @functools.wraps(command)
+    def with_options(**values: Any) -> None:
+        config, url, api_key = (values.pop(name) for name in ("config", "url", "api_key"))
+        with _target_of(config, url, api_key) as target:
+            command(target, **values)
+
+    return with_signature(with_options, [*own, *_OPTIONS])
+
+
+@contextmanager
+def _target_of(config: Path | None, url: str | None, api_key: str | None) -> Iterator[Target]:
+    if config is None:
+        yield running_host(url, api_key)
+        return
+    if url is not None:
+        raise ConfigError("--config asks no host, and --url names one; give one of them")
+    # Here and not at the top: it brings the MCP SDK with it, which a host's answer does not need.
+    from modelhost.cli.tools.file_servers import tools_of_file  # noqa: PLC0415
+
+    with tools_of_file(config) as tools:
+        yield tools
