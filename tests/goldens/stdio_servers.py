@@ -21,7 +21,9 @@ RUNNER: Final = """
 import json, os, sys
 from modelhost.cli.main import main
 from modelhost.client import remote
-from modelhost.mcp_servers import defaults, server, stdio, wire
+from modelhost.mcp_servers import server, stdio
+from modelhost.mcp_servers import chat_tool
+from modelhost.mcp_servers import standard_streams
 processes = {}
 for name, arguments, read, write in json.loads(sys.argv[1]):
     process = os.fork()

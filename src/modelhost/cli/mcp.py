@@ -95,11 +95,13 @@ def mcp(
         # The SDK takes longer to import than all else together.
         backend, plan = _own(vllm, model, config) if host is None else _attached(host, vllm)
         from modelhost.mcp_servers import stdio  # noqa: PLC0415
-        from modelhost.mcp_servers.defaults import ChatDefaults  # noqa: PLC0415
+        from modelhost.mcp_servers.chat_tool import ChatDefaults  # noqa: PLC0415
         from modelhost.mcp_servers.server import build_server  # noqa: PLC0415
-        from modelhost.mcp_servers.standard_error import patient_stderr  # noqa: PLC0415
+        from modelhost.mcp_servers.standard_streams import (
+            patient_stderr,  # noqa: PLC0415
+            standard_streams,  # noqa: PLC0415
+        )
         from modelhost.mcp_servers.stdio_log import Serving, StdioLog  # noqa: PLC0415
-        from modelhost.mcp_servers.wire import standard_streams  # noqa: PLC0415
 
     defaults = ChatDefaults(
         model=wanted if host is not None else None,

@@ -1,8 +1,9 @@
-"""``chat_completion``: a model's answer as the result of a tool."""
+"""``chat_completion``: a model's answer as the result of a tool, with defaults for what a call leaves out."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from modelhost.client.host_client import HostClient
@@ -10,9 +11,31 @@ from modelhost.errors import NotFound
 from modelhost.exchange.caller import Caller
 from modelhost.exchange.events import Loading, Question, Queued, Text
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.mcp_servers.defaults import ChatDefaults
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS, ChatParameters, ChatResult, ExecutedCall
 from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDefaults:
+    """What a call gets where it is silent. ``None``: the model's own default, and without one the seed's."""
+
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    gpu_memory_utilization: float | None = None
+    """Shown by ``model_info`` and in advice for want of memory; ``None``: what the host says."""
+    max_model_len: int | None = None
+    """As above."""
+
+    def sampling(self, models_own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a value for each of the four fields of sampling, given the defaults of the model."""
+        return {
+            name: own if (own := getattr(self, name)) is not None else models_own.get(name, seeds)
+            for name, seeds in VLLM_MCP_DEFAULTS.items()
+        }
+
 
 Tell = Callable[[float, str | None], Awaitable[None]]
 """Told of each piece of the text as it comes: how many there were with it, and the piece; and before the first, with

@@ -23,9 +23,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
-from modelhost.mcp_servers.argument_texts import with_arguments_read
 from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
+from modelhost.mcp_servers.lenient import with_arguments_read
 from modelhost.mcp_servers.open_sessions import OpenSessions
 from modelhost.mcp_servers.server import Extend
 from modelhost.rounds import guarded

@@ -1,8 +1,9 @@
-"""What is forgiven to clients over stdio, decided message by message; no input or output here.
+"""What is forgiven to MCP clients, decided message by message; no input or output here.
 
 The SDK's server wants messages to the letter. Programs in use send less: no handshake, no ``jsonrpc``, no ``id``, an
 ``initialize`` without parameters; they print what is no JSON; and FluidMCP reads one line for each line that it wrote,
-whoever that line is meant for. All of them get their answers, and clients that keep to the protocol notice nothing.
+whoever that line is meant for. Command lines, templates and gateways send arguments of calls as JSON text. All of them
+get their answers, and clients that keep to the protocol notice nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,45 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from modelhost.mcp_servers.argument_texts import with_arguments_read
 from modelhost.mcp_servers.stdio_log import FLUIDMCP
+
+CALLING: Final = "tools/call"
+
+
+def with_arguments_read(message: dict[str, Any]) -> dict[str, Any]:
+    """Return ``message`` with all arguments of a call read, if they came as the text of one JSON object."""
+    params = message.get("params")
+    if message.get("method") != CALLING or not isinstance(params, dict):
+        return message
+    read = _read(params.get("arguments"))
+    return {**message, "params": {**params, "arguments": read}} if isinstance(read, dict) else message
+
+
+def values_read(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``arguments`` with each text read that stands where ``schema``, of an input, wants something else.
+
+    What is no JSON stays as it is, for whoever checks the values.
+    """
+    properties = schema.get("properties", {})
+    return {name: _value(value, properties.get(name, {})) for name, value in arguments.items()}
+
+
+def _value(value: Any, schema: Mapping[str, Any]) -> Any:
+    if schema.get("type", "string") == "string":
+        return value
+    read = _read(value)
+    return value if read is None else read
+
+
+def _read(text: Any) -> Any:
+    """Return what ``text`` says; ``None`` if it is no text, or no JSON."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600

@@ -19,11 +19,11 @@ from modelhost.client.host_client import HostClient
 from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.exchange.caller import Face
 from modelhost.logs import get_logger
-from modelhost.mcp_servers.argument_texts import values_read
 from modelhost.mcp_servers.calling import caller_of, depth_of, note_call, while_wanted
-from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
 from modelhost.mcp_servers.faces import FACES, FaceName
+from modelhost.mcp_servers.lenient import values_read
 from modelhost.mcp_servers.resources import Resources
 from modelhost.mcp_servers.tools import HostTool, Outcome, Reader, tools_of
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS

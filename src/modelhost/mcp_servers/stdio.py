@@ -19,8 +19,8 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from modelhost.mcp_servers.lenient import Conversation, Json, Taken
+from modelhost.mcp_servers.standard_streams import LineTooLong, Wire
 from modelhost.mcp_servers.stdio_log import StdioLog
-from modelhost.mcp_servers.wire import LineTooLong, Wire
 
 MESSAGE_BYTES: Final = 32 * 2**20
 """The longest line: conversations hold whole files."""

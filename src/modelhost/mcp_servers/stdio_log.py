@@ -19,7 +19,7 @@ from modelhost import logs
 from modelhost.config.directories import make_private
 from modelhost.config.settings import LogFormat, LogLevel
 from modelhost.errors import ConfigError
-from modelhost.mcp_servers.standard_error import UnreadableOutput
+from modelhost.mcp_servers.standard_streams import UnreadableOutput
 
 FLUIDMCP: Final = "fluidmcp-client"
 """The name by which it introduces itself."""

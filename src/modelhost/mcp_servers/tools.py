@@ -12,8 +12,7 @@ import mcp_types as types
 from modelhost.client.host_client import HostClient
 from modelhost.errors import InvalidRequest, ModelhostError
 from modelhost.mcp_servers import schemas
-from modelhost.mcp_servers.chat_tool import AUDITED, Tell, chat_completion
-from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, Tell, chat_completion
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE

@@ -10,8 +10,7 @@ import pytest
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 from modelhost.errors import InvalidRequest, ModelNotFound, NotFound, WorkerCrashed
 from modelhost.exchange.chunks import CALL, QUESTION, RESULT
-from modelhost.mcp_servers.chat_tool import chat_completion
-from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.chat_tool import ChatDefaults, chat_completion
 from modelhost.operations.llm import CHAT, ChatParameters, ChatResult
 from modelhost.operations.operation import parsed
 from tests.support.mcp_backend import FakeBackend, piece

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from modelhost.mcp_servers import schemas
-from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.faces import FACES
 from modelhost.mcp_servers.tools import OPERATIONS, SEVERAL, tools_of
 from modelhost.operations import llm, model_loading, models

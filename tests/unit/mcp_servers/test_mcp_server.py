@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, TextContent
 
 from modelhost.errors import DatabaseUnavailable, InsufficientMemory, ModelNotFound, StateNotFound
-from modelhost.mcp_servers.defaults import ChatDefaults
+from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.server import build_server
 from modelhost.operations.operation import Progress

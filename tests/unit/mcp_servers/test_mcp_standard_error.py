@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelhost.mcp_servers.standard_error import UnreadableOutput
+from modelhost.mcp_servers.standard_streams import UnreadableOutput
 
 Ends = tuple[int, UnreadableOutput]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.mcp_servers.wire import HIGH_WATER_BYTES, LineTooLong, Wire
+from modelhost.mcp_servers.standard_streams import HIGH_WATER_BYTES, LineTooLong, Wire
 from tests.support.eventually import eventually_async
 
 LINE_BYTES = 200_000
