@@ -38,7 +38,7 @@ PRELOADED: Final = (
     "modelhost.engines.mlx.engine",
     "modelhost.engines.transformers.engine",
     "modelhost.state.store",
-    "modelhost.state.opened",
+    "modelhost.state.lazy_database",
     "modelhost.cli.main",
     "modelhost.client.remote",
 )

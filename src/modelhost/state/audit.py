@@ -14,7 +14,7 @@ from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.rounds import guarded
-from modelhost.state.opened import LazyDatabase
+from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.records import AuditEntry
 
 if TYPE_CHECKING:

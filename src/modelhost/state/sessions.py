@@ -13,10 +13,10 @@ from weakref import WeakValueDictionary
 
 from modelhost.config.settings import SessionEviction
 from modelhost.errors import SessionBusy, SessionNotFound
-from modelhost.state.growing import Addition, Stored
+from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.leases import LEASE_SECONDS, Leases
-from modelhost.state.opened import LazyDatabase
 from modelhost.state.records import Message, Removed, Session, SessionInfo, check_session_id
+from modelhost.state.stored_session import Addition, Stored
 
 if TYPE_CHECKING:
     from modelhost.state.sql.rows import Rows

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from modelhost.errors import StateDamaged, StateNotFound
 from modelhost.logs import get_logger
 from modelhost.state.documents import SCHEMA_VERSION, SnapshotDocument
-from modelhost.state.opened import LazyDatabase
+from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.records import Removed, SnapshotInfo, check_session_id
 
 if TYPE_CHECKING:
     from modelhost.state.packing import Packed
-    from modelhost.state.sql.rows import Rows
-    from modelhost.state.sql.snapshot_rows import StoredSnapshot
+    from modelhost.state.sql.rows import Rows, StoredSnapshot
 
 _log = get_logger(__name__)
 

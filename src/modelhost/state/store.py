@@ -7,7 +7,7 @@ from datetime import timedelta
 from modelhost.config.directories import data_directory, database_place
 from modelhost.config.settings import Settings
 from modelhost.state.audit import AuditLog
-from modelhost.state.opened import LazyDatabase
+from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.sessions import Limits, SessionStore
 from modelhost.state.snapshots import SnapshotStore
 

@@ -14,8 +14,7 @@ import pytest
 
 from modelhost.errors import SessionBusy
 from modelhost.state import leases
-from modelhost.state.holders import is_gone, this_process
-from modelhost.state.leases import LEASE_SECONDS
+from modelhost.state.leases import LEASE_SECONDS, is_gone, this_process
 from tests.unit.state.conftest import MakeStore
 
 WRITER = Path(__file__).parents[2] / "support" / "session_writer.py"

@@ -13,9 +13,8 @@ from sqlalchemy.engine import Connection
 
 from modelhost.config.databases import Place, SqliteFile
 from modelhost.errors import DatabaseUnavailable
-from modelhost.state.sql.database import Database
+from modelhost.state.sql.database import Database, explained
 from modelhost.state.sql.sqlite import SqliteDatabase
-from modelhost.state.sql.trouble import explained
 
 HEAD: Final = "0002"
 """The newest migration; they are numbered, so that one of a newer version is known by its number."""

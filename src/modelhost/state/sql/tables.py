@@ -1,27 +1,33 @@
-"""The tables, as the newest migration leaves them."""
+"""The tables, as the newest migration leaves them, and where SQLite and PostgreSQL say the same differently."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
+    func,
+    literal,
 )
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 from modelhost.config.value_types import LONGEST_ID
 
@@ -122,3 +128,21 @@ audit: Final = Table(
     Column("model", Text),
     Index("audit_by_time", "at", "id"),
 )
+
+
+def insert_for(connection: Connection, table: Table) -> Any:
+    """Return an ``INSERT`` that knows ``ON CONFLICT``."""
+    return postgresql.insert(table) if is_postgresql(connection) else sqlite.insert(table)
+
+
+def clock(connection: Connection, later_seconds: float = 0.0) -> ColumnElement[datetime]:
+    """Return the time, so much later, by one clock for all who use the database."""
+    later = timedelta(seconds=later_seconds)
+    if is_postgresql(connection):
+        return func.clock_timestamp(type_=DateTime(timezone=True)) + literal(later, Interval())
+    return literal(datetime.now(UTC) + later, Utc())
+
+
+def is_postgresql(connection: Connection) -> bool:
+    """Whether it leads to PostgreSQL; to SQLite otherwise."""
+    return connection.dialect.name == "postgresql"

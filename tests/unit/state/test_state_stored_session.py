@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelhost.state.cutting import cut
 from modelhost.state.records import system_and_rest
+from modelhost.state.stored_session import cut
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 Conversation = list[dict[str, Any]]
