@@ -23,7 +23,7 @@ from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionReque
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.imports import quick_imports
+from modelhost.lazy import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TextIO, cast
 
 from modelhost.errors import ConfigError, ModelhostError
-from modelhost.imports import without
+from modelhost.lazy import without
 from modelhost.log_file import Clock, LogFile, written
 from modelhost.redaction import MASK, without_secrets
 

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from modelhost.imports import without
+from modelhost.lazy import without
 
 KEPT_AWAY = "import modelhost.logs, sys; print({'rich', 'pygments', 'greenlet'} & sys.modules.keys())"
 STILL_THERE = "import modelhost.logs, rich.traceback, greenlet; print('both')"

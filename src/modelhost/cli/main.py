@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from modelhost.cli import bare_options, console
 from modelhost.errors import ModelhostError
-from modelhost.imports import quick_imports
+from modelhost.lazy import quick_imports
 from modelhost.supported import why_not_here
 from modelhost.version import __version__
 

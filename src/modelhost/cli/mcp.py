@@ -24,7 +24,7 @@ from modelhost.config.settings import LogLevel, Settings
 from modelhost.config.sources import Effective, load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
 from modelhost.errors import ConfigError, ModelhostError
-from modelhost.imports import quick_imports
+from modelhost.lazy import quick_imports
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.stdio_log import LogPlan
 from modelhost.operations.models import LIST

@@ -20,7 +20,7 @@ from modelhost.errors import PortInUse
 from modelhost.host import Host, log_to_file
 from modelhost.http.exposure import check_exposure
 from modelhost.http.signals import ConfigReloader, signals
-from modelhost.imports import quick_imports
+from modelhost.lazy import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.workers.process import ProgressCallback

@@ -21,6 +21,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from modelhost.background import guarded
 from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
 from modelhost.mcp_servers.calling import LEFT
@@ -28,7 +29,6 @@ from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.lenient import with_arguments_read
 from modelhost.mcp_servers.open_sessions import OpenSessions
 from modelhost.mcp_servers.server import Extend
-from modelhost.rounds import guarded
 
 MAX_SESSIONS: Final = 1000
 """Of clients that shook hands, at the same time. For one more the oldest idle one ends; with none idle it gets 503."""

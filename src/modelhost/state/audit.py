@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from modelhost.background import guarded
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
-from modelhost.rounds import guarded
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.records import AuditEntry
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from modelhost.background import guarded
 from modelhost.errors import DatabaseUnavailable, SessionBusy
 from modelhost.logs import get_logger
-from modelhost.rounds import guarded
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.stored_session import Stored
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from modelhost.errors import McpServerNotFound, ToolNotFound
-from modelhost.feed import Feed, Listener
+from modelhost.events import Feed, Listener
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, counting, timing
 from modelhost.tools.call import call_tool, failed

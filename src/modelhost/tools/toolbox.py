@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelhost.background import SECONDS_TO_REPAIR, guarded
 from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
 from modelhost.redaction import hide
-from modelhost.rounds import SECONDS_TO_REPAIR, guarded
 from modelhost.tools.callbacks import Sampler
 from modelhost.tools.servers_file import ToolServers, read_servers, watch_servers
 

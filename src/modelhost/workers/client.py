@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 
+from modelhost.background import guarded
 from modelhost.engines.base import INPUT_GRAMMAR, Engine
 from modelhost.engines.launch import Ready
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.tasks import TASKS, Payload, Task
 from modelhost.logs import get_logger
-from modelhost.rounds import guarded
 from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NobodyListens, Stalled, connect
 from modelhost.workers.open_requests import OpenRequests

@@ -11,8 +11,8 @@ from typing import Any
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
+from modelhost.events import Feed
 from modelhost.exchange.caller import Authorise, admit
-from modelhost.feed import Feed
 from modelhost.models.hub.progress import DownloadProgress, FileProgress
 from modelhost.models.residency.status import (
     HostStatus,

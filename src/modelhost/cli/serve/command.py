@@ -15,7 +15,7 @@ from modelhost.cli.serve.flags import takes_settings
 from modelhost.config.sources import Effective
 from modelhost.config.variables import DOTENV
 from modelhost.errors import ConfigError
-from modelhost.imports import quick_imports
+from modelhost.lazy import quick_imports
 from modelhost.logs import get_logger
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from modelhost.feed import Feed, Listener
+from modelhost.events import Feed, Listener
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.record import ModelRecord, Phase
 from modelhost.models.residency.status import ModelEvent, State

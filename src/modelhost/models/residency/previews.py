@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from modelhost.background import guarded
 from modelhost.errors import ModelhostError
 from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.residency.hosted import HostedModel, Preview
 from modelhost.models.resolve.finding import resolve_found
 from modelhost.models.resolve.resolve import files_here
-from modelhost.rounds import guarded
 
 
 def inspect_files(entry: ModelEntry) -> Preview:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
+from modelhost.background import SECONDS_TO_REPAIR, guarded
 from modelhost.config.fields import secrets_in
 from modelhost.config.paths import at_home
 from modelhost.config.settings import Settings
@@ -21,7 +22,6 @@ from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.scheduler import Scheduler
 from modelhost.models.residency.status import ModelEvent
 from modelhost.redaction import hide
-from modelhost.rounds import SECONDS_TO_REPAIR, guarded
 
 log = get_logger(__name__)
 

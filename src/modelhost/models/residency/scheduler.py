@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
+from modelhost.background import guarded
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import ModelhostError
-from modelhost.feed import Listener
+from modelhost.events import Listener
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
@@ -53,7 +54,6 @@ from modelhost.models.residency.status import LoadEstimate, ModelEvent, ModelSta
 from modelhost.models.residency.supervisor import SupervisorPorts, WorkerSupervisor
 from modelhost.models.resolve.configuration import ConfiguredModel
 from modelhost.models.resolve.resolved import LayerLimit, Resolved
-from modelhost.rounds import guarded
 from modelhost.workers.worker import Worker
 
 log = get_logger(__name__)

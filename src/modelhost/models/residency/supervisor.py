@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from modelhost.background import guarded
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
@@ -22,7 +23,6 @@ from modelhost.models.residency.reports import FilesChanged, LoadFailed, Report,
 from modelhost.models.resolve.configuration import ConfigurationContext, ConfiguredModel, FindModel, find_configured
 from modelhost.models.resolve.finding import find, is_current
 from modelhost.models.resolve.resolved import LayerLimit, Resolved, add_advice, limit_after
-from modelhost.rounds import guarded
 from modelhost.workers import endings
 from modelhost.workers.launching import StartProcess, launch_worker, smaller
 from modelhost.workers.process import WorkerProcess

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self
 
+from modelhost.background import guarded
 from modelhost.config.network import require_certificates
 from modelhost.engines.launch import Ready, RemoteTarget
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
-from modelhost.rounds import guarded
 from modelhost.workers.remote.connection import KeptConnection, tls_context
 from modelhost.workers.remote.endpoint import Endpoint, Unhealthy
 

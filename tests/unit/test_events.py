@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modelhost.feed import Feed, Listener
+from modelhost.events import Feed, Listener
 from modelhost.models.residency.status import ModelEvent, State
 
 
