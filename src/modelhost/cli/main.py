@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,22 +17,22 @@ from modelhost.lazy import quick_imports
 from modelhost.supported import why_not_here
 from modelhost.version import __version__
 
-COMMANDS: Final = (
-    "serve",
-    "ask",
-    "chat",
-    "mcp",
-    "models",
-    "engines",
-    "tools",
-    "sessions",
-    "state",
-    "audit",
-    "config",
-)
-"""As ``modelhost --help`` lists them. Each is the ``app`` of the module of its name."""
+COMMANDS: Final[Mapping[str, str]] = {
+    "serve": "serve.command",
+    "ask": "talk.ask",
+    "chat": "talk.chat",
+    "mcp": "mcp",
+    "models": "models.commands",
+    "engines": "engines.commands",
+    "tools": "tools.commands",
+    "sessions": "state.sessions",
+    "state": "state.states",
+    "audit": "state.audit",
+    "config": "config",
+}
+"""In the order of ``modelhost --help``, each with the module of ``modelhost.cli`` whose ``app`` it is."""
 FORMS: Final = ("run", "plain", "gguf", "diffusion", "speech")
-"""As mistral.rs is started. The help does not list them, and need not import them."""
+"""The ways to start mistral.rs. The help does not list them, and need not import them."""
 NO_HOME: Final = "home directory"  # in what pathlib says
 INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells report it
 
@@ -74,10 +74,9 @@ class _OnDemand(TyperGroup):
 
 
 def _imported(name: str) -> Any:
-    if name in FORMS:
-        forms: Any = get_command(importlib.import_module("modelhost.cli.serve.mistralrs").app)
-        return forms.commands[name]
-    return get_command(importlib.import_module(f"modelhost.cli.{name}").app)
+    module = "serve.mistralrs" if name in FORMS else COMMANDS[name]
+    command: Any = get_command(importlib.import_module(f"modelhost.cli.{module}").app)
+    return command.commands[name] if name in FORMS else command
 
 
 app = typer.Typer(

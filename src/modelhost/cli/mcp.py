@@ -26,14 +26,14 @@ from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, 
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.lazy import quick_imports
 from modelhost.mcp_servers.faces import FaceName
-from modelhost.mcp_servers.stdio_log import LogPlan
+from modelhost.mcp_servers.standard_streams import patient_stderr, standard_streams
+from modelhost.mcp_servers.stdio_log import LogPlan, Serving, StdioLog
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
 if TYPE_CHECKING:
     from modelhost.client.remote import RemoteClient
     from modelhost.mcp_servers.own import OwnHost
-    from modelhost.mcp_servers.stdio_log import LogPlan, StdioLog
 
 EXAMPLES: Final = (
     "Examples:\n"
@@ -97,11 +97,6 @@ def mcp(
         from modelhost.mcp_servers import stdio  # noqa: PLC0415
         from modelhost.mcp_servers.chat_tool import ChatDefaults  # noqa: PLC0415
         from modelhost.mcp_servers.server import build_server  # noqa: PLC0415
-        from modelhost.mcp_servers.standard_streams import (
-            patient_stderr,  # noqa: PLC0415
-            standard_streams,  # noqa: PLC0415
-        )
-        from modelhost.mcp_servers.stdio_log import Serving, StdioLog  # noqa: PLC0415
 
     defaults = ChatDefaults(
         model=wanted if host is not None else None,
@@ -154,7 +149,6 @@ def _has(host: RunningHost, model: str | None) -> bool:
 
 def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
     """Return a host of its own, and what is logged; raises ConfigError."""
-    from modelhost.cli.mcp import plan_of_own_host  # noqa: PLC0415
     from modelhost.mcp_servers.own import OwnHost  # noqa: PLC0415
 
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
@@ -166,8 +160,6 @@ def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple
 
 
 def _attached(host: RunningHost, vllm: VllmEnvironment) -> tuple[RemoteClient, LogPlan]:
-    from modelhost.cli.mcp import plan_beside_a_host  # noqa: PLC0415
-
     return host.client, plan_beside_a_host(vllm)
 
 

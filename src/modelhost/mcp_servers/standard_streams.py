@@ -1,8 +1,8 @@
 """Standard input and output as the wire of a protocol, and standard error as a log that nobody may be reading.
 
-Input is read by the line, and output written without ever holding up the loop. Neither stream is made non-blocking,
-since whoever started the program may share them; what is written is what the kernel says there is room for. Input may be
-a pipe, a socket, a terminal or a file.
+Input is read by the line, and output is written without ever holding up the loop. Neither stream is made non-blocking,
+since whoever started the program may share them; as much is written as the kernel has room for. Input may be a pipe, a
+socket, a terminal or a file.
 """
 
 from __future__ import annotations

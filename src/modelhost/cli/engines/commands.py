@@ -39,11 +39,7 @@ def _installable(engine: str) -> str:
 @app.command("list", epilog="Examples:\n  modelhost engines list\n  modelhost engines list --json")
 def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List the engines: which are installed, where, what they can do, what is missing, and what could be better."""
-    from modelhost.cli.engines.advice import (  # noqa: PLC0415
-        engines_table,
-        remarks,
-        with_advice,  # noqa: PLC0415 (`--help` does not need them)
-    )
+    from modelhost.cli.engines.advice import engines_table, remarks, with_advice  # noqa: PLC0415
     from modelhost.cli.models.tables import print_plain  # noqa: PLC0415
     from modelhost.engines.installed import engine_facts  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from modelhost.cli.main import app
-from modelhost.cli.state.states import sessions as sessions_commands
+from modelhost.cli.state import sessions as sessions_commands
 from modelhost.errors import ConfigError, InvalidRequest, SessionNotFound, StateNotFound
 from modelhost.operations.audit import GET_AUDIT
 from modelhost.operations.operation import AnyOperation
