@@ -1,11 +1,96 @@
-"""Importing many modules at once."""
+"""What is imported late, in one place: each module with the reason why nobody imports it at the top of a file.
+
+``lazy.sql_opening`` is the module ``modelhost.state.sql.opening``, imported when it is first asked for. For the type
+checker it is that module, by the imports below. The names are no way around the layers: ``tests/test_layers.py`` looks
+at who uses which of them.
+"""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import httpx2
+    import json5
+    import pynvml
+    import regex
+    from rich import console as rich_console
+    from rich import live as rich_live
+    from rich import progress as rich_progress
+    from rich import table as rich_table
+    from rich import text as rich_text
+
+    from modelhost import host
+    from modelhost.cli.engines import advice as engine_advice
+    from modelhost.cli.engines import installation as engine_installation
+    from modelhost.cli.models import known as known_models
+    from modelhost.cli.models import local as local_models
+    from modelhost.cli.serve import starting
+    from modelhost.cli.talk import own_model
+    from modelhost.cli.tools import file_servers
+    from modelhost.client import local as local_client
+    from modelhost.http import server as http_server
+    from modelhost.mcp_servers import chat_tool as mcp_chat_tool
+    from modelhost.mcp_servers import own as mcp_own
+    from modelhost.mcp_servers import server as mcp_server
+    from modelhost.mcp_servers import stdio as mcp_stdio
+    from modelhost.state import packing as state_packing
+    from modelhost.state.sql import alembic_runs, postgresql
+    from modelhost.state.sql import opening as sql_opening
+    from modelhost.tools import arguments as tool_arguments
+    from modelhost.tools import hub as tool_hub
+
+MODULES: Final[Mapping[str, str]] = {
+    # The command line imports each command by itself (`cli/main.py`). Help, and what is done on a running host, wait
+    # neither for the models' room and the hub's library (0.3 s) nor for the engines, the server or the MCP SDK.
+    "engine_advice": "modelhost.cli.engines.advice",
+    "engine_installation": "modelhost.cli.engines.installation",
+    "known_models": "modelhost.cli.models.known",
+    "local_models": "modelhost.cli.models.local",
+    "starting": "modelhost.cli.serve.starting",
+    "own_model": "modelhost.cli.talk.own_model",
+    "file_servers": "modelhost.cli.tools.file_servers",
+    "http_server": "modelhost.http.server",
+    # Tables and bars are not for every answer, and rich takes 40 ms.
+    "rich_console": "rich.console",
+    "rich_live": "rich.live",
+    "rich_progress": "rich.progress",
+    "rich_table": "rich.table",
+    "rich_text": "rich.text",
+    # `modelhost mcp`: the MCP SDK takes half a second, longer than all else together.
+    "mcp_chat_tool": "modelhost.mcp_servers.chat_tool",
+    "mcp_own": "modelhost.mcp_servers.own",
+    "mcp_server": "modelhost.mcp_servers.server",
+    "mcp_stdio": "modelhost.mcp_servers.stdio",
+    # A host of an MCP server's own: a client waits for its handshake, not for the engines' side of the package.
+    "host": "modelhost.host",
+    "local_client": "modelhost.client.local",
+    # A host without MCP servers does without the MCP SDK (20 MB), and without the checker of arguments (jsonschema).
+    "tool_arguments": "modelhost.tools.arguments",
+    "tool_hub": "modelhost.tools.hub",
+    # A host that keeps nothing does without SQLAlchemy (0.1 s), one whose tables are up to date without alembic.
+    "alembic_runs": "modelhost.state.sql.alembic_runs",
+    "postgresql": "modelhost.state.sql.postgresql",
+    "sql_opening": "modelhost.state.sql.opening",
+    "state_packing": "modelhost.state.packing",
+    # Libraries for the rare: forms in requests, JSON that is not plain, patterns of clients, NVIDIA's GPUs.
+    "httpx2": "httpx2",
+    "json5": "json5",
+    "pynvml": "pynvml",
+    "regex": "regex",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(module)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +16,6 @@ from modelhost.config.sources import Effective, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show and check the configuration.")
 
-_PIPED_WIDTH = 1000  # a table that is not for a terminal keeps each setting on one line
-
 
 @app.command(
     "show",
@@ -32,7 +29,7 @@ def show(
 ) -> None:
     """Print every setting as `serve` would take it, and where it came from. API keys are masked."""
     if as_json:
-        typer.echo(json.dumps(_as_json(effective), indent=2, ensure_ascii=False))
+        console.print_json(_as_json(effective))
     else:
         _print_table(effective)
 
@@ -63,13 +60,8 @@ def _as_json(effective: Effective) -> dict[str, Any]:
 
 
 def _print_table(effective: Effective) -> None:
-    from rich.console import Console  # noqa: PLC0415  (slow to import, and only this table needs it)
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table("Setting", "Value", "From", box=None, pad_edge=False, header_style="bold")
+    table = console.new_table("Setting", "Value", "From")
     for key, origin in effective.origins.items():
         style = "dim" if origin.kind == "default" else ""
-        table.add_row(Text(key), Text(text(getattr(effective.settings, key))), Text(str(origin)), style=style)
-    terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
+        console.add_row(table, key, text(getattr(effective.settings, key)), str(origin), style=style)
+    console.print_table(table)

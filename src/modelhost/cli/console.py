@@ -1,13 +1,71 @@
-"""What commands write besides their result: errors, warnings and notes, all on stderr."""
+"""What commands write: their result as JSON or a table; errors, warnings, notes and progress on stderr."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
+
+from modelhost import lazy
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+    from rich.table import Table
+    from rich.text import Text
+
+PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each row on one line
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def new_table(*headings: str, right: Collection[str] = (), fold: Collection[str] = ()) -> Table:
+    """A table with columns of these headings; those of ``right`` are aligned so, those of ``fold`` break long text."""
+    table = lazy.rich_table.Table(box=None, pad_edge=False, header_style="bold", show_header=any(headings))
+    for heading in headings:
+        table.add_column(
+            heading,
+            justify="right" if heading in right else "left",
+            overflow="fold" if heading in fold else "ellipsis",
+        )
+    return table
+
+
+def add_row(table: Table, *cells: str | Text, style: str = "") -> None:
+    """Add cells whose text is printed as it is: names may hold what rich takes for markup."""
+    new_text = lazy.rich_text.Text
+    table.add_row(*(new_text(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
+
+
+def print_table(table: Table) -> None:
+    """Print ``table`` on standard output."""
+    terminal = lazy.rich_console.Console()
+    (terminal if terminal.is_terminal else lazy.rich_console.Console(width=PIPED_WIDTH)).print(table)
+
+
+def new_bar(*columns: ProgressColumn, terminal: Console | None = None) -> Progress:
+    """A progress bar on stderr, with ``columns`` behind it, which is gone when it ends; none without a terminal."""
+    progress, terminal = lazy.rich_progress, terminal or lazy.rich_console.Console(stderr=True)
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        *columns,
+        console=terminal,
+        disable=not terminal.is_terminal,
+        transient=True,
+        # Logs keep their own way to stderr: they are bound to it for longer than a bar lives.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 def error(message: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.running_host import RunningHost, named_host
 from modelhost.client.address import DEFAULT_URL
@@ -24,7 +25,6 @@ from modelhost.config.settings import LogLevel, Settings
 from modelhost.config.sources import Effective, load
 from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
 from modelhost.errors import ConfigError, ModelhostError
-from modelhost.lazy import quick_imports
 from modelhost.mcp_servers.faces import FaceName
 from modelhost.mcp_servers.standard_streams import patient_stderr, standard_streams
 from modelhost.mcp_servers.stdio_log import LogPlan, Serving, StdioLog
@@ -32,7 +32,6 @@ from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
 if TYPE_CHECKING:
-    from modelhost.client.remote import RemoteClient
     from modelhost.mcp_servers.own import OwnHost
 
 EXAMPLES: Final = (
@@ -91,14 +90,11 @@ def mcp(
     vllm = read_vllm(read_settings_of(Path()).below(current()))
     wanted = model or vllm.model
     host = running_host(wanted, url, api_key, config)
-    with quick_imports():
-        # The SDK takes longer to import than all else together.
-        backend, plan = _own(vllm, model, config) if host is None else _attached(host, vllm)
-        from modelhost.mcp_servers import stdio  # noqa: PLC0415
-        from modelhost.mcp_servers.chat_tool import ChatDefaults  # noqa: PLC0415
-        from modelhost.mcp_servers.server import build_server  # noqa: PLC0415
+    with lazy.quick_imports():
+        backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))
+        stdio, build_server = lazy.mcp_stdio, lazy.mcp_server.build_server
 
-    defaults = ChatDefaults(
+    defaults = lazy.mcp_chat_tool.ChatDefaults(
         model=wanted if host is not None else None,
         temperature=vllm.temperature,
         max_tokens=vllm.max_tokens,
@@ -149,18 +145,12 @@ def _has(host: RunningHost, model: str | None) -> bool:
 
 def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
     """Return a host of its own, and what is logged; raises ConfigError."""
-    from modelhost.mcp_servers.own import OwnHost  # noqa: PLC0415
-
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
     for warning in effective.warnings:
         console.warning(warning)
     launch = {PREFERS_FLOAT16: True, **vllm.launch}
-    return OwnHost(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
-
-
-def _attached(host: RunningHost, vllm: VllmEnvironment) -> tuple[RemoteClient, LogPlan]:
-    return host.client, plan_beside_a_host(vllm)
+    return lazy.mcp_own.OwnHost(effective.settings, launch=launch), plan_of_own_host(effective, vllm)
 
 
 @contextmanager

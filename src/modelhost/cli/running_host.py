@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from modelhost.client.host_client import Body, HostClient
 from modelhost.client.remote import RemoteClient
 from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_settings_of
 from modelhost.exchange.events import Piece
-from modelhost.operations.operation import OnProgress, Operation, P, R, Result, ignore_progress
+from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.reports import EventReport
 
 
@@ -165,8 +164,3 @@ def json_or_text(value: str) -> Any:
         return json_text.decoded(value)
     except ValueError:
         return value
-
-
-def print_json(result: Result) -> None:
-    """Print an answer on standard output."""
-    typer.echo(json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False))

@@ -205,7 +205,7 @@ def test_a_build_that_does_not_do_as_the_wheel_does_is_not_used(
 def test_the_wheel_is_the_best_for_a_processor_without_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelhost.cli.engines.install_llamacpp.better_build", lambda _: None)
+    monkeypatch.setattr("modelhost.cli.engines.installation.better_build", lambda _: None)
     assert _install(tmp_path / "data") == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "The wheel that came with modelhost is the best build for this machine" in said

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
+import typer
 
+from modelhost.cli import console
+from modelhost.engines.installed import engine_facts
 from modelhost.engines.llamacpp.installation import features_of
 from modelhost.engines.llamacpp.machine import BetterBuild, Machine, better_build, this_machine
 from modelhost.engines.llamacpp.record import ENGINE
@@ -17,24 +19,26 @@ from modelhost.models.residency.hosted import HostedModel
 from modelhost.workers.gpus import installed_gpu
 
 
-def engines_table(engines: Sequence[EngineFacts]) -> Table:
-    """A row for each engine."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Engine", "Version", "Reads", "Can", "Where"):
-        table.add_column(title, overflow="fold")
+def engines_here(data_dir: Path) -> list[EngineFacts]:
+    """The engines of this machine, with what could be better about llama.cpp."""
+    return with_advice(engine_facts(data_dir))
+
+
+def print_engines(engines: Sequence[EngineFacts]) -> None:
+    """Print a row for each engine, and below the table how fast a build is and what could be better."""
+    headings = ("Engine", "Version", "Reads", "Can", "Where")
+    table = console.new_table(*headings, fold=headings)
     for engine in engines:
         version = engine.version or ("built in" if engine.is_installed else "not installed")
         if engine.build is not None:
             version = f"{version} ({engine.build})"
         can = ", ".join(engine.can) if engine.why_not is None else engine.why_not
         cells = (engine.name, version, engine.reads, can, engine.location or "")
-        table.add_row(*map(Text, cells), style=None if engine.is_installed else "dim")
-    return table
-
-
-def remarks(engines: Sequence[EngineFacts]) -> list[str]:
-    """What is to be said below the table: how quick a build is, and what could be better."""
-    return [*(_build_line(engine) for engine in engines if engine.factors), *(e.remark for e in engines if e.remark)]
+        console.add_row(table, *cells, style="" if engine.is_installed else "dim")
+    console.print_table(table)
+    for remark in (*(_build_line(each) for each in engines if each.factors), *(each.remark for each in engines)):
+        if remark:
+            typer.echo(f"\n{remark}")
 
 
 def _build_line(engine: EngineFacts) -> str:

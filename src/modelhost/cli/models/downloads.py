@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from modelhost import lazy
 from modelhost.cli import console
 from modelhost.operations.operation import OnProgress, Progress
 
@@ -33,15 +34,7 @@ class _Bar:
         self._update(progress)
 
     def _begin(self) -> OnProgress:
-        from rich.console import Console  # noqa: PLC0415  (slow to import, and most models are there already)
-        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
-        from rich.progress import Progress as Bar  # noqa: PLC0415
-
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        terminal = Console(stderr=True)
-        bar = self._shown.enter_context(
-            Bar(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False)
-        )
+        bar = self._shown.enter_context(console.new_bar(lazy.rich_progress.TextColumn("{task.percentage:>3.0f} %")))
         task = bar.add_task("", total=1.0)
         return lambda progress: bar.update(task, description=progress.message, completed=progress.fraction or 0.0)
 

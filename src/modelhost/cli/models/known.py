@@ -20,6 +20,7 @@ from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
 from modelhost.models.resolve.engine_choice import engine_for_format
+from modelhost.models.resolve.inventory import Entry, smallest
 from modelhost.models.resolve.inventory_file import FILE_NAME, read_inventory
 from modelhost.models.resolve.locate import locate
 
@@ -69,6 +70,11 @@ def path_of(name: str) -> Path:
     close = get_close_matches(name, [model.name for model in models], n=2)
     hint = f"did you mean {' or '.join(close)}?" if close else "see: modelhost models list"
     raise ModelFileMissing(f"{name}: there is no such model or file; {hint}", path=name)
+
+
+def smallest_in(file: Path) -> Entry:
+    """Return the usable chat model of an inventory that needs the least memory; raises ModelFileMissing without one."""
+    return smallest(read_inventory(file, data_dir=data_directory(configured())))
 
 
 def configured() -> Settings:

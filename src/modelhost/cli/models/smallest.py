@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from modelhost import lazy
 from modelhost.cli import console
 from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError, ModelFileMissing
@@ -41,14 +42,8 @@ def with_smallest(model: str | None, *, is_wanted: bool, inventory: Path | None)
         return model
     if model is not None:
         raise ConfigError(f"--smallest and {model} both name a model; give one of them")
-    # Here and not at the top: the commands that have the option need not wait for it.
-    from modelhost.cli.models.known import configured  # noqa: PLC0415
-    from modelhost.config.directories import data_directory  # noqa: PLC0415
-    from modelhost.models.resolve.inventory import smallest  # noqa: PLC0415
-    from modelhost.models.resolve.inventory_file import read_inventory  # noqa: PLC0415
-
     file = DEFAULT_INVENTORY if inventory is None else at_home(inventory)
-    entry = smallest(read_inventory(file, data_dir=data_directory(configured())))
+    entry = lazy.known_models.smallest_in(file)
     if not Path(entry.path).exists():
         raise ModelFileMissing(f"{entry.path} is in {file} and not there any more: modelhost models scan DIR")
     console.note(f"the smallest model is {entry.name}: {entry.path}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.running_host import RunningHost
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded
@@ -21,11 +22,10 @@ from modelhost.operations.operation import NoParameters
 from modelhost.operations.reports import EventReport, HostReport, ModelReport
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.table import Table
 
 BETWEEN_LOOKS_SECONDS: Final = 0.2  # a load tells its progress more often than anybody can read
 STYLES: Final = {"ready": "green", "busy": "green", "loading": "yellow", "queued": "yellow", "failed": "red"}
-_PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each model on one line
 
 
 def amount(mb: int) -> str:
@@ -44,12 +44,9 @@ def doing(state: State | None, activity: Activity | None, progress: float | None
     return " ".join(part for part in parts if part)
 
 
-def print_table(report: HostReport) -> None:
+def print_status(report: HostReport) -> None:
     """Print the models on standard output."""
-    from rich.console import Console  # noqa: PLC0415  (slow to import, and only tables need it)
-
-    terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(_table(report))
+    console.print_table(_table(report))
 
 
 def watch(remote: RunningHost, *, as_json: bool) -> None:
@@ -58,14 +55,11 @@ def watch(remote: RunningHost, *, as_json: bool) -> None:
     Raises:
         HostUnreachable: the host went away.
     """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
-
-    if as_json or not Console().is_terminal:
+    if as_json or not lazy.rich_console.Console().is_terminal:
         for event in remote.model_events():
             typer.echo(event.model_dump_json() if as_json else line(event))
     else:
-        with Live(auto_refresh=False) as live:
+        with lazy.rich_live.Live(auto_refresh=False) as live:
             for _event in _not_too_often(remote.model_events()):
                 live.update(_table(remote.call(STATUS, NoParameters())), refresh=True)
     raise HostUnreachable(f"the host at {remote.url} has stopped")
@@ -89,38 +83,30 @@ def _not_too_often(events: Iterator[EventReport]) -> Iterator[EventReport]:
             yield event
 
 
-def _table(report: HostReport) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    used = ", ".join(
-        f"{pool} {amount(memory.used_mb)} of {amount(memory.budget_mb)}" for pool, memory in report.memory.items()
-    )
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=used or None, caption_justify="left")
-    for heading in ("Model", "State"):
-        table.add_column(heading)
-    for heading in ("Memory", "In flight", "Waiting"):
-        table.add_column(heading, justify="right")
-    table.add_column("Last error", overflow="fold")
+def _table(report: HostReport) -> Table:
+    numbers = ("Memory", "In flight", "Waiting")
+    table = console.new_table("Model", "State", *numbers, "Last error", right=numbers, fold=("Last error",))
+    used = (f"{pool} {amount(memory.used_mb)} of {amount(memory.budget_mb)}" for pool, memory in report.memory.items())
+    table.caption, table.caption_justify = ", ".join(used) or None, "left"
     for model in report.models:
-        name = f"{model.name} *" if model.name == report.active_model else model.name
-        table.add_row(
-            Text(name),
-            Text(_state(model), style=STYLES.get(model.state, "dim")),
-            Text(_memory(model)),
+        console.add_row(
+            table,
+            f"{model.name} *" if model.name == report.active_model else model.name,
+            lazy.rich_text.Text(_state(model), style=STYLES.get(model.state, "dim")),
+            _memory(model),
             str(model.in_flight),
             _waiting(model),
-            Text((model.obstacle or model.last_error or "").partition("\n")[0]),
+            (model.obstacle or model.last_error or "").partition("\n")[0],
         )
     if report.registry_error:
-        table.add_row(Text(report.registry or "models.yaml"), "", "", "", "", Text(report.registry_error))
+        console.add_row(table, report.registry or "models.yaml", "", "", "", "", report.registry_error)
     return table
 
 
 def _state(model: ModelReport) -> str:
     """What it is doing, and how it was asked to be loaded, where that is not as in its entry."""
-    told = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.load_config.items())
-    config = f"{told} (temporary)" if told and model.is_config_temporary else told
+    given = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.load_config.items())
+    config = f"{given} (temporary)" if given and model.is_config_temporary else given
     return ", ".join(filter(None, (doing(model.state, model.activity, model.progress), config)))
 
 
@@ -144,20 +130,7 @@ def follow_load(remote: RunningHost, begun: Loading) -> None:
         ModelUnloaded, ModelNotFound: somebody else unloaded it, or took it out of the registry.
         HostUnreachable: the host went away.
     """
-    from rich.console import Console  # noqa: PLC0415  (slow to import, and only a load that is waited for needs it)
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
-
-    terminal = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        console=terminal,
-        disable=not terminal.is_terminal,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar, closing(remote.model_events()) as events:
+    with console.new_bar() as bar, closing(remote.model_events()) as events:
         task = bar.add_task(begun.model_id, total=None)
         for event in events:
             if event.model != begun.model_id:
@@ -165,7 +138,7 @@ def follow_load(remote: RunningHost, begun: Loading) -> None:
             if event.state in {State.READY, State.BUSY}:
                 return
             _check_goes_on(remote, event)
-            if event.kind == "state" and not terminal.is_terminal:
+            if event.kind == "state" and bar.disable:
                 console.note(line(event))
             what = f"{begun.model_id} {doing(event.state, event.activity, None)}"
             total = None if event.progress is None else 1.0

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from modelhost import logs
+from modelhost import lazy, logs
 from modelhost.cli import console
 from modelhost.cli.serve.flags import takes_settings
 from modelhost.config.sources import Effective
 from modelhost.config.variables import DOTENV
 from modelhost.errors import ConfigError
-from modelhost.lazy import quick_imports
 from modelhost.logs import get_logger
 
 if TYPE_CHECKING:
@@ -79,27 +78,21 @@ def serve(
 ) -> None:
     """Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."""
     if interactive:
-        from modelhost.cli.talk.own_model import talk  # noqa: PLC0415 (as below)
-
-        talk(effective)
+        lazy.own_model.talk(effective)
         return
-    # Here and not at the top: `modelhost --help` need not wait for the HTTP server to be imported.
-    with quick_imports():
-        from modelhost.cli.serve.starting import announcement, prompt_announcement, start_display  # noqa: PLC0415
-        from modelhost.http import server  # noqa: PLC0415
+    with lazy.quick_imports():
+        starting, server = lazy.starting, lazy.http_server
 
-    with start_display() as display:
+    with starting.start_display() as display:
 
         def announce(url: str, host: Host) -> None:
-            from modelhost.cli.engines.advice import faster_build  # noqa: PLC0415 (the start need not wait for it)
-
             display.stop()
             _note_dotenv(effective)
             _note_unused_gpu(host.models[0])
             name, needs_key = host.models[0].name, bool(host.settings.api_keys)
-            to_try = prompt_announcement if host.settings.only_prompt else announcement
+            to_try = starting.prompt_announcement if host.settings.only_prompt else starting.announcement
             typer.echo(to_try(url, name, needs_key=needs_key))
-            if better := faster_build(host.models[0]):
+            if better := lazy.engine_advice.faster_build(host.models[0]):
                 typer.echo(f"{better}\n")
                 log.info(
                     "engine_could_be_faster",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,12 +12,11 @@ import typer
 
 from modelhost import json_text
 from modelhost.cli import console
-from modelhost.cli.operation_options import takes
-from modelhost.cli.running_host import Key, RunningHost, Url, print_json, running_host
+from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result
+from modelhost.cli.running_host import Key, RunningHost, Url, running_host
 from modelhost.cli.state.tables import print_session, print_sessions, size
 from modelhost.config.paths import at_home, leads_nowhere
 from modelhost.errors import ConfigError
-from modelhost.operations.operation import AnyOperation
 from modelhost.operations.sessions import (
     DELETE_SESSION,
     EXPORT_SESSIONS,
@@ -36,22 +35,14 @@ BATCH_BYTES: Final = 4_000_000
 """Of sessions that are sent in one request: a host takes 10 MB unless it is told otherwise."""
 
 
-@takes(LIST_SESSIONS)
-def list_(host: RunningHost, asked: ListParameters, as_json: bool) -> None:
-    found = host.call(LIST_SESSIONS, asked)
-    if as_json:
-        print_json(found)
-    else:
-        print_sessions(found)
+@operation_command(LIST_SESSIONS)
+def list_(host: RunningHost, parameters: ListParameters, as_json: bool) -> None:
+    print_result(host.call(LIST_SESSIONS, parameters), print_sessions, as_json=as_json)
 
 
-@takes(SHOW_SESSION, argument="session_id")
-def show(host: RunningHost, asked: OneSession, as_json: bool) -> None:
-    session = host.call(SHOW_SESSION, asked)
-    if as_json:
-        print_json(session)
-    else:
-        print_session(session)
+@operation_command(SHOW_SESSION, argument="session_id")
+def show(host: RunningHost, parameters: OneSession, as_json: bool) -> None:
+    print_result(host.call(SHOW_SESSION, parameters), print_session, as_json=as_json)
 
 
 def rm(
@@ -75,8 +66,8 @@ def export(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    asked = ExportParameters() if session_id is None else ExportParameters(session_id=session_id)
-    exported = running_host(url, api_key).call(EXPORT_SESSIONS, asked)
+    parameters = ExportParameters() if session_id is None else ExportParameters(session_id=session_id)
+    exported = running_host(url, api_key).call(EXPORT_SESSIONS, parameters)
     text = json.dumps(exported.model_dump(mode="json"), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(text)
@@ -133,20 +124,15 @@ def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocume
         yield batch
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", *(f"  modelhost sessions {line}" for line in lines)])
-
-
-COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
-    (LIST_SESSIONS, list_, _examples("list", "list --limit 10 --json")),
-    (SHOW_SESSION, show, _examples("show anna-42", "show anna-42 --json")),
-    (DELETE_SESSION, rm, _examples("rm anna-42")),
-    (EXPORT_SESSIONS, export, _examples("export > sessions.json", "export anna-42 --output anna.json")),
-    (IMPORT_SESSIONS, import_, _examples("import sessions.json", "import - < sessions.json")),
+COMMANDS: Final[tuple[Command, ...]] = (
+    (LIST_SESSIONS, list_, ("list", "list --limit 10 --json")),
+    (SHOW_SESSION, show, ("show anna-42", "show anna-42 --json")),
+    (DELETE_SESSION, rm, ("rm anna-42",)),
+    (EXPORT_SESSIONS, export, ("export > sessions.json", "export anna-42 --output anna.json")),
+    (IMPORT_SESSIONS, import_, ("import sessions.json", "import - < sessions.json")),
 )
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show, delete, export and import conversations of a running host."
 )
-for _operation, _command, _epilog in COMMANDS:
-    app.command(_operation.command, help=f"{_operation.summary}.", epilog=_epilog)(_command)
+add_commands(app, "sessions", COMMANDS)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from modelhost.cli import console
-from modelhost.operations.audit import AuditReport
+from modelhost.operations.audit import AuditList
 from modelhost.operations.sessions import SessionList, SessionReport
-from modelhost.operations.state import SavedSession
+from modelhost.operations.state import SavedSessions
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PIPED_WIDTH: Final = 1000  # a table that is not for a terminal keeps each row on one line
 KB: Final = 1000
-
-
-def local_time(at: datetime) -> str:
-    """A moment as people here write it."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def size(count: int) -> str:
@@ -36,14 +30,13 @@ def print_sessions(found: SessionList) -> None:
     if not found.sessions:
         console.note("no sessions: a chat request with a session_id begins one")
         return
-    table = _table(("Session", "Last used", "Model"), ("Messages", "Size"))
+    table = _table("Session", "Last used", "Model", right=("Messages", "Size"))
     for session in found.sessions:
-        table.add_row(
-            *_texts(session.session_id, local_time(session.updated_at), session.model or ""),
-            str(session.message_count),
-            size(session.size_bytes),
+        used = _local_time(session.updated_at)
+        _add_row(
+            table, session.session_id, used, session.model or "", str(session.message_count), size(session.size_bytes)
         )
-    _print(table)
+    console.print_table(table)
     if found.total > len(found.sessions):
         console.note(f"{len(found.sessions)} of {found.total}; more with --limit")
 
@@ -61,6 +54,44 @@ def print_session(session: SessionReport) -> None:
             typer.echo(f"{name} {console.printable(_as_text(given))}")
 
 
+def print_states(found: SavedSessions) -> None:
+    """Print a row for each saved state on standard output."""
+    if not found.sessions:
+        console.note("no saved states: modelhost state save")
+        return
+    table = _table("Saved as", "State", "Saved at", right=("Models", "Conversations", "Size"))
+    for session in found.sessions:
+        for state in session.states:
+            counts = str(state.models), str(state.conversations), size(state.size_bytes)
+            _add_row(table, session.session_id, state.state_id, _local_time(state.created_at), *counts)
+    console.print_table(table)
+
+
+def print_audit(found: AuditList) -> None:
+    """Print a row for each entry of the audit log on standard output."""
+    if not found.entries:
+        console.note("nothing that matches is in the audit log")
+        return
+    headings = ("At", "Who", "By", "Operation", "Outcome", "ms", "Arguments")
+    table = console.new_table(*headings, right=("ms",), fold=[name for name in headings if name != "ms"])
+    for entry in found.entries:
+        what = (_local_time(entry.at), entry.actor, entry.face, entry.operation, entry.outcome)
+        _add_row(table, *what, f"{entry.duration_ms:,.1f}", _pairs(entry.arguments))
+    console.print_table(table)
+
+
+def _table(*texts: str, right: tuple[str, ...]) -> Table:
+    return console.new_table(*texts, *right, right=right, fold=texts)
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    console.add_row(table, *map(console.printable, cells))
+
+
+def _local_time(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _content(content: Any) -> str:
     if not isinstance(content, list):
         return content or ""
@@ -76,62 +107,5 @@ def _harmless(text: str) -> str:
     return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
 
 
-def print_states(found: Sequence[SavedSession]) -> None:
-    """Print a row for each saved state on standard output."""
-    if not found:
-        console.note("no saved states: modelhost state save")
-        return
-    table = _table(("Saved as", "State", "Saved at"), ("Models", "Conversations", "Size"))
-    for session in found:
-        for state in session.states:
-            table.add_row(
-                *_texts(session.session_id, state.state_id, local_time(state.created_at)),
-                str(state.models),
-                str(state.conversations),
-                size(state.size_bytes),
-            )
-    _print(table)
-
-
-def print_audit(entries: Sequence[AuditReport]) -> None:
-    """Print a row for each entry of the audit log on standard output."""
-    if not entries:
-        console.note("nothing that matches is in the audit log")
-        return
-    table = _table(("At", "Who", "By", "Operation", "Outcome"), ("ms",))
-    table.add_column("Arguments", overflow="fold")
-    for entry in entries:
-        table.add_row(
-            *_texts(local_time(entry.at), entry.actor, entry.face, entry.operation, entry.outcome),
-            f"{entry.duration_ms:,.1f}",
-            *_texts(_pairs(entry.arguments)),
-        )
-    _print(table)
-
-
 def _pairs(arguments: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={_as_text(value)}" for name, value in arguments.items())
-
-
-def _texts(*values: str) -> Iterable[Any]:
-    from rich.text import Text  # noqa: PLC0415  (slow to import, and only tables need it)
-
-    return [Text(console.printable(value)) for value in values]
-
-
-def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in texts:
-        table.add_column(heading, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
-    terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)).print(table)

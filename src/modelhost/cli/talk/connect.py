@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from modelhost import lazy
 from modelhost.cli import console
 from modelhost.cli.running_host import Answerer, RunningHost, named_host
 from modelhost.cli.talk.options import TalkOptions
@@ -29,11 +30,8 @@ def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
     if host is not None:
         yield host, options.model or first_model(host)
         return
-    # Here and not at the top: it brings the whole host with it, which a remote answer does not need.
-    from modelhost.cli.talk.own_model import own_model  # noqa: PLC0415
-
     console.note(f"no host is running; starting {options.model or 'the bundled model'}")
-    with own_model(options.model, mcp_config=options.mcp_config, has_tools=not options.no_tools) as own:
+    with lazy.own_model.own_model(options.model, mcp_config=options.mcp_config, has_tools=not options.no_tools) as own:
         yield own, first_model(own)
 
 

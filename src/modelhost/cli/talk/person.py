@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import typer
 
+from modelhost import lazy
 from modelhost.cli import console
 
 DECLINE: Final = "/decline"
@@ -113,11 +114,8 @@ def _number(line: str, kind: str) -> int | float:
 
 
 def _check(name: str, value: Any, field: Mapping[str, Any]) -> None:
-    # Here and not at the top: few conversations come to this point.
-    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415
-
     schema = {"type": "object", "properties": {name: dict(field)}}
-    problems = ArgumentCheck(schema, checks_formats=True).problems({name: value})
+    problems = lazy.tool_arguments.ArgumentCheck(schema, checks_formats=True).problems({name: value})
     if problems:
         raise ValueError(console.printable(problems[0]))
 

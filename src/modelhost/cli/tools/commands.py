@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from modelhost import json_text
 from modelhost.cli import console
-from modelhost.cli.running_host import (
-    AsJson,
-    Key,
-    RunningHost,
-    Url,
-    json_or_text,
-    key_and_value,
-    print_json,
-    running_host,
-)
+from modelhost.cli.operation_commands import Command, add_commands, print_result
+from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, json_or_text, key_and_value, running_host
 from modelhost.cli.tools.tables import print_prompts, print_resources, print_servers, print_tools
 from modelhost.cli.tools.target import Target, takes_target
 from modelhost.operations.mcp_resources import (
@@ -28,28 +20,27 @@ from modelhost.operations.mcp_resources import (
     LIST_PROMPTS,
     LIST_RESOURCES,
     READ_RESOURCE,
+    FilledPrompt,
     PromptParameters,
+    ResourceContents,
     ResourceParameters,
-    ResourceText,
 )
-from modelhost.operations.operation import AnyOperation, NoParameters, Operation
+from modelhost.operations.operation import NoParameters, Operation
 from modelhost.operations.tool_servers import DISABLE, ENABLE, LIST_SERVERS, RESTART, OneServer, ServerReport
-from modelhost.operations.tools import CALL, LIST_TOOLS, CallParameters, OfServer, ToolCard
+from modelhost.operations.tools import CALL, LIST_TOOLS, CallParameters, CallResult, OfServer, ToolCard
 from modelhost.tools.names import ToolKey, meant_by
 from modelhost.tools.status import ServerState
 
 OfOne = Annotated[str | None, typer.Option("--server", help="Of this MCP server only.")]
 Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server, by its name in `mcp.json`.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
 
 
 @takes_target
 def resources(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
     found = target.call(LIST_RESOURCES, _of(server))
-    if as_json:
-        print_json(found)
-    else:
-        print_resources(found.data)
-        _warn_of(found.errors)
+    print_result(found, print_resources, as_json=as_json)
+    _warn_of({} if as_json else found.errors)
 
 
 @takes_target
@@ -60,21 +51,14 @@ def resource(
     as_json: AsJson = False,
 ) -> None:
     found = target.call(READ_RESOURCE, ResourceParameters(server=server, uri=uri))
-    if as_json:
-        print_json(found)
-        return
-    for content in found.contents:
-        _print_content(content)
+    print_result(found, _print_contents, as_json=as_json)
 
 
 @takes_target
 def prompts(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
     found = target.call(LIST_PROMPTS, _of(server))
-    if as_json:
-        print_json(found)
-    else:
-        print_prompts(found.data)
-        _warn_of(found.errors)
+    print_result(found, print_prompts, as_json=as_json)
+    _warn_of({} if as_json else found.errors)
 
 
 @takes_target
@@ -89,11 +73,7 @@ def prompt(
 ) -> None:
     arguments = dict(key_and_value(text) for text in values or ())
     found = target.call(GET_PROMPT, PromptParameters(server=server, name=name, arguments=arguments))
-    if as_json:
-        print_json(found)
-        return
-    for message in found.messages:
-        typer.echo(f"{message['role']}: {_text(message)}")
+    print_result(found, _print_prompt, as_json=as_json)
 
 
 def _of(server: str | None) -> OfServer:
@@ -105,53 +85,41 @@ def _warn_of(errors: Mapping[str, str]) -> None:
         console.warning(f"{server}: {console.printable(error)}")
 
 
-def _print_content(content: ResourceText) -> None:
+def _print_contents(found: ResourceContents) -> None:
     """Print text as it is; bytes too, unless they would go to a terminal."""
-    if content.text is not None:
-        typer.echo(content.text)
-        return
-    data = base64.b64decode(content.blob or "")
-    if is_terminal():
-        kind = console.printable(content.media_type or "unknown kind")
-        console.note(f"{content.uri} is {len(data):,} bytes ({kind}): send the output to a file")
-    else:
-        typer.echo(data, nl=False)
+    for content in found.contents:
+        if content.text is not None:
+            typer.echo(content.text)
+            continue
+        data = base64.b64decode(content.blob or "")
+        if is_terminal():
+            kind = console.printable(content.media_type or "unknown kind")
+            console.note(f"{content.uri} is {len(data):,} bytes ({kind}): send the output to a file")
+        else:
+            typer.echo(data, nl=False)
 
 
 def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _text(message: Mapping[str, object]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text") or f"({part.get('type')})") for part in content)
-    return str(content or "")
-
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
+def _print_prompt(found: FilledPrompt) -> None:
+    for message in found.messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            content = "\n".join(str(part.get("text") or f"({part.get('type')})") for part in content)
+        typer.echo(f"{message['role']}: {content or ''}")
 
 
 @takes_target
-def list_(
-    target: Target,
-    server: Annotated[str | None, typer.Option("--server", help="Of this MCP server only.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    tools = target.call(LIST_TOOLS, OfServer() if server is None else OfServer(server=server))
-    if as_json:
-        print_json(tools)
-    else:
-        print_tools(tools.data)
+def list_(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
+    print_result(target.call(LIST_TOOLS, _of(server)), print_tools, as_json=as_json)
 
 
 @takes_target
 def servers(target: Target, as_json: AsJson = False) -> None:
     found = target.call(LIST_SERVERS, NoParameters())
-    if as_json:
-        print_json(found)
-    else:
-        print_servers(found)
+    print_result(found, print_servers, as_json=as_json)
     if not isinstance(target, RunningHost) and any(_is_broken(server) for server in found.data):
         raise typer.Exit(1)  # who asks for a file wants to know whether all of it works
 
@@ -183,40 +151,29 @@ def call(
             arguments=_typed(pairs, tool) if given is None else given,
         ),
     )
-    if is_whole:
-        print_json(outcome)
-    elif outcome.is_error:
-        console.error(outcome.text)
-    else:
-        typer.echo(outcome.text)
+    print_result(outcome, _print_outcome, as_json=is_whole)
     if outcome.is_error:
         raise typer.Exit(1)
 
 
-def restart(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
-    _tell(RESTART, name, as_json, url, api_key)
-
-
-def enable(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
-    _tell(ENABLE, name, as_json, url, api_key)
-
-
-def disable(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
-    _tell(DISABLE, name, as_json, url, api_key)
-
-
-def _tell(
-    operation: Operation[OneServer, ServerReport],
-    name: str,
-    as_json: bool,
-    url: str | None,
-    api_key: str | None,
-) -> None:
-    server = running_host(url, api_key).call(operation, OneServer(name=name))
-    if as_json:
-        print_json(server)
+def _print_outcome(outcome: CallResult) -> None:
+    if outcome.is_error:
+        console.error(outcome.text)
     else:
-        typer.echo(f"{server.name}: {server.state}")
+        typer.echo(outcome.text)
+
+
+def _server_command(operation: Operation[OneServer, ServerReport]) -> Command:
+    """The command that does ``operation`` on one MCP server of a running host."""
+
+    def command(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
+        print_result(running_host(url, api_key).call(operation, OneServer(name=name)), _print_state, as_json=as_json)
+
+    return operation, command, (f"{operation.command} weather",)
+
+
+def _print_state(server: ServerReport) -> None:
+    typer.echo(f"{server.name}: {server.state}")
 
 
 def _is_broken(server: ServerReport) -> bool:
@@ -256,33 +213,25 @@ def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str,
     return {key: typed(key, value) for key, value in pairs}
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", *(f"  modelhost tools {line}" for line in lines)])
-
-
-COMMANDS: Final[tuple[tuple[AnyOperation, Callable[..., None], str], ...]] = (
-    (LIST_TOOLS, list_, _examples("list", "list --server weather", "list --json --config mcp.json")),
+COMMANDS: Final[tuple[Command, ...]] = (
+    (LIST_TOOLS, list_, ("list", "list --server weather", "list --json --config mcp.json")),
     (
         CALL,
         call,
-        _examples(
+        (
             "call weather_forecast city=Paris days=3",
             'call weather.forecast --json \'{"city": "Paris"}\'',
             "call get_current_time timezone=UTC --config mcp.json",
         ),
     ),
-    (LIST_SERVERS, servers, _examples("servers", "servers --config mcp.json", "servers --url http://gpu-box:8000")),
-    (LIST_RESOURCES, resources, _examples("resources", "resources --server docs --json")),
-    (
-        READ_RESOURCE,
-        resource,
-        _examples("resource docs file:///srv/docs/README.md", "resource docs docs://logo > logo.png"),
-    ),
-    (LIST_PROMPTS, prompts, _examples("prompts", "prompts --config mcp.json")),
-    (GET_PROMPT, prompt, _examples("prompt docs review file=main.py language=Python")),
-    (RESTART, restart, _examples("restart weather")),
-    (ENABLE, enable, _examples("enable weather")),
-    (DISABLE, disable, _examples("disable weather")),
+    (LIST_SERVERS, servers, ("servers", "servers --config mcp.json", "servers --url http://gpu-box:8000")),
+    (LIST_RESOURCES, resources, ("resources", "resources --server docs --json")),
+    (READ_RESOURCE, resource, ("resource docs file:///srv/docs/README.md", "resource docs docs://logo > logo.png")),
+    (LIST_PROMPTS, prompts, ("prompts", "prompts --config mcp.json")),
+    (GET_PROMPT, prompt, ("prompt docs review file=main.py language=Python",)),
+    _server_command(RESTART),
+    _server_command(ENABLE),
+    _server_command(DISABLE),
 )
 
 app = typer.Typer(
@@ -290,5 +239,4 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Show and call the tools of MCP servers, those of a running host or of a file.",
 )
-for _operation, _command, _epilog in COMMANDS:
-    app.command(_operation.command, help=f"{_operation.summary}.", epilog=_epilog)(_command)
+add_commands(app, "tools", COMMANDS)

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Final, Protocol
 
 import typer
 
+from modelhost import lazy
 from modelhost.cli.running_host import Key, Url, running_host
 from modelhost.cli.signature import option, with_signature
 from modelhost.errors import ConfigError
@@ -61,8 +62,5 @@ def _target_of(config: Path | None, url: str | None, api_key: str | None) -> Ite
         return
     if url is not None:
         raise ConfigError("--config asks no host, and --url names one; give one of them")
-    # Here and not at the top: it brings the MCP SDK with it, which a host's answer does not need.
-    from modelhost.cli.tools.file_servers import tools_of_file  # noqa: PLC0415
-
-    with tools_of_file(config) as tools:
+    with lazy.file_servers.tools_of_file(config) as tools:
         yield tools

@@ -14,8 +14,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from modelhost.cli import running_host
-from modelhost.cli.models.commands import add_remote_commands
+from modelhost.cli.models.commands import COMMANDS
 from modelhost.cli.models.status import amount, line
+from modelhost.cli.operation_commands import add_commands
 from modelhost.cli.running_host import RunningHost
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import HostUnreachable, ModelFailed, ModelNotFound, ModelUnloaded, UnsupportedParameter
@@ -29,7 +30,7 @@ from tests.unit.operations.fake_host import NOW, FakeHost, model_status, ready
 
 def remote_commands() -> typer.Typer:
     app = typer.Typer()
-    add_remote_commands(app)
+    add_commands(app, "models", COMMANDS)
     return app
 
 

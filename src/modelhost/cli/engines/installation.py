@@ -1,4 +1,4 @@
-"""``modelhost engines install llamacpp``: the build that fits the machine, made, checked and put to use."""
+"""``modelhost engines install``: an environment for an engine, or the build of llama.cpp that fits the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from modelhost.cli import console
 from modelhost.cli.engines.advice import machine_here
 from modelhost.config.directories import make_private
+from modelhost.engines import TRAITS, environments
+from modelhost.engines.installed import how_to_install, recipe_for
 from modelhost.engines.llamacpp.build import (
+    WHEELS,
     BuildDirectory,
     activate_build,
     build_lock,
@@ -36,16 +39,51 @@ from modelhost.engines.llamacpp.machine import (
 from modelhost.engines.llamacpp.record import BuildRecord, locked_version, write_record
 from modelhost.errors import EngineMissing
 from modelhost.models.resolve.build_check import Checked, check_build
-from modelhost.workers.gpus import cuda_version
+from modelhost.workers.gpus import cuda_version, gpus
 from modelhost.workers.machine import allowed_cores, available_memory
 
 TENTHS: Final = 10
 
 
-def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str) -> None:
+def check_installable(engine: str) -> None:
+    """Check that ``engine`` can have an environment of its own.
+
+    Raises:
+        typer.BadParameter: it cannot; the message says how it is installed, if it is an engine.
+    """
+    if engine not in TRAITS:
+        raise typer.BadParameter(f"{engine} is no engine; there are {', '.join(TRAITS)}")
+    installation = TRAITS[engine].installation
+    if installation.builds is not None or installation.environment is not None:
+        return
+    if not installation.modules:
+        raise typer.BadParameter(f"{engine} is built in")
+    raise typer.BadParameter(f"{engine} lives in the Python of modelhost itself: {how_to_install(engine)}")
+
+
+def has_builds(engine: str) -> bool:
+    """Return whether ``engine`` is built for the machine, instead of having an environment of its own."""
+    return TRAITS[engine].installation.builds is not None
+
+
+def install_environment(engine: str, data_dir: Path) -> None:
+    """Make an environment with ``engine`` for the hosts of ``data_dir``."""
+
+    def report(line: str) -> None:
+        """Show what is being fetched, a line each; pip says much more."""
+        words = line.split()
+        if words[:1] == ["Collecting"]:
+            console.note(f"  {words[1]}")
+
+    recipe = recipe_for(engine, has_cuda=bool(gpus()))
+    python = environments.install(engine, data_dir, recipe, report)
+    console.note(f"{engine} {environments.version_of(engine, data_dir)} is installed: {python.parents[1]}")
+
+
+def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str | None) -> None:
     """Make the build ``wanted``, or the best for this machine, and have hosts of ``data_dir`` use it.
 
-    ``wheels``: where the wheels for accelerators are.
+    ``wheels``: where the wheels for accelerators are; ``None``: at the index of their project.
 
     Raises:
         EngineMissing: it could not be made, or does not pass its check. What hosts used before stays.
@@ -64,7 +102,7 @@ def install_llamacpp(wanted: Build | None, data_dir: Path, wheels: str) -> None:
     workshop = BuildDirectory(data_dir=data_dir)
     make_private(workshop.log.parent)
     with workshop.log.open("w", buffering=1) as log, build_lock(workshop):
-        record = _made(build, workshop, machine, wheels, log)
+        record = _made(build, workshop, machine, wheels or WHEELS, log)
         write_record(record, workshop.made)
         python = activate_build(workshop)
     console.note(f"llamacpp {record.version} ({record.build}) is installed: {python.parents[1]}")

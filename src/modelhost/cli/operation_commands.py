@@ -1,11 +1,11 @@
-"""Commands that have a running host do one operation: their options are made from the operation's parameters."""
+"""Commands for the operations of a running host: their names, help and options are made from the operations."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Annotated, Any, Concatenate, Final, Union
 
@@ -13,16 +13,39 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
+from modelhost.cli import console
 from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, running_host
 from modelhost.cli.signature import option, with_signature
-from modelhost.operations.operation import Operation, P, R
+from modelhost.operations.operation import AnyOperation, Operation, P, R
+
+Command = tuple[AnyOperation, Callable[..., None], tuple[str, ...]]
+"""An operation, the function that is its command, and examples of its use."""
 
 KINDS: Final = (bool, int, float)
 """What options are typed as; all others are text, which the operation reads."""
 _SHARED: Final = (option("as_json", AsJson, False), option("url", Url, None), option("api_key", Key, None))
 
 
-def takes(
+def add_commands(app: typer.Typer, group: str, commands: Iterable[Command]) -> None:
+    """Add ``commands`` to ``app``, the one of ``modelhost GROUP``, each with the name and summary of its operation."""
+    for operation, command, lines in commands:
+        app.command(operation.command, help=f"{operation.summary}.", epilog=examples(group, *lines))(command)
+
+
+def examples(group: str, *lines: str) -> str:
+    """The end of a command's help; ``lines`` are what follows ``modelhost GROUP``."""
+    return "\n".join(["Examples:", *(f"  modelhost {group} {line}".rstrip() for line in lines)])
+
+
+def print_result(result: R, show: Callable[[R], None], *, as_json: bool) -> None:
+    """Print ``result`` as JSON, or as ``show`` does."""
+    if as_json:
+        console.print_json(result.model_dump(mode="json"))
+    else:
+        show(result)
+
+
+def operation_command(
     operation: Operation[P, R], *, argument: str | None = None
 ) -> Callable[[Callable[Concatenate[RunningHost, P, ...], None]], Callable[..., None]]:
     """A command with an option for each parameter of ``operation``; the one called ``argument`` needs no flag.
@@ -31,7 +54,7 @@ def takes(
     """
 
     def decorate(command: Callable[Concatenate[RunningHost, P, ...], None]) -> Callable[..., None]:
-        _host, _asked, _as_json, *own = inspect.signature(command, eval_str=True).parameters.values()
+        _host, _parameters, _as_json, *own = inspect.signature(command, eval_str=True).parameters.values()
         fields = operation.parameters.model_fields
         options = [_option(name, field, is_argument=name == argument) for name, field in fields.items()]
 
@@ -39,8 +62,8 @@ def takes(
         def with_options(**values: Any) -> None:
             url, api_key = values.pop("url"), values.pop("api_key")
             given = {name: values.pop(name) for name in fields}
-            asked = operation.parse({name: value for name, value in given.items() if value is not None})
-            command(running_host(url, api_key), asked, **values)
+            parameters = operation.parse({name: value for name, value in given.items() if value is not None})
+            command(running_host(url, api_key), parameters, **values)
 
         return with_signature(with_options, [*options, *own, *_SHARED])
 
