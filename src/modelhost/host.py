@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from modelhost.state.store import StateStore
     from modelhost.tools.callbacks import SamplingAnswer, SamplingRequest
     from modelhost.tools.hub import ToolHub
-    from modelhost.tools.reading import Reading
+    from modelhost.tools.reading import ResourceReader
     from modelhost.tools.toolbox import Toolbox
 
 AVAILABLE_STATES = frozenset({State.READY, State.BUSY, State.UNLOADED})
@@ -263,7 +263,7 @@ class Host:
         return self.toolbox.hub
 
     @property
-    def readings(self) -> Reading:
+    def readings(self) -> ResourceReader:
         """The resources and prompts of MCP servers; raises RuntimeError like :attr:`collection`."""
         return self.toolbox.reading
 

@@ -63,10 +63,10 @@ class FakeProcess(WorkerProcess):
 
 @dataclass(eq=False)
 class FakeRequest:
-    """A connection on which the worker has been silent since ``waits_since``."""
+    """A connection on which the worker has been silent since ``waiting_since``."""
 
-    waits_since: float
-    heard_at: float = float("-inf")
+    waiting_since: float
+    last_received_at: float = float("-inf")
     sent_at: float = 0.0
     is_answered: bool = False
     is_paused: bool = False

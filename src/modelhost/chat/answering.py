@@ -46,11 +46,11 @@ from modelhost.models.residency.scheduler import OnQueued
 from modelhost.state.store import StateStore
 from modelhost.tools.callbacks import CallContext, SamplingAnswer, SamplingRequest
 from modelhost.tools.toolbox import Toolbox
-from modelhost.workers.call_depth import DEPTH
+from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.worker import Worker
 
 if TYPE_CHECKING:  # the MCP SDK behind it takes half a second, and not every host has tools
-    from modelhost.tools.restarts import Starting
+    from modelhost.tools.restarts import StartingServers
 
 log = get_logger(__name__)
 
@@ -118,7 +118,7 @@ class Answering:
         self, task: Task, request: AnyRequest, caller: Caller = NOBODY, on_queued: OnQueued | None = None
     ) -> dict[str, Any]:
         """Run a task that generates nothing; return the answer as JSON. Errors as in :meth:`open`."""
-        DEPTH.set(caller.depth)
+        CALL_DEPTH.set(caller.depth)
         model = self._collection().find(request.model)
         prepared, engine = adapted(model, task, request), model.engine
         async with self._lease(model, on_queued) as worker:
@@ -184,7 +184,7 @@ class Answering:
 
     @asynccontextmanager
     async def _open(self, request: ChatOrCompletion, context: _Context) -> AsyncIterator[OpenedAnswer]:
-        DEPTH.set(context.caller.depth)
+        CALL_DEPTH.set(context.caller.depth)
         model = self._collection().find(request.model)
         if context.may_wait and (starting := self._starting(request)) is not None:
             begin = partial(self._open, request, replace(context, may_wait=False, may_relay=False))
@@ -238,7 +238,7 @@ class Answering:
     async def _later(
         self,
         model: HostedModel,
-        starting: Starting,
+        starting: StartingServers,
         begin: Callable[[], AbstractAsyncContextManager[OpenedAnswer]],
         context: _Context,
     ) -> PieceStream:
@@ -251,7 +251,7 @@ class Answering:
             async for piece in _pieces_of(opened):
                 yield piece
 
-    def _starting(self, request: ChatOrCompletion) -> Starting | None:
+    def _starting(self, request: ChatOrCompletion) -> StartingServers | None:
         """Return the servers that a request has to wait for."""
         if not isinstance(request, ChatRequest) or self._settings.wait_for_tools == "never" or self._toolbox.is_whole:
             return None

@@ -20,7 +20,7 @@ from modelhost import json_text
 from modelhost.client.errors import error_of_status
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.workers.connection import ConnectionBroken
-from modelhost.workers.remote.connection import KeptConnection
+from modelhost.workers.remote.connection import KeepAliveConnection
 
 CONNECT_SECONDS: Final = 10.0
 """Timeout to connect; waiting for an answer has none."""
@@ -52,7 +52,7 @@ class Connections:
             self._tls = ssl.create_default_context()
         self.keeps = False
         """Whether connections are kept for later requests."""
-        self._idle: list[tuple[float, KeptConnection]] = []
+        self._idle: list[tuple[float, KeepAliveConnection]] = []
 
     def close(self) -> None:
         """Close idle connections, and keep none any more."""
@@ -63,7 +63,7 @@ class Connections:
     @asynccontextmanager
     async def answer(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NO_HEADERS
-    ) -> AsyncIterator[KeptConnection]:
+    ) -> AsyncIterator[KeepAliveConnection]:
         """Send a request with a JSON body and yield its answer, with a status below 400; leaving the context ends it.
 
         Raises:
@@ -88,28 +88,28 @@ class Connections:
         finally:
             self._release(connection)
 
-    def _kept(self) -> KeptConnection | None:
+    def _kept(self) -> KeepAliveConnection | None:
         while self._idle:
             since, connection = self._idle.pop()
-            if connection.can_be_kept and time.monotonic() - since < IDLE_SECONDS:
-                connection.begin_again()
+            if connection.is_reusable and time.monotonic() - since < IDLE_SECONDS:
+                connection.reset_for_request()
                 return connection
             connection.close()
         return None
 
-    def _release(self, connection: KeptConnection) -> None:
-        if self.keeps and connection.can_be_kept and len(self._idle) < IDLE_CONNECTIONS:
+    def _release(self, connection: KeepAliveConnection) -> None:
+        if self.keeps and connection.is_reusable and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append((time.monotonic(), connection))
         else:
             connection.close()
 
-    async def _connected(self) -> KeptConnection:
+    async def _connected(self) -> KeepAliveConnection:
         host, port = self._address
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    KeptConnection, host, port, ssl=self._tls, server_hostname=host if self._tls else None
+                    KeepAliveConnection, host, port, ssl=self._tls, server_hostname=host if self._tls else None
                 )
         except TimeoutError as error:
             raise self._no_host("timed out") from error

@@ -28,7 +28,7 @@ from modelhost.operations.remote_calls import EVENT_STREAM, PROGRESS, RESULT, pr
 from modelhost.operations.reports import EventReport
 from modelhost.workers.call_depth import DEPTH_HEADER
 from modelhost.workers.connection import ConnectionBroken
-from modelhost.workers.remote.connection import KeptConnection
+from modelhost.workers.remote.connection import KeepAliveConnection
 
 if TYPE_CHECKING:  # a command does without its metrics, which take their time to import
     from modelhost.operations.perform import OperationCall
@@ -96,7 +96,7 @@ class RemoteClient:
                 return result_in(operation, await self._streamed_result(answer, on_progress), self.url)
             return result_in(operation, await self._whole(answer), self.url)
 
-    async def _streamed_result(self, answer: KeptConnection, on_progress: OnProgress) -> Any:
+    async def _streamed_result(self, answer: KeepAliveConnection, on_progress: OnProgress) -> Any:
         """Return the result of an operation that streams its progress; an error among the events is raised."""
         async with aclosing(_events(answer)) as events:
             async for event in events:
@@ -122,7 +122,7 @@ class RemoteClient:
         ):
             yield pieces
 
-    async def _pieces(self, answer: KeptConnection) -> PieceStream:
+    async def _pieces(self, answer: KeepAliveConnection) -> PieceStream:
         reader, has_ended = ChunkReader(), False
         async with aclosing(_events(answer)) as events:
             async for event in events:
@@ -174,7 +174,7 @@ class RemoteClient:
         async with self._connections.answer(method, path, body) as answer:
             return await self._whole(answer)
 
-    async def _whole(self, answer: KeptConnection) -> Any:
+    async def _whole(self, answer: KeepAliveConnection) -> Any:
         try:
             return json_text.decoded(await answer.read_all())
         except (ValueError, ConnectionBroken) as error:
@@ -196,7 +196,7 @@ class RemoteClient:
         return HostUnreachable(f"{self.url} sent something else than {expected}; is it a modelhost?")
 
 
-async def _events(answer: KeptConnection) -> AsyncGenerator[Event, None]:
+async def _events(answer: KeepAliveConnection) -> AsyncGenerator[Event, None]:
     """Yield the events of a streamed answer until it ends or breaks off."""
     reader = EventReader()
     with suppress(ConnectionBroken):

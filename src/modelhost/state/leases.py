@@ -20,7 +20,7 @@ from modelhost.background import guarded
 from modelhost.errors import DatabaseUnavailable, SessionBusy
 from modelhost.logs import get_logger
 from modelhost.state.lazy_database import LazyDatabase
-from modelhost.state.stored_session import Stored
+from modelhost.state.stored_session import StoredSession
 
 if TYPE_CHECKING:
     from modelhost.state.sql.rows import Rows
@@ -94,7 +94,7 @@ class Leases:
         self.holder: Final = this_process()
 
     @asynccontextmanager
-    async def lease(self, session_id: str) -> AsyncIterator[Stored | None]:
+    async def lease(self, session_id: str) -> AsyncIterator[StoredSession | None]:
         """Have the lease of a session; yields what is stored of it, read with the lease.
 
         Raises:
@@ -114,7 +114,7 @@ class Leases:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
 
-    async def _acquire(self, session_id: str) -> Stored | None:
+    async def _acquire(self, session_id: str) -> StoredSession | None:
         if (releasing := self._releasing.get(session_id)) is not None:
             # Of a task that was cancelled while it gave the session back; what it deletes must not be our lease.
             await asyncio.wait([releasing])
@@ -147,7 +147,7 @@ class Leases:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _try(self, session_id: str, gone: str | None, rows: Rows) -> tuple[Holder | None, Stored | None]:
+    def _try(self, session_id: str, gone: str | None, rows: Rows) -> tuple[Holder | None, StoredSession | None]:
         """Get the lease and what is stored, or who has it."""
         other = rows.leases.acquire(session_id, self.holder, LEASE_SECONDS, instead_of=gone)
         return other, (rows.sessions.stored(session_id) if other is None else None)

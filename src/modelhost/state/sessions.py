@@ -16,7 +16,7 @@ from modelhost.errors import SessionBusy, SessionNotFound
 from modelhost.state.lazy_database import LazyDatabase
 from modelhost.state.leases import LEASE_SECONDS, Leases
 from modelhost.state.records import Message, Removed, Session, SessionInfo, check_session_id
-from modelhost.state.stored_session import Addition, Stored
+from modelhost.state.stored_session import Addition, StoredSession
 
 if TYPE_CHECKING:
     from modelhost.state.sql.rows import Rows
@@ -145,10 +145,10 @@ class SessionStore:
         """End what goes on in the background; nobody holds a session any more."""
         await self._leases.close()
 
-    async def _append(self, session_id: str, stored: Stored | None, addition: Addition) -> Stored:
+    async def _append(self, session_id: str, stored: StoredSession | None, addition: Addition) -> StoredSession:
         limits, holder = self._limits, self._leases.holder
 
-        def append(rows: Rows) -> Stored:
+        def append(rows: Rows) -> StoredSession:
             if stored is None:
                 rows.one_at_a_time()
             if not rows.leases.renew([session_id], holder, LEASE_SECONDS):
@@ -171,8 +171,8 @@ class HeldSession:
     def __init__(
         self,
         session_id: str,
-        stored: Stored | None,
-        append: Callable[[str, Stored | None, Addition], Awaitable[Stored]],
+        stored: StoredSession | None,
+        append: Callable[[str, StoredSession | None, Addition], Awaitable[StoredSession]],
     ) -> None:
         self.id = session_id
         self._stored = stored

@@ -10,12 +10,12 @@ import orjson
 from modelhost.state.records import Message, system_and_rest
 
 
-def cut(messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
-    """Return what stays of ``messages``; see :func:`staying`."""
-    return tuple(messages[at] for at in staying(messages, limit))
+def trim(messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
+    """Return what stays of ``messages``; see :func:`kept_positions`."""
+    return tuple(messages[at] for at in kept_positions(messages, limit))
 
 
-def staying(messages: Sequence[Message], limit: int) -> Sequence[int]:
+def kept_positions(messages: Sequence[Message], limit: int) -> Sequence[int]:
     """Return which of ``messages`` stay, by their places: at most ``limit`` of them; the oldest go first.
 
     The system messages at the beginning stay. Whole turns go, each from a user's message to the next one's. Where the
@@ -49,7 +49,7 @@ def _parts(messages: Sequence[Message], begin: int) -> Iterator[range]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class StoredMessage:
     """A message at its place; places only grow, and none is used twice. ``body`` is its JSON."""
 
     position: int
@@ -58,13 +58,13 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class StoredSession:
     """A session as it is in the database. ``revision`` is another one after every change, whoever makes it."""
 
     revision: int
     model: str | None
     system: tuple[Message, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[StoredMessage, ...]
     next_position: int
 
     @property
@@ -88,34 +88,34 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
+class SessionChange:
     """The session afterwards, the lines that are new in it and the places of those that left it."""
 
-    after: Stored
-    added: tuple[Line, ...]
+    after: StoredSession
+    added: tuple[StoredMessage, ...]
     removed: tuple[int, ...]
 
 
-def numbered(messages: Sequence[Message], first: int = 0) -> tuple[Line, ...]:
+def with_positions(messages: Sequence[Message], first: int = 0) -> tuple[StoredMessage, ...]:
     """Return ``messages`` at places from ``first`` on."""
     return tuple(
-        Line(position=position, message=message, body=orjson.dumps(message))
+        StoredMessage(position=position, message=message, body=orjson.dumps(message))
         for position, message in enumerate(messages, first)
     )
 
 
-def grown(before: Stored | None, addition: Addition, *, revision: int, most_messages: int) -> Growth:
+def append(before: StoredSession | None, addition: Addition, *, revision: int, most_messages: int) -> SessionChange:
     """Return what ``before`` (``None``: a new session) becomes, cut to ``most_messages``."""
-    old = before or Stored(revision=0, model=None, system=(), lines=(), next_position=0)
-    added = numbered(addition.messages, old.next_position)
+    old = before or StoredSession(revision=0, model=None, system=(), lines=(), next_position=0)
+    added = with_positions(addition.messages, old.next_position)
     system = old.system if addition.system is None else (addition.system,)
     lines = (*old.lines, *added)
     # A system message is told from the first line by its place, not by its role: a line may have that role too.
-    places = staying([*system, *(line.message for line in lines)], most_messages)
+    places = kept_positions([*system, *(line.message for line in lines)], most_messages)
     kept = tuple(lines[place - len(system)] for place in places if place >= len(system))
     positions = {line.position for line in kept}
-    return Growth(
-        after=Stored(
+    return SessionChange(
+        after=StoredSession(
             revision=revision,
             model=addition.model or old.model,
             system=system,

@@ -10,14 +10,14 @@ from typing import Final, Literal
 
 from modelhost.tools.callbacks import CallContext
 
-CURRENT: Final[ContextVar[Flight | None]] = ContextVar("modelhost_tool_call", default=None)
+CURRENT_ATTEMPT: Final[ContextVar[CallAttempt | None]] = ContextVar("modelhost_tool_call", default=None)
 """The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP, and into
 those that answer what comes back on that request's own stream."""
 DEPTH_META_KEY: Final = "modelhost/depth"
 """Tells a server how deep a call stands, in its ``_meta`` as ``DEPTH_HEADER`` does in an HTTP request."""
 
 
-class Flight:
+class CallAttempt:
     """One attempt at a call."""
 
     def __init__(self, server: str, tool: str, context: CallContext, *, is_retry: bool = False) -> None:
@@ -37,11 +37,11 @@ class Flight:
     @contextmanager
     def current(self) -> Iterator[None]:
         """What runs within works for this call."""
-        token = CURRENT.set(self)
+        token = CURRENT_ATTEMPT.set(self)
         try:
             yield
         finally:
-            CURRENT.reset(token)
+            CURRENT_ATTEMPT.reset(token)
 
     def limit(self, seconds: float) -> asyncio.Timeout:
         """A timeout of ``seconds``, or of the context's deadline if that is sooner; see :meth:`paused`."""
@@ -67,7 +67,7 @@ class Flight:
             if self._pauses == 0 and self._timeout is timeout and not timeout.expired():
                 timeout.reschedule(self._until(self._left))
 
-    def landed(self) -> None:
+    def finish(self) -> None:
         """The call is over: nothing sets its clock any more."""
         self._timeout = None
 
@@ -77,32 +77,32 @@ class Flight:
         return until if deadline is None else min(until, deadline)
 
 
-class Flights:
+class InFlightCalls:
     """The calls that one server works on now."""
 
     def __init__(self) -> None:
-        self._flights: list[Flight] = []
+        self._attempts: list[CallAttempt] = []
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._attempts)
 
     @contextmanager
-    def entered(self, flight: Flight) -> Iterator[None]:
-        self._flights.append(flight)
+    def running(self, attempt: CallAttempt) -> Iterator[None]:
+        self._attempts.append(attempt)
         try:
             yield
         finally:
-            self._flights.remove(flight)
-            flight.landed()
+            self._attempts.remove(attempt)
+            attempt.finish()
 
-    def concerned(self, by: Literal["approve", "elicit", "on_log"]) -> Flight | None:
+    def attempt_for(self, by: Literal["approve", "elicit", "on_log"]) -> CallAttempt | None:
         """The call that a message of the server belongs to, which goes to ``by`` of its context.
 
         Over a pipe a server does not say which one it is. If the calls at work now have not all the same ``by``, a
         guess could show one person's affairs to another: then it is ``None``.
         """
-        current = CURRENT.get()
-        if current is not None and current in self._flights:
+        current = CURRENT_ATTEMPT.get()
+        if current is not None and current in self._attempts:
             return current
-        people = {getattr(flight.context, by) for flight in self._flights}
-        return self._flights[-1] if len(people) == 1 else None
+        people = {getattr(attempt.context, by) for attempt in self._attempts}
+        return self._attempts[-1] if len(people) == 1 else None

@@ -16,9 +16,9 @@ from modelhost.engines.special_tokens import ZERO_WIDTH_SPACE
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger, has_debug
 from modelhost.tools.arguments import read_arguments
-from modelhost.tools.attempts import Flight
+from modelhost.tools.attempts import CallAttempt
 from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, verdict
-from modelhost.tools.catalogue import Listed
+from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, text_of
 from modelhost.tools.mending import UNREADABLE
@@ -43,7 +43,7 @@ class Failure(Exception):
 
 
 async def call_tool(
-    listed: Listed, given: Mapping[str, Any] | str, context: CallContext, limits: ResultLimits
+    listed: CatalogueEntry, given: Mapping[str, Any] | str, context: CallContext, limits: ResultLimits
 ) -> ToolOutcome:
     """Check, ask, call, and tell what became of it.
 
@@ -60,7 +60,7 @@ async def call_tool(
     except Failure as failure:
         outcome = failed(listed.offered.name, failure.code, failure.text)
     else:
-        outcome = _told(listed, result, limits)
+        outcome = _outcome(listed, result, limits)
     known = listed.known
     seconds = loop.time() - began
     return replace(outcome, server=known.server, tool=known.tool, was_retried=was_retried, seconds=seconds)
@@ -71,7 +71,7 @@ def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:
     return ToolOutcome(name=name, text=text, is_error=True, code=code)
 
 
-def _arguments(listed: Listed, given: Mapping[str, Any] | str) -> dict[str, Any]:
+def _arguments(listed: CatalogueEntry, given: Mapping[str, Any] | str) -> dict[str, Any]:
     try:
         arguments = read_arguments(given)
     except ValueError as error:
@@ -101,7 +101,7 @@ def _unmarked(value: Any) -> Any:
     return [_unmarked(each) for each in value] if isinstance(value, list) else value
 
 
-async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: CallContext) -> None:
+async def _be_allowed(listed: CatalogueEntry, arguments: Mapping[str, Any], context: CallContext) -> None:
     offered = listed.offered
     approval = stricter(offered.approval, context.approval)
     decided = verdict(approval, is_read_only=offered.is_read_only)
@@ -145,34 +145,34 @@ async def _be_allowed(listed: Listed, arguments: Mapping[str, Any], context: Cal
 
 
 async def _attempted(
-    listed: Listed, arguments: dict[str, Any], context: CallContext
+    listed: CatalogueEntry, arguments: dict[str, Any], context: CallContext
 ) -> tuple[types.CallToolResult, bool]:
     """The result, and whether it took a second attempt."""
     lost: Connection | None = None
     refusal: str | None = None
-    for attempt in range(ATTEMPTS):
-        flight = Flight(listed.known.server, listed.known.tool, context, is_retry=attempt > 0)
-        async with _placed(listed, flight, lost) as connection:
+    for number in range(ATTEMPTS):
+        attempt = CallAttempt(listed.known.server, listed.known.tool, context, is_retry=number > 0)
+        async with _placed(listed, attempt, lost) as connection:
             try:
-                return await _answer(listed, connection, flight, arguments), attempt > 0
+                return await _answer(listed, connection, attempt, arguments), number > 0
             except MCPError as error:
-                if flight.was_sent:
+                if attempt.was_sent:
                     raise _failure_of(error, listed, connection) from None
-            lost, refusal = connection, flight.refusal
+            lost, refusal = connection, attempt.refusal
     why = refusal or "was lost before it could be sent"
     text = f'The call was not made: the MCP server "{listed.known.server}" {why}.'
     raise Failure(code="tool_server_unavailable", text=text)
 
 
 @asynccontextmanager
-async def _placed(listed: Listed, flight: Flight, lost: Connection | None) -> AsyncIterator[Connection]:
+async def _placed(listed: CatalogueEntry, attempt: CallAttempt, lost: Connection | None) -> AsyncIterator[Connection]:
     """A place among the server's calls, and a connection that is not the ``lost`` one."""
     server = listed.server
     seconds = server.entry.timeout_seconds
     async with AsyncExitStack() as stack:
         try:
-            async with flight.limit(seconds):
-                await stack.enter_async_context(server.place(flight))
+            async with attempt.limit(seconds):
+                await stack.enter_async_context(server.place(attempt))
                 connection = await server.connection(after=lost)
         except TimeoutError:
             text = f'The call was not made: the MCP server "{server.name}" was not free and ready in time.'
@@ -184,7 +184,7 @@ async def _placed(listed: Listed, flight: Flight, lost: Connection | None) -> As
 
 
 async def _answer(
-    listed: Listed, connection: Connection, flight: Flight, arguments: dict[str, Any]
+    listed: CatalogueEntry, connection: Connection, attempt: CallAttempt, arguments: dict[str, Any]
 ) -> types.CallToolResult:
     """What the server answers.
 
@@ -195,8 +195,8 @@ async def _answer(
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
-        async with flight.limit(server.entry.timeout_seconds):
-            result = await connection.call(flight, arguments)
+        async with attempt.limit(server.entry.timeout_seconds):
+            result = await connection.call(attempt, arguments)
     except TimeoutError:
         seconds = loop.time() - began
         text = (
@@ -215,10 +215,10 @@ async def _answer(
     return result
 
 
-def _failure_of(error: MCPError, listed: Listed, connection: Connection) -> Failure:
+def _failure_of(error: MCPError, listed: CatalogueEntry, connection: Connection) -> Failure:
     """What the model is told of an error instead of a result, for a call that was sent."""
-    if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.why_lost is not None):
-        why = f" It {connection.why_lost}." if connection.why_lost else ""
+    if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.lost_reason is not None):
+        why = f" It {connection.lost_reason}." if connection.lost_reason else ""
         text = (
             f'There is no result: the MCP server "{listed.server.name}" was lost during the call.{why} It may have run.'
         )
@@ -229,7 +229,7 @@ def _failure_of(error: MCPError, listed: Listed, connection: Connection) -> Fail
     return Failure(code="tool_failed", text=f"The tool failed with the error {error.code}: {error.message}")
 
 
-def _told(listed: Listed, result: types.CallToolResult, limits: ResultLimits) -> ToolOutcome:
+def _outcome(listed: CatalogueEntry, result: types.CallToolResult, limits: ResultLimits) -> ToolOutcome:
     text, was_cut = cut(text_of(result.content, result.structured_content), limits.chars)
     images, note = fitting(images_of(result.content), limits.image_bytes)
     return ToolOutcome(

@@ -10,9 +10,9 @@ from typing import Any, Final
 from modelhost.exchange.bodies import tool_of
 from modelhost.exchange.requests import Tool
 from modelhost.tools.entry import Approval, ServerEntry
-from modelhost.tools.names import ToolKey, meant_by, model_names, wish
+from modelhost.tools.names import ToolKey, meant_by, model_names, preferred_name
 from modelhost.tools.server import ToolServer
-from modelhost.tools.server_tool import KnownTool
+from modelhost.tools.server_tool import ServerTool
 from modelhost.tools.status import ServerState
 
 
@@ -36,7 +36,7 @@ class OfferedTool:
         object.__setattr__(self, "asked", tool_of(self.function))  # as many requests as there are share it
 
 
-def offer(tool: KnownTool, name: str, entry: ServerEntry) -> OfferedTool:
+def offered_tool(tool: ServerTool, name: str, entry: ServerEntry) -> OfferedTool:
     """The tool under ``name``, with what the configuration says of it."""
     function = {"name": name, "description": tool.description, "parameters": tool.schema}
     return OfferedTool(
@@ -57,11 +57,11 @@ SUGGESTIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class CatalogueEntry:
     """A tool with all that a call of it needs."""
 
     offered: OfferedTool
-    known: KnownTool
+    known: ServerTool
     server: ToolServer
 
 
@@ -70,12 +70,12 @@ class Catalogue:
     """The tools at one moment."""
 
     offered: tuple[OfferedTool, ...] = ()
-    listed: Mapping[str, Listed] = field(default_factory=dict)
+    listed: Mapping[str, CatalogueEntry] = field(default_factory=dict)
     """By name; those of servers that are not there now too."""
     absent: tuple[ToolServer, ...] = ()
     """The servers that should be there, and have no tools to offer."""
 
-    def meant_by(self, name: str) -> list[Listed]:
+    def meant_by(self, name: str) -> list[CatalogueEntry]:
         """The tools that a person may mean by ``name``; see :func:`modelhost.tools.names.meant_by`."""
         known = {each: ToolKey(listed.known.server, listed.known.tool) for each, listed in self.listed.items()}
         return [self.listed[each] for each in meant_by(name, known)]
@@ -88,10 +88,10 @@ class Catalogue:
 def catalogue_of(servers: Collection[ToolServer]) -> Catalogue:
     """All tools. A server's tools keep their names whether it is there or not."""
     known = {ToolKey(server.name, tool.tool): (server, tool) for server in servers for tool in server.tools}
-    wishes = {key: wish(key.server, server.entry.prefix, key.tool) for key, (server, _) in known.items()}
-    names = model_names(wishes)
+    preferred = {key: preferred_name(key.server, server.entry.prefix, key.tool) for key, (server, _) in known.items()}
+    names = model_names(preferred)
     listed = {
-        names[key]: Listed(offered=offer(tool, names[key], server.entry), known=tool, server=server)
+        names[key]: CatalogueEntry(offered=offered_tool(tool, names[key], server.entry), known=tool, server=server)
         for key, (server, tool) in known.items()
     }
     offered = tuple(each.offered for each in listed.values() if each.server.state in OFFERED_STATES)

@@ -12,7 +12,7 @@ from mcp.client.session import ClientRequestContext
 from modelhost import json_text
 from modelhost.errors import ModelhostError
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import Flight, Flights
+from modelhost.tools.attempts import CallAttempt, InFlightCalls
 from modelhost.tools.callbacks import (
     ApprovalRequest,
     ElicitationAnswer,
@@ -33,12 +33,12 @@ REFUSED: Final = "User rejected sampling request"  # its words, too
 UNANSWERED: Final = "Nobody was there to approve the sampling request"
 
 
-class Answers:
+class ClientFeatures:
     """Answers one server, for the call that it works on."""
 
-    def __init__(self, entry: ServerEntry, flights: Flights, sampler: Sampler | None) -> None:
+    def __init__(self, entry: ServerEntry, attempts: InFlightCalls, sampler: Sampler | None) -> None:
         self._entry = entry
-        self._flights = flights
+        self._attempts = attempts
         self._sampler = sampler
 
     def callbacks(self) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class Answers:
     ) -> types.CreateMessageResult | types.CreateMessageResultWithTools | types.ErrorData:
         """Have a model write, if the policy allows it."""
         assert self._sampler is not None
-        flight = self._flights.concerned("approve")
+        attempt = self._attempts.attempt_for("approve")
         request = request_of(self._entry.name, params, self._entry.sampling.max_tokens)
-        with flight.paused() if flight is not None else nullcontext():
-            if self._entry.sampling.mode == "ask" and not (agrees := await self._agrees(flight, params)):
+        with attempt.paused() if attempt is not None else nullcontext():
+            if self._entry.sampling.mode == "ask" and not (agrees := await self._agrees(attempt, params)):
                 return types.ErrorData(code=REJECTED, message=UNANSWERED if agrees is None else REFUSED)
             try:
                 answer = await self._sampler.sample(request)
@@ -68,16 +68,16 @@ class Answers:
                 return types.ErrorData(code=types.INTERNAL_ERROR, message=error.message)
         return result_of(answer, params)
 
-    async def _agrees(self, flight: Flight | None, params: types.CreateMessageRequestParams) -> bool | None:
-        if flight is None or flight.context.approve is None:
+    async def _agrees(self, attempt: CallAttempt | None, params: types.CreateMessageRequestParams) -> bool | None:
+        if attempt is None or attempt.context.approve is None:
             return None
         arguments = params.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return await flight.context.approve(
+        return await attempt.context.approve(
             ApprovalRequest(
                 kind="sampling",
                 server=self._entry.name,
                 name=self._entry.name,
-                tool=flight.tool,
+                tool=attempt.tool,
                 arguments=arguments,
                 annotations={},
             )
@@ -87,11 +87,11 @@ class Answers:
         self, _context: ClientRequestContext, params: types.ElicitRequestParams
     ) -> types.ElicitResult | types.ErrorData:
         """Ask whoever is there; with nobody there, or if it is not certain who, it is declined."""
-        flight = self._flights.concerned("elicit")
-        if flight is None or flight.context.elicit is None:
+        attempt = self._attempts.attempt_for("elicit")
+        if attempt is None or attempt.context.elicit is None:
             return types.ElicitResult(action="decline")
-        with flight.paused():
-            answer = await flight.context.elicit(_elicitation(self._entry.name, flight.tool, params))
+        with attempt.paused():
+            answer = await attempt.context.elicit(_elicitation(self._entry.name, attempt.tool, params))
         return _elicited(answer, params)
 
     async def roots(self, _context: ClientRequestContext) -> types.ListRootsResult | types.ErrorData:
@@ -100,9 +100,9 @@ class Answers:
 
     async def note(self, params: types.LoggingMessageNotificationParams) -> None:
         """Pass a log message on to the call that it belongs to."""
-        flight = self._flights.concerned("on_log")
-        if flight is not None and flight.context.on_log is not None:
-            await flight.context.on_log(
+        attempt = self._attempts.attempt_for("on_log")
+        if attempt is not None and attempt.context.on_log is not None:
+            await attempt.context.on_log(
                 ToolLogLine(server=self._entry.name, level=params.level, logger=params.logger, data=params.data)
             )
 

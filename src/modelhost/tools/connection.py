@@ -18,13 +18,13 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import DEPTH_META_KEY, Flight
+from modelhost.tools.attempts import DEPTH_META_KEY, CallAttempt
 from modelhost.tools.callbacks import ToolProgress
-from modelhost.tools.client_features import Answers
+from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.entry import Process, ServerEntry
-from modelhost.tools.mending import mended
+from modelhost.tools.mending import repaired
 from modelhost.tools.reasons import ConnectionLostError
-from modelhost.tools.remote import NoticingClient, Streams, reached
+from modelhost.tools.remote import ObservingHttpClient, Streams, reached
 from modelhost.tools.status import ToolProblem
 from modelhost.tools.stdio import LineBuffer, started
 from modelhost.version import __version__
@@ -48,9 +48,9 @@ class Connection:
         self._entry = entry
         self._on_news = on_news
         self._client: Client | None = None
-        self._http: NoticingClient | None = None
+        self._http: ObservingHttpClient | None = None
         self._lists: dict[str, tuple[Any, ...]] = {}
-        self.why_lost: str | None = None
+        self.lost_reason: str | None = None
         self.malformed: tuple[ToolProblem, ...] = ()
         """Tools of the last listing that are left out of it."""
         self.has_new_tools = False
@@ -73,8 +73,8 @@ class Connection:
 
     def lose(self, reason: str) -> None:
         """The connection is of no use any more. The first reason counts."""
-        if self.why_lost is None:
-            self.why_lost = reason
+        if self.lost_reason is None:
+            self.lost_reason = reason
             self._on_news()
 
     # What a server has.
@@ -120,22 +120,22 @@ class Connection:
 
     # What a server does.
 
-    async def call(self, flight: Flight, arguments: dict[str, Any]) -> types.CallToolResult:
+    async def call(self, attempt: CallAttempt, arguments: dict[str, Any]) -> types.CallToolResult:
         """Send one call and return the answer, errors of the tool included.
 
         Raises:
             MCPError: the server answered with an error, or the connection was lost.
             RuntimeError, ValueError: the answer is not what the tool or the protocol promises.
         """
-        context = flight.context
+        context = attempt.context
         meta: dict[str, Any] = {DEPTH_META_KEY: context.depth + 1}
         if context.on_log is not None and self.is_modern:
             meta[types.LOG_LEVEL_META_KEY] = "info"
-        with flight.current():
+        with attempt.current():
             return await self.client.call_tool(
-                flight.tool,
+                attempt.tool,
                 arguments,
-                progress_callback=_progress(flight) if context.on_progress is not None else None,
+                progress_callback=_progress(attempt) if context.on_progress is not None else None,
                 # An open mapping, which the type checker does not know as such.
                 meta=cast("types.RequestParamsMeta", meta),
             )
@@ -156,12 +156,12 @@ class Connection:
         except TimeoutError:
             raise ConnectionLostError(f"gave no sign of life for {HEALTH_SECONDS:g} s") from None
         except MCPError:
-            if self.why_lost is not None:
-                raise ConnectionLostError(self.why_lost) from None
+            if self.lost_reason is not None:
+                raise ConnectionLostError(self.lost_reason) from None
 
     # What a server says of its own accord.
 
-    async def take_notice(self, message: IncomingMessage) -> None:
+    async def handle_notification(self, message: IncomingMessage) -> None:
         """Take a notification in; listings that are out of date are forgotten."""
         match message:
             case types.ToolListChangedNotification():
@@ -191,7 +191,7 @@ class Connection:
                         pass  # the same event comes to take_notice
             except (MCPError, SubscriptionLost, TimeoutError) as error:
                 log.debug("mcp_listen_ended", server=self._entry.name, reason=type(error).__name__)
-            if self.why_lost is not None:
+            if self.lost_reason is not None:
                 return
             await asyncio.sleep(RELISTEN_SECONDS)
             # What changed while nobody listened is not told again.
@@ -206,33 +206,33 @@ class Connection:
         transport = self._entry.transport
         assert transport is not None, "a server that cannot be used is not connected"
         if isinstance(transport, Process):
-            async with started(transport, stderr, self.lose, self.mend) as process:
+            async with started(transport, stderr, self.lose, self.repair) as process:
                 self.pid = process.pid
                 yield process.incoming, process.outgoing
         else:
-            async with reached(transport, self.lose, self.mend) as (streams, http):
+            async with reached(transport, self.lose, self.repair) as (streams, http):
                 self._http = http
                 yield streams
 
-    def mend(self, message: types.JSONRPCMessage) -> None:
+    def repair(self, message: types.JSONRPCMessage) -> None:
         """Change an answer that the SDK would refuse into one that it takes."""
         if self._client is not None and isinstance(message, types.JSONRPCResponse):
-            message.result = mended(message.result, self._client.protocol_version, self._note_malformed)
+            message.result = repaired(message.result, self._client.protocol_version, self._note_malformed)
 
     def _note_malformed(self, problem: ToolProblem) -> None:
         self.malformed = (*self.malformed, problem)
 
-    def shake_hands(self, client: Client) -> None:
+    def complete_handshake(self, client: Client) -> None:
         """The handshake is done: from here on the connection can be used."""
         self._client = client
         if self._http is not None:
-            self._http.has_shaken_hands = True
+            self._http.is_handshake_done = True
             self._http.last_refusal = None  # older servers refuse the question for their era
 
 
 @asynccontextmanager
 async def connected(
-    connection: Connection, entry: ServerEntry, answers: Answers, stderr: LineBuffer
+    connection: Connection, entry: ServerEntry, features: ClientFeatures, stderr: LineBuffer
 ) -> AsyncGenerator[None, None]:
     """Within the context ``connection`` can be used, until it is lost.
 
@@ -244,12 +244,12 @@ async def connected(
         connection.streams(stderr),
         mode=mode,
         client_info=CLIENT,
-        message_handler=connection.take_notice,
+        message_handler=connection.handle_notification,
         cache=None,
-        **answers.callbacks(),
+        **features.callbacks(),
     )
     async with client:
-        connection.shake_hands(client)
+        connection.complete_handshake(client)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection.listen)
             yield
@@ -279,11 +279,11 @@ async def _all(
     raise ConnectionLostError(f"has more than {MAX_PAGES} pages in one listing")
 
 
-def _progress(flight: Flight) -> ProgressFnT:
+def _progress(attempt: CallAttempt) -> ProgressFnT:
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        assert flight.context.on_progress is not None
-        await flight.context.on_progress(
-            ToolProgress(server=flight.server, tool=flight.tool, progress=progress, total=total, message=message)
+        assert attempt.context.on_progress is not None
+        await attempt.context.on_progress(
+            ToolProgress(server=attempt.server, tool=attempt.tool, progress=progress, total=total, message=message)
         )
 
     return tell

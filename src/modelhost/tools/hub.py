@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from modelhost.errors import McpServerNotFound, ToolNotFound
-from modelhost.events import Feed, Listener
+from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger, has_debug
 from modelhost.meters import METERS, counting, timing
 from modelhost.tools.call import call_tool, failed
@@ -19,8 +19,8 @@ from modelhost.tools.catalogue import Catalogue, OfferedTool, catalogue_of
 from modelhost.tools.entry import ServerEntry
 from modelhost.tools.names import ALL, Selection
 from modelhost.tools.outcome import ResultLimits, ToolOutcome
-from modelhost.tools.reading import Reading
-from modelhost.tools.restarts import Starting
+from modelhost.tools.reading import ResourceReader
+from modelhost.tools.restarts import StartingServers
 from modelhost.tools.server import ToolServer
 from modelhost.tools.status import MissingServer, ServerState, ServerStatus, ToolEvent
 
@@ -50,11 +50,11 @@ class ToolHub:
         self._limits = ResultLimits(chars=max_result_chars, image_bytes=max_image_bytes)
         self._servers: dict[str, ToolServer] = {}
         self._catalogue: Catalogue | None = None
-        self._feed = Feed[ToolEvent]()
+        self._events = EventBus[ToolEvent]()
         self._is_started = False
         self._changing = asyncio.Lock()
         """One change of the set of servers at a time: each takes as long as processes take to end."""
-        self.reading = Reading(self._server)
+        self.reading = ResourceReader(self._server)
         for entry in entries:
             self._add(entry)
 
@@ -86,7 +86,7 @@ class ToolHub:
         async with self._changing:
             self._is_started = False
             await _stopped(self._servers.values())
-            self._feed.close()
+            self._events.close()
 
     async def apply(self, entries: Iterable[ServerEntry]) -> None:
         """Make the servers those of ``entries``. One whose connection stays the same keeps it, and its calls."""
@@ -99,7 +99,7 @@ class ToolHub:
             self._invalidate()
             await _stopped([*gone, *anew])
             for server in gone:
-                self._feed.tell(ToolEvent(at=time.time(), kind="removed", server=server.name))
+                self._events.publish(ToolEvent(at=time.time(), kind="removed", server=server.name))
             for entry in wanted.values():
                 self._put(entry, is_anew=any(server.name == entry.name for server in anew))
             # In the order of the configuration, so that the prompt of a model does not depend on the past.
@@ -173,13 +173,13 @@ class ToolHub:
             await self._server(name).stop(ServerState.DISABLED)
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[Listener[ToolEvent]]:
+    async def events(self) -> AsyncIterator[Subscription[ToolEvent]]:
         """News of the servers as long as the context is entered; first the present state of each."""
-        listener = self._feed.listen([_event(server, "state") for server in self._servers.values()])
+        listener = self._events.subscribe([_event(server, "state") for server in self._servers.values()])
         try:
             yield listener
         finally:
-            self._feed.leave(listener)
+            self._events.unsubscribe(listener)
 
     def _server(self, name: str) -> ToolServer:
         server = self._servers.get(name)
@@ -211,7 +211,7 @@ class ToolHub:
         """Whether all servers are there that should be."""
         return not self._current().absent
 
-    def starting(self, selection: Selection = ALL) -> Starting | None:
+    def starting(self, selection: Selection = ALL) -> StartingServers | None:
         """Those of the missing ones that a request waits for with :meth:`wait_for`, if there are any.
 
         Each delays requests once for each of its starts: from the first request that this is asked for, for a while.
@@ -222,9 +222,9 @@ class ToolHub:
         self._check_servers(selection)
         seconds = {server.name: server.seconds_to_wait() for server in self._absent(selection)}
         waited_for = tuple(name for name, left in seconds.items() if left)
-        return Starting(servers=waited_for, seconds=max(seconds.values())) if waited_for else None
+        return StartingServers(servers=waited_for, seconds=max(seconds.values())) if waited_for else None
 
-    async def wait_for(self, starting: Starting) -> None:
+    async def wait_for(self, starting: StartingServers) -> None:
         """Wait until each of these servers is ready, has failed or has had its time."""
         for server in [self._servers[name] for name in starting.servers if name in self._servers]:
             await server.first_connection()
@@ -312,7 +312,7 @@ class ToolHub:
     def _note(self, server: ToolServer, what: Literal["state", "tools"]) -> None:
         self._invalidate()
         if self._servers.get(server.name) is server:
-            self._feed.tell(_event(server, what))
+            self._events.publish(_event(server, what))
 
 
 def _event(server: ToolServer, kind: Literal["state", "tools"]) -> ToolEvent:

@@ -91,7 +91,7 @@ def unreadable(line: bytes, waiting: Collection[types.RequestId] | None) -> list
     return [types.JSONRPCError(jsonrpc="2.0", id=each, error=error) for each in dict.fromkeys(found)]
 
 
-def mended(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
+def repaired(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
     """``result`` of any request in this version of the protocol; of tools that are left out ``on_problem`` is told.
 
     Only listings of tools have a list ``tools``, and only results of tools have contents.

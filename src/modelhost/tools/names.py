@@ -26,17 +26,21 @@ class ToolKey:
     tool: str
 
 
-def model_names(wishes: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
-    """A name for each tool, made of the one that is wished for it (see :func:`wish`).
+def model_names(preferred: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
+    """A name for each tool, made of the one that is wished for it (see :func:`preferred_name`).
 
     A wish that is safe and that nobody shares is the name. Any other one gets a hash of the tool's origin, so that a
     name depends neither on the order of the servers nor on which others there are, unless they clash.
     """
-    shared = Counter(wishes.values())
-    names = {key: wish for key, wish in wishes.items() if shared[wish] == 1 and _SAFE.fullmatch(wish)}
+    shared = Counter(preferred.values())
+    names = {
+        key: preferred_name
+        for key, preferred_name in preferred.items()
+        if shared[preferred_name] == 1 and _SAFE.fullmatch(preferred_name)
+    }
     taken = set(names.values())
-    for key in _in_order(wishes.keys() - names.keys()):
-        names[key] = _hashed(wishes[key], key, taken)
+    for key in _in_order(preferred.keys() - names.keys()):
+        names[key] = _hashed(preferred[key], key, taken)
         taken.add(names[key])
     return names
 
@@ -52,7 +56,7 @@ def meant_by(name: str, known: Mapping[str, ToolKey]) -> list[str]:
     return dotted or [each for each, key in known.items() if name == key.tool]
 
 
-def wish(server: str, prefix: str | None, tool: str) -> str:
+def preferred_name(server: str, prefix: str | None, tool: str) -> str:
     """``{prefix or server}_{tool}``; with an empty prefix just ``tool``."""
     before = server if prefix is None else prefix
     return f"{before}_{tool}" if before else tool

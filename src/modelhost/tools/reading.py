@@ -28,7 +28,7 @@ from modelhost.tools.server import ToolServer
 Read = TypeVar("Read")
 
 
-class Reading:
+class ResourceReader:
     """What servers have beside tools. Each method is about one server, which has to be there.
 
     All of them raise:
@@ -94,7 +94,7 @@ async def _attempted(server: ToolServer, read: Callable[[Connection], Awaitable[
     try:
         return await _answered(server, connection, read)
     except ConnectionLostError:
-        if connection.why_lost is None:
+        if connection.lost_reason is None:
             raise
     return await _answered(server, await server.connection(after=connection), read)
 
@@ -103,6 +103,6 @@ async def _answered(server: ToolServer, connection: Connection, read: Callable[[
     try:
         return await read(connection)
     except (MCPError, ValidationError) as error:
-        if connection.why_lost is not None:
-            raise ConnectionLostError(connection.why_lost) from error
+        if connection.lost_reason is not None:
+            raise ConnectionLostError(connection.lost_reason) from error
         raise ToolCallFailed(f'the MCP server "{server.name}" {reason_of(error)}', server=server.name) from error

@@ -24,7 +24,7 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from modelhost.config import network
-from modelhost.tools.attempts import CURRENT, Flight
+from modelhost.tools.attempts import CURRENT_ATTEMPT, CallAttempt
 from modelhost.tools.entry import Remote
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.tools.reasons import refusal_of
@@ -40,16 +40,16 @@ NOT_FOUND: Final = 404
 UNREAD: Final = frozenset({BAD_REQUEST, UNAUTHORIZED, NOT_FOUND})
 """With these a server that knows no session, or not us, turns a message away before it reads it."""
 
-OnLost = Callable[[str], None]
-Mend = Callable[[types.JSONRPCMessage], None]
+OnConnectionLost = Callable[[str], None]
+Repair = Callable[[types.JSONRPCMessage], None]
 """Changes a message that the SDK would not take, see :mod:`modelhost.tools.mending`."""
 Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
 
 
-class NoticingClient(httpx2.AsyncClient):
+class ObservingHttpClient(httpx2.AsyncClient):
     """Notices what the SDK keeps to itself: whether a call was sent, and that a session is over."""
 
-    def __init__(self, remote: Remote, on_lost: OnLost) -> None:
+    def __init__(self, remote: Remote, on_lost: OnConnectionLost) -> None:
         super().__init__(
             timeout=TIMEOUT,
             headers=dict(remote.headers),
@@ -59,40 +59,40 @@ class NoticingClient(httpx2.AsyncClient):
         )
         self._on_lost = on_lost
         self._is_sse = remote.kind == "sse"
-        self.has_shaken_hands = False
+        self.is_handshake_done = False
         """Whether the server has let us in; until then a refusal is an answer to the handshake."""
         self.last_refusal: str | None = None
         """The latest answer that was no success, in words."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        flight = CURRENT.get() if request.method == "POST" else None
-        was_sent = flight is not None and flight.was_sent
-        if flight is not None:
-            flight.was_sent = True
-            request.headers[DEPTH_HEADER] = str(flight.context.depth + 1)
+        attempt = CURRENT_ATTEMPT.get() if request.method == "POST" else None
+        was_sent = attempt is not None and attempt.was_sent
+        if attempt is not None:
+            attempt.was_sent = True
+            request.headers[DEPTH_HEADER] = str(attempt.context.depth + 1)
         try:
             response = await super().send(request, **options)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
-            if flight is not None:
-                flight.was_sent = was_sent
+            if attempt is not None:
+                attempt.was_sent = was_sent
             raise
         if response.status_code >= 400:
-            await self._note_refusal(request, response, flight, was_sent=was_sent)
+            await self._note_refusal(request, response, attempt, was_sent=was_sent)
         return response
 
     async def _note_refusal(
-        self, request: httpx2.Request, response: httpx2.Response, flight: Flight | None, *, was_sent: bool
+        self, request: httpx2.Request, response: httpx2.Response, attempt: CallAttempt | None, *, was_sent: bool
     ) -> None:
         status = response.status_code
         self.last_refusal = refusal_of(response)
         reason = await self._loss(request, response)
         if reason is None:
             return
-        if flight is not None and status in UNREAD:
-            flight.was_sent = was_sent
-            flight.refusal = self.last_refusal
+        if attempt is not None and status in UNREAD:
+            attempt.was_sent = was_sent
+            attempt.refusal = self.last_refusal
         # A server that has just let us in, and does not let this call pass, does so for the sake of the call.
-        if not (status == UNAUTHORIZED and flight is not None and flight.is_retry):
+        if not (status == UNAUTHORIZED and attempt is not None and attempt.is_retry):
             self._on_lost(reason)
 
     async def _loss(self, request: httpx2.Request, response: httpx2.Response) -> str | None:
@@ -101,17 +101,19 @@ class NoticingClient(httpx2.AsyncClient):
         if self._is_sse:
             # The SDK stops writing then, and would let the call wait for ever.
             return self.last_refusal if request.method == "POST" else None
-        if status == UNAUTHORIZED and request.method == "POST" and self.has_shaken_hands:
+        if status == UNAUTHORIZED and request.method == "POST" and self.is_handshake_done:
             return self.last_refusal
         has_expired = MCP_SESSION_ID in request.headers and (
             status == NOT_FOUND
-            or (status == BAD_REQUEST and request.method == "POST" and is_session_loss(await response.aread()))
+            or (status == BAD_REQUEST and request.method == "POST" and is_session_lost(await response.aread()))
         )
         return f"its session has expired (HTTP {status})" if has_expired else None
 
 
 @asynccontextmanager
-async def reached(remote: Remote, on_lost: OnLost, mend: Mend) -> AsyncGenerator[tuple[Streams, NoticingClient], None]:
+async def reached(
+    remote: Remote, on_lost: OnConnectionLost, repair: Repair
+) -> AsyncGenerator[tuple[Streams, ObservingHttpClient], None]:
     """Streams to and from the server. The connection is made by the first message (HTTP) or before (SSE).
 
     Raises:
@@ -119,16 +121,16 @@ async def reached(remote: Remote, on_lost: OnLost, mend: Mend) -> AsyncGenerator
         httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body of the context.
     """
     network.require_usable(remote.url)
-    client = NoticingClient(remote, on_lost)
+    client = ObservingHttpClient(remote, on_lost)
     if remote.kind == "sse":
         async with sse_client(remote.url, httpx_client_factory=_factory(client)) as (read, write):
-            yield (Watched(read, on_lost, mend), write), client
+            yield (RepairingStream(read, on_lost, repair), write), client
         return
     async with (
         client,
         streamable_http_client(remote.url, http_client=client, max_sse_event_size=MESSAGE_BYTES) as (read, write),
     ):
-        yield (Watched(read, on_lost, mend), write), client
+        yield (RepairingStream(read, on_lost, repair), write), client
 
 
 def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
@@ -157,13 +159,15 @@ def _read_anew(error: ValidationError) -> SessionMessage | Exception:
         return SessionMessage(failed[0]) if failed else error
 
 
-class Watched:
+class RepairingStream:
     """A read stream that tells when it has come to its end, and mends what it gives."""
 
-    def __init__(self, inner: ReadStream[SessionMessage | Exception], on_lost: OnLost, mend: Mend) -> None:
+    def __init__(
+        self, inner: ReadStream[SessionMessage | Exception], on_lost: OnConnectionLost, repair: Repair
+    ) -> None:
         self._inner = inner
         self._on_lost = on_lost
-        self._mend = mend
+        self._repair = repair
 
     @property
     def last_context(self) -> Context | None:
@@ -179,7 +183,7 @@ class Watched:
             raise
         found = _read_anew(received) if isinstance(received, ValidationError) else received
         if isinstance(found, SessionMessage):
-            self._mend(found.message)
+            self._repair(found.message)
         return found
 
     async def aclose(self) -> None:
@@ -208,7 +212,7 @@ OF_A_REQUEST: Final = frozenset({types.PARSE_ERROR, types.METHOD_NOT_FOUND, type
 """Codes of JSON-RPC that speak of one request, whatever the message mentions."""
 
 
-def is_session_loss(body: bytes) -> bool:
+def is_session_lost(body: bytes) -> bool:
     """Whether the body of an answer with HTTP 400, to a request that named a session, says that there is none."""
     error = _error_in(body)
     if error is None:

@@ -46,7 +46,7 @@ LONGEST_WAIT_SECONDS: Final = 15.0
 """Of all requests together: clients give up not much later, and an answer without a tool is better than none."""
 
 
-class Patience:
+class StartupWait:
     """For one first attempt to connect: requests wait from the first of them on, and later ones never again."""
 
     def __init__(self, attempt_seconds: float) -> None:
@@ -68,7 +68,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Starting:
+class StartingServers:
     """The servers that a request waits for."""
 
     servers: tuple[str, ...]

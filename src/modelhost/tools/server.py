@@ -18,14 +18,14 @@ import mcp_types as types
 from modelhost.config.network import through
 from modelhost.errors import ToolServerUnavailable
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import Flight, Flights
+from modelhost.tools.attempts import CallAttempt, InFlightCalls
 from modelhost.tools.callbacks import Sampler
-from modelhost.tools.client_features import Answers
+from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
 from modelhost.tools.entry import Process, Remote, ServerEntry
 from modelhost.tools.reasons import ConnectionLostError, ConnectTimeoutError, is_hopeless, loggable_reason, reason_of
-from modelhost.tools.restarts import Patience, after_failure
-from modelhost.tools.server_tool import KnownTool, known_tools
+from modelhost.tools.restarts import StartupWait, after_failure
+from modelhost.tools.server_tool import ServerTool, server_tools
 from modelhost.tools.status import ServerState, ServerStatus, ToolProblem
 from modelhost.tools.stdio import LineBuffer
 
@@ -46,18 +46,18 @@ class ToolServer:
 
     def __init__(self, entry: ServerEntry, sampler: Sampler | None, on_change: OnChange) -> None:
         self.entry = entry
-        self.flights = Flights()
-        self.tools: tuple[KnownTool, ...] = ()
+        self.attempts = InFlightCalls()
+        self.tools: tuple[ServerTool, ...] = ()
         """Those that are allowed; the last ones known if it is not ready now."""
         self.has_listed = False
         self.state = ServerState.DISABLED
         self.last_error: str | None = None
-        self.patience: Patience | None = None
+        self.startup_wait: StartupWait | None = None
         """Of requests with the first connection since the latest start."""
-        self._told: tuple[ServerState, str | None] = (self.state, None)
+        self._reported: tuple[ServerState, str | None] = (self.state, None)
         self._sampler = sampler
         self._on_change = on_change
-        self._all_tools: tuple[KnownTool, ...] = ()
+        self._all_tools: tuple[ServerTool, ...] = ()
         self._problems: tuple[ToolProblem, ...] = ()
         self._places = asyncio.Semaphore(entry.max_concurrent_calls)
         self._stderr = LineBuffer(lambda line: log.debug("mcp_server_log", server=entry.name, line=line))
@@ -93,7 +93,7 @@ class ToolServer:
         if self._owner is not None:
             return
         self._is_leaving = self._wants_restart = False
-        self.patience = Patience(self.entry.connect_timeout_seconds)
+        self.startup_wait = StartupWait(self.entry.connect_timeout_seconds)
         self._set_state(ServerState.CONNECTING)
         # A context of its own: the server outlives the request that has it started.
         self._owner = asyncio.create_task(self._own(), name=f"mcp server {self.name}", context=Context())
@@ -141,10 +141,10 @@ class ToolServer:
     # What a call needs.
 
     @asynccontextmanager
-    async def place(self, flight: Flight) -> AsyncIterator[None]:
+    async def place(self, attempt: CallAttempt) -> AsyncIterator[None]:
         """A place among the calls that the server works on at the same time, waiting for one if need be."""
         async with self._places:
-            with self.flights.entered(flight):
+            with self.attempts.running(attempt):
                 yield
 
     async def connection(self, *, after: Connection | None = None) -> Connection:
@@ -157,7 +157,7 @@ class ToolServer:
             after.lose("lost the connection")
         while True:
             connection = self._connection
-            if connection is not None and connection is not after and connection.why_lost is None:
+            if connection is not None and connection is not after and connection.lost_reason is None:
                 return connection
             if connection is None and self.state not in WAITING:
                 raise ToolServerUnavailable(self._unavailable(), server=self.name)
@@ -191,9 +191,9 @@ class ToolServer:
 
     def seconds_to_wait(self) -> float:
         """For how long a request that is here now waits for the server; 0 if it is not to."""
-        if self.state is not ServerState.CONNECTING or self.patience is None:
+        if self.state is not ServerState.CONNECTING or self.startup_wait is None:
             return 0.0
-        return self.patience.seconds_left()
+        return self.startup_wait.seconds_left()
 
     async def first_connection(self) -> None:
         """Wait until the first attempt to connect is over, for as long as requests do."""
@@ -232,7 +232,7 @@ class ToolServer:
             last_error=self.last_error,
             why_disabled=self.entry.why_disabled,
             pid=connection.pid if connection is not None else None,
-            in_flight=len(self.flights),
+            in_flight=len(self.attempts),
             calls=self._calls,
             failed_calls=self._failed_calls,
             latency_p50_seconds=median(self._latencies) if self._latencies else None,
@@ -292,8 +292,8 @@ class ToolServer:
         self._scope = scope
         try:
             with scope:
-                answers = Answers(self.entry, self.flights, self._sampler)
-                async with connected(connection, self.entry, answers, self._stderr):
+                features = ClientFeatures(self.entry, self.attempts, self._sampler)
+                async with connected(connection, self.entry, features, self._stderr):
                     tools = await connection.tools()
                     scope.deadline = math.inf
                     self._connect_seconds = time.monotonic() - began
@@ -342,14 +342,14 @@ class ToolServer:
                     await self._news.wait()
             except TimeoutError:
                 # One that is at work may be unable to answer, and has timeouts of its own.
-                if not self.flights:
+                if not self.attempts:
                     await connection.check_health()
                 continue
             self._news.clear()
             if self._is_leaving or self._wants_restart:
                 return
-            if connection.why_lost is not None:
-                raise ConnectionLostError(connection.why_lost)
+            if connection.lost_reason is not None:
+                raise ConnectionLostError(connection.lost_reason)
             if connection.has_new_tools:
                 tools = await connection.tools()
                 self._take(tools, connection.malformed)
@@ -372,7 +372,7 @@ class ToolServer:
     # Its tools and its state.
 
     def _take(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblem, ...]) -> None:
-        self._all_tools, problems = known_tools(self.name, {tool.name: tool for tool in tools}.values())
+        self._all_tools, problems = server_tools(self.name, {tool.name: tool for tool in tools}.values())
         self._note_problems((*malformed, *problems))
         self.has_listed = True
         self._offer()
@@ -397,8 +397,8 @@ class ToolServer:
     def _set_state(self, state: ServerState) -> None:
         self.state = state
         # Why it was lost may be known a moment later than that it was: that is news too.
-        if (state, self.last_error) != self._told:
-            self._told = (state, self.last_error)
+        if (state, self.last_error) != self._reported:
+            self._reported = (state, self.last_error)
             self._on_change(self, "state")
         waiters, self._waiters = self._waiters, []
         for future in waiters:
@@ -410,8 +410,8 @@ def _cause(error: Exception, connection: Connection) -> Exception:
     """What is behind ``error``: the SDK says no more than that the connection was closed, or refused."""
     if is_hopeless(error):
         return error
-    if connection.why_lost not in (None, LEFT):
-        return ConnectionLostError(connection.why_lost)
+    if connection.lost_reason not in (None, LEFT):
+        return ConnectionLostError(connection.lost_reason)
     return ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
 
 

@@ -18,7 +18,7 @@ TASK_SUPPORT: Final = "#/execution/taskSupport"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownTool:
+class ServerTool:
     """A tool under its original name."""
 
     server: str
@@ -31,7 +31,7 @@ class KnownTool:
     check: ArgumentCheck
 
 
-def known_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[KnownTool, ...], tuple[ToolProblem, ...]]:
+def server_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[ServerTool, ...], tuple[ToolProblem, ...]]:
     """The tools of ``server`` in our words, without those whose schema cannot be used; and what is wrong with which."""
     known, problems = [], []
     for tool in tools:
@@ -62,12 +62,12 @@ def _needs_task(tool: types.Tool) -> bool:
     return tool.execution is not None and tool.execution.task_support == "required"
 
 
-def _known(server: str, tool: types.Tool, schema: Mapping[str, Any]) -> KnownTool:
+def _known(server: str, tool: types.Tool, schema: Mapping[str, Any]) -> ServerTool:
     hints = tool.annotations or types.ToolAnnotations()
     annotations = hints.model_dump(by_alias=True, exclude_none=True)
     if tool.title is not None:
         annotations.setdefault("title", tool.title)
-    return KnownTool(
+    return ServerTool(
         server=server,
         tool=tool.name,
         description=tool.description or "",

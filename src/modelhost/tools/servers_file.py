@@ -33,8 +33,8 @@ from modelhost.tools.servers_format import (
     EntryFile,
     RawServer,
     Scalar,
+    canonical_fields,
     checked,
-    named_fields,
     raw_file,
     transport_kind,
 )
@@ -119,7 +119,7 @@ def _entry(
     try:
         if not isinstance(server.fields, dict):
             raise ValueError("expected keys and values")  # noqa: TRY004, TRY301
-        fields, warnings = named_fields(server.fields, label)
+        fields, warnings = canonical_fields(server.fields, label)
         file = checked({**_defaults(defaults), **fields})
         entry, more = _read(server.name, file, path.parent, variables)
     except ValueError as error:

@@ -188,7 +188,7 @@ LABELS: Final = frozenset({"name", "id", "description"})
 """For people; they change nothing here."""
 
 
-def named_fields(raw: Mapping[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
+def canonical_fields(raw: Mapping[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
     """The fields of ``raw`` under our names, and a warning for each that is unknown or given twice."""
     fields: dict[str, Any] = {}
     warnings: list[str] = []

@@ -22,11 +22,11 @@ from mcp.shared.message import SessionMessage
 
 from modelhost.config import environment
 from modelhost.logs import get_logger
-from modelhost.tools.attempts import CURRENT
+from modelhost.tools.attempts import CURRENT_ATTEMPT
 from modelhost.tools.entry import Process
 from modelhost.tools.mending import message_of, unreadable
 from modelhost.workers.child import Child
-from modelhost.workers.process_groups import see_group_end
+from modelhost.workers.process_groups import end_group
 
 MAX_LINES: Final = 200
 MAX_LENGTH: Final = 2000  # of one line; the rest of a longer one is dropped
@@ -75,9 +75,9 @@ REST_SECONDS: Final = 0.2  # for what is left of its group
 KILL_SECONDS: Final = 2.0  # for the kernel to end it
 POLL_SECONDS: Final = 0.01
 
-OnLost = Callable[[str], None]
+OnConnectionLost = Callable[[str], None]
 """Told once, in a sentence, how the connection came to its end."""
-Mend = Callable[[types.JSONRPCMessage], None]
+Repair = Callable[[types.JSONRPCMessage], None]
 """Changes a message that the SDK would not take, see :mod:`modelhost.tools.mending`."""
 LISTEN: Final = "subscriptions/listen"
 """The one request that is not answered as long as all is well."""
@@ -86,12 +86,12 @@ LISTEN: Final = "subscriptions/listen"
 class ServerProcess:
     """A server's process, whose streams are :attr:`incoming` and :attr:`outgoing`."""
 
-    def __init__(self, child: Child, stderr: LineBuffer, on_lost: OnLost, mend: Mend) -> None:
+    def __init__(self, child: Child, stderr: LineBuffer, on_lost: OnConnectionLost, repair: Repair) -> None:
         self._child = child
         self._on_lost = on_lost
         self.pid = child.pid
         waiting: set[types.RequestId] = set()
-        self.incoming = Incoming(child.stdout, stderr, self._lose, mend, waiting)
+        self.incoming = Incoming(child.stdout, stderr, self._lose, repair, waiting)
         self.outgoing = Outgoing(child, waiting)
         self._lines = stderr
         self._drain = asyncio.create_task(self._keep_stderr())
@@ -131,7 +131,7 @@ class ServerProcess:
             self._signal_group(signal.SIGKILL)
             self._drain.cancel()
         has_exited = await self._exit_within(KILL_SECONDS)
-        if not has_exited or await see_group_end(self.pid, seconds=KILL_SECONDS):
+        if not has_exited or await end_group(self.pid, seconds=KILL_SECONDS):
             log.warning("mcp_server_left_process", pid=self.pid)
         self._child.close()
 
@@ -167,14 +167,14 @@ class Incoming:
         reader: asyncio.StreamReader,
         lines: LineBuffer,
         lose: Callable[[str | None], Awaitable[None]],
-        mend: Mend,
+        repair: Repair,
         waiting: set[types.RequestId],
     ) -> None:
         """``waiting`` are the ids of the requests that the server has not answered."""
         self._reader = reader
         self._lines = lines
         self._lose = lose
-        self._mend = mend
+        self._repair = repair
         self._waiting = waiting
         self._read: deque[types.JSONRPCMessage] = deque()
         self._is_closed = False
@@ -206,7 +206,7 @@ class Incoming:
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
             # The SDK takes an id for what we sent that comes back as text.
             self._waiting -= {message.id, *(each for each in self._waiting if str(each) == message.id)}
-        self._mend(message)
+        self._repair(message)
         return SessionMessage(message)
 
     async def aclose(self) -> None:
@@ -243,8 +243,8 @@ class Outgoing:
         message = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
         if self._is_closed or not self._child.send(message):
             raise anyio.BrokenResourceError
-        if (flight := CURRENT.get()) is not None:
-            flight.was_sent = True
+        if (attempt := CURRENT_ATTEMPT.get()) is not None:
+            attempt.was_sent = True
         try:
             await self._child.sent()
         except BrokenPipeError as error:
@@ -270,7 +270,7 @@ class Outgoing:
 
 @asynccontextmanager
 async def started(
-    process: Process, stderr: LineBuffer, on_lost: OnLost, mend: Mend
+    process: Process, stderr: LineBuffer, on_lost: OnConnectionLost, repair: Repair
 ) -> AsyncGenerator[ServerProcess, None]:
     """A running server; with the context its whole process group ends.
 
@@ -284,7 +284,7 @@ async def started(
         cwd=None if process.cwd is None else str(process.cwd),
         line_bytes=MESSAGE_BYTES,
     )
-    server = ServerProcess(child, stderr, on_lost, mend)
+    server = ServerProcess(child, stderr, on_lost, repair)
     try:
         yield server
     finally:

@@ -20,7 +20,7 @@ from modelhost.tools.servers_file import ToolServers, read_servers, watch_server
 
 if TYPE_CHECKING:
     from modelhost.tools.hub import ToolHub
-    from modelhost.tools.reading import Reading
+    from modelhost.tools.reading import ResourceReader
 
 log = get_logger(__name__)
 
@@ -65,7 +65,7 @@ class Toolbox:
         return ToolHub(self._servers.servers, sampler=self._sampler)
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ResourceReader:
         """What the servers have beside tools."""
         return self.hub.reading
 

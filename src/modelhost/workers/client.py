@@ -22,11 +22,11 @@ from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.tasks import TASKS, Payload, Task
 from modelhost.logs import get_logger
 from modelhost.workers import endings
-from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NobodyListens, Stalled, connect
+from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.private_folder import remove_socket
-from modelhost.workers.wire import DATA, DONE, END_OF_EVENT, EventBlocks, encoded
-from modelhost.workers.worker import Life, Received
+from modelhost.workers.wire import DATA, DONE, END_OF_EVENT, EventBlocks, encode_payload
+from modelhost.workers.worker import WorkerAnswer, WorkerHandle
 
 log = get_logger(__name__)
 
@@ -39,11 +39,11 @@ SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 class WorkerClient:
     """The :class:`~modelhost.workers.worker.Worker` that is a process here, and what all of them have in common."""
 
-    def __init__(self, *, process: Life, engine: Engine, model: str, api_key: str) -> None:
+    def __init__(self, *, process: WorkerHandle, engine: Engine, model: str, api_key: str) -> None:
         self.process = process
         self.engine = engine
         self.model = model
-        self._explain: endings.Explain | None = None  # why we ended it, while it ran
+        self._explain: endings.MakeError | None = None  # why we ended it, while it ran
         self.requests = OpenRequests()
         self._head = f"Host: worker\r\nAuthorization: Bearer {api_key}\r\nConnection: close\r\n".encode()
 
@@ -65,7 +65,7 @@ class WorkerClient:
     async def memory(self) -> Mapping[str, int]:
         return await self.process.memory()
 
-    async def close(self, explain: endings.Explain = endings.stopped) -> Mapping[str, int]:
+    async def close(self, explain: endings.MakeError = endings.stopped) -> Mapping[str, int]:
         freed: Mapping[str, int] = {}
         with guarded("measuring workers", model=self.model):
             freed = await self.memory()
@@ -96,7 +96,7 @@ class WorkerClient:
         self._end_because(endings.unreachable)
         await self.process.kill()
 
-    def _end_because(self, explain: endings.Explain) -> None:
+    def _end_because(self, explain: endings.MakeError) -> None:
         if self.process.is_running and self._explain is None:
             self._explain = explain
 
@@ -120,7 +120,7 @@ class WorkerClient:
         async with self.send(task, payload) as answer:
             return self._decoded(self.engine.convert_answer(task, await answer.read_all()))
 
-    def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[Received]:
+    def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[WorkerAnswer]:
         if isinstance(payload, dict):
             payload = self._finished(task, payload)
         return self._answered(self.engine.path(task), payload, task)
@@ -157,7 +157,9 @@ class WorkerClient:
             ) from None
 
     @asynccontextmanager
-    async def _answered(self, path: str, payload: Payload | None, task: Task | None = None) -> AsyncIterator[Received]:
+    async def _answered(
+        self, path: str, payload: Payload | None, task: Task | None = None
+    ) -> AsyncIterator[WorkerAnswer]:
         """Send a request, for ``task`` where it is work, and yield its answer as :meth:`send` does."""
         async with self._connected() as connection:
             if task is not None:
@@ -166,7 +168,7 @@ class WorkerClient:
                 if payload is None:
                     await connection.get(path, self._head)
                 else:
-                    kind, data = encoded(payload)
+                    kind, data = encode_payload(payload)
                     await connection.post(path, b"%sContent-Type: %s\r\n" % (self._head, kind.encode()), data)
                 if connection.status != HTTPStatus.OK:
                     raise self.refusal(connection.status, json_or_text(await connection.read_all()))
@@ -207,7 +209,7 @@ class WorkerClient:
             async with asyncio.timeout(SECONDS_TO_LEARN_OF_A_CRASH):
                 await self.process.wait()
         except TimeoutError:
-            if self._explain is None and isinstance(error, NobodyListens):
+            if self._explain is None and isinstance(error, NotListening):
                 await self.end_unreachable()
             if self._explain is None:
                 return self._still_running(error)

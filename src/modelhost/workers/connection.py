@@ -25,7 +25,7 @@ class ConnectionBroken(Exception):
     """There is no connection, or it ended before the answer did."""
 
 
-class NobodyListens(ConnectionBroken):
+class NotListening(ConnectionBroken):
     """There is no connection, since nobody listens at the address: it is not that somebody is slow."""
 
 
@@ -48,11 +48,11 @@ class Connection(asyncio.Protocol):
         self._now = asyncio.get_running_loop().time
         self.status = 0
         self.content_type = ""
-        self.waits_since = self._now()
+        self.waiting_since = self._now()
         """Since when the worker could have sent something: the request's start, or the end of a pause of ours."""
-        self.sent_at = self.waits_since
+        self.sent_at = self.waiting_since
         """When the request was made."""
-        self.heard_at = -math.inf
+        self.last_received_at = -math.inf
         """When the last bytes came."""
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         self._is_left = True
         if self._transport is None or self._transport.is_closing():
             return
-        if self.heard_at == -math.inf and self._error is None:
+        if self.last_received_at == -math.inf and self._error is None:
             self._transport.write_eof()
         else:
             self._transport.abort()
@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
         self._unread_bytes = 0
         if self._is_paused and self._transport is not None:
             self._is_paused = False
-            self.waits_since = self._now()
+            self.waiting_since = self._now()
             self._transport.resume_reading()
         return block
 
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_left:
             return
-        self.heard_at = self._now()
+        self.last_received_at = self._now()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -219,18 +219,18 @@ async def connect(url: str) -> Connection:
                 parts = urlsplit(url)
                 _, connection = await loop.create_connection(Connection, parts.hostname or "", parts.port or 80)
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise NobodyListens(str(error)) from error
+        raise NotListening(str(error)) from error
     except OSError as error:  # TimeoutError is one
         raise ConnectionBroken(str(error) or "it did not take the connection") from error
     return connection
 
 
-async def is_listened_to(url: str) -> bool:
+async def is_listening(url: str) -> bool:
     """Whether somebody listens at ``url``, or that cannot be learned: for want of descriptors, say."""
     try:
         with await connect(url):
             return True
-    except NobodyListens:
+    except NotListening:
         return False
     except ConnectionBroken:
         return True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from modelhost.errors import EngineError, ModelhostError, ModelUnloaded, ShuttingDown, WorkerCrashed
 
-Explain = Callable[[str, str], ModelhostError]
+MakeError = Callable[[str, str], ModelhostError]
 """Makes the error from the names of the model and of the worker; a new one for each request."""
 
 
@@ -33,7 +33,7 @@ def unreachable(model: str, worker: str) -> ModelhostError:
     )
 
 
-def no_progress(seconds: float) -> Explain:
+def no_progress(seconds: float) -> MakeError:
     """The watchdog has ended the request: the worker was silent about it for ``seconds``, and worked on others."""
     silent_seconds = round(seconds, 1)
 
@@ -50,7 +50,7 @@ def no_progress(seconds: float) -> Explain:
     return explain
 
 
-def stalled(seconds: float) -> Explain:
+def stalled(seconds: float) -> MakeError:
     """The watchdog has ended the worker: it produced nothing for ``seconds`` while it had work."""
 
     silent_seconds = round(seconds, 1)

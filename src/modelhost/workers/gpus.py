@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from modelhost.logs import get_logger
-from modelhost.workers.machine import ROOT, number_in, text_of
+from modelhost.workers.machine import ROOT, kernel_number, kernel_text
 
 log = get_logger(__name__)
 
@@ -160,7 +160,7 @@ def utilization(gpus: Sequence[int]) -> float | None:
     return found.utilization(gpus) if found else None
 
 
-async def see_memory_back(pids: Collection[int], *, seconds: float = BACK_SECONDS) -> bool:
+async def wait_for_freed_memory(pids: Collection[int], *, seconds: float = BACK_SECONDS) -> bool:
     """Wait until no GPU counts anything for ``pids``, which have ended; say whether that was so within ``seconds``."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -170,7 +170,7 @@ async def see_memory_back(pids: Collection[int], *, seconds: float = BACK_SECOND
     return False
 
 
-def have_driver() -> bool:
+def has_driver() -> bool:
     """Say whether the nodes of a driver are there: a look that is cheap enough for anywhere."""
     return any(path.exists() for path in DEVICES)
 
@@ -178,7 +178,7 @@ def have_driver() -> bool:
 @cache
 def driver() -> Driver | None:
     """Return the driver, loaded at the first call; ``None`` where there is none."""
-    if not have_driver():
+    if not has_driver():
         return None
     nvml: Any = importlib.import_module("pynvml")  # 0.07 s, which machines without a GPU do not pay
     return connect(nvml)
@@ -230,9 +230,9 @@ def installed_gpu(root: Path = ROOT) -> InstalledGpu | None:
 
 def _cards(root: Path) -> Iterator[InstalledGpu]:
     for card in sorted((root / "sys/class/drm").glob("card[0-9]*/device")):
-        vendor = text_of(card / "vendor").strip()
-        if vendor == AMD and (number_in(card / "mem_info_vram_total") or 0) >= LEAST_BYTES:
-            name = text_of(card / "product_name").strip() or "an AMD GPU"
+        vendor = kernel_text(card / "vendor").strip()
+        if vendor == AMD and (kernel_number(card / "mem_info_vram_total") or 0) >= LEAST_BYTES:
+            name = kernel_text(card / "product_name").strip() or "an AMD GPU"
             yield InstalledGpu(name=name, build="hip" if _has_rocm(root) else "vulkan")
         elif vendor == INTEL and not ON_BOARD.match(card.resolve().name):
             yield InstalledGpu(name="an Intel GPU", build="vulkan")
@@ -241,4 +241,4 @@ def _cards(root: Path) -> Iterator[InstalledGpu]:
 def _has_rocm(root: Path) -> bool:
     """Whether the kernel's part of ROCm knows a GPU; processors are among its nodes, too."""
     nodes = (root / "sys/class/kfd/kfd/topology/nodes").glob("*/properties")
-    return any(COMPUTING.search(text_of(node)) for node in nodes)
+    return any(COMPUTING.search(kernel_text(node)) for node in nodes)

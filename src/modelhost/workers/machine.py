@@ -36,7 +36,7 @@ class ControlGroup:
 def control_groups(controller: str, root: Path = ROOT) -> Iterator[ControlGroup]:
     """Yield the groups that limit what ``controller`` (``memory``, ``cpu``) governs; none on a system without them."""
     mounts = root / "sys/fs/cgroup"
-    for line in text_of(root / "proc/self/cgroup").splitlines():
+    for line in kernel_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             # Controllers that are mounted together have a link each, except where nobody made one.
@@ -48,13 +48,13 @@ def control_groups(controller: str, root: Path = ROOT) -> Iterator[ControlGroup]
             yield from (ControlGroup(folder=folder, is_unified=True) for folder in _upwards(mount, path))
 
 
-def number_in(path: Path) -> int | None:
+def kernel_number(path: Path) -> int | None:
     """Return the whole number that a file holds; ``None`` for none: there is no file, or no limit ("max", -1)."""
-    text = text_of(path).strip()
+    text = kernel_text(path).strip()
     return int(text) if text.isdigit() else None
 
 
-def text_of(path: Path) -> str:
+def kernel_text(path: Path) -> str:
     """Return what a file of the kernel holds; nothing if there is none."""
     try:
         return path.read_text()
@@ -89,7 +89,7 @@ LEGACY = Files(
 def machine_memory(root: Path = ROOT) -> int:
     """Return how many bytes of memory this process and its workers may use together; swap is not counted."""
     groups = control_groups("memory", root)
-    limits = [limit for each in groups if (limit := number_in(each.folder / _files(each).limit)) is not None]
+    limits = [limit for each in groups if (limit := kernel_number(each.folder / _files(each).limit)) is not None]
     return min([int(psutil.virtual_memory().total), *limits])
 
 
@@ -108,7 +108,7 @@ def oom_kills(root: Path = ROOT) -> int | None:
 def left_in_group(group: ControlGroup) -> int | None:
     """Return how much the processes of one control group may still take; ``None`` if it has no limit."""
     files = _files(group)
-    limit, used = number_in(group.folder / files.limit), number_in(group.folder / files.used)
+    limit, used = kernel_number(group.folder / files.limit), kernel_number(group.folder / files.used)
     if limit is None or used is None:
         return None
     return limit - used + (_field(group.folder / files.stat, files.droppable) or 0)
@@ -119,7 +119,7 @@ def _files(group: ControlGroup) -> Files:
 
 
 def _field(path: Path, name: str) -> int | None:
-    found = re.search(rf"^{name} (\d+)$", text_of(path), re.MULTILINE)
+    found = re.search(rf"^{name} (\d+)$", kernel_text(path), re.MULTILINE)
     return int(found[1]) if found else None
 
 
@@ -159,14 +159,14 @@ def _allowed_cpus() -> Collection[int]:
 def _fast_cores(cpus: Collection[int], root: Path) -> set[str]:
     """Return the cores of ``cpus`` that are not slow, each as the list of its threads."""
     system = root / "sys/devices/system/cpu"
-    slow = _numbers(text_of(root / "sys/devices/cpu_atom/cpus")) | _numbers(
-        text_of(root / "sys/devices/cpu_lowpower/cpus")
+    slow = _numbers(kernel_text(root / "sys/devices/cpu_atom/cpus")) | _numbers(
+        kernel_text(root / "sys/devices/cpu_lowpower/cpus")
     )
-    capacities = {cpu: number_in(system / f"cpu{cpu}/cpu_capacity") or 0 for cpu in cpus}
+    capacities = {cpu: kernel_number(system / f"cpu{cpu}/cpu_capacity") or 0 for cpu in cpus}
     least = LEAST_SHARE_OF_SPEED * max(capacities.values(), default=0)
     fast = [cpu for cpu in cpus if cpu not in slow and capacities[cpu] >= least] or list(cpus)
     # A virtual machine may have no such file: then each of its CPUs is taken for a core.
-    return {text_of(system / f"cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu) for cpu in fast}
+    return {kernel_text(system / f"cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu) for cpu in fast}
 
 
 def _numbers(text: str) -> set[int]:
@@ -183,7 +183,10 @@ def _fast_cores_of_apple() -> int | None:
 def _limit(group: ControlGroup) -> float | None:
     """Return the cores that one group allows: the time that it may use up in each period of time."""
     if group.is_unified:
-        quota, _, period = text_of(group.folder / "cpu.max").strip().partition(" ")
+        quota, _, period = kernel_text(group.folder / "cpu.max").strip().partition(" ")
         return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
-    quota_us, period_us = number_in(group.folder / "cpu.cfs_quota_us"), number_in(group.folder / "cpu.cfs_period_us")
+    quota_us, period_us = (
+        kernel_number(group.folder / "cpu.cfs_quota_us"),
+        kernel_number(group.folder / "cpu.cfs_period_us"),
+    )
     return quota_us / period_us if quota_us and period_us else None

@@ -58,10 +58,10 @@ def _measure_processes(pids: Iterable[int]) -> int:
 def _measure_process(pid: int) -> int:
     if not (PROC / str(pid)).exists():
         return _resident_bytes(pid)
-    return measured_bytes(PROC / str(pid))
+    return process_bytes(PROC / str(pid))
 
 
-def measured_bytes(folder: Path) -> int:
+def process_bytes(folder: Path) -> int:
     """Return what the process of ``folder`` (``/proc/PID``) takes."""
     status = _fields(folder / "status")
     resident = status.get("VmRSS", 0) + status.get("VmSwap", 0)
@@ -92,12 +92,12 @@ PHRASES = ("cannot allocate memory", "memoryerror", "std::bad_alloc", "out of me
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second: a shell in between says so
 
 
-def ended_for_memory(
+def ran_out_of_memory(
     *,
     exit_status: int | None,
     was_killed_by_us: bool,
     oom_kills: tuple[int | None, int | None],
-    said: Iterable[str],
+    lines: Iterable[str],
     phrases: Iterable[str] = (),
 ) -> bool:
     """Decide it.
@@ -117,9 +117,9 @@ def ended_for_memory(
         before, after = oom_kills
         if before is None or after is None or after > before:
             return True
-    return says_any(said, (*PHRASES, *phrases))
+    return contains_any(lines, (*PHRASES, *phrases))
 
 
-def says_any(said: Iterable[str], phrases: Collection[str]) -> bool:
+def contains_any(lines: Iterable[str], phrases: Collection[str]) -> bool:
     """Return whether one of ``phrases``, which are in lower case, is in a line."""
-    return any(phrase in line for line in map(str.lower, said) for phrase in phrases)
+    return any(phrase in line for line in map(str.lower, lines) for phrase in phrases)

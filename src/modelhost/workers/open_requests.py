@@ -10,7 +10,7 @@ from typing import Protocol
 class OpenRequest(Protocol):
     """What is known of a request; times are by the event loop's clock."""
 
-    waits_since: float
+    waiting_since: float
     """Since when the worker could have sent something."""
 
     @property
@@ -18,7 +18,7 @@ class OpenRequest(Protocol):
         """When it was made."""
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When the last bytes came; ``-inf`` before the first."""
 
     @property
@@ -70,12 +70,12 @@ class OpenRequests:
         self._silent_ones.difference_update(requests)
         answered = (request.sent_at for request in requests if request.is_answered)
         self._last_answered_at = max(self._last_answered_at, *answered, -math.inf)
-        self._heard_at = max(self._heard_at, *(request.heard_at for request in requests), -math.inf)
+        self._heard_at = max(self._heard_at, *(request.last_received_at for request in requests), -math.inf)
 
     @property
     def last_output_at(self) -> float:
         """When the last bytes of any answer came; ``-inf`` before the first."""
-        return max(self._heard_at, max((request.heard_at for request in self._open), default=-math.inf))
+        return max(self._heard_at, max((request.last_received_at for request in self._open), default=-math.inf))
 
     def silent_seconds(self, now: float) -> float | None:
         """Return for how long nothing has come although there is work; ``None`` while there is none.
@@ -85,8 +85,8 @@ class OpenRequests:
         """
         if self._silent_ones:
             return None
-        waits_since = min((each.waits_since for each in self._open if not each.is_paused), default=None)
-        return None if waits_since is None else max(0.0, now - max(waits_since, self.last_output_at))
+        waiting_since = min((each.waiting_since for each in self._open if not each.is_paused), default=None)
+        return None if waiting_since is None else max(0.0, now - max(waiting_since, self.last_output_at))
 
     def stalled(self, now: float, *, patience_seconds: float, slots: int) -> dict[OpenRequest, float]:
         """Return the requests about which the worker has been silent for too long, and for how long.
@@ -98,7 +98,7 @@ class OpenRequests:
         begun = {request for request in self._open if _has_begun(request)} | self._silent_ones
         if len(begun) >= slots:
             for request in self._open.difference(begun):
-                request.waits_since = now
+                request.waiting_since = now
         return self._silent(now, patience_seconds)
 
     def overtaken(self, now: float, *, patience_seconds: float) -> dict[OpenRequest, float]:
@@ -113,7 +113,7 @@ class OpenRequests:
 
     def _silent(self, now: float, patience_seconds: float) -> dict[OpenRequest, float]:
         heard = [each for each in self._open - self._silent_ones if not each.is_paused]
-        silent = {each: now - max(each.waits_since, each.heard_at) for each in heard}
+        silent = {each: now - max(each.waiting_since, each.last_received_at) for each in heard}
         return {request: seconds for request, seconds in silent.items() if seconds >= patience_seconds}
 
     def abandoned_seconds(self, now: float) -> float:
@@ -123,4 +123,4 @@ class OpenRequests:
 
 
 def _has_begun(request: OpenRequest) -> bool:
-    return request.heard_at > -math.inf
+    return request.last_received_at > -math.inf

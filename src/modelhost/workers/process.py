@@ -24,10 +24,10 @@ from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFa
 from modelhost.logs import get_logger
 from modelhost.workers import gpus, memory
 from modelhost.workers.child import Child
-from modelhost.workers.connection import is_listened_to
+from modelhost.workers.connection import is_listening
 from modelhost.workers.machine import oom_kills
-from modelhost.workers.memory import ended_for_memory, says_any
-from modelhost.workers.process_groups import members, see_group_end
+from modelhost.workers.memory import contains_any, ran_out_of_memory
+from modelhost.workers.process_groups import end_group, members
 
 log = get_logger(__name__)
 
@@ -104,7 +104,7 @@ class WorkerProcess:
 
     async def is_reachable(self) -> bool:
         """Whether it listens; its socket may have been deleted."""
-        return await is_listened_to(self.ready.url)
+        return await is_listening(self.ready.url)
 
     async def memory(self) -> Mapping[str, int]:
         """Return what the worker with all its children takes now, by pool; empty once it has ended.
@@ -159,19 +159,19 @@ class WorkerProcess:
             self._was_killed = True
             self._signal_group(signal.SIGKILL)
         await self._exited.wait()
-        if left := await see_group_end(self.pid):
+        if left := await end_group(self.pid):
             log.warning("worker_left_processes", model=self._model, worker=self.name, pids=sorted(left))
         # A process that left the group may hold the other end of the pipes for ever: do not wait for it.
         _, unfinished = await asyncio.wait([*self._readers, self._reaper], timeout=LAST_LINES_SECONDS)
         for reader in unfinished:
             reader.cancel()
         self._process.close()
-        if pids_on_gpus and not await gpus.see_memory_back(pids_on_gpus):
+        if pids_on_gpus and not await gpus.wait_for_freed_memory(pids_on_gpus):
             log.warning("worker_left_gpu_memory", model=self._model, worker=self.name, pids=sorted(pids_on_gpus))
 
     def _pids_on_gpus(self) -> Collection[int]:
         """Return whose GPU memory is to come back. To be asked before the end: afterwards nobody knows the children."""
-        return {self.pid, *members(self.pid)} if gpus.have_driver() else ()
+        return {self.pid, *members(self.pid)} if gpus.has_driver() else ()
 
     def _signal_group(self, number: signal.Signals) -> None:
         # It can be gone already; macOS answers EPERM for a group of zombies.
@@ -192,7 +192,7 @@ class WorkerProcess:
                         raise self._reported_failure(event)
                     case "ready":
                         self.ready = self._parse_ready(event)
-                        self._tell_what_it_lacks()
+                        self._log_missing_features()
                         return
         await self._exited.wait()
         raise self._start_failed(self.describe_exit(), reason="exit")
@@ -213,7 +213,7 @@ class WorkerProcess:
         except ValidationError as error:
             raise self._start_failed(f"announced what no host understands: {error}", reason="protocol") from None
 
-    def _tell_what_it_lacks(self) -> None:
+    def _log_missing_features(self) -> None:
         if lacks := self.ready.lacks:
             log.info("engine_lacks", model=self._model, engine_version=self.ready.engine_version, lacks=list(lacks))
 
@@ -227,7 +227,7 @@ class WorkerProcess:
         tail = self.stderr_tail()
         said = "".join(f"\n  {line}" for line in tail) if tail else " (it wrote nothing to its log)"
         is_out_of_memory = self._is_out_of_memory(what)
-        of_gpu = is_out_of_memory and says_any([*self._stderr, what], self._gpu_memory_phrases)
+        of_gpu = is_out_of_memory and contains_any([*self._stderr, what], self._gpu_memory_phrases)
         return WorkerStartFailed(
             f"The worker of {self._model} could not start: {what}. Its last lines:{said}",
             model=self._model,
@@ -240,11 +240,11 @@ class WorkerProcess:
         )
 
     def _is_out_of_memory(self, what: str) -> bool:
-        return ended_for_memory(
+        return ran_out_of_memory(
             exit_status=self._process.returncode,
             was_killed_by_us=self._was_killed,
             oom_kills=(self._oom_kills_before, oom_kills()),
-            said=[*self._stderr, what],
+            lines=[*self._stderr, what],
             phrases=self._memory_phrases,
         )
 

@@ -33,17 +33,17 @@ def members(leader: int) -> list[int]:
     return [pid for pid in psutil.pids() if _session(pid) == leader]
 
 
-def survivors(leader: int) -> list[int]:
+def running_members(leader: int) -> list[int]:
     """Return those of :func:`members` that still run: a zombie holds no memory, and its parent may never read it."""
     return [pid for pid in members(leader) if not _is_zombie(pid)]
 
 
-def group_is_gone(leader: int) -> bool:
+def is_group_gone(leader: int) -> bool:
     """Say whether nothing of the session of ``leader`` runs any more."""
-    return not survivors(leader)
+    return not running_members(leader)
 
 
-async def see_group_end(leader: int, *, seconds: float = GONE_SECONDS) -> Collection[int]:
+async def end_group(leader: int, *, seconds: float = GONE_SECONDS) -> Collection[int]:
     """Kill whatever is left of the session of ``leader`` and return when it is gone, or after ``seconds``.
 
     For a leader that has ended and has been reaped: its pid is nobody's then, and cannot become anybody's while its
@@ -67,7 +67,7 @@ async def see_group_end(leader: int, *, seconds: float = GONE_SECONDS) -> Collec
 
 
 def _orphans(leader: int) -> list[int]:
-    left = survivors(leader)
+    left = running_members(leader)
     return [] if leader in left else left
 
 

@@ -14,7 +14,7 @@ from modelhost.exchange.tasks import Form, Payload, Raw
 JSON: Final = "application/json"
 
 
-def encoded(payload: Payload) -> tuple[str, bytes]:
+def encode_payload(payload: Payload) -> tuple[str, bytes]:
     """Return the media type of ``payload`` and its bytes.
 
     Raises:
@@ -27,7 +27,7 @@ def encoded(payload: Payload) -> tuple[str, bytes]:
     return JSON, _json(payload)
 
 
-def naming(payload: Payload, model: str) -> Payload:
+def with_model_name(payload: Payload, model: str) -> Payload:
     """Return ``payload`` for the model of that name."""
     if isinstance(payload, Raw):
         return payload

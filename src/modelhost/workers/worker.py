@@ -15,7 +15,7 @@ from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.wire import EventBlocks
 
 
-class Life(Protocol):
+class WorkerHandle(Protocol):
     """It begins before anyone sees it, and ends once."""
 
     @property
@@ -69,7 +69,7 @@ class Life(Protocol):
         ...
 
 
-class Received(Protocol):
+class WorkerAnswer(Protocol):
     """An answer that a worker has begun."""
 
     @property
@@ -93,7 +93,7 @@ class Worker(Protocol):
     requests: OpenRequests
 
     @property
-    def process(self) -> Life:
+    def process(self) -> WorkerHandle:
         """Whether it lives, and how it ended."""
         ...
 
@@ -112,7 +112,7 @@ class Worker(Protocol):
         """When the last bytes of any answer came, by the event loop's clock; ``-inf`` before the first."""
         ...
 
-    def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[Received]:
+    def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[WorkerAnswer]:
         """Send a request and yield the answer as it comes, in the engine's words; leaving cancels the work.
 
         Raises:
@@ -166,10 +166,10 @@ class Worker(Protocol):
         ...
 
     async def memory(self) -> Mapping[str, int]:
-        """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`Life.memory`."""
+        """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`WorkerHandle.memory`."""
         ...
 
-    async def close(self, explain: endings.Explain = ...) -> Mapping[str, int]:
+    async def close(self, explain: endings.MakeError = ...) -> Mapping[str, int]:
         """End it, if it still runs, and give up everything that belonged to it.
 
         Requests at work fail with what ``explain`` makes, or as after a crash if it had ended by itself.

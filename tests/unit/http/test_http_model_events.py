@@ -84,7 +84,7 @@ async def test_the_state_of_every_model_comes_first_and_then_what_happens() -> N
             ("state", "b", "unloaded"),
         ]
         host.change("b", State.LOADING)
-        host.feed.tell(ModelEvent(at=NOW, kind="registry", model="", message="models.yaml: line 3"))
+        host.feed.publish(ModelEvent(at=NOW, kind="registry", model="", message="models.yaml: line 3"))
         *_, state, registry = await listener.until(4)
         assert (state[0], state[1]["state"]) == ("state", "loading")
         assert (registry[0], registry[1]["message"]) == ("registry", "models.yaml: line 3")
@@ -108,7 +108,7 @@ async def test_a_listener_that_leaves_is_forgotten() -> None:
         listener.left.set()
         async with asyncio.timeout(5):
             await answering
-        assert not host.feed.has_listeners
+        assert not host.feed.has_subscribers
 
 
 async def test_the_stream_ends_whole_when_the_server_stops_and_when_the_host_does() -> None:
@@ -124,7 +124,7 @@ async def test_the_stream_ends_whole_when_the_server_stops_and_when_the_host_doe
             async with asyncio.timeout(5):
                 await answering
             assert listener.is_complete
-            assert not host.feed.has_listeners
+            assert not host.feed.has_subscribers
 
 
 async def test_a_slow_listener_holds_nobody_up_and_learns_the_newest() -> None:
@@ -133,7 +133,7 @@ async def test_a_slow_listener_holds_nobody_up_and_learns_the_newest() -> None:
         await slow.until(1)
         slow.reads.clear()
         for step in range(1000):
-            host.feed.tell(progress(step / 1000))
+            host.feed.publish(progress(step / 1000))
             await asyncio.sleep(0)
         host.change("a", State.READY)
         await quick.until(3)

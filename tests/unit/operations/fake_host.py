@@ -11,7 +11,7 @@ from typing import Any
 from modelhost.config.settings import Settings
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import DownloadFailed, ModelBusy, ModelNotFound
-from modelhost.events import Feed
+from modelhost.events import EventBus
 from modelhost.exchange.caller import Authorise, admit
 from modelhost.models.hub.progress import DownloadProgress, FileProgress
 from modelhost.models.residency.status import (
@@ -64,7 +64,7 @@ class FakeHost:
         self.asked: list[tuple[Any, ...]] = []
         self.configs: list[tuple[LoadConfig, bool, bool]] = []
         """What loads were asked for: configuration, whether it is to stay, whether by force."""
-        self.feed = Feed()
+        self.feed = EventBus()
         self.is_ready = True
         self.looks = 0
         self.gpu_utilizations: dict[str, float] = {}
@@ -163,12 +163,12 @@ class FakeHost:
     async def events(self) -> AsyncIterator[AsyncIterator[ModelEvent]]:
         known = self.statuses.values()
         first = [ModelEvent(at=NOW, kind="state", model=model.name, state=model.state) for model in known]
-        listener = self.feed.listen(first)
+        listener = self.feed.subscribe(first)
         try:
             yield listener.read()
         finally:
-            self.feed.leave(listener)
+            self.feed.unsubscribe(listener)
 
     def change(self, name: str, state: State) -> None:
         self.statuses[name] = replace(self.statuses[name], state=state)
-        self.feed.tell(ModelEvent(at=NOW, kind="state", model=name, state=state))
+        self.feed.publish(ModelEvent(at=NOW, kind="state", model=name, state=state))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelhost.state.records import system_and_rest
-from modelhost.state.stored_session import cut
+from modelhost.state.stored_session import trim
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 Conversation = list[dict[str, Any]]
@@ -49,7 +49,7 @@ LIMITS = st.integers(2, 30)
 def test_what_stays_is_in_order_with_the_system_messages_and_the_newest_message(
     messages: Conversation, limit: int
 ) -> None:
-    kept = cut(messages, limit)
+    kept = trim(messages, limit)
     places = iter(messages)
     assert all(any(message is other for other in places) for message in kept)
     assert kept[-1:] == tuple(messages[-1:])
@@ -59,7 +59,7 @@ def test_what_stays_is_in_order_with_the_system_messages_and_the_newest_message(
 
 @given(conversations(), LIMITS)
 def test_an_exchange_with_tools_stays_whole_or_goes_whole(messages: Conversation, limit: int) -> None:
-    kept = cut(messages, limit)
+    kept = trim(messages, limit)
     called = {call["id"] for message in kept for call in message.get("tool_calls", ())}
     answered = {message["tool_call_id"] for message in kept if message["role"] == "tool"}
     assert called == answered
@@ -67,7 +67,7 @@ def test_an_exchange_with_tools_stays_whole_or_goes_whole(messages: Conversation
 
 @given(conversations(), LIMITS)
 def test_nothing_is_over_the_limit_but_an_exchange_that_alone_is(messages: Conversation, limit: int) -> None:
-    kept = cut(messages, limit)
+    kept = trim(messages, limit)
     if len(kept) > limit:
         rest = system_and_rest(kept)[1]
         question = 1 if rest[0]["role"] == "user" else 0
@@ -77,29 +77,29 @@ def test_nothing_is_over_the_limit_but_an_exchange_that_alone_is(messages: Conve
 
 @given(conversations(), LIMITS)
 def test_the_rest_begins_with_a_user_where_there_is_one(messages: Conversation, limit: int) -> None:
-    kept = cut(messages, limit)
+    kept = trim(messages, limit)
     if len(kept) < len(messages) and any(message["role"] == "user" for message in messages):
         assert system_and_rest(kept)[1][0]["role"] == "user"
 
 
 @given(conversations(), LIMITS)
 def test_cutting_twice_cuts_nothing_more(messages: Conversation, limit: int) -> None:
-    once = cut(messages, limit)
-    assert cut(once, limit) == once
+    once = trim(messages, limit)
+    assert trim(once, limit) == once
 
 
 def test_whole_turns_go() -> None:
     messages = [SYSTEM, user("1"), assistant(), user("2"), *exchange(2, 2), assistant(), user("3"), assistant()]
-    assert cut(messages, 9) == (SYSTEM, *messages[3:])
-    assert cut(messages, 7) == (SYSTEM, *messages[-2:])
-    assert cut(messages, len(messages)) == tuple(messages)
+    assert trim(messages, 9) == (SYSTEM, *messages[3:])
+    assert trim(messages, 7) == (SYSTEM, *messages[-2:])
+    assert trim(messages, len(messages)) == tuple(messages)
 
 
 def test_of_a_turn_that_alone_is_too_long_question_and_newest_parts_stay() -> None:
     messages = [user("0"), assistant(), user("1"), *exchange(1, 2), *exchange(2, 2), *exchange(3, 1), assistant("end")]
-    assert cut([SYSTEM, *messages], 6) == (SYSTEM, user("1"), *exchange(3, 1), assistant("end"))
+    assert trim([SYSTEM, *messages], 6) == (SYSTEM, user("1"), *exchange(3, 1), assistant("end"))
 
 
 def test_one_exchange_that_is_over_the_limit_stays_whole() -> None:
     messages = [SYSTEM, user("0"), assistant(), user("1"), *exchange(1, 9)]
-    assert cut(messages, 4) == (SYSTEM, user("1"), *exchange(1, 9))
+    assert trim(messages, 4) == (SYSTEM, user("1"), *exchange(1, 9))

@@ -10,8 +10,8 @@ import pytest
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from modelhost.tools.mending import mended, message_of, unreadable
-from modelhost.tools.remote import Watched
+from modelhost.tools.mending import message_of, repaired, unreadable
+from modelhost.tools.remote import RepairingStream
 from modelhost.tools.status import ToolProblem
 
 HANDSHAKE, MODERN = "2025-11-25", "2026-07-28"
@@ -82,7 +82,7 @@ def test_tools_that_are_not_described_as_they_should_be_are_left_out_and_named(v
     tools = [{}, {"name": "bare"}, good, {"name": "text", "inputSchema": "x"}, "nonsense", {"name": 5}]
     problems: list[ToolProblem] = []
     cache = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if version == MODERN else {}
-    assert mended({"tools": tools, **cache}, version, problems.append) == {"tools": [good], **cache}
+    assert repaired({"tools": tools, **cache}, version, problems.append) == {"tools": [good], **cache}
     assert [problem.tool for problem in problems] == ["tool 1", "bare", "text", "tool 5", "tool 6"]
     assert (problems[1].location, problems[1].message) == ("#/inputSchema", "Field required")
     assert not any(problem.is_offered for problem in problems)
@@ -91,7 +91,7 @@ def test_tools_that_are_not_described_as_they_should_be_are_left_out_and_named(v
 def test_an_output_schema_that_the_version_does_not_have_is_named() -> None:
     tool = {"name": "list", "inputSchema": OBJECT, "outputSchema": {"type": "array"}}
     problems: list[ToolProblem] = []
-    assert mended({"tools": [tool]}, HANDSHAKE, problems.append) == {"tools": []}
+    assert repaired({"tools": [tool]}, HANDSHAKE, problems.append) == {"tools": []}
     assert [problem.location for problem in problems] == ["#/outputSchema/type"]
 
 
@@ -101,7 +101,7 @@ def test_an_output_schema_that_the_version_does_not_have_is_named() -> None:
     ids=json.dumps,
 )
 def test_what_is_right_stays_as_it_is(result: dict[str, Any]) -> None:
-    assert mended(result, HANDSHAKE, pytest.fail) is result
+    assert repaired(result, HANDSHAKE, pytest.fail) is result
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_what_is_right_stays_as_it_is(result: dict[str, Any]) -> None:
     ids=json.dumps,
 )  # fmt: skip
 def test_what_a_tool_returned_is_kept_as_far_as_it_can_be_shown(given: dict[str, Any], wanted: dict[str, Any]) -> None:
-    found = mended(given, HANDSHAKE, pytest.fail)
+    found = repaired(given, HANDSHAKE, pytest.fail)
     assert found == wanted
     types.CallToolResult.model_validate(found, by_name=False)
 
 
 def test_structured_content_of_any_kind_is_kept_where_the_version_has_it() -> None:
-    assert mended({"content": [], "structuredContent": [1]}, MODERN, pytest.fail)["structuredContent"] == [1]
+    assert repaired({"content": [], "structuredContent": [1]}, MODERN, pytest.fail)["structuredContent"] == [1]
 
 
 class Stream:
@@ -153,7 +153,7 @@ async def test_what_the_sdk_cannot_read_over_http_is_read_anew_or_fails_its_requ
     notification = failure('{"jsonrpc":"2.0","method":"notifi')
     inner: Any = Stream(failure(line_of("\\ud83d")), failure(line_of("hello")[:-9]), notification)
     seen: list[types.JSONRPCMessage] = []
-    stream = Watched(inner, pytest.fail, seen.append)
+    stream = RepairingStream(inner, pytest.fail, seen.append)
     read, failed = await stream.receive(), await stream.receive()
     assert isinstance(read, SessionMessage)
     assert text_of(read.message) == "\ufffd"
@@ -194,10 +194,10 @@ def test_what_is_nested_too_deep_is_left_out() -> None:
 
 
 def test_fields_of_a_result_that_are_of_a_wrong_kind_go() -> None:
-    assert mended({"content": [TEXT], "isError": None, "_meta": 5}, HANDSHAKE, print) == {"content": [TEXT]}
+    assert repaired({"content": [TEXT], "isError": None, "_meta": 5}, HANDSHAKE, print) == {"content": [TEXT]}
 
 
 def test_integers_of_any_size_in_contents_are_shown() -> None:
     given = {"content": [{"type": "hologram", "text": 2**70}], "structuredContent": [2**70]}
-    shown = mended(given, HANDSHAKE, print)["content"]
+    shown = repaired(given, HANDSHAKE, print)["content"]
     assert [each["text"] for each in shown] == ["1180591620717411303424", "[1180591620717411303424]"]

@@ -7,14 +7,14 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelhost.tools.names import ToolKey, meant_by, model_names, wish
+from modelhost.tools.names import ToolKey, meant_by, model_names, preferred_name
 
 SAFE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def names(*tools: tuple[str, str | None, str]) -> list[str]:
-    wishes = {ToolKey(server, tool): wish(server, prefix, tool) for server, prefix, tool in tools}
-    found = model_names(wishes)
+    preferred = {ToolKey(server, tool): preferred_name(server, prefix, tool) for server, prefix, tool in tools}
+    found = model_names(preferred)
     return [found[ToolKey(server, tool)] for server, _, tool in tools]
 
 
@@ -61,9 +61,9 @@ def test_a_marked_name_that_someone_has_already_gets_more_digits() -> None:
 @settings(deadline=None)  # what is timed here is the machine
 @given(st.lists(st.tuples(st.text(max_size=40), st.none() | st.text(max_size=5), st.text(max_size=80)), max_size=20))
 def test_all_names_are_safe_and_different(tools: list[tuple[str, str | None, str]]) -> None:
-    wishes = {ToolKey(server, tool): wish(server, prefix, tool) for server, prefix, tool in tools}
-    found = model_names(wishes)
-    assert found.keys() == wishes.keys()
+    preferred = {ToolKey(server, tool): preferred_name(server, prefix, tool) for server, prefix, tool in tools}
+    found = model_names(preferred)
+    assert found.keys() == preferred.keys()
     assert all(SAFE.fullmatch(name) for name in found.values())
     assert len(set(found.values())) == len(found)
 

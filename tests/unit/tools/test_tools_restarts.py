@@ -8,23 +8,23 @@ import pytest
 
 from modelhost.tools.catalogue import OfferedTool
 from modelhost.tools.names import ALL, Selection
-from modelhost.tools.restarts import LONGEST_WAIT_SECONDS, Patience
+from modelhost.tools.restarts import LONGEST_WAIT_SECONDS, StartupWait
 
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_requests_wait_from_the_first_of_them_on_and_later_ones_never_again() -> None:
-    patience = Patience(60.0)
+    startup_wait = StartupWait(60.0)
     await asyncio.sleep(20)
-    assert patience.seconds_left() == LONGEST_WAIT_SECONDS
+    assert startup_wait.seconds_left() == LONGEST_WAIT_SECONDS
     await asyncio.sleep(10)
-    assert patience.seconds_left() == pytest.approx(LONGEST_WAIT_SECONDS - 10)
+    assert startup_wait.seconds_left() == pytest.approx(LONGEST_WAIT_SECONDS - 10)
     await asyncio.sleep(10)
-    assert patience.seconds_left() == 0
+    assert startup_wait.seconds_left() == 0
 
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_requests_wait_no_longer_than_the_attempt_may_take() -> None:
-    short, nearly_over = Patience(3.0), Patience(20.0)
+    short, nearly_over = StartupWait(3.0), StartupWait(20.0)
     assert short.seconds_left() == 3
     await asyncio.sleep(18)
     assert (short.seconds_left(), nearly_over.seconds_left()) == (0, 2)

@@ -7,7 +7,7 @@ from typing import Any
 import mcp_types as types
 import pytest
 
-from modelhost.tools.server_tool import known_tools
+from modelhost.tools.server_tool import server_tools
 from modelhost.tools.status import ToolProblem
 
 DOUBLING: dict[str, Any] = {
@@ -35,6 +35,6 @@ NODE: dict[str, Any] = {
 )
 def test_tool_whose_schema_expands_without_end_is_left_out_alone(schema: dict[str, Any], message: str) -> None:
     tools = [types.Tool(name="huge", input_schema=schema), types.Tool(name="tree", input_schema=NODE)]
-    known, problems = known_tools("server", tools)
+    known, problems = server_tools("server", tools)
     assert [tool.tool for tool in known] == ["tree"]
     assert problems == (ToolProblem(tool="huge", location="#/inputSchema", message=message, is_offered=False),)

@@ -150,9 +150,9 @@ def test_in_a_container_with_pids_of_its_own_the_driver_speaks_of_other_processe
 
 async def test_memory_is_back_when_no_process_is_listed_any_more(nvml: FakeNvml) -> None:
     nvml.computing = [(0, 10, GIB)]
-    assert not await gpus.see_memory_back([10], seconds=0.1)
+    assert not await gpus.wait_for_freed_memory([10], seconds=0.1)
     nvml.computing = [(0, 11, GIB)]
-    assert await gpus.see_memory_back([10])
+    assert await gpus.wait_for_freed_memory([10])
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from modelhost.engines.llamacpp.engine import LlamaCpp
 from modelhost.errors import WorkerStartFailed
 from modelhost.models.resolve.locate import locate
 from modelhost.workers import gpus, memory, process
-from modelhost.workers.memory import LARGEST_EXACT_BYTES, RAM, ended_for_memory, measure, measure_group, measured_bytes
+from modelhost.workers.memory import LARGEST_EXACT_BYTES, RAM, measure, measure_group, process_bytes, ran_out_of_memory
 from modelhost.workers.process import WorkerProcess
 from modelhost.workers.process_groups import members
 
@@ -98,20 +98,20 @@ ROLLUP = "0-1 ---p 0 0 0 [rollup]\nRss:  99999 kB\nPss:  1000 kB\nPss_Dirty:  5 
 
 
 def test_a_process_of_moderate_size_is_measured_by_its_share_swap_included(tmp_path: Path) -> None:
-    assert measured_bytes(_proc(tmp_path, resident=10 * MIB, rollup=ROLLUP)) == 1050 * 1024
+    assert process_bytes(_proc(tmp_path, resident=10 * MIB, rollup=ROLLUP)) == 1050 * 1024
 
 
 def test_a_large_process_is_measured_by_what_is_resident_swap_included(tmp_path: Path) -> None:
     resident = LARGEST_EXACT_BYTES + MIB
-    assert measured_bytes(_proc(tmp_path, resident=resident, swapped=2 * MIB, rollup=ROLLUP)) == resident + 2 * MIB
+    assert process_bytes(_proc(tmp_path, resident=resident, swapped=2 * MIB, rollup=ROLLUP)) == resident + 2 * MIB
 
 
 def test_without_shares_a_process_is_measured_by_what_is_resident(tmp_path: Path) -> None:
-    assert measured_bytes(_proc(tmp_path, resident=10 * MIB, swapped=MIB)) == 11 * MIB
+    assert process_bytes(_proc(tmp_path, resident=10 * MIB, swapped=MIB)) == 11 * MIB
 
 
 def test_a_process_without_files_takes_nothing(tmp_path: Path) -> None:
-    assert measured_bytes(tmp_path / "gone") == 0
+    assert process_bytes(tmp_path / "gone") == 0
 
 
 def test_where_the_kernel_has_no_files_of_processes_their_size_is_still_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +127,8 @@ KILL = READ + "os.kill(os.getpid(), 9)"
 def _ended(
     status: int | None = 1, *said: str, killed: bool = False, kills: tuple[int | None, int | None] = (3, 3)
 ) -> bool:
-    return ended_for_memory(
-        exit_status=status, was_killed_by_us=killed, oom_kills=kills, said=said, phrases=["failed to allocate"]
+    return ran_out_of_memory(
+        exit_status=status, was_killed_by_us=killed, oom_kills=kills, lines=said, phrases=["failed to allocate"]
     )
 
 
@@ -265,7 +265,7 @@ async def test_llamacpp_with_a_context_beyond_all_bounds_is_out_of_memory() -> N
 def test_llamacpp_that_gets_no_thread_while_it_loads_is_out_of_memory() -> None:
     phrases = LlamaCpp().launch(ModelSpec(name="x", path=Path("x.gguf")), "key").memory_phrases
     said = ["E llama_model_load: error loading model: Resource temporarily unavailable"]
-    assert ended_for_memory(exit_status=1, was_killed_by_us=False, oom_kills=(3, 3), said=said, phrases=phrases)
+    assert ran_out_of_memory(exit_status=1, was_killed_by_us=False, oom_kills=(3, 3), lines=said, phrases=phrases)
 
 
 async def test_llamacpp_with_a_file_that_is_no_model_is_not_out_of_memory() -> None:

@@ -31,7 +31,7 @@ from modelhost.errors import (
 )
 from modelhost.exchange.tasks import File, Form, Raw
 from modelhost.workers.client import WorkerClient
-from modelhost.workers.connection import is_listened_to
+from modelhost.workers.connection import is_listening
 from modelhost.workers.endings import unloaded_by_force
 from modelhost.workers.wire import EventBlocks
 from modelhost.workers.worker import Worker
@@ -196,7 +196,7 @@ async def test_a_worker_is_not_blamed_when_the_host_has_no_descriptor_left(monke
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", out_of_descriptors)
     process = FakeProcess()
     worker = WorkerClient(process=process, engine=Scripted(), model="m", api_key="secret")
-    assert await is_listened_to(process.ready.url)
+    assert await is_listening(process.ready.url)
     with pytest.raises(EngineError, match="Too many open files"):
         await worker.call("embeddings", {})
     assert process.is_running
@@ -204,13 +204,13 @@ async def test_a_worker_is_not_blamed_when_the_host_has_no_descriptor_left(monke
 
 async def test_whether_somebody_listens_is_seen_by_connecting(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
-    assert not await is_listened_to(f"unix://{path}")
+    assert not await is_listening(f"unix://{path}")
     with closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(path))
         listener.listen()
-        assert await is_listened_to(f"unix://{path}")
+        assert await is_listening(f"unix://{path}")
         path.unlink()
-        assert not await is_listened_to(f"unix://{path}")
+        assert not await is_listening(f"unix://{path}")
 
 
 async def test_leaving_a_stream_closes_its_connection() -> None:
@@ -267,20 +267,22 @@ async def test_a_worker_is_silent_from_the_start_of_its_work_until_its_first_out
 async def test_a_request_after_a_long_rest_does_not_find_its_worker_silent() -> None:
     async with _held_open() as (worker, _, _):
         loop = asyncio.get_running_loop()
-        long_ago = FakeRequest(waits_since=loop.time() - 2000, heard_at=loop.time() - 1000)
+        long_ago = FakeRequest(waiting_since=loop.time() - 2000, last_received_at=loop.time() - 1000)
         worker.requests.add(long_ago)
         worker.requests.remove([long_ago], loop.time())
         async with worker.stream("chat", {}):
             (request,) = worker.requests
-            since = max(request.waits_since, request.heard_at)
+            since = max(request.waiting_since, request.last_received_at)
             assert worker.silent_seconds(since + 3) == pytest.approx(3)
 
 
 async def test_a_second_request_does_not_hide_that_the_first_one_waits() -> None:
     async with _held_open() as (worker, _, _):
         now = asyncio.get_running_loop().time()
-        worker.requests.add(FakeRequest(waits_since=now - 100, heard_at=now - 100))
-        worker.requests.add(FakeRequest(waits_since=now, heard_at=now - 100))  # not even the head of its answer came
+        worker.requests.add(FakeRequest(waiting_since=now - 100, last_received_at=now - 100))
+        worker.requests.add(
+            FakeRequest(waiting_since=now, last_received_at=now - 100)
+        )  # not even the head of its answer came
         assert worker.silent_seconds(now) == pytest.approx(100)
 
 
@@ -299,11 +301,11 @@ async def test_an_answer_whose_client_reads_slowly_is_no_silence_of_the_worker()
             (connection,) = worker.requests
             await eventually_async(lambda: connection.is_paused)
             assert worker.silent_seconds(now() + 1000) is None
-            connection.waits_since = connection.heard_at = now() - 1000
+            connection.waiting_since = connection.last_received_at = now() - 1000
             paused_until = now()
             assert await blocks.read()
-            assert connection.waits_since >= paused_until
-            since = max(connection.waits_since, connection.heard_at)
+            assert connection.waiting_since >= paused_until
+            since = max(connection.waiting_since, connection.last_received_at)
             assert worker.silent_seconds(since + 3) == pytest.approx(3)
 
 
@@ -422,8 +424,8 @@ async def test_a_request_that_hangs_while_others_are_answered_fails_alone_and_is
         await hanging.wait()
         await eventually_async(lambda: worker.last_output_at > 0)
         for request in worker.requests:
-            if request.heard_at > 0:
-                request.waits_since = now() + 300  # as if its last event had just come
+            if request.last_received_at > 0:
+                request.waiting_since = now() + 300  # as if its last event had just come
         assert len(worker.end_stalled_requests(now() + 300, 299)) == 1
         with pytest.raises(EngineError, match=r"did nothing about this request for 300(\.\d)? s") as ended:
             await hangs

@@ -14,7 +14,7 @@ from modelhost.engines.launch import Launch
 from modelhost.errors import SystemLibraryMissing, WorkerStartFailed
 from modelhost.workers import gpus
 from modelhost.workers.process import LINE_BYTES, STDERR_LINES, TAIL_LINES, WorkerProcess
-from modelhost.workers.process_groups import group_is_gone, members
+from modelhost.workers.process_groups import is_group_gone, members
 from tests.support.eventually import eventually_async
 from tests.support.processes import is_alive
 
@@ -203,7 +203,7 @@ async def test_a_child_that_ignores_sigterm_and_has_a_group_of_its_own_is_gone_w
     child = int(worker.stderr_tail()[0])
     assert set(members(worker.pid)) == {worker.pid, child}
     await worker.stop()
-    assert group_is_gone(worker.pid)
+    assert is_group_gone(worker.pid)
 
 
 async def test_the_memory_of_a_worker_is_measured_while_it_runs() -> None:
@@ -220,7 +220,7 @@ async def test_a_stop_waits_for_the_gpus_to_forget_the_worker(monkeypatch: pytes
         asked.append(set(pids))
         return {0: 5} if len(asked) < 3 else {}
 
-    monkeypatch.setattr(gpus, "have_driver", lambda: True)
+    monkeypatch.setattr(gpus, "has_driver", lambda: True)
     monkeypatch.setattr(gpus, "bytes_by_gpu", bytes_by_gpu)
     worker = await _start(READ + READY + WAIT)
     await worker.stop()

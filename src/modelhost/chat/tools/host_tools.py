@@ -23,7 +23,7 @@ from modelhost.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from modelhost.tools.catalogue import OfferedTool
-    from modelhost.tools.restarts import Starting
+    from modelhost.tools.restarts import StartingServers
     from modelhost.tools.status import MissingServer
 
 log = get_logger(__name__)
@@ -150,7 +150,7 @@ MISSING_NOTE: Final = "tools-missing"
 """Followed by ``=`` and the server's name, percent-encoded: not every name could be part of a header."""
 
 
-def waiting_piece(model: str, starting: Starting) -> Piece:
+def waiting_piece(model: str, starting: StartingServers) -> Piece:
     """Return the first piece of an answer that waits for servers; it has an id of its own."""
     envelope = Envelope(id=f"chatcmpl-{uuid4().hex}", created=int(time.time()), model=model)
     return (WaitingForTools(envelope=envelope, servers=tuple(starting.servers), seconds=round(starting.seconds, 1)),)

@@ -19,10 +19,10 @@ from modelhost.exchange.requests import ChatRequest
 
 if TYPE_CHECKING:
     from modelhost.tools.content import ResourceContent
-    from modelhost.tools.reading import Reading
+    from modelhost.tools.reading import ResourceReader
 
 
-async def with_context(request: ChatRequest, reading: Reading) -> ChatRequest:
+async def with_context(request: ChatRequest, reading: ResourceReader) -> ChatRequest:
     """Return ``request`` with the resources and prompts of its ``mcp`` options, read from all servers concurrently.
 
     Raises:

@@ -16,7 +16,7 @@ from modelhost.config import environment
 from modelhost.config.paths import at_home
 from modelhost.operations.operation import Operation, P, R
 from modelhost.tools.hub import ToolHub
-from modelhost.tools.reading import Reading
+from modelhost.tools.reading import ResourceReader
 from modelhost.tools.servers_file import ToolServers, read_servers
 
 MORE_SECONDS: Final = 1.0  # for a server to be given up after its own time is over
@@ -39,7 +39,7 @@ class LocalHost:
     questions: Questions
 
     @property
-    def readings(self) -> Reading:
+    def readings(self) -> ResourceReader:
         return self.tools.reading
 
 

@@ -22,7 +22,7 @@ from modelhost.errors import ConfigError
 from modelhost.models.files.hf_directory import is_hf_directory
 from modelhost.models.files.model_files import servable_models
 from modelhost.models.hub.references import is_url
-from modelhost.workers.gpus import have_driver
+from modelhost.workers.gpus import has_driver
 
 QUANTIZE: Final = "isq"
 """The engine option that asks for weights to be quantized while they are loaded, which one engine can."""
@@ -30,7 +30,7 @@ QUANTIZE: Final = "isq"
 
 def engines_by_preference() -> tuple[str, ...]:
     """Return the engines that read safetensors, those first that suit this machine best."""
-    return engines_for("safetensors", has_cuda=have_driver())
+    return engines_for("safetensors", has_cuda=has_driver())
 
 
 def best_installed_engine(data_dir: Path) -> str | None:

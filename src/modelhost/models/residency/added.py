@@ -133,11 +133,11 @@ class AddedModels:
 
         def telling(progress: FileProgress) -> None:
             tell(progress)
-            if feed.has_listeners:
+            if feed.has_subscribers:
                 event = ModelEvent(
                     at=time.time(), kind="progress", model=name, activity="download", progress=progress.fraction
                 )
-                loop.call_soon_threadsafe(feed.tell, event)
+                loop.call_soon_threadsafe(feed.publish, event)
 
         return telling
 

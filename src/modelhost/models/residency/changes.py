@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from modelhost.events import Feed, Listener
+from modelhost.events import EventBus, Subscription
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.models.residency.record import ModelRecord, Phase
 from modelhost.models.residency.status import ModelEvent, State
@@ -20,7 +20,7 @@ class ModelChanges:
     """Publishes what the scheduler says has changed. ``records`` are the ledger's."""
 
     def __init__(self, records: Mapping[str, ModelRecord]) -> None:
-        self.feed: Feed[ModelEvent] = Feed()
+        self.feed: EventBus[ModelEvent] = EventBus()
         self._records = records
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._is_closed = False
@@ -31,15 +31,15 @@ class ModelChanges:
         return frozenset(self._waiters)
 
     @asynccontextmanager
-    async def subscribed(self, models: Mapping[str, HostedModel]) -> AsyncIterator[Listener[ModelEvent]]:
+    async def subscribed(self, models: Mapping[str, HostedModel]) -> AsyncIterator[Subscription[ModelEvent]]:
         """Events of all models as long as the context is entered; first the present state of each of ``models``."""
-        listener = self.feed.listen([self._event(model, "state") for model in models.values()])
+        listener = self.feed.subscribe([self._event(model, "state") for model in models.values()])
         if self._is_closed:
             listener.close()
         try:
             yield listener
         finally:
-            self.feed.leave(listener)
+            self.feed.unsubscribe(listener)
 
     async def next_of(self, model: HostedModel) -> None:
         """Return when a model has changed."""
@@ -82,16 +82,16 @@ class ModelChanges:
         self._publish(model, ModelEvent(at=time.time(), kind="reload_failed", model=model.name, message=message))
 
     def progressed(self, model: HostedModel) -> None:
-        if self.feed.has_listeners:
-            self.feed.tell(self._event(model, "progress"))
+        if self.feed.has_subscribers:
+            self.feed.publish(self._event(model, "progress"))
 
     def removed(self, name: str) -> None:
-        self.feed.tell(ModelEvent(at=time.time(), kind="removed", model=name))
+        self.feed.publish(ModelEvent(at=time.time(), kind="removed", model=name))
         self.wake(name)
 
     def _publish(self, model: HostedModel, event: ModelEvent) -> None:
         model.record_event(event)
-        self.feed.tell(event)
+        self.feed.publish(event)
 
     def _event(self, model: HostedModel, kind: Literal["state", "progress"]) -> ModelEvent:
         record = self._records[model.name]

@@ -121,4 +121,4 @@ class RegistrySync:
     def _announce(self, error: str | None) -> None:
         self.error = error
         METERS.registry_ok.set(0 if error else 1)
-        self._scheduler.changes.feed.tell(ModelEvent(at=time.time(), kind="registry", model="", message=error))
+        self._scheduler.changes.feed.publish(ModelEvent(at=time.time(), kind="registry", model="", message=error))

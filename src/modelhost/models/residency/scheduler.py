@@ -16,7 +16,7 @@ from typing import Any
 from modelhost.background import guarded
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import ModelhostError
-from modelhost.events import Listener
+from modelhost.events import Subscription
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
 from modelhost.models.registry.entry import ModelEntry
@@ -261,7 +261,7 @@ class Scheduler:
         """Return what can be said of a model now."""
         return describe(model, self.ledger.record(model.name), self.ledger.occupancy, self._now())
 
-    def events(self) -> AbstractAsyncContextManager[Listener[ModelEvent]]:
+    def events(self) -> AbstractAsyncContextManager[Subscription[ModelEvent]]:
         """News of the models as long as the context is entered; first the present state of each."""
         return self.changes.subscribed(self.models)
 

@@ -17,7 +17,7 @@ from modelhost.engines.installed import (
     missing_modules,
 )
 from modelhost.models.resolve.headroom import Headroom, headroom_of_empty_machine
-from modelhost.workers.gpus import gpus, have_driver, installed_gpu
+from modelhost.workers.gpus import gpus, has_driver, installed_gpu
 
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 NONE: Final = ("", "-1", "none", "void")
@@ -85,7 +85,7 @@ class Runtime:
 
         ``room`` is the memory that it will find; ``None``: that of a machine on which nothing else runs.
         """
-        if TRAITS[self.engine.name].gpu is None or not have_driver() or not self.finds_gpus:
+        if TRAITS[self.engine.name].gpu is None or not has_driver() or not self.finds_gpus:
             return {}
         found = gpus()
         rooms = (headroom_of_empty_machine(settings, found) if room is None else room).on(found)

@@ -18,11 +18,11 @@ from modelhost.errors import StateDamaged
 from modelhost.state.leases import Holder
 from modelhost.state.records import Message, Removed, Session, SessionInfo, system_and_rest
 from modelhost.state.sql.tables import clock, insert_for, leases, messages, sessions
-from modelhost.state.stored_session import Addition, Line, Stored, cut, grown, numbered
+from modelhost.state.stored_session import Addition, StoredMessage, StoredSession, append, trim, with_positions
 
 AT_ONCE: Final = 200
 """So many sessions are read or replaced by one statement: their ids are parameters, of which there is a most."""
-_NOTHING: Final = Stored(revision=0, model=None, system=(), lines=(), next_position=0)
+_NOTHING: Final = StoredSession(revision=0, model=None, system=(), lines=(), next_position=0)
 """A session whose first messages are about to be added."""
 _INFO: Final = (
     sessions.c.id,
@@ -40,7 +40,7 @@ class SessionRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def stored(self, session_id: str) -> Stored | None:
+    def stored(self, session_id: str) -> StoredSession | None:
         """Return the session as it is stored."""
         wanted = select(sessions).where(sessions.c.id == session_id)
         row = (self._connection.execute(wanted)).one_or_none()
@@ -78,7 +78,9 @@ class SessionRows:
             if name in rows
         )
 
-    def append(self, session_id: str, known: Stored | None, addition: Addition, *, most_messages: int) -> Stored:
+    def append(
+        self, session_id: str, known: StoredSession | None, addition: Addition, *, most_messages: int
+    ) -> StoredSession:
         """Add to the session; ``known`` is what is stored as far as the caller knows. Return what is stored now."""
         now = datetime.now(UTC)
         if known is None:
@@ -94,7 +96,7 @@ class SessionRows:
             known = None
         elif known is None or revision != known.revision:
             known = self.stored(session_id)
-        growth = grown(known, addition, revision=_new_revision(), most_messages=most_messages)
+        growth = append(known, addition, revision=_new_revision(), most_messages=most_messages)
         changed = update(sessions).where(sessions.c.id == session_id).values(_values(growth.after, now))
         self._connection.execute(changed)
         self._insert((session_id, line) for line in growth.added)
@@ -137,14 +139,14 @@ class SessionRows:
             bytes=sum(row.size_bytes for row in rows),
         )
 
-    def _insert(self, lines: Iterable[tuple[str, Line]]) -> None:
+    def _insert(self, lines: Iterable[tuple[str, StoredMessage]]) -> None:
         rows = [{"session_id": name, "position": line.position, "body": line.body} for name, line in lines]
         if rows:
             self._connection.execute(insert(messages), rows)
 
-    def _with_lines(self, row: Row[Any]) -> Stored:
+    def _with_lines(self, row: Row[Any]) -> StoredSession:
         lines = self._lines(messages.c.session_id == row.id)
-        return Stored(
+        return StoredSession(
             revision=row.revision,
             model=row.model,
             system=tuple(_decoded(row.id, row.system)),
@@ -152,12 +154,12 @@ class SessionRows:
             next_position=row.next_position,
         )
 
-    def _lines(self, condition: ColumnElement[bool]) -> dict[str, Sequence[Line]]:
+    def _lines(self, condition: ColumnElement[bool]) -> dict[str, Sequence[StoredMessage]]:
         """Return the lines of the sessions that match, in order."""
         wanted = select(messages).where(condition).order_by(messages.c.session_id, messages.c.position)
         found = defaultdict(list)
         for session_id, position, body in self._connection.execute(wanted):
-            found[session_id].append(Line(position=position, message=_decoded(session_id, body), body=body))
+            found[session_id].append(StoredMessage(position=position, message=_decoded(session_id, body), body=body))
         return dict(found)
 
 
@@ -177,18 +179,18 @@ def _session(row: Row[Any], all_messages: Sequence[Message]) -> Session:
     return Session(**info, messages=tuple(all_messages))
 
 
-def _as_stored(session: Session, most_messages: int) -> Stored:
-    system, rest = system_and_rest(cut(session.messages, most_messages))
-    return Stored(
+def _as_stored(session: Session, most_messages: int) -> StoredSession:
+    system, rest = system_and_rest(trim(session.messages, most_messages))
+    return StoredSession(
         revision=_new_revision(),
         model=session.model,
         system=tuple(system),
-        lines=numbered(rest),
+        lines=with_positions(rest),
         next_position=len(rest),
     )
 
 
-def _values(stored: Stored, updated_at: datetime) -> dict[str, Any]:
+def _values(stored: StoredSession, updated_at: datetime) -> dict[str, Any]:
     return {
         "updated_at": updated_at,
         "model": stored.model,

@@ -11,7 +11,7 @@ import httptools
 from modelhost.workers.connection import Connection, ConnectionBroken
 
 
-class KeptConnection(Connection):
+class KeepAliveConnection(Connection):
     """As :class:`Connection`, for one request after the other. An answer without a length ends with the connection."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class KeptConnection(Connection):
         self._may_be_kept = False
 
     @property
-    def can_be_kept(self) -> bool:
+    def is_reusable(self) -> bool:
         """Whether the answer has been read to its end and the server takes another request."""
         is_done = self._is_complete and self._may_be_kept and not self._parts
         return is_done and self._error is None and self._transport is not None
@@ -34,10 +34,10 @@ class KeptConnection(Connection):
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
         await self._ask(b"%s %s HTTP/1.1\r\n%s%s\r\n%s" % (method.encode(), path.encode(), head, length, body or b""))
 
-    def begin_again(self) -> None:
+    def reset_for_request(self) -> None:
         """Make it ready for the next request."""
         self.status, self.content_type, self.retry_after_seconds = 0, "", None
-        self.sent_at = self.waits_since = self._now()
+        self.sent_at = self.waiting_since = self._now()
         self._parser = httptools.HttpResponseParser(self)
         self._has_head = self._is_complete = self.was_answered = self._is_framed = self._may_be_kept = False
 
@@ -76,7 +76,9 @@ class KeptConnection(Connection):
         self._may_be_kept = self._is_framed and self._parser.should_keep_alive()
 
 
-async def connect_to(host: str, port: int, *, tls: ssl.SSLContext | None, timeout_seconds: float) -> KeptConnection:
+async def connect_to(
+    host: str, port: int, *, tls: ssl.SSLContext | None, timeout_seconds: float
+) -> KeepAliveConnection:
     """Return a connection to a server; with ``tls`` an encrypted one, to whom its certificate says it is.
 
     Raises:
@@ -86,7 +88,7 @@ async def connect_to(host: str, port: int, *, tls: ssl.SSLContext | None, timeou
     try:
         async with asyncio.timeout(timeout_seconds):
             _, connection = await loop.create_connection(
-                KeptConnection, host, port, ssl=tls, server_hostname=host if tls else None
+                KeepAliveConnection, host, port, ssl=tls, server_hostname=host if tls else None
             )
     except TimeoutError:
         raise ConnectionBroken(f"it did not take the connection within {timeout_seconds:g} s") from None

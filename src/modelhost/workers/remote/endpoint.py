@@ -15,7 +15,7 @@ import orjson
 from modelhost.engines.launch import RemoteTarget
 from modelhost.version import __version__
 from modelhost.workers.connection import Connection, ConnectionBroken
-from modelhost.workers.remote.connection import KeptConnection, connect_to
+from modelhost.workers.remote.connection import KeepAliveConnection, connect_to
 
 MOST_IDLE: Final = 32  # connections that are kept for later; as many as are needed at once can be open
 CHECK_SECONDS: Final = 10.0
@@ -32,7 +32,7 @@ class Unhealthy(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class ServedModel:
     """What a server says of the model; nothing, if it does not list its models."""
 
     id: str
@@ -42,23 +42,23 @@ class Card:
 class Endpoint:
     """Lends connections out: what :meth:`ask` returns has to be given to :meth:`release`."""
 
-    def __init__(self, url: str, elsewhere: RemoteTarget, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, target: RemoteTarget, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
         self.name = parts.netloc
         """For people: where it is."""
-        self.card: Card | None = None
+        self.card: ServedModel | None = None
         """What it said of the model last; ``None`` before it has been seen healthy."""
         self.trouble: Unhealthy | None = Unhealthy("it has not been asked yet", is_unreachable=True)
         """Why it gets no requests, unless there is no other; ``None`` if it is healthy."""
-        self._elsewhere = elsewhere
+        self._elsewhere = target
         self._address = (parts.hostname or "", parts.port or PORTS[parts.scheme])
         self._tls = tls if parts.scheme == "https" else None
         self._base = parts.path.rstrip("/") or "/v1"
-        self._idle: list[KeptConnection] = []
-        self._lent: set[KeptConnection] = set()
+        self._idle: list[KeepAliveConnection] = []
+        self._lent: set[KeepAliveConnection] = set()
         self._connecting = 0
         self._is_closed = False
-        key = f"Authorization: Bearer {elsewhere.api_key}\r\n" if elsewhere.api_key else ""
+        key = f"Authorization: Bearer {target.api_key}\r\n" if target.api_key else ""
         self._head = (
             f"Host: {parts.netloc}\r\n{key}User-Agent: modelhost/{__version__}\r\nAccept-Encoding: identity\r\n"
         ).encode()
@@ -80,12 +80,12 @@ class Endpoint:
         *,
         kind: str | None = None,
         head: bytes = b"",
-        begun: Callable[[Connection], None] | None = None,
-    ) -> KeptConnection:
+        on_connection: Callable[[Connection], None] | None = None,
+    ) -> KeepAliveConnection:
         """Send a request (a GET without ``body``) and return the connection when the head of the answer is there.
 
         ``kind`` is the media type of ``body``, and ``head`` are further lines of the head, each ended by CRLF. A kept
-        connection that the server has closed meanwhile is replaced by a new one. ``begun`` is told each connection that
+        connection that the server has closed meanwhile is replaced by a new one. ``on_connection`` is told each connection that
         the request is tried on.
 
         Raises:
@@ -95,21 +95,21 @@ class Endpoint:
             head = b"%sContent-Type: %s\r\n" % (head, kind.encode())
         while self._idle and not self._is_closed:
             connection = self._idle.pop()
-            if not connection.can_be_kept:
+            if not connection.is_reusable:
                 connection.close()
                 continue
-            connection.begin_again()
+            connection.reset_for_request()
             try:
-                return await self._sent(connection, path, body, head, begun)
+                return await self._sent(connection, path, body, head, on_connection)
             except ConnectionBroken:
                 if connection.was_answered:
                     raise
-        return await self._sent(await self._connected(), path, body, head, begun)
+        return await self._sent(await self._connected(), path, body, head, on_connection)
 
-    def release(self, connection: KeptConnection) -> None:
+    def release(self, connection: KeepAliveConnection) -> None:
         """Take back a connection: it is kept if its answer was read to the end, else closed, which ends the work."""
         self._lent.discard(connection)
-        if connection.can_be_kept and len(self._idle) < MOST_IDLE:
+        if connection.is_reusable and len(self._idle) < MOST_IDLE:
             self._idle.append(connection)
         else:
             connection.close()
@@ -135,7 +135,7 @@ class Endpoint:
         else:
             self.trouble = None
 
-    async def _connected(self) -> KeptConnection:
+    async def _connected(self) -> KeepAliveConnection:
         if self._is_closed:
             raise ConnectionBroken("it is not used any more")
         host, port = self._address
@@ -149,7 +149,7 @@ class Endpoint:
             raise ConnectionBroken("it is not used any more")
         return made
 
-    async def _look(self) -> Card:
+    async def _look(self) -> ServedModel:
         connection = await self.ask("/v1/models", None)
         try:
             answer = await connection.read_all()
@@ -157,7 +157,7 @@ class Endpoint:
             self.release(connection)
         wanted, status = self._elsewhere.model, connection.status
         if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED) and wanted:
-            return Card(id=wanted)
+            return ServedModel(id=wanted)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise Unhealthy(
                 f"it refuses the key ({status}): give another one as api_key (--remote-api-key)"
@@ -171,7 +171,7 @@ class Endpoint:
                 f"it answered {status} to GET {self._target('/v1/models')}" + ("" if is_down else NO_API),
                 is_unreachable=is_down,
             )
-        return chosen(listed(answer), wanted)
+        return choose_model(parse_models(answer), wanted)
 
     def _target(self, path: str) -> str:
         if path.startswith("/v1/"):
@@ -180,15 +180,15 @@ class Endpoint:
 
     async def _sent(
         self,
-        connection: KeptConnection,
+        connection: KeepAliveConnection,
         path: str,
         body: bytes | None,
         head: bytes,
-        begun: Callable[[Connection], None] | None,
-    ) -> KeptConnection:
+        on_connection: Callable[[Connection], None] | None,
+    ) -> KeepAliveConnection:
         self._lent.add(connection)
-        if begun is not None:
-            begun(connection)
+        if on_connection is not None:
+            on_connection(connection)
         try:
             if body is None:
                 await connection.get(self._target(path), self._head + head)
@@ -204,7 +204,7 @@ class Endpoint:
 NO_API: Final = ": is that the base URL of an OpenAI-compatible API, such as http://there:8000/v1?"
 
 
-def listed(answer: bytes) -> list[Mapping[str, Any]]:
+def parse_models(answer: bytes) -> list[Mapping[str, Any]]:
     """Return the models in the answer to ``GET /v1/models``; raises :class:`Unhealthy` where it is something else."""
     try:
         data = orjson.loads(answer)["data"]
@@ -213,7 +213,7 @@ def listed(answer: bytes) -> list[Mapping[str, Any]]:
         raise Unhealthy(f"it does not list models{NO_API}", is_unreachable=False) from None
 
 
-def chosen(entries: list[Mapping[str, Any]], wanted: str) -> Card:
+def choose_model(entries: list[Mapping[str, Any]], wanted: str) -> ServedModel:
     """Return the entry of the model ``wanted``, by name or alias; without one the first.
 
     Raises:
@@ -221,7 +221,7 @@ def chosen(entries: list[Mapping[str, Any]], wanted: str) -> Card:
     """
     for entry in entries:
         if not wanted or wanted == entry["id"] or wanted in (entry.get("aliases") or ()):
-            return Card(id=wanted or entry["id"], entry=entry)
+            return ServedModel(id=wanted or entry["id"], entry=entry)
     if not wanted:
         raise Unhealthy("it has no model", is_unreachable=True)
     there = ", ".join(entry["id"] for entry in entries[:8]) or "none"

@@ -19,7 +19,7 @@ from modelhost.engines.launch import Ready, RemoteTarget
 from modelhost.errors import ConfigError, WorkerStartFailed
 from modelhost.exchange.tasks import Task
 from modelhost.logs import get_logger
-from modelhost.workers.remote.connection import KeptConnection, tls_context
+from modelhost.workers.remote.connection import KeepAliveConnection, tls_context
 from modelhost.workers.remote.endpoint import Endpoint, Unhealthy
 
 log = get_logger(__name__)
@@ -32,20 +32,20 @@ CONTEXT_NAMES: Final = ("context_length", "max_model_len", "context_window", "n_
 
 
 class RemoteServers:
-    """The :class:`~modelhost.workers.worker.Life` of a model elsewhere. Made by :meth:`start` only."""
+    """The :class:`~modelhost.workers.worker.WorkerHandle` of a model elsewhere. Made by :meth:`start` only."""
 
-    def __init__(self, elsewhere: RemoteTarget, endpoints: Sequence[Endpoint], *, model: str) -> None:
+    def __init__(self, target: RemoteTarget, endpoints: Sequence[Endpoint], *, model: str) -> None:
         self.endpoints = endpoints
         self.ready = Ready(url="")
-        self._elsewhere = elsewhere
+        self._elsewhere = target
         self._model = model
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._ended = asyncio.Event()
-        self._look_now = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._check_now = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, elsewhere: RemoteTarget, *, model: str, timeout_seconds: float) -> Self:
+    async def start(cls, target: RemoteTarget, *, model: str, timeout_seconds: float) -> Self:
         """Return them when one of them can answer for ``model``; their health is looked after from then on.
 
         Raises:
@@ -53,16 +53,16 @@ class RemoteServers:
             ConfigError: the file with certificates, or the one that ``SSL_CERT_FILE`` names, cannot be used.
         """
         tls = None
-        if any(url.startswith("https") for url in elsewhere.urls):
-            if elsewhere.verify and not elsewhere.ca_file:
+        if any(url.startswith("https") for url in target.urls):
+            if target.verify and not target.ca_file:
                 require_certificates()
             try:
-                tls = await asyncio.to_thread(tls_context, verify=elsewhere.verify, ca_file=elsewhere.ca_file)
+                tls = await asyncio.to_thread(tls_context, verify=target.verify, ca_file=target.ca_file)
             except OSError as error:
                 raise ConfigError(
-                    f'engine option "ca_file": {elsewhere.ca_file}: {error.strerror or error}', param="engine_options"
+                    f'engine option "ca_file": {target.ca_file}: {error.strerror or error}', param="engine_options"
                 ) from error
-        servers = cls(elsewhere, [Endpoint(url, elsewhere, tls) for url in elsewhere.urls], model=model)
+        servers = cls(target, [Endpoint(url, target, tls) for url in target.urls], model=model)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await servers._look()
@@ -74,7 +74,7 @@ class RemoteServers:
         if not servers._healthy():
             servers._close()
             raise servers._start_failed()
-        servers._looking = asyncio.create_task(servers._keep_looking(), name=f"health of {model}")
+        servers._watching = asyncio.create_task(servers._watch_health(), name=f"health of {model}")
         return servers
 
     # What a host wants to know of what is behind a worker.
@@ -115,10 +115,10 @@ class RemoteServers:
 
     async def stop(self) -> None:
         """Look after them no more, and end what is still open to them."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
             with suppress(asyncio.CancelledError):
-                await self._looking
+                await self._watching
         self._close()
 
     async def kill(self) -> None:
@@ -126,33 +126,33 @@ class RemoteServers:
 
     # Whom to ask.
 
-    def in_turn(self) -> list[Endpoint]:
+    def by_load(self) -> list[Endpoint]:
         """Return whom to ask, one after the other: the healthy ones, those with the fewest requests first.
 
         Where none is, all are tried: a health check may be wrong, or old.
         """
         return sorted(self._healthy() or self.endpoints, key=lambda endpoint: endpoint.in_flight)
 
-    def suspect(self, endpoint: Endpoint, why: str) -> None:
+    def mark_failed(self, endpoint: Endpoint, why: str) -> None:
         """Note that a server has failed a request: it gets no more of them until it has passed another look."""
         if endpoint.trouble is None:
             endpoint.trouble = Unhealthy(why, is_unreachable=True)
             self._tell(endpoint, was_healthy=True)
-        self._look_now.set()
+        self._check_now.set()
 
-    def release(self, endpoint: Endpoint, connection: KeptConnection) -> None:
+    def release(self, endpoint: Endpoint, connection: KeepAliveConnection) -> None:
         """Give a connection back."""
         endpoint.release(connection)
         self._end_if_lost()
 
     # Looking after them.
 
-    async def _keep_looking(self) -> None:
+    async def _watch_health(self) -> None:
         while not self._ended.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._elsewhere.health_seconds):
-                    await self._look_now.wait()
-            self._look_now.clear()
+                    await self._check_now.wait()
+            self._check_now.clear()
             with guarded("looking after remote servers", model=self._model):
                 await self._look()
                 self._end_if_lost()
@@ -204,7 +204,7 @@ class RemoteServers:
         )
 
 
-def ready_of(endpoint: Endpoint, elsewhere: RemoteTarget) -> Ready:
+def ready_of(endpoint: Endpoint, target: RemoteTarget) -> Ready:
     """Return what a healthy server says of its model, as far as it does."""
     entry: Mapping[str, Any] = endpoint.card.entry if endpoint.card is not None else {}
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
@@ -212,9 +212,9 @@ def ready_of(endpoint: Endpoint, elsewhere: RemoteTarget) -> Ready:
     slots, operations, sees = entry.get("slots"), entry.get("operations"), entry.get("sees_images")
     told: frozenset[Task] = frozenset(operations) if isinstance(operations, list) else frozenset()
     ready = Ready(
-        url=elsewhere.urls[0],
-        context_length=next((value for value in sizes if isinstance(value, int)), elsewhere.context_length),
+        url=target.urls[0],
+        context_length=next((value for value in sizes if isinstance(value, int)), target.context_length),
         slots=slots if isinstance(slots, int) and slots > 0 else None,
         sees_images=sees if isinstance(sees, bool) else None,
     )
-    return replace(ready, tasks=(told & elsewhere.tasks) or elsewhere.tasks)
+    return replace(ready, tasks=(told & target.tasks) or target.tasks)

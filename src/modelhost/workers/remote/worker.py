@@ -18,14 +18,14 @@ from modelhost.engines.launch import RemoteTarget
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
 from modelhost.exchange.tasks import TASKS, Payload, Task
 from modelhost.redaction import hide, without_secrets
-from modelhost.workers.call_depth import DEPTH, DEPTH_HEADER
+from modelhost.workers.call_depth import CALL_DEPTH, DEPTH_HEADER
 from modelhost.workers.client import WorkerClient, json_or_text
 from modelhost.workers.connection import Connection, ConnectionBroken
-from modelhost.workers.remote.connection import KeptConnection
+from modelhost.workers.remote.connection import KeepAliveConnection
 from modelhost.workers.remote.endpoint import Endpoint
 from modelhost.workers.remote.events import RemoteEvents
 from modelhost.workers.remote.servers import RemoteServers
-from modelhost.workers.wire import EventBlocks, encoded, naming
+from modelhost.workers.wire import EventBlocks, encode_payload, with_model_name
 
 DEEPEST: Final = 8
 """Hosts, and calls of tools, that a request may have come through: more of them are a circle."""
@@ -42,13 +42,11 @@ class RemoteWorker(WorkerClient):
         super().__init__(process=process, engine=engine, model=model, api_key="")
 
     @classmethod
-    async def begin(
-        cls, elsewhere: RemoteTarget, engine: Engine, *, model: str, timeout_seconds: float
-    ) -> RemoteWorker:
+    async def begin(cls, target: RemoteTarget, engine: Engine, *, model: str, timeout_seconds: float) -> RemoteWorker:
         """Return it when a server can answer; raises as :meth:`RemoteServers.start` does."""
-        if elsewhere.api_key:
-            hide([elsewhere.api_key])
-        servers = await RemoteServers.start(elsewhere, model=model, timeout_seconds=timeout_seconds)
+        if target.api_key:
+            hide([target.api_key])
+        servers = await RemoteServers.start(target, model=model, timeout_seconds=timeout_seconds)
         return cls(process=servers, engine=engine, model=model)
 
     def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
@@ -71,16 +69,16 @@ class RemoteWorker(WorkerClient):
     @asynccontextmanager
     async def _answered(
         self, path: str, payload: Payload | None, task: Task | None = None
-    ) -> AsyncIterator[KeptConnection]:
+    ) -> AsyncIterator[KeepAliveConnection]:
         tried: set[Connection] = set()
 
-        def begun(connection: Connection) -> None:
+        def on_connection(connection: Connection) -> None:
             tried.add(connection)
             if task is not None:
                 self.requests.add(connection, is_silent=TASKS[task].is_silent)
 
         try:
-            endpoint, connection = await self._accepted(path, payload, begun)
+            endpoint, connection = await self._accepted(path, payload, on_connection)
             try:
                 yield connection
             except ConnectionBroken as error:
@@ -91,17 +89,17 @@ class RemoteWorker(WorkerClient):
             self.requests.remove(tried, asyncio.get_running_loop().time())
 
     async def _accepted(
-        self, path: str, payload: Payload | None, begun: Callable[[Connection], None]
-    ) -> tuple[Endpoint, KeptConnection]:
+        self, path: str, payload: Payload | None, on_connection: Callable[[Connection], None]
+    ) -> tuple[Endpoint, KeepAliveConnection]:
         """Return the first server that takes the request; with none, raise what the last one said."""
         head = self._depth_line()
         refusal: ModelhostError | None = None
-        for endpoint in self.process.in_turn():
+        for endpoint in self.process.by_load():
             kind, sent = None, None
             if payload is not None:
-                kind, sent = encoded(naming(payload, endpoint.served or self.model))
+                kind, sent = encode_payload(with_model_name(payload, endpoint.served or self.model))
             try:
-                connection = await endpoint.ask(path, sent, kind=kind, head=head, begun=begun)
+                connection = await endpoint.ask(path, sent, kind=kind, head=head, on_connection=on_connection)
             except ConnectionBroken as error:
                 refusal = self._unreached(endpoint, error)
                 continue
@@ -119,7 +117,7 @@ class RemoteWorker(WorkerClient):
         raise refusal
 
     def _depth_line(self) -> bytes:
-        depth = DEPTH.get()
+        depth = CALL_DEPTH.get()
         if depth >= DEEPEST:
             raise EngineError(
                 f"A request for {self.model} has come through {depth} hosts or tools already: the address of a remote "
@@ -130,7 +128,7 @@ class RemoteWorker(WorkerClient):
             )
         return f"{DEPTH_HEADER}: {depth + 1}\r\n".encode()
 
-    async def _refusal_in(self, connection: KeptConnection) -> ModelhostError:
+    async def _refusal_in(self, connection: KeepAliveConnection) -> ModelhostError:
         error = self.refusal(connection.status, json_or_text(await connection.read_all()))
         if isinstance(error, Unavailable) and connection.retry_after_seconds is not None:
             error.retry_after_seconds = connection.retry_after_seconds
@@ -142,7 +140,7 @@ class RemoteWorker(WorkerClient):
     def _unreached(self, endpoint: Endpoint, error: ConnectionBroken) -> ModelhostError:
         if self._explain is not None:
             return self._explain(self.model, self.process.name)
-        self.process.suspect(endpoint, str(error))
+        self.process.mark_failed(endpoint, str(error))
         return ModelFailed(
             f"The server of {self.model} cannot be reached ({endpoint.name}: {error}). Try again.", model=self.model
         )
@@ -150,7 +148,7 @@ class RemoteWorker(WorkerClient):
     def _broken(self, endpoint: Endpoint, error: ConnectionBroken) -> ModelhostError:
         if self._explain is not None:
             return self._explain(self.model, self.process.name)
-        self.process.suspect(endpoint, str(error))
+        self.process.mark_failed(endpoint, str(error))
         return WorkerCrashed(
             f"The server of {self.model} ({endpoint.name}) broke off while it answered: {error}. Try again.",
             model=self.model,

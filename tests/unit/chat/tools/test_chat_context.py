@@ -14,13 +14,13 @@ from modelhost.errors import InvalidRequest, McpServerNotFound
 from modelhost.exchange.messages import message_json
 from modelhost.exchange.requests import ChatRequest
 from modelhost.tools.content import Prompt, ResourceContent
-from modelhost.tools.reading import Reading
+from modelhost.tools.reading import ResourceReader
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 QUESTION = {"role": "user", "content": "What does it say?"}
 
 
-class FakeReading(Reading):
+class FakeReading(ResourceReader):
     """Servers that have one resource and one prompt."""
 
     def __init__(self) -> None:

@@ -56,7 +56,7 @@ def run(served: Served) -> Callable[..., Result]:
 
 def on_wait(host: FakeHost, what: Callable[[], None]) -> None:
     """Let a load go on as ``what`` says as soon as somebody listens."""
-    listen = host.feed.listen
+    listen = host.feed.subscribe
 
     def listen_and_go_on(first: Any) -> Any:
         asyncio.get_running_loop().call_later(0.01, what)
@@ -85,7 +85,7 @@ def test_status_as_json_is_the_hosts_answer(run: Callable[..., Result]) -> None:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_watching_tells_events_until_the_host_stops(served: Served, as_json: bool) -> None:
     def go_on() -> None:
-        served.host.feed.tell(ModelEvent(at=NOW, kind="registry", model="", message="line 3"))
+        served.host.feed.publish(ModelEvent(at=NOW, kind="registry", model="", message="line 3"))
         served.host.feed.close()
 
     on_wait(served.host, go_on)
@@ -143,14 +143,14 @@ def test_load_and_wait_asks_for_the_same_configuration_twice(run: Callable[..., 
 
 def test_a_reload_that_fails_is_an_error_of_who_waits_for_it(run: Callable[..., Result], served: Served) -> None:
     failed = ModelEvent(at=NOW, kind="reload_failed", model="org/cold", message="no luck")
-    on_wait(served.host, lambda: served.host.feed.tell(failed))
+    on_wait(served.host, lambda: served.host.feed.publish(failed))
     with pytest.raises(ModelFailed, match="no luck"):
         run("load", "org/cold", "--wait", "--max-model-len", "512")
 
 
 def test_load_and_wait_returns_when_the_model_is_ready(run: Callable[..., Result], served: Served) -> None:
     def go_on() -> None:
-        served.host.feed.tell(
+        served.host.feed.publish(
             ModelEvent(at=NOW, kind="progress", model="org/cold", state=State.LOADING, activity="load", progress=0.5)
         )
         served.host.change("org/cold", State.READY)
@@ -181,7 +181,7 @@ def test_load_and_wait_of_a_model_that_is_ready_does_not_listen(run: Callable[..
 def test_a_load_that_comes_to_nothing_is_an_error(
     run: Callable[..., Result], served: Served, event: Any, expected: type[Exception]
 ) -> None:
-    on_wait(served.host, lambda: served.host.feed.tell(ModelEvent(at=NOW, model="org/cold", **event)))
+    on_wait(served.host, lambda: served.host.feed.publish(ModelEvent(at=NOW, model="org/cold", **event)))
     with pytest.raises(expected, match=r"no memory|unloaded|registry"):
         run("load", "org/cold", "--wait")
 

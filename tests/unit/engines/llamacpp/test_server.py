@@ -116,7 +116,7 @@ async def test_the_server_is_asked_for_its_gpus_in_place_of_the_library(
     on_gpu, on_cpu = write_llama_server(tmp_path, devices=GPU), write_llama_server(tmp_path / "cpu")
     assert server_uses_gpus(on_gpu, {})
     assert not server_uses_gpus(on_cpu, {})
-    monkeypatch.setattr(runtime, "have_driver", lambda: True)
+    monkeypatch.setattr(runtime, "has_driver", lambda: True)
     monkeypatch.setattr(runtime, "gpus", lambda: UNEQUAL[:1])
     assert (await found(engine_options={"server": on_gpu})).gpus == (0,)
     assert (await found(engine_options={"server": on_cpu})).gpus == ()

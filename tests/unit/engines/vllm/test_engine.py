@@ -198,7 +198,7 @@ def test_launch_parameters_become_settings_and_options() -> None:
 def test_safetensors_are_vllms_where_there_is_a_gpu_of_nvidias(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelhost.engines.installed.find_spec", lambda name: name)
     assert likely_engine(Settings(model=str(NANO_HF))) != "vllm"
-    monkeypatch.setattr("modelhost.models.registry.likely_engine.have_driver", lambda: True)
+    monkeypatch.setattr("modelhost.models.registry.likely_engine.has_driver", lambda: True)
     assert likely_engine(Settings(model=str(NANO_HF))) == "vllm"
 
 

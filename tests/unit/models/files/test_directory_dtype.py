@@ -123,7 +123,7 @@ def test_a_preference_is_followed_where_nobody_says_otherwise(
     launch: dict[str, Any], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = [Gpu(index=index, name="GPU", total_bytes=1 << 40, free_bytes=1 << 40) for index in (0, 1)]
-    monkeypatch.setattr(runtime, "have_driver", lambda: True)
+    monkeypatch.setattr(runtime, "has_driver", lambda: True)
     monkeypatch.setattr(runtime, "gpus", lambda: two)
     monkeypatch.setattr("modelhost.engines.vllm.engine.torch_uses_gpus", lambda _: True)
     settings = Settings(model=str(NANO_HF), engine="vllm", worker_python="/opt/python", threads=1)

@@ -52,7 +52,7 @@ async def test_a_worker_that_is_silent_while_it_has_work_is_ended_and_replaced()
     starts = FakeStarts()
     scheduler, model = await one_ready(starts, stall_timeout=20.0)
     async with scheduler.lease(model) as worker:
-        worker.requests.add(FakeRequest(waits_since=1.0))
+        worker.requests.add(FakeRequest(waiting_since=1.0))
         await asyncio.sleep(19)
         assert worker.process.is_running
         await asyncio.sleep(7)
@@ -69,12 +69,12 @@ async def test_workers_that_talk_or_have_no_work_or_are_held_up_by_their_client_
     scheduler, model = await one_ready(starts, stall_timeout=2.0)
     assert model.worker is not None
     await asyncio.sleep(60)
-    model.worker.requests.add(FakeRequest(waits_since=1.0, is_paused=True))
+    model.worker.requests.add(FakeRequest(waiting_since=1.0, is_paused=True))
     await asyncio.sleep(60)
-    talking = FakeRequest(waits_since=asyncio.get_running_loop().time())
+    talking = FakeRequest(waiting_since=asyncio.get_running_loop().time())
     model.worker.requests.add(talking)
     for _ in range(60):
-        talking.heard_at = asyncio.get_running_loop().time()
+        talking.last_received_at = asyncio.get_running_loop().time()
         await asyncio.sleep(1)
     assert len(starts.times) == 1
     await end(scheduler, starts)
@@ -87,7 +87,7 @@ async def test_each_model_has_a_patience_of_its_own() -> None:
     for model in scheduler.models.values():
         await lease_once(scheduler, model)
         assert model.worker is not None
-        model.worker.requests.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))
+        model.worker.requests.add(FakeRequest(waiting_since=asyncio.get_running_loop().time()))
     await asyncio.sleep(10)
     assert starts.models == ["ant", "bee", "ant"]
     await end(scheduler, starts)
@@ -98,13 +98,13 @@ async def test_a_worker_that_keeps_at_what_nobody_waits_for_is_replaced_when_the
     scheduler, model = await one_ready(starts, stall_timeout=20.0)
     async with scheduler.lease(model) as worker:
         now = asyncio.get_running_loop().time()
-        abandoned, talking = FakeRequest(waits_since=now), FakeRequest(waits_since=now)
+        abandoned, talking = FakeRequest(waiting_since=now), FakeRequest(waiting_since=now)
         worker.requests.add(abandoned)
         worker.requests.add(talking)
         worker.requests.remove([abandoned], now)
         with capture_logs() as logs:
             for _ in range(40):
-                talking.heard_at = asyncio.get_running_loop().time()
+                talking.last_received_at = asyncio.get_running_loop().time()
                 await asyncio.sleep(1)
         assert worker.process.is_running
         assert [log["event"] for log in logs if log["log_level"] == "error"] == ["worker_does_abandoned_work"]
@@ -119,7 +119,7 @@ async def test_a_worker_that_lets_go_of_what_nobody_waits_for_stays() -> None:
     starts = FakeStarts()
     scheduler, model = await one_ready(starts, stall_timeout=20.0)
     assert model.worker is not None
-    request = FakeRequest(waits_since=asyncio.get_running_loop().time())
+    request = FakeRequest(waiting_since=asyncio.get_running_loop().time())
     model.worker.requests.add(request)
     model.worker.requests.remove([request], asyncio.get_running_loop().time())
     await asyncio.sleep(10)
@@ -142,7 +142,7 @@ async def test_a_round_that_fails_is_counted_and_the_next_one_is_made(monkeypatc
     assert metric_value(METERS.background_faults, LOOKING) - before >= 3
     assert {"event": "background_fault", "task": LOOKING, "model": "fake"}.items() <= logs[-1].items()
     assert model.worker is not None
-    model.worker.requests.add(FakeRequest(waits_since=asyncio.get_running_loop().time()))
+    model.worker.requests.add(FakeRequest(waiting_since=asyncio.get_running_loop().time()))
     await asyncio.sleep(40)
     assert len(starts.times) == 2
     await end(scheduler, starts)

@@ -92,7 +92,7 @@ def test_an_engine_in_an_environment_of_its_own_is_better_than_none(
 def test_vllm_on_a_gpu_is_the_first_choice_and_its_lack_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("modelhost.models.registry.likely_engine.have_driver", lambda: True)
+    monkeypatch.setattr("modelhost.models.registry.likely_engine.has_driver", lambda: True)
     settings = Settings(model=str(NANO_HF), data_dir=str(tmp_path))
     located = locate(settings.model)
     assert (engine_for(located, settings), better_engine("transformers", located, settings)) == ("transformers", "vllm")

@@ -106,7 +106,7 @@ def test_a_pytorch_for_cpus_is_told_of_beside_a_gpu_of_nvidia(monkeypatch: pytes
 def gpus(monkeypatch: pytest.MonkeyPatch) -> tuple[Gpu, ...]:
     """A machine with two GPUs that llama.cpp uses."""
     monkeypatch.setattr("modelhost.engines.llamacpp.engine.library_uses_gpus", lambda _python: True)
-    monkeypatch.setattr(runtime, "have_driver", lambda: True)
+    monkeypatch.setattr(runtime, "has_driver", lambda: True)
     monkeypatch.setattr(runtime, "gpus", lambda: UNEQUAL)
     return UNEQUAL
 

@@ -23,7 +23,7 @@ from modelhost.errors import (
     WorkerCrashed,
     WorkerStartFailed,
 )
-from modelhost.workers.call_depth import DEPTH
+from modelhost.workers.call_depth import CALL_DEPTH
 from modelhost.workers.endings import unloaded_by_force
 from modelhost.workers.remote.worker import DEEPEST, RemoteWorker
 from modelhost.workers.worker import Worker
@@ -118,13 +118,13 @@ async def _serving(*servers: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _worker(*servers: Server, **more: object) -> AsyncIterator[Worker]:
-    elsewhere = RemoteTarget(
+    target = RemoteTarget(
         urls=tuple(server.url for server in servers),
         api_key="the-secret-key",
         tasks=OPENAIS,
         **{"health_seconds": 30.0, **more},  # type: ignore[arg-type]
     )
-    worker = await RemoteWorker.begin(elsewhere, Remote(), model="ours", timeout_seconds=5)
+    worker = await RemoteWorker.begin(target, Remote(), model="ours", timeout_seconds=5)
     try:
         yield worker
     finally:
@@ -367,12 +367,12 @@ async def test_requests_of_a_worker_that_is_ended_by_us_say_why() -> None:
 async def test_a_request_that_goes_in_a_circle_is_stopped() -> None:
     server = Server(_streaming(EVENT, END))
     async with _serving(server), _worker(server) as worker:
-        token = DEPTH.set(DEEPEST)
+        token = CALL_DEPTH.set(DEEPEST)
         try:
             with pytest.raises(EngineError, match="leads back") as refused:
                 await _read_all(worker)
         finally:
-            DEPTH.reset(token)
+            CALL_DEPTH.reset(token)
     assert refused.value.details["reason"] == "circle"
     assert not server.requests
 
@@ -429,9 +429,9 @@ async def test_a_server_that_cannot_be_used_says_why(models: bytes, problem: str
 
 async def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/none.pem")
-    elsewhere = RemoteTarget(urls=("https://127.0.0.1:1/v1",))
+    target = RemoteTarget(urls=("https://127.0.0.1:1/v1",))
     with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: /none\.pem cannot be used"):
-        await RemoteWorker.begin(elsewhere, Remote(), model="ours", timeout_seconds=5)
+        await RemoteWorker.begin(target, Remote(), model="ours", timeout_seconds=5)
 
 
 async def test_a_server_that_lists_no_models_is_taken_at_its_word() -> None:
