@@ -6,11 +6,14 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Collection, Iterable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from modelhost import lazy
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "modelhost"
@@ -25,6 +28,31 @@ def test_packages_import_lower_layers_only() -> None:
         check=False,
     )
     assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_what_is_imported_late_is_imported_from_lower_layers_only() -> None:
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    rank = {room: number for number, line in enumerate(layers) for room in line.split(" | ")}
+    problems = []
+    for path in PACKAGE.rglob("*.py"):
+        user = path.relative_to(PACKAGE).with_suffix("").parts
+        used = re.findall(r"\blazy\.(?:preload\()?\W*(\w+)", path.read_text())
+        for module in (lazy.MODULES[name] for name in used if name in lazy.MODULES):
+            room = ".".join(module.split(".")[:2])
+            if room in rank and room != f"modelhost.{user[0]}" and rank[room] <= rank[f"modelhost.{user[0]}"]:
+                problems.append(f"{'/'.join(user)} uses {module}")
+    assert problems == []
+
+
+def test_the_type_checker_knows_what_is_imported_late() -> None:
+    tree = ast.parse((PACKAGE / "lazy.py").read_text())
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    known = {}
+    for node in typed.body:
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        before = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        known |= {name.asname or name.name: f"{before}{name.name}" for name in node.names}
+    assert known == dict(lazy.MODULES)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,13 @@ def __getattr__(name: str) -> Any:
     return import_module(module)
 
 
+def preload(*names: str) -> None:
+    """Import modules of :data:`MODULES` now, by their names here; in a thread where an event loop has to go on."""
+    with quick_imports():
+        for name in names:
+            import_module(MODULES[name])
+
+
 @contextmanager
 def quick_imports() -> Iterator[None]:
     """Without the collector, which would walk through thousands of new classes again and again and find nothing.

@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from modelhost import lazy
+
 if TYPE_CHECKING:
     import regex
 
@@ -32,11 +34,9 @@ def check(pattern: str) -> None:
     Raises:
         ValueError: it is none; the message says why.
     """
-    import regex  # noqa: PLC0415 (as said)
-
     try:
         _compiled(pattern)
-    except (regex.error, OverflowError, RecursionError, MemoryError) as error:
+    except (lazy.regex.error, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
 
 
@@ -77,6 +77,4 @@ def _slow(pattern: str) -> TooSlow:
 
 @lru_cache(maxsize=REMEMBERED)
 def _compiled(pattern: str) -> regex.Pattern[str]:
-    import regex  # noqa: PLC0415 (as said)
-
-    return regex.compile(pattern)
+    return lazy.regex.compile(pattern)

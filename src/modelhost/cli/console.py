@@ -42,8 +42,7 @@ def new_table(*headings: str, right: Collection[str] = (), fold: Collection[str]
 
 def add_row(table: Table, *cells: str | Text, style: str = "") -> None:
     """Add cells whose text is printed as it is: names may hold what rich takes for markup."""
-    new_text = lazy.rich_text.Text
-    table.add_row(*(new_text(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
+    table.add_row(*(lazy.rich_text.Text(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
 
 
 def print_table(table: Table) -> None:
@@ -54,10 +53,10 @@ def print_table(table: Table) -> None:
 
 def new_bar(*columns: ProgressColumn, terminal: Console | None = None) -> Progress:
     """A progress bar on stderr, with ``columns`` behind it, which is gone when it ends; none without a terminal."""
-    progress, terminal = lazy.rich_progress, terminal or lazy.rich_console.Console(stderr=True)
-    return progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
+    terminal = terminal or lazy.rich_console.Console(stderr=True)
+    return lazy.rich_progress.Progress(
+        lazy.rich_progress.TextColumn("{task.description}", markup=False),
+        lazy.rich_progress.BarColumn(),
         *columns,
         console=terminal,
         disable=not terminal.is_terminal,

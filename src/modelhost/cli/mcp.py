@@ -90,10 +90,8 @@ def mcp(
     vllm = read_vllm(read_settings_of(Path()).below(current()))
     wanted = model or vllm.model
     host = running_host(wanted, url, api_key, config)
-    with lazy.quick_imports():
-        backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))
-        stdio, build_server = lazy.mcp_stdio, lazy.mcp_server.build_server
-
+    backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))
+    lazy.preload("mcp_stdio", "mcp_server")
     defaults = lazy.mcp_chat_tool.ChatDefaults(
         model=wanted if host is not None else None,
         temperature=vllm.temperature,
@@ -105,10 +103,10 @@ def mcp(
     )
 
     async def serve(log: StdioLog) -> None:
-        with standard_streams(line_bytes=stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
+        with standard_streams(line_bytes=lazy.mcp_stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
             async with backend:
                 log.started(Serving(face=face, host="own" if host is None else host.url, model=wanted))
-                await stdio.serve(build_server(face, backend, defaults), wire, log)
+                await lazy.mcp_stdio.serve(lazy.mcp_server.build_server(face, backend, defaults), wire, log)
 
     if sys.stdin is not None and sys.stdin.isatty():
         console.note(

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import yaml
 
+from modelhost import lazy
 from modelhost.config.paths import leads_nowhere
 
 JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
@@ -102,10 +103,8 @@ def _json_or_json5(text: str) -> Any:
 
 
 def _json5(text: str) -> Any:
-    import json5  # noqa: PLC0415 - most files are plain JSON, which is read a thousand times as fast
-
     try:
-        return json5.loads(text, object_pairs_hook=_once)
+        return lazy.json5.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         found = _JSON5_PROBLEM.fullmatch(str(error))
         if found is None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from modelhost import lazy
 from modelhost.client.host_client import Body
 from modelhost.config.settings import Settings
 from modelhost.exchange.caller import NOBODY, Caller
@@ -85,13 +85,11 @@ class OwnHost:
         return self._client
 
     async def _start(self) -> LocalClient:
-        # In a thread and not at the top: the engines' side of the package takes as long to import as the MCP SDK.
-        local = await asyncio.to_thread(importlib.import_module, "modelhost.client.local")
-        host = importlib.import_module("modelhost.host").Host(self._settings)
+        await asyncio.to_thread(lazy.preload, "local_client", "host")
+        host = lazy.host.Host(self._settings)
         await host.start(load=False, launch=self._launch)
         self._host = host
         if self._settings.mcp_config is not None:
             # An answer that came before the tools were there would be one without them.
             await host.tools.settled(CONNECT_TIMEOUT_SECONDS)
-        client: LocalClient = local.LocalClient(host)
-        return client
+        return lazy.local_client.LocalClient(host)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import TYPE_CHECKING
 
+from modelhost import lazy
 from modelhost.config.databases import Place
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class LazyDatabase:
             return self._database
         async with self._opening:
             if self._database is None:
-                module = await asyncio.to_thread(importlib.import_module, "modelhost.state.sql.opening")
-                self._database = await module.open_database(self.place)
+                await asyncio.to_thread(lazy.preload, "sql_opening")
+                self._database = await lazy.sql_opening.open_database(self.place)
             return self._database
 
     async def close(self) -> None:

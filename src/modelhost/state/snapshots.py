@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import secrets
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from modelhost import lazy
 from modelhost.errors import StateDamaged, StateNotFound
 from modelhost.logs import get_logger
 from modelhost.state.documents import SCHEMA_VERSION, SnapshotDocument
@@ -141,9 +141,7 @@ def _files(document: SnapshotDocument) -> tuple[str, ...]:
 
 
 async def _packed(document: SnapshotDocument, *, compression: bool) -> Packed:
-    packing = await asyncio.to_thread(importlib.import_module, "modelhost.state.packing")
-    packed: Packed = await asyncio.to_thread(packing.pack, document, compression=compression)
-    return packed
+    return await asyncio.to_thread(lambda: lazy.state_packing.pack(document, compression=compression))
 
 
 async def _unpacked(stored: StoredSnapshot) -> SnapshotDocument:
@@ -155,10 +153,9 @@ async def _unpacked(stored: StoredSnapshot) -> SnapshotDocument:
             f"{SCHEMA_VERSION}). Load it with that version.",
             state_id=info.state_id,
         )
-    packing = await asyncio.to_thread(importlib.import_module, "modelhost.state.packing")
     try:
-        document: SnapshotDocument = await asyncio.to_thread(
-            packing.unpack, stored.content, compression=info.compression, sha256=stored.sha256
+        return await asyncio.to_thread(
+            lambda: lazy.state_packing.unpack(stored.content, compression=info.compression, sha256=stored.sha256)
         )
     except ValueError as error:
         raise StateDamaged(
@@ -166,7 +163,6 @@ async def _unpacked(stored: StoredSnapshot) -> SnapshotDocument:
             "`modelhost state list` shows what is saved.",
             state_id=info.state_id,
         ) from error
-    return document
 
 
 def _not_found(session_id: str | None, state_id: str | None) -> StateNotFound:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct
 
+from modelhost import lazy
 from modelhost.tools.entry import Approval
 
 STRICTNESS: Final[tuple[Approval, ...]] = ("auto", "read_only", "ask", "deny")
@@ -117,10 +118,7 @@ def filled_in(schema: Mapping[str, Any], content: Mapping[str, Any]) -> Content:
 
 def problems_of(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
     """What is wrong with ``content``, in sentences for whoever filled it in."""
-    # Here and not at the top: few conversations come to this point, and the checker is slow to import.
-    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415
-
-    return ArgumentCheck(dict(schema), checks_formats=True).problems(filled_in(schema, content))
+    return lazy.tool_arguments.ArgumentCheck(dict(schema), checks_formats=True).problems(filled_in(schema, content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelhost import lazy
 from modelhost.background import SECONDS_TO_REPAIR, guarded
 from modelhost.config.paths import at_home
 from modelhost.errors import ConfigError
@@ -59,10 +60,8 @@ class Toolbox:
 
     @cached_property
     def hub(self) -> ToolHub:
-        """The servers; made when needed, since the MCP SDK takes half a second and 20 MB, and few hosts have tools."""
-        from modelhost.tools.hub import ToolHub  # noqa: PLC0415 (as said)
-
-        return ToolHub(self._servers.servers, sampler=self._sampler)
+        """The servers; made when needed, since a host without any does without the MCP SDK."""
+        return lazy.tool_hub.ToolHub(self._servers.servers, sampler=self._sampler)
 
     @property
     def reading(self) -> ResourceReader:

@@ -8,7 +8,6 @@ https://docs.kernel.org/PCI/sysfs-pci.html.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from modelhost import lazy
 from modelhost.logs import get_logger
 from modelhost.workers.machine import ROOT, kernel_number, kernel_text
 
@@ -180,8 +180,7 @@ def driver() -> Driver | None:
     """Return the driver, loaded at the first call; ``None`` where there is none."""
     if not has_driver():
         return None
-    nvml: Any = importlib.import_module("pynvml")  # 0.07 s, which machines without a GPU do not pay
-    return connect(nvml)
+    return connect(lazy.pynvml)
 
 
 def connect(nvml: Nvml) -> Driver | None:

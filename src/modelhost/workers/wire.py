@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import orjson
 from msgspec.structs import replace
 
+from modelhost import lazy
 from modelhost.errors import InvalidRequest
 from modelhost.exchange.tasks import Form, Payload, Raw
 
@@ -44,12 +45,10 @@ def _json(body: Mapping[str, Any]) -> bytes:
 
 
 def _multipart(form: Form) -> tuple[str, bytes]:
-    import httpx2  # takes its time, and few requests are forms  # noqa: PLC0415
-
     files = {name: (file.name, file.data, file.content_type) for name, file in form.files.items()}
     # Its files make it a multipart form; without one it would be another kind.
     fields = {name: (None, text.encode()) for name, text in form.fields.items()}
-    request = httpx2.Request("POST", "http://worker/", files={**fields, **files})
+    request = lazy.httpx2.Request("POST", "http://worker/", files={**fields, **files})
     return request.headers["Content-Type"], request.read()
 
 

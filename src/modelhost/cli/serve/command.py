@@ -80,17 +80,15 @@ def serve(
     if interactive:
         lazy.own_model.talk(effective)
         return
-    with lazy.quick_imports():
-        starting, server = lazy.starting, lazy.http_server
-
-    with starting.start_display() as display:
+    lazy.preload("starting", "http_server")
+    with lazy.starting.start_display() as display:
 
         def announce(url: str, host: Host) -> None:
             display.stop()
             _note_dotenv(effective)
             _note_unused_gpu(host.models[0])
             name, needs_key = host.models[0].name, bool(host.settings.api_keys)
-            to_try = starting.prompt_announcement if host.settings.only_prompt else starting.announcement
+            to_try = lazy.starting.prompt_announcement if host.settings.only_prompt else lazy.starting.announcement
             typer.echo(to_try(url, name, needs_key=needs_key))
             if better := lazy.engine_advice.faster_build(host.models[0]):
                 typer.echo(f"{better}\n")
@@ -104,10 +102,10 @@ def serve(
                 )
 
         read_again = effective.read_again
-        code = server.serve(
+        code = lazy.http_server.serve(
             effective.settings,
             announce=announce,
-            progress=server.Progress(on_download=display.downloading, on_loading=display.loading),
+            progress=lazy.http_server.Progress(on_download=display.downloading, on_loading=display.loading),
             reread=None if read_again is None else lambda: read_again().settings,
         )
     raise typer.Exit(code)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
+from modelhost import lazy
 from modelhost.config.databases import Place, SqliteFile
 from modelhost.errors import DatabaseUnavailable
 from modelhost.state.sql.database import Database, explained
@@ -30,8 +29,8 @@ async def open_database(place: Place) -> Database:
         database = await _unopened(place)
         try:
             if await database.read(lambda rows: _version(place, rows.connection)) != HEAD:
-                alembic = await asyncio.to_thread(importlib.import_module, "modelhost.state.sql.alembic_runs")
-                await database.migrate(partial(_migrate, place, alembic.upgrade))
+                await asyncio.to_thread(lazy.preload, "alembic_runs")
+                await database.migrate(partial(_migrate, place))
         except BaseException:
             await database.close()
             raise
@@ -41,15 +40,14 @@ async def open_database(place: Place) -> Database:
 async def _unopened(place: Place) -> Database:
     if isinstance(place, SqliteFile):
         return SqliteDatabase(place)
-    module = await asyncio.to_thread(importlib.import_module, "modelhost.state.sql.postgresql")
-    database: Database = module.PostgresDatabase(place)
-    return database
+    await asyncio.to_thread(lazy.preload, "postgresql")
+    return lazy.postgresql.PostgresDatabase(place)
 
 
-def _migrate(place: Place, upgrade: Callable[[Connection], None], connection: Connection) -> None:
+def _migrate(place: Place, connection: Connection) -> None:
     # Another host may have been faster, and it may be a newer one.
     if _version(place, connection) != HEAD:
-        upgrade(connection)
+        lazy.alembic_runs.upgrade(connection)
 
 
 def _version(place: Place, connection: Connection) -> str | None:
