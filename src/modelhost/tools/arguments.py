@@ -21,7 +21,7 @@ MAX_PROBLEM_LENGTH: Final = 300  # such a sentence repeats the value, which may 
 
 
 def read_arguments(given: Mapping[str, Any] | str) -> dict[str, Any]:
-    """The arguments that a model wrote; no text at all means none.
+    """Return the arguments that a model wrote; empty text means none.
 
     Raises:
         ValueError: they are not a JSON object; the message is for the model.
@@ -42,7 +42,7 @@ def read_arguments(given: Mapping[str, Any] | str) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """The levels of objects and lists in ``value``, no further than one beyond :data:`MAX_DEPTH`."""
+    """Return the levels of objects and lists in ``value``, counted up to one beyond :data:`MAX_DEPTH`."""
     level, depth = [value], 0
     while depth <= MAX_DEPTH and (level := [each for each in level if isinstance(each, Mapping | list)]):
         depth += 1
@@ -54,16 +54,16 @@ class ArgumentCheck:
     """Checks arguments against the schema of one tool, compiled once, when first needed."""
 
     def __init__(self, schema: dict[str, Any], *, checks_formats: bool = False) -> None:
-        """``checks_formats``: whether ``format`` is more than a remark (an address, a date)."""
+        """``checks_formats``: whether ``format`` (an email address, a date) is enforced."""
         self._schema = schema
         self._checks_formats = checks_formats
         self._validator: Validator | None = None
         self._is_compiled = False
 
     def problems(self, arguments: Mapping[str, Any]) -> list[str]:
-        """What is wrong with ``arguments``, in sentences for the model; nothing if the schema cannot be used.
+        """Return what is wrong with ``arguments``, in sentences for the model; nothing if the schema cannot be used.
 
-        A schema that is wrong itself is the server's business: the server then says what it thinks of the arguments.
+        With an invalid schema the check is left to the server.
         """
         if not self._is_compiled:
             self._validator = _compiled(self._schema, checks_formats=self._checks_formats)
@@ -73,18 +73,18 @@ class ArgumentCheck:
         try:
             found = list(islice(self._validator.iter_errors(arguments), MAX_PROBLEMS))
         except Unresolvable:
-            return []  # a reference into another document: none is fetched
+            return []  # a reference to another document: none is fetched
         except patterns.TooSlow as error:
             return [str(error)]
         return [f"{_place(error.absolute_path)}{_shortened(error.message)}" for error in found]
 
 
 REMARKS: Final = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
-"""Keywords that no value is held against."""
+"""Keywords that constrain no value."""
 
 
 def fault_in(schema: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return where a schema says what no value can be held against, and why; ``None``: nowhere."""
+    """Return where a schema is invalid, and why; ``None`` if it is valid."""
     if not isinstance(schema.get("$schema", ""), str):
         return "#/$schema", "it has to be a text"
     kind = validator_for(schema, default=Draft202012Validator)
@@ -140,11 +140,11 @@ OF_PATTERNS: Final[Mapping[str, Any]] = {
     "patternProperties": _pattern_properties,
     "additionalProperties": _additional_properties,
 }
-"""The keywords in which jsonschema uses Python's own regular expressions, which nobody can stop."""
+"""The keywords for which jsonschema uses Python's own regular expressions, which cannot be interrupted."""
 
 
 def _anything(_address: str) -> Resource[Any]:
-    """What a model is shown in the place of another document: a schema that accepts all."""
+    """Return the schema that stands for another document, which is not fetched: it accepts everything."""
     return DRAFT202012.create_resource({})
 
 
@@ -156,5 +156,5 @@ def _place(path: Any) -> str:
 def _shortened(message: str) -> str:
     if len(message) <= MAX_PROBLEM_LENGTH:
         return message
-    half = MAX_PROBLEM_LENGTH // 2  # what is wrong is said at the end
+    half = MAX_PROBLEM_LENGTH // 2  # the problem stands at the end
     return f"{message[:half]} ... {message[-half:]}"

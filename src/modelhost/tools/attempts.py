@@ -1,4 +1,4 @@
-"""A call on its way: how far it has come, whom it belongs to, and how long it may still take."""
+"""Tool calls in flight: whether an attempt was sent, whom it belongs to, and how long it may still take."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Final, Literal
 from modelhost.tools.callbacks import CallContext
 
 CURRENT_ATTEMPT: Final[ContextVar[CallAttempt | None]] = ContextVar("modelhost_tool_call", default=None)
-"""The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP, and into
-those that answer what comes back on that request's own stream."""
+"""The call that the running code works for. The SDK carries it into the tasks that send a request over HTTP and into
+those that handle what arrives on that request's own stream."""
 DEPTH_META_KEY: Final = "modelhost/depth"
-"""Tells a server how deep a call stands, in its ``_meta`` as ``DEPTH_HEADER`` does in an HTTP request."""
+"""In the ``_meta`` of a call: how deeply it is nested in other calls, as ``DEPTH_HEADER`` says in an HTTP request."""
 
 
 class CallAttempt:
@@ -25,18 +25,18 @@ class CallAttempt:
         self.tool = tool
         self.context = context
         self.is_retry = is_retry
-        """Whether the one before it could not be sent."""
+        """Whether an earlier attempt could not be sent."""
         self.was_sent = False
         """Whether the server may have read it; set by the transport."""
         self.refusal: str | None = None
-        """How the server turned it away unread, in words; set by the transport."""
+        """How the server refused it unread, in words; set by the transport."""
         self._timeout: asyncio.Timeout | None = None
         self._pauses = 0
         self._left = 0.0
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """What runs within works for this call."""
+        """Make this the current attempt within the context."""
         token = CURRENT_ATTEMPT.set(self)
         try:
             yield
@@ -44,13 +44,13 @@ class CallAttempt:
             CURRENT_ATTEMPT.reset(token)
 
     def limit(self, seconds: float) -> asyncio.Timeout:
-        """A timeout of ``seconds``, or of the context's deadline if that is sooner; see :meth:`paused`."""
+        """Return a timeout after ``seconds``, or at the context's deadline if that is sooner; see :meth:`paused`."""
         self._timeout = asyncio.timeout_at(self._until(seconds))
         return self._timeout
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the clock stand still: the server waits for us, not we for it. The deadline stays."""
+        """Pause the timeout within the context: the server waits for us, not we for it. The deadline stays."""
         timeout = self._timeout
         now = asyncio.get_running_loop().time()
         if timeout is None or timeout.expired():
@@ -68,7 +68,7 @@ class CallAttempt:
                 timeout.reschedule(self._until(self._left))
 
     def finish(self) -> None:
-        """The call is over: nothing sets its clock any more."""
+        """End the call: its timeout is not rescheduled any more."""
         self._timeout = None
 
     def _until(self, seconds: float) -> float:
@@ -78,7 +78,7 @@ class CallAttempt:
 
 
 class InFlightCalls:
-    """The calls that one server works on now."""
+    """The calls that one server is working on."""
 
     def __init__(self) -> None:
         self._attempts: list[CallAttempt] = []
@@ -96,10 +96,10 @@ class InFlightCalls:
             attempt.finish()
 
     def attempt_for(self, by: Literal["approve", "elicit", "on_log"]) -> CallAttempt | None:
-        """The call that a message of the server belongs to, which goes to ``by`` of its context.
+        """Return the call that a message of the server belongs to, which goes to the callback ``by`` of its context.
 
-        Over a pipe a server does not say which one it is. If the calls at work now have not all the same ``by``, a
-        guess could show one person's affairs to another: then it is ``None``.
+        Over a pipe a server does not say which call it means. If the calls in flight do not all have the same callback,
+        a guess could show one user's data to another: then the result is ``None``.
         """
         current = CURRENT_ATTEMPT.get()
         if current is not None and current in self._attempts:

@@ -1,4 +1,4 @@
-"""One bounded call of a tool. Whatever the tool, its server or the model did wrong is an outcome and no exception."""
+"""One bounded tool call. Failures of the tool, its server or the model are outcomes, not exceptions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from modelhost.tools.reasons import innermost
 log = get_logger(__name__)
 
 ATTEMPTS: Final = 2
-"""A call is sent again only if it was not sent at all the first time."""
-CANNOT_READ: Final = "Failed to parse"  # the SDK's words for an answer over HTTP that is not JSON
-CLOSED: Final = "Connection closed"  # the SDK's words; servers use the same number for errors of their own
+"""A call is sent again only if it was not sent the first time."""
+CANNOT_READ: Final = "Failed to parse"  # the SDK's message for an answer over HTTP that is not JSON
+CLOSED: Final = "Connection closed"  # the SDK's message; servers use the same code for errors of their own
 
 
 class Failure(Exception):
-    """Why there is no result; it does not leave this module."""
+    """Why there is no result; not raised out of this module."""
 
     def __init__(self, *, code: FailureCode, text: str) -> None:
         super().__init__(text)
@@ -45,18 +45,18 @@ class Failure(Exception):
 async def call_tool(
     listed: CatalogueEntry, given: Mapping[str, Any] | str, context: CallContext, limits: ResultLimits
 ) -> ToolOutcome:
-    """Check, ask, call, and tell what became of it.
+    """Check the arguments, obtain approval, make the call and return its outcome.
 
     Raises:
-        CancelledError: the caller was cancelled; the server is told.
-        Exception: of the context's own callbacks.
+        CancelledError: the caller was cancelled; the server is notified.
+        Exception: from a callback of the context.
     """
     loop = asyncio.get_running_loop()
     began, was_retried = loop.time(), False
     try:
         arguments = _arguments(listed, given)
-        await _be_allowed(listed, arguments, context)
-        result, was_retried = await _attempted(listed, arguments, context)
+        await _require_approval(listed, arguments, context)
+        result, was_retried = await _call_with_retry(listed, arguments, context)
     except Failure as failure:
         outcome = failed(listed.offered.name, failure.code, failure.text)
     else:
@@ -67,7 +67,7 @@ async def call_tool(
 
 
 def failed(name: str, code: FailureCode, text: str) -> ToolOutcome:
-    """The outcome of a call that has no result."""
+    """Return the outcome of a call without a result."""
     return ToolOutcome(name=name, text=text, is_error=True, code=code)
 
 
@@ -77,31 +77,31 @@ def _arguments(listed: CatalogueEntry, given: Mapping[str, Any] | str) -> dict[s
     except ValueError as error:
         raise Failure(code="invalid_arguments", text=f"The call was not made: {error}.") from None
     if problems := listed.known.check.problems(arguments):
-        for meant in _meanings(arguments):
-            if meant != arguments and not listed.known.check.problems(meant):
-                return meant
+        for corrected in _corrections(arguments):
+            if corrected != arguments and not listed.known.check.problems(corrected):
+                return corrected
         text = "\n".join(f"- {problem}" for problem in problems)
         raise Failure(code="invalid_arguments", text=f"The call was not made: its arguments are wrong.\n{text}")
     return arguments
 
 
-def _meanings(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what a model may have meant with arguments that the schema does not accept."""
-    # Models write null for what they leave out.
+def _corrections(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a model may have meant by arguments that the schema does not accept."""
+    # Models write null for optional values.
     yield {name: value for name, value in arguments.items() if value is not None}
-    # They were shown a control token of theirs, which the schema demands, with a mark in it.
-    yield {name: _unmarked(value) for name, value in arguments.items()}
+    # A control token in the schema is shown to models with a zero-width mark in it, which they copy.
+    yield {name: _without_marks(value) for name, value in arguments.items()}
 
 
-def _unmarked(value: Any) -> Any:
+def _without_marks(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace(ZERO_WIDTH_SPACE, "")
     if isinstance(value, Mapping):
-        return {name: _unmarked(each) for name, each in value.items()}
-    return [_unmarked(each) for each in value] if isinstance(value, list) else value
+        return {name: _without_marks(each) for name, each in value.items()}
+    return [_without_marks(each) for each in value] if isinstance(value, list) else value
 
 
-async def _be_allowed(listed: CatalogueEntry, arguments: Mapping[str, Any], context: CallContext) -> None:
+async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any], context: CallContext) -> None:
     offered = listed.offered
     approval = stricter(offered.approval, context.approval)
     decided = verdict(approval, is_read_only=offered.is_read_only)
@@ -144,15 +144,15 @@ async def _be_allowed(listed: CatalogueEntry, arguments: Mapping[str, Any], cont
         raise Failure(code="tool_denied", text="The call was not made: the person who was asked has refused it.")
 
 
-async def _attempted(
+async def _call_with_retry(
     listed: CatalogueEntry, arguments: dict[str, Any], context: CallContext
 ) -> tuple[types.CallToolResult, bool]:
-    """The result, and whether it took a second attempt."""
+    """Return the result, and whether it took a second attempt."""
     lost: Connection | None = None
     refusal: str | None = None
     for number in range(ATTEMPTS):
         attempt = CallAttempt(listed.known.server, listed.known.tool, context, is_retry=number > 0)
-        async with _placed(listed, attempt, lost) as connection:
+        async with _connection_for(listed, attempt, lost) as connection:
             try:
                 return await _answer(listed, connection, attempt, arguments), number > 0
             except MCPError as error:
@@ -165,8 +165,10 @@ async def _attempted(
 
 
 @asynccontextmanager
-async def _placed(listed: CatalogueEntry, attempt: CallAttempt, lost: Connection | None) -> AsyncIterator[Connection]:
-    """A place among the server's calls, and a connection that is not the ``lost`` one."""
+async def _connection_for(
+    listed: CatalogueEntry, attempt: CallAttempt, lost: Connection | None
+) -> AsyncIterator[Connection]:
+    """Hold a place among the server's calls; yields a connection other than the ``lost`` one."""
     server = listed.server
     seconds = server.entry.timeout_seconds
     async with AsyncExitStack() as stack:
@@ -186,10 +188,10 @@ async def _placed(listed: CatalogueEntry, attempt: CallAttempt, lost: Connection
 async def _answer(
     listed: CatalogueEntry, connection: Connection, attempt: CallAttempt, arguments: dict[str, Any]
 ) -> types.CallToolResult:
-    """What the server answers.
+    """Return the server's answer.
 
     Raises:
-        MCPError: an error, or the connection was lost.
+        MCPError: it is an error, or the connection was lost.
     """
     server = listed.server
     loop = asyncio.get_running_loop()
@@ -207,16 +209,16 @@ async def _answer(
         text = "There is no result: the tool ran, but what its server answered is not valid MCP."
         raise Failure(code="tool_invalid_result", text=text) from None
     except RuntimeError as error:
-        # The SDK has no type of its own for a result that is not what the tool's output schema promises.
+        # The SDK has no type of its own for a result that violates the tool's output schema.
         raise Failure(code="tool_invalid_result", text=f"The tool ran, but its result is not usable: {error}") from None
     except ExceptionGroup as group:
         raise innermost(group) from group  # a callback of the context failed, which the SDK wraps
-    server.note_call(loop.time() - began, is_error=result.is_error)
+    server.record_call(loop.time() - began, is_error=result.is_error)
     return result
 
 
 def _failure_of(error: MCPError, listed: CatalogueEntry, connection: Connection) -> Failure:
-    """What the model is told of an error instead of a result, for a call that was sent."""
+    """Return the failure for a call that was sent and answered with an error."""
     if error.code == types.CONNECTION_CLOSED and (error.message == CLOSED or connection.lost_reason is not None):
         why = f" It {connection.lost_reason}." if connection.lost_reason else ""
         text = (

@@ -1,4 +1,4 @@
-"""What MCP servers and their tools may ask of the host (approval, elicitation, sampling), and where their news go."""
+"""What MCP servers may request from the host (approval, elicitation, sampling), and what they report to it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ Verdict = Literal["run", "ask", "deny"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequest:
-    """What someone is asked to agree to: one call of a tool, or a server's wish to have a model write for it."""
+    """A request for approval: of a tool call, or of a server's sampling request."""
 
     kind: Literal["tool", "sampling"]
     server: str
     name: str
-    """As the model knows the tool; for sampling the server's name."""
+    """The tool's name for models; for sampling the server's name."""
     tool: str | None
-    """The original name; for sampling that of the tool whose call wants it, if it is known."""
+    """The original name; for sampling that of the tool whose call needs it, if known."""
     arguments: Mapping[str, Any] = field(repr=False)
     annotations: Mapping[str, Any]
     """The tool's own hints, such as ``readOnlyHint`` and ``title``."""
 
 
 def stricter(one: Approval, other: Approval | None) -> Approval:
-    """The one of both that lets less through."""
+    """Return the stricter of the two rules."""
     return one if other is None else max(one, other, key=STRICTNESS.index)
 
 
 def verdict(approval: Approval, *, is_read_only: bool) -> Verdict:
-    """What to do with a call. ``is_read_only`` is the tool's own word (``readOnlyHint``)."""
+    """Return what to do with a call. ``is_read_only`` is what the tool declares (``readOnlyHint``)."""
     match approval:
         case "auto":
             return "run"
@@ -48,7 +48,7 @@ def verdict(approval: Approval, *, is_read_only: bool) -> Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolProgress:
-    """How far a call has come, in the tool's own unit."""
+    """The progress of a call, in the tool's own unit."""
 
     server: str
     tool: str
@@ -59,7 +59,7 @@ class ToolProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolLogLine:
-    """A log message that a server sent while it worked on a call."""
+    """A log message that a server sent during a call."""
 
     server: str
     level: str
@@ -69,39 +69,39 @@ class ToolLogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElicitationRequest:
-    """What a server wants to know from the person who is there."""
+    """A server's request for information from the user."""
 
     server: str
     tool: str
     message: str = field(repr=False)
     mode: Literal["form", "url"] = "form"
     schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """JSON schema of a flat object, for a form."""
+    """For a form: the JSON schema of a flat object."""
     url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElicitationAnswer:
-    """What the person says. ``content`` goes with ``accept`` of a form."""
+    """The user's answer. ``content`` comes with an accepted form."""
 
     action: Literal["accept", "decline", "cancel"]
     content: Mapping[str, str | int | float | bool | list[str] | None] | None = field(default=None, repr=False)
 
 
 class CallContext(Struct, frozen=True, kw_only=True):
-    """The surroundings of one call. While a person is asked, the server's timeout stands still, the deadline not."""
+    """The callbacks and limits of one call. Asking a user pauses the server's timeout, but not the deadline."""
 
     approve: Callable[[ApprovalRequest], Awaitable[bool | None]] | None = None
-    """Whether the call may run; ``None``: nobody has said so."""
+    """Returns whether the call may run; ``None``: nobody answered."""
     elicit: Callable[[ElicitationRequest], Awaitable[ElicitationAnswer]] | None = None
     on_progress: Callable[[ToolProgress], Awaitable[None]] | None = None
     on_log: Callable[[ToolLogLine], Awaitable[None]] | None = None
     deadline: float | None = None
     """In the time of the event loop."""
     approval: Approval | None = None
-    """What the request says; the stricter of this and the entry's counts."""
+    """The rule of the request; the stricter of this and the entry's applies."""
     depth: int = 0
-    """In how many calls of tools the request that makes this one stands already; the server is told one more."""
+    """The number of tool calls around the request that makes this one; the server gets one more."""
 
 
 NO_CONTEXT = CallContext()
@@ -110,25 +110,25 @@ Content = dict[str, str | int | float | bool | list[str] | None]
 
 
 def filled_in(schema: Mapping[str, Any], content: Mapping[str, Any]) -> Content:
-    """What a form holds that was accepted with ``content``: its defaults too; `null` is a field that was left out."""
+    """Return ``content`` of an accepted form with the form's defaults; ``None`` is a field that was left out."""
     fields = schema.get("properties") or {}
     defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
     return {**defaults, **{name: value for name, value in content.items() if value is not None}}
 
 
 def problems_of(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
-    """What is wrong with ``content``, in sentences for whoever filled it in."""
+    """Return what is wrong with ``content``, in sentences for the user who filled in the form."""
     return lazy.tool_arguments.ArgumentCheck(dict(schema), checks_formats=True).problems(filled_in(schema, content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingRequest:
-    """What to write. ``messages``, ``tools`` and ``tool_choice`` are as in a chat completion."""
+    """A server's request for a completion (``sampling/createMessage``), in the terms of the chat API."""
 
     server: str
     messages: tuple[Mapping[str, Any], ...] = field(repr=False)
     max_tokens: int
-    """What the server asks for, or what its policy allows, whichever is less."""
+    """What the server requests or its policy allows, whichever is less."""
     temperature: float | None = None
     stop: tuple[str, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
@@ -142,7 +142,7 @@ class SamplingRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledCall:
-    """A tool that the model wants to be called; the server calls it."""
+    """A tool call that the model requests; the server makes it."""
 
     id: str
     name: str
@@ -151,7 +151,7 @@ class SampledCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingAnswer:
-    """What the model wrote."""
+    """The model's answer."""
 
     text: str = field(repr=False)
     model: str
@@ -160,10 +160,10 @@ class SamplingAnswer:
 
 
 class Sampler(Protocol):
-    """Has a local model write."""
+    """Answers sampling requests with a local model."""
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
-        """Write the answer.
+        """Return the answer.
 
         Raises:
             ModelhostError: why it cannot; the message is sent to the server.

@@ -18,7 +18,7 @@ from modelhost.tools.status import ServerState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedTool:
-    """A tool under a name that every model's API takes."""
+    """A tool as it is offered to models, under a name that every model's API accepts."""
 
     name: str
     server: str
@@ -27,17 +27,17 @@ class OfferedTool:
     function: Mapping[str, Any] = field(repr=False)
     """The element of ``tools`` in a chat request."""
     asked: Tool = field(init=False, repr=False)
-    """The same as requests have it."""
+    """The same in the form that requests have."""
     annotations: Mapping[str, Any]
     is_read_only: bool
     approval: Approval
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "asked", tool_of(self.function))  # as many requests as there are share it
+        object.__setattr__(self, "asked", tool_of(self.function))  # shared by all requests
 
 
 def offered_tool(tool: ServerTool, name: str, entry: ServerEntry) -> OfferedTool:
-    """The tool under ``name``, with what the configuration says of it."""
+    """Return the tool under ``name``, with its settings in the configuration."""
     function = {"name": name, "description": tool.description, "parameters": tool.schema}
     return OfferedTool(
         name=name,
@@ -51,14 +51,14 @@ def offered_tool(tool: ServerTool, name: str, entry: ServerEntry) -> OfferedTool
 
 
 OFFERED_STATES: Final = (ServerState.READY, ServerState.RESTARTING)
-"""A server that is being started again keeps its tools: a call waits for it, and a prompt that lists them stays the
-same, so that the engine's cache of it stays valid."""
+"""A server that is being restarted keeps its tools: a call waits for it, and prompts that list them stay the same, so
+that the engine's prompt cache stays valid."""
 SUGGESTIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """A tool with all that a call of it needs."""
+    """A tool with everything that a call needs."""
 
     offered: OfferedTool
     known: ServerTool
@@ -67,26 +67,26 @@ class CatalogueEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """The tools at one moment."""
+    """All tools at one moment."""
 
     offered: tuple[OfferedTool, ...] = ()
     listed: Mapping[str, CatalogueEntry] = field(default_factory=dict)
-    """By name; those of servers that are not there now too."""
+    """By name; including those of servers that are not ready."""
     absent: tuple[ToolServer, ...] = ()
-    """The servers that should be there, and have no tools to offer."""
+    """The servers that should be ready and have no tools to offer."""
 
     def meant_by(self, name: str) -> list[CatalogueEntry]:
-        """The tools that a person may mean by ``name``; see :func:`modelhost.tools.names.meant_by`."""
+        """Return the tools that a user may mean by ``name``; see :func:`modelhost.tools.names.meant_by`."""
         known = {each: ToolKey(listed.known.server, listed.known.tool) for each, listed in self.listed.items()}
         return [self.listed[each] for each in meant_by(name, known)]
 
     def suggestions(self, name: str) -> list[str]:
-        """The names that are closest to one that does not exist."""
+        """Return the names that are closest to one that does not exist."""
         return difflib.get_close_matches(name, self.listed, n=SUGGESTIONS)
 
 
 def catalogue_of(servers: Collection[ToolServer]) -> Catalogue:
-    """All tools. A server's tools keep their names whether it is there or not."""
+    """Return all tools. A server's tools keep their names whether it is ready or not."""
     known = {ToolKey(server.name, tool.tool): (server, tool) for server in servers for tool in server.tools}
     preferred = {key: preferred_name(key.server, server.entry.prefix, key.tool) for key, (server, _) in known.items()}
     names = model_names(preferred)

@@ -28,13 +28,13 @@ from modelhost.tools.entry import ServerEntry
 
 log = get_logger(__name__)
 
-REJECTED: Final = -1  # the code that the specification shows for a sampling request that a person refuses
-REFUSED: Final = "User rejected sampling request"  # its words, too
+REJECTED: Final = -1  # the specification's code for a sampling request that the user rejects
+REFUSED: Final = "User rejected sampling request"  # the specification's message
 UNANSWERED: Final = "Nobody was there to approve the sampling request"
 
 
 class ClientFeatures:
-    """Answers one server, for the call that it works on."""
+    """Answers the requests of one server, for the call that it is working on."""
 
     def __init__(self, entry: ServerEntry, attempts: InFlightCalls, sampler: Sampler | None) -> None:
         self._entry = entry
@@ -42,7 +42,7 @@ class ClientFeatures:
         self._sampler = sampler
 
     def callbacks(self) -> dict[str, Any]:
-        """The SDK's client's arguments for what is answered at all; it declares its capabilities by them."""
+        """Return the callbacks for the SDK's client, which declares its capabilities by them."""
         found: dict[str, Any] = {"elicitation_callback": self.elicit, "logging_callback": self.note}
         if self._sampler is not None and self._entry.sampling.mode != "off":
             found["sampling_callback"] = self.sample
@@ -54,7 +54,7 @@ class ClientFeatures:
     async def sample(
         self, _context: ClientRequestContext, params: types.CreateMessageRequestParams
     ) -> types.CreateMessageResult | types.CreateMessageResultWithTools | types.ErrorData:
-        """Have a model write, if the policy allows it."""
+        """Answer with a model, if the policy allows it."""
         assert self._sampler is not None
         attempt = self._attempts.attempt_for("approve")
         request = request_of(self._entry.name, params, self._entry.sampling.max_tokens)
@@ -86,7 +86,7 @@ class ClientFeatures:
     async def elicit(
         self, _context: ClientRequestContext, params: types.ElicitRequestParams
     ) -> types.ElicitResult | types.ErrorData:
-        """Ask whoever is there; with nobody there, or if it is not certain who, it is declined."""
+        """Ask the user; declined if there is none, or if it is not certain which."""
         attempt = self._attempts.attempt_for("elicit")
         if attempt is None or attempt.context.elicit is None:
             return types.ElicitResult(action="decline")
@@ -95,11 +95,11 @@ class ClientFeatures:
         return _elicited(answer, params)
 
     async def roots(self, _context: ClientRequestContext) -> types.ListRootsResult | types.ErrorData:
-        """The folders of the configuration."""
+        """Return the folders of the configuration."""
         return types.ListRootsResult.model_validate({"roots": [{"uri": uri} for uri in self._entry.roots]})
 
     async def note(self, params: types.LoggingMessageNotificationParams) -> None:
-        """Pass a log message on to the call that it belongs to."""
+        """Pass a log message to the call that it belongs to."""
         attempt = self._attempts.attempt_for("on_log")
         if attempt is not None and attempt.context.on_log is not None:
             await attempt.context.on_log(
@@ -125,7 +125,7 @@ _AUDIO_FORMATS: Final[Mapping[str, str]] = {"audio/wav": "wav", "audio/x-wav": "
 
 
 def request_of(server: str, params: types.CreateMessageRequestParams, max_tokens: int) -> SamplingRequest:
-    """The wish of ``server`` in our words."""
+    """Return the sampling request of ``server`` in our types."""
     preferences = params.model_preferences or types.ModelPreferences()
     system = [{"role": "system", "content": params.system_prompt}] if params.system_prompt else []
     return SamplingRequest(
@@ -146,7 +146,7 @@ def request_of(server: str, params: types.CreateMessageRequestParams, max_tokens
 def result_of(
     answer: SamplingAnswer, params: types.CreateMessageRequestParams
 ) -> types.CreateMessageResult | types.CreateMessageResultWithTools:
-    """The model's answer in the words of MCP; with tools it may hold calls of them."""
+    """Return the model's answer in MCP's types; with tools it may hold calls of them."""
     text = types.TextContent(text=answer.text)
     reason = FINISH[answer.finish_reason]
     if not params.tools:
@@ -162,7 +162,7 @@ def _function(tool: types.Tool) -> dict[str, Any]:
 
 
 def _chat_messages(message: types.SamplingMessage) -> Iterable[dict[str, Any]]:
-    """One message of MCP, whose results of tools are messages of their own in a chat."""
+    """Yield the chat messages for one message of MCP: tool results become messages of their own."""
     blocks = message.content_as_list
     for block in blocks:
         if isinstance(block, types.ToolResultContent):

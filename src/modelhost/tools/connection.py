@@ -1,4 +1,4 @@
-"""One life of a connection to a server: from the handshake to the end, whatever brings it about."""
+"""One connection to a server, from the handshake to its end."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ log = get_logger(__name__)
 Item = TypeVar("Item")
 
 MAX_PAGES: Final = 1000
-"""Of one listing: a server whose pages never end is not waited for."""
-HEALTH_SECONDS: Final = 10.0  # for the answer to a question that costs a server nothing
+"""Of one listing: the pages of some servers never end."""
+HEALTH_SECONDS: Final = 10.0  # for the answer to a request that costs a server nothing
 LIST_SECONDS: Final = 30.0
 RELISTEN_SECONDS: Final = 5.0
 CLIENT = types.Implementation(name="modelhost", version=__version__)
@@ -52,9 +52,9 @@ class Connection:
         self._lists: dict[str, tuple[Any, ...]] = {}
         self.lost_reason: str | None = None
         self.malformed: tuple[ToolProblem, ...] = ()
-        """Tools of the last listing that are left out of it."""
+        """Tools that were left out of the last listing."""
         self.has_new_tools = False
-        """Whether the server said that its tools have changed; for the owner, who lists them again."""
+        """Whether the server announced new tools; its owner then lists them again."""
         self.pid: int | None = None
 
     @property
@@ -68,19 +68,19 @@ class Connection:
 
     @property
     def last_refusal(self) -> str | None:
-        """The latest HTTP status that was no success, in words."""
+        """The latest HTTP error, in words."""
         return self._http.last_refusal if self._http is not None else None
 
     def lose(self, reason: str) -> None:
-        """The connection is of no use any more. The first reason counts."""
+        """Mark the connection as lost. The first reason counts."""
         if self.lost_reason is None:
             self.lost_reason = reason
             self._on_news()
 
-    # What a server has.
+    # Listings.
 
     async def tools(self) -> tuple[types.Tool, ...]:
-        """All tools, of all pages."""
+        """Return the tools of all pages."""
         self.has_new_tools = False
         self.malformed = ()
         if self.client.server_capabilities.tools is None:
@@ -88,7 +88,7 @@ class Connection:
         return await _all(self.client.list_tools, lambda page: (page.tools, page.next_cursor))
 
     async def resources(self) -> tuple[types.Resource, ...]:
-        """All resources, listed once until the server says that they have changed."""
+        """Return all resources, listed once until the server announces a change."""
         if self.client.server_capabilities.resources is None:
             return ()
         return await self._listed(
@@ -96,7 +96,7 @@ class Connection:
         )
 
     async def resource_templates(self) -> tuple[types.ResourceTemplate, ...]:
-        """As :meth:`resources`, for those whose address has parameters."""
+        """As :meth:`resources`, for templates."""
         if self.client.server_capabilities.resources is None:
             return ()
         return await self._listed(
@@ -118,7 +118,7 @@ class Connection:
             self._lists[key] = await _all(fetch, split)
         return self._lists[key]
 
-    # What a server does.
+    # Requests.
 
     async def call(self, attempt: CallAttempt, arguments: dict[str, Any]) -> types.CallToolResult:
         """Send one call and return the answer, errors of the tool included.
@@ -141,10 +141,10 @@ class Connection:
             )
 
     async def check_health(self) -> None:
-        """Ask something that every server answers at once; an error is an answer too.
+        """Send a request that every server answers at once; an error is an answer too.
 
         Raises:
-            ConnectionLostError: there was none in time.
+            ConnectionLostError: there was no answer in time.
         """
         session = self.client.session
         try:
@@ -159,10 +159,10 @@ class Connection:
             if self.lost_reason is not None:
                 raise ConnectionLostError(self.lost_reason) from None
 
-    # What a server says of its own accord.
+    # Notifications.
 
     async def handle_notification(self, message: IncomingMessage) -> None:
-        """Take a notification in; listings that are out of date are forgotten."""
+        """Handle a notification: outdated listings are dropped."""
         match message:
             case types.ToolListChangedNotification():
                 self._forget_tools()
@@ -177,7 +177,7 @@ class Connection:
         self._on_news()
 
     async def listen(self) -> None:
-        """Keep the stream open on which a server of 2026-07-28 tells of changes; older ones tell unasked."""
+        """Keep the stream open on which a server of 2026-07-28 announces changes; older ones need none."""
         capabilities = self.client.server_capabilities
         tools = bool(capabilities.tools and capabilities.tools.list_changed)
         resources = bool(capabilities.resources and capabilities.resources.list_changed)
@@ -188,21 +188,21 @@ class Connection:
                     tools_list_changed=tools, resources_list_changed=resources, prompts_list_changed=prompts
                 ) as subscription:
                     async for _ in subscription:
-                        pass  # the same event comes to take_notice
+                        pass  # the same event comes to handle_notification
             except (MCPError, SubscriptionLost, TimeoutError) as error:
                 log.debug("mcp_listen_ended", server=self._entry.name, reason=type(error).__name__)
             if self.lost_reason is not None:
                 return
             await asyncio.sleep(RELISTEN_SECONDS)
-            # What changed while nobody listened is not told again.
+            # Changes in between are not announced again.
             self._lists.clear()
             self._forget_tools()
 
-    # Its beginning and its end.
+    # Start and end.
 
     @asynccontextmanager
     async def streams(self, stderr: LineBuffer) -> AsyncGenerator[Streams, None]:
-        """The streams to and from the server, as the entry says."""
+        """Open the streams to and from the server, as configured."""
         transport = self._entry.transport
         assert transport is not None, "a server that cannot be used is not connected"
         if isinstance(transport, Process):
@@ -215,7 +215,7 @@ class Connection:
                 yield streams
 
     def repair(self, message: types.JSONRPCMessage) -> None:
-        """Change an answer that the SDK would refuse into one that it takes."""
+        """Change an answer that the SDK would refuse into one that it accepts."""
         if self._client is not None and isinstance(message, types.JSONRPCResponse):
             message.result = repaired(message.result, self._client.protocol_version, self._note_malformed)
 
@@ -223,21 +223,21 @@ class Connection:
         self.malformed = (*self.malformed, problem)
 
     def complete_handshake(self, client: Client) -> None:
-        """The handshake is done: from here on the connection can be used."""
+        """Note that the handshake is done: from now on the connection can be used."""
         self._client = client
         if self._http is not None:
             self._http.is_handshake_done = True
-            self._http.last_refusal = None  # older servers refuse the question for their era
+            self._http.last_refusal = None  # older servers refuse the request for their protocol version
 
 
 @asynccontextmanager
 async def connected(
     connection: Connection, entry: ServerEntry, features: ClientFeatures, stderr: LineBuffer
 ) -> AsyncGenerator[None, None]:
-    """Within the context ``connection`` can be used, until it is lost.
+    """Connect; ``connection`` can be used within the context, until it is lost.
 
     Raises:
-        Exception: whatever the SDK and the operating system raise, nested in groups or not; also out of the body.
+        Exception: whatever the SDK and the operating system raise, in groups or not; also out of the body.
     """
     mode: ConnectMode = entry.protocol
     client = Client(
@@ -259,10 +259,10 @@ async def connected(
 async def _all(
     fetch: Callable[..., Awaitable[Any]], split: Callable[[Any], tuple[list[Item], str | None]]
 ) -> tuple[Item, ...]:
-    """All items of all pages.
+    """Return the items of all pages.
 
     Raises:
-        ConnectionLostError: they do not come in time, or do not end.
+        ConnectionLostError: they do not arrive in time, or do not end.
     """
     found: list[Item] = []
     cursor: str | None = None
@@ -280,10 +280,10 @@ async def _all(
 
 
 def _progress(attempt: CallAttempt) -> ProgressFnT:
-    async def tell(progress: float, total: float | None, message: str | None) -> None:
+    async def report(progress: float, total: float | None, message: str | None) -> None:
         assert attempt.context.on_progress is not None
         await attempt.context.on_progress(
             ToolProgress(server=attempt.server, tool=attempt.tool, progress=progress, total=total, message=message)
         )
 
-    return tell
+    return report

@@ -14,9 +14,9 @@ from modelhost.tools.outcome import ToolImage
 
 
 def text_of(blocks: Sequence[types.ContentBlock], structured: Any = None) -> str:
-    """What a model can read of a result: its text, and a line for each block that is something else.
+    """Return a result as text for a model: its text, and a line for each other block.
 
-    Structured content is meant to be there as text too; it is shown only where it is not.
+    Structured content should be there as text too; it is shown only if there is no text.
     """
     lines = [_line(block) for block in blocks]
     if structured is not None and not any(isinstance(block, types.TextContent) for block in blocks):
@@ -25,7 +25,7 @@ def text_of(blocks: Sequence[types.ContentBlock], structured: Any = None) -> str
 
 
 def images_of(blocks: Iterable[types.ContentBlock]) -> tuple[ToolImage, ...]:
-    """The images of a result, those in embedded resources too."""
+    """Return the images of a result, including those in embedded resources."""
     found = []
     for block in blocks:
         match block:
@@ -59,7 +59,7 @@ def _bytes_of(base64: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceInfo:
-    """A resource, or a family of them if ``is_template``: then ``uri`` has parameters in braces."""
+    """A resource, or a template if ``is_template``: then ``uri`` has parameters in braces."""
 
     server: str
     uri: str
@@ -73,7 +73,7 @@ class ResourceInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceContent:
-    """What a resource holds: text, or bytes in base64."""
+    """The contents of a resource: text, or bytes in base64."""
 
     uri: str
     media_type: str | None
@@ -83,7 +83,7 @@ class ResourceContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptArgument:
-    """What a prompt has to be told."""
+    """An argument of a prompt."""
 
     name: str
     description: str | None
@@ -92,7 +92,7 @@ class PromptArgument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptInfo:
-    """A prompt that a server has."""
+    """A prompt of a server."""
 
     server: str
     name: str
@@ -103,7 +103,7 @@ class PromptInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt with its arguments filled in; ``messages`` are as in a chat request."""
+    """A prompt with its arguments filled in; ``messages`` have the form of a chat request."""
 
     description: str | None
     messages: tuple[Mapping[str, Any], ...] = field(repr=False)

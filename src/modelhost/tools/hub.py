@@ -27,16 +27,14 @@ from modelhost.tools.status import MissingServer, ServerState, ServerStatus, Too
 log = get_logger(__name__)
 
 MAX_RESULT_CHARS: Final = 100_000
-MAX_IMAGE_BYTES: Final = 5_000_000
-"""Of the images of one result together. Models look at less: large ones are made smaller for them."""
 """Of one result: some 25,000 tokens, more than most contexts have to spare."""
-
-
+MAX_IMAGE_BYTES: Final = 5_000_000
+"""Of the images of one result together. Models see less: large images are scaled down for them."""
 SDK_LOGGERS: Final = ("mcp.client", "mcp.shared", "client")
 
 
 class ToolHub:
-    """Holds the servers of a configuration. One that is slow, broken or gone delays and disables no other."""
+    """The servers of a configuration. One that is slow, broken or gone neither delays nor disables another."""
 
     def __init__(
         self,
@@ -58,11 +56,11 @@ class ToolHub:
         for entry in entries:
             self._add(entry)
 
-    # Its life.
+    # Start and stop.
 
     async def start(self) -> None:
-        """Begin to connect all servers side by side, and wait for none of them."""
-        # They repeat what servers send, and every failure of a server, all of which is known here already.
+        """Begin to connect all servers concurrently; does not wait for them."""
+        # They repeat what servers send and every failure of a server, which this hub logs itself.
         for name in SDK_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         async with self._changing:
@@ -71,7 +69,7 @@ class ToolHub:
                 _start(server)
 
     async def settled(self, seconds: float) -> bool:
-        """Wait until each server is ready or has failed once, at most ``seconds``; return whether it is so."""
+        """Wait until each server is ready or has failed once, for at most ``seconds``; return whether they are."""
         try:
             async with asyncio.timeout(seconds):
                 for server in list(self._servers.values()):
@@ -82,14 +80,14 @@ class ToolHub:
         return True
 
     async def stop(self) -> None:
-        """End all servers with their processes, side by side."""
+        """Stop all servers and their processes, concurrently."""
         async with self._changing:
             self._is_started = False
             await _stopped(self._servers.values())
             self._events.close()
 
     async def apply(self, entries: Iterable[ServerEntry]) -> None:
-        """Make the servers those of ``entries``. One whose connection stays the same keeps it, and its calls."""
+        """Replace the servers by those of ``entries``. A server whose connection is the same keeps it and its calls."""
         wanted = {entry.name: entry for entry in entries}
         async with self._changing:
             gone = [server for name, server in self._servers.items() if name not in wanted]
@@ -102,7 +100,7 @@ class ToolHub:
                 self._events.publish(ToolEvent(at=time.time(), kind="removed", server=server.name))
             for entry in wanted.values():
                 self._put(entry, is_anew=any(server.name == entry.name for server in anew))
-            # In the order of the configuration, so that the prompt of a model does not depend on the past.
+            # In the order of the configuration, so that prompts do not depend on the order of changes.
             self._servers = {name: self._servers[name] for name in wanted}
             self._invalidate()
 
@@ -117,14 +115,14 @@ class ToolHub:
             _start(server)
 
     def _add(self, entry: ServerEntry) -> ToolServer:
-        server = ToolServer(entry, self._sampler, self._note)
+        server = ToolServer(entry, self._sampler, self._on_change)
         self._servers[entry.name] = server
         return server
 
     # The servers.
 
     def status(self, name: str) -> ServerStatus:
-        """What can be said of one server.
+        """Return the status of one server.
 
         Raises:
             McpServerNotFound: there is none of that name.
@@ -132,11 +130,11 @@ class ToolHub:
         return self._server(name).status()
 
     def statuses(self) -> tuple[ServerStatus, ...]:
-        """The same of all servers, in the order of the configuration."""
+        """Return the status of all servers, in the order of the configuration."""
         return tuple(server.status() for server in self._servers.values())
 
     async def restart(self, name: str) -> None:
-        """Connect a server anew, and do not wait for it. A failed or stopped one too.
+        """Reconnect a server, also a failed or stopped one; does not wait for it.
 
         Raises:
             McpServerNotFound: there is none of that name.
@@ -146,16 +144,16 @@ class ToolHub:
             self._server(name).restart()
 
     async def check_health(self, name: str) -> None:
-        """Ask a server for a sign of life, as is done by itself when it has nothing to do.
+        """Check that a server answers, as happens regularly while it is idle.
 
         Raises:
             McpServerNotFound: there is none of that name.
-            ToolServerUnavailable: it gives none; it is then started again.
+            ToolServerUnavailable: it does not; it is then restarted.
         """
         await self._server(name).check_health()
 
     async def enable(self, name: str) -> None:
-        """Begin to connect a disabled server; until the next change of its entry it stays enabled.
+        """Begin to connect a disabled server. It stays enabled until its entry changes.
 
         Raises:
             McpServerNotFound, ToolServerUnavailable: as for :meth:`restart`.
@@ -164,7 +162,7 @@ class ToolHub:
             self._server(name).start()
 
     async def disable(self, name: str) -> None:
-        """End a server; until the next change of its entry it stays disabled.
+        """Stop a server. It stays disabled until its entry changes.
 
         Raises:
             McpServerNotFound: there is none of that name.
@@ -174,7 +172,7 @@ class ToolHub:
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[Subscription[ToolEvent]]:
-        """News of the servers as long as the context is entered; first the present state of each."""
+        """Events of the servers while the context is entered, beginning with the present state of each."""
         listener = self._events.subscribe([_event(server, "state") for server in self._servers.values()])
         try:
             yield listener
@@ -193,31 +191,33 @@ class ToolHub:
     # The tools.
 
     def offered(self, selection: Selection = ALL) -> tuple[OfferedTool, ...]:
-        """The tools that can be called now, all or those of ``selection``; all are one object while nothing changes.
+        """Return the tools that can be called now, all or those of ``selection``.
+
+        All of them are the same object as long as nothing changes.
 
         Raises:
-            McpServerNotFound, ToolNotFound: the selection names what is not there.
+            McpServerNotFound, ToolNotFound: the selection names a server or tool that does not exist.
         """
         if selection is not ALL:
             self._check(selection)
         return self._selected(selection)
 
     def missing(self, selection: Selection = ALL) -> tuple[MissingServer, ...]:
-        """The servers that should be there, and whose tools :meth:`offered` lacks."""
+        """Return the servers that should be ready, but whose tools :meth:`offered` lacks."""
         return tuple(MissingServer(server=server.name, state=server.state) for server in self._absent(selection))
 
     @property
     def is_whole(self) -> bool:
-        """Whether all servers are there that should be."""
+        """Whether all servers that should be ready are."""
         return not self._current().absent
 
     def starting(self, selection: Selection = ALL) -> StartingServers | None:
-        """Those of the missing ones that a request waits for with :meth:`wait_for`, if there are any.
+        """Return those of the missing servers that a request should :meth:`wait_for`; ``None`` if there are none.
 
-        Each delays requests once for each of its starts: from the first request that this is asked for, for a while.
+        A server delays requests once per start, for a limited time that begins with the first request.
 
         Raises:
-            McpServerNotFound: the selection names one that is not there.
+            McpServerNotFound: the selection names one that does not exist.
         """
         self._check_servers(selection)
         seconds = {server.name: server.seconds_to_wait() for server in self._absent(selection)}
@@ -225,7 +225,7 @@ class ToolHub:
         return StartingServers(servers=waited_for, seconds=max(seconds.values())) if waited_for else None
 
     async def wait_for(self, starting: StartingServers) -> None:
-        """Wait until each of these servers is ready, has failed or has had its time."""
+        """Wait until each of these servers is ready or has failed, or its time is over."""
         for server in [self._servers[name] for name in starting.servers if name in self._servers]:
             await server.first_connection()
 
@@ -242,9 +242,9 @@ class ToolHub:
         return tuple(server for server in absent if selection.includes_server(server.name))
 
     def tool(self, name: str) -> OfferedTool:
-        """The tool called ``name``, whether its server is there now or not.
+        """Return the tool called ``name``, whether its server is ready or not.
 
-        That is its name for models, ``server.tool``, or its own name if no other tool has it.
+        ``name`` is its name for models, ``server.tool``, or its original name if no other tool has it.
 
         Raises:
             ToolNotFound: there is none, or there are several.
@@ -260,10 +260,10 @@ class ToolHub:
     async def call(
         self, name: str, arguments: Mapping[str, Any] | str, context: CallContext = NO_CONTEXT
     ) -> ToolOutcome:
-        """Call a tool with arguments as a mapping, or as the text that a model wrote.
+        """Call a tool with arguments as a mapping, or as the JSON text that a model wrote.
 
-        What is wrong with the call, the tool or its server is an outcome for the model to read. If the caller is
-        cancelled, the server is told.
+        A failure of the call, the tool or its server is an outcome for the model to read. If the caller is cancelled,
+        the server is notified.
         """
         listed = self._current().listed.get(name)
         if listed is None:
@@ -285,7 +285,7 @@ class ToolHub:
 
     def _check(self, selection: Selection) -> None:
         self._check_servers(selection)
-        # Of a server that has not been reached yet nobody knows what it has.
+        # The tools of a server that has never been connected are unknown.
         if selection.tools is None or not all(server.has_listed for server in self._servers.values()):
             return
         for name in selection.tools:
@@ -309,7 +309,7 @@ class ToolHub:
     def _invalidate(self) -> None:
         self._catalogue = None
 
-    def _note(self, server: ToolServer, what: Literal["state", "tools"]) -> None:
+    def _on_change(self, server: ToolServer, what: Literal["state", "tools"]) -> None:
         self._invalidate()
         if self._servers.get(server.name) is server:
             self._events.publish(_event(server, what))

@@ -1,10 +1,10 @@
-"""Messages of MCP servers that are almost right, as the SDK takes them: it refuses the whole because of a part.
+"""Repairs messages of MCP servers that are almost right: the SDK would refuse the whole because of a part.
 
-* Text that is not Unicode (a lone surrogate, Latin-1) gets replacement characters; control characters in it are read.
-* What is nested deeper than can be read is left out, and the rest is kept.
-* An answer that is no JSON at all becomes an error for the request that it belongs to, which would wait for it.
-* A tool that is not described as MCP wants it is left out of the listing.
-* What a tool returned is kept as far as it can be shown.
+* Text that is not Unicode (a lone surrogate, Latin-1) gets replacement characters; control characters are accepted.
+* What is nested too deeply to be read is left out, and the rest is kept.
+* An answer that is not JSON becomes an error for its request, which would wait for ever.
+* A tool whose description is invalid is left out of the listing.
+* A tool's result is kept as far as it can be shown.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ BLOCK: Final[TypeAdapter[types.ContentBlock]] = TypeAdapter(types.ContentBlock)
 UNREADABLE: Final = "the answer is not JSON"
 DEEPEST: Final = 190  # levels of a message, of which the SDK reads 200; no tool may have a schema of so many
 LEFT_OUT: Final = '"[nested too deep]"'
-_ID: Final = re.compile(rb'"id"\s*:\s*(\d+)')  # we number our requests
-_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)  # texts hold brackets that are none
+_ID: Final = re.compile(rb'"id"\s*:\s*(\d+)')  # the ids of our requests are numbers
+_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)  # strings may hold brackets
 
 
 def message_of(line: bytes) -> types.JSONRPCMessage:
-    """The message that ``line`` is.
+    """Return the message in ``line``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: there is none.
     """
     line = line.removeprefix(codecs.BOM_UTF8)
     try:
@@ -50,12 +50,12 @@ def message_of(line: bytes) -> types.JSONRPCMessage:
 def _in_unicode(line: bytes) -> bytes:
     value = json.loads(_shallow(line.decode(errors="replace")), strict=False)
     text = json.dumps(value, ensure_ascii=False)
-    # In UTF-16 the two halves of a character become one, and a half that is alone can be replaced.
+    # In UTF-16 two surrogates become one character, and a lone one can be replaced.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _shallow(text: str) -> str:
-    """``text`` without what lies below :data:`DEEPEST` levels of objects and lists.
+    """Return ``text`` without what lies below :data:`DEEPEST` levels of objects and lists.
 
     Raises:
         ValueError: it breaks off down there.
@@ -77,7 +77,7 @@ def _shallow(text: str) -> str:
 
 
 def unreadable(line: bytes, waiting: Collection[types.RequestId] | None) -> list[types.JSONRPCError]:
-    """Errors for the requests that ``line`` was to answer, of those that are ``waiting``, if that is known."""
+    """Return errors for the requests that ``line`` should answer, of those ``waiting`` if they are known."""
     before, _, _ = line.partition(b'"result"')
     if not line.lstrip().startswith(b"{") or b'"jsonrpc"' not in line or b'"method"' in before:
         return []
@@ -85,14 +85,14 @@ def unreadable(line: bytes, waiting: Collection[types.RequestId] | None) -> list
     if waiting is None:
         found = found[:1]
     else:
-        # The id may stand in the part that is missing.
+        # The id may be in the part that is missing.
         found = [each for each in found if each in waiting] or (list(waiting) if len(waiting) == 1 else [])
     error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE)
     return [types.JSONRPCError(jsonrpc="2.0", id=each, error=error) for each in dict.fromkeys(found)]
 
 
 def repaired(result: dict[str, Any], version: str, on_problem: Callable[[ToolProblem], None]) -> dict[str, Any]:
-    """``result`` of any request in this version of the protocol; of tools that are left out ``on_problem`` is told.
+    """Return a valid ``result`` in this version of the protocol; ``on_problem`` gets the tools that are left out.
 
     Only listings of tools have a list ``tools``, and only results of tools have contents.
     """
@@ -108,7 +108,7 @@ def _listing(result: dict[str, Any], version: str, on_problem: Callable[[ToolPro
         return result
     kept = []
     for number, tool in enumerate(result["tools"], start=1):
-        # Each by itself, since what else is wrong with the listing is no fault of a tool.
+        # Each by itself, since other faults of the listing are no fault of a tool.
         faults = [each for each in _faults({**result, "tools": [tool]}, version) if each[0][:1] == ("tools",)]
         if not faults:
             kept.append(tool)
@@ -122,7 +122,7 @@ def _listing(result: dict[str, Any], version: str, on_problem: Callable[[ToolPro
 
 
 def _faults(result: dict[str, Any], version: str) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Where ``result`` is not a listing, and why."""
+    """Yield where ``result`` is not a valid listing, and why."""
     try:
         validate_server_result("tools/list", version, result)
         types.ListToolsResult.model_validate(result, by_name=False)
@@ -146,7 +146,7 @@ def _outcome(result: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def _block(block: Any) -> Any:
-    """``block``, or a text in the place of one that the protocol does not have."""
+    """Return ``block``, or a text block if the protocol has none like it."""
     try:
         BLOCK.validate_python(block, by_name=False)
     except ValidationError:

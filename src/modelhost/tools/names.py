@@ -27,10 +27,10 @@ class ToolKey:
 
 
 def model_names(preferred: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
-    """A name for each tool, made of the one that is wished for it (see :func:`preferred_name`).
+    """Return a name for each tool, made from its preferred one (see :func:`preferred_name`).
 
-    A wish that is safe and that nobody shares is the name. Any other one gets a hash of the tool's origin, so that a
-    name depends neither on the order of the servers nor on which others there are, unless they clash.
+    A preferred name that is safe and unique is the name. Any other gets a hash of the tool's origin, so that names
+    depend neither on the order of the servers nor on which others there are, unless they clash.
     """
     shared = Counter(preferred.values())
     names = {
@@ -46,9 +46,9 @@ def model_names(preferred: Mapping[ToolKey, str]) -> dict[ToolKey, str]:
 
 
 def meant_by(name: str, known: Mapping[str, ToolKey]) -> list[str]:
-    """Which of the names in ``known`` a person may mean: one itself, ``server.tool``, or a tool's own name.
+    """Return the names in ``known`` that a user may mean by ``name``: itself, ``server.tool``, or an original name.
 
-    More than one only if several servers have a tool of that name.
+    There are several only if several servers have a tool of that name.
     """
     if name in known:
         return [name]
@@ -57,7 +57,7 @@ def meant_by(name: str, known: Mapping[str, ToolKey]) -> list[str]:
 
 
 def preferred_name(server: str, prefix: str | None, tool: str) -> str:
-    """``{prefix or server}_{tool}``; with an empty prefix just ``tool``."""
+    """Return ``{prefix or server}_{tool}``; with an empty prefix just ``tool``."""
     before = server if prefix is None else prefix
     return f"{before}_{tool}" if before else tool
 
@@ -78,9 +78,9 @@ def _hashed(wished: str, key: ToolKey, taken: set[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which tools a request wants; ``None`` is all.
+    """Which tools a request uses; ``None`` is all.
 
-    Tools go by the name that models know, by ``server.tool``, or by the original one, which several may have.
+    Tools are named by their name for models, by ``server.tool``, or by the original name, which several may share.
     """
 
     servers: frozenset[str] | None = None
@@ -95,7 +95,7 @@ class Selection:
         return self.servers is None or name in self.servers
 
     def is_met_by(self, tools: Iterable[OfferedTool]) -> bool:
-        """Whether each tool that it names is among ``tools``; never, if it names none."""
+        """Whether each tool that it names is among ``tools``; never if it names none."""
         return self.tools is not None and self.tools <= {name for tool in tools for name in _names(tool)}
 
 

@@ -1,4 +1,4 @@
-"""What became of a call: for the model to read, whether it went well or not."""
+"""The outcome of a call, for the model to read, whether it succeeded or not."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FailureCode = Literal[
     "tool_connection_lost",
     "tool_invalid_result",
 ]
-"""``tool_failed``: the tool itself says so. ``tool_connection_lost``: it may have run, nobody knows how far."""
+"""``tool_failed``: the tool reported it. ``tool_connection_lost``: it may have run, and it is unknown how far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultLimits:
-    """How much of one result a model gets."""
+    """How much of one result is passed to a model."""
 
     chars: int
     image_bytes: int
@@ -43,25 +43,25 @@ class ToolImage:
 
 
 class ToolOutcome(Struct, frozen=True, kw_only=True):
-    """The result of a call. A failed, unknown, denied, late or malformed call is one too."""
+    """The outcome of a call, also of a failed, unknown, denied, late or malformed one."""
 
     name: str
-    """The name that was called."""
+    """The name in the call."""
     text: str
-    """For the model; cut to the limit, with a note that says so."""
+    """For the model; cut to the limit, with a note about that."""
     is_error: bool = False
     code: FailureCode | None = None
     server: str | None = None
     tool: str | None = None
     images: tuple[ToolImage, ...] = ()
-    """For models that can see, up to the limit; the text mentions them."""
+    """For models with vision, up to the limit; the text mentions them."""
     content: tuple[Mapping[str, Any], ...] = ()
     """The content blocks as the server sent them, uncut."""
     structured: Any = None
     seconds: float = 0.0
     was_cut: bool = False
     was_retried: bool = False
-    """Whether the server was lost before the call was sent, and the call was sent to its successor."""
+    """Whether the server was lost before the call was sent, and the call was sent on the next connection."""
 
     def __repr__(self) -> str:
         """Without what the tool returned, which does not belong into logs."""
@@ -69,7 +69,7 @@ class ToolOutcome(Struct, frozen=True, kw_only=True):
 
 
 def fitting(images: tuple[ToolImage, ...], limit_bytes: int) -> tuple[tuple[ToolImage, ...], str]:
-    """The first of ``images`` that fit together, and a note on those left out; it is empty if that is none."""
+    """Return the first of ``images`` that fit together, and a note on those left out; empty if there are none."""
     kept: list[ToolImage] = []
     for image in images:
         if sum(each.size_bytes for each in (*kept, image)) > limit_bytes:
@@ -81,7 +81,7 @@ def fitting(images: tuple[ToolImage, ...], limit_bytes: int) -> tuple[tuple[Tool
 
 
 def cut(text: str, limit: int) -> tuple[str, bool]:
-    """``text`` with at most ``limit`` characters of it, and a note if that is not all."""
+    """Return at most ``limit`` characters of ``text``, with a note if that is not all, and whether it was cut."""
     if len(text) <= limit:
         return text, False
     return f"{text[:limit]}\n[cut: the first {limit:,} of {len(text):,} characters are shown]", True

@@ -1,4 +1,4 @@
-"""Resources and prompts of all servers, listed when someone asks for them."""
+"""Resources and prompts of all servers, listed on request."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Read = TypeVar("Read")
 
 
 class ResourceReader:
-    """What servers have beside tools. Each method is about one server, which has to be there.
+    """Reads the resources and prompts of servers. Each method is about one server.
 
     All of them raise:
         McpServerNotFound: there is none of that name.
-        ToolServerUnavailable: it is not ready, or was lost meanwhile, or did not answer in time.
+        ToolServerUnavailable: it is not ready, was lost, or did not answer in time.
         ToolCallFailed: it answered with an error.
     """
 
@@ -41,7 +41,7 @@ class ResourceReader:
         self._find = find
 
     async def resources(self, server: str) -> tuple[ResourceInfo, ...]:
-        """The resources of a server, then its families of them."""
+        """Return the resources of a server, then its resource templates."""
 
         async def read(connection: Connection) -> tuple[ResourceInfo, ...]:
             found = [resource_info(server, each) for each in await connection.resources()]
@@ -51,7 +51,7 @@ class ResourceReader:
         return await self._read(server, read)
 
     async def resource(self, server: str, uri: str) -> tuple[ResourceContent, ...]:
-        """What the resource at ``uri`` holds."""
+        """Return the contents of the resource at ``uri``."""
 
         async def read(connection: Connection) -> tuple[ResourceContent, ...]:
             return resource_contents(await connection.client.read_resource(uri))
@@ -59,7 +59,7 @@ class ResourceReader:
         return await self._read(server, read)
 
     async def prompts(self, server: str) -> tuple[PromptInfo, ...]:
-        """The prompts of a server."""
+        """Return the prompts of a server."""
 
         async def read(connection: Connection) -> tuple[PromptInfo, ...]:
             return tuple(prompt_info(server, each) for each in await connection.prompts())
@@ -67,7 +67,7 @@ class ResourceReader:
         return await self._read(server, read)
 
     async def prompt(self, server: str, name: str, arguments: Mapping[str, str]) -> Prompt:
-        """A prompt with ``arguments`` filled in."""
+        """Return a prompt with ``arguments`` filled in."""
 
         async def read(connection: Connection) -> Prompt:
             return prompt_of(await connection.client.get_prompt(name, dict(arguments)))
@@ -75,7 +75,7 @@ class ResourceReader:
         return await self._read(server, read)
 
     async def _read(self, name: str, read: Callable[[Connection], Awaitable[Read]]) -> Read:
-        """What ``read`` finds; what goes wrong with the server is one of our errors."""
+        """Return what ``read`` does; failures of the server are raised as errors of ours."""
         server = self._find(name)
         seconds = server.entry.timeout_seconds
         try:
@@ -89,7 +89,7 @@ class ResourceReader:
 
 
 async def _attempted(server: ToolServer, read: Callable[[Connection], Awaitable[Read]]) -> Read:
-    """What ``read`` finds; by the next connection, if one is lost meanwhile: reading twice changes nothing."""
+    """Return what ``read`` does, on the next connection if one is lost: reading twice is harmless."""
     connection = await server.connection()
     try:
         return await _answered(server, connection, read)

@@ -1,4 +1,4 @@
-"""What went wrong with a server, in one sentence: the SDK's errors come nested in groups, and some say nothing."""
+"""Why a server failed, in one sentence: the SDK's errors come nested in groups, and some say nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ConnectTimeoutError(Exception):
 
 
 def innermost(error: BaseException) -> BaseException:
-    """The error that a group is about: the first one that is no mere consequence of another."""
+    """Return the error that a group is about: the first that is not just a consequence of another."""
     while isinstance(error, BaseExceptionGroup):
         inner = [innermost(each) for each in error.exceptions]
         error = next((each for each in inner if not _is_consequence(each)), inner[0])
@@ -26,7 +26,7 @@ def innermost(error: BaseException) -> BaseException:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say what happened; the end of a sentence that begins with the server."""
+    """Return what happened, as the end of a sentence that begins with the server."""
     error = innermost(error)
     match error:
         case ConnectionLostError() | ConnectTimeoutError():
@@ -47,7 +47,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def refusal_of(response: httpx2.Response) -> str:
-    """Say what a server at an address answered, and what helps; the end of a sentence that begins with the server."""
+    """Return what a remote server answered and what helps, as the end of a sentence that begins with the server."""
     request = response.request
     said = f"answered{through(str(request.url))} HTTP {response.status_code} {response.reason_phrase}".rstrip()
     if response.status_code != httpx2.codes.UNAUTHORIZED:
@@ -58,7 +58,7 @@ def refusal_of(response: httpx2.Response) -> str:
 
 
 def loggable_reason(error: BaseException) -> str:
-    """As :func:`reason_of`, without what the server itself wrote: that may be anything."""
+    """As :func:`reason_of`, without text from the server, which may hold anything."""
     error = innermost(error)
     if isinstance(error, MCPError):
         return f"answered with the error {error.code}"
@@ -67,7 +67,7 @@ def loggable_reason(error: BaseException) -> str:
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Whether the same start would fail the same way: the program or its folder is not there, or a setting is wrong."""
+    """Whether another start would fail the same way: the program or its folder is missing, or a setting is wrong."""
     return isinstance(innermost(error), FileNotFoundError | NotADirectoryError | PermissionError | ConfigError)
 
 

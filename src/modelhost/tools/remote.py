@@ -30,39 +30,39 @@ from modelhost.tools.mending import message_of, unreadable
 from modelhost.tools.reasons import refusal_of
 from modelhost.workers.call_depth import DEPTH_HEADER
 
-MESSAGE_BYTES: Final = 32 * 2**20  # in one event; the SDK's own limit of 1 MiB is less than some results have
+MESSAGE_BYTES: Final = 32 * 2**20  # in one event; some results exceed the SDK's own limit of 1 MiB
 TIMEOUT: Final = httpx2.Timeout(30.0, read=None)
-"""Reading waits for ever: a call has a timeout of its own, and a stream of notifications is silent by nature."""
+"""No timeout for reading: a call has its own, and a stream of notifications may be silent."""
 
 BAD_REQUEST: Final = 400
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 UNREAD: Final = frozenset({BAD_REQUEST, UNAUTHORIZED, NOT_FOUND})
-"""With these a server that knows no session, or not us, turns a message away before it reads it."""
+"""Statuses with which a server refuses a message unread: the session or the client is unknown."""
 
 OnConnectionLost = Callable[[str], None]
 Repair = Callable[[types.JSONRPCMessage], None]
-"""Changes a message that the SDK would not take, see :mod:`modelhost.tools.mending`."""
+"""Changes a message that the SDK would refuse, see :mod:`modelhost.tools.mending`."""
 Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
 
 
 class ObservingHttpClient(httpx2.AsyncClient):
-    """Notices what the SDK keeps to itself: whether a call was sent, and that a session is over."""
+    """Observes what the SDK does not report: whether a call was sent, and that a session is over."""
 
     def __init__(self, remote: Remote, on_lost: OnConnectionLost) -> None:
         super().__init__(
             timeout=TIMEOUT,
             headers=dict(remote.headers),
             auth=remote.auth,
-            trust_env=not network.is_loopback(remote.url),  # no proxy knows the way to this machine
+            trust_env=not network.is_loopback(remote.url),  # no proxy for this machine
             verify=httpx2.create_ssl_context(),
         )
         self._on_lost = on_lost
         self._is_sse = remote.kind == "sse"
         self.is_handshake_done = False
-        """Whether the server has let us in; until then a refusal is an answer to the handshake."""
+        """Whether the handshake is done; until then a refusal answers the handshake."""
         self.last_refusal: str | None = None
-        """The latest answer that was no success, in words."""
+        """The latest HTTP error, in words."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         attempt = CURRENT_ATTEMPT.get() if request.method == "POST" else None
@@ -91,15 +91,15 @@ class ObservingHttpClient(httpx2.AsyncClient):
         if attempt is not None and status in UNREAD:
             attempt.was_sent = was_sent
             attempt.refusal = self.last_refusal
-        # A server that has just let us in, and does not let this call pass, does so for the sake of the call.
+        # A server that refuses a call right after a new handshake refuses this call, not the connection.
         if not (status == UNAUTHORIZED and attempt is not None and attempt.is_retry):
             self._on_lost(reason)
 
     async def _loss(self, request: httpx2.Request, response: httpx2.Response) -> str | None:
-        """Why the connection is of no use after this refusal; ``None`` if it still is."""
+        """Return why the connection is lost after this refusal; ``None`` if it is not."""
         status = response.status_code
         if self._is_sse:
-            # The SDK stops writing then, and would let the call wait for ever.
+            # The SDK stops writing then, and the call would wait for ever.
             return self.last_refusal if request.method == "POST" else None
         if status == UNAUTHORIZED and request.method == "POST" and self.is_handshake_done:
             return self.last_refusal
@@ -114,11 +114,11 @@ class ObservingHttpClient(httpx2.AsyncClient):
 async def reached(
     remote: Remote, on_lost: OnConnectionLost, repair: Repair
 ) -> AsyncGenerator[tuple[Streams, ObservingHttpClient], None]:
-    """Streams to and from the server. The connection is made by the first message (HTTP) or before (SSE).
+    """Open streams to and from the server. The first message makes the connection (HTTP), or it is made before (SSE).
 
     Raises:
-        ConfigError: the environment names a proxy or certificates that cannot be used.
-        httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body of the context.
+        ConfigError: a proxy or certificates of the environment cannot be used.
+        httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body.
     """
     network.require_usable(remote.url)
     client = ObservingHttpClient(remote, on_lost)
@@ -134,7 +134,7 @@ async def reached(
 
 
 def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
-    """A factory that gives ``client``, whose headers and timeouts are set already; the SDK enters and closes it."""
+    """Return a factory for ``client``, which is configured already; the SDK enters and closes it."""
 
     def given(
         headers: dict[str, str] | None = None,
@@ -147,7 +147,7 @@ def _factory(client: httpx2.AsyncClient) -> McpHttpClientFactory:
 
 
 def _read_anew(error: ValidationError) -> SessionMessage | Exception:
-    """The message that the SDK could not read: over the older HTTP nobody would tell the call that waits for it."""
+    """Return the message that the SDK could not read: over the older HTTP its call would wait for ever."""
     text = error.errors(include_url=False)[0]["input"]
     if not isinstance(text, str):
         return error
@@ -160,7 +160,7 @@ def _read_anew(error: ValidationError) -> SessionMessage | Exception:
 
 
 class RepairingStream:
-    """A read stream that tells when it has come to its end, and mends what it gives."""
+    """A read stream that reports its end and repairs its messages."""
 
     def __init__(
         self, inner: ReadStream[SessionMessage | Exception], on_lost: OnConnectionLost, repair: Repair
@@ -171,7 +171,7 @@ class RepairingStream:
 
     @property
     def last_context(self) -> Context | None:
-        """What the code that caused the last message worked for; the SDK runs the answering in it."""
+        """The context of the code that caused the last message; the SDK handles the message in it."""
         found: Context | None = getattr(self._inner, "last_context", None)
         return found
 
@@ -209,11 +209,11 @@ class RepairingStream:
 
 WORDS: Final = ("session", "not initialized")
 OF_A_REQUEST: Final = frozenset({types.PARSE_ERROR, types.METHOD_NOT_FOUND, types.INVALID_PARAMS, types.INTERNAL_ERROR})
-"""Codes of JSON-RPC that speak of one request, whatever the message mentions."""
+"""Codes of JSON-RPC that are about one request, whatever the message says."""
 
 
 def is_session_lost(body: bytes) -> bool:
-    """Whether the body of an answer with HTTP 400, to a request that named a session, says that there is none."""
+    """Whether the body of an HTTP 400 for a request with a session says that the session is unknown."""
     error = _error_in(body)
     if error is None:
         said = body.decode(errors="replace")
@@ -225,7 +225,7 @@ def is_session_lost(body: bytes) -> bool:
 
 
 def _error_in(body: bytes) -> dict[str, object] | None:
-    """The error object of JSON-RPC, if the body is one."""
+    """Return the JSON-RPC error object, if the body is one."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -10,18 +10,18 @@ FIRST_SECONDS: Final = 0.1
 FACTOR: Final = 2.0
 MAX_SECONDS: Final = 30.0
 MAX_FAILURES: Final = 5
-"""In a row. A process that fails so often fails for a reason that another start does not mend."""
+"""In a row. A process that fails this often fails for a reason that another start does not fix."""
 REMOTE_MAX_FAILURES: Final = 9
-"""In a row, of a server at an address: some 25 seconds, in which it can be started anew where it runs."""
+"""In a row, of a remote server: some 25 seconds, enough for it to be restarted where it runs."""
 STABLE_SECONDS: Final = 30.0
-"""A server that was ready for so long is not in a crash loop."""
+"""A server that was ready this long is not in a crash loop."""
 REMOTE_RETRY_SECONDS: Final = 60.0
-"""After the last failure in a row of a server at an address: it may come back without anyone's doing here."""
+"""After the last failure in a row of a remote server: it may come back by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """What follows a failure. ``after_seconds`` is ``None`` if a person has to restart the server."""
+    """What follows a failure. ``after_seconds`` is ``None`` if someone has to restart the server."""
 
     failures: int
     after_seconds: float | None
@@ -29,9 +29,9 @@ class Retry:
 
 
 def after_failure(failures: int, ready_seconds: float, *, is_remote: bool, is_hopeless: bool = False) -> Retry:
-    """Decide what follows, ``failures`` in a row being known so far and the server having been ready ``ready_seconds``.
+    """Decide what follows a failure, after ``failures`` in a row and ``ready_seconds`` in which the server was ready.
 
-    ``is_hopeless``: starting it again now cannot help, as the program is not there.
+    ``is_hopeless``: restarting cannot help, since the program does not exist or a setting is wrong.
     """
     count = 1 if ready_seconds >= STABLE_SECONDS else failures + 1
     if is_hopeless:
@@ -43,11 +43,11 @@ def after_failure(failures: int, ready_seconds: float, *, is_remote: bool, is_ho
 
 
 LONGEST_WAIT_SECONDS: Final = 15.0
-"""Of all requests together: clients give up not much later, and an answer without a tool is better than none."""
+"""For all requests together: clients give up not much later, and an answer without a tool is better than none."""
 
 
 class StartupWait:
-    """For one first attempt to connect: requests wait from the first of them on, and later ones never again."""
+    """How long requests wait for the first attempt to connect a server. The time begins with the first request."""
 
     def __init__(self, attempt_seconds: float) -> None:
         """The attempt begins now and takes ``attempt_seconds`` at most."""
@@ -56,14 +56,14 @@ class StartupWait:
         self._has_begun = False
 
     def ends_at(self) -> float:
-        """Until when a request waits, on the clock of the loop; the first one that asks begins the time of all."""
+        """Return until when requests wait, on the loop's clock; the first call starts the time."""
         if not self._has_begun:
             self._has_begun = True
             self._ends_at = min(self._ends_at, self._loop.time() + LONGEST_WAIT_SECONDS)
         return self._ends_at
 
     def seconds_left(self) -> float:
-        """The same as a time from now; 0 when it is over."""
+        """Return the time that is left; 0 when it is over."""
         return max(0.0, self.ends_at() - self._loop.time())
 
 

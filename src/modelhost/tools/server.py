@@ -1,4 +1,4 @@
-"""One MCP server and its owner: the one task that connects it, keeps it and starts it again."""
+"""One MCP server and its owner: the one task that connects, monitors and restarts it."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from modelhost.tools.stdio import LineBuffer
 
 log = get_logger(__name__)
 
-IDLE_CHECK_SECONDS: Final = 30.0  # between two health checks of a server that has nothing to do
-END_SECONDS: Final = 10.0  # for a connection to end in good order
+IDLE_CHECK_SECONDS: Final = 30.0  # between two health checks of an idle server
+END_SECONDS: Final = 10.0  # for a graceful end of a connection
 LATENCIES: Final = 100
 STDERR_LINES: Final = 20  # in a status
-LEFT: Final = "was stopped"  # by us
+STOPPED_BY_US: Final = "was stopped"  # by us
 WAITING: Final = (ServerState.CONNECTING, ServerState.RESTARTING)
 
 OnChange = Callable[["ToolServer", Literal["state", "tools"]], None]
 
 
 class ToolServer:
-    """A server, ready or not. Its owner is the only one that changes its state and its connection."""
+    """A server, ready or not. Only its owner changes its state and its connection."""
 
     def __init__(self, entry: ServerEntry, sampler: Sampler | None, on_change: OnChange) -> None:
         self.entry = entry
         self.attempts = InFlightCalls()
         self.tools: tuple[ServerTool, ...] = ()
-        """Those that are allowed; the last ones known if it is not ready now."""
+        """The allowed tools; the last known ones while it is not ready."""
         self.has_listed = False
         self.state = ServerState.DISABLED
         self.last_error: str | None = None
         self.startup_wait: StartupWait | None = None
-        """Of requests with the first connection since the latest start."""
+        """Of requests for the first connection since the latest start."""
         self._reported: tuple[ServerState, str | None] = (self.state, None)
         self._sampler = sampler
         self._on_change = on_change
@@ -64,9 +64,9 @@ class ToolServer:
         self._connection: Connection | None = None
         self._owner: asyncio.Task[None] | None = None
         self._scope: anyio.CancelScope | None = None
-        self._news = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._is_leaving = False
+        self._is_stopping = False
         self._wants_restart = False
         self._connections = 0
         self._connect_seconds: float | None = None
@@ -80,30 +80,30 @@ class ToolServer:
     def name(self) -> str:
         return self.entry.name
 
-    # What the hub tells it.
+    # For the hub.
 
     def start(self) -> None:
-        """Have the owner connect it, and do not wait for that.
+        """Have the owner connect it; does not wait for that.
 
         Raises:
-            ToolServerUnavailable: it cannot be used as it is configured.
+            ToolServerUnavailable: it cannot be used as configured.
         """
         if self.entry.why_disabled is not None:
             raise ToolServerUnavailable(self.entry.why_disabled, server=self.name)
         if self._owner is not None:
             return
-        self._is_leaving = self._wants_restart = False
+        self._is_stopping = self._wants_restart = False
         self.startup_wait = StartupWait(self.entry.connect_timeout_seconds)
         self._set_state(ServerState.CONNECTING)
-        # A context of its own: the server outlives the request that has it started.
-        self._owner = asyncio.create_task(self._own(), name=f"mcp server {self.name}", context=Context())
+        # In a context of its own: the server outlives the request that starts it.
+        self._owner = asyncio.create_task(self._run_owner(), name=f"mcp server {self.name}", context=Context())
 
     async def stop(self, state: ServerState = ServerState.STOPPED) -> None:
         """End the connection and its process; return when they are gone."""
         owner, self._owner = self._owner, None
         if owner is not None:
-            self._is_leaving = True
-            self._leave()
+            self._is_stopping = True
+            self._disconnect()
             _, late = await asyncio.wait({owner}, timeout=END_SECONDS)
             for task in late:
                 task.cancel()
@@ -111,47 +111,47 @@ class ToolServer:
         self._set_state(state)
 
     def restart(self) -> None:
-        """Connect anew, at once; a failed server gets another chance.
+        """Reconnect at once, also a failed server.
 
         Raises:
-            ToolServerUnavailable: it cannot be used as it is configured.
+            ToolServerUnavailable: it cannot be used as configured.
         """
         if self._owner is None:
             self.start()
             return
         self._wants_restart = True
         self._set_state(ServerState.RESTARTING)
-        self._leave()
+        self._disconnect()
 
-    def _leave(self) -> None:
-        """Have the owner leave the connection, or the attempt to make one; no call gets it from now on."""
+    def _disconnect(self) -> None:
+        """Have the owner end the connection, or the attempt to make one; no call gets it from now on."""
         if self._connection is not None:
-            self._connection.lose(LEFT)
+            self._connection.lose(STOPPED_BY_US)
         elif self._scope is not None:
             self._scope.cancel()
-        self._news.set()
+        self._wakeup.set()
 
     def change(self, entry: ServerEntry) -> None:
-        """Take on an entry that needs no new connection."""
+        """Apply an entry that needs no new connection."""
         if entry.max_concurrent_calls != self.entry.max_concurrent_calls:
             self._places = asyncio.Semaphore(entry.max_concurrent_calls)
         self.entry = entry
         self._offer()
 
-    # What a call needs.
+    # For calls.
 
     @asynccontextmanager
     async def place(self, attempt: CallAttempt) -> AsyncIterator[None]:
-        """A place among the calls that the server works on at the same time, waiting for one if need be."""
+        """Wait for a place among the concurrent calls of the server, and hold it."""
         async with self._places:
             with self.attempts.running(attempt):
                 yield
 
     async def connection(self, *, after: Connection | None = None) -> Connection:
-        """The connection, waiting for it while the server is being connected. ``after``: one that is of no use.
+        """Return the connection, waiting while the server is being connected. ``after`` is one that was lost.
 
         Raises:
-            ToolServerUnavailable: it failed, or is disabled or stopped.
+            ToolServerUnavailable: the server failed, or is disabled or stopped.
         """
         if after is not None:
             after.lose("lost the connection")
@@ -164,10 +164,10 @@ class ToolServer:
             await self.changed()
 
     async def check_health(self) -> None:
-        """Ask for a sign of life.
+        """Check that the server answers.
 
         Raises:
-            ToolServerUnavailable: there is none; the server is then started again.
+            ToolServerUnavailable: it does not; it is then restarted.
         """
         connection = await self.connection()
         try:
@@ -176,27 +176,27 @@ class ToolServer:
             connection.lose(str(error))
             raise ToolServerUnavailable(f'the MCP server "{self.name}" {error}', server=self.name) from error
 
-    def note_call(self, seconds: float, *, is_error: bool) -> None:
-        """Count a call that was answered."""
+    def record_call(self, seconds: float, *, is_error: bool) -> None:
+        """Record a call that was answered."""
         self._calls += 1
         self._failed_calls += is_error
         self._latencies.append(seconds)
 
     @property
     def is_absent(self) -> bool:
-        """Whether it should be there and has no tools to offer now; one that is started again keeps those it had."""
+        """Whether it should be ready and has no tools to offer; one that is being restarted keeps its tools."""
         if self.state is ServerState.RESTARTING:
             return not self.has_listed
         return self.state in (ServerState.CONNECTING, ServerState.FAILED)
 
     def seconds_to_wait(self) -> float:
-        """For how long a request that is here now waits for the server; 0 if it is not to."""
+        """Return for how long a request waits for the server from now on; 0 if it should not."""
         if self.state is not ServerState.CONNECTING or self.startup_wait is None:
             return 0.0
         return self.startup_wait.seconds_left()
 
     async def first_connection(self) -> None:
-        """Wait until the first attempt to connect is over, for as long as requests do."""
+        """Wait until the first attempt to connect is over, but no longer than requests should."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.seconds_to_wait()):
                 while self.state is ServerState.CONNECTING:
@@ -213,7 +213,7 @@ class ToolServer:
         return f'the MCP server "{self.name}" is {self.state}{why}'
 
     def status(self) -> ServerStatus:
-        """What can be said of it now."""
+        """Return its status."""
         connection = self._connection
         info = connection.client.server_info if connection is not None else None
         transport = self.entry.transport
@@ -244,15 +244,15 @@ class ToolServer:
 
     # The owner.
 
-    async def _own(self) -> None:
+    async def _run_owner(self) -> None:
         failures = 0
-        while not self._is_leaving:
+        while not self._is_stopping:
             if self._wants_restart:
                 failures = 0
             self._wants_restart = False
-            self._news.clear()
-            error = await self._live()
-            if self._is_leaving or self._wants_restart or error is None:
+            self._wakeup.clear()
+            error = await self._connect_and_serve()
+            if self._is_stopping or self._wants_restart or error is None:
                 continue
             retry = after_failure(
                 failures,
@@ -269,24 +269,24 @@ class ToolServer:
                 state=str(self.state),
                 again_after_seconds=retry.after_seconds,
             )
-            await self._rest(retry.after_seconds)
+            await self._pause(retry.after_seconds)
 
-    async def _rest(self, seconds: float | None) -> None:
-        """Wait as long, or until someone wants something else."""
-        if self._is_leaving or self._wants_restart:
+    async def _pause(self, seconds: float | None) -> None:
+        """Wait ``seconds``, or until the server is to be stopped or restarted."""
+        if self._is_stopping or self._wants_restart:
             return
-        self._news.clear()  # the connection that is over has set it
+        self._wakeup.clear()  # set by the connection that has ended
         try:
             async with asyncio.timeout(seconds):
-                await self._news.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             return
 
-    async def _live(self) -> Exception | None:
-        """Connect, and stay connected; return why that ended, ``None`` if it was meant to."""
+    async def _connect_and_serve(self) -> Exception | None:
+        """Connect and stay connected; return why the connection ended, ``None`` if that was intended."""
         self._ready_at = None
         began = time.monotonic()
-        connection = Connection(self.entry, self._news.set)
+        connection = Connection(self.entry, self._wakeup.set)
         error: Exception | None = None
         scope = anyio.CancelScope(deadline=anyio.current_time() + self.entry.connect_timeout_seconds)
         self._scope = scope
@@ -301,26 +301,26 @@ class ToolServer:
                     try:
                         await self._serve(connection)
                     finally:
-                        self._part(connection)
+                        self._withdraw(connection)
                         scope.deadline = anyio.current_time() + END_SECONDS
-        except Exception as caught:  # noqa: BLE001  (a server, and the SDK for it, may raise anything: it ends this life)
+        except Exception as caught:  # noqa: BLE001  (a server, and the SDK for it, may raise anything: it ends this connection)
             error = caught
         finally:
             self._scope = None
-        was_left = self._is_leaving or self._wants_restart
+        was_left = self._is_stopping or self._wants_restart
         if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
             way = through(self.entry.transport.url) if isinstance(self.entry.transport, Remote) else ""
             error = ConnectTimeoutError(f"did not become ready{way} within {self.entry.connect_timeout_seconds:g} s")
-        if error is not None and not self._is_leaving:
+        if error is not None and not self._is_stopping:
             error = _cause(error, connection)
-            self.last_error = self._explained(error)
+            self.last_error = self._explain(error)
         return error
 
     def _become_ready(self, connection: Connection, tools: tuple[types.Tool, ...]) -> None:
         self._connection = connection
         self._connections += 1
         self._ready_at, self._ready_since = time.monotonic(), time.time()
-        self._take(tools, connection.malformed)
+        self._update_tools(tools, connection.malformed)
         self._set_state(ServerState.READY)
         log.info(
             "mcp_server_ready",
@@ -331,47 +331,47 @@ class ToolServer:
         )
 
     async def _serve(self, connection: Connection) -> None:
-        """Return when the server is to be left.
+        """Serve until the server is to be stopped or restarted.
 
         Raises:
-            ConnectionLostError: it was lost.
+            ConnectionLostError: the connection was lost.
         """
         while True:
             try:
                 async with asyncio.timeout(IDLE_CHECK_SECONDS):
-                    await self._news.wait()
+                    await self._wakeup.wait()
             except TimeoutError:
-                # One that is at work may be unable to answer, and has timeouts of its own.
+                # A busy server may be unable to answer; its calls have timeouts of their own.
                 if not self.attempts:
                     await connection.check_health()
                 continue
-            self._news.clear()
-            if self._is_leaving or self._wants_restart:
+            self._wakeup.clear()
+            if self._is_stopping or self._wants_restart:
                 return
             if connection.lost_reason is not None:
                 raise ConnectionLostError(connection.lost_reason)
             if connection.has_new_tools:
                 tools = await connection.tools()
-                self._take(tools, connection.malformed)
+                self._update_tools(tools, connection.malformed)
 
-    def _part(self, connection: Connection) -> None:
-        """From here on nobody gets this connection."""
-        connection.lose(LEFT)
+    def _withdraw(self, connection: Connection) -> None:
+        """Withdraw the connection: no call gets it from now on."""
+        connection.lose(STOPPED_BY_US)
         self._connection = None
         self._ready_since = None
-        if not self._is_leaving:
+        if not self._is_stopping:
             self._set_state(ServerState.RESTARTING)
 
-    def _explained(self, cause: Exception) -> str:
-        """Say what happened; what a process wrote last is the best explanation there is."""
+    def _explain(self, cause: Exception) -> str:
+        """Return what happened, with the last line that a process wrote: it is often the best explanation."""
         last = next((line for line in reversed(self._stderr.tail()) if line.strip()), None)
         if last is None or not isinstance(self.entry.transport, Process) or is_hopeless(cause):
             return reason_of(cause)
         return f"{reason_of(cause)}; the last line of its log: {last.strip()[:300]}"
 
-    # Its tools and its state.
+    # Tools and state.
 
-    def _take(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblem, ...]) -> None:
+    def _update_tools(self, tools: tuple[types.Tool, ...], malformed: tuple[ToolProblem, ...]) -> None:
         self._all_tools, problems = server_tools(self.name, {tool.name: tool for tool in tools}.values())
         self._note_problems((*malformed, *problems))
         self.has_listed = True
@@ -396,7 +396,7 @@ class ToolServer:
 
     def _set_state(self, state: ServerState) -> None:
         self.state = state
-        # Why it was lost may be known a moment later than that it was: that is news too.
+        # Why it was lost may be known a moment later than that it was: that is reported too.
         if (state, self.last_error) != self._reported:
             self._reported = (state, self.last_error)
             self._on_change(self, "state")
@@ -407,10 +407,10 @@ class ToolServer:
 
 
 def _cause(error: Exception, connection: Connection) -> Exception:
-    """What is behind ``error``: the SDK says no more than that the connection was closed, or refused."""
+    """Return the cause of ``error``: the SDK says only that the connection was closed or refused."""
     if is_hopeless(error):
         return error
-    if connection.lost_reason not in (None, LEFT):
+    if connection.lost_reason not in (None, STOPPED_BY_US):
         return ConnectionLostError(connection.lost_reason)
     return ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
 

@@ -19,20 +19,20 @@ TASK_SUPPORT: Final = "#/execution/taskSupport"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTool:
-    """A tool under its original name."""
+    """A tool as its server describes it, under its original name."""
 
     server: str
     tool: str
     description: str
     schema: Mapping[str, Any]
-    """Of its arguments, in the words that engines and templates take; they are checked against the server's own."""
+    """Of its arguments, as engines and templates accept it; arguments are checked against the server's own."""
     annotations: Mapping[str, Any]
     is_read_only: bool
     check: ArgumentCheck
 
 
 def server_tools(server: str, tools: Iterable[types.Tool]) -> tuple[tuple[ServerTool, ...], tuple[ToolProblem, ...]]:
-    """The tools of ``server`` in our words, without those whose schema cannot be used; and what is wrong with which."""
+    """Return the tools of ``server`` whose schemas can be used, and the problems of its tools."""
     known, problems = [], []
     for tool in tools:
         if _needs_task(tool):
@@ -58,7 +58,7 @@ def _problem(tool: types.Tool, pointer: str, message: str, *, is_offered: bool) 
 
 
 def _needs_task(tool: types.Tool) -> bool:
-    """Whether it runs as a task only, which the MCP SDK cannot begin: a plain call of it is refused by its server."""
+    """Whether it runs only as a task, which the MCP SDK cannot start: its server refuses a plain call."""
     return tool.execution is not None and tool.execution.task_support == "required"
 
 

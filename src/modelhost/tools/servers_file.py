@@ -1,4 +1,4 @@
-"""Reads and watches `mcp.json`: which MCP servers there are, and what in the file is secret."""
+"""Reads and watches `mcp.json`, and finds its secrets."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ EXAMPLE: Final = '{"mcpServers": {"time": {"command": "mcp-server-time"}}}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolServers:
-    """What a file says. A server that cannot be used is in it too, with the reason."""
+    """The contents of a file, including servers that cannot be used, with the reason."""
 
     servers: tuple[ServerEntry, ...] = ()
     warnings: tuple[str, ...] = ()
     digest: str = ""
-    """Tells one content of the file, and of the ``.env`` beside it, from another."""
+    """Identifies the content of the file and of the ``.env`` beside it."""
     is_injected: bool = True
-    """Whether the tools are given to requests that do not ask for any (``auto_register_tools``)."""
+    """Whether tools are added to requests that bring none (``auto_register_tools``)."""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
-    """What no log may repeat."""
+    """To be masked in logs."""
 
 
 def read_servers(path: Path, environ: Mapping[str, str]) -> ToolServers:
     """Read the file at ``path``; ``${VAR}`` comes from ``environ``, then from ``.env`` beside the file.
 
     Raises:
-        ConfigError: it cannot be read, or is not of a known shape. One server that is wrong is no such error.
+        ConfigError: it cannot be read, or has no known format. An invalid server is no such error.
     """
     try:
         content = read_content(path)
@@ -70,7 +70,7 @@ def read_servers(path: Path, environ: Mapping[str, str]) -> ToolServers:
 
 
 def parse_servers(content: bytes, path: Path, environ: Mapping[str, str]) -> ToolServers:
-    """As :func:`read_servers`, for content that has been read already."""
+    """As :func:`read_servers`, for content that was read already."""
     try:
         dotenv, problem = read_dotenv(path.parent / DOTENV)
         document = parse(content, path, example=EXAMPLE)
@@ -95,12 +95,12 @@ def parse_servers(content: bytes, path: Path, environ: Mapping[str, str]) -> Too
 
 
 def digest_of(content: bytes, path: Path) -> str:
-    """What tells one content of the file and of its ``.env`` from another."""
+    """Return what identifies the content of the file and of its ``.env``."""
     digest = hashlib.sha256(content)
     try:
         digest.update(b"\0" + (path.parent / DOTENV).read_bytes())
     except OSError:
-        digest.update(b"\0")  # there is none, or none that can be read: the reading says so
+        digest.update(b"\0")  # there is none, or it cannot be read, which reading reports
     return digest.hexdigest()
 
 
@@ -205,7 +205,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
 
 
 def _command(text: str, directory: Path) -> str:
-    """A path begins at the file; a bare name is looked up as a shell would."""
+    """Return the command: a path is relative to the file, a bare name is looked up in ``PATH``."""
     return str(directory / at_home(text)) if "/" in text else text
 
 
@@ -213,7 +213,7 @@ def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
     headers = {name: _text(value) for name, value in file.headers.items()}
     token = file.bearer_token or file.auth
     if token is not None and "authorization" not in {name.lower() for name in headers}:
-        # A scheme may stand before the secret already.
+        # It may include a scheme.
         headers["Authorization"] = token if " " in token else f"Bearer {token}"
     found: dict[str, str] = expand(headers, variables)
     return found
@@ -224,7 +224,7 @@ def _text(value: Scalar) -> str:
 
 
 def secrets_in(document: Any, variables: Mapping[str, str], entries: Iterable[ServerEntry]) -> frozenset[str]:
-    """The secrets of a file that was read as ``document`` and holds ``entries``."""
+    """Return the secrets of a file that was read as ``document`` with ``entries``."""
     of_variables = {variables[name] for name in referenced(document) if name in variables and name not in NO_SECRETS}
     return frozenset(of_variables.union(*(_of_transport(entry.transport) for entry in entries)))
 
@@ -240,11 +240,10 @@ def _of_transport(transport: Process | Remote | None) -> Iterator[str]:
 async def watch_servers(
     path: Path, environ: Mapping[str, str], *, seen: str | None, again: asyncio.Event | None = None
 ) -> AsyncGenerator[ToolServers | ConfigError, None]:
-    """Yield the servers, or why the file cannot be used, each time the content has changed.
+    """Yield the servers, or why the file cannot be used, each time its content has changed.
 
-    ``seen`` is the digest of the content that is in force (:attr:`ToolServers.digest`); ``again``, when it is set, has
-    the file read at once. The file may be replaced by
-    rename or be missing for a time. Endless; close it with ``aclosing``.
+    ``seen`` is the digest of the content in force (:attr:`ToolServers.digest`); setting ``again`` makes the file be
+    read at once. The file may be replaced by rename or be missing for a time. Endless; close it with ``aclosing``.
     """
     async with aclosing(settled_contents(path, again=again)) as contents:
         async for content in contents:

@@ -21,12 +21,12 @@ from modelhost.tools.entry import Approval, Protocol, SamplingMode
 ROOTS: Final = ("mcpServers", "servers", "mcp")
 DEFAULTS: Final = ("auto_register_tools", "tool_timeout_secs", "max_concurrent_calls")
 IGNORED: Final = ("$schema", "inputs")
-"""Known, and without effect: a value that refers to an ``input`` says so itself."""
+"""Known and without effect: a value that refers to an ``input`` is reported where it is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawServer:
-    """One server as it is written."""
+    """One server as written."""
 
     name: str
     place: str
@@ -35,7 +35,7 @@ class RawServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawFile:
-    """A file as it is written."""
+    """A file as written."""
 
     servers: tuple[RawServer, ...]
     defaults: Mapping[str, Any]
@@ -43,16 +43,16 @@ class RawFile:
 
 
 def raw_file(found: Mapping[Any, Any]) -> RawFile:
-    """The servers in ``found``, whatever its shape.
+    """Return the servers in ``found``, whatever its format.
 
     Raises:
-        ValueError: it has none of the shapes; the message is the end of a sentence.
+        ValueError: it has no known format; the message is the end of a sentence.
     """
     roots = [root for root in ROOTS if root in found]
     if not roots:
         raise ValueError('it has none of "mcpServers", "servers" and "mcp"')
     known = (*ROOTS, *DEFAULTS, *IGNORED)
-    # The other keys of LLM-Server's file are settings, which have been checked as such.
+    # The other keys of LLM-Server's file are settings, which are checked as such.
     unknown = [] if llm_server.is_one(found) else [f'"{key}"' for key in found if key not in known]
     warnings = [f"unknown {', '.join(unknown)}: ignored"] if unknown else []
     servers: dict[str, RawServer] = {}
@@ -80,7 +80,7 @@ def _servers(root: str, found: Any) -> Iterator[RawServer]:
 
 
 def _of_list(place: str, fields: Any) -> RawServer:
-    """A server of the list form, in which ``source`` may hold what says how it is reached."""
+    """Return a server of the list format, in which ``source`` may hold the transport's fields."""
     name = fields.get("name") or fields.get("id") if isinstance(fields, dict) else None
     if not isinstance(name, str):
         raise ValueError(f'{place}: "name" is missing')  # noqa: TRY004  (a ValueError by contract)
@@ -94,7 +94,7 @@ Text = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scalar = str | int | float | bool
 MILLISECONDS_FROM: Final = 1000
-"""A bare ``timeout`` of so much is milliseconds, as some programs write it: nobody waits a quarter of an hour."""
+"""A ``timeout`` from here on is in milliseconds, as some programs write it: nobody waits a quarter of an hour."""
 
 
 class SamplingFile(BaseModel):
@@ -107,7 +107,7 @@ class SamplingFile(BaseModel):
 
 
 class EntryFile(BaseModel):
-    """One server as the file has it, under our names. Values may hold references to variables."""
+    """One server in a file, under our names. Values may refer to variables."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -142,7 +142,7 @@ class EntryFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_command_apart(cls, value: Any) -> Any:
-        """A command line in one list, as opencode has it, is a command and its arguments."""
+        """Split a command line in one list, as opencode writes it, into command and arguments."""
         command = value.get("command") if isinstance(value, dict) else None
         if not isinstance(command, list) or not command:
             return value
@@ -151,7 +151,7 @@ class EntryFile(BaseModel):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the server is to be started: no field says that it is not."""
+        """Whether the server should be started: no field disables it."""
         return self.enabled and self.is_active and not self.disabled
 
 
@@ -185,11 +185,11 @@ OTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 LABELS: Final = frozenset({"name", "id", "description"})
-"""For people; they change nothing here."""
+"""For people; without effect."""
 
 
 def canonical_fields(raw: Mapping[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
-    """The fields of ``raw`` under our names, and a warning for each that is unknown or given twice."""
+    """Return the fields of ``raw`` under our names, and a warning for each that is unknown or given twice."""
     fields: dict[str, Any] = {}
     warnings: list[str] = []
     for key, value in raw.items():
@@ -207,10 +207,10 @@ def canonical_fields(raw: Mapping[str, Any], label: str) -> tuple[dict[str, Any]
 
 
 def checked(fields: Mapping[str, Any]) -> EntryFile:
-    """The fields, if they are of the right kind.
+    """Return the validated fields.
 
     Raises:
-        ValueError: what is wrong, in one sentence; no value is repeated, as it may be a secret.
+        ValueError: what is wrong, in one sentence; values are not repeated, since they may be secret.
     """
     try:
         return EntryFile.model_validate(fields)
@@ -224,7 +224,7 @@ def checked(fields: Mapping[str, Any]) -> EntryFile:
 
 
 def _is_branch(part: int | str) -> bool:
-    """Whether a part of a place is pydantic's word for one member of a union."""
+    """Whether a part of a location is pydantic's name for a member of a union."""
     return part in ("str", "int", "float", "bool", "SamplingFile") or str(part).startswith("literal[")
 
 
@@ -244,7 +244,7 @@ _KINDS: Final[Mapping[str, TransportKind]] = MappingProxyType(
 
 
 def transport_kind(file: EntryFile) -> TransportKind:
-    """How the server is reached: as ``type`` says, or as the other fields suggest.
+    """Return the transport: from ``type``, or else from the other fields.
 
     Raises:
         ValueError: an unknown type, or the field that the type needs is missing.
@@ -256,7 +256,7 @@ def transport_kind(file: EntryFile) -> TransportKind:
     elif file.command is not None:
         kind = "stdio"
     else:
-        # The older transport has always been served under this path; the newer one never asked for a type of its own.
+        # By convention, the older transport is served under this path.
         kind = "sse" if (file.url or "").rstrip("/").endswith("/sse") else "http"
     if kind == "stdio" and file.command is None:
         raise ValueError('"command" is missing')

@@ -8,7 +8,7 @@ from typing import Literal
 
 
 class ServerState(StrEnum):
-    """``failed`` waits for a restart by hand; a server at an address is tried again now and then all the same."""
+    """A ``failed`` server has to be restarted by hand; a remote one is also retried from time to time."""
 
     DISABLED = "disabled"
     CONNECTING = "connecting"
@@ -23,17 +23,17 @@ class ToolProblem:
     """What is wrong with one tool of a server."""
 
     tool: str
-    """Its name there, or its place in the list if it has none."""
+    """Its name, or its position in the list if it has none."""
     location: str
-    """A pointer into what the server says of it."""
+    """A JSON pointer into the server's description of it."""
     message: str
     is_offered: bool
-    """Whether models get it all the same."""
+    """Whether models get it nevertheless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingServer:
-    """A server whose tools a request should have got."""
+    """A server whose tools are missing from a request."""
 
     server: str
     state: ServerState
@@ -41,21 +41,21 @@ class MissingServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """One server as it is now."""
+    """The status of one server now."""
 
     name: str
     state: ServerState
     transport: Literal["stdio", "http", "sse"] | None
     tools: int
-    """Offered ones."""
+    """The number of offered tools."""
     tool_problems: tuple[ToolProblem, ...]
-    """Tools that are left out, or are not quite what their schemas say."""
+    """Tools that are left out, or whose schemas are not honoured in full."""
     protocol_version: str | None
     server_name: str | None
     server_version: str | None
     instructions: str | None
     restarts: int
-    """Connections after the first one."""
+    """Connections after the first."""
     last_error: str | None
     why_disabled: str | None
     pid: int | None
@@ -63,7 +63,7 @@ class ServerStatus:
     calls: int
     failed_calls: int
     latency_p50_seconds: float | None
-    """Of the last calls that were answered."""
+    """Of the latest calls that were answered."""
     latency_last_seconds: float | None
     connect_seconds: float | None
     ready_since: float | None
@@ -73,7 +73,7 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEvent:
-    """A server changed its state, or its tools, or is gone from the configuration."""
+    """A server changed its state or its tools, or was removed from the configuration."""
 
     at: float
     kind: Literal["state", "tools", "removed"]

@@ -29,27 +29,27 @@ from modelhost.workers.child import Child
 from modelhost.workers.process_groups import end_group
 
 MAX_LINES: Final = 200
-MAX_LENGTH: Final = 2000  # of one line; the rest of a longer one is dropped
+MAX_LENGTH: Final = 2000  # of one line; the rest is dropped
 
 
 class LineBuffer:
-    """Takes bytes as they come, and keeps the last lines of them: a flood costs no memory."""
+    """Keeps the last lines of a byte stream, in bounded memory."""
 
     def __init__(self, on_line: Callable[[str], None] | None = None) -> None:
-        """Take what is told every line that is kept."""
+        """``on_line`` is called for every line that is kept."""
         self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._rest = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Take what was read. Only the last lines of a large chunk are looked at."""
+        """Add what was read; of a large chunk only the last lines."""
         *lines, rest = (self._rest + chunk).split(b"\n")
         for line in lines[-MAX_LINES:]:
             self.add(line.decode(errors="replace").rstrip("\r"))
         self._rest = rest[:MAX_LENGTH]
 
     def end(self) -> None:
-        """Take what has no end of line as the last line."""
+        """Add an unfinished last line."""
         if self._rest:
             self.add(self._rest.decode(errors="replace"))
             self._rest = b""
@@ -60,7 +60,7 @@ class LineBuffer:
             self._on_line(line[:MAX_LENGTH])
 
     def tail(self, count: int = MAX_LINES) -> list[str]:
-        """The last ``count`` lines, of which the last may be unfinished."""
+        """Return the last ``count`` lines; the last may be unfinished."""
         lines = [*self._lines, *([self._rest.decode(errors="replace")] if self._rest else [])]
         return lines[-count:]
 
@@ -69,22 +69,22 @@ log = get_logger(__name__)
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one line; results of some megabytes do occur
 READ_BYTES: Final = 65536
-EXIT_SECONDS: Final = 1.0  # after the end of its input, which is how MCP asks a server to leave
+EXIT_SECONDS: Final = 1.0  # after the end of its input, with which MCP asks a server to exit
 TERM_SECONDS: Final = 1.0  # after SIGTERM
-REST_SECONDS: Final = 0.2  # for what is left of its group
-KILL_SECONDS: Final = 2.0  # for the kernel to end it
+REST_SECONDS: Final = 0.2  # for the rest of its process group
+KILL_SECONDS: Final = 2.0  # after SIGKILL
 POLL_SECONDS: Final = 0.01
 
 OnConnectionLost = Callable[[str], None]
-"""Told once, in a sentence, how the connection came to its end."""
+"""Called once with the reason why the connection ended, as part of a sentence."""
 Repair = Callable[[types.JSONRPCMessage], None]
-"""Changes a message that the SDK would not take, see :mod:`modelhost.tools.mending`."""
+"""Changes a message that the SDK would refuse, see :mod:`modelhost.tools.mending`."""
 LISTEN: Final = "subscriptions/listen"
-"""The one request that is not answered as long as all is well."""
+"""The one request that is not answered while the connection lasts."""
 
 
 class ServerProcess:
-    """A server's process, whose streams are :attr:`incoming` and :attr:`outgoing`."""
+    """A server's process with its streams :attr:`incoming` and :attr:`outgoing`."""
 
     def __init__(self, child: Child, stderr: LineBuffer, on_lost: OnConnectionLost, repair: Repair) -> None:
         self._child = child
@@ -97,17 +97,17 @@ class ServerProcess:
         self._drain = asyncio.create_task(self._keep_stderr())
 
     def describe_end(self) -> str:
-        """Say how the process ended, as far as it has."""
+        """Return how the process ended, if it has."""
         status = self._child.returncode
         if status is None:
             return "closed its output"
         return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
 
     async def _lose(self, reason: str | None) -> None:
-        """Tell of the end: for ``reason``, or as the process has ended, which is known a moment after its output."""
+        """Report the end, with ``reason`` or else with how the process ended, known a moment after its output."""
         if reason is None:
             await self._exit_within(REST_SECONDS)
-            with suppress(TimeoutError):  # what it said last is the best explanation
+            with suppress(TimeoutError):  # its last lines are the best explanation
                 async with asyncio.timeout(REST_SECONDS):
                     await asyncio.shield(self._drain)
         self._on_lost(reason or self.describe_end())
@@ -118,7 +118,7 @@ class ServerProcess:
         self._lines.end()
 
     async def end(self) -> None:
-        """End the process with all of its group: its input, SIGTERM and SIGKILL, each after a while."""
+        """End the process group: close its input, then SIGTERM, then SIGKILL."""
         try:
             self._child.close_input()
             if not await self._exit_within(EXIT_SECONDS):
@@ -127,7 +127,7 @@ class ServerProcess:
             else:
                 await self._end_the_rest()
         finally:
-            # Also if this task is cancelled meanwhile: whatever happens, no child is left.
+            # Also if this task is cancelled meanwhile: no child may be left.
             self._signal_group(signal.SIGKILL)
             self._drain.cancel()
         has_exited = await self._exit_within(KILL_SECONDS)
@@ -136,10 +136,10 @@ class ServerProcess:
         self._child.close()
 
     async def _end_the_rest(self) -> None:
-        """Give children that outlived the server a moment to end; none of them is any use now."""
+        """Give children that outlived the server a moment to end."""
         self._signal_group(signal.SIGTERM)
         end = asyncio.get_running_loop().time() + REST_SECONDS
-        while self._signal_group(0) and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  (nothing tells)
+        while self._signal_group(0) and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  (there is no event)
             await asyncio.sleep(POLL_SECONDS)
 
     async def _exit_within(self, seconds: float) -> bool:
@@ -149,18 +149,18 @@ class ServerProcess:
         return self._child.returncode is not None
 
     def _signal_group(self, number: int) -> bool:
-        """Signal all of the group; whether there was anyone. Its id is the pid, also when the leader is gone."""
+        """Signal the process group; return whether it exists. Its id is the pid, also when the leader has ended."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True  # macOS says so of a group that has only zombies left
+            return True  # macOS, for a group of zombies only
         return True
 
 
 class Incoming:
-    """What a server says, as the SDK's read stream: one message per line."""
+    """Messages from a server, as the SDK's read stream: one per line."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Incoming:
         repair: Repair,
         waiting: set[types.RequestId],
     ) -> None:
-        """``waiting`` are the ids of the requests that the server has not answered."""
+        """``waiting`` are the ids of unanswered requests."""
         self._reader = reader
         self._lines = lines
         self._lose = lose
@@ -194,17 +194,17 @@ class Incoming:
             try:
                 self._read.append(message_of(line))
             except ValueError:
-                if line.strip():  # a server that prints is careless, and goes on all the same
+                if line.strip():  # a server that prints to its output; it may still work
                     self._lines.add(line[:READ_BYTES].decode(errors="replace").rstrip())
-                if line.endswith(b"\n"):  # the last words of one that is dying are no answer
+                if line.endswith(b"\n"):  # an unfinished line of a dying server is no answer
                     self._read.extend(unreadable(line, self._waiting))
         raise anyio.EndOfStream
 
     def _received(self, message: types.JSONRPCMessage) -> SessionMessage:
         if isinstance(message, types.JSONRPCError) and message.id is None and len(self._waiting) == 1:
-            (message.id,) = self._waiting  # a server that could not read the request, and so not its id
+            (message.id,) = self._waiting  # the server could not read the request, nor its id
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
-            # The SDK takes an id for what we sent that comes back as text.
+            # The SDK accepts an id that comes back as text.
             self._waiting -= {message.id, *(each for each in self._waiting if str(each) == message.id)}
         self._repair(message)
         return SessionMessage(message)
@@ -231,7 +231,7 @@ class Incoming:
 
 
 class Outgoing:
-    """What a server is told, as the SDK's write stream."""
+    """Messages to a server, as the SDK's write stream."""
 
     def __init__(self, child: Child, waiting: set[types.RequestId]) -> None:
         self._child = child
@@ -257,7 +257,7 @@ class Outgoing:
             self._waiting.discard((message.params or {}).get("requestId", ""))
 
     async def aclose(self) -> None:
-        self._is_closed = True  # the process closes the pipe: the SDK closes this while its last messages are under way
+        self._is_closed = True  # not the pipe: the SDK closes this while its last messages are being sent
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,10 +272,10 @@ class Outgoing:
 async def started(
     process: Process, stderr: LineBuffer, on_lost: OnConnectionLost, repair: Repair
 ) -> AsyncGenerator[ServerProcess, None]:
-    """A running server; with the context its whole process group ends.
+    """Run a server; its whole process group ends with the context.
 
     Raises:
-        OSError: the command, or the folder to run it in, is not there or cannot be used.
+        OSError: the command or its working directory is missing or cannot be used.
     """
     inherited = environment.current()
     child = Child(

@@ -1,4 +1,4 @@
-"""The tools of a host: the servers of its `mcp.json`, kept as the file says while it runs."""
+"""The tools of a host: the servers of its `mcp.json`, which is watched while the host runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SECONDS_TO_GIVE_UP: Final = 15.0
-"""For the end of a server that could not be connected."""
+"""For ending a server that could not be connected."""
 
 
 class Toolbox:
@@ -36,7 +36,7 @@ class Toolbox:
         self._sampler = sampler
         self.path = path
         self.file_error: str | None = None
-        """Why the file as it stands is not in force; the one before it is."""
+        """Why the current file is not in force; the previous one is."""
         self._servers = servers
         self._watching: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -46,7 +46,7 @@ class Toolbox:
         """Read the file and begin to connect its servers, waiting for none of them. Without a file there are none.
 
         Raises:
-            ConfigError: the file cannot be used at all; a server that is wrong only disables itself.
+            ConfigError: the file cannot be used at all; an invalid server is only disabled.
         """
         path = _at_home(path)
         servers = await asyncio.to_thread(read_servers, path, environ) if path is not None else ToolServers()
@@ -65,27 +65,27 @@ class Toolbox:
 
     @property
     def reading(self) -> ResourceReader:
-        """What the servers have beside tools."""
+        """Reads the resources and prompts of the servers."""
         return self.hub.reading
 
     @property
     def is_injected(self) -> bool:
-        """Whether there are tools that are given to requests which do not ask for any."""
+        """Whether tools are added to requests that bring none."""
         return self.path is not None and self._servers.is_injected
 
     @property
     def is_whole(self) -> bool:
-        """Whether all servers are there that should be, of which there may be none."""
+        """Whether all servers that should be ready are; there may be none."""
         return not self._servers.servers or self.hub.is_whole
 
     async def settled(self) -> None:
-        """Return when each server is ready or has failed; none takes longer than it may take to connect."""
+        """Return when each server is ready or has failed; none may take longer than its connect timeout."""
         if self._servers.servers:
             slowest = max(server.connect_timeout_seconds for server in self._servers.servers)
             await self.hub.settled(slowest + SECONDS_TO_GIVE_UP)
 
     async def stop(self) -> None:
-        """End all servers."""
+        """Stop all servers."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
@@ -93,11 +93,11 @@ class Toolbox:
             await self.hub.stop()
 
     def reread(self) -> None:
-        """Have the file read now, if there is one."""
+        """Read the file again now, if there is one."""
         self._again.set()
 
     async def _watch(self, path: Path, environ: Mapping[str, str], seen: str | None) -> None:
-        """Keep to what the file says; after a fault of the host from the beginning."""
+        """Follow the file; start over after a fault of the host."""
         while True:
             with guarded("watching mcp.json", path=str(path)) as attempt:
                 await self._keep_up(path, environ, seen)
@@ -130,5 +130,5 @@ class Toolbox:
 
 
 def _at_home(path: Path | None) -> Path | None:
-    """Return ``path`` with what a shell makes of a ``~``: a program or a file may have given it."""
+    """Return ``path`` with its ``~`` expanded: it may come from a program or a file."""
     return None if path is None else at_home(path)
