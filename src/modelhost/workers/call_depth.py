@@ -1,4 +1,4 @@
-"""In how many calls a request stands: carried from the request that comes in to those that go out for it."""
+"""How deeply a request is nested in calls of hosts and tools: carried from incoming requests to outgoing ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Final
 
 CALL_DEPTH: Final[ContextVar[int]] = ContextVar("modelhost_depth", default=0)
-"""Of the request that the running code works for."""
+"""Of the request that the running code handles."""
 DEPTH_HEADER: Final = "X-Modelhost-Depth"
-"""Tells a server how deep the request stands. One that asks a host for an answer while it works on the request passes
-it on, one deeper, so that a circle comes to an end."""
+"""In requests to other servers. A server that calls a host while it handles the request passes it on, increased by one,
+so that a cycle ends."""

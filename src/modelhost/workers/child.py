@@ -1,9 +1,9 @@
-"""One child process and the three pipes to it, for the event loop of the thread that starts it.
+"""One child process and its three pipes, for the event loop of the thread that starts it.
 
-Not by the loop's own ``subprocess_exec``: that of uvloop forks, for 7 ms (50 ms where the host holds 300 MB) in which
-nothing else runs, so each load of a model would stall every open stream; :class:`subprocess.Popen` takes 0.7 ms in any
-host, by ``vfork``. Nor by ``connect_read_pipe``: uvloop closes the descriptor of a pipe twice, and the second time it
-can be one that another thread has just opened.
+It does not use the loop's ``subprocess_exec``: uvloop's forks, which blocks everything for 7 ms (50 ms in a host of
+300 MB), so that each load of a model would stall every open stream; :class:`subprocess.Popen` takes 0.7 ms in any
+host, by ``vfork``. Nor does it use ``connect_read_pipe``: uvloop closes the descriptor of a pipe twice, and the second
+time it may belong to a file that another thread has just opened.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LINE_BYTES = 65536
 
 
 class Child:
-    """A running process with a session of its own; to be closed when it has ended and its output is read.
+    """A running process in its own session; close it when it has ended and its output is read.
 
-    The kernel takes the *thread* that starts it for its parent (``PR_SET_PDEATHSIG``): start it from the thread of an
-    event loop that lives as long as the host.
+    For the kernel its parent is the *thread* that starts it (``PR_SET_PDEATHSIG``): start it in the thread of an event
+    loop that lives as long as the host.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Child:
         line_bytes: int = LINE_BYTES,
         is_private: bool = False,
     ) -> None:
-        """Start ``argv``, in the folder ``cwd``. ``line_bytes`` is the longest line that its streams can take apart.
+        """Start ``argv`` in the folder ``cwd``. ``line_bytes`` is the longest line that its streams can read.
 
-        What it writes is for this user alone if it ``is_private``.
+        If it ``is_private``, its files are readable by this user only.
 
         Raises:
-            OSError: the operating system cannot (no memory, no descriptors, no such program).
+            OSError: it cannot be started (no memory, no descriptors, no such program).
         """
         self._loop = asyncio.get_running_loop()
         self._process = subprocess.Popen(  # noqa: S603 - the command of an engine
@@ -54,11 +54,11 @@ class Child:
             env=env,
             cwd=cwd,
             umask=PRIVATE_UMASK if is_private else -1,
-            # Out of reach of a Ctrl-C in the terminal, and one group to end.
+            # Ctrl-C in the terminal does not reach it, and its group can be ended at once.
             start_new_session=True,
         )
         self.exited = asyncio.Event()
-        """Set at once when the process has ended and is reaped, even while another process holds its pipes open."""
+        """Set when the process has ended and is reaped, even if another process holds its pipes open."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -84,22 +84,22 @@ class Child:
         return self._outputs[1].stream
 
     def send(self, data: bytes) -> bool:
-        """Write ``data`` to its standard input, which stays open; what it has not read when it ends is lost.
+        """Write ``data`` to its standard input, which stays open; unread data is lost when the process ends.
 
-        Returns whether anybody can read it: without, nothing of it has arrived.
+        Returns whether anybody can read it; if not, nothing of it has arrived.
         """
         return self._input.send(data)
 
     async def sent(self) -> None:
-        """Return when the pipe has taken everything.
+        """Wait until everything is written to the pipe.
 
         Raises:
-            BrokenPipeError: nobody will read the rest.
+            BrokenPipeError: the rest will not be read.
         """
         await self._input.sent()
 
     def close_input(self) -> None:
-        """End its standard input."""
+        """Close its standard input."""
         self._input.close()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Child:
             pipe.close()
 
     def _watch_exit(self) -> None:
-        """Learn of the end from a descriptor of the process; from a thread where there is none (macOS, old kernels)."""
+        """Watch for the exit, by a descriptor of the process or a thread where there is none (macOS, old kernels)."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
@@ -124,7 +124,7 @@ class Child:
 
     def _wait_for_exit(self) -> None:
         self._process.wait()
-        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._note_exit)
 
     def _note_exit(self) -> None:
@@ -133,7 +133,7 @@ class Child:
 
 
 class _Input:
-    """The end of a pipe that is written to, without ever blocking."""
+    """The writing end of a pipe; never blocks."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -167,7 +167,7 @@ class _Input:
             sent = os.write(self._pipe.fileno(), self._unsent)
         except BlockingIOError:
             sent = 0
-        except BrokenPipeError:  # its end is told by its exit, and the reason stands in its output
+        except BrokenPipeError:  # the exit reports its end, and its output the reason
             self.close()
             return
         del self._unsent[:sent]
@@ -185,9 +185,9 @@ class _Input:
 
 
 class _Output:
-    """The end of a pipe that is read, into :attr:`stream`: whoever has the stream must read it to its end.
+    """The reading end of a pipe, read into :attr:`stream`, which must be read to its end.
 
-    To the stream it is a transport: a stream that is full has it wait.
+    It is the stream's transport, which a full stream pauses.
     """
 
     def __init__(self, pipe: IO[bytes], line_bytes: int) -> None:

@@ -1,6 +1,6 @@
-"""The host's connection to one worker: OpenAI's HTTP API over a local socket, answers as whole SSE events.
+"""The host's client of one worker: OpenAI's HTTP API over a local socket, answers as whole SSE events.
 
-Generations are always streamed: llama.cpp notices a client that left only while it streams.
+Generations are always streamed: llama.cpp notices that a client has disconnected only while it streams.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from modelhost.workers.worker import WorkerAnswer, WorkerHandle
 log = get_logger(__name__)
 
 PREPARED = frozenset({STOP_TOKEN_IDS, "grammar", INPUT_GRAMMAR})
-"""What an engine may have to ask its worker about before an answer."""
+"""Fields for which an engine may have to query its worker before an answer."""
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
 
 class WorkerClient:
-    """The :class:`~modelhost.workers.worker.Worker` that is a process here, and what all of them have in common."""
+    """The :class:`~modelhost.workers.worker.Worker` that is a process here, and the base of the others."""
 
     def __init__(self, *, process: WorkerHandle, engine: Engine, model: str, api_key: str) -> None:
         self.process = process
@@ -76,8 +76,8 @@ class WorkerClient:
         return freed
 
     def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
-        # An engine that does not tell of a prompt's progress may be at work on a long one: of its requests those fail
-        # that others have overtaken.
+        # An engine that does not report a prompt's progress may be processing a long one: only requests that others
+        # have overtaken fail.
         if self.engine.prompt_progress is None:
             stalled = self.requests.overtaken(now, patience_seconds=patience_seconds)
         else:
@@ -160,7 +160,7 @@ class WorkerClient:
     async def _answered(
         self, path: str, payload: Payload | None, task: Task | None = None
     ) -> AsyncIterator[WorkerAnswer]:
-        """Send a request, for ``task`` where it is work, and yield its answer as :meth:`send` does."""
+        """Send a request, which counts as work if it has a ``task``, and yield its answer as :meth:`send` does."""
         async with self._connected() as connection:
             if task is not None:
                 self.requests.add(connection, is_silent=TASKS[task].is_silent)
@@ -178,7 +178,7 @@ class WorkerClient:
                     self.requests.remove([connection], asyncio.get_running_loop().time())
 
     def _finished(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` with what only the worker that gets it knows."""
+        """Return ``body`` completed with what depends on the worker."""
         ready = self.process.ready
         if ready.chat_defaults and (task == "chat" or "messages" in body):
             body = {**ready.chat_defaults, **body}
@@ -202,7 +202,7 @@ class WorkerClient:
         return self.engine.translate_error(status, payload, model=self.model, worker=self.process.name)
 
     async def _explain_loss(self, error: ConnectionBroken) -> ModelhostError:
-        """A broken connection nearly always means a dead process: wait a moment for how it ended."""
+        """A broken connection nearly always means a dead process: wait briefly for its exit status."""
         if isinstance(error, Stalled):
             return endings.no_progress(error.seconds)(self.model, self.process.name)
         try:
@@ -233,7 +233,7 @@ class WorkerClient:
 
 
 def json_or_text(data: bytes) -> Any:
-    """Return what an error answer holds; what is not JSON as the message of an error object."""
+    """Return the JSON of an error answer; anything else as the message of an error object."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

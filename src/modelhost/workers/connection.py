@@ -1,8 +1,8 @@
 """One HTTP request to a worker and its answer, over a connection of its own.
 
-A general HTTP client spends more time on a request to a neighbouring process than the way there takes. This one does
-what that way needs and no more: one request, a parsed head, a body as it arrives. The parsing is httptools'. A new
-connection for each request, since llama.cpp drops kept ones without notice, and a local one is cheap.
+A general HTTP client takes longer than the request to a local process itself. This one does only what is needed: one
+request, a parsed head, a body as it arrives. httptools parses. Each request has a new connection, since llama.cpp drops
+idle ones without notice, and local connections are cheap.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import httptools
 
-OK = HTTPStatus.OK.value  # members of an enum take their time
+OK = HTTPStatus.OK.value  # members of an enum are slow
 UNIX = "unix://"
 CONNECT_SECONDS = 5.0
-HIGH_WATER_BYTES = 256 * 1024  # unread; beyond it the worker has to wait
+HIGH_WATER_BYTES = 256 * 1024  # unread; beyond that, reading from the worker pauses
 
 
 class ConnectionBroken(Exception):
@@ -26,11 +26,11 @@ class ConnectionBroken(Exception):
 
 
 class NotListening(ConnectionBroken):
-    """There is no connection, since nobody listens at the address: it is not that somebody is slow."""
+    """There is no connection, since nothing listens at the address."""
 
 
 class Stalled(ConnectionBroken):
-    """It was given up: nothing had come for ``seconds``."""
+    """The request was given up: nothing arrived for ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"nothing has come for {seconds:g} s")
@@ -38,10 +38,10 @@ class Stalled(ConnectionBroken):
 
 
 class Connection(asyncio.Protocol):
-    """Made by :func:`connect`; ``with`` leaves it, which tells the worker that nobody waits any more.
+    """Made by :func:`connect`; leaving its context cancels the request.
 
-    One of which nothing has come is ended on this side only: the worker ends the other one when it lets go of the
-    request, so that work which goes on for nobody is seen.
+    If nothing has arrived, only this side is closed: the worker closes the other when it drops the request, which shows
+    for how long it goes on with abandoned work.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.content_type = ""
         self.waiting_since = self._now()
-        """Since when the worker could have sent something: the request's start, or the end of a pause of ours."""
+        """Since when the worker could have sent something: the request's start, or the end of our last pause."""
         self.sent_at = self.waiting_since
         """When the request was made."""
         self.last_received_at = -math.inf
-        """When the last bytes came."""
+        """When the last bytes arrived."""
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []
@@ -80,34 +80,34 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """There is nothing left of it on either side."""
+        """Whether both sides are closed."""
         return self._transport is None
 
     @property
     def is_answered(self) -> bool:
-        """The whole answer is there, and is no refusal."""
+        """Whether the whole answer has arrived, and is no error."""
         return self._is_complete and self.status == OK
 
     def give_up(self, seconds: float) -> None:
-        """Have its reader get a :class:`Stalled`."""
+        """Raise :class:`Stalled` in its reader."""
         self._stalled = Stalled(seconds)
         self._wake()
 
     @property
     def is_paused(self) -> bool:
-        """Nothing is taken from the worker until its reader here has caught up."""
+        """Whether reading from the worker is paused until our reader has caught up."""
         return self._is_paused
 
     async def post(self, path: str, head: bytes, body: bytes) -> None:
         """Send a request and return when the head of its answer is there: :attr:`status`.
 
         Args:
-            path: what to ask for.
-            head: further lines of the request's head, each ended by CRLF, what the body is among them.
-            body: as it is sent.
+            path: of the request.
+            head: further lines of the request's head, each ended by CRLF, including the content type.
+            body: of the request.
 
         Raises:
-            ConnectionBroken: the worker went away first.
+            ConnectionBroken: the connection ended first.
         """
         await self._ask(b"POST %s HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n" % (path.encode(), head, len(body)) + body)
 
@@ -116,10 +116,10 @@ class Connection(asyncio.Protocol):
         await self._ask(b"GET %s HTTP/1.1\r\n%s\r\n" % (path.encode(), head))
 
     async def read(self) -> bytes:
-        """Return what has arrived of the body, waiting for something if need be; ``b""`` at its end.
+        """Return what has arrived of the body, waiting if there is nothing; ``b""`` at its end.
 
         Raises:
-            ConnectionBroken: the worker went away before the end.
+            ConnectionBroken: the connection ended before the body.
         """
         while not self._parts:
             if self._is_complete:
@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
 
     def data_received(self, data: bytes) -> None:
         if self._is_left:
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
             self._error = ConnectionBroken(str(exc) if exc else "it ended before its answer did")
         self._wake()
 
-    # The callbacks of the parser.
+    # Callbacks of the parser.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"content-type":
@@ -207,8 +207,8 @@ async def connect(url: str) -> Connection:
     """Return a connection to the worker at ``url``: ``unix:///PATH`` or ``http://HOST:PORT``.
 
     Raises:
-        NobodyListens: as its name says.
-        ConnectionBroken: there is none for another reason.
+        NobodyListens: nothing listens there.
+        ConnectionBroken: it failed for another reason.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -226,7 +226,7 @@ async def connect(url: str) -> Connection:
 
 
 async def is_listening(url: str) -> bool:
-    """Whether somebody listens at ``url``, or that cannot be learned: for want of descriptors, say."""
+    """Whether something listens at ``url``; also true if that cannot be determined (no free descriptors)."""
     try:
         with await connect(url):
             return True

@@ -1,4 +1,4 @@
-"""What a request is told whose worker this host has ended."""
+"""The errors of requests whose worker this host has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from modelhost.errors import EngineError, ModelhostError, ModelUnloaded, ShuttingDown, WorkerCrashed
 
 MakeError = Callable[[str, str], ModelhostError]
-"""Makes the error from the names of the model and of the worker; a new one for each request."""
+"""Makes the error of one request from the names of the model and the worker."""
 
 
 def stopped(model: str, _worker: str) -> ModelhostError:
@@ -16,14 +16,14 @@ def stopped(model: str, _worker: str) -> ModelhostError:
 
 
 def unloaded_by_force(model: str, _worker: str) -> ModelhostError:
-    """Somebody has unloaded the model although it had work."""
+    """The model was unloaded by force."""
     return ModelUnloaded(
         f"{model} was unloaded by force before the answer was complete. Try again to load it again.", model=model
     )
 
 
 def unreachable(model: str, worker: str) -> ModelhostError:
-    """Its process ran, but nobody listened at its address."""
+    """Its process ran, but nothing listened at its address."""
     return WorkerCrashed(
         f"The worker of {model} did not listen at its address any more (its socket may have been deleted) and was "
         "ended. It is being restarted; try again.",
@@ -34,7 +34,7 @@ def unreachable(model: str, worker: str) -> ModelhostError:
 
 
 def no_progress(seconds: float) -> MakeError:
-    """The watchdog has ended the request: the worker was silent about it for ``seconds``, and worked on others."""
+    """The watchdog ended the request: nothing arrived for ``seconds``, while others were answered."""
     silent_seconds = round(seconds, 1)
 
     def explain(model: str, worker: str) -> ModelhostError:
@@ -51,7 +51,7 @@ def no_progress(seconds: float) -> MakeError:
 
 
 def stalled(seconds: float) -> MakeError:
-    """The watchdog has ended the worker: it produced nothing for ``seconds`` while it had work."""
+    """The watchdog ended the worker: it produced nothing for ``seconds`` while it had work."""
 
     silent_seconds = round(seconds, 1)
 

@@ -32,7 +32,7 @@ BACK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU at one moment. ``index`` is NVML's, by the bus; CUDA counts so with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``."""
+    """One GPU at one moment. ``index`` is NVML's, by the bus; CUDA's with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``."""
 
     index: int
     name: str
@@ -41,7 +41,7 @@ class Gpu:
 
 
 class Nvml(Protocol):
-    """What is used of the module ``pynvml``."""
+    """The part of the module ``pynvml`` that is used."""
 
     NVMLError: type[Exception]
 
@@ -57,21 +57,21 @@ class Nvml(Protocol):
 
 
 class Driver:
-    """NVML, once it has been initialised."""
+    """NVML, initialised."""
 
     def __init__(self, nvml: Nvml, *, knows_our_pids: bool) -> None:
         self._nvml = nvml
         self._knows_our_pids = knows_our_pids
 
     def gpus(self) -> tuple[Gpu, ...]:
-        """Return the GPUs as they are now; one that does not answer is left out, and the log says so."""
+        """Return the GPUs as they are now; one that does not answer is logged and left out."""
         return tuple(gpu for index in range(self._count()) if (gpu := self._gpu(index)))
 
     def bytes_by_gpu(self, pids: Collection[int]) -> Mapping[int, int] | None:
-        """Return what the processes ``pids`` take of each GPU where they take anything; ``None`` if it is unknown.
+        """Return the memory that the processes ``pids`` use of each GPU; ``None`` if it is unknown.
 
-        Unknown it is in a container with pids of its own: NVML lists the machine's pids, which mean other processes
-        here. Neither does it tell on Windows' subsystem for Linux, and on a GPU divided by MIG without privileges.
+        It is unknown in a container with its own pid namespace, since NVML lists the machine's pids; under Windows'
+        subsystem for Linux; and on a GPU divided by MIG without privileges.
         """
         if not self._knows_our_pids:
             return None
@@ -90,9 +90,9 @@ class Driver:
         return found
 
     def utilization(self, gpus: Sequence[int]) -> float | None:
-        """Return the part of the last moment in which ``gpus`` computed, 0 to 1 and on average.
+        """Return the average utilization of ``gpus`` in the last moment, 0 to 1.
 
-        ``None`` without any, and where a GPU does not tell: one that is divided by MIG, or on the Subsystem for Linux.
+        ``None`` without any, and where it is unknown: divided by MIG, or under Windows' subsystem for Linux.
         """
         try:
             handles = [self._nvml.nvmlDeviceGetHandleByIndex(gpu) for gpu in gpus]
@@ -103,7 +103,7 @@ class Driver:
         return sum(percents) / len(percents) / 100 if percents else None
 
     def cuda_version(self) -> tuple[int, int] | None:
-        """Return the newest version of CUDA that the driver runs; ``None`` if it does not tell."""
+        """Return the newest version of CUDA that the driver supports; ``None`` if it is unknown."""
         try:
             version = self._nvml.nvmlSystemGetCudaDriverVersion()  # 12080 for 12.8
         except self._nvml.NVMLError as error:
@@ -129,7 +129,7 @@ class Driver:
         return Gpu(index=index, name=name, total_bytes=int(memory.total), free_bytes=int(memory.free))
 
     def _bytes_by_pid(self, index: int) -> dict[int, int | None]:
-        # A process that computes and draws (Vulkan does both) is in both lists, each time with all that it takes.
+        # A process that computes and draws (as with Vulkan) is in both lists, each time with all of its memory.
         handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
         drawing = self._nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
         computing = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
@@ -161,17 +161,17 @@ def utilization(gpus: Sequence[int]) -> float | None:
 
 
 async def wait_for_freed_memory(pids: Collection[int], *, seconds: float = BACK_SECONDS) -> bool:
-    """Wait until no GPU counts anything for ``pids``, which have ended; say whether that was so within ``seconds``."""
+    """Wait until no GPU counts memory for ``pids``, which have ended; return whether that was within ``seconds``."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while await asyncio.to_thread(bytes_by_gpu, pids):  # noqa: ASYNC110 (the driver tells nobody)
+            while await asyncio.to_thread(bytes_by_gpu, pids):  # noqa: ASYNC110 (the driver has no event)
                 await asyncio.sleep(POLL_SECONDS)
             return True
     return False
 
 
 def has_driver() -> bool:
-    """Say whether the nodes of a driver are there: a look that is cheap enough for anywhere."""
+    """Return whether the device files of a driver exist; cheap enough to be called anywhere."""
     return any(path.exists() for path in DEVICES)
 
 
@@ -184,7 +184,7 @@ def driver() -> Driver | None:
 
 
 def connect(nvml: Nvml) -> Driver | None:
-    """Return the driver behind ``nvml``; ``None`` if it cannot be initialised, and the log says why."""
+    """Return the driver of ``nvml``; ``None`` if it cannot be initialised, which is logged."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
@@ -205,9 +205,9 @@ def _are_pids_the_machines() -> bool:
 Build = Literal["cuda", "hip", "vulkan"]
 AMD, INTEL = "0x1002", "0x8086"
 ON_BOARD: Final = re.compile(r"[0-9a-f]{4}:00:")
-"""The bus of what is part of the processor, as a PCI address begins."""
+"""The beginning of the PCI address of an integrated GPU."""
 LEAST_BYTES: Final = 2 << 30
-"""Of an AMD GPU: one that is part of the processor has less of its own, and computes hardly faster."""
+"""Of an AMD GPU: an integrated one has less, and computes hardly faster than the processor."""
 COMPUTING: Final = re.compile(r"^simd_count [1-9]", re.MULTILINE)
 
 
@@ -238,6 +238,6 @@ def _cards(root: Path) -> Iterator[InstalledGpu]:
 
 
 def _has_rocm(root: Path) -> bool:
-    """Whether the kernel's part of ROCm knows a GPU; processors are among its nodes, too."""
+    """Whether the kernel's part of ROCm lists a GPU; its nodes include processors."""
     nodes = (root / "sys/class/kfd/kfd/topology/nodes").glob("*/properties")
     return any(COMPUTING.search(kernel_text(node)) for node in nodes)

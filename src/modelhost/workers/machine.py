@@ -27,19 +27,19 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlGroup:
-    """The folder with the files of one group; ``is_unified`` for the newer kind, in which they have other names."""
+    """The folder of one group; ``is_unified``: version 2, whose files have other names."""
 
     folder: Path
     is_unified: bool
 
 
 def control_groups(controller: str, root: Path = ROOT) -> Iterator[ControlGroup]:
-    """Yield the groups that limit what ``controller`` (``memory``, ``cpu``) governs; none on a system without them."""
+    """Yield the groups that limit what ``controller`` (``memory``, ``cpu``) controls; none without control groups."""
     mounts = root / "sys/fs/cgroup"
     for line in kernel_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
-            # Controllers that are mounted together have a link each, except where nobody made one.
+            # Controllers that are mounted together usually have a link each.
             mount = next((each for each in (mounts / controller, mounts / controllers) if each.is_dir()), mounts)
             yield from (ControlGroup(folder=folder, is_unified=False) for folder in _upwards(mount, path))
         elif not controllers:
@@ -49,13 +49,13 @@ def control_groups(controller: str, root: Path = ROOT) -> Iterator[ControlGroup]
 
 
 def kernel_number(path: Path) -> int | None:
-    """Return the whole number that a file holds; ``None`` for none: there is no file, or no limit ("max", -1)."""
+    """Return the whole number in a file; ``None`` without the file or without a limit ("max", -1)."""
     text = kernel_text(path).strip()
     return int(text) if text.isdigit() else None
 
 
 def kernel_text(path: Path) -> str:
-    """Return what a file of the kernel holds; nothing if there is none."""
+    """Return the contents of a file of the kernel; empty if there is none."""
     try:
         return path.read_text()
     except OSError:
@@ -63,7 +63,7 @@ def kernel_text(path: Path) -> str:
 
 
 def _upwards(mount: Path, path: str) -> Iterator[Path]:
-    # In a container the path may be the one outside, of which only the last part, or nothing, is to be seen here.
+    # In a container the path may be the one outside, of which only the last part, or nothing, exists here.
     inside = PurePosixPath(*(part for part in PurePosixPath(path).parts if part not in {"/", ".."}))
     for group in (inside, *inside.parents):
         if (folder := mount / group).is_dir():
@@ -72,7 +72,7 @@ def _upwards(mount: Path, path: str) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """What the files of one kind of control group are called, and the field of ``stat`` for what can be dropped."""
+    """The names of a control group's files, and the field of ``stat`` for memory that can be reclaimed."""
 
     limit: str
     used: str
@@ -87,26 +87,26 @@ LEGACY = Files(
 
 
 def machine_memory(root: Path = ROOT) -> int:
-    """Return how many bytes of memory this process and its workers may use together; swap is not counted."""
+    """Return the bytes of memory that this process and its workers may use together, without swap."""
     groups = control_groups("memory", root)
     limits = [limit for each in groups if (limit := kernel_number(each.folder / _files(each).limit)) is not None]
     return min([int(psutil.virtual_memory().total), *limits])
 
 
 def available_memory(root: Path = ROOT) -> int:
-    """Return how many bytes can still be had without swapping: what is free, and what the kernel would drop."""
+    """Return the bytes available without swapping: free memory and what the kernel can reclaim."""
     left = [size for group in control_groups("memory", root) if (size := left_in_group(group)) is not None]
     return max(0, min([int(psutil.virtual_memory().available), *left]))
 
 
 def oom_kills(root: Path = ROOT) -> int | None:
-    """Return how many processes the kernel has killed for want of memory since it started, those over a control
-    group's limit included; ``None`` where it does not count them."""
+    """Return how many processes the kernel has killed for lack of memory since its start, including those over a control
+    group's limit; ``None`` where it does not count them."""
     return _field(root / "proc/vmstat", "oom_kill")
 
 
 def left_in_group(group: ControlGroup) -> int | None:
-    """Return how much the processes of one control group may still take; ``None`` if it has no limit."""
+    """Return how much memory the processes of a control group may still use; ``None`` without a limit."""
     files = _files(group)
     limit, used = kernel_number(group.folder / files.limit), kernel_number(group.folder / files.used)
     if limit is None or used is None:
@@ -124,23 +124,23 @@ def _field(path: Path, name: str) -> int | None:
 
 
 LEAST_SHARE_OF_SPEED: Final = 0.5
-"""Of the fastest core: what is slower holds the others up, since all threads wait for the last at every step."""
+"""Of the fastest core: slower cores delay the others, since all threads wait for the last at every step."""
 APPLE_FAST_CORES: Final = ("/usr/sbin/sysctl", "-n", "hw.perflevel0.physicalcpu")
 
 
 def allowed_cores(root: Path = ROOT) -> int:
-    """Return how many cores this process and its workers may keep busy; one at least.
+    """Return how many cores this process and its workers may use; at least one.
 
-    An affinity mask counts, and so does a control group's limit, as of ``docker run --cpus``. A part of a core does
-    not: threads beyond the limit are stopped in the middle of their work while the others wait for them.
+    The affinity mask counts, and so does a control group's limit, as set by ``docker run --cpus``. A fraction of a core
+    does not: threads beyond the limit are stopped in the middle of their work while the others wait for them.
     """
     limits = [limit for group in control_groups("cpu", root) if (limit := _limit(group)) is not None]
     return max(1, int(min([len(_allowed_cpus()), *limits])))
 
 
 def computing_cores(root: Path = ROOT) -> int:
-    """Return how many threads compute best here: one for each core that :func:`allowed_cores` counts, but none for
-    the second thread of a core, which shares its arithmetic units, and none for cores that are made to save energy.
+    """Return the best number of computing threads: one for each core of :func:`allowed_cores`, but none for the second
+    thread of a core, which shares its arithmetic units, and none for efficiency cores.
     """
     if sys.platform == "linux":
         cores = len(_fast_cores(_allowed_cpus(), root))
@@ -152,12 +152,12 @@ def computing_cores(root: Path = ROOT) -> int:
 
 
 def _allowed_cpus() -> Collection[int]:
-    """Return what the kernel calls CPUs: the threads of cores, of which this process may use some."""
+    """Return the kernel's CPUs, which are threads of cores, that this process may use."""
     return os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
 
 
 def _fast_cores(cpus: Collection[int], root: Path) -> set[str]:
-    """Return the cores of ``cpus`` that are not slow, each as the list of its threads."""
+    """Return the fast cores of ``cpus``, each as the list of its threads."""
     system = root / "sys/devices/system/cpu"
     slow = _numbers(kernel_text(root / "sys/devices/cpu_atom/cpus")) | _numbers(
         kernel_text(root / "sys/devices/cpu_lowpower/cpus")
@@ -165,12 +165,12 @@ def _fast_cores(cpus: Collection[int], root: Path) -> set[str]:
     capacities = {cpu: kernel_number(system / f"cpu{cpu}/cpu_capacity") or 0 for cpu in cpus}
     least = LEAST_SHARE_OF_SPEED * max(capacities.values(), default=0)
     fast = [cpu for cpu in cpus if cpu not in slow and capacities[cpu] >= least] or list(cpus)
-    # A virtual machine may have no such file: then each of its CPUs is taken for a core.
+    # A virtual machine may have no such file: then each CPU counts as a core.
     return {kernel_text(system / f"cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu) for cpu in fast}
 
 
 def _numbers(text: str) -> set[int]:
-    """Return the numbers of a list as the kernel writes them, such as ``0-3,8``."""
+    """Return the numbers in a list of the kernel, such as ``0-3,8``."""
     ends = [part.partition("-") for part in text.strip().split(",") if part]
     return {number for first, _, last in ends for number in range(int(first), int(last or first) + 1)}
 
@@ -181,7 +181,7 @@ def _fast_cores_of_apple() -> int | None:
 
 
 def _limit(group: ControlGroup) -> float | None:
-    """Return the cores that one group allows: the time that it may use up in each period of time."""
+    """Return the cores that one group allows: its CPU time per period."""
     if group.is_unified:
         quota, _, period = kernel_text(group.folder / "cpu.max").strip().partition(" ")
         return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None

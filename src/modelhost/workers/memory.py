@@ -1,4 +1,4 @@
-"""The memory of a worker: what it takes, and whether it ended for want of it."""
+"""The memory of a worker: how much it uses, and whether it ended for lack of it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ RAM = "ram"
 PROC = Path("/proc")
 KIB = 1024
 LARGEST_EXACT_BYTES = 256 * 2**20
-"""Up to here a process is measured by PSS. The kernel adds that up page by page: 1.2 ms for 60 MB, 4 ms for 256 MB and
-10 ms for each further GB, during which the process cannot change its memory map. RSS costs 0.03 ms whatever the size,
-and what it counts too much, the pages of libraries, is little of a large process."""
+"""Up to this size a process is measured by PSS. The kernel adds that up page by page: 1.2 ms for 60 MB, 4 ms for 256 MB
+and 10 ms for each further GB, during which the process cannot change its memory map. RSS takes 0.03 ms at any size, and
+the pages of libraries that it counts in full are a small part of a large process."""
 
 _FIELD = re.compile(rb"^(VmRSS|VmSwap|Pss|SwapPss):\s+(\d+) kB", re.MULTILINE)
 
 
 def measure_group(leader: int) -> int:
-    """Return the bytes that the session led by ``leader`` takes, swapped ones included; 0 if it is gone.
+    """Return the memory of the session led by ``leader`` in bytes, including swap; 0 if it is gone.
 
-    A page shared by n processes counts as 1/n in each (PSS) in processes up to :data:`LARGEST_EXACT_BYTES`, and as a
-    whole (RSS) in larger ones and where the kernel does not tell (macOS, where compressed memory is left out, too).
-    Two large workers that map the same file of weights are therefore both measured with the whole of it. A model
-    mapped into memory counts as far as it has been read.
+    A page shared by n processes counts as 1/n in each (PSS) in processes up to :data:`LARGEST_EXACT_BYTES`, and in full
+    (RSS) in larger ones and where the kernel has no PSS (macOS, where compressed memory is left out, too). Two large
+    workers that map the same file of weights are therefore both measured with all of it. A model mapped into memory
+    counts as far as it has been read.
 
-    Takes 1 to 5 ms for each process, so not for the event loop: see :func:`measure`.
+    Takes 1 to 5 ms per process, too long for the event loop: see :func:`measure`.
     """
     return _measure_processes(members(leader))
 
 
 async def measure(leader: int) -> Mapping[str, int]:
-    """Return what the session of ``leader`` takes, by pool: ``ram``, and ``gpu:N`` of each GPU where it takes any.
+    """Return the memory of the session of ``leader`` by pool: ``ram``, and ``gpu:N`` for each GPU that it uses.
 
-    Measured in a thread. Without the GPUs where the driver does not tell (:func:`modelhost.workers.gpus.bytes_by_gpu`).
+    Measured in a thread. Without GPUs where that is unknown (:func:`modelhost.workers.gpus.bytes_by_gpu`).
     """
     return await asyncio.to_thread(_measure_pools, leader)
 
@@ -62,7 +62,7 @@ def _measure_process(pid: int) -> int:
 
 
 def process_bytes(folder: Path) -> int:
-    """Return what the process of ``folder`` (``/proc/PID``) takes."""
+    """Return the memory of the process of ``folder`` (``/proc/PID``)."""
     status = _fields(folder / "status")
     resident = status.get("VmRSS", 0) + status.get("VmSwap", 0)
     if status.get("VmRSS", 0) > LARGEST_EXACT_BYTES:
@@ -87,9 +87,9 @@ def _resident_bytes(pid: int) -> int:
 
 
 PHRASES = ("cannot allocate memory", "memoryerror", "std::bad_alloc", "out of memory")
-"""What the C library, Python and C++ say, in lower case; an engine adds its own (``Launch.memory_phrases``)."""
+"""Messages of the C library, Python and C++, in lower case; an engine adds its own (``Launch.memory_phrases``)."""
 
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second: a shell in between says so
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second as reported by a shell
 
 
 def ran_out_of_memory(
@@ -100,15 +100,15 @@ def ran_out_of_memory(
     lines: Iterable[str],
     phrases: Iterable[str] = (),
 ) -> bool:
-    """Decide it.
+    """Return whether a worker that did not start ended for lack of memory: then a smaller context may help.
 
     Args:
         exit_status: how the process ended, negative for a signal.
-        was_killed_by_us: this host ended it, for being late or making no sense: then it did not end for this.
-        oom_kills: the kernel's count of processes killed for want of memory before the start and after the end. A
-            SIGKILL that it did not count came from a person or a program. Where it does not count, a SIGKILL that is
+        was_killed_by_us: this host ended it, since it was late or broke the protocol.
+        oom_kills: the kernel's count of processes killed for lack of memory, before the start and after the end. A
+            SIGKILL that it did not count came from a user or a program. Where it does not count, a SIGKILL that is
             not ours is taken for the kernel's.
-        said: what the worker wrote to its log or gave as its reason.
+        lines: the worker's log and the reason that it gave.
         phrases: the engine's, in lower case.
     """
     if was_killed_by_us:
@@ -121,5 +121,5 @@ def ran_out_of_memory(
 
 
 def contains_any(lines: Iterable[str], phrases: Collection[str]) -> bool:
-    """Return whether one of ``phrases``, which are in lower case, is in a line."""
+    """Return whether a line contains one of ``phrases``, which are in lower case."""
     return any(phrase in line for line in map(str.lower, lines) for phrase in phrases)

@@ -1,4 +1,4 @@
-"""The requests that a worker has at work, and for how long it has been silent about them."""
+"""The open requests of a worker, and for how long it has been silent about them."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from typing import Protocol
 
 
 class OpenRequest(Protocol):
-    """What is known of a request; times are by the event loop's clock."""
+    """One request; times are by the event loop's clock."""
 
     waiting_since: float
     """Since when the worker could have sent something."""
 
     @property
     def sent_at(self) -> float:
-        """When it was made."""
+        """When it was sent."""
 
     @property
     def last_received_at(self) -> float:
-        """When the last bytes came; ``-inf`` before the first."""
+        """When the last bytes arrived; ``-inf`` before the first."""
 
     @property
     def is_paused(self) -> bool:
-        """Nothing is taken from the worker at the moment."""
+        """Whether reading from the worker is paused."""
 
     @property
     def is_closed(self) -> bool:
-        """The worker is done with it, or was cut off from it."""
+        """Whether both sides of its connection are closed."""
 
     @property
     def is_answered(self) -> bool:
-        """The worker has answered it to the end, and has not refused it."""
+        """Whether the worker has answered it completely, and not with an error."""
 
     def give_up(self, seconds: float) -> None:
-        """End it, since nothing has come for ``seconds``."""
+        """End it, since nothing has arrived for ``seconds``."""
 
 
 class OpenRequests:
-    """The requests at work; iterating gives them."""
+    """The open requests of one worker; iterable."""
 
     def __init__(self) -> None:
         self._open: set[OpenRequest] = set()
         self._silent_ones: set[OpenRequest] = set()
-        """Those of them about which a worker may be silent for as long as they take."""
+        """Those about which a worker may be silent until the end."""
         self._left: dict[OpenRequest, float] = {}
-        """Those that nobody waits for any more, since when, until the worker shows that it has let go of them."""
-        self._heard_at = -math.inf  # from those that are not open any more
-        self._last_answered_at = -math.inf  # when the latest of those was made that were answered
+        """Abandoned requests, and since when, until the worker closes its side of the connection."""
+        self._heard_at = -math.inf  # of those that are not open any more
+        self._last_answered_at = -math.inf  # when the latest answered request was sent
 
     def __len__(self) -> int:
         return len(self._open)
@@ -56,13 +56,13 @@ class OpenRequests:
         return iter(tuple(self._open))
 
     def add(self, request: OpenRequest, *, is_silent: bool = False) -> None:
-        """Count a request that begins; ``is_silent``: the worker's silence about it says nothing."""
+        """Add a request; ``is_silent``: the worker may be silent about it."""
         self._open.add(request)
         if is_silent:
             self._silent_ones.add(request)
 
     def remove(self, requests: Collection[OpenRequest], now: float) -> None:
-        """Note when ``requests`` were heard of last: they are at work no more. Not all of them have to be."""
+        """Remove ``requests``, of which some may not be open, and note when they last received something."""
         for request in requests:
             if request in self._open and not _has_begun(request):
                 self._left[request] = now
@@ -74,14 +74,14 @@ class OpenRequests:
 
     @property
     def last_output_at(self) -> float:
-        """When the last bytes of any answer came; ``-inf`` before the first."""
+        """When the last bytes of any answer arrived; ``-inf`` before the first."""
         return max(self._heard_at, max((request.last_received_at for request in self._open), default=-math.inf))
 
     def silent_seconds(self, now: float) -> float | None:
-        """Return for how long nothing has come although there is work; ``None`` while there is none.
+        """Return for how long nothing has arrived although there is work; ``None`` without work.
 
-        An answer that this side has paused, since its client reads slowly, is no work, and as long as the worker has
-        something to be silent about, it may be that.
+        An answer that is paused, since its client reads slowly, is no work; and nothing is expected as long as there is
+        a request about which the worker may be silent.
         """
         if self._silent_ones:
             return None
@@ -91,9 +91,8 @@ class OpenRequests:
     def stalled(self, now: float, *, patience_seconds: float, slots: int) -> dict[OpenRequest, float]:
         """Return the requests about which the worker has been silent for too long, and for how long.
 
-        For a worker that tells of a prompt's progress, of which any request that has one of its ``slots`` is heard. The
-        others are not waited for as long as all slots are taken: their time begins when one is free. So this has to be
-        called again and again.
+        For a worker that reports the progress of prompts, so that something arrives for each request that has one of
+        its ``slots``. The time of the others begins when a slot is free, so this has to be called repeatedly.
         """
         begun = {request for request in self._open if _has_begun(request)} | self._silent_ones
         if len(begun) >= slots:
@@ -102,11 +101,11 @@ class OpenRequests:
         return self._silent(now, patience_seconds)
 
     def overtaken(self, now: float, *, patience_seconds: float) -> dict[OpenRequest, float]:
-        """Return the requests about which the worker has been silent for too long, and for how long, while it has taken
-        up and answered others that were made later.
+        """Return the requests about which the worker has been silent for too long, and for how long, while it answered
+        others that were sent later.
 
-        For a worker that is silent about a prompt that it works on: as long as it takes requests in turn, it is at work
-        on the first one, however long that takes.
+        For a worker that is silent while it processes a prompt: as long as it handles requests in order, it may be
+        processing the first one, however long that takes.
         """
         silent = self._silent(now, patience_seconds)
         return {each: seconds for each, seconds in silent.items() if now - seconds < self._last_answered_at}
@@ -117,7 +116,7 @@ class OpenRequests:
         return {request: seconds for request, seconds in silent.items() if seconds >= patience_seconds}
 
     def abandoned_seconds(self, now: float) -> float:
-        """Return for how long the worker has kept at a request that nobody waits for any more; 0 if it does not."""
+        """Return for how long the worker has been processing an abandoned request; 0 if it is not."""
         self._left = {request: since for request, since in self._left.items() if not request.is_closed}
         return now - min(self._left.values(), default=now)
 

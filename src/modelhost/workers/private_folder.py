@@ -1,7 +1,7 @@
 """The folder in which a host keeps what it shares with its workers, sockets among them; only this user can enter it.
 
-Each process has a folder of its own, beside those of other hosts of the user. It holds a lock in it as long as it
-lives: a process id would say nothing to a host in another container that has the same temporary folder.
+Each process has its own folder, beside those of the user's other hosts, and holds a lock in it while it lives: a
+process id would mean nothing to a host in another container that shares the temporary folder.
 
 Workers listen on Unix sockets there: connecting to one costs less than to a port on loopback, and nobody else on the
 machine can.
@@ -35,20 +35,20 @@ class _Folder:
 
     @property
     def is_there(self) -> bool:
-        """Whether nobody has deleted it."""
+        """Whether it still exists."""
         return _is_same_file(self.lock, self.path / LOCK)
 
 
 _MAKING: Final = threading.Lock()
 _OWN: Final[dict[Path, _Folder]] = {}
-"""The folder of this process, by the one that it shares with others: the temporary folder may change."""
+"""The folder of this process by the shared one: the temporary folder may change."""
 
 
 def private_folder() -> Path | None:
-    """Return the folder of this process, made if need be, or ``None`` where there can be none: somebody else has taken
-    the name that all of the user's hosts share, or there is no temporary folder.
+    """Return the folder of this process, created if it does not exist; ``None`` if there can be none: another user has
+    taken the name of the folder that the user's hosts share, or there is no temporary folder.
 
-    What killed hosts left behind beside it is removed.
+    Folders that killed hosts left behind are removed.
     """
     try:
         shared = Path(tempfile.gettempdir()) / f"modelhost-{os.getuid()}"
@@ -75,19 +75,19 @@ def _own(shared: Path) -> _Folder:
 
 
 def _remove(path: Path, owner: int) -> None:
-    """Leave nothing behind, unless it is a fork of the process that made it which ends."""
+    """Remove the folder, unless a fork of its owner ends."""
     if os.getpid() == owner:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_private(folder: Path) -> bool:
-    """The temporary folder is everybody's: somebody else may have made this one first."""
+    """Whether only this user can enter ``folder``: another user may have created it in the temporary folder."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700
 
 
 def _made(shared: Path) -> _Folder:
-    """Make a folder and lock it. Another host that sweeps in between may remove it: then there is a next one."""
+    """Create and lock a folder; try again if another host removes it in between."""
     while True:
         path = shared / secrets.token_hex(NAME_BYTES)
         try:
@@ -110,7 +110,7 @@ def _remove_if_left(path: Path) -> None:
     try:
         lock = os.open(path / LOCK, os.O_RDWR)
     except FileNotFoundError:
-        path.rmdir()  # its host was killed between two steps; one that has something in it is not ours to judge
+        path.rmdir()  # its host was killed between two steps; fails if there is something in it
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,7 +120,7 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _is_locked(lock: int) -> bool:
-    """Lock the file, and return whether nobody was faster. A file system without locks has nobody sweep either."""
+    """Lock the file; return whether no other process holds it. On a file system without locks nothing is swept."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -141,7 +141,7 @@ LONGEST_PATH = 100  # bytes; sun_path holds 108 on Linux and 104 on macOS
 
 
 def new_socket_path() -> Path | None:
-    """Return a path on which a worker can listen; ``None`` without a folder for it, or if that has too long a name."""
+    """Return a path for a worker's socket; ``None`` without a folder, or if the path is too long."""
     folder = private_folder()
     if folder is None:
         return None
@@ -150,5 +150,5 @@ def new_socket_path() -> Path | None:
 
 
 def remove_socket(path: str) -> None:
-    """Remove the socket of a worker that has ended; it may be gone already."""
+    """Remove the socket of a worker that has ended, if it still exists."""
     Path(path).unlink(missing_ok=True)

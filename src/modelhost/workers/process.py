@@ -1,7 +1,7 @@
 """One worker process: start it, wait until it is ready, keep its last log lines, end it.
 
-The protocol is in :mod:`modelhost.engines.launch`. The process gets a session of its own, so that a Ctrl-C in the
-terminal reaches the host alone and the whole group can be ended at once.
+:mod:`modelhost.engines.launch` describes the protocol. The process runs in its own session, so that Ctrl-C in the
+terminal reaches only the host and the whole group can be ended at once.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ STDERR_LINES = 200  # kept for the message of a crash
 BUFFER_BYTES = 65536
 LINE_BYTES = 4096  # of a log line; the rest of a longer one is dropped
 TAIL_LINES = 12
-LAST_LINES_SECONDS = 1.0  # to read what an ended process has written
-FATAL_SIGNAL_OFFSET = 128  # a shell's way to say "ended by signal N"
+LAST_LINES_SECONDS = 1.0  # to read what an ended process wrote
+FATAL_SIGNAL_OFFSET = 128  # a shell's exit status for "ended by signal N" is this plus N
 
 
 class WorkerProcess:
@@ -63,13 +63,13 @@ class WorkerProcess:
     async def start(
         cls, launch: Launch, *, model: str, timeout_seconds: float, on_progress: ProgressCallback | None = None
     ) -> WorkerProcess:
-        """Start a worker and return it when it listens.
+        """Start a worker and return it when it is ready.
 
         Raises:
             WorkerStartFailed: it ended, reported a failure, or was not ready in time; nothing of it is left. The detail
-                ``out_of_memory`` says whether it was for want of memory; ``out_of_gpu_memory`` is there where that
-                was a GPU's.
-            SystemLibraryMissing: the operating system lacks a library of the engine.
+                ``out_of_memory`` says whether it was for lack of memory; ``out_of_gpu_memory`` is set if that was a
+                GPU's.
+            SystemLibraryMissing: a system library that the engine needs is missing.
         """
         worker = cls(
             _spawn(launch, model),
@@ -91,7 +91,7 @@ class WorkerProcess:
 
     @property
     def name(self) -> str:
-        """A name for logs and errors: the model and the process id."""
+        """The name in logs and errors: the model and the process id."""
         return f"{self._model}/{self._process.pid}"
 
     @property
@@ -103,31 +103,31 @@ class WorkerProcess:
         return not self._exited.is_set()
 
     async def is_reachable(self) -> bool:
-        """Whether it listens; its socket may have been deleted."""
+        """Return whether it listens; its socket may have been deleted."""
         return await is_listening(self.ready.url)
 
     async def memory(self) -> Mapping[str, int]:
-        """Return what the worker with all its children takes now, by pool; empty once it has ended.
+        """Return the memory of the worker and its children by pool; empty once it has ended.
 
-        As :func:`modelhost.workers.memory.measure` does: 2 ms in a thread for a small model.
+        By :func:`modelhost.workers.memory.measure`: 2 ms in a thread for a small model.
         """
         return await memory.measure(self.pid) if self.is_running else {}
 
     def stderr_lines(self) -> list[str]:
-        """Return all lines of its log that are kept."""
+        """Return the lines of its log that are kept."""
         return list(self._stderr)
 
     def stderr_tail(self) -> list[str]:
-        """Return the last lines that the worker wrote to its log: those for an error message."""
+        """Return the last lines of its log, for an error message."""
         return self.stderr_lines()[-TAIL_LINES:]
 
     async def wait(self) -> int:
-        """Wait until the process has ended and its log is read to the end; return its exit status."""
+        """Wait until the process has ended and its log is read; return its exit status."""
         await self._exited.wait()
         return self._process.returncode or 0
 
     def describe_exit(self) -> str:
-        """Say how the process ended."""
+        """Return how the process ended."""
         status = self._process.returncode
         if status is None:
             return "is still running"
@@ -138,7 +138,7 @@ class WorkerProcess:
             return f"exited with status {status}"
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
-        """End the worker: SIGTERM, after ``grace_seconds`` SIGKILL to its whole group; then as :meth:`kill`."""
+        """End the worker: SIGTERM, then after ``grace_seconds`` as :meth:`kill`."""
         pids = self._pids_on_gpus()
         if self.is_running:
             self._signal_group(signal.SIGTERM)
@@ -148,9 +148,9 @@ class WorkerProcess:
         await self._kill(pids)
 
     async def kill(self) -> None:
-        """End the whole group at once, and wait until all of it is gone and its GPU memory is back.
+        """Kill the whole group, and wait until it is gone and its GPU memory is free.
 
-        What is not gone after some seconds (stuck in a driver) is named in the log.
+        Processes that are not gone after some seconds (stuck in a driver) are logged.
         """
         await self._kill(self._pids_on_gpus())
 
@@ -161,7 +161,7 @@ class WorkerProcess:
         await self._exited.wait()
         if left := await end_group(self.pid):
             log.warning("worker_left_processes", model=self._model, worker=self.name, pids=sorted(left))
-        # A process that left the group may hold the other end of the pipes for ever: do not wait for it.
+        # A process that left the group may keep the pipes open for ever: do not wait for it.
         _, unfinished = await asyncio.wait([*self._readers, self._reaper], timeout=LAST_LINES_SECONDS)
         for reader in unfinished:
             reader.cancel()
@@ -170,11 +170,11 @@ class WorkerProcess:
             log.warning("worker_left_gpu_memory", model=self._model, worker=self.name, pids=sorted(pids_on_gpus))
 
     def _pids_on_gpus(self) -> Collection[int]:
-        """Return whose GPU memory is to come back. To be asked before the end: afterwards nobody knows the children."""
+        """Return the processes whose GPU memory is to be freed. Called before the end, while the children are known."""
         return {self.pid, *members(self.pid)} if gpus.has_driver() else ()
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # It can be gone already; macOS answers EPERM for a group of zombies.
+        # It may be gone already; macOS answers EPERM for a group of zombies.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
@@ -259,7 +259,7 @@ class WorkerProcess:
 
     async def _reap(self) -> None:
         await self._process.exited.wait()
-        # The last lines are what a crash is explained with: read them before anyone is told.
+        # The last lines explain a crash: read them before the exit is reported.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_LINES_SECONDS):
                 await asyncio.wait(self._readers[:1])
@@ -270,7 +270,7 @@ def _spawn(launch: Launch, model: str) -> Child:
     """Start the process.
 
     Raises:
-        WorkerStartFailed: the operating system cannot (no memory, no descriptors, no such program).
+        WorkerStartFailed: it cannot be started (no memory, no descriptors, no such program).
     """
     try:
         return Child(launch.argv, {**environment.current(), **launch.env}, is_private=True)
@@ -285,7 +285,7 @@ def _spawn(launch: Launch, model: str) -> Child:
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncGenerator[str, None]:
-    """Yield the lines of ``stream``, long ones cut; unlike ``readline`` it never fails on a long one."""
+    """Yield the lines of ``stream``; long ones are cut, unlike ``readline``, which fails on them."""
     rest = b""
     while block := await stream.read(BUFFER_BYTES):
         *lines, rest = (rest + block).split(b"\n")

@@ -1,7 +1,7 @@
-"""The processes of a worker: all that run in the session that its first process leads.
+"""The processes of a worker: all in the session that its first process leads.
 
-Workers are started with a session of their own, which their children inherit. A child that opens a session itself has
-left; nobody follows it.
+Workers are started in sessions of their own, which their children inherit. A child that opens its own session is not
+tracked any more.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from modelhost.logs import get_logger
 
 log = get_logger(__name__)
 
-GONE_SECONDS = 5.0  # a killed process may be held up in a driver, while it gives back a GPU's memory
+GONE_SECONDS = 5.0  # a killed process may hang in a driver while it frees a GPU's memory
 POLL_SECONDS = 0.01
 TRACKER = "multiprocessing.resource_tracker"
 TRACKER_SECONDS = 1.0
-"""Python's process that removes shared memory which the others leave; it ends by itself once they are gone."""
+"""For Python's process that removes shared memory of the others; it ends by itself once they are gone."""
 
 
 def members(leader: int) -> list[int]:
-    """Return the pids of the session of ``leader``, zombies included.
+    """Return the pids of the session of ``leader``, including zombies.
 
-    One system call for each process of the machine: 0.25 ms among 100 processes.
+    One system call per process of the machine: 0.25 ms for 100 processes.
     """
     return [pid for pid in psutil.pids() if _session(pid) == leader]
 
 
 def running_members(leader: int) -> list[int]:
-    """Return those of :func:`members` that still run: a zombie holds no memory, and its parent may never read it."""
+    """Return those of :func:`members` that still run: zombies hold no memory, and may never be reaped."""
     return [pid for pid in members(leader) if not _is_zombie(pid)]
 
 
 def is_group_gone(leader: int) -> bool:
-    """Say whether nothing of the session of ``leader`` runs any more."""
+    """Return whether no process of the session of ``leader`` runs any more."""
     return not running_members(leader)
 
 
 async def end_group(leader: int, *, seconds: float = GONE_SECONDS) -> Collection[int]:
-    """Kill whatever is left of the session of ``leader`` and return when it is gone, or after ``seconds``.
+    """Kill what is left of the session of ``leader``; return when it is gone, or after ``seconds``.
 
-    For a leader that has ended and has been reaped: its pid is nobody's then, and cannot become anybody's while its
-    session lives, so a process of that pid is a stranger and shows that the session is gone.
+    For a leader that has ended and been reaped: its pid cannot be reused while its session exists, so a process with
+    that pid is another one, and shows that the session is gone.
 
     Returns:
-        The pids that are left; empty if all went well.
+        The pids that are left; empty if all are gone.
     """
     now = asyncio.get_running_loop().time
     spares_until = now() + TRACKER_SECONDS
@@ -74,7 +74,7 @@ def _orphans(leader: int) -> list[int]:
 def _session(pid: int) -> int | None:
     try:
         return os.getsid(pid)
-    except OSError:  # it has ended since, or is none of our business
+    except OSError:  # it has ended since, or may not be queried
         return None
 
 

@@ -16,10 +16,10 @@ JSON: Final = "application/json"
 
 
 def encode_payload(payload: Payload) -> tuple[str, bytes]:
-    """Return the media type of ``payload`` and its bytes.
+    """Return the media type and the bytes of ``payload``.
 
     Raises:
-        InvalidRequest: it is JSON that is nested deeper than can be written, which is 254 levels.
+        InvalidRequest: it is JSON that is nested more than 254 levels deep.
     """
     if isinstance(payload, Raw):
         return payload.content_type, payload.data
@@ -29,7 +29,7 @@ def encode_payload(payload: Payload) -> tuple[str, bytes]:
 
 
 def with_model_name(payload: Payload, model: str) -> Payload:
-    """Return ``payload`` for the model of that name."""
+    """Return ``payload`` with ``model`` as its model."""
     if isinstance(payload, Raw):
         return payload
     if isinstance(payload, Form):
@@ -46,7 +46,7 @@ def _json(body: Mapping[str, Any]) -> bytes:
 
 def _multipart(form: Form) -> tuple[str, bytes]:
     files = {name: (file.name, file.data, file.content_type) for name, file in form.files.items()}
-    # Its files make it a multipart form; without one it would be another kind.
+    # Files make it a multipart form; without any it would be of another type.
     fields = {name: (None, text.encode()) for name, text in form.fields.items()}
     request = lazy.httpx2.Request("POST", "http://worker/", files={**fields, **files})
     return request.headers["Content-Type"], request.read()
@@ -57,16 +57,16 @@ DATA, DONE = b"data: ", b"[DONE]"
 
 
 class Body(Protocol):
-    """The body of an answer as it arrives; ``b""`` at its end."""
+    """The body of an answer, read as it arrives; ``b""`` at its end."""
 
     async def read(self) -> bytes: ...
 
 
 class EventBlocks:
-    """A streamed answer, read as blocks of whole events: no block ends inside an event."""
+    """A streamed answer, read in blocks of whole events."""
 
     def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None) -> None:
-        """``received`` is applied to each block, and may leave nothing of it."""
+        """``received`` is applied to each block, and may return nothing."""
         self._body = body
         self._received = received
         self._rest = b""

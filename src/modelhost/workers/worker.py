@@ -16,40 +16,40 @@ from modelhost.workers.wire import EventBlocks
 
 
 class WorkerHandle(Protocol):
-    """It begins before anyone sees it, and ends once."""
+    """What runs behind a worker: a process here, or servers elsewhere. It has started already, and ends once."""
 
     @property
     def ready(self) -> Ready:
-        """What it says of itself."""
+        """What it announced about itself."""
         ...
 
     @property
     def name(self) -> str:
-        """A name for logs and errors."""
+        """The name in logs and errors."""
         ...
 
     @property
     def pid(self) -> int | None:
-        """The id of the process, if it is one here."""
+        """The process id, if it is a process here."""
         ...
 
     @property
     def is_running(self) -> bool: ...
 
     async def is_reachable(self) -> bool:
-        """Whether requests can get to it, as far as that can be learned without one."""
+        """Return whether requests can reach it, as far as is known without sending one."""
         ...
 
     async def memory(self) -> Mapping[str, int]:
-        """Return what it takes of this machine now, by pool; empty once it has ended."""
+        """Return the memory that it uses on this machine by pool; empty once it has ended."""
         ...
 
     def stderr_lines(self) -> list[str]:
-        """Return all lines of its log that are kept."""
+        """Return the lines of its log that are kept."""
         ...
 
     def stderr_tail(self) -> list[str]:
-        """Return the last of them: those for an error message."""
+        """Return the last lines, for an error message."""
         ...
 
     async def wait(self) -> int:
@@ -57,27 +57,27 @@ class WorkerHandle(Protocol):
         ...
 
     def describe_exit(self) -> str:
-        """Say how it ended, as the rest of a sentence about a worker."""
+        """Return how it ended, as the rest of a sentence about a worker."""
         ...
 
     async def stop(self) -> None:
-        """End it, and return when nothing is left of it."""
+        """End it gracefully; return when nothing is left of it."""
         ...
 
     async def kill(self) -> None:
-        """The same at once."""
+        """End it at once."""
         ...
 
 
 class WorkerAnswer(Protocol):
-    """An answer that a worker has begun."""
+    """An answer of a worker, from its head on."""
 
     @property
     def content_type(self) -> str:
-        """Its media type; empty if the worker does not say."""
+        """Its media type; empty if unknown."""
 
     async def read(self) -> bytes:
-        """Return what has arrived of it, waiting for something if need be; ``b""`` at its end."""
+        """Return what has arrived, waiting if there is nothing; ``b""`` at the end."""
         ...
 
     async def read_all(self) -> bytes:
@@ -86,7 +86,7 @@ class WorkerAnswer(Protocol):
 
 
 class Worker(Protocol):
-    """A model that can be asked: its life, and the way to talk to it."""
+    """A loaded model: what runs behind it, and its client."""
 
     engine: Engine
     model: str
@@ -94,26 +94,26 @@ class Worker(Protocol):
 
     @property
     def process(self) -> WorkerHandle:
-        """Whether it lives, and how it ended."""
+        """What runs behind it."""
         ...
 
     @property
     def ready(self) -> Ready:
-        """What it said of itself when it was there."""
+        """What it announced when it was ready."""
         ...
 
     @property
     def open_requests(self) -> int:
-        """How many requests it has."""
+        """The number of its open requests."""
         ...
 
     @property
     def last_output_at(self) -> float:
-        """When the last bytes of any answer came, by the event loop's clock; ``-inf`` before the first."""
+        """When the last bytes of any answer arrived, by the event loop's clock; ``-inf`` before the first."""
         ...
 
     def send(self, task: Task, payload: Payload) -> AbstractAsyncContextManager[WorkerAnswer]:
-        """Send a request and yield the answer as it comes, in the engine's words; leaving cancels the work.
+        """Send a request and yield the answer as it arrives, in the engine's dialect; leaving cancels the work.
 
         Raises:
             ModelhostError: the worker refused the request (translated by its engine), failed or is gone.
@@ -121,17 +121,17 @@ class Worker(Protocol):
         ...
 
     def stream(self, task: Task, body: dict[str, Any]) -> AbstractAsyncContextManager[EventBlocks]:
-        """Send ``body`` and yield the answer's events, in the host's words; leaving and errors as with :meth:`send`."""
+        """Send ``body`` and yield the answer's events, in the host's dialect; otherwise as :meth:`send`."""
         ...
 
     async def call(self, task: Task, payload: Payload) -> Any:
-        """Send a request and return the JSON of the whole answer, in the host's words; raises as :meth:`send`."""
+        """Send a request and return the JSON of the whole answer, in the host's dialect; raises as :meth:`send`."""
         ...
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON that the engine answers to ``body``, or tells of itself without one; raises as :meth:`send`.
+        """Return the JSON answer of the engine to ``body`` (without one, to a GET); raises as :meth:`send`.
 
-        It is no work: nobody watches how long it takes.
+        It does not count as work: its duration is not watched.
         """
         ...
 
@@ -142,39 +142,41 @@ class Worker(Protocol):
         ...
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:
-        """Return the worker's error answer as an error of ours."""
+        """Return the worker's error answer as one of our errors."""
         ...
 
     def silent_seconds(self, now: float) -> float | None:
-        """Return for how long it has produced nothing although it had work; ``None`` while it has none.
+        """Return for how long it has produced nothing although it had work; ``None`` without work.
 
-        Work about which engines are silent by nature does not count.
+        Work about which engines are always silent does not count.
         """
         ...
 
     def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
-        """Have the requests fail about which it has been silent for too long; return for how long each."""
+        """End the requests about which it has been silent for too long; return for how long each."""
         ...
 
     async def end_stalled(self, seconds: float) -> None:
-        """Kill it, which has been silent for ``seconds``; its requests fail with a :class:`WorkerCrashed` that says so.
-        To be closed afterwards like one that crashed."""
+        """Kill it, after a silence of ``seconds``; its requests fail with a :class:`WorkerCrashed` that says so.
+
+        It has to be closed afterwards, like one that crashed.
+        """
         ...
 
     async def end_unreachable(self) -> None:
-        """Kill it, at whose address nobody listens; to be closed afterwards like one that crashed."""
+        """Kill it, since nothing listens at its address; it has to be closed afterwards, like one that crashed."""
         ...
 
     async def memory(self) -> Mapping[str, int]:
-        """Return what it takes now, by pool (``ram``, ``gpu:0`` ...); as :meth:`WorkerHandle.memory`."""
+        """Return the memory that it uses by pool (``ram``, ``gpu:0`` ...), as :meth:`WorkerHandle.memory`."""
         ...
 
     async def close(self, explain: endings.MakeError = ...) -> Mapping[str, int]:
-        """End it, if it still runs, and give up everything that belonged to it.
+        """End it, if it still runs, and release its resources.
 
-        Requests at work fail with what ``explain`` makes, or as after a crash if it had ended by itself.
+        Open requests fail with the error that ``explain`` makes, or as after a crash if it had ended by itself.
 
         Returns:
-            The memory that came back, by pool, measured before; empty if it had ended already.
+            The memory that was freed by pool, measured before; empty if it had ended already.
         """
         ...

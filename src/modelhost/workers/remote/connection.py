@@ -1,4 +1,4 @@
-"""A connection to another server, which is kept for the next request once an answer is complete."""
+"""A connection to another server, which is reused once an answer is complete."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from modelhost.workers.connection import Connection, ConnectionBroken
 
 
 class KeepAliveConnection(Connection):
-    """As :class:`Connection`, for one request after the other. An answer without a length ends with the connection."""
+    """A :class:`Connection` for several requests, one after the other. An answer without a length ends it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.retry_after_seconds: int | None = None
-        """What the server says of when to come back."""
+        """The server's ``Retry-After``."""
         self.was_answered = False
-        """Whether anything of the answer has come."""
+        """Whether anything of the answer has arrived."""
         self._is_framed = False
         self._may_be_kept = False
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the answer has been read to its end and the server takes another request."""
+        """Whether the answer has been read completely and the server accepts another request."""
         is_done = self._is_complete and self._may_be_kept and not self._parts
         return is_done and self._error is None and self._transport is not None
 
     async def ask(self, method: str, path: str, head: bytes, body: bytes | None) -> None:
-        """As :meth:`post`, with any method, and without a body too."""
+        """As :meth:`post`, with any method, with or without a body."""
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
         await self._ask(b"%s %s HTTP/1.1\r\n%s%s\r\n%s" % (method.encode(), path.encode(), head, length, body or b""))
 
     def reset_for_request(self) -> None:
-        """Make it ready for the next request."""
+        """Prepare it for the next request."""
         self.status, self.content_type, self.retry_after_seconds = 0, "", None
         self.sent_at = self.waiting_since = self._now()
         self._parser = httptools.HttpResponseParser(self)
         self._has_head = self._is_complete = self.was_answered = self._is_framed = self._may_be_kept = False
 
     def close(self) -> None:
-        """End it, whatever it is at; the server learns that nobody waits."""
+        """Close it, which cancels the request."""
         if self._transport is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_complete:  # what no request has asked for
+        if self._is_complete:  # there is no request
             self._error = ConnectionBroken("it sent more than its answer")
             self.close()
             return
@@ -59,14 +59,14 @@ class KeepAliveConnection(Connection):
             self._is_complete = True
         super().connection_lost(exc)
 
-    # The callbacks of the parser.
+    # Callbacks of the parser.
 
     def on_header(self, name: bytes, value: bytes) -> None:
         match name.lower():
             case b"content-length" | b"transfer-encoding":
                 self._is_framed = True
             case b"retry-after":
-                with suppress(ValueError):  # a date, which is as good as nothing
+                with suppress(ValueError):  # a date is ignored
                     self.retry_after_seconds = max(1, int(value))
             case _:
                 super().on_header(name, value)
@@ -79,10 +79,10 @@ class KeepAliveConnection(Connection):
 async def connect_to(
     host: str, port: int, *, tls: ssl.SSLContext | None, timeout_seconds: float
 ) -> KeepAliveConnection:
-    """Return a connection to a server; with ``tls`` an encrypted one, to whom its certificate says it is.
+    """Return a connection to a server, encrypted and authenticated with ``tls``.
 
     Raises:
-        ConnectionBroken: nobody listens there in time, or it is somebody else.
+        ConnectionBroken: it could not be made in time, or the certificate is not trusted.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -101,10 +101,10 @@ async def connect_to(
 
 
 def tls_context(*, verify: bool, ca_file: str) -> ssl.SSLContext:
-    """Return how servers at ``https://`` are spoken to. Reads files: call it in a thread.
+    """Return the TLS context for ``https://``. Reads files: call it in a thread.
 
     Raises:
-        OSError: ``ca_file`` cannot be read, or holds no certificate.
+        OSError: ``ca_file`` cannot be read or holds no certificate.
     """
     context = ssl.create_default_context()
     if ca_file:

@@ -1,4 +1,4 @@
-"""One server that has a model: its address, the connections to it, and what is known of its health."""
+"""One server of a model: its address, the connections to it, and its health."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from modelhost.version import __version__
 from modelhost.workers.connection import Connection, ConnectionBroken
 from modelhost.workers.remote.connection import KeepAliveConnection, connect_to
 
-MOST_IDLE: Final = 32  # connections that are kept for later; as many as are needed at once can be open
+MOST_IDLE: Final = 32  # connections that are kept; the number of open ones is not limited
 CHECK_SECONDS: Final = 10.0
-"""Within which a server has to say which models it has."""
+"""For a server to list its models."""
 PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 
 class Unhealthy(Exception):
-    """The server cannot answer for the model. ``is_unreachable``: it may come up by itself."""
+    """The server cannot serve the model. ``is_unreachable``: it may become reachable by itself."""
 
     def __init__(self, reason: str, *, is_unreachable: bool) -> None:
         super().__init__(reason)
@@ -33,23 +33,23 @@ class Unhealthy(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """What a server says of the model; nothing, if it does not list its models."""
+    """The model in a server's list; without an entry if the server does not list its models."""
 
     id: str
     entry: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Endpoint:
-    """Lends connections out: what :meth:`ask` returns has to be given to :meth:`release`."""
+    """A pool of connections: what :meth:`ask` returns has to be passed to :meth:`release`."""
 
     def __init__(self, url: str, target: RemoteTarget, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
         self.name = parts.netloc
-        """For people: where it is."""
+        """Its host and port, for messages."""
         self.card: ServedModel | None = None
-        """What it said of the model last; ``None`` before it has been seen healthy."""
+        """The model in its latest list; ``None`` before it was healthy for the first time."""
         self.trouble: Unhealthy | None = Unhealthy("it has not been asked yet", is_unreachable=True)
-        """Why it gets no requests, unless there is no other; ``None`` if it is healthy."""
+        """Why it gets no requests unless there is no other server; ``None`` if it is healthy."""
         self._elsewhere = target
         self._address = (parts.hostname or "", parts.port or PORTS[parts.scheme])
         self._tls = tls if parts.scheme == "https" else None
@@ -65,12 +65,12 @@ class Endpoint:
 
     @property
     def in_flight(self) -> int:
-        """How many requests it has, or is about to get."""
+        """The number of its requests, including those that are connecting."""
         return len(self._lent) + self._connecting
 
     @property
     def served(self) -> str:
-        """What the model is called there; empty if that is not known yet."""
+        """The name of the model there; empty if not known yet."""
         return self.card.id if self.card is not None else self._elsewhere.model
 
     async def ask(
@@ -82,14 +82,14 @@ class Endpoint:
         head: bytes = b"",
         on_connection: Callable[[Connection], None] | None = None,
     ) -> KeepAliveConnection:
-        """Send a request (a GET without ``body``) and return the connection when the head of the answer is there.
+        """Send a request (a GET without ``body``) and return the connection when the head of the answer has arrived.
 
         ``kind`` is the media type of ``body``, and ``head`` are further lines of the head, each ended by CRLF. A kept
         connection that the server has closed meanwhile is replaced by a new one. ``on_connection`` is told each connection that
         the request is tried on.
 
         Raises:
-            ConnectionBroken: the server cannot be reached, or went away first.
+            ConnectionBroken: the server cannot be reached, or closed the connection.
         """
         if kind is not None:
             head = b"%sContent-Type: %s\r\n" % (head, kind.encode())
@@ -107,7 +107,7 @@ class Endpoint:
         return await self._sent(await self._connected(), path, body, head, on_connection)
 
     def release(self, connection: KeepAliveConnection) -> None:
-        """Take back a connection: it is kept if its answer was read to the end, else closed, which ends the work."""
+        """Return a connection to the pool: it is kept if its answer was read completely, else closed."""
         self._lent.discard(connection)
         if connection.is_reusable and len(self._idle) < MOST_IDLE:
             self._idle.append(connection)
@@ -115,14 +115,14 @@ class Endpoint:
             connection.close()
 
     def close(self) -> None:
-        """End all connections, and make no more; who reads from one gets a :class:`ConnectionBroken`."""
+        """Close all connections and open no more; their readers get a :class:`ConnectionBroken`."""
         self._is_closed = True
         for connection in (*self._idle, *self._lent):
             connection.close()
         self._idle.clear()
 
     async def check(self) -> None:
-        """Ask which models it has, and note :attr:`card` and :attr:`trouble`."""
+        """List its models, and update :attr:`card` and :attr:`trouble`."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 self.card = await self._look()
@@ -205,7 +205,7 @@ NO_API: Final = ": is that the base URL of an OpenAI-compatible API, such as htt
 
 
 def parse_models(answer: bytes) -> list[Mapping[str, Any]]:
-    """Return the models in the answer to ``GET /v1/models``; raises :class:`Unhealthy` where it is something else."""
+    """Return the models in the answer to ``GET /v1/models``; raises :class:`Unhealthy` if it is something else."""
     try:
         data = orjson.loads(answer)["data"]
         return [entry for entry in data if isinstance(entry["id"], str)]
@@ -214,7 +214,7 @@ def parse_models(answer: bytes) -> list[Mapping[str, Any]]:
 
 
 def choose_model(entries: list[Mapping[str, Any]], wanted: str) -> ServedModel:
-    """Return the entry of the model ``wanted``, by name or alias; without one the first.
+    """Return the model ``wanted``, by name or alias; if it is empty, the first.
 
     Raises:
         Unhealthy: there is none.

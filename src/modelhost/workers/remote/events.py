@@ -1,7 +1,7 @@
-"""The streamed answer of a server elsewhere, as a worker of ours would send it.
+"""The streamed answer of another server, converted to what our workers send.
 
-Servers use all that server-sent events allow (names, ids, comments, any line ends, data in several lines), so httpx2
-reads them. That takes some ten microseconds an event, which is why workers of ours are not read like that.
+Servers use everything that server-sent events allow (names, ids, comments, any line ends, data in several lines), so
+httpx2 parses them. That takes some ten microseconds per event, which is why our own workers are not read like that.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MESSAGE: Final = "message"
 DONE_DATA: Final = DONE.decode()
 NOT_JSON: Final = {"error": {"message": "an event of its answer is not JSON", "type": MALFORMED}}
 CHUNK_FIELDS: Final = frozenset({"choices", "usage", "error"})
-BLANK: Final = b"\xef\xbb\xbf \t\r\n"  # with the bytes of the mark that UTF-8 may begin with
+BLANK: Final = b"\xef\xbb\xbf \t\r\n"  # with the byte order mark of UTF-8
 STOPPED: Final = "its answer stopped before its end"
 END: Final = DATA + DONE + END_OF_EVENT
 
 
 class RemoteEvents(EventBlocks):
-    """A streamed answer in OpenAI's shape, with our name for the model; a whole answer in its place becomes one."""
+    """A streamed answer in OpenAI's format, with our name of the model; an unstreamed answer is converted."""
 
     def __init__(self, body: Body, received: Callable[[bytes], bytes] | None = None, *, task: Task, model: str) -> None:
         super().__init__(body, received)
@@ -41,7 +41,7 @@ class RemoteEvents(EventBlocks):
         self._is_done = self._is_over = False
 
     async def aclose(self) -> None:
-        """Read no more of it."""
+        """Stop reading."""
         await self._blocks.aclose()
 
     async def read(self) -> bytes:
@@ -67,10 +67,10 @@ class RemoteEvents(EventBlocks):
         if not self._is_done:
             if not self._answer.is_complete:
                 raise ConnectionBroken(STOPPED)
-            yield END  # which some leave out
+            yield END  # some servers leave it out
 
     async def _head(self) -> bytes:
-        """Return the beginning of the body, from the first byte on that says something."""
+        """Return the beginning of the body, without leading blanks."""
         head = b""
         while not head and (block := await self._body.read()):
             head = block.lstrip(BLANK)
@@ -101,10 +101,10 @@ class RemoteEvents(EventBlocks):
         while block := await self._body.read():
             yield block
         self._is_over = True
-        yield END_OF_EVENT  # which some leave out behind the last event
+        yield END_OF_EVENT  # some servers leave it out after the last event
 
     def _payload(self, name: str, data: str) -> dict[str, Any] | None:
-        """Return what the client gets for an event; ``None``: nothing, since it is no part of the answer."""
+        """Return what the client gets for an event; ``None`` if it is no part of the answer."""
         try:
             payload = orjson.loads(data)
         except orjson.JSONDecodeError:

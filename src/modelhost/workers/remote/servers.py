@@ -1,6 +1,6 @@
-"""The servers that have a model: which of them are healthy, and which one gets the next request.
+"""The servers of a remote model: which are healthy, and which gets the next request.
 
-They live for the host as long as one of them is healthy or has a request of ours at work.
+The model counts as running as long as one of them is healthy or handles a request of ours.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = get_logger(__name__)
 LINES_KEPT: Final = 200
 TAIL_LINES: Final = 12
 UNREACHABLE: Final = "unreachable"
-"""The ``reason`` of a start that failed since no server could be reached: it may be there later."""
+"""The ``reason`` of a start that failed since no server could be reached: one may become reachable."""
 CONTEXT_NAMES: Final = ("context_length", "max_model_len", "context_window", "n_ctx", "n_ctx_train")
 
 
 class RemoteServers:
-    """The :class:`~modelhost.workers.worker.WorkerHandle` of a model elsewhere. Made by :meth:`start` only."""
+    """The :class:`~modelhost.workers.worker.WorkerHandle` of a remote model. Made by :meth:`start` only."""
 
     def __init__(self, target: RemoteTarget, endpoints: Sequence[Endpoint], *, model: str) -> None:
         self.endpoints = endpoints
@@ -46,11 +46,11 @@ class RemoteServers:
 
     @classmethod
     async def start(cls, target: RemoteTarget, *, model: str, timeout_seconds: float) -> Self:
-        """Return them when one of them can answer for ``model``; their health is looked after from then on.
+        """Return them when one of them can serve ``model``; their health is watched from then on.
 
         Raises:
-            WorkerStartFailed: none can. The detail ``reason`` is ``unreachable`` if one may come up by itself.
-            ConfigError: the file with certificates, or the one that ``SSL_CERT_FILE`` names, cannot be used.
+            WorkerStartFailed: none can. The detail ``reason`` is ``unreachable`` if one may become reachable by itself.
+            ConfigError: the file with certificates, or that of ``SSL_CERT_FILE``, cannot be used.
         """
         tls = None
         if any(url.startswith("https") for url in target.urls):
@@ -65,7 +65,7 @@ class RemoteServers:
         servers = cls(target, [Endpoint(url, target, tls) for url in target.urls], model=model)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await servers._look()
+                await servers._check()
         except BaseException as error:
             servers._close()
             if isinstance(error, TimeoutError):
@@ -77,7 +77,7 @@ class RemoteServers:
         servers._watching = asyncio.create_task(servers._watch_health(), name=f"health of {model}")
         return servers
 
-    # What a host wants to know of what is behind a worker.
+    # The worker's handle.
 
     @property
     def name(self) -> str:
@@ -92,15 +92,15 @@ class RemoteServers:
         return not self._ended.is_set()
 
     async def is_reachable(self) -> bool:
-        """Their health is looked after here: as long as it runs, there is one to be asked."""
+        """Always true: their health is watched here, and as long as this runs, one can be tried."""
         return True
 
     async def memory(self) -> Mapping[str, int]:
-        """Nothing of this machine's."""
+        """Empty: they use no memory of this machine."""
         return {}
 
     def stderr_lines(self) -> list[str]:
-        """What happened to the servers."""
+        """Return the changes of the servers' health."""
         return list(self._lines)
 
     def stderr_tail(self) -> list[str]:
@@ -111,10 +111,10 @@ class RemoteServers:
         return 0
 
     def describe_exit(self) -> str:
-        return f"has no server that can be used: {self._troubles()}"
+        return f"has no server that can be used: {self._problems()}"
 
     async def stop(self) -> None:
-        """Look after them no more, and end what is still open to them."""
+        """Stop watching them, and close the connections."""
         if self._watching is not None:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
@@ -124,28 +124,28 @@ class RemoteServers:
     async def kill(self) -> None:
         await self.stop()
 
-    # Whom to ask.
+    # Requests.
 
     def by_load(self) -> list[Endpoint]:
-        """Return whom to ask, one after the other: the healthy ones, those with the fewest requests first.
+        """Return the healthy servers, those with the fewest requests first; all of them if none is healthy.
 
-        Where none is, all are tried: a health check may be wrong, or old.
+        A health check may be wrong or outdated.
         """
         return sorted(self._healthy() or self.endpoints, key=lambda endpoint: endpoint.in_flight)
 
     def mark_failed(self, endpoint: Endpoint, why: str) -> None:
-        """Note that a server has failed a request: it gets no more of them until it has passed another look."""
+        """Note that a server failed a request: it gets no more until it passes another check."""
         if endpoint.trouble is None:
             endpoint.trouble = Unhealthy(why, is_unreachable=True)
-            self._tell(endpoint, was_healthy=True)
+            self._log_change(endpoint, was_healthy=True)
         self._check_now.set()
 
     def release(self, endpoint: Endpoint, connection: KeepAliveConnection) -> None:
-        """Give a connection back."""
+        """Return a connection to its pool."""
         endpoint.release(connection)
         self._end_if_lost()
 
-    # Looking after them.
+    # Health.
 
     async def _watch_health(self) -> None:
         while not self._ended.is_set():
@@ -154,14 +154,14 @@ class RemoteServers:
                     await self._check_now.wait()
             self._check_now.clear()
             with guarded("looking after remote servers", model=self._model):
-                await self._look()
+                await self._check()
                 self._end_if_lost()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         before = [endpoint.trouble is None for endpoint in self.endpoints]
         await asyncio.gather(*(endpoint.check() for endpoint in self.endpoints))
         for endpoint, was_healthy in zip(self.endpoints, before, strict=True):
-            self._tell(endpoint, was_healthy=was_healthy)
+            self._log_change(endpoint, was_healthy=was_healthy)
         if healthy := self._healthy():
             self.ready = ready_of(healthy[0], self._elsewhere)
 
@@ -177,7 +177,7 @@ class RemoteServers:
         for endpoint in self.endpoints:
             endpoint.close()
 
-    def _tell(self, endpoint: Endpoint, *, was_healthy: bool) -> None:
+    def _log_change(self, endpoint: Endpoint, *, was_healthy: bool) -> None:
         is_healthy = endpoint.trouble is None
         if is_healthy == was_healthy:
             return
@@ -189,7 +189,7 @@ class RemoteServers:
             self._lines.append(f"{clock} {endpoint.name} is out: {endpoint.trouble}")
             log.warning("remote_unhealthy", model=self._model, server=endpoint.name, reason=str(endpoint.trouble))
 
-    def _troubles(self) -> str:
+    def _problems(self) -> str:
         return "; ".join(
             f"{endpoint.name}: {endpoint.trouble}" for endpoint in self.endpoints if endpoint.trouble is not None
         )
@@ -197,7 +197,7 @@ class RemoteServers:
     def _start_failed(self) -> WorkerStartFailed:
         can_come_up = any(endpoint.trouble and endpoint.trouble.is_unreachable for endpoint in self.endpoints)
         return WorkerStartFailed(
-            f"{self._model} has no server that can be used: {self._troubles()}.",
+            f"{self._model} has no server that can be used: {self._problems()}.",
             model=self._model,
             worker=self.name,
             reason=UNREACHABLE if can_come_up else "refused",
@@ -205,16 +205,16 @@ class RemoteServers:
 
 
 def ready_of(endpoint: Endpoint, target: RemoteTarget) -> Ready:
-    """Return what a healthy server says of its model, as far as it does."""
+    """Return what a healthy server lists about its model, as far as it does."""
     entry: Mapping[str, Any] = endpoint.card.entry if endpoint.card is not None else {}
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
     sizes = [value for name in CONTEXT_NAMES for value in (entry.get(name), (meta or {}).get(name))]
     slots, operations, sees = entry.get("slots"), entry.get("operations"), entry.get("sees_images")
-    told: frozenset[Task] = frozenset(operations) if isinstance(operations, list) else frozenset()
+    announced: frozenset[Task] = frozenset(operations) if isinstance(operations, list) else frozenset()
     ready = Ready(
         url=target.urls[0],
         context_length=next((value for value in sizes if isinstance(value, int)), target.context_length),
         slots=slots if isinstance(slots, int) and slots > 0 else None,
         sees_images=sees if isinstance(sees, bool) else None,
     )
-    return replace(ready, tasks=(told & target.tasks) or target.tasks)
+    return replace(ready, tasks=(announced & target.tasks) or target.tasks)

@@ -1,7 +1,7 @@
-"""The host's way to a model that other servers have: as to a worker of its own, over connections that are kept.
+"""The worker of a model on other servers, over connections that are reused.
 
-A request goes to the healthy server that has the fewest. As long as nothing of an answer has come, another server can
-take its place; from then on a broken connection is a :class:`WorkerCrashed`, as with a worker here.
+A request goes to the healthy server with the fewest requests. Until something of the answer has arrived, another server
+can take its place; from then on a broken connection is a :class:`WorkerCrashed`, as with a local worker.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from modelhost.workers.remote.servers import RemoteServers
 from modelhost.workers.wire import EventBlocks, encode_payload, with_model_name
 
 DEEPEST: Final = 8
-"""Hosts, and calls of tools, that a request may have come through: more of them are a circle."""
+"""Hosts and tool calls that a request may have passed through: more of them are a cycle."""
 FOR_ANOTHER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE)
-"""Statuses of a server that has not begun to work: another one may."""
+"""Statuses of a server that did not start on the request: another may."""
 
 
 class RemoteWorker(WorkerClient):
@@ -43,14 +43,14 @@ class RemoteWorker(WorkerClient):
 
     @classmethod
     async def begin(cls, target: RemoteTarget, engine: Engine, *, model: str, timeout_seconds: float) -> RemoteWorker:
-        """Return it when a server can answer; raises as :meth:`RemoteServers.start` does."""
+        """Return it when a server is healthy; raises as :meth:`RemoteServers.start` does."""
         if target.api_key:
             hide([target.api_key])
         servers = await RemoteServers.start(target, model=model, timeout_seconds=timeout_seconds)
         return cls(process=servers, engine=engine, model=model)
 
     def end_stalled_requests(self, now: float, patience_seconds: float) -> list[float]:
-        """As for a worker here, if there is one server: among several, a request can be overtaken on another one."""
+        """As for a local worker if there is one server: among several, requests overtake each other."""
         return super().end_stalled_requests(now, patience_seconds) if len(self.process.endpoints) == 1 else []
 
     @asynccontextmanager
@@ -91,7 +91,7 @@ class RemoteWorker(WorkerClient):
     async def _accepted(
         self, path: str, payload: Payload | None, on_connection: Callable[[Connection], None]
     ) -> tuple[Endpoint, KeepAliveConnection]:
-        """Return the first server that takes the request; with none, raise what the last one said."""
+        """Return the first server that accepts the request; if there is none, raise the last one's error."""
         head = self._depth_line()
         refusal: ModelhostError | None = None
         for endpoint in self.process.by_load():
