@@ -100,8 +100,8 @@ def available_memory(root: Path = ROOT) -> int:
 
 
 def oom_kills(root: Path = ROOT) -> int | None:
-    """Return how many processes the kernel has killed for lack of memory since its start, including those over a control
-    group's limit; ``None`` where it does not count them."""
+    """Return how many processes the kernel has killed for lack of memory since its start, including those over a
+    control group's limit; ``None`` where it does not count them."""
     return _field(root / "proc/vmstat", "oom_kill")
 
 
