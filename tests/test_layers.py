@@ -34,7 +34,7 @@ def test_what_is_imported_late_is_imported_from_lower_layers_only() -> None:
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     rank = {room: number for number, line in enumerate(layers) for room in line.split(" | ")}
     problems = []
-    for path in PACKAGE.rglob("*.py"):
+    for path in set(PACKAGE.rglob("*.py")) - {PACKAGE / "lazy.py"}:
         user = path.relative_to(PACKAGE).with_suffix("").parts
         used = re.findall(r"\blazy\.(?:preload\()?\W*(\w+)", path.read_text())
         for module in (lazy.MODULES[name] for name in used if name in lazy.MODULES):

@@ -85,8 +85,8 @@ class Endpoint:
         """Send a request (a GET without ``body``) and return the connection when the head of the answer has arrived.
 
         ``kind`` is the media type of ``body``, and ``head`` are further lines of the head, each ended by CRLF. A kept
-        connection that the server has closed meanwhile is replaced by a new one. ``on_connection`` is told each connection that
-        the request is tried on.
+        connection that the server has closed meanwhile is replaced by a new one. ``on_connection`` gets each connection
+        that the request is tried on.
 
         Raises:
             ConnectionBroken: the server cannot be reached, or closed the connection.
