@@ -1,1 +1,1 @@
-"""What a host keeps: sessions, saved states and the audit log, in SQLite or PostgreSQL."""
+"""The database of a host: sessions, saved states and the audit log, in SQLite or PostgreSQL."""

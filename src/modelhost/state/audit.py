@@ -1,4 +1,4 @@
-"""The audit log: who had what done, and how it ended."""
+"""The audit log: who performed which operation, and with which outcome."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
     from modelhost.state.sql.rows import Rows
 
 MOST_WAITING: Final = 10_000
-"""Entries that wait for the database; one more is lost, and counted."""
+"""Entries that wait for the database; further ones are lost, and counted."""
 AT_ONCE: Final = 500
 PURGE_SECONDS: Final = 24 * 3600.0
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
-"""Between two tries to write to a database that does not work."""
+"""Between two attempts to write to a database that fails."""
 
 _log = get_logger(__name__)
 
 
 class AuditLog:
-    """Written by a task of its own, in groups; its entries are forgotten after ``retention``."""
+    """Written in batches by a task of its own; entries are deleted after ``retention``."""
 
     def __init__(self, database: LazyDatabase, *, retention: timedelta) -> None:
         self._database = database
         self._retention = retention
         self._waiting: deque[AuditEntry] = deque()
-        self._news = asyncio.Event()
+        self._added = asyncio.Event()
         self._writing = asyncio.Lock()
         self._flushing: set[asyncio.Task[None]] = set()
         self._writer: asyncio.Task[None] | None = None
         self._is_broken = False
 
     def note(self, entry: AuditEntry) -> None:
-        """Have ``entry`` written. Never waits and never raises.
+        """Add ``entry``. Never waits and never raises.
 
-        While the database does not work, entries wait for it; those over 10,000 are lost, and counted.
+        While the database fails, entries wait for it; those beyond 10,000 are lost, and counted.
         """
         if len(self._waiting) >= MOST_WAITING:
             METERS.audit_entries_lost.inc()
             return
         self._waiting.append(entry)
-        self._news.set()
+        self._added.set()
         self.start()
 
     def start(self) -> None:
-        """Write and forget entries from now on; :meth:`note` does it by itself."""
+        """Start writing and deleting entries; :meth:`note` does it, too."""
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_and_purge())
 
@@ -70,10 +70,10 @@ class AuditLog:
         actor: str | None = None,
         outcome: str | None = None,
     ) -> tuple[AuditEntry, ...]:
-        """Return what matches, the newest first; what was noted is in it, unless the database cannot be written.
+        """Return the matching entries, the newest first, including those added last unless they cannot be written.
 
         Raises:
-            DatabaseUnavailable: the database does not do its part.
+            DatabaseUnavailable: the database cannot be used.
         """
         with suppress(DatabaseUnavailable):
             await self.flush()
@@ -83,12 +83,12 @@ class AuditLog:
         )
 
     async def flush(self) -> None:
-        """Return when everything that was noted is written.
+        """Wait until all entries are written.
 
         Raises:
-            DatabaseUnavailable: the database does not do its part; the entries still wait for it.
+            DatabaseUnavailable: the database cannot be used; the entries still wait for it.
         """
-        # A group that is written although who waited for it is gone would be written again.
+        # Shielded: a batch that was written although its waiter was cancelled would be written again.
         task = asyncio.create_task(self._flush())
         self._flushing.add(task)
         task.add_done_callback(self._flushing.discard)
@@ -100,10 +100,10 @@ class AuditLog:
                 group = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
                 database = await self._database.get()
                 await database.write(partial(_add, group), durable=False)
-                self._forget(group)
+                self._drop_written(group)
 
     async def close(self) -> None:
-        """Write what waits; what cannot be written is lost, and counted. Nothing may be noted afterwards."""
+        """Write the waiting entries; what cannot be written is lost, and counted. Add none afterwards."""
         async with self._writing:
             if self._writer is not None:
                 self._writer.cancel()
@@ -123,7 +123,7 @@ class AuditLog:
         while True:
             is_written, is_purge_due = False, loop.time() >= next_purge
             with guarded("writing the audit log"):
-                is_written = await self._is_written(purge=is_purge_due)
+                is_written = await self._write_now(purge=is_purge_due)
             if not is_written:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -131,26 +131,26 @@ class AuditLog:
             if is_purge_due:
                 next_purge = loop.time() + PURGE_SECONDS
             pause = FIRST_PAUSE_SECONDS
-            self._news.clear()
+            self._added.clear()
             if not self._waiting:
-                await self._news_until(next_purge - loop.time())
+                await self._wait_for_entries(next_purge - loop.time())
 
-    async def _is_written(self, *, purge: bool) -> bool:
-        """Write what waits, and forget what is old; return whether the database took it."""
+    async def _write_now(self, *, purge: bool) -> bool:
+        """Write waiting entries and delete old ones; return whether that succeeded."""
         try:
             await self._flush()
             if purge:
                 await self._purge()
         except DatabaseUnavailable as error:
-            self._tell(error)
+            self._log_trouble(error)
             return False
-        self._tell(None)
+        self._log_trouble(None)
         return True
 
-    async def _news_until(self, seconds: float) -> None:
+    async def _wait_for_entries(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._news.wait()
+                await self._added.wait()
         except TimeoutError:
             return
 
@@ -160,12 +160,12 @@ class AuditLog:
         if count:
             _log.info("audit_entries_purged", entries=count)
 
-    def _forget(self, written: Sized) -> None:
+    def _drop_written(self, written: Sized) -> None:
         for _ in range(len(written)):
             self._waiting.popleft()
 
-    def _tell(self, trouble: DatabaseUnavailable | None) -> None:
-        """Log that the database stopped working, and that it works again; each once."""
+    def _log_trouble(self, trouble: DatabaseUnavailable | None) -> None:
+        """Log once that the database fails, and once that it works again."""
         if trouble is not None and not self._is_broken:
             _log.warning("audit_log_waits", entries=len(self._waiting), reason=trouble.message)
         elif trouble is None and self._is_broken:

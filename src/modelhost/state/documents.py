@@ -1,4 +1,4 @@
-"""What a saved state holds."""
+"""The contents of a saved state."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from modelhost.state.records import Session
 
 SCHEMA_VERSION: Final = 1
-"""Raised when an older version could not understand what a newer one saves."""
+"""Incremented when older versions could not read what a newer one saves."""
 
 
 class SavedModel(BaseModel):
-    """A model of the host: whether it was loaded, and how its configuration differed from its file's."""
+    """A model of the host: whether it was loaded, and how its configuration differed from the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -22,7 +22,7 @@ class SavedModel(BaseModel):
     is_loaded: bool = False
     is_active: bool = False
     is_added: bool = False
-    """Whether a client had added it: its name says which model it is."""
+    """Whether a client had added it; then its name identifies the model."""
     config: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -39,7 +39,7 @@ class SavedConversation(BaseModel):
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """Return what is saved of ``session``: all of it."""
+        """Return ``session`` as it is saved."""
         return cls(
             session_id=session.id,
             created_at=session.created_at,
@@ -49,7 +49,7 @@ class SavedConversation(BaseModel):
         )
 
     def session(self) -> Session:
-        """Return the session that was saved."""
+        """Return the saved session."""
         return Session.of(
             self.session_id,
             self.messages,
@@ -60,7 +60,7 @@ class SavedConversation(BaseModel):
 
 
 class SavedPromptCache(BaseModel):
-    """A file beside the database with what an engine had computed for a conversation."""
+    """A file beside the database with an engine's prompt cache of a conversation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -73,7 +73,7 @@ class SavedPromptCache(BaseModel):
 
 
 class SnapshotDocument(BaseModel):
-    """Everything that one saved state holds."""
+    """The whole contents of a saved state."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 

@@ -1,4 +1,4 @@
-"""The database, opened when somebody first needs it."""
+"""The database, opened when it is first needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 class LazyDatabase:
-    """Opens the database at ``place`` once, however many ask for it at the same time.
-
-    The libraries for it take a tenth of a second to import: a host that keeps nothing does without them.
-    """
+    """Opens the database at ``place`` once, also for concurrent callers."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -29,7 +26,7 @@ class LazyDatabase:
         return self._database is not None
 
     async def get(self) -> Database:
-        """Return the database with its tables as this version wants them.
+        """Return the database, with its tables migrated to this version.
 
         Raises:
             DatabaseUnavailable: it cannot be opened; the next call tries again.
@@ -43,7 +40,7 @@ class LazyDatabase:
             return self._database
 
     async def close(self) -> None:
-        """Close it; the next :meth:`get` opens it again."""
+        """Close it; :meth:`get` opens it again."""
         async with self._opening:
             database, self._database = self._database, None
             if database is not None:

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSES: Final = Path("/proc/self/ns/pid")
 _CLOCK_TOLERANCE_SECONDS: Final = 2.0
-"""By so much the start of one process may seem to differ when it is read twice: a clock that is set moves it."""
+"""By how much the start time of a process may differ between two readings: setting the clock changes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A process that may have sessions. ``nonce`` tells apart what a process opened twice.
+    """A process that may hold sessions. ``nonce`` distinguishes several databases opened by one process.
 
-    On hosts with the same ``machine`` the same ``pid`` is the same process: it names the boot and, on Linux, the
-    namespace of the process ids, which differs between containers.
+    With the same ``machine`` the same ``pid`` is the same process: it identifies the boot and, on Linux, the pid
+    namespace, which differs between containers.
     """
 
     name: str
@@ -61,7 +61,7 @@ def this_process() -> Holder:
 
 
 def is_gone(other: Holder, here: Holder) -> bool:
-    """Whether ``other`` was a process of the machine of ``here`` that has ended; of another machine nobody knows."""
+    """Whether ``other`` was a process on the machine of ``here`` that has ended; unknown for other machines."""
     if other.machine != here.machine:
         return False
     try:
@@ -77,13 +77,13 @@ LEASE_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = LEASE_SECONDS / 3
 FIRST_PAUSE_SECONDS: Final = 0.01
 LONGEST_PAUSE_SECONDS: Final = 0.25
-"""Between two looks at a session that another process has."""
+"""Between two attempts to get a session that another process holds."""
 
 _log = get_logger(__name__)
 
 
 class Leases:
-    """The leases that this process has. One task of it at a time may ask for a session."""
+    """The leases of this process. Only one of its tasks at a time may lease a session."""
 
     def __init__(self, database: LazyDatabase, *, wait_seconds: float) -> None:
         self._database = database
@@ -95,11 +95,11 @@ class Leases:
 
     @asynccontextmanager
     async def lease(self, session_id: str) -> AsyncIterator[StoredSession | None]:
-        """Have the lease of a session; yields what is stored of it, read with the lease.
+        """Hold the lease of a session; yields the stored session, read together with the lease.
 
         Raises:
-            SessionBusy: another process keeps it for longer than allowed.
-            DatabaseUnavailable: the database does not do its part.
+            SessionBusy: another process holds it for longer than allowed.
+            DatabaseUnavailable: the database cannot be used.
         """
         try:
             yield await self._acquire(session_id)
@@ -108,7 +108,7 @@ class Leases:
                 await self._release(session_id)
 
     async def close(self) -> None:
-        """Wait for what is being released, and end the renewing."""
+        """Wait for releases in progress, and stop renewing."""
         await asyncio.gather(*self._releasing.values())
         if self._renewing is not None:
             self._renewing.cancel()
@@ -116,13 +116,13 @@ class Leases:
 
     async def _acquire(self, session_id: str) -> StoredSession | None:
         if (releasing := self._releasing.get(session_id)) is not None:
-            # Of a task that was cancelled while it gave the session back; what it deletes must not be our lease.
+            # A cancelled task is still releasing the session; it must not delete our lease.
             await asyncio.wait([releasing])
         database = await self._database.get()
         deadline = time.monotonic() + self._wait_seconds
         pause, gone = FIRST_PAUSE_SECONDS, None
         while True:
-            # Given back also if this is cancelled: it may be ours by then.
+            # Released also if this is cancelled: we may have it by then.
             self._held.add(session_id)
             try:
                 other, stored = await database.write(partial(self._try, session_id, gone), durable=False)
@@ -148,12 +148,12 @@ class Leases:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _try(self, session_id: str, gone: str | None, rows: Rows) -> tuple[Holder | None, StoredSession | None]:
-        """Get the lease and what is stored, or who has it."""
+        """Acquire the lease and read the session, or return the holder."""
         other = rows.leases.acquire(session_id, self.holder, LEASE_SECONDS, instead_of=gone)
         return other, (rows.sessions.stored(session_id) if other is None else None)
 
     async def _release(self, session_id: str) -> None:
-        """Release it, although the task that had it may be cancelled meanwhile."""
+        """Release it, even if the task that held it is cancelled meanwhile."""
         self._held.discard(session_id)
         task = asyncio.create_task(self._give_back(session_id))
         self._releasing[session_id] = task
@@ -161,7 +161,7 @@ class Leases:
         await asyncio.shield(task)
 
     async def _give_back(self, session_id: str) -> None:
-        # A lease that cannot be given back runs out.
+        # A lease that cannot be released expires.
         with suppress(DatabaseUnavailable):
             await (await self._database.get()).write(
                 lambda rows: rows.leases.release(session_id, self.holder), durable=False
@@ -172,7 +172,7 @@ class Leases:
             self._renewing = asyncio.create_task(self._renew())
 
     async def _renew(self) -> None:
-        """Renew what is held until nothing is."""
+        """Renew the held leases until there are none."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             if not self._held:

@@ -30,7 +30,7 @@ class Packed:
 
 
 def pack(document: SnapshotDocument, *, compression: bool) -> Packed:
-    """Return ``document`` as bytes. Line by line, so that other threads get their turn with a large one."""
+    """Return ``document`` as bytes; line by line, so that a large one does not block other threads."""
     target = io.BytesIO()
     if compression:
         with zstandard.ZstdCompressor(level=_LEVEL).stream_writer(target, closefd=False) as writer:
@@ -45,10 +45,10 @@ def pack(document: SnapshotDocument, *, compression: bool) -> Packed:
 
 
 def unpack(content: bytes, *, compression: str, sha256: str) -> SnapshotDocument:
-    """Return the document that :func:`pack` made ``content`` of.
+    """Return the document from which :func:`pack` made ``content``.
 
     Raises:
-        ValueError: it is not that; the message says what is wrong, in a few words.
+        ValueError: ``content`` is damaged; the message says briefly how.
     """
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError("its checksum is wrong")

@@ -1,4 +1,4 @@
-"""What is kept, as values."""
+"""Records of the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """A session without its messages; the times are aware, in UTC. Messages and bytes count the system message too."""
+    """A session without its messages; times are aware, in UTC. Counts include the system message."""
 
     id: str
     created_at: datetime
@@ -62,7 +62,7 @@ class Session(SessionInfo):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotInfo:
-    """A saved state, without what is in it. ``size_bytes``: what it takes in the database, with its prompt caches."""
+    """A saved state without its contents. ``size_bytes`` is its size in the database, with its prompt caches."""
 
     state_id: str
     session_id: str
@@ -78,9 +78,9 @@ class SnapshotInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One operation that somebody had done. ``outcome`` is ``ok`` or the code of an error.
+    """One performed operation. ``outcome`` is ``ok`` or the code of an error.
 
-    ``arguments`` hold neither secrets nor contents: who notes the entry has left them out.
+    ``arguments`` hold neither secrets nor contents; the caller leaves them out.
     """
 
     at: datetime
@@ -96,7 +96,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What a removal took away. ``files`` are names of prompt caches that nothing refers to any more."""
+    """What a removal deleted. ``files`` are names of prompt caches that are not referenced any more."""
 
     items: int = 0
     messages: int = 0
@@ -113,13 +113,13 @@ class Removed:
 
 
 def system_and_rest(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
-    """Return the system messages that ``messages`` begin with, and what follows them."""
+    """Return the system messages at the beginning of ``messages``, and the rest."""
     count = next((at for at, message in enumerate(messages) if message.get("role") not in _SYSTEM_ROLES), len(messages))
     return messages[:count], messages[count:]
 
 
 def check_session_id(session_id: str) -> None:
-    """Raise :class:`InvalidRequest` for what cannot be the id of a session."""
+    """Raise :class:`InvalidRequest` unless ``session_id`` can be the id of a session."""
     if not is_session_id(session_id):
         raise InvalidRequest(
             f"A session id is text of 1 to {LONGEST_ID} characters, none of them a control character.",

@@ -1,4 +1,4 @@
-"""Sessions: conversations that the host keeps, one writer at a time."""
+"""Sessions: stored conversations, with one writer at a time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from modelhost.state.sql.rows import Rows
 
 AT_ONCE: Final = 100
-"""So many sessions are in memory while all are read."""
+"""Sessions in memory at once while all are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is kept, and how long a request waits for another host."""
+    """How much is kept, and how long a request waits for a session."""
 
     sessions: int
     eviction: SessionEviction
@@ -38,7 +38,7 @@ class Limits:
 class SessionStore:
     """The sessions in the database.
 
-    Every method raises :class:`DatabaseUnavailable` where the database does not do its part.
+    Every method raises :class:`DatabaseUnavailable` if the database cannot be used.
     """
 
     def __init__(self, database: LazyDatabase, limits: Limits) -> None:
@@ -49,15 +49,15 @@ class SessionStore:
 
     @asynccontextmanager
     async def hold(self, session_id: str) -> AsyncIterator[HeldSession]:
-        """Have the session for oneself: no other task, process or host writes to it meanwhile; it need not exist yet.
+        """Hold the session: no other task, process or host writes to it meanwhile. It need not exist yet.
 
-        Tasks of this process get it in the order in which they came. Among processes it is a lease in the database
-        that is renewed while it is held. That of a process on this machine that is gone is taken over at once, that of
-        another machine when it runs out, after 15 s.
+        Tasks of this process get it in order. Among processes it is a lease in the database, renewed while it is held.
+        The lease of a process on this machine that has ended is taken over at once, that of another machine when it
+        expires, after 15 s.
 
         Raises:
             InvalidRequest: this cannot be the id of a session.
-            SessionBusy: another process keeps it for longer than ``session_timeout``.
+            SessionBusy: another process holds it for longer than ``session_timeout``.
         """
         check_session_id(session_id)
         turn = self._turns.setdefault(session_id, asyncio.Lock())
@@ -76,18 +76,18 @@ class SessionStore:
         return found
 
     async def list(self, *, limit: int = 100, before: datetime | None = None) -> tuple[SessionInfo, ...]:
-        """Return sessions, the one that was used last first; ``before``: only those that were last used before it."""
+        """Return sessions, the most recently used first; only those last used ``before`` that time, if it is given."""
         database = await self._database.get()
         return await database.read(lambda rows: rows.sessions.list(limit=limit, before=before))
 
     async def count(self) -> int:
-        """Return how many there are."""
+        """Return the number of sessions."""
         return await (await self._database.get()).read(lambda rows: rows.sessions.count())
 
     async def all(self) -> AsyncGenerator[Session, None]:
-        """Yield every session as it was at one moment, the one that was used last first; writers do not wait for it.
+        """Yield every session as of one moment, the most recently used first; writers do not wait.
 
-        Close it (``aclosing``) if you leave before its end.
+        Close it (``aclosing``) if you stop before its end.
         """
         async with (await self._database.get()).reading() as run:
             ids = await run(lambda rows: rows.sessions.ids())
@@ -96,17 +96,17 @@ class SessionStore:
                     yield session
 
     async def put(self, session: Session) -> bool:
-        """Store ``session`` in the place of one with its id, as :meth:`put_all` does; return whether it was kept."""
+        """Store ``session``, replacing one with its id, as :meth:`put_all` does; return whether it was kept."""
         return await self.put_all([session]) == 1
 
     async def put_all(self, sessions: Iterable[Session]) -> int:
-        """Store all of ``sessions`` or, if something fails, none, in the place of those with their ids.
+        """Store all of ``sessions``, or none if something fails, replacing those with their ids.
 
-        The limits hold: each is cut, and of all sessions those over the limit go (``session_eviction``). A request that
-        has one of them adds its messages to what is stored here. Return how many of ``sessions`` were kept.
+        The limits apply: each session is trimmed, and sessions over the limit are dropped (``session_eviction``). A
+        request that holds one of them adds its messages to what is stored here. Return how many were kept.
 
         Raises:
-            InvalidRequest: the id of one cannot be the id of a session.
+            InvalidRequest: an id cannot be the id of a session.
         """
         given = {session.id: session for session in sessions}
         for session_id in given:
@@ -122,7 +122,7 @@ class SessionStore:
         return await (await self._database.get()).write(put)
 
     async def delete(self, session_id: str) -> Removed:
-        """Remove the session. A request that has it begins it anew with its own messages.
+        """Delete the session. A request that holds it starts it again with its own messages.
 
         Raises:
             SessionNotFound: there is none.
@@ -133,7 +133,7 @@ class SessionStore:
         return removed
 
     async def clear(self, *, session_id: str | None = None, older_than: datetime | None = None) -> Removed:
-        """Remove all sessions, or those that match: by id, and last used before ``older_than``."""
+        """Delete all sessions, or those that match: by id, and last used before ``older_than``."""
 
         def clear(rows: Rows) -> Removed:
             rows.one_at_a_time()
@@ -142,7 +142,7 @@ class SessionStore:
         return await (await self._database.get()).write(clear)
 
     async def close(self) -> None:
-        """End what goes on in the background; nobody holds a session any more."""
+        """Stop background work; no session may be held any more."""
         await self._leases.close()
 
     async def _append(self, session_id: str, stored: StoredSession | None, addition: Addition) -> StoredSession:
@@ -166,7 +166,7 @@ class SessionStore:
 
 
 class HeldSession:
-    """A session that nobody else writes to."""
+    """A session that its holder alone may write to."""
 
     def __init__(
         self,
@@ -180,26 +180,26 @@ class HeldSession:
 
     @property
     def model(self) -> str | None:
-        """The model that answered last."""
+        """The model of the latest answer."""
         return self._stored.model if self._stored is not None else None
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What is stored, the system message first if there is one."""
+        """The stored messages, the system message first if there is one."""
         return self._stored.messages if self._stored is not None else ()
 
     async def append(
         self, messages: Sequence[Message], *, system: Message | None = None, model: str | None = None
     ) -> None:
-        """Add ``messages``: all of them, or none if this raises. They survive a power cut when it returns.
+        """Append ``messages``: all of them, or none if this raises. They survive a power failure when it returns.
 
-        ``system`` takes the place of the session's system message, ``model`` of its model. The oldest messages over
-        ``max_session_messages`` are cut off. A new session over ``max_sessions`` drops the oldest ones, or those that
-        were not used for longest (``session_eviction``); those that somebody holds stay.
+        ``system`` replaces the session's system message, ``model`` its model. The oldest messages over
+        ``max_session_messages`` are dropped. A new session over ``max_sessions`` drops the oldest or the least recently
+        used ones (``session_eviction``) that nobody holds.
 
         Raises:
             SessionBusy: the session was lost to another host.
-            DatabaseUnavailable: the database does not do its part.
+            DatabaseUnavailable: the database cannot be used.
         """
         addition = Addition(messages=tuple(messages), system=system, model=model)
         self._stored = await self._append(self.id, self._stored, addition)

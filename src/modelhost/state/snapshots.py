@@ -1,4 +1,4 @@
-"""Saved states: what a host held at one moment, in one piece."""
+"""Saved states: the state of a host at one moment."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _log = get_logger(__name__)
 class SnapshotStore:
     """The saved states in the database.
 
-    Every method raises :class:`DatabaseUnavailable` where the database does not do its part. What takes long with
-    large states is done in a thread.
+    Every method raises :class:`DatabaseUnavailable` if the database cannot be used. Slow work on large states runs in a
+    thread.
     """
 
     def __init__(self, database: LazyDatabase) -> None:
         self._database = database
 
     async def save(self, session_id: str, document: SnapshotDocument, *, compression: bool) -> SnapshotInfo:
-        """Keep ``document`` under the label ``session_id``, beside what was saved under it before.
+        """Save ``document`` under the label ``session_id``, beside earlier states of that label.
 
         Raises:
             InvalidRequest: this cannot be a label.
@@ -53,11 +53,11 @@ class SnapshotStore:
     async def load(
         self, *, session_id: str | None = None, state_id: str | None = None
     ) -> tuple[SnapshotInfo, SnapshotDocument]:
-        """Return what was saved: the newest that matches what is given, or the newest of all.
+        """Return the newest saved state that matches, or the newest of all.
 
         Raises:
-            StateNotFound: nothing matches.
-            StateDamaged: it is not what was saved, or a newer version saved it; nothing of it is returned.
+            StateNotFound: none matches.
+            StateDamaged: it is damaged, or a newer version saved it.
         """
         database = await self._database.get()
         stored = await database.read(lambda rows: rows.snapshots.newest(session_id=session_id, state_id=state_id))
@@ -66,7 +66,7 @@ class SnapshotStore:
         return stored.info, await _unpacked(stored)
 
     async def list(self, session_id: str | None = None) -> tuple[SnapshotInfo, ...]:
-        """Return what is saved, the newest first."""
+        """Return the saved states, the newest first."""
         return await (await self._database.get()).read(lambda rows: rows.snapshots.list(session_id))
 
     async def clear(
@@ -77,11 +77,11 @@ class SnapshotStore:
         include_models: bool = True,
         include_conversations: bool = True,
     ) -> Removed:
-        """Take models, conversations or both out of the saved states that match; with both they are removed whole.
+        """Remove models, conversations or both from the matching saved states; with both the states are deleted.
 
-        One that holds neither afterwards is removed, and so is one that is damaged. ``items`` counts the models and
-        the conversations, and one for a saved state that was removed with neither in it. ``files`` are the prompt
-        caches that went with them. One that a newer version saved stays as it is, unless it is removed whole.
+        A state that is empty afterwards is deleted, and so is a damaged one. ``items`` counts the models and
+        conversations, and one for a deleted state without either. ``files`` are the removed prompt caches. A state
+        of a newer version is only deleted whole.
         """
         if not include_models and not include_conversations:
             return Removed()
@@ -97,7 +97,7 @@ class SnapshotStore:
         return removed
 
     async def _strip(self, state_id: str, *, with_models: bool) -> Removed:
-        """Leave only the models (or only the conversations) in a saved state, and count what went."""
+        """Keep only the models (or only the conversations) of a saved state; return what was removed."""
         database = await self._database.get()
         stored = await database.read(lambda rows: rows.snapshots.newest(state_id=state_id))
         if stored is None:
@@ -145,7 +145,7 @@ async def _packed(document: SnapshotDocument, *, compression: bool) -> Packed:
 
 
 async def _unpacked(stored: StoredSnapshot) -> SnapshotDocument:
-    """Raise :class:`StateDamaged` unless it is what was saved, by this version or an older one."""
+    """Return the contents; raise :class:`StateDamaged` if they are damaged, or of a newer version."""
     info = stored.info
     if info.schema_version > SCHEMA_VERSION:
         raise StateDamaged(

@@ -1,4 +1,4 @@
-"""Everything that a host keeps, behind one door."""
+"""The state of a host: its sessions, saved states and audit log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from modelhost.state.snapshots import SnapshotStore
 
 
 class StateStore:
-    """The database of a host; opened at first use."""
+    """The database of a host; opened when it is first used."""
 
     def __init__(self, settings: Settings) -> None:
         self.data_dir = data_directory(settings)
         self.database = LazyDatabase(database_place(settings))
-        """What all of the others keep their rows in."""
+        """Shared by the stores below."""
         self.sessions = SessionStore(
             self.database,
             Limits(
@@ -32,19 +32,18 @@ class StateStore:
         self.audit = AuditLog(self.database, retention=timedelta(days=settings.audit_retention_days))
 
     async def open(self) -> None:
-        """Open the database, bring its tables to this version, and forget old entries of the audit log.
+        """Open the database, migrate its tables to this version, and delete old entries of the audit log.
 
-        Whatever needs the database does it by itself; who calls this learns at once if something is wrong. It may be
-        called again, and by many tasks at a time.
+        Every use does that, too; calling this reports problems at once. It may be called repeatedly and concurrently.
 
         Raises:
-            DatabaseUnavailable: it cannot be reached, read or written, or a newer version made it.
+            DatabaseUnavailable: it cannot be reached, read or written, or a newer version created it.
         """
         await self.database.get()
         self.audit.start()
 
     async def close(self) -> None:
-        """Write what the audit log still has, and close the database."""
+        """Write the rest of the audit log, and close the database."""
         await self.audit.close()
         await self.sessions.close()
         await self.database.close()

@@ -11,17 +11,17 @@ from modelhost.state.records import Message, system_and_rest
 
 
 def trim(messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
-    """Return what stays of ``messages``; see :func:`kept_positions`."""
+    """Return the ``messages`` that are kept; see :func:`kept_positions`."""
     return tuple(messages[at] for at in kept_positions(messages, limit))
 
 
 def kept_positions(messages: Sequence[Message], limit: int) -> Sequence[int]:
-    """Return which of ``messages`` stay, by their places: at most ``limit`` of them; the oldest go first.
+    """Return the positions of the ``messages`` that are kept, at most ``limit``; the oldest are dropped first.
 
-    The system messages at the beginning stay. Whole turns go, each from a user's message to the next one's. Where the
-    last turn alone is over the limit, its user's message and its newest parts stay; a part is a message, or an
-    assistant's message with the results of the tools that it calls. A part is never taken apart: only where system,
-    user's message and the last part are over the limit, more than ``limit`` messages stay.
+    The system messages at the beginning are kept. Whole turns are dropped, each from a user's message to the next one.
+    If the last turn alone exceeds the limit, its user's message and its newest parts are kept; a part is a message, or
+    an assistant's message with the results of its tool calls. A part is never split: more than ``limit`` messages are
+    kept only if the system messages, the user's message and the last part exceed it.
     """
     if len(messages) <= limit:
         return range(len(messages))
@@ -39,7 +39,7 @@ def kept_positions(messages: Sequence[Message], limit: int) -> Sequence[int]:
 
 
 def _parts(messages: Sequence[Message], begin: int) -> Iterator[range]:
-    """The places of what must not be taken apart, in order; what follows a user's message is no result of a tool."""
+    """Yield the positions of the parts, in order; no tool result follows a user's message directly."""
     start = begin
     for at in range(begin + 1, len(messages) + 1):
         if at < len(messages) and messages[at].get("role") in {"tool", "function"}:
@@ -50,7 +50,7 @@ def _parts(messages: Sequence[Message], begin: int) -> Iterator[range]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """A message at its place; places only grow, and none is used twice. ``body`` is its JSON."""
+    """A message with its position; positions only grow and are not reused. ``body`` is its JSON."""
 
     position: int
     message: Message
@@ -59,7 +59,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSession:
-    """A session as it is in the database. ``revision`` is another one after every change, whoever makes it."""
+    """A session in the database. Every change gives it another ``revision``."""
 
     revision: int
     model: str | None
@@ -69,18 +69,18 @@ class StoredSession:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All messages, those of the system first."""
+        """All messages, the system messages first."""
         return (*self.system, *(line.message for line in self.lines))
 
     @property
     def size_bytes(self) -> int:
-        """What all messages take, as JSON."""
+        """The size of all messages as JSON."""
         return sum(len(orjson.dumps(message)) for message in self.system) + sum(len(line.body) for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """What is to be added; a system message and a model take the place of those before."""
+    """Messages to append; a system message and a model replace the previous ones."""
 
     messages: tuple[Message, ...]
     system: Message | None = None
@@ -89,7 +89,7 @@ class Addition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionChange:
-    """The session afterwards, the lines that are new in it and the places of those that left it."""
+    """The session afterwards, its new messages, and the positions of those that were dropped."""
 
     after: StoredSession
     added: tuple[StoredMessage, ...]
@@ -97,7 +97,7 @@ class SessionChange:
 
 
 def with_positions(messages: Sequence[Message], first: int = 0) -> tuple[StoredMessage, ...]:
-    """Return ``messages`` at places from ``first`` on."""
+    """Return ``messages`` with positions from ``first`` on."""
     return tuple(
         StoredMessage(position=position, message=message, body=orjson.dumps(message))
         for position, message in enumerate(messages, first)
@@ -105,12 +105,12 @@ def with_positions(messages: Sequence[Message], first: int = 0) -> tuple[StoredM
 
 
 def append(before: StoredSession | None, addition: Addition, *, revision: int, most_messages: int) -> SessionChange:
-    """Return what ``before`` (``None``: a new session) becomes, cut to ``most_messages``."""
+    """Return ``before`` (``None``: a new session) with the addition, trimmed to ``most_messages``."""
     old = before or StoredSession(revision=0, model=None, system=(), lines=(), next_position=0)
     added = with_positions(addition.messages, old.next_position)
     system = old.system if addition.system is None else (addition.system,)
     lines = (*old.lines, *added)
-    # A system message is told from the first line by its place, not by its role: a line may have that role too.
+    # System messages are known by their position, not by their role: other messages may have that role, too.
     places = kept_positions([*system, *(line.message for line in lines)], most_messages)
     kept = tuple(lines[place - len(system)] for place in places if place >= len(system))
     positions = {line.position for line in kept}

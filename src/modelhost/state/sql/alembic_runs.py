@@ -1,4 +1,4 @@
-"""Running the migrations, with alembic."""
+"""Runs the migrations with alembic."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SCRIPTS: Final = Path(__file__).parents[1] / "migrations"
 
 
 def config(connection: Connection | None = None) -> Config:
-    """Return alembic's configuration; ``connection`` is where it is to work."""
+    """Return alembic's configuration for ``connection``."""
     made = Config()
-    # In alembic's file format, which this passes through, a percent sign is special.
+    # Percent signs are special in alembic's configuration.
     made.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     made.attributes["connection"] = connection
     return made
 
 
 def upgrade(connection: Connection, revision: str = HEAD) -> None:
-    """Apply what is missing up to ``revision``, in the transaction of ``connection``."""
+    """Apply the missing migrations up to ``revision``, in the transaction of ``connection``."""
     command.upgrade(config(connection), revision)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
-    """Undo what came after ``revision`` (``base``: everything), in the transaction of ``connection``."""
+    """Undo the migrations after ``revision`` (``base``: all), in the transaction of ``connection``."""
     command.downgrade(config(connection), revision)

@@ -1,4 +1,4 @@
-"""Transactions, whatever the database is, and what its refusals mean, in sentences with a way out."""
+"""Transactions on any database, and its errors as messages that say what to do."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ Work = Callable[[Rows], T]
 
 
 class Run(Protocol):
-    """Does work in one transaction, again and again."""
+    """Does work repeatedly in one transaction."""
 
     def __call__(self, work: Work[T], /) -> Awaitable[T]: ...
 
 
 class Database(ABC):
-    """An open database. Work is done where it does not keep the event loop waiting.
+    """An open database. Work does not block the event loop.
 
-    All methods raise :class:`DatabaseUnavailable` where the database does not do its part.
+    All methods raise :class:`DatabaseUnavailable` if the database cannot be used.
     """
 
     def __init__(self, place: Place) -> None:
         self.place = place
 
     async def read(self, work: Work[T]) -> T:
-        """Return what ``work`` finds in one transaction, which keeps nobody waiting and sees one moment."""
+        """Return the result of ``work`` in one transaction, which blocks no writer and sees one moment."""
         with explained(self.place):
             return await _decided(self._read(lambda connection: work(Rows(connection))))
 
@@ -49,17 +49,17 @@ class Database(ABC):
                 yield run
 
     async def write(self, work: Work[T], *, durable: bool = True) -> T:
-        """Do ``work`` in one transaction, committed at its end, or undone if that is an exception.
+        """Do ``work`` in one transaction, committed at its end, or rolled back if it raises.
 
-        A committed one survives the end of the process, a ``durable`` one a power cut too. It is decided when this
-        returns, also for a task that is cancelled meanwhile.
+        A committed transaction survives the end of the process, a ``durable`` one also a power failure. Its outcome is
+        certain when this returns, even if the task is cancelled meanwhile.
         """
         with explained(self.place):
             return await _decided(self._write(lambda connection: work(Rows(connection)), durable=durable))
 
     @abstractmethod
     async def migrate(self, work: Callable[[Connection], T]) -> T:
-        """Do ``work`` in a transaction while nobody else does so."""
+        """Do ``work`` in an exclusive transaction."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -76,16 +76,16 @@ class Database(ABC):
 
 
 async def _decided(transaction: Coroutine[Any, Any, T]) -> T:
-    """Return the outcome of ``transaction``, and be cancelled only after there is one.
+    """Return the outcome of ``transaction``; a cancellation waits for it.
 
-    Who is cancelled in the middle would not know what is stored, and would leave a connection in an unknown state.
+    A cancellation in the middle would leave unknown what is stored, and the connection in an unknown state.
     """
     task = asyncio.create_task(transaction)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        task.exception()  # Nobody will ask for it.
+        task.exception()  # retrieved, since it is not raised
         raise
 
 
@@ -110,7 +110,7 @@ _OF_POSTGRESQL: Final[Mapping[str, str]] = {
 
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
-    """Turn what the database at ``place`` refuses into :class:`DatabaseUnavailable`; our own mistakes stay."""
+    """Turn errors of the database at ``place`` into :class:`DatabaseUnavailable`, but not our own mistakes."""
     try:
         yield
     except (IntegrityError, ProgrammingError, DataError) as error:
@@ -128,13 +128,13 @@ def explained(place: Place) -> Iterator[None]:
 
 
 def unavailable(place: Place, reason: str) -> DatabaseUnavailable:
-    """Return the error that says what ``reason`` means and what to do."""
+    """Return the error for ``reason``, which says what to do."""
     way_out = _way_out(place, reason) or _said(place, reason)
     return DatabaseUnavailable(f"The database {place} does not work: {way_out}.", database=str(place))
 
 
 def _said(place: Place, reason: str) -> str:
-    """The database's own words; asyncpg puts the name of an exception in front."""
+    """Return the database's own message; asyncpg puts the name of an exception in front."""
     own = reason.split(">: ", 1)[-1].strip().rstrip(".")
     check = (
         ELSEWHERE if isinstance(place, SqliteFile) else "check that the server runs and that --database-url is right"

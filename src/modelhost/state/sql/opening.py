@@ -1,4 +1,4 @@
-"""Opening a database, with its tables as this version wants them."""
+"""Opens a database and migrates its tables to this version."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from modelhost.state.sql.database import Database, explained
 from modelhost.state.sql.sqlite import SqliteDatabase
 
 HEAD: Final = "0002"
-"""The newest migration; they are numbered, so that one of a newer version is known by its number."""
+"""The newest migration. Migrations are numbered, so that one of a newer version is known by its number."""
 
 
 async def open_database(place: Place) -> Database:
-    """Return the database at ``place``; all migrations that are missing are applied, or none.
+    """Return the database at ``place``; either all missing migrations are applied, or none.
 
     Raises:
-        DatabaseUnavailable: it cannot be opened or migrated, or a newer version of modelhost made its tables.
+        DatabaseUnavailable: it cannot be opened or migrated, or a newer version created its tables.
     """
     with explained(place):
         database = await _unopened(place)
@@ -45,13 +45,13 @@ async def _unopened(place: Place) -> Database:
 
 
 def _migrate(place: Place, connection: Connection) -> None:
-    # Another host may have been faster, and it may be a newer one.
+    # Another host, perhaps of a newer version, may have been faster.
     if _version(place, connection) != HEAD:
         lazy.alembic_runs.upgrade(connection)
 
 
 def _version(place: Place, connection: Connection) -> str | None:
-    """Return the number of the newest migration that was applied."""
+    """Return the number of the newest applied migration."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

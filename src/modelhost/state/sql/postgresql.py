@@ -18,7 +18,7 @@ from modelhost.state.sql.rows import Rows
 CONNECT_SECONDS: Final = 10.0
 COMMAND_SECONDS: Final = 60.0
 _MIGRATING: Final = 0x6D6F64656C00
-"""Of all that lock something on a server this is us: "model"."""
+"""Identifies our lock among all on a server: "model"."""
 T = TypeVar("T")
 
 
@@ -29,7 +29,7 @@ class PostgresDatabase(Database):
         super().__init__(place)
 
         async def connect() -> Any:
-            """The address is libpq's, which asyncpg takes as it is; SQLAlchemy knows fewer of its options."""
+            """asyncpg accepts libpq's addresses unchanged; SQLAlchemy supports fewer of their options."""
             try:
                 return await asyncpg.connect(
                     place.address.get_secret_value(), timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS
@@ -37,7 +37,7 @@ class PostgresDatabase(Database):
             except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
                 raise ConnectionError(str(error)) from error
 
-        # A server that was restarted is asked anew, instead of the first request failing.
+        # With pre-ping the first request after a restart of the server does not fail.
         self._engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True)
         self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 

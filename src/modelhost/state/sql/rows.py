@@ -1,4 +1,4 @@
-"""What a transaction may read and write; here the statements about saved states and the audit log."""
+"""The tables within one transaction, with the statements for saved states and the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEWEST: Final = (snapshots.c.created_at.desc(), snapshots.c.state_id)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSnapshot:
-    """A saved state as it is in the database, unchecked."""
+    """A saved state in the database, unchecked."""
 
     info: SnapshotInfo
     content: bytes
@@ -36,12 +36,12 @@ class SnapshotRows:
         self._connection = connection
 
     def put(self, info: SnapshotInfo, content: bytes, sha256: str, files: Sequence[str]) -> None:
-        """Store a new one."""
+        """Insert a saved state."""
         row = {**asdict(info), "content": content, "sha256": sha256, "files": orjson.dumps(files)}
         self._connection.execute(insert(snapshots), row)
 
     def newest(self, *, session_id: str | None = None, state_id: str | None = None) -> StoredSnapshot | None:
-        """Return the newest one that matches."""
+        """Return the newest matching saved state."""
         wanted = select(*_INFO, snapshots.c.content, snapshots.c.sha256).order_by(*_NEWEST).limit(1)
         if session_id is not None:
             wanted = wanted.where(snapshots.c.session_id == session_id)
@@ -55,7 +55,7 @@ class SnapshotRows:
         return StoredSnapshot(info=SnapshotInfo(**info), content=content, sha256=sha256)
 
     def list(self, session_id: str | None) -> tuple[SnapshotInfo, ...]:
-        """Return what is saved, the newest first."""
+        """Return the saved states, the newest first."""
         wanted = select(*_INFO).order_by(*_NEWEST)
         if session_id is not None:
             wanted = wanted.where(snapshots.c.session_id == session_id)
@@ -64,7 +64,7 @@ class SnapshotRows:
     def replace(
         self, old: SnapshotInfo, facts: Mapping[str, Any], content: bytes, sha256: str, files: Sequence[str]
     ) -> Removed:
-        """Store other contents under the same id; return what is gone with that."""
+        """Replace the contents of a saved state; return what that removed."""
         mine = snapshots.c.state_id == old.state_id
         before = (self._connection.execute(select(snapshots.c.files).where(mine))).scalar_one_or_none()
         if before is None:
@@ -78,7 +78,7 @@ class SnapshotRows:
         )
 
     def remove(self, state_id: str) -> Removed:
-        """Remove it whole; nothing if it is not there."""
+        """Delete a saved state, if it exists."""
         gone = delete(snapshots).where(snapshots.c.state_id == state_id)
         row = (self._connection.execute(gone.returning(*_INFO, snapshots.c.files))).one_or_none()
         if row is None:
@@ -99,7 +99,7 @@ class AuditRows:
         self._connection = connection
 
     def add(self, entries: Sequence[AuditEntry]) -> None:
-        """Add ``entries``."""
+        """Insert ``entries``."""
         self._connection.execute(insert(audit), [_row(entry) for entry in entries])
 
     def list(
@@ -111,7 +111,7 @@ class AuditRows:
         actor: str | None,
         outcome: str | None,
     ) -> tuple[AuditEntry, ...]:
-        """Return what matches, the newest first."""
+        """Return the matching entries, the newest first."""
         wanted = select(*_ENTRY).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
         if before is not None:
             wanted = wanted.where(audit.c.at < before)
@@ -125,7 +125,7 @@ class AuditRows:
         )
 
     def purge(self, older_than: datetime) -> int:
-        """Remove what is older; return how many entries that were."""
+        """Delete older entries; return how many there were."""
         return (self._connection.execute(delete(audit).where(audit.c.at < older_than))).rowcount
 
 
@@ -136,16 +136,16 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _storable(text: str | None) -> str | None:
-    """What comes from a client may hold what a database takes for no text; the entry is kept all the same."""
+    """Return ``text`` without what a database does not accept: it may come from a client."""
     return None if text is None else text.replace("\0", "").encode(errors="replace").decode()
 
 
 _ONE_AT_A_TIME: Final = 0x6D6F64656C01
-"""Of all that lock something on a server this is us: "model"."""
+"""Identifies our lock among all on a server: "model"."""
 
 
 class Rows:
-    """What a transaction may read and write."""
+    """The tables within one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -157,7 +157,7 @@ class Rows:
 
     @cached_property
     def leases(self) -> LeaseRows:
-        """Who has which session."""
+        """Leases of sessions."""
         return LeaseRows(self.connection)
 
     @cached_property
@@ -171,9 +171,9 @@ class Rows:
         return AuditRows(self.connection)
 
     def one_at_a_time(self) -> None:
-        """Wait for other transactions that said so, and keep later ones waiting until the end of this one.
+        """Serialize this transaction with others that call this.
 
-        For those that change sessions which they have no lease of: two of them could wait for each other for ever.
+        For transactions that change sessions without a lease: two of them could deadlock.
         """
         if is_postgresql(self.connection):
             self.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})

@@ -21,9 +21,9 @@ from modelhost.state.sql.tables import clock, insert_for, leases, messages, sess
 from modelhost.state.stored_session import Addition, StoredMessage, StoredSession, append, trim, with_positions
 
 AT_ONCE: Final = 200
-"""So many sessions are read or replaced by one statement: their ids are parameters, of which there is a most."""
+"""Sessions that one statement reads or replaces: their ids are parameters, whose number is limited."""
 _NOTHING: Final = StoredSession(revision=0, model=None, system=(), lines=(), next_position=0)
-"""A session whose first messages are about to be added."""
+"""A session without messages yet."""
 _INFO: Final = (
     sessions.c.id,
     sessions.c.created_at,
@@ -41,7 +41,7 @@ class SessionRows:
         self._connection = connection
 
     def stored(self, session_id: str) -> StoredSession | None:
-        """Return the session as it is stored."""
+        """Return the stored session."""
         wanted = select(sessions).where(sessions.c.id == session_id)
         row = (self._connection.execute(wanted)).one_or_none()
         return None if row is None else self._with_lines(row)
@@ -53,18 +53,18 @@ class SessionRows:
         return None if row is None else _session(row, (self._with_lines(row)).messages)
 
     def list(self, *, limit: int, before: datetime | None) -> tuple[SessionInfo, ...]:
-        """Return sessions, the one that was used last first."""
+        """Return sessions, the most recently used first."""
         wanted = select(*_INFO).order_by(sessions.c.updated_at.desc(), sessions.c.id.desc()).limit(limit)
         if before is not None:
             wanted = wanted.where(sessions.c.updated_at < before)
         return tuple(SessionInfo(**row._mapping) for row in self._connection.execute(wanted))
 
     def count(self) -> int:
-        """Return how many there are."""
+        """Return the number of sessions."""
         return int((self._connection.execute(select(func.count()).select_from(sessions))).scalar_one())
 
     def ids(self) -> Sequence[str]:
-        """Return all ids, that of the session first that was used last."""
+        """Return all ids, the most recently used first."""
         order = select(sessions.c.id).order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
         return self._connection.execute(order).scalars().all()
 
@@ -81,7 +81,7 @@ class SessionRows:
     def append(
         self, session_id: str, known: StoredSession | None, addition: Addition, *, most_messages: int
     ) -> StoredSession:
-        """Add to the session; ``known`` is what is stored as far as the caller knows. Return what is stored now."""
+        """Append to the session, which the caller knows as ``known``; return the stored session."""
         now = datetime.now(UTC)
         if known is None:
             self._connection.execute(
@@ -90,7 +90,7 @@ class SessionRows:
             )
         wanted = select(sessions.c.revision).where(sessions.c.id == session_id).with_for_update()
         revision = (self._connection.execute(wanted)).scalar_one_or_none()
-        if revision is None:  # It was removed meanwhile.
+        if revision is None:  # It was deleted meanwhile.
             return self.append(session_id, None, addition, most_messages=most_messages)
         if revision == _NOTHING.revision:
             known = None
@@ -107,7 +107,7 @@ class SessionRows:
         return growth.after
 
     def put_all(self, given: Collection[Session], *, most_messages: int) -> None:
-        """Store the sessions, each in the place of one with its id."""
+        """Store the sessions, replacing those with their ids."""
         ordered = sorted(given, key=lambda session: session.id)
         for start in range(0, len(ordered), AT_ONCE):
             chunk = ordered[start : start + AT_ONCE]
@@ -123,7 +123,7 @@ class SessionRows:
             self._insert([(session.id, line) for session, new in stored for line in new.lines])
 
     def clear(self, *, session_id: str | None, older_than: datetime | None) -> Removed:
-        """Remove what matches."""
+        """Delete the matching sessions."""
         conditions: list[ColumnElement[bool]] = []
         if session_id is not None:
             conditions.append(sessions.c.id == session_id)
@@ -155,7 +155,7 @@ class SessionRows:
         )
 
     def _lines(self, condition: ColumnElement[bool]) -> dict[str, Sequence[StoredMessage]]:
-        """Return the lines of the sessions that match, in order."""
+        """Return the messages of the matching sessions, in order."""
         wanted = select(messages).where(condition).order_by(messages.c.session_id, messages.c.position)
         found = defaultdict(list)
         for session_id, position, body in self._connection.execute(wanted):
@@ -203,7 +203,7 @@ def _values(stored: StoredSession, updated_at: datetime) -> dict[str, Any]:
 
 
 def _new_revision() -> int:
-    """A number that no other change of a session has."""
+    """Return a number that no other change of a session has."""
     return secrets.randbits(62) + 1
 
 
@@ -216,33 +216,33 @@ class LeaseRows:
     def acquire(
         self, session_id: str, holder: Holder, seconds: float, *, instead_of: str | None = None
     ) -> Holder | None:
-        """Give ``holder`` the lease; return who has it if it is somebody else.
+        """Acquire the lease for ``holder``; return its holder if that is another.
 
-        It is taken from one that has run out, and from the holder with the nonce ``instead_of``.
+        An expired lease is taken over, and that of the holder with the nonce ``instead_of``.
         """
         if session_id in self._take([session_id], holder, seconds, instead_of=instead_of):
             return None
         wanted = select(leases.c.name, leases.c.machine, leases.c.pid, leases.c.started, leases.c.nonce)
         row = (self._connection.execute(wanted.where(leases.c.session_id == session_id))).one_or_none()
-        if row is None:  # It was given back between the two statements.
+        if row is None:  # It was released between the two statements.
             return self.acquire(session_id, holder, seconds, instead_of=instead_of)
         return Holder(**row._mapping)
 
     def renew(self, ids: Sequence[str], holder: Holder, seconds: float) -> int:
-        """Renew the leases of ``holder``; return how many it still has."""
+        """Renew the leases of ``holder``; return how many it still holds."""
         mine = leases.c.session_id.in_(ids) & (leases.c.nonce == holder.nonce)
         renewed = update(leases).where(mine).values(expires_at=clock(self._connection, seconds))
         return (self._connection.execute(renewed)).rowcount
 
     def release(self, session_id: str, holder: Holder) -> None:
-        """Give the lease back, if ``holder`` still has it."""
+        """Release the lease, if ``holder`` still holds it."""
         mine = (leases.c.session_id == session_id) & (leases.c.nonce == holder.nonce)
         self._connection.execute(delete(leases).where(mine))
 
     def drop_unused(self, most: int, eviction: SessionEviction, holder: Holder, seconds: float) -> Sequence[str]:
-        """Remove sessions over ``most`` in the order of ``eviction``, and none that somebody holds.
+        """Delete sessions over ``most`` in the order of ``eviction``, but none that are held; return their ids.
 
-        Their leases are taken for that: who asks for one meanwhile waits until it is gone. Return their ids.
+        Their leases are acquired for that, so that others wait until they are deleted.
         """
         count = (self._connection.execute(select(func.count()).select_from(sessions))).scalar_one()
         in_use = select(leases.c.session_id).where(leases.c.expires_at > clock(self._connection))
@@ -263,7 +263,7 @@ class LeaseRows:
     def _take(
         self, ids: Sequence[str], holder: Holder, seconds: float, *, instead_of: str | None = None
     ) -> Sequence[str]:
-        """Take the leases that can be taken; return which."""
+        """Acquire the leases that are free; return their sessions."""
         values = asdict(holder) | {"expires_at": clock(self._connection, seconds)}
         free = or_(leases.c.expires_at <= clock(self._connection), leases.c.nonce.in_([holder.nonce, instead_of]))
         statement = insert_for(self._connection, leases).values([{"session_id": name, **values} for name in ids])

@@ -1,7 +1,7 @@
 """SQLite.
 
-A transaction is done as a whole in a thread. Through an asynchronous driver each statement goes to a thread and back
-four times: a turn of a session took 50 of these ways, and most of its time.
+A whole transaction runs in a thread. An asynchronous driver switches threads four times per statement: a turn of a
+session took 50 such switches, and most of its time.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from modelhost.state.sql.database import Database, Run, Work
 from modelhost.state.sql.rows import Rows
 
 BUSY_SECONDS: Final = 10.0
-"""Until a file that another process writes counts as locked."""
+"""To wait for a file that another process writes."""
 THREADS: Final = 4
 T = TypeVar("T")
 
 
 class SqliteDatabase(Database):
-    """A file. It is made, with its directory, if it is not there."""
+    """A database in a file, which is created with its directory if it does not exist."""
 
     def __init__(self, place: SqliteFile) -> None:
         super().__init__(place)
         self._engine = _engine(place)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="modelhost-state")
-        # There is one writer at a time, and SQLite lets others wait by looking again and again.
+        # There is one writer at a time, for which SQLite would make others poll.
         self._writer = asyncio.Lock()
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
@@ -77,10 +77,10 @@ def _engine(place: SqliteFile) -> Engine:
     path = place.path.absolute()
     if not place.options:
         _make_private(path)
-    # The form of SQLite's own addresses, for their options: https://sqlite.org/uri.html
+    # As a URI of SQLite, for its options: https://sqlite.org/uri.html
     address = URL.create("sqlite", database=f"file:{quote(str(path))}", query={**place.options, "uri": "true"})
-    # Python's module would begin a transaction at the first change; a reader that becomes a writer there fails if
-    # another one was faster.
+    # Python's module would begin a transaction at the first change; a reader that becomes a writer then fails if
+    # another was faster.
     engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
@@ -88,7 +88,7 @@ def _engine(place: SqliteFile) -> Engine:
 
 
 def _make_private(path: Path) -> None:
-    """Conversations are nobody else's business: make a new file that only its owner can read."""
+    """Create a new file that only its owner can read: it holds conversations."""
     make_private(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
@@ -115,9 +115,9 @@ def _migrate(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _use_write_ahead_log(engine: Engine) -> None:
-    """Readers and a writer do not keep each other waiting then. The file remembers it."""
+    """Let readers and a writer not block each other. The setting is stored in the file."""
     deadline = time.monotonic() + BUSY_SECONDS
-    # Where several processes do this to a new file, SQLite refuses all but one without waiting.
+    # If several processes do this to a new file, SQLite refuses all but one at once.
     while not _uses_write_ahead_log(engine, last_try=time.monotonic() > deadline):
         time.sleep(0.02)
 

@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them, and where SQLite and PostgreSQL say the same differently."""
+"""The tables as of the newest migration, and the differences between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from modelhost.config.value_types import LONGEST_ID
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware time in UTC, with both databases; SQLite keeps none with a zone, so it is left out there."""
+    """An aware time in UTC; stored without a zone in SQLite, which has none."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -77,7 +77,7 @@ messages: Final = Table(
     Column("session_id", String(LONGEST_ID), ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("body", LargeBinary, nullable=False),  # JSON
-    # The messages of a session lie side by side.
+    # Stores the messages of a session next to each other.
     sqlite_with_rowid=False,
 )
 
@@ -115,7 +115,7 @@ snapshots: Final = Table(
 audit: Final = Table(
     "audit",
     metadata,
-    # SQLite counts by itself only in its own kind of integer.
+    # SQLite increments only its own integer type.
     Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
     Column("at", Utc, nullable=False),
     Column("actor", Text, nullable=False),
@@ -131,12 +131,12 @@ audit: Final = Table(
 
 
 def insert_for(connection: Connection, table: Table) -> Any:
-    """Return an ``INSERT`` that knows ``ON CONFLICT``."""
+    """Return an ``INSERT`` with support for ``ON CONFLICT``."""
     return postgresql.insert(table) if is_postgresql(connection) else sqlite.insert(table)
 
 
 def clock(connection: Connection, later_seconds: float = 0.0) -> ColumnElement[datetime]:
-    """Return the time, so much later, by one clock for all who use the database."""
+    """Return the time plus ``later_seconds``, by one clock for all users of the database."""
     later = timedelta(seconds=later_seconds)
     if is_postgresql(connection):
         return func.clock_timestamp(type_=DateTime(timezone=True)) + literal(later, Interval())
@@ -144,5 +144,5 @@ def clock(connection: Connection, later_seconds: float = 0.0) -> ColumnElement[d
 
 
 def is_postgresql(connection: Connection) -> bool:
-    """Whether it leads to PostgreSQL; to SQLite otherwise."""
+    """Whether it is a connection to PostgreSQL, and not to SQLite."""
     return connection.dialect.name == "postgresql"
