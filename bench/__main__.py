@@ -47,7 +47,7 @@ Found = TypeVar("Found")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parser().parse_args(arguments)
-    logs.setup_if_unset()
+    logs.setup_once()
     console = Console()
     console.width = max(console.width, WIDTH)  # a table in a log file is not to be cut
     begun = datetime.datetime.now(datetime.UTC)

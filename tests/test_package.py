@@ -10,7 +10,7 @@ from importlib import metadata
 import pytest
 
 import modelhost
-from modelhost.supported import LEAST_PYTHON, why_not_here, why_not_with
+from modelhost.supported import LEAST_PYTHON, unsupported_python, unsupported_reason
 
 # Standard library and the package itself; measured against an interpreter that has imported nothing.
 IMPORTED_BY_US = """
@@ -69,8 +69,8 @@ def test_on_windows_a_command_ends_with_the_way_out_and_so_does_the_first_use_of
 def test_what_is_needed_is_what_the_metadata_says() -> None:
     needed = ".".join(map(str, LEAST_PYTHON))
     assert metadata.metadata("modelhost")["Requires-Python"] == f">={needed}"
-    assert why_not_with(sys.version_info[:2]) is None
-    assert why_not_here("linux") is why_not_here("darwin") is None
+    assert unsupported_python(sys.version_info[:2]) is None
+    assert unsupported_reason("linux") is unsupported_reason("darwin") is None
 
 
 def test_the_version_is_that_of_the_installation() -> None:

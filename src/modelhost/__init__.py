@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from modelhost.supported import why_not_here, why_not_with
+from modelhost.supported import unsupported_python, unsupported_reason
 from modelhost.version import __version__
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelhost.host import Host
     from modelhost.llm import LLM, Reply
 
-if why_not := why_not_with(sys.version_info[:2]):
+if why_not := unsupported_python(sys.version_info[:2]):
     raise ImportError(why_not)
 
 __all__ = ["LLM", "Host", "ModelhostError", "Reply", "Settings", "__version__", "run"]
@@ -36,7 +36,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if why := why_not_here(sys.platform):
+    if why := unsupported_reason(sys.platform):
         raise ImportError(why)
     return getattr(import_module(_HOMES[name]), name)
 

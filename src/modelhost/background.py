@@ -17,19 +17,19 @@ SECONDS_TO_REPAIR: Final = 5.0
 
 
 @dataclass(slots=True)
-class Round:
+class RoundResult:
     """What became of a round."""
 
     fault: Exception | None = None
 
 
 @contextmanager
-def guarded(task: str, **about: Any) -> Iterator[Round]:
+def log_failures(task: str, **about: Any) -> Iterator[RoundResult]:
     """Have a round of ``task`` fail alone: whatever it raises is logged, with ``about``, and counted.
 
     For faults of the host itself, such as having no descriptor left. What can be expected is handled where it comes up.
     """
-    this = Round()
+    this = RoundResult()
     try:
         yield this
     except Exception as fault:

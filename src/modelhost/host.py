@@ -102,7 +102,7 @@ class Host:
             DatabaseUnavailable: the database of the settings cannot be used.
             WorkerStartFailed: the engine could not load it.
         """
-        logs.setup_if_unset()
+        logs.setup_once()
         hide(secrets_in(self.settings))
         self._log.enter_context(log_to_file(self.settings))
         try:
@@ -443,7 +443,7 @@ class Host:
 
 def log_to_file(settings: Settings, clock: Clock = time.time) -> AbstractContextManager[None]:
     """Write the log to the file of ``settings``, if there is one; raises ConfigError if it cannot be written."""
-    return logs.to_file(
+    return logs.log_to_file(
         settings.log_file, settings.log_level, settings.log_format, with_contents=settings.log_prompts, clock=clock
     )
 

@@ -8,14 +8,14 @@ from typing import Any, Final
 import orjson
 from pydantic_core import from_json
 
-DEEPEST: Final = 254
+MAX_DEPTH: Final = 254
 """Levels that orjson writes."""
 LARGEST: Final = 2**64 - 1
 SMALLEST: Final = -(2**63)
 
 
-def decoded(text: str | bytes) -> Any:
-    """Return the value that ``text`` stands for, which :func:`encoded` can write.
+def decode(text: str | bytes) -> Any:
+    """Return the value that ``text`` stands for, which :func:`encode` can write.
 
     Raises:
         ValueError: it is not JSON, holds a lone surrogate, or has 200 levels.
@@ -23,7 +23,7 @@ def decoded(text: str | bytes) -> Any:
     return from_json(text, allow_inf_nan=False)
 
 
-def encoded(value: Any, *, default: Callable[[Any], Any] | None = None, option: int | None = None) -> bytes:
+def encode(value: Any, *, default: Callable[[Any], Any] | None = None, option: int | None = None) -> bytes:
     """Return ``value`` as orjson writes it, and integers beyond 64 bits with all their digits.
 
     Raises:
@@ -38,7 +38,7 @@ def encoded(value: Any, *, default: Callable[[Any], Any] | None = None, option: 
 def _writable(value: Any, depth: int) -> Any:
     if isinstance(value, int) and not SMALLEST <= value <= LARGEST:
         return orjson.Fragment(str(value))
-    if depth > DEEPEST:  # which orjson refuses, in better words than Python
+    if depth > MAX_DEPTH:  # which orjson refuses, in better words than Python
         return value
     if isinstance(value, dict):
         return {key: _writable(each, depth + 1) for key, each in value.items()}

@@ -21,7 +21,7 @@ from modelhost.errors import ConfigError
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
-RECORDS_WAITING: Final = 100_000
+MAX_WAITING_RECORDS: Final = 100_000
 """For the disk. Past that, records are dropped: a disk that hangs must not take the memory of the host."""
 
 
@@ -116,7 +116,7 @@ class LogFile(QueueHandler):
 
 
 @contextmanager
-def written(path: Path, formatter: logging.Formatter, clock: Clock = time.time) -> Iterator[LogFile]:
+def open_log_file(path: Path, formatter: logging.Formatter, clock: Clock = time.time) -> Iterator[LogFile]:
     """A handler whose records are in the file at ``path``, an absolute one, when the context ends.
 
     It never waits for the disk.
@@ -132,7 +132,7 @@ def written(path: Path, formatter: logging.Formatter, clock: Clock = time.time) 
             '("log filename" in a config.json)',
             param="log_file",
         ) from error
-    records: queue.Queue[logging.LogRecord] = queue.Queue(RECORDS_WAITING)
+    records: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING_RECORDS)
     handler = LogFile(records, clock)
     handler.setFormatter(formatter)
     listener = QueueListener(records, file)

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TextIO, cast
 
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.lazy import without
-from modelhost.log_file import Clock, LogFile, written
+from modelhost.log_file import Clock, LogFile, open_log_file
 from modelhost.redaction import MASK, without_secrets
 
 with without("rich", "greenlet"):  # 6 MB and 40 ms for tracebacks of another kind than is written here
@@ -100,7 +100,7 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(module=name)
 
 
-def setup_if_unset() -> None:
+def setup_once() -> None:
     """Send warnings to standard error unless logs go somewhere already: structlog's own default is standard output."""
     if not structlog.is_configured():
         setup("warning")
@@ -120,7 +120,7 @@ def setup(level: str = "info", log_format: Format = "auto") -> None:
 
 
 @contextmanager
-def to_file(
+def log_to_file(
     path: str | None, level: str, log_format: Format = "auto", *, with_contents: bool = False, clock: Clock = time.time
 ) -> Iterator[None]:
     """Send logs at ``level`` and above to the file at ``path`` too, and what other processes write from "info" on.
@@ -139,12 +139,12 @@ def to_file(
     if path is None or any(file.path == absolute for file in _OUTPUTS.files):
         yield
         return
-    setup_if_unset()
+    setup_once()
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=False)
     hidden = REDACTED if with_contents else REDACTED | CONTENTS
-    with written(absolute, _Lines(renderer, hidden), clock) as handler:
+    with open_log_file(absolute, _Lines(renderer, hidden), clock) as handler:
         handler.setLevel(max(LEVELS[level], logging.WARNING))  # of libraries; our own events do not pass it
         file = _File(absolute, LEVELS[level], handler, with_contents)
         _OUTPUTS.files.append(file)
@@ -181,19 +181,19 @@ def set_level(level: str) -> None:
 
 
 @contextmanager
-def last_words() -> Iterator[None]:
+def log_fatal_error() -> Iterator[None]:
     """Have the log files say what ended the work inside. Nothing is said on standard error: the command does that."""
     try:
         yield
     except ModelhostError as error:
-        note_end(error)
+        log_exit_reason(error)
         raise
     except Exception:
         _in_files("ended", exception=traceback.format_exc())
         raise
 
 
-def note_end(error: ModelhostError) -> None:
+def log_exit_reason(error: ModelhostError) -> None:
     """Have the log files say that ``error`` is why this ends."""
     _in_files("ended", code=error.code, reason=error.message)
 

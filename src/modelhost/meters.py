@@ -156,13 +156,13 @@ METERS = Meters()
 
 
 @cache
-def counting(counter: Counter, *labels: str) -> Counter:
+def labelled_counter(counter: Counter, *labels: str) -> Counter:
     """Return ``counter`` with those labels."""
     return counter.labels(*labels)
 
 
 @cache
-def timing(histogram: Histogram, *labels: str) -> Histogram:
+def labelled_histogram(histogram: Histogram, *labels: str) -> Histogram:
     """Return ``histogram`` with those labels."""
     return histogram.labels(*labels)
 

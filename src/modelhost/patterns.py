@@ -16,16 +16,16 @@ from modelhost import lazy
 if TYPE_CHECKING:
     import regex
 
-SECONDS: Final = 0.1
+TIMEOUT_SECONDS: Final = 0.1
 """For which an expression may look at one text; those of schemas take microseconds."""
-REMEMBERED: Final = 256
+CACHE_SIZE: Final = 256
 """Compiled expressions."""
 _PART: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 """An escaped character, a class, or one character."""
 
 
 class TooSlow(Exception):
-    """An expression would have taken longer than :data:`SECONDS`; the message names it."""
+    """An expression would have taken longer than :data:`TIMEOUT_SECONDS`; the message names it."""
 
 
 def check(pattern: str) -> None:
@@ -55,26 +55,26 @@ def without_anchors(pattern: str) -> str:
     return "".join(kept)
 
 
-def is_in(pattern: str, text: str) -> bool:
+def search(pattern: str, text: str) -> bool:
     """Return whether something in ``text`` matches ``pattern``, which :func:`check` has seen; raises TooSlow."""
     try:
-        return _compiled(pattern).search(text, timeout=SECONDS) is not None
+        return _compiled(pattern).search(text, timeout=TIMEOUT_SECONDS) is not None
     except TimeoutError:
         raise _slow(pattern) from None
 
 
-def is_whole(pattern: str, text: str) -> bool:
-    """Return whether all of ``text`` matches ``pattern``; otherwise as :func:`is_in`."""
+def fullmatch(pattern: str, text: str) -> bool:
+    """Return whether all of ``text`` matches ``pattern``; otherwise as :func:`search`."""
     try:
-        return _compiled(pattern).fullmatch(text, timeout=SECONDS) is not None
+        return _compiled(pattern).fullmatch(text, timeout=TIMEOUT_SECONDS) is not None
     except TimeoutError:
         raise _slow(pattern) from None
 
 
 def _slow(pattern: str) -> TooSlow:
-    return TooSlow(f"it takes more than {SECONDS:g} s to hold it against the regular expression {pattern!r}")
+    return TooSlow(f"it takes more than {TIMEOUT_SECONDS:g} s to hold it against the regular expression {pattern!r}")
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _compiled(pattern: str) -> regex.Pattern[str]:
     return lazy.regex.compile(pattern)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MASK: Final = "[redacted]"
-LEAST_LENGTH: Final = 6
+MIN_SECRET_LENGTH: Final = 6
 """Of a secret: something shorter turns up in ordinary words, and would be told by what is left of them."""
 NO_SECRETS: Final = frozenset(
     {"HOME", "USER", "LOGNAME", "PWD", "PATH", "SHELL", "LANG", "TERM", "TMPDIR", "HOSTNAME", "true", "false"}
@@ -24,7 +24,7 @@ class _Secrets:
         self.pattern: re.Pattern[str] | None = None
 
     def add(self, texts: Iterable[str]) -> None:
-        new = {text for text in texts if len(text) >= LEAST_LENGTH} - self._texts
+        new = {text for text in texts if len(text) >= MIN_SECRET_LENGTH} - self._texts
         if new:
             self._texts |= new
             # The longest first: one that is a part of another must not leave the rest of it.

@@ -12,7 +12,7 @@ WINDOWS = "win32"
 WAY_OUT = "https://learn.microsoft.com/windows/wsl/install"
 
 
-def why_not_here(platform: str) -> str | None:
+def unsupported_reason(platform: str) -> str | None:
     """Why modelhost does not run on ``platform``, as ``sys.platform`` names it, and the way out; ``None``: it does."""
     if platform != WINDOWS:
         return None
@@ -22,7 +22,7 @@ def why_not_here(platform: str) -> str | None:
     )
 
 
-def why_not_with(python: Sequence[int]) -> str | None:
+def unsupported_python(python: Sequence[int]) -> str | None:
     """Why modelhost does not run with this version of Python, and the way out; ``None``: it does."""
     if tuple(python[:2]) >= LEAST_PYTHON:
         return None

@@ -26,21 +26,21 @@ def nested(levels: int) -> Any:
     ],
 )
 def test_integers_keep_all_of_their_digits(value: Any, written: bytes) -> None:
-    assert json_text.encoded(value) == written
+    assert json_text.encode(value) == written
 
 
 @pytest.mark.parametrize("value", ["\ud83d", nested(300), nested(5000), {"a": 2**70, "b": nested(300)}])
 def test_what_cannot_be_written_is_refused(value: Any) -> None:
     with pytest.raises(orjson.JSONEncodeError):
-        json_text.encoded(value)
+        json_text.encode(value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", '{"a": Infinity}', '"\\ud83d"', "[" * 5000, "[" * 300 + "]" * 300])
 def test_what_could_not_be_written_is_not_read(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        json_text.decoded(text)
+        json_text.decode(text)
 
 
 def test_what_is_read_can_be_written() -> None:
     text = '{"a":[18446744073709551616,0.5,"\u00e9"]}'
-    assert json_text.encoded(json_text.decoded(text)).decode() == text
+    assert json_text.encode(json_text.decode(text)).decode() == text

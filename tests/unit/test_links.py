@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.cli.models.known import path_of
-from modelhost.cli.serve.flags import chosen_model
-from modelhost.config.paths import absence, is_named, leads_nowhere
+from modelhost.cli.models.known import find_path
+from modelhost.cli.serve.flags import choose_model
+from modelhost.config.paths import broken_link, is_file_or_link, why_missing
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.config.variables import read_dotenv
@@ -43,19 +43,19 @@ def dangling(path: Path) -> Path:
 
 def test_a_link_is_named_with_what_it_should_lead_to(tmp_path: Path) -> None:
     link = dangling(tmp_path / "link")
-    assert leads_nowhere(link) == "it is a link that leads nowhere (to no-such-thing)"
-    assert leads_nowhere(link / "a" / "b") == f"{link} is a link that leads nowhere (to no-such-thing)"
+    assert broken_link(link) == "it is a link that leads nowhere (to no-such-thing)"
+    assert broken_link(link / "a" / "b") == f"{link} is a link that leads nowhere (to no-such-thing)"
     (tmp_path / "loop").symlink_to("loop")
-    assert leads_nowhere(tmp_path / "loop") == "it is a link that leads nowhere (to loop)"
+    assert broken_link(tmp_path / "loop") == "it is a link that leads nowhere (to loop)"
 
 
 def test_what_is_there_and_what_is_simply_missing_is_no_such_link(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("file")
     for name in ("file", "link", "missing", "link/below-a-file"):
-        assert leads_nowhere(tmp_path / name) is None
-    assert absence(tmp_path / "missing") == "there is no such file"
-    assert [is_named(tmp_path / name) for name in ("file", "link", "missing", ".")] == [True, True, False, False]
+        assert broken_link(tmp_path / name) is None
+    assert why_missing(tmp_path / "missing") == "there is no such file"
+    assert [is_file_or_link(tmp_path / name) for name in ("file", "link", "missing", ".")] == [True, True, False, False]
 
 
 def _split(folder: Path) -> object:
@@ -98,8 +98,8 @@ FOLLOWED: list[Callable[[Path], object]] = [
     lambda folder: _resolved(folder, lora=["link:0.5"]),
     lambda folder: _registry(folder, "hf_id: a/b, python: ./link"),
     lambda folder: scan([dangling(folder / "models")]),
-    lambda folder: path_of(str(dangling(folder / "m.gguf"))),
-    lambda folder: chosen_model(None, None, dangling(folder / "m.gguf")),
+    lambda folder: find_path(str(dangling(folder / "m.gguf"))),
+    lambda folder: choose_model(None, None, dangling(folder / "m.gguf")),
     lambda folder: read_servers(dangling(folder / "mcp.json"), {}),
     lambda folder: read_registry(find_registry(dangling(folder / "models.yaml"), folder) or folder, Settings()),
     lambda folder: load({}, config_path=dangling(folder / "c.yaml"), environ={}, cwd=folder),

@@ -51,7 +51,7 @@ def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def logging_to(path: Path, clock: Clock | None = None, level: str = "debug", **options: Any) -> Iterator[None]:
     logs.setup("error")
-    with logs.to_file(str(path), level, clock=clock or Clock("2025-03-01T12:00:00"), **options):
+    with logs.log_to_file(str(path), level, clock=clock or Clock("2025-03-01T12:00:00"), **options):
         yield
 
 
@@ -238,7 +238,7 @@ def test_a_library_that_warns_is_in_the_file_with_its_traceback(path: Path) -> N
 def test_contents_are_in_a_file_that_asks_for_them_alone(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     logs.setup("info", "json")
     for name, with_contents in (("with", True), ("without", False)):
-        with logs.to_file(str(path.with_name(name)), "info", with_contents=with_contents):
+        with logs.log_to_file(str(path.with_name(name)), "info", with_contents=with_contents):
             log.info("asked", prompt="my diary", response="dear diary", api_keys=["x"])
     (asked,) = lines(path.with_name("with"))
     assert (asked["prompt"], asked["response"], asked["api_keys"]) == ("my diary", "dear diary", redaction.MASK)
@@ -249,7 +249,7 @@ def test_contents_are_in_a_file_that_asks_for_them_alone(path: Path, capfd: pyte
 def test_a_secret_is_masked_wherever_it_turns_up(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     redaction.hide(["brave-4711-key", "brave-4711", "abc"])
     logs.setup("info", "json")
-    with logs.to_file(str(path), "info", with_contents=True):
+    with logs.log_to_file(str(path), "info", with_contents=True):
         log.info("said", line="key=brave-4711-key", deep={"list": ["brave-4711", 5]}, prompt="abc brave-4711-key")
         try:
             int("brave-4711-key")
@@ -274,14 +274,14 @@ def test_a_log_that_cannot_be_written_stops_no_work_and_no_other_log(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stderr)
     logs.setup("info", "auto")
-    with logs.to_file(str(path), "info"):
+    with logs.log_to_file(str(path), "info"):
         log.info("asked")
         logging.getLogger("somebody").warning("of a library")
     assert [line["event"] for line in lines(path)] == ["asked", "of a library"]
 
 
 def test_the_same_file_twice_gets_each_line_once(path: Path) -> None:
-    with logging_to(path), logs.to_file(str(path), "debug"):
+    with logging_to(path), logs.log_to_file(str(path), "debug"):
         log.info("once")
     assert events(path) == ["once"]
 
@@ -295,9 +295,9 @@ def test_console_lines_have_no_colours(path: Path) -> None:
 
 @pytest.mark.promise("llm-server.errors.logged")
 def test_what_ends_the_work_is_the_last_line(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError), logging_to(path, level="error"), logs.last_words():
+    with pytest.raises(ConfigError), logging_to(path, level="error"), logs.log_fatal_error():
         raise ConfigError("no such thing")
-    with pytest.raises(ZeroDivisionError), logging_to(path, level="error"), logs.last_words():
+    with pytest.raises(ZeroDivisionError), logging_to(path, level="error"), logs.log_fatal_error():
         _ = 1 / 0
     ours, bug = lines(path)
     assert (ours["event"], ours["code"], ours["reason"]) == ("ended", "config_error", "no such thing")
@@ -368,7 +368,7 @@ def test_level_can_be_changed_while_the_file_is_written(path: Path) -> None:
 def test_whether_debug_goes_anywhere_is_known_before_an_event_is_made(path: Path) -> None:
     with logging_to(path, level="info"):
         assert not logs.has_debug()
-        with logs.to_file(str(path.with_name("debug.log")), "debug"):
+        with logs.log_to_file(str(path.with_name("debug.log")), "debug"):
             assert logs.has_debug()
         assert not logs.has_debug()
         logs.set_level("debug")
@@ -378,5 +378,5 @@ def test_whether_debug_goes_anywhere_is_known_before_an_event_is_made(path: Path
 
 
 def test_without_a_path_nothing_is_done() -> None:
-    with logs.to_file(None, "info"):
+    with logs.log_to_file(None, "info"):
         log.info("nowhere")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES
-from modelhost.config.fields import SETTINGS, text
+from modelhost.config.fields import SETTINGS, display_text
 from modelhost.config.vllm_environment import VARIABLES
 
 WIDTH: Final = 110
@@ -25,7 +25,7 @@ def dotenv_example() -> str:
         lines += ["", *_comment(f"==== {panel} ====")]
         for setting in SETTINGS.values():
             if setting.panel == panel:
-                default = text(setting.default)
+                default = display_text(setting.default)
                 lines += _variable(setting.environment, setting.description, "" if default == "-" else default)
     lines += ["", *_comment("==== Names of other programs, and of commands ====")]
     for name, meaning in _others():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from modelhost.config.environment import OTHER_NAMES, OTHER_VARIABLES, PROGRAM_VARIABLES
-from modelhost.config.fields import SETTINGS, Setting, text
+from modelhost.config.fields import SETTINGS, Setting, display_text
 
 COLUMNS: Final = ("Key", "Flag", "Environment", "Type", "Default", "Meaning")
 
@@ -50,7 +50,7 @@ def _other_variables() -> str:
 
 def _row(setting: Setting) -> Sequence[str]:
     flags = ", ".join(f"`{flag}`" for flag in setting.flags)
-    default = text(setting.default)
+    default = display_text(setting.default)
     return (
         f"`{setting.key}`",
         flags,

@@ -132,8 +132,8 @@ def _normal_call(call: ToolCall) -> Hashable:
         return call.id, call.name, call.input
     try:
         arguments = call.arguments or "{}"
-        arguments = json_text.decoded(arguments) if isinstance(arguments, str) else arguments
-        written = json_text.encoded(arguments, option=orjson.OPT_SORT_KEYS)
+        arguments = json_text.decode(arguments) if isinstance(arguments, str) else arguments
+        written = json_text.encode(arguments, option=orjson.OPT_SORT_KEYS)
     except (ValueError, orjson.JSONEncodeError):
         return call.id, call.name, str(call.arguments)
     return call.id, call.name, written

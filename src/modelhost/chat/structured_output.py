@@ -78,7 +78,7 @@ def constraint_in(extra: dict[str, Any]) -> tuple[str, Any, str] | None:
     name, kind, value = given[0]
     if kind == "json" and isinstance(value, str):
         try:
-            value = json_text.decoded(value)
+            value = json_text.decode(value)
         except ValueError as error:
             raise InvalidRequest(f"{name}: it is not JSON: {error}.", param=name) from None
     is_right, words = KINDS[kind]
@@ -148,7 +148,7 @@ class OutputSchema:
     def problem_of(self, text: str) -> str | None:
         """Return what is wrong with ``text``, or ``None``."""
         try:
-            value = json_text.decoded(text)
+            value = json_text.decode(text)
         except ValueError as error:
             return f"it is not JSON: {error}"
         problems = self._check.problems(value)

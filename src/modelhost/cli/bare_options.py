@@ -21,24 +21,24 @@ def begins_with_option(args: list[str]) -> bool:
     return bool(args) and args[0].startswith("-") and args[0] not in ("-", "--")
 
 
-def is_one_of(arg: str, options: Collection[str]) -> bool:
+def is_option_of(arg: str, options: Collection[str]) -> bool:
     """Whether ``arg`` is one of ``options``, with its value or without."""
     return _name(arg, options) in options
 
 
-def takes_value(command: Any) -> dict[str, bool]:
+def options_with_value(command: Any) -> dict[str, bool]:
     """The names of the options of a command, each with whether a value follows it."""
     options = [each for each in command.params if each.param_type_name == "option"]
     return {name: not each.is_flag for each in options for name in (*each.opts, *each.secondary_opts)}
 
 
-def is_meant(arg: str, options: Collection[str], others: Iterable[str]) -> bool:
+def is_closer_to(arg: str, options: Collection[str], others: Iterable[str]) -> bool:
     """Whether the unknown option ``arg`` looks more like one of ``options`` than like one of ``others``."""
     closest = difflib.get_close_matches(_name(arg, options), [*options, *others], n=1)
     return bool(closest) and closest[0] in options
 
 
-def with_command(
+def insert_command(
     args: list[str], options: Mapping[str, bool], *, forms: Collection[str], commands: Collection[str]
 ) -> list[str]:
     """``args``, which begin with ``options`` of ``serve``, with the command in the first place.

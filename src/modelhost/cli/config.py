@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.serve.flags import is_here, takes_settings, what_else_is_said
+from modelhost.cli.serve.flags import find_other_choice, has_llm_server_file, with_settings
 from modelhost.config import environment
-from modelhost.config.fields import SETTINGS, plain, text
+from modelhost.config.fields import SETTINGS, display_text, masked
 from modelhost.config.llm_server import LlmServerFile
-from modelhost.config.sources import Effective, load
+from modelhost.config.sources import EffectiveConfig, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show and check the configuration.")
 
@@ -22,9 +22,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show and che
     epilog="Examples:\n  modelhost config show\n  modelhost config show --port 9000 --json\n"
     "  MODELHOST_PORT=9000 modelhost config show",
 )
-@takes_settings
+@with_settings
 def show(
-    effective: Effective,
+    effective: EffectiveConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Print every setting as `serve` would take it, and where it came from. API keys are masked."""
@@ -43,7 +43,9 @@ def check(
 ) -> None:
     """Check a configuration file and the environment: print OK, or all that is wrong and exit 1."""
     environ, cwd = environment.current(), Path.cwd()
-    is_llm_server = file is None and is_here(cwd) and what_else_is_said({}, environ=environ, cwd=cwd) is None
+    is_llm_server = (
+        file is None and has_llm_server_file(cwd) and find_other_choice({}, environ=environ, cwd=cwd) is None
+    )
     effective = load({}, config_path=LlmServerFile() if is_llm_server else file, environ=environ, cwd=cwd)
     for warning in effective.warnings:
         console.warning(warning)
@@ -51,17 +53,17 @@ def check(
     typer.echo(f"OK: {effective.file or 'no configuration file'}, {given} of {len(SETTINGS)} settings given")
 
 
-def _as_json(effective: Effective) -> dict[str, Any]:
+def _as_json(effective: EffectiveConfig) -> dict[str, Any]:
     values = {
-        key: {"value": plain(getattr(effective.settings, key)), "origin": origin.kind, "from": origin.name or None}
+        key: {"value": masked(getattr(effective.settings, key)), "origin": origin.kind, "from": origin.name or None}
         for key, origin in effective.origins.items()
     }
     return {"file": None if effective.file is None else str(effective.file), "settings": values}
 
 
-def _print_table(effective: Effective) -> None:
+def _print_table(effective: EffectiveConfig) -> None:
     table = console.new_table("Setting", "Value", "From")
     for key, origin in effective.origins.items():
         style = "dim" if origin.kind == "default" else ""
-        console.add_row(table, key, text(getattr(effective.settings, key)), str(origin), style=style)
+        console.add_row(table, key, display_text(getattr(effective.settings, key)), str(origin), style=style)
     console.print_table(table)

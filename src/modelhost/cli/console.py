@@ -72,7 +72,7 @@ def error(message: str) -> None:
     typer.echo(f"{typer.style('error:', fg='red', bold=True)} {message}", err=True)
 
 
-def refused(fault: OSError) -> None:
+def report_os_error(fault: OSError) -> None:
     """Say what the operating system refused; if that was to write the result, no more of it is tried."""
     what = fault.filename or "standard output, or what else it was to write or read"
     with suppress(OSError):
@@ -104,13 +104,13 @@ def note(message: str) -> None:
     typer.echo(typer.style(message, dim=True), err=True)
 
 
-def thought(piece: str) -> None:
+def print_thought(piece: str) -> None:
     """Print a piece of what a model thinks before it answers, dim; on a terminal only, as it is not for logs."""
-    if is_watched():
+    if stderr_is_terminal():
         typer.echo(typer.style(piece, dim=True), err=True, nl=False)
 
 
-def is_watched() -> bool:
+def stderr_is_terminal() -> bool:
     """Whether a person sees what is written besides, and not a file."""
     return sys.stderr is not None and sys.stderr.isatty()
 

@@ -14,7 +14,7 @@ from typer.main import get_command
 from modelhost.cli import bare_options, console
 from modelhost.errors import ModelhostError
 from modelhost.lazy import quick_imports
-from modelhost.supported import why_not_here
+from modelhost.supported import unsupported_reason
 from modelhost.version import __version__
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -46,13 +46,13 @@ class _OnDemand(TyperGroup):
     def _with_command(self, ctx: Any, args: list[str]) -> list[str]:
         """``args``, which begin with an option, with ``serve`` in the first place if it is one of that."""
         own = [name for option in self.get_params(ctx) for name in option.opts]
-        if bare_options.is_one_of(args[0], own):
+        if bare_options.is_option_of(args[0], own):
             return args
-        options = bare_options.takes_value(self.get_command(ctx, bare_options.SERVE))
-        if not bare_options.is_one_of(args[0], options):
-            return [bare_options.SERVE, *args] if bare_options.is_meant(args[0], options, own) else args
+        options = bare_options.options_with_value(self.get_command(ctx, bare_options.SERVE))
+        if not bare_options.is_option_of(args[0], options):
+            return [bare_options.SERVE, *args] if bare_options.is_closer_to(args[0], options, own) else args
         try:
-            args = bare_options.with_command(args, options, forms=(bare_options.SERVE, *FORMS), commands=COMMANDS)
+            args = bare_options.insert_command(args, options, forms=(bare_options.SERVE, *FORMS), commands=COMMANDS)
         except bare_options.MisplacedOptionError as error:
             ctx.fail(str(error))
         return args
@@ -116,7 +116,7 @@ def modelhost(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``None``: that of the process) and return its exit code."""
-    if why := why_not_here(sys.platform):
+    if why := unsupported_reason(sys.platform):
         console.error(why)
         return 1
     try:
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModelhostError as error:
         console.error(error.message)
     except OSError as error:
-        console.refused(error)
+        console.report_os_error(error)
     except RuntimeError as error:
         if NO_HOME not in str(error):
             raise

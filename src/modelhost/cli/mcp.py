@@ -18,16 +18,16 @@ from modelhost.cli import console
 from modelhost.cli.running_host import RunningHost, named_host
 from modelhost.client.address import DEFAULT_URL
 from modelhost.config import environment
-from modelhost.config.checks import config_error, problems_of
+from modelhost.config.checks import config_error, find_problems
 from modelhost.config.directories import data_directory
-from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_settings_of
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.config.settings import LogLevel, Settings
-from modelhost.config.sources import Effective, load
-from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm
+from modelhost.config.sources import EffectiveConfig, load
+from modelhost.config.vllm_environment import PREFERS_FLOAT16, VllmEnvironment, read_vllm_variables
 from modelhost.errors import ConfigError, ModelhostError
 from modelhost.mcp_servers.faces import FaceName
-from modelhost.mcp_servers.standard_streams import patient_stderr, standard_streams
-from modelhost.mcp_servers.stdio_log import LogPlan, Serving, StdioLog
+from modelhost.mcp_servers.standard_streams import nonblocking_stderr, standard_streams
+from modelhost.mcp_servers.stdio_log import LogPlan, ServerSummary, StdioLog
 from modelhost.operations.models import LIST
 from modelhost.operations.operation import NoParameters
 
@@ -87,7 +87,7 @@ def mcp(
     ] = None,
 ) -> None:
     """Be an MCP server over standard input and output, for a client that starts it."""
-    vllm = read_vllm(read_settings_of(Path()).below(current()))
+    vllm = read_vllm_variables(read_dotenv_settings(Path()).below(current()))
     wanted = model or vllm.model
     host = running_host(wanted, url, api_key, config)
     backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))
@@ -105,14 +105,14 @@ def mcp(
     async def serve(log: StdioLog) -> None:
         with standard_streams(line_bytes=lazy.mcp_stdio.MESSAGE_BYTES) as wire, _ended_by_signals(log):
             async with backend:
-                log.started(Serving(face=face, host="own" if host is None else host.url, model=wanted))
+                log.started(ServerSummary(face=face, host="own" if host is None else host.url, model=wanted))
                 await lazy.mcp_stdio.serve(lazy.mcp_server.build_server(face, backend, defaults), wire, log)
 
     if sys.stdin is not None and sys.stdin.isatty():
         console.note(
             "an MCP server: it reads messages, one on a line, and is usually started by a client (Ctrl-D ends it)"
         )
-    with StdioLog(plan, patient_stderr()) as log:
+    with StdioLog(plan, nonblocking_stderr()) as log:
         with suppress(asyncio.CancelledError):
             asyncio.run(serve(log))
         log.stopped()
@@ -180,7 +180,7 @@ app.command(epilog=EXAMPLES)(mcp)
 OF_THE_LOG: Final = ("log_level", "log_format", "data_dir")
 
 
-def plan_of_own_host(effective: Effective, vllm: VllmEnvironment) -> LogPlan:
+def plan_of_own_host(effective: EffectiveConfig, vllm: VllmEnvironment) -> LogPlan:
     """Return the plan of a server that is a host of its own."""
     return _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
 
@@ -192,7 +192,7 @@ def plan_beside_a_host(vllm: VllmEnvironment) -> LogPlan:
         ConfigError: one of them is wrong.
     """
     given = [each for each in environment.read(environment.current()).given if each.setting.key in OF_THE_LOG]
-    if problems := [problem for each in given for problem in problems_of(each)]:
+    if problems := [problem for each in given for problem in find_problems(each)]:
         raise config_error(problems, what="the environment")
     values = {key: value for key, value in vllm.settings.items() if key == "log_level"}
     values |= {each.setting.key: each.value for each in given}

@@ -15,7 +15,7 @@ from modelhost import json_text
 from modelhost.client.address import DEFAULT_URL, normalize_url
 from modelhost.client.host_client import Body, HostClient
 from modelhost.client.remote import RemoteClient
-from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_settings_of
+from modelhost.config.environment import KEY_VARIABLE, URL_VARIABLE, current, read_dotenv_settings
 from modelhost.exchange.events import Piece
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.operations.reports import EventReport
@@ -35,7 +35,7 @@ def named_host(url: str | None, api_key: str | None) -> NamedHost:
     To an address that only ``.env`` names goes no key of the environment: whoever wrote that file could have it sent
     to himself.
     """
-    environ, dotenv = current(), read_settings_of(Path()).variables
+    environ, dotenv = current(), read_dotenv_settings(Path()).variables
     named = url or environ.get(URL_VARIABLE)
     own_key = dotenv.get(KEY_VARIABLE)
     key = environ.get(KEY_VARIABLE) or own_key if named or not dotenv.get(URL_VARIABLE) else own_key
@@ -47,7 +47,7 @@ Message = dict[str, str]
 T = TypeVar("T")
 
 
-class Waits(Protocol):
+class EventLoopRunner(Protocol):
     """Has an event loop."""
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -57,7 +57,7 @@ class Waits(Protocol):
         """Yield what ``items`` yields; closing ends it."""
 
 
-class HereAndNow:
+class BlockingRunner:
     """A loop of its own for each thing that is waited for, in this thread: Ctrl-C stops it at once."""
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -82,10 +82,10 @@ class HereAndNow:
                 runner.run(end())
 
 
-class Answerer:
+class BlockingClient:
     """Answers conversations. Failures are raised as a ``ModelhostError`` whose message is for a person."""
 
-    def __init__(self, client: HostClient, loop: Waits) -> None:
+    def __init__(self, client: HostClient, loop: EventLoopRunner) -> None:
         self._client = client
         self._loop = loop
 
@@ -114,13 +114,13 @@ class Answerer:
                 yield piece
 
 
-class RunningHost(Answerer):
+class RunningHost(BlockingClient):
     """The host at ``url``, which is brought to its normal form; raises ConfigError if it is not an HTTP address."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = normalize_url(url)
         self.client = RemoteClient(self.url, api_key)
-        super().__init__(self.client, HereAndNow())
+        super().__init__(self.client, BlockingRunner())
 
     def is_modelhost(self) -> bool:
         """Whether a modelhost answers there; anything else, or nothing, is ``False``."""
@@ -146,7 +146,7 @@ def running_host(url: str | None, api_key: str | None) -> RunningHost:
     return RunningHost(named.url or DEFAULT_URL, named.api_key)
 
 
-def key_and_value(text: str) -> tuple[str, str]:
+def parse_key_value(text: str) -> tuple[str, str]:
     """The two sides of ``KEY=VALUE``.
 
     Raises:
@@ -158,9 +158,9 @@ def key_and_value(text: str) -> tuple[str, str]:
     return key, value
 
 
-def json_or_text(value: str) -> Any:
+def parse_json_or_text(value: str) -> Any:
     """``value`` as JSON; what is no JSON is text."""
     try:
-        return json_text.decoded(value)
+        return json_text.decode(value)
     except ValueError:
         return value

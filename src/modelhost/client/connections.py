@@ -70,7 +70,7 @@ class Connections:
             ModelhostError: the host refused the request.
             HostUnreachable: there is no host, or no modelhost.
         """
-        content = None if body is None else json_text.encoded(body)
+        content = None if body is None else json_text.encode(body)
         connection = self._kept() or await self._connected()
         try:
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()

@@ -176,14 +176,14 @@ class RemoteClient:
 
     async def _whole(self, answer: KeepAliveConnection) -> Any:
         try:
-            return json_text.decoded(await answer.read_all())
+            return json_text.decode(await answer.read_all())
         except (ValueError, ConnectionBroken) as error:
             raise HostUnreachable(f"{self.url} did not send whole JSON; is it a modelhost?") from error
 
     def _decoded(self, event: Event) -> Mapping[str, Any]:
         """Return the JSON object in an event; an error object is raised."""
         try:
-            data = json_text.decoded(event.data)
+            data = json_text.decode(event.data)
         except ValueError:
             data = None
         if error := error_in(data):

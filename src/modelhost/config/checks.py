@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from modelhost.config.fields import Given
+from modelhost.config.fields import GivenValue
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 
@@ -41,7 +41,7 @@ WHOLE_SENTENCE: Final = "whole_sentence"
 """Type of an error of our own whose message needs nothing added."""
 
 
-def problems_of(given: Given) -> list[str]:
+def find_problems(given: GivenValue) -> list[str]:
     """Everything that is wrong with one given value; empty when it is fine. Secrets are not repeated."""
     try:
         # Every setting has a default, so that one value can be checked alone. Strict: `port: true` is not port 1.
@@ -65,7 +65,7 @@ def config_error(problems: Sequence[str], *, what: str, **details: Any) -> Confi
     return ConfigError(f"{what} has {len(problems)} problems:{listed}", problems=list(problems), **details)
 
 
-def explained(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:
+def explain_error(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:
     """What one of pydantic's errors says, as the end of a sentence; a secret is not repeated."""
     if detail["type"] in _EMPTY:
         return "must not be empty"
@@ -75,10 +75,10 @@ def explained(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:
     return f"{_expectation(detail, choices)}{'' if is_secret else _got(detail['input'], choices)}"
 
 
-def _sentence(given: Given, detail: Mapping[str, Any]) -> str:
+def _sentence(given: GivenValue, detail: Mapping[str, Any]) -> str:
     place = detail["loc"][1:]
     item = f", item {place[0] + 1}" if place and isinstance(place[0], int) else ""
-    return f"{given.label}{item}: {explained(detail, is_secret=given.setting.is_secret)}"
+    return f"{given.label}{item}: {explain_error(detail, is_secret=given.setting.is_secret)}"
 
 
 def _choices(detail: Mapping[str, Any]) -> list[str]:
@@ -106,7 +106,7 @@ def _got(value: Any, choices: Sequence[str]) -> str:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_as(schema: type[Model], value: Any, *, label: str) -> tuple[Model | None, list[str]]:
+def validate(schema: type[Model], value: Any, *, label: str) -> tuple[Model | None, list[str]]:
     """``value`` as a ``schema``, or everything that is wrong with it, each sentence beginning with ``label``.
 
     Strict: text is no number, and an unknown key is a problem if ``schema`` forbids extra ones.
@@ -120,13 +120,13 @@ def read_as(schema: type[Model], value: Any, *, label: str) -> tuple[Model | Non
 def _sentence_about(schema: type[BaseModel], detail: Mapping[str, Any]) -> str:
     place = detail["loc"]
     if not place:
-        return explained(detail)
+        return explain_error(detail)
     if detail["type"] == "missing":
         return f'"{_path(place)}" is missing'
     if detail["type"] in {"extra_forbidden", "invalid_key"}:
         within = f' in "{_path(place[:-1])}"' if place[:-1] else ""
         return f'unknown key "{place[-1]}"{within}{_hint(str(place[-1]), _schema_at(schema, place[:-1]))}'
-    return f'"{_path(place)}": {explained(detail)}'
+    return f'"{_path(place)}": {explain_error(detail)}'
 
 
 def _path(place: Iterable[str | int]) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from modelhost.config.paths import no_home
+from modelhost.config.paths import missing_home
 
 FILE_NAME: Final = "modelhost.db"
 FORMS: Final = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
@@ -63,7 +63,7 @@ def parse_database_url(url: str) -> Place:
         try:
             place = Path(path).expanduser()
         except RuntimeError as error:
-            raise ValueError(no_home(path)) from error
+            raise ValueError(missing_home(path)) from error
         return SqliteFile(path=place, options=dict(parse_qsl(parts.query)))
     if parts.scheme in _POSTGRESQL:
         user = f"{unquote(parts.username)}@" if parts.username else ""

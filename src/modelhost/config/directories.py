@@ -9,7 +9,7 @@ from typing import Final
 
 from modelhost.config.databases import FILE_NAME, Place, SqliteFile, parse_database_url
 from modelhost.config.environment import current
-from modelhost.config.paths import no_home
+from modelhost.config.paths import missing_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 
@@ -50,7 +50,7 @@ def _given(data_dir: str) -> Path:
     try:
         return Path(data_dir).expanduser().absolute()
     except RuntimeError as error:  # a folder called ~ would be made
-        raise ConfigError(f"data_dir: {no_home(data_dir)}", param="data_dir") from error
+        raise ConfigError(f"data_dir: {missing_home(data_dir)}", param="data_dir") from error
 
 
 def make_private(folder: Path) -> None:

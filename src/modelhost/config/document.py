@@ -19,18 +19,18 @@ from typing import Any, Final
 import yaml
 
 from modelhost import lazy
-from modelhost.config.paths import leads_nowhere
+from modelhost.config.paths import broken_link
 
 JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
 _JSON5_PROBLEM: Final = re.compile(r"<string>:(\d+) (.*) at column (\d+)", re.DOTALL)
-MOST_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 1 << 20
 """PyYAML takes many seconds for that; the registry of a thousand models has a tenth of it."""
-MOST_JSON5: Final = 64 << 10
+MAX_JSON5_CHARS: Final = 64 << 10
 """Characters: its reader takes a second for 30,000 of them."""
-DEEPEST: Final = 64
-MOST_VALUES: Final = 200_000
+MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 200_000
 """With each alias counted as what it stands for."""
-TOO_DEEP: Final = f"nested deeper than {DEEPEST} levels"
+TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 
 def read_content(path: Path) -> bytes:
@@ -41,9 +41,9 @@ def read_content(path: Path) -> bytes:
     """
     try:
         with open(path, "rb", opener=_opened) as file:
-            return file.read(MOST_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ValueError(leads_nowhere(path) or error.strerror or str(error)) from error
+        raise ValueError(broken_link(path) or error.strerror or str(error)) from error
 
 
 def _opened(path: str, flags: int) -> int:
@@ -70,8 +70,8 @@ def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:
 
 def parse_any(content: bytes, *, is_json: bool = False) -> Any:
     """What ``content`` holds, be it a mapping or not; raises as :func:`parse` does."""
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -85,7 +85,7 @@ def _json(text: str) -> Any:
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     level = [found]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [each for value in level for each in _inside(value)]
     if level:
         raise ValueError(TOO_DEEP)
@@ -96,9 +96,9 @@ def _json_or_json5(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
-        if len(text) > MOST_JSON5:
+        if len(text) > MAX_JSON5_CHARS:
             where = f"line {error.lineno}, column {error.colno}: {error.msg}"
-            raise ValueError(f"{where}. (JSON5 may have {MOST_JSON5 >> 10} KiB, JSON more.)") from None
+            raise ValueError(f"{where}. (JSON5 may have {MAX_JSON5_CHARS >> 10} KiB, JSON more.)") from None
         return _json5(text)
 
 
@@ -162,14 +162,14 @@ class _Loader(yaml.SafeLoader):
         is_alias = self.check_event(yaml.AliasEvent)
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._depth += 1
-        if self._depth > DEEPEST:
+        if self._depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None and not is_alias:
             self._sizes[node] = 1 + sum(self._sizes[each] for each in _children(node))
-            if self._sizes[node] > MOST_VALUES:
-                raise yaml.MarkedYAMLError(problem=f"more than {MOST_VALUES:,} values", problem_mark=mark)
+            if self._sizes[node] > MAX_VALUES:
+                raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES:,} values", problem_mark=mark)
         elif node not in self._sizes:
             raise yaml.MarkedYAMLError(problem="a value that contains itself", problem_mark=mark)
         return node

@@ -15,7 +15,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.checks import suggestion
-from modelhost.config.fields import ENVIRONMENT_PREFIX, SETTINGS, Given, Origin, OriginKind, Reading, from_variable
+from modelhost.config.fields import (
+    ENVIRONMENT_PREFIX,
+    SETTINGS,
+    GivenValue,
+    Origin,
+    OriginKind,
+    SourceValues,
+    parse_variable,
+)
 from modelhost.config.settings import LogLevel
 from modelhost.config.variables import DOTENV, read_dotenv
 from modelhost.config.vllm_environment import VARIABLES
@@ -92,7 +100,7 @@ class OtherName:
 
 def _milliseconds(text: str) -> tuple[float, None]:
     """Seconds; candle-vllm counts milliseconds."""
-    value = from_variable(SETTINGS["keep_alive_interval"], text)
+    value = parse_variable(SETTINGS["keep_alive_interval"], text)
     return (value * 0.001 if isinstance(value, float) else value), None
 
 
@@ -129,9 +137,9 @@ def current() -> Mapping[str, str]:
     return MappingProxyType(dict(os.environ))
 
 
-def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> Reading:
+def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> SourceValues:
     """The settings that variables give: the environment, or a file of ``kind``. An empty one counts as not set."""
-    given: dict[str, Given] = {}
+    given: dict[str, GivenValue] = {}
     problems: list[str] = []
     warnings: list[str] = []
     for name, key, read_other in _names():
@@ -146,11 +154,11 @@ def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> Rea
             continue
         if value is not None:
             origin = Origin(kind=kind, name=name)
-            given[key] = Given(setting=SETTINGS[key], value=value, origin=origin, label=label)
+            given[key] = GivenValue(setting=SETTINGS[key], value=value, origin=origin, label=label)
         if warning is not None:
             warnings.append(f"{label}: {warning}")
     unknown, unlike = _unknown(environ, kind)
-    return Reading(given=tuple(given.values()), problems=(*problems, *unknown), warnings=(*warnings, *unlike))
+    return SourceValues(given=tuple(given.values()), problems=(*problems, *unknown), warnings=(*warnings, *unlike))
 
 
 def _names() -> list[tuple[str, str, Callable[[str], tuple[Any, str | None]] | None]]:
@@ -161,7 +169,7 @@ def _names() -> list[tuple[str, str, Callable[[str], tuple[Any, str | None]] | N
 
 def _value(name: str, key: str, text: str) -> Any:
     # A key may hold a comma; the variable for one key is not split.
-    return (text.strip(),) if name == KEY_VARIABLE else from_variable(SETTINGS[key], text)
+    return (text.strip(),) if name == KEY_VARIABLE else parse_variable(SETTINGS[key], text)
 
 
 def _unknown(environ: Mapping[str, str], kind: OriginKind) -> tuple[list[str], list[str]]:
@@ -198,18 +206,18 @@ class DotenvFile:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     why_ignored: str | None = None
 
-    def reading(self) -> Reading:
+    def reading(self) -> SourceValues:
         """The settings in it."""
         found = read(self.variables, kind=DOTENV)
         warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
-        return Reading(given=found.given, problems=found.problems, warnings=warnings)
+        return SourceValues(given=found.given, problems=found.problems, warnings=warnings)
 
     def below(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         """``environ`` with what only the file has. An empty variable counts as not set."""
         return {**self.variables, **{name: text for name, text in environ.items() if text.strip()}}
 
 
-def read_settings_of(cwd: Path) -> DotenvFile:
+def read_dotenv_settings(cwd: Path) -> DotenvFile:
     """Read ``.env`` in ``cwd``, if it is there. A folder of that name is somebody's virtual environment."""
     path = cwd / DOTENV
     if path.is_dir():

@@ -116,7 +116,7 @@ DEFAULT = Origin(kind="default")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class GivenValue:
     """A value that a source gave, already of its Python type, not yet checked. ``label`` names it in messages."""
 
     setting: Setting
@@ -126,20 +126,20 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class SourceValues:
     """What one source said: values, problems that make the configuration invalid, and warnings that do not."""
 
-    given: tuple[Given, ...] = ()
+    given: tuple[GivenValue, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     takes_default_files: bool = True
     """Whether files of the usual names are looked for beside it (:mod:`modelhost.config.file`)."""
 
 
-def joined(readings: Iterable[Reading]) -> Reading:
+def merge(readings: Iterable[SourceValues]) -> SourceValues:
     """One reading of several, in their order: a later value of the same setting wins when they are applied."""
     parts = list(readings)
-    return Reading(
+    return SourceValues(
         given=tuple(given for part in parts for given in part.given),
         problems=tuple(problem for part in parts for problem in part.problems),
         warnings=tuple(warning for part in parts for warning in part.warnings),
@@ -154,7 +154,7 @@ _CONVERTERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
 }
 
 
-def scalar(setting: Setting, text: str) -> Any:
+def parse_scalar(setting: Setting, text: str) -> Any:
     """The integer, number or boolean that ``text`` is; ``text`` itself where it is none or the setting takes text."""
     convert = _CONVERTERS.get(setting.kind)
     if convert is None:
@@ -165,7 +165,7 @@ def scalar(setting: Setting, text: str) -> Any:
         return text
 
 
-def from_variable(setting: Setting, text: str) -> Any:
+def parse_variable(setting: Setting, text: str) -> Any:
     """A whole environment value: lists as ``a,b`` or JSON, mappings as ``k=v,k=v`` or JSON.
 
     Raises:
@@ -175,19 +175,19 @@ def from_variable(setting: Setting, text: str) -> Any:
         return tuple(_json(text)) if text.lstrip().startswith("[") else tuple(_split(text))
     if setting.kind == "mapping":
         return _json(text) if text.lstrip().startswith("{") else _pairs_of(setting, text)
-    return scalar(setting, text)
+    return parse_scalar(setting, text)
 
 
 def _pairs_of(setting: Setting, text: str) -> dict[str, str]:
     try:
-        return pairs(_split(text))
+        return parse_pairs(_split(text))
     except ValueError:
         if setting.is_secret:
             raise ValueError("expected key=value") from None
         raise
 
 
-def pairs(items: Iterable[str]) -> dict[str, str]:
+def parse_pairs(items: Iterable[str]) -> dict[str, str]:
     """``["a=1", "b=2"]`` as a mapping.
 
     Raises:
@@ -218,27 +218,27 @@ def _json(text: str) -> Any:
 MASK = "********"
 
 
-def plain(value: Any) -> Any:
+def masked(value: Any) -> Any:
     """``value`` as JSON can hold it; each secret is a mask, so that their number still shows."""
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [masked(item) for item in value]
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: masked(item) for key, item in value.items()}
     return value
 
 
-def text(value: Any) -> str:
+def display_text(value: Any) -> str:
     """``value`` on one line; a dash for none or an empty one."""
     if value is None or value in ((), {}):
         return "-"
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, tuple):
-        return ", ".join(str(plain(item)) for item in value)
+        return ", ".join(str(masked(item)) for item in value)
     if isinstance(value, dict | bool):
-        return json.dumps(plain(value), ensure_ascii=False)
+        return json.dumps(masked(value), ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -11,8 +11,8 @@ from modelhost.config import llm_server
 from modelhost.config.checks import suggestion
 from modelhost.config.document import parse, read_content
 from modelhost.config.environment import CONFIG_VARIABLE
-from modelhost.config.fields import SETTINGS, Given, Origin, Reading
-from modelhost.config.paths import at_home, is_named
+from modelhost.config.fields import SETTINGS, GivenValue, Origin, SourceValues
+from modelhost.config.paths import expand_home, is_file_or_link
 from modelhost.errors import ConfigError
 
 DEFAULT_FILES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
@@ -27,25 +27,25 @@ def default_file(key: str, cwd: Path) -> Path | None:
     Raises:
         ConfigError: several of the usual names are there.
     """
-    present = [name for name in DEFAULT_FILES[key] if is_named(cwd / name)]
+    present = [name for name in DEFAULT_FILES[key] if is_file_or_link(cwd / name)]
     if len(present) > 1:
         flag = SETTINGS[key].flags[0]
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with {flag}")
     return Path(present[0]) if present else None
 
 
-def found_in(cwd: Path, keys: Iterable[str]) -> Iterator[Given]:
+def default_files_in(cwd: Path, keys: Iterable[str]) -> Iterator[GivenValue]:
     """The settings of ``keys`` whose file is there, with it as their value; raises as :func:`default_file` does."""
     for key in keys:
         file = default_file(key, cwd)
         if file is not None:
             name = str(file)
             origin = Origin(kind="default file", name=name)
-            yield Given(setting=SETTINGS[key], value=name, origin=origin, label=name)
+            yield GivenValue(setting=SETTINGS[key], value=name, origin=origin, label=name)
 
 
 DEFAULT_NAMES: Final = ("modelhost.yaml", "modelhost.yml", "modelhost.json")
-EXAMPLE: Final = "port: 8000"
+EXAMPLE_LINE: Final = "port: 8000"
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -62,31 +62,33 @@ def find(
     variable = environ.get(CONFIG_VARIABLE, "").strip()
     if config_path is not None or variable:
         named, by = (config_path, "--config") if config_path is not None else (Path(variable), CONFIG_VARIABLE)
-        if not is_named(cwd / at_home(named)):
+        if not is_file_or_link(cwd / expand_home(named)):
             raise ConfigError(f"{by}: there is no file {named}")
         return named
     if is_llm_server:
-        if not is_named(cwd / llm_server.DEFAULT_NAME):
+        if not is_file_or_link(cwd / llm_server.DEFAULT_NAME):
             raise ConfigError(f"--llm-server: there is no {llm_server.DEFAULT_NAME} here; name the file with --config")
         return Path(llm_server.DEFAULT_NAME)
-    present = [name for name in DEFAULT_NAMES if is_named(cwd / name)]
+    present = [name for name in DEFAULT_NAMES if is_file_or_link(cwd / name)]
     if len(present) > 1:
         raise ConfigError(f"{' and '.join(present)} are both here; keep one, or name one with --config")
     return Path(present[0]) if present else None
 
 
-def read(path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is_llm_server: bool = False) -> Reading:
+def read(
+    path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is_llm_server: bool = False
+) -> SourceValues:
     """The settings in the file at ``path``; a file that cannot be read or parsed is a problem of the reading.
 
     A file of LLM-Server is known by its keys, or is one because ``is_llm_server`` says so; its ``${VAR}`` come from
     ``environ`` first.
     """
     try:
-        content = parse(read_content(cwd / at_home(path)), path, example=EXAMPLE)
+        content = parse(read_content(cwd / expand_home(path)), path, example=EXAMPLE_LINE)
     except ValueError as error:
-        return Reading(problems=(f"{path}: {error}",))
-    if is_llm_server or llm_server.is_one(content):
-        directory = (cwd / at_home(path)).parent
+        return SourceValues(problems=(f"{path}: {error}",))
+    if is_llm_server or llm_server.is_llm_server_file(content):
+        directory = (cwd / expand_home(path)).parent
         return llm_server.read(content, path, directory=directory, environ=environ)
     given, problems = [], []
     for key, value in content.items():
@@ -94,11 +96,13 @@ def read(path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is
             given.append(_given(path, str(key), value))
         else:
             problems.append(f'{path}: unknown key "{key}"{suggestion(str(key), SETTINGS)}')
-    return Reading(given=tuple(given), problems=tuple(problems))
+    return SourceValues(given=tuple(given), problems=tuple(problems))
 
 
-def _given(path: Path, key: str, value: Any) -> Given:
+def _given(path: Path, key: str, value: Any) -> GivenValue:
     setting = SETTINGS[key]
     if setting.kind == "list" and isinstance(value, str | list):
         value = (value,) if isinstance(value, str) else tuple(value)
-    return Given(setting=setting, value=value, origin=Origin(kind="file", name=str(path)), label=f'{path}: "{key}"')
+    return GivenValue(
+        setting=setting, value=value, origin=Origin(kind="file", name=str(path)), label=f'{path}: "{key}"'
+    )

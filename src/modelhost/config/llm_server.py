@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from modelhost.config.checks import read_as, suggestion
-from modelhost.config.fields import SETTINGS, Given, Origin, Reading
+from modelhost.config.checks import suggestion, validate
+from modelhost.config.fields import SETTINGS, GivenValue, Origin, SourceValues
 from modelhost.config.request_defaults import RequestDefaults
 from modelhost.config.variables import DOTENV, available, expand, problems_in, read_dotenv
 
@@ -38,9 +38,9 @@ REQUIRED: Final = (
     *("model name", "listening port", SERVERS, "system prompt"),
     *(*REQUEST_DEFAULTS, "log level", "log filename"),
 )
-TAKEN: Final = frozenset({*AS_SETTING.values(), "request_defaults", "mcp_config"})
+RENAMED_SETTINGS: Final = frozenset({*AS_SETTING.values(), "request_defaults", "mcp_config"})
 """Settings that these keys stand for, and which therefore have no place of their own in the file."""
-MARKS: Final = frozenset({"model_name", "listening_port", "log_filename", "min_tokens_to_keep"})
+DISTINCTIVE_KEYS: Final = frozenset({"model_name", "listening_port", "log_filename", "min_tokens_to_keep"})
 """Keys, with underscores, that no other file has."""
 LEVEL: Final = "log level"
 LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType(
@@ -74,12 +74,12 @@ class LlmServerFile:
     path: Path | None = None
 
 
-def is_one(document: Mapping[Any, Any]) -> bool:
+def is_llm_server_file(document: Mapping[Any, Any]) -> bool:
     """Whether ``document`` is meant as such a file."""
-    return any(_twin(key) in MARKS for key in document)
+    return any(_twin(key) in DISTINCTIVE_KEYS for key in document)
 
 
-def read(document: Mapping[Any, Any], path: Path, *, directory: Path, environ: Mapping[str, str]) -> Reading:
+def read(document: Mapping[Any, Any], path: Path, *, directory: Path, environ: Mapping[str, str]) -> SourceValues:
     """Read what stands in the file at ``path``; ``${VAR}`` comes from ``environ``, then from ``.env`` in ``directory``.
 
     Everything that is wrong is a problem of the reading: a key that is missing, unknown or there twice, a variable that
@@ -105,7 +105,7 @@ def read(document: Mapping[Any, Any], path: Path, *, directory: Path, environ: M
     if SERVERS in values and values[SERVERS].value:
         # The file itself has the shape of `mcp.json`; read there, its secrets stay where they are.
         given.append(_given("mcp_config", _Value(label=str(path), value=str(path), had_variable=False), path))
-    return Reading(
+    return SourceValues(
         given=tuple(given),
         problems=tuple(problems),
         warnings=(ignored,) if ignored else (),
@@ -140,9 +140,9 @@ def _missing(spelled: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unknown(spelled: Mapping[str, tuple[str, Any]]) -> Iterator[str]:
-    own = [key for key in SETTINGS if key not in TAKEN]
+    own = [key for key in SETTINGS if key not in RENAMED_SETTINGS]
     for key, (written, _) in spelled.items():
-        if key in TAKEN:
+        if key in RENAMED_SETTINGS:
             names = [name for name, setting in AS_SETTING.items() if setting == key]
             yield f'"{written}" has another name in this file: {_quoted(names or [SERVERS, *REQUEST_DEFAULTS])}'
         elif key not in REQUIRED and key not in SETTINGS:
@@ -153,19 +153,19 @@ def _quoted(names: list[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _presets(path: Path) -> Iterator[Given]:
+def _presets(path: Path) -> Iterator[GivenValue]:
     for key, value in PRESETS.items():
         yield _given(key, _Value(label=str(path), value=value, had_variable=False), path)
 
 
-def _settings(values: Mapping[str, _Value], path: Path) -> Iterator[Given]:
+def _settings(values: Mapping[str, _Value], path: Path) -> Iterator[GivenValue]:
     for key, value in values.items():
         if key == LEVEL:
             if isinstance(value.value, str) and value.value.lower() in LOG_LEVELS:
                 yield _given(AS_SETTING[key], replace(value, value=LOG_LEVELS[value.value.lower()]), path)
         elif key in AS_SETTING:
             yield _given(AS_SETTING[key], value, path)
-        elif key in SETTINGS and key not in TAKEN:
+        elif key in SETTINGS and key not in RENAMED_SETTINGS:
             yield _given(key, value, path)
 
 
@@ -176,7 +176,7 @@ def _unknown_level(values: Mapping[str, _Value]) -> Iterator[str]:
         yield f"{given.label}: expected one of {', '.join(LOG_LEVELS)}; {said}"
 
 
-def _given(key: str, value: _Value, path: Path) -> Given:
+def _given(key: str, value: _Value, path: Path) -> GivenValue:
     setting = SETTINGS[key]
     if value.had_variable:  # what stood in the variable may be a secret: no message repeats it
         setting = replace(setting, is_secret=True)
@@ -185,7 +185,7 @@ def _given(key: str, value: _Value, path: Path) -> Given:
         typed = _number(typed)
     if setting.kind == "list" and isinstance(typed, str | list):
         typed = (typed,) if isinstance(typed, str) else tuple(typed)
-    return Given(setting=setting, value=typed, origin=Origin(kind="file", name=str(path)), label=value.label)
+    return GivenValue(setting=setting, value=typed, origin=Origin(kind="file", name=str(path)), label=value.label)
 
 
 def _number(text: Any) -> Any:
@@ -196,14 +196,14 @@ def _number(text: Any) -> Any:
         return text
 
 
-def _request_defaults(values: Mapping[str, _Value], path: Path) -> tuple[Given | None, list[str]]:
+def _request_defaults(values: Mapping[str, _Value], path: Path) -> tuple[GivenValue | None, list[str]]:
     found: dict[str, Any] = {}
     problems: list[str] = []
     for key in REQUEST_DEFAULTS:
         if key in values:
             given = values[key]
             found[key] = _number(given.value) if given.had_variable else given.value
-            _, wrong = read_as(RequestDefaults, {key: found[key]}, label=str(path))
+            _, wrong = validate(RequestDefaults, {key: found[key]}, label=str(path))
             if wrong and given.had_variable:
                 wrong = [f"{given.label}: what its variable holds is no value for it"]  # and may be a secret
             problems += wrong

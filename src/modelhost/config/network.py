@@ -74,7 +74,7 @@ def proxy_for(url: str) -> Proxy | None:
     return _proxy(kind, proxies[kind])
 
 
-def require_usable(url: str) -> None:
+def check_network(url: str) -> None:
     """Check what the environment says of the way to ``url``.
 
     Raises:

@@ -7,10 +7,10 @@ from typing import Final
 
 from modelhost.errors import ConfigError
 
-OWN: Final = "~"
+HOME_MARK: Final = "~"
 
 
-def at_home(path: str | Path) -> Path:
+def expand_home(path: str | Path) -> Path:
     """Return ``path``, which is to be read, with its ``~`` resolved.
 
     That of a user who is not known here stays: there is nothing at such a path, and whoever reads it says so.
@@ -22,19 +22,19 @@ def at_home(path: str | Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        if path.parts[0] != OWN:
+        if path.parts[0] != HOME_MARK:
             return path
-        raise ConfigError(f"T{no_home(path)[1:]}.") from error
+        raise ConfigError(f"T{missing_home(path)[1:]}.") from error
 
 
-def no_home(path: str | Path) -> str:
+def missing_home(path: str | Path) -> str:
     """Say that the ``~`` of ``path`` stands for nothing, as the end of a sentence."""
     who = Path(path).parts[0]
-    way_out = "set HOME, or write the whole path" if who == OWN else "write the whole path"
+    way_out = "set HOME, or write the whole path" if who == HOME_MARK else "write the whole path"
     return f"there is no home directory for the {who} in {path}: {way_out}"
 
 
-def leads_nowhere(path: Path) -> str | None:
+def broken_link(path: Path) -> str | None:
     """Return which link makes that there is nothing at ``path``, as the end of a sentence; ``None`` if none does.
 
     It is ``path`` itself, or a folder on the way to it.
@@ -49,11 +49,11 @@ def leads_nowhere(path: Path) -> str | None:
     return None
 
 
-def absence(path: Path) -> str:
+def why_missing(path: Path) -> str:
     """Say that there is nothing at ``path``, as the end of a sentence."""
-    return leads_nowhere(path) or "there is no such file"
+    return broken_link(path) or "there is no such file"
 
 
-def is_named(path: Path) -> bool:
+def is_file_or_link(path: Path) -> bool:
     """Whether there is a file at ``path``, or a link that should lead to one: its reader says what is wrong with it."""
     return path.is_file() or (path.is_symlink() and not path.exists())

@@ -14,23 +14,33 @@ from types import MappingProxyType
 from typing import Any
 
 from modelhost.config import environment, file
-from modelhost.config.checks import config_error, problems_of, suggestion
-from modelhost.config.environment import read_settings_of
-from modelhost.config.fields import DEFAULT, SETTINGS, Given, Origin, Reading, Setting, joined, pairs, scalar
-from modelhost.config.file import DEFAULT_FILES, found_in
+from modelhost.config.checks import config_error, find_problems, suggestion
+from modelhost.config.environment import read_dotenv_settings
+from modelhost.config.fields import (
+    DEFAULT,
+    SETTINGS,
+    GivenValue,
+    Origin,
+    Setting,
+    SourceValues,
+    merge,
+    parse_pairs,
+    parse_scalar,
+)
+from modelhost.config.file import DEFAULT_FILES, default_files_in
 from modelhost.config.llm_server import LlmServerFile
 from modelhost.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Effective:
+class EffectiveConfig:
     """What a host runs with. ``origins`` has an entry for every setting; ``warnings`` are for a person to read."""
 
     settings: Settings
     origins: Mapping[str, Origin]
     file: Path | None = None
     warnings: tuple[str, ...] = ()
-    read_again: Callable[[], Effective] | None = field(default=None, compare=False, repr=False)
+    read_again: Callable[[], EffectiveConfig] | None = field(default=None, compare=False, repr=False)
     """Reads all sources again, as they are by then; raises as the first reading does."""
 
 
@@ -41,7 +51,7 @@ def load(
     environ: Mapping[str, str],
     cwd: Path,
     default_files: Collection[str] = tuple(DEFAULT_FILES),
-) -> Effective:
+) -> EffectiveConfig:
     """Read all sources and put them together. ``flags`` maps keys to text or to typed values; ``None`` is not given.
 
     ``default_files`` are the settings whose file is looked for in ``cwd`` when no source names one; a file of
@@ -53,18 +63,18 @@ def load(
     """
     is_llm_server = isinstance(config_path, LlmServerFile)
     config_path = config_path.path if isinstance(config_path, LlmServerFile) else config_path
-    dotenv = read_settings_of(cwd)
+    dotenv = read_dotenv_settings(cwd)
     path = file.find(config_path, environ=dotenv.below(environ), cwd=cwd, is_llm_server=is_llm_server)
     readings = [] if path is None else [file.read(path, cwd=cwd, environ=environ, is_llm_server=is_llm_server)]
-    reading = joined([*readings, dotenv.reading(), environment.read(environ), _read_flags(flags)])
-    problems = [*reading.problems, *(problem for given in reading.given for problem in problems_of(given))]
+    reading = merge([*readings, dotenv.reading(), environment.read(environ), _read_flags(flags)])
+    problems = [*reading.problems, *(problem for given in reading.given for problem in find_problems(given))]
     if problems:
         raise config_error(problems, what="the configuration", log_file=_log_file(reading))
     winning = {given.setting.key: given for given in reading.given}
     looked_for = default_files if reading.takes_default_files else ()
-    for given in found_in(cwd, [key for key in looked_for if key not in winning]):
+    for given in default_files_in(cwd, [key for key in looked_for if key not in winning]):
         winning[given.setting.key] = given
-    return Effective(
+    return EffectiveConfig(
         settings=Settings.model_validate({key: given.value for key, given in winning.items()}),
         origins=MappingProxyType({key: winning[key].origin if key in winning else DEFAULT for key in SETTINGS}),
         file=path,
@@ -72,12 +82,12 @@ def load(
     )
 
 
-def _log_file(reading: Reading) -> str | None:
-    files = [given.value for given in reading.given if given.setting.key == "log_file" and not problems_of(given)]
+def _log_file(reading: SourceValues) -> str | None:
+    files = [given.value for given in reading.given if given.setting.key == "log_file" and not find_problems(given)]
     return files[-1] if files else None
 
 
-def _read_flags(flags: Mapping[str, Any]) -> Reading:
+def _read_flags(flags: Mapping[str, Any]) -> SourceValues:
     given, problems = [], []
     for key, value in flags.items():
         if key not in SETTINGS:
@@ -90,8 +100,8 @@ def _read_flags(flags: Mapping[str, Any]) -> Reading:
             except ValueError as error:
                 problems.append(f"{origin.name}: {error}")
             else:
-                given.append(Given(setting=setting, value=typed, origin=origin, label=origin.name))
-    return Reading(given=tuple(given), problems=tuple(problems))
+                given.append(GivenValue(setting=setting, value=typed, origin=origin, label=origin.name))
+    return SourceValues(given=tuple(given), problems=tuple(problems))
 
 
 def _typed(setting: Setting, value: Any) -> Any:
@@ -101,5 +111,5 @@ def _typed(setting: Setting, value: Any) -> Any:
     if setting.kind == "list":
         return tuple(value) if isinstance(value, list | tuple) else (value,)
     if setting.kind == "mapping" and isinstance(value, list | tuple):
-        return pairs(value)
-    return scalar(setting, value) if isinstance(value, str) else value
+        return parse_pairs(value)
+    return parse_scalar(setting, value) if isinstance(value, str) else value

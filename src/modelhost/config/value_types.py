@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 _AMOUNT: Final = re.compile(r"\d+(\.\d+)?\s*([kmgtp]i?)?b?", re.IGNORECASE | re.ASCII)
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 _BYTES: Final = TypeAdapter(ByteSize)
-FORMS: Final = "a size such as 24GB, 24GiB, 24000000000 (bytes) or 80%"
+SIZE_FORMS: Final = "a size such as 24GB, 24GiB, 24000000000 (bytes) or 80%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def parse_size(text: str) -> Size:
         if amount > 0:
             return Size(amount_bytes=amount)
         raise ValueError("expected more than nothing")
-    raise ValueError(f"expected {FORMS}")
+    raise ValueError(f"expected {SIZE_FORMS}")
 
 
 def _as_text(value: Any) -> Any:
@@ -86,8 +86,8 @@ def _like(literal: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-One = Annotated[Literal[1], _like(1)]
-No = Annotated[Literal[False], _like(False)]
+LiteralOne = Annotated[Literal[1], _like(1)]
+LiteralFalse = Annotated[Literal[False], _like(False)]
 
 LONGEST_ID: Final = 256
 """In characters."""

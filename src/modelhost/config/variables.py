@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from dotenv import dotenv_values
 
-from modelhost.config.paths import leads_nowhere
+from modelhost.config.paths import broken_link
 
 DOTENV: Final[Literal[".env"]] = ".env"
 # Without the dollar only as opencode writes it: other text may well stand in braces.
@@ -53,7 +53,7 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
     try:
         return parse_dotenv(path.read_bytes()), None
     except FileNotFoundError:
-        nowhere = leads_nowhere(path)
+        nowhere = broken_link(path)
         return {}, f"{path} is ignored: {nowhere}" if nowhere else None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

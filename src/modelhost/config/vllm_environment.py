@@ -19,7 +19,7 @@ from modelhost.config.request_defaults import HIGHEST_TEMPERATURE
 DTYPES: Final = ("auto", "half", "float16", "bfloat16", "float", "float32")
 OF_SESSIONS: Final = ("VLLM_MAX_SESSIONS", "VLLM_MAX_SESSION_MESSAGES")
 LEVELS: Final = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
-Read = Callable[[str], Any]
+ParseText = Callable[[str], Any]
 """Turns text into a value; raises ValueError with the end of a sentence."""
 
 
@@ -42,7 +42,7 @@ class VllmEnvironment:
     """Launch parameters, as in a registry's ``params``: what becomes of them is the business of the model's engine."""
 
 
-def _number(kind: Callable[[str], float], least: float, most: float, *, is_above: bool = False) -> Read:
+def _number(kind: Callable[[str], float], least: float, most: float, *, is_above: bool = False) -> ParseText:
     """Read a number from ``least`` (without it, if ``is_above``) to ``most``."""
     word = "an integer" if kind is int else "a number"
     begin = f"above {least:g}" if is_above else f"of {least:g} or more"
@@ -61,7 +61,7 @@ def _number(kind: Callable[[str], float], least: float, most: float, *, is_above
     return read
 
 
-def _one_of(choices: Mapping[str, str]) -> Read:
+def _one_of(choices: Mapping[str, str]) -> ParseText:
     def read(text: str) -> Any:
         known = {name.lower(): value for name, value in choices.items()}
         if text.lower() not in known:
@@ -76,7 +76,7 @@ def _one_of(choices: Mapping[str, str]) -> Read:
 class Variable:
     """One variable: how it is read, what it means here."""
 
-    read: Read
+    read: ParseText
     meaning: str
 
 
@@ -135,7 +135,7 @@ The default of ``VLLM_DTYPE``.
 LAUNCH: Final = {"VLLM_TENSOR_PARALLEL_SIZE": "tensor_parallel_size", "VLLM_DTYPE": "dtype"}
 
 
-def read_vllm(environ: Mapping[str, str]) -> VllmEnvironment:
+def read_vllm_variables(environ: Mapping[str, str]) -> VllmEnvironment:
     """Return what the variables in ``environ`` say. An empty one counts as not set.
 
     Raises:

@@ -19,7 +19,7 @@ RECHECK_MS: Final = 5000
 MAX_LINKS: Final = 40  # as the kernel follows at most
 
 
-async def settled_contents(path: Path, *, again: asyncio.Event | None = None) -> AsyncGenerator[bytes | None, None]:
+async def watch_contents(path: Path, *, again: asyncio.Event | None = None) -> AsyncGenerator[bytes | None, None]:
     """Yield the content of the file at ``path`` (``None``: there is none) now, and whenever it may have changed.
 
     It may be the same as before. The file may be replaced by rename, be missing for a time, or be a link that is turned

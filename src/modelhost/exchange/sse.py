@@ -18,7 +18,7 @@ DONE_EVENT: Final = b"data: [DONE]\n\n"
 
 def encode_event(payload: Any) -> bytes:
     """Return ``payload`` as one event."""
-    return b"data: " + json_text.encoded(payload) + END_OF_EVENT
+    return b"data: " + json_text.encode(payload) + END_OF_EVENT
 
 
 class BlockWriter:
@@ -33,8 +33,8 @@ class BlockWriter:
         envelope = piece[0].envelope
         if envelope is not self._envelope:
             self._envelope = envelope
-            self._head = b"data: " + json_text.encoded(head_of(envelope))[:-1] + b","
-        return self._head + json_text.encoded(rest_of(piece))[1:] + END_OF_EVENT
+            self._head = b"data: " + json_text.encode(head_of(envelope))[:-1] + b","
+        return self._head + json_text.encode(rest_of(piece))[1:] + END_OF_EVENT
 
 
 async def blocks_of(pieces: Pieces, *, include_usage: bool) -> AsyncGenerator[bytes, None]:

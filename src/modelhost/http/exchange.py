@@ -139,7 +139,7 @@ class Exchange:
 
     async def answer_json(self, payload: Any) -> None:
         """Send ``payload`` with status 200."""
-        body = json_text.encoded(payload)
+        body = json_text.encode(payload)
         length = str(len(body)).encode()
         await self.answer(200, body, [(b"content-type", b"application/json"), (b"content-length", length)])
 

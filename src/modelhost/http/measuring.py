@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelhost.errors import ModelNotFound
 from modelhost.http.exchange import CLIENT_DISCONNECTED_STATUS
-from modelhost.meters import METERS, counting, timing
+from modelhost.meters import METERS, labelled_counter, labelled_histogram
 
 if TYPE_CHECKING:
     from modelhost.host import Host
@@ -19,8 +19,8 @@ def note_request(  # noqa: PLR0913 (all are facts of one request)
 
     ``model`` is a main name of :func:`model_label`, ``code`` that of the error it ended with.
     """
-    counting(METERS.requests, model, operation, str(status)).inc()
-    timing(METERS.request_seconds, model, operation).observe(seconds)
+    labelled_counter(METERS.requests, model, operation, str(status)).inc()
+    labelled_histogram(METERS.request_seconds, model, operation).observe(seconds)
     if code is not None:
         METERS.errors.labels(model, code).inc()
     log.info(event, operation=operation, model=model, status=status, code=code, seconds=round(seconds, 4))

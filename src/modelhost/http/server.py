@@ -64,7 +64,7 @@ def serve(
     # Before the model is loaded, so that a taken port is reported at once.
     with (
         log_to_file(settings, clock),
-        logs.last_words(),
+        logs.log_fatal_error(),
         _bound_socket(settings.host, settings.port) as listener,
         _bound_socket(settings.host, settings.mcp_port) if settings.mcp_port is not None else nullcontext() as apart,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

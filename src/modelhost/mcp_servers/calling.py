@@ -28,7 +28,7 @@ DEPTH_DIGITS: Final = 9  # more of them are not read: any such number is over th
 Context = ServerRequestContext[Any, Any]
 
 
-def caller_of(ctx: Context, door: Face) -> Caller:
+def find_caller(ctx: Context, door: Face) -> Caller:
     """Return who calls by ``door``; the id is that of the HTTP request, or else that of the message."""
     scope = _scope(ctx)
     known = _text(scope.get(REQUEST_ID))
@@ -39,7 +39,7 @@ def caller_of(ctx: Context, door: Face) -> Caller:
     )
 
 
-def depth_of(ctx: Context) -> int:
+def call_depth(ctx: Context) -> int:
     """Return in how many calls of tools the call stands: a host that is its own server must come to an end.
 
     Raises:
@@ -57,7 +57,7 @@ def depth_of(ctx: Context) -> int:
 
 
 @asynccontextmanager
-async def while_wanted(ctx: Context) -> AsyncIterator[None]:
+async def cancel_when_client_leaves(ctx: Context) -> AsyncIterator[None]:
     """Cancel what is inside as soon as the client has closed the connection, and end quietly then.
 
     Nobody could read an answer on it: the answers of a call that is cut off are not kept.
@@ -71,7 +71,7 @@ async def while_wanted(ctx: Context) -> AsyncIterator[None]:
             yield
 
 
-def note_call(call: OperationCall) -> None:
+def record_call(call: OperationCall) -> None:
     """Count and log a call that is over."""
     METERS.mcp_calls.labels(call.operation, call.outcome).inc()
     METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)

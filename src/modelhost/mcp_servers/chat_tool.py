@@ -37,7 +37,7 @@ class ChatDefaults:
         }
 
 
-Tell = Callable[[float, str | None], Awaitable[None]]
+ReportPiece = Callable[[float, str | None], Awaitable[None]]
 """Told of each piece of the text as it comes: how many there were with it, and the piece; and before the first, with
 numbers below 1 and no text, that the call waits for its model: clients put the texts together."""
 
@@ -46,7 +46,12 @@ AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
 
 
 async def chat_completion(
-    backend: HostClient, defaults: ChatDefaults, asked: ChatParameters, *, depth: int = 0, tell: Tell | None = None
+    backend: HostClient,
+    defaults: ChatDefaults,
+    asked: ChatParameters,
+    *,
+    depth: int = 0,
+    tell: ReportPiece | None = None,
 ) -> ChatResult:
     """Return the answer to ``asked``. Being cancelled cancels the generation; then a session stays as it was.
 

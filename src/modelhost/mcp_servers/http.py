@@ -21,12 +21,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.errors import HostFault
 from modelhost.mcp_servers import lenient, plain
 from modelhost.mcp_servers.calling import LEFT
 from modelhost.mcp_servers.faces import FaceName
-from modelhost.mcp_servers.lenient import with_arguments_read
+from modelhost.mcp_servers.lenient import parse_call_arguments
 from modelhost.mcp_servers.open_sessions import OpenSessions
 from modelhost.mcp_servers.server import Extend
 
@@ -148,15 +148,15 @@ class _Served:
         except orjson.JSONDecodeError as error:
             await _send(send, 400, _error(types.PARSE_ERROR, str(error)))
             return
-        read = with_arguments_read(message) if isinstance(message, dict) else message
+        read = parse_call_arguments(message) if isinstance(message, dict) else message
         if read is not message:
             message, body = read, orjson.dumps(read)
         if plain.is_plain(request.headers, message):
             await self._answer_plainly(message, request, client, send)
             return
-        if problem := plain.problem_of(request.headers, message):
+        if problem := plain.find_problem(request.headers, message):
             refusal = types.ErrorData(code=types.INVALID_REQUEST, message=f"Invalid Request: {problem}")
-            await _send(send, 400, plain.error_answer(lenient.id_in(message), refusal))
+            await _send(send, 400, plain.error_answer(lenient.message_id(message), refusal))
             return
         client.give_back(body)
         session = request.headers.get(plain.SESSION_HEADER)
@@ -220,7 +220,7 @@ class _Served:
 
     async def _run(self) -> None:
         """Hold the sessions until the host stops and the last request is answered."""
-        with guarded("holding MCP sessions", server=self._server.name) as held:
+        with log_failures("holding MCP sessions", server=self._server.name) as held:
             async with self._manager.run():
                 self._is_running.set()
                 await self._stopping.wait()

@@ -17,19 +17,19 @@ import orjson
 
 from modelhost.mcp_servers.stdio_log import FLUIDMCP
 
-CALLING: Final = "tools/call"
+TOOLS_CALL: Final = "tools/call"
 
 
-def with_arguments_read(message: dict[str, Any]) -> dict[str, Any]:
+def parse_call_arguments(message: dict[str, Any]) -> dict[str, Any]:
     """Return ``message`` with all arguments of a call read, if they came as the text of one JSON object."""
     params = message.get("params")
-    if message.get("method") != CALLING or not isinstance(params, dict):
+    if message.get("method") != TOOLS_CALL or not isinstance(params, dict):
         return message
     read = _read(params.get("arguments"))
     return {**message, "params": {**params, "arguments": read}} if isinstance(read, dict) else message
 
 
-def values_read(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def parse_values(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``arguments`` with each text read that stands where ``schema``, of an input, wants something else.
 
     What is no JSON stays as it is, for whoever checks the values.
@@ -70,7 +70,7 @@ Era = Literal["handshake", "modern"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class ParsedLine:
     """What a line comes to: messages for the server, an answer to the client, or both."""
 
     messages: tuple[Json, ...] = ()
@@ -79,7 +79,7 @@ class Taken:
     """The message as the client sent it; ``None``: the line held none."""
 
 
-class Conversation:
+class LenientSession:
     """The messages of one client, from its first to its last."""
 
     def __init__(self) -> None:
@@ -97,28 +97,30 @@ class Conversation:
         """Whether every request is answered, but for those that have no end."""
         return not self._unanswered
 
-    def take(self, line: bytes) -> Taken:
+    def take(self, line: bytes) -> ParsedLine:
         """Read a line of the client."""
         if not line.strip():
-            return Taken()
+            return ParsedLine()
         try:
             message = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            return Taken(answer=_error(None, PARSE_ERROR, f"Parse error: {error}"))
-        if (problem := problem_of(message)) is not None:
-            return Taken(answer=_error(id_in(message), INVALID_REQUEST, f"Invalid Request: {problem}"))
+            return ParsedLine(answer=_error(None, PARSE_ERROR, f"Parse error: {error}"))
+        if (problem := find_problem(message)) is not None:
+            return ParsedLine(answer=_error(message_id(message), INVALID_REQUEST, f"Invalid Request: {problem}"))
         return replace(self._taken({**message, "jsonrpc": "2.0"}), sent=message)
 
-    def _taken(self, message: Json) -> Taken:
+    def _taken(self, message: Json) -> ParsedLine:
         if "method" not in message:
-            return Taken(messages=(message,))  # an answer, which is the server's business
+            return ParsedLine(messages=(message,))  # an answer, which is the server's business
         if message["method"].startswith("notifications/") and "id" not in message:
             return self._notified(message)
         return self._requested(message)
 
-    def too_long(self, limit: int) -> Taken:
+    def too_long(self, limit: int) -> ParsedLine:
         """Answer a line that was longer than ``limit`` bytes, and was not kept."""
-        return Taken(answer=_error(None, INVALID_REQUEST, f"Invalid Request: a message of more than {limit} bytes"))
+        return ParsedLine(
+            answer=_error(None, INVALID_REQUEST, f"Invalid Request: a message of more than {limit} bytes")
+        )
 
     def give(self, message: Json) -> Json | None:
         """Return what the client is to get for a message of the server; ``None`` is nothing."""
@@ -130,13 +132,13 @@ class Conversation:
         self._settle(key)
         return {**message, "id": self._original_ids.pop(key)} if key in self._original_ids else message
 
-    def _requested(self, message: Json) -> Taken:
-        message = with_arguments_read(message)
+    def _requested(self, message: Json) -> ParsedLine:
+        message = parse_call_arguments(message)
         method, params = message["method"], message.get("params")
         is_modern = MODERN_KEY in _mapping(_mapping(params).get("_meta"))
         if method == "ping":  # a server of the modern era has none; some clients judge by it whether it is there
             done = {"resultType": "complete"} if is_modern else {}
-            return Taken(answer={"jsonrpc": "2.0", "id": message.get("id"), "result": done})
+            return ParsedLine(answer={"jsonrpc": "2.0", "id": message.get("id"), "result": done})
         if method == "initialize":
             message = self._greeted(message)
         message = self._with_usable_id(message)
@@ -144,12 +146,12 @@ class Conversation:
             key = message["id"]
             self._unanswered[key] = self._unanswered.get(key, 0) + 1
         if self._era is not None:
-            return Taken(messages=(message,))
+            return ParsedLine(messages=(message,))
         self._era = "modern" if is_modern and method != "initialize" else "handshake"
         if method == "initialize" or self._era == "modern":
-            return Taken(messages=(message,))
+            return ParsedLine(messages=(message,))
         self._reads_answers_only = True
-        return Taken(messages=(*_handshake(), message))
+        return ParsedLine(messages=(*_handshake(), message))
 
     def _greeted(self, message: Json) -> Json:
         """Return ``initialize`` with what is missing of its parameters."""
@@ -162,7 +164,7 @@ class Conversation:
             "params": {**_GREETING, **{key: value for key, value in params.items() if value is not None}},
         }
 
-    def _notified(self, message: Json) -> Taken:
+    def _notified(self, message: Json) -> ParsedLine:
         method, is_first = message["method"], not self._is_initialized
         if method == "notifications/initialized":
             self._is_initialized = True
@@ -170,8 +172,8 @@ class Conversation:
             self._settle(_mapping(message.get("params")).get("requestId"))  # it will not be answered
         if self._is_fluidmcp and not (method == "notifications/initialized" and is_first):
             # After its own first one FluidMCP waits for a line whatever its caller sent, and for ever.
-            return Taken(messages=(message,), answer={"jsonrpc": "2.0", "id": None, "result": {}})
-        return Taken(messages=(message,))
+            return ParsedLine(messages=(message,), answer={"jsonrpc": "2.0", "id": None, "result": {}})
+        return ParsedLine(messages=(message,))
 
     def _with_usable_id(self, message: Json) -> Json:
         """Return the request with an id that the SDK takes; without one it would be a notification."""
@@ -205,7 +207,7 @@ def _handshake() -> Iterable[Json]:
     yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
-def problem_of(message: Any) -> str | None:
+def find_problem(message: Any) -> str | None:
     """Return why ``message`` is none of JSON-RPC, as the end of a sentence; ``None`` if it is one."""
     if not isinstance(message, dict):
         return "a message is a JSON object"
@@ -221,7 +223,7 @@ def problem_of(message: Any) -> str | None:
     return "id is text or a number" if isinstance(message.get("id"), bool | list | dict) else None
 
 
-def id_in(message: Any) -> Any:
+def message_id(message: Any) -> Any:
     """Return the id with which an answer to ``message`` goes, whatever it is."""
     key = _mapping(message).get("id")
     return None if isinstance(key, bool | list | dict) else key

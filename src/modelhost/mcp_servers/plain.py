@@ -51,7 +51,7 @@ def is_plain(headers: Mapping[str, str], message: Any) -> bool:
     return method != "initialize" or not GREETING.keys() <= params.keys()
 
 
-def problem_of(headers: Mapping[str, str], message: Any) -> str | None:
+def find_problem(headers: Mapping[str, str], message: Any) -> str | None:
     """Return why ``message`` is none of the handshake's era, as the end of a sentence; ``None`` if it is one.
 
     The SDK would answer with pydantic's report on every form that a message may have. Of the modern era it has words.
@@ -59,7 +59,7 @@ def problem_of(headers: Mapping[str, str], message: Any) -> str | None:
     version = headers.get(VERSION_HEADER)
     if version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
         return None
-    if problem := lenient.problem_of(message):
+    if problem := lenient.find_problem(message):
         return problem
     try:
         types.jsonrpc_message_adapter.validate_python(message, by_name=False)
@@ -85,7 +85,7 @@ async def answer(server: Server[Any], lifespan: Any, message: Json, request: Req
         result = await serve_one(server, context, method, params, connection=connection, lifespan_state=lifespan)
     except Exception as error:  # noqa: BLE001 (told, and logged by whoever raised it)
         return error_answer(key, modern_error_data(error))
-    return json_text.encoded({"jsonrpc": "2.0", "id": key, "result": result})
+    return json_text.encode({"jsonrpc": "2.0", "id": key, "result": result})
 
 
 def error_answer(key: Any, error: types.ErrorData) -> bytes:

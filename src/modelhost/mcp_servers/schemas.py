@@ -40,7 +40,7 @@ def output_schema(result: type[Result]) -> Schema:
     return _untitled(result.model_json_schema(mode="serialization", schema_generator=_WithoutFieldTitles))
 
 
-def names_taken(parameters: type[Parameters]) -> frozenset[str]:
+def parameter_names(parameters: type[Parameters]) -> frozenset[str]:
     """Return every name under which a parameter may be given."""
     names: set[str] = set()
     for name, field in parameters.model_fields.items():
@@ -52,7 +52,7 @@ def names_taken(parameters: type[Parameters]) -> frozenset[str]:
     return frozenset(names)
 
 
-def for_several(schema: Schema) -> Schema:
+def several_input_schema(schema: Schema) -> Schema:
     """Return the schema of an input that takes one model, or several: exactly one of the two, which it cannot say.
 
     Combinators at the top of a schema are refused by some of those who show tools to models.
@@ -78,7 +78,7 @@ def with_failure(schema: Schema) -> Schema:
     return _one_of(schema)
 
 
-def of_several(schema: Schema) -> Schema:
+def several_output_schema(schema: Schema) -> Schema:
     """Return the schema of an output that is ``schema``, the results of several models, or an error."""
     failed = {**_FAILURE, "properties": {**_FAILURE["properties"], ONE: {"type": "string"}}}
     several = {

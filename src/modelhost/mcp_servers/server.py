@@ -19,13 +19,13 @@ from modelhost.client.host_client import HostClient
 from modelhost.errors import ModelhostError, ModelNotFound, NotFound, SessionNotFound, StateNotFound
 from modelhost.exchange.caller import Face
 from modelhost.logs import get_logger
-from modelhost.mcp_servers.calling import caller_of, depth_of, note_call, while_wanted
+from modelhost.mcp_servers.calling import call_depth, cancel_when_client_leaves, find_caller, record_call
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.errors import ANSWER_TO_UNKNOWN, MemoryValues, error_result
 from modelhost.mcp_servers.faces import FACES, FaceName
-from modelhost.mcp_servers.lenient import values_read
+from modelhost.mcp_servers.lenient import parse_values
 from modelhost.mcp_servers.resources import Resources
-from modelhost.mcp_servers.tools import HostTool, Outcome, Reader, tools_of
+from modelhost.mcp_servers.tools import CallContext, HostTool, ToolOutcome, make_tools
 from modelhost.operations.llm import VLLM_MCP_DEFAULTS
 from modelhost.operations.operation import Progress, ignore_progress
 from modelhost.operations.perform import OperationCall
@@ -67,7 +67,7 @@ def build_server(
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
     shown = FACES[face]
     answers = _Answers(
-        tools_of(shown.areas, backend, defaults or ChatDefaults()),
+        make_tools(shown.areas, backend, defaults or ChatDefaults()),
         Resources(shown.areas, backend),
         backend,
         defaults or ChatDefaults(),
@@ -128,10 +128,12 @@ class _Answers:
         if tool is None:
             names = ", ".join(self._tools)
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. There is: {names}.")
-        arguments = values_read(asked.arguments or {}, tool.definition.input_schema)
-        call = OperationCall(operation=asked.name, caller=caller_of(ctx, self._door), kept=tool.kept, values=arguments)
+        arguments = parse_values(asked.arguments or {}, tool.definition.input_schema)
+        call = OperationCall(
+            operation=asked.name, caller=find_caller(ctx, self._door), kept=tool.kept, values=arguments
+        )
         try:
-            async with while_wanted(ctx):
+            async with cancel_when_client_leaves(ctx):
                 async with self._backend.performing(call):
                     outcome = await self._outcome(ctx, tool, arguments)
                     call.model = outcome.structured.get("model", outcome.structured.get("model_id"))
@@ -144,9 +146,9 @@ class _Answers:
             log.exception("mcp_call_failed", operation=asked.name)
             return _refused(ANSWER_TO_UNKNOWN)
         finally:
-            note_call(call)
+            record_call(call)
 
-    async def _outcome(self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any]) -> Outcome:
+    async def _outcome(self, ctx: Context, tool: HostTool, arguments: Mapping[str, Any]) -> ToolOutcome:
         async def tell(count: float, piece: str | None) -> None:
             # Nothing, for a client that has given no token for it.
             await ctx.session.report_progress(count, message=piece)
@@ -155,7 +157,7 @@ class _Answers:
             sending_progress(_Notifications(ctx).send) if tool.reports_progress else nullcontext(ignore_progress)
         )
         async with telling_client as on_progress:
-            return await tool.run(arguments, Reader(depth=depth_of(ctx), tell=tell, on_progress=on_progress))
+            return await tool.run(arguments, CallContext(depth=call_depth(ctx), tell=tell, on_progress=on_progress))
 
     async def list_resources(self, _ctx: Context, _asked: Any) -> types.ListResourcesResult:
         try:
@@ -168,7 +170,7 @@ class _Answers:
 
     async def read_resource(self, ctx: Context, asked: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         uri = str(asked.uri)
-        reading = OperationCall(operation=READING, caller=caller_of(ctx, self._door), kept=dict, values={"uri": uri})
+        reading = OperationCall(operation=READING, caller=find_caller(ctx, self._door), kept=dict, values={"uri": uri})
         try:
             async with self._backend.performing(reading):
                 found = await self._resources.read(uri)
@@ -177,7 +179,7 @@ class _Answers:
         except ModelhostError as error:
             raise _protocol_error(error, uri) from None
         finally:
-            note_call(reading)
+            record_call(reading)
         if found is None:
             raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
         return types.ReadResourceResult(contents=[found])
@@ -206,9 +208,9 @@ class _Notifications:
             await self._session.report_progress(progress.fraction, 1.0, progress.message)
 
 
-def _shown(outcome: Outcome) -> types.CallToolResult:
+def _shown(outcome: ToolOutcome) -> types.CallToolResult:
     structured = dict(outcome.structured)
-    texts = [text for text in (outcome.text, json_text.encoded(structured).decode()) if text is not None]
+    texts = [text for text in (outcome.text, json_text.encode(structured).decode()) if text is not None]
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text) for text in texts], structured_content=structured
     )

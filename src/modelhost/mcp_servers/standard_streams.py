@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-ROOM_BYTES: Final = 512 if sys.platform == "darwin" else select.PIPE_BUF
+MIN_FREE_BYTES: Final = 512 if sys.platform == "darwin" else select.PIPE_BUF
 """A pipe with room has room for this much."""
 READ_BYTES: Final = 65536
 HIGH_WATER_BYTES: Final = 1 << 20
@@ -28,7 +28,7 @@ class LineTooLong(Exception):
     """A line was longer than is kept; it has been skipped."""
 
 
-class Wire:
+class LineStreams:
     """Made by :func:`standard_streams`."""
 
     def __init__(self, input_fd: int, output_fd: int, *, line_bytes: int) -> None:
@@ -122,7 +122,7 @@ class Wire:
     def _send(self) -> None:
         while self._unsent and has_room(self._output):
             try:
-                sent = os.write(self._output, self._unsent[:ROOM_BYTES])
+                sent = os.write(self._output, self._unsent[:MIN_FREE_BYTES])
             except OSError:
                 self._lose()
                 return
@@ -156,7 +156,7 @@ class Wire:
 
 
 @contextmanager
-def standard_streams(*, line_bytes: int) -> Iterator[Wire]:
+def standard_streams(*, line_bytes: int) -> Iterator[LineStreams]:
     """The wire of this process, inside of its event loop.
 
     Nothing else gets at it meanwhile: what is printed goes to standard error, child processes inherit no input and an
@@ -169,7 +169,7 @@ def standard_streams(*, line_bytes: int) -> Iterator[Wire]:
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 1)
         sys.stdout = sys.stderr
-        yield Wire(wire_in, wire_out, line_bytes=line_bytes)
+        yield LineStreams(wire_in, wire_out, line_bytes=line_bytes)
     finally:
         sys.stdout = stdout
         os.dup2(wire_in, 0)
@@ -231,8 +231,8 @@ class UnreadableOutput(io.RawIOBase):
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
         view = memoryview(data)
-        for start in range(0, len(view), ROOM_BYTES):
-            piece = view[start : start + ROOM_BYTES]
+        for start in range(0, len(view), MIN_FREE_BYTES):
+            piece = view[start : start + MIN_FREE_BYTES]
             if not self._may_write(len(piece)) or not has_room(self._fd):
                 break
             with suppress(OSError):
@@ -253,7 +253,7 @@ class UnreadableOutput(io.RawIOBase):
             told()
 
 
-def patient_stderr() -> UnreadableOutput | None:
+def nonblocking_stderr() -> UnreadableOutput | None:
     """Have standard error never wait for its reader, where it is a pipe or a socket; ``None`` where it is neither."""
     try:
         kind = os.fstat(2).st_mode

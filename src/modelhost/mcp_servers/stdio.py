@@ -18,8 +18,8 @@ from mcp.server.lowlevel import Server
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from modelhost.mcp_servers.lenient import Conversation, Json, Taken
-from modelhost.mcp_servers.standard_streams import LineTooLong, Wire
+from modelhost.mcp_servers.lenient import Json, LenientSession, ParsedLine
+from modelhost.mcp_servers.standard_streams import LineStreams, LineTooLong
 from modelhost.mcp_servers.stdio_log import StdioLog
 
 MESSAGE_BYTES: Final = 32 * 2**20
@@ -27,7 +27,7 @@ MESSAGE_BYTES: Final = 32 * 2**20
 FLUSH_SECONDS: Final = 1.0  # for a client that is slow to read the last answers of a server that is told to end
 
 
-async def serve(server: Server[Any], wire: Wire, log: StdioLog) -> None:
+async def serve(server: Server[Any], wire: LineStreams, log: StdioLog) -> None:
     """Answer on ``wire`` until its input has ended and all is answered, or nobody reads the answers."""
     client = _Client(wire, log)
     serving = asyncio.create_task(
@@ -49,10 +49,10 @@ async def serve(server: Server[Any], wire: Wire, log: StdioLog) -> None:
 class _Client:
     """The one at the other end of the wire."""
 
-    def __init__(self, wire: Wire, log: StdioLog) -> None:
+    def __init__(self, wire: LineStreams, log: StdioLog) -> None:
         self._wire = wire
         self._log = log
-        self._conversation = Conversation()
+        self._conversation = LenientSession()
         self._messages: list[Json] = []
         self._answered = asyncio.Event()
 
@@ -70,7 +70,7 @@ class _Client:
             self._messages += taken.messages
         return self._messages.pop(0)
 
-    async def _taken(self) -> Taken | None:
+    async def _taken(self) -> ParsedLine | None:
         try:
             line = await self._wire.line()
         except LineTooLong:

@@ -44,7 +44,7 @@ class LogPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
+class ServerSummary:
     """What a server serves."""
 
     face: str
@@ -62,7 +62,7 @@ class StdioLog:
         self._plan = plan
         self._output = standard_error
         self._level: LogLevel = plan.level
-        self._serving: Serving | None = None
+        self._serving: ServerSummary | None = None
         self._open = ExitStack()
         logs.setup(plan.level, plan.log_format)
 
@@ -74,7 +74,7 @@ class StdioLog:
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def started(self, serving: Serving) -> None:
+    def started(self, serving: ServerSummary) -> None:
         """Note that the server listens."""
         self._serving = serving
         self._note_start()
@@ -134,7 +134,7 @@ class StdioLog:
         file = self._plan.file
         try:
             make_private(file.parent)
-            self._open.enter_context(logs.to_file(str(file), self._level, self._plan.log_format))
+            self._open.enter_context(logs.log_to_file(str(file), self._level, self._plan.log_format))
         except (ConfigError, OSError) as error:
             say("log_ends", reason=str(error))
         else:

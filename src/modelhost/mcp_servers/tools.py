@@ -12,7 +12,7 @@ import mcp_types as types
 from modelhost.client.host_client import HostClient
 from modelhost.errors import InvalidRequest, ModelhostError
 from modelhost.mcp_servers import schemas
-from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, Tell, chat_completion
+from modelhost.mcp_servers.chat_tool import AUDITED, ChatDefaults, ReportPiece, chat_completion
 from modelhost.mcp_servers.errors import error_result
 from modelhost.mcp_servers.faces import Area
 from modelhost.mcp_servers.schemas import MANY, ONE
@@ -56,18 +56,18 @@ HINTS: Final[Mapping[str, _Hints]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
+class CallContext:
     """Who reads what a call gives, and how far it is; ``depth`` says in how many calls of tools he stands."""
 
     depth: int = 0
-    tell: Tell | None = None
+    tell: ReportPiece | None = None
     """Told of an answer as it comes."""
     on_progress: OnProgress = ignore_progress
     """Told how far what takes minutes is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ToolOutcome:
     """What a call gives: ``structured``, as JSON; ``text`` is for a reader who wants nothing else."""
 
     structured: Mapping[str, Any]
@@ -83,15 +83,15 @@ class HostTool:
     """Of its parameters; others are not for it, but for who stands in between."""
     kept: Callable[[Mapping[str, Any]], dict[str, Any]]
     """Returns what of the arguments the audit log may keep."""
-    work: Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]]
+    work: Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]
     reports_progress: bool = False
 
-    async def run(self, arguments: Mapping[str, Any], reader: Reader) -> Outcome:
+    async def run(self, arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
         """Run it; raises a :class:`ModelhostError`."""
         return await self.work({name: value for name, value in arguments.items() if name in self.names}, reader)
 
 
-def tools_of(areas: Iterable[Area], backend: HostClient, defaults: ChatDefaults) -> dict[str, HostTool]:
+def make_tools(areas: Iterable[Area], backend: HostClient, defaults: ChatDefaults) -> dict[str, HostTool]:
     """Return the tools of ``areas`` by name, in the order of the table."""
     wanted = frozenset(areas)
     found = [_chat(backend, defaults)] if "llm" in wanted else []
@@ -107,8 +107,8 @@ def _tool(operation: AnyOperation, backend: HostClient, defaults: ChatDefaults) 
     if operation.name in SEVERAL:
         return _several(operation, backend)
 
-    async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
-        return Outcome(structured=await _run(operation, backend, arguments, reader.on_progress))
+    async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
+        return ToolOutcome(structured=await _run(operation, backend, arguments, reader.on_progress))
 
     return _made(operation, work)
 
@@ -126,7 +126,7 @@ async def _run(
 
 def _made(
     operation: AnyOperation,
-    work: Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]],
+    work: Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]],
     *,
     input_schema: schemas.Schema | None = None,
     output_schema: schemas.Schema | None = None,
@@ -149,7 +149,7 @@ def _made(
                 open_world_hint=hints.is_open_world,
             ),
         ),
-        names=schemas.names_taken(operation.parameters).union(more_names),
+        names=schemas.parameter_names(operation.parameters).union(more_names),
         kept=replace(operation, audited=(*operation.audited, *more_names)).audited_in,
         work=work,
         reports_progress=operation.reports_progress,
@@ -160,10 +160,10 @@ def _made(
 
 
 def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
-    async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
+    async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
         asked = parsed(llm.CHAT, llm.ChatParameters, arguments)
         result = await chat_completion(backend, defaults, asked, depth=reader.depth, tell=reader.tell)
-        return Outcome(structured=result.model_dump(mode="json"), text=result.content)
+        return ToolOutcome(structured=result.model_dump(mode="json"), text=result.content)
 
     return HostTool(
         definition=types.Tool(
@@ -181,7 +181,7 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
                 open_world_hint=True,
             ),
         ),
-        names=schemas.names_taken(llm.ChatParameters),
+        names=schemas.parameter_names(llm.ChatParameters),
         kept=lambda arguments: {name: value for name, value in arguments.items() if name in AUDITED},
         work=work,
     )
@@ -189,10 +189,10 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
 
 def _with_defaults(
     backend: HostClient, defaults: ChatDefaults
-) -> Callable[[Mapping[str, Any], Reader], Awaitable[Outcome]]:
+) -> Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]:
     """Return what tells of the model as this server has calls of it answered."""
 
-    async def work(arguments: Mapping[str, Any], _reader: Reader) -> Outcome:
+    async def work(arguments: Mapping[str, Any], _reader: CallContext) -> ToolOutcome:
         asked = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}
         info = await _run(llm.MODEL_INFO, backend, asked)
         own = {
@@ -203,7 +203,7 @@ def _with_defaults(
             if defaults.gpu_memory_utilization is None
             else f"{defaults.gpu_memory_utilization:g}",
         }
-        return Outcome(structured={**info, **{name: value for name, value in own.items() if value is not None}})
+        return ToolOutcome(structured={**info, **{name: value for name, value in own.items() if value is not None}})
 
     return work
 
@@ -212,10 +212,10 @@ def _with_defaults(
 
 
 def _several(operation: AnyOperation, backend: HostClient) -> HostTool:
-    async def work(arguments: Mapping[str, Any], reader: Reader) -> Outcome:
+    async def work(arguments: Mapping[str, Any], reader: CallContext) -> ToolOutcome:
         rest = dict(arguments)
         if MANY not in rest:
-            return Outcome(structured=await _run(operation, backend, rest, reader.on_progress))
+            return ToolOutcome(structured=await _run(operation, backend, rest, reader.on_progress))
         names = _checked(rest.pop(MANY), rest)
         shares = CombinedProgress(len(names), reader.on_progress)
         results = await asyncio.gather(
@@ -224,15 +224,15 @@ def _several(operation: AnyOperation, backend: HostClient) -> HostTool:
                 for place, name in enumerate(names)
             )
         )
-        return Outcome(
+        return ToolOutcome(
             structured={"success": all(one.get("success", True) for one in results), "results": list(results)}
         )
 
     return _made(
         operation,
         work,
-        input_schema=schemas.for_several(schemas.input_schema(operation.parameters)),
-        output_schema=schemas.of_several(schemas.output_schema(operation.result)),
+        input_schema=schemas.several_input_schema(schemas.input_schema(operation.parameters)),
+        output_schema=schemas.several_output_schema(schemas.output_schema(operation.result)),
         more_names=(MANY,),
     )
 

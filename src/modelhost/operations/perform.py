@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from modelhost.disconnect import ClientDisconnected
 from modelhost.errors import HostFault, ModelhostError, ModelNotFound, ShuttingDown
 from modelhost.exchange.caller import Caller, Face
-from modelhost.meters import METERS, counting, timing
+from modelhost.meters import METERS, labelled_counter, labelled_histogram
 from modelhost.operations.operation import OnProgress, Operation, P, R, ignore_progress
 from modelhost.state.records import AuditEntry
 
@@ -103,8 +103,8 @@ class performing:  # noqa: N801 (used like a function made by contextlib, at a t
         call.end(error)
         call.known_model = _main_name(self._host, call.named_model)
         operation, face = call.operation, call.caller.face
-        counting(METERS.operations, operation, face, call.outcome).inc()
-        timing(METERS.operation_seconds, operation, face).observe(call.seconds)
+        labelled_counter(METERS.operations, operation, face, call.outcome).inc()
+        labelled_histogram(METERS.operation_seconds, operation, face).observe(call.seconds)
         if face != "host":  # calls of the program itself are not audited
             self._host.note(_entry(call))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from modelhost.config.value_types import NewSessionId, One, SessionId
+from modelhost.config.value_types import LiteralOne, NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
 from modelhost.operations.timestamps import Timestamp
@@ -56,7 +56,7 @@ class SessionDocument(Parameters):
 class ImportParameters(Parameters):
     """Sessions, as an export holds them. One that is there already is replaced."""
 
-    version: One = Field(default=1, description="Of the format.")
+    version: LiteralOne = Field(default=1, description="Of the format.")
     sessions: list[SessionDocument] = Field(description="All of them are taken, or none.")
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.errors import DatabaseUnavailable
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -122,7 +122,7 @@ class AuditLog:
         pause = FIRST_PAUSE_SECONDS
         while True:
             is_written, is_purge_due = False, loop.time() >= next_purge
-            with guarded("writing the audit log"):
+            with log_failures("writing the audit log"):
                 is_written = await self._write_now(purge=is_purge_due)
             if not is_written:
                 await asyncio.sleep(pause)

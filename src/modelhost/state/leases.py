@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.errors import DatabaseUnavailable, SessionBusy
 from modelhost.logs import get_logger
 from modelhost.state.lazy_database import LazyDatabase
@@ -178,7 +178,7 @@ class Leases:
             if not self._held:
                 return
             held = sorted(self._held)
-            with guarded("renewing session leases"):
+            with log_failures("renewing session leases"):
                 await self._renew_now(held)
 
     async def _renew_now(self, held: Sequence[str]) -> None:

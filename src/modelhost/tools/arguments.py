@@ -33,7 +33,7 @@ def read_arguments(given: Mapping[str, Any] | str) -> dict[str, Any]:
     if not given.strip():
         return {}
     try:
-        found = json_text.decoded(given)
+        found = json_text.decode(given)
     except ValueError as error:
         raise ValueError(f"the arguments are not JSON: {error}") from None
     if not isinstance(found, dict):
@@ -108,7 +108,7 @@ def _compiled(schema: dict[str, Any], *, checks_formats: bool) -> Validator | No
 
 
 def _pattern(validator: Any, wanted: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(value, "string") and not patterns.is_in(wanted, value):
+    if validator.is_type(value, "string") and not patterns.search(wanted, value):
         yield ValidationError(f"{value!r} does not match {wanted!r}")
 
 
@@ -117,7 +117,7 @@ def _pattern_properties(
 ) -> Iterator[ValidationError]:
     if validator.is_type(value, "object"):
         for pattern, schema in wanted.items():
-            for name in (name for name in value if patterns.is_in(pattern, name)):
+            for name in (name for name in value if patterns.search(pattern, name)):
                 yield from validator.descend(value[name], schema, path=name, schema_path=pattern)
 
 
@@ -127,7 +127,7 @@ def _additional_properties(
     if not validator.is_type(value, "object"):
         return
     named, known = schema.get("properties", {}), schema.get("patternProperties", ())
-    rest = [name for name in value if name not in named and not any(patterns.is_in(each, name) for each in known)]
+    rest = [name for name in value if name not in named and not any(patterns.search(each, name) for each in known)]
     for name in rest:
         if wanted is False:
             yield ValidationError(f"Additional properties are not allowed ({name!r} was unexpected)")

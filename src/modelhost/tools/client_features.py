@@ -190,5 +190,5 @@ def _part(block: types.SamplingMessageContentBlock) -> dict[str, Any] | None:
 
 
 def _call(block: types.ToolUseContent) -> dict[str, Any]:
-    function = {"name": block.name, "arguments": json_text.encoded(block.input).decode()}
+    function = {"name": block.name, "arguments": json_text.encode(block.input).decode()}
     return {"id": block.id, "type": "function", "function": function}

@@ -20,7 +20,7 @@ def text_of(blocks: Sequence[types.ContentBlock], structured: Any = None) -> str
     """
     lines = [_line(block) for block in blocks]
     if structured is not None and not any(isinstance(block, types.TextContent) for block in blocks):
-        lines.append(json_text.encoded(structured, option=orjson.OPT_NON_STR_KEYS).decode())
+        lines.append(json_text.encode(structured, option=orjson.OPT_NON_STR_KEYS).decode())
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from modelhost.errors import McpServerNotFound, ToolNotFound
 from modelhost.events import EventBus, Subscription
 from modelhost.logs import get_logger, has_debug
-from modelhost.meters import METERS, counting, timing
+from modelhost.meters import METERS, labelled_counter, labelled_histogram
 from modelhost.tools.call import call_tool, failed
 from modelhost.tools.callbacks import NO_CONTEXT, CallContext, Sampler
 from modelhost.tools.catalogue import Catalogue, OfferedTool, catalogue_of
@@ -276,9 +276,9 @@ class ToolHub:
             outcome = await call_tool(listed, arguments, context, self._limits)
             became = outcome.code or "ok"
         finally:
-            counting(METERS.tool_calls, known.server, known.tool, became).inc()
+            labelled_counter(METERS.tool_calls, known.server, known.tool, became).inc()
             seconds = time.monotonic() - began
-            timing(METERS.tool_call_seconds, known.server, known.tool).observe(seconds)
+            labelled_histogram(METERS.tool_call_seconds, known.server, known.tool).observe(seconds)
             if has_debug():
                 log.debug("tool_call", server=known.server, tool=known.tool, outcome=became, seconds=round(seconds, 4))
         return outcome

@@ -140,7 +140,7 @@ def _outcome(result: dict[str, Any], version: str) -> dict[str, Any]:
     if made.get("isError") is None:
         made.pop("isError", None)
     if structured is not None and not isinstance(structured, dict) and version not in MODERN_PROTOCOL_VERSIONS:
-        made["content"].append(_text(json_text.encoded(structured).decode()))
+        made["content"].append(_text(json_text.encode(structured).decode()))
         del made["structuredContent"]
     return made
 
@@ -152,7 +152,7 @@ def _block(block: Any) -> Any:
     except ValidationError:
         shown = block.get("text", f"[{block.get('type')}]") if isinstance(block, Mapping) else block
         return _text(
-            shown if isinstance(shown, str) else json_text.encoded(shown, option=orjson.OPT_NON_STR_KEYS).decode()
+            shown if isinstance(shown, str) else json_text.encode(shown, option=orjson.OPT_NON_STR_KEYS).decode()
         )
     return block
 

@@ -120,7 +120,7 @@ async def reached(
         ConfigError: a proxy or certificates of the environment cannot be used.
         httpx2.HTTPError, ExceptionGroup: it cannot be reached; also later, out of the body.
     """
-    network.require_usable(remote.url)
+    network.check_network(remote.url)
     client = ObservingHttpClient(remote, on_lost)
     if remote.kind == "sse":
         async with sse_client(remote.url, httpx_client_factory=_factory(client)) as (read, write):

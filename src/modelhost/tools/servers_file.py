@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from modelhost.config.document import parse, read_content
-from modelhost.config.paths import at_home, leads_nowhere
+from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.variables import DOTENV, available, expand, parse_dotenv, read_dotenv, referenced
-from modelhost.config.watching import settled_contents
+from modelhost.config.watching import watch_contents
 from modelhost.errors import ConfigError
 from modelhost.redaction import NO_SECRETS, is_secret_name
 from modelhost.tools.entry import (
@@ -174,7 +174,7 @@ def _sampling(file: EntryFile) -> SamplingPolicy:
 
 
 def _root(text: str, directory: Path) -> str:
-    return text if "://" in text else (directory / at_home(text)).resolve().as_uri()
+    return text if "://" in text else (directory / expand_home(text)).resolve().as_uri()
 
 
 def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process | Remote:
@@ -190,12 +190,12 @@ def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -
 def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process:
     env = {name: _text(value) for name, value in file.env.items()}
     if file.env_file is not None:
-        given = directory / at_home(expand(file.env_file, variables))
+        given = directory / expand_home(expand(file.env_file, variables))
         try:
             env = {**parse_dotenv(given.read_bytes()), **env}
         except OSError as error:
-            raise ValueError(f'"env_file": cannot read {given}: {leads_nowhere(given) or error.strerror}') from error
-    cwd = directory / at_home(expand(file.cwd, variables)) if file.cwd is not None else None
+            raise ValueError(f'"env_file": cannot read {given}: {broken_link(given) or error.strerror}') from error
+    cwd = directory / expand_home(expand(file.cwd, variables)) if file.cwd is not None else None
     return Process(
         command=_command(expand(file.command, variables), directory),
         args=tuple(expand([_text(value) for value in file.args], variables)),
@@ -206,7 +206,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
 
 def _command(text: str, directory: Path) -> str:
     """Return the command: a path is relative to the file, a bare name is looked up in ``PATH``."""
-    return str(directory / at_home(text)) if "/" in text else text
+    return str(directory / expand_home(text)) if "/" in text else text
 
 
 def _headers(file: EntryFile, variables: Mapping[str, str]) -> dict[str, str]:
@@ -245,7 +245,7 @@ async def watch_servers(
     ``seen`` is the digest of the content in force (:attr:`ToolServers.digest`); setting ``again`` makes the file be
     read at once. The file may be replaced by rename or be missing for a time. Endless; close it with ``aclosing``.
     """
-    async with aclosing(settled_contents(path, again=again)) as contents:
+    async with aclosing(watch_contents(path, again=again)) as contents:
         async for content in contents:
             digest = "" if content is None else await asyncio.to_thread(digest_of, content, path)
             if digest != seen:

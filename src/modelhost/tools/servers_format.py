@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modelhost.config import llm_server
-from modelhost.config.checks import explained, suggestion
+from modelhost.config.checks import explain_error, suggestion
 from modelhost.tools.entry import Approval, Protocol, SamplingMode
 
 ROOTS: Final = ("mcpServers", "servers", "mcp")
@@ -53,7 +53,7 @@ def raw_file(found: Mapping[Any, Any]) -> RawFile:
         raise ValueError('it has none of "mcpServers", "servers" and "mcp"')
     known = (*ROOTS, *DEFAULTS, *IGNORED)
     # The other keys of LLM-Server's file are settings, which are checked as such.
-    unknown = [] if llm_server.is_one(found) else [f'"{key}"' for key in found if key not in known]
+    unknown = [] if llm_server.is_llm_server_file(found) else [f'"{key}"' for key in found if key not in known]
     warnings = [f"unknown {', '.join(unknown)}: ignored"] if unknown else []
     servers: dict[str, RawServer] = {}
     for root in roots:
@@ -217,7 +217,7 @@ def checked(fields: Mapping[str, Any]) -> EntryFile:
     except ValidationError as error:
         problems = dict.fromkeys(
             f'"{".".join(str(part) for part in detail["loc"] if not _is_branch(part))}": '
-            f"{explained(detail, is_secret=True)}"
+            f"{explain_error(detail, is_secret=True)}"
             for detail in error.errors()
         )
         raise ValueError("; ".join(problems)) from None

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelhost import lazy
-from modelhost.background import SECONDS_TO_REPAIR, guarded
-from modelhost.config.paths import at_home
+from modelhost.background import SECONDS_TO_REPAIR, log_failures
+from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
 from modelhost.meters import METERS
@@ -99,7 +99,7 @@ class Toolbox:
     async def _watch(self, path: Path, environ: Mapping[str, str], seen: str | None) -> None:
         """Follow the file; start over after a fault of the host."""
         while True:
-            with guarded("watching mcp.json", path=str(path)) as attempt:
+            with log_failures("watching mcp.json", path=str(path)) as attempt:
                 await self._keep_up(path, environ, seen)
             self.file_error = f"The file could not be watched: {attempt.fault}. It is tried again."
             METERS.mcp_config_ok.set(0)
@@ -131,4 +131,4 @@ class Toolbox:
 
 def _at_home(path: Path | None) -> Path | None:
     """Return ``path`` with its ``~`` expanded: it may come from a program or a file."""
-    return None if path is None else at_home(path)
+    return None if path is None else expand_home(path)

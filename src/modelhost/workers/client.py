@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.engines.base import INPUT_GRAMMAR, Engine
 from modelhost.engines.launch import Ready
 from modelhost.engines.token_limits import STOP_TOKEN_IDS
@@ -67,7 +67,7 @@ class WorkerClient:
 
     async def close(self, explain: endings.MakeError = endings.stopped) -> Mapping[str, int]:
         freed: Mapping[str, int] = {}
-        with guarded("measuring workers", model=self.model):
+        with log_failures("measuring workers", model=self.model):
             freed = await self.memory()
         self._end_because(explain)
         await self.process.stop()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from modelhost.cli.running_host import Answerer, RunningHost
-from modelhost.cli.talk.answers import pieces
-from modelhost.cli.talk.person import Person
+from modelhost.cli.running_host import BlockingClient, RunningHost
+from modelhost.cli.talk.answers import stream_text
+from modelhost.cli.talk.person import TerminalUser
 from modelhost.client.local import LocalClient
 from modelhost.exchange.caller import NOBODY
 from modelhost.llm import LLM
@@ -33,8 +33,8 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     return {"engine": "scripted", "engine_options": {"tool_calls": calls}, "mcp_config": str(file)}
 
 
-def person(answer: str) -> Person:
-    return Person(is_there=True, read_line=lambda _prompt: answer)
+def person(answer: str) -> TerminalUser:
+    return TerminalUser(is_there=True, read_line=lambda _prompt: answer)
 
 
 @pytest.mark.parametrize(("answer", "shown"), [("y", "→ hi there"), ("n", "→ failed: The call was not made")])
@@ -43,7 +43,7 @@ def test_a_model_of_ones_own_runs_what_the_person_agrees_to(
 ) -> None:
     with LLM(**settings) as llm:
         assert llm.wait_for(llm.host.tools.settled(20))
-        assert "".join(pieces(Answerer(LocalClient(llm.host, NOBODY), llm), MESSAGES, {}, person(answer)))
+        assert "".join(stream_text(BlockingClient(LocalClient(llm.host, NOBODY), llm), MESSAGES, {}, person(answer)))
     noted = capsys.readouterr().err
     assert '⚙ stub.echo wants to run with {"text": "hi there"}' in noted
     assert shown in noted
@@ -54,5 +54,5 @@ def test_a_host_runs_what_the_person_agrees_to(
 ) -> None:
     host = start_host(**settings)
     eventually(lambda: len(host.http.get("/v1/mcp/tools").json()["data"]) > 0, seconds=20)
-    assert "".join(pieces(RunningHost(host.url), MESSAGES, {}, person("yes")))
+    assert "".join(stream_text(RunningHost(host.url), MESSAGES, {}, person("yes")))
     assert "→ hi there" in capsys.readouterr().err

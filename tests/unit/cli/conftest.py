@@ -16,7 +16,7 @@ import pytest
 
 import modelhost.http
 from modelhost import logs
-from modelhost.cli.running_host import HereAndNow
+from modelhost.cli.running_host import BlockingRunner
 from modelhost.cli.talk import connect
 from modelhost.config import environment
 from modelhost.exchange.chunk_reading import ChunkReader
@@ -200,7 +200,7 @@ class FakeOwnHost:
         return {"choices": [{"message": {"content": "Own words."}}]}
 
 
-class FakeLLM(HereAndNow):
+class FakeLLM(BlockingRunner):
     """In place of ``modelhost.LLM``: remembers what it was asked and says a fixed answer."""
 
     started: list[str | None]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from modelhost.cli.bare_options import MisplacedOptionError, begins_with_option, is_meant, with_command
+from modelhost.cli.bare_options import MisplacedOptionError, begins_with_option, insert_command, is_closer_to
 
 OPTIONS = {"--m": True, "--port": True, "--p": True, "--config": True, "-c": True, "--insecure": False, "-i": False}
 COMMANDS = ("serve", "chat", "models")
 
 
 def completed(*args: str) -> list[str]:
-    return with_command(list(args), OPTIONS, forms=("serve", "gguf"), commands=COMMANDS)
+    return insert_command(list(args), OPTIONS, forms=("serve", "gguf"), commands=COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_options_are_what_begins_with_a_dash(args: list[str], *, expected: bool)
 
 @pytest.mark.parametrize(("arg", "expected"), [("--prot", True), ("--versoin", False), ("--xyzzy", False)])
 def test_a_misspelt_option_is_that_of_serve_if_it_resembles_one_most(arg: str, *, expected: bool) -> None:
-    assert is_meant(arg, OPTIONS, ["--version", "--help"]) is expected
+    assert is_closer_to(arg, OPTIONS, ["--version", "--help"]) is expected

@@ -10,7 +10,7 @@ import pytest
 
 from modelhost.config.databases import PostgresServer, SqliteFile, parse_database_url
 from modelhost.config.directories import data_directory, database_place, make_private
-from modelhost.config.fields import MASK, text
+from modelhost.config.fields import MASK, display_text
 from modelhost.config.settings import Settings
 
 
@@ -57,7 +57,7 @@ def test_the_setting_is_checked_and_never_shown() -> None:
     with pytest.raises(ValueError, match="sqlite:///PATH or postgresql://"):
         Settings.model_validate({"database_url": "mysql://u:geheim@h/x"})
     settings = Settings.model_validate({"database_url": "postgresql://u:geheim@h/x"})
-    assert text(settings.database_url) == MASK
+    assert display_text(settings.database_url) == MASK
     assert "geheim" not in repr(settings)
 
 

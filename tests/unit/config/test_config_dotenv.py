@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from modelhost.config.environment import read_settings_of
+from modelhost.config.environment import read_dotenv_settings
 from modelhost.config.fields import Origin
 from modelhost.config.settings import Settings
-from modelhost.config.sources import Effective, load
+from modelhost.config.sources import EffectiveConfig, load
 from modelhost.errors import ConfigError
 
-Read = Callable[..., Effective]
+Read = Callable[..., EffectiveConfig]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     """All sources, with these lines in ``.env``."""
 
-    def run(*lines: str, environ: Mapping[str, str] | None = None, **flags: Any) -> Effective:
+    def run(*lines: str, environ: Mapping[str, str] | None = None, **flags: Any) -> EffectiveConfig:
         (tmp_path / ".env").write_text("\n".join(lines), "utf-8")
         return load(flags, config_path=None, environ=environ or {}, cwd=tmp_path)
 
@@ -66,7 +66,7 @@ def test_the_configuration_file_may_be_named_there(read: Read, tmp_path: Path) -
 def test_what_is_for_other_programs_is_left_alone(read: Read, tmp_path: Path) -> None:
     found = read("PORT=1", "DATABASE_URL=x", "BRAVE_API_KEY=brave", "LLM_PROMPT='${HOME}'")
     assert (found.settings, found.warnings) == (Settings(), ())
-    assert read_settings_of(tmp_path).variables == {}
+    assert read_dotenv_settings(tmp_path).variables == {}
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_a_file_that_is_no_text_is_a_warning_and_a_folder_of_that_name_is_none(t
 
 def test_secrets_are_in_no_representation(read: Read, tmp_path: Path) -> None:
     found = read("MODELHOST_API_KEY=sesame-4711", "MODELHOST_REMOTE_API_KEY=sesame-4711")
-    assert "4711" not in f"{found!r} {read_settings_of(tmp_path)!r}"
+    assert "4711" not in f"{found!r} {read_dotenv_settings(tmp_path)!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelhost.config import environment
-from modelhost.config.checks import problems_of
+from modelhost.config.checks import find_problems
 from modelhost.config.environment import read_rust_log
 from modelhost.config.fields import SETTINGS
 
@@ -107,7 +107,7 @@ def test_the_registry_of_candle_vllm_is_found_and_gives_way_to_our_own() -> None
 
 def test_a_wrong_variable_of_a_worker_is_not_repeated() -> None:
     (given,) = environment.read({"MODELHOST_WORKER_ENV": '{"TOKEN": 123456}'}).given
-    (problem,) = problems_of(given)
+    (problem,) = find_problems(given)
     assert "TOKEN" not in problem
     assert "123456" not in problem
 

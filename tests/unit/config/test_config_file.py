@@ -13,7 +13,7 @@ from modelhost.config import file
 from modelhost.config.document import read_content
 from modelhost.config.fields import Origin
 from modelhost.config.file import DEFAULT_FILES
-from modelhost.config.sources import Effective, load
+from modelhost.config.sources import EffectiveConfig, load
 from modelhost.errors import ConfigError
 
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))])
@@ -162,7 +162,7 @@ def test_a_pipe_is_read_to_its_end_and_one_to_which_nobody_writes_is_not_waited_
 EVERY = [(key, name) for key, names in DEFAULT_FILES.items() for name in names]
 
 
-def effective(cwd: Path, flags: Any = None, environ: Any = None, **more: Any) -> Effective:
+def effective(cwd: Path, flags: Any = None, environ: Any = None, **more: Any) -> EffectiveConfig:
     return load(flags or {}, config_path=None, environ=environ or {}, cwd=cwd, **more)
 
 

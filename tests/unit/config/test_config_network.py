@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.config.network import is_loopback, proxy_for, require_certificates, require_usable, through
+from modelhost.config.network import check_network, is_loopback, proxy_for, require_certificates, through
 from modelhost.errors import ConfigError
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -71,11 +71,11 @@ def test_no_proxy_may_be_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_socks_proxy_takes_the_extra_except_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5h://user:geheim@there:1080")
-    require_usable("http://example.com")
+    check_network("http://example.com")
     monkeypatch.setitem(sys.modules, "socksio", None)
-    require_usable("http://127.0.0.1:1/mcp")
+    check_network("http://127.0.0.1:1/mcp")
     with pytest.raises(ConfigError) as caught:
-        require_usable("http://example.com")
+        check_network("http://example.com")
     assert caught.value.message == 'ALL_PROXY: socks5h://there:1080 takes an extra: pip install "modelhost[socks]"'
 
 
@@ -83,7 +83,7 @@ def test_a_socks_proxy_takes_the_extra_except_on_this_machine(monkeypatch: pytes
 def test_a_proxy_of_another_kind_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", value)
     with pytest.raises(ConfigError, match=f"^HTTP_PROXY: {value} is no proxy that can be used"):
-        require_usable("https://example.com")
+        check_network("https://example.com")
 
 
 @pytest.mark.parametrize("value", ["::::", "http://", "http://u:p@", "http://there:99999", "http://[::1", "http://:8"])
@@ -91,7 +91,7 @@ def test_a_proxy_of_another_kind_is_refused(value: str, monkeypatch: pytest.Monk
 def test_a_proxy_that_is_no_address_is_named(value: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", value)
     with pytest.raises(ConfigError, match=r"^ALL_PROXY: http://.* is no address"):
-        require_usable(url)
+        check_network(url)
 
 
 def test_certificates_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,4 +107,4 @@ def test_certificates_that_are_not_there_are_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "empty.pem").write_text("nothing")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "empty.pem"))
     with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: .*empty\.pem cannot be used"):
-        require_usable("http://example.com")
+        check_network("http://example.com")

@@ -10,7 +10,7 @@ import pytest
 from modelhost import logs
 from modelhost.config.databases import parse_database_url
 from modelhost.config.directories import data_directory
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing
 from modelhost.models.files.gguf import read_header
@@ -24,12 +24,12 @@ NOBODY = "~nobody-of-this-name/x"
 
 def test_home_of_this_user_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert at_home("~/x") == tmp_path / "x"
-    assert at_home("x/~") == Path("x/~")
+    assert expand_home("~/x") == tmp_path / "x"
+    assert expand_home("x/~") == Path("x/~")
 
 
 def test_path_of_an_unknown_user_stays_and_has_nothing() -> None:
-    assert at_home(NOBODY) == Path(NOBODY)
+    assert expand_home(NOBODY) == Path(NOBODY)
     assert name_of(f"{NOBODY}.gguf") == "x"
 
 
@@ -39,9 +39,9 @@ def test_path_of_an_unknown_user_stays_and_has_nothing() -> None:
         (lambda: locate(f"{NOBODY}.gguf"), ModelFileMissing),
         (lambda: locate(NOBODY), ModelFileMissing),
         (lambda: read_header(Path(f"{NOBODY}.gguf")), ModelFileMissing),
-        (lambda: read_vision_encoder(at_home(f"{NOBODY}.gguf")), ModelFileMissing),
+        (lambda: read_vision_encoder(expand_home(f"{NOBODY}.gguf")), ModelFileMissing),
         (lambda: find_registry(f"{NOBODY}.yaml", Path("/")), ConfigError),
-        (lambda: read_servers(at_home(f"{NOBODY}.json"), {}), ConfigError),
+        (lambda: read_servers(expand_home(f"{NOBODY}.json"), {}), ConfigError),
     ],
 )
 def test_what_is_read_there_is_missing(read: Callable[[], object], error: type[Exception]) -> None:
@@ -55,11 +55,11 @@ def test_nothing_is_written_into_a_folder_that_is_called_like_that() -> None:
         data_directory(Settings(data_dir=NOBODY))
     with pytest.raises(ValueError, match=f"^{unknown}$"):
         parse_database_url(f"sqlite:///{NOBODY}")
-    with pytest.raises(ConfigError, match="no home directory"), logs.to_file(NOBODY, "info"):
+    with pytest.raises(ConfigError, match="no home directory"), logs.log_to_file(NOBODY, "info"):
         pass
 
 
 def test_user_without_a_home_is_told_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.path.expanduser", str)  # as where HOME is not set and no account is known
     with pytest.raises(ConfigError, match=r"^There is no home directory for the ~ in ~/x: set HOME, or write"):
-        at_home("~/x")
+        expand_home("~/x")

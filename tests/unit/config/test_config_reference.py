@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from modelhost.config import environment
-from modelhost.config.fields import MASK, SETTINGS, plain, text
+from modelhost.config.fields import MASK, SETTINGS, display_text, masked
 from tools.reference.settings import markdown
 
 
@@ -69,9 +69,9 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header() -> None:
     ],
 )
 def test_values_are_shown_on_one_line_with_secrets_masked(value: object, shown: str) -> None:
-    assert text(value) == shown
+    assert display_text(value) == shown
 
 
 def test_json_values_keep_their_type_with_secrets_masked() -> None:
-    assert plain((SecretStr("a"), SecretStr("b"))) == [MASK, MASK]
-    assert plain({"a": 1}) == {"a": 1}
+    assert masked((SecretStr("a"), SecretStr("b"))) == [MASK, MASK]
+    assert masked({"a": 1}) == {"a": 1}

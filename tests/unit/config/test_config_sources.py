@@ -10,13 +10,13 @@ import pytest
 
 from modelhost.config.fields import Origin
 from modelhost.config.settings import Settings
-from modelhost.config.sources import Effective, load
+from modelhost.config.sources import EffectiveConfig, load
 from modelhost.errors import ConfigError
 
 
 def effective(
     cwd: Path, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, text: str | None = None
-) -> Effective:
+) -> EffectiveConfig:
     if text is not None:
         (cwd / "modelhost.yaml").write_text(text)
     return load(flags or {}, config_path=None, environ=environ or {}, cwd=cwd)

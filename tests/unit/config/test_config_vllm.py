@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelhost.config.environment import OTHER_NAMES
-from modelhost.config.vllm_environment import VARIABLES, VllmEnvironment, read_vllm
+from modelhost.config.vllm_environment import VARIABLES, VllmEnvironment, read_vllm_variables
 from modelhost.errors import ConfigError
 
 SEED = {
@@ -24,7 +24,7 @@ SEED = {
 
 @pytest.mark.promise("vllm-mcp.variables", "vllm-mcp.variables.model")
 def test_all_variables_of_the_seed_are_read() -> None:
-    read = read_vllm(SEED)
+    read = read_vllm_variables(SEED)
     assert read == VllmEnvironment(
         is_set=True,
         model="Qwen/Qwen3-4B-GGUF",
@@ -47,20 +47,20 @@ def test_all_variables_of_the_seed_are_read() -> None:
 
 
 def test_what_is_not_set_or_empty_says_nothing() -> None:
-    assert read_vllm({}) == read_vllm(dict.fromkeys(SEED, " ")) == VllmEnvironment()
+    assert read_vllm_variables({}) == read_vllm_variables(dict.fromkeys(SEED, " ")) == VllmEnvironment()
 
 
 @pytest.mark.parametrize("name", [*SEED, "VLLM_MAX_SESSIONS", "VLLM_MAX_SESSION_MESSAGES"])
 def test_one_variable_is_enough_for_them_to_be_set(name: str) -> None:
-    assert read_vllm({name: SEED.get(name, "5")}).is_set
+    assert read_vllm_variables({name: SEED.get(name, "5")}).is_set
 
 
 def test_variables_of_the_library_are_none_of_them() -> None:
-    assert not read_vllm({"VLLM_LOGGING_LEVEL": "INFO", "VLLM_HOST_IP": "127.0.0.1"}).is_set
+    assert not read_vllm_variables({"VLLM_LOGGING_LEVEL": "INFO", "VLLM_HOST_IP": "127.0.0.1"}).is_set
 
 
 def test_a_setting_of_our_own_name_wins() -> None:
-    read = read_vllm({**SEED, "MODELHOST_MODEL": "other.gguf", "MODELHOST_LOG_LEVEL": "error"})
+    read = read_vllm_variables({**SEED, "MODELHOST_MODEL": "other.gguf", "MODELHOST_LOG_LEVEL": "error"})
     assert read.settings.keys() == {"context_length", "gpu_memory_budget"}
     assert read.model == "Qwen/Qwen3-4B-GGUF"
 
@@ -83,30 +83,30 @@ def test_a_setting_of_our_own_name_wins() -> None:
 )
 def test_a_bad_value_is_named_with_its_variable(name: str, value: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_vllm({**SEED, name: value})
+        read_vllm_variables({**SEED, name: value})
     assert caught.value.message.startswith(f"{name}: ")
     assert problem in caught.value.message
 
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"(?s)2 problems:.*VLLM_DTYPE.*VLLM_DEFAULT_TOP_P"):
-        read_vllm({"VLLM_DTYPE": "int3", "VLLM_DEFAULT_TOP_P": "7"})
+        read_vllm_variables({"VLLM_DTYPE": "int3", "VLLM_DEFAULT_TOP_P": "7"})
 
 
 @pytest.mark.promise("vllm-mcp.variables.dtype", "vllm-mcp.variables.log-level")
 def test_levels_and_types_are_read_in_any_case() -> None:
-    assert read_vllm({"VLLM_LOG_LEVEL": "debug", "VLLM_DTYPE": "BFloat16"}).settings == {"log_level": "debug"}
+    assert read_vllm_variables({"VLLM_LOG_LEVEL": "debug", "VLLM_DTYPE": "BFloat16"}).settings == {"log_level": "debug"}
 
 
 @pytest.mark.promise("vllm-mcp.variables.tensor-parallel")
 def test_what_is_the_engines_business_are_launch_parameters() -> None:
-    found = read_vllm({"VLLM_TENSOR_PARALLEL_SIZE": "2", "VLLM_DTYPE": "bfloat16"})
+    found = read_vllm_variables({"VLLM_TENSOR_PARALLEL_SIZE": "2", "VLLM_DTYPE": "bfloat16"})
     assert found.launch == {"tensor_parallel_size": 2, "dtype": "bfloat16"}
-    assert read_vllm({}).launch == {}
+    assert read_vllm_variables({}).launch == {}
 
 
 @pytest.mark.promise("vllm-mcp.variables.gpu-memory")
 @pytest.mark.parametrize("share", ["0.05", "0.333", "1", "1.0"])
 def test_a_share_of_the_memory_is_a_setting_that_is_understood(share: str) -> None:
-    budget = read_vllm({"VLLM_GPU_MEMORY_UTILIZATION": share}).settings["gpu_memory_budget"]
+    budget = read_vllm_variables({"VLLM_GPU_MEMORY_UTILIZATION": share}).settings["gpu_memory_budget"]
     assert float(budget.removesuffix("%")) == pytest.approx(float(share) * 100)

@@ -11,7 +11,7 @@ import pytest
 
 from modelhost.config.llm_server import REQUIRED, LlmServerFile
 from modelhost.config.settings import Settings
-from modelhost.config.sources import Effective, load
+from modelhost.config.sources import EffectiveConfig, load
 from modelhost.errors import ConfigError
 from modelhost.tools.entry import Process
 from modelhost.tools.servers_file import read_servers
@@ -41,14 +41,16 @@ SEED: Mapping[str, Any] = {
     "log filename": "/var/log/llm-server.log",
 }
 KEY = {"BRAVE_API_KEY": "brave-4711-key"}
-Read = Callable[..., Effective]
+Read = Callable[..., EffectiveConfig]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     """Read a ``config.json`` with these keys; one that is ``...`` is left out."""
 
-    def run(changes: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] = KEY, **flags: Any) -> Effective:
+    def run(
+        changes: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] = KEY, **flags: Any
+    ) -> EffectiveConfig:
         document = {key: value for key, value in {**SEED, **(changes or {})}.items() if value is not ...}
         (tmp_path / "config.json").write_text(json.dumps(document))
         return load(flags, config_path=LlmServerFile(), environ=environ, cwd=tmp_path)

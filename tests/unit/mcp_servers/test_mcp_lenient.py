@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelhost.mcp_servers.lenient import Conversation, Taken, values_read, with_arguments_read
+from modelhost.mcp_servers.lenient import LenientSession, ParsedLine, parse_call_arguments, parse_values
 
 SCHEMA = {
     "type": "object",
@@ -33,7 +33,7 @@ SCHEMA = {
     ],
 )
 def test_a_text_is_read_where_something_else_is_wanted(given: dict[str, Any], read: dict[str, Any]) -> None:
-    assert values_read(given, SCHEMA) == read
+    assert parse_values(given, SCHEMA) == read
 
 
 def call(arguments: Any, method: str = "tools/call") -> dict[str, Any]:
@@ -41,20 +41,20 @@ def call(arguments: Any, method: str = "tools/call") -> dict[str, Any]:
 
 
 def test_all_arguments_may_be_one_text() -> None:
-    assert with_arguments_read(call('{"a": "1"}')) == call({"a": "1"})
+    assert parse_call_arguments(call('{"a": "1"}')) == call({"a": "1"})
 
 
 @pytest.mark.parametrize(
     "message", [call({"a": "1"}), call("a=1"), call("[1]"), call("{}", method="prompts/get"), {"method": "tools/call"}]
 )
 def test_other_messages_stay_as_they_are(message: dict[str, Any]) -> None:
-    assert with_arguments_read(message) is message
+    assert parse_call_arguments(message) is message
 
 
 MODERN = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
 
 
-def take(conversation: Conversation, message: Any) -> Taken:
+def take(conversation: LenientSession, message: Any) -> ParsedLine:
     return conversation.take(json.dumps(message).encode())
 
 
@@ -70,9 +70,9 @@ def notice() -> dict[str, Any]:
     return {"jsonrpc": "2.0", "method": "notifications/message", "params": {}}
 
 
-def greeted(name: str = "a client") -> Conversation:
+def greeted(name: str = "a client") -> LenientSession:
     """One whose handshake is over."""
-    conversation = Conversation()
+    conversation = LenientSession()
     (greeting,) = take(conversation, request("initialize", 0, clientInfo={"name": name, "version": "1"})).messages
     assert conversation.give(answer(greeting["id"])) is not None
     take(conversation, {"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -80,7 +80,7 @@ def greeted(name: str = "a client") -> Conversation:
 
 
 def test_a_first_request_that_is_no_handshake_gets_one_before_it() -> None:
-    conversation = Conversation()
+    conversation = LenientSession()
     taken = take(conversation, request(key=2))
     assert [message["method"] for message in taken.messages] == [
         "initialize",
@@ -98,14 +98,14 @@ def test_a_handshake_and_a_modern_request_are_left_alone() -> None:
     whole = request(
         "initialize", protocolVersion="2024-11-05", capabilities={}, clientInfo={"name": "x", "version": "1"}
     )
-    assert take(Conversation(), whole).messages == (whole,)
+    assert take(LenientSession(), whole).messages == (whole,)
     modern = request("server/discover", **MODERN)
-    assert take(Conversation(), modern).messages == (modern,)
+    assert take(LenientSession(), modern).messages == (modern,)
 
 
 @pytest.mark.parametrize("params", [{}, {"protocolVersion": None}, None])
 def test_what_a_handshake_leaves_out_is_filled_in(params: Any) -> None:
-    (message,) = take(Conversation(), {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).messages
+    (message,) = take(LenientSession(), {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).messages
     assert message["params"] == {
         "protocolVersion": "2025-11-25",
         "capabilities": {},
@@ -133,7 +133,7 @@ def test_a_request_whose_id_the_sdk_would_not_take_is_answered_under_it(key: Any
 
 
 def test_a_call_without_an_id_is_answered_with_none() -> None:
-    conversation = Conversation()
+    conversation = LenientSession()
     *_, message = take(conversation, {"method": "tools/call", "params": {"name": "chat_completion"}}).messages
     assert conversation.give(answer(message["id"])) == answer(None)
 
@@ -165,12 +165,12 @@ def test_what_is_no_message_is_answered_and_goes_no_further(line: bytes, code: i
 
 
 def test_blank_lines_are_nothing() -> None:
-    assert Conversation().take(b"  \r") == Taken()
+    assert LenientSession().take(b"  \r") == ParsedLine()
 
 
 @pytest.mark.parametrize("params", [{}, MODERN])
 def test_a_ping_is_answered_before_during_and_after_the_handshake(params: dict[str, Any]) -> None:
-    conversation = Conversation()
+    conversation = LenientSession()
     for _ in range(2):
         taken = take(conversation, request("ping", "p", **params))
         assert taken.answer is not None
@@ -183,10 +183,10 @@ def test_a_ping_is_answered_before_during_and_after_the_handshake(params: dict[s
 def test_notifications_reach_clients_that_shook_hands_and_no_others() -> None:
     assert greeted().give(notice()) == notice()
     assert greeted("fluidmcp-client").give(notice()) is None
-    silent = Conversation()
+    silent = LenientSession()
     take(silent, request())
     assert silent.give(notice()) is None
-    modern = Conversation()
+    modern = LenientSession()
     take(modern, request("server/discover", **MODERN))
     assert modern.give(notice()) == notice()
 
@@ -222,7 +222,7 @@ def test_two_requests_with_one_id_are_two() -> None:
 
 
 def test_a_request_without_an_end_is_not_waited_for() -> None:
-    conversation = Conversation()
+    conversation = LenientSession()
     take(conversation, request("subscriptions/listen", **MODERN))
     assert conversation.is_idle
 

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from modelhost.mcp_servers import schemas
 from modelhost.mcp_servers.chat_tool import ChatDefaults
 from modelhost.mcp_servers.faces import FACES
-from modelhost.mcp_servers.tools import OPERATIONS, SEVERAL, tools_of
+from modelhost.mcp_servers.tools import OPERATIONS, SEVERAL, make_tools
 from modelhost.operations import llm, model_loading, models
 from modelhost.operations.operation import AnyOperation
 from tests.support.mcp_backend import FakeBackend
@@ -19,7 +19,7 @@ RENDERED = [operation for operations in OPERATIONS.values() for operation in ope
 
 
 def tool_of(name: str) -> Any:
-    return tools_of(FACES["all"].areas, FakeBackend(), ChatDefaults())[name].definition
+    return make_tools(FACES["all"].areas, FakeBackend(), ChatDefaults())[name].definition
 
 
 @pytest.mark.parametrize("name", [llm.CHAT, *(operation.name for operation in RENDERED)])
@@ -87,8 +87,8 @@ def test_parameters_have_the_names_of_the_seed() -> None:
 
 
 def test_every_name_of_a_parameter_is_known() -> None:
-    assert schemas.names_taken(models.INFO.parameters) == {"model_id", "model"}
-    assert schemas.names_taken(llm.ChatParameters) >= {"messages", "model", "model_id", "seed"}
+    assert schemas.parameter_names(models.INFO.parameters) == {"model_id", "model"}
+    assert schemas.parameter_names(llm.ChatParameters) >= {"messages", "model", "model_id", "seed"}
 
 
 def test_schemas_do_not_repeat_the_names_as_titles() -> None:
@@ -99,7 +99,7 @@ def test_schemas_do_not_repeat_the_names_as_titles() -> None:
 
 @pytest.mark.promise("vllm-crush.models.server", "vllm-crush.state.server")
 def test_faces_show_their_areas_and_all_shows_everything() -> None:
-    names = {name: set(tools_of(face.areas, FakeBackend(), ChatDefaults())) for name, face in FACES.items()}
+    names = {name: set(make_tools(face.areas, FakeBackend(), ChatDefaults())) for name, face in FACES.items()}
     assert names["llm"] == {"chat_completion", "model_info"}
     models = {"list-models", "load-model", "unload-model", "get-model-info", "set-model-config", "pull-model"}
     assert names["models"] == models

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelhost.mcp_servers.standard_streams import HIGH_WATER_BYTES, LineTooLong, Wire
+from modelhost.mcp_servers.standard_streams import HIGH_WATER_BYTES, LineStreams, LineTooLong
 from tests.support.eventually import eventually_async
 
 LINE_BYTES = 200_000
@@ -23,7 +23,7 @@ class Ends:
     def __init__(self) -> None:
         self.wire_in, self.input = os.pipe()
         self.output, self.wire_out = os.pipe()
-        self.wire = Wire(self.wire_in, self.wire_out, line_bytes=LINE_BYTES)
+        self.wire = LineStreams(self.wire_in, self.wire_out, line_bytes=LINE_BYTES)
 
     def close(self) -> None:
         for fd in (self.wire_in, self.input, self.output, self.wire_out):
@@ -41,7 +41,7 @@ async def ends() -> Iterator[Ends]:
     made.close()
 
 
-async def lines(wire: Wire) -> list[bytes | str]:
+async def lines(wire: LineStreams) -> list[bytes | str]:
     found: list[bytes | str] = []
     async with asyncio.timeout(10):
         while True:
@@ -76,7 +76,7 @@ async def test_input_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "asked"
     path.write_bytes(b"one\ntwo")
     with path.open("rb") as asked, (tmp_path / "said").open("wb") as said:
-        wire = Wire(asked.fileno(), said.fileno(), line_bytes=LINE_BYTES)
+        wire = LineStreams(asked.fileno(), said.fileno(), line_bytes=LINE_BYTES)
         assert await lines(wire) == [b"one", b"two"]
         await wire.write(b"answer\n")
         await wire.drain()
@@ -121,7 +121,7 @@ async def test_a_reader_that_goes_ends_the_waiting_of_writers(ends: Ends) -> Non
 async def test_one_socket_may_be_both_ends() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        wire = Wire(ours.fileno(), ours.fileno(), line_bytes=LINE_BYTES)
+        wire = LineStreams(ours.fileno(), ours.fileno(), line_bytes=LINE_BYTES)
         theirs.sendall(b"one\n")
         assert await asyncio.wait_for(wire.line(), 5) == b"one"
         assert not wire.closed.done()
@@ -135,7 +135,7 @@ async def test_a_socket_whose_other_end_goes_is_noticed() -> None:
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
     with ours:
-        wire = Wire(read, ours.fileno(), line_bytes=LINE_BYTES)
+        wire = LineStreams(read, ours.fileno(), line_bytes=LINE_BYTES)
         theirs.close()
         await eventually_async(wire.closed.done)
     os.close(read)

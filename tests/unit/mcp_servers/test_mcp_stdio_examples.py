@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from modelhost.cli.main import app
 from modelhost.config.environment import OTHER_NAMES
-from modelhost.config.vllm_environment import VARIABLES, read_vllm
+from modelhost.config.vllm_environment import VARIABLES, read_vllm_variables
 from modelhost.mcp_servers.faces import FACES
 
 ROOT: Final = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def test_a_server_of_an_example_is_one_that_there_is(server: dict[str, Any]) -> 
 def test_the_variables_of_an_example_are_known_and_sound(server: dict[str, Any]) -> None:
     variables = server.get("env", {})
     assert set(variables) <= {*VARIABLES, *OTHER_NAMES, *ELSEWHERE}
-    read_vllm(variables)
+    read_vllm_variables(variables)
 
 
 def test_the_page_says_of_each_variable_what_it_means() -> None:

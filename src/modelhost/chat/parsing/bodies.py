@@ -42,7 +42,7 @@ from modelhost.chat.parsing.fields import (
 )
 from modelhost.chat.parsing.tools import OneTool, ToolChoice
 from modelhost.config.request_defaults import HIGHEST_TEMPERATURE, LARGEST_COUNT, Seed
-from modelhost.config.value_types import NewSessionId, No, One
+from modelhost.config.value_types import LiteralFalse, LiteralOne, NewSessionId
 from modelhost.exchange.tasks import Task
 
 
@@ -146,8 +146,8 @@ class InfillRequest(_Generation):
     prompt: str | None = Field(default=None, description="What the text to be filled in begins with.")
     n_predict: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
     stop: Stop | list[NonEmpty] = None
-    n: One | None = None
-    stream: No | None = False
+    n: LiteralOne | None = None
+    stream: LiteralFalse | None = False
     response_fields: list[NonEmpty] | None = Field(
         default=None, description="What is wanted of the answer; `a/b` is the b of a."
     )

@@ -23,7 +23,7 @@ class RequestedCall:
     def decoded(self) -> Any:
         """Return the arguments as JSON, or as text where they are not valid JSON."""
         try:
-            return json_text.decoded(self.arguments or "{}")
+            return json_text.decode(self.arguments or "{}")
         except ValueError:
             return self.arguments
 

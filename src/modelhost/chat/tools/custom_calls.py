@@ -79,7 +79,7 @@ class InputReader:
     def _whole(self) -> str:
         given = self._arguments
         try:
-            value = json_text.decoded(given or "{}")
+            value = json_text.decode(given or "{}")
         except ValueError:
             return given
         found = value.get(INPUT) if isinstance(value, dict) else None
@@ -165,7 +165,7 @@ class CustomCallRewriter:
     def _problem(self, name: str, text: InputReader) -> str | None:
         wanted = self._inputs[name]
         try:
-            if wanted.kind == "regex" and not patterns.is_whole(wanted.definition, text.text):
+            if wanted.kind == "regex" and not patterns.fullmatch(wanted.definition, text.text):
                 return f'the input of "{name}" does not match its regular expression'
         except patterns.TooSlow as error:
             return f'the input of "{name}": {error}'

@@ -56,7 +56,7 @@ def _reason(reason: str | None) -> Literal["stop", "length", "tool_calls"]:
 
 def _call(call: WrittenCall) -> SampledCall:
     try:
-        arguments = json_text.decoded(call.arguments or "{}")
+        arguments = json_text.decode(call.arguments or "{}")
     except ValueError:
         arguments = {}
     return SampledCall(id=call.id or "", name=call.name, arguments=arguments if isinstance(arguments, dict) else {})

@@ -174,7 +174,7 @@ class _Report:
 @contextlib.contextmanager
 def _shown(log: TextIO) -> Iterator[_Report]:
     """A report with a bar on a terminal, which is gone when the ``with`` ends."""
-    if not console.is_watched():
+    if not console.stderr_is_terminal():
         yield _Report(log)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()

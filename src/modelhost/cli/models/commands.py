@@ -12,11 +12,11 @@ import typer
 
 from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.models.downloads import showing_download
+from modelhost.cli.models.downloads import show_download
 from modelhost.cli.models.smallest import DEFAULT_INVENTORY
-from modelhost.cli.models.status import amount, follow_load, print_status, watch
+from modelhost.cli.models.status import follow_load, format_memory, print_status, watch
 from modelhost.cli.operation_commands import Command, add_commands, examples, operation_command, print_result
-from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, json_or_text, key_and_value, running_host
+from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, parse_json_or_text, parse_key_value, running_host
 from modelhost.operations.model_loading import (
     CONFIGURE,
     LOAD,
@@ -72,7 +72,7 @@ def pull(
         lazy.local_models.pull(reference, revision)
         return
     remote = running_host(url, api_key)
-    with showing_download() as on_progress:
+    with show_download() as on_progress:
         pulled = remote.call(PULL, PullParameters(model=reference, revision=revision), on_progress)
     console.note(f"{pulled.model_id} is one of the models of {remote.url}")
     typer.echo(pulled.path)
@@ -97,7 +97,7 @@ def show(
 
     The exit status is 1 if the model cannot be used here.
     """
-    facts = lazy.local_models.facts_of(lazy.known_models.path_of(name))
+    facts = lazy.local_models.collect_facts(lazy.known_models.find_path(name))
     if as_json:
         console.print_json(facts)
     else:
@@ -138,7 +138,7 @@ def status(
 
 @operation_command(LOAD, argument="model_id")
 def load(remote: RunningHost, parameters: LoadParameters, as_json: bool) -> None:
-    with showing_download() as on_progress:
+    with show_download() as on_progress:
         answer = remote.call(LOAD, parameters.model_copy(update={"wait": False}), on_progress)
     if parameters.wait and answer.status != "loaded":
         follow_load(remote, answer)
@@ -151,7 +151,10 @@ def _print_load(answer: Loading) -> None:
     details = [answer.state.value, f"place {answer.position} in the queue" if answer.position else ""]
     if answer.status == "loading":
         seconds, need = answer.estimated_load_time, answer.memory_required_mb
-        details += ["" if seconds is None else f"about {math.ceil(seconds)} s", "" if need is None else amount(need)]
+        details += [
+            "" if seconds is None else f"about {math.ceil(seconds)} s",
+            "" if need is None else format_memory(need),
+        ]
     typer.echo(f"{answer.model_id}: {', '.join(filter(None, details))}")
 
 
@@ -167,7 +170,7 @@ def unload(
 
 
 def _print_unload(answer: Unloading) -> None:
-    typer.echo(f"{answer.model_id}: {answer.status}, {amount(answer.memory_freed_mb)} freed")
+    typer.echo(f"{answer.model_id}: {answer.status}, {format_memory(answer.memory_freed_mb)} freed")
 
 
 def select(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
@@ -189,7 +192,7 @@ def set_config(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    config = {key: json_or_text(value) for key, value in map(key_and_value, values)}
+    config = {key: parse_json_or_text(value) for key, value in map(parse_key_value, values)}
     parameters: ConfigParameters = CONFIGURE.parse({"model_id": name, "config": config})
     print_result(running_host(url, api_key).call(CONFIGURE, parameters), _print_config, as_json=as_json)
 

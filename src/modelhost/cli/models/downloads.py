@@ -14,10 +14,10 @@ TENTHS: Final = 10
 
 
 @contextmanager
-def showing_download() -> Iterator[OnProgress]:
+def show_download() -> Iterator[OnProgress]:
     """Show what is told, on stderr: a bar on a terminal, else a line for each tenth. Nothing, if nothing is told."""
     with ExitStack() as shown:
-        yield (_Bar(shown) if console.is_watched() else _Lines()).show
+        yield (_Bar(shown) if console.stderr_is_terminal() else _Lines()).show
 
 
 class _Bar:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from modelhost.config import environment
 from modelhost.config.directories import data_directory
-from modelhost.config.paths import at_home, leads_nowhere
+from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.settings import Settings
 from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
@@ -49,16 +49,16 @@ def all_models() -> list[KnownModel]:
     return [*_registered(), *_inventoried(), *_downloaded(), *_bundled()]
 
 
-def path_of(name: str) -> Path:
+def find_path(name: str) -> Path:
     """Return the file or directory of the model that ``name`` is: a path, or a name in :func:`all_models`.
 
     Raises:
         ModelFileMissing: there is none, or it is not downloaded yet.
     """
-    path = at_home(name)
+    path = expand_home(name)
     if path.exists():
         return path
-    if nowhere := leads_nowhere(path):
+    if nowhere := broken_link(path):
         raise ModelFileMissing(f"{name}: {nowhere}", path=name)
     models = all_models()
     named = [model for model in models if model.name == name]
@@ -74,16 +74,16 @@ def path_of(name: str) -> Path:
 
 def smallest_in(file: Path) -> Entry:
     """Return the usable chat model of an inventory that needs the least memory; raises ModelFileMissing without one."""
-    return smallest(read_inventory(file, data_dir=data_directory(configured())))
+    return smallest(read_inventory(file, data_dir=data_directory(host_settings())))
 
 
-def configured() -> Settings:
+def host_settings() -> Settings:
     """Return the settings of a host that is started in this directory; raises ConfigError."""
     return load({}, config_path=None, environ=environment.current(), cwd=Path.cwd()).settings
 
 
 def _registered() -> Iterator[KnownModel]:
-    settings = configured()
+    settings = host_settings()
     file = find_registry(settings.models_config, Path.cwd())
     if file is None:
         return
@@ -94,9 +94,9 @@ def _registered() -> Iterator[KnownModel]:
 def _registered_model(entry: ModelEntry) -> KnownModel:
     model = (entry.settings.model or "").removeprefix("hf://")
     reference = parse_reference(model, entry.settings.revision)
-    path, why_not = at_home(model) if model else None, None
+    path, why_not = expand_home(model) if model else None, None
     if path is not None and not path.exists():
-        nowhere = leads_nowhere(path)
+        nowhere = broken_link(path)
         path, why_not = None, f"{path}: {nowhere}" if nowhere else None
         try:
             found = RepositoryCache(reference.repository).find(reference) if reference is not None else None
@@ -120,7 +120,7 @@ def _inventoried() -> Iterator[KnownModel]:
     file = Path(FILE_NAME)
     if not file.is_file():
         return
-    for entry in read_inventory(file, data_dir=data_directory(configured())).entries:
+    for entry in read_inventory(file, data_dir=data_directory(host_settings())).entries:
         yield KnownModel(
             name=entry.name,
             source="inventory",

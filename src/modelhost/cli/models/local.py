@@ -18,10 +18,10 @@ from rich.progress import MofNCompleteColumn
 from rich.text import Text
 
 from modelhost.cli import console
-from modelhost.cli.models.known import KnownModel, configured
+from modelhost.cli.models.known import KnownModel, host_settings
 from modelhost.cli.serve.starting import start_display
 from modelhost.config.directories import data_directory
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError, ModelFileInvalid
 from modelhost.models.files.gguf import read_header
 from modelhost.models.hub.cache import cached_folder, disk_bytes, is_offline, remove_repository
@@ -41,10 +41,10 @@ def scan(directories: Sequence[Path], output: Path, context: int | None, *, as_j
     """Find the models below ``directories``, write what they are to ``output``, and print it."""
     with _scan_progress() as on_progress:
         found = inventory.scan(
-            [at_home(directory) for directory in directories],
+            [expand_home(directory) for directory in directories],
             context_length=context,
             on_progress=on_progress,
-            data_dir=data_directory(configured()),
+            data_dir=data_directory(host_settings()),
         )
     write_inventory(output, found)
     for problem in found.problems:
@@ -70,7 +70,7 @@ def pull(reference: str, revision: str | None) -> None:
             f'"{reference}" is not the name of a model on the hub; it looks like Qwen/Qwen3-4B-GGUF:Q4_K_M'
         )
     with start_display() as display:
-        runs_it = partial(default_engine_for, settings=configured(), what=wanted.repository)
+        runs_it = partial(default_engine_for, settings=host_settings(), what=wanted.repository)
         path = download(wanted, display.downloading, refresh=not is_offline(), on_format=runs_it)
     found = inventory.inspect(path)
     console.note(f"{wanted}: {found.quantization}, {found.size_bytes / 1e6:,.1f} MB")
@@ -83,7 +83,7 @@ def remove(name: str, *, is_sure: bool) -> None:
     Raises:
         ModelFileInvalid: it is a file or a directory outside of the cache.
     """
-    if at_home(name).exists():
+    if expand_home(name).exists():
         raise ModelFileInvalid(
             f"{name} is not in the hub's cache: only downloaded models are removed, delete it yourself"
         )
@@ -115,10 +115,10 @@ def _print_inventory(entries: Sequence[Entry]) -> None:
         console.add_row(
             table,
             entry.name,
-            count(entry.parameters),
+            format_count(entry.parameters),
             entry.quantization or "",
-            megabytes(entry.size_bytes),
-            f"{megabytes(entry.need_bytes)}{context}",
+            format_megabytes(entry.size_bytes),
+            f"{format_megabytes(entry.need_bytes)}{context}",
             ", ".join(entry.capabilities),
             "yes" if entry.is_usable else f"no: {entry.why_not}",
             style="" if entry.is_usable else "dim",
@@ -133,12 +133,12 @@ def print_models(models: Sequence[KnownModel]) -> None:
     for model in models:
         missing = "not usable" if model.why_not else ("" if model.path else "not downloaded")
         details = "; ".join(part for part in (model.details, missing) if part)
-        cells = (model.name, model.source, megabytes(model.size_bytes), details, model.path or "")
+        cells = (model.name, model.source, format_megabytes(model.size_bytes), details, model.path or "")
         console.add_row(table, *cells, style="dim" if missing else "")
     console.print_table(table)
 
 
-def facts_of(path: Path) -> dict[str, Any]:
+def collect_facts(path: Path) -> dict[str, Any]:
     """Return all that the model at ``path`` says, and its need of memory by context.
 
     Raises:
@@ -146,7 +146,7 @@ def facts_of(path: Path) -> dict[str, Any]:
     """
     if path.is_dir() and not (path / "config.json").is_file():
         path = locate(str(path)).path or path
-    data_dir = data_directory(configured())
+    data_dir = data_directory(host_settings())
     first = inventory.inspect(path, data_dir=data_dir)
     facts: dict[str, Any] = asdict(first)
     if first.format == "gguf" and first.is_usable:
@@ -165,7 +165,7 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print what :func:`facts_of` returns: a line a fact, then the memory, then the chat template."""
+    """Print what :func:`collect_facts` returns: a line a fact, then the memory, then the chat template."""
     lines = console.new_table("", "", fold=("",))
     for key, value in facts.items():
         if key not in {"chat_template", "need_bytes_by_context"} and value not in (None, (), []):
@@ -173,21 +173,21 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     console.print_table(lines)
     memory = console.new_table("Context", "Memory", right=("Context", "Memory"))
     for context, need in facts["need_bytes_by_context"].items():
-        console.add_row(memory, f"{int(context):,}", megabytes(need))
+        console.add_row(memory, f"{int(context):,}", format_megabytes(need))
     if memory.row_count:
         console.print_table(memory)
     if facts.get("chat_template"):
         Console().print(Text(f"\n{facts['chat_template']}"), soft_wrap=True)
 
 
-def megabytes(amount: int | None) -> str:
+def format_megabytes(amount: int | None) -> str:
     """Bytes for a person."""
     if amount is None:
         return ""
     return f"{amount / 1e6:,.1f} MB" if amount < 1e9 else f"{amount / 1e9:,.2f} GB"
 
 
-def count(number: int | None) -> str:
+def format_count(number: int | None) -> str:
     """A number of parameters for a person, such as ``2.7M``."""
     if number is None:
         return ""
@@ -199,7 +199,7 @@ def count(number: int | None) -> str:
 
 def _as_text(key: str, value: Any) -> str:
     if key == "size_bytes":
-        return f"{value:,} ({megabytes(value)})"
+        return f"{value:,} ({format_megabytes(value)})"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -9,7 +9,7 @@ import typer
 
 from modelhost import lazy
 from modelhost.cli import console
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError, ModelFileMissing
 
 DEFAULT_INVENTORY = Path("MODEL_INVENTORY.json")
@@ -42,7 +42,7 @@ def with_smallest(model: str | None, *, is_wanted: bool, inventory: Path | None)
         return model
     if model is not None:
         raise ConfigError(f"--smallest and {model} both name a model; give one of them")
-    file = DEFAULT_INVENTORY if inventory is None else at_home(inventory)
+    file = DEFAULT_INVENTORY if inventory is None else expand_home(inventory)
     entry = lazy.known_models.smallest_in(file)
     if not Path(entry.path).exists():
         raise ModelFileMissing(f"{entry.path} is in {file} and not there any more: modelhost models scan DIR")

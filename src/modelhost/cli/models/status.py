@@ -24,23 +24,27 @@ from modelhost.operations.reports import EventReport, HostReport, ModelReport
 if TYPE_CHECKING:
     from rich.table import Table
 
-BETWEEN_LOOKS_SECONDS: Final = 0.2  # a load tells its progress more often than anybody can read
+REFRESH_SECONDS: Final = 0.2  # a load tells its progress more often than anybody can read
 STYLES: Final = {"ready": "green", "busy": "green", "loading": "yellow", "queued": "yellow", "failed": "red"}
 
 
-def amount(mb: int) -> str:
+def format_memory(mb: int) -> str:
     """Memory for a person."""
     return f"{mb:,} MB" if mb < 10_000 else f"{mb / 1000:,.1f} GB"
 
 
-def percent(fraction: float) -> str:
+def format_percent(fraction: float) -> str:
     """How far something is."""
     return f"{fraction * 100:.0f} %"
 
 
-def doing(state: State | None, activity: Activity | None, progress: float | None) -> str:
+def describe_state(state: State | None, activity: Activity | None, progress: float | None) -> str:
     """What a model is doing: the state says enough, unless it loads by downloading first."""
-    parts = (state, activity if activity == "download" else None, None if progress is None else percent(progress))
+    parts = (
+        state,
+        activity if activity == "download" else None,
+        None if progress is None else format_percent(progress),
+    )
     return " ".join(part for part in parts if part)
 
 
@@ -57,7 +61,7 @@ def watch(remote: RunningHost, *, as_json: bool) -> None:
     """
     if as_json or not lazy.rich_console.Console().is_terminal:
         for event in remote.model_events():
-            typer.echo(event.model_dump_json() if as_json else line(event))
+            typer.echo(event.model_dump_json() if as_json else event_line(event))
     else:
         with lazy.rich_live.Live(auto_refresh=False) as live:
             for _event in _not_too_often(remote.model_events()):
@@ -65,11 +69,11 @@ def watch(remote: RunningHost, *, as_json: bool) -> None:
     raise HostUnreachable(f"the host at {remote.url} has stopped")
 
 
-def line(event: EventReport) -> str:
+def event_line(event: EventReport) -> str:
     """An event on a line."""
     at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
     is_about_state = event.kind in {"state", "progress"}
-    what = doing(event.state, event.activity, event.progress) if is_about_state else event.kind
+    what = describe_state(event.state, event.activity, event.progress) if is_about_state else event.kind
     return " ".join(part for part in (at, event.model, what, event.message) if part)
 
 
@@ -78,7 +82,7 @@ def _not_too_often(events: Iterator[EventReport]) -> Iterator[EventReport]:
     last = 0.0
     for event in events:
         now = time.monotonic()
-        if event.kind != "progress" or now - last >= BETWEEN_LOOKS_SECONDS:
+        if event.kind != "progress" or now - last >= REFRESH_SECONDS:
             last = now
             yield event
 
@@ -86,7 +90,10 @@ def _not_too_often(events: Iterator[EventReport]) -> Iterator[EventReport]:
 def _table(report: HostReport) -> Table:
     numbers = ("Memory", "In flight", "Waiting")
     table = console.new_table("Model", "State", *numbers, "Last error", right=numbers, fold=("Last error",))
-    used = (f"{pool} {amount(memory.used_mb)} of {amount(memory.budget_mb)}" for pool, memory in report.memory.items())
+    used = (
+        f"{pool} {format_memory(memory.used_mb)} of {format_memory(memory.budget_mb)}"
+        for pool, memory in report.memory.items()
+    )
     table.caption, table.caption_justify = ", ".join(used) or None, "left"
     for model in report.models:
         console.add_row(
@@ -107,13 +114,13 @@ def _state(model: ModelReport) -> str:
     """What it is doing, and how it was asked to be loaded, where that is not as in its entry."""
     given = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.load_config.items())
     config = f"{given} (temporary)" if given and model.is_config_temporary else given
-    return ", ".join(filter(None, (doing(model.state, model.activity, model.progress), config)))
+    return ", ".join(filter(None, (describe_state(model.state, model.activity, model.progress), config)))
 
 
 def _memory(model: ModelReport) -> str:
     if model.memory_mb is not None:
-        return amount(model.memory_mb)
-    return f"~ {amount(model.need_mb)}" if model.need_mb is not None else ""
+        return format_memory(model.memory_mb)
+    return f"~ {format_memory(model.need_mb)}" if model.need_mb is not None else ""
 
 
 def _waiting(model: ModelReport) -> str:
@@ -139,8 +146,8 @@ def follow_load(remote: RunningHost, begun: Loading) -> None:
                 return
             _check_goes_on(remote, event)
             if event.kind == "state" and bar.disable:
-                console.note(line(event))
-            what = f"{begun.model_id} {doing(event.state, event.activity, None)}"
+                console.note(event_line(event))
+            what = f"{begun.model_id} {describe_state(event.state, event.activity, None)}"
             total = None if event.progress is None else 1.0
             bar.update(task, description=what, completed=event.progress or 0.0, total=total)
     raise HostUnreachable(f"the host at {remote.url} stopped before {begun.model_id} was ready")

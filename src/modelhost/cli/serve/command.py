@@ -11,8 +11,8 @@ import typer
 
 from modelhost import lazy, logs
 from modelhost.cli import console
-from modelhost.cli.serve.flags import takes_settings
-from modelhost.config.sources import Effective
+from modelhost.cli.serve.flags import with_settings
+from modelhost.config.sources import EffectiveConfig
 from modelhost.config.variables import DOTENV
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
@@ -40,11 +40,11 @@ def in_log_file(command: Callable[..., None]) -> Callable[..., None]:
 def _note(path: str, error: ConfigError) -> None:
     with ExitStack() as opened:
         try:
-            opened.enter_context(logs.to_file(path, "error"))
+            opened.enter_context(logs.log_to_file(path, "error"))
         except ConfigError as unwritable:
             console.warning(unwritable.message)
         else:
-            logs.note_end(error)
+            logs.log_exit_reason(error)
 
 
 log = get_logger(__name__)
@@ -68,9 +68,9 @@ EXAMPLES: Final = (
 
 
 @in_log_file
-@takes_settings
+@with_settings
 def serve(
-    effective: Effective,
+    effective: EffectiveConfig,
     interactive: Annotated[
         bool,
         typer.Option("--interactive", "-i", help="Talk with the model here, line by line, instead of serving it."),
@@ -117,7 +117,7 @@ def _note_unused_gpu(model: HostedModel) -> None:
         console.note(unused.line(model.name))
 
 
-def _note_dotenv(effective: Effective) -> None:
+def _note_dotenv(effective: EffectiveConfig) -> None:
     """Tell whoever debugs that settings came from a file that nobody named."""
     names = [origin.name for origin in effective.origins.values() if origin.kind == DOTENV]
     if names:

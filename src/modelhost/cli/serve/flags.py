@@ -18,12 +18,12 @@ from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
 from modelhost.cli.signature import option, with_signature
 from modelhost.config import environment
 from modelhost.config.document import read_content
-from modelhost.config.environment import CONFIG_VARIABLE, OTHER_NAMES, read_settings_of
-from modelhost.config.fields import SETTINGS, Origin, Setting, text
+from modelhost.config.environment import CONFIG_VARIABLE, OTHER_NAMES, read_dotenv_settings
+from modelhost.config.fields import SETTINGS, Origin, Setting, display_text
 from modelhost.config.file import DEFAULT_FILES, DEFAULT_NAMES
-from modelhost.config.llm_server import DEFAULT_NAME, MARKS, LlmServerFile
-from modelhost.config.paths import at_home, is_named, leads_nowhere
-from modelhost.config.sources import Effective, load
+from modelhost.config.llm_server import DEFAULT_NAME, DISTINCTIVE_KEYS, LlmServerFile
+from modelhost.config.paths import broken_link, expand_home, is_file_or_link
+from modelhost.config.sources import EffectiveConfig, load
 from modelhost.engines import TRAITS
 from modelhost.engines.installed import quantizing_by
 from modelhost.errors import ConfigError, ModelFileMissing
@@ -48,11 +48,11 @@ def with_quantization(wanted: str, engine: str | None, options: Sequence[str] | 
     return [*given, f"{found.quantizes_by}={wanted}"]
 
 
-LEAST_MARKS: Final = 2
+MIN_DISTINCTIVE_KEYS: Final = 2
 """The ``config.json`` of a model may well have one of the keys, such as ``model_name``."""
 
 
-def is_here(cwd: Path) -> bool:
+def has_llm_server_file(cwd: Path) -> bool:
     """Whether ``cwd`` holds such a file. One that is broken counts too: its reader says what is wrong with it."""
     path = cwd / DEFAULT_NAME
     if not path.is_file():
@@ -61,11 +61,11 @@ def is_here(cwd: Path) -> bool:
         text = read_content(path).decode("utf-8", "replace")
     except ValueError:
         return False
-    spellings = (mark.replace("_", "[ _]") for mark in MARKS)
-    return sum(bool(re.search(rf"""\b{mark}["']?\s*:""", text)) for mark in spellings) >= LEAST_MARKS
+    spellings = (mark.replace("_", "[ _]") for mark in DISTINCTIVE_KEYS)
+    return sum(bool(re.search(rf"""\b{mark}["']?\s*:""", text)) for mark in spellings) >= MIN_DISTINCTIVE_KEYS
 
 
-def what_else_is_said(flags: Mapping[str, Any], *, environ: Mapping[str, str], cwd: Path) -> str | None:
+def find_other_choice(flags: Mapping[str, Any], *, environ: Mapping[str, str], cwd: Path) -> str | None:
     """What says how to serve, apart from such a file, as the beginning of a sentence; ``None``: nothing does.
 
     That is a setting on the command line, a model or a configuration in the environment, or a file of ours.
@@ -73,11 +73,11 @@ def what_else_is_said(flags: Mapping[str, Any], *, environ: Mapping[str, str], c
     given = [SETTINGS[key].flags[0] for key, value in flags.items() if value is not None]
     if given:
         return f"{given[0]} is given"
-    variables = read_settings_of(cwd).below(environ)
+    variables = read_dotenv_settings(cwd).below(environ)
     named = [name for name in _naming_models() if variables.get(name, "").strip()]
     if named:
         return f"{named[0]} is set"
-    here = [name for name in (*DEFAULT_NAMES, *DEFAULT_FILES["models_config"]) if is_named(cwd / name)]
+    here = [name for name in (*DEFAULT_NAMES, *DEFAULT_FILES["models_config"]) if is_file_or_link(cwd / name)]
     return f"{here[0]} is here" if here else None
 
 
@@ -109,7 +109,7 @@ def _flag(setting: Setting) -> inspect.Parameter:
 
 
 def _help(setting: Setting) -> str:
-    default = text(setting.default)
+    default = display_text(setting.default)
     return setting.description if default == "-" else f"{setting.description} Default: {default}."
 
 
@@ -183,7 +183,7 @@ _OWN: Final = (
 )
 
 
-def takes_settings(command: Callable[Concatenate[Effective, ...], None]) -> Callable[..., None]:
+def with_settings(command: Callable[Concatenate[EffectiveConfig, ...], None]) -> Callable[..., None]:
     """A command with a flag for each setting: it loads the configuration and hands it on as the first argument.
 
     The other parameters of ``command`` stay options of their own.
@@ -207,11 +207,11 @@ def _is_llm_server(values: Mapping[str, Any]) -> bool:
     wanted: bool | None = values["llm_server"]
     cwd = Path.cwd()
     names_one = any(values[name] for name in ("model", "hub_id", "local_path", "smallest", "config_path"))
-    if wanted is not None or names_one or not is_here(cwd):
+    if wanted is not None or names_one or not has_llm_server_file(cwd):
         return bool(wanted)
     flags = {key: values[key] for key in SETTINGS if key != "model"}
     flags["engine_options"] = flags["engine_options"] or values["quantization"]
-    other = what_else_is_said(flags, environ=environment.current(), cwd=cwd)
+    other = find_other_choice(flags, environ=environment.current(), cwd=cwd)
     if other is None:
         console.note(f"{DEFAULT_NAME} of LLM-Server is here and is used (--no-llm-server: do without it)")
         return True
@@ -219,10 +219,10 @@ def _is_llm_server(values: Mapping[str, Any]) -> bool:
     return False
 
 
-def _read(values: Mapping[str, Any]) -> Effective:
+def _read(values: Mapping[str, Any]) -> EffectiveConfig:
     """What the options ``values`` and all other sources say together."""
     flags = {key: values[key] for key in SETTINGS if key != "model"}
-    named = chosen_model(values["model"], values["hub_id"], values["local_path"])
+    named = choose_model(values["model"], values["hub_id"], values["local_path"])
     flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])
     path = values["config_path"]
     file = LlmServerFile(path=path) if values["llm_server"] else path
@@ -235,7 +235,7 @@ def _read(values: Mapping[str, Any]) -> Effective:
     return replace(effective, read_again=functools.partial(_read, values))
 
 
-def _without_tools(effective: Effective) -> Effective:
+def _without_tools(effective: EffectiveConfig) -> EffectiveConfig:
     """The same without MCP servers, whatever file, variable or working directory named them.
 
     Raises:
@@ -250,15 +250,15 @@ def _without_tools(effective: Effective) -> Effective:
     )
 
 
-def chosen_model(model: str | None, hub_id: str | None, local_path: Path | None) -> str | None:
+def choose_model(model: str | None, hub_id: str | None, local_path: Path | None) -> str | None:
     """The one model that MODEL, ``--m`` and ``--w`` name together; ``None`` when none of them is given.
 
     Raises:
         ConfigError: they name different models.
         ModelFileMissing: there is nothing at ``local_path``.
     """
-    if local_path is not None and not at_home(local_path).exists():
-        nowhere = leads_nowhere(at_home(local_path))
+    if local_path is not None and not expand_home(local_path).exists():
+        nowhere = broken_link(expand_home(local_path))
         raise ModelFileMissing(f"--w: there is no file or directory {local_path}{f': {nowhere}' if nowhere else ''}")
     given = {"MODEL": model, "--m": hub_id, "--w": None if local_path is None else str(local_path)}
     named = {name: value for name, value in given.items() if value is not None}

@@ -14,7 +14,7 @@ import typer
 
 from modelhost.cli.serve.command import serve
 from modelhost.cli.signature import option, with_signature
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import EngineMissing
 
 NOT_HERE: Final = ("model", "hub_id", "local_path", "smallest", "inventory")
@@ -43,13 +43,13 @@ def gguf_model(model: str, file: str | None) -> str:
     """What ``-m`` and ``-f`` name together: a file in a directory here, or of a repository of the hub."""
     if file is None:
         return model
-    is_repository = REPOSITORY.fullmatch(model) and not at_home(model).exists()
+    is_repository = REPOSITORY.fullmatch(model) and not expand_home(model).exists()
     return f"{model}:{file}" if is_repository else f"{model.rstrip('/')}/{file}"
 
 
 def plain_model(model: str) -> str:
     """What ``-m`` names: of a repository of the hub the safetensors, though there be GGUF files too."""
-    is_repository = REPOSITORY.fullmatch(model) and not at_home(model).exists()
+    is_repository = REPOSITORY.fullmatch(model) and not expand_home(model).exists()
     return f"{model}:safetensors" if is_repository else model
 
 

@@ -14,8 +14,8 @@ from modelhost import json_text
 from modelhost.cli import console
 from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result
 from modelhost.cli.running_host import Key, RunningHost, Url, running_host
-from modelhost.cli.state.tables import print_session, print_sessions, size
-from modelhost.config.paths import at_home, leads_nowhere
+from modelhost.cli.state.tables import format_size, print_session, print_sessions
+from modelhost.config.paths import broken_link, expand_home
 from modelhost.errors import ConfigError
 from modelhost.operations.sessions import (
     DELETE_SESSION,
@@ -53,7 +53,9 @@ def rm(
     host = running_host(url, api_key)
     for session_id in session_ids:
         deleted = host.call(DELETE_SESSION, OneSession(session_id=session_id))
-        console.note(f"{deleted.session_id}: {deleted.messages} messages deleted, {size(deleted.space_freed_bytes)}")
+        console.note(
+            f"{deleted.session_id}: {deleted.messages} messages deleted, {format_size(deleted.space_freed_bytes)}"
+        )
 
 
 def export(
@@ -75,7 +77,7 @@ def export(
     try:
         output.write_text(f"{text}\n", "utf-8")
     except OSError as error:
-        raise ConfigError(f"{output}: {leads_nowhere(output) or error.strerror or error}") from None
+        raise ConfigError(f"{output}: {broken_link(output) or error.strerror or error}") from None
     console.note(f"{len(exported.sessions)} sessions written to {output}")
 
 
@@ -97,10 +99,10 @@ def import_(
 
 def _exported(source: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if source == STANDARD else at_home(source).read_text("utf-8-sig")
-        found = json_text.decoded(text)
+        text = sys.stdin.read() if source == STANDARD else expand_home(source).read_text("utf-8-sig")
+        found = json_text.decode(text)
     except OSError as error:
-        why = (None if source == STANDARD else leads_nowhere(at_home(source))) or error.strerror or error
+        why = (None if source == STANDARD else broken_link(expand_home(source))) or error.strerror or error
         raise ConfigError(f"{source}: {why}") from None
     except ValueError as error:
         raise ConfigError(f"{source} is not JSON: {error}") from None

@@ -9,7 +9,7 @@ import typer
 from modelhost.cli import console
 from modelhost.cli.operation_commands import Command, add_commands, operation_command, print_result
 from modelhost.cli.running_host import RunningHost
-from modelhost.cli.state.tables import print_states, size
+from modelhost.cli.state.tables import format_size, print_states
 from modelhost.operations.operation import NoParameters
 from modelhost.operations.state import (
     CLEAR,
@@ -32,7 +32,7 @@ def save(host: RunningHost, parameters: SaveParameters, as_json: bool) -> None:
 
 def _print_saved(saved: Saved) -> None:
     what = f"{saved.models} models, {saved.conversations} conversations"
-    typer.echo(f"{saved.state_id}: {what}, {size(saved.size_bytes)}, saved as {saved.session_id}")
+    typer.echo(f"{saved.state_id}: {what}, {format_size(saved.size_bytes)}, saved as {saved.session_id}")
 
 
 @operation_command(LOAD, argument="session_id")
@@ -67,7 +67,7 @@ def clear(
 
 
 def _print_cleared(cleared: Cleared) -> None:
-    typer.echo(f"{cleared.cleared_items} cleared, {size(cleared.space_freed_bytes)} freed")
+    typer.echo(f"{cleared.cleared_items} cleared, {format_size(cleared.space_freed_bytes)} freed")
 
 
 @operation_command(LIST_STATES)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KB: Final = 1000
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Bytes for a person."""
     return f"{count:,} B" if count < KB else f"{count / KB:,.1f} kB"
 
@@ -34,7 +34,12 @@ def print_sessions(found: SessionList) -> None:
     for session in found.sessions:
         used = _local_time(session.updated_at)
         _add_row(
-            table, session.session_id, used, session.model or "", str(session.message_count), size(session.size_bytes)
+            table,
+            session.session_id,
+            used,
+            session.model or "",
+            str(session.message_count),
+            format_size(session.size_bytes),
         )
     console.print_table(table)
     if found.total > len(found.sessions):
@@ -62,7 +67,7 @@ def print_states(found: SavedSessions) -> None:
     table = _table("Saved as", "State", "Saved at", right=("Models", "Conversations", "Size"))
     for session in found.sessions:
         for state in session.states:
-            counts = str(state.models), str(state.conversations), size(state.size_bytes)
+            counts = str(state.models), str(state.conversations), format_size(state.size_bytes)
             _add_row(table, session.session_id, state.state_id, _local_time(state.created_at), *counts)
     console.print_table(table)
 

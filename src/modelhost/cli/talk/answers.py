@@ -10,8 +10,8 @@ from typing import Any, Final
 import typer
 
 from modelhost.cli import console
-from modelhost.cli.running_host import Answerer, Message
-from modelhost.cli.talk.person import Person
+from modelhost.cli.running_host import BlockingClient, Message
+from modelhost.cli.talk.person import TerminalUser
 from modelhost.errors import InvalidAnswer, NotFound
 from modelhost.exchange.events import (
     CallCancelled,
@@ -31,19 +31,19 @@ from modelhost.exchange.events import (
 )
 from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
-RESULT_CHARS: Final = 80
+MAX_RESULT_CHARS: Final = 80
 """Of a tool's result, and of its arguments."""
 
 
-def pieces(
-    answerer: Answerer, messages: Sequence[Message], params: Mapping[str, Any], person: Person
+def stream_text(
+    answerer: BlockingClient, messages: Sequence[Message], params: Mapping[str, Any], person: TerminalUser
 ) -> Generator[str]:
     """The text of the answer, piece by piece.
 
     Calls of tools, and why an answer ends early, are printed as notes; ``person`` answers what is asked meanwhile.
     """
     notes = _Notes()
-    if console.is_watched():
+    if console.stderr_is_terminal():
         params = {**params, "stream_options": {"include_progress": True}}
     with closing(answerer.stream(messages, params)) as answer:
         for piece in answer:
@@ -64,7 +64,7 @@ def pieces(
                         notes.on_tools(event)
 
 
-def show(text: str) -> None:
+def print_text(text: str) -> None:
     """Write a piece of an answer; it is seen at once."""
     typer.echo(text, nl=False)
 
@@ -142,19 +142,19 @@ class _Notes:
             self._aside(f"⚙ {console.printable(str(remark['server']))} {remark['level']}: {_shortened(text)}")
 
     def _aside(self, text: str) -> None:
-        if console.is_watched():
+        if console.stderr_is_terminal():
             self.begin()
             console.note(text)
 
     def on_thought(self, piece: str) -> None:
         if self._line == "text":
             self.begin()
-        console.thought(piece)
+        console.print_thought(piece)
         self._line = "thought"
 
     def on_text(self, piece: str) -> None:
         if self._line == "thought":
-            console.thought("\n")
+            console.print_thought("\n")
         self._line = "" if piece.endswith("\n") else "text"
 
 
@@ -171,11 +171,15 @@ def _line(result: CallFinished, arguments: Any) -> str:
 
 
 def _shortened(text: str) -> str:
-    line = console.printable(text[: 4 * RESULT_CHARS])
-    return line if len(line) <= RESULT_CHARS and len(text) <= 4 * RESULT_CHARS else f"{line[:RESULT_CHARS]} ..."
+    line = console.printable(text[: 4 * MAX_RESULT_CHARS])
+    return (
+        line
+        if len(line) <= MAX_RESULT_CHARS and len(text) <= 4 * MAX_RESULT_CHARS
+        else f"{line[:MAX_RESULT_CHARS]} ..."
+    )
 
 
-def _answer(question: Question, answerer: Answerer, person: Person) -> None:
+def _answer(question: Question, answerer: BlockingClient, person: TerminalUser) -> None:
     try:
         if question.kind == "approval":
             is_approved = person.approves(question.about)
@@ -186,7 +190,7 @@ def _answer(question: Question, answerer: Answerer, person: Person) -> None:
         console.note("(too late: the question was given up)")
 
 
-def _tell(question: Question, answerer: Answerer, person: Person) -> None:
+def _tell(question: Question, answerer: BlockingClient, person: TerminalUser) -> None:
     """Have the person fill in a form, until it fits."""
     while True:
         said = person.elicited(question.about)

@@ -9,10 +9,10 @@ from typing import Annotated, Final
 
 import typer
 
-from modelhost.cli.talk.answers import pieces, show
-from modelhost.cli.talk.connect import open_answerer
-from modelhost.cli.talk.options import TalkOptions, takes_talk_options
-from modelhost.cli.talk.person import Person
+from modelhost.cli.talk.answers import print_text, stream_text
+from modelhost.cli.talk.connect import open_client
+from modelhost.cli.talk.options import TalkOptions, with_talk_options
+from modelhost.cli.talk.person import TerminalUser
 
 EXAMPLES: Final = (
     "Examples:\n"
@@ -24,7 +24,7 @@ EXAMPLES: Final = (
 STDIN: Final = "-"
 
 
-@takes_talk_options
+@with_talk_options
 def ask(
     options: TalkOptions,
     question: Annotated[
@@ -43,14 +43,14 @@ def ask(
     """
     messages = [{"role": "system", "content": options.system}] if options.system else []
     messages.append({"role": "user", "content": _question(question or [])})
-    with open_answerer(options) as (answering, name):
+    with open_client(options) as (answering, name):
         params = {"model": name, **options.request()}
         if as_json:
             typer.echo(json.dumps(answering.complete(messages, params), indent=2, ensure_ascii=False))
             return
-        for piece in pieces(answering, messages, params, Person.at_the_terminal()):
-            show(piece)
-        show("\n")
+        for piece in stream_text(answering, messages, params, TerminalUser.at_the_terminal()):
+            print_text(piece)
+        print_text("\n")
 
 
 def _question(words: Sequence[str]) -> str:

@@ -16,14 +16,14 @@ import typer
 
 from modelhost.cli import console
 from modelhost.cli.models.smallest import InventoryFile, Smallest, with_smallest
-from modelhost.cli.running_host import Answerer, Message, named_host
-from modelhost.cli.talk.answers import pieces, show
-from modelhost.cli.talk.connect import open_answerer
-from modelhost.cli.talk.options import TalkOptions, takes_talk_options
-from modelhost.cli.talk.person import Person
+from modelhost.cli.running_host import BlockingClient, Message, named_host
+from modelhost.cli.talk.answers import print_text, stream_text
+from modelhost.cli.talk.connect import open_client
+from modelhost.cli.talk.options import TalkOptions, with_talk_options
+from modelhost.cli.talk.person import TerminalUser
 from modelhost.config.checks import suggestion
 from modelhost.config.environment import URL_VARIABLE
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError, ModelhostError
 
 
@@ -77,12 +77,12 @@ class LineChat:
 
     def __init__(
         self,
-        answerer: Answerer,
+        answerer: BlockingClient,
         conversation: Conversation,
         *,
         params: Mapping[str, Any],
         read_line: Callable[[], str],
-        person: Person,
+        person: TerminalUser,
     ) -> None:
         self._answerer = answerer
         self._conversation = conversation
@@ -138,14 +138,14 @@ class LineChat:
         messages = self._conversation.asked(question)
         params = {**self._params, "model": self._model}
         try:
-            with closing(pieces(self._answerer, messages, params, self._person)) as answer:
+            with closing(stream_text(self._answerer, messages, params, self._person)) as answer:
                 for piece in answer:
                     said.append(piece)
-                    show(piece)
+                    print_text(piece)
         except KeyboardInterrupt:
             console.note("\n(stopped)")
         if said:
-            show("\n")
+            print_text("\n")
             self._conversation.add(question, "".join(said))
 
     def _help(self, _argument: str) -> None:
@@ -175,7 +175,7 @@ class LineChat:
         if not file:
             console.error("where to? /save FILE")
             return
-        path = at_home(file)
+        path = expand_home(file)
         if path.exists() and path not in self._saved:
             console.error(f"{file} is already there; choose another name")
             return
@@ -201,7 +201,7 @@ EXAMPLES: Final = (
 PROMPT: Final = "you> "
 
 
-@takes_talk_options
+@with_talk_options
 def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryFile = None) -> None:
     """Talk with a model, line by line; /help lists the commands.
 
@@ -213,11 +213,11 @@ def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryF
         )
     model = with_smallest(options.model, is_wanted=smallest, inventory=inventory)
     options = replace(options, model=model)
-    with open_answerer(options) as (answering, name):
+    with open_client(options) as (answering, name):
         converse(answering, {**options.request(), "model": name}, system=options.system)
 
 
-def converse(answering: Answerer, params: Mapping[str, Any], *, system: str | None) -> None:
+def converse(answering: BlockingClient, params: Mapping[str, Any], *, system: str | None) -> None:
     """Talk at the terminal until the person ends it; ``params`` are those of :class:`LineChat`."""
     if sys.stdin.isatty():
         _use_line_editing()
@@ -227,7 +227,7 @@ def converse(answering: Answerer, params: Mapping[str, Any], *, system: str | No
         Conversation(system=system),
         params=params,
         read_line=_read_line,
-        person=Person.at_the_terminal(),
+        person=TerminalUser.at_the_terminal(),
     ).run()
 
 

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 from modelhost import lazy
 from modelhost.cli import console
-from modelhost.cli.running_host import Answerer, RunningHost, named_host
+from modelhost.cli.running_host import BlockingClient, RunningHost, named_host
 from modelhost.cli.talk.options import TalkOptions
 from modelhost.client.address import DEFAULT_URL
 from modelhost.config.environment import URL_VARIABLE
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError
 
 
 @contextmanager
-def open_answerer(options: TalkOptions) -> Iterator[tuple[Answerer, str]]:
+def open_client(options: TalkOptions) -> Iterator[tuple[BlockingClient, str]]:
     """Something that answers, and the name of the model to ask.
 
     Without an address, a model that is a file or directory here is always served by the command itself, and so is any
@@ -46,12 +46,12 @@ def _running_host(options: TalkOptions) -> RunningHost | None:
         return RunningHost(named.url, named.api_key)
     if options.mcp_config is not None:
         return None
-    if options.model is not None and at_home(options.model).exists():
+    if options.model is not None and expand_home(options.model).exists():
         return None
     local = RunningHost(DEFAULT_URL, named.api_key)
     return local if local.is_modelhost() else None
 
 
-def first_model(answerer: Answerer) -> str:
+def first_model(answerer: BlockingClient) -> str:
     """The main model; the host says what is wrong if it has none and is asked for it."""
     return next(iter(answerer.models()), "")

@@ -78,7 +78,7 @@ class TalkOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def takes_talk_options(command: Callable[Concatenate[TalkOptions, ...], None]) -> Callable[..., None]:
+def with_talk_options(command: Callable[Concatenate[TalkOptions, ...], None]) -> Callable[..., None]:
     """A command with these options, which it gets as its first argument; its other parameters stay its own."""
     _options, *own = inspect.signature(command, eval_str=True).parameters.values()
     hints = get_type_hints(TalkOptions, include_extras=True)

@@ -9,12 +9,12 @@ from typing import Final
 
 from modelhost import logs
 from modelhost.cli import console
-from modelhost.cli.running_host import Answerer
+from modelhost.cli.running_host import BlockingClient
 from modelhost.cli.talk.chat import converse
 from modelhost.cli.talk.connect import first_model
 from modelhost.client.local import LocalClient
 from modelhost.config import environment
-from modelhost.config.sources import Effective, load
+from modelhost.config.sources import EffectiveConfig, load
 from modelhost.exchange.caller import NOBODY
 from modelhost.llm import LLM
 from modelhost.tools.entry import CONNECT_TIMEOUT_SECONDS
@@ -22,7 +22,7 @@ from modelhost.tools.status import ServerState
 
 
 @contextmanager
-def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: bool = True) -> Iterator[Answerer]:
+def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: bool = True) -> Iterator[BlockingClient]:
     """Start ``model``, with the settings of ``modelhost serve``, for as long as the ``with`` lasts.
 
     With tools, they are those of ``mcp_config``, else of the settings, else of ``mcp.json`` if it is here.
@@ -44,7 +44,7 @@ def own_model(model: str | None, *, mcp_config: Path | None = None, has_tools: b
 
 
 @contextmanager
-def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[Answerer]:
+def own_model_of(effective: EffectiveConfig, *, has_tools: bool = True) -> Iterator[BlockingClient]:
     """Start the model of ``effective`` for as long as the ``with`` lasts.
 
     Raises:
@@ -61,7 +61,7 @@ def own_model_of(effective: Effective, *, has_tools: bool = True) -> Iterator[An
     with LLM(**given) as llm:
         if given.get("mcp_config"):
             _wait_for_tools(llm)
-        yield Answerer(LocalClient(llm.host, NOBODY), llm)
+        yield BlockingClient(LocalClient(llm.host, NOBODY), llm)
 
 
 def _wait_for_tools(llm: LLM) -> None:
@@ -76,7 +76,7 @@ def _wait_for_tools(llm: LLM) -> None:
 LISTENING: Final = ("host", "port", "mcp_port")
 
 
-def talk(effective: Effective) -> None:
+def talk(effective: EffectiveConfig) -> None:
     """Start the model, talk until the person ends it, and stop the model."""
     idle = [effective.origins[key].name for key in LISTENING if effective.origins[key].kind == "flag"]
     if idle:

@@ -18,7 +18,7 @@ from modelhost.cli import console
 
 DECLINE: Final = "/decline"
 HELP: Final = f"(an empty line takes what is in brackets; {DECLINE} tells nothing, Ctrl-D cancels)"
-YES: Final = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
+YES_NO: Final = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
 ReadLine = Callable[[str], str]
 
 
@@ -26,7 +26,7 @@ class DeclinedError(Exception):
     """The person does not want to tell."""
 
 
-def fill_in(schema: Mapping[str, Any], read_line: ReadLine) -> dict[str, Any]:
+def fill_form(schema: Mapping[str, Any], read_line: ReadLine) -> dict[str, Any]:
     """The values for the fields of ``schema``, as the person types them; optional ones may be left out.
 
     Raises:
@@ -55,7 +55,7 @@ def _asked(name: str, field: Mapping[str, Any], read_line: ReadLine, *, is_requi
             console.error("this one is needed")
             continue
         try:
-            value = value_of(line, field)
+            value = parse_value(line, field)
             _check(name, value, field)
         except ValueError as error:
             console.error(str(error))
@@ -63,21 +63,21 @@ def _asked(name: str, field: Mapping[str, Any], read_line: ReadLine, *, is_requi
             return value
 
 
-def value_of(line: str, field: Mapping[str, Any]) -> Any:
+def parse_value(line: str, field: Mapping[str, Any]) -> Any:
     """What was typed, as the value that the field wants.
 
     Raises:
         ValueError: it is none; the message says what is wanted.
     """
-    if choices := choices_of(field):
+    if choices := field_choices(field):
         return _choice(line, choices)
     kind = field.get("type")
     if kind == "array":
-        among = choices_of(field.get("items") or {})
+        among = field_choices(field.get("items") or {})
         parts = [part.strip() for part in line.split(",") if part.strip()]
         value: Any = [_choice(part, among) if among else part for part in parts]
     elif kind == "boolean":
-        value = YES.get(line.lower())
+        value = YES_NO.get(line.lower())
         if value is None:
             raise ValueError("expected y or n")
     elif kind in {"integer", "number"}:
@@ -87,7 +87,7 @@ def value_of(line: str, field: Mapping[str, Any]) -> Any:
     return value
 
 
-def choices_of(field: Mapping[str, Any]) -> list[tuple[str, str]]:
+def field_choices(field: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The values that a field may have, each with what it is called; none if it may have any."""
     if options := field.get("oneOf") or field.get("anyOf"):
         return [(str(option["const"]), str(option.get("title", option["const"]))) for option in options]
@@ -123,7 +123,7 @@ def _check(name: str, value: Any, field: Mapping[str, Any]) -> None:
 def _prompt(name: str, field: Mapping[str, Any], *, is_required: bool) -> str:
     title = str(field.get("title") or name)
     about = f" ({field['description']})" if field.get("description") else ""
-    choices = choices_of(field) or choices_of(field.get("items") or {})
+    choices = field_choices(field) or field_choices(field.get("items") or {})
     listed = "".join(f"\n  {number} {shown}" for number, (_, shown) in enumerate(map(_clean, choices), start=1))
     several = ", several with commas" if field.get("type") == "array" else ""
     hint = " y/n" if field.get("type") == "boolean" else ""
@@ -152,7 +152,7 @@ def read_from_terminal(prompt: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elicited:
+class FormAnswer:
     """What the person says to a server."""
 
     action: Literal["accept", "decline", "cancel"]
@@ -160,7 +160,7 @@ class Elicited:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class TerminalUser:
     """Whoever sits there. ``is_there`` is false without a terminal: then nothing is agreed to, at once."""
 
     is_there: bool
@@ -170,7 +170,7 @@ class Person:
     """Servers and tools of theirs that may always run, for as long as the conversation lasts."""
 
     @classmethod
-    def at_the_terminal(cls) -> Person:
+    def at_the_terminal(cls) -> TerminalUser:
         return cls(is_there=sys.stdin.isatty())
 
     def approves(self, question: Mapping[str, Any]) -> bool | None:
@@ -198,27 +198,27 @@ class Person:
             self.agreed.add(tool)
         return is_always or said in {"y", "yes"}
 
-    def elicited(self, question: Mapping[str, Any]) -> Elicited:
+    def elicited(self, question: Mapping[str, Any]) -> FormAnswer:
         """What to tell the server that asks ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
         asks = f"⚙ {console.printable(str(question['server']))} asks: {console.printable(str(question['message']))}"
         if not self.is_there:
             console.note(f"{asks}\nit is declined: nobody is there to answer")
-            return Elicited(action="decline")
+            return FormAnswer(action="decline")
         console.note(asks)
         try:
             if question.get("mode") == "url":
                 return self._followed(str(question.get("url")))
-            return Elicited(action="accept", content=fill_in(question["schema"], self.read_line))
+            return FormAnswer(action="accept", content=fill_form(question["schema"], self.read_line))
         except DeclinedError:
-            return Elicited(action="decline")
+            return FormAnswer(action="decline")
         except EOFError:
             console.note("")
-            return Elicited(action="cancel")
+            return FormAnswer(action="cancel")
 
-    def _followed(self, url: str) -> Elicited:
+    def _followed(self, url: str) -> FormAnswer:
         console.note(f"open this in a browser, if you trust it: {console.printable(url)}")
         is_done = self.read_line("done? [y/N] ").strip().lower() in {"y", "yes"}
-        return Elicited(action="accept" if is_done else "decline")
+        return FormAnswer(action="accept" if is_done else "decline")
 
 
 def _what_to_approve(question: Mapping[str, Any]) -> str:

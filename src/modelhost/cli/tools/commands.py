@@ -12,9 +12,9 @@ import typer
 from modelhost import json_text
 from modelhost.cli import console
 from modelhost.cli.operation_commands import Command, add_commands, print_result
-from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, json_or_text, key_and_value, running_host
+from modelhost.cli.running_host import AsJson, Key, RunningHost, Url, parse_json_or_text, parse_key_value, running_host
 from modelhost.cli.tools.tables import print_prompts, print_resources, print_servers, print_tools
-from modelhost.cli.tools.target import Target, takes_target
+from modelhost.cli.tools.target import Target, with_target
 from modelhost.operations.mcp_resources import (
     GET_PROMPT,
     LIST_PROMPTS,
@@ -36,14 +36,14 @@ Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server, by
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
 
 
-@takes_target
+@with_target
 def resources(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
     found = target.call(LIST_RESOURCES, _of(server))
     print_result(found, print_resources, as_json=as_json)
     _warn_of({} if as_json else found.errors)
 
 
-@takes_target
+@with_target
 def resource(
     target: Target,
     server: Server,
@@ -54,14 +54,14 @@ def resource(
     print_result(found, _print_contents, as_json=as_json)
 
 
-@takes_target
+@with_target
 def prompts(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
     found = target.call(LIST_PROMPTS, _of(server))
     print_result(found, print_prompts, as_json=as_json)
     _warn_of({} if as_json else found.errors)
 
 
-@takes_target
+@with_target
 def prompt(
     target: Target,
     server: Server,
@@ -71,7 +71,7 @@ def prompt(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    arguments = dict(key_and_value(text) for text in values or ())
+    arguments = dict(parse_key_value(text) for text in values or ())
     found = target.call(GET_PROMPT, PromptParameters(server=server, name=name, arguments=arguments))
     print_result(found, _print_prompt, as_json=as_json)
 
@@ -111,12 +111,12 @@ def _print_prompt(found: FilledPrompt) -> None:
         typer.echo(f"{message['role']}: {content or ''}")
 
 
-@takes_target
+@with_target
 def list_(target: Target, server: OfOne = None, as_json: AsJson = False) -> None:
     print_result(target.call(LIST_TOOLS, _of(server)), print_tools, as_json=as_json)
 
 
-@takes_target
+@with_target
 def servers(target: Target, as_json: AsJson = False) -> None:
     found = target.call(LIST_SERVERS, NoParameters())
     print_result(found, print_servers, as_json=as_json)
@@ -124,7 +124,7 @@ def servers(target: Target, as_json: AsJson = False) -> None:
         raise typer.Exit(1)  # who asks for a file wants to know whether all of it works
 
 
-@takes_target
+@with_target
 def call(
     target: Target,
     name: Annotated[
@@ -138,7 +138,7 @@ def call(
     ] = None,
     is_whole: Annotated[bool, typer.Option("--whole", help="Print the whole outcome as JSON.")] = False,
 ) -> None:
-    pairs = [key_and_value(text) for text in values or ()]
+    pairs = [parse_key_value(text) for text in values or ()]
     if arguments is not None and pairs:
         raise typer.BadParameter("give the arguments as KEY=VALUE or with --json, not both ways")
     given = None if arguments is None else _object(arguments)
@@ -183,7 +183,7 @@ def _is_broken(server: ServerReport) -> bool:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json_text.decoded(text)
+        found = json_text.decode(text)
     except ValueError as error:
         raise typer.BadParameter(f"--json: that is not JSON: {error}") from None
     if not isinstance(found, dict):
@@ -208,7 +208,7 @@ def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str,
     def typed(key: str, value: str) -> Any:
         schema = properties.get(key)
         is_text = isinstance(schema, Mapping) and schema.get("type") == "string"
-        return value if is_text else json_or_text(value)
+        return value if is_text else parse_json_or_text(value)
 
     return {key: typed(key, value) for key, value in pairs}
 

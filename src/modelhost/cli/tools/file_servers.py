@@ -13,13 +13,13 @@ from modelhost import logs
 from modelhost.chat.tools.questions import Questions
 from modelhost.cli import console
 from modelhost.config import environment
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.operations.operation import Operation, P, R
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.reading import ResourceReader
 from modelhost.tools.servers_file import ToolServers, read_servers
 
-MORE_SECONDS: Final = 1.0  # for a server to be given up after its own time is over
+GRACE_SECONDS: Final = 1.0  # for a server to be given up after its own time is over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class LocalHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolsOfFile:
+class FileServers:
     """Started servers, in an event loop that goes on while an operation is done."""
 
     runner: asyncio.Runner
@@ -56,14 +56,14 @@ class ToolsOfFile:
 
 
 @contextmanager
-def tools_of_file(path: Path) -> Iterator[ToolsOfFile]:
+def open_file_servers(path: Path) -> Iterator[FileServers]:
     """The servers of the file at ``path``, each ready or failed.
 
     Raises:
         ConfigError: the file cannot be used.
     """
     logs.setup("error")  # what goes wrong with a server is for the answer to tell
-    path = at_home(path)
+    path = expand_home(path)
     servers = read_servers(path, environment.current())
     for warning in servers.warnings:
         console.warning(warning)
@@ -71,14 +71,14 @@ def tools_of_file(path: Path) -> Iterator[ToolsOfFile]:
         hub = runner.run(_started(servers))
         try:
             host = LocalHost(toolbox=LocalFile(path=path), tools=hub, questions=Questions())
-            yield ToolsOfFile(runner=runner, host=host)
+            yield FileServers(runner=runner, host=host)
         finally:
             runner.run(hub.stop())
 
 
 async def _started(servers: ToolServers) -> ToolHub:
     hub = ToolHub(servers.servers)
-    seconds = max((entry.connect_timeout_seconds for entry in servers.servers), default=0.0) + MORE_SECONDS
+    seconds = max((entry.connect_timeout_seconds for entry in servers.servers), default=0.0) + GRACE_SECONDS
     try:
         await hub.start()
         await hub.settled(seconds)

@@ -42,7 +42,7 @@ _OPTIONS: Final = (
 )
 
 
-def takes_target(command: Callable[Concatenate[Target, ...], None]) -> Callable[..., None]:
+def with_target(command: Callable[Concatenate[Target, ...], None]) -> Callable[..., None]:
     """A command with options for its target, which it gets as its first argument."""
     _target, *own = inspect.signature(command, eval_str=True).parameters.values()
 
@@ -62,5 +62,5 @@ def _target_of(config: Path | None, url: str | None, api_key: str | None) -> Ite
         return
     if url is not None:
         raise ConfigError("--config asks no host, and --url names one; give one of them")
-    with lazy.file_servers.tools_of_file(config) as tools:
+    with lazy.file_servers.open_file_servers(config) as tools:
         yield tools

@@ -179,7 +179,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     arguments = call["function"].get("arguments")
     if isinstance(arguments, str):
         try:
-            value = json_text.decoded(arguments)
+            value = json_text.decode(arguments)
         except ValueError:
             value = {"text": arguments} if arguments.strip() else {}
     else:
@@ -187,7 +187,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(value, dict):
         value = {} if value is None else {"value": value}
     try:
-        text = json_text.encoded(value).decode()
+        text = json_text.encode(value).decode()
     except orjson.JSONEncodeError as error:
         raise InvalidRequest(f"The arguments of a call cannot be passed on: {error}.", param="messages") from None
     return {**call, "function": {**call["function"], "arguments": text}}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelhost.config.environment import SERVER_VARIABLE, current
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.engines.llamacpp.program import NotAServerError, lists_gpus, output_of, version_in
 from modelhost.errors import ConfigError
 
@@ -62,7 +62,7 @@ def _program(named: str, source: str) -> str:
         ConfigError: there is none, or it is not executable.
     """
     is_path = "/" in named or named.startswith("~")
-    place = at_home(named) if is_path else named
+    place = expand_home(named) if is_path else named
     if found := shutil.which(place):
         return str(Path(found).absolute())
     if not is_path:

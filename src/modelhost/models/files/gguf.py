@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelhost.config.paths import absence, at_home
+from modelhost.config.paths import expand_home, why_missing
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.gguf_format import ENCODERS, FILE_TYPES, KV_CACHE_BYTES, MAGIC, SUPPORTED_VERSIONS
 from modelhost.models.files.gguf_stream import Damaged, HeaderStream, Value
@@ -71,7 +71,7 @@ def read_header(path: Path) -> GgufHeader:
         ModelFileMissing: there is nothing at ``path``, or a part of a split model is not beside it.
         ModelFileInvalid: it is not GGUF, damaged, or holds something that llama.cpp cannot serve.
     """
-    path = at_home(path)
+    path = expand_home(path)
     part = _read_part(path)
     files = _all_files(path)
     parts = [part, *(_read_part(file) for file in files[1:])]
@@ -84,7 +84,7 @@ def read_values(path: Path) -> tuple[Mapping[str, Value], int]:
     Raises:
         ModelFileMissing, ModelFileInvalid: as :func:`read_header`.
     """
-    part = _read_part(at_home(path))
+    part = _read_part(expand_home(path))
     return part.values, part.size_bytes
 
 
@@ -99,7 +99,7 @@ def _read_part(path: Path) -> _Part:
             file.seek(0)
             return _parse(HeaderStream(file, size_bytes), size_bytes)
     except FileNotFoundError as error:
-        raise ModelFileMissing(f"{path}: {absence(path)}", path=str(path)) from error
+        raise ModelFileMissing(f"{path}: {why_missing(path)}", path=str(path)) from error
     except Damaged as error:
         raise _invalid(path, str(error)) from error
     except (OSError, ValueError) as error:

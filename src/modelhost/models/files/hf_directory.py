@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from modelhost.config.paths import absence, is_named
+from modelhost.config.paths import is_file_or_link, why_missing
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 from modelhost.models.files.safetensors import Weights, read_weights
 
@@ -84,7 +84,7 @@ def read_hf_directory(directory: Path) -> HfModel:
 
 def _weight_files(directory: Path) -> list[Path]:
     """Return the files of the weights: those that the index names, else all."""
-    if is_named(directory / INDEX):
+    if is_file_or_link(directory / INDEX):
         parts = _json(directory / INDEX).get("weight_map")
         if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
             raise ModelFileInvalid(f"{directory / INDEX} names no files of weights: download it again")
@@ -123,15 +123,15 @@ def _chat_template(directory: Path) -> str | None:
     """
     own = directory / "chat_template.jinja"
     try:
-        if is_named(own):
+        if is_file_or_link(own):
             return own.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ModelFileMissing(f"{own}: {absence(own)}", path=str(own)) from error
+        raise ModelFileMissing(f"{own}: {why_missing(own)}", path=str(own)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileInvalid(f"{own} cannot be read: {error}", path=str(own)) from error
     for name in ("tokenizer_config.json", "chat_template.json"):
         path = directory / name
-        template = _json(path).get("chat_template") if is_named(path) else None
+        template = _json(path).get("chat_template") if is_file_or_link(path) else None
         if isinstance(template, list):  # several by name
             named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
             template = named.get("default") or next(iter(named.values()), None)
@@ -150,7 +150,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ModelFileMissing(f"{path}: {absence(path)}", path=str(path)) from error
+        raise ModelFileMissing(f"{path}: {why_missing(path)}", path=str(path)) from error
     except (OSError, orjson.JSONDecodeError) as error:
         raise ModelFileInvalid(f"{path} is not readable JSON ({error}): download it again", path=str(path)) from error
     if not isinstance(value, dict):

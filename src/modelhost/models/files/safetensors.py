@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from modelhost.config.paths import absence
+from modelhost.config.paths import why_missing
 from modelhost.errors import ModelFileInvalid, ModelFileMissing
 
 LENGTH_BYTES = 8
@@ -69,7 +69,7 @@ def read_weights(path: Path) -> Weights:
         with path.open("rb") as file:
             tensors, start = _tensors(path, file, size_bytes)
     except FileNotFoundError as error:
-        raise ModelFileMissing(f"{path}: {absence(path)}", path=str(path)) from error
+        raise ModelFileMissing(f"{path}: {why_missing(path)}", path=str(path)) from error
     except OSError as error:
         raise _invalid(path, f"it cannot be read ({error})") from error
     return _summed(path, tensors, data_bytes=size_bytes - start, size_bytes=size_bytes)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import ModelFileInvalid
 from modelhost.models.files.gguf import GgufHeader, read_values
 from modelhost.models.files.gguf_stream import Value
@@ -75,7 +75,7 @@ def encoder_for(model: Path, header: GgufHeader, setting: str | None) -> Path | 
     if setting == WITHOUT:
         return None
     if setting is not None:
-        encoder = read_vision_encoder(at_home(setting))
+        encoder = read_vision_encoder(expand_home(setting))
         if not encoder.sees:
             raise ModelFileInvalid(f"{setting} holds no vision encoder: the model would not see", path=setting)
         return encoder.path

@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from modelhost.config.network import require_usable, through
+from modelhost.config.network import check_network, through
 from modelhost.errors import ConfigError, DownloadFailed
 from modelhost.models.hub.references import HubReference
 
@@ -56,7 +56,7 @@ def require_usable_network(endpoint: str, reference: HubReference) -> None:
         DownloadFailed: they cannot.
     """
     try:
-        require_usable(endpoint)
+        check_network(endpoint)
     except ConfigError as error:
         raise _failed(reference, f"could not be downloaded: {error.message}") from error
 

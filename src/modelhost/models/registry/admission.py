@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.config.settings import AllowedModels, Settings
 from modelhost.errors import ConfigError, ModelNotAllowed, ModelNotFound
 from modelhost.models.hub.references import DEFAULT_REVISION, HubReference, is_path, is_url, parse_reference
@@ -128,12 +128,12 @@ def is_this_machine(address: str) -> bool:
 
 def _is_here(text: str) -> bool:
     with suppress(OSError):  # such as a name that is too long for one
-        return at_home(text).exists()
+        return expand_home(text).exists()
     return False
 
 
 def _of_path(text: str, settings: Settings) -> ModelEntry:
-    path = os.path.normpath(Path.cwd() / at_home(text))
+    path = os.path.normpath(Path.cwd() / expand_home(text))
     return _built(EntryFile(name=path, local_path=path), settings)
 
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 from pydantic import BaseModel, SecretStr
 
 from modelhost.config import environment
-from modelhost.config.checks import problems_of, suggestion
-from modelhost.config.fields import SETTINGS, Given, Origin
-from modelhost.config.paths import leads_nowhere
+from modelhost.config.checks import find_problems, suggestion
+from modelhost.config.fields import SETTINGS, GivenValue, Origin
+from modelhost.config.paths import broken_link
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES, TRAITS
 from modelhost.engines.base import AcceptedParams
@@ -214,7 +214,7 @@ def _checked(values: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> 
         if setting.kind == "list" and isinstance(value, str | list):
             value = (value,) if isinstance(value, str) else tuple(value)
         origin = Origin(kind="file")
-        wrong = problems_of(Given(setting=setting, value=value, origin=origin, label=f'"{prefix}{name}"'))
+        wrong = find_problems(GivenValue(setting=setting, value=value, origin=origin, label=f'"{prefix}{name}"'))
         problems += wrong
         if not wrong:
             settings[name] = value
@@ -233,7 +233,7 @@ def _process(entry: EntryFile, directory: Path) -> AcceptedParams:
     if entry.python is not None:
         python = _python(entry.python, directory)
         if python is None:
-            nowhere = leads_nowhere(absolute_path(entry.python, directory))
+            nowhere = broken_link(absolute_path(entry.python, directory))
             problems.append(f'"python": there is no program {entry.python}{f": {nowhere}" if nowhere else ""}')
         else:
             settings["worker_python"] = python

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.config.directories import data_directory
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.base import Engine
@@ -67,7 +67,7 @@ def names_safetensors(model: str | None) -> bool:
     if model is None:
         return False
     try:
-        names = {file.name for file in at_home(model).iterdir()}
+        names = {file.name for file in expand_home(model).iterdir()}
     except OSError:
         return model.endswith(":safetensors")
     return is_hf_directory(names) and not servable_models(list(names))

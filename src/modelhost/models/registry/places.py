@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from modelhost.config.paths import leads_nowhere
+from modelhost.config.paths import broken_link
 from modelhost.config.variables import expand, problems_in
 from modelhost.engines.adapters import split_name
 from modelhost.engines.base import AcceptedParams
@@ -187,7 +187,7 @@ def _of_path(entry: EntryFile, directory: Path) -> AcceptedParams:
 
 
 def _missing(path: Path) -> str:
-    nowhere = leads_nowhere(path)
+    nowhere = broken_link(path)
     why = f"{path}: {nowhere}" if nowhere else f"there is no {path} yet"
     return f"{why}; requests for it fail as long as it is missing"
 

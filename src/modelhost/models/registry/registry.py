@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from modelhost.config import environment
-from modelhost.config.checks import config_error, read_as, suggestion
+from modelhost.config.checks import config_error, suggestion, validate
 from modelhost.config.document import parse, read_content
 from modelhost.config.file import DEFAULT_FILES, default_file
-from modelhost.config.paths import at_home, is_named
+from modelhost.config.paths import expand_home, is_file_or_link
 from modelhost.config.settings import Settings
 from modelhost.config.variables import DOTENV, available, read_dotenv
-from modelhost.config.watching import settled_contents
+from modelhost.config.watching import watch_contents
 from modelhost.errors import ConfigError
 from modelhost.models.registry.entry import EntryContext, ModelEntry, build_entry
 from modelhost.models.registry.schema import EntryFile, RegistryFile
@@ -47,8 +47,8 @@ def find_registry(explicit: str | Path | None, cwd: Path) -> Path | None:
         ConfigError: the named file is not there, or several default names are.
     """
     if explicit is not None:
-        named = cwd / at_home(explicit)
-        if not is_named(named):
+        named = cwd / expand_home(explicit)
+        if not is_file_or_link(named):
             raise ConfigError(f"models_config: there is no file {explicit}", param="models_config")
         return named
     found = default_file("models_config", cwd)
@@ -95,7 +95,7 @@ class _Reading:
         self._warnings: dict[str, list[str]] = {}
 
     def run(self, document: dict[object, object], digest: str) -> Registry:
-        file, problems = read_as(RegistryFile, document, label=self._path.name)
+        file, problems = validate(RegistryFile, document, label=self._path.name)
         self._problems += problems
         if file is None:
             # The entries are looked at nevertheless, so that all problems are seen at once.
@@ -124,7 +124,7 @@ class _Reading:
     def _entry(self, index: int, item: object, frame: EntryContext) -> ModelEntry | None:
         label = _label(self._path, index, item)
         self._check_names(index, item, frame.file.models[:index])
-        keys, problems = read_as(EntryFile, item, label=label)
+        keys, problems = validate(EntryFile, item, label=label)
         self._problems += problems
         if keys is None:
             return None
@@ -180,7 +180,7 @@ async def watch_registry(
     file read at once. Endless; close it with
     ``aclosing``.
     """
-    async with aclosing(settled_contents(path, again=again)) as contents:
+    async with aclosing(watch_contents(path, again=again)) as contents:
         async for content in contents:
             digest = digest_of(content) if content is not None else ""
             if digest != seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelhost.config.checks import read_as
+from modelhost.config.checks import validate
 from modelhost.config.request_defaults import RequestDefaults
 from modelhost.engines import TRAITS
 from modelhost.engines.base import Engine
@@ -36,10 +36,10 @@ def parse_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidRequest: an unknown field, or a value out of its range; ``param`` is the field's name if one is wrong.
     """
-    found, problems = read_as(RequestDefaults, dict(values), label="defaults")
+    found, problems = validate(RequestDefaults, dict(values), label="defaults")
     if found is None:
         wrong = [
-            name for name in values if name not in NAMES or read_as(RequestDefaults, {name: values[name]}, label="")[1]
+            name for name in values if name not in NAMES or validate(RequestDefaults, {name: values[name]}, label="")[1]
         ]
         message = "; ".join(problem.removeprefix("defaults: ") for problem in problems)
         raise InvalidRequest(f"{message}.", param=wrong[0] if len(wrong) == 1 else None)

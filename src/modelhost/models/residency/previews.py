@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.errors import ModelhostError
 from modelhost.models.files.model_files import are_unchanged
 from modelhost.models.registry.entry import ModelEntry
@@ -68,7 +68,7 @@ class Previews:
         unloaded = [model for model in self._models.values() if model.worker is None]
         for model in await asyncio.to_thread(_stale, unloaded):
             entry, resolved = model.entry, model.resolved
-            with guarded(TASK, model=model.name):
+            with log_failures(TASK, model=model.name):
                 preview = await asyncio.to_thread(self._inspect, entry)
                 if model.entry is entry and model.resolved is resolved:
                     self._on_preview(model, preview)

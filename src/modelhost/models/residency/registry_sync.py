@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from modelhost.background import SECONDS_TO_REPAIR, guarded
+from modelhost.background import SECONDS_TO_REPAIR, log_failures
 from modelhost.config.fields import secrets_in
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError
 from modelhost.logs import get_logger
@@ -55,7 +55,7 @@ class RegistrySync:
         """
         if not self._settings.models_config:
             return
-        registry = read_registry(at_home(self._settings.models_config), self._settings)
+        registry = read_registry(expand_home(self._settings.models_config), self._settings)
         self.apply(registry)
         assert registry.path is not None
         self._watching = asyncio.create_task(self._watch(registry.path), name="watching the registry")
@@ -102,7 +102,7 @@ class RegistrySync:
         """Follow the file; after a fault of the host from the beginning."""
         seen = self.current.digest if self.current else None
         while True:
-            with guarded("watching the registry", path=str(path)) as attempt:
+            with log_failures("watching the registry", path=str(path)) as attempt:
                 await self._follow(path, seen)
             self._announce(f"The registry file could not be watched: {attempt.fault}. It is tried again.")
             seen = None

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.engines.load_config import LoadConfig
 from modelhost.errors import ModelhostError
 from modelhost.events import Subscription
@@ -300,7 +300,7 @@ class Scheduler:
         pending = deque(effects)
         while pending:
             effect = pending.popleft()
-            with guarded("acting on the ledger", effect=type(effect).__name__):
+            with log_failures("acting on the ledger", effect=type(effect).__name__):
                 pending.extend(self._do(effect))
         self._arm()
         if self._is_stopping:
@@ -428,5 +428,5 @@ class Scheduler:
 
     def _tick(self) -> None:
         self._timer, self._timer_at = None, NEVER
-        with guarded("waking the ledger"):
+        with log_failures("waking the ledger"):
             self._act(self.ledger.tick(self._now()))

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.errors import ModelhostError, WorkerCrashed, WorkerStartFailed
 from modelhost.logs import get_logger
 from modelhost.models.files.memory_pools import Bytes
@@ -121,7 +121,7 @@ class WorkerSupervisor:
         await asyncio.gather(*closing, *self._endings, return_exceptions=True)
 
     async def _close(self, model: HostedModel, worker: Worker) -> None:
-        with guarded("ending workers", model=model.name):
+        with log_failures("ending workers", model=model.name):
             await worker.close()
 
     # Starting.
@@ -226,7 +226,7 @@ class WorkerSupervisor:
             await asyncio.sleep(min(CHECK_INTERVAL_SECONDS, shortest_timeout / 4))
             for model in list(models.values()):
                 for worker in model.workers:
-                    with guarded("looking after workers", model=model.name):
+                    with log_failures("looking after workers", model=model.name):
                         await self._check(model, worker)
 
     async def _check(self, model: HostedModel, worker: Worker) -> None:
@@ -261,7 +261,7 @@ class WorkerSupervisor:
             await asyncio.wait({starting})  # cancelled already; a second time would cut its tidying up short
         freed: Bytes | None = None
         if worker is not None:
-            with guarded("ending workers", model=model.name):
+            with log_failures("ending workers", model=model.name):
                 began = self._loop.time()
                 freed = await worker.close(endings.unloaded_by_force if stop.reason == "forced" else endings.stopped)
                 seconds = round(self._loop.time() - began, 3)

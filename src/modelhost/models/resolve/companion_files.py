@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from modelhost.config.paths import at_home, leads_nowhere
+from modelhost.config.paths import broken_link, expand_home
 from modelhost.config.settings import Settings
 from modelhost.engines import TRAITS
 from modelhost.engines.adapters import DEFAULT_SCALE, Adapter, names_of, split_name
@@ -25,7 +25,7 @@ PEFT_CONFIG: Final = "adapter_config.json"
 
 def existing_file(setting: str, name: str) -> Path:
     """Return the path of a file that a setting names; raises ModelFileMissing."""
-    path = at_home(name)
+    path = expand_home(name)
     if not path.is_file():
         raise _missing(setting, name, path)
     return path
@@ -53,7 +53,7 @@ def files_of(adapters: Iterable[Adapter]) -> list[Path]:
 def _adapter(entry: str, engine: str) -> Adapter:
     name, text = split_name(entry)
     place, scale = _scaled(text, entry)
-    path = at_home(place)
+    path = expand_home(place)
     if not path.exists():
         raise _missing("lora", place, path)
     if TRAITS[engine].adapters == "gguf" and not path.is_file():
@@ -73,7 +73,7 @@ def _adapter(entry: str, engine: str) -> Adapter:
 def _scaled(text: str, entry: str) -> tuple[str, float]:
     """Split ``FILE`` or ``FILE:SCALE``."""
     place, _, scale = text.rpartition(":")
-    if not place or at_home(text).exists():
+    if not place or expand_home(text).exists():
         return text, DEFAULT_SCALE
     try:
         number = float(scale)
@@ -85,7 +85,7 @@ def _scaled(text: str, entry: str) -> tuple[str, float]:
 
 
 def _missing(setting: str, name: str, path: Path) -> ModelFileMissing:
-    nowhere = leads_nowhere(path)
+    nowhere = broken_link(path)
     return ModelFileMissing(f"{setting}: there is no file {name}{f': {nowhere}' if nowhere else ''}", path=name)
 
 
@@ -115,7 +115,7 @@ def encoder_of(located: Located, settings: Settings, *, has_vision_file: bool) -
 
 def template_of(value: str | None) -> str | None:
     """Return the template's text: what has Jinja in it is the text itself, all else names a file, or one of ours."""
-    if value is not None and names_bundled_template(value, at_home(value)):
+    if value is not None and names_bundled_template(value, expand_home(value)):
         return bundled_template(value)
     files = template_files(value)
     try:
@@ -125,7 +125,7 @@ def template_of(value: str | None) -> str | None:
 
 
 def template_files(value: str | None) -> list[Path]:
-    if value is None or is_template_text(value) or names_bundled_template(value, at_home(value)):
+    if value is None or is_template_text(value) or names_bundled_template(value, expand_home(value)):
         return []
     try:
         return [existing_file("chat_template", value)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelhost.config.directories import data_directory
-from modelhost.config.paths import leads_nowhere
+from modelhost.config.paths import broken_link
 from modelhost.config.settings import Settings
 from modelhost.engines.installed import default_engine
 from modelhost.errors import ModelFileInvalid, ModelFileMissing, ModelhostError
@@ -80,7 +80,7 @@ def scan(
     """
     for directory in directories:
         if not directory.is_dir():
-            why = leads_nowhere(directory) or "there is no such directory"
+            why = broken_link(directory) or "there is no such directory"
             raise ModelFileMissing(f"{directory}: {why}", path=str(directory))
     problems: list[str] = []
     seen: set[tuple[int, int]] = set()
@@ -149,7 +149,7 @@ def _identity(path: Path, problems: list[str]) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError as error:
-        problems.append(f"{path}: {leads_nowhere(path) or error.strerror or error}")
+        problems.append(f"{path}: {broken_link(path) or error.strerror or error}")
         return None
     return status.st_dev, status.st_ino
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from modelhost.config.paths import at_home
+from modelhost.config.paths import expand_home
 from modelhost.errors import ConfigError
 from modelhost.models.resolve.inventory import Entry, Inventory, inspect
 
@@ -114,7 +114,7 @@ def _foreign(path: Path, value: Any, data_dir: Path | None) -> Inventory:
             f"{path} is not an inventory: expected the file of `modelhost models scan`, or a list of models that have "
             f'a "path": {_WAY_OUT}'
         )
-    files = [path.parent / at_home(place) for place in places if place]
+    files = [path.parent / expand_home(place) for place in places if place]
     return Inventory(entries=tuple(inspect(file, data_dir=data_dir) for file in files))
 
 

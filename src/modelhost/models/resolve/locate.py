@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from modelhost.config.paths import absence, at_home
+from modelhost.config.paths import expand_home, why_missing
 from modelhost.config.settings import Settings
 from modelhost.engines.installed import reads_only, serves
 from modelhost.errors import ConfigError, ModelFileInvalid, ModelFileMissing
@@ -64,7 +64,7 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
         ModelFileInvalid: it is no file that can be served, or a directory that holds several models or none.
     """
     if engine is not None and serves(engine, "script"):
-        path = at_home(model) if model else None
+        path = expand_home(model) if model else None
         return Located(kind="engine", name=path.stem if path else engine, path=path)
     if serves(engine, "server") or is_url(model):
         if engine is not None and not serves(engine, "server"):
@@ -73,7 +73,7 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
     if is_bundled(model):
         return _bundled()
     assert model is not None
-    path = at_home(model)
+    path = expand_home(model)
     if path.is_dir():
         return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
     if path.exists():
@@ -95,7 +95,7 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
         return server_name(model)
     if model is None or is_bundled(model):
         return BUNDLED_NAME
-    path = at_home(model)
+    path = expand_home(model)
     if is_script:
         return path.stem
     with suppress(OSError):
@@ -175,7 +175,7 @@ def _missing(model: str, path: Path) -> ModelFileMissing:
         way_out = f"did you mean {' or '.join(close)}?"
     else:
         way_out = "give a GGUF file, a directory with one, or a hub id `org/name[:file-or-quant]`"
-    return ModelFileMissing(f"{model}: {absence(path)}; {way_out}", path=model, suggestions=close)
+    return ModelFileMissing(f"{model}: {why_missing(path)}; {way_out}", path=model, suggestions=close)
 
 
 def _close_names(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self
 
-from modelhost.background import guarded
+from modelhost.background import log_failures
 from modelhost.config.network import require_certificates
 from modelhost.engines.launch import Ready, RemoteTarget
 from modelhost.errors import ConfigError, WorkerStartFailed
@@ -153,7 +153,7 @@ class RemoteServers:
                 async with asyncio.timeout(self._elsewhere.health_seconds):
                     await self._check_now.wait()
             self._check_now.clear()
-            with guarded("looking after remote servers", model=self._model):
+            with log_failures("looking after remote servers", model=self._model):
                 await self._check()
                 self._end_if_lost()
 

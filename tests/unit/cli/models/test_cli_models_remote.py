@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from modelhost.cli import running_host
 from modelhost.cli.models.commands import COMMANDS
-from modelhost.cli.models.status import amount, line
+from modelhost.cli.models.status import event_line, format_memory
 from modelhost.cli.operation_commands import add_commands
 from modelhost.cli.running_host import RunningHost
 from modelhost.engines.load_config import LoadConfig
@@ -127,7 +127,7 @@ def test_load_of_a_model_that_the_host_adds_shows_its_download(run: Callable[...
 
 
 def test_a_terminal_is_shown_a_bar_of_the_download(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelhost.cli.console.is_watched", lambda: True)
+    monkeypatch.setattr("modelhost.cli.console.stderr_is_terminal", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     result = run("load", "org/new")
     assert result.stdout == "org/new: loading, about 2 s, 121 MB\n"
@@ -238,9 +238,9 @@ def test_an_answer_of_another_kind_is_an_error(host: Any) -> None:
 
 
 def test_memory_and_events_for_people() -> None:
-    assert (amount(999), amount(9_999), amount(24_000)) == ("999 MB", "9,999 MB", "24.0 GB")
+    assert (format_memory(999), format_memory(9_999), format_memory(24_000)) == ("999 MB", "9,999 MB", "24.0 GB")
     told = EventReport(at=NOW, kind="progress", model="a", state=State.LOADING, activity="load", progress=0.256)
-    assert line(told).split(" ", 1)[1] == "a loading 26 %"
+    assert event_line(told).split(" ", 1)[1] == "a loading 26 %"
     downloading = told.model_copy(update={"activity": "download", "progress": None})
-    assert line(downloading).split(" ", 1)[1] == "a loading download"
-    assert line(EventReport(at=NOW, kind="removed", model="a")).split(" ", 1)[1] == "a removed"
+    assert event_line(downloading).split(" ", 1)[1] == "a loading download"
+    assert event_line(EventReport(at=NOW, kind="removed", model="a")).split(" ", 1)[1] == "a removed"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelhost.cli.main import main
-from modelhost.cli.serve.flags import is_here
+from modelhost.cli.serve.flags import has_llm_server_file
 
 CONFIG: dict[str, Any] = {
     "model name": "org/of-llm-server",
@@ -130,11 +130,11 @@ def test_one_that_is_not_complete_is_refused_and_not_passed_over(capsys: pytest.
 )
 def test_such_a_file_is_known_by_its_keys_though_it_be_broken(document: object, *, expected: bool) -> None:
     write(document)
-    assert is_here(Path()) is expected
+    assert has_llm_server_file(Path()) is expected
 
 
 def test_a_folder_of_that_name_is_none() -> None:
     Path("config.json").unlink()
-    assert not is_here(Path())
+    assert not has_llm_server_file(Path())
     Path("config.json").mkdir()
-    assert not is_here(Path())
+    assert not has_llm_server_file(Path())

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from modelhost.cli.main import main, run
-from modelhost.cli.serve.flags import chosen_model
+from modelhost.cli.serve.flags import choose_model
 from modelhost.config.fields import SETTINGS
 from modelhost.config.settings import Settings
 from modelhost.errors import ConfigError, ModelFileMissing, PortInUse
@@ -114,13 +114,13 @@ def test_the_model_is_the_one_argument(server: FakeServer) -> None:
 def test_models_that_differ_are_refused_and_equal_ones_are_not(tmp_path: Path) -> None:
     here = tmp_path / "a.gguf"
     here.touch()
-    assert chosen_model(None, None, None) is None
-    assert chosen_model("a", "a", None) == "a"
-    assert chosen_model(None, None, here) == str(here)
+    assert choose_model(None, None, None) is None
+    assert choose_model("a", "a", None) == "a"
+    assert choose_model(None, None, here) == str(here)
     with pytest.raises(ConfigError, match=r"^MODEL a and --m b name different models"):
-        chosen_model("a", "b", None)
+        choose_model("a", "b", None)
     with pytest.raises(ModelFileMissing, match="--w: there is no file or directory"):
-        chosen_model(None, None, tmp_path / "b.gguf")
+        choose_model(None, None, tmp_path / "b.gguf")
 
 
 def test_file_environment_and_flag_meet_in_their_order(

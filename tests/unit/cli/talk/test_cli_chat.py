@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from modelhost.cli.main import app
 from modelhost.cli.talk.chat import Conversation, LineChat
-from modelhost.cli.talk.person import Person
+from modelhost.cli.talk.person import TerminalUser
 from modelhost.errors import QueueFull
 
-NOBODY = Person(is_there=False)
+NOBODY = TerminalUser(is_there=False)
 
 
 def chat(
-    answerer: Any, *lines: str | BaseException, system: str | None = None, person: Person | None = None
+    answerer: Any, *lines: str | BaseException, system: str | None = None, person: TerminalUser | None = None
 ) -> Conversation:
     """Run a chat in which a person types ``lines`` (an exception: presses a key); the input ends after them."""
     typed = iter(lines)

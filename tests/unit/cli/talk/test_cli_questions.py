@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from modelhost.cli import console
-from modelhost.cli.talk.answers import pieces
-from modelhost.cli.talk.person import Elicited, Person
+from modelhost.cli.talk.answers import stream_text
+from modelhost.cli.talk.person import FormAnswer, TerminalUser
 from modelhost.errors import InvalidAnswer, NotFound
 
-NOBODY = Person(is_there=False)
+NOBODY = TerminalUser(is_there=False)
 
 
-def person(*lines: str) -> Person:
+def person(*lines: str) -> TerminalUser:
     """Types ``lines``, then nothing more."""
     typed = iter(lines)
 
@@ -29,7 +29,7 @@ def person(*lines: str) -> Person:
             raise EOFError
         return line
 
-    return Person(is_there=True, read_line=read_line)
+    return TerminalUser(is_there=True, read_line=read_line)
 
 
 def extension(field: str, /, **payload: Any) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def form(schema: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     )
 
 
-def answered(answerer: Any, someone: Person = NOBODY) -> str:
-    return "".join(pieces(answerer, [], {}, someone))
+def answered(answerer: Any, someone: TerminalUser = NOBODY) -> str:
+    return "".join(stream_text(answerer, [], {}, someone))
 
 
 def test_a_call_is_a_line_beside_the_answer(
@@ -250,7 +250,7 @@ FORM = {
 def test_a_form_is_filled_in_field_by_field(capsys: pytest.CaptureFixture[str]) -> None:
     typed = ["", "J", "Jo", "old", "3", "30", "", "perhaps", "y", "7", "2", "cat, Dog", "1,Dog", ""]
     said = person(*typed).elicited(form(FORM)["modelhost.question"])
-    assert said == Elicited(
+    assert said == FormAnswer(
         action="accept",
         content={"name": "Jo", "age": 30, "size": 1.8, "news": True, "colour": "g", "pets": ["c", "d"]},
     )
@@ -271,7 +271,7 @@ def test_a_form_is_filled_in_field_by_field(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(("typed", "action"), [(["Jo", "/decline"], "decline"), (["Jo"], "cancel")])
 def test_a_form_can_be_declined_or_left(typed: list[str], action: str) -> None:
-    assert person(*typed).elicited(form(FORM)["modelhost.question"]) == Elicited(action=action)  # type: ignore[arg-type]
+    assert person(*typed).elicited(form(FORM)["modelhost.question"]) == FormAnswer(action=action)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("typed", "action"), [("y", "accept"), ("", "decline")])
@@ -279,7 +279,7 @@ def test_an_address_is_shown_and_opened_by_the_person(
     capsys: pytest.CaptureFixture[str], typed: str, action: str
 ) -> None:
     asked = form({}, mode="url", url="https://example.com/\x1b[0m")["modelhost.question"]
-    assert person(typed).elicited(asked) == Elicited(action=action)  # type: ignore[arg-type]
+    assert person(typed).elicited(asked) == FormAnswer(action=action)  # type: ignore[arg-type]
     assert "open this in a browser, if you trust it: https://example.com/ [0m" in capsys.readouterr().err
 
 

@@ -185,7 +185,7 @@ def _watches() -> int:
 async def test_file_is_read_at_once_when_somebody_asks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "RECHECK_MS", 1000 * SECONDS)
     again = asyncio.Event()
-    async with asyncio.timeout(SECONDS / 2), aclosing(watching.settled_contents(file, again=again)) as contents:
+    async with asyncio.timeout(SECONDS / 2), aclosing(watching.watch_contents(file, again=again)) as contents:
         first = await anext(contents)
         for _ in range(2):
             again.set()
