@@ -56,13 +56,13 @@ def run(served: Served) -> Callable[..., Result]:
 
 def on_wait(host: FakeHost, what: Callable[[], None]) -> None:
     """Let a load go on as ``what`` says as soon as somebody listens."""
-    listen = host.feed.subscribe
+    subscribe = host.feed.subscribe
 
-    def listen_and_go_on(first: Any) -> Any:
+    def subscribe_and_go_on(first: Any) -> Any:
         asyncio.get_running_loop().call_later(0.01, what)
-        return listen(first)
+        return subscribe(first)
 
-    cast("Any", host.feed).listen = listen_and_go_on
+    cast("Any", host.feed).subscribe = subscribe_and_go_on
 
 
 def test_every_command_has_the_summary_of_its_operation() -> None:
