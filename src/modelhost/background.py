@@ -1,4 +1,4 @@
-"""Rounds of background work: one that fails must not end those that would come after it."""
+"""Background work in rounds, of which one that fails must not end the following ones."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from modelhost.meters import METERS
 log = get_logger(__name__)
 
 SECONDS_TO_REPAIR: Final = 5.0
-"""After which work without rounds, such as watching a file, begins anew when it has failed."""
+"""After which failed work without rounds, such as watching a file, is restarted."""
 
 
 @dataclass(slots=True)
 class RoundResult:
-    """What became of a round."""
+    """The outcome of a round."""
 
     fault: Exception | None = None
 
 
 @contextmanager
 def log_failures(task: str, **about: Any) -> Iterator[RoundResult]:
-    """Have a round of ``task`` fail alone: whatever it raises is logged, with ``about``, and counted.
+    """Log and count exceptions of a round of ``task``, with ``about``, instead of raising them.
 
-    For faults of the host itself, such as having no descriptor left. What can be expected is handled where it comes up.
+    For faults of the host itself, such as running out of file descriptors. Expected errors are handled where they
+    occur.
     """
     this = RoundResult()
     try:

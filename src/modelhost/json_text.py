@@ -1,4 +1,4 @@
-"""JSON that others wrote, with all digits of integers that are larger than orjson's 64 bits."""
+"""JSON that keeps all digits of integers beyond orjson's 64 bits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import orjson
 from pydantic_core import from_json
 
 MAX_DEPTH: Final = 254
-"""Levels that orjson writes."""
+"""The nesting that orjson can write."""
 LARGEST: Final = 2**64 - 1
 SMALLEST: Final = -(2**63)
 
 
 def decode(text: str | bytes) -> Any:
-    """Return the value that ``text`` stands for, which :func:`encode` can write.
+    """Parse ``text`` into a value that :func:`encode` can write.
 
     Raises:
         ValueError: it is not JSON, holds a lone surrogate, or has 200 levels.
@@ -24,7 +24,7 @@ def decode(text: str | bytes) -> Any:
 
 
 def encode(value: Any, *, default: Callable[[Any], Any] | None = None, option: int | None = None) -> bytes:
-    """Return ``value`` as orjson writes it, and integers beyond 64 bits with all their digits.
+    """Return ``value`` as JSON, with all digits of integers beyond 64 bits.
 
     Raises:
         orjson.JSONEncodeError: it cannot be written otherwise: it holds a lone surrogate, or has too many levels.

@@ -1,8 +1,7 @@
-"""What is imported late, in one place: each module with the reason why nobody imports it at the top of a file.
+"""The modules that are imported late, each with the reason why it is not imported at the top of a file.
 
-``lazy.sql_opening`` is the module ``modelhost.state.sql.opening``, imported when it is first asked for. For the type
-checker it is that module, by the imports below. The names are no way around the layers: ``tests/test_layers.py`` looks
-at who uses which of them.
+``lazy.sql_opening`` is the module ``modelhost.state.sql.opening``, imported at its first use, and known to the type
+checker by the imports below. The layers hold for these names too: ``tests/test_layers.py`` checks who uses which.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A log file: written by a thread of its own, one file a day, none ever deleted."""
+"""A log file, written by its own thread, with one file per day and no deletion."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ from modelhost.errors import ConfigError
 Clock = Callable[[], float]
 """Seconds since the epoch."""
 MAX_WAITING_RECORDS: Final = 100_000
-"""For the disk. Past that, records are dropped: a disk that hangs must not take the memory of the host."""
+"""Further records are dropped, so that a disk that hangs does not exhaust the memory of the host."""
 
 
 REOPEN: Final = logging.makeLogRecord({"msg": "reopen"})
-"""In the place of a record: the file is opened anew, since somebody has renamed it."""
+"""A marker instead of a record: the file was renamed and is to be reopened."""
 
 
 class DailyFile(BaseRotatingHandler):
-    """Appends to a file, which is renamed to ``NAME-YYYYMMDD``, the local day that it holds, when a day is over.
+    """Appends to a file, which is renamed to ``NAME-YYYYMMDD``, its local day, at the end of the day.
 
-    What counts is the time of a record, not the time at which it is written: one of the last second of a day is in the
-    file of that day. (``TimedRotatingFileHandler`` asks the clock of the machine, and deletes a file that has the name
-    already.)
+    The time of the record decides, not that of writing. (``TimedRotatingFileHandler`` uses the clock of the machine,
+    and deletes an existing file of the new name.)
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        """Open the file, which may hold something already.
+        """Open the file, which may have content already.
 
         Raises:
             OSError: it cannot be opened.
@@ -57,7 +56,7 @@ class DailyFile(BaseRotatingHandler):
             self.stream = None  # opened anew by the next record, as in logging's own
         try:
             self.rotate(self.baseFilename, _unused(f"{self.baseFilename}-{self._day:%Y%m%d}"))
-        except OSError as error:  # then another day goes into the same file
+        except OSError as error:  # then the next day goes into the same file
             self._complain(f"cannot rename the log file {self.baseFilename}: {error}")
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,7 +67,7 @@ class DailyFile(BaseRotatingHandler):
         self._day = max(self._day, _day(record.created))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name in logging)
-        """Say once that the file cannot be written: the host goes on without it."""
+        """Report once that the file cannot be written; the host continues without it."""
         error = sys.exception()
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -93,14 +92,14 @@ class DailyFile(BaseRotatingHandler):
 
 
 class LogFile(QueueHandler):
-    """Hands records to the thread that writes, as lines of text, with the time of the log's own clock."""
+    """Passes records to the writing thread as formatted lines, with the time of the log's own clock."""
 
     def __init__(self, records: queue.Queue[logging.LogRecord], clock: Clock) -> None:
         super().__init__(records)
         self._clock = clock
 
     def reopen(self) -> None:
-        """Have what follows written to a file opened anew, and what came before to the old one."""
+        """Reopen the file for all further records; earlier ones go to the old file."""
         with suppress(queue.Full):
             self.enqueue(REOPEN)
 
@@ -117,9 +116,7 @@ class LogFile(QueueHandler):
 
 @contextmanager
 def open_log_file(path: Path, formatter: logging.Formatter, clock: Clock = time.time) -> Iterator[LogFile]:
-    """A handler whose records are in the file at ``path``, an absolute one, when the context ends.
-
-    It never waits for the disk.
+    """Yield a handler that never blocks; at the end of the context its records are in the file at ``path`` (absolute).
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -145,7 +142,7 @@ def open_log_file(path: Path, formatter: logging.Formatter, clock: Clock = time.
 
 
 def _for_this_user(path: str, flags: int) -> int:
-    """Open a file, which is nobody else's to read if it is new: what people ask and are answered may be in it."""
+    """Open a file, created readable for this user only: it may contain prompts and answers."""
     return os.open(path, flags, 0o600)
 
 
@@ -154,7 +151,7 @@ def _day(seconds: float) -> date:
 
 
 def _unused(name: str) -> str:
-    """``name``, or with a number behind it: nothing that is there is written over."""
+    """Return ``name``, with a number appended if it exists."""
     if not Path(name).exists():
         return name
     return next(each for number in count(1) if not Path(each := f"{name}.{number}").exists())

@@ -1,7 +1,7 @@
-"""Structured logs: what happened, as an event name with fields, on standard error and in files.
+"""Structured logs: event names with fields, on standard error and in files.
 
-Secrets are never fields, and one that turns up in a text is masked (:mod:`modelhost.redaction`). Message contents are
-only in a file that was opened for them.
+Secrets are never fields, and are masked in texts (:mod:`modelhost.redaction`). Message contents are only written to
+files that were opened for them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ CONTENTS: Final = frozenset({"messages", "prompt", "content", "response"})
 REDACTED: Final = frozenset({"api_key", "api_keys", "authorization", "token", "password"})
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 OUTPUT: Final = frozenset({"worker_log", "mcp_server_log"})
-"""Events that are a line which another process wrote: for debugging on standard error, and from "info" on in a file."""
+"""Lines that other processes wrote: at level "debug" on standard error, and from "info" on in files."""
 RECORDS: Final = OUTPUT | {"prompt_received", "prompt_answered", "prompt_refused", "mcp_server_lost"}
-"""Events that a file for contents has whatever its level, which is about what the host says of itself."""
+"""Events that a file for contents gets at any level."""
 
 Format = Literal["auto", "console", "json"]
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file that is being written."""
+    """An open log file."""
 
     path: Path
     level: int
@@ -47,7 +47,7 @@ class _File:
 
     @property
     def records(self) -> frozenset[str]:
-        """The events that it has whatever their level."""
+        """The events that it gets at any level."""
         return RECORDS if self.with_contents else OUTPUT if self.level <= logging.INFO else frozenset()
 
     def takes(self, event: Any, level: int) -> bool:
@@ -56,17 +56,17 @@ class _File:
 
 @dataclass(slots=True)
 class _Outputs:
-    """Where this process logs to. There is one, as there is one configuration of structlog."""
+    """The outputs of this process; there is one instance, as structlog has one configuration."""
 
     level: int = logging.WARNING
     renderer: Any = None
     files: list[_File] = field(default_factory=list)
     has_debug: bool = False
-    """Whether any of them has events of "debug"; kept, since requests ask."""
+    """Whether any output takes "debug"; cached, since every request asks."""
 
     @property
     def least_level(self) -> int:
-        """The least level that matters to any of them."""
+        """The lowest level that any output takes."""
         of_files = (logging.DEBUG if file.records else file.level for file in self.files)
         return min(self.level, *of_files, logging.ERROR)
 
@@ -75,7 +75,7 @@ _OUTPUTS: Final = _Outputs()
 
 
 class _Unfailing:
-    """A stream for people whose faults stop no work: its disk may be full, its reader gone, or itself closed."""
+    """A stream whose errors are ignored: its disk may be full, its reader gone, or the stream closed."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -101,7 +101,7 @@ def get_logger(name: str) -> Any:
 
 
 def setup_once() -> None:
-    """Send warnings to standard error unless logs go somewhere already: structlog's own default is standard output."""
+    """Send warnings to standard error unless logging is configured; structlog's default is standard output."""
     if not structlog.is_configured():
         setup("warning")
 
@@ -123,11 +123,11 @@ def setup(level: str = "info", log_format: Format = "auto") -> None:
 def log_to_file(
     path: str | None, level: str, log_format: Format = "auto", *, with_contents: bool = False, clock: Clock = time.time
 ) -> Iterator[None]:
-    """Send logs at ``level`` and above to the file at ``path`` too, and what other processes write from "info" on.
+    """Also log to the file at ``path``, at ``level`` and above, with the output of other processes from "info" on.
 
-    A file ``with_contents`` is a record: prompts, their answers and what other processes write are in it at any level.
-    Lines are JSON unless ``log_format`` is "console". When the context ends, all of them are in the file. Without a
-    path, or with that of a file that is open already, nothing is done.
+    A file ``with_contents`` gets prompts, answers and the output of other processes at any level. Lines are JSON unless
+    ``log_format`` is "console". At the end of the context everything is written. Without a path, or if the file is open
+    already, nothing is done.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -159,18 +159,18 @@ def log_to_file(
 
 
 def has_debug() -> bool:
-    """Whether events of "debug" go anywhere: asked before the fields of one are gathered for a request."""
+    """Whether any output takes "debug"; asked before a request gathers the fields of such an event."""
     return _OUTPUTS.has_debug
 
 
 def reopen_files() -> None:
-    """Open the log files anew: somebody has renamed them (``logrotate``)."""
+    """Reopen the log files after they were renamed (``logrotate``)."""
     for file in _OUTPUTS.files:
         file.handler.reopen()
 
 
 def set_level(level: str) -> None:
-    """Log at ``level`` and above from now on, to standard error and to the files."""
+    """Change the level of standard error and the files."""
     _OUTPUTS.level = LEVELS[level]
     _OUTPUTS.files[:] = [replace(file, level=LEVELS[level]) for file in _OUTPUTS.files]
     of_libraries = max(LEVELS[level], logging.WARNING)
@@ -182,7 +182,7 @@ def set_level(level: str) -> None:
 
 @contextmanager
 def log_fatal_error() -> Iterator[None]:
-    """Have the log files say what ended the work inside. Nothing is said on standard error: the command does that."""
+    """Write the error that ends the body to the log files only; the command prints it on standard error."""
     try:
         yield
     except ModelhostError as error:
@@ -194,12 +194,12 @@ def log_fatal_error() -> Iterator[None]:
 
 
 def log_exit_reason(error: ModelhostError) -> None:
-    """Have the log files say that ``error`` is why this ends."""
+    """Write ``error`` as the reason of the exit to the log files."""
     _in_files("ended", code=error.code, reason=error.message)
 
 
 def _in_files(event: str, **fields: Any) -> None:
-    """Log an error to the files alone."""
+    """Log an error to the files only."""
     _to_files(None, "", {"event": event, "level": "error", **fields})
 
 

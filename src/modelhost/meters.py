@@ -1,4 +1,4 @@
-"""Every metric of the host, in one list. Whoever measures imports :data:`METERS`; ``/metrics`` renders it."""
+"""All metrics of the host. Modules that measure import :data:`METERS`; ``/metrics`` renders it."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class ModelMeters:
         self._pools = {"ram"}
 
     def set_memory(self, memory: Mapping[str, int]) -> None:
-        """Note what the worker takes, by pool; nothing: there is no worker."""
+        """Set the memory of the worker, by pool; empty: there is no worker."""
         self._pools |= memory.keys()
         for pool in self._pools:
             METERS.memory_bytes.labels(self._model, pool).set(memory.get(pool, 0))

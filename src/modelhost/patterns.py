@@ -1,4 +1,4 @@
-"""Regular expressions of clients, models and tool servers: none of them may hold up the host.
+"""Regular expressions of clients, models and tool servers, which must not block the host.
 
 Those of Python's own module can take longer than the universe is old, and nothing can be done meanwhile. These are of
 the library ``regex`` (https://github.com/mrabarnett/mrab-regex), which gives up in time, and knows ``\\p{L}`` as JSON
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import regex
 
 TIMEOUT_SECONDS: Final = 0.1
-"""For which an expression may look at one text; those of schemas take microseconds."""
+"""The time limit for one match; patterns of schemas take microseconds."""
 CACHE_SIZE: Final = 256
 """Compiled expressions."""
 _PART: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
@@ -25,7 +25,7 @@ _PART: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 
 
 class TooSlow(Exception):
-    """An expression would have taken longer than :data:`TIMEOUT_SECONDS`; the message names it."""
+    """A match took longer than :data:`TIMEOUT_SECONDS`; the message names the pattern."""
 
 
 def check(pattern: str) -> None:
@@ -56,7 +56,7 @@ def without_anchors(pattern: str) -> str:
 
 
 def search(pattern: str, text: str) -> bool:
-    """Return whether something in ``text`` matches ``pattern``, which :func:`check` has seen; raises TooSlow."""
+    """Whether ``pattern``, which passed :func:`check`, matches somewhere in ``text``; raises TooSlow."""
     try:
         return _compiled(pattern).search(text, timeout=TIMEOUT_SECONDS) is not None
     except TimeoutError:
@@ -64,7 +64,7 @@ def search(pattern: str, text: str) -> bool:
 
 
 def fullmatch(pattern: str, text: str) -> bool:
-    """Return whether all of ``text`` matches ``pattern``; otherwise as :func:`search`."""
+    """Whether ``pattern`` matches the whole ``text``; otherwise like :func:`search`."""
     try:
         return _compiled(pattern).fullmatch(text, timeout=TIMEOUT_SECONDS) is not None
     except TimeoutError:

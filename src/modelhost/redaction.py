@@ -1,4 +1,4 @@
-"""The secrets of this process, which no log repeats, wherever they turn up: in an error, or in what a server writes."""
+"""Masks the secrets of this process in logs, wherever they occur: in errors, or in the output of servers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, Final
 
 MASK: Final = "[redacted]"
 MIN_SECRET_LENGTH: Final = 6
-"""Of a secret: something shorter turns up in ordinary words, and would be told by what is left of them."""
+"""Shorter secrets are not masked: they occur inside ordinary words, and the mask would reveal them."""
 NO_SECRETS: Final = frozenset(
     {"HOME", "USER", "LOGNAME", "PWD", "PATH", "SHELL", "LANG", "TERM", "TMPDIR", "HOSTNAME", "true", "false"}
 )
-"""Variables that stand in a configuration for a place or a person, and are no secrets."""
+"""Variables that hold places or names, and are no secrets."""
 _SECRET_NAME: Final = re.compile(r"key|token|secret|passw|credential|auth|cookie", re.IGNORECASE)
 
 
 class _Secrets:
-    """All that were named, as one pattern."""
+    """All registered secrets, as one pattern."""
 
     def __init__(self) -> None:
         self._texts: set[str] = set()
@@ -36,17 +36,17 @@ _KNOWN: Final = _Secrets()
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Have no log repeat any of ``secrets`` from now on. Very short ones are not looked for."""
+    """Mask ``secrets`` in all logs from now on, except very short ones."""
     _KNOWN.add(secrets)
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable or header of that name holds a secret, by all that its name says."""
+    """Whether a variable or header holds a secret, judging by its name."""
     return bool(_SECRET_NAME.search(name))
 
 
 def without_secrets(value: Any) -> Any:
-    """``value`` with a mask in the place of each secret in the texts that it holds."""
+    """Return ``value`` with all secrets in its texts masked."""
     if _KNOWN.pattern is None:
         return value
     if isinstance(value, str):

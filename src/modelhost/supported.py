@@ -1,6 +1,6 @@
-"""Where modelhost runs, said before anything is imported that fails elsewhere.
+"""The supported platforms, checked before anything is imported that fails on others.
 
-Pythons that are too old read this file, so it keeps to what they understand.
+Too old versions of Python import this file, so it only uses syntax that they understand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ WAY_OUT = "https://learn.microsoft.com/windows/wsl/install"
 
 
 def unsupported_reason(platform: str) -> str | None:
-    """Why modelhost does not run on ``platform``, as ``sys.platform`` names it, and the way out; ``None``: it does."""
+    """Return why modelhost does not run on ``platform`` (a ``sys.platform``), with a way out; ``None``: it does."""
     if platform != WINDOWS:
         return None
     return (
@@ -23,7 +23,7 @@ def unsupported_reason(platform: str) -> str | None:
 
 
 def unsupported_python(python: Sequence[int]) -> str | None:
-    """Why modelhost does not run with this version of Python, and the way out; ``None``: it does."""
+    """Return why modelhost does not run with this version of Python, with a way out; ``None``: it does."""
     if tuple(python[:2]) >= LEAST_PYTHON:
         return None
     return (

@@ -1,6 +1,6 @@
-"""Options before the command, or without one: ``modelhost --m org/name --p 2000`` means ``modelhost serve ...``.
+"""Options before or without a command: ``modelhost --m org/name --p 2000`` means ``modelhost serve ...``.
 
-So candle-vllm and mistral.rs are started, where a word for the kind of model may follow: ``--port 1234 gguf -m DIR``.
+candle-vllm and mistral.rs are started this way; a word for the kind of model may follow: ``--port 1234 gguf -m DIR``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SERVE: Final = "serve"
 
 
 class MisplacedOptionError(ValueError):
-    """Options before a command that does not have them; the message says where they belong."""
+    """A command does not have the options before it; the message says where they belong."""
 
 
 def begins_with_option(args: list[str]) -> bool:
@@ -22,18 +22,18 @@ def begins_with_option(args: list[str]) -> bool:
 
 
 def is_option_of(arg: str, options: Collection[str]) -> bool:
-    """Whether ``arg`` is one of ``options``, with its value or without."""
+    """Whether ``arg`` is one of ``options``, with or without a value."""
     return _name(arg, options) in options
 
 
 def options_with_value(command: Any) -> dict[str, bool]:
-    """The names of the options of a command, each with whether a value follows it."""
+    """Return the names of a command's options, each with whether a value follows it."""
     options = [each for each in command.params if each.param_type_name == "option"]
     return {name: not each.is_flag for each in options for name in (*each.opts, *each.secondary_opts)}
 
 
 def is_closer_to(arg: str, options: Collection[str], others: Iterable[str]) -> bool:
-    """Whether the unknown option ``arg`` looks more like one of ``options`` than like one of ``others``."""
+    """Whether the unknown option ``arg`` resembles one of ``options`` more than one of ``others``."""
     closest = difflib.get_close_matches(_name(arg, options), [*options, *others], n=1)
     return bool(closest) and closest[0] in options
 
@@ -41,12 +41,12 @@ def is_closer_to(arg: str, options: Collection[str], others: Iterable[str]) -> b
 def insert_command(
     args: list[str], options: Mapping[str, bool], *, forms: Collection[str], commands: Collection[str]
 ) -> list[str]:
-    """``args``, which begin with ``options`` of ``serve``, with the command in the first place.
+    """Return ``args``, which begin with ``options`` of ``serve``, with the command in front.
 
-    That is the first word among ``forms``, which take the same options, or ``serve``.
+    The command is the first word if it is one of ``forms``, which take the same options, else ``serve``.
 
     Raises:
-        MisplacedOptionError: it is one of ``commands``, and they do not.
+        MisplacedOptionError: the first word is one of ``commands``, which do not take these options.
     """
     count = _leading(args, options)
     leading, rest = args[:count], args[count:]
@@ -62,7 +62,7 @@ def insert_command(
 
 
 def _leading(args: list[str], options: Mapping[str, bool]) -> int:
-    """How many of ``args`` are options, with their values, before the first word or what is unknown."""
+    """Count the leading ``args`` that are known options and their values."""
     at = 0
     while at < len(args):
         name = _name(args[at], options)
@@ -73,7 +73,7 @@ def _leading(args: list[str], options: Mapping[str, bool]) -> int:
 
 
 def _name(arg: str, options: Collection[str]) -> str:
-    """The name of the option that ``arg`` is: without ``=VALUE``, or without what follows a letter."""
+    """Return the option name in ``arg``: without ``=VALUE``, or without what follows a short option."""
     if arg.startswith("--"):
         return arg.partition("=")[0]
     return arg[:2] if arg not in options else arg

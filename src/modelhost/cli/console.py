@@ -1,4 +1,4 @@
-"""What commands write: their result as JSON or a table; errors, warnings, notes and progress on stderr."""
+"""The output of commands: results as JSON or tables; errors, warnings, notes and progress on stderr."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_json(value: Any) -> None:
 
 
 def new_table(*headings: str, right: Collection[str] = (), fold: Collection[str] = ()) -> Table:
-    """A table with columns of these headings; those of ``right`` are aligned so, those of ``fold`` break long text."""
+    """Return a table with these headings; columns in ``right`` are right-aligned, those in ``fold`` wrap long text."""
     table = lazy.rich_table.Table(box=None, pad_edge=False, header_style="bold", show_header=any(headings))
     for heading in headings:
         table.add_column(
@@ -41,7 +41,7 @@ def new_table(*headings: str, right: Collection[str] = (), fold: Collection[str]
 
 
 def add_row(table: Table, *cells: str | Text, style: str = "") -> None:
-    """Add cells whose text is printed as it is: names may hold what rich takes for markup."""
+    """Add cells whose text is printed literally: names may contain rich's markup."""
     table.add_row(*(lazy.rich_text.Text(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
 
 
@@ -52,7 +52,7 @@ def print_table(table: Table) -> None:
 
 
 def new_bar(*columns: ProgressColumn, terminal: Console | None = None) -> Progress:
-    """A progress bar on stderr, with ``columns`` behind it, which is gone when it ends; none without a terminal."""
+    """Return a progress bar on stderr, followed by ``columns``, that disappears at its end; none without a terminal."""
     terminal = terminal or lazy.rich_console.Console(stderr=True)
     return lazy.rich_progress.Progress(
         lazy.rich_progress.TextColumn("{task.description}", markup=False),
@@ -73,24 +73,24 @@ def error(message: str) -> None:
 
 
 def report_os_error(fault: OSError) -> None:
-    """Say what the operating system refused; if that was to write the result, no more of it is tried."""
+    """Report an error of the operating system; if stdout cannot be written, stop writing to it."""
     what = fault.filename or "standard output, or what else it was to write or read"
     with suppress(OSError):
         error(f"The operating system refused {what}: {fault.strerror or fault}.")
     try:
         flush()
-    except OSError:  # or the interpreter says so once more at its end
+    except OSError:  # otherwise the interpreter reports it again at exit
         with Path(os.devnull).open("wb") as nowhere, suppress(OSError):
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def flush() -> None:
-    """Write what is left of the result.
+    """Flush standard output.
 
     Raises:
         OSError: it cannot be written.
     """
-    if sys.stdout is not None:  # the program may be started with its output closed
+    if sys.stdout is not None:  # None if the program was started with its output closed
         sys.stdout.flush()
 
 
@@ -105,16 +105,16 @@ def note(message: str) -> None:
 
 
 def print_thought(piece: str) -> None:
-    """Print a piece of what a model thinks before it answers, dim; on a terminal only, as it is not for logs."""
+    """Print a piece of a model's reasoning, dim, on a terminal only."""
     if stderr_is_terminal():
         typer.echo(typer.style(piece, dim=True), err=True, nl=False)
 
 
 def stderr_is_terminal() -> bool:
-    """Whether a person sees what is written besides, and not a file."""
+    """Whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def printable(text: str) -> str:
-    """``text`` of a stranger, such as a tool, on one line and without what a terminal would take as a command."""
+    """Return untrusted ``text`` on one line and without control characters for the terminal."""
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

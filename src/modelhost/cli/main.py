@@ -30,21 +30,21 @@ COMMANDS: Final[Mapping[str, str]] = {
     "audit": "state.audit",
     "config": "config",
 }
-"""In the order of ``modelhost --help``, each with the module of ``modelhost.cli`` whose ``app`` it is."""
+"""The commands in the order of ``modelhost --help``, each with the module of ``modelhost.cli`` that has its ``app``."""
 FORMS: Final = ("run", "plain", "gguf", "diffusion", "speech")
-"""The ways to start mistral.rs. The help does not list them, and need not import them."""
-NO_HOME: Final = "home directory"  # in what pathlib says
+"""The commands of mistral.rs. The help does not list them."""
+NO_HOME: Final = "home directory"  # in the message of pathlib's error
 INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells report it
 
 
 class _OnDemand(TyperGroup):
-    """Imports a command when it is asked for: none waits for the modules of the others."""
+    """Imports each command when it is used, so that none waits for the modules of the others."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, self._with_command(ctx, args) if bare_options.begins_with_option(args) else args)
 
     def _with_command(self, ctx: Any, args: list[str]) -> list[str]:
-        """``args``, which begin with an option, with ``serve`` in the first place if it is one of that."""
+        """Return ``args``, which begin with an option, with ``serve`` in front if it is an option of that."""
         own = [name for option in self.get_params(ctx) for name in option.opts]
         if bare_options.is_option_of(args[0], own):
             return args
@@ -64,7 +64,7 @@ class _OnDemand(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         known = (*COMMANDS, *FORMS)
-        for name in (cmd_name,) if cmd_name in known else known:  # an unknown one is told which look like it
+        for name in (cmd_name,) if cmd_name in known else known:  # for an unknown one, similar ones are suggested
             if name not in self.commands:
                 with quick_imports():
                     command = _imported(name)
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         code = _run(argv)
-        console.flush()  # what cannot be written is known here, and not when the interpreter ends
+        console.flush()  # so that errors are reported here, and not when the interpreter exits
     except ModelhostError as error:
         console.error(error.message)
     except OSError as error:
@@ -151,7 +151,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def _exit_code(code: str | int | None) -> int:
-    """The number behind ``SystemExit.code``, as the interpreter reads it."""
+    """Return the exit status for ``SystemExit.code``, as the interpreter computes it."""
     if code is None:
         return 0
     return code if isinstance(code, int) else 1

@@ -1,4 +1,4 @@
-"""``modelhost mcp``: this program as an MCP server over standard input and output, and what it logs."""
+"""``modelhost mcp``: an MCP server over standard input and output, and its log."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def mcp(
 
 
 def running_host(model: str | None, url: str | None, api_key: str | None, config: Path | None) -> RunningHost | None:
-    """Return the host to attach to; ``None``: none, so that a host of its own is needed.
+    """Return the host to attach to; ``None``: an own host is needed.
 
     Raises:
         ConfigError: not an HTTP address.
     """
     named = named_host(url, api_key)
     if named.url:
-        return RunningHost(named.url, named.api_key)  # running or not: each call finds out anew
+        return RunningHost(named.url, named.api_key)  # whether it runs, each call finds out
     local = RunningHost(DEFAULT_URL, named.api_key)
     return local if config is None and local.is_modelhost() and _has(local, model) else None
 
@@ -137,12 +137,12 @@ def _has(host: RunningHost, model: str | None) -> bool:
     try:
         cards = host.call(LIST, NoParameters()).models
     except ModelhostError:
-        return False  # it wants a key, or went away
+        return False  # it requires a key, or stopped
     return any(model in (card.id, *card.aliases) for card in cards)
 
 
 def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple[OwnHost, LogPlan]:
-    """Return a host of its own, and what is logged; raises ConfigError."""
+    """Return an own host and the plan of the log; raises ConfigError."""
     flags = {**vllm.settings, **({} if model is None else {"model": model})}
     effective = load(flags, config_path=config, environ=current(), cwd=Path.cwd())
     for warning in effective.warnings:
@@ -153,7 +153,7 @@ def _own(vllm: VllmEnvironment, model: str | None, config: Path | None) -> tuple
 
 @contextmanager
 def _ended_by_signals(log: StdioLog) -> Iterator[None]:
-    """Cancel the task that is in the context on the first SIGTERM or SIGINT; the next one ends the process."""
+    """Cancel the current task on the first SIGTERM or SIGINT; the next one ends the process."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -181,15 +181,15 @@ OF_THE_LOG: Final = ("log_level", "log_format", "data_dir")
 
 
 def plan_of_own_host(effective: EffectiveConfig, vllm: VllmEnvironment) -> LogPlan:
-    """Return the plan of a server that is a host of its own."""
+    """Return the log plan of a server with an own host."""
     return _plan(effective.settings, vllm, is_chosen=effective.origins["log_level"].kind != "default")
 
 
 def plan_beside_a_host(vllm: VllmEnvironment) -> LogPlan:
-    """Return the plan of a server that is attached to a host, of whose settings only the environment's are its own.
+    """Return the log plan of a server attached to a host, from the environment only.
 
     Raises:
-        ConfigError: one of them is wrong.
+        ConfigError: a setting of the environment is invalid.
     """
     given = [each for each in environment.read(environment.current()).given if each.setting.key in OF_THE_LOG]
     if problems := [problem for each in given for problem in find_problems(each)]:
@@ -210,9 +210,9 @@ def _plan(settings: Settings, vllm: VllmEnvironment, *, is_chosen: bool) -> LogP
 
 
 def _file(settings: Settings) -> Path:
-    """Return where the log goes on; each process has a file of its own."""
+    """Return the log file of this process."""
     name = f"mcp-{os.getpid()}.log"
     try:
         return data_directory(settings) / "logs" / name
-    except ConfigError:  # there is no home: the log is not what a server fails for
+    except ConfigError:  # there is no home directory: the server must not fail because of its log
         return Path(name).absolute()

@@ -1,4 +1,4 @@
-"""Commands for the operations of a running host: their names, help and options are made from the operations."""
+"""Commands for the operations of a running host, with names, help and options generated from the operations."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from modelhost.cli.signature import option, with_signature
 from modelhost.operations.operation import AnyOperation, Operation, P, R
 
 Command = tuple[AnyOperation, Callable[..., None], tuple[str, ...]]
-"""An operation, the function that is its command, and examples of its use."""
+"""An operation, the function of its command, and examples."""
 
 KINDS: Final = (bool, int, float)
-"""What options are typed as; all others are text, which the operation reads."""
+"""The types of options; others are text, which the operation parses."""
 _SHARED: Final = (option("as_json", AsJson, False), option("url", Url, None), option("api_key", Key, None))
 
 
 def add_commands(app: typer.Typer, group: str, commands: Iterable[Command]) -> None:
-    """Add ``commands`` to ``app``, the one of ``modelhost GROUP``, each with the name and summary of its operation."""
+    """Add ``commands`` to ``app`` of ``modelhost GROUP``, each with the name and summary of its operation."""
     for operation, command, lines in commands:
         app.command(operation.command, help=f"{operation.summary}.", epilog=examples(group, *lines))(command)
 
 
 def examples(group: str, *lines: str) -> str:
-    """The end of a command's help; ``lines`` are what follows ``modelhost GROUP``."""
+    """Return the examples in a command's help; ``lines`` are what follows ``modelhost GROUP``."""
     return "\n".join(["Examples:", *(f"  modelhost {group} {line}".rstrip() for line in lines)])
 
 
 def print_result(result: R, show: Callable[[R], None], *, as_json: bool) -> None:
-    """Print ``result`` as JSON, or as ``show`` does."""
+    """Print ``result`` as JSON or with ``show``."""
     if as_json:
         console.print_json(result.model_dump(mode="json"))
     else:
@@ -48,7 +48,7 @@ def print_result(result: R, show: Callable[[R], None], *, as_json: bool) -> None
 def operation_command(
     operation: Operation[P, R], *, argument: str | None = None
 ) -> Callable[[Callable[Concatenate[RunningHost, P, ...], None]], Callable[..., None]]:
-    """A command with an option for each parameter of ``operation``; the one called ``argument`` needs no flag.
+    """Give a command an option for each parameter of ``operation``; the one called ``argument`` needs no flag.
 
     The command gets the host, the parameters, ``as_json`` and its own options.
     """
@@ -89,7 +89,7 @@ def _option(name: str, field: FieldInfo, *, is_argument: bool) -> inspect.Parame
 
 
 def _types(annotation: Any) -> set[Any]:
-    """The types that a value may have."""
+    """Return the possible types of a value."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _types(typing.get_args(annotation)[0])

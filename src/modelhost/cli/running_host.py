@@ -1,4 +1,4 @@
-"""A host as commands see it: which one a person names, and its asynchronous client, which is waited for here only."""
+"""The host of a command: how the user names it, and a blocking client around its asynchronous one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from modelhost.operations.reports import EventReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedHost:
-    """``None``: not named."""
+    """The host that options or environment name; ``None``: not named."""
 
     url: str | None
     api_key: str | None = field(repr=False)
 
 
 def named_host(url: str | None, api_key: str | None) -> NamedHost:
-    """The host of the options ``url`` and ``api_key``, else of the environment, else of ``.env``.
+    """Return the host of the options ``url`` and ``api_key``, else of the environment, else of ``.env``.
 
-    To an address that only ``.env`` names goes no key of the environment: whoever wrote that file could have it sent
-    to himself.
+    A key of the environment is never sent to an address from ``.env``, whose author could collect it that way.
     """
     environ, dotenv = current(), read_dotenv_settings(Path()).variables
     named = url or environ.get(URL_VARIABLE)
@@ -48,24 +47,24 @@ T = TypeVar("T")
 
 
 class EventLoopRunner(Protocol):
-    """Has an event loop."""
+    """Runs coroutines for synchronous code."""
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return what ``coroutine`` gives."""
+        """Return the result of ``coroutine``."""
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T]:
-        """Yield what ``items`` yields; closing ends it."""
+        """Yield from ``items``; closing the generator closes it."""
 
 
 class BlockingRunner:
-    """A loop of its own for each thing that is waited for, in this thread: Ctrl-C stops it at once."""
+    """Runs each coroutine in an event loop of its own in this thread, so that Ctrl-C stops it at once."""
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return what ``coroutine`` gives."""
+        """Return the result of ``coroutine``."""
         return asyncio.run(coroutine)
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T]:
-        """Yield what ``items`` yields; closing ends it. In between others may be waited for."""
+        """Yield from ``items``; closing the generator closes it. Other coroutines may be run in between."""
 
         async def step() -> T:
             return await anext(items)
@@ -83,28 +82,28 @@ class BlockingRunner:
 
 
 class BlockingClient:
-    """Answers conversations. Failures are raised as a ``ModelhostError`` whose message is for a person."""
+    """A blocking client of a host. Failures are raised as ``ModelhostError`` with a message for the user."""
 
     def __init__(self, client: HostClient, loop: EventLoopRunner) -> None:
         self._client = client
         self._loop = loop
 
     def models(self) -> Sequence[str]:
-        """The names of the models that can be asked."""
+        """Return the names of the models."""
         return self._loop.wait_for(self._client.models())
 
     def complete(self, messages: Sequence[Message], params: Body) -> Mapping[str, Any]:
-        """The whole answer, as an OpenAI chat completion."""
+        """Return the whole answer, as an OpenAI chat completion."""
         return self._loop.wait_for(self._client.complete({**params, "messages": messages}))
 
     def stream(self, messages: Sequence[Message], params: Body) -> Generator[Piece]:
-        """The answer as it comes; closing the generator stops the model."""
+        """Yield the answer as it comes; closing the generator stops the model."""
         return self._loop.iterate(self._pieces({**params, "messages": messages}))
 
     def call(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """The result of an administrative operation; it may be called while an answer is streamed.
+        """Run an administrative operation, also while an answer is streamed.
 
-        ``on_progress`` is told how far one is that tells so.
+        ``on_progress`` gets the progress of operations that report it.
         """
         return self._loop.wait_for(self._client.run(operation, parameters, on_progress))
 
@@ -115,7 +114,7 @@ class BlockingClient:
 
 
 class RunningHost(BlockingClient):
-    """The host at ``url``, which is brought to its normal form; raises ConfigError if it is not an HTTP address."""
+    """A client of the host at ``url``, which is normalized; raises ConfigError if it is no HTTP address."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = normalize_url(url)
@@ -123,11 +122,11 @@ class RunningHost(BlockingClient):
         super().__init__(self.client, BlockingRunner())
 
     def is_modelhost(self) -> bool:
-        """Whether a modelhost answers there; anything else, or nothing, is ``False``."""
+        """Whether a modelhost answers there."""
         return self._loop.wait_for(self.client.is_modelhost())
 
     def model_events(self) -> Generator[EventReport]:
-        """What happens to the models: the state of each at first, then every change; ends when the host stops."""
+        """Yield the state of each model, then every change; ends when the host stops."""
         return self._loop.iterate(self.client.model_events())
 
 
@@ -137,7 +136,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the host's whole ans
 
 
 def running_host(url: str | None, api_key: str | None) -> RunningHost:
-    """The host that the options, or the environment, name.
+    """Return the host that the options or the environment name.
 
     Raises:
         ConfigError: not an HTTP address.
@@ -147,7 +146,7 @@ def running_host(url: str | None, api_key: str | None) -> RunningHost:
 
 
 def parse_key_value(text: str) -> tuple[str, str]:
-    """The two sides of ``KEY=VALUE``.
+    """Split ``KEY=VALUE``.
 
     Raises:
         typer.BadParameter: there is no ``=``.
@@ -159,7 +158,7 @@ def parse_key_value(text: str) -> tuple[str, str]:
 
 
 def parse_json_or_text(value: str) -> Any:
-    """``value`` as JSON; what is no JSON is text."""
+    """Parse ``value`` as JSON, or return it as text."""
     try:
         return json_text.decode(value)
     except ValueError:

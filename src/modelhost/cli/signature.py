@@ -1,4 +1,4 @@
-"""Commands whose options are made by code: Typer reads a function's signature, so that is what is written here."""
+"""Generates options of commands by setting the signature that Typer reads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def option(name: str, annotation: Any, info: Any) -> inspect.Parameter:
-    """A parameter that Typer makes an option or argument of; ``info`` is its ``typer.Option`` or default."""
+    """Return a parameter that Typer turns into an option or argument; ``info`` is its ``typer.Option`` or default."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=annotation)
 
 
 def with_signature(function: Callable[..., None], parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:
-    """``function``, which takes any keywords, with these parameters as its signature."""
+    """Give ``function``, which takes any keywords, a signature with these parameters."""
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     function.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
     vars(function).update(__signature__=inspect.Signature(keywords))

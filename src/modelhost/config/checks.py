@@ -1,4 +1,4 @@
-"""Checks values against ``Settings`` or another pydantic model, and says what is wrong with them in clear sentences."""
+"""Validates values against ``Settings`` or another pydantic model, and describes problems in clear sentences."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WHOLE_SENTENCE: Final = "whole_sentence"
 
 
 def find_problems(given: GivenValue) -> list[str]:
-    """Everything that is wrong with one given value; empty when it is fine. Secrets are not repeated."""
+    """Return all problems of one given value, without repeating secrets."""
     try:
         # Every setting has a default, so that one value can be checked alone. Strict: `port: true` is not port 1.
         Settings.model_validate({given.setting.key: given.value}, strict=True)
@@ -52,13 +52,13 @@ def find_problems(given: GivenValue) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str], *, show: Callable[[str], str] = str) -> str:
-    """``; did you mean "port"?`` for the closest of ``known``, or nothing when none is close."""
+    """Return ``; did you mean "port"?`` with the closest of ``known``, or an empty text when none is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean "{show(close[0])}"?' if close else ""
 
 
 def config_error(problems: Sequence[str], *, what: str, **details: Any) -> ConfigError:
-    """All ``problems`` of ``what`` in one error."""
+    """Return one error with all ``problems`` of ``what``."""
     if len(problems) == 1:
         return ConfigError(problems[0], problems=list(problems), **details)
     listed = "".join(f"\n  {problem}" for problem in problems)
@@ -66,7 +66,7 @@ def config_error(problems: Sequence[str], *, what: str, **details: Any) -> Confi
 
 
 def explain_error(detail: Mapping[str, Any], *, is_secret: bool = False) -> str:
-    """What one of pydantic's errors says, as the end of a sentence; a secret is not repeated."""
+    """Return the end of a sentence that describes one of pydantic's errors, without repeating a secret."""
     if detail["type"] in _EMPTY:
         return "must not be empty"
     if detail["type"] == WHOLE_SENTENCE:
@@ -82,7 +82,7 @@ def _sentence(given: GivenValue, detail: Mapping[str, Any]) -> str:
 
 
 def _choices(detail: Mapping[str, Any]) -> list[str]:
-    """The values of a choice, which pydantic lists as ``'a', 'b' or 'c'``."""
+    """Return the values of a literal, which pydantic lists as ``'a', 'b' or 'c'``."""
     return re.findall(r"'([^']*)'", detail["ctx"]["expected"]) if detail["type"] == "literal_error" else []
 
 
@@ -107,9 +107,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(schema: type[Model], value: Any, *, label: str) -> tuple[Model | None, list[str]]:
-    """``value`` as a ``schema``, or everything that is wrong with it, each sentence beginning with ``label``.
+    """Return ``value`` as a ``schema``, or its problems, each a sentence that begins with ``label``.
 
-    Strict: text is no number, and an unknown key is a problem if ``schema`` forbids extra ones.
+    Validation is strict: text is no number, and unknown keys are problems if ``schema`` forbids extra ones.
     """
     try:
         return schema.model_validate(value, strict=True), []
@@ -130,12 +130,12 @@ def _sentence_about(schema: type[BaseModel], detail: Mapping[str, Any]) -> str:
 
 
 def _path(place: Iterable[str | int]) -> str:
-    """``("params", "stop", 0)`` as ``params.stop[0]``."""
+    """Format ``("params", "stop", 0)`` as ``params.stop[0]``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 
 
 def _hint(key: str, schema: type[BaseModel] | None) -> str:
-    """Where ``key`` belongs, or what it is close to."""
+    """Return where the unknown ``key`` belongs, or the known key closest to it."""
     if schema is None:
         return ""
     for name, field in schema.model_fields.items():
@@ -146,7 +146,7 @@ def _hint(key: str, schema: type[BaseModel] | None) -> str:
 
 
 def _schema_at(schema: type[BaseModel], place: Iterable[str | int]) -> type[BaseModel] | None:
-    """The model that describes the mapping at ``place``."""
+    """Return the model of the mapping at ``place``."""
     found: type[BaseModel] | None = schema
     for part in place:
         if isinstance(part, str) and found is not None:
@@ -155,7 +155,7 @@ def _schema_at(schema: type[BaseModel], place: Iterable[str | int]) -> type[Base
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of ``Model``, ``Model | None`` or ``list[Model]``."""
+    """Return the model in ``Model``, ``Model | None`` or ``list[Model]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

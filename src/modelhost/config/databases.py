@@ -1,4 +1,4 @@
-"""Where the database is: the address that a setting gives, checked and without its password for people to read."""
+"""The location of the database: a validated URL, with a form without its password for display."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POSTGRESQL: Final = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteFile:
-    """A SQLite database; ``options`` are those of SQLite's own file addresses, such as ``mode=ro``."""
+    """A SQLite database; ``options`` are parameters of SQLite's file URIs, such as ``mode=ro``."""
 
     path: Path
     options: Mapping[str, str]
@@ -33,7 +33,7 @@ class SqliteFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer:
-    """A PostgreSQL database; ``address`` is what libpq takes, password and all."""
+    """A PostgreSQL database; ``address`` is the URL for libpq, with the password."""
 
     address: SecretStr
     shown: str
@@ -46,10 +46,10 @@ Place = SqliteFile | PostgresServer
 
 
 def parse_database_url(url: str) -> Place:
-    """Return where ``url`` leads; the path of a SQLite file may begin with ``~``.
+    """Parse the URL of a database; the path of a SQLite file may begin with ``~``.
 
     Raises:
-        ValueError: it is no address of a kind that is known; the message ends a sentence and does not repeat it.
+        ValueError: it is no supported URL; the message ends a sentence and does not repeat it.
     """
     try:
         parts = urlsplit(url.strip())
@@ -82,4 +82,4 @@ def _checked(url: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, Field(min_length=1), AfterValidator(_checked)]
-"""Address of a database that :func:`parse_database_url` takes; it may hold a password."""
+"""A URL that :func:`parse_database_url` takes; it may hold a password."""

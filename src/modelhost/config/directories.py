@@ -1,4 +1,4 @@
-"""Where a host keeps what is to stay."""
+"""The directories of a host's persistent data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAME: Final = "modelhost"
 
 
 def data_directory(settings: Settings, environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
-    """Return the directory for the database and the files beside it, as an absolute path; it may not exist yet.
+    """Return the absolute path of the data directory, which may not exist yet.
 
     Without a setting it is ``modelhost`` in the user's data directory:
     https://specifications.freedesktop.org/basedir-spec/latest/
 
     Raises:
-        ConfigError: it is below the home directory of this user, who has none, or of one who is not known here.
+        ConfigError: it is below a home directory that does not exist or is unknown.
     """
     try:
         return _data_directory(settings, environ, platform)
@@ -49,23 +49,23 @@ def _data_directory(settings: Settings, environ: Mapping[str, str] | None, platf
 def _given(data_dir: str) -> Path:
     try:
         return Path(data_dir).expanduser().absolute()
-    except RuntimeError as error:  # a folder called ~ would be made
+    except RuntimeError as error:  # otherwise a folder called ~ would be created
         raise ConfigError(f"data_dir: {missing_home(data_dir)}", param="data_dir") from error
 
 
 def make_private(folder: Path) -> None:
-    """Make ``folder``, and those above it that are missing, for this user alone; what is there stays as it is.
+    """Create ``folder`` and its missing parents, accessible to this user only; existing ones stay unchanged.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
-    # Path.mkdir gives its mode to the last one only.
+    # Path.mkdir applies its mode to the last one only.
     for missing in reversed([each for each in (folder, *folder.parents) if not each.is_dir()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def database_place(settings: Settings) -> Place:
-    """Return where the database is; without a setting, a SQLite file in the data directory."""
+    """Return the location of the database; by default a SQLite file in the data directory."""
     if settings.database_url is not None:
         return parse_database_url(settings.database_url.get_secret_value())
     return SqliteFile(path=data_directory(settings) / FILE_NAME, options={})

@@ -1,10 +1,10 @@
-"""YAML or JSON text as keys and values: a key given twice is refused, and an error says where it is.
+"""Parses YAML and JSON text into keys and values; duplicate keys are refused, and errors say where they are.
 
-JSON may be JSON5 (https://spec.json5.org): editors and other programs keep comments and trailing commas in such files,
-and some begin them with a byte order mark.
+JSON may be JSON5 (https://spec.json5.org): editors and other programs write comments and trailing commas into such
+files, and some begin them with a byte order mark.
 
-There are limits, since a few lines can mean a billion values (aliases of aliases) or more levels than a program can
-walk through, and whoever watches a file has to live with whatever somebody writes into it.
+The limits protect hosts that watch a file: a few lines can expand to a billion values (aliases of aliases) or nest
+deeper than Python can recurse.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from modelhost.config.paths import broken_link
 JSON_SUFFIXES: Final = (".json", ".jsonc", ".json5")
 _JSON5_PROBLEM: Final = re.compile(r"<string>:(\d+) (.*) at column (\d+)", re.DOTALL)
 MAX_BYTES: Final = 1 << 20
-"""PyYAML takes many seconds for that; the registry of a thousand models has a tenth of it."""
+"""PyYAML takes many seconds for this size; the registry of a thousand models has a tenth of it."""
 MAX_JSON5_CHARS: Final = 64 << 10
-"""Characters: its reader takes a second for 30,000 of them."""
+"""The JSON5 parser takes a second for 30,000 characters."""
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 200_000
-"""With each alias counted as what it stands for."""
+"""Counting the content of each alias."""
 TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of the file at ``path``: no more than it takes to see that they are too many.
+    """Read the file at ``path``, at most one byte more than allowed.
 
     Raises:
-        ValueError: it cannot be read; the message is the end of a sentence.
+        ValueError: the file cannot be read; the message ends a sentence.
     """
     try:
         with open(path, "rb", opener=_opened) as file:
@@ -47,18 +47,17 @@ def read_content(path: Path) -> bytes:
 
 
 def _opened(path: str, flags: int) -> int:
-    """Open a file without waiting: a pipe to which nobody writes holds nothing."""
+    """Open a file without blocking on a pipe that has no writer."""
     file = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(file, True)
     return file
 
 
 def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:
-    """The mapping that ``content`` of the file ``path`` holds; an empty one holds none. ``example`` shows a person what
-    is expected.
+    """Parse ``content`` of the file ``path`` as a mapping, empty for an empty file. ``example`` is for error messages.
 
     Raises:
-        ValueError: it cannot be read as that; the message is the end of a sentence.
+        ValueError: it is no valid mapping; the message ends a sentence.
     """
     found = parse_any(content, is_json=path.suffix.lower() in JSON_SUFFIXES)
     if found is None:
@@ -69,7 +68,7 @@ def parse(content: bytes, path: Path, *, example: str) -> Mapping[Any, Any]:
 
 
 def parse_any(content: bytes, *, is_json: bool = False) -> Any:
-    """What ``content`` holds, be it a mapping or not; raises as :func:`parse` does."""
+    """Parse ``content``, mapping or not; raises as :func:`parse` does."""
     if len(content) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
     try:
@@ -131,10 +130,10 @@ def _yaml(text: str) -> Any:
 
 
 def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """The pairs as a mapping.
+    """Return the pairs as a mapping.
 
     Raises:
-        ValueError: a key given twice, of which one would otherwise be lost in silence.
+        ValueError: a key is duplicated, so that one value would silently be lost.
     """
     found: dict[Any, Any] = {}
     for key, value in pairs:
@@ -145,7 +144,7 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads dates as text (a ``revision`` may look like one) and refuses a key given twice, and too much."""
+    """Reads dates as text (a ``revision`` may look like one) and refuses duplicate keys and too large documents."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (declared so by PyYAML)
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -156,7 +155,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
         self._sizes: dict[yaml.Node, int] = {}
-        """How many values each node stands for; without those that are still being read."""
+        """How many values each complete node expands to."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         is_alias = self.check_event(yaml.AliasEvent)

@@ -1,7 +1,7 @@
-"""The process environment and ``.env``: the only reader of the environment, and every variable that it knows.
+"""The process environment and ``.env``: the only place where the environment is read, and all known variables.
 
-``.env`` in the working directory is a source of settings: the environment wins over it, and it over the file. Only
-variables that the host knows count there. Others may be meant for other programs, or for ``${NAME}`` in a file.
+``.env`` in the working directory is a source of settings between the environment, which overrides it, and the file.
+Unknown variables in it are ignored: they may be meant for other programs, or for ``${NAME}`` in a file.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ RUST_LEVELS: Final[Mapping[str, LogLevel]] = {
 
 
 def read_rust_log(text: str) -> tuple[LogLevel | None, str | None]:
-    """The log level that ``text`` sets for the whole program, and a warning about what in it means nothing here.
+    """Return the log level that ``text`` sets for the whole program, and a warning about its unsupported parts.
 
-    Of several bare levels the last one counts, as in Rust.
+    As in Rust, the last of several bare levels counts.
     """
     directives, has_filter, pattern = text.partition("/")
     level: LogLevel | None = None
@@ -77,7 +77,7 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         KEY_VARIABLE: "One key: `ask` and `chat` send it, and a host without `MODELHOST_API_KEYS` requires it.",
     }
 )
-"""Variables with our prefix that are not the twin of a setting."""
+"""Variables with our prefix that belong to no setting."""
 
 PROGRAM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -85,21 +85,21 @@ PROGRAM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "name on the `PATH`, as the engine option `server` of llama.cpp. Not read from `.env`.",
     }
 )
-"""Variables that name programs of this machine: the environment alone is asked for them."""
+"""Variables that name programs of this machine; they are not read from ``.env``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherName:
-    """A second variable for a setting. The setting's own twin wins over it."""
+    """Another variable for a setting, whose own variable overrides it."""
 
     key: str
     description: str
     read: Callable[[str], tuple[Any, str | None]] | None = None
-    """What makes a value and, perhaps, a warning of the text; otherwise it is read as that of the twin is."""
+    """Parses the text into a value and an optional warning; by default it is parsed like the setting's own variable."""
 
 
 def _milliseconds(text: str) -> tuple[float, None]:
-    """Seconds; candle-vllm counts milliseconds."""
+    """Convert the milliseconds of candle-vllm to seconds."""
     value = parse_variable(SETTINGS["keep_alive_interval"], text)
     return (value * 0.001 if isinstance(value, float) else value), None
 
@@ -133,12 +133,12 @@ _SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
 
 def current() -> Mapping[str, str]:
-    """The environment of this process, as it is now."""
+    """Return a copy of the environment of this process."""
     return MappingProxyType(dict(os.environ))
 
 
 def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> SourceValues:
-    """The settings that variables give: the environment, or a file of ``kind``. An empty one counts as not set."""
+    """Read settings from variables of the environment or of a file of ``kind``. Empty variables count as not set."""
     given: dict[str, GivenValue] = {}
     problems: list[str] = []
     warnings: list[str] = []
@@ -162,7 +162,7 @@ def read(environ: Mapping[str, str], *, kind: OriginKind = "environment") -> Sou
 
 
 def _names() -> list[tuple[str, str, Callable[[str], tuple[Any, str | None]] | None]]:
-    """Variable, key and reader of all settings, own twins before other names."""
+    """Return variable, key and parser of all settings, their own variables before other names."""
     twins = [(setting.environment, key, None) for key, setting in SETTINGS.items()]
     return [*twins, *((name, other.key, other.read) for name, other in OTHER_NAMES.items())]
 
@@ -173,7 +173,7 @@ def _value(name: str, key: str, text: str) -> Any:
 
 
 def _unknown(environ: Mapping[str, str], kind: OriginKind) -> tuple[list[str], list[str]]:
-    """Problems for variables that are nearly a known one, warnings for those that are not."""
+    """Return problems for variables that resemble a known one, and warnings for other unknown ones."""
     known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES) | {FIXTURES_VARIABLE}
     bare = [name.removeprefix(ENVIRONMENT_PREFIX) for name in sorted(known)]
     problems: list[str] = []
@@ -201,24 +201,24 @@ def _is_service_link(name: str, text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DotenvFile:
-    """What the file holds of ours; it is not there if nothing."""
+    """Our variables in the ``.env`` file; empty if there is no file."""
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     why_ignored: str | None = None
 
     def reading(self) -> SourceValues:
-        """The settings in it."""
+        """Return the settings in it."""
         found = read(self.variables, kind=DOTENV)
         warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
         return SourceValues(given=found.given, problems=found.problems, warnings=warnings)
 
     def below(self, environ: Mapping[str, str]) -> Mapping[str, str]:
-        """``environ`` with what only the file has. An empty variable counts as not set."""
+        """Return ``environ`` with the variables that only the file sets. Empty variables count as not set."""
         return {**self.variables, **{name: text for name, text in environ.items() if text.strip()}}
 
 
 def read_dotenv_settings(cwd: Path) -> DotenvFile:
-    """Read ``.env`` in ``cwd``, if it is there. A folder of that name is somebody's virtual environment."""
+    """Read ``.env`` in ``cwd``, if it exists. A folder of that name is a virtual environment."""
     path = cwd / DOTENV
     if path.is_dir():
         return DotenvFile()

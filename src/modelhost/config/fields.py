@@ -1,7 +1,6 @@
-"""The settings as rows, which flags, environment variables, file keys and the reference page are made from.
+"""The table of settings, from which flags, environment variables, file keys and the reference page are made.
 
-Beside them: the values that sources give for them and where these came from, how text becomes a value, how a value is
-shown to people, and which values are secret.
+Also: the values that sources give and their origins, parsing of text values, display of values, and secrets.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SCALARS: Final[Mapping[Any, Kind]] = {str: "text", SecretStr: "text", int: "int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One field of ``Settings`` with all of its names."""
+    """One field of ``Settings`` with all its names."""
 
     key: str
     kind: Kind
@@ -41,7 +40,7 @@ class Setting:
 
     @property
     def environment(self) -> str:
-        """The environment twin, such as ``MODELHOST_PORT``."""
+        """The environment variable, such as ``MODELHOST_PORT``."""
         return ENVIRONMENT_PREFIX + self.key.upper()
 
     @property
@@ -52,7 +51,7 @@ class Setting:
 
 
 def _without_none(annotation: Any) -> Any:
-    """``int`` for ``int | None``; any other annotation as it is."""
+    """Return ``int`` for ``int | None``, and any other annotation unchanged."""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
     (inner,) = (part for part in get_args(annotation) if part is not type(None))
@@ -60,7 +59,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """The annotation without ``None`` around it and without the constraints of ``Annotated``."""
+    """Return the annotation without ``| None`` and the constraints of ``Annotated``."""
     inner = _without_none(annotation)
     return get_args(inner)[0] if hasattr(inner, "__metadata__") else inner
 
@@ -99,10 +98,10 @@ OriginKind = Literal["default", "default file", "file", ".env", "environment", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """``name`` is the file's path, the variable or the flag; empty for a default.
+    """Where a value comes from; ``name`` is the file's path, the variable or the flag, and empty for a default.
 
-    ``.env``: the variable stands in the file of that name in the working directory. ``default file``: the value is
-    itself a file that was found where it is looked for when nobody names one.
+    ``.env`` is the file of that name in the working directory. ``default file``: the value itself is a file that was
+    found under its usual name.
     """
 
     kind: OriginKind
@@ -117,7 +116,7 @@ DEFAULT = Origin(kind="default")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenValue:
-    """A value that a source gave, already of its Python type, not yet checked. ``label`` names it in messages."""
+    """A value from a source, of its Python type but not validated yet. ``label`` names it in messages."""
 
     setting: Setting
     value: Any
@@ -127,17 +126,17 @@ class GivenValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceValues:
-    """What one source said: values, problems that make the configuration invalid, and warnings that do not."""
+    """The values of one source, with problems that make the configuration invalid, and warnings that do not."""
 
     given: tuple[GivenValue, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     takes_default_files: bool = True
-    """Whether files of the usual names are looked for beside it (:mod:`modelhost.config.file`)."""
+    """Whether default files are used besides (:mod:`modelhost.config.file`)."""
 
 
 def merge(readings: Iterable[SourceValues]) -> SourceValues:
-    """One reading of several, in their order: a later value of the same setting wins when they are applied."""
+    """Merge the values of several sources in their order; a later value of the same setting wins."""
     parts = list(readings)
     return SourceValues(
         given=tuple(given for part in parts for given in part.given),
@@ -155,7 +154,7 @@ _CONVERTERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
 
 
 def parse_scalar(setting: Setting, text: str) -> Any:
-    """The integer, number or boolean that ``text`` is; ``text`` itself where it is none or the setting takes text."""
+    """Parse an integer, number or boolean; return ``text`` itself if that fails or the setting takes text."""
     convert = _CONVERTERS.get(setting.kind)
     if convert is None:
         return text
@@ -166,10 +165,10 @@ def parse_scalar(setting: Setting, text: str) -> Any:
 
 
 def parse_variable(setting: Setting, text: str) -> Any:
-    """A whole environment value: lists as ``a,b`` or JSON, mappings as ``k=v,k=v`` or JSON.
+    """Parse the value of an environment variable: lists as ``a,b`` or JSON, mappings as ``k=v,k=v`` or JSON.
 
     Raises:
-        ValueError: JSON that is broken, or a pair without ``=``; the message is the end of a sentence.
+        ValueError: invalid JSON, or a pair without ``=``; the message ends a sentence.
     """
     if setting.kind == "list":
         return tuple(_json(text)) if text.lstrip().startswith("[") else tuple(_split(text))
@@ -188,10 +187,10 @@ def _pairs_of(setting: Setting, text: str) -> dict[str, str]:
 
 
 def parse_pairs(items: Iterable[str]) -> dict[str, str]:
-    """``["a=1", "b=2"]`` as a mapping.
+    """Parse ``["a=1", "b=2"]`` as a mapping.
 
     Raises:
-        ValueError: an item without ``=``; the message is the end of a sentence.
+        ValueError: an item has no ``=``; the message ends a sentence.
     """
     found: dict[str, str] = {}
     for item in items:
@@ -219,7 +218,7 @@ MASK = "********"
 
 
 def masked(value: Any) -> Any:
-    """``value`` as JSON can hold it; each secret is a mask, so that their number still shows."""
+    """Return ``value`` as JSON can hold it, with each secret masked, so that their number still shows."""
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, tuple):
@@ -230,7 +229,7 @@ def masked(value: Any) -> Any:
 
 
 def display_text(value: Any) -> str:
-    """``value`` on one line; a dash for none or an empty one."""
+    """Format ``value`` on one line, with a dash for ``None`` and for an empty one."""
     if value is None or value in ((), {}):
         return "-"
     if isinstance(value, SecretStr):
@@ -243,7 +242,7 @@ def display_text(value: Any) -> str:
 
 
 def secrets_in(settings: Settings) -> Iterator[str]:
-    """Every secret value, and of an address its password alone too."""
+    """Yield every secret value, and also the password inside a URL."""
     for key, setting in SETTINGS.items():
         if setting.is_secret:
             for secret in _secrets_of(getattr(settings, key)):
@@ -255,7 +254,7 @@ def secrets_in(settings: Settings) -> Iterator[str]:
 def _password_in(secret: str) -> str | None:
     try:
         return urlsplit(secret).password if "://" in secret else None
-    except ValueError:  # it looks like an address and is none
+    except ValueError:  # it resembles a URL but is none
         return None
 
 

@@ -1,4 +1,4 @@
-"""The configuration file: where it is, the settings in it, and the files that are read without being named."""
+"""The configuration file: finding it, reading its settings, and default files of settings that name a file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from modelhost.errors import ConfigError
 DEFAULT_FILES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {"models_config": ("models.yaml", "models.yml", "models.json"), "mcp_config": ("mcp.json",)}
 )
-"""The usual names of the file that a setting names."""
+"""The default names of the files that these settings name."""
 
 
 def default_file(key: str, cwd: Path) -> Path | None:
-    """The file in ``cwd`` that the setting ``key`` has as its default; relative to ``cwd``.
+    """Return the default file of the setting ``key`` in ``cwd``, relative to ``cwd``.
 
     Raises:
-        ConfigError: several of the usual names are there.
+        ConfigError: there are files under several default names.
     """
     present = [name for name in DEFAULT_FILES[key] if is_file_or_link(cwd / name)]
     if len(present) > 1:
@@ -35,7 +35,7 @@ def default_file(key: str, cwd: Path) -> Path | None:
 
 
 def default_files_in(cwd: Path, keys: Iterable[str]) -> Iterator[GivenValue]:
-    """The settings of ``keys`` whose file is there, with it as their value; raises as :func:`default_file` does."""
+    """Yield the settings of ``keys`` whose default file exists; raises as :func:`default_file` does."""
     for key in keys:
         file = default_file(key, cwd)
         if file is not None:
@@ -52,12 +52,12 @@ NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 def find(
     config_path: Path | None, *, environ: Mapping[str, str], cwd: Path, is_llm_server: bool = False
 ) -> Path | None:
-    """The file to read: the named one, the one in ``MODELHOST_CONFIG``, or a default name in ``cwd``.
+    """Return the file to read: the named one, that of ``MODELHOST_CONFIG``, or one with a default name in ``cwd``.
 
-    With ``is_llm_server`` the default name is that of LLM-Server, whose file has to be there.
+    With ``is_llm_server`` the default name is that of LLM-Server, and the file must exist.
 
     Raises:
-        ConfigError: the named file is not there, or several default names are.
+        ConfigError: the named file does not exist, or there are files under several default names.
     """
     variable = environ.get(CONFIG_VARIABLE, "").strip()
     if config_path is not None or variable:
@@ -78,9 +78,9 @@ def find(
 def read(
     path: Path, *, cwd: Path, environ: Mapping[str, str] = NO_VARIABLES, is_llm_server: bool = False
 ) -> SourceValues:
-    """The settings in the file at ``path``; a file that cannot be read or parsed is a problem of the reading.
+    """Read the settings of the file at ``path``; failures to read or parse it are among the problems.
 
-    A file of LLM-Server is known by its keys, or is one because ``is_llm_server`` says so; its ``${VAR}`` come from
+    A file of LLM-Server is recognized by its keys, or forced by ``is_llm_server``; its ``${VAR}`` come from
     ``environ`` first.
     """
     try:

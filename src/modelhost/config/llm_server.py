@@ -1,7 +1,7 @@
-"""LLM-Server's ``config.json``, read as settings of a host.
+"""Reads LLM-Server's ``config.json`` as settings of a host.
 
-Its keys are written as LLM-Server has them (``"model name"``) or with underscores (``model_name``); all of them are
-required. Beside them, settings that have no such key may stand under their own names.
+Its keys are written as in LLM-Server (``"model name"``) or with underscores (``model_name``), and all are required.
+Settings without such a key may be given under their own names.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ AS_SETTING: Final[Mapping[str, str]] = MappingProxyType(
         "log filename": "log_file",
     }
 )
-"""Keys that are a setting of another name."""
+"""Keys that map to a setting of another name."""
 REQUEST_DEFAULTS: Final = ("temperature", "top_p", "min_p", "min_tokens_to_keep")
-"""Keys that are a field of requests, of the same name."""
+"""Keys that map to the request field of the same name."""
 NEUTRAL: Final[Mapping[str, int]] = MappingProxyType({"min_tokens_to_keep": 1})
-"""A value that every engine keeps to by itself: it need not have the parameter."""
+"""Values that are the default of every engine, so that engines without the parameter accept them."""
 SERVERS: Final = "servers"
 REQUIRED: Final = (
     *("model name", "listening port", SERVERS, "system prompt"),
     *(*REQUEST_DEFAULTS, "log level", "log filename"),
 )
 RENAMED_SETTINGS: Final = frozenset({*AS_SETTING.values(), "request_defaults", "mcp_config"})
-"""Settings that these keys stand for, and which therefore have no place of their own in the file."""
+"""Settings that other keys of the file set, and which it therefore cannot set by their own names."""
 DISTINCTIVE_KEYS: Final = frozenset({"model_name", "listening_port", "log_filename", "min_tokens_to_keep"})
-"""Keys, with underscores, that no other file has."""
+"""Keys, with underscores, that occur in no other kind of file."""
 LEVEL: Final = "log level"
 LOG_LEVELS: Final[Mapping[str, str]] = MappingProxyType(
     {"trace": "debug", "debug": "debug", "info": "info", "warning": "warning", "error": "error", "critical": "error"}
 )
-"""The levels of the file, and what they are called here."""
+"""The log levels of the file and ours."""
 PRESETS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "wait_for_tools": "ready",  # the servers are started before the model is loaded
@@ -55,12 +55,12 @@ PRESETS: Final[Mapping[str, Any]] = MappingProxyType(
         "shutdown_timeout": 600.0,  # requests in flight are completed: as long as an answer with tools may take
     }
 )
-"""What the contract wants of a host beyond the keys of its file."""
+"""Further settings that LLM-Server's behaviour requires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Value:
-    """One value with its references to variables resolved, and where it stands."""
+    """One value with its variables expanded, and its place in the file."""
 
     label: str
     value: Any
@@ -69,21 +69,21 @@ class _Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmServerFile:
-    """A file that is to be read as one of LLM-Server whatever it holds; without a path that of the default name."""
+    """A file to be read as one of LLM-Server whatever its content; without a path, the one of the default name."""
 
     path: Path | None = None
 
 
 def is_llm_server_file(document: Mapping[Any, Any]) -> bool:
-    """Whether ``document`` is meant as such a file."""
+    """Whether ``document`` is such a file, judging by its keys."""
     return any(_twin(key) in DISTINCTIVE_KEYS for key in document)
 
 
 def read(document: Mapping[Any, Any], path: Path, *, directory: Path, environ: Mapping[str, str]) -> SourceValues:
-    """Read what stands in the file at ``path``; ``${VAR}`` comes from ``environ``, then from ``.env`` in ``directory``.
+    """Read the file at ``path``; ``${VAR}`` comes from ``environ``, then from ``.env`` in ``directory``.
 
-    Everything that is wrong is a problem of the reading: a key that is missing, unknown or there twice, a variable that
-    is set nowhere, and a sampling value out of its range. Its secrets are not repeated.
+    Among the problems are missing, unknown and duplicate keys, unset variables, and sampling values out of range.
+    Secrets are not repeated.
     """
     dotenv, ignored = read_dotenv(directory / DOTENV)
     variables = available(environ, dotenv)
@@ -121,7 +121,7 @@ FIRST_SPELLING: Final[Mapping[str, str]] = MappingProxyType({_twin(key): key for
 
 
 def _spelled(document: Mapping[Any, Any]) -> tuple[dict[str, tuple[str, Any]], list[str]]:
-    """What is given, under the first spelling of each key, with the key as it is written; ``null`` is not given."""
+    """Return the values under the first spelling of each key, with the key as written; ``null`` counts as absent."""
     found: dict[str, tuple[str, Any]] = {}
     problems = []
     for written, value in document.items():
@@ -178,7 +178,7 @@ def _unknown_level(values: Mapping[str, _Value]) -> Iterator[str]:
 
 def _given(key: str, value: _Value, path: Path) -> GivenValue:
     setting = SETTINGS[key]
-    if value.had_variable:  # what stood in the variable may be a secret: no message repeats it
+    if value.had_variable:  # the variable may hold a secret, which no message may repeat
         setting = replace(setting, is_secret=True)
     typed = value.value
     if value.had_variable and setting.kind in ("integer", "number", "boolean"):
@@ -189,7 +189,7 @@ def _given(key: str, value: _Value, path: Path) -> GivenValue:
 
 
 def _number(text: Any) -> Any:
-    """What a variable holds is text; a number is meant where one is expected."""
+    """Parse the text of a variable as a number where one is expected."""
     try:
         return json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""What the environment says of the way to other machines: proxies, and the certificates to trust.
+"""Network settings of the environment: proxies and trusted certificates.
 
-The libraries that speak HTTP read it themselves. Here stands what they will find, to be checked before and named after.
+The HTTP libraries read them themselves. This module validates them first, and names them in error messages.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SOCKS_SCHEMES: Final = frozenset({"socks5", "socks5h"})
 SOCKS_PACKAGE: Final = "socksio"
 SOCKS_EXTRA: Final = "modelhost[socks]"
 PROXY_KINDS: Final = ("http", "https", "all")
-"""What :func:`getproxies` has of the variables ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY``."""
+"""The keys of :func:`getproxies` for ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that the environment names; ``url`` is without what may be a secret."""
+    """A proxy of the environment; ``url`` is without credentials."""
 
     url: str
     variable: str
@@ -38,7 +38,7 @@ class Proxy:
 
     @property
     def is_address(self) -> bool:
-        """Whether there is a host in it, and a number where a port may be."""
+        """Whether it has a host, and a valid port if any."""
         parts = urlsplit(self.url)
         try:
             return bool(parts.hostname) and parts.port != 0
@@ -50,7 +50,7 @@ class Proxy:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether ``url`` leads to this machine itself."""
+    """Whether ``url`` points to this machine."""
     host = (urlsplit(url).hostname or "").lower()
     try:
         address = ipaddress.ip_address(host)
@@ -60,13 +60,13 @@ def is_loopback(url: str) -> bool:
 
 
 def through(url: str) -> str:
-    """Return `` through the proxy ...`` for an address that is reached through one; empty for any other."""
+    """Return `` through the proxy ...`` if ``url`` is reached through one, else an empty text."""
     proxy = proxy_for(url)
     return f" through the proxy {proxy}" if proxy is not None else ""
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Return the proxy on the way to ``url``; there is none on the way to this machine."""
+    """Return the proxy for ``url``; there is none for this machine."""
     proxies, parts = getproxies(), urlsplit(url)
     kind = parts.scheme.lower() if proxies.get(parts.scheme.lower()) else "all"
     if not proxies.get(kind) or is_loopback(url) or _is_left_out(parts.hostname or "", parts.netloc, proxies):
@@ -75,15 +75,15 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def check_network(url: str) -> None:
-    """Check what the environment says of the way to ``url``.
+    """Check the network settings of the environment for ``url``.
 
     Raises:
-        ConfigError: naming a variable whose proxy or certificates cannot be used.
+        ConfigError: a variable names an unusable proxy or unusable certificates.
     """
     require_certificates()
     proxies, is_here = getproxies(), is_loopback(url)
     for proxy in (_proxy(kind, proxies[kind]) for kind in PROXY_KINDS if proxies.get(kind)):
-        if not proxy.is_address:  # which the libraries read even where they do not use it
+        if not proxy.is_address:  # the libraries parse it even where they do not use it
             raise ConfigError(f"{proxy.variable}: {proxy.url} is no address: name a proxy as http://there:3128")
         if is_here:
             continue
@@ -96,10 +96,10 @@ def check_network(url: str) -> None:
 
 
 def require_certificates() -> None:
-    """Check that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` is there, if it is set: no server is trusted otherwise.
+    """Check that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``, if set, exists: otherwise no server would be trusted.
 
     Raises:
-        ConfigError: naming the one that cannot be used.
+        ConfigError: one of them cannot be used.
     """
     environ = environment.current()
     advice = "name where the certificates to trust are, or unset it"
@@ -116,13 +116,13 @@ def _proxy(kind: str, value: str) -> Proxy:
     variable, value = f"{kind.upper()}_PROXY", value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(value)
-    except ValueError:  # half an address: shown without its end, which may hold a password
+    except ValueError:  # not a valid URL: displayed without its end, which may hold a password
         return Proxy(f"{value.partition('://')[0]}://", variable)
     return Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), variable)
 
 
 def _is_left_out(host: str, netloc: str, proxies: Mapping[str, str]) -> bool:
-    """Whether ``NO_PROXY`` has the host, as a name, a domain, an address or a network."""
+    """Whether ``NO_PROXY`` matches the host by name, domain, address or network."""
     entries = [entry.strip().lower() for entry in proxies.get("no", "").split(",") if entry.strip()]
     names = [entry.removeprefix("*").removeprefix(".").strip("[]") for entry in entries]
     is_named = any(name in {"", host, netloc.lower()} or host.endswith(f".{name}") for name in names)  # "" was "*"

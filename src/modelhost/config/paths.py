@@ -1,4 +1,4 @@
-"""Paths that people write: the ``~`` at their beginning, and links that lead nowhere."""
+"""Paths as users write them: a leading ``~``, and broken links."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ HOME_MARK: Final = "~"
 
 
 def expand_home(path: str | Path) -> Path:
-    """Return ``path``, which is to be read, with its ``~`` resolved.
+    """Return ``path`` with a leading ``~`` replaced by the home directory.
 
-    That of a user who is not known here stays: there is nothing at such a path, and whoever reads it says so.
+    The ``~name`` of an unknown user stays; reading such a path fails with a clear message.
 
     Raises:
-        ConfigError: it is below the home directory of this user, who has none.
+        ConfigError: the path begins with ``~``, and this user has no home directory.
     """
     path = Path(path)
     try:
@@ -28,16 +28,16 @@ def expand_home(path: str | Path) -> Path:
 
 
 def missing_home(path: str | Path) -> str:
-    """Say that the ``~`` of ``path`` stands for nothing, as the end of a sentence."""
+    """Return the end of a sentence which says that the ``~`` of ``path`` has no home directory."""
     who = Path(path).parts[0]
     way_out = "set HOME, or write the whole path" if who == HOME_MARK else "write the whole path"
     return f"there is no home directory for the {who} in {path}: {way_out}"
 
 
 def broken_link(path: Path) -> str | None:
-    """Return which link makes that there is nothing at ``path``, as the end of a sentence; ``None`` if none does.
+    """Return which broken link keeps ``path`` from existing, as the end of a sentence; ``None`` if none does.
 
-    It is ``path`` itself, or a folder on the way to it.
+    It is ``path`` itself or one of its parent folders.
     """
     try:
         for each in (path, *path.parents):
@@ -50,10 +50,10 @@ def broken_link(path: Path) -> str | None:
 
 
 def why_missing(path: Path) -> str:
-    """Say that there is nothing at ``path``, as the end of a sentence."""
+    """Return why there is no file at ``path``, as the end of a sentence."""
     return broken_link(path) or "there is no such file"
 
 
 def is_file_or_link(path: Path) -> bool:
-    """Whether there is a file at ``path``, or a link that should lead to one: its reader says what is wrong with it."""
+    """Whether there is a file at ``path``, or a broken link, which its reader reports."""
     return path.is_file() or (path.is_symlink() and not path.exists())

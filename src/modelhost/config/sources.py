@@ -1,7 +1,7 @@
 """The effective configuration: default < file < ``.env`` < environment < flag, with the origin of every value.
 
-Settings that name a file beside this one (a registry of models, MCP servers) have as a default the file of the usual
-name in the working directory, if there is one.
+Settings that name another file (a registry of models, MCP servers) default to the file of the usual name in the
+working directory, if there is one.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from modelhost.config.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveConfig:
-    """What a host runs with. ``origins`` has an entry for every setting; ``warnings`` are for a person to read."""
+    """The configuration of a host. ``origins`` has an entry for every setting; ``warnings`` are for the user."""
 
     settings: Settings
     origins: Mapping[str, Origin]
     file: Path | None = None
     warnings: tuple[str, ...] = ()
     read_again: Callable[[], EffectiveConfig] | None = field(default=None, compare=False, repr=False)
-    """Reads all sources again, as they are by then; raises as the first reading does."""
+    """Reads all sources again; raises as the first read does."""
 
 
 def load(
@@ -52,14 +52,14 @@ def load(
     cwd: Path,
     default_files: Collection[str] = tuple(DEFAULT_FILES),
 ) -> EffectiveConfig:
-    """Read all sources and put them together. ``flags`` maps keys to text or to typed values; ``None`` is not given.
+    """Read and merge all sources. ``flags`` maps keys to text or typed values; ``None`` means not given.
 
-    ``default_files`` are the settings whose file is looked for in ``cwd`` when no source names one; a file of
-    LLM-Server needs no others.
+    ``default_files`` are the settings whose default file in ``cwd`` is used when no source names one; with a file of
+    LLM-Server there are none.
 
     Raises:
-        ConfigError: with every problem that was found, in any source, even one whose value is overridden. Its detail
-            ``log_file`` is the file that the log was to go to, if that much is known.
+        ConfigError: with all problems of all sources, even of overridden values. Its detail ``log_file`` is the log
+            file, if that is known.
     """
     is_llm_server = isinstance(config_path, LlmServerFile)
     config_path = config_path.path if isinstance(config_path, LlmServerFile) else config_path
@@ -105,7 +105,7 @@ def _read_flags(flags: Mapping[str, Any]) -> SourceValues:
 
 
 def _typed(setting: Setting, value: Any) -> Any:
-    """``value`` of a flag in the type of its setting: repeated flags are a list, text stands for a scalar."""
+    """Convert the ``value`` of a flag to the type of its setting: repeated flags are a list, text is parsed."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if setting.kind == "list":

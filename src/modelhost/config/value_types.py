@@ -21,21 +21,21 @@ SIZE_FORMS: Final = "a size such as 24GB, 24GiB, 24000000000 (bytes) or 80%"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """An amount of bytes, or a share (0 to 1) of what there is; one of the two is there."""
+    """An amount of bytes, or a share (0 to 1) of the total; exactly one of the two is set."""
 
     amount_bytes: int | None = None
     share: float | None = None
 
     def of(self, total_bytes: int) -> int:
-        """The bytes that this is where there are ``total_bytes``; an amount may be more than there is."""
+        """Return the size in bytes out of ``total_bytes``; a fixed amount may exceed that."""
         return self.amount_bytes if self.amount_bytes is not None else int(total_bytes * (self.share or 0.0))
 
 
 def parse_size(text: str) -> Size:
-    """The size that ``text`` is. ``GB`` and ``G`` are powers of 1000, ``GiB`` and ``Gi`` powers of 1024.
+    """Parse a size. ``GB`` and ``G`` are powers of 1000, ``GiB`` and ``Gi`` powers of 1024.
 
     Raises:
-        ValueError: it is none, or nothing; the message is the end of a sentence.
+        ValueError: ``text`` is no size, or zero; the message ends a sentence.
     """
     stripped = text.strip()
     if found := _SHARE.fullmatch(stripped):
@@ -53,7 +53,7 @@ def parse_size(text: str) -> Size:
 
 
 def _as_text(value: Any) -> Any:
-    """A number of bytes as text; a file or a program may give it as a number."""
+    """Turn a number of bytes, as files and programs may give it, into text."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{value:.0f}" if is_number and math.isfinite(value) else value
 
@@ -96,18 +96,18 @@ WITHOUT_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 SessionId = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
-"""Of a session that may be there: one that an earlier version stored may be called anything."""
+"""The id of an existing session; earlier versions accepted any text."""
 NewSessionId = Annotated[SessionId, Field(json_schema_extra={"pattern": WITHOUT_CONTROLS})]
-"""Of a session that may be begun; what stores it refuses one that does not fit."""
+"""The id of a new session; the store refuses others."""
 
 
 def is_session_id(text: str) -> bool:
-    """Whether a session may be begun with the id ``text``."""
+    """Whether ``text`` is valid as the id of a new session."""
     return 1 <= len(text) <= LONGEST_ID and not _CONTROL.search(text)
 
 
 def _named(value: Any) -> Any:
-    """Return ``value``; the setting was once a boolean: whether the start of the host waits."""
+    """Convert a boolean, which this setting once was: whether the start of the host waits."""
     is_waiting = BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else value
     if not isinstance(is_waiting, bool):
         return value
@@ -120,10 +120,10 @@ _PATH: Final = re.compile(r"/[^?#{}\s]*")
 
 
 def url_path(text: str) -> str:
-    """Return ``text``, which is a path.
+    """Return ``text`` if it is a path.
 
     Raises:
-        PydanticCustomError: it is none; the message is the end of a sentence.
+        PydanticCustomError: it is not; the message ends a sentence.
     """
     if not _PATH.fullmatch(text):
         raise PydanticCustomError("url_path", "expected a path such as /ask")

@@ -1,4 +1,4 @@
-"""The ``VLLM_*`` variables that vLLM's MCP server is set up with, for ``modelhost mcp``.
+"""The ``VLLM_*`` variables of vLLM's MCP server, for ``modelhost mcp``.
 
 ``VLLM_MAX_SESSIONS`` and ``VLLM_MAX_SESSION_MESSAGES`` are not here: they are second names of settings
 (:mod:`modelhost.config.environment`). ``HUGGING_FACE_HUB_TOKEN`` is read by the library that downloads.
@@ -20,15 +20,15 @@ DTYPES: Final = ("auto", "half", "float16", "bfloat16", "float", "float32")
 OF_SESSIONS: Final = ("VLLM_MAX_SESSIONS", "VLLM_MAX_SESSION_MESSAGES")
 LEVELS: Final = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
 ParseText = Callable[[str], Any]
-"""Turns text into a value; raises ValueError with the end of a sentence."""
+"""Parses text; raises ValueError whose message ends a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmEnvironment:
-    """What the variables say; ``None`` where one is not set."""
+    """The values of the variables; ``None`` where one is not set."""
 
     is_set: bool = False
-    """Whether any of them is, those of sessions among them."""
+    """Whether any of them is set, including those of sessions."""
     model: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -37,13 +37,13 @@ class VllmEnvironment:
     gpu_memory_utilization: float | None = None
     max_model_len: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The settings that a host of one's own gets of them, where neither the environment nor a flag names them."""
+    """Settings for an own host, where neither the environment nor a flag sets them."""
     launch: Mapping[str, Any] = field(default_factory=dict)
-    """Launch parameters, as in a registry's ``params``: what becomes of them is the business of the model's engine."""
+    """Launch parameters for the model's engine, as in a registry's ``params``."""
 
 
 def _number(kind: Callable[[str], float], least: float, most: float, *, is_above: bool = False) -> ParseText:
-    """Read a number from ``least`` (without it, if ``is_above``) to ``most``."""
+    """Return a parser of numbers from ``least`` (exclusive if ``is_above``) to ``most``."""
     word = "an integer" if kind is int else "a number"
     begin = f"above {least:g}" if is_above else f"of {least:g} or more"
     end = "" if math.isinf(most) else f" and at most {most:g}"
@@ -74,7 +74,7 @@ def _one_of(choices: Mapping[str, str]) -> ParseText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """One variable: how it is read, what it means here."""
+    """One variable: its parser and its description."""
 
     read: ParseText
     meaning: str
@@ -128,7 +128,7 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
 
 
 PREFERS_FLOAT16: Final = "prefers_float16"
-"""A launch parameter beside those of a registry: float16 where nothing says otherwise, and engine and machine can.
+"""A further launch parameter: float16 where nothing else is set, and engine and machine support it.
 
 The default of ``VLLM_DTYPE``.
 """
@@ -136,10 +136,10 @@ LAUNCH: Final = {"VLLM_TENSOR_PARALLEL_SIZE": "tensor_parallel_size", "VLLM_DTYP
 
 
 def read_vllm_variables(environ: Mapping[str, str]) -> VllmEnvironment:
-    """Return what the variables in ``environ`` say. An empty one counts as not set.
+    """Read the variables in ``environ``; empty ones count as not set.
 
     Raises:
-        ConfigError: with every problem, each naming its variable.
+        ConfigError: with all problems, each naming its variable.
     """
     found: dict[str, Any] = {}
     problems = []

@@ -1,4 +1,4 @@
-"""Watches a file, and gives its content whenever that has changed."""
+"""Watches a file and yields its content after each change."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from watchfiles import awatch
 
 from modelhost.config.document import read_content
 
-SETTLE_SECONDS: Final = 0.1  # an editor that writes in two steps is through by then
+SETTLE_SECONDS: Final = 0.1  # an editor that writes in two steps has finished by then
 DEBOUNCE_MS: Final = 500
 RECHECK_MS: Final = 5000
-"""Some file systems (network shares, folders mounted into a container) report no changes: the file is read anyway."""
+"""For file systems that report no changes, such as network shares and folders mounted into a container."""
 MAX_LINKS: Final = 40  # as the kernel follows at most
 
 
 async def watch_contents(path: Path, *, again: asyncio.Event | None = None) -> AsyncGenerator[bytes | None, None]:
-    """Yield the content of the file at ``path`` (``None``: there is none) now, and whenever it may have changed.
+    """Yield the content of the file at ``path`` (``None``: it does not exist) now, and whenever it may have changed.
 
-    It may be the same as before. The file may be replaced by rename, be missing for a time, or be a link that is turned
-    elsewhere; what is yielded was the same for a moment. When ``again`` is set, it is yielded at once. Endless; close
-    it with ``aclosing``.
+    The content may be the same as before, and was stable for a moment. The file may be replaced by rename, missing for
+    a time, or a link that changes its target. Setting ``again`` yields at once. Endless; close it with ``aclosing``.
     """
     while True:
         watched = await asyncio.to_thread(_directories, path)
@@ -57,7 +56,7 @@ async def _contents(
 
 
 async def _settled(path: Path) -> bytes | None:
-    """Return the content once it stays the same for a moment: a file may be caught half-written."""
+    """Return the content once it is stable for a moment, in case the file is half-written."""
     content = await asyncio.to_thread(_content, path)
     while True:
         await asyncio.sleep(SETTLE_SECONDS)
@@ -71,11 +70,11 @@ def _content(path: Path) -> bytes | None:
     try:
         return read_content(path)
     except ValueError:
-        return None  # whoever reads it says why
+        return None  # its reader reports why
 
 
 def _directories(path: Path) -> frozenset[Path]:
-    """Return the directories in which a change may change the content: of the file, and of all that it links to."""
+    """Return the directories to watch: those of the file, and of everything that it links to."""
     found = set()
     link = path.absolute()
     for _ in range(MAX_LINKS):
@@ -88,5 +87,5 @@ def _directories(path: Path) -> frozenset[Path]:
 
 
 def _existing(directory: Path) -> Path:
-    """Return ``directory``, or the nearest one above it that is there."""
+    """Return ``directory``, or its nearest existing parent."""
     return next(each for each in (directory, *directory.parents) if each.is_dir())

@@ -1,4 +1,4 @@
-"""What the transport knows of a call: who makes it, how deep it stands, and whether he is still there."""
+"""The caller of an MCP call as the transport knows it: identity, call depth, and whether it is still connected."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ log = get_logger(__name__)
 ACTOR: Final = "modelhost.actor"
 REQUEST_ID: Final = "modelhost.request_id"
 LEFT: Final = "modelhost.left"
-"""In the scope of an HTTP request: the event that its client has left."""
-DEPTH_DIGITS: Final = 9  # more of them are not read: any such number is over the limit
+"""The key in the scope of an HTTP request for the event that its client has disconnected."""
+DEPTH_DIGITS: Final = 9  # longer numbers exceed the limit anyway
 
 Context = ServerRequestContext[Any, Any]
 
 
 def find_caller(ctx: Context, door: Face) -> Caller:
-    """Return who calls by ``door``; the id is that of the HTTP request, or else that of the message."""
+    """Return the caller at ``door``, with the id of the HTTP request, or else that of the message."""
     scope = _scope(ctx)
     known = _text(scope.get(REQUEST_ID))
     return Caller(
@@ -40,10 +40,10 @@ def find_caller(ctx: Context, door: Face) -> Caller:
 
 
 def call_depth(ctx: Context) -> int:
-    """Return in how many calls of tools the call stands: a host that is its own server must come to an end.
+    """Return how deeply the call is nested in tool calls: a host that is its own tool server must not recurse forever.
 
     Raises:
-        InvalidRequest: what says so is no number.
+        InvalidRequest: the given depth is no number.
     """
     given: Any = (ctx.meta or {}).get(DEPTH_META_KEY)
     if given is None and ctx.request is not None:
@@ -58,9 +58,9 @@ def call_depth(ctx: Context) -> int:
 
 @asynccontextmanager
 async def cancel_when_client_leaves(ctx: Context) -> AsyncIterator[None]:
-    """Cancel what is inside as soon as the client has closed the connection, and end quietly then.
+    """Cancel the body, silently, as soon as the client closes the connection.
 
-    Nobody could read an answer on it: the answers of a call that is cut off are not kept.
+    Its answer could not be delivered, and answers of interrupted calls are not kept.
     """
     left = _scope(ctx).get(LEFT)
     if left is None:
@@ -72,7 +72,7 @@ async def cancel_when_client_leaves(ctx: Context) -> AsyncIterator[None]:
 
 
 def record_call(call: OperationCall) -> None:
-    """Count and log a call that is over."""
+    """Count and log a finished call."""
     METERS.mcp_calls.labels(call.operation, call.outcome).inc()
     METERS.mcp_call_seconds.labels(call.operation).observe(call.seconds)
     log.info(

@@ -1,4 +1,4 @@
-"""``chat_completion``: a model's answer as the result of a tool, with defaults for what a call leaves out."""
+"""The tool ``chat_completion``, with defaults for omitted parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDefaults:
-    """What a call gets where it is silent. ``None``: the model's own default, and without one the seed's."""
+    """Defaults for omitted parameters. ``None``: the model's own default, or else the seed's."""
 
     model: str | None = None
     temperature: float | None = None
@@ -25,12 +25,12 @@ class ChatDefaults:
     top_p: float | None = None
     top_k: int | None = None
     gpu_memory_utilization: float | None = None
-    """Shown by ``model_info`` and in advice for want of memory; ``None``: what the host says."""
+    """Shown by ``model_info`` and in advice after out-of-memory errors; ``None``: the host's value."""
     max_model_len: int | None = None
     """As above."""
 
     def sampling(self, models_own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a value for each of the four fields of sampling, given the defaults of the model."""
+        """Return the four sampling parameters, given the defaults of the model."""
         return {
             name: own if (own := getattr(self, name)) is not None else models_own.get(name, seeds)
             for name, seeds in VLLM_MCP_DEFAULTS.items()
@@ -38,11 +38,11 @@ class ChatDefaults:
 
 
 ReportPiece = Callable[[float, str | None], Awaitable[None]]
-"""Told of each piece of the text as it comes: how many there were with it, and the piece; and before the first, with
-numbers below 1 and no text, that the call waits for its model: clients put the texts together."""
+"""Gets each piece of the text with its number, from 1; clients join the texts. While the call waits for its model, it
+gets numbers below 1 and no text."""
 
 AUDITED: Final = frozenset({"model", "session_id", "max_tokens"})
-"""What the audit log keeps of a call: no contents."""
+"""The arguments that the audit log keeps: no contents."""
 
 
 async def chat_completion(
@@ -53,7 +53,7 @@ async def chat_completion(
     depth: int = 0,
     tell: ReportPiece | None = None,
 ) -> ChatResult:
-    """Return the answer to ``asked``. Being cancelled cancels the generation; then a session stays as it was.
+    """Return the answer to ``asked``. Cancelling cancels the generation and leaves a session unchanged.
 
     Raises:
         ModelhostError: as the chat of the backend does.
@@ -78,7 +78,7 @@ async def chat_completion(
 
 
 async def _body(backend: HostClient, defaults: ChatDefaults, asked: ChatParameters) -> dict[str, Any]:
-    """Return the request for the host, with the defaults of this server, the model and the seed in that order."""
+    """Return the request for the host, with defaults of this server, the model and the seed, in this order."""
     given = {**asked.model_dump(exclude_unset=True, exclude_none=True)}
     model = given.get("model", defaults.model)
     if model is not None:
@@ -91,7 +91,7 @@ async def _body(backend: HostClient, defaults: ChatDefaults, asked: ChatParamete
 
 
 async def _decline(backend: HostClient, question: Question) -> None:
-    """Give up a question at once: a call of a tool has nobody who could be asked."""
+    """Decline a question at once: nobody can answer it during a tool call."""
     try:
         if question.kind == "approval":
             await backend.run(APPROVE, ApprovalParameters(id=question.id, approve=None))

@@ -1,4 +1,4 @@
-"""Errors as results of tools, in the shape that all tools share.
+"""Errors as results of tools, in the format that all tools share.
 
 ::
 
@@ -39,11 +39,11 @@ NOT_INITIALIZED: Final = (
     *(WorkerStartFailed, ModelFailed, SystemLibraryMissing),
     *(ModelFileMissing, ModelFileInvalid, EngineMissing, DownloadFailed),
 )
-"""What keeps a model from being loaded beside want of memory: vLLM's MCP server has one wording for all of it."""
+"""Reasons other than memory why a model is not loaded; vLLM's MCP server has one message for all of them."""
 NOT_LOADED: Final = (InsufficientMemory, *NOT_INITIALIZED)
-"""What keeps a model from being loaded, whatever was called; a download that was asked for is not to be loaded."""
+"""Reasons why a model is not loaded, whatever was called, except downloads that were themselves requested."""
 LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
-"""What is a failure to load where that is what was called for; a wrong call is none, and no host to call neither."""
+"""Errors that count as failures to load if a load was called; invalid calls and unreachable hosts do not."""
 CAUSE: Final = "cause"
 MODEL_ID: Final = "model_id"
 UNKNOWN_ID: Final = f"Take a name from `list-models` as `{MODEL_ID}`."
@@ -60,7 +60,7 @@ ANSWER_TO_UNKNOWN: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryValues:
-    """The values in force of what is proposed to change when memory runs out."""
+    """The current values of the parameters to lower when memory runs out."""
 
     gpu_memory_utilization: float
     max_tokens: int | None = None
@@ -70,7 +70,7 @@ class MemoryValues:
 def error_result(
     error: ModelhostError, memory: MemoryValues | None = None, *, tool: str | None = None
 ) -> dict[str, Any]:
-    """Return ``error`` in the shape of all tools; want of memory with ``memory``'s values, if they are given.
+    """Return ``error`` in the common format; out-of-memory errors with the values of ``memory``, if given.
 
     ``tool`` is what was called.
     """
@@ -108,14 +108,14 @@ def _suggestion(error: ModelhostError) -> str:
 
 
 def _cause(error: ModelhostError) -> str:
-    """Return the code of what is behind ``error``: a model that failed says it of the attempt before."""
+    """Return the code of the cause: for a model that failed, that of the earlier attempt."""
     if is_out_of_memory(error):
         return InsufficientMemory.code
     return str(error.details.get(CAUSE) or error.code) if isinstance(error, ModelFailed) else error.code
 
 
 def is_out_of_memory(error: ModelhostError) -> bool:
-    """Whether it was for want of memory."""
+    """Whether memory ran out."""
     return isinstance(error, InsufficientMemory) or bool(error.details.get("out_of_memory"))
 
 
@@ -133,7 +133,7 @@ def _which_memory(error: ModelhostError) -> str:
 
 
 def _way_out_of_memory(values: MemoryValues) -> str:
-    """Return what to lower, and how high it is now."""
+    """Return which parameters to lower, and their current values."""
     tokens = "as many as fit" if values.max_tokens is None else values.max_tokens
     length = "the model's own" if values.max_model_len is None else values.max_model_len
     return (

@@ -1,4 +1,4 @@
-"""The MCP servers that a host is: each one entry of a table."""
+"""The table of the MCP servers that a host offers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final, Literal
 
 FaceName = Literal["all", "llm", "models", "state"]
 Area = Literal["llm", "models", "state"]
-"""What tools and resources are about; ``all`` is everything."""
+"""A group of tools and resources; the server ``all`` has every group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """One server: what it calls itself, and what it shows."""
+    """One server: its names and areas."""
 
     name: FaceName
     title: str
@@ -23,12 +23,12 @@ class Face:
 
     @property
     def server_name(self) -> str:
-        """Its name in the protocol."""
+        """The name in the protocol."""
         return "modelhost" if self.name == "all" else f"modelhost-{self.name}"
 
     @property
     def path(self) -> str:
-        """Where a host serves it over HTTP."""
+        """The HTTP path at which a host serves it."""
         return "/mcp" if self.name == "all" else f"/mcp/{self.name}"
 
 

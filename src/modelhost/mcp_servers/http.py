@@ -1,7 +1,7 @@
-"""The servers over streamable HTTP, in both eras, as an ASGI application.
+"""The servers over streamable HTTP, for both protocol eras, as an ASGI application.
 
-Clients that shake hands have a session with an id; after a restart of the host it answers 404 to an old one, and they
-shake hands again. The modern era, and requests without any of it (:mod:`modelhost.mcp_servers.plain`), need none.
+Clients that perform the handshake have a session with an id; after a restart of the host old ids get 404, and clients
+repeat the handshake. The modern era, and requests without any of it (:mod:`modelhost.mcp_servers.plain`), need none.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from modelhost.mcp_servers.open_sessions import OpenSessions
 from modelhost.mcp_servers.server import Extend
 
 MAX_SESSIONS: Final = 1000
-"""Of clients that shook hands, at the same time. For one more the oldest idle one ends; with none idle it gets 503."""
+"""Sessions of clients with a handshake. Beyond that the oldest idle one is closed; without one, new clients get 503."""
 IDLE_SECONDS: Final = 1800.0
-"""After which a session that nobody uses ends."""
+"""After which an unused session is closed."""
 DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 SESSION_HEADER: Final = plain.SESSION_HEADER.encode()
 JSON_HEADERS: Final = [(b"content-type", b"application/json")]
@@ -41,7 +41,7 @@ JSON_HEADERS: Final = [(b"content-type", b"application/json")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
-    """What a server answers besides, and how its streams are kept for clients that lose them."""
+    """Additions to a server, and how its streams can be resumed by clients that lose them."""
 
     extend: Extend
     event_store: EventStore | None = None
@@ -49,7 +49,7 @@ class Extension:
 
 
 class McpHttp:
-    """The servers of a host; each begins with its first request."""
+    """The servers of a host; each is started by its first request."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class McpHttp:
         extension: Extension | None = None,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
-        """``stopping`` ends the streams that would never end by themselves, and then the servers."""
+        """``stopping`` ends endless streams, and then the servers."""
         self._build = build
         self._max_body_bytes = max_body_bytes
         self._stopping = stopping
@@ -69,7 +69,7 @@ class McpHttp:
         self._servers: dict[FaceName, _Served] = {}
 
     async def answer(self, face: FaceName, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request to the server ``face``; it begins anew, without sessions, if it has failed.
+        """Answer one HTTP request to the server ``face``, which is restarted without sessions if it has failed.
 
         Raises:
             HostFault: it failed while it began.
@@ -110,7 +110,7 @@ class _Served:
         self._is_idle = asyncio.Event()
         self._is_running = asyncio.Event()
         self.has_failed = False
-        """Whether its sessions have ended by a fault of the host: it takes no others."""
+        """Whether a fault of the host ended its sessions: then it accepts no new ones."""
         self._running = asyncio.create_task(self._run(), name=f"sessions of {server.name}")
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,7 +167,7 @@ class _Served:
             await self._manager.handle_request(scope, client.receive, send)
 
     async def _open(self, scope: Scope, client: _Client, send: Send) -> None:
-        """Answer a handshake; a client that has left its session behind without a word is no reason to refuse it."""
+        """Answer a handshake, closing an idle session of another client if necessary."""
 
         with self._sessions.opening() as add:
 
@@ -183,7 +183,7 @@ class _Served:
             await self._manager.handle_request(scope, client.receive, noting)
 
     async def _end(self, session: str, scope: Scope) -> None:
-        """End a session as its client would."""
+        """Close a session as its client would."""
 
         async def nothing() -> Message:
             return DISCONNECT
@@ -219,7 +219,7 @@ class _Served:
         await _send(send, 200, answer)
 
     async def _run(self) -> None:
-        """Hold the sessions until the host stops and the last request is answered."""
+        """Keep the sessions open until the host stops and the last request is answered."""
         with log_failures("holding MCP sessions", server=self._server.name) as held:
             async with self._manager.run():
                 self._is_running.set()
@@ -231,10 +231,10 @@ class _Served:
 
 
 class _Client:
-    """What comes from the client of one HTTP request, and the news that it has left."""
+    """The messages of the client of one HTTP request, including its disconnect."""
 
     def __init__(self, receive: Receive, ends: asyncio.Event | None) -> None:
-        """``ends``: an event at which the client counts as gone."""
+        """``ends``: an event after which the client counts as disconnected."""
         self._receive = receive
         self._ends = ends
         self._given_back: deque[Message] = deque()
@@ -254,7 +254,7 @@ class _Client:
                 return bytes(body)
 
     def give_back(self, body: bytes) -> None:
-        """Let ``body`` be received again."""
+        """Make ``body`` available to be received again."""
         self._given_back.append({"type": "http.request", "body": body, "more_body": False})
 
     async def receive(self) -> Message:
@@ -267,7 +267,7 @@ class _Client:
         return message
 
     async def watch(self) -> None:
-        """Wait until the client has left."""
+        """Wait until the client has disconnected."""
         while not self.left.is_set():
             await self.receive()
 
@@ -283,7 +283,7 @@ class _Client:
 
 
 def _without_dead_session(send: Send) -> Send:
-    """Leave the id of a session out of a refusal: the SDK begins one before it refuses, and ends it at once."""
+    """Remove the session id from a refusal: the SDK opens a session before it refuses, and closes it at once."""
 
     async def filtered(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= 400:

@@ -1,9 +1,9 @@
-"""What is forgiven to MCP clients, decided message by message; no input or output here.
+"""Tolerates deviations of MCP clients from the protocol, message by message and without I/O.
 
-The SDK's server wants messages to the letter. Programs in use send less: no handshake, no ``jsonrpc``, no ``id``, an
-``initialize`` without parameters; they print what is no JSON; and FluidMCP reads one line for each line that it wrote,
-whoever that line is meant for. Command lines, templates and gateways send arguments of calls as JSON text. All of them
-get their answers, and clients that keep to the protocol notice nothing.
+The SDK's server is strict. Existing clients send no handshake, no ``jsonrpc``, no ``id``, or an ``initialize`` without
+parameters; they print lines that are no JSON; and FluidMCP reads exactly one line for each line that it writes,
+whatever that line is. Command lines, templates and gateways send arguments of calls as JSON text. All of them get
+their answers; for clients that follow the protocol nothing changes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOOLS_CALL: Final = "tools/call"
 
 
 def parse_call_arguments(message: dict[str, Any]) -> dict[str, Any]:
-    """Return ``message`` with all arguments of a call read, if they came as the text of one JSON object."""
+    """Return ``message`` with the arguments of a call parsed, if they came as the text of one JSON object."""
     params = message.get("params")
     if message.get("method") != TOOLS_CALL or not isinstance(params, dict):
         return message
@@ -30,9 +30,9 @@ def parse_call_arguments(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_values(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``arguments`` with each text read that stands where ``schema``, of an input, wants something else.
+    """Return ``arguments`` with text parsed as JSON wherever the input ``schema`` expects another type.
 
-    What is no JSON stays as it is, for whoever checks the values.
+    Invalid JSON stays unchanged; later validation reports it.
     """
     properties = schema.get("properties", {})
     return {name: _value(value, properties.get(name, {})) for name, value in arguments.items()}
@@ -46,7 +46,7 @@ def _value(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _read(text: Any) -> Any:
-    """Return what ``text`` says; ``None`` if it is no text, or no JSON."""
+    """Parse ``text``; ``None`` if it is no text, or no JSON."""
     if not isinstance(text, str):
         return None
     try:
@@ -59,9 +59,9 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 NEWEST_HANDSHAKE: Final = "2025-11-25"
 MODERN_KEY: Final = "io.modelcontextprotocol/protocolVersion"
-"""In the ``_meta`` of every request of 2026-07-28 and later, and of no other."""
+"""A key in the ``_meta`` of every request of protocol version 2026-07-28 and later, and of no other."""
 LISTENING: Final = "subscriptions/listen"
-"""A request without an end."""
+"""The method of a request that never ends."""
 _OWN_IDS: Final = "modelhost:"
 _HANDSHAKE_ID: Final = f"{_OWN_IDS}handshake"
 
@@ -71,21 +71,21 @@ Era = Literal["handshake", "modern"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedLine:
-    """What a line comes to: messages for the server, an answer to the client, or both."""
+    """The outcome of a line: messages for the server, an answer to the client, or both."""
 
     messages: tuple[Json, ...] = ()
     answer: Json | None = None
     sent: Json | None = None
-    """The message as the client sent it; ``None``: the line held none."""
+    """The message as the client sent it; ``None``: the line was no message."""
 
 
 class LenientSession:
-    """The messages of one client, from its first to its last."""
+    """The connection of one client, from its first message to its last."""
 
     def __init__(self) -> None:
         self._era: Era | None = None
         self._reads_answers_only = False
-        """Whoever sent no handshake, and FluidMCP, take any line for the answer to what they sent last."""
+        """Clients without a handshake, and FluidMCP, take any line for the answer to their last message."""
         self._is_fluidmcp = False
         self._is_initialized = False
         self._original_ids: dict[str, Any] = {}
@@ -94,11 +94,11 @@ class LenientSession:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every request is answered, but for those that have no end."""
+        """Whether all requests are answered, except those that never end."""
         return not self._unanswered
 
     def take(self, line: bytes) -> ParsedLine:
-        """Read a line of the client."""
+        """Process a line of the client."""
         if not line.strip():
             return ParsedLine()
         try:
@@ -111,19 +111,19 @@ class LenientSession:
 
     def _taken(self, message: Json) -> ParsedLine:
         if "method" not in message:
-            return ParsedLine(messages=(message,))  # an answer, which is the server's business
+            return ParsedLine(messages=(message,))  # an answer, which the server handles
         if message["method"].startswith("notifications/") and "id" not in message:
             return self._notified(message)
         return self._requested(message)
 
     def too_long(self, limit: int) -> ParsedLine:
-        """Answer a line that was longer than ``limit`` bytes, and was not kept."""
+        """Answer a line that was skipped since it exceeded ``limit`` bytes."""
         return ParsedLine(
             answer=_error(None, INVALID_REQUEST, f"Invalid Request: a message of more than {limit} bytes")
         )
 
     def give(self, message: Json) -> Json | None:
-        """Return what the client is to get for a message of the server; ``None`` is nothing."""
+        """Return what the client gets for a message of the server; ``None``: nothing."""
         if "method" in message:
             return None if self._reads_answers_only else message
         key = message.get("id")
@@ -136,7 +136,7 @@ class LenientSession:
         message = parse_call_arguments(message)
         method, params = message["method"], message.get("params")
         is_modern = MODERN_KEY in _mapping(_mapping(params).get("_meta"))
-        if method == "ping":  # a server of the modern era has none; some clients judge by it whether it is there
+        if method == "ping":  # not in the modern protocol, but some clients check with it whether a server is alive
             done = {"resultType": "complete"} if is_modern else {}
             return ParsedLine(answer={"jsonrpc": "2.0", "id": message.get("id"), "result": done})
         if method == "initialize":
@@ -154,7 +154,7 @@ class LenientSession:
         return ParsedLine(messages=(*_handshake(), message))
 
     def _greeted(self, message: Json) -> Json:
-        """Return ``initialize`` with what is missing of its parameters."""
+        """Return ``initialize`` with its missing parameters added."""
         params = _mapping(message.get("params"))
         client = params.get("clientInfo")
         self._is_fluidmcp = _mapping(client).get("name") == FLUIDMCP
@@ -171,12 +171,12 @@ class LenientSession:
         elif method == "notifications/cancelled":
             self._settle(_mapping(message.get("params")).get("requestId"))  # it will not be answered
         if self._is_fluidmcp and not (method == "notifications/initialized" and is_first):
-            # After its own first one FluidMCP waits for a line whatever its caller sent, and for ever.
+            # After its first notification FluidMCP waits forever for a line after every message.
             return ParsedLine(messages=(message,), answer={"jsonrpc": "2.0", "id": None, "result": {}})
         return ParsedLine(messages=(message,))
 
     def _with_usable_id(self, message: Json) -> Json:
-        """Return the request with an id that the SDK takes; without one it would be a notification."""
+        """Return the request with an id that the SDK accepts; without one it would be a notification."""
         original = message.get("id")
         if isinstance(original, str | int):
             return message
@@ -202,13 +202,13 @@ _GREETING: Final[Mapping[str, Any]] = {
 
 
 def _handshake() -> Iterable[Json]:
-    """The handshake that a client left out."""
+    """Yield the handshake that a client omitted."""
     yield {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": dict(_GREETING)}
     yield {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
 def find_problem(message: Any) -> str | None:
-    """Return why ``message`` is none of JSON-RPC, as the end of a sentence; ``None`` if it is one."""
+    """Return why ``message`` is no JSON-RPC message, as the end of a sentence; ``None`` if it is valid."""
     if not isinstance(message, dict):
         return "a message is a JSON object"
     if message.get("jsonrpc", "2.0") != "2.0":
@@ -224,7 +224,7 @@ def find_problem(message: Any) -> str | None:
 
 
 def message_id(message: Any) -> Any:
-    """Return the id with which an answer to ``message`` goes, whatever it is."""
+    """Return the id for an answer to ``message``, which may be any value."""
     key = _mapping(message).get("id")
     return None if isinstance(key, bool | list | dict) else key
 

@@ -1,4 +1,4 @@
-"""Which sessions of clients are open, and which of them may go when there is no room for another."""
+"""Tracks the open sessions of clients, and which of them to close when there are too many."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from contextlib import contextmanager
 
 
 class OpenSessions:
-    """Kept by whoever passes the requests on. One that has ended by itself may stand here until it would go."""
+    """The open sessions, most recently used last. Ended sessions may stay until they are removed or closed."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._ids: dict[str, None] = {}
-        """In the order in which they were used last."""
+        """In the order of their last use."""
         self._at_work: Counter[str] = Counter()
         self._opening = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room for those that are being opened."""
+        """Whether there are more sessions than allowed, including those being opened."""
         return len(self._ids) + self._opening > self._limit
 
     @property
     def oldest_idle(self) -> str | None:
-        """The one that has been without a request, or a stream, for the longest time; ``None`` if all have one."""
+        """The session that has been idle for longest; ``None`` if all have a request or a stream."""
         return next((each for each in self._ids if not self._at_work[each]), None)
 
     @contextmanager
     def opening(self) -> Iterator[Callable[[str], None]]:
-        """Room is taken for another within the context; what it gives is to be told the id, once it is open."""
+        """Reserve a place for a new session; call the yielded function with its id once it is open."""
         self._opening += 1
         is_open = False
 
@@ -47,12 +47,12 @@ class OpenSessions:
                 self._opening -= 1
 
     def remove(self, session: str) -> None:
-        """Forget one that has ended."""
+        """Remove an ended session."""
         self._ids.pop(session, None)
 
     @contextmanager
     def used(self, session: str | None) -> Iterator[None]:
-        """A request of the session, or a stream for it, is at work within the context."""
+        """Mark the session as in use by a request or a stream."""
         if session is None or session not in self._ids:
             yield
             return

@@ -1,4 +1,4 @@
-"""A host of the server's own, started when it is first needed: a client waits for its handshake, not for a model."""
+"""The own host of an MCP server, started when it is first needed, so that the handshake does not wait for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class OwnHost:
-    """A host with ``settings``; it ends with the context."""
+    """A host with ``settings``; it stops at the end of the context."""
 
     def __init__(self, settings: Settings, *, launch: Mapping[str, Any]) -> None:
-        """Take the settings, and launch parameters for the model's engine (a registry's ``params``)."""
+        """``launch`` are launch parameters for the model's engine (a registry's ``params``)."""
         self._settings = settings
         self._launch = launch
         self._starting: asyncio.Task[LocalClient] | None = None
@@ -66,7 +66,7 @@ class OwnHost:
 
     @asynccontextmanager
     async def performing(self, call: OperationCall) -> AsyncIterator[None]:
-        """Have what is inside done as ``call``; raises SetupError if the host cannot be started."""
+        """Perform the body as ``call``; raises SetupError if the host cannot be started."""
         try:
             client = await self._started()
         except BaseException:
@@ -76,8 +76,7 @@ class OwnHost:
             yield
 
     async def _started(self) -> LocalClient:
-        """Return what answers; calls that come while it starts wait for the same start, and one after a failure tries
-        again."""
+        """Return the client. Concurrent calls wait for the same start; after a failure the next call tries again."""
         if self._client is None:
             if self._starting is None or self._starting.done():
                 self._starting = asyncio.create_task(self._start(), name="starting a host")
@@ -90,6 +89,6 @@ class OwnHost:
         await host.start(load=False, launch=self._launch)
         self._host = host
         if self._settings.mcp_config is not None:
-            # An answer that came before the tools were there would be one without them.
+            # Earlier answers would be without tools.
             await host.tools.settled(CONNECT_TIMEOUT_SECONDS)
         return lazy.local_client.LocalClient(host)

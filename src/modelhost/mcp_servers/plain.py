@@ -39,7 +39,7 @@ GREETING: Final[Mapping[str, Any]] = {
 
 
 def is_plain(headers: Mapping[str, str], message: Any) -> bool:
-    """Whether ``message`` is a request that comes without a handshake and without the modern era's envelope."""
+    """Whether ``message`` is a request without a handshake and without the modern protocol's metadata."""
     version = headers.get(VERSION_HEADER)
     if SESSION_HEADER in headers or (version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS):
         return False
@@ -52,7 +52,7 @@ def is_plain(headers: Mapping[str, str], message: Any) -> bool:
 
 
 def find_problem(headers: Mapping[str, str], message: Any) -> str | None:
-    """Return why ``message`` is none of the handshake's era, as the end of a sentence; ``None`` if it is one.
+    """Return why ``message`` is invalid in the handshake era, as the end of a sentence; ``None`` if it is valid.
 
     The SDK would answer with pydantic's report on every form that a message may have. Of the modern era it has words.
     """
@@ -99,7 +99,7 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 @dataclass(kw_only=True)
 class _OneAnswer:
-    """Where the answer to a plain request goes: nothing else finds its way to the client."""
+    """The channel of a plain request, which carries its answer only."""
 
     transport: TransportContext
     request_id: types.RequestId
@@ -113,7 +113,7 @@ class _OneAnswer:
         raise NoBackChannelError(method)
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
-        """Send a notification: to nobody."""
+        """Drop a notification."""
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell of progress: nobody."""
+        """Drop a progress report."""

@@ -1,4 +1,4 @@
-"""The resources of each area: what can be read without a call of a tool."""
+"""The resources of each area."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from modelhost.operations.state import OneLabel
 
 JSON: Final = "application/json"
 IN_ADDRESSES: Final = "/:@._-~"
-"""What stands in an address as it is, beside letters and digits."""
+"""Characters that need no quoting in a URI, besides letters and digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of resource, each with what its address names."""
+    """A kind of resource, identified by the name in its URI."""
 
     area: Area
     address: str
-    """As a URI template; without a scheme it is the seed's address, which is understood too."""
+    """The URI template; the form without a scheme is the seed's, which is accepted too."""
     title: str
     description: str
     read: Callable[[HostClient, str], Awaitable[Mapping[str, Any]]]
-    """Takes what the address names; raises a :class:`ModelhostError`."""
+    """Reads the resource of a name; raises a :class:`ModelhostError`."""
     listed: Callable[[HostClient], Awaitable[tuple[str, ...]]]
-    """The names of those that are listed one by one."""
+    """Returns the names of the resources to list."""
 
     @property
     def seed_address(self) -> str:
@@ -44,11 +44,11 @@ class Kind:
 
     @property
     def has_name(self) -> bool:
-        """Whether the address names something."""
+        """Whether the URI contains a name."""
         return "{" in self.address
 
     def named_in(self, uri: str) -> str | None:
-        """Return what ``uri`` names, if it is of this kind."""
+        """Return the name in ``uri`` if it is of this kind."""
         for address in (self.address, self.seed_address):
             before, _, after = re.sub(r"\{.*\}", "\0", address).partition("\0")
             pattern = f"{re.escape(before)}(.+){re.escape(after)}" if self.has_name else f"{re.escape(address)}()"
@@ -57,7 +57,7 @@ class Kind:
         return None
 
     def address_of(self, name: str) -> str:
-        """Return the address of the resource of ``name``."""
+        """Return the URI of the resource ``name``."""
         return re.sub(r"\{.*\}", lambda _: quote(name, safe=IN_ADDRESSES), self.address)
 
 
@@ -84,7 +84,7 @@ async def _summary(backend: HostClient, session_id: str) -> Mapping[str, Any]:
 
 
 async def _one(_backend: HostClient) -> tuple[str, ...]:
-    return ("",)  # the only one of its kind, and it needs no name
+    return ("",)  # a single resource without a name
 
 
 async def _none(_backend: HostClient) -> tuple[str, ...]:

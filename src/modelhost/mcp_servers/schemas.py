@@ -1,4 +1,4 @@
-"""JSON schemas of tools, made from the declarations of the operations."""
+"""JSON schemas of tools, generated from the operations."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Schema = dict[str, Any]
 
 ONE: Final = "model_id"
 MANY: Final = "model_ids"
-"""What takes ``model_id`` takes several of them too."""
+"""The parameter for several models, beside ``model_id`` for one."""
 
 
 class _WithoutFieldTitles(GenerateJsonSchema):
-    """Leaves out the titles of fields: they repeat the names, and every model that is shown the tools reads them."""
+    """Omits the titles of fields, which only repeat the names and cost tokens of every model that gets the tools."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def input_schema(parameters: type[Parameters]) -> Schema:
-    """Return the schema of what ``parameters`` takes.
+    """Return the schema of ``parameters``.
 
     What may be left out has its type alone, without `null`: programs that make arguments of text look for one type.
     """
@@ -41,7 +41,7 @@ def output_schema(result: type[Result]) -> Schema:
 
 
 def parameter_names(parameters: type[Parameters]) -> frozenset[str]:
-    """Return every name under which a parameter may be given."""
+    """Return all names of the parameters, including aliases."""
     names: set[str] = set()
     for name, field in parameters.model_fields.items():
         alias = field.validation_alias
@@ -53,7 +53,7 @@ def parameter_names(parameters: type[Parameters]) -> frozenset[str]:
 
 
 def several_input_schema(schema: Schema) -> Schema:
-    """Return the schema of an input that takes one model, or several: exactly one of the two, which it cannot say.
+    """Return the schema of an input with one model or several; it cannot express that exactly one is required.
 
     Combinators at the top of a schema are refused by some of those who show tools to models.
     """
@@ -121,7 +121,7 @@ def _one_of(schema: Schema, **others: Schema) -> Schema:
 
 
 def _typed(field: Schema, defined: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a parameter with its type, and without its `null`, which says the same as leaving it out."""
+    """Return the schema of a parameter without `null`, which means the same as omitting it."""
     if "$ref" in field:
         return {"type": defined[field["$ref"].rpartition("/")[2]]["type"], **field}
     kinds = [kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"]

@@ -36,7 +36,7 @@ log = get_logger(__name__)
 
 Context = ServerRequestContext[Any, Any]
 Extend = Callable[[Server[Any]], None]
-"""Adds to a finished server: it wraps the handlers that it finds there."""
+"""Extends a finished server by wrapping its handlers."""
 
 NOT_FOUND: Final = (ModelNotFound, SessionNotFound, StateNotFound)
 READING: Final = "read-resource"
@@ -59,7 +59,7 @@ def build_server(
     door: Face = "mcp-stdio",
     extend: Extend | None = None,
 ) -> Server[Any]:
-    """Return the server called ``face``; it answers by ``backend``, on any transport and for any number of clients.
+    """Return the server ``face``, which answers with ``backend`` on any transport and for any number of clients.
 
     ``door`` is the way by which calls come in, as the audit log names it.
     """
@@ -93,7 +93,7 @@ def build_server(
 
 
 async def answer_ping(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Answer ``ping`` in every era: clients that judge by it whether a server is there do not ask which era it is."""
+    """Answer ``ping`` in every protocol era: clients use it to check whether a server is alive."""
     if ctx.method != "ping" or ctx.request_id is None:
         return await call_next(ctx)
     return {"resultType": "complete"} if ctx.protocol_version in types.version.MODERN_PROTOCOL_VERSIONS else {}
@@ -195,14 +195,14 @@ class _Answers:
 
 
 class _Notifications:
-    """How far a call is, as notifications: nothing, for a client that has given no token for it."""
+    """Sends progress notifications, if the client has given a token for them."""
 
     def __init__(self, ctx: Context) -> None:
         self._session = ctx.session
         self._sent = 0.0
 
     async def send(self, progress: Progress) -> None:
-        """Send it. The protocol wants each to be further than the one before: what is not is left out."""
+        """Send progress. The protocol requires it to increase, so others are dropped."""
         if progress.fraction is not None and progress.fraction > self._sent:
             self._sent = progress.fraction
             await self._session.report_progress(progress.fraction, 1.0, progress.message)

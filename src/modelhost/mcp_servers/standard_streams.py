@@ -1,8 +1,8 @@
-"""Standard input and output as the wire of a protocol, and standard error as a log that nobody may be reading.
+"""Standard input and output as the transport of a protocol, and standard error as a log that may have no reader.
 
-Input is read by the line, and output is written without ever holding up the loop. Neither stream is made non-blocking,
-since whoever started the program may share them; as much is written as the kernel has room for. Input may be a pipe, a
-socket, a terminal or a file.
+Input is read by lines, and output is written without blocking the event loop. The streams are not made non-blocking,
+since the parent process may share them; instead only as much is written as fits into the kernel's buffer. Input may be
+a pipe, a socket, a terminal or a file.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 MIN_FREE_BYTES: Final = 512 if sys.platform == "darwin" else select.PIPE_BUF
-"""A pipe with room has room for this much."""
+"""A writable pipe takes at least this much."""
 READ_BYTES: Final = 65536
 HIGH_WATER_BYTES: Final = 1 << 20
 FIRST_FREE: Final = 3  # the descriptor after those of standard input, output and error
 
 
 class LineTooLong(Exception):
-    """A line was longer than is kept; it has been skipped."""
+    """A line was too long and has been skipped."""
 
 
 class LineStreams:
-    """Made by :func:`standard_streams`."""
+    """Reads lines and writes bytes without blocking; created by :func:`standard_streams`."""
 
     def __init__(self, input_fd: int, output_fd: int, *, line_bytes: int) -> None:
-        """Take two descriptors, and the length of the longest line."""
+        """``line_bytes`` is the length of the longest line."""
         self._loop = asyncio.get_running_loop()
         self._input, self._output = input_fd, output_fd
         self._line_bytes = line_bytes
@@ -41,11 +41,11 @@ class LineStreams:
         self._unsent = bytearray()
         self._drained: asyncio.Future[None] | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
-        """Done when nobody reads the output any more."""
+        """Done when the output has no reader any more."""
         self._watch_output()
 
     async def line(self) -> bytes | None:
-        """Return the next line without its end; ``None`` when there is none to come.
+        """Return the next line without its end; ``None`` at the end of the input.
 
         Raises:
             LineTooLong: once for every such line.
@@ -71,7 +71,7 @@ class LineStreams:
             self._read += chunk
 
     def _rest(self) -> bytes | None:
-        """Return what came after the last end of a line; ``echo -n`` writes none."""
+        """Return what came after the last newline, as ``echo -n`` writes."""
         rest = bytes(self._read)
         self._read.clear()
         self._searched = 0
@@ -92,10 +92,10 @@ class LineStreams:
             self._loop.remove_reader(self._input)
 
     async def write(self, data: bytes) -> None:
-        """Write ``data`` as there is room for it; returns once no more than a little is left to write.
+        """Write ``data``; waits while too much is unsent.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: the output has no reader any more.
         """
         if self.closed.done():
             raise BrokenPipeError
@@ -107,10 +107,10 @@ class LineStreams:
             await self.drain()
 
     async def drain(self) -> None:
-        """Return when everything is written.
+        """Wait until everything is written.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: the output has no reader any more.
         """
         while self._unsent and not self.closed.done():
             if self._drained is None:
@@ -130,14 +130,14 @@ class LineStreams:
         if self._unsent:
             self._loop.add_writer(self._output, self._send)
             return
-        with suppress(OSError):  # a file was never waited for
+        with suppress(OSError):  # files have no writer callback
             self._loop.remove_writer(self._output)
         self._wake()
 
     def _watch_output(self) -> None:
-        """Learn of a reader that goes while there is nothing to write; a terminal and a file have none that can."""
+        """Detect that the reader of a pipe or socket leaves while there is nothing to write."""
         status = os.fstat(self._output)
-        is_own = os.fstat(self._input).st_ino != status.st_ino  # one socket for both tells of input this way
+        is_own = os.fstat(self._input).st_ino != status.st_ino  # if both are one socket, this would report input
         if is_own and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
             self._loop.add_reader(self._output, self._lose)
 
@@ -157,10 +157,9 @@ class LineStreams:
 
 @contextmanager
 def standard_streams(*, line_bytes: int) -> Iterator[LineStreams]:
-    """The wire of this process, inside of its event loop.
+    """Yield the streams of this process, within its event loop.
 
-    Nothing else gets at it meanwhile: what is printed goes to standard error, child processes inherit no input and an
-    output that leads nowhere.
+    Meanwhile ``print`` writes to standard error, and child processes inherit ``/dev/null``.
     """
     wire_in, wire_out = (_above_standard(fd) for fd in (0, 1))
     stdout = sys.stdout
@@ -188,7 +187,7 @@ def _above_standard(fd: int) -> int:
 
 
 def has_room(fd: int) -> bool:
-    """Whether a little can be written to ``fd`` without waiting; an error counts, since writing tells of it."""
+    """Whether ``fd`` can be written without blocking; also true for errors, which writing then reports."""
     return bool(select.select([], [fd], [], 0)[1])
 
 
@@ -198,10 +197,9 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 class UnreadableOutput(io.RawIOBase):
-    """A pipe that nobody may be reading: what there is no room for is dropped.
+    """A pipe that may have no reader: output for which there is no room is dropped.
 
-    Standard error is such a pipe under a program that keeps it and never reads it. After 64 KiB of log a server that
-    insists on writing would stand still for ever.
+    Some parent processes never read standard error: after 64 KiB of log, a blocking write would hang forever.
     """
 
     def __init__(self, fd: int) -> None:
@@ -219,14 +217,14 @@ class UnreadableOutput(io.RawIOBase):
         return self._fd
 
     def limit(self, enough_bytes: int, on_enough: Callable[[], None]) -> None:
-        """Call ``on_enough`` once so many bytes have been written, those before this call among them.
+        """Call ``on_enough`` once ``enough_bytes`` have been written in total.
 
-        Whatever it does, no more than twice as many are written.
+        In any case, no more than twice as many are written.
         """
         self._enough_bytes, self._on_enough = enough_bytes, on_enough
 
     def end(self) -> None:
-        """Drop all that comes from now on."""
+        """Drop all further output."""
         self._has_ended = True
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
@@ -254,7 +252,7 @@ class UnreadableOutput(io.RawIOBase):
 
 
 def nonblocking_stderr() -> UnreadableOutput | None:
-    """Have standard error never wait for its reader, where it is a pipe or a socket; ``None`` where it is neither."""
+    """Make standard error non-blocking if it is a pipe or a socket; ``None`` if it is neither."""
     try:
         kind = os.fstat(2).st_mode
     except OSError:
@@ -262,6 +260,6 @@ def nonblocking_stderr() -> UnreadableOutput | None:
     if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
         return None
     output = UnreadableOutput(2)
-    raw: Any = output  # typeshed asks for more than a buffered writer does
+    raw: Any = output  # typeshed requires more than BufferedWriter does
     sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="replace", line_buffering=True)
     return output

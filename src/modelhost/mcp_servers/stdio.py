@@ -1,4 +1,4 @@
-"""An MCP server over standard input and output, for clients that are not to the letter as well.
+"""An MCP server over standard input and output, also for clients that deviate from the protocol.
 
 :mod:`modelhost.mcp_servers.lenient` says what is forgiven. Besides, calls at work are finished when the input ends, and
 everything ends when nobody reads the output.
@@ -23,12 +23,12 @@ from modelhost.mcp_servers.standard_streams import LineStreams, LineTooLong
 from modelhost.mcp_servers.stdio_log import StdioLog
 
 MESSAGE_BYTES: Final = 32 * 2**20
-"""The longest line: conversations hold whole files."""
+"""The longest line; conversations may contain whole files."""
 FLUSH_SECONDS: Final = 1.0  # for a client that is slow to read the last answers of a server that is told to end
 
 
 async def serve(server: Server[Any], wire: LineStreams, log: StdioLog) -> None:
-    """Answer on ``wire`` until its input has ended and all is answered, or nobody reads the answers."""
+    """Serve on ``wire`` until the input ends and all requests are answered, or the output has no reader any more."""
     client = _Client(wire, log)
     serving = asyncio.create_task(
         server.run(Incoming(client), Outgoing(client), server.create_initialization_options()),
@@ -47,7 +47,7 @@ async def serve(server: Server[Any], wire: LineStreams, log: StdioLog) -> None:
 
 
 class _Client:
-    """The one at the other end of the wire."""
+    """The client at the other end."""
 
     def __init__(self, wire: LineStreams, log: StdioLog) -> None:
         self._wire = wire
@@ -57,7 +57,7 @@ class _Client:
         self._answered = asyncio.Event()
 
     async def next_message(self) -> Json | None:
-        """Return the next message for the server; ``None`` when there is none to come and all are answered."""
+        """Return the next message for the server; ``None`` at the end of the input, once all requests are answered."""
         while not self._messages:
             taken = await self._taken()
             if taken is None:
@@ -83,7 +83,7 @@ class _Client:
         return taken
 
     async def give(self, message: Json) -> None:
-        """Send a message of the server, if the client is to have it; raises BrokenPipeError."""
+        """Send a message of the server, unless the client must not get it; raises BrokenPipeError."""
         given = self._conversation.give(message)
         try:
             if given is not None:
@@ -92,7 +92,7 @@ class _Client:
             self._answered.set()
 
     async def refuse(self, message: Json) -> None:
-        """Answer what the SDK does not take for a message."""
+        """Answer an input that the SDK does not accept as a message."""
         error = {"code": types.INVALID_REQUEST, "message": "Invalid Request"}
         await self.give({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
 
@@ -103,7 +103,7 @@ class _Client:
 
 
 class _Stream:
-    """What the SDK asks of either of its streams besides the messages."""
+    """What the SDK requires of both streams besides messages."""
 
     def __init__(self, client: _Client) -> None:
         self._client = client
@@ -122,7 +122,7 @@ class _Stream:
 
 
 class Incoming(_Stream):
-    """What the client says, as the SDK's read stream."""
+    """The SDK's read stream: messages of the client."""
 
     async def receive(self) -> SessionMessage | Exception:
         while not self._is_closed:
@@ -149,7 +149,7 @@ class Incoming(_Stream):
 
 
 class Outgoing(_Stream):
-    """What the client is told, as the SDK's write stream."""
+    """The SDK's write stream: messages to the client."""
 
     async def send(self, item: SessionMessage) -> None:
         if self._is_closed:

@@ -1,4 +1,4 @@
-"""What the log has of a server over standard input and output: its start, its client, the messages, its end.
+"""The log of a server over standard input and output: start, client, messages and end.
 
 FluidMCP keeps the standard error of its servers and never reads it. It is told what happened from "info" on, as it
 expects, and little enough that the pipe never fills: the log then goes on in a file, and its last line there says so.
@@ -22,43 +22,43 @@ from modelhost.errors import ConfigError
 from modelhost.mcp_servers.standard_streams import UnreadableOutput
 
 FLUIDMCP: Final = "fluidmcp-client"
-"""The name by which it introduces itself."""
+"""The client name of FluidMCP."""
 ENOUGH_BYTES: Final = 16 * 1024
-"""On a standard error that nobody reads: some hundred calls. The least pipe has room for 64 KiB."""
+"""How much is logged to a pipe that may have no reader: some hundred calls. The smallest pipe holds 64 KiB."""
 TEXT_CHARS: Final = 100
-"""Of a name that a client chose."""
+"""The longest part of a client's name that is logged."""
 
 log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPlan:
-    """What is logged, and where."""
+    """Which events are logged, and where."""
 
     level: LogLevel = "warning"
     is_level_chosen: bool = False
-    """Whether somebody asked for that level; under FluidMCP it is "info" otherwise."""
+    """Whether the level was configured; otherwise it is "info" under FluidMCP."""
     log_format: LogFormat = "auto"
     file: Path
-    """Where the log goes on when standard error has enough."""
+    """Where the log continues when standard error has enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSummary:
-    """What a server serves."""
+    """The log entry of a server's start."""
 
     face: str
     host: str
-    """Who answers the calls: an address, or "own"."""
+    """The address of the host, or "own"."""
     model: str | None
-    """The one of calls that name none, if it was named."""
+    """The default model, if one was named."""
 
 
 class StdioLog:
-    """The log of one server; its file is closed with the context."""
+    """The log of one server; its file is closed at the end of the context."""
 
     def __init__(self, plan: LogPlan, standard_error: UnreadableOutput | None) -> None:
-        """Take the pipe that standard error is; ``None``: it is a terminal or a file, which hold any amount."""
+        """``stderr``: standard error if it is a pipe; ``None``: it is a terminal or a file, which take any amount."""
         self._plan = plan
         self._output = standard_error
         self._level: LogLevel = plan.level
@@ -75,26 +75,26 @@ class StdioLog:
         self._open.__exit__(kind, error, trace)
 
     def started(self, serving: ServerSummary) -> None:
-        """Note that the server listens."""
+        """Log that the server listens."""
         self._serving = serving
         self._note_start()
 
     def stopping(self, reason: str) -> None:
-        """Note why the server begins to end."""
+        """Log why the server is stopping."""
         log.info("mcp_stopping", reason=reason)
 
     def stopped(self) -> None:
-        """Note that all is over in good order."""
+        """Log that the server has stopped normally."""
         log.info("mcp_stopped")
 
     def received(self, message: Mapping[str, Any] | None, byte_count: int) -> None:
-        """Note a line of the client; ``None``: it is no message."""
+        """Log a line of the client; ``None``: it is no message."""
         if message is not None and message.get("method") == "initialize":
             self._greeted(message)
         _note_message("in", message, byte_count)
 
     def sent(self, message: Mapping[str, Any], byte_count: int) -> None:
-        """Note a line for the client."""
+        """Log a line for the client."""
         _note_message("out", message, byte_count)
 
     def _note_start(self) -> None:
@@ -148,7 +148,7 @@ def _note_message(way: Literal["in", "out"], message: Mapping[str, Any] | None, 
 
 
 def _outline(message: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what kind of message it is and what it is about, without anything that it holds."""
+    """Return the kind and subject of a message, without its contents."""
     if message is None:
         return {"kind": "unreadable"}
     outline: dict[str, Any] = {"kind": _kind(message)}

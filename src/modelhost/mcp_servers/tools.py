@@ -1,4 +1,4 @@
-"""The tools of each area, rendered from the operations."""
+"""The tools of each area, generated from the operations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPERATIONS: Final[Mapping[Area, tuple[AnyOperation, ...]]] = {
     "state": (state.SAVE, state.LOAD, state.CLEAR),
 }
 SEVERAL: Final = frozenset({model_loading.LOAD.name, model_loading.UNLOAD.name, models.INFO.name})
-"""What takes several models at once."""
+"""Operations that take several models at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class _Hints:
     is_destructive: bool = False
     is_idempotent: bool = True
     is_open_world: bool = False
-    """It deals with what is elsewhere."""
+    """Whether it accesses external systems."""
 
 
 HINTS: Final[Mapping[str, _Hints]] = {
@@ -52,23 +52,23 @@ HINTS: Final[Mapping[str, _Hints]] = {
     state.LOAD.name: _Hints(is_destructive=True),
     state.CLEAR.name: _Hints(is_destructive=True),
 }
-"""Of what changes something; without an entry it destroys nothing, and twice is as good as once."""
+"""For operations that change something; by default they are idempotent and not destructive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
-    """Who reads what a call gives, and how far it is; ``depth`` says in how many calls of tools he stands."""
+    """Where a call reports to; ``depth`` is how deeply it is nested in tool calls."""
 
     depth: int = 0
     tell: ReportPiece | None = None
-    """Told of an answer as it comes."""
+    """Gets the pieces of an answer."""
     on_progress: OnProgress = ignore_progress
-    """Told how far what takes minutes is."""
+    """Gets the progress of long operations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolOutcome:
-    """What a call gives: ``structured``, as JSON; ``text`` is for a reader who wants nothing else."""
+    """The result of a call: ``structured`` as JSON, and ``text`` for clients that show only text."""
 
     structured: Mapping[str, Any]
     text: str | None = None
@@ -80,9 +80,9 @@ class HostTool:
 
     definition: types.Tool
     names: frozenset[str]
-    """Of its parameters; others are not for it, but for who stands in between."""
+    """The names of its parameters; other arguments are meant for intermediaries and dropped."""
     kept: Callable[[Mapping[str, Any]], dict[str, Any]]
-    """Returns what of the arguments the audit log may keep."""
+    """Returns the arguments that the audit log may keep."""
     work: Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]
     reports_progress: bool = False
 
@@ -190,7 +190,7 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
 def _with_defaults(
     backend: HostClient, defaults: ChatDefaults
 ) -> Callable[[Mapping[str, Any], CallContext], Awaitable[ToolOutcome]]:
-    """Return what tells of the model as this server has calls of it answered."""
+    """Return ``model_info`` with the defaults of this server."""
 
     async def work(arguments: Mapping[str, Any], _reader: CallContext) -> ToolOutcome:
         asked = arguments if arguments.keys() & {"model", ONE} or defaults.model is None else {"model": defaults.model}

@@ -1,4 +1,4 @@
-"""The engines of this machine for a person, and whether it could run llama.cpp faster than it does."""
+"""The engines of this machine, and advice on faster builds of llama.cpp."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from modelhost.workers.gpus import installed_gpu
 
 
 def engines_here(data_dir: Path) -> list[EngineFacts]:
-    """The engines of this machine, with what could be better about llama.cpp."""
+    """Return the engines of this machine, with advice on llama.cpp."""
     return with_advice(engine_facts(data_dir))
 
 
 def print_engines(engines: Sequence[EngineFacts]) -> None:
-    """Print a row for each engine, and below the table how fast a build is and what could be better."""
+    """Print a table of the engines, followed by the speed of builds and advice."""
     headings = ("Engine", "Version", "Reads", "Can", "Where")
     table = console.new_table(*headings, fold=headings)
     for engine in engines:
@@ -48,7 +48,7 @@ def _build_line(engine: EngineFacts) -> str:
 
 
 def faster_build(model: HostedModel) -> BetterBuild | None:
-    """Return the build that would run ``model`` quicker than its worker does; ``None``: there is none, or no worker.
+    """Return the build that would run ``model`` faster than its worker does; ``None``: there is none, or no worker.
 
     Nothing is started for it: the worker has said what it computes with. Costs a look at a few files.
     """
@@ -63,13 +63,13 @@ def faster_build(model: HostedModel) -> BetterBuild | None:
 
 
 def machine_here() -> Machine:
-    """Return what decides which build is the best here. Costs a look at a few files, and asks NVIDIA's driver."""
+    """Return the facts that decide which build is best here. Reads a few files and asks NVIDIA's driver."""
     gpu = installed_gpu()
     return this_machine(None if gpu is None else gpu.build)
 
 
 def with_advice(engines: Sequence[EngineFacts]) -> list[EngineFacts]:
-    """Return ``engines`` with what could be better about llama.cpp."""
+    """Return ``engines`` with advice on llama.cpp."""
     return [_with_advice(engine) if engine.name == ENGINE and engine.is_installed else engine for engine in engines]
 
 

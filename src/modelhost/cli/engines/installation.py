@@ -1,4 +1,4 @@
-"""``modelhost engines install``: an environment for an engine, or the build of llama.cpp that fits the machine."""
+"""``modelhost engines install``: an environment for an engine, or the best build of llama.cpp for the machine."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def has_builds(engine: str) -> bool:
 
 
 def install_environment(engine: str, data_dir: Path) -> None:
-    """Make an environment with ``engine`` for the hosts of ``data_dir``."""
+    """Create an environment with ``engine`` for the hosts of ``data_dir``."""
 
     def report(line: str) -> None:
-        """Show what is being fetched, a line each; pip says much more."""
+        """Print one line for each package that pip collects."""
         words = line.split()
         if words[:1] == ["Collecting"]:
             console.note(f"  {words[1]}")
@@ -149,7 +149,7 @@ def _record(build: Build, machine: Machine, checked: Checked, *, is_compiled_her
 
 
 class _Report:
-    """Writes what is said to the log, and shows how far the build is: by a bar, or by a line for each tenth."""
+    """Writes output to the log, and shows the progress of the build as a bar or as a line for each tenth."""
 
     def __init__(self, log: TextIO, bar: Progress | None = None) -> None:
         self._log, self._bar = log, bar
@@ -173,7 +173,7 @@ class _Report:
 
 @contextlib.contextmanager
 def _shown(log: TextIO) -> Iterator[_Report]:
-    """A report with a bar on a terminal, which is gone when the ``with`` ends."""
+    """Yield a report, with a temporary progress bar on a terminal."""
     if not console.stderr_is_terminal():
         yield _Report(log)
         return

@@ -1,4 +1,4 @@
-"""What a person sees while a running host downloads a model for them."""
+"""Shows the progress of a download that a running host makes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TENTHS: Final = 10
 
 @contextmanager
 def show_download() -> Iterator[OnProgress]:
-    """Show what is told, on stderr: a bar on a terminal, else a line for each tenth. Nothing, if nothing is told."""
+    """Yield a callback that shows progress on stderr: a bar on a terminal, else a line for each tenth."""
     with ExitStack() as shown:
         yield (_Bar(shown) if console.stderr_is_terminal() else _Lines()).show
 
 
 class _Bar:
-    """A bar from the first step on, until ``shown`` is closed."""
+    """Shows a bar from the first step on, until ``shown`` is closed."""
 
     def __init__(self, shown: ExitStack) -> None:
         self._shown = shown
@@ -40,7 +40,7 @@ class _Bar:
 
 
 class _Lines:
-    """A line for each tenth."""
+    """Prints a line for each tenth."""
 
     def __init__(self) -> None:
         self._tenth = -1

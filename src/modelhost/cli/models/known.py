@@ -1,4 +1,4 @@
-"""The models that are on this machine, from the places where they are known."""
+"""The models known on this machine: registry, inventory, hub cache and the bundled one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from modelhost.models.resolve.locate import locate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
-    """A model, and who knows it. ``path`` is ``None`` as long as it is not downloaded."""
+    """A model and its source. ``path`` is ``None`` until it is downloaded."""
 
     name: str
     source: Literal["registry", "inventory", "cache", "bundled"]
@@ -41,7 +41,7 @@ class KnownModel:
 
 
 def all_models() -> list[KnownModel]:
-    """Return them: those of the registry, of the inventory, of the hub's cache, and the bundled one.
+    """Return the models of the registry, the inventory and the hub's cache, and the bundled one.
 
     Raises:
         ConfigError: the registry or the inventory in this directory cannot be read.
@@ -50,10 +50,10 @@ def all_models() -> list[KnownModel]:
 
 
 def find_path(name: str) -> Path:
-    """Return the file or directory of the model that ``name`` is: a path, or a name in :func:`all_models`.
+    """Return the file or directory of the model ``name``: a path, or a name in :func:`all_models`.
 
     Raises:
-        ModelFileMissing: there is none, or it is not downloaded yet.
+        ModelFileMissing: there is no such model, or it is not downloaded yet.
     """
     path = expand_home(name)
     if path.exists():
@@ -73,12 +73,12 @@ def find_path(name: str) -> Path:
 
 
 def smallest_in(file: Path) -> Entry:
-    """Return the usable chat model of an inventory that needs the least memory; raises ModelFileMissing without one."""
+    """Return the usable chat model of an inventory with the least memory need; raises ModelFileMissing without one."""
     return smallest(read_inventory(file, data_dir=data_directory(host_settings())))
 
 
 def host_settings() -> Settings:
-    """Return the settings of a host that is started in this directory; raises ConfigError."""
+    """Return the settings of a host started in this directory; raises ConfigError."""
     return load({}, config_path=None, environ=environment.current(), cwd=Path.cwd()).settings
 
 
@@ -103,7 +103,7 @@ def _registered_model(entry: ModelEntry) -> KnownModel:
             path = served_path(found) if found else None
             if path is not None:
                 engine_for_format("safetensors" if path.is_dir() else "gguf", entry.settings, what=entry.name)
-        except SetupError as error:  # what was downloaded is not what the entry wants, or nothing here runs it
+        except SetupError as error:  # the download does not match the entry, or no engine here runs it
             why_not = error.message
     size_bytes = path.stat().st_size if path is not None and path.is_file() else None
     return KnownModel(

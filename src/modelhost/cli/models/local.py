@@ -1,6 +1,6 @@
-"""What the commands for the models on this machine do, and what they print.
+"""The implementation of the commands for the models on this machine.
 
-Apart from the commands themselves, since what reads models takes long to import.
+Separate from the commands, because the modules that read models take long to import.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONTEXTS: Final = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
 
 def scan(directories: Sequence[Path], output: Path, context: int | None, *, as_json: bool) -> None:
-    """Find the models below ``directories``, write what they are to ``output``, and print it."""
+    """Find the models below ``directories``, write the inventory to ``output``, and print it."""
     with _scan_progress() as on_progress:
         found = inventory.scan(
             [expand_home(directory) for directory in directories],
@@ -61,8 +61,8 @@ def pull(reference: str, revision: str | None) -> None:
     """Download a model from the hub and print where it is.
 
     Raises:
-        ConfigError: ``reference`` is not the name of one.
-        SetupError: the hub did not give it, or nothing here can run it.
+        ConfigError: ``reference`` is no name of a model on the hub.
+        SetupError: it cannot be downloaded, or no engine here can run it.
     """
     wanted = parse_reference(reference, revision)
     if wanted is None:
@@ -78,7 +78,7 @@ def pull(reference: str, revision: str | None) -> None:
 
 
 def remove(name: str, *, is_sure: bool) -> None:
-    """Remove a downloaded model from the hub's cache, once a person agrees if it is not ``is_sure``.
+    """Remove a downloaded model from the hub's cache, after confirmation unless ``is_sure``.
 
     Raises:
         ModelFileInvalid: it is a file or a directory outside of the cache.
@@ -96,7 +96,7 @@ def remove(name: str, *, is_sure: bool) -> None:
 
 @contextmanager
 def _scan_progress() -> Iterator[OnProgress]:
-    """A bar on a terminal; nothing where stderr is none."""
+    """Show a progress bar, on a terminal only."""
     with console.new_bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("looking for models", total=None)
 
@@ -107,7 +107,7 @@ def _scan_progress() -> Iterator[OnProgress]:
 
 
 def _print_inventory(entries: Sequence[Entry]) -> None:
-    """Print a row for each model that a scan found."""
+    """Print a table of the models that a scan found."""
     headings = ("Model", "Parameters", "Quantization", "Size", "Memory", "Can", "Usable")
     table = console.new_table(*headings, right=("Parameters", "Size", "Memory"), fold=headings)
     for entry in entries:
@@ -127,7 +127,7 @@ def _print_inventory(entries: Sequence[Entry]) -> None:
 
 
 def print_models(models: Sequence[KnownModel]) -> None:
-    """Print a row for each model that is known here."""
+    """Print a table of known models."""
     headings = ("Model", "From", "Size", "Details", "Path")
     table = console.new_table(*headings, right=("Size",), fold=headings)
     for model in models:
@@ -139,7 +139,7 @@ def print_models(models: Sequence[KnownModel]) -> None:
 
 
 def collect_facts(path: Path) -> dict[str, Any]:
-    """Return all that the model at ``path`` says, and its need of memory by context.
+    """Return the metadata of the model at ``path``, and its memory need by context.
 
     Raises:
         SetupError: it is damaged, or a directory with several models.
@@ -165,7 +165,7 @@ def collect_facts(path: Path) -> dict[str, Any]:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print what :func:`collect_facts` returns: a line a fact, then the memory, then the chat template."""
+    """Print what :func:`collect_facts` returns: a line for each fact, the memory, and the chat template."""
     lines = console.new_table("", "", fold=("",))
     for key, value in facts.items():
         if key not in {"chat_template", "need_bytes_by_context"} and value not in (None, (), []):
@@ -181,14 +181,14 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def format_megabytes(amount: int | None) -> str:
-    """Bytes for a person."""
+    """Format an amount of bytes."""
     if amount is None:
         return ""
     return f"{amount / 1e6:,.1f} MB" if amount < 1e9 else f"{amount / 1e9:,.2f} GB"
 
 
 def format_count(number: int | None) -> str:
-    """A number of parameters for a person, such as ``2.7M``."""
+    """Format a number of parameters, such as ``2.7M``."""
     if number is None:
         return ""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "K")):

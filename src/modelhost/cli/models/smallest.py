@@ -30,7 +30,7 @@ InventoryFile = Annotated[
 
 
 def with_smallest(model: str | None, *, is_wanted: bool, inventory: Path | None) -> str | None:
-    """The path of the smallest usable chat model if it is wanted, else ``model``.
+    """Return the path of the smallest usable chat model if ``is_wanted``, else ``model``.
 
     Raises:
         ConfigError: a model is named as well, or there is no inventory, or none that can be read.

@@ -1,4 +1,4 @@
-"""The models of a running host for a person: as a table, once or continuously, and while one is loaded."""
+"""The models of a running host: as a table, once or continuously, and the progress of a load."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from modelhost.operations.reports import EventReport, HostReport, ModelReport
 if TYPE_CHECKING:
     from rich.table import Table
 
-REFRESH_SECONDS: Final = 0.2  # a load tells its progress more often than anybody can read
+REFRESH_SECONDS: Final = 0.2  # loads report progress more often than anybody can read
 STYLES: Final = {"ready": "green", "busy": "green", "loading": "yellow", "queued": "yellow", "failed": "red"}
 
 
 def format_memory(mb: int) -> str:
-    """Memory for a person."""
+    """Format an amount of memory."""
     return f"{mb:,} MB" if mb < 10_000 else f"{mb / 1000:,.1f} GB"
 
 
 def format_percent(fraction: float) -> str:
-    """How far something is."""
+    """Format a fraction as percents."""
     return f"{fraction * 100:.0f} %"
 
 
 def describe_state(state: State | None, activity: Activity | None, progress: float | None) -> str:
-    """What a model is doing: the state says enough, unless it loads by downloading first."""
+    """Describe the state of a model, with the download that precedes a load and the progress."""
     parts = (
         state,
         activity if activity == "download" else None,
@@ -54,10 +54,10 @@ def print_status(report: HostReport) -> None:
 
 
 def watch(remote: RunningHost, *, as_json: bool) -> None:
-    """Show what happens until Ctrl-C: a table on a terminal, otherwise an event a line.
+    """Show changes until Ctrl-C: as a table on a terminal, otherwise one event per line.
 
     Raises:
-        HostUnreachable: the host went away.
+        HostUnreachable: the host stopped.
     """
     if as_json or not lazy.rich_console.Console().is_terminal:
         for event in remote.model_events():
@@ -70,7 +70,7 @@ def watch(remote: RunningHost, *, as_json: bool) -> None:
 
 
 def event_line(event: EventReport) -> str:
-    """An event on a line."""
+    """Format an event as a line."""
     at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
     is_about_state = event.kind in {"state", "progress"}
     what = describe_state(event.state, event.activity, event.progress) if is_about_state else event.kind
@@ -78,7 +78,7 @@ def event_line(event: EventReport) -> str:
 
 
 def _not_too_often(events: Iterator[EventReport]) -> Iterator[EventReport]:
-    """``events`` without the steps of progress that come too soon after the last event."""
+    """Yield ``events`` without progress that comes too soon after the last event."""
     last = 0.0
     for event in events:
         now = time.monotonic()
@@ -111,7 +111,7 @@ def _table(report: HostReport) -> Table:
 
 
 def _state(model: ModelReport) -> str:
-    """What it is doing, and how it was asked to be loaded, where that is not as in its entry."""
+    """Describe the state of the model, and its load configuration where that differs from its entry."""
     given = ", ".join(f"{name}={json.dumps(value)}" for name, value in model.load_config.items())
     config = f"{given} (temporary)" if given and model.is_config_temporary else given
     return ", ".join(filter(None, (describe_state(model.state, model.activity, model.progress), config)))
@@ -130,12 +130,12 @@ def _waiting(model: ModelReport) -> str:
 
 
 def follow_load(remote: RunningHost, begun: Loading) -> None:
-    """Show how far the load is until the model is ready.
+    """Show the progress of the load until the model is ready.
 
     Raises:
-        ModelFailed: it could not be loaded, or not with the configuration that was asked for.
-        ModelUnloaded, ModelNotFound: somebody else unloaded it, or took it out of the registry.
-        HostUnreachable: the host went away.
+        ModelFailed: the model could not be loaded, or not with the requested configuration.
+        ModelUnloaded, ModelNotFound: another client unloaded it, or it left the registry.
+        HostUnreachable: the host stopped.
     """
     with console.new_bar() as bar, closing(remote.model_events()) as events:
         task = bar.add_task(begun.model_id, total=None)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def in_log_file(command: Callable[..., None]) -> Callable[..., None]:
-    """Have ``command`` write to the log file of a configuration why that cannot be used, and raise it all the same."""
+    """Let ``command`` also write errors of the configuration to the log file that it names."""
 
     @functools.wraps(command)
     def noting(**values: Any) -> None:
@@ -112,13 +112,13 @@ def serve(
 
 
 def _note_unused_gpu(model: HostedModel) -> None:
-    """Tell whoever has a GPU that the model does not run on it, in one line."""
+    """Print a note if there is a GPU that the model does not use."""
     if model.known is not None and (unused := model.known.unused_gpu) is not None:
         console.note(unused.line(model.name))
 
 
 def _note_dotenv(effective: EffectiveConfig) -> None:
-    """Tell whoever debugs that settings came from a file that nobody named."""
+    """Log at debug level which settings came from ``.env``."""
     names = [origin.name for origin in effective.origins.values() if origin.kind == DOTENV]
     if names:
         log.debug("dotenv_read", file=DOTENV, names=names)

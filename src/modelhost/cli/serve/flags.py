@@ -30,10 +30,10 @@ from modelhost.errors import ConfigError, ModelFileMissing
 
 
 def with_quantization(wanted: str, engine: str | None, options: Sequence[str] | None) -> list[str]:
-    """The engine options ``options`` of the command line, ``KEY=VALUE``, with the one that means ``wanted``.
+    """Return the engine options ``options`` (``KEY=VALUE``) with the one for the quantization ``wanted``.
 
     Raises:
-        ConfigError: ``engine`` has none, or it is among them already.
+        ConfigError: ``engine`` does not quantize, or ``options`` sets the option already.
     """
     found = TRAITS[engine or quantizing_by("isq")].capabilities
     if found is None or found.quantizes_by is None:
@@ -49,11 +49,11 @@ def with_quantization(wanted: str, engine: str | None, options: Sequence[str] | 
 
 
 MIN_DISTINCTIVE_KEYS: Final = 2
-"""The ``config.json`` of a model may well have one of the keys, such as ``model_name``."""
+"""The ``config.json`` of a model may have one of the keys, such as ``model_name``."""
 
 
 def has_llm_server_file(cwd: Path) -> bool:
-    """Whether ``cwd`` holds such a file. One that is broken counts too: its reader says what is wrong with it."""
+    """Whether ``cwd`` has a file of LLM-Server, even an invalid one, which its reader reports."""
     path = cwd / DEFAULT_NAME
     if not path.is_file():
         return False
@@ -66,9 +66,9 @@ def has_llm_server_file(cwd: Path) -> bool:
 
 
 def find_other_choice(flags: Mapping[str, Any], *, environ: Mapping[str, str], cwd: Path) -> str | None:
-    """What says how to serve, apart from such a file, as the beginning of a sentence; ``None``: nothing does.
+    """Return what else configures the host, as the beginning of a sentence; ``None``: nothing.
 
-    That is a setting on the command line, a model or a configuration in the environment, or a file of ours.
+    That is a setting on the command line, a model or configuration in the environment, or a file of ours.
     """
     given = [SETTINGS[key].flags[0] for key, value in flags.items() if value is not None]
     if given:
@@ -91,7 +91,7 @@ _METAVARS: Final = {"text": "TEXT", "integer": "N", "number": "NUMBER", "list": 
 
 
 def _flag(setting: Setting) -> inspect.Parameter:
-    """The option of one setting. All take text: the configuration checks it, with one wording for all sources."""
+    """Return the option of one setting. It takes text, which the configuration validates alike for all sources."""
     annotation: Any = list[str] if setting.kind in {"list", "mapping"} else str
     return option(
         setting.key,
@@ -114,7 +114,7 @@ def _help(setting: Setting) -> str:
 
 
 def _completion(setting: Setting) -> Callable[[str], list[str]] | None:
-    """What the shell offers for the value of this option."""
+    """Return the shell completion of the option's value."""
 
     def choices(incomplete: str) -> list[str]:
         return [choice for choice in setting.choices if choice.startswith(incomplete)]
@@ -184,9 +184,9 @@ _OWN: Final = (
 
 
 def with_settings(command: Callable[Concatenate[EffectiveConfig, ...], None]) -> Callable[..., None]:
-    """A command with a flag for each setting: it loads the configuration and hands it on as the first argument.
+    """Give a command a flag for each setting, and the configuration as its first argument.
 
-    The other parameters of ``command`` stay options of their own.
+    Its other parameters stay options of its own.
     """
     _effective, *own = inspect.signature(command, eval_str=True).parameters.values()
 
@@ -203,7 +203,7 @@ def with_settings(command: Callable[Concatenate[EffectiveConfig, ...], None]) ->
 
 
 def _is_llm_server(values: Mapping[str, Any]) -> bool:
-    """Whether the configuration file is one of LLM-Server; a person is told if a file that is here decides that."""
+    """Whether the configuration file is one of LLM-Server; prints a note if a file in this directory decides that."""
     wanted: bool | None = values["llm_server"]
     cwd = Path.cwd()
     names_one = any(values[name] for name in ("model", "hub_id", "local_path", "smallest", "config_path"))
@@ -220,7 +220,7 @@ def _is_llm_server(values: Mapping[str, Any]) -> bool:
 
 
 def _read(values: Mapping[str, Any]) -> EffectiveConfig:
-    """What the options ``values`` and all other sources say together."""
+    """Return the configuration of the options ``values`` and all other sources."""
     flags = {key: values[key] for key in SETTINGS if key != "model"}
     named = choose_model(values["model"], values["hub_id"], values["local_path"])
     flags["model"] = with_smallest(named, is_wanted=values["smallest"], inventory=values["inventory"])
@@ -236,10 +236,10 @@ def _read(values: Mapping[str, Any]) -> EffectiveConfig:
 
 
 def _without_tools(effective: EffectiveConfig) -> EffectiveConfig:
-    """The same without MCP servers, whatever file, variable or working directory named them.
+    """Return the configuration without MCP servers, wherever they were configured.
 
     Raises:
-        ConfigError: the command line names some.
+        ConfigError: the command line configures them.
     """
     if effective.origins["mcp_config"].kind == "flag":
         raise ConfigError("--no-tools leaves nothing for --mcp-config to do; give one of them")
@@ -251,11 +251,11 @@ def _without_tools(effective: EffectiveConfig) -> EffectiveConfig:
 
 
 def choose_model(model: str | None, hub_id: str | None, local_path: Path | None) -> str | None:
-    """The one model that MODEL, ``--m`` and ``--w`` name together; ``None`` when none of them is given.
+    """Return the model that MODEL, ``--m`` or ``--w`` names; ``None`` when none of them is given.
 
     Raises:
         ConfigError: they name different models.
-        ModelFileMissing: there is nothing at ``local_path``.
+        ModelFileMissing: ``local_path`` does not exist.
     """
     if local_path is not None and not expand_home(local_path).exists():
         nowhere = broken_link(expand_home(local_path))

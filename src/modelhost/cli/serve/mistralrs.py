@@ -1,4 +1,4 @@
-"""The words that mistral.rs has for kinds of models, as commands: each serves its model as ``modelhost serve`` does.
+"""mistral.rs's commands for kinds of models; each serves its model as ``modelhost serve`` does.
 
 https://github.com/EricLBuehler/mistral.rs
 """
@@ -35,12 +35,12 @@ app = typer.Typer(add_completion=False)
 
 
 def any_model(model: str) -> str:
-    """What ``-m`` names, as ``modelhost serve`` takes it."""
+    """Return the model of ``-m`` as ``modelhost serve`` takes it."""
     return model
 
 
 def gguf_model(model: str, file: str | None) -> str:
-    """What ``-m`` and ``-f`` name together: a file in a directory here, or of a repository of the hub."""
+    """Return the model of ``-m`` and ``-f``: a file in a local directory or in a repository of the hub."""
     if file is None:
         return model
     is_repository = REPOSITORY.fullmatch(model) and not expand_home(model).exists()
@@ -48,7 +48,7 @@ def gguf_model(model: str, file: str | None) -> str:
 
 
 def plain_model(model: str) -> str:
-    """What ``-m`` names: of a repository of the hub the safetensors, though there be GGUF files too."""
+    """Return the model of ``-m``; in a repository of the hub the safetensors, even if there are GGUF files."""
     is_repository = REPOSITORY.fullmatch(model) and not expand_home(model).exists()
     return f"{model}:safetensors" if is_repository else model
 
@@ -103,7 +103,7 @@ _form(
 
 
 def _lacking(name: str, makes: str) -> None:
-    """Add a command that says that there is no engine for it."""
+    """Add a command which says that no engine supports it."""
 
     def refuse() -> NoReturn:
         raise EngineMissing(

@@ -1,4 +1,4 @@
-"""What a person sees of ``modelhost serve`` while it starts, and when it listens."""
+"""The output of ``modelhost serve`` while it starts and when it listens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modelhost.models.hub.progress import FileProgress
 
 
 class DownloadLines:
-    """A line for each tenth of each file, for a stderr that is no terminal."""
+    """Prints a line for each tenth of each file, where stderr is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,7 +31,7 @@ class DownloadLines:
 
 
 class StartDisplay:
-    """Bars for downloads and for loading on a terminal; on any other stderr lines for downloads."""
+    """Shows progress bars for downloads and loading on a terminal, otherwise lines for downloads."""
 
     def __init__(self, console: Console) -> None:
         # Logs keep their own way to stderr: they are bound to it for longer than this display lives.
@@ -51,7 +51,7 @@ class StartDisplay:
         self._lines = None if console.is_terminal else DownloadLines(console)
 
     def downloading(self, progress: FileProgress) -> None:
-        """Show how far one file is; called from the thread that downloads."""
+        """Show the progress of one file; called from the download thread."""
         if self._lines is not None:
             self._lines.show(progress)
             return
@@ -69,14 +69,14 @@ class StartDisplay:
         self._loading.update(self._tasks[""], completed=fraction)
 
     def stop(self) -> None:
-        """Take the bars away; once or more often."""
+        """Remove the bars; may be called repeatedly."""
         self._download.stop()
         self._loading.stop()
 
 
 @contextmanager
 def start_display() -> Iterator[StartDisplay]:
-    """A display on stderr that is gone when the ``with`` ends."""
+    """Yield a display on stderr that disappears at the end."""
     display = StartDisplay(Console(stderr=True))
     try:
         yield display
@@ -89,7 +89,7 @@ def _title(progress: FileProgress) -> str:
 
 
 def announcement(url: str, model: str, *, needs_key: bool) -> str:
-    """What to try first: a ``curl`` line and a few lines of Python with the ``openai`` package."""
+    """Return a first example with ``curl`` and with the ``openai`` package."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
     key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
     key = "YOUR_KEY" if needs_key else "none"
@@ -106,7 +106,7 @@ def announcement(url: str, model: str, *, needs_key: bool) -> str:
 
 
 def prompt_announcement(url: str, model: str, *, needs_key: bool) -> str:
-    """The same of a host that takes prompts and nothing else."""
+    """Return a first example for a host that takes prompts only."""
     key_header = ' -H "Authorization: Bearer $MODELHOST_API_KEY"' if needs_key else ""
     body = shlex.quote(json.dumps({"prompt": "Hello!"}))
     return f"""\

@@ -32,7 +32,7 @@ from modelhost.operations.sessions import (
 
 STANDARD: Final = "-"
 BATCH_BYTES: Final = 4_000_000
-"""Of sessions that are sent in one request: a host takes 10 MB unless it is told otherwise."""
+"""The size of one upload of sessions; by default a host accepts 10 MB."""
 
 
 @operation_command(LIST_SESSIONS)
@@ -112,7 +112,7 @@ def _exported(source: str) -> dict[str, Any]:
 
 
 def _batches(sessions: Sequence[SessionDocument]) -> Iterator[list[SessionDocument]]:
-    """The sessions in pieces that a request can hold."""
+    """Split the sessions into batches that fit into a request."""
     batch: list[SessionDocument] = []
     length = 0
     for session in sessions:

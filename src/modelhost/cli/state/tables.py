@@ -1,4 +1,4 @@
-"""Sessions, saved states and the audit log for people."""
+"""Tables of sessions, saved states and the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KB: Final = 1000
 
 
 def format_size(count: int) -> str:
-    """Bytes for a person."""
+    """Format an amount of bytes."""
     return f"{count:,} B" if count < KB else f"{count / KB:,.1f} kB"
 
 
@@ -108,7 +108,7 @@ def _as_text(value: Any) -> str:
 
 
 def _harmless(text: str) -> str:
-    """``text`` of a stranger with its lines, and without what a terminal would take as a command."""
+    """Return untrusted ``text`` with its lines, and without control characters for the terminal."""
     return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
 
 

@@ -1,4 +1,4 @@
-"""An answer on its way to the terminal: its text, and what happens besides."""
+"""Shows an answer at the terminal: its text, and notes about tools and loading."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from modelhost.exchange.events import (
 from modelhost.operations.questions import ANSWER, APPROVE, ApprovalParameters, ElicitationParameters
 
 MAX_RESULT_CHARS: Final = 80
-"""Of a tool's result, and of its arguments."""
+"""For the result of a tool, and for its arguments."""
 
 
 def stream_text(
     answerer: BlockingClient, messages: Sequence[Message], params: Mapping[str, Any], person: TerminalUser
 ) -> Generator[str]:
-    """The text of the answer, piece by piece.
+    """Yield the text of the answer, piece by piece.
 
-    Calls of tools, and why an answer ends early, are printed as notes; ``person`` answers what is asked meanwhile.
+    Tool calls, and why an answer ends early, are printed as notes; ``person`` answers questions of tools.
     """
     notes = _Notes()
     if console.stderr_is_terminal():
@@ -65,26 +65,26 @@ def stream_text(
 
 
 def print_text(text: str) -> None:
-    """Write a piece of an answer; it is seen at once."""
+    """Print a piece of an answer at once."""
     typer.echo(text, nl=False)
 
 
 class _Notes:
-    """Keeps what is printed besides on lines of its own."""
+    """Prints notes on lines of their own, between the pieces of an answer."""
 
     def __init__(self) -> None:
         self._calls: dict[str, Any] = {}
         self._names: dict[str, str] = {}
         self._told: dict[str, tuple[int, str]] = {}
-        """Of each call the last tenth and the last message of its progress."""
+        """The last progress of each call that was printed: tenth and message."""
         self._loaded: int | None = None
-        """How many fifths of the model, as told last."""
+        """How many fifths of the model were loaded at the last note."""
         self._has_waited = False
         self._line = ""
-        """What stands on the line: nothing, ``text``, ``thought``."""
+        """What the current line holds: nothing, ``text`` or ``thought``."""
 
     def begin(self) -> None:
-        """Begin a new line, if the cursor is not at the beginning of one."""
+        """Begin a new line unless the cursor is at the beginning of one."""
         if self._line:
             console.note("")
         self._line = ""
@@ -118,7 +118,7 @@ class _Notes:
                 console.note(f"⚙ {console.printable(event.name)} {given} (ended by the host)")
 
     def _on_loading(self, progress: float | None) -> None:
-        """Show that the model is loaded, and every fifth of it."""
+        """Show that the model is being loaded, and every fifth of the progress."""
         fifth = int(5 * (progress or 0))
         if self._loaded == fifth:
             return
@@ -126,7 +126,7 @@ class _Notes:
         self._aside("(loading the model)" if not fifth else f"(loading the model: {20 * fifth} %)")
 
     def _on_progress(self, step: CallProgressed) -> None:
-        """Show another tenth, or another message: some servers tell of every hundredth."""
+        """Show each new tenth or message: some servers report every percent."""
         progress, total, message = step.progress, step.total, _shortened(step.message or "")
         told = int(10 * progress / total) if total else 0, message
         if self._told.get(step.id) == told:
@@ -163,7 +163,7 @@ def _listed(servers: Iterable[object]) -> str:
 
 
 def _line(result: CallFinished, arguments: Any) -> str:
-    """A call that is over."""
+    """Describe a finished call."""
     known = ".".join(part for part in (result.server, result.tool) if part)
     given = _shortened(json.dumps(arguments, ensure_ascii=False))
     failed = "failed: " if result.is_error else ""
@@ -191,7 +191,7 @@ def _answer(question: Question, answerer: BlockingClient, person: TerminalUser) 
 
 
 def _tell(question: Question, answerer: BlockingClient, person: TerminalUser) -> None:
-    """Have the person fill in a form, until it fits."""
+    """Let the user fill in a form until the server accepts it."""
     while True:
         said = person.elicited(question.about)
         try:

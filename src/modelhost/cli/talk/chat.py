@@ -1,4 +1,4 @@
-"""``modelhost chat``: the command, its loop, in which a line is a question or a command, and its messages."""
+"""``modelhost chat``: the command, the loop over questions and slash commands, and the conversation."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ from modelhost.errors import ConfigError, ModelhostError
 
 @dataclass(slots=True, kw_only=True)
 class Conversation:
-    """What was said so far; owned by one chat. A question without an answer is not part of it."""
+    """The messages of one chat so far, without questions that got no answer."""
 
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
     def asked(self, question: str) -> list[Message]:
-        """The messages to send for ``question``."""
+        """Return the messages to send for ``question``."""
         return [*self.messages(), {"role": "user", "content": question}]
 
     def add(self, question: str, answer: str) -> None:
-        """Keep a question and its answer."""
+        """Add a question and its answer."""
         self.turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
     def clear(self) -> None:
-        """Forget what was said; the system message stays."""
+        """Remove all messages except the system message."""
         self.turns.clear()
 
     def messages(self) -> list[Message]:
-        """All messages, the system message first."""
+        """Return all messages, the system message first."""
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.turns]
 
     def as_json(self) -> str:
-        """The messages as a JSON list, as the chat completions API takes them."""
+        """Return the messages as a JSON list in the format of the chat completions API."""
         return json.dumps(self.messages(), indent=2, ensure_ascii=False) + "\n"
 
     def as_markdown(self) -> str:
-        """The messages for a person to read."""
+        """Return the messages as Markdown."""
         return "\n".join(f"**{message['role']}:**\n\n{message['content']}\n" for message in self.messages())
 
 
@@ -70,9 +70,9 @@ HELP: Final[Mapping[str, str]] = {
 
 
 class LineChat:
-    """One chat at a terminal. ``read_line`` gives the next line and raises ``EOFError`` at the end.
+    """One chat at a terminal. ``read_line`` returns the next line and raises ``EOFError`` at the end.
 
-    ``params`` are the fields of each request, the ``model`` to begin with among them.
+    ``params`` are the fields of each request, including the first ``model``.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class LineChat:
             command(argument.strip())
 
     def _answer(self, question: str) -> None:
-        """Show the answer as it comes. One that is interrupted is kept as far as it came."""
+        """Show the answer as it comes. An interrupted answer is kept as far as it came."""
         said: list[str] = []
         messages = self._conversation.asked(question)
         params = {**self._params, "model": self._model}
@@ -218,7 +218,7 @@ def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryF
 
 
 def converse(answering: BlockingClient, params: Mapping[str, Any], *, system: str | None) -> None:
-    """Talk at the terminal until the person ends it; ``params`` are those of :class:`LineChat`."""
+    """Chat at the terminal until the user ends it; ``params`` are those of :class:`LineChat`."""
     if sys.stdin.isatty():
         _use_line_editing()
         console.note(f"talking with {params['model']}; /help lists the commands, Ctrl-D ends")

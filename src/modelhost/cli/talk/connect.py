@@ -1,4 +1,4 @@
-"""Finds what ``ask`` and ``chat`` talk to: the host they are told, one on this machine, or a model of their own."""
+"""Finds what ``ask`` and ``chat`` talk to: the named host, one on this machine, or a model of their own."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from modelhost.errors import ConfigError
 
 @contextmanager
 def open_client(options: TalkOptions) -> Iterator[tuple[BlockingClient, str]]:
-    """Something that answers, and the name of the model to ask.
+    """Yield a client, and the name of the model to ask.
 
-    Without an address, a model that is a file or directory here is always served by the command itself, and so is any
-    with MCP servers of the command's own.
+    Without an address, the command itself serves models that are files or directories here, and any model with the
+    command's own MCP servers.
 
     Raises:
-        ModelhostError: the host that was named does not answer, or the model cannot be started.
+        ModelhostError: the named host does not answer, or the model cannot be started.
     """
     options.request()  # raises before anything is started
     host = _running_host(options)
@@ -53,5 +53,5 @@ def _running_host(options: TalkOptions) -> RunningHost | None:
 
 
 def first_model(answerer: BlockingClient) -> str:
-    """The main model; the host says what is wrong if it has none and is asked for it."""
+    """Return the main model, or an empty name, with which the host reports what is wrong."""
     return next(iter(answerer.models()), "")

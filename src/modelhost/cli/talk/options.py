@@ -21,7 +21,7 @@ from modelhost.tools.entry import Approval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TalkOptions:
-    """Whom to talk to, and how it should answer. ``None`` is not given."""
+    """Which model to talk to, and how it should answer. ``None`` means not given."""
 
     model: Annotated[
         str | None,
@@ -61,7 +61,7 @@ class TalkOptions:
     ] = None
 
     def request(self) -> dict[str, Any]:
-        """The fields of a request that were given, under their names in the API.
+        """Return the given fields of a request, under their names in the API.
 
         Raises:
             ConfigError: two of them contradict each other.
@@ -79,7 +79,7 @@ class TalkOptions:
 
 
 def with_talk_options(command: Callable[Concatenate[TalkOptions, ...], None]) -> Callable[..., None]:
-    """A command with these options, which it gets as its first argument; its other parameters stay its own."""
+    """Give a command these options as its first argument; its other parameters stay options of its own."""
     _options, *own = inspect.signature(command, eval_str=True).parameters.values()
     hints = get_type_hints(TalkOptions, include_extras=True)
     shared = [option(field.name, hints[field.name], field.default) for field in fields(TalkOptions)]

@@ -50,7 +50,7 @@ def own_model_of(effective: EffectiveConfig, *, has_tools: bool = True) -> Itera
     Raises:
         ModelhostError: the model cannot be started.
     """
-    # The terminal belongs to the answer: only a level that somebody asked for lets more than warnings in.
+    # The terminal is for the answer: unless a level is configured, only warnings are logged.
     is_asked_for = effective.origins["log_level"].kind != "default"
     logs.setup(effective.settings.log_level if is_asked_for else "warning", effective.settings.log_format)
     given = {
@@ -65,7 +65,7 @@ def own_model_of(effective: EffectiveConfig, *, has_tools: bool = True) -> Itera
 
 
 def _wait_for_tools(llm: LLM) -> None:
-    """Return when every server is ready or has failed: a question that comes first would be answered without tools."""
+    """Wait until every server is ready or has failed: an earlier question would be answered without tools."""
     hub = llm.host.tools
     llm.wait_for(hub.settled(CONNECT_TIMEOUT_SECONDS))
     for status in hub.statuses():
@@ -77,7 +77,7 @@ LISTENING: Final = ("host", "port", "mcp_port")
 
 
 def talk(effective: EffectiveConfig) -> None:
-    """Start the model, talk until the person ends it, and stop the model."""
+    """Start the model, talk until the user ends the chat, and stop the model."""
     idle = [effective.origins[key].name for key in LISTENING if effective.origins[key].kind == "flag"]
     if idle:
         console.warning(f"{', '.join(idle)}: no effect with -i, since nothing listens")

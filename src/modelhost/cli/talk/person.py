@@ -1,6 +1,6 @@
-"""The person at the terminal: asked whether a tool may run, and to fill in the forms of MCP servers line by line.
+"""Asks the user at the terminal whether a tool may run, and to fill in forms of MCP servers line by line.
 
-Fields are what MCP allows in such a form: text, numbers, booleans, one of several values, some of several values.
+Fields are those that MCP allows in forms: text, numbers, booleans, one or several of given values.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ReadLine = Callable[[str], str]
 
 
 class DeclinedError(Exception):
-    """The person does not want to tell."""
+    """The user declines to answer."""
 
 
 def fill_form(schema: Mapping[str, Any], read_line: ReadLine) -> dict[str, Any]:
-    """The values for the fields of ``schema``, as the person types them; optional ones may be left out.
+    """Ask for the fields of ``schema`` and return their values; optional ones may be left out.
 
     Raises:
-        DeclinedError: as its name says.
+        DeclinedError: the user declines.
         EOFError: the input ended.
     """
     console.note(HELP)
@@ -44,7 +44,7 @@ def fill_form(schema: Mapping[str, Any], read_line: ReadLine) -> dict[str, Any]:
 
 
 def _asked(name: str, field: Mapping[str, Any], read_line: ReadLine, *, is_required: bool) -> Any:
-    """The value of one field; ``None`` for nothing. It is asked for until it fits."""
+    """Ask for one field until the value is valid; ``None`` if it is left out."""
     while True:
         line = read_line(_prompt(name, field, is_required=is_required)).strip()
         if line == DECLINE:
@@ -64,10 +64,10 @@ def _asked(name: str, field: Mapping[str, Any], read_line: ReadLine, *, is_requi
 
 
 def parse_value(line: str, field: Mapping[str, Any]) -> Any:
-    """What was typed, as the value that the field wants.
+    """Parse a line as the value of ``field``.
 
     Raises:
-        ValueError: it is none; the message says what is wanted.
+        ValueError: it is no valid value; the message says what is expected.
     """
     if choices := field_choices(field):
         return _choice(line, choices)
@@ -88,7 +88,7 @@ def parse_value(line: str, field: Mapping[str, Any]) -> Any:
 
 
 def field_choices(field: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The values that a field may have, each with what it is called; none if it may have any."""
+    """Return the allowed values of a field, each with its title; empty if any value is allowed."""
     if options := field.get("oneOf") or field.get("anyOf"):
         return [(str(option["const"]), str(option.get("title", option["const"]))) for option in options]
     values = [str(value) for value in field.get("enum") or ()]
@@ -97,7 +97,7 @@ def field_choices(field: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _choice(line: str, choices: Sequence[tuple[str, str]]) -> str:
-    """By its number, its value or its name."""
+    """Return the choice with this number, value or title."""
     if line.isdecimal() and 1 <= int(line) <= len(choices):
         return choices[int(line) - 1][0]
     for value, name in choices:
@@ -146,14 +146,14 @@ Content = dict[str, str | int | float | bool | list[str] | None]
 
 
 def read_from_terminal(prompt: str) -> str:
-    """A line that the person types. The prompt goes to standard error: the answer of a model may go into a file."""
+    """Read a line. The prompt goes to standard error, since the answer on standard output may go into a file."""
     typer.echo(prompt, err=True, nl=False)
     return input()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormAnswer:
-    """What the person says to a server."""
+    """The user's response to the form of a server."""
 
     action: Literal["accept", "decline", "cancel"]
     content: Content | None = None
@@ -161,22 +161,22 @@ class FormAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalUser:
-    """Whoever sits there. ``is_there`` is false without a terminal: then nothing is agreed to, at once."""
+    """The user at the terminal. Without one (``is_there``) everything is declined at once."""
 
     is_there: bool
     read_line: Callable[[str], str] = read_from_terminal
-    """Prints a prompt and gives the line; raises ``EOFError`` at the end of the input."""
+    """Prints a prompt and returns the line; raises ``EOFError`` at the end of the input."""
     agreed: set[tuple[str, str]] = field(default_factory=set)
-    """Servers and tools of theirs that may always run, for as long as the conversation lasts."""
+    """Servers and tools that may run without asking, for the rest of the conversation."""
 
     @classmethod
     def at_the_terminal(cls) -> TerminalUser:
         return cls(is_there=sys.stdin.isatty())
 
     def approves(self, question: Mapping[str, Any]) -> bool | None:
-        """Whether what ``question`` (a ``modelhost.question`` of kind ``approval``) is about may happen.
+        """Ask for approval of ``question`` (a ``modelhost.question`` of kind ``approval``).
 
-        ``None``: nobody is there to say so.
+        ``None``: there is no terminal.
         """
         what = _what_to_approve(question)
         if not self.is_there:
@@ -199,7 +199,7 @@ class TerminalUser:
         return is_always or said in {"y", "yes"}
 
     def elicited(self, question: Mapping[str, Any]) -> FormAnswer:
-        """What to tell the server that asks ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
+        """Ask the user to answer ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
         asks = f"⚙ {console.printable(str(question['server']))} asks: {console.printable(str(question['message']))}"
         if not self.is_there:
             console.note(f"{asks}\nit is declined: nobody is there to answer")
@@ -232,5 +232,5 @@ def _what_to_approve(question: Mapping[str, Any]) -> str:
 
 
 def _shown(arguments: Any) -> str:
-    """All of them: what is not seen is not agreed to."""
+    """Format all arguments: the user approves only what is shown."""
     return console.printable(json.dumps(arguments, ensure_ascii=False))

@@ -86,7 +86,7 @@ def _warn_of(errors: Mapping[str, str]) -> None:
 
 
 def _print_contents(found: ResourceContents) -> None:
-    """Print text as it is; bytes too, unless they would go to a terminal."""
+    """Print text, and bytes unless they would go to a terminal."""
     for content in found.contents:
         if content.text is not None:
             typer.echo(content.text)
@@ -164,7 +164,7 @@ def _print_outcome(outcome: CallResult) -> None:
 
 
 def _server_command(operation: Operation[OneServer, ServerReport]) -> Command:
-    """The command that does ``operation`` on one MCP server of a running host."""
+    """Return the command that runs ``operation`` on one MCP server of a running host."""
 
     def command(name: Name, as_json: AsJson = False, url: Url = None, api_key: Key = None) -> None:
         print_result(running_host(url, api_key).call(operation, OneServer(name=name)), _print_state, as_json=as_json)
@@ -192,7 +192,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
-    """The tool that ``name`` stands for; ``None``: there is none."""
+    """Return the tool ``name``; ``None``: there is none."""
     known = {tool.function.name: tool for tool in tools}
     found = [known[each] for each in meant_by(name, {each: ToolKey(t.server, t.tool) for each, t in known.items()})]
     if len(found) > 1:
@@ -202,7 +202,7 @@ def _found(name: str, tools: Sequence[ToolCard]) -> ToolCard | None:
 
 
 def _typed(pairs: Sequence[tuple[str, str]], tool: ToolCard | None) -> dict[str, Any]:
-    """The arguments with their types: text stays text where the tool wants nothing else."""
+    """Convert the arguments to the types that the tool expects."""
     properties: Mapping[str, Any] = (tool.function.parameters.get("properties") or {}) if tool else {}
 
     def typed(key: str, value: str) -> Any:

@@ -1,4 +1,4 @@
-"""The servers of an `mcp.json` without a host: started for one command, and ended with it."""
+"""Starts the servers of an `mcp.json` for one command, without a host."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from modelhost.tools.hub import ToolHub
 from modelhost.tools.reading import ResourceReader
 from modelhost.tools.servers_file import ToolServers, read_servers
 
-GRACE_SECONDS: Final = 1.0  # for a server to be given up after its own time is over
+GRACE_SECONDS: Final = 1.0  # after a server's own timeout, until it counts as failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFile:
-    """The file, which was read without an error."""
+    """A file that was read without an error."""
 
     path: Path
     file_error: str | None = None
@@ -32,7 +32,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalHost:
-    """In the place of a host; nobody is asked anything."""
+    """Replaces a host for operations on tools; it asks no questions."""
 
     toolbox: LocalFile
     tools: ToolHub
@@ -45,24 +45,24 @@ class LocalHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileServers:
-    """Started servers, in an event loop that goes on while an operation is done."""
+    """Started servers, with the event loop in which operations run."""
 
     runner: asyncio.Runner
     host: LocalHost
 
     def call(self, operation: Operation[P, R], parameters: P) -> R:
-        """The result of an operation on tools; raises what that raises."""
+        """Run an operation on tools; raises what it raises."""
         return self.runner.run(operation.run(self.host, parameters))
 
 
 @contextmanager
 def open_file_servers(path: Path) -> Iterator[FileServers]:
-    """The servers of the file at ``path``, each ready or failed.
+    """Start the servers of the file at ``path`` and wait until each is ready or failed.
 
     Raises:
         ConfigError: the file cannot be used.
     """
-    logs.setup("error")  # what goes wrong with a server is for the answer to tell
+    logs.setup("error")  # the answer reports failures of servers
     path = expand_home(path)
     servers = read_servers(path, environment.current())
     for warning in servers.warnings:

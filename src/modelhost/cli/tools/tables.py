@@ -94,7 +94,7 @@ def _argument(field: PromptField) -> str:
 
 
 def _runs(tool: ToolCard) -> str:
-    """When its calls run, in a word or two."""
+    """Describe in a word or two when its calls need approval."""
     is_asked = tool.approval == "ask" or (tool.approval == "read_only" and not tool.annotations.get("readOnlyHint"))
     return {"deny": "never"}.get(tool.approval, "if agreed" if is_asked else "always")
 

@@ -1,4 +1,4 @@
-"""Whose tools a command is about: those of a running host, or of a file."""
+"""The target of a tools command: a running host, or the servers of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelhost.operations.operation import Operation, P, R
 
 
 class Target(Protocol):
-    """Whoever does operations on tools."""
+    """Runs operations on tools."""
 
     def call(self, operation: Operation[P, R], parameters: P) -> R: ...
 
@@ -43,7 +43,7 @@ _OPTIONS: Final = (
 
 
 def with_target(command: Callable[Concatenate[Target, ...], None]) -> Callable[..., None]:
-    """A command with options for its target, which it gets as its first argument."""
+    """Give a command options for its target, and the target as its first argument."""
     _target, *own = inspect.signature(command, eval_str=True).parameters.values()
 
     @functools.wraps(command)
