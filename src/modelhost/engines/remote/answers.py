@@ -1,4 +1,4 @@
-"""The answers of remote servers to chats and completions, in the shape in which OpenAI streams them.
+"""The answers of remote servers to chats and completions, in the form of OpenAI's streams.
 
 Servers that follow it loosely send content in parts, or a whole answer instead of a stream. OpenAI's API
 numbers the calls of an answer; such servers give all of them the number 0, none or null, leave out ids, or send the
@@ -51,7 +51,7 @@ class _CallPiece:
 
 @dataclass(slots=True)
 class _Call:
-    """A call that has begun, as far as it has come."""
+    """A call that has begun, with the parts received so far."""
 
     index: int
     id: str | None = None
@@ -71,7 +71,7 @@ class _Call:
         return piece.name != self.name and not is_split
 
     def append(self, piece: _CallPiece) -> dict[str, Any]:
-        """Take ``piece`` in; return what is new in it."""
+        """Add ``piece`` and return the new part as a delta."""
         named = {}
         if piece.name not in {"", self.name}:
             named["name"] = piece.name
@@ -82,7 +82,7 @@ class _Call:
 
 
 class RemoteCalls:
-    """Reads the pieces of the calls of one choice, in the order in which they come."""
+    """Reads the pieces of the calls of one choice in their order."""
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
@@ -90,9 +90,9 @@ class RemoteCalls:
         self._by_id: dict[str, _Call] = {}
 
     def read(self, entries: Iterable[Any]) -> list[dict[str, Any]]:
-        """Return entries of ``tool_calls`` as OpenAI writes them: the first of a call has its id and its name.
+        """Return entries of ``tool_calls`` in OpenAI's form: the first entry of a call has its id and its name.
 
-        A name with a new id, or behind arguments that are complete, begins a new call, whatever its index is.
+        A name with a new id, or after complete arguments, begins a new call, whatever its index is.
         """
         return [self._read(entry) for entry in entries if isinstance(entry, dict)]
 
@@ -152,7 +152,7 @@ NO_SHAPE: Final = "a piece of its answer has no shape that is known"
 
 
 class RemoteAnswer:
-    """Reads one answer: its chunks in the order in which they come, or all of it at once."""
+    """Reads one answer: its chunks in their order, or the whole answer."""
 
     def __init__(self, task: Task, *, model: str) -> None:
         """Take the task of the request, and the model's name here."""
@@ -181,7 +181,7 @@ class RemoteAnswer:
         return payload
 
     def whole(self, payload: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the chunks of an answer that came as one object; an error in it as one."""
+        """Return the chunks of an answer that came as one object, which may be an error."""
         if payload.get("error"):
             return [dict(payload)]
         if not payload.get("choices"):
@@ -239,7 +239,7 @@ def _as_last(choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text_in(parts: Iterable[Any], kind: str) -> str:
-    """Return the texts of ``kind`` in content that is a list; a part that holds parts is all of one kind."""
+    """Return the texts of ``kind`` in content that is a list; a part that contains parts has one kind."""
     texts = []
     for part in parts:
         text = part.get(kind) if isinstance(part, dict) else part if kind == "text" else ""

@@ -1,6 +1,7 @@
-"""Errors of a remote server as ours: what our caller can mend is the caller's, all else is the server's.
+"""Errors of a remote server: those that the caller can correct are the caller's, all others are the server's.
 
-In particular a refused key is ours, not the caller's, whatever status the server gives.
+In particular, a refused key is an error of the host's configuration, not of the caller, whatever the server's status
+is.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TOKENS: Final = re.compile(r"(?:requested|resulted in|at least|has|passed)\D{0,
 
 
 class ErrorTranslator(Protocol):
-    """Reads errors in a server's own shape; ``None`` if it has none."""
+    """Converts errors in a server's own form; returns ``None`` for others."""
 
     def __call__(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None: ...
 
@@ -44,7 +45,8 @@ class ErrorTranslator(Protocol):
 def error_from(
     status: int, payload: Any, *, model: str, worker: str, own: ErrorTranslator | None = None
 ) -> ModelhostError:
-    """Return the error answer of the server ``worker`` as one of ours; ``own`` reads those in the server's own shape.
+    """Return the error answer of the server ``worker`` as a :class:`ModelhostError`; ``own`` converts the server's
+    form.
 
     ``status`` is the status of the answer, or 500 for an error in the middle of a stream.
     """
@@ -119,7 +121,7 @@ def _too_long(message: str, error: Mapping[str, Any], model: str) -> ModelhostEr
 
 
 def _by_status(status: int, code: str, message: str, param: Any, model: str) -> ModelhostError | None:
-    """Return what the caller can mend or wait for; ``None`` for a failure of the server."""
+    """Return the error if the caller can correct it or wait; ``None`` for a failure of the server."""
     named = param if isinstance(param, str) else None
     described = f"The server of {model} says: {message}"
     found: ModelhostError | None = None

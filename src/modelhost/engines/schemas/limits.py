@@ -13,11 +13,11 @@ from modelhost.engines.schemas.plain import VALUES
 from modelhost.engines.schemas.references import UnusableSchema
 
 MOST_VALUES: Final = 50_000
-"""Written out, with each reference as what it refers to."""
+"""Values of a schema with its references expanded."""
 MOST_ALTERNATIVES: Final = 10_000
-"""Ways to choose among ``anyOf``, ``oneOf`` and types, in the schema as a whole or in one that ``allOf`` combines."""
+"""Combinations of ``anyOf``, ``oneOf`` and types, in the whole schema or in one that ``allOf`` combines."""
 DEEPEST: Final = 128
-"""Levels, through references too."""
+"""Levels, including those through references."""
 
 MULTIPLYING: Final = frozenset({"$ref", "allOf"})
 SCHEMAS: Final = (
@@ -64,7 +64,7 @@ class _Expansion:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._found: dict[int, tuple[int, int]] = {}
-        """By identity: values, and alternatives."""
+        """The number of values and of alternatives, by the identity of the schema."""
 
     def check(self) -> None:
         self._of(self._root, 0)
@@ -103,7 +103,7 @@ class _Expansion:
             yield "$ref", (self._referred(schema["$ref"]),)
 
     def _referred(self, reference: str) -> Any:
-        """Return what a reference within the schema refers to; ``None`` for any other."""
+        """Return the target of a reference within the schema; ``None`` for other references."""
         pointer, found = reference.partition("#"), self._root
         if pointer[0]:
             return None
@@ -138,12 +138,12 @@ _FREE: Final = frozenset("|*+?^$")
 
 
 def is_too_large(pattern: str) -> bool:
-    """Return whether ``pattern``, a regular expression, has more than ``MOST_WRITTEN_OUT`` characters written out."""
+    """Return whether the regular expression ``pattern`` has more than ``MOST_WRITTEN_OUT`` characters when expanded."""
     return expanded_size(pattern) > MOST_WRITTEN_OUT
 
 
 def expanded_size(pattern: str) -> int:
-    """Return how many characters ``pattern`` has when each repetition stands there as often as it may come at most."""
+    """Return the number of characters of ``pattern`` with each repetition expanded to its maximum."""
     totals = [0]
     last = 0
     for part in _PART.finditer(pattern):
@@ -165,14 +165,14 @@ def expanded_size(pattern: str) -> int:
 
 
 LARGEST_NUMBER: Final = 10**15
-"""As llama.cpp."""
+"""As in llama.cpp."""
 _BOUNDS: Final = frozenset(
     {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "const", "enum", "multipleOf"}
 )
 
 
 def with_number_bounds(schema: Any) -> Any:
-    """Return ``schema`` with bounds for the numbers in it that have none."""
+    """Return ``schema`` with bounds for numbers without: a small model may write digits forever."""
     if isinstance(schema, list):
         return [with_number_bounds(each) for each in schema]
     if not isinstance(schema, dict):

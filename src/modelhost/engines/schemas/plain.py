@@ -23,7 +23,7 @@ from modelhost.engines.schemas.references import References, UnusableSchema, end
 
 TYPES: Final = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 DEPTH: Final = 100
-"""Of schemas within schemas; every library that reads them has some such limit."""
+"""The nesting of schemas; every library that reads them has such a limit."""
 TOO_DEEP: Final = f"it is nested more than {DEPTH} deep"
 MOST_REPEATED: Final = 1000
 """The largest minimum of items or characters: the grammars of llama.cpp repeat up to 2000 times."""
@@ -37,9 +37,9 @@ LEAST: Final = frozenset(least for least, _ in LEAST_AND_MOST)
 COUNTS: Final = frozenset(name for pair in LEAST_AND_MOST for name in pair)
 BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 VALUES: Final = frozenset({"const", "enum", "default", "examples"})
-"""What holds values, in which nothing is a schema."""
+"""Keywords with values, which contain no schemas."""
 DEPEND_ON_OTHERS: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
-"""No engine enforces them, and what they mean changes with every other change."""
+"""No engine enforces them, and their meaning changes with every other change."""
 OPAQUE: Final = frozenset(
     {"not", "if", "then", "else", "contains", "propertyNames", "dependentSchemas", "dependencies", "additionalItems"}
 )
@@ -64,14 +64,14 @@ class PlainSchema:
 
     schema: Mapping[str, Any]
     not_fetched: Mapping[str, str]
-    """References to other documents, by where they stand: none is fetched, anything is accepted in their place."""
+    """References to other documents, by their location: none is fetched, and any value is accepted for them."""
 
 
 def plain(schema: Mapping[str, Any]) -> PlainSchema:
-    """Return ``schema`` in plain words: an equal one if it is plain.
+    """Return ``schema`` in plain form: an equal one if it is plain.
 
     Raises:
-        UnusableSchema: it is no schema, or one that no value could be checked against.
+        UnusableSchema: it is not a schema, or no value could be checked against it.
     """
     rewriting = _Rewriting(schema)
     try:
@@ -98,7 +98,7 @@ def check_patterns(schema: Any, at: str = "#") -> None:
     """Check that the patterns of ``schema`` are regular expressions.
 
     Raises:
-        UnusableSchema: one is not.
+        UnusableSchema: one is not valid.
     """
     if isinstance(schema, list):
         for number, each in enumerate(schema):
@@ -262,7 +262,7 @@ def _bound_items(schema: Mapping[str, Any], made: dict[str, Any]) -> None:
 
 
 def _settle_counts(made: dict[str, Any]) -> None:
-    """Leave out counts that exclude one another: llama.cpp fills the memory of the machine with their grammar."""
+    """Leave out contradictory counts: llama.cpp would fill the machine's memory with their grammar."""
     for least, most in LEAST_AND_MOST:
         if made.get(least, 0) > made.get(most, math.inf):
             del made[least], made[most]
@@ -275,7 +275,7 @@ def _usable(key: str, value: Any) -> Any:
 
 
 def _is_usable(key: str, value: Any) -> bool:
-    """Whether a keyword that holds no schemas can stand as it is."""
+    """Whether a keyword without schemas can be kept unchanged."""
     is_fit = True
     if key in COUNTS:
         is_fit = _is_number(value) and value == int(value) and (value <= LARGEST_COUNT or key in LEAST) and value >= 0
@@ -312,7 +312,7 @@ def _refers(value: Any) -> bool:
 
 
 def _is_sendable(value: Any) -> bool:
-    """Whether JSON of ``value`` can be read by everybody: whole numbers have 64 bits at most."""
+    """Whether every parser can read JSON of ``value``: whole numbers have at most 64 bits."""
     if isinstance(value, Mapping):
         return all(_is_sendable(each) for each in value.values())
     if isinstance(value, list):

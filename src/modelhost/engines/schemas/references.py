@@ -1,6 +1,6 @@
-"""The references of a JSON schema: what they lead to, and a place for it that every engine finds.
+"""The references of a JSON schema: their targets, moved to a place that every engine finds.
 
-Engines follow ``#/$defs/name``. Whatever else is legal within a document (``#`` itself, ``#/properties/a``, an anchor,
+Engines follow ``#/$defs/name``. Any other reference within a document (``#`` itself, ``#/properties/a``, an anchor,
 an escaped name, the document's own address) becomes such a reference, and its target is copied into ``$defs``.
 """
 
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 SIMPLE: Final = re.compile(r"#/(\$defs|definitions)/([A-Za-z0-9_.-]+)")
 IN_PLACE: Final = ("allOf", "anyOf", "oneOf")
 NOT_COPIED: Final = frozenset({"$defs", "definitions", "$id", "$anchor", "$schema"})
-"""What names a place in the document: a copy is not that place."""
+"""Keywords that name a place in the document, which a copy is not."""
 _NOTHING: Final = object()
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -41,10 +41,10 @@ class References:
         """The targets of the plain references, unchanged."""
 
     def plain_one(self, reference: Any, at: str) -> str | None:
-        """A reference to the same that every engine follows; ``None`` if it leads to another document.
+        """Return a reference to the same target that every engine follows; ``None`` if it leads to another document.
 
         Raises:
-            UnusableSchema: it leads to nothing.
+            UnusableSchema: it has no target.
         """
         if not isinstance(reference, str):
             raise UnusableSchema(at, "a reference has to be text")
@@ -60,7 +60,7 @@ class References:
         return found
 
     def next_moved(self) -> tuple[str, Any, str] | None:
-        """One more target that is to stand in ``$defs``: its name, itself, and where it was found."""
+        """Return another target to be added to ``$defs``: its name, itself, and its location."""
         return self._moved.pop() if self._moved else None
 
     def _name_for(self, reference: str, target: Any) -> str:
@@ -92,7 +92,7 @@ class References:
 
 
 def endless_reference(schema: Mapping[str, Any]) -> str | None:
-    """The first of the definitions of a plain schema that leads back to itself without a value in between, if any."""
+    """Return the first definition of a plain schema that refers to itself without a value in between, if any."""
     named = {
         f"#/{key}/{name}": target
         for key in ("$defs", "definitions")

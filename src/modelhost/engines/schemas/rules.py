@@ -1,7 +1,7 @@
-"""What an answer has to be, as a rule of a grammar of llguidance: JSON of a schema, a regular expression, a choice.
+"""Constraints of an answer as a rule of a grammar of llguidance: JSON of a schema, a regular expression, a choice.
 
-What llguidance (https://github.com/guidance-ai/llguidance) does not know of JSON Schema is passed over: the host checks
-the answer against the schema. The kinds are those of vLLM's ``structured_outputs``:
+Keywords that llguidance (https://github.com/guidance-ai/llguidance) does not support are left out: the host checks the
+answer against the schema. The kinds are those of vLLM's ``structured_outputs``:
 https://docs.vllm.ai/en/latest/features/structured_outputs.html
 """
 
@@ -18,16 +18,16 @@ from modelhost.engines.schemas.plain import OF_SCHEMAS, VALUES
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 BOUNDED: Mapping[str, Any] = {"whitespace_pattern": r"\n?[ \t]{0,32}"}
-"""Blanks between the tokens of JSON. Bounded: a small model would write them for ever."""
+"""Blanks between the tokens of JSON. Bounded, since a small model would write them forever."""
 COMPACT: Mapping[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""The separators of Python's ``json.dumps``, with which templates show calls and models have learned them."""
+"""The separators of Python's ``json.dumps``, which templates use for calls and models were trained on."""
 NUMBERS: Final = frozenset({"const", "enum"})
 """Keywords that enumerate numbers."""
 SIDES: Final = (("minimum", "exclusiveMinimum", -LARGEST_NUMBER), ("maximum", "exclusiveMaximum", LARGEST_NUMBER))
 OF_DOCUMENTS: Final = frozenset(
     {"$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$vocabulary"}
 )
-"""What a schema calls itself and is written in: llguidance looks for such documents, and fetches none."""
+"""Identifiers of the schema and its dialect: llguidance looks for such documents, which are never fetched."""
 BOUNDS: Final = tuple(name for inclusive, exclusive, _ in SIDES for name in (inclusive, exclusive))
 PATTERN: Final = re.compile(
     r"\^?(?:"
@@ -36,7 +36,7 @@ PATTERN: Final = re.compile(
     r"|\((?:\?:|(?!\?))|\)|\||[*+?]\??|\{\d+(?:,\d*)?\}\??|[^\\\[\](){}*+?|^$]"
     r")*\$?"
 )
-"""What Python, JavaScript and llguidance read alike; it looks around nowhere, and refers to nothing before."""
+"""Patterns with the same meaning in Python, JavaScript and llguidance, without lookarounds and back references."""
 
 
 def json_rule(schema: Mapping[str, Any], style: Mapping[str, Any] = BOUNDED) -> str:
@@ -48,7 +48,7 @@ def json_rule(schema: Mapping[str, Any], style: Mapping[str, Any] = BOUNDED) -> 
 
 
 def is_known(pattern: str) -> bool:
-    """Whether llguidance surely takes ``pattern``."""
+    """Whether llguidance certainly accepts ``pattern``."""
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
@@ -61,7 +61,7 @@ def _is_taken(pattern: str) -> bool:
 
 
 def known(schema: Any) -> Any:
-    """Return ``schema`` without what llguidance fails at; in llama.cpp it then binds nothing at all."""
+    """Return ``schema`` without what llguidance fails at, since llama.cpp then enforces nothing at all."""
     if isinstance(schema, list):
         return [known(each) for each in schema]
     if not isinstance(schema, Mapping):
@@ -88,7 +88,7 @@ def known(schema: Any) -> Any:
 
 
 def _settle_numbers(made: dict[str, Any]) -> None:
-    """Leave out of ``made`` a step that is none, and bounds between which there is no number."""
+    """Remove from ``made`` an invalid step, and bounds without a number between them."""
     step = made.get("multipleOf")
     if step is not None and not (_is_number(step) and step > 0):
         del made["multipleOf"]
@@ -120,13 +120,13 @@ def _is_number(value: Any) -> bool:
 
 STRUCTURED: Final = "structured_outputs"
 GRAMMAR: Final = "grammar"
-"""The kind that is a whole grammar, and no part of one."""
+"""The kind that is a complete grammar, not a rule."""
 _BARE_SLASH: Final = re.compile(r"(?<!\\)((?:\\\\)*)/")
 _LAST_DOLLAR: Final = re.compile(r"(?<!\\)((?:\\\\)*)\$\Z")
 
 
 def answer_rule(kind: str, value: Any) -> str:
-    """Return the part of a grammar that an answer of this ``kind`` follows: JSON, a regular expression, or a choice."""
+    """Return the rule of an answer of this ``kind``: JSON, a regular expression, or a choice."""
     if kind == "regex":
         return regex_rule(value)
     if kind == "choice":
@@ -147,6 +147,6 @@ def choice_rule(choices: Sequence[str]) -> str:
 
 
 def only_of(structured: Mapping[str, Any]) -> tuple[str, Any]:
-    """Return the kind and the value of ``structured``; the host has seen to it that there is one."""
+    """Return the kind and the value of ``structured``; the host has checked that there is exactly one."""
     ((kind, value),) = structured.items()
     return kind, value

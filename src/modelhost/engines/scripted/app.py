@@ -137,7 +137,7 @@ DIMENSIONS = 64
 
 
 class Vocabulary:
-    """Numbers for words, given out as words are met; the same for the life of the process."""
+    """Numbers for words in the order of their first use; they do not change while the process runs."""
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
@@ -151,7 +151,7 @@ class Vocabulary:
         return [self._ids[word] for word in split_words(text)]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Return the text of ``tokens``; raises :class:`LookupError` for a number that was never given out."""
+        """Return the text of ``tokens``; raises :class:`LookupError` for an unknown number."""
         return "".join(self._words[token] for token in tokens)
 
 

@@ -1,4 +1,4 @@
-"""The bytes of an answer, in the shapes of llama.cpp's server.
+"""The bytes of an answer, in the form of llama.cpp's server.
 
 A chunk is ``head + delta + middle + tail``: only the tail (id, time, model) belongs to one request, so all before it is
 rendered once per reply, and a batch of chunks is a single join.
@@ -35,13 +35,13 @@ class Chunks:
         self.tokens = len(self._chunks) // request.n
 
     def opening(self) -> bytes:
-        """What comes with the first token: the role, in a chat."""
+        """Return what precedes the first token: in a chat, the role."""
         if self._request.kind != "chat":
             return b""
         return self._join(chunks_of("chat", self._request.n, {"role": "assistant", "content": None}))
 
     def between(self, first: int, end: int) -> bytes:
-        """The tokens from ``first`` to before ``end``."""
+        """Return the tokens from ``first`` up to, but not including, ``end``."""
         n = self._request.n
         return self._join(self._chunks[first * n : end * n])
 
@@ -125,18 +125,18 @@ def _whole_message(reply: Reply) -> dict[str, Any]:
 
 
 def logprobs_of(words: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the log probabilities of a script, which is certain of every word."""
+    """Return the log probabilities of a script: every word is certain."""
     return [{"token": word, "bytes": list(word.encode()), "logprob": 0.0, "top_logprobs": []} for word in words]
 
 
 def tail_of(request: Generation) -> bytes:
-    """Return what ends every chunk of a request."""
+    """Return the end of every chunk of a request."""
     kind = "chat.completion.chunk" if request.kind == "chat" else "text_completion"
     return b"," + json_bytes(identity_of(request) | {"object": kind})[1:] + b"\n\n"
 
 
 def identity_of(request: Generation) -> dict[str, Any]:
-    """Return what all chunks of an answer share."""
+    """Return the fields that all chunks of an answer share."""
     prefix = "chatcmpl" if request.kind == "chat" else "cmpl"
     return {
         "created": int(time.time()),

@@ -114,7 +114,8 @@ class Scripted(Engine):
         return self._dialect.fields(task) | ({"suffix"} if task == "completions" else frozenset())
 
     def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` as llama.cpp takes it, without the JSON schema of a required call: no script follows one."""
+        """Return ``body`` in llama.cpp's dialect, without the JSON schema of a required call, which no script
+        follows."""
         choice = body.pop("tool_choice", None)
         body = self._dialect.adapt(task, body)
         return body if choice is None else {**body, "tool_choice": choice}

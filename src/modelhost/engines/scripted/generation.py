@@ -27,7 +27,7 @@ from modelhost.engines.worker.asgi import (
 
 @dataclass(slots=True)
 class State:
-    """What the worker has done; shown at ``/scripted/state``."""
+    """Counters of the worker, shown at ``/scripted/state``."""
 
     in_flight: int = 0
     total: int = 0
@@ -100,7 +100,7 @@ class Generator:
 
 
 Emit = Callable[[int, int], Awaitable[None]]
-"""Sends the tokens from the first to before the second position."""
+"""Sends the tokens from the first position up to, but not including, the second one."""
 
 FLUSH_SECONDS = (
     0.01  # uvloop writes at the end of a turn of its loop: let what was sent reach the socket before a crash
@@ -110,7 +110,7 @@ EVENTS_PER_TURN = 64  # events after which an unpaced stream lets others have th
 
 @dataclass(slots=True)
 class Pacer:
-    """Wakes streams on a grid of one millisecond: the streams due in the same millisecond share one timer."""
+    """Wakes streams at whole milliseconds: those due in the same millisecond share one timer."""
 
     _due: dict[int, list[asyncio.Future[None]]] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""What the scripted engine answers, decided before a byte is sent.
+"""The reply of the scripted engine, determined before a byte is sent.
 
 A reply comes from the worker's options; the first rule of the script whose ``match`` is found in the last user message
 changes it (``re:`` in front of a match makes it a regular expression); and commands at the beginning of that message
@@ -51,7 +51,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer: its tokens, its speed and what goes wrong with it."""
+    """One answer: its tokens, its speed and its faults."""
 
     reasoning: tuple[str, ...] = ()
     content: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One entry of the script: what it changes for messages in which ``match`` is found."""
+    """One entry of the script: changes of the reply to messages that contain ``match``."""
 
     match: str
     changes: Mapping[str, Any]

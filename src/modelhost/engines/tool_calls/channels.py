@@ -34,7 +34,7 @@ _LONGEST_HEADER: Final = 256
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelForm:
-    """A :class:`~.calls.CallForm`. Its one section is all of the answer."""
+    """A :class:`~.calls.CallForm` with one parser for the whole answer."""
 
     has_short_ids: bool = False
 
@@ -65,7 +65,7 @@ class ChannelForm:
 
 
 class ChannelParser(CallParser):
-    """An answer of a :class:`ChannelForm`; what does not begin as one is left to be read otherwise."""
+    """Parses an answer of a :class:`ChannelForm`; an answer that does not begin as one is left to other parsers."""
 
     def __init__(self, calling: ToolCallFormat, opening: str, index: int) -> None:
         super().__init__(calling, opening, index)
@@ -109,7 +109,7 @@ class ChannelParser(CallParser):
         return True
 
     def _address(self, header: str, recipient: str) -> None:
-        """Begin a message to ``recipient``: a call, or text if that is no tool of the request."""
+        """Begin a message to ``recipient``: a call, or text if that is not a tool of the request."""
         self.is_thinking = False
         name = recipient.removeprefix(_FUNCTION)
         if recipient.startswith(_FUNCTION) and name and self._calling.tools:

@@ -129,7 +129,7 @@ FORMS: Final[Mapping[str, CallForm]] = {
     "gemma4": GemmaForm(opening="<|tool_call>", closing="<tool_call|>", quote='<|"|>'),
     "openai": ChannelForm(),
 }
-"""The forms of calls that are read, and that a call can be held to."""
+"""The supported forms of calls."""
 
 MARKS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("openai", (ANALYSIS,)),
@@ -163,7 +163,7 @@ OTHER_MARKS: Final = ("<function=",)
 
 
 def form_of_template(template: str) -> CallForm | None:
-    """Return the form of the calls of a model with the chat template ``template``, if it is one of the table."""
+    """Return the form of the calls of a model with the chat template ``template``, if it is in the table."""
     found = next((name for name, marks in MARKS if all(mark in template for mark in marks)), None)
     if found is None or (found in {"hermes", "llama3_json"} and any(mark in template for mark in OTHER_MARKS)):
         return None

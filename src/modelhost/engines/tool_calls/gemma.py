@@ -21,7 +21,7 @@ _KEY: Final = re.compile(r"([{,]\s*)([\w.-]+)\s*:")
 
 @dataclass(frozen=True, kw_only=True)
 class GemmaForm:
-    """A :class:`~.calls.CallForm`. ``quote`` stands around texts."""
+    """A :class:`~.calls.CallForm`. ``quote`` encloses strings."""
 
     opening: str
     closing: str

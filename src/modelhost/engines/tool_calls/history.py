@@ -1,4 +1,4 @@
-"""The calls in a conversation as the chat template of a model takes them."""
+"""The calls in a conversation, in the form that the chat template of a model expects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_short_ids(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``message`` with ids of calls of nine letters and digits; the same id becomes the same."""
+    """Return ``message`` with ids of calls of nine letters and digits; equal ids stay equal."""
     changed = dict(message)
     if "tool_calls" in message:
         changed["tool_calls"] = [{**call, "id": _short_id(call.get("id"))} for call in message["tool_calls"]]
@@ -31,9 +31,9 @@ def with_short_ids(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_numbered_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return ``messages`` with the ids ``functions.NAME:NUMBER``, counted through the conversation, for their calls.
+    """Return ``messages`` with the ids ``functions.NAME:NUMBER``, numbered through the conversation, for their calls.
 
-    The template of Kimi K2 shows nothing but its id for the name of a call, and this is how the model writes it:
+    The template of Kimi K2 shows only the id of a call, which contains its name, and the model writes it in this form:
     https://github.com/MoonshotAI/Kimi-K2/blob/main/docs/tool_call_guidance.md (vLLM counts them so, too).
     """
     changed: list[dict[str, Any]] = []

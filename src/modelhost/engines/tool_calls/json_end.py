@@ -15,7 +15,7 @@ _PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 class ObjectEnd:
-    """Finds the brace that closes an object: one that begins the text, or the ``depth`` that were open before it."""
+    """Finds the brace that closes an object: one that begins the text, or ``depth`` objects that are already open."""
 
     def __init__(self, depth: int = 0) -> None:
         self._depth = depth
@@ -96,5 +96,5 @@ def as_json(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    """Return ``character`` as JSON writes it within a text."""
+    """Return ``character`` escaped for a JSON string."""
     return f"\\{character}" if character == '"' else f"\\{_ESCAPES.get(character, f'u{ord(character):04x}')}"

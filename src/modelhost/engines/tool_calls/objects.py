@@ -19,10 +19,10 @@ _TEXT: Final = r'"(?:[^"\\]|\\.)+"'
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The keys of such an object.
+    """The keys of an object that is a call.
 
     Args:
-        number: of the call among all of the conversation; it stands first, as a text. Empty where there is none.
+        number: the key of the call's number in the conversation, a string that comes first; empty if there is none.
     """
 
     name: str = "name"
@@ -31,7 +31,7 @@ class Keys:
 
     @cached_property
     def head(self) -> str:
-        """The regular expression of what stands before the arguments, with the group ``json`` for the name."""
+        """The regular expression of the text before the arguments, with the group ``json`` for the name."""
         number = rf'(?:"{self.number}"\s*:\s*(?:"[^"\\]*"|\d+)\s*,\s*)?' if self.number else ""
         return (
             rf'[\s\[,;]*\{{\s*(?:"type"\s*:\s*"function"\s*,\s*)?{number}"{self.name}"\s*:\s*(?P<json>{_TEXT})\s*,\s*'
@@ -55,7 +55,7 @@ class Keys:
         }
 
     def call_in(self, text: str) -> tuple[str, str] | None:
-        """Return name and arguments of the call that is ``text``, whatever its order; ``None`` if it is none."""
+        """Return name and arguments of the call ``text``, with keys in any order; ``None`` if it is not a call."""
         try:
             call = orjson.loads(as_json(text))
         except orjson.JSONDecodeError:
@@ -74,7 +74,7 @@ USUAL_KEYS: Final = Keys()
 
 
 def text_of(written: str) -> str | None:
-    """Return the text that JSON has ``written``; ``None`` if it is no proper JSON."""
+    """Return the string that is ``written`` in JSON; ``None`` if it is not valid JSON."""
     try:
         return str(orjson.loads(written))
     except orjson.JSONDecodeError:
@@ -95,7 +95,7 @@ class ObjectForm:
 
     Args:
         opening: the marker before a call, or several.
-        closing: the marker behind them; without one they end where something else follows.
+        closing: the marker after them; without one, they end where other text follows.
         shape: a call that is demanded. ``{call}`` is an object with name and arguments; else it has ``{name}`` and
             ``{arguments}``. ``{number}`` is the number of the call in the conversation.
         keys: of that object.
@@ -125,7 +125,7 @@ class ObjectForm:
 
     @cached_property
     def head(self) -> re.Pattern[str]:
-        """What stands before the arguments, the name in it as JSON or as it is."""
+        """The text before the arguments, with the name in JSON or unquoted."""
         return re.compile(f"(?:{self.keys.head})|(?:{self.header})" if self.header else self.keys.head)
 
     def may_start_unmarked(self, text: str) -> bool:
@@ -154,7 +154,7 @@ class ObjectForm:
 
 
 class ObjectParser(CallParser):
-    """Calls of an :class:`ObjectForm`."""
+    """Parses calls of an :class:`ObjectForm`."""
 
     def __init__(self, calling: ToolCallFormat, opening: str, index: int, form: ObjectForm) -> None:
         super().__init__(calling, opening, index)
@@ -197,7 +197,7 @@ class ObjectParser(CallParser):
         return False
 
     def _object_end(self) -> int | None:
-        """Return where the object ends that waits; ``None``: not yet, or there is none."""
+        """Return the end of the waiting object; ``None`` if it is incomplete, or there is none."""
         before = _BEFORE_OBJECT.match(self._waiting)
         if before is None:
             return None
@@ -269,11 +269,11 @@ class ObjectParser(CallParser):
 
 
 def _may_be_call(text: str) -> bool:
-    """Return whether an object that is a call may begin with ``text``, of which there may be little yet."""
+    """Return whether an object that is a call may begin with ``text``, which may still be short."""
     squeezed = "".join(text.lstrip(" \n\t[,;")[:64].split())
     return any(key.startswith(squeezed) or squeezed.startswith(key) for key in _FIRST_KEYS)
 
 
 def _name_in(head: re.Match[str]) -> str | None:
-    """Return the name in what stands before the arguments; ``None`` if it is no proper JSON."""
+    """Return the name in the text before the arguments; ``None`` if it is not valid JSON."""
     return head["name"] if head["json"] is None else text_of(head["json"])

@@ -1,4 +1,4 @@
-"""Calls as Python writes them: ``[get_weather(city="Paris"), now()]`` (Llama 4, LFM2)."""
+"""Calls in the syntax of Python: ``[get_weather(city="Paris"), now()]`` (Llama 4, LFM2)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PythonForm:
 
 
 def in_commas(required: Sequence[str], optional: Sequence[str], comma: str = '", "') -> str:
-    """Return a rule of all of ``required`` and some of ``optional``, in this order, with commas between them."""
+    """Return a rule of all of ``required`` and any of ``optional``, in this order, separated by commas."""
     if required:
         return f" {comma} ".join(required) + "".join(f" ({comma} {each})?" for each in optional)
     starts = [f"{each}{_others(optional[number + 1 :], comma)}" for number, each in enumerate(optional)]
@@ -91,10 +91,10 @@ def _value(schema: Mapping[str, Any]) -> str:
 
 
 def literal_in(text: str) -> Any:
-    """Return the value that ``text`` is as Python writes it, or as JSON does.
+    """Return the value of ``text``, a literal of Python or JSON.
 
     Raises:
-        ValueError: it is none that JSON could have.
+        ValueError: it is not one that JSON could represent.
     """
     try:
         value = ast.literal_eval(_Literals().visit(_parsed(text)))
@@ -105,7 +105,7 @@ def literal_in(text: str) -> Any:
 
 
 def _parsed(text: str) -> ast.expr:
-    """Return the expression that ``text`` is; its texts may have line breaks in them."""
+    """Parse ``text`` as an expression; its strings may contain line breaks."""
     try:
         return ast.parse(text, mode="eval").body
     except SyntaxError:
@@ -134,7 +134,7 @@ def _call(node: ast.expr) -> tuple[str, Mapping[str, Any]]:
     """Return name and arguments of a call.
 
     Raises:
-        ValueError: it is none with arguments by name.
+        ValueError: it is not a call with keyword arguments.
     """
     if not isinstance(node, ast.Call) or node.args or any(keyword.arg is None for keyword in node.keywords):
         raise ValueError("no call with arguments by name")
@@ -143,7 +143,7 @@ def _call(node: ast.expr) -> tuple[str, Mapping[str, Any]]:
 
 
 class _Literals(ast.NodeTransformer):
-    """Reads JSON within Python: its own names, and characters that it writes as two."""
+    """Converts JSON within Python: its constants, and surrogate pairs."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.Constant(_JSON_NAMES[node.id]) if node.id in _JSON_NAMES else node
@@ -155,7 +155,7 @@ class _Literals(ast.NodeTransformer):
 
 
 def _list_end(text: str) -> int | None:
-    """Return where the list that begins ``text`` ends; ``None``: not yet."""
+    """Return the end of the list that begins ``text``; ``None`` if it is incomplete."""
     depth, quote, is_escaped = 0, "", False
     for position, character in enumerate(text):
         if is_escaped:

@@ -37,14 +37,14 @@ class TaggedForm:
 
     Args:
         opening: the marker before a call, or several.
-        closing: the marker behind them.
-        head: what stands before the arguments, with ``{name}``.
-        key: what stands before an argument, with ``{key}``.
-        value_end: what stands behind it.
-        end: what stands behind all arguments; empty where it is ``closing``.
+        closing: the marker after them.
+        head: the text before the arguments, with ``{name}``.
+        key: the text before an argument, with ``{key}``.
+        value_end: the text after it.
+        end: the text after all arguments; empty if that is ``closing``.
         has_lines: values are on separate lines.
         inner: markers within a call.
-        begins_with_head: some calls come without ``opening``.
+        begins_with_head: some calls have no ``opening``.
     """
 
     opening: str
@@ -68,7 +68,7 @@ class TaggedForm:
 
     @property
     def head_mark(self) -> str:
-        """What a head begins with."""
+        """The beginning of a head."""
         return self.head.strip().partition("{")[0]
 
     @cached_property
@@ -77,7 +77,7 @@ class TaggedForm:
 
     @cached_property
     def key_pattern(self) -> re.Pattern[str]:
-        """A ``key``, without the line break behind it, which belongs to the value."""
+        """The pattern of ``key``, without the line break after it, which belongs to the value."""
         return re.compile(rf"\s*{pattern_of(self.key)}")
 
     @cached_property
@@ -112,7 +112,7 @@ class TaggedForm:
         return choice(tools, rules_of)
 
     def _value(self, literals: Literals, name: str, schema: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the use and the rule of an argument with what stands behind it."""
+        """Return the reference to, and the rule of, an argument with the text after it."""
         if types_of(schema) != {"string"}:
             return f"{name} {literals.of(self.value_end)}", f"{name}: {json_value(schema)}"
         values = schema.get("enum", [schema["const"]] if "const" in schema else None)
@@ -122,7 +122,7 @@ class TaggedForm:
 
 
 class TaggedParser(CallParser):
-    """Calls of a :class:`TaggedForm`."""
+    """Parses calls of a :class:`TaggedForm`."""
 
     def __init__(self, calling: ToolCallFormat, opening: str, index: int, form: TaggedForm) -> None:
         super().__init__(calling, opening if opening == form.opening else "", index)
@@ -227,7 +227,7 @@ class TaggedParser(CallParser):
 
 
 def _value_of(text: str, types: frozenset[str]) -> Any:
-    """Return what ``text`` stands for in an argument of one of ``types``, or of one that is not known."""
+    """Return the value of ``text`` for an argument of one of ``types``, or of unknown type."""
     stripped = text.strip()
     try:
         value = orjson.loads(as_json(stripped) if stripped[:1] in {"{", "["} else stripped)
@@ -249,7 +249,7 @@ def _value_of(text: str, types: frozenset[str]) -> Any:
 
 
 def _python_value_of(stripped: str, text: str, types: frozenset[str]) -> Any:
-    """Return what is no JSON: a list or an object as Python writes it, where there has to be one; else ``text``."""
+    """Return a list or object in Python's syntax, if one is required; otherwise ``text``."""
     wanted = tuple(kind for name, kind in _CONTAINERS.items() if name in types)
     if wanted and "string" not in types and stripped[:1] in {"{", "["}:
         with suppress(ValueError):
@@ -259,5 +259,5 @@ def _python_value_of(stripped: str, text: str, types: frozenset[str]) -> Any:
 
 
 def _inside_string(text: str) -> str:
-    """Return ``text`` as it stands between the quotes of JSON."""
+    """Return ``text`` as the content of a JSON string."""
     return orjson.dumps(text).decode()[1:-1]

@@ -19,10 +19,10 @@ class ValueEnds:
     """The ends of the values of one form of calls.
 
     Args:
-        own: the tag behind a value.
-        key: what stands before an argument, with ``{key}``.
-        call: what stands behind all arguments.
-        following: what may stand behind that, unless the answer ends there.
+        own: the tag after a value.
+        key: the text before an argument, with ``{key}``.
+        call: the text after all arguments.
+        following: what may follow that, unless the answer ends there.
         has_lines: values are on separate lines.
     """
 
@@ -42,7 +42,7 @@ class ValueEnds:
         self._undecided = re.compile(rf"\n?{_INDENT}(?:{'|'.join(map(_begun, begun))})\Z")
 
     def find(self, text: str, is_key: Callable[[str], bool]) -> tuple[int, int] | None:
-        """Return where the value that begins ``text`` ends and what follows it begins; ``None``: not yet.
+        """Return the end of the value that begins ``text``, and the start of the rest; ``None`` if it is incomplete.
 
         ``is_key`` returns whether the tool has an argument of that name: other tags are part of the value.
         """
@@ -61,18 +61,19 @@ class ValueEnds:
         return len(text) - found.start() if found is not None else 0
 
     def last(self, text: str) -> int | None:
-        """Return where the value ends with which an answer ends, but for what closes its call; ``None``: nowhere."""
+        """Return the end of the value at the end of an answer, except for the end of its call; ``None`` if there is
+        none."""
         found = self._last.search(text)
         return None if found is None else found.start()
 
 
 def pattern_of(shape: str) -> str:
-    """Return the regular expression of ``shape``: a name for what is in braces, blanks as they come."""
+    """Return the regular expression of ``shape``: a name for a placeholder in braces, any blanks."""
     return _BLANK.join(_NAMES.sub(lambda _: f"({_NAME})", re.escape(part)) for part in shape.split())
 
 
 def _key_parts(shape: str) -> list[str]:
-    """Return the regular expressions of the characters of ``shape``, one after the other."""
+    """Return the regular expressions of the characters of ``shape``."""
     parts: list[str] = []
     for part in shape.split():
         before, slot, after = part.partition("{key}")
@@ -85,7 +86,7 @@ def _letters(text: str) -> list[str]:
 
 
 def _begun(parts: Iterable[str]) -> str:
-    """Return the regular expression of as many of ``parts`` as there are, from the first one on."""
+    """Return the regular expression of any prefix of ``parts``."""
     pattern = ""
     for part in reversed([*parts]):
         pattern = f"(?:{part}{pattern})?"

@@ -37,10 +37,10 @@ class ServedAdapters:
 
 
 def served_adapters(spec: ModelSpec) -> list[dict[str, str]]:
-    """Return the adapters of ``spec`` as ``--lora-modules`` takes them.
+    """Return the adapters of ``spec`` in the form of ``--lora-modules``.
 
     Raises:
-        ConfigError: one has no name, or another scale than its own.
+        ConfigError: one has no name, or a scale.
     """
     for adapter in spec.lora:
         if adapter.name is None:
@@ -64,7 +64,7 @@ def adapter_places(spec: ModelSpec) -> int:
 
 
 def adapter_arguments(adapters: Sequence[Mapping[str, str]], *, places: int) -> list[str]:
-    """Return the arguments of vLLM's server for ``adapters``, which :func:`served_adapters` made; reads their files."""
+    """Return the arguments of vLLM's server for ``adapters``, made by :func:`served_adapters`; reads their files."""
     if not adapters:
         return []
     rank = max(_rank(Path(adapter["path"])) for adapter in adapters)

@@ -1,7 +1,7 @@
 """Requests, answers and errors in vLLM's dialect; the host's side.
 
-Source: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html. vLLM overlooks a field that it does not
-know, so that :data:`FIELDS` is what keeps one from being ignored. Not among them: ``min_tokens_to_keep``, which vLLM
+Source: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html. vLLM ignores a field that it does not
+know, so :data:`FIELDS` has to list those that it supports. Not among them: ``min_tokens_to_keep``, which vLLM
 does not have, ``prompt_logprobs`` and ``return_token_ids``, which have no place in a stream that is passed on.
 """
 
@@ -50,7 +50,7 @@ FIELDS: Mapping[Task, frozenset[str]] = {
 }
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 OF_TEMPLATES = ("tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
-"""Of ``/tokenize`` with ``messages``."""
+"""Fields of ``/tokenize`` with ``messages``."""
 LARGEST_SEED = 2**63
 REASONING, REASONING_CONTENT = b'"reasoning":', b'"reasoning_content":'
 _CHARACTERS = re.compile(r"maximum context length is (\d+) tokens.*contains (\d+) characters")
@@ -62,10 +62,10 @@ _NO_PARSER = "--tool-call-parser"
 
 
 def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` for vLLM; it is changed in place, what it holds is not.
+    """Return ``body`` for vLLM; ``body`` is changed in place, the objects in it are not.
 
     Raises:
-        UnsupportedParameter: markers are to be text, which the tokenizer of vLLM cannot.
+        UnsupportedParameter: markers are to be read as text, which vLLM's tokenizer does not support.
     """
     if task == "tokenize":
         if body.get("parse_special") is False:
@@ -105,7 +105,7 @@ def _tokenized(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def convert_answer(task: Task, data: bytes) -> bytes:
-    """Return ``data`` of an answer (whole events, or the whole of it) with the host's names."""
+    """Return ``data``, whole events or the whole of an answer, with the host's names of fields."""
     if task == "tokenize":
         told = orjson.loads(data)
         return orjson.dumps({name: told[name] for name in ("tokens", "token_strs") if told.get(name) is not None})
@@ -129,14 +129,14 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _strict(tool: dict[str, Any]) -> dict[str, Any]:
-    """Return ``tool`` so that vLLM enforces its arguments too: otherwise only that it is called."""
+    """Return ``tool`` so that vLLM enforces its arguments and not only the call itself."""
     function = tool["function"]
     parameters = with_number_bounds(enforceable(function.get("parameters") or NO_PARAMETERS))
     return {**tool, "function": {**function, "parameters": parameters, "strict": True}}
 
 
 def error_from(status: int, payload: Any, *, model: str, worker: str) -> ModelhostError:
-    """Return vLLM's error answer as one of ours."""
+    """Return vLLM's error answer as a :class:`ModelhostError`."""
     error = payload.get("error") if isinstance(payload, dict) else None
     if not isinstance(error, dict):
         error = {"message": f"the engine answered {status} without saying why"}

@@ -1,4 +1,4 @@
-"""vLLM: safetensors on GPUs, and on CPUs by its build for them (https://github.com/vllm-project/vllm)."""
+"""vLLM: safetensors on GPUs, and on CPUs with its build for CPUs (https://github.com/vllm-project/vllm)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ from modelhost.exchange.tasks import Task
 SERVER: Final = "vllm.entrypoints.openai.api_server"
 FALLBACK_CONTEXT: Final = 4096
 LARGEST_BLOCK: Final = 128
-"""Tokens: vLLM's cache has blocks of this size on a CPU, and of 16 on most GPUs."""
+"""The block size of vLLM's cache in tokens: on CPUs this size, on most GPUs 16."""
 CACHE_MARGIN: Final = 1.1  # for what a model's layers keep in addition to keys and values
 LEAST_UTILIZATION: Final = 0.01
-"""Of the GPU's memory: vLLM refuses to start with less free, although it does not go by it where the cache's size is
-given."""
+"""A share of the GPU's memory. vLLM does not start with less free memory, even where the size of the cache is given."""
 STRUCTURED_OUTPUTS: Final = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 """One backend, and the one that supports vLLM's grammars of tool calls: by default vLLM picks the one that suits the
 first request, keeps it, and fails at later requests that need another. Blanks are restricted because small models may
@@ -105,7 +104,7 @@ ENGINE: Final[Engine] = Vllm()
 
 
 def _arguments(spec: ModelSpec, options: Mapping[str, Any], context_length: int) -> list[str]:
-    """Return the arguments of vLLM's server that the host decides."""
+    """Return the arguments of vLLM's server that the host determines."""
     flags = {
         "--model": spec.path,
         "--served-model-name": spec.name,

@@ -1,6 +1,6 @@
-"""Which parsers of vLLM read the tool calls and the reasoning of a model: by its chat template, then by its family.
+"""vLLM's parsers for the tool calls and the reasoning of a model, chosen by its chat template, then by its family.
 
-The template comes first, since it shows the form of the calls that a model was taught, whatever it was made from.
+The template has precedence, since it shows the form of calls that the model was trained on.
 Names of parsers: https://docs.vllm.ai/en/latest/features/tool_calling.html and ``reasoning_outputs.html``.
 """
 
@@ -22,7 +22,7 @@ TOOL_MARKS: Final[tuple[tuple[str, str], ...]] = (
     ("<|python_tag|>", "llama3_json"),
     ("Environment: ipython", "llama3_json"),
 )
-"""Parts of templates, the more special first."""
+"""Parts of templates, the more specific first."""
 DEEPSEEK_CALLS: Final = "<\uff5ctool\u2581calls\u2581begin\uff5c>"
 TOOL_FAMILIES: Final[Mapping[str, str]] = {
     "cohere2": "cohere_command3",
@@ -64,12 +64,12 @@ REASONING_FAMILIES: Final[Mapping[str, str]] = {
     "qwen3_next": "qwen3",
     "seed_oss": "seed_oss",
 }
-"""Of those whose template has the marks of thoughts."""
+"""The parsers for families whose templates have markers of reasoning."""
 MARKS_OF_THOUGHTS: Final = ("<think>", "</think>", "[THINK]", "<|channel|>", "<seed:think>", "thinking")
 
 
 def tool_parser(family: str, template: str | None) -> str | None:
-    """Return the parser of the calls of a model of ``family`` (its ``model_type``); ``None`` if it makes none."""
+    """Return the parser of the calls of a model of ``family`` (its ``model_type``); ``None`` if it makes no calls."""
     if template is None or "tools" not in template:
         return None
     if DEEPSEEK_CALLS in template:

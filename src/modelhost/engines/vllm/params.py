@@ -52,10 +52,10 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def check_values(options: Mapping[str, Any]) -> None:
-    """Check the values of ``options``, which is complete.
+    """Check the values of ``options``, which are complete.
 
     Raises:
-        ConfigError: one that is out of its range.
+        ConfigError: one is out of its range.
     """
     for name, choices in CHOICES.items():
         if options[name] not in choices:

@@ -1,4 +1,4 @@
-"""JSON schemas, plain ones (:mod:`modelhost.engines.schemas.plain`), as vLLM's grammars take them.
+"""Plain JSON schemas (:mod:`modelhost.engines.schemas.plain`) in the form that vLLM's grammars accept.
 
 vLLM refuses a request whose schema has something that xgrammar (https://github.com/mlc-ai/xgrammar) does not enforce:
 ``has_xgrammar_unsupported_json_features`` in its source, and what the library itself fails at. Here such a keyword is

@@ -42,7 +42,7 @@ STAGES = (
     ("KV cache size", 0.8),
     ("Starting vLLM server", 0.9),
 )
-"""Of the start, by what the log says; the library takes longer to import than a small model to load."""
+"""Stages of the start, by lines of the log; importing the library takes longer than loading a small model."""
 _ERROR = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception)): (.+)")
 _CONSEQUENCES = ("Engine core initialization failed", "Engine process failed to start", "WorkerProc initialization")
 DRAINED = "EngineCore: exiting busy loop"
@@ -60,7 +60,7 @@ WARM_UP: Mapping[str, Mapping[str, Any]] = {
     "/v1/completions": {**_SAMPLING, "prompt": "a", "logprobs": 1},
     "/v1/chat/completions": {**_SAMPLING, "messages": [{"role": "user", "content": "a"}]},
 }
-"""Requests that need all of the sampler, and the grammars."""
+"""Requests that use the whole sampler, and grammars."""
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def main() -> None:
 class Server:
     """vLLM's server, with what its log has reported.
 
-    With ``ends_when_drained`` it is ended as soon as it has worked its requests off after a SIGTERM: on its own it then
+    With ``ends_when_drained`` it is killed as soon as its requests are finished after a SIGTERM: otherwise it then
     takes some seconds to clean up what ends with its processes anyway, unless they share memory.
     """
 
@@ -101,7 +101,7 @@ class Server:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         self.error = ""
-        """The first that is not the consequence of another one."""
+        """The first error that is not the consequence of another one."""
         self._reader = threading.Thread(target=self._read, name="log", daemon=True)
         self._reader.start()
 
@@ -156,7 +156,7 @@ def _model_arguments(config: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def _parsers(config: Mapping[str, Any], directory: Path, family: str) -> list[str]:
-    """Return the arguments for how the model's tool calls and thoughts are read."""
+    """Return the arguments of the parsers of tool calls and reasoning."""
     template = config["chat_template"] or _own_template(directory)
     calls, thoughts = config["tool_call_parser"], config["reasoning_parser"]
     calls = tool_parser(family, template) if calls == AUTO else calls
@@ -186,7 +186,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _template(config: Mapping[str, Any], folder: Path) -> list[str]:
-    """Return the arguments for a template that is not the model's own: a file, as vLLM rewrites escapes in a text."""
+    """Return the arguments for a template other than the model's own: a file, since vLLM rewrites escapes in a text."""
     if config["chat_template"] is None:
         return []
     path = folder / "template.jinja"
