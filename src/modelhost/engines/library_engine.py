@@ -1,4 +1,4 @@
-"""An engine that is a Python library in a worker of ours: how it is started, its fields and errors; the host's side."""
+"""An engine that is a Python library in a Python worker: start, fields and errors, on the host's side."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class LibraryDialect(Engine):
 
 
 def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` for the worker; it is changed in place, what it holds is not.
+    """Return ``body`` for the worker; ``body`` is changed in place, the objects in it are not.
 
     Raises:
         InvalidRequest: a field beyond OpenAI's is of a wrong type.

@@ -46,8 +46,8 @@ PER_TOKEN = "timings_per_token"  # noqa: S105 (no password)
 """Makes llama.cpp report timings, including the tokens so far, in each chunk instead of only in the last."""
 LARGEST_SEED = 2**31  # llama.cpp cuts larger ones down to the one that means "choose one yourself"
 MODEL_OUTPUT_FAILURES = ("does not match the expected", "Failed to parse input at pos")
-"""Of its reading of what the model wrote. A grammar that is at its end ("Unexpected empty grammar stack") is none of
-them: what the model wrote lies within it, and the rest is missing."""
+"""Messages of its parser for the model's output. A grammar that is at its end ("Unexpected empty grammar stack") is not
+one of them: the output follows the grammar, and its rest is missing."""
 CALLERS_FAULTS = (
     "Failed to parse messages",
     "Unknown reasoning format",
@@ -59,7 +59,7 @@ _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large.*batch size: (\d+)
 
 
 def adapt_request(task: Task, body: dict[str, Any]) -> dict[str, Any]:
-    """Return ``body`` for llama.cpp; it is changed in place, what it holds is not.
+    """Return ``body`` for llama.cpp; ``body`` is changed in place, the objects in it are not.
 
     Raises:
         InvalidRequest: a field has a wrong type that llama.cpp does not check.

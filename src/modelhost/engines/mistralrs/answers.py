@@ -1,4 +1,4 @@
-"""What the worker of mistral.rs answers, in OpenAI's shapes; generations are always streamed."""
+"""The answers of a worker of mistral.rs, in OpenAI's form; generations are always streamed."""
 
 from __future__ import annotations
 

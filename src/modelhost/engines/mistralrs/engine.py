@@ -132,7 +132,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options, checked.
 
     Raises:
-        ConfigError: one is unknown, or none of what it may be.
+        ConfigError: one is unknown, or not valid.
     """
     options = check_options(MistralRs.name, given, OPTIONS)
     by_name = {name.lower(): name for name in (NONE, *FORMATS)}

@@ -1,4 +1,4 @@
-"""A request as mistral.rs takes it: the prompt as text, how tokens are chosen, what the answer has to follow."""
+"""Requests in the form of mistral.rs: the prompt as text, sampling, and the constraint of the answer."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class GenerationRequest:
     include_usage: bool
     continuous_usage: bool
     grammar_param: str = ""
-    """The field that the grammar was made of."""
+    """The request field that the grammar was made from."""
 
 
 class RequestReader:
-    """Reads the requests for one model; to be used in any thread."""
+    """Reads the requests for one model; may be used in any thread."""
 
     def __init__(self, runner: SharedRunner, config: Mapping[str, Any]) -> None:
         self._runner = runner
@@ -141,7 +141,7 @@ class RequestReader:
         return ToolCallFormat(form=form, tools=tools, one_call=is_one)
 
     def text_of(self, tokens: list[int], param: str) -> str:
-        """Return the text of ``tokens``; raises :class:`ErrorResponse` if one of them is none of this model."""
+        """Return the text of ``tokens``; raises :class:`ErrorResponse` if the model does not have one of them."""
         if self._vocab_size is not None and not all(0 <= token < self._vocab_size for token in tokens):
             raise invalid(f"{param}: at least one of its tokens is none of {self._model}", param=param)
         return self._runner.text(tokens)
@@ -198,7 +198,7 @@ class RequestReader:
         )
 
     def _sampling(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return how tokens are chosen.
+        """Return the sampling arguments.
 
         Raises:
             ErrorResponse: the request has a seed, and the library has one seed for all requests.
@@ -222,7 +222,7 @@ class RequestReader:
         return int(name)
 
     def _structure(self, body: Mapping[str, Any], *, after: str) -> Structure:
-        """Return the grammar of the answer, ``after`` the end of the thoughts that the prompt has begun."""
+        """Return the grammar of the answer, ``after`` the end of the reasoning that the prompt has begun."""
         rule, param = _rule_of(body)
         if rule is None:
             return None, ""
@@ -254,21 +254,21 @@ def _rule_of(body: Mapping[str, Any]) -> Structure:
 
 
 def raw(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``arguments`` with those that leave the markers of calls and reasoning in the text."""
+    """Return ``arguments`` with those that keep the markers of calls and reasoning in the text."""
     from mistralrs import ToolChoice  # noqa: PLC0415 (of the environment of the worker)
 
     return {**arguments, "tool_schemas": [SHOWN], "tool_choice": ToolChoice.NoTools}
 
 
 def _check_fields(body: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Refuse what the host has let through for another engine, instead of ignoring it."""
+    """Refuse fields of other engines instead of ignoring them."""
     for name, value in body.items():
         if name not in known and value is not None:
             raise unsupported(name, "this engine does not know it")
 
 
 def unsupported(name: str, why: str) -> ErrorResponse:
-    """Return the refusal of a field that the library cannot do."""
+    """Return the error for a field that the library does not support."""
     return ErrorResponse(400, error_body(400, UNSUPPORTED, f"{name}: {why}", param=name))
 
 

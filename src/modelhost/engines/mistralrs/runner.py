@@ -115,7 +115,7 @@ def _piece(chunk: Any) -> Piece:
 
 
 class _Bridge:
-    """Takes pieces from a thread to the event loop that made it."""
+    """Delivers pieces from a thread to the event loop that created it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Chat templates of Hugging Face's, rendered without ``transformers``, which this worker's environment does not have.
+"""Hugging Face's chat templates, rendered without ``transformers``, which this worker's environment does not have.
 
 https://huggingface.co/docs/transformers/chat_templating describes what a template may use.
 """
@@ -20,7 +20,8 @@ SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 class TemplateReader:
-    """As much of a tokenizer of ``transformers`` as :class:`~modelhost.engines.worker.template.ChatTemplate` uses."""
+    """The part of a tokenizer of ``transformers`` that :class:`~modelhost.engines.worker.template.ChatTemplate`
+    uses."""
 
     def __init__(self, chat_template: str | None, special: Mapping[str, str]) -> None:
         self.chat_template = chat_template
@@ -68,7 +69,7 @@ def special_tokens(directory: Path) -> dict[str, str]:
 
 
 def _cut(text: str, final: str) -> str:
-    """Return ``text`` up to where ``final``, its last message, ends."""
+    """Return ``text`` up to the end of ``final``, its last message."""
     start = text.rfind(final.strip())
     if start < 0:
         raise ValueError("the template does not show the message that is to be continued")

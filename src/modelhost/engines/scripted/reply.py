@@ -108,7 +108,7 @@ def decide(
     """Return the reply to ``message``, the last one of the user.
 
     Args:
-        may_call: the request brings tools, and allows them.
+        may_call: the request has tools and allows calls.
         tool_turns: how often tools have answered since.
     """
     values = {name: options[name] for name in REPLY_OPTIONS}
@@ -133,7 +133,7 @@ def _call_of(call: Mapping[str, str], turn: int) -> Call:
 
 
 def commands_of(message: str) -> dict[str, Any]:
-    """Return the options that the commands at the beginning of ``message`` set."""
+    """Return the options that are set by commands at the beginning of ``message``."""
     found: dict[str, Any] = {}
     position = 0
     while command := _COMMAND.match(message, position):

@@ -62,7 +62,7 @@ class ToolCallFormat:
     one_call: bool = False
 
     def parameters_of(self, name: str) -> Mapping[str, Any]:
-        """Return the schema of the arguments of the tool ``name``; nothing if there is none."""
+        """Return the schema of the arguments of the tool ``name``; empty if there is no such tool."""
         found = (tool["function"].get("parameters") for tool in self.tools if tool["function"]["name"] == name)
         return next(found, None) or {}
 
@@ -71,7 +71,7 @@ class ToolCallFormat:
 
 
 class ParsedText(NamedTuple):
-    """What there was in a part of an answer: pieces of calls, text that turned out to be none, thoughts."""
+    """A parsed part of an answer: pieces of calls, ordinary text, reasoning."""
 
     pieces: list[CallDelta]
     text: str
@@ -96,7 +96,7 @@ class CallParser(ABC):
         self._thoughts: list[str] = []
 
     def feed(self, text: str) -> ParsedText:
-        """Return what is ready after ``text`` has come."""
+        """Return what is complete after ``text``."""
         self._waiting += text
         while self.rest is None and self._advance():
             pass
@@ -139,7 +139,7 @@ class CallParser(ABC):
         self.rest = rest
 
     def _unread(self, text: str) -> str:
-        """Return ``text`` that is no call with what stands before it."""
+        """Return ``text``, which is not a call, with the text before it."""
         return text if self._has_called else self._opening + text
 
 
@@ -173,14 +173,14 @@ class WholeForm(Protocol):
     """The part of a form that a :class:`WholeCallParser` needs."""
 
     def end_of(self, text: str, opening: str) -> tuple[int, int] | None:
-        """Return where the calls end in ``text`` and where the rest begins; ``None``: not yet.
+        """Return the end of the calls in ``text`` and the start of the rest; ``None`` if they are incomplete.
 
-        The first is also where a text ends that begins without a marker and cannot become a call.
+        The end is also that of a text that begins without a marker and cannot become a call.
         """
         ...
 
     def read(self, text: str) -> list[tuple[str, Mapping[str, Any]]] | None:
-        """Return the calls in ``text`` with their arguments; ``None`` if it is none."""
+        """Return the calls in ``text`` with their arguments; ``None`` if it is not one."""
         ...
 
 
@@ -195,7 +195,7 @@ def held_back(text: str, markers: Sequence[str]) -> int:
 
 
 def _as_json(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """Return ``calls`` with their arguments as JSON; none of them if one has a value that JSON cannot write."""
+    """Return ``calls`` with their arguments as JSON; no calls if JSON cannot represent a value of one."""
     try:
         written = [(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False)) for name, arguments in calls]
         "".join(arguments for _, arguments in written).encode()  # half a character can be written, and not sent

@@ -1,4 +1,4 @@
-"""The answers of a worker around a library, in OpenAI's shapes; generations are always streamed."""
+"""The answers of a worker around a library, in OpenAI's form; generations are always streamed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from modelhost.engines.worker.text import Vocabulary
 
 
 class LibraryAnswers:
-    """The :class:`~.routes.Answering` of one worker. ``config`` is made by :class:`.recipe.LibraryEngine`."""
+    """The :class:`~.asgi.Answering` of one worker. ``config`` is made by
+    :class:`~modelhost.engines.library_engine.LibraryEngine`."""
 
     def __init__(self, loaded: Loaded, batcher: Batcher, config: Mapping[str, Any]) -> None:
         self._loaded, self._batcher, self._model = loaded, batcher, config["name"]
@@ -133,7 +134,7 @@ class AnswerWriter:
         self.is_done = False
 
     def write(self, event: Event) -> bytes:
-        """Return the events for what the model did."""
+        """Return the events of the answer for ``event``."""
         self._cached = event.cached_tokens
         if event.failure is not None:
             self.is_done = True
@@ -164,7 +165,7 @@ class AnswerWriter:
         return data
 
     def _end(self, text: str, finish_reason: str) -> bytes:
-        """Write the end; what is left in the middle of a marker is text after all."""
+        """Write the end; an incomplete marker is text after all."""
         self.is_done = True
         usage = self._usage() if self._request.include_usage else None
         return self._events.text(text) + self._events.end(finish_reason, usage)

@@ -34,7 +34,7 @@ class ErrorResponse(Exception):
 
 
 def error_body(status: int, kind: str, message: str, **details: Any) -> dict[str, Any]:
-    """Return an error object in llama.cpp's shape."""
+    """Return an error object in llama.cpp's form."""
     return {"error": {"code": status, "message": message, "type": kind, **details}}
 
 
@@ -43,7 +43,7 @@ def invalid(message: str, **details: Any) -> ErrorResponse:
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
-    """Return the body of a request; raises :class:`ErrorResponse` for anything but a JSON object."""
+    """Return the body of a request; raises :class:`ErrorResponse` unless it is a JSON object."""
     try:
         body = json.loads(raw)
     except ValueError as error:

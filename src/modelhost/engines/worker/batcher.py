@@ -80,7 +80,7 @@ class Batcher:
         self._events: list[JobEvent] = []
 
     def submit(self, job: Job) -> None:
-        """Begin ``job``; from any thread."""
+        """Start ``job``; may be called in any thread."""
         self._orders.put((job, True))
 
     def cancel(self, job: Job) -> None:
@@ -88,12 +88,12 @@ class Batcher:
         self._orders.put((job, False))
 
     def run(self) -> None:
-        """Work, for ever."""
+        """Process requests forever."""
         while True:
             self.turn()
 
     def turn(self) -> None:
-        """Wait until there is work, and do one round of it."""
+        """Wait until there is work, and do one round."""
         self._take_orders()
         self._fill()
         self._step()
@@ -124,7 +124,7 @@ class Batcher:
             self._waiting.remove(job)
 
     def _fill(self) -> None:
-        """Work on the prompts of requests that wait, and take those that are through into the batch."""
+        """Process the prompts of waiting requests, and add those with a complete prompt to the batch."""
         budget, ready = self._chunk_tokens, list[Job]()
         while budget > 0:
             job = self._filling or self._next(len(ready))
@@ -146,7 +146,7 @@ class Batcher:
                 job.cache = None
 
     def _read(self, job: Job, budget: int) -> tuple[Scores, int]:
-        """Work on the next tokens of a prompt; return the scores after them, and how many they are."""
+        """Process the next tokens of a prompt; return the scores after them, and their number."""
         begin = len(job.held)
         if job.prompt_logprobs is None:
             chunk = job.prompt[begin : begin + budget]
@@ -212,7 +212,7 @@ class Batcher:
         return reason is None
 
     def _leave(self, jobs: Sequence[Job]) -> None:
-        """Take ``jobs`` out of the batch and keep their caches."""
+        """Remove ``jobs`` from the batch and keep their caches."""
         rows = [self._running.index(job) for job in jobs]
         for job, cache in zip(jobs, self._batch.remove(rows), strict=True):
             self._prefixes.put(job.held, cache)

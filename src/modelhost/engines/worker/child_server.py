@@ -101,7 +101,7 @@ def _json(text: str) -> Any:
 
 
 class _Connection(http.client.HTTPConnection):
-    """To a port on loopback, or to a Unix socket."""
+    """A connection to a port on loopback, or to a Unix socket."""
 
     def __init__(self, address: Address) -> None:
         super().__init__("127.0.0.1", address if isinstance(address, int) else None, timeout=REQUEST_SECONDS)

@@ -18,7 +18,7 @@ from modelhost.engines.worker.asgi import ErrorResponse, invalid
 
 
 class Grammars:
-    """Makes the constraints of one model; to be used in any thread."""
+    """Makes the constraints of one model; may be used in any thread."""
 
     def __init__(self, tokenizer: Any, *, vocab_size: int, eos_ids: frozenset[int]) -> None:
         self._fast = tokenizer
@@ -28,7 +28,7 @@ class Grammars:
         self._lock = threading.Lock()
 
     def of_json(self, schema: Mapping[str, Any], *, param: str, after: Sequence[int] = ()) -> GrammarConstraint:
-        """Return a constraint to JSON of ``schema``, which begins once the tokens ``after`` have been written.
+        """Return a constraint to JSON of ``schema``, which applies once the tokens ``after`` have been generated.
 
         Raises:
             ErrorResponse: the schema is not valid, or cannot be enforced.
@@ -96,7 +96,7 @@ class GrammarConstraint:
 
 
 def _without_limits(tokenizer: Any) -> str:
-    """Return the tokenizer as JSON, without the padding and truncation that it may have been saved with."""
+    """Return the tokenizer as JSON, without any padding and truncation that were saved with it."""
     saved = json.loads(tokenizer.backend_tokenizer.to_str())
     return json.dumps({**saved, "padding": None, "truncation": None})
 

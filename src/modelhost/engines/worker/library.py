@@ -19,7 +19,7 @@ Cache = Any
 
 
 class Batch(Protocol):
-    """Conversations that are continued together, each by one token a step. Used in one thread."""
+    """Conversations that are continued together, each by one token per step. Used in one thread."""
 
     def add(self, caches: Sequence[Cache]) -> None:
         """Append conversations to those of the batch."""
@@ -35,7 +35,7 @@ class Batch(Protocol):
 
 
 class Library(Protocol):
-    """A loaded model. All calls come from one thread, the one that loaded it."""
+    """A loaded model. All calls come from the thread that loaded it."""
 
     def new_cache(self) -> Cache: ...
 
@@ -70,7 +70,7 @@ def vocab_size(library: Library) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What an engine has loaded. ``tokenizer`` is a fast tokenizer of ``transformers``."""
+    """A model that an engine has loaded. ``tokenizer`` is a fast tokenizer of ``transformers``."""
 
     library: Library
     tokenizer: Any

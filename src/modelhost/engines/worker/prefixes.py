@@ -70,7 +70,7 @@ class PrefixCache:
 
 
 def _common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
-    """Return how many tokens both begin with."""
+    """Return the length of the common prefix."""
     length = min(len(one), len(other))
     differing = np.flatnonzero(one[:length] != other[:length])
     return int(differing[0]) if len(differing) else length

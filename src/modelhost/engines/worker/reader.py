@@ -10,7 +10,7 @@ from modelhost.engines.tool_calls.calls import CallParser, ToolCallFormat, held_
 from modelhost.engines.tool_calls.channels import ChannelForm
 
 _WITHOUT_TOOLS: Final = ToolCallFormat(form=ChannelForm(), tools=())
-"""Answers in channels are read without tools, too."""
+"""Answers in channels are parsed even without tools."""
 
 Delta = dict[str, Any]
 
@@ -40,7 +40,7 @@ class ChatReader:
         self.is_done = False
 
     def feed(self, text: str) -> list[Delta]:
-        """Return the deltas that are ready after ``text`` has come."""
+        """Return the deltas that are complete after ``text``."""
         self._waiting += text
         deltas: list[Delta] = []
         while self._waiting and not self.is_done and self._advance(deltas):
@@ -48,14 +48,14 @@ class ChatReader:
         return deltas
 
     def finish(self) -> list[Delta]:
-        """Return what was held back, now that nothing more comes."""
+        """Return what was held back, at the end of the answer."""
         if self.is_done:
             return []
         pieces = self._parser.last_pieces() if self._parser is not None else []
         return [{"tool_calls": pieces}, *self._held()] if pieces else self._held()
 
     def _held(self) -> list[Delta]:
-        """Return what waits, as what it is now."""
+        """Return the waiting text as a delta of its current kind."""
         waiting, self._waiting = self._waiting, ""
         if self._parser is not None:
             waiting, self._is_thinking = self._parser.finish(), self._parser.is_thinking
@@ -68,7 +68,7 @@ class ChatReader:
         return [{"content": waiting}] if waiting else []
 
     def _advance(self, deltas: list[Delta]) -> bool:
-        """Take the next part of what waits; return whether the rest of it is of another kind."""
+        """Parse the next part of the waiting text; return whether the rest is of another kind."""
         if self._parser is not None:
             return self._read_calls(self._parser, deltas)
         return self._read_reasoning(deltas) if self._is_thinking else self._read_text(deltas)
@@ -112,7 +112,7 @@ class ChatReader:
         return True
 
     def _open(self, marker: str, text: str) -> None:
-        """Begin the thoughts or the frame that ``text`` begins with ``marker`` of."""
+        """Begin the reasoning or the frame whose ``marker`` is at the beginning of ``text``."""
         self._waiting, self._is_at_start = text.removeprefix(marker), True
         self._is_thinking = marker in THOUGHTS
         if self._is_thinking:
@@ -147,14 +147,14 @@ class ChatReader:
             deltas.append({kind: text})
 
     def _without_held(self, text: str, markers: tuple[str, ...]) -> str:
-        """Return ``text`` without what may be the beginning of a marker, and without the blanks before that."""
+        """Return ``text`` without a possible beginning of a marker, and the blanks before that."""
         if not markers:
             return text
         return text[: len(text) - held_back(text, markers)].rstrip()
 
 
 def _beginnings(*, reads_reasoning: bool, is_thinking: bool) -> tuple[str, ...]:
-    """Return the markers that an answer may begin with, or what follows its thoughts."""
+    """Return the markers with which an answer, or the text after its reasoning, may begin."""
     if not reads_reasoning:
         return ()
     return tuple(FRAMES) if is_thinking else (*THOUGHTS, *FRAMES)
@@ -173,7 +173,7 @@ class StopFinder:
         self.is_found = False
 
     def feed(self, text: str) -> str:
-        """Return what can be passed on after ``text`` has come."""
+        """Return the text that can be passed on after ``text``."""
         if self.is_found or not self._stops:
             return "" if self.is_found else text
         text = self._held + text
@@ -186,6 +186,6 @@ class StopFinder:
         return text[: len(text) - held]
 
     def finish(self) -> str:
-        """Return what was held back, now that nothing more comes."""
+        """Return what was held back, at the end of the answer."""
         held, self._held = self._held, ""
         return held

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from modelhost.engines.worker.library import NOT_NUMBERS, Scores
 
 NEGLIGIBLE = 24.0
-"""Below the best score by this much (times the temperature, over 1) a token is not drawn: 200,000 of them together
-have less than a hundred-thousandth of the probability, and leaving them out saves most of the work."""
+"""A token whose score is lower than the best one by this much (times the temperature, if over 1) is not drawn: 200,000
+of them together have less than a hundred-thousandth of the probability, and leaving them out saves most of the work."""
 
 
 HEAD = 1024
-"""Tokens that are sorted for ``top_p``, which they nearly always fill; sorting a large vocabulary takes long."""
+"""The number of tokens that are sorted for ``top_p``, which nearly always suffices; sorting a large vocabulary is
+slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,11 @@ class Constraint(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Nothing may follow."""
+        """Whether nothing may follow."""
         ...
 
     def allowed(self) -> NDArray[np.bool_] | None:
-        """Return which tokens may come next, perhaps for a part of the vocabulary only; ``None`` is all."""
+        """Return which tokens may come next, possibly for a part of the vocabulary only; ``None``: all."""
         ...
 
     def accept(self, token: int) -> None: ...
@@ -69,7 +70,7 @@ class Choice:
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
     is_last: bool = False
-    """The constraint allows nothing after it."""
+    """Whether the constraint allows nothing after it."""
 
 
 class NoTokenAllowed(Exception):
@@ -98,10 +99,10 @@ class Sampler:
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else set()
 
     def choose(self, scores: Scores) -> Choice:
-        """Return the next token after ``scores``, which are left as they are.
+        """Return the next token after ``scores``, which are not changed.
 
         Raises:
-            NoTokenAllowed: the scores are no numbers, or what the answer has to follow allows no token.
+            NoTokenAllowed: the scores are not numbers, or the constraint allows no token.
         """
         sampling = self._sampling
         adjusted = self._adjusted(scores)
@@ -160,7 +161,7 @@ class Sampler:
 
 
 def _without(scores: Scores, ends: Sequence[int]) -> Scores:
-    """Return ``scores`` without ``ends``, unless nothing else may come: what the answer has to follow is complete."""
+    """Return ``scores`` without ``ends``, unless nothing else may come because the constraint is complete."""
     others = scores.copy()
     others[[token for token in ends if token < len(scores)]] = -np.inf
     return others if np.isfinite(others.max()) else scores
@@ -178,7 +179,7 @@ def _bias(sampling: Sampling, eos_ids: frozenset[int]) -> dict[int, float]:
 
 
 def _candidates(scores: Scores, sampling: Sampling) -> NDArray[np.int64]:
-    """Return the tokens that can be drawn at all."""
+    """Return the tokens that can be drawn."""
     keep = min(sampling.min_tokens_to_keep, len(scores))
     if 0 < sampling.top_k < len(scores):
         tokens = np.argpartition(-scores, sampling.top_k - 1)[: sampling.top_k]
@@ -190,7 +191,7 @@ def _candidates(scores: Scores, sampling: Sampling) -> NDArray[np.int64]:
 
 
 def _kept(heights: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-    """Return which of ``heights`` (the best is 0) ``top_p`` and ``min_p`` leave."""
+    """Return which of ``heights`` (the best is 0) remain after ``top_p`` and ``min_p``."""
     keep = min(sampling.min_tokens_to_keep, len(heights))
     lowest = np.log(sampling.min_p) if sampling.min_p > 0 else -np.inf
     if sampling.top_p >= 1:
@@ -208,7 +209,7 @@ def _kept(heights: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]
 
 
 def _best(heights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Return the positions of the ``count`` highest, the highest first."""
+    """Return the positions of the ``count`` highest values, in descending order."""
     if count >= len(heights):
         return np.argsort(-heights, kind="stable")
     part = np.argpartition(-heights, count - 1)[:count]

@@ -1,4 +1,4 @@
-"""A conversation as the text that the model continues."""
+"""The chat template of a model: conversations as text, and the form of calls."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ChatTemplate:
         return prompt
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``message`` in the form that templates are written for."""
+        """Return ``message`` in the form that templates expect."""
         content = message.get("content")
         changed = {**message, "content": self._text(content) if isinstance(content, list) else content or ""}
         if message["role"] == "developer" and "developer" not in (self.text or ""):
@@ -88,7 +88,7 @@ class ChatTemplate:
         return changed
 
     def _with_calls(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return ``messages`` with their calls as this template takes them."""
+        """Return ``messages`` with their calls in the form that this template expects."""
         if not any("tool_calls" in message for message in messages):
             return [dict(message) for message in messages]
         changed: Iterator[dict[str, Any]] = map(
@@ -103,19 +103,19 @@ class ChatTemplate:
 
     @cached_property
     def _takes_objects(self) -> bool:
-        """Whether arguments are to be an object, as most templates have them, and not the JSON of one."""
+        """Whether arguments are an object, as most templates expect, and not JSON text."""
         text = self._probed({_PROBE: "x"})
         return (text is not None and f"'{_PROBE}'" not in text) or self._probed(f'{{"{_PROBE}": "x"}}') is None
 
     @cached_property
     def _takes_several(self) -> bool:
-        """Whether a message may have several calls (Llama 3's may not, and gpt-oss is shown the first one alone)."""
+        """Whether a message may have several calls (not with Llama 3, and gpt-oss's template shows only the first)."""
         arguments = {_PROBE: "x"} if self._takes_objects else f'{{"{_PROBE}": "x"}}'
         one, two = self._probed(arguments), self._probed(arguments, calls=2)
         return one is None or (two is not None and two.count(_PROBE) > one.count(_PROBE))
 
     def _probed(self, arguments: Any, *, calls: int = 1) -> str | None:
-        """Return a small conversation as text, if it has the arguments of its calls in it."""
+        """Return a small conversation as text, if that contains the arguments of its calls."""
         function = {"name": "probe", "arguments": arguments}
         ids = [f"probe000{number}" for number in range(calls)]
         messages: list[dict[str, Any]] = [

@@ -66,12 +66,12 @@ class Vocabulary:
         return self._literal
 
     def stream(self, shown: frozenset[str] = frozenset()) -> TextStream:
-        """Return the text of an answer, of which ``shown`` are a part even where they are special tokens."""
+        """Return a stream of the text of an answer; ``shown`` are part of it even if they are special tokens."""
         return TextStream(self.backend, self._hidden - {self.added[each] for each in shown if each in self.added})
 
 
 class TextStream:
-    """The text of one answer. Special tokens are no part of it."""
+    """The text of one answer, without special tokens."""
 
     def __init__(self, backend: Any, hidden: frozenset[int]) -> None:
         self._backend, self._hidden = backend, hidden
@@ -113,7 +113,7 @@ class ContentTokenizer:
         return without_server_marks((self._control_tokens.neutralised(body) if self._control_tokens else None) or body)
 
     def tokens(self, prompt: str, *, add_special: bool = False) -> list[int]:
-        """Return the tokens of ``prompt``, made of a request that was :meth:`marked`.
+        """Return the tokens of ``prompt``, rendered from a request that was :meth:`marked`.
 
         Args:
             add_special: with the tokens that the model expects around a text, which its own chat template writes
@@ -134,7 +134,7 @@ class ContentTokenizer:
 
     @cached_property
     def _literal(self) -> _Literal:
-        """Made when it is first needed: it takes as long as the tokenizer took to load."""
+        """Created when it is first needed, which takes as long as loading the tokenizer."""
         described = orjson.loads(self._vocabulary.backend.to_str())
         tokens = [token for token in described["added_tokens"] if token["content"] in self._names]
         for token in tokens:
