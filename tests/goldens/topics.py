@@ -21,6 +21,7 @@ from tests.goldens.scenarios import commands, generation, models, plain_mcp, pro
 from tests.goldens.stdio_servers import StdioServers
 from tests.goldens.surroundings import NOWHERE, Surroundings, surroundings
 from tests.support.hub import Repository, serve_hub
+from tests.support.other_stores import write_lm_studio, write_ollama
 from tests.support.registries import NANO, nano, scripted, write_registry
 from tests.support.serving import ServedHost
 from tests.support.tool_hosts import sdk_server, stub_server
@@ -181,6 +182,8 @@ def _models_on_disk(place: Surroundings) -> None:
     place.file("broken.gguf", b"GGUF, or so they say")
     place.file("hf-model/config.json", '{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
     place.file("hf-model/model.safetensors", b"\x08\0\0\0\0\0\0\0{}      ")
+    write_ollama(place.work / "ollama", "registry.ollama.ai/library/nano/latest", NANO.read_bytes())
+    write_lm_studio(place.folder / "home" / ".lmstudio" / "models", "org/nano-GGUF/nano-Q8_0.gguf", NANO.read_bytes())
     place.file("file", b"")
     place.file("good.yaml", "port: 9000\n")
     place.file("bad.yaml", "prot: 9000\nmax_models: many\n")

@@ -109,6 +109,7 @@ WITHOUT_HOST: Final = (
     Command(line="models show broken.gguf"),
     Command(line="models pull org/nano-GGUF", process=True, variables={"HF_ENDPOINT": "$hub"}),
     Command(line="models list --json", process=True, variables={"MODELHOST_MODELS_CONFIG": "registry.yaml"}),
+    Command(line="models list --json", process=True, variables={"OLLAMA_MODELS": "ollama"}),
     Command(line="models rm org/nano-GGUF --yes", process=True),
     Command(line="engines list --json", shown="keys"),
     Command(line="engines install none"),

@@ -79,7 +79,7 @@ def pull(
 
 
 def list_models(as_json: AsJsonTable = False) -> None:
-    """List the models of models.yaml, of MODEL_INVENTORY.json and of the hub's cache, and the bundled one."""
+    """List the models of models.yaml, the inventory, the hub's cache, Ollama and LM Studio, and the bundled one."""
     models = lazy.known_models.all_models()
     if as_json:
         console.print_json([model.as_json() for model in models])

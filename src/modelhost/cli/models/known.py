@@ -16,6 +16,7 @@ from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
 from modelhost.models.hub.cache import RepositoryCache, downloaded_models
 from modelhost.models.hub.download import served_path
+from modelhost.models.hub.other_stores import stored_models
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
@@ -30,7 +31,7 @@ class KnownModel:
     """A model and its source. ``path`` is ``None`` until it is downloaded."""
 
     name: str
-    source: Literal["registry", "inventory", "cache", "bundled"]
+    source: Literal["registry", "inventory", "cache", "ollama", "lmstudio", "bundled"]
     path: str | None = None
     size_bytes: int | None = None
     details: str = ""
@@ -41,12 +42,12 @@ class KnownModel:
 
 
 def all_models() -> list[KnownModel]:
-    """Return the models of the registry, the inventory and the hub's cache, and the bundled one.
+    """Return the models of the registry, the inventory, the hub's cache, Ollama and LM Studio, and the bundled one.
 
     Raises:
         ConfigError: the registry or the inventory in this directory cannot be read.
     """
-    return [*_registered(), *_inventoried(), *_downloaded(), *_bundled()]
+    return [*_registered(), *_inventoried(), *_downloaded(), *_stored(), *_bundled()]
 
 
 def find_path(name: str) -> Path:
@@ -139,6 +140,18 @@ def _downloaded() -> Iterator[KnownModel]:
             path=str(model.path),
             size_bytes=model.size_bytes,
             details=f"{model.path.name} ({model.revision[:12]})",
+        )
+
+
+def _stored() -> Iterator[KnownModel]:
+    for model in stored_models():
+        yield KnownModel(
+            name=model.name,
+            source=model.store,
+            path=str(model.path),
+            size_bytes=model.size_bytes,
+            details=model.path.name if model.store == "lmstudio" else "",
+            why_not=model.why_not,
         )
 
 

@@ -27,6 +27,7 @@ from modelhost.models.files.model_files import (
     servable_models,
     stem,
 )
+from modelhost.models.hub.other_stores import OLLAMA, find_stored
 from modelhost.models.hub.references import (
     HubReference,
     is_file_address,
@@ -57,7 +58,9 @@ class Located:
 
 
 def locate(model: str | None, *, revision: str | None = None, engine: str | None = None) -> Located:
-    """Return where ``model`` is; paths that exist win over hub ids. Nothing is downloaded.
+    """Return where ``model`` is; paths that exist win over hub ids, and these over what other programs have downloaded.
+
+    Nothing is downloaded.
 
     Raises:
         ModelFileMissing: it looks like a path and is not there.
@@ -74,16 +77,26 @@ def locate(model: str | None, *, revision: str | None = None, engine: str | None
         return _bundled()
     assert model is not None
     path = expand_home(model)
-    if path.is_dir():
-        return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
     if path.exists():
-        return _file(path)
+        return _at(path, engine)
     reference = None if _looks_like_path(model) else parse_reference(model, revision)
     if reference is None:
+        if (stored := _stored(model)) is not None:
+            return stored
         raise _missing(model, path)
     if reads_only(engine, "safetensors") and reference.wanted is None:
         reference = replace(reference, wanted=SAFETENSORS)
     return Located(kind="hub", name=reference.repository, reference=reference)
+
+
+def _stored(model: str) -> Located | None:
+    """Return the model of that name in the store of another program, if there is one."""
+    stored = find_stored(model)
+    if stored is None:
+        return None
+    if stored.why_not is not None:
+        raise ModelFileInvalid(f"{model} cannot be served: {stored.why_not}", path=str(stored.path))
+    return Located(kind="gguf", name=_own_name(model), path=stored.path, header=read_header(stored.path))
 
 
 def name_of(model: str | None, *, engine: str | None = None) -> str:
@@ -103,7 +116,12 @@ def name_of(model: str | None, *, engine: str | None = None) -> str:
             models = _servable_in(path)
             return stem(models[0]) if len(models) == 1 else path.name
     reference = None if path.exists() or _looks_like_path(model) else parse_reference(model)
-    return reference.repository if reference else stem(path.name)
+    return reference.repository if reference else _own_name(model)
+
+
+def _own_name(model: str) -> str:
+    """Return what a model is called after its file, or after its name in the store of another program."""
+    return stem(expand_home(model).name.removeprefix(OLLAMA))
 
 
 def is_bundled(model: str | None) -> bool:
@@ -120,6 +138,12 @@ def _bundled() -> Located:
             path=str(path),
         )
     return Located(kind="bundled", name=BUNDLED_NAME, path=path, header=read_header(path))
+
+
+def _at(path: Path, engine: str | None) -> Located:
+    if not path.is_dir():
+        return _file(path)
+    return located_directory(path) if reads_only(engine, "safetensors") else _directory(path)
 
 
 def _file(path: Path) -> Located:
