@@ -127,11 +127,11 @@ def _events_in(tree: ast.AST) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _level_of(called: ast.expr) -> str | None:
-    """The level of ``log.info``, ``told.warning`` and the like; ``say`` of a level that is chosen."""
-    if isinstance(called, ast.Name) and called.id == "say":
+    """The level of ``log.info``, ``bound_log.warning`` and the like; ``say`` and ``write`` of a level that is chosen."""
+    if isinstance(called, ast.Name) and called.id in {"say", "write"}:
         return "chosen"
     if not isinstance(called, ast.Attribute) or called.attr not in LEVELS:
         return None
     owner = called.value
     name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
-    return called.attr if name in {"log", "_log", "told", "logger"} else None
+    return called.attr if name in {"log", "_log", "bound_log", "logger"} else None
