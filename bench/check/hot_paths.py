@@ -73,7 +73,7 @@ async def main(folder: Path) -> None:
     from modelhost import logs  # noqa: PLC0415
     from modelhost.http.app import build_app  # noqa: PLC0415
 
-    logs.setup_once()
+    getattr(logs, "setup_once", getattr(logs, "setup_if_unset", None))()  # the name before December 2026
     config = folder / "mcp.json"
     server = {"command": sys.executable, "args": [str(TOOL_SERVER)]}
     config.write_text(json.dumps({"mcpServers": {"tools": server}}))

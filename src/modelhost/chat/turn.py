@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -152,12 +152,18 @@ async def turn_of(
         async with lease as worker:
             if model.resolved is not resolved:
                 generation = generation_of(model, request, notes)
-            with measured(model, _prompt_field(request), generation.report):
+            began = time.perf_counter()
+            model.throughput.begin(began)
+            try:
                 if worker.ready.slots is not None:
                     generation.at_once = worker.ready.slots
                 check_can(worker, "chat" if generation.task == "chat" else "completions", request)
                 yield generation, worker
+            finally:
+                _measure(model, generation.report, began)
     except RequestError as error:
+        if isinstance(error, ContextLengthExceeded):
+            error.param = _prompt_field(request)
         name_as_sent(error, request.constraint_field)
         raise
 
@@ -231,26 +237,17 @@ def _prompt_field(request: ChatRequest | CompletionRequest) -> str | None:
     return TASKS["completions"].prompt_field if request.infill is None else request.infill.prompt_field
 
 
-@contextmanager
-def measured(model: HostedModel, prompt_field: str | None, report: Report) -> Iterator[None]:
-    """Measure the answer that is generated inside; a prompt that is too long is reported by its field."""
-    began = time.perf_counter()
-    model.throughput.begin(began)
-    try:
-        yield
-    except ContextLengthExceeded as error:
-        error.param = prompt_field
-        raise
-    finally:
-        model.meters.count_usage(report.usage)
-        tokens = None if report.usage is None else report.usage.get("completion_tokens") or 0
-        latency = None if report.first_at is None else report.first_at - began
-        model.throughput.end(time.perf_counter(), tokens=tokens, latency_seconds=latency)
-        if report.first_at is not None and report.last_at is not None:
-            model.meters.time_to_first_token.observe(report.first_at - report.began)
-            if tokens is not None and tokens > 1:
-                seconds = (report.last_at - report.first_at) / (tokens - 1)
-                model.meters.time_between_tokens.observe(seconds)
+def _measure(model: HostedModel, report: Report, began: float) -> None:
+    """Count and time the answer of a turn that has ended."""
+    model.meters.count_usage(report.usage)
+    tokens = None if report.usage is None else report.usage.get("completion_tokens") or 0
+    latency = None if report.first_at is None else report.first_at - began
+    model.throughput.end(time.perf_counter(), tokens=tokens, latency_seconds=latency)
+    if report.first_at is not None and report.last_at is not None:
+        model.meters.time_to_first_token.observe(report.first_at - report.began)
+        if tokens is not None and tokens > 1:
+            seconds = (report.last_at - report.first_at) / (tokens - 1)
+            model.meters.time_between_tokens.observe(seconds)
 
 
 def check_can(worker: Worker, task: Task, request: AnyRequest) -> None:
