@@ -104,9 +104,9 @@ WITHOUT_FLOAT16: Final = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4", "
 
 def dtype_in_force(model: HfModel, *, engine: str, options: Mapping[str, Any], on_gpu: bool) -> str | None:
     """Return in which numbers ``engine`` computes; ``None``: it decides by itself, or the weights are quantized."""
-    told = options.get("dtype", AUTO)
-    if told != AUTO:
-        return str(told)
+    requested = options.get("dtype", AUTO)
+    if requested != AUTO:
+        return str(requested)
     if model.is_quantized or TRAITS[engine].numbers.is_unknown:
         return None
     if not _has_16_bits(engine, options, on_gpu=on_gpu):

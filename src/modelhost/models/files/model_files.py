@@ -70,12 +70,12 @@ Stamps = Mapping[Path, Stamp | None]
 
 
 def stamps_of(paths: Iterable[Path]) -> Stamps:
-    """Return what tells the files at ``paths`` from others of these names, those that links lead to."""
+    """Return the size and time of the files at ``paths``, by which changes are recognised; links are followed."""
     return {path: _stamp(path) for path in paths}
 
 
 def are_unchanged(stamps: Stamps) -> bool:
-    """Whether all files are as they were."""
+    """Whether no file has changed."""
     return all(_stamp(path) == stamp for path, stamp in stamps.items())
 
 

@@ -1,7 +1,7 @@
 """The cache of the hub on this machine, in huggingface_hub's layout, so that every tool shares one copy of the weights.
 
-Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Beside it lies the listing of each commit
-from which a file was chosen (``modelhost/COMMIT.json``), so that the same wish finds the same file without the network.
+Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Beside it is the listing of each commit from
+which a file was chosen (``modelhost/COMMIT.json``), so that the same reference finds the same file offline.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def cache_root(cache_dir: Path | None = None) -> Path:
 
 
 def downloaded_models(cache_dir: Path | None = None) -> list[DownloadedModel]:
-    """Return the GGUF models in the cache, whoever downloaded them; each once, under the newest commit that has it."""
+    """Return the GGUF models in the cache, those of other tools too; each once, under the newest commit that has it."""
     root = cache_root(cache_dir)
     folders = sorted(root.glob(f"{_FOLDER_PREFIX}*--*")) if root.is_dir() else []
     return [model for folder in folders for model in _models_in(folder)]

@@ -12,7 +12,7 @@ from modelhost.errors import ShuttingDown
 from modelhost.models.hub.repository_files import Format
 
 OnFormat = Callable[[Format], object]
-"""Told what a model is in, from the list of its files, before any of them is transferred; what it raises ends that."""
+"""Called with the format of a model before any of its files is transferred; what it raises ends the download."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,13 @@ class FileProgress:
 
 
 class DownloadProgress(Protocol):
-    """Told about each step; an exception from it ends the download, and what has arrived is kept."""
+    """Called at each step; an exception from it ends the download, and what has arrived is kept."""
 
     def __call__(self, progress: FileProgress) -> None: ...
 
 
 class StoppableProgress:
-    """Tells ``on_progress`` about a download, and can end it: it runs in a thread, which no cancellation reaches."""
+    """Passes progress on to ``on_progress``, and can end the download, whose thread cannot be cancelled."""
 
     def __init__(self, on_progress: DownloadProgress | None) -> None:
         self._on_progress = on_progress
@@ -71,31 +71,31 @@ class DownloadSource:
 
 T = TypeVar("T")
 Work = Callable[[DownloadProgress], Coroutine[Any, Any, T]]
-"""Downloads, and tells how far it is, maybe from another thread; being cancelled ends it."""
+"""Downloads, and reports its progress, maybe from another thread; cancelling it ends the download."""
 STEP: Final = 0.01
-"""Of the whole: what has arrived between two steps that are told."""
+"""The share of the whole between two reports of progress."""
 
 
 class _Download:
-    """One download, and whom it is told to."""
+    """One download, and the listeners to its progress."""
 
     def __init__(self) -> None:
         self.listeners: list[DownloadProgress] = []
         self.task: asyncio.Task[Any] | None = None
-        self._told: FileProgress | None = None
+        self._reported: FileProgress | None = None
 
     def add(self, listener: DownloadProgress) -> None:
-        """Tell ``listener`` too, first how far it is."""
+        """Report to ``listener`` too, beginning with the present progress."""
         self.listeners.append(listener)
-        if self._told is not None:
-            listener(self._told)
+        if self._reported is not None:
+            listener(self._reported)
 
-    def tell(self, progress: FileProgress) -> None:
-        """Tell those who wait, in steps that can be seen."""
-        told = self._told
-        if told is not None and told.file == progress.file and progress.fraction < min(1, told.fraction + STEP):
+    def report(self, progress: FileProgress) -> None:
+        """Report to all listeners, at most once for each step."""
+        last = self._reported
+        if last is not None and last.file == progress.file and progress.fraction < min(1, last.fraction + STEP):
             return
-        self._told = progress
+        self._reported = progress
         for listener in tuple(self.listeners):
             listener(progress)
 
@@ -110,7 +110,7 @@ class SharedDownloads:
     async def join(self, key: Hashable, work: Work[T], on_progress: DownloadProgress) -> T:
         """Return what ``work`` gives, or what one of the same ``key`` does that is at work already.
 
-        Who is cancelled leaves the others their download; the last one ends it.
+        A cancelled caller leaves the download to the others; the last one ends it.
 
         Raises:
             ShuttingDown: the host is being stopped.
@@ -131,7 +131,7 @@ class SharedDownloads:
                 self._end(key, download)
 
     async def stop(self) -> None:
-        """End all of them; who waits is told so."""
+        """End all of them; their waiters get :class:`ShuttingDown`."""
         self._is_stopping = True
         tasks = [download.task for download in self._downloads.values() if download.task is not None]
         for task in tasks:
@@ -141,7 +141,7 @@ class SharedDownloads:
 
     def _begin(self, key: Hashable, work: Work[T]) -> _Download:
         download = _Download()
-        download.task = asyncio.create_task(work(download.tell), name=f"downloading {key}")
+        download.task = asyncio.create_task(work(download.report), name=f"downloading {key}")
         download.task.add_done_callback(_note_error)
         return download
 
@@ -153,7 +153,7 @@ class SharedDownloads:
 
 
 def _note_error(task: asyncio.Task[Any]) -> None:
-    """Have an error told to those who wait, and not to the log if they left in that moment."""
+    """Retrieve an error, so that asyncio does not log it if every waiter has just left."""
     if not task.cancelled():
         task.exception()
 

@@ -25,7 +25,7 @@ PREFERRED = (
     *("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q4_K_S", "Q4_K_XL", "Q5_K_S", "Q5_0", "Q6_K", "IQ4_XS", "IQ4_NL"),
     *("MXFP4", "Q4_1", "Q5_1", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "F32"),
 )
-"""Without a wish: a good size for its quality first, then what is better, then what is smaller or larger."""
+"""Without a requested quantization: the best size for its quality first, then better ones, then smaller and larger."""
 
 
 Format = Literal["gguf", "safetensors"]

@@ -35,7 +35,7 @@ def fetch(  # noqa: PLR0913 (all are facts of one transfer)
     on_bytes: Callable[[int], None],
     retry_wait_seconds: float,
 ) -> None:
-    """Bring ``file`` to ``destination``. ``on_bytes`` is told how many bytes are there, earlier ones too.
+    """Transfer ``file`` to ``destination``. ``on_bytes`` is called with the bytes that are there, earlier ones too.
 
     Raises:
         DownloadFailed: no space, or the content is not what the hub says it is.
@@ -56,7 +56,7 @@ def fetch(  # noqa: PLR0913 (all are facts of one transfer)
             if fruitless >= MAX_FRUITLESS_ATTEMPTS or not _is_transient(error):
                 raise
             time.sleep(retry_wait_seconds * 2**fruitless)
-            on_bytes(_size(partial))  # whoever wants it no more says so here, though nothing arrives
+            on_bytes(_size(partial))  # gives it the chance to end the download although nothing arrives
     _verify(file, partial)
     partial.replace(destination)
 

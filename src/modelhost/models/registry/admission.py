@@ -1,7 +1,7 @@
 """What clients may add to the models of a host while it runs.
 
-Decided by the text of what they name alone: what may not be added is not looked for either, so that a refusal tells
-nothing of the files of this machine.
+Decided by the text of the name alone: what may not be added is not looked for either, so that a refusal reveals
+nothing about the files of this machine.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def _named_engine(entry: EntryFile, frame: EntryContext) -> str | None:
 
 
 def _is_guess(entry: EntryFile, frame: EntryContext) -> bool:
-    """Whether only the list of files on the hub tells the engine of ``entry``."""
+    """Whether the engine of ``entry`` is only known once the hub has listed its files."""
     return _named_engine(entry, frame) is None and entry.local_path is None
 
 

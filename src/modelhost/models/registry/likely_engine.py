@@ -42,7 +42,7 @@ def best_installed_engine(data_dir: Path) -> str | None:
 
 
 def likely_engine(settings: Settings) -> str:
-    """Return the engine of a model that has not been looked at: a guess where only a download would tell."""
+    """Return the engine of a model whose files have not been inspected: a guess if only a download could say."""
     if settings.engine is not None:
         return settings.engine
     if is_url(settings.model):
@@ -55,9 +55,9 @@ def likely_engine(settings: Settings) -> str:
 
 
 def provisional_engine(settings: Settings) -> Engine:
-    """Return what is known of the engine of a model that has not been looked at."""
+    """Return the engine that a model will probably get, before its files have been inspected."""
     engine = ENGINES[likely_engine(settings)]
-    with suppress(ConfigError):  # which is told when it is looked at
+    with suppress(ConfigError):  # reported when the model is resolved
         return engine.for_model(settings.engine_options)
     return engine
 

@@ -1,4 +1,4 @@
-"""What becomes of candle-vllm's ``parking_lot``: its queues and threads are other settings here, or not there."""
+"""candle-vllm's ``parking_lot`` as settings of modelhost, with warnings and problems for what has no equivalent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _flat(lot: ParkingLot | None) -> dict[str, Any]:
 
 
 def _refused(values: dict[str, Any]) -> list[str]:
-    """What would be a promise that is not kept: whoever asks for it relies on it."""
+    """Return a problem for each feature that is not supported: accepting it would be a promise that is not kept."""
     problems = []
     for part in ("queue", "mailbox"):
         backend = values.get(f"{part}.backend", MEMORY)

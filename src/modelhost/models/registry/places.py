@@ -154,8 +154,8 @@ def _of_hub(entry: EntryFile) -> AcceptedParams:
     reference = parse_reference(entry.hf_id or "")
     if reference is None:
         return _problem(f'"hf_id": expected org/name, got "{entry.hf_id}"')
-    wishes = {"hf_id": reference.wanted, "weight_file": entry.weight_file}
-    named = [key for key, wish in wishes.items() if wish]
+    files = {"hf_id": reference.wanted, "weight_file": entry.weight_file}
+    named = [key for key, file in files.items() if file]
     if len(named) > 1:
         return _problem(
             '"hf_id" names a file or a quantization already; remove "weight_file" or what follows the colon'

@@ -81,7 +81,7 @@ def parse_registry(content: bytes, path: Path, base: Settings) -> Registry:
 
 
 def digest_of(content: bytes) -> str:
-    """Return what tells one content of the file from another."""
+    """Return the digest of the file's content."""
     return hashlib.sha256(content).hexdigest()
 
 

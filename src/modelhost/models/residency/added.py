@@ -63,8 +63,8 @@ class AddedModels:
     async def add(self, text: str, on_progress: DownloadProgress) -> HostedModel:
         """Return the model that ``text`` names, a hub id or a path: it is one of the host's once its files are here.
 
-        Who asks for one that is on its way joins its download; it ends if nobody waits for it any more, and what has
-        arrived is kept. ``on_progress`` may be called from another thread.
+        A request for one that is being downloaded joins that download. It ends if nobody waits for it any more; what
+        has arrived is kept. ``on_progress`` may be called from another thread.
 
         Raises:
             ModelNotAllowed, ModelNotFound: as :meth:`Admission.entry` has them.
@@ -107,13 +107,13 @@ class AddedModels:
         entry_of = partial(self.admission.entry, text, self._settings, tuple(self._scheduler.names))
         return await asyncio.to_thread(entry_of) if self.admission.policy == "any" else entry_of()
 
-    async def _found(self, entry: ModelEntry, tell: DownloadProgress) -> HostedModel:
-        resolved = await self._find(entry, self._report_to_all(entry.name, tell))
+    async def _found(self, entry: ModelEntry, report: DownloadProgress) -> HostedModel:
+        resolved = await self._find(entry, self._report_to_all(entry.name, report))
         return self._admit(entry, resolved)
 
-    async def _pulled(self, reference: HubReference, tell: DownloadProgress) -> Path:
-        telling = self._report_to_all(reference.id, tell)
-        return await self._pull(str(reference), self._settings, revision=reference.revision, on_progress=telling)
+    async def _pulled(self, reference: HubReference, report: DownloadProgress) -> Path:
+        on_progress = self._report_to_all(reference.id, report)
+        return await self._pull(str(reference), self._settings, revision=reference.revision, on_progress=on_progress)
 
     def _admit(self, entry: ModelEntry, resolved: Resolved | None = None) -> HostedModel:
         if known := self._scheduler.names.get(entry.name):  # the registry was faster
@@ -127,19 +127,19 @@ class AddedModels:
         hosted = dict.fromkeys(self._scheduler.names.values())
         return next((model for model in hosted if _reference(model) == reference), None)
 
-    def _report_to_all(self, name: str, tell: DownloadProgress) -> DownloadProgress:
-        """Return what tells those who wait, and those who listen to what the models do."""
+    def _report_to_all(self, name: str, report: DownloadProgress) -> DownloadProgress:
+        """Return what reports to the waiters and publishes events."""
         loop, feed = asyncio.get_running_loop(), self._scheduler.changes.feed
 
-        def telling(progress: FileProgress) -> None:
-            tell(progress)
+        def report_and_publish(progress: FileProgress) -> None:
+            report(progress)
             if feed.has_subscribers:
                 event = ModelEvent(
                     at=time.time(), kind="progress", model=name, activity="download", progress=progress.fraction
                 )
                 loop.call_soon_threadsafe(feed.publish, event)
 
-        return telling
+        return report_and_publish
 
 
 def _reference(model: HostedModel) -> HubReference | None:

@@ -82,10 +82,10 @@ class ModelCollection:
         """Read the registry, and load the model that the settings name; return when that is ready.
 
         Without a model in the settings, a registry's ``default_model`` is loaded meanwhile, and all others on demand;
-        without a registry the model is the bundled one. ``on_progress`` is told 0 when its worker is being started.
+        without a registry the model is the bundled one. ``on_progress`` gets 0 when its worker is being started.
 
         Without ``load`` the active model is one of those that are loaded on demand: its first request has its files
-        found, downloaded and loaded, and is told what is wrong with them. ``launch`` are launch parameters for the
+        found, downloaded and loaded, and gets the error if that fails. ``launch`` are launch parameters for the
         engine of the model that the settings name, as in a registry's ``params``.
 
         Raises:
@@ -148,23 +148,23 @@ class ModelCollection:
     async def _load_unless_away(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
         """Load a model; one whose server cannot be reached now is left to the first request for it."""
         try:
-            await self._load_telling(model, on_progress)
+            await self._load_with_progress(model, on_progress)
         except WorkerStartFailed as error:
             if error.details.get("reason") != UNREACHABLE:
                 raise
 
-    async def _load_telling(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
+    async def _load_with_progress(self, model: HostedModel, on_progress: ProgressCallback | None) -> None:
         if on_progress is None:
             await self.scheduler.load(model, wait=True)
             return
-        telling = asyncio.create_task(self._tell(model, on_progress))
+        forwarding = asyncio.create_task(self._forward_progress(model, on_progress))
         try:
             await self.scheduler.load(model, wait=True)
         finally:
-            telling.cancel()
-            await asyncio.wait([telling])
+            forwarding.cancel()
+            await asyncio.wait([forwarding])
 
-    async def _tell(self, model: HostedModel, on_progress: ProgressCallback) -> None:
+    async def _forward_progress(self, model: HostedModel, on_progress: ProgressCallback) -> None:
         async with self.scheduler.events() as events:
             async for event in events.read():
                 if event.model == model.name and event.activity == "load":

@@ -31,7 +31,7 @@ SECONDS_PER_BYTE = 1 / 1_000_000_000
 SECONDS_TO_START = 0.5
 """Of a worker process with next to nothing to load."""
 EVENTS_KEPT = 50
-NOT_SAID = (None, "auto", "none")
+NOT_SET = (None, "auto", "none")
 """Values of engine options that leave the numbers of a model as they are."""
 HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_timeout", "idle_unload_secs"}
 """Settings that the worker of a model knows nothing of: they change while it runs."""
@@ -60,7 +60,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a look at a model's files told. Neither of the two: they have to be downloaded."""
+    """What an inspection of a model's files has shown. Without both: they have to be downloaded."""
 
     resolved: Resolved | None = None
     error: ModelhostError | None = None
@@ -76,19 +76,19 @@ class HostedModel:
         self.resolved: Resolved | None = None
         """What its files are and how they are run, once that has been looked up."""
         self.preview: Preview | None = None
-        """What a look at its files has told since; ``None`` as long as they are as ``resolved`` says."""
+        """What a later inspection of its files has shown; ``None`` as long as they are as ``resolved`` says."""
         self.plain: Resolved | None = None
         """As ``resolved``, without a configuration."""
         self.layer_limit: LayerLimit | None = None
-        """What a load that ended for want of GPU memory has taught."""
+        """The limit after a load that ran out of GPU memory."""
         self.config = LoadConfig()
-        """How somebody has asked for it to be loaded: with the overlay, in force or on its way."""
+        """The configuration that was requested: with the overlay, in force or being loaded."""
         self.overlay: LoadOverrides = NO_CHANGE
         self.default_config = LoadConfig()
         """The configuration of loads that bring none."""
         self.reload: Reload | None = None
         self.reload_error: ModelhostError | None = None
-        """Why it has not the configuration that was asked for last."""
+        """Why it does not have the configuration that was requested last."""
         self.is_just_found = False
         """Its files have been looked up for the load that comes next."""
         self.workers: tuple[Worker, ...] = ()
@@ -161,22 +161,22 @@ class HostedModel:
 
     @property
     def quantization(self) -> str | None:
-        """In force: what its engine is told to make of its files, else what they are."""
-        told = [self.options.get(name) for name in ("isq", "quantization")]
+        """In force: what the engine options say, else what its files are."""
+        set_by_options = [self.options.get(name) for name in ("isq", "quantization")]
         own = self.known.quantization if self.known else None
-        return next((str(each) for each in told if each not in NOT_SAID), own)
+        return next((str(each) for each in set_by_options if each not in NOT_SET), own)
 
     @property
     def dtype(self) -> str | None:
-        """In force: what its engine is told, else what its files decide; ``None`` if the engine chooses."""
-        told = self.options.get("dtype")
-        if told not in NOT_SAID:
-            return str(told)
+        """In force: what the engine options say, else what its files decide; ``None`` if the engine chooses."""
+        set_by_options = self.options.get("dtype")
+        if set_by_options not in NOT_SET:
+            return str(set_by_options)
         return self.known.dtype if self.known else None
 
     @property
     def load_config(self) -> Mapping[str, Any]:
-        """What differs from its entry, in vLLM's words; all that was asked for as long as its files are not found."""
+        """What differs from its entry, in vLLM's words; all that was requested as long as its files are not found."""
         return self.overlay.config if self.resolved else self.config.given
 
     @property

@@ -179,7 +179,7 @@ class Ledger:
         self._timer = min(self._timer, record.idle_until)
         return []
 
-    # What a person or the registry asks for.
+    # Requests of people and of the registry.
 
     def request_load(self, name: str, now: float) -> list[Effect]:
         """Have a model loaded though nobody has a request for it yet; one that failed is tried now."""

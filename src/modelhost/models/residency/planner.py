@@ -131,7 +131,7 @@ def _overlaps(resident: Resident, pools: Bytes) -> bool:
 
 
 def _without_needless(need: Bytes, budget: Bytes, staying: list[Resident], going: list[Resident]) -> list[Resident]:
-    """Let those stay after all that a larger one, taken later, has made needless; the most valuable are asked first."""
+    """Keep those whose eviction a larger one, taken later, has made unnecessary; the most valuable are kept first."""
     kept = list(going)
     for resident in reversed(going):
         if not _excess(need, budget, [*staying, resident]):

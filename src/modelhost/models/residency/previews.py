@@ -15,7 +15,7 @@ from modelhost.models.resolve.resolve import files_here
 
 
 def inspect_files(entry: ModelEntry) -> Preview:
-    """Return what the files of ``entry`` tell; nothing is downloaded or started. Blocks: call it in a thread."""
+    """Return what the files of ``entry`` say; nothing is downloaded or started. Blocks: call it in a thread."""
     resolved = None
     try:
         located = files_here(entry.settings)

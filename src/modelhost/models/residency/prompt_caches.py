@@ -138,7 +138,7 @@ def _file_name() -> str:
 
 
 def _keep(passed: Path, path: Path) -> tuple[int, str]:
-    """Move a file of the worker to ``path``, atomically; return its size and what tells its content."""
+    """Move a file of the worker to ``path``, atomically; return its size and the digest of its content."""
     make_private(path.parent)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -152,7 +152,7 @@ def _keep(passed: Path, path: Path) -> tuple[int, str]:
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file to a new one, which only this user can read; return what tells its content."""
+    """Copy a file to a new one, which only this user can read; return the digest of its content."""
     digest = hashlib.sha256()
     with source.open("rb") as reading, open(target, "xb", opener=_private) as writing:
         for block in _blocks(reading):
@@ -173,7 +173,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _model_fingerprint(worker: Worker, spec: ModelSpec) -> str:
-    """Return what tells a worker whose caches this one can read from any other."""
+    """Return the fingerprint that workers share whose caches are interchangeable."""
     weights = [spec.path.with_name(name) for name in part_names(spec.path.name)] if spec.path else []
     facts = (
         worker.engine.name,
@@ -194,7 +194,7 @@ def _identity(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _sampled(path: Path, size_bytes: int, _changed_at: int) -> str:
-    """Return what tells a large file from others by parts of it, wherever it lies."""
+    """Return a digest of samples of a large file, which is the same wherever the file is."""
     digest = hashlib.sha256(str(size_bytes).encode())
     with path.open("rb") as file:
         for number in range(SAMPLES):

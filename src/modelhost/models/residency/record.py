@@ -51,7 +51,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPolicy:
-    """What holds for one model. Times are seconds."""
+    """The limits of one model. Times are seconds."""
 
     max_in_flight: int = 256
     queue_size: int = 10
@@ -62,14 +62,14 @@ class ModelPolicy:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request for a turn of a model. ``place`` is whatever the caller waits on."""
+    """A request for a turn of a model. ``place`` is what its caller waits on."""
 
     model: str
     place: Any = None
     queued_at: float = 0.0
     deadline: float = NEVER
     position: int = 0
-    """Its place in the queue when it came, from 1; 0 if it had not to wait."""
+    """Its place in the queue when it arrived, from 1; 0 if it did not have to wait."""
     run: int = 0
     """The run of the worker that it was granted; 0 before."""
 
@@ -78,14 +78,14 @@ class LoadReason(Enum):
     """Why a model is wanted though no request waits for it."""
 
     REQUESTED = auto()
-    """Somebody asked for it to be loaded: others may be unloaded for that."""
+    """A load was requested: other models may be evicted for it."""
     RESTART = auto()
-    """Its worker died: it comes back if there is room."""
+    """Its worker died: it is restarted if there is memory for it without evictions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """What a model goes back to if it cannot be loaded with the configuration that it is given."""
+    """What a model returns to if it cannot be loaded with its new configuration."""
 
     need: Bytes | None
     has_shrunk: bool
@@ -124,14 +124,14 @@ class ModelRecord:
     loads: int = 0
     evictions: int = 0
     is_outdated: bool = False
-    """Its entry has changed: the worker goes as soon as it is idle."""
+    """Its entry has changed: the worker is stopped as soon as it is idle."""
     will_restart: bool = False
-    """Its worker goes for no fault of the model's: there is to be another one."""
+    """Its worker is replaced: it is loaded again after that."""
     rollback: Rollback | None = None
-    """It is given another configuration: until its next worker is ready, or has failed."""
+    """Set while it is being reloaded with another configuration: until its next worker is ready, or has failed."""
     is_removed: bool = False
     announced: tuple[State, Activity | None] = (State.UNLOADED, None)
-    """What was last told of it, as :attr:`announcement`."""
+    """The last :attr:`announcement` that was published."""
 
     @property
     def is_wanted(self) -> bool:
@@ -165,7 +165,7 @@ class ModelRecord:
 
     @property
     def refusal(self) -> ModelhostError | None:
-        """Why a model that somebody has asked for is not on its way, if that is known already."""
+        """Why a model whose load was requested is not being loaded, if that is known already."""
         is_on_its_way = self.is_wanted or self.phase is not Phase.UNLOADED
         cannot_fit = isinstance(self.last_error, InsufficientMemory) and not is_on_its_way
         return self.last_error if cannot_fit or self.state is State.FAILED else None
@@ -181,13 +181,13 @@ class ModelRecord:
 
     @property
     def announcement(self) -> tuple[State, Activity | None]:
-        """What is worth an event: everything but whether a ready model is at work, which changes with each request."""
+        """What is worth an event: everything except whether a ready model is busy, which changes with each request."""
         state = self.state
         return State.READY if state is State.BUSY else state, self.activity
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether there is nothing to do for it and nothing to tell, whatever happens elsewhere."""
+        """Whether there is nothing to do for it and nothing to announce, whatever happens to other models."""
         return (
             self.phase is Phase.UNLOADED
             and not self.queue
@@ -213,7 +213,7 @@ class ModelRecord:
         return due
 
     def overdue(self, now: float) -> list[tuple[int, Ticket]]:
-        """Return who has waited too long, with their places in the queue. Loading has a limit of its own."""
+        """Return the tickets that have waited too long, with their places in the queue. Loading has its own limit."""
         if self.phase is Phase.LOADING:
             return []
         return [(place, ticket) for place, ticket in enumerate(self.queue, 1) if ticket.deadline <= now]

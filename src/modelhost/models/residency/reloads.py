@@ -1,8 +1,8 @@
-"""Reloads: models that are loaded anew because somebody asked for another configuration of their workers.
+"""Reloads: models that are loaded again with another configuration of their workers.
 
-A configuration is checked as a whole while the model goes on. Then the model is given it, and the ledger sees to the
-rest: what is at work ends, nothing begins, the worker is replaced. If the new worker does not come up, the model gets
-its earlier configuration back.
+A configuration is checked as a whole while the model goes on serving. Then the model gets it, and the ledger does the
+rest: requests in flight finish, none is started, the worker is replaced. If the new worker does not become ready, the
+model gets its earlier configuration back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IN_BETWEEN: Final = "changed"
 
 
 class Reloads:
-    """Gives models their configurations; the one writer of what :class:`HostedModel` says of them.
+    """Gives models their configurations: the part of the scheduler that writes them to :class:`HostedModel`.
 
     ``act`` takes what the ledger answers.
     """
@@ -47,8 +47,8 @@ class Reloads:
         self._is_current = is_current
         self._loop = asyncio.get_running_loop()
 
-    async def begin(self, model: HostedModel, asked: LoadConfig, *, persists: bool, force: bool) -> Reload | None:
-        """Have a model loaded with ``asked``, laid over the configuration that stays; ``None`` if it is so already.
+    async def begin(self, model: HostedModel, requested: LoadConfig, *, persists: bool, force: bool) -> Reload | None:
+        """Have a model loaded with ``requested``, over its default configuration; ``None`` if it is loaded so already.
 
         Returns once all is checked. ``persists``: it stays for the loads to come. ``force`` cuts off what is at work.
 
@@ -57,9 +57,9 @@ class Reloads:
             InsufficientMemory: it cannot fit, whatever is unloaded.
             ModelNotFound: it was taken out of the registry meanwhile.
         """
-        if persists and not asked.given:
+        if persists and not requested.given:
             raise InvalidRequest("persist: name the configuration that is to stay.", param="persist")
-        config = self._without_what_holds(model, asked.over(model.default_config))
+        config = self._without_what_holds(model, requested.over(model.default_config))
         if self._is_set(model, config):
             return self._joined(model, config, persists=persists, force=force)
         found = await self._found(model, config)

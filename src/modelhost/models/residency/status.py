@@ -58,7 +58,7 @@ class ModelStatus:
     oldest_wait_seconds: float | None = None
     last_error: str | None = None
     obstacle: str | None = None
-    """Why it could not be loaded if it were wanted now, as its files, the settings and the budget tell."""
+    """Why it could not be loaded if it were requested now, according to its files, the settings and the budget."""
     tokens_per_second: float | None = None
     """Over all its answers of the last minutes together, while it had any at work."""
     latency_seconds: float | None = None
@@ -71,9 +71,9 @@ class ModelStatus:
     last_used_at: float | None = None
     operations: tuple[str, ...] = ()
     sees_images: bool | None = None
-    """``None``: not known before it was loaded, and of engines that do not tell."""
+    """``None``: not known before it is loaded, or its engine does not say."""
     engine_version: str | None = None
-    """Of its worker, as that tells; ``None`` without one."""
+    """As its worker reports it; ``None`` without one."""
     dtype: str | None = None
     """The number format in force; ``None``: its engine chooses, or its files are quantized or not here."""
     quantization: str | None = None
@@ -81,7 +81,7 @@ class ModelStatus:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     """Those of ``SHOWN_OPTIONS`` that are set."""
     load_config: Mapping[str, Any] = field(default_factory=dict)
-    """How its load was asked to differ from its entry, in vLLM's words."""
+    """How the requested load differs from its entry, in vLLM's terms."""
     is_config_temporary: bool = False
     """Whether that ends with its worker, or with the next load that brings no configuration."""
     defaults: Mapping[str, Any] = field(default_factory=dict)

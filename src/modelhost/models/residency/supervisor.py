@@ -67,7 +67,7 @@ class SupervisorListener(Protocol):
     def memory_measured(self, model: HostedModel, run: int, memory: Bytes) -> None: ...
 
     def worker_exited(self, model: HostedModel, run: int, error: ModelhostError) -> None:
-        """Take that the worker has exited without being asked to."""
+        """Take that the worker has exited unexpectedly."""
         ...
 
     def worker_stopped(self, model: HostedModel, stop: Stop, freed: Bytes | None) -> None:
@@ -207,7 +207,7 @@ class WorkerSupervisor:
     # Running.
 
     async def _watch(self, model: HostedModel, run: int, worker: Worker) -> None:
-        """Report the exit of a worker that nobody has asked to end."""
+        """Report the unexpected exit of a worker."""
         await worker.process.wait()
         if worker not in model.workers:
             return

@@ -1,5 +1,4 @@
-"""How fast a model has answered of late: a few sums for each half minute, so that a request costs the same however many
-there were."""
+"""How fast a model has answered recently: a few sums for each half minute, at a constant cost per request."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ class _Step:
 
 
 class ThroughputMeter:
-    """Told when the answers of one model begin and end. Times are seconds of any one clock."""
+    """Measures one model from the beginnings and ends of its answers. Times are seconds of any one clock."""
 
     def __init__(self) -> None:
         self._steps: deque[_Step] = deque()

@@ -1,4 +1,4 @@
-"""A model with a configuration that its load was asked to have: checked as a whole before anything happens."""
+"""A model with the configuration of a load request: checked as a whole before anything is unloaded or loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MB = 1_000_000
 
 
 class FindModel(Protocol):
-    """Finds the files of an entry; told how far it is, from 0 to 1. ``room`` is the memory that it will find."""
+    """Finds the files of an entry; reports progress from 0 to 1. ``room`` is the memory that the model will find."""
 
     async def __call__(
         self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None
@@ -81,11 +81,11 @@ def _premises(plain: Resolved) -> LoadBaseline:
 
 
 def _longest(plain: Resolved, overlay: LoadOverrides) -> int | None:
-    """Return what ``overlay`` asks more of the model than; ``None`` if it does not, or nobody knows."""
+    """Return the longest context of the model if ``overlay`` exceeds it; ``None`` if not, or not known."""
     wanted: int = overlay.settings.get("context_length", 0)
     if plain.longest_context is None:
         return None
-    # Who has set up more than the model was made for knows why.
+    # Settings that exceed what the model was trained for are deliberate.
     longest = max(plain.longest_context, plain.spec.context_length or 0)
     return longest if wanted > longest else None
 

@@ -1,4 +1,4 @@
-"""Which engine runs a model: the one that was asked for, else by the model's format, the machine and what is there."""
+"""Which engine runs a model: the requested one, else the best for its format that is installed on this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def engine_for(located: Located, settings: Settings) -> str:
 
 
 def engine_reason(located: Located, settings: Settings) -> str:
-    """Return why :func:`engine_for` gave the model the engine that it did, as the end of a sentence."""
+    """Return why :func:`engine_for` chose the engine of the model, as the end of a sentence."""
     if located.kind in {"engine", "server"}:
         return "the model is one of its own"
     if settings.engine is not None:
@@ -55,7 +55,7 @@ def engine_for_format(model_format: ModelFormat, settings: Settings, *, what: st
     """Return the engine of the model ``what``, a path or a repository, of which the format is known.
 
     Raises:
-        ConfigError: the engine that was asked for does not read the format.
+        ConfigError: the requested engine does not read the format.
         EngineMissing: no engine that does is installed.
     """
     wanted = settings.engine
@@ -79,7 +79,7 @@ def _does_not_read(engine: str, model_format: ModelFormat, what: str) -> ConfigE
 
 
 def default_engine_for(model_format: ModelFormat, settings: Settings, *, what: str) -> str:
-    """Return the engine that would run ``what`` if nobody asked for one; raises EngineMissing if there is none."""
+    """Return the engine that would run ``what`` without a request for one; raises EngineMissing if there is none."""
     silent = settings.model_copy(update={"engine": None, "engine_options": {}})
     return engine_for_format(model_format, silent, what=what)
 
@@ -87,7 +87,7 @@ def default_engine_for(model_format: ModelFormat, settings: Settings, *, what: s
 def better_engine(engine: str, located: Located, settings: Settings) -> str | None:
     """Return the engine that suits this machine better than ``engine``, which a model gets as that is not installed.
 
-    ``None`` if there is none, or if ``engine`` was asked for.
+    ``None`` if there is none, or if ``engine`` was requested.
     """
     is_asked_for = settings.engine is not None or settings.worker_python is not None
     if located.kind != "safetensors" or is_asked_for or QUANTIZE in settings.engine_options:

@@ -39,18 +39,18 @@ log = get_logger(__name__)
 
 
 async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None) -> Resolved:
-    """Return the files and the needs of ``entry``, downloading them if need be; ``on_progress`` is told the share of
-    them that is here, from 0 to 1. ``room`` is the memory that it will find.
+    """Return the files and the needs of ``entry``, downloading them if necessary; ``on_progress`` is called with the
+    share that has arrived, from 0 to 1. ``room`` is the memory that the model will find.
 
     Raises:
         SetupError: the model or a setting cannot be used.
     """
     loop = asyncio.get_running_loop()
 
-    def tell(progress: FileProgress) -> None:
+    def report(progress: FileProgress) -> None:
         loop.call_soon_threadsafe(on_progress, progress.fraction)
 
-    return await find_with_progress(entry, tell, room=room)
+    return await find_with_progress(entry, report, room=room)
 
 
 async def is_current(resolved: Resolved) -> bool:

@@ -1,4 +1,4 @@
-"""The memory that a model finds when it is loaded: what is free, and what comes back because others go for it."""
+"""The memory that a model finds when it is loaded: what is free, and what evictions free for it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LEAST_MARGIN_BYTES: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headroom:
-    """What the host knows of it."""
+    """What is freed for a model, and what limits it."""
 
     freed: Bytes = field(default_factory=dict)
-    """What is taken now, and comes back before the model is loaded."""
+    """What is in use now, and is freed before the model is loaded."""
     limits: Bytes = field(default_factory=dict)
-    """What it may take at most: the budget, less what never gives way."""
+    """What it may take at most: the budget without what pinned models take."""
 
     @property
     def freed_bytes(self) -> int:
-        """Main memory that comes back."""
+        """Main memory that is freed."""
         return self.freed.get(RAM, 0)
 
     def on(self, gpus: Iterable[Gpu]) -> Mapping[int, int]:
@@ -50,7 +50,7 @@ def gpu_budget(settings: Settings, gpus: Iterable[Gpu]) -> Mapping[str, int]:
 
 
 def headroom_of_empty_machine(settings: Settings, gpus: Iterable[Gpu]) -> Headroom:
-    """Return the room on a machine on which nothing else runs: for what is told of a model that is not wanted yet."""
+    """Return the memory of a machine on which nothing else runs, to describe a model that is not to be loaded yet."""
     gpus = tuple(gpus)
     return Headroom(freed={f"{GPU}{gpu.index}": gpu.total_bytes for gpu in gpus}, limits=gpu_budget(settings, gpus))
 

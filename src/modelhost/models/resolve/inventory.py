@@ -60,7 +60,7 @@ class Inventory:
 
 
 Progress = Callable[[int, int, str], None]
-"""Told how many models are described, of how many, and which is next."""
+"""Called with the number of models described, their total number, and the name of the next one."""
 
 
 def scan(

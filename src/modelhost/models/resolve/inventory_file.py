@@ -26,7 +26,7 @@ _ENTRY_KEYS = frozenset(field.name for field in fields(Entry))
 
 
 def write_inventory(path: Path, inventory: Inventory) -> None:
-    """Write ``inventory`` so that whoever reads ``path`` sees the old file or the new one, whole.
+    """Write ``inventory`` atomically: readers of ``path`` see the old file or the new one, whole.
 
     Raises:
         ConfigError: it cannot be written there.

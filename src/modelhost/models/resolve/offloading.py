@@ -64,7 +64,7 @@ class Offload:
         """Return the layers that go to GPUs, ``most`` at most.
 
         As many as fit, and if fewer fit than there are, no GPU gets more than it has room for. Several share them by
-        the room that they have. Layers that were asked for are spread likewise, whether they fit or not.
+        the room that they have. Requested layers are spread likewise, whether they fit or not.
         """
         wanted = min(each for each in (self.total, self.requested_layers, most) if each is not None)
         if not self.rooms:

@@ -1,4 +1,4 @@
-"""From the settings of a model to what an engine can start: files on this machine, and every size decided."""
+"""From the settings of a model to what an engine can start: its files, its sizes, its place on CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def resolve(  # noqa: PLR0913 (each is a fact of the model or of the machine)
     available_bytes: int | None = None,
     prefers_float16: bool = False,
 ) -> Resolved:
-    """Return the model of ``settings``, which is at ``found``, as :func:`find_files` said (default: it is asked now).
+    """Return the model of ``settings``, which is at ``found`` (default: where :func:`find_files` finds it).
 
     ``runtime`` is what its worker runs on (default: as the settings have it). ``gpus`` are those that the machine has
     and the engine can use, with the bytes that the model may take of each; ``available_bytes`` is the main memory that
@@ -181,7 +181,7 @@ def find_files(
 
 
 def files_here(settings: Settings) -> Located | None:
-    """As :func:`find_files`, without a download: ``None`` where that would be needed."""
+    """As :func:`find_files`, but without a download: ``None`` if one is needed."""
     located = locate(settings.model, revision=settings.revision, engine=settings.engine)
     if located.reference is None:
         return located

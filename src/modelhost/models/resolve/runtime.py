@@ -94,7 +94,7 @@ class Runtime:
     def unused_gpu(self, settings: Settings) -> UnusedGpu | None:
         """Return the GPU that the model could be on with another build of its engine.
 
-        ``None``: it finds GPUs, the machine has none, there is no such build of the engine, or somebody wants the CPU.
+        ``None``: it finds GPUs, the machine has none, there is no such build of the engine, or the CPU was chosen.
         """
         support = TRAITS[self.engine.name].gpu
         if support is None or wants_cpu(settings):
@@ -118,7 +118,7 @@ def wants_cpu(settings: Settings) -> bool:
 
 
 def visible_gpus(env: Mapping[str, str], gpus: Iterable[int]) -> tuple[int, ...]:
-    """Return those of ``gpus`` that a worker with ``env`` sees: all, unless CUDA is told which."""
+    """Return those of ``gpus`` that a worker with ``env`` sees: all, unless ``CUDA_VISIBLE_DEVICES`` limits them."""
     named = env.get(VISIBLE)
     if named is None:
         return tuple(gpus)

@@ -1,4 +1,4 @@
-"""How long a conversation a model gets, and how many at once: pure arithmetic over a file's header and free memory."""
+"""Context length and slots of a model: pure arithmetic over its file's header and free memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelhost.engines import TRAITS
 from modelhost.errors import ConfigError
 
 MOST_SLOTS = 8  # of the default; more conversations at once bring a CPU nothing and cost memory each
-LONGEST_DEFAULT = 32768  # tokens; a longer context is there for who asks for it
+LONGEST_DEFAULT = 32768  # tokens; longer contexts have to be requested
 SHORTEST_DEFAULT = 4096
 SHARE_OF_MEMORY = 0.25  # of what is available, for the key-value caches of all slots together
 FALLBACK_CONTEXT = 4096  # for a file that does not say what it was trained for
@@ -30,7 +30,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedSize:
-    """What was asked for; ``None`` leaves it to the memory."""
+    """What the settings request; ``None`` leaves it to the memory."""
 
     context_length: int | None = None
     slots: int | None = None
@@ -54,13 +54,13 @@ class SizedModel(Protocol):
 
 
 def size_for(header: SizedModel, wanted: RequestedSize, *, available_bytes: int) -> Size:
-    """Return the size that ``header``'s model gets; a context or slots that were asked for are never changed.
+    """Return the size that ``header``'s model gets; a requested context or number of slots is never changed.
 
     The model's own context is kept as long as at least one conversation of it fits into a quarter of the memory;
     it is halved until it does, but not below 4,096 tokens. With a bound for the caches nothing exceeds the bound.
 
     Raises:
-        ConfigError: what was asked for does not fit the bound.
+        ConfigError: the requested size does not fit the bound.
     """
     per_token = max(1.0, header.kv_bytes_per_token(wanted.kv_cache_type))
     if wanted.cache_bytes is not None:
