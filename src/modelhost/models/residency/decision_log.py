@@ -1,4 +1,4 @@
-"""What a log for debugging has of the scheduling: each decision of the ledger, and what it was made of."""
+"""The debug log of the scheduling: each decision of the ledger, and what it was based on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ledger wants done: it decides, the scheduler acts."""
+"""The effects that the ledger decides on, and the scheduler carries out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Find the model's files and what they need; answered by ``fetched`` or ``load_failed``."""
+    """Find the model's files and what they need; answered by :class:`FilesFound` or :class:`LoadFailed`."""
 
     model: str
     run: int
@@ -36,7 +36,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Start a worker; answered by ``loaded`` or ``load_failed``. ``is_smaller``: with a smaller context."""
+    """Start a worker; answered by :class:`Loaded` or :class:`LoadFailed`. ``is_smaller``: with a smaller context."""
 
     model: str
     run: int
@@ -45,7 +45,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the worker; answered by ``stopped`` when its memory is back."""
+    """End the worker; answered by :class:`WorkerStopped` when its memory is free."""
 
     model: str
     run: int
@@ -66,7 +66,7 @@ class ReloadFinished:
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The model's state is another one."""
+    """The model's state has changed."""
 
     model: str
 

@@ -1,4 +1,4 @@
-"""The ledger: who waits for which model, what is loaded, what has to happen next.
+"""The ledger: which requests wait for which model, what is loaded, and what has to happen next.
 
 All queue and lifecycle state of the host is in here. It has no clock, no task and no process: its methods take what
 happened and when, and return what has to be done (:mod:`~modelhost.models.residency.effects`). Each method
@@ -50,7 +50,7 @@ class Ledger:
         self._effects: list[Effect] = []
         self._runs = count(1)
         self._is_uncontended = True
-        """Nobody waits for memory, and the budget holds: the end of a request concerns its own model alone."""
+        """No model waits for memory, and the budget holds: the end of a request concerns its own model alone."""
         self._timer = NEVER
 
     def record(self, name: str) -> ModelRecord:
@@ -71,11 +71,11 @@ class Ledger:
 
     @property
     def next_model(self) -> str | None:
-        """The model for which others make room now."""
+        """The model for which memory is being freed."""
         return self._next_model
 
     def queue_position(self, name: str) -> int | None:
-        """Return the place of a model among those that wait to be loaded, from 1; ``None`` if it does not wait."""
+        """Return the position of a model among those that wait to be loaded, from 1; ``None`` if it does not wait."""
         waiting = [record for record in self._records.values() if record.phase is Phase.UNLOADED and record.is_wanted]
         waiting.sort(key=lambda record: (record.name != self._next_model, record.wanted_since))
         names = [record.name for record in waiting]
@@ -84,7 +84,7 @@ class Ledger:
     # Models come, change and go.
 
     def add(self, name: str, policy: ModelPolicy, need: Bytes | None = None) -> list[Effect]:
-        """Take a model in; ``need`` is unknown as long as its files are not here.
+        """Add a model; ``need`` is unknown as long as its files are not here.
 
         Raises:
             ValueError: it is here, perhaps on its way out: :meth:`change` it.
@@ -95,7 +95,7 @@ class Ledger:
         return [StateChanged(name)]
 
     def change(self, name: str, policy: ModelPolicy, now: float, *, is_outdated: bool) -> list[Effect]:
-        """Change what holds for a model, or take back its removal.
+        """Change the policy of a model, or cancel its removal.
 
         ``is_outdated``: its worker has to be replaced, as soon as it is idle.
         """
@@ -109,7 +109,7 @@ class Ledger:
         return self._advance(now)
 
     def remove(self, name: str, now: float) -> list[Effect]:
-        """Let a model go when its last request is done; who waits for it is refused."""
+        """Remove a model when its last request is done; waiting requests are refused."""
         record = self._records[name]
         record.is_removed = True
         self._cancel_load(record, refusals.removed(name))
@@ -119,7 +119,7 @@ class Ledger:
     # Requests come and go.
 
     def grant_immediately(self, ticket: Ticket, now: float) -> bool:
-        """Grant ``ticket`` if nobody is before it and nothing has to be decided: the way of nearly every request."""
+        """Grant ``ticket`` if none is before it and nothing has to be decided: the path of nearly every request."""
         record = self._records[ticket.model]
         if (
             record.phase is not Phase.READY
@@ -136,7 +136,7 @@ class Ledger:
         return True
 
     def request(self, ticket: Ticket, now: float) -> list[Effect]:
-        """Let ``ticket`` wait for its turn, which may come at once."""
+        """Queue ``ticket`` for its turn, which may come at once."""
         record = self._records[ticket.model]
         if record.is_removed:
             return [Refuse(ticket, refusals.removed(record.name))]
@@ -154,7 +154,7 @@ class Ledger:
         return effects
 
     def cancel(self, ticket: Ticket, now: float) -> list[Effect]:
-        """Take back a ticket that waits or has been granted; one that was refused or is done is no longer known."""
+        """Cancel a ticket that waits or has been granted; one that was refused or is done is ignored."""
         record = self._records.get(ticket.model)
         if record is None:
             return []
@@ -182,7 +182,7 @@ class Ledger:
     # Requests of people and of the registry.
 
     def request_load(self, name: str, now: float) -> list[Effect]:
-        """Have a model loaded though nobody has a request for it yet; one that failed is tried now."""
+        """Load a model without a waiting request; one that failed is retried now."""
         record = self._records[name]
         if record.phase is not Phase.READY and record.load_reason is not LoadReason.REQUESTED:
             record.want(LoadReason.REQUESTED, now)
@@ -211,15 +211,15 @@ class Ledger:
         return self._advance(now)
 
     def set_need(self, name: str, need: Bytes | None) -> None:
-        """Count a model that is being unloaded with ``need`` when it is loaded again; ``None``: it is looked up."""
+        """Set what a model needs when it is loaded next; ``None``: its files are inspected again."""
         record = self._records[name]
         record.need, record.has_shrunk = need, False
 
     def reload(self, name: str, need: Bytes | None, now: float, *, force: bool) -> list[Effect]:
         """Load a model, loaded or not, with another configuration, with which it needs ``need``.
 
-        What is at work ends first, or is ended by ``force``; who waits, waits on. Should it fail, the model is what it
-        was: :class:`ReloadFinished` says which.
+        Requests in flight finish first, or are ended by ``force``; waiting ones go on waiting. If it fails, the model
+        is what it was: :class:`ReloadFinished` says which.
         """
         record = self._records[name]
         if record.rollback is None:
@@ -235,7 +235,7 @@ class Ledger:
         return self._advance(now)
 
     def refuse_waiting(self, error: Callable[[], ModelhostError]) -> list[Effect]:
-        """Refuse everyone who waits: the host is being stopped."""
+        """Refuse all waiting requests: the host is being stopped."""
         for record in self._records.values():
             record.load_reason = None
             self._refuse_all(record, error)
@@ -255,7 +255,7 @@ class Ledger:
         return self._advance(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Do what is due by now: waits that are over, idle models, second attempts."""
+        """Do what is due by now: end waits, unload idle models, retry failed ones."""
         return self._advance(now)
 
     # Inside.
@@ -315,7 +315,7 @@ class Ledger:
         )
 
     def _stop_if_done(self, record: ModelRecord, now: float) -> None:
-        """Stop what is idle and has no reason to stay."""
+        """Stop a worker that is idle and has no reason to stay loaded."""
         if record.phase is Phase.READY and not record.in_flight:
             if record.is_outdated or record.is_removed:
                 self._replace(record, now)
@@ -350,9 +350,9 @@ class Ledger:
             self._place(records, now)  # with the configurations that they had before
 
     def _update_bursts(self, records: list[ModelRecord], yielding: list[ModelRecord], now: float) -> None:
-        """Begin or end the bursts. Those of the models that make room together began together.
+        """Begin or end bursts. Models that yield together have begun their bursts together.
 
-        A model whose entry has changed makes room for itself.
+        A model whose entry has changed yields to itself.
         """
         since = min((record.burst.since for record in yielding if record.burst is not None), default=now)
         for record in records:
@@ -373,7 +373,7 @@ class Ledger:
         self._refuse_all(record, error)
 
     def _cancel_load(self, record: ModelRecord, error: ModelhostError) -> None:
-        """Have a model not wanted any more, and leave it the configuration that it had."""
+        """Cancel the load of a model, and restore the configuration that it had."""
         record.load_reason = None
         if record.rollback is not None:
             record.restore()

@@ -1,4 +1,4 @@
-"""Which of the wanted models is loaded next, and who makes room for it: a decision over the books, which it reads."""
+"""Which of the wanted models is loaded next, and which are evicted for it: a decision that only reads the records."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from modelhost.models.residency.record import LoadReason, ModelRecord, Phase
 
 @dataclass(slots=True, kw_only=True)
 class Placement:
-    """What to do now. Names are in the order in which it has to be done."""
+    """What to do now. Records are in the order in which it has to be done."""
 
     fetch: list[ModelRecord] = field(default_factory=list)
     load: list[ModelRecord] = field(default_factory=list)
     evict: list[ModelRecord] = field(default_factory=list)
     yielding: list[ModelRecord] = field(default_factory=list)
-    """Loaded models that have to make room: they finish their bursts."""
+    """Loaded models whose memory is wanted: they finish their bursts."""
     impossible: list[tuple[ModelRecord, Plan]] = field(default_factory=list)
     abandoned_restarts: list[ModelRecord] = field(default_factory=list)
-    """Restarts that would cost another model its place."""
+    """Models that would be restarted if that did not evict another one."""
     next_model: str | None = None
-    """The model for which room is being made; nobody takes it from it."""
+    """The model for which memory is being freed; no other model takes that."""
     is_over: bool = False
-    """What is loaded is over the budget: it turned out larger than thought."""
+    """Whether loaded models exceed the budget, because they turned out larger than estimated."""
 
 
 def place(records: list[ModelRecord], budget: Bytes, next_model: str | None, now: float) -> Placement:
@@ -39,7 +39,7 @@ def place(records: list[ModelRecord], budget: Bytes, next_model: str | None, now
 
 
 class _Placing:
-    """The books and the residents of one decision; residents are joined by what the decision loads."""
+    """The records and residents of one decision; what it loads is added to the residents."""
 
     def __init__(self, records: list[ModelRecord], budget: Bytes, now: float) -> None:
         self._records = records
@@ -94,7 +94,7 @@ class _Placing:
         self._residents.append(Resident(name=record.name, charge=need, eviction_rank=EvictionRank.LOADING))
 
     def _make_room(self, decided: Plan) -> None:
-        """Idle models go when the busy ones have become idle: until then they may as well work.
+        """Evict idle models once the busy ones have become idle: until then they may as well serve.
 
         The busy ones finish their bursts together. A model that was idle when that began may go on until they are
         done, for one of them can take long; then it has to finish too, and nobody is let in again.
@@ -119,7 +119,7 @@ class _Placing:
         ]
 
     def _relieve(self) -> None:
-        """Models may turn out larger than thought: then idle ones go until the budget holds again."""
+        """Evict idle models until the budget holds again, if models turned out larger than estimated."""
         if excess_over(self._budget, self._residents):
             self._found.is_over = True
             self._evict(relief(self._budget, self._residents))

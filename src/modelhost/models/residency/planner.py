@@ -1,10 +1,9 @@
-"""What has to go so that a model fits, and when: a pure decision over needs, budget and residents.
+"""What has to be evicted so that a model fits, and when: a pure decision over needs, budget and residents.
 
 The number of loaded models is one more pool beside those of memory (:data:`MODELS`), limited by the same arithmetic.
 
-Two models that do not fit together are served in bursts: the loaded one goes on to begin requests, the waiting ones
-first, until it has begun so many or has had so much time since the other one began to wait; then it finishes what it
-has begun, and they swap.
+Two models that do not fit together are served in bursts: from the moment when the second one waits, the loaded one may
+start so many more requests, within so much time; then it finishes them, and the two are swapped.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from modelhost.models.files.memory_pools import MODELS, Bytes, total
 
 
 class EvictionRank(IntEnum):
-    """How easily a model gives way; the first goes first, the last never."""
+    """How easily a model is evicted; the first rank goes first, the last never."""
 
     STOPPING = 0
     IDLE = 1
     YIELDING = 2
-    """Busy, and chosen before to make room: to choose another one now would begin the waiting anew."""
+    """Busy, and chosen before to yield: choosing another one now would start the wait again."""
     BUSY = 3
     LOADING = 4
     PINNED = 5
@@ -30,27 +29,27 @@ class EvictionRank(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
-    """A model that takes memory."""
+    """A model that occupies memory."""
 
     name: str
     charge: Bytes
-    """What it is counted with, by pool; it counts as one of :data:`MODELS` unless that says otherwise."""
+    """What it is charged, by pool; that includes one of :data:`MODELS` unless stated otherwise."""
     eviction_rank: EvictionRank
     last_used: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What has to happen before a model can be loaded; empty if it fits as things are."""
+    """What has to happen before a model can be loaded; empty if it fits now."""
 
     evict: tuple[str, ...] = ()
     """Idle models to unload, the longest unused first."""
     wait_for: tuple[str, ...] = ()
-    """Busy or loading models that have to become idle and then go."""
+    """Busy or loading models that have to become idle and then be evicted."""
     stopping: tuple[str, ...] = ()
-    """Models on their way out, whose memory is needed."""
+    """Models that are being stopped, whose memory is needed."""
     missing: Bytes = field(default_factory=dict)
-    """Not empty: whatever goes, this much is missing."""
+    """What is missing whatever is evicted; empty if it can fit."""
     holders: tuple[str, ...] = ()
     """With ``missing``: the models that hold memory and may not be unloaded."""
 
@@ -60,10 +59,10 @@ class Plan:
 
 
 def plan(need: Bytes, budget: Bytes, residents: Sequence[Resident]) -> Plan:
-    """Return what has to go for ``need`` to fit into ``budget`` beside the rest of ``residents``.
+    """Return what has to be evicted for ``need`` to fit into ``budget`` beside the rest of ``residents``.
 
-    A pool without a budget is unlimited. As few and as long unused models go as possible; busy ones only when the idle
-    ones are not enough, pinned ones never.
+    A pool without a budget is unlimited. As few models as possible are evicted, the longest unused first; busy ones
+    only if the idle ones are not enough, pinned ones never.
     """
     need = {pool: count for pool, count in {MODELS: 1, **need}.items() if count > 0}
     pinned = [resident for resident in residents if resident.eviction_rank is EvictionRank.PINNED]
@@ -142,7 +141,7 @@ def _without_needless(need: Bytes, budget: Bytes, staying: list[Resident], going
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurstLimits:
-    """The bound of a burst: at most ``requests`` are begun, within ``seconds``."""
+    """The limits of a burst: at most ``requests`` are started, within ``seconds``."""
 
     requests: int = 32
     seconds: float = 5.0
@@ -157,5 +156,5 @@ class Burst:
 
 
 def may_start_request(burst: Burst | None, bursts: BurstLimits, now: float) -> bool:
-    """Whether the model may begin one more request."""
+    """Whether the model may start one more request."""
     return burst is None or (burst.begun < bursts.requests and now - burst.since < bursts.seconds)

@@ -1,4 +1,4 @@
-"""The errors of requests that cannot have their turn, with where they stood and the way out."""
+"""The errors of requests that are refused: where they stood in the queue, and what to do about it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from modelhost.models.residency.record import ModelRecord, Phase, Rollback, Tick
 
 MB = 1_000_000
 OF_CAUSE = ("engine", "out_of_memory", "required_mb", "available_mb", "suggestion")
-"""Details of what kept a model from being loaded that say where, and what to do about it."""
+"""Details of a load error that are passed on: where it happened, and what to do about it."""
 
 
 def queue_full(record: ModelRecord) -> QueueFull:

@@ -84,7 +84,7 @@ class Scheduler:
     # The models.
 
     def add(self, entry: ModelEntry, resolved: Resolved | None = None) -> HostedModel:
-        """Take a model in, or change the one of that name. ``resolved``: what has been found of it already."""
+        """Add a model, or change the one of that name. ``resolved``: what is known of its files already."""
         old = self.models.get(entry.name)
         if old is not None:
             self._change(old, entry)
@@ -99,7 +99,7 @@ class Scheduler:
         return model
 
     def remove(self, name: str) -> None:
-        """Let a model go: nobody finds it any more, and its last request ends it."""
+        """Remove a model: it is no longer found, and is gone after its last request."""
         model = self.models[name]
         self.names = {known: other for known, other in self.names.items() if other is not model}
         self._act(self.ledger.remove(name, self._now()))
@@ -134,7 +134,7 @@ class Scheduler:
 
     @asynccontextmanager
     async def lease(self, model: HostedModel, on_queued: OnQueued | None = None) -> AsyncIterator[Worker]:
-        """Lend the model's worker out for one turn, waiting for it if need be.
+        """Lend the model's worker out for one turn, waiting for it if necessary.
 
         Raises:
             QueueFull: as many requests as may wait are waiting.
@@ -159,7 +159,7 @@ class Scheduler:
 
     @contextmanager
     def lease_if_ready(self, model: HostedModel) -> Iterator[Worker | None]:
-        """As :meth:`lease`, for work that is not worth a wait: ``None`` if the worker cannot be had at once."""
+        """As :meth:`lease`, for work that is not worth a wait: ``None`` if the worker is not available at once."""
         ticket = Ticket(model=model.name)
         can_begin = model.name in self.ledger.records and not self._is_stopping
         if not can_begin or not self.ledger.grant_immediately(ticket, self._loop.time()):
@@ -207,11 +207,11 @@ class Scheduler:
     # What people ask for.
 
     def request_load(self, model: HostedModel) -> None:
-        """Have a model loaded, and do not wait for it."""
+        """Request the load of a model without waiting for it."""
         self._act(self.ledger.request_load(model.name, self._now()))
 
     async def load(self, model: HostedModel, *, wait: bool = False) -> LoadEstimate:
-        """Have a model loaded as it is. Returns at once with an estimate, or with ``wait`` when it is ready.
+        """Load a model as it is configured. Returns at once with an estimate, or with ``wait`` when it is ready.
 
         Raises:
             InsufficientMemory: it cannot fit.
@@ -225,7 +225,7 @@ class Scheduler:
     async def load_with(
         self, model: HostedModel, config: LoadConfig, *, persists: bool = False, force: bool = False, wait: bool = False
     ) -> LoadEstimate:
-        """As :meth:`load`, with ``config`` over what its entry says; one that is loaded otherwise is loaded anew.
+        """As :meth:`load`, with ``config`` over what its entry says; one that is loaded differently is reloaded.
 
         Its requests at work end first, unless ``force`` cuts them off; those that wait get the new worker. The next
         load without a configuration, and the next one after the worker has gone, has the earlier one again, unless
@@ -262,13 +262,13 @@ class Scheduler:
         return describe(model, self.ledger.record(model.name), self.ledger.occupancy, self._now())
 
     def events(self) -> AbstractAsyncContextManager[Subscription[ModelEvent]]:
-        """News of the models as long as the context is entered; first the present state of each."""
+        """Events of the models as long as the context is entered, beginning with the state of each."""
         return self.changes.subscribed(self.models)
 
     # The end.
 
     async def stop(self, drain_seconds: float) -> None:
-        """Refuse who waits, give the requests at work ``drain_seconds`` to finish, end all workers."""
+        """Refuse waiting requests, give those in flight ``drain_seconds`` to finish, end all workers."""
         self._is_stopping = self._load_waits.is_stopping = True
         self._act(self.ledger.refuse_waiting(refusals.shutting_down))
         try:
@@ -307,7 +307,7 @@ class Scheduler:
             self.changes.wake_all()
 
     def _do(self, effect: Effect) -> Iterable[Effect]:
-        """Carry out one effect; what it leads to at once is returned."""
+        """Carry out one effect; return the effects of that."""
         log_decision(effect, self.ledger)
         match effect:
             case Grant(ticket):
@@ -416,7 +416,7 @@ class Scheduler:
     # Time.
 
     def _arm(self) -> None:
-        """Have the ledger's next timer come, if it is before the one that is set; a timer too early does no harm."""
+        """Set the ledger's next timer unless an earlier one is set; a timer that fires too early does no harm."""
         when = self.ledger.next_timer()
         if self._timer is not None and self._timer_at <= when and self._timer_at > self._now():
             return

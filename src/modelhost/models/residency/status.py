@@ -1,4 +1,4 @@
-"""What can be said of the models and of the host, as values: read by every face, changed by nobody."""
+"""The status of models and of the host, as frozen values for every door."""
 
 from __future__ import annotations
 
