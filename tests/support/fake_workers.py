@@ -123,7 +123,7 @@ class FakeFiles:
         self.error: Callable[[], Exception] = lambda: ModelFileMissing("no such file")
         self.progress: tuple[float, ...] = ()
         self.looked_for: list[str] = []
-        self.room = Headroom()
+        self.headroom = Headroom()
         """What was said of the memory, when files were looked for last."""
         self.longest_context: int | None = None
         self.bytes_per_token = 0
@@ -132,10 +132,10 @@ class FakeFiles:
         """Models whose files are others than those that were found last."""
 
     async def __call__(
-        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, headroom: Headroom | None = None
     ) -> Resolved:
         self.looked_for.append(entry.name)
-        self.room = room or Headroom()
+        self.headroom = headroom or Headroom()
         self.replaced.discard(entry.name)
         for fraction in self.progress:
             await asyncio.sleep(self.seconds / len(self.progress))

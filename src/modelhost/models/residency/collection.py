@@ -127,7 +127,9 @@ class ModelCollection:
             await self.scheduler.load(self._active)
 
     async def _find(self, entry: ModelEntry, on_download: DownloadProgress | None) -> Resolved:
-        return await find_with_progress(entry, on_download, room=self.scheduler.ledger.occupancy.headroom(entry.name))
+        return await find_with_progress(
+            entry, on_download, headroom=self.scheduler.ledger.occupancy.headroom(entry.name)
+        )
 
     def _activate_unloaded(self, launch: Mapping[str, Any]) -> None:
         self._active = self._registered()

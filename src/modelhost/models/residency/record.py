@@ -62,10 +62,10 @@ class ModelPolicy:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request for a turn of a model. ``place`` is what its caller waits on."""
+    """A request for a turn of a model. ``waiter`` is what its caller waits on."""
 
     model: str
-    place: Any = None
+    waiter: Any = None
     queued_at: float = 0.0
     deadline: float = NEVER
     position: int = 0

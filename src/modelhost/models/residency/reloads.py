@@ -142,10 +142,10 @@ class Reloads:
             entry = model.entry
             here = plain if await self._is_current(plain) else None
             memory = model.memory if model.worker is not None else None
-            room = self._ledger.occupancy.headroom(model.name)
-            room = replace(room, freed={**room.freed, RAM: (memory or {}).get(RAM, 0)})
-            now = ConfigurationContext(budget=self._ledger.occupancy.budget, plain=here, room=room)
-            found = await find_configured(self._find, entry, config, now, lambda _: None)
+            headroom = self._ledger.occupancy.headroom(model.name)
+            headroom = replace(headroom, freed={**headroom.freed, RAM: (memory or {}).get(RAM, 0)})
+            context = ConfigurationContext(budget=self._ledger.occupancy.budget, plain=here, headroom=headroom)
+            found = await find_configured(self._find, entry, config, context, lambda _: None)
             found = replace(found, resolved=within_limit(found.resolved, model.layer_limit))
             if self._models.get(model.name) is not model or self._ledger.record(model.name).is_removed:
                 raise refusals.removed(model.name)

@@ -171,22 +171,22 @@ class Scheduler:
             self._give_back(model, ticket)
 
     async def _wait(self, model: HostedModel, ticket: Ticket, on_queued: OnQueued | None) -> Worker:
-        place: asyncio.Future[Worker] = self._loop.create_future()
-        ticket.place = place
+        waiter: asyncio.Future[Worker] = self._loop.create_future()
+        ticket.waiter = waiter
         began = self._now()
         self._act(self.ledger.request(ticket, began))
-        if place.done():
-            return place.result()
+        if waiter.done():
+            return waiter.result()
         log_wait(ticket, self.ledger)
         if on_queued is not None:
             on_queued(ticket.position)
         model.meters.queue_length.inc()
         try:
-            return await place
+            return await waiter
         except asyncio.CancelledError:
             self._act(self.ledger.cancel(ticket, self._now()))
-            if place.done() and not place.cancelled():
-                place.exception()  # it was answered in the moment it left: that is no news for anyone
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # it was answered in the moment it left: that is no news for anyone
             raise
         finally:
             model.meters.queue_length.dec()
@@ -331,14 +331,14 @@ class Scheduler:
         return ()
 
     def _grant(self, ticket: Ticket) -> Iterable[Effect]:
-        if ticket.place.done():
+        if ticket.waiter.done():
             return self.ledger.cancel(ticket, self._now())
-        ticket.place.set_result(self.models[ticket.model].worker)
+        ticket.waiter.set_result(self.models[ticket.model].worker)
         return ()
 
     def _refuse(self, ticket: Ticket, error: ModelhostError) -> None:
-        if not ticket.place.done():
-            ticket.place.set_exception(error)
+        if not ticket.waiter.done():
+            ticket.waiter.set_exception(error)
 
     def _start(self, model: HostedModel, effect: Fetch | Load) -> None:
         model.progress = None

@@ -154,7 +154,7 @@ class WorkerSupervisor:
                 self._ports.find,
                 model.entry,
                 model.config,
-                ConfigurationContext(budget=occupancy.budget, room=occupancy.headroom(model.name)),
+                ConfigurationContext(budget=occupancy.budget, headroom=occupancy.headroom(model.name)),
                 lambda fraction: self._listener.progressed(model, run, fraction),
             )
         except ModelhostError as error:

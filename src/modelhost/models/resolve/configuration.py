@@ -19,10 +19,10 @@ MB = 1_000_000
 
 
 class FindModel(Protocol):
-    """Finds the files of an entry; reports progress from 0 to 1. ``room`` is the memory that the model will find."""
+    """Finds the files of an entry; reports progress from 0 to 1. ``headroom`` is the memory that it will find."""
 
     async def __call__(
-        self, entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None
+        self, entry: ModelEntry, on_progress: Callable[[float], None], *, headroom: Headroom | None = None
     ) -> Resolved: ...
 
 
@@ -42,14 +42,14 @@ class ConfigurationContext:
     budget: Bytes
     plain: Resolved | None = None
     """The model without a configuration, if that has been found already."""
-    room: Headroom = field(default_factory=Headroom)
+    headroom: Headroom = field(default_factory=Headroom)
 
 
 async def find_configured(
     find: FindModel,
     entry: ModelEntry,
     config: LoadConfig,
-    now: ConfigurationContext,
+    context: ConfigurationContext,
     on_progress: Callable[[float], None],
 ) -> ConfiguredModel:
     """Return the model of ``entry`` as ``config`` has it.
@@ -58,7 +58,7 @@ async def find_configured(
         InvalidRequest, UnsupportedParameter: the model or its engine cannot be so; every field that is wrong is named.
         SetupError: as :func:`modelhost.models.resolve.finding.find`.
     """
-    plain = now.plain or await find(entry, on_progress, room=now.room)
+    plain = context.plain or await find(entry, on_progress, headroom=context.headroom)
     if config == LoadConfig():
         return ConfiguredModel(plain=plain, resolved=plain)
     configured = plain.engine.configure_load(config, _premises(plain))
@@ -70,8 +70,8 @@ async def find_configured(
     overlay = configured.overlay
     resolved = plain
     if not overlay.is_empty:
-        resolved = await _laid_over(find, entry, overlay, now.room, on_progress)
-    if configured.gpu_share is not None and (problem := _beyond(configured.gpu_share, resolved, now.budget)):
+        resolved = await _laid_over(find, entry, overlay, context.headroom, on_progress)
+    if configured.gpu_share is not None and (problem := _beyond(configured.gpu_share, resolved, context.budget)):
         raise _refusal(entry.name, plain, {SHARE: problem})
     return ConfiguredModel(plain=plain, resolved=resolved, overlay=overlay)
 
@@ -91,14 +91,14 @@ def _longest(plain: Resolved, overlay: LoadOverrides) -> int | None:
 
 
 async def _laid_over(
-    find: FindModel, entry: ModelEntry, overlay: LoadOverrides, room: Headroom, on_progress: Callable[[float], None]
+    find: FindModel, entry: ModelEntry, overlay: LoadOverrides, headroom: Headroom, on_progress: Callable[[float], None]
 ) -> Resolved:
     """Return the model with ``overlay``, as an engine that takes it."""
     settings = entry.settings.model_copy(
         update={**overlay.settings, "engine_options": {**entry.settings.engine_options, **overlay.options}}
     )
     try:
-        resolved = await find(replace(entry, settings=settings), on_progress, room=room)
+        resolved = await find(replace(entry, settings=settings), on_progress, headroom=headroom)
         resolved.engine.launch(resolved.spec, "")  # what it refuses there, it refuses before anything is unloaded
     except ConfigError as error:
         param = LENGTH if LENGTH in overlay.config else next(iter(overlay.config))

@@ -38,9 +38,11 @@ from modelhost.workers.machine import available_memory
 log = get_logger(__name__)
 
 
-async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room: Headroom | None = None) -> Resolved:
+async def find(
+    entry: ModelEntry, on_progress: Callable[[float], None], *, headroom: Headroom | None = None
+) -> Resolved:
     """Return the files and the needs of ``entry``, downloading them if necessary; ``on_progress`` is called with the
-    share that has arrived, from 0 to 1. ``room`` is the memory that the model will find.
+    share that has arrived, from 0 to 1. ``headroom`` is the memory that the model will find.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -50,7 +52,7 @@ async def find(entry: ModelEntry, on_progress: Callable[[float], None], *, room:
     def report(progress: FileProgress) -> None:
         loop.call_soon_threadsafe(on_progress, progress.fraction)
 
-    return await find_with_progress(entry, report, room=room)
+    return await find_with_progress(entry, report, headroom=headroom)
 
 
 async def is_current(resolved: Resolved) -> bool:
@@ -59,18 +61,18 @@ async def is_current(resolved: Resolved) -> bool:
 
 
 async def find_with_progress(
-    entry: ModelEntry, on_download: DownloadProgress | None, *, room: Headroom | None = None
+    entry: ModelEntry, on_download: DownloadProgress | None, *, headroom: Headroom | None = None
 ) -> Resolved:
     """As :func:`find`; ``on_download`` is called in the thread that downloads."""
     download = StoppableProgress(on_download)
     try:
-        return await asyncio.to_thread(_resolve, entry, download, room or Headroom())
+        return await asyncio.to_thread(_resolve, entry, download, headroom or Headroom())
     except asyncio.CancelledError:
         download.stop()
         raise
 
 
-def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Headroom) -> Resolved:
+def _resolve(entry: ModelEntry, on_download: DownloadProgress, headroom: Headroom) -> Resolved:
     def accept(engine: Engine) -> None:
         check_defaults(entry.defaults, engine, model=entry.name)
         engine.complete_options(entry.settings.engine_options)
@@ -83,15 +85,15 @@ def _resolve(entry: ModelEntry, on_download: DownloadProgress, room: Headroom) -
     if why := why_build_unused(engine.name, data_directory(entry.settings)):
         way_out = install_command(engine.name)
         log.warning("engine_build_unused", model=entry.name, engine=engine.name, why=why, way_out=way_out)
-    resolved, remarks = resolve_found(entry, found, room)
+    resolved, remarks = resolve_found(entry, found, headroom)
     for remark in remarks:
         log.warning("launch_parameter", model=entry.name, remark=remark)
     if has_debug():
-        _log_found(entry, found, resolved, room)
+        _log_found(entry, found, resolved, headroom)
     return resolved
 
 
-def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Headroom) -> None:
+def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, headroom: Headroom) -> None:
     reason, engine = engine_reason(found, entry.settings), resolved.engine
     log.debug("engine_chosen", model=entry.name, engine=engine.name, kind=found.kind, reason=reason)
     log.debug(
@@ -100,17 +102,19 @@ def _log_found(entry: ModelEntry, found: Located, resolved: Resolved, room: Head
         context_length=resolved.spec.context_length,
         slots=resolved.spec.slots,
         need_bytes=dict(resolved.need_bytes),
-        available_bytes=available_memory() + room.freed_bytes,
+        available_bytes=available_memory() + headroom.freed_bytes,
         gpus=list(resolved.spec.gpus),
         gpu_layers=resolved.spec.gpu_layers,
         gpu_split=list(resolved.spec.gpu_split),
     )
 
 
-def resolve_found(entry: ModelEntry, found: Located, room: Headroom | None = None) -> tuple[Resolved, tuple[str, ...]]:
+def resolve_found(
+    entry: ModelEntry, found: Located, headroom: Headroom | None = None
+) -> tuple[Resolved, tuple[str, ...]]:
     """Return the model of ``entry``, which is at ``found``, and what came of its launch parameters. Blocks.
 
-    ``room`` is the memory that it will find; ``None``: GPUs as if nothing were on them, and main memory as it is.
+    ``headroom`` is the memory that it will find; ``None``: GPUs as if nothing were on them, and main memory as it is.
 
     Raises:
         SetupError: the model or a setting cannot be used.
@@ -123,8 +127,8 @@ def resolve_found(entry: ModelEntry, found: Located, room: Headroom | None = Non
         settings,
         found=found,
         runtime=runtime,
-        gpus=runtime.usable_gpus(settings, room),
-        available_bytes=available_memory() + (room.freed_bytes if room is not None else 0),
+        gpus=runtime.usable_gpus(settings, headroom),
+        available_bytes=available_memory() + (headroom.freed_bytes if headroom is not None else 0),
         prefers_float16="dtype" not in entry.launch and PREFERS_FLOAT16 in entry.launch,
     )
     return replace(resolved, unused_gpu=runtime.unused_gpu(settings)), remarks

@@ -80,15 +80,15 @@ class Runtime:
         """Whether the worker can compute on GPUs. Blocks at the first call."""
         return self.engine.finds_gpus(self.python or sys.executable, self.options, self.env)
 
-    def usable_gpus(self, settings: Settings, room: Headroom | None) -> Mapping[int, int]:
+    def usable_gpus(self, settings: Settings, headroom: Headroom | None) -> Mapping[int, int]:
         """Return the GPUs that the worker could use, with the bytes that it may take of each.
 
-        ``room`` is the memory that it will find; ``None``: that of a machine on which nothing else runs.
+        ``headroom`` is the memory that it will find; ``None``: that of a machine on which nothing else runs.
         """
         if TRAITS[self.engine.name].gpu is None or not has_driver() or not self.finds_gpus:
             return {}
         found = gpus()
-        rooms = (headroom_of_empty_machine(settings, found) if room is None else room).on(found)
+        rooms = (headroom_of_empty_machine(settings, found) if headroom is None else headroom).on(found)
         return {gpu: rooms[gpu] for gpu in visible_gpus(environment.current(), rooms)}
 
     def unused_gpu(self, settings: Settings) -> UnusedGpu | None:

@@ -206,7 +206,7 @@ async def test_memory_of_the_worker_that_goes_counts_as_free() -> None:
     async with loaded(files) as (_, scheduler, model):
         await turns()
         await scheduler.load_with(model, SHORT, wait=True)
-        assert files.room.freed_bytes == 1
+        assert files.headroom.freed_bytes == 1
 
 
 async def test_a_reload_that_fails_brings_the_earlier_configuration_back_and_says_so() -> None:

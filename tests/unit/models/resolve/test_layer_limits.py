@@ -38,7 +38,7 @@ class Files(FakeFiles):
         context_length = entry.settings.context_length or 4096
         offload = Offload(
             header=LLAMA_2_7B,
-            rooms=self.room.on(self.gpus),
+            rooms=self.headroom.on(self.gpus),
             requested_layers=entry.settings.gpu_layers,
             context_length=context_length,
             slots=1,

@@ -36,9 +36,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"modelhost.engines.{engine}.engine.torch_uses_gpus", lambda _python: False)
 
 
-def _found(model: Path, room: Headroom | None = None, **settings: Any) -> Resolved:
+def _found(model: Path, headroom: Headroom | None = None, **settings: Any) -> Resolved:
     given = Settings.model_validate({"model": str(model), "threads": 1, **settings})
-    return finding.resolve_found(single_entry(given), find_files(given), room)[0]
+    return finding.resolve_found(single_entry(given), find_files(given), headroom)[0]
 
 
 def test_the_gpu_is_named_with_the_command_that_brings_its_build(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
