@@ -16,7 +16,7 @@ from modelhost.config.sources import load
 from modelhost.errors import ModelFileMissing, SetupError
 from modelhost.models.hub.cache import RepositoryCache, downloaded_models
 from modelhost.models.hub.download import served_path
-from modelhost.models.hub.other_stores import stored_models
+from modelhost.models.hub.other_stores import find_stored, stored_models
 from modelhost.models.hub.references import parse_reference
 from modelhost.models.registry.entry import ModelEntry
 from modelhost.models.registry.registry import find_registry, read_registry
@@ -64,6 +64,8 @@ def find_path(name: str) -> Path:
     models = all_models()
     named = [model for model in models if model.name == name]
     here = next((model.path for model in named if model.path is not None), None)
+    if here is None and (stored := find_stored(name)) is not None:  # such as Ollama's without its tag
+        here = str(stored.path)
     if here is not None:
         return Path(here)
     if named:

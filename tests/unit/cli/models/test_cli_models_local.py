@@ -20,6 +20,7 @@ from modelhost.models.hub import download
 from tests.support.fake_server import Served
 from tests.support.gguf_files import write_model
 from tests.support.hub import HubServer, Repository, serve_hub
+from tests.support.other_stores import write_lm_studio, write_ollama
 from tests.unit.operations.fake_host import FakeHost
 
 NANO = Path(str(files("modelhost"))) / "assets" / "nano" / "modelhost-nano.gguf"
@@ -38,7 +39,9 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own: huggingface_hub reads its variables once, when it is imported."""
+    """A home and a cache of the test's own: huggingface_hub reads its variables once, when it is imported."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
     root = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -166,6 +169,8 @@ def test_the_list_names_every_place(models: Path, capsys: pytest.CaptureFixture[
     Path("models.yaml").write_text(
         "models:\n  - name: mine\n    local_path: models/small.gguf\n  - name: far\n    hf_id: somebody/far-GGUF\n"
     )
+    write_ollama(Path.home() / ".ollama" / "models", "registry.ollama.ai/library/llama/latest", NANO.read_bytes())
+    write_lm_studio(Path.home() / ".lmstudio" / "models", "org/studio-GGUF/studio.gguf", NANO.read_bytes())
     found = listed(capsys)
     assert {name: model["source"] for name, model in found.items()} == {
         "mine": "registry",
@@ -174,6 +179,8 @@ def test_the_list_names_every_place(models: Path, capsys: pytest.CaptureFixture[
         "large": "inventory",
         "small": "inventory",
         MODEL: "cache",
+        "llama:latest": "ollama",
+        "lmstudio:org/studio-GGUF": "lmstudio",
         "modelhost-nano": "bundled",
     }
     assert found[MODEL]["size_bytes"] == NANO.stat().st_size
@@ -182,7 +189,8 @@ def test_the_list_names_every_place(models: Path, capsys: pytest.CaptureFixture[
     assert "not downloaded" in capsys.readouterr().out
     assert main(["models", "show", "far"]) == 1
     assert "modelhost models pull somebody/far-GGUF" in capsys.readouterr().err
-    assert main(["models", "show", "mine"]) == 0
+    for name in ("mine", "llama:latest", "llama", "lmstudio:org/studio-GGUF"):
+        assert main(["models", "show", name]) == 0
 
 
 @pytest.mark.usefixtures("hub")
