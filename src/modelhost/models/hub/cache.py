@@ -83,7 +83,7 @@ class RepositoryCache:
         return path
 
     def remember(self, revision: str | None, commit: str, listing: Sequence[HubFile]) -> None:
-        """Note what ``revision`` means and which files there are, for :meth:`find`."""
+        """Store the commit of ``revision`` and its list of files, for :meth:`find`."""
         if not _COMMIT.fullmatch(revision or DEFAULT_REVISION):
             _write(self.folder / "refs" / (revision or DEFAULT_REVISION), commit)
         _write(self._listing_path(commit), json.dumps([asdict(file) for file in listing]))
@@ -192,7 +192,7 @@ def _models_in(folder: Path) -> Iterator[DownloadedModel]:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Return what the files below ``folder`` take; links count nothing."""
+    """Return the disk space of the files below ``folder``, without links."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
@@ -206,5 +206,5 @@ def _has_size(path: Path, size_bytes: int) -> bool:
 
 
 def is_offline() -> bool:
-    """Whether ``HF_HUB_OFFLINE`` forbids to ask the hub."""
+    """Whether ``HF_HUB_OFFLINE`` forbids requests to the hub."""
     return bool(constants.HF_HUB_OFFLINE)

@@ -80,7 +80,7 @@ def _list_files(api: HfApi, reference: HubReference) -> tuple[str, list[HubFile]
 
 
 def _similar(api: HfApi, repository: str) -> list[str]:
-    """Return repositories of a like name; a hub that does not answer that has no suggestions."""
+    """Return repositories of a similar name; none if the hub does not answer."""
     try:
         return [model.id for model in api.list_models(search=repository.rsplit("/", 1)[-1], limit=3)]
     except (HfHubHTTPError, httpx2.HTTPError, ValueError):
@@ -159,7 +159,7 @@ LOOPBACK: Final[Mapping[str, None]] = {
 
 @cache
 def bypass_proxies_for_loopback() -> None:
-    """Have huggingface_hub speak to this machine without the proxies of the environment; elsewhere it uses them.
+    """Have huggingface_hub connect to this machine without the proxies of the environment; elsewhere it uses them.
 
     Once in a process: a change of the factory ends the requests at work.
     """

@@ -24,7 +24,7 @@ def download(
     refresh: bool = False,
     on_format: OnFormat | None = None,
 ) -> Path:
-    """Return the file of the model that ``reference`` names; of a split model the first part, the others lie beside it;
+    """Return the file of the model that ``reference`` names; of a split model the first part, the others are beside it;
     of one in safetensors its directory.
 
     Blocks: call it in a thread. What is in the cache is returned without the network, unless ``refresh`` asks the hub

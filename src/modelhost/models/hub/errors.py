@@ -1,4 +1,4 @@
-"""What huggingface_hub raises, as one error of ours with the way out."""
+"""Translates the errors of huggingface_hub into :class:`DownloadFailed`, with what to do about them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def translated_errors(reference: HubReference, endpoint: str) -> Iterator[None]:
 
 
 def require_usable_network(endpoint: str, reference: HubReference) -> None:
-    """See that proxy and certificates, if the environment names them, can be used for ``endpoint``.
+    """Check that the proxy and certificates of the environment, if any, can be used for ``endpoint``.
 
     Raises:
         DownloadFailed: they cannot.

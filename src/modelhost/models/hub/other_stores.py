@@ -21,13 +21,13 @@ from modelhost.config.paths import expand_home
 from modelhost.models.files.model_files import part_names, servable_models, stem
 
 OLLAMA, LM_STUDIO = "ollama:", "lmstudio:"
-"""What names of models in these stores begin with; a name without an owner means Ollama's without that, too."""
+"""Prefixes of names of models in these stores. Ollama's models without an owner are found without it, too."""
 STORE_VARIABLE: Final = "OLLAMA_MODELS"
 STORE: Final = "~/.ollama/models"
 FOLDERS: Final = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 LATEST: Final = "latest"
 _HOST, _NAMESPACE = "registry.ollama.ai", "library"
-"""What names leave out."""
+"""Parts of a manifest's path that are left out of its name."""
 _LAYER: Final = "application/vnd.ollama.image."
 
 
@@ -41,7 +41,7 @@ class StoredModel:
     path: Path
     size_bytes: int
     why_not: str | None = None
-    """Why it cannot be served as that program does."""
+    """Why it cannot be served as that program serves it."""
 
 
 def stored_models() -> list[StoredModel]:
@@ -50,7 +50,7 @@ def stored_models() -> list[StoredModel]:
 
 
 def find_stored(name: str) -> StoredModel | None:
-    """Return the model that ``name`` means, be it without the tag ``latest``; ``None`` if no store has it."""
+    """Return the model called ``name``, with or without the tag ``latest``; ``None`` if no store has it."""
     if name.startswith(LM_STUDIO):
         return next((model for model in _in_lm_studio() if model.name == name), None)
     if "/" in name and not name.startswith(OLLAMA):
@@ -82,7 +82,7 @@ def _in_ollama() -> Iterator[StoredModel]:
 
 
 def _layers(manifest: Path) -> dict[str, dict[str, Any]]:
-    """Return the layers of a manifest by what they are; none of a file that is not one."""
+    """Return the layers of a manifest by kind; none if the file is not a manifest."""
     try:
         value = orjson.loads(manifest.read_bytes())
     except (OSError, orjson.JSONDecodeError):

@@ -31,7 +31,7 @@ class FileProgress:
 
     @property
     def fraction(self) -> float:
-        """How much of all parts is here, from 0 to 1."""
+        """The share of all parts that has arrived, from 0 to 1."""
         return (self.earlier_bytes + self.done_bytes) / max(self.all_bytes or self.total_bytes, 1)
 
 
@@ -108,7 +108,7 @@ class SharedDownloads:
         self._is_stopping = False
 
     async def join(self, key: Hashable, work: Work[T], on_progress: DownloadProgress) -> T:
-        """Return what ``work`` gives, or what one of the same ``key`` does that is at work already.
+        """Return the result of ``work``, or of the download of the same ``key`` that is under way.
 
         A cancelled caller leaves the download to the others; the last one ends it.
 

@@ -34,7 +34,7 @@ _OLDEST: Final = {
     **{name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")},
     "distilgpt2": "distilbert/distilgpt2",
 }
-"""Repositories from before there were owners: everybody still calls them by their old names."""
+"""Repositories from before the hub had owners, which are still called by their old names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class HubReference:
 
     @property
     def id(self) -> str:
-        """The one text for it, from which :func:`parse_reference` makes the same again."""
+        """Its canonical text, which :func:`parse_reference` accepts."""
         at = f"@{self.revision}" if self.revision not in (None, DEFAULT_REVISION) else ""
         return f"{self.repository}{at}{f':{self.wanted}' if self.wanted else ''}"
 
@@ -127,11 +127,11 @@ def url_problem(url: str) -> str:
 
 
 def server_name(model: str | None) -> str:
-    """Return what a model is called of whose server nothing but the address is known."""
+    """Return the name of a model of which only the server's address is known."""
     first = (model or "").split(",")[0].strip()
     return "remote" if url_problem(first) else urlsplit(first).hostname or "remote"
 
 
 def _shown(parts: SplitResult) -> str:
-    """The address without what may be a secret."""
+    """The address without parts that may hold secrets."""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

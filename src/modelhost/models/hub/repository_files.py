@@ -32,9 +32,9 @@ Format = Literal["gguf", "safetensors"]
 
 WEIGHTS = ".safetensors"
 _DRAFT = re.compile(r"(?:^|[-._/])(?:mtp|nextn|draft|eagle\d*)(?:[-._/]|$)", re.IGNORECASE)
-"""In the names of what guesses ahead for a model, or of the model together with that."""
+"""In the names of draft models, and of models that contain one."""
 BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
-"""What a directory of a model holds beside its weights, by the ends of names."""
+"""Suffixes of the files of a model directory besides its weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def choose_files(listing: Sequence[HubFile], reference: HubReference) -> list[Hu
 
 
 def _encoder(model: str, names: Sequence[str]) -> list[str]:
-    """Return the vision encoder of the model that begins with the file ``model``: of the files that lie beside it."""
+    """Return the vision encoder of the model that begins with the file ``model``: of the files beside it."""
     folder = model[: len(model) - len(model.rsplit("/", 1)[-1])]
     beside = [name[len(folder) :] for name in names if name.startswith(folder) and "/" not in name[len(folder) :]]
     found = matching_encoder(model[len(folder) :], beside)
@@ -133,7 +133,7 @@ def _has_quantization(name: str, quantization: str) -> bool:
 
 
 def _directory_files(names: list[str], reference: HubReference) -> list[str]:
-    """Return the files of a model directory: configuration, tokenizer, weights; nothing that lies deeper."""
+    """Return the files of a model directory: configuration, tokenizer, weights; nothing in subfolders."""
     top = [name for name in names if "/" not in name]
     if is_hf_directory(set(top)):
         weights = [name for name in top if name.endswith(WEIGHTS)]

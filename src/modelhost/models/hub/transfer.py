@@ -89,7 +89,7 @@ def _is_transient(error: httpx2.TransportError | HfHubHTTPError) -> bool:
 
 
 def missing_bytes(file: HubFile, destination: Path) -> int:
-    """Return how much of ``file`` is still to be brought to ``destination``."""
+    """Return how much of ``file`` still has to be transferred to ``destination``."""
     return max(0, file.size_bytes - max(_size(destination), _size(_partial(destination))))
 
 

@@ -31,7 +31,7 @@ SERVERS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What may be added, and whether somebody has said so or it follows from who can reach the host."""
+    """What may be added, and whether that is set or follows from who can reach the host."""
 
     policy: AllowedModels
     is_default: bool
@@ -102,7 +102,7 @@ class Admission:
 
 
 def kind_of(text: str) -> Kind:
-    """Return what ``text`` is by itself; ``name``: neither an id of the hub nor a path nor a URL."""
+    """Return what ``text`` is by its form; ``name``: neither an id of the hub nor a path nor a URL."""
     if is_url(text):
         return "server"
     if is_path(text):
@@ -111,7 +111,7 @@ def kind_of(text: str) -> Kind:
 
 
 def reference_of(text: str | None, revision: str | None = None) -> HubReference | None:
-    """Return the model of the hub that ``text`` means, such that equal ones are the same; ``None``: it means none."""
+    """Return the model of the hub that ``text`` names, in a form that can be compared; ``None``: it names none."""
     reference = None if text is None or is_path(text) else parse_reference(text, revision)
     if reference is None or reference.revision != DEFAULT_REVISION:
         return reference
@@ -138,7 +138,7 @@ def _of_path(text: str, settings: Settings) -> ModelEntry:
 
 
 def _built(keys: EntryFile, settings: Settings) -> ModelEntry:
-    """Return the entry as a registry's. There are no variables: a client could read the host's in the answers."""
+    """Return the entry as a registry's. Variables are not expanded: a client could read the host's in the answers."""
     frame = EntryContext(file=RegistryFile(), base=settings, directory=Path.cwd(), variables={})
     entry, problems, _ = build_entry(keys, frame)
     if entry is None or problems:

@@ -63,7 +63,7 @@ class ModelEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The values that its requests get where they are silent."""
     launch: Mapping[str, Any] = field(default_factory=dict)
-    """Launch parameters for the engine that it turns out to have, beside what ``settings`` say to that."""
+    """Launch parameters for whichever engine it gets, besides the ``settings``."""
     is_pinned: bool = False
     idle_unload_seconds: float | None = None
     replicas: int = 1
@@ -119,7 +119,7 @@ def build_entry(entry: EntryFile, frame: EntryContext) -> tuple[ModelEntry | Non
 
 
 def _engine_name(entry: EntryFile, frame: EntryContext) -> str:
-    """Return the engine of ``entry``: as it says, as the host says, else by what its path holds now."""
+    """Return the engine of ``entry``: its own, the host's, else the one for the files at its path."""
     named = _named_engine(entry, frame)
     if named is not None or entry.local_path is None:
         return named or default_engine("gguf")
@@ -128,7 +128,7 @@ def _engine_name(entry: EntryFile, frame: EntryContext) -> str:
 
 
 def _named_engine(entry: EntryFile, frame: EntryContext) -> str | None:
-    """Return the engine that the entry or the host says; what is elsewhere has one of its own."""
+    """Return the engine that the entry or the host names; models of other servers have their own."""
     if entry.engine is not None:
         return entry.engine
     if is_remote(entry):
@@ -187,7 +187,7 @@ def _entry(entry: EntryFile, found: dict[str, Any], frame: EntryContext) -> Mode
 
 
 def _idle_unload(entry: EntryFile, frame: EntryContext) -> float | None:
-    """Seconds, the entry's before the file's before the host's; a ``null`` that is written there is never."""
+    """The seconds of the entry, else of the file, else of the host; an explicit ``null`` means never."""
     for level in (entry, frame.file):
         if "idle_unload_secs" in level.model_fields_set:
             return level.idle_unload_secs
@@ -195,7 +195,7 @@ def _idle_unload(entry: EntryFile, frame: EntryContext) -> float | None:
 
 
 def _given(keys: EntryFile | Params | None) -> dict[str, Any]:
-    """What is written there and is not ``null``, with mappings as mappings."""
+    """The keys that are set and not ``null``, with nested models as mappings."""
     values = {name: getattr(keys, name) for name in keys.model_fields_set} if keys is not None else {}
     return {
         name: value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value

@@ -1,4 +1,4 @@
-"""The engine that a model will probably get: known from its settings, before anything has looked at its files."""
+"""The engine that a model will probably get: known from its settings, before its files are inspected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from modelhost.models.hub.references import is_url
 from modelhost.workers.gpus import has_driver
 
 QUANTIZE: Final = "isq"
-"""The engine option that asks for weights to be quantized while they are loaded, which one engine can."""
+"""The engine option that has weights quantized while they are loaded, which one engine supports."""
 
 
 def engines_by_preference() -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def engines_by_preference() -> tuple[str, ...]:
 
 
 def best_installed_engine(data_dir: Path) -> str | None:
-    """Return the engine that this machine takes for safetensors by itself, the best of those that are installed.
+    """Return the engine that this machine prefers for safetensors, the best of those that are installed.
 
     ``None`` if none is. ``data_dir`` is where the host keeps the environments of engines.
     """

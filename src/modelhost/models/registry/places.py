@@ -33,19 +33,19 @@ def absolute_path(text: str, directory: Path) -> Path:
 
 
 def absolute_adapter(text: str, directory: Path) -> str:
-    """Return ``text``, one of the setting ``lora``, with its file as :func:`anchored` has it."""
+    """Return ``text``, one of the setting ``lora``, with its file as :func:`absolute_path` returns it."""
     name, place = split_name(text)
     path = str(absolute_path(place, directory))
     return path if name is None else f"{name}={path}"
 
 
 def is_template_text(value: Any) -> bool:
-    """Whether a ``chat_template`` is the text itself: what has Jinja in it names no file."""
+    """Whether a ``chat_template`` is the template's text: it is if it contains Jinja."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 def names_bundled_template(value: str, path: Path) -> bool:
-    """Whether a ``chat_template`` names one that comes with modelhost, and no file that is there, at ``path``."""
+    """Whether a ``chat_template`` names a bundled template, unless there is a file at ``path``."""
     return value in STOPS and not path.is_file()
 
 
@@ -60,8 +60,7 @@ def absolute_value(key: str, value: str, directory: Path) -> str:
 
 
 def with_variables(entry: EntryFile, variables: Mapping[str, str]) -> tuple[EntryFile, tuple[str, ...]]:
-    """Return ``entry`` with the references in its places resolved, or as it is with a problem for each that stands for
-    nothing."""
+    """Return ``entry`` with the variables in its places expanded, or unchanged with a problem for each unknown one."""
     given, of_params = _given(entry, PLACES), _given(entry.params, PARAM_PLACES)
     problems = (*_problems(given, variables, ""), *_problems(of_params, variables, "params."))
     if problems:
@@ -113,7 +112,7 @@ def model_source(entry: EntryFile, directory: Path, *, needs_files: bool) -> Acc
 
 
 def _problem_of_files(entry: EntryFile, given: list[str], *, needs_files: bool) -> str:
-    """Return what is wrong with an entry of a model that runs here; empty if nothing is."""
+    """Return what is wrong with the entry of a model with files; empty if nothing is."""
     if entry.api_key is not None:
         return '"api_key" is for the server of a "url", and none is given'
     if not given and entry.weight_file is not None:
@@ -127,7 +126,7 @@ def _problem_of_files(entry: EntryFile, given: list[str], *, needs_files: bool) 
 
 
 def is_remote(entry: EntryFile) -> bool:
-    """Whether the model of ``entry`` is behind the address of a server."""
+    """Whether the model of ``entry`` is on another server."""
     return entry.url is not None or entry.base_url is not None
 
 

@@ -86,7 +86,7 @@ def digest_of(content: bytes) -> str:
 
 
 class _Reading:
-    """One reading of the file, which collects what is wrong."""
+    """One reading of the file; it collects all problems."""
 
     def __init__(self, path: Path, base: Settings) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""The values that a model's requests get where they are silent, from the registry or set while the host runs."""
+"""Request defaults of a model: values for what a request leaves out, from the registry or set while the host runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES: Final = tuple(RequestDefaults.model_fields)
 OF_OPENAI: Final = frozenset(
     {"max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop"}
 )
-"""Defaults that every engine takes in some way."""
+"""Defaults that every engine supports in some way."""
 CHECKED_HERE: Final = frozenset({"top_k", "min_p"})
 """Defaults that the host checks as it does those, and every engine but a server elsewhere takes."""
 OFF: Final[Mapping[str, tuple[float, ...]]] = {
@@ -31,7 +31,7 @@ UNKNOWN_THERE: Final = 'if the server has it, say so with the engine option "fie
 
 
 def parse_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` checked: only those that are given, ``None`` among them for a default that is taken away.
+    """Return ``values`` checked: only those that are given, ``None`` among them for a default that is removed.
 
     Raises:
         InvalidRequest: an unknown field, or a value out of its range; ``param`` is the field's name if one is wrong.
@@ -61,7 +61,7 @@ def default_problems(defaults: Mapping[str, Any], engine: Engine) -> list[str]:
 
 
 def effective_defaults(defaults: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
-    """Return those of ``defaults`` that say something to ``engine``: what turns off what it lacks is left out."""
+    """Return the ``defaults`` that have an effect on ``engine``, without values that turn off what it does not have."""
     return {
         name: value
         for name, value in defaults.items()
@@ -81,7 +81,7 @@ def _refusal(name: str, value: Any, engine: Engine) -> str:
 
 
 def check_defaults(defaults: Mapping[str, Any], engine: Engine, *, model: str) -> None:
-    """Check that ``engine`` can have all of ``defaults``, those of ``model``: every request would be refused otherwise.
+    """Check that ``engine`` supports all ``defaults`` of ``model``: every request would be refused otherwise.
 
     Raises:
         ConfigError: it cannot, with every reason.

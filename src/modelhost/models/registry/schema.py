@@ -75,7 +75,7 @@ OTHER_NAMES: Final[Mapping[str, str]] = {
     "n_gpu_layers": "gpu_layers",
     "repeat_penalty": "repetition_penalty",
 }
-"""Second names of params, and what they stand for."""
+"""Aliases of params."""
 
 
 def _as_list(value: Any) -> Any:
@@ -230,7 +230,7 @@ class VisionProxy(_Keys):
 
 
 class Capabilities(_Keys):
-    """What candle-vllm lets a model do beyond text."""
+    """candle-vllm's capabilities beyond text."""
 
     vision_mode: Text | None = None
     vision_proxy: VisionProxy | None = None

@@ -25,7 +25,7 @@ from modelhost.models.resolve.resolved import Resolved
 log = get_logger(__name__)
 
 Find = Callable[[ModelEntry, DownloadProgress], Awaitable[Resolved]]
-"""Finds the files of an entry, downloading them if need be."""
+"""Finds the files of an entry, downloading them if necessary."""
 
 
 class Pull(Protocol):
@@ -57,7 +57,7 @@ class AddedModels:
         return self._entries
 
     def forget(self, names: Collection[str]) -> None:
-        """Count those called ``names`` as added no more: others have their names now."""
+        """Forget the added models called ``names``: the registry has these names now."""
         self._entries = {name: entry for name, entry in self._entries.items() if name not in names}
 
     async def add(self, text: str, on_progress: DownloadProgress) -> HostedModel:

@@ -27,14 +27,14 @@ from modelhost.models.resolve.resolved import LayerLimit, Resolved, within_limit
 from modelhost.workers.worker import Worker
 
 SECONDS_PER_BYTE = 1 / 1_000_000_000
-"""A first guess of the time to load, before it has been done once: a fast disk."""
+"""The first estimate of the load time, for a fast disk."""
 SECONDS_TO_START = 0.5
-"""Of a worker process with next to nothing to load."""
+"""The load time of a worker with next to nothing to load."""
 EVENTS_KEPT = 50
 NOT_SET = (None, "auto", "none")
 """Values of engine options that leave the numbers of a model as they are."""
 HOSTS_OWN = {"alias", "queue_size", "request_timeout", "load_timeout", "stall_timeout", "idle_unload_secs"}
-"""Settings that the worker of a model knows nothing of: they change while it runs."""
+"""Settings that do not concern the worker of a model: they can change while it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Reload:
     """Whether the configuration is to stay."""
     is_over: bool = False
     error: ModelhostError | None = None
-    """Why it came to nothing."""
+    """Why it failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class HostedModel:
         self.is_just_found = False
         """Its files have been looked up for the load that comes next."""
         self.workers: tuple[Worker, ...] = ()
-        """Those that are ready; one at most, for now. To look at; not to be used without a lease."""
+        """Those that are ready; one at most, for now. They are not to be used without a lease."""
         self.worker: Worker | None = None
         """The first of them, which all are alike."""
         self.operations: tuple[str, ...] = ()
@@ -121,12 +121,12 @@ class HostedModel:
 
     @property
     def adapter_names(self) -> tuple[str, ...]:
-        """What its requests may call LoRA adapters, in the order in which these were given."""
+        """The names of its LoRA adapters, in the order in which they were given."""
         return names_of(self.entry.settings.lora) if self.entry.settings.lora else ()
 
     @property
     def names_with_adapters(self) -> tuple[str, ...]:
-        """What it is called with each of them."""
+        """Its name with each of them."""
         return tuple(adapter_model_name(self.name, adapter) for adapter in self.adapter_names)
 
     def adapter_in(self, name: str | None) -> str | None:
@@ -142,7 +142,7 @@ class HostedModel:
 
     @property
     def known(self) -> Resolved | None:
-        """What it is, or will be when it is loaded; ``None``: nobody has looked, or it has to be downloaded."""
+        """What it is, or will be when it is loaded; ``None``: not inspected yet, or not downloaded."""
         return self.resolved if self.preview is None or self.worker is not None else self.preview.resolved
 
     @property
@@ -186,7 +186,7 @@ class HostedModel:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The values that requests get where they are silent."""
+        """The values for what requests leave out."""
         laid_over = {**self.entry.defaults, **self.overrides}
         return effective_defaults(laid_over, self.engine)
 
@@ -231,7 +231,7 @@ class HostedModel:
         self.is_just_found, self.preview = True, None
 
     def limit_layers(self, limit: LayerLimit) -> Resolved:
-        """Have fewer layers on GPUs from the next load on; return what it is then."""
+        """Put fewer layers on GPUs from the next load on; return the model as it is then."""
         assert self.resolved is not None
         self.layer_limit = limit
         self.resolved, self.is_just_found = within_limit(self.resolved, limit), True
@@ -249,7 +249,7 @@ class HostedModel:
         self.meters.slots.set(self.slots or 1)
 
     def detach_worker(self) -> Worker | None:
-        """Take the worker, which it has no longer; what the worker has written can still be read."""
+        """Remove and return the worker; what it has written can still be read."""
         worker = self.worker
         self.workers, self.worker = (), None
         if worker is not None:
@@ -257,7 +257,7 @@ class HostedModel:
         return worker
 
     def record_event(self, event: ModelEvent) -> None:
-        """Keep an event for :meth:`log`, unless it says what the last one said."""
+        """Keep an event for :meth:`log`, unless it repeats the last one."""
         last = self._events[-1] if self._events else None
         if last is None or (last.state, last.activity, last.message) != (event.state, event.activity, event.message):
             self._events.append(event)
@@ -268,7 +268,7 @@ class HostedModel:
         return ModelLog(lines=lines, events=tuple(self._events))
 
     def needs_new_worker(self, entry: ModelEntry) -> bool:
-        """Whether ``entry``, in the place of the present one, is for a worker that is not like the present one."""
+        """Whether replacing the present entry by ``entry`` requires another worker."""
         return entry.settings.model_dump(exclude=HOSTS_OWN) != self.entry.settings.model_dump(exclude=HOSTS_OWN)
 
     @property

@@ -23,7 +23,7 @@ from modelhost.models.resolve.configuration import ConfigurationContext, Configu
 from modelhost.models.resolve.resolved import Resolved, within_limit
 
 IN_BETWEEN: Final = "changed"
-"""Why a worker is stopped that is to be followed by another one: the configuration outlives it."""
+"""The reason of a stop that is followed by another worker: the configuration is kept."""
 
 
 class Reloads:
@@ -87,7 +87,7 @@ class Reloads:
         model.config, model.overlay, model.resolved = before.config, before.overlay, before.resolved
 
     def stopping(self, model: HostedModel, stop: Stop) -> None:
-        """Note that the worker goes, and with it a configuration that is not to stay, unless another worker follows."""
+        """Note that the worker is stopped; a temporary configuration ends with it, unless another worker follows."""
         if stop.reason == IN_BETWEEN or model.reload is not None:
             return
         model.reload_error = None
@@ -100,20 +100,20 @@ class Reloads:
         self._ledger.set_need(model.name, model.resolved.charge if model.resolved else None)
 
     def _look_again(self, model: HostedModel) -> None:
-        """Have a model of which not all layers had room on the GPUs laid out anew: the next time there may be more."""
+        """Have a model that was only partly on GPUs laid out again: the next time there may be more memory."""
         is_partly_there = model.resolved is not None and model.resolved.is_partly_on_gpus
         if is_partly_there and not self._ledger.record(model.name).has_shrunk:
             self._ledger.set_need(model.name, None)
 
     def forget(self, model: HostedModel) -> None:
-        """Note that the entry of the model is another one: configurations were laid over the old one."""
+        """Drop all configurations, which were laid over an entry that has changed."""
         if model.reload is not None:
             model.reload.is_over, model.reload.error = True, refusals.entry_changed(model.name)
         model.reload = model.reload_error = model.plain = model.resolved = model.layer_limit = None
         model.config, model.default_config, model.overlay = LoadConfig(), LoadConfig(), NO_CHANGE
 
     def _without_what_holds(self, model: HostedModel, config: LoadConfig) -> LoadConfig:
-        """Return ``config`` without a length that the model has by itself."""
+        """Return ``config`` without a length that is the model's own."""
         own = None if "context_length" in model.overlay.settings else model.context_length
         is_own = config.max_model_len is not None and config.max_model_len == own
         return LoadConfig(**{**config.given, "max_model_len": None}) if is_own else config
@@ -122,7 +122,7 @@ class Reloads:
         return config == model.config and self._has_length(model, config)
 
     def _has_length(self, model: HostedModel, config: LoadConfig) -> bool:
-        """Whether a loaded model has the length of ``config``: after a want of memory it may have less."""
+        """Whether a loaded model has the length of ``config``: after running out of memory it may have less."""
         is_loaded = model.worker is not None and model.reload is None
         return not is_loaded or config.max_model_len in (None, model.context_length)
 
