@@ -127,7 +127,7 @@ def _events_in(tree: ast.AST) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _level_of(called: ast.expr) -> str | None:
-    """The level of ``log.info``, ``bound_log.warning`` and the like; ``say`` and ``write`` of a level that is chosen."""
+    """The level of ``log.info``, ``bound_log.warning`` and the like; ``say`` and ``write`` have a level that varies."""
     if isinstance(called, ast.Name) and called.id in {"say", "write"}:
         return "chosen"
     if not isinstance(called, ast.Attribute) or called.attr not in LEVELS:
