@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from modelhost import logs
+from modelhost import lazy, logs
 from modelhost.config import environment
 from modelhost.config.fields import secrets_in
 from modelhost.config.settings import Settings
@@ -23,7 +23,6 @@ from modelhost.exchange.requests import AnyRequest, ChatRequest, CompletionReque
 from modelhost.exchange.sse import rendered
 from modelhost.exchange.tasks import Task
 from modelhost.exchange.whole_answer import WholeAnswer
-from modelhost.lazy import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.models.registry.admission import Admission
@@ -165,21 +164,16 @@ class Host:
         return progressed
 
     async def _start_tools(self, path: Path | None) -> None:
-        from modelhost.tools.toolbox import Toolbox  # noqa: PLC0415 (see _prepare)
-
-        self._toolbox = await Toolbox.start(path, environment.current(), sampler=self)
+        self._toolbox = await lazy.toolbox.Toolbox.start(path, environment.current(), sampler=self)
         if self.settings.wait_for_tools == "ready":
             await self._toolbox.settled()
 
     async def _prepare(self) -> None:
         """Import what answers need, which takes as long as a small model takes to load."""
-        with quick_imports():
-            from modelhost.chat.answering import Answering  # noqa: PLC0415 (as said)
-
-            _ = self.persistence
+        lazy.preload("answering", "saved_state", "state_store")
         if self.settings.mcp_config is None:
             await self._start_tools(None)
-        self._answering = Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
+        self._answering = lazy.answering.Answering(self.settings, lambda: self.collection, self.toolbox, self.state)
 
     def apply_settings(self, settings: Settings) -> None:
         """Apply the ``allow_models`` of ``settings`` from now on."""
@@ -216,9 +210,7 @@ class Host:
     @cached_property
     def state(self) -> StateStore:
         """Sessions, saved states and the audit log; the database is opened when it is first needed."""
-        from modelhost.state.store import StateStore  # noqa: PLC0415 (see _prepare)
-
-        return StateStore(self.settings)
+        return lazy.state_store.StateStore(self.settings)
 
     def note(self, entry: AuditEntry) -> None:
         """Add an entry to the audit log; never blocks and never raises."""
@@ -227,9 +219,7 @@ class Host:
     @cached_property
     def persistence(self) -> Persistence:
         """Saves and restores models and sessions."""
-        from modelhost.persistence.saved_state import Persistence  # noqa: PLC0415 (see _prepare)
-
-        return Persistence(self.state, lambda: self.collection)
+        return lazy.saved_state.Persistence(self.state, lambda: self.collection)
 
     @property
     def answering(self) -> Answering:
@@ -432,9 +422,7 @@ class Host:
 
     @staticmethod
     def _parsed(task: Task, body: dict[str, Any]) -> AnyRequest:
-        from modelhost.chat.parsing.parse import parsed  # noqa: PLC0415 (see _prepare)
-
-        return parsed(task, body)
+        return lazy.chat_parse.parsed(task, body)
 
     async def sample(self, request: SamplingRequest) -> SamplingAnswer:
         """Answer a sampling request of an MCP server, with a model that its hints name, or the active one."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rich import text as rich_text
 
     from modelhost import host
+    from modelhost.chat import answering
+    from modelhost.chat.parsing import parse as chat_parse
+    from modelhost.chat.parsing import validation as chat_validation
     from modelhost.cli.engines import advice as engine_advice
     from modelhost.cli.engines import installation as engine_installation
     from modelhost.cli.models import known as known_models
@@ -33,16 +36,26 @@ if TYPE_CHECKING:
     from modelhost.cli.talk import own_model
     from modelhost.cli.tools import file_servers
     from modelhost.client import local as local_client
+    from modelhost.config import network
+    from modelhost.http import listening as http_listening
+    from modelhost.http import rest as http_rest
     from modelhost.http import server as http_server
     from modelhost.mcp_servers import chat_tool as mcp_chat_tool
+    from modelhost.mcp_servers import http as mcp_http
     from modelhost.mcp_servers import own as mcp_own
     from modelhost.mcp_servers import server as mcp_server
     from modelhost.mcp_servers import stdio as mcp_stdio
+    from modelhost.models.hub import client as hub_client
+    from modelhost.persistence import saved_state
     from modelhost.state import packing as state_packing
+    from modelhost.state import records as state_records
+    from modelhost.state import store as state_store
     from modelhost.state.sql import alembic_runs, postgresql
     from modelhost.state.sql import opening as sql_opening
     from modelhost.tools import arguments as tool_arguments
     from modelhost.tools import hub as tool_hub
+    from modelhost.tools import toolbox
+    from modelhost.workers.remote import worker as remote_worker
 
 MODULES: Final[Mapping[str, str]] = {
     # The command line imports each command by itself (`cli/main.py`). Help, and what is done on a running host, wait
@@ -55,14 +68,31 @@ MODULES: Final[Mapping[str, str]] = {
     "own_model": "modelhost.cli.talk.own_model",
     "file_servers": "modelhost.cli.tools.file_servers",
     "http_server": "modelhost.http.server",
+    # Operations are described on the command line, which runs none of them; its client needs urllib for HTTPS only.
+    "chat_validation": "modelhost.chat.parsing.validation",
+    "state_records": "modelhost.state.records",
+    "network": "modelhost.config.network",
+    # A host imports what answers while its worker loads the model: both take half a second.
+    "answering": "modelhost.chat.answering",
+    "chat_parse": "modelhost.chat.parsing.parse",
+    "http_listening": "modelhost.http.listening",
+    "saved_state": "modelhost.persistence.saved_state",
+    "state_store": "modelhost.state.store",
+    "toolbox": "modelhost.tools.toolbox",
+    # FastAPI and its schemas are not on the hot path; the first other request imports them (0.3 s).
+    "http_rest": "modelhost.http.rest",
+    # The hub's client takes 24 MB, that of servers elsewhere an HTTP library.
+    "hub_client": "modelhost.models.hub.client",
+    "remote_worker": "modelhost.workers.remote.worker",
     # Tables and bars are not for every answer, and rich takes 40 ms.
     "rich_console": "rich.console",
     "rich_live": "rich.live",
     "rich_progress": "rich.progress",
     "rich_table": "rich.table",
     "rich_text": "rich.text",
-    # `modelhost mcp`: the MCP SDK takes half a second, longer than all else together.
+    # The MCP SDK takes half a second: `modelhost mcp` is ready sooner, and a host imports it at the first request.
     "mcp_chat_tool": "modelhost.mcp_servers.chat_tool",
+    "mcp_http": "modelhost.mcp_servers.http",
     "mcp_own": "modelhost.mcp_servers.own",
     "mcp_server": "modelhost.mcp_servers.server",
     "mcp_stdio": "modelhost.mcp_servers.stdio",

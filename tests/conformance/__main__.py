@@ -17,7 +17,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +37,13 @@ LEG_SECONDS: Final = 3600
 CLIENT_MILLISECONDS: Final = 1_800_000  # most of it is spent waiting for a turn
 SOLO_MILLISECONDS: Final = 120_000
 COMMAND: Final = f"{sys.executable} -m tests.conformance.in_turn"
-FIXTURES: Final = "tests.conformance.fixtures:EXTENSION"
+FIXTURES: Final = """
+import sys
+sys.path.insert(0, {root!r})
+from modelhost.http.mcp.endpoint import McpEndpoint
+from tests.conformance.fixtures import EXTENSION
+McpEndpoint.extension = EXTENSION
+"""
 COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 COLUMNS: Final = ("suite", "side", "", "scenarios", "passed", "checks", "not as documented")
 
@@ -104,10 +109,8 @@ def target_of(leg: Leg) -> Iterator[Target]:
     if leg.side == "client":
         yield ("--command", COMMAND)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        fixtures = {"MODELHOST_MCP_FIXTURES": FIXTURES, "PYTHONPATH": str(ROOT)}
-        with ServedHost(data_dir=folder, environment=fixtures) as host:
-            yield ("--url", f"{host.url}/mcp")
+    with ServedHost(before=FIXTURES.format(root=str(ROOT))) as host:
+        yield ("--url", f"{host.url}/mcp")
 
 
 def node_for_the_suite() -> Path:

@@ -1,6 +1,6 @@
 """What the official suite wants of a server under test besides the server's own: its tools, resources and prompts.
 
-A host that is started with ``MODELHOST_MCP_FIXTURES=tests.conformance.fixtures:EXTENSION`` serves them beside its own.
+A host serves them beside its own once ``McpEndpoint.extension`` is :data:`EXTENSION`.
 The suite tests servers that do not implement what 2026-07-28 has removed; ours answers ``ping`` in that era too, for
 clients that judge by it whether a server is there, and leaves that out here.
 """

@@ -47,9 +47,10 @@ class ServedHost:
         settings: those of :class:`modelhost.config.settings.Settings`; ``port=0``, quiet, few threads and a data
             directory of its own unless told.
         environment: variables of its process besides our own.
+        before: code that its process runs first.
     """
 
-    def __init__(self, *, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
+    def __init__(self, *, environment: Mapping[str, str] | None = None, before: str = "", **settings: Any) -> None:
         self._things = ExitStack()
         self.settings = {"port": 0, "threads": 1, "log_format": "json", **settings}
         if "data_dir" not in settings:
@@ -57,7 +58,7 @@ class ServedHost:
         # Appending, since the process shares the position: reading from the start must not make it write there.
         self._stderr = self._things.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 (entered)
         self._default_client: openai.OpenAI | None = None
-        self.process = self._begun({**os.environ, **(environment or {})})
+        self.process = self._begun({**os.environ, **(environment or {})}, before + RUNNER)
         try:
             self.url = self._announced_url()
         except BaseException:
@@ -150,12 +151,12 @@ class ServedHost:
             self.process.stdout.close()
         self._things.close()
 
-    def _begun(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes] | ForkedProcess:
+    def _begun(self, environment: Mapping[str, str], code: str) -> subprocess.Popen[bytes] | ForkedProcess:
         settings = json.dumps(self.settings)
         if can_fork(environment):
-            return ForkedProcess(RUNNER, settings, environment=environment, stderr=self._stderr.fileno())
+            return ForkedProcess(code, settings, environment=environment, stderr=self._stderr.fileno())
         return subprocess.Popen(
-            [sys.executable, "-c", RUNNER, settings],
+            [sys.executable, "-c", code, settings],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

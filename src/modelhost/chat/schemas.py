@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from msgspec.structs import replace
 
+from modelhost import lazy
 from modelhost.chat.structured_output import STRUCTURED
 from modelhost.engines.schemas.plain import PlainSchema, check_patterns, plain, plain_parameters
 from modelhost.engines.schemas.references import UnusableSchema
@@ -55,10 +56,8 @@ def _checkable(schema: Schema) -> PlainSchema:
     Raises:
         UnusableSchema: as there; or it refers to another document, or a keyword has a wrong value.
     """
-    from modelhost.tools.arguments import fault_in  # noqa: PLC0415 (slow to import, and few requests have a schema)
-
     made = plain(schema)
-    if (fault := fault_in(schema)) is not None:
+    if (fault := lazy.tool_arguments.fault_in(schema)) is not None:
         raise UnusableSchema(*fault)
     for place, reference in made.not_fetched.items():
         raise UnusableSchema(place, f'"{reference}" is another document, and none is fetched')

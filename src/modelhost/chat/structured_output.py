@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from modelhost import json_text
+from modelhost import json_text, lazy
 from modelhost.chat import usage
 from modelhost.errors import InvalidRequest, RequestError
 from modelhost.exchange.events import Event, Finish, FinishDetails, Piece, PieceStream, Text, Usage
@@ -168,9 +168,7 @@ def output_schema_of(request: ChatRequest | CompletionRequest) -> OutputSchema |
 
 @lru_cache(maxsize=COMPILED_SCHEMAS)
 def _check_of(schema: str) -> ArgumentCheck:
-    from modelhost.tools.arguments import ArgumentCheck  # noqa: PLC0415 (see above)
-
-    return ArgumentCheck(json.loads(schema), checks_formats=True)
+    return lazy.tool_arguments.ArgumentCheck(json.loads(schema), checks_formats=True)
 
 
 async def checked(pieces: PieceStream, schema: OutputSchema) -> PieceStream:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from modelhost import json_text
+from modelhost import json_text, lazy
 from modelhost.client.errors import error_of_status
 from modelhost.errors import ConfigError, HostUnreachable
 from modelhost.workers.connection import ConnectionBroken
@@ -45,10 +45,7 @@ class Connections:
         self._head = _head(parts, url, api_key)
         self._tls: ssl.SSLContext | None = None
         if parts.scheme == "https":
-            # Not at the top: it imports all of urllib.
-            from modelhost.config.network import require_certificates  # noqa: PLC0415
-
-            require_certificates()
+            lazy.network.require_certificates()
             self._tls = ssl.create_default_context()
         self.keeps = False
         """Whether connections are kept for later requests."""

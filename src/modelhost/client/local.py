@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from modelhost import lazy
 from modelhost.client.host_client import Body
 from modelhost.exchange.caller import NOBODY, Caller
 from modelhost.exchange.events import Pieces, Relayed
@@ -38,9 +39,7 @@ class LocalClient:
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
         """Answer a chat piece by piece."""
-        from modelhost.chat.parsing.parse import parsed  # noqa: PLC0415 (slow to import)
-
-        request = parsed("chat", body)
+        request = lazy.chat_parse.parsed("chat", body)
         assert isinstance(request, ChatRequest)
         async with self.host.open(request, caller) as answer:
             assert not isinstance(answer, Relayed)

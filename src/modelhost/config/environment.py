@@ -65,9 +65,6 @@ def read_rust_log(text: str) -> tuple[LogLevel | None, str | None]:
 CONFIG_VARIABLE: Final = "MODELHOST_CONFIG"
 URL_VARIABLE: Final = "MODELHOST_URL"
 KEY_VARIABLE: Final = "MODELHOST_API_KEY"
-FIXTURES_VARIABLE: Final = "MODELHOST_MCP_FIXTURES"
-"""What the conformance suite wants of our MCP servers besides, as `module:attribute`; of no use to anybody else."""
-
 SERVER_VARIABLE: Final = "LLAMA_SERVER"
 
 OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -174,7 +171,7 @@ def _value(name: str, key: str, text: str) -> Any:
 
 def _unknown(environ: Mapping[str, str], kind: OriginKind) -> tuple[list[str], list[str]]:
     """Return problems for variables that resemble a known one, and warnings for other unknown ones."""
-    known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES) | {FIXTURES_VARIABLE}
+    known = {setting.environment for setting in SETTINGS.values()} | set(OTHER_VARIABLES)
     bare = [name.removeprefix(ENVIRONMENT_PREFIX) for name in sorted(known)]
     problems: list[str] = []
     warnings: list[str] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modelhost import lazy
 from modelhost.http.door_errors import error_answer_at, rpc_error_answer
 from modelhost.http.edge import Edge
 from modelhost.http.mcp.endpoint import ByPort
@@ -37,15 +38,11 @@ def build_app(host: Host, *, stopping: asyncio.Event | None = None, mcp_port: in
     prompts = prompt_endpoints(host)
 
     def rest() -> ASGIApp:
-        from modelhost.http.rest import build_rest, mcp_routes  # noqa: PLC0415 (see above)
-
-        mcp = mcp_routes(host, stopping=stopping) if mcp_port is None else []
-        return build_rest(host, direct=direct, prompts=prompts, stopping=stopping, mcp=mcp)
+        mcp = lazy.http_rest.mcp_routes(host, stopping=stopping) if mcp_port is None else []
+        return lazy.http_rest.build_rest(host, direct=direct, prompts=prompts, stopping=stopping, mcp=mcp)
 
     def mcp_alone() -> ASGIApp:
-        from modelhost.http.rest import build_mcp  # noqa: PLC0415
-
-        return build_mcp(host, stopping=stopping)
+        return lazy.http_rest.build_mcp(host, stopping=stopping)
 
     others = LazyApp(rest)
     if settings.prompt_path and not settings.only_prompt:

@@ -14,13 +14,12 @@ from typing import Final
 
 import uvloop
 
-from modelhost import logs
+from modelhost import lazy, logs
 from modelhost.config.settings import Settings
 from modelhost.errors import PortInUse
 from modelhost.host import Host, log_to_file
 from modelhost.http.exposure import check_exposure
 from modelhost.http.signals import ConfigReloader, signals
-from modelhost.lazy import quick_imports
 from modelhost.log_file import Clock
 from modelhost.models.hub.progress import DownloadProgress
 from modelhost.workers.process import ProgressCallback
@@ -87,8 +86,7 @@ async def _serve(
     with signals(asyncio.get_running_loop(), starting.cancel) as taken:
         try:
             await host.waiting.wait()
-            with quick_imports():
-                from modelhost.http.listening import Server  # noqa: PLC0415 (a small model loads as fast as this)
+            lazy.preload("http_listening")
             await starting
         except asyncio.CancelledError:
             log.info("stopped_while_starting")
@@ -96,7 +94,7 @@ async def _serve(
         try:
             url, mcp_url = _url(settings.host, listeners[0]), f"{_url(settings.host, listeners[-1])}/mcp"
             mcp_port = listeners[1].getsockname()[1] if len(listeners) > 1 else None
-            server = Server(
+            server = lazy.http_listening.Server(
                 host,
                 mcp_port=mcp_port,
                 backlog=BACKLOG,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
+from modelhost import lazy
 from modelhost.config.value_types import LiteralOne, NewSessionId, SessionId
 from modelhost.errors import DatabaseUnavailable, InvalidRequest, SessionNotFound
 from modelhost.operations.operation import HttpRoute, OnProgress, Operation, Parameters, Result
@@ -156,19 +157,15 @@ def _document(session: Session) -> SessionDocument:
 
 
 async def _import(host: Host, parameters: ImportParameters, _on_progress: OnProgress) -> Imported:
-    # Not at the top: the command line, which only describes operations, starts faster without them.
-    from modelhost.chat.parsing.validation import validate  # noqa: PLC0415
-    from modelhost.state.records import Session as Stored  # noqa: PLC0415
-
     sessions = []
     for at, given in enumerate(parameters.sessions):
         try:
-            validate("chat", {"messages": given.messages})
+            lazy.chat_validation.validate("chat", {"messages": given.messages})
         except InvalidRequest as error:
             param = f"sessions[{at}].{error.param}"
             raise InvalidRequest(f"sessions[{at}].{error.message}", param=param) from None
         sessions.append(
-            Stored.of(
+            lazy.state_records.Session.of(
                 given.session_id,
                 given.messages,
                 model=given.model,

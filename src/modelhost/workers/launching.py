@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
+from modelhost import lazy
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import Launch, ModelSpec
 from modelhost.errors import ModelhostError, SystemLibraryMissing, WorkerStartFailed
@@ -93,9 +94,8 @@ async def _launch(
     api_key = secrets.token_urlsafe(24)
     launch = engine.launch(spec, api_key)
     if launch.elsewhere is not None:
-        from modelhost.workers.remote.worker import RemoteWorker  # noqa: PLC0415  (brings an HTTP library, slow to import)
-
-        return await RemoteWorker.begin(launch.elsewhere, engine, model=spec.name, timeout_seconds=timeout_seconds)
+        begin = lazy.remote_worker.RemoteWorker.begin
+        return await begin(launch.elsewhere, engine, model=spec.name, timeout_seconds=timeout_seconds)
     launch = _with_places(launch)
     try:
         process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)

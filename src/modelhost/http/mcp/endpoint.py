@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from starlette.types import Receive, Scope, Send
 
-from modelhost.config import environment
+from modelhost import lazy
 from modelhost.config.settings import Settings
 from modelhost.http.edge import Edge
 from modelhost.mcp_servers.faces import FACES, FaceName
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
     from modelhost.host import Host
-    from modelhost.mcp_servers.http import McpHttp
+    from modelhost.mcp_servers.http import Extension, McpHttp
 
 BYTES_PER_MB: Final = 1_000_000
 METHODS: Final = ["GET", "POST", "DELETE"]
@@ -31,6 +29,9 @@ PATHS: Final[Mapping[str, FaceName]] = {
 
 class McpEndpoint:
     """Answers the requests to all MCP servers of a host."""
+
+    extension: ClassVar[Extension | None] = None
+    """What the servers offer besides; set before a host starts, for example by a conformance suite."""
 
     def __init__(self, host: Host, *, stopping: asyncio.Event) -> None:
         self._host = host
@@ -45,19 +46,15 @@ class McpEndpoint:
     async def _loaded(self) -> McpHttp:
         async with self._loading:
             if self._servers is None:
-                # In threads: importing takes half a second, during which other requests are answered.
-                module = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.http")
-                local = await asyncio.to_thread(importlib.import_module, "modelhost.client.local")
-                server = await asyncio.to_thread(importlib.import_module, "modelhost.mcp_servers.server")
-                extension = await asyncio.to_thread(_extension)
-                backend = local.LocalClient(self._host)
+                # In a thread: importing takes half a second, during which other requests are answered.
+                await asyncio.to_thread(lazy.preload, "mcp_http", "local_client", "mcp_server")
+                backend, extension = lazy.local_client.LocalClient(self._host), self.extension
 
                 def build(face: FaceName) -> Server[Any]:
                     extend = extension.extend if extension is not None else None
-                    built: Server[Any] = server.build_server(face, backend, door="mcp-http", extend=extend)
-                    return built
+                    return lazy.mcp_server.build_server(face, backend, door="mcp-http", extend=extend)
 
-                self._servers = module.McpHttp(
+                self._servers = lazy.mcp_http.McpHttp(
                     build,
                     max_body_bytes=int(self._host.settings.max_body_mb * BYTES_PER_MB),
                     stopping=self._stopping,
@@ -82,9 +79,3 @@ class ByPort:
         server = scope.get("server")
         app = self._apart.get(server[1], self._app) if server else self._app
         await app(scope, receive, send)
-
-
-def _extension() -> Any:
-    """Return the extension of the conformance suite, if it started this host."""
-    name = environment.current().get(environment.FIXTURES_VARIABLE)
-    return None if not name else pkgutil.resolve_name(name)

@@ -1,8 +1,7 @@
 """From a hub id to the files of a model on this machine.
 
 The variables of huggingface_hub (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_TOKEN``, ``HF_HUB_OFFLINE``,
-``HUGGING_FACE_HUB_TOKEN``) are read by that library. Its client is imported only when something has to be downloaded:
-it takes 24 MB.
+``HUGGING_FACE_HUB_TOKEN``) are read by that library. Its client is imported only when something has to be downloaded.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelhost import lazy
 from modelhost.models.files.hf_directory import CONFIG
 from modelhost.models.hub.cache import RepositoryCache
 from modelhost.models.hub.progress import DownloadProgress, DownloadSource, OnFormat
@@ -37,9 +37,7 @@ def download(
     cached = None if refresh else cached_model(reference, source)
     if cached is not None:
         return cached
-    from modelhost.models.hub.client import download_from_hub  # noqa: PLC0415 (24 MB, see above)
-
-    return served_path(download_from_hub(reference, progress, source, on_format))
+    return served_path(lazy.hub_client.download_from_hub(reference, progress, source, on_format))
 
 
 def cached_model(reference: HubReference, source: DownloadSource | None = None) -> Path | None:
