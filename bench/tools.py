@@ -22,7 +22,7 @@ from mcp.client.stdio import stdio_client
 from openai import AsyncOpenAI
 
 from bench.sides import Side, StartError, host
-from modelhost.tools.entry import Process, ServerEntry
+from modelhost.tools.entry import ServerEntry, StdioTransport
 from modelhost.tools.hub import ToolHub
 
 SERVER = Path(__file__).parent / "tool_server.py"
@@ -219,7 +219,7 @@ async def _connected() -> tuple[float, float]:
 
 
 def _entry(name: str, seconds: float) -> ServerEntry:
-    transport = Process(command=sys.executable, args=(str(SERVER), str(seconds)))
+    transport = StdioTransport(command=sys.executable, args=(str(SERVER), str(seconds)))
     return ServerEntry(name=name, transport=transport, protocol="legacy")
 
 

@@ -25,7 +25,7 @@ from modelhost.tools.callbacks import (
     SamplingRequest,
 )
 from modelhost.tools.catalogue import OfferedTool
-from modelhost.tools.entry import Protocol, Remote, SamplingPolicy, ServerEntry
+from modelhost.tools.entry import HttpTransport, Protocol, SamplingPolicy, ServerEntry
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.status import ServerState
 from tests.conformance.authorization import provider_for
@@ -82,7 +82,7 @@ async def host(url: str, scenario: str, given: Mapping[str, Any]) -> AsyncIterat
     auth = await provider_for(scenario, url, given) if scenario.startswith("auth/") else None
     entry = ServerEntry(
         name=SERVER,
-        transport=Remote(kind="http", url=url, auth=auth),
+        transport=HttpTransport(kind="http", url=url, auth=auth),
         prefix="",
         sampling=SamplingPolicy(mode="auto"),
         roots=("file:///srv",),

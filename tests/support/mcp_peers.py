@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from modelhost.tools.entry import Process, Remote, ServerEntry
+from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport
 from modelhost.tools.hub import ToolHub
 from tests.support.eventually import eventually
 from tests.support.locked import node_modules, python_environment
@@ -30,19 +30,19 @@ def stub(name: str = "stub", *, behaviour: dict[str, Any] | None = None, **field
     """A server of ``mcp_stub.py`` that behaves as told."""
     arguments = (str(HERE / "mcp_stub.py"), json.dumps(behaviour or {}))
     env = fields.pop("env", {})
-    return ServerEntry(name=name, transport=Process(command=sys.executable, args=arguments, env=env), **fields)
+    return ServerEntry(name=name, transport=StdioTransport(command=sys.executable, args=arguments, env=env), **fields)
 
 
 def sdk_stdio(name: str = "sdk", **fields: Any) -> ServerEntry:
     """The server of ``mcp_sdk_server.py`` over pipes."""
     arguments = (str(HERE / "mcp_sdk_server.py"), "stdio")
-    return ServerEntry(name=name, transport=Process(command=sys.executable, args=arguments), **fields)
+    return ServerEntry(name=name, transport=StdioTransport(command=sys.executable, args=arguments), **fields)
 
 
 def remote(url: str, name: str = "sdk", **fields: Any) -> ServerEntry:
     """A server at an address."""
     kind = "sse" if url.endswith("/sse") else "http"
-    return ServerEntry(name=name, transport=Remote(kind=kind, url=url), **fields)
+    return ServerEntry(name=name, transport=HttpTransport(kind=kind, url=url), **fields)
 
 
 def free_port() -> int:
@@ -100,13 +100,13 @@ def node_entry(peer: str, arguments: Iterable[str] = (), **fields: Any) -> Serve
     """A real server of npm."""
     node, script = node_peers()[peer]
     name = peer.removeprefix("server-")
-    return ServerEntry(name=name, transport=Process(command=node, args=(script, *arguments)), **fields)
+    return ServerEntry(name=name, transport=StdioTransport(command=node, args=(script, *arguments)), **fields)
 
 
 def python_entry(peer: str, arguments: Iterable[str] = (), **fields: Any) -> ServerEntry:
     """A real server of PyPI."""
     name = peer.removeprefix("mcp-server-")
-    return ServerEntry(name=name, transport=Process(command=python_peer(peer), args=tuple(arguments)), **fields)
+    return ServerEntry(name=name, transport=StdioTransport(command=python_peer(peer), args=tuple(arguments)), **fields)
 
 
 def _node() -> str:

@@ -87,7 +87,7 @@ def mcp(
     ] = None,
 ) -> None:
     """Be an MCP server over standard input and output, for a client that starts it."""
-    vllm = read_vllm_variables(read_dotenv_settings(Path()).below(current()))
+    vllm = read_vllm_variables(read_dotenv_settings(Path()).merged_with(current()))
     wanted = model or vllm.model
     host = running_host(wanted, url, api_key, config)
     backend, plan = _own(vllm, model, config) if host is None else (host.client, plan_beside_a_host(vllm))

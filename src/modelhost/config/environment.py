@@ -203,13 +203,13 @@ class DotenvFile:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     why_ignored: str | None = None
 
-    def reading(self) -> SourceValues:
+    def values(self) -> SourceValues:
         """Return the settings in it."""
         found = read(self.variables, kind=DOTENV)
         warnings = (self.why_ignored, *found.warnings) if self.why_ignored else found.warnings
         return SourceValues(given=found.given, problems=found.problems, warnings=warnings)
 
-    def below(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+    def merged_with(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         """Return ``environ`` with the variables that only the file sets. Empty variables count as not set."""
         return {**self.variables, **{name: text for name, text in environ.items() if text.strip()}}
 

@@ -64,9 +64,9 @@ def load(
     is_llm_server = isinstance(config_path, LlmServerFile)
     config_path = config_path.path if isinstance(config_path, LlmServerFile) else config_path
     dotenv = read_dotenv_settings(cwd)
-    path = file.find(config_path, environ=dotenv.below(environ), cwd=cwd, is_llm_server=is_llm_server)
+    path = file.find(config_path, environ=dotenv.merged_with(environ), cwd=cwd, is_llm_server=is_llm_server)
     readings = [] if path is None else [file.read(path, cwd=cwd, environ=environ, is_llm_server=is_llm_server)]
-    reading = merge([*readings, dotenv.reading(), environment.read(environ), _read_flags(flags)])
+    reading = merge([*readings, dotenv.values(), environment.read(environ), _read_flags(flags)])
     problems = [*reading.problems, *(problem for given in reading.given for problem in find_problems(given))]
     if problems:
         raise config_error(problems, what="the configuration", log_file=_log_file(reading))

@@ -163,13 +163,13 @@ class _Served:
         if session is None and _is_greeting(message):
             await self._open(scope, client, send)
             return
-        with self._sessions.used(session):
+        with self._sessions.in_use(session):
             await self._manager.handle_request(scope, client.receive, send)
 
     async def _open(self, scope: Scope, client: _Client, send: Send) -> None:
         """Answer a handshake, closing an idle session of another client if necessary."""
 
-        with self._sessions.opening() as add:
+        with self._sessions.reserve() as add:
 
             async def noting(message: Message) -> None:
                 headers = dict(message.get("headers", ()))
@@ -203,7 +203,7 @@ class _Served:
             is_open = message["type"] == "http.response.start" or message.get("more_body", False)
             await send(message)
 
-        with self._sessions.used(session):
+        with self._sessions.in_use(session):
             await self._manager.handle_request(scope, client.receive, watched)
         if scope["method"] == "DELETE" and session is not None:
             self._sessions.remove(session)

@@ -97,7 +97,7 @@ class LenientSession:
         """Whether all requests are answered, except those that never end."""
         return not self._unanswered
 
-    def take(self, line: bytes) -> ParsedLine:
+    def receive(self, line: bytes) -> ParsedLine:
         """Process a line of the client."""
         if not line.strip():
             return ParsedLine()
@@ -116,13 +116,13 @@ class LenientSession:
             return self._notified(message)
         return self._requested(message)
 
-    def too_long(self, limit: int) -> ParsedLine:
+    def refuse_long_line(self, limit: int) -> ParsedLine:
         """Answer a line that was skipped since it exceeded ``limit`` bytes."""
         return ParsedLine(
             answer=_error(None, INVALID_REQUEST, f"Invalid Request: a message of more than {limit} bytes")
         )
 
-    def give(self, message: Json) -> Json | None:
+    def outgoing(self, message: Json) -> Json | None:
         """Return what the client gets for a message of the server; ``None``: nothing."""
         if "method" in message:
             return None if self._reads_answers_only else message

@@ -28,7 +28,7 @@ class OpenSessions:
         return next((each for each in self._ids if not self._at_work[each]), None)
 
     @contextmanager
-    def opening(self) -> Iterator[Callable[[str], None]]:
+    def reserve(self) -> Iterator[Callable[[str], None]]:
         """Reserve a place for a new session; call the yielded function with its id once it is open."""
         self._opening += 1
         is_open = False
@@ -51,7 +51,7 @@ class OpenSessions:
         self._ids.pop(session, None)
 
     @contextmanager
-    def used(self, session: str | None) -> Iterator[None]:
+    def in_use(self, session: str | None) -> Iterator[None]:
         """Mark the session as in use by a request or a stream."""
         if session is None or session not in self._ids:
             yield

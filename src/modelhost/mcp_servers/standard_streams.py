@@ -44,7 +44,7 @@ class LineStreams:
         """Done when the output has no reader any more."""
         self._watch_output()
 
-    async def line(self) -> bytes | None:
+    async def read_line(self) -> bytes | None:
         """Return the next line without its end; ``None`` at the end of the input.
 
         Raises:

@@ -72,19 +72,19 @@ class _Client:
 
     async def _taken(self) -> ParsedLine | None:
         try:
-            line = await self._wire.line()
+            line = await self._wire.read_line()
         except LineTooLong:
             self._log.received(None, MESSAGE_BYTES)
-            return self._conversation.too_long(MESSAGE_BYTES)
+            return self._conversation.refuse_long_line(MESSAGE_BYTES)
         if line is None:
             return None
-        taken = self._conversation.take(line)
+        taken = self._conversation.receive(line)
         self._log.received(taken.sent, len(line))
         return taken
 
-    async def give(self, message: Json) -> None:
+    async def send(self, message: Json) -> None:
         """Send a message of the server, unless the client must not get it; raises BrokenPipeError."""
-        given = self._conversation.give(message)
+        given = self._conversation.outgoing(message)
         try:
             if given is not None:
                 await self._write(given)
@@ -94,7 +94,7 @@ class _Client:
     async def refuse(self, message: Json) -> None:
         """Answer an input that the SDK does not accept as a message."""
         error = {"code": types.INVALID_REQUEST, "message": "Invalid Request"}
-        await self.give({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
+        await self.send({"jsonrpc": "2.0", "id": message.get("id"), "error": error})
 
     async def _write(self, message: Json) -> None:
         line = orjson.dumps(message)
@@ -155,6 +155,6 @@ class Outgoing(_Stream):
         if self._is_closed:
             raise anyio.ClosedResourceError
         try:
-            await self._client.give(item.message.model_dump(mode="json", by_alias=True, exclude_unset=True))
+            await self._client.send(item.message.model_dump(mode="json", by_alias=True, exclude_unset=True))
         except BrokenPipeError:
             raise anyio.BrokenResourceError from None

@@ -21,9 +21,9 @@ from modelhost.tools.callbacks import ApprovalRequest, CallContext, stricter, ve
 from modelhost.tools.catalogue import CatalogueEntry
 from modelhost.tools.connection import Connection
 from modelhost.tools.content import images_of, text_of
-from modelhost.tools.mending import UNREADABLE
 from modelhost.tools.outcome import FailureCode, ResultLimits, ToolOutcome, cut, fitting
 from modelhost.tools.reasons import innermost
+from modelhost.tools.repair import UNREADABLE
 
 log = get_logger(__name__)
 

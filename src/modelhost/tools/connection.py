@@ -21,10 +21,10 @@ from modelhost.logs import get_logger
 from modelhost.tools.attempts import DEPTH_META_KEY, CallAttempt
 from modelhost.tools.callbacks import ToolProgress
 from modelhost.tools.client_features import ClientFeatures
-from modelhost.tools.entry import Process, ServerEntry
-from modelhost.tools.mending import repaired
+from modelhost.tools.entry import ServerEntry, StdioTransport
 from modelhost.tools.reasons import ConnectionLostError
 from modelhost.tools.remote import ObservingHttpClient, Streams, reached
+from modelhost.tools.repair import repaired
 from modelhost.tools.status import ToolProblem
 from modelhost.tools.stdio import LineBuffer, started
 from modelhost.version import __version__
@@ -205,7 +205,7 @@ class Connection:
         """Open the streams to and from the server, as configured."""
         transport = self._entry.transport
         assert transport is not None, "a server that cannot be used is not connected"
-        if isinstance(transport, Process):
+        if isinstance(transport, StdioTransport):
             async with started(transport, stderr, self.lose, self.repair) as process:
                 self.pid = process.pid
                 yield process.incoming, process.outgoing

@@ -23,7 +23,7 @@ SAMPLING_MAX_TOKENS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class StdioTransport:
     """A server that runs as a child process, over its standard input and output."""
 
     command: str
@@ -34,7 +34,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
+class HttpTransport:
     """A server at a URL: streamable HTTP, or the older HTTP with server-sent events."""
 
     kind: Literal["http", "sse"]
@@ -57,7 +57,7 @@ class ServerEntry:
     """One MCP server. What may be secret (arguments, environment, URL, headers) is not in its ``repr``."""
 
     name: str
-    transport: Process | Remote | None
+    transport: StdioTransport | HttpTransport | None
     """``None`` only with ``why_disabled``."""
     is_enabled: bool = True
     why_disabled: str | None = None

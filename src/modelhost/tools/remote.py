@@ -25,9 +25,9 @@ from pydantic import ValidationError
 
 from modelhost.config import network
 from modelhost.tools.attempts import CURRENT_ATTEMPT, CallAttempt
-from modelhost.tools.entry import Remote
-from modelhost.tools.mending import message_of, unreadable
+from modelhost.tools.entry import HttpTransport
 from modelhost.tools.reasons import refusal_of
+from modelhost.tools.repair import message_of, unreadable
 from modelhost.workers.call_depth import DEPTH_HEADER
 
 MESSAGE_BYTES: Final = 32 * 2**20  # in one event; some results exceed the SDK's own limit of 1 MiB
@@ -42,14 +42,14 @@ UNREAD: Final = frozenset({BAD_REQUEST, UNAUTHORIZED, NOT_FOUND})
 
 OnConnectionLost = Callable[[str], None]
 Repair = Callable[[types.JSONRPCMessage], None]
-"""Changes a message that the SDK would refuse, see :mod:`modelhost.tools.mending`."""
+"""Changes a message that the SDK would refuse, see :mod:`modelhost.tools.repair`."""
 Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
 
 
 class ObservingHttpClient(httpx2.AsyncClient):
     """Observes what the SDK does not report: whether a call was sent, and that a session is over."""
 
-    def __init__(self, remote: Remote, on_lost: OnConnectionLost) -> None:
+    def __init__(self, remote: HttpTransport, on_lost: OnConnectionLost) -> None:
         super().__init__(
             timeout=TIMEOUT,
             headers=dict(remote.headers),
@@ -112,7 +112,7 @@ class ObservingHttpClient(httpx2.AsyncClient):
 
 @asynccontextmanager
 async def reached(
-    remote: Remote, on_lost: OnConnectionLost, repair: Repair
+    remote: HttpTransport, on_lost: OnConnectionLost, repair: Repair
 ) -> AsyncGenerator[tuple[Streams, ObservingHttpClient], None]:
     """Open streams to and from the server. The first message makes the connection (HTTP), or it is made before (SSE).
 

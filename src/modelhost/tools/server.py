@@ -22,7 +22,7 @@ from modelhost.tools.attempts import CallAttempt, InFlightCalls
 from modelhost.tools.callbacks import Sampler
 from modelhost.tools.client_features import ClientFeatures
 from modelhost.tools.connection import Connection, connected
-from modelhost.tools.entry import Process, Remote, ServerEntry
+from modelhost.tools.entry import HttpTransport, ServerEntry, StdioTransport
 from modelhost.tools.reasons import ConnectionLostError, ConnectTimeoutError, is_hopeless, loggable_reason, reason_of
 from modelhost.tools.restarts import StartupWait, after_failure
 from modelhost.tools.server_tool import ServerTool, server_tools
@@ -257,7 +257,7 @@ class ToolServer:
             retry = after_failure(
                 failures,
                 time.monotonic() - self._ready_at if self._ready_at is not None else 0.0,
-                is_remote=isinstance(self.entry.transport, Remote),
+                is_remote=isinstance(self.entry.transport, HttpTransport),
                 is_hopeless=is_hopeless(error),
             )
             failures = retry.failures
@@ -309,7 +309,7 @@ class ToolServer:
             self._scope = None
         was_left = self._is_stopping or self._wants_restart
         if error is None and scope.cancelled_caught and self._ready_at is None and not was_left:
-            way = through(self.entry.transport.url) if isinstance(self.entry.transport, Remote) else ""
+            way = through(self.entry.transport.url) if isinstance(self.entry.transport, HttpTransport) else ""
             error = ConnectTimeoutError(f"did not become ready{way} within {self.entry.connect_timeout_seconds:g} s")
         if error is not None and not self._is_stopping:
             error = _cause(error, connection)
@@ -365,7 +365,7 @@ class ToolServer:
     def _explain(self, cause: Exception) -> str:
         """Return what happened, with the last line that a process wrote: it is often the best explanation."""
         last = next((line for line in reversed(self._stderr.tail()) if line.strip()), None)
-        if last is None or not isinstance(self.entry.transport, Process) or is_hopeless(cause):
+        if last is None or not isinstance(self.entry.transport, StdioTransport) or is_hopeless(cause):
             return reason_of(cause)
         return f"{reason_of(cause)}; the last line of its log: {last.strip()[:300]}"
 
@@ -415,7 +415,7 @@ def _cause(error: Exception, connection: Connection) -> Exception:
     return ConnectionLostError(connection.last_refusal) if connection.last_refusal else error
 
 
-def _kind(transport: Process | Remote | None) -> Literal["stdio", "http", "sse"] | None:
+def _kind(transport: StdioTransport | HttpTransport | None) -> Literal["stdio", "http", "sse"] | None:
     if transport is None:
         return None
-    return "stdio" if isinstance(transport, Process) else transport.kind
+    return "stdio" if isinstance(transport, StdioTransport) else transport.kind

@@ -23,10 +23,10 @@ from modelhost.tools.entry import (
     SAMPLING_MAX_TOKENS,
     TIMEOUT_SECONDS,
     Approval,
-    Process,
-    Remote,
+    HttpTransport,
     SamplingPolicy,
     ServerEntry,
+    StdioTransport,
 )
 from modelhost.tools.servers_format import (
     MILLISECONDS_FROM,
@@ -177,17 +177,17 @@ def _root(text: str, directory: Path) -> str:
     return text if "://" in text else (directory / expand_home(text)).resolve().as_uri()
 
 
-def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process | Remote:
+def _transport(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> StdioTransport | HttpTransport:
     kind = transport_kind(file)
     if kind == "stdio":
         return _process(file, directory, variables)
     url = expand(file.url, variables)
     if not url.startswith(("http://", "https://")):
         raise ValueError('"url": expected an address that begins with http:// or https://')
-    return Remote(kind=kind, url=url, headers=MappingProxyType(_headers(file, variables)))
+    return HttpTransport(kind=kind, url=url, headers=MappingProxyType(_headers(file, variables)))
 
 
-def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> Process:
+def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> StdioTransport:
     env = {name: _text(value) for name, value in file.env.items()}
     if file.env_file is not None:
         given = directory / expand_home(expand(file.env_file, variables))
@@ -196,7 +196,7 @@ def _process(file: EntryFile, directory: Path, variables: Mapping[str, str]) -> 
         except OSError as error:
             raise ValueError(f'"env_file": cannot read {given}: {broken_link(given) or error.strerror}') from error
     cwd = directory / expand_home(expand(file.cwd, variables)) if file.cwd is not None else None
-    return Process(
+    return StdioTransport(
         command=_command(expand(file.command, variables), directory),
         args=tuple(expand([_text(value) for value in file.args], variables)),
         env=MappingProxyType(expand(env, variables)),
@@ -229,8 +229,10 @@ def secrets_in(document: Any, variables: Mapping[str, str], entries: Iterable[Se
     return frozenset(of_variables.union(*(_of_transport(entry.transport) for entry in entries)))
 
 
-def _of_transport(transport: Process | Remote | None) -> Iterator[str]:
-    named = transport.env if isinstance(transport, Process) else transport.headers if transport is not None else {}
+def _of_transport(transport: StdioTransport | HttpTransport | None) -> Iterator[str]:
+    named = (
+        transport.env if isinstance(transport, StdioTransport) else transport.headers if transport is not None else {}
+    )
     for name, value in named.items():
         if is_secret_name(name):
             yield value

@@ -23,8 +23,8 @@ from mcp.shared.message import SessionMessage
 from modelhost.config import environment
 from modelhost.logs import get_logger
 from modelhost.tools.attempts import CURRENT_ATTEMPT
-from modelhost.tools.entry import Process
-from modelhost.tools.mending import message_of, unreadable
+from modelhost.tools.entry import StdioTransport
+from modelhost.tools.repair import message_of, unreadable
 from modelhost.workers.child import Child
 from modelhost.workers.process_groups import end_group
 
@@ -78,7 +78,7 @@ POLL_SECONDS: Final = 0.01
 OnConnectionLost = Callable[[str], None]
 """Called once with the reason why the connection ended, as part of a sentence."""
 Repair = Callable[[types.JSONRPCMessage], None]
-"""Changes a message that the SDK would refuse, see :mod:`modelhost.tools.mending`."""
+"""Changes a message that the SDK would refuse, see :mod:`modelhost.tools.repair`."""
 LISTEN: Final = "subscriptions/listen"
 """The one request that is not answered while the connection lasts."""
 
@@ -270,7 +270,7 @@ class Outgoing:
 
 @asynccontextmanager
 async def started(
-    process: Process, stderr: LineBuffer, on_lost: OnConnectionLost, repair: Repair
+    process: StdioTransport, stderr: LineBuffer, on_lost: OnConnectionLost, repair: Repair
 ) -> AsyncGenerator[ServerProcess, None]:
     """Run a server; its whole process group ends with the context.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelhost.config import network
-from modelhost.tools.entry import Remote, ServerEntry
+from modelhost.tools.entry import HttpTransport, ServerEntry
 from modelhost.tools.status import ServerState
 from tests.support.mcp_peers import free_port, hub_of, remote, sdk_http
 from tests.support.proxies import answering, listening, socks_to
@@ -98,8 +98,10 @@ async def test_a_server_that_wants_a_key_says_where_to_give_it(path: str) -> Non
     async with listening(answering("401 Unauthorized", 'WWW-Authenticate: Bearer realm="x"')) as port:
         entry = remote(f"http://127.0.0.1:{port}/{path}")
         _, trouble = await _trouble(entry)
-        assert isinstance(entry.transport, Remote)
-        keyed = Remote(kind=entry.transport.kind, url=entry.transport.url, headers={"Authorization": "Bearer geheim"})
+        assert isinstance(entry.transport, HttpTransport)
+        keyed = HttpTransport(
+            kind=entry.transport.kind, url=entry.transport.url, headers={"Authorization": "Bearer geheim"}
+        )
         _, refused = await _trouble(ServerEntry(name="sdk", transport=keyed))
     said = 'answered HTTP 401 Unauthorized: it wants a key; give it as "bearer_token", or in "headers", '
     assert trouble == f"{said}of its entry in mcp.json"

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from modelhost.errors import McpServerNotFound, ToolNotFound, ToolServerUnavailable
 from modelhost.tools import server as server_module
-from modelhost.tools.entry import Process, ServerEntry
+from modelhost.tools.entry import ServerEntry, StdioTransport
 from modelhost.tools.hub import ToolHub
 from modelhost.tools.names import Selection
 from modelhost.tools.restarts import MAX_FAILURES
@@ -49,7 +49,7 @@ def pid_of(hub: ToolHub, name: str) -> int:
 
 
 async def test_starting_waits_for_nobody_and_one_that_dies_or_is_missing_disables_no_other() -> None:
-    missing = ServerEntry(name="missing", transport=Process(command="/no/such/server"))
+    missing = ServerEntry(name="missing", transport=StdioTransport(command="/no/such/server"))
     hub = ToolHub([missing, stub("dying", behaviour={"dies_at_start": True}), stub("fine")])
     await hub.start()
     assert {status.state for status in hub.statuses()} == {ServerState.CONNECTING}
@@ -74,7 +74,7 @@ async def test_a_failed_server_is_ready_after_a_restart_by_hand(tmp_path: Path) 
         assert hub.status("stub").restarts == 0
         await hub.apply([stub(behaviour={"dies_once": str(mark)})])
         await reach(hub, "stub", ServerState.READY)
-    async with hub_of(ServerEntry(name="late", transport=Process(command=str(mark / "none")))) as hub:
+    async with hub_of(ServerEntry(name="late", transport=StdioTransport(command=str(mark / "none")))) as hub:
         assert hub.status("late").state is ServerState.FAILED
         await hub.restart("late")
         assert hub.status("late").state is ServerState.RESTARTING

@@ -1,4 +1,4 @@
-"""A small HTTP server in place of a host, and an answerer in place of a model."""
+"""A small HTTP server in place of a host, and a client in place of a model."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def host() -> Iterator[Host]:
         thread.join()
 
 
-class FakeAnswerer:
+class FakeClient:
     """Says ``parts``; one that is an exception is raised in its place, and one that is a chunk is sent as it is."""
 
     def __init__(self, *parts: str | BaseException | dict[str, Any]) -> None:
@@ -166,8 +166,8 @@ class FakeAnswerer:
 
 
 @pytest.fixture
-def fake_answerer() -> type[FakeAnswerer]:
-    return FakeAnswerer
+def fake_client() -> type[FakeClient]:
+    return FakeClient
 
 
 class FakeOwnHost:

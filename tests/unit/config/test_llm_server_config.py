@@ -13,7 +13,7 @@ from modelhost.config.llm_server import REQUIRED, LlmServerFile
 from modelhost.config.settings import Settings
 from modelhost.config.sources import EffectiveConfig, load
 from modelhost.errors import ConfigError
-from modelhost.tools.entry import Process
+from modelhost.tools.entry import StdioTransport
 from modelhost.tools.servers_file import read_servers
 
 SEED: Mapping[str, Any] = {
@@ -111,7 +111,7 @@ def test_the_servers_are_read_from_the_file_itself_without_a_warning(read: Read,
     assert found.warnings == ()
     filesystem, brave = found.servers
     assert (filesystem.name, brave.name) == ("filesystem", "brave-search")
-    assert isinstance(brave.transport, Process)
+    assert isinstance(brave.transport, StdioTransport)
     assert brave.transport.env == KEY
     assert found.secrets == frozenset(KEY.values())
 

@@ -55,7 +55,7 @@ MODERN = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
 
 
 def take(conversation: LenientSession, message: Any) -> ParsedLine:
-    return conversation.take(json.dumps(message).encode())
+    return conversation.receive(json.dumps(message).encode())
 
 
 def request(method: str = "tools/list", key: Any = 1, **params: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def greeted(name: str = "a client") -> LenientSession:
     """One whose handshake is over."""
     conversation = LenientSession()
     (greeting,) = take(conversation, request("initialize", 0, clientInfo={"name": name, "version": "1"})).messages
-    assert conversation.give(answer(greeting["id"])) is not None
+    assert conversation.outgoing(answer(greeting["id"])) is not None
     take(conversation, {"jsonrpc": "2.0", "method": "notifications/initialized"})
     return conversation
 
@@ -89,8 +89,8 @@ def test_a_first_request_that_is_no_handshake_gets_one_before_it() -> None:
     ]
     hello = taken.messages[0]
     assert hello["params"]["protocolVersion"] == "2025-11-25"
-    assert conversation.give(answer(hello["id"])) is None
-    assert conversation.give(answer(2, tools=[])) == answer(2, tools=[])
+    assert conversation.outgoing(answer(hello["id"])) is None
+    assert conversation.outgoing(answer(2, tools=[])) == answer(2, tools=[])
     assert take(conversation, request(key=3)).messages == (request(key=3),)
 
 
@@ -128,14 +128,14 @@ def test_a_request_whose_id_the_sdk_would_not_take_is_answered_under_it(key: Any
     (message,) = take(conversation, request(key=key)).messages
     assert isinstance(message["id"], str)
     assert not conversation.is_idle
-    assert conversation.give(answer(message["id"])) == answer(key)
+    assert conversation.outgoing(answer(message["id"])) == answer(key)
     assert conversation.is_idle
 
 
 def test_a_call_without_an_id_is_answered_with_none() -> None:
     conversation = LenientSession()
     *_, message = take(conversation, {"method": "tools/call", "params": {"name": "chat_completion"}}).messages
-    assert conversation.give(answer(message["id"])) == answer(None)
+    assert conversation.outgoing(answer(message["id"])) == answer(None)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_call_without_an_id_is_answered_with_none() -> None:
     ],
 )
 def test_what_is_no_message_is_answered_and_goes_no_further(line: bytes, code: int) -> None:
-    taken = greeted().take(line)
+    taken = greeted().receive(line)
     assert taken.messages == ()
     assert taken.answer is not None
     assert taken.answer["error"]["code"] == code
@@ -165,7 +165,7 @@ def test_what_is_no_message_is_answered_and_goes_no_further(line: bytes, code: i
 
 
 def test_blank_lines_are_nothing() -> None:
-    assert LenientSession().take(b"  \r") == ParsedLine()
+    assert LenientSession().receive(b"  \r") == ParsedLine()
 
 
 @pytest.mark.parametrize("params", [{}, MODERN])
@@ -181,14 +181,14 @@ def test_a_ping_is_answered_before_during_and_after_the_handshake(params: dict[s
 
 
 def test_notifications_reach_clients_that_shook_hands_and_no_others() -> None:
-    assert greeted().give(notice()) == notice()
-    assert greeted("fluidmcp-client").give(notice()) is None
+    assert greeted().outgoing(notice()) == notice()
+    assert greeted("fluidmcp-client").outgoing(notice()) is None
     silent = LenientSession()
     take(silent, request())
-    assert silent.give(notice()) is None
+    assert silent.outgoing(notice()) is None
     modern = LenientSession()
     take(modern, request("server/discover", **MODERN))
-    assert modern.give(notice()) == notice()
+    assert modern.outgoing(notice()) == notice()
 
 
 def test_fluidmcp_gets_a_line_for_each_line_but_for_its_own_notification() -> None:
@@ -204,10 +204,10 @@ def test_a_client_is_idle_when_all_its_requests_are_answered_or_cancelled() -> N
     assert conversation.is_idle
     for key in (1, "2", 3):
         take(conversation, request(key=key))
-    conversation.give(answer(1))
+    conversation.outgoing(answer(1))
     take(conversation, {"method": "notifications/cancelled", "params": {"requestId": 2}})
     assert not conversation.is_idle
-    conversation.give({"jsonrpc": "2.0", "id": 3, "error": {"code": -32601, "message": "no"}})
+    conversation.outgoing({"jsonrpc": "2.0", "id": 3, "error": {"code": -32601, "message": "no"}})
     assert conversation.is_idle
 
 
@@ -215,9 +215,9 @@ def test_two_requests_with_one_id_are_two() -> None:
     conversation = greeted()
     take(conversation, request(key=4))
     take(conversation, request(key=4))
-    conversation.give(answer(4))
+    conversation.outgoing(answer(4))
     assert not conversation.is_idle
-    conversation.give(answer(4))
+    conversation.outgoing(answer(4))
     assert conversation.is_idle
 
 

@@ -46,7 +46,7 @@ async def lines(wire: LineStreams) -> list[bytes | str]:
     async with asyncio.timeout(10):
         while True:
             try:
-                line = await wire.line()
+                line = await wire.read_line()
             except LineTooLong:
                 found.append("too long")
                 continue
@@ -123,12 +123,12 @@ async def test_one_socket_may_be_both_ends() -> None:
     with ours, theirs:
         wire = LineStreams(ours.fileno(), ours.fileno(), line_bytes=LINE_BYTES)
         theirs.sendall(b"one\n")
-        assert await asyncio.wait_for(wire.line(), 5) == b"one"
+        assert await asyncio.wait_for(wire.read_line(), 5) == b"one"
         assert not wire.closed.done()
         await wire.write(b"two\n")
         assert theirs.recv(10) == b"two\n"
         theirs.close()
-        assert await asyncio.wait_for(wire.line(), 5) is None
+        assert await asyncio.wait_for(wire.read_line(), 5) is None
 
 
 async def test_a_socket_whose_other_end_goes_is_noticed() -> None:

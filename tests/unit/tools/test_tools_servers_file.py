@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelhost.errors import ConfigError
-from modelhost.tools.entry import Process, Remote, SamplingPolicy, ServerEntry
+from modelhost.tools.entry import HttpTransport, SamplingPolicy, ServerEntry, StdioTransport
 from modelhost.tools.servers_file import ToolServers, read_servers
 
 Read = Callable[..., ToolServers]
@@ -36,15 +36,15 @@ def only(found: ToolServers) -> ServerEntry:
     return entry
 
 
-def process(found: ToolServers) -> Process:
+def process(found: ToolServers) -> StdioTransport:
     transport = only(found).transport
-    assert isinstance(transport, Process)
+    assert isinstance(transport, StdioTransport)
     return transport
 
 
-def far(found: ToolServers) -> Remote:
+def far(found: ToolServers) -> HttpTransport:
     transport = only(found).transport
-    assert isinstance(transport, Remote)
+    assert isinstance(transport, HttpTransport)
     return transport
 
 
@@ -86,9 +86,11 @@ def test_a_list_with_sources_as_mistralrs_has_it(read: Read) -> None:
     files, search = found.servers
     assert found.warnings == ()
     assert not found.is_injected
-    assert files.transport == Process(command="npx", args=("-y", "server", "."), cwd=Path("/srv"))
+    assert files.transport == StdioTransport(command="npx", args=("-y", "server", "."), cwd=Path("/srv"))
     assert (files.prefix, files.is_enabled, files.timeout_seconds) == ("fs", False, 20)
-    assert search.transport == Remote(kind="http", url="http://search/mcp", headers={"Authorization": "Bearer geheim"})
+    assert search.transport == HttpTransport(
+        kind="http", url="http://search/mcp", headers={"Authorization": "Bearer geheim"}
+    )
     assert (search.timeout_seconds, search.max_concurrent_calls) == (7, 3)
 
 
@@ -96,20 +98,20 @@ def test_a_list_with_sources_as_mistralrs_has_it(read: Read) -> None:
 def test_a_flat_list_as_candle_vllm_has_it(read: Read) -> None:
     server = {"name": "a", "url": "https://a/mcp", "auth": "Basic abc", "timeout_secs": 5, "instructions": "Be brief."}
     entry = only(read({"servers": [server]}))
-    assert entry.transport == Remote(kind="http", url="https://a/mcp", headers={"Authorization": "Basic abc"})
+    assert entry.transport == HttpTransport(kind="http", url="https://a/mcp", headers={"Authorization": "Basic abc"})
     assert entry.instructions == "Be brief."
 
 
 def test_an_object_of_servers_as_vs_code_has_it(read: Read) -> None:
     found = read({"inputs": [], "servers": {"fs": {"type": "stdio", "command": "npx", "args": ["-y", "x"]}}})
-    assert process(found) == Process(command="npx", args=("-y", "x"))
+    assert process(found) == StdioTransport(command="npx", args=("-y", "x"))
     assert found.warnings == ()
 
 
 def test_mcp_servers_as_claude_and_cursor_have_it(read: Read) -> None:
     assert process(read(mcp_servers(command="x", env={"PORT": 80, "ON": True}))).env == {"PORT": "80", "ON": "true"}
     entry = only(read(mcp_servers(type="sse", url="http://a/b", headers={"X-Key": "k"}, timeout=15)))
-    assert entry.transport == Remote(kind="sse", url="http://a/b", headers={"X-Key": "k"})
+    assert entry.transport == HttpTransport(kind="sse", url="http://a/b", headers={"X-Key": "k"})
     assert entry.timeout_seconds == 15
 
 
@@ -131,9 +133,9 @@ def test_mcp_as_opencode_has_it(read: Read) -> None:
         KEY="value",
     )
     files, search = found.servers
-    assert files.transport == Process(command="npx", args=("-y", "files", "8"), env={"A": "value"})
+    assert files.transport == StdioTransport(command="npx", args=("-y", "files", "8"), env={"A": "value"})
     assert (files.is_enabled, files.timeout_seconds) == (True, 5)
-    assert search.transport == Remote(kind="http", url="http://search/mcp", headers={"X-Key": "k-value"})
+    assert search.transport == HttpTransport(kind="http", url="http://search/mcp", headers={"X-Key": "k-value"})
     assert not search.is_enabled
 
 

@@ -73,7 +73,7 @@ def find_other_choice(flags: Mapping[str, Any], *, environ: Mapping[str, str], c
     given = [SETTINGS[key].flags[0] for key, value in flags.items() if value is not None]
     if given:
         return f"{given[0]} is given"
-    variables = read_dotenv_settings(cwd).below(environ)
+    variables = read_dotenv_settings(cwd).merged_with(environ)
     named = [name for name in _naming_models() if variables.get(name, "").strip()]
     if named:
         return f"{named[0]} is set"

@@ -36,7 +36,7 @@ MAX_RESULT_CHARS: Final = 80
 
 
 def stream_text(
-    answerer: BlockingClient, messages: Sequence[Message], params: Mapping[str, Any], person: TerminalUser
+    client: BlockingClient, messages: Sequence[Message], params: Mapping[str, Any], person: TerminalUser
 ) -> Generator[str]:
     """Yield the text of the answer, piece by piece.
 
@@ -45,7 +45,7 @@ def stream_text(
     notes = _Notes()
     if console.stderr_is_terminal():
         params = {**params, "stream_options": {"include_progress": True}}
-    with closing(answerer.stream(messages, params)) as answer:
+    with closing(client.stream(messages, params)) as answer:
         for piece in answer:
             for event in piece:
                 match event:
@@ -56,7 +56,7 @@ def stream_text(
                         notes.on_thought(thought)
                     case Question():
                         notes.begin()
-                        _answer(event, answerer, person)
+                        _answer(event, client, person)
                     case Finish(reason="length", details=details):
                         why = (details and details.message) or "the limit of tokens is reached"
                         console.note(f"\n(cut off: {why})")
@@ -179,23 +179,23 @@ def _shortened(text: str) -> str:
     )
 
 
-def _answer(question: Question, answerer: BlockingClient, person: TerminalUser) -> None:
+def _answer(question: Question, client: BlockingClient, person: TerminalUser) -> None:
     try:
         if question.kind == "approval":
-            is_approved = person.approves(question.about)
-            answerer.call(APPROVE, ApprovalParameters(id=question.id, approve=is_approved))
+            is_approved = person.approve(question.about)
+            client.call(APPROVE, ApprovalParameters(id=question.id, approve=is_approved))
         else:
-            _tell(question, answerer, person)
+            _tell(question, client, person)
     except NotFound:
         console.note("(too late: the question was given up)")
 
 
-def _tell(question: Question, answerer: BlockingClient, person: TerminalUser) -> None:
+def _tell(question: Question, client: BlockingClient, person: TerminalUser) -> None:
     """Let the user fill in a form until the server accepts it."""
     while True:
-        said = person.elicited(question.about)
+        said = person.answer(question.about)
         try:
-            answerer.call(ANSWER, ElicitationParameters(id=question.id, action=said.action, content=said.content))
+            client.call(ANSWER, ElicitationParameters(id=question.id, action=said.action, content=said.content))
         except InvalidAnswer as error:
             console.error(console.printable(error.message))
         else:

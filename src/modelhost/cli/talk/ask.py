@@ -43,12 +43,12 @@ def ask(
     """
     messages = [{"role": "system", "content": options.system}] if options.system else []
     messages.append({"role": "user", "content": _question(question or [])})
-    with open_client(options) as (answering, name):
+    with open_client(options) as (client, name):
         params = {"model": name, **options.request()}
         if as_json:
-            typer.echo(json.dumps(answering.complete(messages, params), indent=2, ensure_ascii=False))
+            typer.echo(json.dumps(client.complete(messages, params), indent=2, ensure_ascii=False))
             return
-        for piece in stream_text(answering, messages, params, TerminalUser.at_the_terminal()):
+        for piece in stream_text(client, messages, params, TerminalUser.at_terminal()):
             print_text(piece)
         print_text("\n")
 

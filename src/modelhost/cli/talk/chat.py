@@ -34,7 +34,7 @@ class Conversation:
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
-    def asked(self, question: str) -> list[Message]:
+    def with_question(self, question: str) -> list[Message]:
         """Return the messages to send for ``question``."""
         return [*self.messages(), {"role": "user", "content": question}]
 
@@ -77,14 +77,14 @@ class LineChat:
 
     def __init__(
         self,
-        answerer: BlockingClient,
+        client: BlockingClient,
         conversation: Conversation,
         *,
         params: Mapping[str, Any],
         read_line: Callable[[], str],
         person: TerminalUser,
     ) -> None:
-        self._answerer = answerer
+        self._client = client
         self._conversation = conversation
         self._model = str(params["model"])
         self._params = params
@@ -135,10 +135,10 @@ class LineChat:
     def _answer(self, question: str) -> None:
         """Show the answer as it comes. An interrupted answer is kept as far as it came."""
         said: list[str] = []
-        messages = self._conversation.asked(question)
+        messages = self._conversation.with_question(question)
         params = {**self._params, "model": self._model}
         try:
-            with closing(stream_text(self._answerer, messages, params, self._person)) as answer:
+            with closing(stream_text(self._client, messages, params, self._person)) as answer:
                 for piece in answer:
                     said.append(piece)
                     print_text(piece)
@@ -154,7 +154,7 @@ class LineChat:
 
     def _clear(self, _argument: str) -> None:
         self._conversation.clear()
-        self._person.agreed.clear()
+        self._person.approved_tools.clear()
         typer.echo("forgotten")
 
     def _system(self, text: str) -> None:
@@ -162,7 +162,7 @@ class LineChat:
         typer.echo("system message set" if text else "system message removed")
 
     def _switch_model(self, name: str) -> None:
-        models = list(self._answerer.models())
+        models = list(self._client.models())
         if not name:
             typer.echo("\n".join(f"{'*' if model == self._model else ' '} {model}" for model in models))
         elif name in models:
@@ -213,21 +213,21 @@ def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryF
         )
     model = with_smallest(options.model, is_wanted=smallest, inventory=inventory)
     options = replace(options, model=model)
-    with open_client(options) as (answering, name):
-        converse(answering, {**options.request(), "model": name}, system=options.system)
+    with open_client(options) as (client, name):
+        converse(client, {**options.request(), "model": name}, system=options.system)
 
 
-def converse(answering: BlockingClient, params: Mapping[str, Any], *, system: str | None) -> None:
+def converse(client: BlockingClient, params: Mapping[str, Any], *, system: str | None) -> None:
     """Chat at the terminal until the user ends it; ``params`` are those of :class:`LineChat`."""
     if sys.stdin.isatty():
         _use_line_editing()
         console.note(f"talking with {params['model']}; /help lists the commands, Ctrl-D ends")
     LineChat(
-        answering,
+        client,
         Conversation(system=system),
         params=params,
         read_line=_read_line,
-        person=TerminalUser.at_the_terminal(),
+        person=TerminalUser.at_terminal(),
     ).run()
 
 

@@ -52,6 +52,6 @@ def _running_host(options: TalkOptions) -> RunningHost | None:
     return local if local.is_modelhost() else None
 
 
-def first_model(answerer: BlockingClient) -> str:
+def first_model(client: BlockingClient) -> str:
     """Return the main model, or an empty name, with which the host reports what is wrong."""
-    return next(iter(answerer.models()), "")
+    return next(iter(client.models()), "")

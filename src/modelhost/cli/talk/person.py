@@ -166,14 +166,14 @@ class TerminalUser:
     is_there: bool
     read_line: Callable[[str], str] = read_from_terminal
     """Prints a prompt and returns the line; raises ``EOFError`` at the end of the input."""
-    agreed: set[tuple[str, str]] = field(default_factory=set)
+    approved_tools: set[tuple[str, str]] = field(default_factory=set)
     """Servers and tools that may run without asking, for the rest of the conversation."""
 
     @classmethod
-    def at_the_terminal(cls) -> TerminalUser:
+    def at_terminal(cls) -> TerminalUser:
         return cls(is_there=sys.stdin.isatty())
 
-    def approves(self, question: Mapping[str, Any]) -> bool | None:
+    def approve(self, question: Mapping[str, Any]) -> bool | None:
         """Ask for approval of ``question`` (a ``modelhost.question`` of kind ``approval``).
 
         ``None``: there is no terminal.
@@ -184,7 +184,7 @@ class TerminalUser:
             return None
         is_tool = question.get("what") != "sampling"
         tool = str(question["server"]), str(question.get("tool"))
-        if is_tool and tool in self.agreed:
+        if is_tool and tool in self.approved_tools:
             console.note(f"{what}\nit may, as agreed")
             return True
         console.note(what)
@@ -195,10 +195,10 @@ class TerminalUser:
             return False
         is_always = is_tool and said in {"a", "always"}
         if is_always:
-            self.agreed.add(tool)
+            self.approved_tools.add(tool)
         return is_always or said in {"y", "yes"}
 
-    def elicited(self, question: Mapping[str, Any]) -> FormAnswer:
+    def answer(self, question: Mapping[str, Any]) -> FormAnswer:
         """Ask the user to answer ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
         asks = f"⚙ {console.printable(str(question['server']))} asks: {console.printable(str(question['message']))}"
         if not self.is_there:

@@ -56,22 +56,22 @@ def form(schema: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     )
 
 
-def answered(answerer: Any, someone: TerminalUser = NOBODY) -> str:
-    return "".join(stream_text(answerer, [], {}, someone))
+def answered(client: Any, someone: TerminalUser = NOBODY) -> str:
+    return "".join(stream_text(client, [], {}, someone))
 
 
 def test_a_call_is_a_line_beside_the_answer(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert answered(fake_answerer("I look.", call(), result(), "It is sunny.")) == "I look.It is sunny."
+    assert answered(fake_client("I look.", call(), result(), "It is sunny.")) == "I look.It is sunny."
     assert capsys.readouterr().err == '\n⚙ s.weather {"city": "Paris"} → Sunny.\n'
 
 
 def test_a_failed_or_long_or_wild_result_stays_one_tame_line(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "\x1b[31mtoo\nlong " + "x" * 1000
-    answered(fake_answerer(call(arguments="{not json"), result(is_error=True, text=text, server=None, tool=None)))
+    answered(fake_client(call(arguments="{not json"), result(is_error=True, text=text, server=None, tool=None)))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('⚙ s_weather "{not json" → failed:  [31mtoo long xxx')
     assert line.endswith("x ...")
@@ -79,31 +79,29 @@ def test_a_failed_or_long_or_wild_result_stays_one_tame_line(
 
 
 def test_a_call_that_the_host_ended_is_told(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answered(fake_answerer(call(), extension("tool_cancelled", id="1", name="s_weather")))
+    answered(fake_client(call(), extension("tool_cancelled", id="1", name="s_weather")))
     assert capsys.readouterr().err == '⚙ s_weather {"city": "Paris"} (ended by the host)\n'
 
 
-def test_why_the_host_ended_a_loop_is_told(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_why_the_host_ended_a_loop_is_told(fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     last = {
         "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}],
         "modelhost.finish_details": {"type": "turn_limit", "message": "Ten turns."},
     }
-    answered(fake_answerer("Hm", last))
+    answered(fake_client("Hm", last))
     assert "(cut off: Ten turns.)" in capsys.readouterr().err
 
 
 def test_thoughts_are_shown_on_a_terminal_only_and_are_no_part_of_the_answer(
-    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     thoughts = [{"choices": [{"index": 0, "delta": {"reasoning_content": text}}]} for text in ("Let me", " think")]
-    assert answered(fake_answerer(*thoughts, "Yes")) == "Yes"
+    assert answered(fake_client(*thoughts, "Yes")) == "Yes"
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", Terminal())
-    answered(fake_answerer(*thoughts, "Yes"))
+    answered(fake_client(*thoughts, "Yes"))
     assert "Let me" in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
 
@@ -111,36 +109,36 @@ def test_thoughts_are_shown_on_a_terminal_only_and_are_no_part_of_the_answer(
     ("typed", "is_approved"), [("y", True), ("YES", True), ("", False), ("n", False), (None, False)]
 )
 def test_an_approval_is_asked_and_only_yes_is_yes(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str], typed: str | None, is_approved: bool
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str], typed: str | None, is_approved: bool
 ) -> None:
-    answerer = fake_answerer(question(annotations={"destructiveHint": True}), "Done.")
-    answered(answerer, person(*([] if typed is None else [typed])))
-    assert answerer.called == [("answer-approval", {"id": "q1", "approve": is_approved})]
+    client = fake_client(question(annotations={"destructiveHint": True}), "Done.")
+    answered(client, person(*([] if typed is None else [typed])))
+    assert client.called == [("answer-approval", {"id": "q1", "approve": is_approved})]
     asked = capsys.readouterr().err
     assert '⚙ s.rm (it says that it can destroy) wants to run with {"path": "/"}' in asked
     assert "[y/N, a: always in this conversation]" in asked
 
 
 def test_always_is_yes_for_that_tool_until_the_conversation_is_forgotten(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     someone = person("a", "n", "y")
-    answerer = fake_answerer(question(), question(id="q2"), question(id="q3", tool="mv"), question(id="q4", server="t"))
-    answered(answerer, someone)
-    assert [told["approve"] for _, told in answerer.called] == [True, True, False, True]
+    client = fake_client(question(), question(id="q2"), question(id="q3", tool="mv"), question(id="q4", server="t"))
+    answered(client, someone)
+    assert [told["approve"] for _, told in client.called] == [True, True, False, True]
     asked = capsys.readouterr().err
     assert asked.count("it may, as agreed") == 1
     assert asked.count("s.rm wants to run") == 2  # what runs is shown all the same
-    someone.agreed.clear()
-    answerer.called.clear()
-    answered(answerer, someone)
-    assert [told["approve"] for _, told in answerer.called] == [False] * 4
+    someone.approved_tools.clear()
+    client.called.clear()
+    answered(client, someone)
+    assert [told["approve"] for _, told in client.called] == [False] * 4
 
 
-def test_a_wish_to_have_a_model_write_is_asked_every_time(fake_answerer: Callable[..., Any]) -> None:
-    answerer = fake_answerer(question(what="sampling", tool=None), question(what="sampling", tool=None))
-    answered(answerer, person("a", "y"))
-    assert [told["approve"] for _, told in answerer.called] == [False, True]
+def test_a_wish_to_have_a_model_write_is_asked_every_time(fake_client: Callable[..., Any]) -> None:
+    client = fake_client(question(what="sampling", tool=None), question(what="sampling", tool=None))
+    answered(client, person("a", "y"))
+    assert [told["approve"] for _, told in client.called] == [False, True]
 
 
 class Terminal(io.StringIO):
@@ -149,7 +147,7 @@ class Terminal(io.StringIO):
 
 
 def test_how_far_a_call_is_and_what_its_server_says_is_shown_on_a_terminal(
-    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = [extension("tool_progress", id="1", progress=step, total=100, message=None) for step in range(0, 100, 4)]
     others = [
@@ -158,10 +156,10 @@ def test_how_far_a_call_is_and_what_its_server_says_is_shown_on_a_terminal(
         extension("tool_log", server="s", level="warning", logger=None, data={"left": 3}),
     ]
     chunks = ["I look.", call(), *steps, *others, result(), "Sunny."]
-    assert answered(fake_answerer(*chunks)) == "I look.Sunny."
+    assert answered(fake_client(*chunks)) == "I look.Sunny."
     assert capsys.readouterr().err == '\n⚙ s.weather {"city": "Paris"} → Sunny.\n'
     monkeypatch.setattr(sys, "stderr", Terminal())
-    answered(fake_answerer(*chunks))
+    answered(fake_client(*chunks))
     shown = re.sub(r"\x1b\[\d*m", "", sys.stderr.getvalue())  # type: ignore[attr-defined]
     lines = [line for line in shown.splitlines() if line]
     assert lines[0] == "⚙ s_weather: 0 %"
@@ -173,30 +171,30 @@ def test_how_far_a_call_is_and_what_its_server_says_is_shown_on_a_terminal(
 
 
 def test_a_wait_for_servers_is_shown_and_those_that_did_not_come(
-    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waiting = extension("waiting_for_tools", servers=["slow", "dead\x1b[2J"], seconds=15.0)
     missing = extension("tools", missing=[{"server": "dead\x1b[2J", "state": "connecting"}])
-    assert answered(fake_answerer(waiting, missing, "Hello.")) == "Hello."
+    assert answered(fake_client(waiting, missing, "Hello.")) == "Hello."
     assert capsys.readouterr().err.startswith("(without the tools of dead")
-    answered(fake_answerer(missing, "Hello."))  # it was told when somebody waited
+    answered(fake_client(missing, "Hello."))  # it was told when somebody waited
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", Terminal())
-    answered(fake_answerer(waiting, "Hello."))
+    answered(fake_client(waiting, "Hello."))
     shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert "(waiting for the tools of slow, dead" in shown
     assert "\x1b[2J" not in shown
 
 
 def test_a_wait_for_the_model_is_shown_on_a_terminal(
-    fake_answerer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loading = [extension("loading"), *(extension("loading", progress=step / 50) for step in range(50))]
     chunks = [extension("queued", position=2), *loading, "Hello."]
-    assert answered(fake_answerer(*chunks)) == "Hello."
+    assert answered(fake_client(*chunks)) == "Hello."
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", Terminal())
-    answered(fake_answerer(*chunks))
+    answered(fake_client(*chunks))
     shown = re.sub(r"\x1b\[\d*m", "", sys.stderr.getvalue())  # type: ignore[attr-defined]
     assert [line for line in shown.splitlines() if line] == [
         "(waiting: place 2 in the queue)",
@@ -206,18 +204,18 @@ def test_a_wait_for_the_model_is_shown_on_a_terminal(
 
 
 def test_a_wish_to_have_a_model_write_is_asked_in_its_own_words(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answered(fake_answerer(question(what="sampling", tool=None)), person("n"))
+    answered(fake_client(question(what="sampling", tool=None)), person("n"))
     assert "⚙ s wants a model to write for it" in capsys.readouterr().err
 
 
 def test_nobody_there_is_told_from_a_no_at_once(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answerer = fake_answerer(question(), form({"properties": {"a": {}}}))
-    answered(answerer)
-    assert answerer.called == [
+    client = fake_client(question(), form({"properties": {"a": {}}}))
+    answered(client)
+    assert client.called == [
         ("answer-approval", {"id": "q1", "approve": None}),
         ("answer-elicitation", {"id": "q1", "action": "decline", "content": None}),
     ]
@@ -225,11 +223,11 @@ def test_nobody_there_is_told_from_a_no_at_once(
 
 
 def test_an_answer_that_comes_too_late_does_not_end_the_chat(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answerer = fake_answerer(question(), "Done.")
-    answerer.failure = NotFound("gone")
-    assert answered(answerer, person("y")) == "Done."
+    client = fake_client(question(), "Done.")
+    client.failure = NotFound("gone")
+    assert answered(client, person("y")) == "Done."
     assert "too late" in capsys.readouterr().err
 
 
@@ -249,7 +247,7 @@ FORM = {
 
 def test_a_form_is_filled_in_field_by_field(capsys: pytest.CaptureFixture[str]) -> None:
     typed = ["", "J", "Jo", "old", "3", "30", "", "perhaps", "y", "7", "2", "cat, Dog", "1,Dog", ""]
-    said = person(*typed).elicited(form(FORM)["modelhost.question"])
+    said = person(*typed).answer(form(FORM)["modelhost.question"])
     assert said == FormAnswer(
         action="accept",
         content={"name": "Jo", "age": 30, "size": 1.8, "news": True, "colour": "g", "pets": ["c", "d"]},
@@ -271,7 +269,7 @@ def test_a_form_is_filled_in_field_by_field(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(("typed", "action"), [(["Jo", "/decline"], "decline"), (["Jo"], "cancel")])
 def test_a_form_can_be_declined_or_left(typed: list[str], action: str) -> None:
-    assert person(*typed).elicited(form(FORM)["modelhost.question"]) == FormAnswer(action=action)  # type: ignore[arg-type]
+    assert person(*typed).answer(form(FORM)["modelhost.question"]) == FormAnswer(action=action)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("typed", "action"), [("y", "accept"), ("", "decline")])
@@ -279,13 +277,13 @@ def test_an_address_is_shown_and_opened_by_the_person(
     capsys: pytest.CaptureFixture[str], typed: str, action: str
 ) -> None:
     asked = form({}, mode="url", url="https://example.com/\x1b[0m")["modelhost.question"]
-    assert person(typed).elicited(asked) == FormAnswer(action=action)  # type: ignore[arg-type]
+    assert person(typed).answer(asked) == FormAnswer(action=action)  # type: ignore[arg-type]
     assert "open this in a browser, if you trust it: https://example.com/ [0m" in capsys.readouterr().err
 
 
 def test_a_schema_that_is_wrong_itself_checks_nothing() -> None:
     asked = form({"properties": {"a": {"type": "strange"}}})["modelhost.question"]
-    assert person("x").elicited(asked).content == {"a": "x"}
+    assert person("x").answer(asked).content == {"a": "x"}
 
 
 def test_what_a_stranger_says_is_one_line_without_commands() -> None:
@@ -293,11 +291,11 @@ def test_what_a_stranger_says_is_one_line_without_commands() -> None:
 
 
 def test_a_form_that_the_host_refuses_is_filled_in_again(
-    fake_answerer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     schema = {"properties": {"start": {"type": "string"}}}
-    answerer = fake_answerer(form(schema), "Done.")
-    answerer.failures = [InvalidAnswer("start is no date")]
-    assert answered(answerer, person("soon", "today")) == "Done."
-    assert [told["content"] for _, told in answerer.called] == [{"start": "soon"}, {"start": "today"}]
+    client = fake_client(form(schema), "Done.")
+    client.failures = [InvalidAnswer("start is no date")]
+    assert answered(client, person("soon", "today")) == "Done."
+    assert [told["content"] for _, told in client.called] == [{"start": "soon"}, {"start": "today"}]
     assert "start is no date" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from modelhost.tools.mending import message_of, repaired, unreadable
 from modelhost.tools.remote import RepairingStream
+from modelhost.tools.repair import message_of, repaired, unreadable
 from modelhost.tools.status import ToolProblem
 
 HANDSHAKE, MODERN = "2025-11-25", "2026-07-28"
