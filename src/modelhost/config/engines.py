@@ -1,4 +1,4 @@
-"""The engines by name, each with the package that it is: the one place that lists them.
+"""The list of engines, each with its package.
 
 A package has ``traits.py`` with :data:`TRAITS` (:class:`~modelhost.engines.traits.EngineTraits`) and ``engine.py`` with
 :data:`ENGINE` (:class:`~modelhost.engines.base.Engine`).

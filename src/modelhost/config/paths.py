@@ -44,7 +44,7 @@ def broken_link(path: Path) -> str | None:
             if each.is_symlink() and not each.exists():
                 what = "it" if each == path else str(each)
                 return f"{what} is a link that leads nowhere (to {each.readlink()})"
-    except OSError:  # a folder that may not be looked into: whoever reads it says so
+    except OSError:  # a folder without permission, which its reader reports
         pass
     return None
 

@@ -1,4 +1,4 @@
-"""The fields of a request that may have a default, where the request is silent."""
+"""The fields of a request that may have configured defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 LARGEST_COUNT: Final = 2**31 - 1  # engines count in 32 bits
 HIGHEST_TEMPERATURE: Final = 100
-"""At every door; an engine may take less."""
+"""The limit of every API; engines may have lower ones."""
 
 
 def _as_list(value: Any) -> Any:
@@ -19,17 +19,17 @@ def _as_list(value: Any) -> Any:
 
 
 Seed = Annotated[int, Field(ge=-(2**63), le=2**64 - 1)]
-"""What JSON has whole: a larger number is read as a fraction."""
+"""Larger numbers are parsed as floats."""
 Piece = Annotated[str, Field(min_length=1)]
 Pieces = Annotated[list[Piece], Field(max_length=16)]
 Stop = Annotated[Pieces, BeforeValidator(_as_list, json_schema_input_type=Piece | Pieces)]
 
 
 class RequestDefaults(BaseModel):
-    """Fields of a request that may have a default, with the ranges that they have in a request.
+    """Fields of a request that may have a default, with the same ranges as in a request.
 
-    ``top_k`` -1 or 0 is off, a ``seed`` below 0 is another one each time; ``top_p`` and ``min_p`` leave
-    ``min_tokens_to_keep`` at least. ``None`` is no default.
+    ``top_k`` -1 or 0 disables it, a ``seed`` below 0 means a random one; ``top_p`` and ``min_p`` keep at least
+    ``min_tokens_to_keep`` tokens. ``None`` means no default.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -48,10 +48,10 @@ class RequestDefaults(BaseModel):
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` of a setting, in which numbers may stand as text, as they come from the command line.
+    """Validate the ``values`` of a setting, in which numbers may be text, as on the command line.
 
     Raises:
-        PydanticCustomError: an unknown field, or a value out of its range; all of them in one sentence.
+        PydanticCustomError: with all unknown fields and values out of range in one sentence.
     """
     try:
         found = RequestDefaults.model_validate({name: _typed(value) for name, value in values.items()})

@@ -13,17 +13,17 @@ from dotenv import dotenv_values
 from modelhost.config.paths import broken_link
 
 DOTENV: Final[Literal[".env"]] = ".env"
-# Without the dollar only as opencode writes it: other text may well stand in braces.
+# Without a dollar sign only in opencode's form, since other text may be in braces.
 _REFERENCE: Final = re.compile(r"\$?\{((?<=\$\{)[^{}]*|env:[A-Za-z_]\w*)\}", re.ASCII)
 _NAME: Final = re.compile(r"(?:env:)?([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
 
 
 class UnresolvedVariableError(ValueError):
-    """A reference that stands for nothing; the message names it, and is the end of a sentence."""
+    """A reference that cannot be resolved; the message names it, and ends a sentence."""
 
 
 def expand(value: Any, variables: Mapping[str, str]) -> Any:
-    """``value`` with the references in all of its text resolved. An empty variable counts as not set.
+    """Return ``value`` with the references in its texts resolved. Empty variables count as not set.
 
     Raises:
         UnresolvedVariableError: a variable is not set and has no default, or it is a reference of another kind.
@@ -38,7 +38,7 @@ def expand(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def parse_dotenv(content: bytes) -> dict[str, str]:
-    """The variables of a ``.env`` file.
+    """Parse the variables of a ``.env`` file.
 
     Raises:
         ValueError: it is not UTF-8 text.
@@ -49,7 +49,7 @@ def parse_dotenv(content: bytes) -> dict[str, str]:
 
 
 def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
-    """The variables of the ``.env`` file at ``path`` (none if there is none), and why it is ignored if it is."""
+    """Return the variables of the ``.env`` file at ``path`` (none without a file), and why it is ignored, if it is."""
     try:
         return parse_dotenv(path.read_bytes()), None
     except FileNotFoundError:
@@ -61,12 +61,12 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
 
 
 def available(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> dict[str, str]:
-    """What a reference may stand for: the environment wins, since what a person sets for one start is meant for it."""
+    """Merge the variables for references: the environment overrides ``.env``."""
     return {**dotenv, **{name: text for name, text in environ.items() if text}}
 
 
 def referenced(value: Any) -> Iterator[str]:
-    """The names of the variables that the text in ``value`` refers to, each as often as it does."""
+    """Yield the names of all variables that the texts in ``value`` refer to, with repetitions."""
     if isinstance(value, str):
         for found in _REFERENCE.finditer(value):
             if name := _NAME.fullmatch(found[1]):
@@ -77,7 +77,7 @@ def referenced(value: Any) -> Iterator[str]:
 
 
 def problems_in(value: Any, variables: Mapping[str, str], place: str) -> Iterator[str]:
-    """A sentence for each text in ``value`` that :func:`expand` refuses; it begins with where that stands."""
+    """Yield a sentence, which begins with the place, for each text in ``value`` that :func:`expand` refuses."""
     if isinstance(value, str):
         try:
             expand(value, variables)

@@ -98,7 +98,7 @@ async def _decline(backend: HostClient, question: Question) -> None:
         else:
             await backend.run(ANSWER, ElicitationParameters(id=question.id, action="cancel"))
     except NotFound:
-        return  # somebody else was faster, or its time is over
+        return  # answered already, or timed out
 
 
 def _result(answer: WholeAnswer, session_id: str | None) -> ChatResult:

@@ -83,7 +83,7 @@ async def answer(server: Server[Any], lifespan: Any, message: Json, request: Req
     connection = Connection.from_envelope(version, None, None)
     try:
         result = await serve_one(server, context, method, params, connection=connection, lifespan_state=lifespan)
-    except Exception as error:  # noqa: BLE001 (told, and logged by whoever raised it)
+    except Exception as error:  # noqa: BLE001 (reported here, and logged where it was raised)
         return error_answer(key, modern_error_data(error))
     return json_text.encode({"jsonrpc": "2.0", "id": key, "result": result})
 

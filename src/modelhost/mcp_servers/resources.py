@@ -153,7 +153,7 @@ class Resources:
         return found
 
     def templates(self) -> list[types.ResourceTemplate]:
-        """Return the templates: the addresses with a scheme, and those of the seed."""
+        """Return the URI templates, with a scheme and in the seed's form."""
         return [
             types.ResourceTemplate(
                 uri_template=address,

@@ -138,7 +138,7 @@ class _Answers:
                     outcome = await self._outcome(ctx, tool, arguments)
                     call.model = outcome.structured.get("model", outcome.structured.get("model_id"))
                 return _shown(outcome)
-            return _refused(ANSWER_TO_UNKNOWN)  # nobody is there to read it
+            return _refused(ANSWER_TO_UNKNOWN)  # the client has disconnected
         except ModelhostError as error:
             return _refused(error_result(error, self._memory(arguments), tool=asked.name))
         except Exception:

@@ -24,7 +24,7 @@ from modelhost.mcp_servers.stdio_log import StdioLog
 
 MESSAGE_BYTES: Final = 32 * 2**20
 """The longest line; conversations may contain whole files."""
-FLUSH_SECONDS: Final = 1.0  # for a client that is slow to read the last answers of a server that is told to end
+FLUSH_SECONDS: Final = 1.0  # for slow clients to read the last answers of a server that is stopping
 
 
 async def serve(server: Server[Any], wire: LineStreams, log: StdioLog) -> None:

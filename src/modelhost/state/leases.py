@@ -1,4 +1,4 @@
-"""Leases of sessions: one process at a time has a session, and nobody waits for one that has ended."""
+"""Leases of sessions: one process at a time holds a session, and leases of ended processes are taken over."""
 
 from __future__ import annotations
 

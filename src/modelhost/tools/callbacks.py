@@ -92,7 +92,7 @@ class CallContext(Struct, frozen=True, kw_only=True):
     """The callbacks and limits of one call. Asking a user pauses the server's timeout, but not the deadline."""
 
     approve: Callable[[ApprovalRequest], Awaitable[bool | None]] | None = None
-    """Returns whether the call may run; ``None``: nobody answered."""
+    """Returns whether the call may run; ``None``: there was no answer."""
     elicit: Callable[[ElicitationRequest], Awaitable[ElicitationAnswer]] | None = None
     on_progress: Callable[[ToolProgress], Awaitable[None]] | None = None
     on_log: Callable[[ToolLogLine], Awaitable[None]] | None = None

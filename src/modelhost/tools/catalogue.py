@@ -1,4 +1,4 @@
-"""All tools of all servers as they are offered to models; made anew only when something has changed."""
+"""All tools of all servers as they are offered to models, rebuilt only after changes."""
 
 from __future__ import annotations
 

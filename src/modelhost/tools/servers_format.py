@@ -94,7 +94,7 @@ Text = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scalar = str | int | float | bool
 MILLISECONDS_FROM: Final = 1000
-"""A ``timeout`` from here on is in milliseconds, as some programs write it: nobody waits a quarter of an hour."""
+"""A ``timeout`` of at least this is in milliseconds, as some programs write it."""
 
 
 class SamplingFile(BaseModel):

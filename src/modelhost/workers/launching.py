@@ -27,7 +27,7 @@ SHORTEST_CONTEXT = 512
 CRASHES: Final = frozenset(
     {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
 )
-"""Signals by which a process ends itself, by a fault of its code; nobody else sends them."""
+"""Signals by which a process ends itself after a fault; no other process sends them."""
 
 
 class StartProcess(Protocol):

@@ -55,7 +55,7 @@ def faster_build(model: HostedModel) -> BetterBuild | None:
     if model.worker is None or model.engine.name != ENGINE or not model.worker.ready.features:
         return None
     if model.known is not None and model.known.unused_gpu is not None:
-        return None  # which is told in a line of its own
+        return None  # a separate note reports this
     better = better_build(machine_here(), model.worker.ready.features)
     is_built = model.spec is not None and model.spec.has_fallback
     # A compiler that is older than the processor may leave some of it unused: to build it again would not help.

@@ -1,4 +1,4 @@
-"""What alembic runs first: it works in the transaction of the connection that it is given."""
+"""Alembic's entry point: migrations run in the transaction of the given connection."""
 
 from __future__ import annotations
 
