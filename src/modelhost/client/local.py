@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LocalClient:
-    """Runs operations and chats in ``host``; raises its errors."""
+    """The :class:`~modelhost.client.host_client.HostClient` of ``host``; raises its errors."""
 
     def __init__(self, host: Host, caller: Caller | None = None) -> None:
         """Take the host and the caller; ``None``: operations are parts of calls that are authorised as a whole."""
@@ -27,18 +27,15 @@ class LocalClient:
         self._caller = caller
 
     async def models(self) -> Sequence[str]:
-        """Return the names of the models."""
         return [name for model in self.host.models for name in (model.name, *model.names_with_adapters)]
 
     async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """Run an operation."""
         if self._caller is None:
             return await operation.run(self.host, parameters, on_progress)
         return await perform(self.host, operation, parameters, self._caller, on_progress)
 
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
-        """Answer a chat piece by piece."""
         request = lazy.chat_parse.parsed("chat", body)
         assert isinstance(request, ChatRequest)
         async with self.host.open(request, caller) as answer:
@@ -46,15 +43,12 @@ class LocalClient:
             yield answer
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
-        """Answer a chat completely."""
         return await self.host.call("chat", dict(body))
 
     async def request_defaults(self, model: str | None) -> Mapping[str, Any]:
-        """Return the request defaults of a model; raises ModelNotFound."""
         return self.host.find(model).defaults
 
     @asynccontextmanager
     async def performing(self, call: OperationCall) -> AsyncIterator[None]:
-        """Run what is inside as ``call``; see :class:`modelhost.operations.perform.performing`."""
         with performing(self.host, call):
             yield

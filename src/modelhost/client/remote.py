@@ -1,4 +1,4 @@
-"""The client of a running host, over its HTTP API.
+"""The :class:`~modelhost.client.host_client.HostClient` of a running host, over its HTTP API.
 
 Every call is a separate request, so a host may be restarted between them.
 """
@@ -70,7 +70,6 @@ class RemoteClient:
         return isinstance(version, dict) and version.get("name") == "modelhost"
 
     async def models(self) -> Sequence[str]:
-        """Return the names of the models."""
         listed = await self._json("GET", MODELS_PATH)
         try:
             return [str(model["id"]) for model in listed["data"]]
@@ -78,11 +77,6 @@ class RemoteClient:
             raise HostUnreachable(f"{self.url} lists no models; is it a modelhost?") from error
 
     async def run(self, operation: Operation[P, R], parameters: P, on_progress: OnProgress = ignore_progress) -> R:
-        """Run an operation on the host.
-
-        Raises:
-            ModelhostError: the one that the operation raised in the host, or ``HostUnreachable``.
-        """
         method, path, body = request_of(operation, parameters)
         if not operation.is_read_only:
             self._defaults.clear()
@@ -109,12 +103,6 @@ class RemoteClient:
 
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:
-        """Answer a chat piece by piece; leaving the context cancels the generation.
-
-        Raises:
-            ModelhostError: the one that the host raised, on entering or in the middle of the answer; or
-                ``HostUnreachable``.
-        """
         headers = {DEPTH_HEADER: str(caller.depth)} if caller.depth else NO_HEADERS
         async with (
             self._connections.answer("POST", CHAT_PATH, {**body, "stream": True}, headers) as answer,
@@ -137,7 +125,6 @@ class RemoteClient:
             raise HostUnreachable(f"the host at {self.url} went away in the middle of the answer")
 
     async def complete(self, body: Body) -> Mapping[str, Any]:
-        """Return the complete answer to a chat; raises like :meth:`chat`."""
         completion: Mapping[str, Any] = await self._json("POST", CHAT_PATH, body)
         return completion
 

@@ -40,17 +40,17 @@ class Cors:
     def preflight(self, method: str, headers: Mapping[bytes, bytes]) -> Answer | None:
         """Return the answer to a preflight request, or ``None`` for any other request.
 
-        The headers of :meth:`headers` come besides. A page that is not allowed is told nothing.
+        The headers of :meth:`headers` come besides. A page that is not allowed gets none.
         """
         origin = headers.get(b"origin")
         if method != "OPTIONS" or origin is None or b"access-control-request-method" not in headers:
             return None
         if not self._origins.allow(origin.decode("latin-1")):
             return None
-        told: Headers = [(b"access-control-allow-methods", METHODS), (b"access-control-max-age", MAX_AGE_SECONDS)]
+        answer: Headers = [(b"access-control-allow-methods", METHODS), (b"access-control-max-age", MAX_AGE_SECONDS)]
         # Named one by one: `*` does not stand for Authorization.
         if wanted := headers.get(b"access-control-request-headers"):
-            told.append((b"access-control-allow-headers", wanted))
+            answer.append((b"access-control-allow-headers", wanted))
         if headers.get(b"access-control-request-private-network") == b"true":
-            told.append((b"access-control-allow-private-network", b"true"))
-        return 204, told, b""
+            answer.append((b"access-control-allow-private-network", b"true"))
+        return 204, answer, b""

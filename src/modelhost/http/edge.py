@@ -95,8 +95,8 @@ class Edge:
             log.exception("request_failed", path=scope["path"])
             answer = self._refused(scope, HostFault())
         if answer is not None:
-            status, told, body = answer
-            await send_with_id({"type": "http.response.start", "status": status, "headers": told})
+            status, answer_headers, body = answer
+            await send_with_id({"type": "http.response.start", "status": status, "headers": answer_headers})
             await send_with_id({"type": "http.response.body", "body": body})
 
     async def _passed_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> Answer | None:

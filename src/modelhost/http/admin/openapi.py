@@ -78,7 +78,7 @@ def _operation(operation: AnyOperation, route: HttpRoute) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The answer",
-                "content": _json(_ref(operation.result.__name__), operation.example_answer) | _told(operation),
+                "content": _json(_ref(operation.result.__name__), operation.example_answer) | _event_stream(operation),
             },
             **refusals(raised),
         },
@@ -109,8 +109,8 @@ def _parameters(operation: AnyOperation, route: HttpRoute) -> list[dict[str, Any
 
 def _text_schema(field: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a parameter that is left out where a body would say ``null``."""
-    (told,) = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
-    return {name: value for name, value in told.items() if name not in ("title", "description")}
+    (schema,) = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
+    return {name: value for name, value in schema.items() if name not in ("title", "description")}
 
 
 def _body(operation: AnyOperation, route: HttpRoute) -> dict[str, Any] | None:
@@ -145,8 +145,8 @@ def _events() -> dict[str, Any]:
     }
 
 
-def _told(operation: AnyOperation) -> dict[str, Any]:
-    """Return what a client gets that accepts events of an operation that tells how far it is."""
+def _event_stream(operation: AnyOperation) -> dict[str, Any]:
+    """Return the content of the answer with progress, for an operation that reports it."""
     if not operation.reports_progress:
         return {}
     steps = [
