@@ -98,26 +98,20 @@ class PromptCaches(Protocol):
 class Preparation(Protocol):
     """Expresses features that the engine lacks in fields that it has, with the help of requests to the worker."""
 
-    async def check_grammar(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
-        """Check that the worker enforces the ``grammar`` or the ``INPUT_GRAMMAR`` of ``body``.
+    fields: frozenset[str]
+    """The fields of generation requests that have to be prepared."""
+
+    async def prepared(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
+        """Return ``body``, of a generation with some of ``fields``, expressed in fields of the engine.
 
         Raises:
-            InvalidRequest: it would ignore it.
-            ModelhostError: as :meth:`EngineClient.ask`.
-        """
-        ...
-
-    async def with_stops(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
-        """Return ``body`` with its ``stop_token_ids`` expressed in fields of the engine.
-
-        Raises:
-            InvalidRequest, UnsupportedParameter: the model has no such token, or the worker cannot do it.
+            InvalidRequest, UnsupportedParameter: the worker cannot do it, or would ignore it.
             ModelhostError: as :meth:`EngineClient.ask`.
         """
         ...
 
     async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``body``, of ``/tokenize`` with ``messages``, with the text of their prompt in place of them.
+        """Return ``body``, of ``/tokenize``, with the text of the prompt in place of ``messages``, if it has any.
 
         Raises:
             ModelhostError: as :meth:`EngineClient.ask`.

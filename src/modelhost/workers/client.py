@@ -15,9 +15,8 @@ from typing import Any
 import orjson
 
 from modelhost.background import log_failures
-from modelhost.engines.base import INPUT_GRAMMAR, Engine
+from modelhost.engines.base import Engine
 from modelhost.engines.launch import Ready
-from modelhost.engines.token_limits import STOP_TOKEN_IDS
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
 from modelhost.exchange.tasks import TASKS, Payload, Task
 from modelhost.logs import get_logger
@@ -30,8 +29,6 @@ from modelhost.workers.worker import WorkerAnswer, WorkerHandle
 
 log = get_logger(__name__)
 
-PREPARED = frozenset({STOP_TOKEN_IDS, "grammar", INPUT_GRAMMAR})
-"""Fields for which an engine may have to query its worker before an answer."""
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 SECONDS_TO_LEARN_OF_A_CRASH = 2.0
 
@@ -102,10 +99,9 @@ class WorkerClient:
 
     @asynccontextmanager
     async def stream(self, task: Task, body: dict[str, Any]) -> AsyncIterator[EventBlocks]:
-        if not PREPARED.isdisjoint(body) and (preparation := self.engine.preparation) is not None:
-            await preparation.check_grammar(self, body, self.ready)
-            if STOP_TOKEN_IDS in body:
-                body = await preparation.with_stops(self, body, self.ready)
+        preparation = self.engine.preparation
+        if preparation is not None and not preparation.fields.isdisjoint(body):
+            body = await preparation.prepared(self, body, self.ready)
         progress, received = self.engine.prompt_progress, partial(self.engine.convert_answer, task)
         if progress is None or progress.is_wanted(body):
             async with self.send(task, body) as answer:
@@ -115,8 +111,8 @@ class WorkerClient:
             yield EventBlocks(answer, lambda block: received(progress.without(block)))
 
     async def call(self, task: Task, payload: Payload) -> Any:
-        if task == "tokenize" and isinstance(payload, dict) and "messages" in payload:
-            payload = await self._with_prompt(payload)
+        if task == "tokenize" and isinstance(payload, dict) and self.engine.preparation is not None:
+            payload = await self.engine.preparation.with_prompt(self, payload)
         async with self.send(task, payload) as answer:
             return self._decoded(self.engine.convert_answer(task, await answer.read_all()))
 
@@ -124,10 +120,6 @@ class WorkerClient:
         if isinstance(payload, dict):
             payload = self._finished(task, payload)
         return self._answered(self.engine.path(task), payload, task)
-
-    async def _with_prompt(self, body: dict[str, Any]) -> dict[str, Any]:
-        preparation = self.engine.preparation
-        return body if preparation is None else await preparation.with_prompt(self, body)
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         async with self._answered(path, body) as answer:

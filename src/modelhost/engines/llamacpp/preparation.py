@@ -29,13 +29,16 @@ OF_TEMPLATES: Final = ("messages", "tools", "add_generation_prompt", "continue_f
 class LlamaCppPreparation:
     """The :class:`~modelhost.engines.base.Preparation` of llama.cpp."""
 
+    fields = frozenset({STOP_TOKEN_IDS, "grammar", INPUT_GRAMMAR})
+
     def __init__(self) -> None:
         self._probe = GrammarProbe()
 
-    async def check_grammar(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> None:
+    async def prepared(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
         await self._probe.check(client, body, ready)
+        return await self._with_stops(client, body, ready) if STOP_TOKEN_IDS in body else dict(body)
 
-    async def with_stops(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
+    async def _with_stops(self, client: EngineClient, body: Mapping[str, Any], ready: Ready) -> dict[str, Any]:
         if LLGUIDANCE not in ready.features:
             raise UnsupportedParameter(
                 "stop_token_ids: this build of llama.cpp has no llguidance, which they need; the wheel that modelhost "
@@ -56,6 +59,8 @@ class LlamaCppPreparation:
         return rest
 
     async def with_prompt(self, client: EngineClient, body: Mapping[str, Any]) -> dict[str, Any]:
+        if "messages" not in body:
+            return dict(body)
         request = {name: body[name] for name in OF_TEMPLATES if name in body}
         prompt = (await client.ask("/apply-template", request))["prompt"]
         rest = {name: value for name, value in body.items() if name not in OF_TEMPLATES}

@@ -130,16 +130,16 @@ class EngineClient:
 
 async def test_the_mark_after_a_token_ends_the_answer_and_the_text_of_the_token_goes_with_it() -> None:
     asked = {"stop": "own", "stop_token_ids": [9, 8, 7, 8]}
-    body = await LlamaCppPreparation().with_stops(EngineClient(), asked, READY)
+    body = await LlamaCppPreparation().prepared(EngineClient(), asked, READY)
     assert body == {"stop": ["own", MARK, f"text{MARK}"], "grammar": stop_grammar([7, 8, 9], VOCABULARY)}
     assert asked["stop_token_ids"] == [9, 8, 7, 8]
 
 
 async def test_a_token_that_is_none_and_a_build_that_cannot_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="1024 is no token"):
-        await LlamaCppPreparation().with_stops(EngineClient(), {"stop_token_ids": [1024]}, READY)
+        await LlamaCppPreparation().prepared(EngineClient(), {"stop_token_ids": [1024]}, READY)
     with pytest.raises(UnsupportedParameter, match="llguidance"):
-        await LlamaCppPreparation().with_stops(EngineClient(), {"stop_token_ids": [7]}, Ready(url=""))
+        await LlamaCppPreparation().prepared(EngineClient(), {"stop_token_ids": [7]}, Ready(url=""))
     assert "stop_token_ids" not in Remote({"dialect": "llamacpp"}).fields("chat")
     assert "min_tokens" in Remote({"dialect": "llamacpp"}).fields("chat")
 
