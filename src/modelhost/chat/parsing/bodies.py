@@ -27,6 +27,7 @@ from modelhost.chat.parsing.fields import (
     MAX_CHOICES,
     Count,
     InfillFile,
+    McpOptions,
     Message,
     NonEmpty,
     Number,
@@ -37,7 +38,6 @@ from modelhost.chat.parsing.fields import (
     Texts,
     Token,
     TokenId,
-    ToolWishes,
     WantedAdapter,
 )
 from modelhost.chat.parsing.tools import OneTool, ToolChoice
@@ -103,7 +103,7 @@ class ChatRequest(_Generation):
     modalities: list[Literal["text"]] | None = None
     prediction: dict[str, Any] | None = None
     verbosity: str | None = None
-    mcp: ToolWishes | None = None
+    mcp: McpOptions | None = None
     session_id: NewSessionId | None = Field(
         default=None, description="The conversation, kept by the host, that the messages go on with."
     )

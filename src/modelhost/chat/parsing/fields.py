@@ -117,7 +117,7 @@ class WantedPrompt(ClosedObject):
     arguments: dict[str, str] | None = None
 
 
-class ToolWishes(ClosedObject):
+class McpOptions(ClosedObject):
     """``mcp``: what a request wants of the host's own tools. Without it they are all given, up to the limits."""
 
     resources: list[WantedResource] | None = None
