@@ -121,6 +121,11 @@ class Host:
         load: bool,
         launch: Mapping[str, Any],
     ) -> None:
+        def progressed(fraction: float) -> None:
+            self.waiting.set()
+            if on_progress is not None:
+                on_progress(fraction)
+
         if self.settings.database_url is not None:
             await self.state.open()  # errors of a configured database are raised at once
         loading: asyncio.Future[ModelCollection] | None = None
@@ -128,15 +133,10 @@ class Host:
             if self.settings.mcp_config is not None:
                 # MCP servers first: they connect while the model is loaded.
                 await self._start_tools(Path(self.settings.mcp_config))
-            loading = asyncio.ensure_future(
-                ModelCollection.start(
-                    self.settings,
-                    on_download=on_download,
-                    on_progress=self._noting_the_wait(on_progress),
-                    load=load,
-                    launch=launch,
-                )
+            starting = ModelCollection.start(
+                self.settings, on_download=on_download, on_progress=progressed, load=load, launch=launch
             )
+            loading = asyncio.ensure_future(starting)
             loading.add_done_callback(lambda _: self.waiting.set())
             await self.waiting.wait()
             await self._prepare()
@@ -154,14 +154,6 @@ class Host:
                 await loading.result().stop(0)
         if self._toolbox is not None:
             await self._toolbox.stop()
-
-    def _noting_the_wait(self, on_progress: ProgressCallback | None) -> ProgressCallback:
-        def progressed(fraction: float) -> None:
-            self.waiting.set()
-            if on_progress is not None:
-                on_progress(fraction)
-
-        return progressed
 
     async def _start_tools(self, path: Path | None) -> None:
         self._toolbox = await lazy.toolbox.Toolbox.start(path, environment.current(), sampler=self)
