@@ -28,6 +28,11 @@ class Dialect(Protocol):
     """As for :class:`~modelhost.engines.base.Engine`."""
 
     @property
+    def continues_final_message(self) -> bool:
+        """As for :class:`~modelhost.engines.base.Engine`."""
+        ...
+
+    @property
     def preparation(self) -> Preparation | None:
         """As for :class:`~modelhost.engines.base.Engine`."""
         ...
@@ -64,6 +69,7 @@ class OpenAI:
     """A server that accepts requests unchanged, with a list of further fields."""
 
     custom_tools: CustomTools = "unchanged"
+    continues_final_message = False
 
     def __init__(
         self,
@@ -103,6 +109,10 @@ class EngineDialect:
     custom_tools: CustomTools = "as_functions"  # whether it supports grammars is unknown
     has_own_tools = False
     streams_usage = True
+
+    @property
+    def continues_final_message(self) -> bool:
+        return ENGINES[self._name].continues_final_message
 
     @property
     def preparation(self) -> Preparation | None:

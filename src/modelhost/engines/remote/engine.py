@@ -71,6 +71,7 @@ class Remote(Engine):
         self._fields = _names(values["fields"])
         self._dialect = DIALECTS[values["dialect"]]
         self.custom_tools = self._dialect.custom_tools
+        self.continues_final_message = self._dialect.continues_final_message
         self.has_own_tools = self._dialect.has_own_tools
         self.preparation = self._dialect.preparation
 

@@ -73,6 +73,11 @@ def test_a_model_elsewhere_cannot_be_given_files() -> None:
         Remote().launch(ModelSpec(name="m", urls=("http://a",), chat_template="{{ x }}"), "")
 
 
+def test_a_server_continues_the_final_message_as_the_engine_of_its_dialect_does() -> None:
+    assert Remote({"dialect": "llamacpp"}).continues_final_message
+    assert not any(Remote({"dialect": name}).continues_final_message for name in ("openai", "vllm"))
+
+
 HOST_ERROR = {"message": "said there", "type": "x", "param": "top_p", "source": {"kind": "host"}}
 
 
