@@ -26,10 +26,10 @@ Stop = Annotated[Pieces, BeforeValidator(_as_list, json_schema_input_type=Piece 
 
 
 class RequestDefaults(BaseModel):
-    """Fields of a request that may have a default, with the same ranges as in a request.
+    """Fields of a request that may have a default, with the ranges that they have in a request.
 
-    ``top_k`` -1 or 0 disables it, a ``seed`` below 0 means a random one; ``top_p`` and ``min_p`` keep at least
-    ``min_tokens_to_keep`` tokens. ``None`` means no default.
+    ``top_k`` -1 or 0 is off, a ``seed`` below 0 is another one each time; ``top_p`` and ``min_p`` leave
+    ``min_tokens_to_keep`` at least. ``None`` is no default.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
