@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from modelhost.engines import ENGINES
 from modelhost.engines.base import OPENAI_PATHS, CustomTools, Preparation
@@ -15,61 +15,11 @@ ALL: Final[frozenset[Task]] = frozenset(OPENAI_PATHS) - {"infill"}
 OPENAIS: Final[frozenset[Task]] = frozenset({"chat", "completions", "embeddings"})
 
 
-class Dialect(Protocol):
-    """One kind of server."""
-
-    @property
-    def tasks(self) -> frozenset[Task]:
-        """The tasks that such servers can do."""
-        ...
-
-    custom_tools: CustomTools
-    has_own_tools: bool
-    """As for :class:`~modelhost.engines.base.Engine`."""
-
-    @property
-    def continues_final_message(self) -> bool:
-        """As for :class:`~modelhost.engines.base.Engine`."""
-        ...
-
-    @property
-    def preparation(self) -> Preparation | None:
-        """As for :class:`~modelhost.engines.base.Engine`."""
-        ...
-
-    @property
-    def streams_usage(self) -> bool:
-        """Whether it supports ``continuous_usage_stats``."""
-        ...
-
-    def fields(self, task: Task) -> frozenset[str]:
-        """Return the request fields that it supports beyond OpenAI's."""
-        ...
-
-    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
-        """Return ``body`` in its form; ``body`` may be changed in place."""
-        ...
-
-    def convert_answer(self, task: Task, data: bytes) -> bytes:
-        """Return ``data`` of an answer in the host's form."""
-        ...
-
-    def usage_in(
-        self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-        """As for :class:`~modelhost.engines.base.Engine`."""
-        ...
-
-    def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
-        """Return an error in the server's own form as a :class:`ModelhostError`; ``None`` if it uses OpenAI's form."""
-        ...
-
-
-class OpenAI:
-    """A server that accepts requests unchanged, with a list of further fields."""
+class Dialect:
+    """One kind of server; this one accepts requests unchanged, with a list of further fields."""
 
     custom_tools: CustomTools = "unchanged"
-    continues_final_message = False
+    """As for :class:`~modelhost.engines.base.Engine`."""
 
     def __init__(
         self,
@@ -79,36 +29,57 @@ class OpenAI:
         streams_usage: bool = False,
         has_own_tools: bool = False,
     ) -> None:
-        self.tasks = tasks
-        self.has_own_tools = has_own_tools
-        self.preparation: Preparation | None = None
-        self.streams_usage = streams_usage
+        """Take the fields beyond OpenAI's, by task.
+
+        Args:
+            tasks: the tasks that such servers can do.
+            streams_usage: whether they support ``continuous_usage_stats``.
+            has_own_tools: as for :class:`~modelhost.engines.base.Engine`.
+        """
+        self.tasks, self.streams_usage, self.has_own_tools = tasks, streams_usage, has_own_tools
         self._more = more
 
+    @property
+    def continues_final_message(self) -> bool:
+        """As for :class:`~modelhost.engines.base.Engine`."""
+        return False
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """As for :class:`~modelhost.engines.base.Engine`."""
+        return None
+
     def fields(self, task: Task) -> frozenset[str]:
+        """Return the request fields that it supports beyond OpenAI's."""
         return self._more(task)
 
-    def adapt(self, _: Task, body: dict[str, Any]) -> dict[str, Any]:
+    def adapt(self, task: Task, body: dict[str, Any]) -> dict[str, Any]:
+        """Return ``body`` in its form; ``body`` may be changed in place."""
         return body
 
-    def convert_answer(self, _: Task, data: bytes) -> bytes:
+    def convert_answer(self, task: Task, data: bytes) -> bytes:
+        """Return ``data`` of an answer in the host's form."""
         return data
 
     def usage_in(
         self, chunk: Mapping[str, Any], asked: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        """As for :class:`~modelhost.engines.base.Engine`."""
         return None
 
     def translate(self, status: int, payload: Any, *, model: str, worker: str) -> ModelhostError | None:
+        """Return an error in the server's own form as a :class:`ModelhostError`; ``None`` if it uses OpenAI's form."""
         return None
 
 
-class EngineDialect:
+class EngineDialect(Dialect):
     """A server like the workers of an engine here."""
 
-    custom_tools: CustomTools = "as_functions"  # whether it supports grammars is unknown
-    has_own_tools = False
-    streams_usage = True
+    custom_tools = "as_functions"  # whether it supports grammars is unknown
+
+    def __init__(self, name: str) -> None:
+        super().__init__(self._fields, tasks=ALL, streams_usage=True)
+        self._name = name
 
     @property
     def continues_final_message(self) -> bool:
@@ -118,11 +89,7 @@ class EngineDialect:
     def preparation(self) -> Preparation | None:
         return ENGINES[self._name].preparation
 
-    def __init__(self, name: str, *, tasks: frozenset[Task]) -> None:
-        self.tasks = tasks
-        self._name = name
-
-    def fields(self, task: Task) -> frozenset[str]:
+    def _fields(self, task: Task) -> frozenset[str]:
         engine = ENGINES[self._name]
         # Features that the host adds to workers here are not known to work there.
         of_workers_here = frozenset() if engine.preparation is None else frozenset({STOP_TOKEN_IDS})
@@ -165,8 +132,8 @@ def _checked_here(task: Task) -> frozenset[str]:
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    "openai": OpenAI(_of_openai),
-    "vllm": EngineDialect("vllm", tasks=ALL),
-    "llamacpp": EngineDialect("llamacpp", tasks=ALL),
-    "modelhost": OpenAI(_of_all_engines, tasks=ALL, streams_usage=True, has_own_tools=True),
+    "openai": Dialect(_of_openai),
+    "vllm": EngineDialect("vllm"),
+    "llamacpp": EngineDialect("llamacpp"),
+    "modelhost": Dialect(_of_all_engines, tasks=ALL, streams_usage=True, has_own_tools=True),
 }
