@@ -112,7 +112,7 @@ class World:
         """What the worker tells of itself: the ``last_body`` that it got, how many requests were ``cancelled``."""
         worker = self.host.models[0].worker
         assert worker is not None
-        state: dict[str, Any] = await self.run(worker.ask("/scripted/state"))
+        state: dict[str, Any] = await self.run(worker.fetch("/scripted/state"))
         return state
 
     async def remembered(self, session: str) -> list[str]:

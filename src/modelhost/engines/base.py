@@ -32,7 +32,7 @@ LARK_SYNTAX: Final = "https://github.com/guidance-ai/llguidance/blob/main/docs/s
 class EngineClient(Protocol):
     """Requests to a worker, apart from generations."""
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that the worker answers to ``body``; without a body, it is a GET request.
 
         Raises:
@@ -40,10 +40,10 @@ class EngineClient(Protocol):
         """
         ...
 
-    def listen(
+    def fetch_events(
         self, path: str, body: Mapping[str, Any]
     ) -> AbstractAsyncContextManager[AsyncGenerator[Mapping[str, Any], None]]:
-        """Send ``body`` and yield the events of the answer; closing cancels the work. Raises as :meth:`ask` does."""
+        """Send ``body`` and yield the events of the answer; closing cancels the work. Raises as :meth:`fetch` does."""
         ...
 
 
@@ -80,7 +80,7 @@ class PromptCaches(Protocol):
         ``None``: the worker no longer has it in its cache, or a running request is using it.
 
         Raises:
-            ModelhostError: as :meth:`EngineClient.ask`.
+            ModelhostError: as :meth:`EngineClient.fetch`.
         """
         ...
 
@@ -90,7 +90,7 @@ class PromptCaches(Protocol):
         ``file`` must be intact: a damaged one may end the worker.
 
         Raises:
-            ModelhostError: as :meth:`EngineClient.ask`.
+            ModelhostError: as :meth:`EngineClient.fetch`.
         """
         ...
 
@@ -106,7 +106,7 @@ class Preparation(Protocol):
 
         Raises:
             InvalidRequest, UnsupportedParameter: the worker cannot do it, or would ignore it.
-            ModelhostError: as :meth:`EngineClient.ask`.
+            ModelhostError: as :meth:`EngineClient.fetch`.
         """
         ...
 
@@ -114,7 +114,7 @@ class Preparation(Protocol):
         """Return ``body``, of ``/tokenize``, with the text of the prompt in place of ``messages``, if it has any.
 
         Raises:
-            ModelhostError: as :meth:`EngineClient.ask`.
+            ModelhostError: as :meth:`EngineClient.fetch`.
         """
         ...
 
@@ -139,7 +139,7 @@ class PromptScores(Protocol):
         ``check`` is called with the number of tokens before the work begins.
 
         Raises:
-            ModelhostError: as :meth:`EngineClient.ask`, and what ``check`` raises.
+            ModelhostError: as :meth:`EngineClient.fetch`, and what ``check`` raises.
         """
         ...
 

@@ -97,13 +97,13 @@ class RemoteTarget:
 class Launch:
     """How to start one worker process. ``config`` is sent as the first line of its standard input.
 
-    With ``elsewhere`` there is nothing to start: the model is on those servers.
+    With ``remote`` there is nothing to start: the model is on those servers.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     config: Mapping[str, Any]
-    elsewhere: RemoteTarget | None = None
+    remote: RemoteTarget | None = None
     memory_phrases: tuple[str, ...] = ()
     """Lower-case parts of log lines that report a failed allocation of memory."""
     gpu_memory_phrases: tuple[str, ...] = ()

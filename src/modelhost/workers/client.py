@@ -121,12 +121,12 @@ class WorkerClient:
             payload = self._finished(task, payload)
         return self._answered(self.engine.path(task), payload, task)
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         async with self._answered(path, body) as answer:
             return self._decoded(await answer.read_all())
 
     @asynccontextmanager
-    async def listen(
+    async def fetch_events(
         self, path: str, body: Mapping[str, Any]
     ) -> AsyncIterator[AsyncGenerator[Mapping[str, Any], None]]:
         async with self._answered(path, body) as answer:

@@ -93,9 +93,9 @@ async def _launch(
 ) -> Worker:
     api_key = secrets.token_urlsafe(24)
     launch = engine.launch(spec, api_key)
-    if launch.elsewhere is not None:
+    if launch.remote is not None:
         begin = lazy.remote_worker.RemoteWorker.begin
-        return await begin(launch.elsewhere, engine, model=spec.name, timeout_seconds=timeout_seconds)
+        return await begin(launch.remote, engine, model=spec.name, timeout_seconds=timeout_seconds)
     launch = _with_places(launch)
     try:
         process = await start_process(launch, model=spec.name, timeout_seconds=timeout_seconds, on_progress=on_progress)

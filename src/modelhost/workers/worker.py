@@ -128,17 +128,17 @@ class Worker(Protocol):
         """Send a request and return the JSON of the whole answer, in the host's dialect; raises as :meth:`send`."""
         ...
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON answer of the engine to ``body`` (without one, to a GET); raises as :meth:`send`.
 
         It does not count as work: its duration is not watched.
         """
         ...
 
-    def listen(
+    def fetch_events(
         self, path: str, body: Mapping[str, Any]
     ) -> AbstractAsyncContextManager[AsyncGenerator[Mapping[str, Any], None]]:
-        """Send ``body`` and yield the events of the answer; otherwise as :meth:`ask`."""
+        """Send ``body`` and yield the events of the answer; otherwise as :meth:`fetch`."""
         ...
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:

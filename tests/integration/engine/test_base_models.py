@@ -63,7 +63,7 @@ async def worker_of(model: Path | None, **settings: Any) -> AsyncIterator[Worker
 
 
 async def _prompt(worker: Worker, **body: Any) -> str:
-    prompt: str = (await worker.ask("/apply-template", {"messages": MESSAGES, **body}))["prompt"]
+    prompt: str = (await worker.fetch("/apply-template", {"messages": MESSAGES, **body}))["prompt"]
     return prompt
 
 
@@ -75,7 +75,7 @@ async def test_its_prompt_is_the_lines_of_the_conversation(base_nano: Path) -> N
         body = {"messages": MESSAGES, "max_tokens": 8, "temperature": 0}
         answer = await worker.call("chat", body)
         assert answer["usage"]["completion_tokens"] > 0
-        tokens = await worker.ask("/tokenize", {"content": PLAIN, "add_special": True})
+        tokens = await worker.fetch("/tokenize", {"content": PLAIN, "add_special": True})
         assert answer["usage"]["prompt_tokens"] == len(tokens["tokens"])
 
 
@@ -108,7 +108,7 @@ async def test_a_template_that_comes_with_modelhost_is_rendered_as_by_other_engi
         assert worker.ready.chat_stops == STOPS[name]
         for body in bodies:
             shown = ChatTemplate(reader, None, "nano").render(body)
-            assert (await worker.ask("/apply-template", body))["prompt"] == shown
+            assert (await worker.fetch("/apply-template", body))["prompt"] == shown
             answer = await worker.call("chat", {**body, "max_tokens": 4, "temperature": 0})
             assert answer["usage"]["completion_tokens"] > 0
 

@@ -222,7 +222,7 @@ async def test_a_worker_of_a_build_with_an_illegal_instruction_is_replaced_by_th
         worker = await launch_worker(spec, LlamaCpp(), timeout_seconds=60, start_process=WorkerProcess.start)
     try:
         assert "AVX2" in worker.ready.features or "NEON" in worker.ready.features
-        said = await worker.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello!"}]})
+        said = await worker.fetch("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello!"}]})
         assert said["choices"][0]["message"]["content"]
     finally:
         await worker.close()

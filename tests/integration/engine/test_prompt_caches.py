@@ -221,7 +221,7 @@ async def test_a_request_at_work_is_neither_saved_nor_disturbed(tmp_path: Path) 
         saved = await engine.save(messages, path)
         assert saved is not None
         asking = asyncio.create_task(engine.answer(conversation("bee"), max_tokens=1500, ignore_eos=True))
-        while not any(slot["is_processing"] for slot in await engine.worker.ask("/slots")):
+        while not any(slot["is_processing"] for slot in await engine.worker.fetch("/slots")):
             pass
         assert await engine.save(messages, tmp_path / "other") is None
         assert not await engine.restore(path, saved.fingerprint)

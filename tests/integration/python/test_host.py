@@ -28,7 +28,7 @@ async def _ask_worker(host: modelhost.Host, path: str) -> Any:
     """Ask the engine itself."""
     worker = host.models[0].worker
     assert worker is not None
-    return await worker.ask(path)
+    return await worker.fetch(path)
 
 
 async def _busy_slots(host: modelhost.Host) -> int:

@@ -74,7 +74,7 @@ class EngineClient:
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    async def ask(self, path: str, body: Any = None) -> Any:
+    async def fetch(self, path: str, body: Any = None) -> Any:
         self.seen.append((path, body))
         return {"prompt": "<Hello>"}
 

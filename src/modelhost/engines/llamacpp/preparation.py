@@ -47,11 +47,11 @@ class LlamaCppPreparation:
             )
         rest = dict(body)
         ids = sorted(set(rest.pop(STOP_TOKEN_IDS)))
-        vocabulary = (await client.ask("/v1/models"))["data"][0]["meta"]["n_vocab"]
+        vocabulary = (await client.fetch("/v1/models"))["data"][0]["meta"]["n_vocab"]
         if ids[-1] >= vocabulary:
             message = f"stop_token_ids: {ids[-1]} is no token of this model, which has {vocabulary}."
             raise InvalidRequest(message, param=STOP_TOKEN_IDS)
-        texts = [(await client.ask("/detokenize", {"tokens": [each]}))["content"] for each in ids]
+        texts = [(await client.fetch("/detokenize", {"tokens": [each]}))["content"] for each in ids]
         stop = rest.get("stop") or []
         marked = [f"{text}{MARK}" for text in texts if text and NOT_TEXT not in text]
         rest["stop"] = [*([stop] if isinstance(stop, str) else stop), MARK, *marked]
@@ -62,7 +62,7 @@ class LlamaCppPreparation:
         if "messages" not in body:
             return dict(body)
         request = {name: body[name] for name in OF_TEMPLATES if name in body}
-        prompt = (await client.ask("/apply-template", request))["prompt"]
+        prompt = (await client.fetch("/apply-template", request))["prompt"]
         rest = {name: value for name, value in body.items() if name not in OF_TEMPLATES}
         # The server tokenizes the prompts of chats with these.
         return {**rest, "content": prompt, "add_special": True, "parse_special": True}
@@ -89,7 +89,7 @@ class GrammarProbe:
 
         Raises:
             InvalidRequest: the worker would ignore it.
-            ModelhostError: as :meth:`EngineClient.ask`.
+            ModelhostError: as :meth:`EngineClient.fetch`.
         """
         if LLGUIDANCE not in ready.features:
             return
@@ -115,10 +115,10 @@ class GrammarProbe:
 
 
 async def _is_obeyed(client: EngineClient, grammar: str) -> bool:
-    named = (await client.ask("/props")).get("eos_token") or ""
-    ends = (await client.ask("/tokenize", {"content": named, "parse_special": True}))["tokens"]
+    named = (await client.fetch("/props")).get("eos_token") or ""
+    ends = (await client.fetch("/tokenize", {"content": named, "parse_special": True}))["tokens"]
     has_end = len(ends) == 1
-    answer = await client.ask(
+    answer = await client.fetch(
         "/completion",
         {
             "prompt": ends or MARK,

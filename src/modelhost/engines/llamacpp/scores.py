@@ -48,7 +48,7 @@ class ForcedTokens:
         if isinstance(prompt, str):
             # llama.cpp tokenizes the prompt of a completion with these.
             request = {"content": prompt, "add_special": True, "parse_special": True}
-            tokens: Sequence[int] = (await client.ask("/tokenize", request))["tokens"]
+            tokens: Sequence[int] = (await client.fetch("/tokenize", request))["tokens"]
         else:
             tokens = prompt
         check(len(tokens))
@@ -72,7 +72,7 @@ class ForcedTokens:
 
 
 async def _text(client: TranslatingClient, tokens: Sequence[int]) -> str:
-    text: str = (await client.ask("/detokenize", {"tokens": list(tokens)}))["content"]
+    text: str = (await client.fetch("/detokenize", {"tokens": list(tokens)}))["content"]
     return text
 
 
@@ -85,7 +85,7 @@ async def _generated(
     limits = {"max_tokens": len(wanted), "logprobs": max(1, top), "timings_per_token": True}
     request = {**request, "grammar": f"root ::= {chain}", **limits}
     try:
-        async with client.listen(COMPLETIONS, request) as events, aclosing(events):
+        async with client.fetch_events(COMPLETIONS, request) as events, aclosing(events):
             async for event in events:
                 if (event.get("timings") or {}).get(GUESSED):
                     return
@@ -98,10 +98,10 @@ async def _generated(
 
 async def _looked_up(client: TranslatingClient, shared: Mapping[str, Any], wanted: int, top: int) -> TokenScore:
     """Return the score of ``wanted`` from the alternatives to another token that is generated in its place."""
-    plain = (await client.ask("/tokenize", {"content": PLAIN, "add_special": False}))["tokens"][-1]
+    plain = (await client.fetch("/tokenize", {"content": PLAIN, "add_special": False}))["tokens"][-1]
     for count in (max(LIKELY, top), ALL):
         request = {**shared, "logit_bias": [[plain, CERTAIN]], "max_tokens": 1, "logprobs": count}
-        async with client.listen(COMPLETIONS, request) as events, aclosing(events):
+        async with client.fetch_events(COMPLETIONS, request) as events, aclosing(events):
             async for event in events:
                 for score in _tokens_in(client, event):
                     likely = score["top_logprobs"]

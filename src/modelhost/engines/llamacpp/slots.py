@@ -73,7 +73,7 @@ class SlotFiles:
                 if not await self._bring_back(client, slot.text):
                     return None
                 continue
-            saved = await client.ask(f"/slots/{slot.id}?action=save", {"filename": file})
+            saved = await client.fetch(f"/slots/{slot.id}?action=save", {"filename": file})
             if slot in await self._slots(client):
                 count: int = saved["n_saved"]
                 return count
@@ -84,35 +84,35 @@ class SlotFiles:
             return False
         # A request for no tokens goes to the idle slot that was used least recently, and moves the caches of all idle
         # slots to memory first, so that the slot may be overwritten.
-        answer = await client.ask("/completion", {"prompt": [0], "n_predict": 0})
-        await client.ask(f"/slots/{answer['id_slot']}?action=restore", {"filename": file})
+        answer = await client.fetch("/completion", {"prompt": [0], "n_predict": 0})
+        await client.fetch(f"/slots/{answer['id_slot']}?action=restore", {"filename": file})
         return True
 
     async def _slots(self, client: EngineClient) -> list[Slot]:
-        return [Slot.of(reported) for reported in await client.ask("/slots")]
+        return [Slot.of(reported) for reported in await client.fetch("/slots")]
 
     async def _without_adapters(self, client: EngineClient) -> list[Slot]:
         """Return the slots whose text was made without selected adapters."""
         slots = await self._slots(client)
         if not any(slot.scales for slot in slots):
             return slots
-        own = {each["id"]: each["scale"] for each in await client.ask("/lora-adapters")}
+        own = {each["id"]: each["scale"] for each in await client.fetch("/lora-adapters")}
         return [slot for slot in slots if all(own.get(number) == scale for number, scale in slot.scales)]
 
     async def _opening(self, client: EngineClient, messages: Sequence[Message]) -> str:
         """Return the beginning of the conversation, up to and including its first message that is not a system
         message."""
         first = next((place for place, message in enumerate(messages) if message["role"] != "system"), 0)
-        rendered = await client.ask("/apply-template", {"messages": [_plain(each) for each in messages[: first + 1]]})
+        rendered = await client.fetch("/apply-template", {"messages": [_plain(each) for each in messages[: first + 1]]})
         opening, content = _letters(rendered["prompt"]), _letters(_text(messages[first]))
         return opening[: opening.rfind(content) + len(content)] if content else ""
 
     async def _bring_back(self, client: EngineClient, text: str) -> bool:
         """Bring the cache of ``text`` back to a slot; return whether nearly all of it was cached."""
         request = {"content": text, "add_special": False, "parse_special": True}
-        tokens = (await client.ask("/tokenize", request))["tokens"]
+        tokens = (await client.fetch("/tokenize", request))["tokens"]
         wanted = {"prompt": tokens, "n_predict": 0, "stream": True, "return_progress": True}
-        async with client.listen("/completion", wanted) as events, aclosing(events):
+        async with client.fetch_events("/completion", wanted) as events, aclosing(events):
             async for event in events:
                 progress = event.get("prompt_progress")
                 if progress is not None and progress["cache"] < LEAST_CACHED * progress["total"]:

@@ -114,7 +114,7 @@ class Remote(Engine):
             argv=(),
             env={},
             config={},
-            elsewhere=RemoteTarget(
+            remote=RemoteTarget(
                 urls=spec.urls,
                 api_key=spec.url_key,
                 model=options["model"],

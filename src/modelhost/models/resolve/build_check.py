@@ -95,13 +95,13 @@ async def _checked(wheel: Worker, built: Worker, build: Build) -> Checked:
 
 async def _answer(worker: Worker, prompt: str) -> str:
     body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": ANSWER_TOKENS, "temperature": 0}
-    said = await worker.ask("/v1/chat/completions", body)
+    said = await worker.fetch("/v1/chat/completions", body)
     return str(said["choices"][0]["message"]["content"] or "").strip()
 
 
 async def _scores(worker: Worker, prompt: str) -> Mapping[int, float]:
     """Return the logarithms of the probabilities of the likeliest tokens behind ``prompt``."""
-    said = await worker.ask("/completion", {"prompt": prompt, "n_predict": 1, "n_probs": COMPARED, "temperature": 0})
+    said = await worker.fetch("/completion", {"prompt": prompt, "n_predict": 1, "n_probs": COMPARED, "temperature": 0})
     return {each["id"]: each["logprob"] for each in said["completion_probabilities"][0]["top_logprobs"]}
 
 
@@ -144,7 +144,7 @@ async def _timed(worker: Worker) -> Mapping[str, float]:
         "cache_prompt": False,
         "temperature": 0,
     }
-    timings: Mapping[str, float] = (await worker.ask("/completion", body))["timings"]
+    timings: Mapping[str, float] = (await worker.fetch("/completion", body))["timings"]
     return timings
 
 

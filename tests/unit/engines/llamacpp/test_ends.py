@@ -120,7 +120,7 @@ class EngineClient:
 
     texts: Mapping[int, str] = {7: "", 8: "text", 9: "\ufffd"}
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         if body is None:
             assert path == "/v1/models"
             return {"data": [{"meta": {"n_vocab": VOCABULARY}}]}

@@ -23,7 +23,7 @@ class EngineClient:
         self._answer = {"content": content, "stop_type": stop_type}
         self._eos = eos
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         if path == "/props":
             return {"eos_token": self._eos}
         assert body is not None

@@ -33,14 +33,14 @@ class Server:
         self._silent, self._outside, self._guessed, self._breaks = silent, outside, guessed, breaks
         self.asked: list[Mapping[str, Any]] = []
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         assert body is not None
         if path == "/detokenize":
             return {"content": "".join(map(chr, body["tokens"]))}
         return {"tokens": [ord(letter) for letter in body["content"]]}
 
     @asynccontextmanager
-    async def listen(
+    async def fetch_events(
         self, path: str, body: Mapping[str, Any]
     ) -> AsyncIterator[AsyncGenerator[Mapping[str, Any], None]]:
         assert path == "/v1/completions"

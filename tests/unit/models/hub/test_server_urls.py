@@ -86,7 +86,7 @@ def test_an_address_is_resolved_without_being_asked() -> None:
     resolved = resolve(settings)
     assert (resolved.engine.name, resolved.need_bytes, resolved.charge) == ("remote", {}, {MODELS: 0})
     assert "typical_p" in resolved.engine.fields("chat")
-    elsewhere = resolved.engine.launch(resolved.spec, "").elsewhere
+    elsewhere = resolved.engine.launch(resolved.spec, "").remote
     assert elsewhere is not None
     assert (elsewhere.urls, elsewhere.api_key) == (("http://a:1/v1", "http://b:2/v1"), "secret")
     assert "secret" not in repr(resolved) + repr(elsewhere)

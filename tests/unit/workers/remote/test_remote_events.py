@@ -50,10 +50,10 @@ class There:
     async def call(self, task: Task, body: dict[str, Any]) -> Any:
         raise AssertionError  # all answers are streamed
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         raise AssertionError  # nothing but the answer is asked for
 
-    def listen(self, path: str, body: Mapping[str, Any]) -> Any:
+    def fetch_events(self, path: str, body: Mapping[str, Any]) -> Any:
         raise AssertionError
 
     def refusal(self, status: int, payload: Any) -> ModelhostError:

@@ -386,7 +386,7 @@ async def test_embeddings_and_questions_are_whole_answers() -> None:
     server = Server(answer)
     async with _serving(server), _worker(server, model="second") as worker:
         assert await worker.call("embeddings", {"input": "x"}) == {"model": "ours", "data": []}
-        assert await worker.ask("/tokenize", {"content": "x"}) == orjson.loads(body)
+        assert await worker.fetch("/tokenize", {"content": "x"}) == orjson.loads(body)
     assert server.requests[0].endswith(b'{"input":"x","model":"second"}')
     assert server.requests[1].startswith(b"POST /tokenize ")
 
