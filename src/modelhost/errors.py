@@ -1,60 +1,60 @@
 """Every error that modelhost raises, as one small tree.
 
     ModelhostError
-    ├── RequestError             the caller can mend it
+    ├── RequestError             the caller can correct it
     │   ├── InvalidRequest           a value, a type, a missing field
     │   ├── InvalidJson              the body is not JSON
-    │   ├── UnsupportedParameter     known nowhere, or not by this model's engine
-    │   ├── UnsupportedOperation     this model cannot do that (embeddings, rerank ...)
+    │   ├── UnsupportedParameter     unknown, or not supported by this model's engine
+    │   ├── UnsupportedOperation     this model does not support it (embeddings, rerank ...)
     │   ├── ContextLengthExceeded    the prompt does not fit
     │   ├── ModelNotFound            no model of that name
-    │   ├── ModelNotAllowed          a model that is not the host's, and that it may not add
-    │   ├── ModelBusy                it has requests in flight, and was not to be forced
+    │   ├── ModelNotAllowed          a model that is not the host's, and that clients may not add
+    │   ├── ModelBusy                it has requests at work, and `force` is not set
     │   ├── NotFound                 no such path
     │   ├── MethodNotAllowed         the path exists, the method does not
-    │   ├── InvalidAnswer            an answer to a question that does not fit its form
+    │   ├── InvalidAnswer            an answer that does not match the question's form
     │   ├── RequestTooLarge          the body is over the limit
-    │   ├── UnsupportedEncoding      the body is compressed in a way that is not read here
+    │   ├── UnsupportedEncoding      the body has an unsupported compression
     │   ├── HeadersTooLarge          the head is over the limits
-    │   ├── RequestTimedOut          the client took too long to send it
+    │   ├── RequestTimedOut          the client took too long to send the request
     │   ├── Unauthorized             no key, or a wrong one
-    │   └── ForeignOrigin            a web page of somebody else asks, or by a name of somebody else
-    ├── HostFault                the host itself is at fault; its log says where
+    │   └── ForeignOrigin            the request comes from a foreign web page, or under a foreign host name
+    ├── HostFault                a fault in the host; its log shows where
     ├── Unavailable              try again later
-    │   ├── QueueFull                too many requests wait already
-    │   ├── TooManyConnections       as many clients are connected as the host allows
-    │   ├── QueueTimeout             waited for the model as long as allowed
-    │   ├── ModelFailed              the model could not be started; it is tried again, later
-    │   ├── ModelUnloaded            unloaded by force while it had the request
-    │   ├── InsufficientMemory       the model does not fit, whatever may be unloaded
+    │   ├── QueueFull                too many requests are waiting
+    │   ├── TooManyConnections       the maximum number of clients is connected
+    │   ├── QueueTimeout             the wait for the model exceeded its limit
+    │   ├── ModelFailed              the model could not be started; the host retries later
+    │   ├── ModelUnloaded            unloaded with `force` while it had the request
+    │   ├── InsufficientMemory       the model does not fit, even after evictions
     │   └── ShuttingDown             the host is being stopped
     ├── WorkerError              the worker process of one model
     │   ├── WorkerStartFailed        did not become ready
     │   ├── WorkerCrashed            ended while it had work
-    │   └── EngineError              answered with an error of its own
-    ├── ToolError                an MCP server, or a tool of it
+    │   └── EngineError              answered with its own error
+    ├── ToolError                an MCP server, or one of its tools
     │   ├── McpServerNotFound        no MCP server of that name
     │   ├── ToolNotFound             no tool of that name
-    │   ├── ToolServerUnavailable    not ready, disabled, failed, or lost meanwhile
+    │   ├── ToolServerUnavailable    not ready, disabled, failed, or lost
     │   └── ToolCallFailed           answered with an error
-    ├── StateError               what is kept in the database
+    ├── StateError               data in the database
     │   ├── SessionNotFound          no session of that id
-    │   ├── SessionBusy              another host keeps the session longer than allowed
-    │   ├── StateNotFound            nothing was saved under that name
-    │   ├── StateDamaged             a saved state that is not what was saved, or of a newer version
+    │   ├── SessionBusy              another host holds the session for longer than the limit
+    │   ├── StateNotFound            no saved state of that name
+    │   ├── StateDamaged             a saved state that is damaged, or of a newer version
     │   └── DatabaseUnavailable      cannot be reached, read or written
-    └── SetupError               what a person set up; the command line exits 1
-        ├── ConfigError              a setting, or its file
+    └── SetupError               setup errors; commands exit with status 1
+        ├── ConfigError              an invalid setting or configuration file
         ├── ModelFileMissing         no such path
         ├── ModelFileInvalid         not a model, damaged, or of an unknown kind
         ├── EngineMissing            the model needs an engine that is not installed
-        ├── DownloadFailed           the hub did not give the file
+        ├── DownloadFailed           the hub did not provide the file
         ├── PortInUse                the address is taken
         ├── HostUnreachable          no modelhost answers at that address
-        └── SystemLibraryMissing     a shared library of the operating system is not there
+        └── SystemLibraryMissing     a shared library of the operating system is missing
 
-Each leaf has a stable ``code``, a message that says what to do next, and ``details`` (JSON values). ``source`` says who
-refused: the host, or the worker of a model. Only the HTTP face knows status codes.
+Each leaf has a stable ``code``, a message with the next step, and ``details`` (JSON values). ``source`` is the origin
+of the refusal: the host, or the worker of a model. Only the HTTP face has status codes.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class ToolCallFailed(ToolError):
 
 
 class StateError(ModelhostError):
-    """Something is wrong with what is kept in the database, or with what was wanted of it."""
+    """Something is wrong with data in the database, or with what was wanted of it."""
 
 
 class SessionNotFound(StateError):

@@ -24,31 +24,31 @@ class Meters:
         "modelhost_errors", "Requests answered with an error, by its code.", ["model", "code"], registry=REGISTRY
     )
     cancelled = Counter(
-        "modelhost_cancelled", "Requests whose client left before the end.", ["model"], registry=REGISTRY
+        "modelhost_cancelled", "Requests whose client disconnected before the end.", ["model"], registry=REGISTRY
     )
     request_seconds = Histogram(
         "modelhost_request_seconds",
-        "From the request's arrival to its last byte.",
+        "Time from the request's arrival to its last byte.",
         ["model", "operation"],
         buckets=WHOLE_REQUEST,
         registry=REGISTRY,
     )
     time_to_first_token = Histogram(
         "modelhost_time_to_first_token_seconds",
-        "From the request's arrival to the first piece of the answer.",
+        "Time from the request's arrival to the first piece of the answer.",
         ["model"],
         buckets=FAST,
         registry=REGISTRY,
     )
     time_between_tokens = Histogram(
         "modelhost_time_between_tokens_seconds",
-        "Mean time between the tokens of one answer, once for each answer of two tokens or more.",
+        "Mean time between the tokens of an answer, once per answer of two or more tokens.",
         ["model"],
         buckets=BETWEEN_TOKENS,
         registry=REGISTRY,
     )
     tokens_in = Counter(
-        "modelhost_tokens_in", "Prompt tokens, those from the cache included.", ["model"], registry=REGISTRY
+        "modelhost_tokens_in", "Prompt tokens, including those from the cache.", ["model"], registry=REGISTRY
     )
     tokens_cached = Counter(
         "modelhost_tokens_cached", "Prompt tokens that came from the cache.", ["model"], registry=REGISTRY
@@ -57,53 +57,55 @@ class Meters:
     queue_length = Gauge("modelhost_queue_length", "Requests waiting for the model.", ["model"], registry=REGISTRY)
     queue_seconds = Histogram(
         "modelhost_queue_seconds",
-        "How long requests that had to wait did wait.",
+        "Waiting time of requests that had to wait.",
         ["model"],
         buckets=FAST,
         registry=REGISTRY,
     )
-    in_flight = Gauge("modelhost_requests_in_flight", "Requests that the model works on.", ["model"], registry=REGISTRY)
-    slots = Gauge("modelhost_slots", "Conversations that the engine can work on at once.", ["model"], registry=REGISTRY)
+    in_flight = Gauge("modelhost_requests_in_flight", "Requests at work.", ["model"], registry=REGISTRY)
+    slots = Gauge(
+        "modelhost_slots", "Conversations that the engine can process at the same time.", ["model"], registry=REGISTRY
+    )
     slots_in_use = Gauge("modelhost_slots_in_use", "Slots at work.", ["model"], registry=REGISTRY)
     model_ready = Gauge("modelhost_model_ready", "1 while the model can answer.", ["model"], registry=REGISTRY)
     load_seconds = Histogram(
         "modelhost_load_seconds",
-        "From the start of a worker to its readiness.",
+        "Time from the start of a worker until it is ready.",
         ["model"],
         buckets=LOADING,
         registry=REGISTRY,
     )
-    loads = Counter("modelhost_model_loads", "Times that the model was loaded.", ["model"], registry=REGISTRY)
+    loads = Counter("modelhost_model_loads", "Loads of the model.", ["model"], registry=REGISTRY)
     evictions = Counter(
         "modelhost_model_evictions",
-        "Times that the model was unloaded to make room for another one.",
+        "Evictions of the model to make room for another one.",
         ["model"],
         registry=REGISTRY,
     )
     memory_bytes = Gauge(
         "modelhost_model_memory_bytes",
-        "What the model's worker takes, by pool (`ram`, `gpu:0` ...), measured every few seconds.",
+        "Memory of the model's worker, by pool (`ram`, `gpu:0` ...), measured every few seconds.",
         ["model", "pool"],
         registry=REGISTRY,
     )
     registry_ok = Gauge(
         "modelhost_registry_ok",
-        "1 if the registry file is in force as it stands, 0 if it is broken.",
+        "1 if the current registry file is in force, 0 if it is broken.",
         registry=REGISTRY,
     )
     mcp_config_ok = Gauge(
-        "modelhost_mcp_config_ok", "1 if `mcp.json` is in force as it stands, 0 if it is broken.", registry=REGISTRY
+        "modelhost_mcp_config_ok", "1 if the current `mcp.json` is in force, 0 if it is broken.", registry=REGISTRY
     )
     tool_calls = Counter(
         "modelhost_tool_calls",
-        "Calls of the tools of MCP servers, by outcome: `ok`, `cancelled`, or the code that the model was told. A tool "
-        "that there is not has no name here.",
+        "Calls of MCP servers' tools, by outcome: `ok`, `cancelled`, or the code that the model "
+        "received. The label `tool` is empty for unknown tools.",
         ["server", "tool", "outcome"],
         registry=REGISTRY,
     )
     tool_call_seconds = Histogram(
         "modelhost_tool_call_seconds",
-        "From such a call to its outcome, the time in which somebody was asked included.",
+        "Time from such a call to its outcome, including the wait for approval or input.",
         ["server", "tool"],
         buckets=WHOLE_REQUEST,
         registry=REGISTRY,
@@ -116,37 +118,37 @@ class Meters:
     )
     mcp_call_seconds = Histogram(
         "modelhost_mcp_call_seconds",
-        "From the arrival of such a call to its result.",
+        "Time from the arrival of such a call to its result.",
         ["tool"],
         buckets=WHOLE_REQUEST,
         registry=REGISTRY,
     )
     operations = Counter(
         "modelhost_operations",
-        "Operations done, calls of the host's own MCP tools among them, by the face that they came by and the outcome: "
+        "Operations performed, including calls of the host's own MCP tools, by face and outcome: "
         "`ok`, `cancelled`, `client_left`, or the code of the error.",
         ["operation", "face", "outcome"],
         registry=REGISTRY,
     )
     operation_seconds = Histogram(
         "modelhost_operation_seconds",
-        "From the arrival of what an operation is to do to its result.",
+        "Time from the arrival of an operation's parameters to its result.",
         ["operation", "face"],
         buckets=WHOLE_REQUEST,
         registry=REGISTRY,
     )
     audit_entries_lost = Counter(
         "modelhost_audit_entries_lost",
-        "Entries of the audit log that were given up because the database did not take them.",
+        "Audit log entries that were lost because the database did not accept them.",
         registry=REGISTRY,
     )
     background_faults = Counter(
         "modelhost_background_faults",
-        "Rounds of background work that failed by a fault of the host itself, by task; the next round is made anyway.",
+        "Rounds of background work that failed because of a fault in the host, by task; the next round runs anyway.",
         ["task"],
         registry=REGISTRY,
     )
-    worker_exits = Counter("modelhost_worker_exits", "Workers that ended unasked.", ["model"], registry=REGISTRY)
+    worker_exits = Counter("modelhost_worker_exits", "Workers that ended unexpectedly.", ["model"], registry=REGISTRY)
 
 
 METERS = Meters()

@@ -21,12 +21,12 @@ def cli_page() -> str:
     return f"""# Commands
 
 `modelhost --help` lists the commands, `modelhost COMMAND --help` the options of one. Results go to standard output,
-errors and notes to standard error. The exit status is 0 when all went well, 1 after an error, 2 when the command line
-itself was wrong, 130 after Ctrl-C.
+errors and notes to standard error. The exit status is 0 after success, 1 after an error, 2 for an invalid command line,
+and 130 after Ctrl-C.
 
 {table(("Option", "Meaning"), (_option_row(option) for option in root.params))}
 {"".join(sections)}
-The following commands are for who comes from mistral.rs; the help does not list them.
+The following commands are for users of mistral.rs; the help does not list them.
 {"".join(forms)}"""
 
 
@@ -56,7 +56,7 @@ def _command_section(names: Sequence[str], command: Any) -> str:
         f"{_paragraphs(command.help)}\n",
         f"```text\n{usage}\n```\n",
         table(("Argument or option", "Meaning"), rows) if rows else None,
-        f"And an option for each [setting](settings.md): {flags}.\n" if flags else None,
+        f"Options for [settings](settings.md): {flags}.\n" if flags else None,
         "```text\n" + "\n".join(examples) + "\n```\n" if examples else None,
     ]
     return "\n".join(part for part in parts if part is not None)

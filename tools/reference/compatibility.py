@@ -17,9 +17,9 @@ def compatibility_page() -> str:
     found, proven = documents(), proofs()
     return f"""# Compatibility
 
-modelhost takes the place of five systems. Each line is a promise of one of their documents: it *works* as it is written
-there, it *differs* (the note says why, and what to do instead), it is *missing* (the note names the part of modelhost
-that brings it), or it is *not applicable*. The last column names the tests that prove the line, by their files below
+modelhost replaces five systems. Each line is a promise of one of their documents: it *works* as written there, it
+*differs* (the note explains why, and what to do instead), it is *missing* (the note names the part of modelhost that
+will bring it), or it is *not applicable*. The last column names the tests that prove the line, by their files below
 `tests/`; `make test ARGS="-k NAME"` runs one.
 
 {table(("Document", *Status), [_counted(document) for document in found])}

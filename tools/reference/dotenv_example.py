@@ -13,8 +13,8 @@ from modelhost.config.vllm_environment import VARIABLES
 WIDTH: Final = 110
 INTRODUCTION: Final = (
     "Settings of modelhost as variables. Copy this file to `.env` in the directory where modelhost starts, and remove "
-    "the `#` before what you want to set. The environment and the options of the command line win over it, and it over "
-    "modelhost.yaml. Keep a `.env` with keys out of version control. Written by `make docs`."
+    "the `#` before the variables to set. The environment and command-line options take precedence over it, and it "
+    "takes precedence over modelhost.yaml. Keep a `.env` with keys out of version control. Written by `make docs`."
 )
 
 

@@ -22,8 +22,8 @@ from tools.reference.tables import table
 
 # What the document does not describe: the two ways to read it.
 UNDESCRIBED = (
-    ("get", "/docs", "The endpoints as a page to try them out"),
-    ("get", "/openapi.json", "The endpoints as a document for programs"),
+    ("get", "/docs", "Interactive documentation of the endpoints"),
+    ("get", "/openapi.json", "OpenAPI document of the endpoints"),
 )
 
 
@@ -43,24 +43,24 @@ def endpoints_page() -> str:
     sections = (_request_section(task, document, schemas) for task in SUMMARIES)
     return f"""# Endpoints
 
-"Key" says whether a host that was started with `--api-key` asks for one.
+"Key" shows whether a host with `--api-key` requires a key.
 
 {table(("Method", "Path", "What it does", "Key"), rows)}
 {"".join(sections)}
 ## Administration
 
-What the following endpoints do is also what the commands of `modelhost models` do. A parameter that is not listed is
-refused with `unsupported_parameter`.
+The commands of `modelhost models` do the same as the following endpoints. A parameter that is not listed is refused
+with `unsupported_parameter`.
 {administration_sections(document)}
 ## Tools
 
-The MCP servers of the host and their tools, as [tools](../tools.md) explains them; `modelhost tools` does
-some of this, too.
+The MCP servers of the host and their tools; see [tools](../tools.md). The commands of `modelhost tools` do most of this
+too.
 {tool_sections(document)}
-## Fields that go by another name here
+## Fields with another name
 
-A request with one of these, unless it is listed above for it, is refused with `unsupported_parameter`, and the message
-names what to send.
+A request with one of these fields is refused with `unsupported_parameter`, unless the field is listed above for it. The
+message names the field to send instead.
 
 {table(("Field", "Send"), sorted((f"`{theirs}`", f"`{ours}`") for theirs, ours in REPLACEMENTS.items()))}"""
 
@@ -81,8 +81,8 @@ def _request_section(task: Task, document: Mapping[str, Any], schemas: Mapping[s
         f"\n## {described['summary']}: `POST {path}`\n",
         f"The same at {', '.join(f'`{other}`' for other in others)}.\n" if others else None,
         table(("Field", "Type", "Required"), fields),
-        f"llama.cpp takes besides: {', '.join(f'`{name}`' for name in of_engine)}.\n" if of_engine else None,
-        f"Accepted without an effect, but where the engine takes them: {', '.join(f'`{name}`' for name in inert)}.\n"
+        f"llama.cpp also accepts: {', '.join(f'`{name}`' for name in of_engine)}.\n" if of_engine else None,
+        f"Accepted without effect, unless the engine supports them: {', '.join(f'`{name}`' for name in inert)}.\n"
         if inert
         else None,
         table(("Status", "Meaning"), statuses),

@@ -51,49 +51,49 @@ def engines_page() -> str:
     ]
     return f"""# Engines
 
-An engine is chosen by `--engine`, by `engine` in an entry of the registry, or else by the model's format and the
-machine:
+The engine of a model is set by `--engine`, by `engine` in an entry of the registry, or else by the model's format and
+the machine:
 
-- GGUF gets llama.cpp.
-- Safetensors get MLX on Apple silicon, vLLM where there is a GPU of NVIDIA's, mistral.rs where the engine option `isq`
-  asks for weights that are quantized while they are loaded, otherwise transformers. Where that is not installed, the
-  first of {_listed(SAFETENSORS)} takes its place, and the log says so
-  (`engine_is_second_choice`). Where there is none, the error names what to install, and nothing is downloaded.
-- A base URL is a server elsewhere.
+- GGUF files use llama.cpp.
+- Safetensors use MLX on Apple silicon, vLLM with an NVIDIA GPU, mistral.rs if the engine option `isq` requests
+  quantization during the load, and otherwise transformers. If that engine is not installed, the first installed one of
+  {_listed(SAFETENSORS)} is used, and the log reports it (`engine_is_second_choice`). If none is
+  installed, the error names the commands that install one, and nothing is downloaded.
+- A base URL is a remote server.
 
-Of a model on the hub the list of its files tells the format: a GGUF file is taken where there is one, unless the engine
-reads safetensors, or the model is named `org/name:safetensors`.
+The format of a model on the hub follows from the list of its files: a GGUF file is used if there is one, unless the
+engine reads safetensors, or the model is named `org/name:safetensors`.
 
-`modelhost engines list` says which engines are installed and how the others are had: `modelhost engines install vllm`
-(or `mistralrs`) makes an environment for one that cannot share the host's, the others are extras of modelhost
-(`pip install 'modelhost[transformers]'`, `[mlx]`).
+`modelhost engines list` shows the installed engines and how to install the others: `modelhost engines install vllm` (or
+`mistralrs`) creates a separate environment; the others are extras of modelhost (`pip install
+'modelhost[transformers]'`, `[mlx]`).
 
 {table(("Engine", "`engine`", "Reads", "Runs on"), [_about(name) for name in names])}
-## What they can do
+## Capabilities
 
-The same request gets the same treatment whatever the engine. *yes*: the engine does it; *host*: the host does it in the
-engine's place; *no*: the request is refused with 400 `unsupported_parameter` or `unsupported_operation`. Nothing is
-ignored in silence. The tests ask every engine for each line.
+A request behaves in the same way with every engine. *yes*: the engine does it; *host*: the host does it for the engine;
+*no*: the request is refused with 400 `unsupported_parameter` or `unsupported_operation`. Nothing is ignored silently.
+The tests check each line with every engine.
 
-{table(("Asked for", *(CAPABILITIES[name].title for name in names)), features)}
-{table(("Besides", *(CAPABILITIES[name].title for name in names)), _facts([CAPABILITIES[name] for name in names]))}
+{table(("Feature", *(CAPABILITIES[name].title for name in names)), features)}
+{table(("Property", *(CAPABILITIES[name].title for name in names)), _facts([CAPABILITIES[name] for name in names]))}
 ## JSON schemas
 
-What engines make of an answer's JSON schema. *enforced*: the engine writes no other token. *checked*: the answer may
-differ from it, and is then asked for again (twice at most, where it does not stream and the same request may be
-answered in another way), or ends with the finish detail `schema_violated`. What is enforced is checked, too. A
-`llama-server` and builds of llama.cpp without llguidance enforce less, a server elsewhere what it likes; their answers
-are checked likewise.
+How engines treat the JSON schema of an answer. *enforced*: the engine can write only matching tokens. *checked*: the
+answer may differ from the schema; it is then generated again (at most twice, if it does not stream and a repetition can
+give another answer), or ends with the finish detail `schema_violated`. Enforced keywords are checked too. A
+`llama-server` and builds of llama.cpp without llguidance enforce less, and remote servers may enforce anything; their
+answers are checked in the same way.
 
 {table(("Keywords", *(CAPABILITIES[name].title for name in CHECKED_ONLY)), _keywords())}
 ## Request fields beyond OpenAI's
 
-`top_k` and `min_p` are taken wherever the table says so. The others:
+`top_k` and `min_p` are supported as shown in the table. The other fields:
 
 {table(("Engine", "For", "Fields"), [row for name in names for row in _fields(name)])}
 ## Options
 
-Of `--engine-option KEY=VALUE`, or `engine_options` in an entry of the registry.
+For `--engine-option KEY=VALUE`, or `engine_options` in an entry of the registry.
 
 {"".join(_options_section(name) for name in names)}"""
 
@@ -110,15 +110,15 @@ def _about(name: str) -> Sequence[str]:
 def _facts(found: Sequence[Capabilities]) -> list[Sequence[str]]:
     def cached(each: Capabilities) -> str:
         if not each.reports_cached_tokens:
-            return "kept, not told"
-        return "all" if each.cache_tokens == 1 else f"in blocks, all but {each.cache_tokens - 1} tokens at most"
+            return "yes, but not reported"
+        return "all" if each.cache_tokens == 1 else f"in blocks, except at most {each.cache_tokens - 1} tokens"
 
     return [
-        ("what is reused of a prompt that goes on another one", *(cached(each) for each in found)),
-        ("`generation_config.json` where a request is silent", *(_yes(each.uses_generation_config) for each in found)),
+        ("reuse of the beginning of a prompt", *(cached(each) for each in found)),
+        ("`generation_config.json` for unset parameters", *(_yes(each.uses_generation_config) for each in found)),
         ("highest `temperature`", *(f"{each.max_temperature:g}" for each in found)),
-        ("tells how long a prompt is that is too long", *(_yes(each.reports_prompt_length) for each in found)),
-        ("names of special tokens in what users and tools write", *(each.contents for each in found)),
+        ("reports the length of a prompt that is too long", *(_yes(each.reports_prompt_length) for each in found)),
+        ("names of special tokens in messages of users and tools", *(each.contents for each in found)),
     ]
 
 

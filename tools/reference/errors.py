@@ -40,21 +40,21 @@ def errors_page() -> str:
     retried = ", ".join(f"`{leaf.code}`" for leaf in served if issubclass(leaf, Unavailable))
     return f"""# Errors
 
-Over HTTP an error is OpenAI's error object, with two fields more: `source` says who refused (the host, or the worker of
-a model), `details` holds values to work with.
+Over HTTP, an error is OpenAI's error object with two more fields: `source` is the origin of the refusal (the host, or
+the worker of a model), `details` contains values for programs.
 
 ```json
 {json.dumps(EXAMPLE_ERROR, indent=2)}
 ```
 
-In a stream that has begun, the object comes as the last event, without `[DONE]` after it. In Python the classes are in
+In a stream that has started, the object is the last event, without `[DONE]` after it. In Python, the classes are in
 `modelhost.errors`; each is a `modelhost.ModelhostError` with `code`, `message`, `param`, `details` and `source`.
-{retried} come with a `Retry-After` header.
+{retried} have a `Retry-After` header.
 
 ## Requests
 
 {table(header, rows(served))}
-## Setting up
+## Setup
 
 Commands print the message and exit with status 1.
 

@@ -41,8 +41,8 @@ def metrics_page() -> str:
     rows = [_metric_row(metric) for metric in declared_metrics()]
     return f"""# Metrics
 
-`GET /metrics` answers in Prometheus' text format. A histogram `x` is read as `x_bucket`, `x_sum` and `x_count`. The
-label `model` is the main name of a model that is served; it is empty where a request named none that exists.
+`GET /metrics` returns Prometheus text format. A histogram `x` appears as `x_bucket`, `x_sum` and `x_count`. The label
+`model` is the main name of a served model; it is empty for requests without an existing model.
 
 {table(("Name", "Type", "Labels", "Meaning"), rows)}"""
 

@@ -19,12 +19,12 @@ from tools.reference.tables import table
 FIELDS = ("Field", "Type", "Meaning")
 CARDS = """\
 The answer is OpenAI's: `{"object": "list", "data": [...]}`, with the active model first.
-`GET /v1/models/{model_id}` gives one model of the list. What is said of each:
+`GET /v1/models/{model_id}` returns one model of the list. The fields of each:
 """
 EVENTS = """\
-First the state of each model, then every change and how far loads are, until the client leaves or the host stops. The
-name of an event is its `kind`; comments keep a silent stream alive. A client that reads slowly misses nothing but what
-newer events of the same model made needless.
+First the state of each model, then every change and the progress of loads, until the client disconnects or the host
+stops. The name of an event is its `kind`; comments keep a silent stream alive. A client that reads slowly misses only
+events that newer events of the same model replace.
 """
 
 

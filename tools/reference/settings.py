@@ -13,9 +13,9 @@ COLUMNS: Final = ("Key", "Flag", "Environment", "Type", "Default", "Meaning")
 _INTRODUCTION: Final = """\
 # Settings
 
-A setting is taken from the first of these that has it: the command-line flag, the environment variable, the same
-variable in `.env`, the configuration file, the default. `modelhost config show` prints the effective values and where
-each came from; `modelhost config check` says what is wrong with them.
+The value of a setting comes from the first of these that contains it: the command-line flag, the environment
+variable, the same variable in `.env`, the configuration file, the default. `modelhost config show` prints the effective
+values and their sources; `modelhost config check` lists all errors.
 
 The file is YAML or JSON: the one named by `--config PATH` or `MODELHOST_CONFIG`, otherwise `modelhost.yaml`,
 `modelhost.yml` or `modelhost.json` in the working directory. An unknown key is an error.

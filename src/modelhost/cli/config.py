@@ -27,7 +27,7 @@ def show(
     effective: EffectiveConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Print every setting as `serve` would take it, and where it came from. API keys are masked."""
+    """Print every setting as `serve` would use it, and its source. API keys are masked."""
     if as_json:
         console.print_json(_as_json(effective))
     else:
@@ -38,10 +38,10 @@ def show(
 def check(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="The file. Default: the one that `serve` would take.", show_default=False),
+        typer.Argument(metavar="FILE", help="The file. Default: the file that `serve` would use.", show_default=False),
     ] = None,
 ) -> None:
-    """Check a configuration file and the environment: print OK, or all that is wrong and exit 1."""
+    """Check a configuration file and the environment: print OK, or print all errors and exit with status 1."""
     environ, cwd = environment.current(), Path.cwd()
     is_llm_server = (
         file is None and has_llm_server_file(cwd) and find_other_choice({}, environ=environ, cwd=cwd) is None

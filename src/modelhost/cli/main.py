@@ -111,7 +111,7 @@ def modelhost(
         bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Host language models behind the OpenAI HTTP API, and talk to them."""
+    """Serve language models over the OpenAI HTTP API, and chat with them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -40,9 +40,9 @@ EXAMPLES: Final = (
     "  modelhost mcp llm --model ./model.gguf   chat with this model\n"
     "  modelhost mcp models --url http://gpu-box:8000\n"
     """  echo '{"jsonrpc":"2.0","id":2,"method":"tools/list"}' | modelhost mcp llm\n\n"""
-    "It attaches to a running host, and otherwise is a host of its own. The VLLM_* variables of vLLM's MCP server set\n"
-    "the model and what calls get that are silent. With one of them set, or under FluidMCP, it logs on standard error\n"
-    "what it does; VLLM_LOG_LEVEL=DEBUG shows the messages, too, without what they hold."
+    "It attaches to a running host, or starts its own. The VLLM_* variables of vLLM's MCP server set the model and\n"
+    "the defaults of calls. With one of them set, or under FluidMCP, it logs its activity on standard error;\n"
+    "VLLM_LOG_LEVEL=DEBUG also shows the messages, without their contents."
 )
 """For the command's help."""
 
@@ -51,7 +51,8 @@ def mcp(
     face: Annotated[
         FaceName,
         typer.Argument(
-            metavar="FACE", help="llm: chat. models: which are loaded. state: what is kept. all: everything."
+            metavar="FACE",
+            help="The tools to offer: llm (chat), models (loading), state (sessions and saved states), or all.",
         ),
     ] = "all",
     model: Annotated[
@@ -59,8 +60,8 @@ def mcp(
         typer.Option(
             "--model",
             "-m",
-            help="The model of chats that name none: one of the host, or a file, directory or hub id. "
-            "Default: VLLM_MODEL_NAME.",
+            help="The model for chats that do not name one: a model of the host, or a file, directory or "
+            "hub id. Default: VLLM_MODEL_NAME.",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +70,7 @@ def mcp(
         typer.Option(
             "--url",
             help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL} if a modelhost with the model answers there, "
-            "or a host of its own.",
+            "or a new host.",
         ),
     ] = None,
     api_key: Annotated[
@@ -81,12 +82,13 @@ def mcp(
             "--config",
             "-c",
             metavar="FILE",
-            help="Be a host of its own, with this configuration. Such a host takes modelhost.yaml otherwise, if there.",
+            help="Start a host with this configuration instead of attaching to a running one. Default: "
+            "modelhost.yaml, if it exists and no host is running.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Be an MCP server over standard input and output, for a client that starts it."""
+    """Run an MCP server over standard input and output, for a client that starts it."""
     vllm = read_vllm_variables(read_dotenv_settings(Path()).merged_with(current()))
     wanted = model or vllm.model
     host = running_host(wanted, url, api_key, config)

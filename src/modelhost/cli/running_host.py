@@ -132,7 +132,7 @@ class RunningHost(BlockingClient):
 
 Url = Annotated[str | None, typer.Option("--url", help=f"The host. Default: {URL_VARIABLE}, or {DEFAULT_URL}.")]
 Key = Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the host's whole answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the host's complete answer as JSON.")]
 
 
 def running_host(url: str | None, api_key: str | None) -> RunningHost:

@@ -69,8 +69,8 @@ SERVER_VARIABLE: Final = "LLAMA_SERVER"
 
 OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        CONFIG_VARIABLE: "The configuration file, as `--config`.",
-        URL_VARIABLE: "The running host that `ask` and `chat` talk to, as `--url`.",
+        CONFIG_VARIABLE: "The configuration file, like `--config`.",
+        URL_VARIABLE: "The running host that `ask` and `chat` use, like `--url`.",
         KEY_VARIABLE: "One key: `ask` and `chat` send it, and a host without `MODELHOST_API_KEYS` requires it.",
     }
 )
@@ -78,8 +78,8 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
 
 PROGRAM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        SERVER_VARIABLE: "A `llama-server` that runs models in GGUF in place of the one in modelhost: its path, or its "
-        "name on the `PATH`, as the engine option `server` of llama.cpp. Not read from `.env`.",
+        SERVER_VARIABLE: "A `llama-server` that runs GGUF models instead of modelhost's own: its path, or its name "
+        "on the `PATH`, like the engine option `server` of llama.cpp. Not read from `.env`.",
     }
 )
 """Variables that name programs of this machine; they are not read from ``.env``."""
@@ -117,7 +117,7 @@ OTHER_NAMES: Final[Mapping[str, OtherName]] = MappingProxyType(
         ),
         RUST_LOG: OtherName(
             key="log_level",
-            description="`log_level`, as candle-vllm and mistral.rs take it: the level that stands by itself, such as "
+            description="`log_level`, in the syntax of candle-vllm and mistral.rs: the global level, such as "
             "`info` in `info,hyper=warn`. Levels of modules are ignored, with a warning.",
             read=read_rust_log,
         ),

@@ -60,47 +60,48 @@ class Settings(BaseModel):
     )
     revision: Text | None = _setting(description="Branch, tag or commit of a model from the hub.", panel="Model")
     engine: EngineName | None = _setting(
-        description="The engine that runs the model. Default: chosen by the model's format.", panel="Model"
+        description="The engine that runs the model. Default: chosen by the model's format and the machine.",
+        panel="Model",
     )
     engine_options: dict[str, Any] = _setting(
         default={},
-        description="Settings of the engine itself, as `key=value`; checked by that engine.",
+        description="Options of the engine, as `key=value`; the engine checks them.",
         panel="Engine",
         flags=("--engine-option",),
     )
-    remote_api_key: Secret | None = _setting(
-        description="Key for the server of a model that is given by its URL.", panel="Model"
-    )
+    remote_api_key: Secret | None = _setting(description="API key for the server of a remote model.", panel="Model")
 
     worker_python: Text | None = _setting(
-        description="Python that runs the engine, such as that of another virtual environment with modelhost in it. "
-        "Default: the host's own.",
+        description="Python that runs the engine, such as that of another virtual environment with modelhost "
+        "installed. Default: the host's own.",
         panel="Engine",
     )
     worker_env: dict[str, SecretStr] = _setting(
-        default={}, description="Environment variables of the engine's process, as `KEY=value`.", panel="Engine"
+        default={}, description="Environment variables of the worker, as `KEY=value`.", panel="Engine"
     )
 
     models_config: Text | None = _setting(
-        description="Registry of models, YAML or JSON; it is watched while the host runs. Default: `models.yaml`, "
-        "`models.yml` or `models.json` if there.",
+        description="Registry of models, YAML or JSON; the running host applies changes to it. Default: "
+        "`models.yaml`, `models.yml` or `models.json`, if it exists.",
         panel="Several models",
     )
     memory_budget: SizeText | None = _setting(
-        description="Memory that all models together may take: bytes, `24GB`, `24GiB` or `80%` of the machine's. "
-        "Default: 90%.",
+        description="Memory that all models together may use: bytes, `24GB`, `24GiB` or `80%` of the machine's "
+        "memory. Default: 90%.",
         panel="Several models",
     )
     gpu_memory_budget: SizeText | None = _setting(
         description="The same for each GPU. Default: 90%.", panel="Several models"
     )
     max_models: int | None = _setting(
-        ge=1, description="Models that may be loaded at the same time. Default: as many as fit.", panel="Several models"
+        ge=1,
+        description="Maximum number of models loaded at the same time. Default: as many as fit.",
+        panel="Several models",
     )
     allow_models: AllowedModels | None = _setting(
-        description="What clients may have loaded besides the models of the host: `registry` (nothing), `hub` (models "
-        "of the hub, by their ids) or `any` (also files of this machine, by their paths). Default: `hub` with keys, or "
-        "if the host listens on this machine only; otherwise `registry`.",
+        description="Which models clients may load in addition to the host's: `registry` (none), `hub` (models "
+        "on the hub, by id) or `any` (also files on this machine, by path). Default: `hub` with API keys, or if the "
+        "host listens only on this machine; otherwise `registry`.",
         panel="Several models",
     )
     idle_unload_secs: float | None = _setting(
@@ -111,16 +112,19 @@ class Settings(BaseModel):
     burst_requests: int = _setting(
         default=32,
         ge=1,
-        description="Requests that a loaded model may still begin while another one waits for its memory.",
+        description="How many more requests a loaded model may start while another waits for its memory.",
         panel="Several models",
     )
     burst_seconds: float = _setting(
-        default=5.0, gt=0, description="Seconds for which it may begin them.", panel="Several models"
+        default=5.0,
+        gt=0,
+        description="How long a loaded model may start requests while another waits for its memory, in seconds.",
+        panel="Several models",
     )
     stall_timeout: float = _setting(
         default=300.0,
         gt=0,
-        description="Seconds without progress after which a request fails, or a worker that has work is started again.",
+        description="Seconds without progress after which a request fails, or a worker that has work is restarted.",
         panel="Waiting and limits",
     )
 
@@ -135,21 +139,21 @@ class Settings(BaseModel):
     )
     api_keys: tuple[Secret, ...] = _setting(
         default=(),
-        description="Keys of which each request must bring one (`Authorization: Bearer KEY`). Of `NAME=KEY`, the audit "
-        "log tells the name. Default: none needed.",
+        description="API keys; each request must contain one (`Authorization: Bearer KEY`). With `NAME=KEY`, the "
+        "audit log shows the name. Default: no key is required.",
         panel="Listening",
         flags=("--api-key",),
     )
     allow_origin: tuple[Text, ...] = _setting(
         default=(),
-        description="Web pages of others that may use this host, such as `http://localhost:3000`, or `*`: they get "
-        "CORS headers, and may speak to a host without keys. Default: none.",
+        description="Origins of other web pages that may use this host, such as `http://localhost:3000`, or `*`: "
+        "they receive CORS headers, and may use a host without keys. Default: none.",
         panel="Listening",
     )
     allowed_host: tuple[Text, ...] = _setting(
         default=(),
-        description="Names by which a host without keys may be called besides its addresses, `localhost` and the "
-        "machine's own, such as `llm.example`, `*.example`, or `*`.",
+        description="Host names that a host without keys accepts in addition to its addresses, `localhost` and "
+        "the machine's own names, such as `llm.example`, `*.example`, or `*`.",
         panel="Listening",
     )
     max_body_mb: float = _setting(
@@ -158,19 +162,19 @@ class Settings(BaseModel):
     max_connections: int = _setting(
         default=1024,
         ge=1,
-        description="Connections of clients at the same time; one more is answered with 503 and closed.",
+        description="Maximum number of simultaneous client connections; further ones are answered with 503 and closed.",
         panel="Waiting and limits",
     )
     header_timeout: float = _setting(
         default=10.0,
         gt=0,
-        description="Seconds that a client has to send the head of a request.",
+        description="Time limit for a client to send the head of a request, in seconds.",
         panel="Waiting and limits",
     )
     body_timeout: float = _setting(
         default=30.0,
         gt=0,
-        description="Seconds that the body of a request may stop arriving.",
+        description="How long the body of a request may pause while it arrives, in seconds.",
         panel="Waiting and limits",
     )
     idle_timeout: int = _setting(
@@ -182,86 +186,86 @@ class Settings(BaseModel):
     slow_reader_timeout: float = _setting(
         default=60.0,
         gt=0,
-        description="Seconds that a client may take nothing of an answer that waits for it; then it is cut off.",
+        description="How long a client may read nothing of its answer before it is disconnected, in seconds.",
         panel="Waiting and limits",
     )
 
     context_length: int | None = _setting(
         ge=16,
-        description="Tokens that one conversation may hold. Default: the model's own, as memory allows.",
+        description="Context length: maximum tokens per conversation. Default: the model's own, as memory permits.",
         panel="Engine",
     )
     slots: int | None = _setting(
         ge=1,
         le=256,
-        description="Conversations that the engine works on at the same time. Default: by memory, up to 8.",
+        description="Conversations that the engine processes at the same time. Default: as memory permits, up to 8.",
         panel="Engine",
     )
     max_slots: int | None = _setting(
         ge=1,
         le=256,
-        description="Most conversations at once where `slots` leaves it to the memory. Default: 8.",
+        description="Maximum number of slots if `slots` is not set. Default: 8.",
         panel="Engine",
     )
     threads: int | None = _setting(
         ge=1,
-        description="CPU threads for the model, at most the cores there are or a container may use. "
-        "Default: of llama.cpp one for each fast core, of the other engines one less than there are.",
+        description="CPU threads for the model, at most the cores of the machine or container. Default: for "
+        "llama.cpp one per fast core, for other engines one less than there are cores.",
         panel="Engine",
     )
     gpu_layers: int | None = _setting(
         ge=0,
-        description="Layers to put on the GPUs, whether they fit or not; 0 keeps the model off them. Default: as many "
-        "as fit, by its size and the memory that is free; none without a GPU.",
+        description="Layers to place on the GPUs, whether they fit or not; 0 keeps the model off the GPUs. "
+        "Default: as many as fit into the free memory; none without a GPU.",
         panel="Engine",
     )
     kv_cache_type: KvCacheType = _setting(
         default="f16", description="Number format of the key-value cache.", panel="Engine"
     )
     kv_cache_memory: SizeText | None = _setting(
-        description="Memory that the key-value cache of a model may take: bytes, `4GB`, `4GiB`, or `40%` of what is "
-        "free. Slots are left out and a default context is shortened to fit. Default: 25%, and no bound for what is "
-        "given.",
+        description="Memory that the key-value cache of a model may use: bytes, `4GB`, `4GiB`, or `40%` of the "
+        "free memory. The number of slots and a default context are reduced to fit. Default: 25%, and no limit for "
+        "slots and a context that are set.",
         panel="Engine",
     )
     lora: tuple[Text, ...] = _setting(
         default=(),
-        description="LoRA adapter, `FILE` or `FILE:SCALE`, that is part of every answer, or `NAME=FILE`, which "
-        "requests choose; may be given repeatedly.",
+        description="LoRA adapter: `FILE` or `FILE:SCALE` for every answer, or `NAME=FILE` for requests that "
+        "choose it; can be repeated.",
         panel="Engine",
     )
     draft_model: Text | None = _setting(
-        description="Small GGUF model of the same vocabulary, for speculative decoding.", panel="Engine"
+        description="Small GGUF model with the same vocabulary, for speculative decoding.", panel="Engine"
     )
     mmproj: Text | None = _setting(
-        description="GGUF file with the vision encoder of the model, by which it sees images; `none`: serve it "
-        "without. Default: the `mmproj*.gguf` beside the model, if there.",
+        description="GGUF file with the vision encoder of the model, for images; `none` serves the model without "
+        "one. Default: the `mmproj*.gguf` beside the model, if it exists.",
         panel="Engine",
     )
     chat_template: Text | None = _setting(
-        description="Jinja chat template to use instead of the model's own: a file, the text itself, or the name of "
-        "one that comes with modelhost: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, plain, vicuna, zephyr.",
+        description="Jinja chat template to use instead of the model's own: a file, the text itself, or the name "
+        "of one included with modelhost: alpaca, chatml, gemma, llama2, llama3, mistral, phi3, plain, vicuna, zephyr.",
         panel="Model",
     )
 
     special_tokens: SpecialTokens = _setting(
         default="text",
-        description="What the names of the model's special tokens, such as `<|im_end|>`, are in what users and tools "
-        "write: `text`, or `raw`, the tokens themselves, with which they can forge turns.",
+        description="How to read names of special tokens, such as `<|im_end|>`, in messages of users and tools: "
+        "as `text`, or `raw`, as the tokens themselves, which can forge turns.",
         panel="Model",
     )
     special_token_list: tuple[Text, ...] = _setting(
         default=(),
-        description="Special token of a model that is given by its URL, whose vocabulary the host cannot read; may be "
-        "given repeatedly. For others: a name to neutralise beside those of the vocabulary.",
+        description="Special token of a remote model, whose vocabulary the host cannot read; can be repeated. "
+        "For other models: a name to neutralise in addition to those of the vocabulary.",
         panel="Model",
         flags=("--special-token",),
     )
 
     request_defaults: RequestDefaults = _setting(
         default={},
-        description="What requests get where they are silent, as `temperature=0.7`; an entry of a registry lays its "
-        "own over it.",
+        description="Request defaults: values for requests that do not set them, such as `temperature=0.7`. "
+        "Those of a registry entry take precedence.",
         panel="Model",
         flags=("--request-default",),
     )
@@ -269,92 +273,92 @@ class Settings(BaseModel):
     request_timeout: float = _setting(
         default=30.0,
         gt=0,
-        description="Seconds that a request waits for its model to be ready.",
+        description="How long a request may wait for its model to be ready, in seconds.",
         panel="Waiting and limits",
     )
     load_timeout: float | None = _setting(
         gt=0,
-        description="Seconds that a model may take to load. Default: 60 and one more for every 50 MB.",
+        description="Time limit for loading a model, in seconds. Default: 60, plus 1 for every 50 MB.",
         panel="Waiting and limits",
     )
     queue_size: int = _setting(
         default=10,
         ge=0,
-        description="Requests that may wait for a model that is not ready; one more is refused.",
+        description="Maximum number of requests that wait for a model that is not ready; further ones are refused.",
         panel="Waiting and limits",
     )
     max_in_flight: int = _setting(
         default=256,
         ge=1,
         le=4096,
-        description="Requests that a ready model works on at once; its engine batches them.",
+        description="Maximum number of requests that a ready model processes at the same time; its engine "
+        "batches them.",
         panel="Waiting and limits",
     )
     keep_alive_interval: float = _setting(
         default=15.0,
         gt=0,
-        description="Seconds of silence after which a waiting stream gets a comment line.",
+        description="Seconds of silence after which a waiting stream receives a comment line.",
         panel="Waiting and limits",
     )
     shutdown_timeout: float = _setting(
         default=30.0,
         ge=0,
-        description="Seconds that requests in flight get to finish when the host is stopped.",
+        description="How long requests at work may continue when the host is stopped, in seconds.",
         panel="Waiting and limits",
     )
 
     mcp_config: Text | None = _setting(
-        description="MCP servers whose tools the models get, as JSON or YAML; the file is watched while the host runs. "
-        "Default: `mcp.json` if there.",
+        description="File with the MCP servers whose tools the models can use, as JSON or YAML; the running host "
+        "applies changes to it. Default: `mcp.json`, if it exists.",
         panel="Tools",
     )
     max_tool_turns: int = _setting(
         default=10,
         ge=1,
         le=100,
-        description="Turns that a model may take in one answer while it calls tools.",
+        description="Maximum number of turns in one answer with tool calls.",
         panel="Tools",
     )
     max_tool_depth: int = _setting(
         default=5,
         ge=1,
         le=100,
-        description="Calls of tools in which a request may stand and still have its own made, where a tool asks a "
-        "host that called it.",
+        description="Maximum depth of nested tool calls, if a tool sends requests to the host that called it.",
         panel="Tools",
     )
     tool_loop_timeout: float = _setting(
-        default=600.0, gt=0, description="Seconds that one answer with tools may take.", panel="Tools"
+        default=600.0, gt=0, description="Time limit for one answer with tool calls, in seconds.", panel="Tools"
     )
     question_timeout: float = _setting(
         default=120.0,
         gt=0,
-        description="Seconds that somebody has to answer whether a tool may run, or what a server wants to know.",
+        description="How long a request for approval or for input (elicitation) waits for an answer, in seconds.",
         panel="Tools",
     )
     wait_for_tools: WaitForTools = _setting(
         default="requests",
-        description="Who waits for MCP servers that are still starting: `requests` that get their tools, each server "
-        "once, for `connect_timeout_seconds` and 15 s at most; besides, with `ready`, the host before it loads the "
-        "model and listens; or `never` anybody. `true` is `ready`, `false` is `never`.",
+        description="What waits for MCP servers that are still starting: `requests` for their tools, once per "
+        "server, for its `connect_timeout_seconds` but at most 15 s; with `ready`, also the host before it loads the "
+        "model and listens; with `never`, nothing. `true` is `ready`, `false` is `never`.",
         panel="Tools",
     )
     mcp_port: int | None = _setting(
         ge=0,
         le=65535,
         description="Port of the host's own MCP servers (`/mcp`), on the same address; 0 picks a free one. "
-        "Default: that of the host.",
+        "Default: the host's port.",
         panel="Tools",
     )
     insecure: bool = _setting(
         default=False,
-        description="Listen beyond this machine without an API key although tools are configured.",
+        description="Listen beyond this machine without an API key even though tools are configured.",
         panel="Tools",
     )
 
     data_dir: Text | None = _setting(
-        description="Directory for what the host keeps: its database and saved prompt caches. "
-        "Default: `modelhost` in the user's data directory.",
+        description="Directory for the host's database and saved prompt caches. Default: `modelhost` in the "
+        "user's data directory.",
         panel="State",
     )
     database_url: DatabaseUrl | None = _setting(
@@ -365,67 +369,67 @@ class Settings(BaseModel):
     max_sessions: int = _setting(
         default=100,
         ge=1,
-        description="Sessions that are kept; over that, one is dropped that no request has in use: see "
-        "`session_eviction`.",
+        description="Maximum number of sessions; beyond it, an unused one is dropped: see `session_eviction`.",
         panel="State",
     )
     session_eviction: SessionEviction = _setting(
         default="fifo",
-        description="Which session is dropped: `fifo`, the one that was begun first; or `lru`, the one that was not "
-        "used for longest.",
+        description="Which session is dropped: `fifo`, the one that was created first; or `lru`, the least "
+        "recently used one.",
         panel="State",
     )
     max_session_messages: int = _setting(
         default=50,
         ge=2,
-        description="Messages that a session keeps; the oldest go first, the system message stays.",
+        description="Maximum number of messages in a session; the oldest are removed first, and the system "
+        "message stays.",
         panel="State",
     )
     session_timeout: float = _setting(
         default=60.0,
         gt=0,
-        description="Seconds that a request waits for a session that another host has in use.",
+        description="How long a request waits for a session that another host is using, in seconds.",
         panel="State",
     )
     audit_retention_days: int = _setting(
-        default=90, ge=1, description="Days for which the audit log keeps its entries.", panel="State"
+        default=90, ge=1, description="How long the audit log keeps its entries, in days.", panel="State"
     )
 
     system_prompt: str | None = _setting(
-        description="System message before each prompt that comes by `POST /`; chat completions bring their own.",
+        description="System message before each prompt of `POST /`; chat completions contain their own.",
         panel="Prompts (POST /)",
     )
     prompt_path: tuple[UrlPath, ...] = _setting(
         default=(),
-        description="Further path that takes prompts as `/` does, such as `/ask`; may be given repeatedly.",
+        description="Additional path that accepts prompts like `/`, such as `/ask`; can be repeated.",
         panel="Prompts (POST /)",
     )
     only_prompt: bool = _setting(
         default=False,
-        description="Take prompts and answer nothing else: none of the other endpoints is there.",
+        description="Serve only prompts, without any other endpoint.",
         panel="Prompts (POST /)",
     )
     strict_prompts: bool = _setting(
         default=False,
-        description="Answer prompts with LLM-Server's statuses alone (200, 400, 405, 413, 500), and what is refused "
-        "before its path is known as prompts are: with `Error`.",
+        description="Answer prompts only with LLM-Server's statuses (200, 400, 405, 413, 500), and use its "
+        "`Error` format also for requests that are refused before their path is known.",
         panel="Prompts (POST /)",
     )
 
-    log_level: LogLevel = _setting(default="info", description="Least level that is logged.", panel="Logging")
+    log_level: LogLevel = _setting(default="info", description="Lowest level that is logged.", panel="Logging")
     log_format: LogFormat = _setting(
         default="auto",
         description="`console`, `json`, or `auto`: console on a terminal, JSON otherwise.",
         panel="Logging",
     )
     log_file: Text | None = _setting(
-        description="File that gets the log too, with what workers and MCP servers write to theirs. At midnight it is "
-        "renamed to `NAME-YYYYMMDD`; nothing is deleted.",
+        description="File for the log in addition to standard error, including the output of workers and MCP "
+        "servers. At midnight it is renamed to `NAME-YYYYMMDD`; files are never deleted.",
         panel="Logging",
     )
     log_prompts: bool = _setting(
         default=False,
-        description="Write to `log_file` what `POST /` is asked and what it answers, and what workers and MCP servers "
-        "write, whatever `log_level` is. No other log gets contents.",
+        description="Write the prompts and responses of `POST /`, and the output of workers and MCP servers, to "
+        "`log_file` at every `log_level`. No other log contains them.",
         panel="Logging",
     )

@@ -125,9 +125,9 @@ def error_from(status: int, payload: Any, *, model: str, worker: str) -> Modelho
 
 
 OPTIONS: Mapping[str, Any] = {
-    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
-    "tool_call_parser": "auto",  # the form of the model's tool calls, by vLLM's names; auto: as its chat template tells
-    "batch_size": 512,  # tokens of new prompts that are worked on between two steps of the answers at work
+    "cache_ram_mib": 512,  # MiB for the caches of finished conversations, which may be continued
+    "tool_call_parser": "auto",  # the format of the model's tool calls, by vLLM's names; auto: from its chat template
+    "batch_size": 512,  # tokens of new prompts processed between two steps of running answers
 }
 """Options of every such engine."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")

@@ -25,9 +25,9 @@ REF = "#/components/schemas/{model}"
 SUMMARIES: Final[Mapping[Task, str]] = {
     "chat": "Answer a conversation",
     "completions": "Continue a text",
-    "infill": "Fill in text before other text",
+    "infill": "Generate text before a given text",
     "embeddings": "Turn texts into vectors",
-    "rerank": "Order documents by how well they fit a query",
+    "rerank": "Rank documents by relevance to a query",
     "tokenize": "Turn a text into tokens",
     "detokenize": "Turn tokens into a text",
 }
@@ -158,13 +158,17 @@ READINESS: Final[Mapping[str, Any]] = {
 def system_paths() -> dict[str, Any]:
     """Return the part of the document."""
     return {
-        "/health": _get("health", "Does the process live?", {"200": _json("It does", _object("status"))}),
+        "/health": _get("health", "Check that the process is alive", {"200": _json("It does", _object("status"))}),
         "/ready": _get(
             "ready",
-            "Can a model answer?",
+            "Check that a model can answer",
             {"200": _json("One can", READINESS), "503": _json("None can now", READINESS)},
         ),
-        "/version": _get("version", "What answers here?", {"200": _json("The answer", _object("name", "version"))}),
+        "/version": _get(
+            "version",
+            "Show the name and version of the server",
+            {"200": _json("The answer", _object("name", "version"))},
+        ),
         "/metrics": _get(
             "metrics",
             "Metrics in Prometheus' text format",

@@ -46,7 +46,7 @@ def build_rest(
     app = FastAPIOffline(
         title="modelhost",
         version=__version__,
-        description="Language models behind OpenAI's API. The POST endpoints take llama.cpp's sampling fields too.",
+        description="Language models behind OpenAI's API. The POST endpoints also accept llama.cpp's sampling fields.",
         redoc_url=None,
         static_url=DOCS_FILES,
     )

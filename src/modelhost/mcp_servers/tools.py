@@ -169,8 +169,8 @@ def _chat(backend: HostClient, defaults: ChatDefaults) -> HostTool:
         definition=types.Tool(
             name=llm.CHAT,
             title="Chat completion",
-            description="Let a language model answer a conversation. With `session_id` the host remembers it: send "
-            "only what is new.",
+            description="Generate the next message of a conversation. With `session_id`, the host stores the "
+            "conversation: send only new messages.",
             input_schema=schemas.input_schema(llm.ChatParameters),
             output_schema=schemas.with_failure(schemas.output_schema(llm.ChatResult)),
             annotations=types.ToolAnnotations(

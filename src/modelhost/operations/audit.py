@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class AuditParameters(Parameters):
     """Which entries."""
 
-    limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Entries at most.")
-    before: Timestamp | None = Field(default=None, description="Only older ones: `2026-01-01T12:00:00Z`.")
-    operation: str | None = Field(default=None, description="Only this operation.")
-    actor: str | None = Field(default=None, description="Only what this one did.")
+    limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Maximum number of entries.")
+    before: Timestamp | None = Field(default=None, description="Only entries before this time: `2026-01-01T12:00:00Z`.")
+    operation: str | None = Field(default=None, description="Only entries of this operation.")
+    actor: str | None = Field(default=None, description="Only entries of this caller.")
     outcome: str | None = Field(default=None, description="`ok`, or the code of an error.")
 
 
@@ -31,9 +31,9 @@ class AuditReport(Result):
 
     at: datetime
     actor: str = Field(description="The name of the API key, `key-` and a hash of one without a name, or `anonymous`.")
-    face: str = Field(description="The way it came: `http`, `mcp-http`, `mcp-stdio` or `host`.")
+    face: str = Field(description="The face of the request: `http`, `mcp-http`, `mcp-stdio` or `host`.")
     operation: str
-    arguments: dict[str, Any] = Field(description="Without contents and secrets.")
+    arguments: dict[str, Any] = Field(description="The arguments, without contents and secrets.")
     outcome: str = Field(description="`ok`, or the code of an error.")
     duration_ms: float
     request_id: str | None
@@ -65,7 +65,7 @@ def _report(entry: AuditEntry) -> AuditReport:
 
 GET_AUDIT: Final = Operation(
     name="get-audit",
-    summary="Show who had what done, and how it went",
+    summary="List audit log entries",
     parameters=AuditParameters,
     result=AuditList,
     work=_entries,

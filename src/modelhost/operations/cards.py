@@ -31,39 +31,41 @@ class ModelCard(Result):
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(description="When it was loaded, in seconds since 1970; 0 if it is not loaded.")
+    created: int = Field(description="Time of the load, in seconds since 1970; 0 if the model is not loaded.")
     owned_by: str = "modelhost"
     name: str
-    aliases: list[str] = Field(description="Further names under which it answers.")
+    aliases: list[str] = Field(description="Further names of the model.")
     engine: str
     state: State = Field(description="unloaded, queued, loading, ready, busy, stopping or failed.")
-    status: Condition = Field(description="The same in coarser words.")
-    context_length: int | None = Field(description="Tokens that one conversation may hold.")
-    max_model_len: int | None = Field(description="The same, under vLLM's name for it.")
-    context_window: int | None = Field(description="The same once more.")
+    status: Condition = Field(description="The same, in fewer values.")
+    context_length: int | None = Field(description="Maximum tokens per conversation.")
+    max_model_len: int | None = Field(description="The same, under vLLM's name.")
+    context_window: int | None = Field(description="The same, under another name.")
     max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
-    memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
+    memory_usage_mb: int | None = Field(description="Measured memory use.")
     memory_required_mb: int | None = Field(
-        description="Memory that it is expected to take; `null`: its files are not here."
+        description="Expected memory use; `null` if its files are not on this machine."
     )
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
-    pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that have some of the layers each.")
+    pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that each hold some of the layers.")
     dtype: str | None = Field(
-        default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
+        default=None, description="Number format in force; `null` if the engine chooses it, or the files are quantized."
     )
     quantization: str | None = Field(
-        default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
+        default=None,
+        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its "
+        "files are not on this machine.",
     )
     load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
     is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
-    slots: int | None = Field(description="Conversations that it works on at once.")
+    slots: int | None = Field(description="Conversations that the model can process at the same time.")
     operations: list[str] = Field(
-        description="What it can do: chat, completions, embeddings, rerank, tokenize, detokenize; empty while it is "
-        "not loaded."
+        description="Supported operations: chat, completions, embeddings, rerank, tokenize, detokenize; empty "
+        "while the model is not loaded."
     )
-    sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
+    sees_images: bool | None = Field(default=None, description="Whether the model accepts images; `null` if unknown.")
     parent: str | None = Field(
-        default=None, description="The model that this one is with a LoRA adapter; `null`: it is one by itself."
+        default=None, description="The base model, if this entry is a model with a LoRA adapter; otherwise `null`."
     )
     adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
 
@@ -71,37 +73,41 @@ class ModelCard(Result):
 class ModelConfig(Result):
     """How a model is set up."""
 
-    context_window: int | None = Field(description="Tokens that one conversation may hold.")
+    context_window: int | None = Field(description="Maximum tokens per conversation.")
     max_tokens: int | None = Field(description=MAX_TOKENS_HELP)
     tensor_parallel_size: int = Field(default=1, description="GPUs that share each layer.")
-    pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that have some of the layers each.")
+    pipeline_parallel_size: int = Field(default=1, description="Groups of GPUs that each hold some of the layers.")
     dtype: str | None = Field(
-        default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
+        default=None, description="Number format in force; `null` if the engine chooses it, or the files are quantized."
     )
     quantization: str | None = Field(
-        default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
+        default=None,
+        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its "
+        "files are not on this machine.",
     )
     load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
     is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
-    slots: int | None = Field(description="Conversations that it works on at once.")
-    is_pinned: bool = Field(description="It never makes room for another model.")
-    idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
-    defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
+    slots: int | None = Field(description="Conversations that the model can process at the same time.")
+    is_pinned: bool = Field(description="Whether the model is pinned: it is never evicted.")
+    idle_unload_seconds: float | None = Field(
+        description="Seconds without a request after which the model is unloaded."
+    )
+    defaults: dict[str, Any] = Field(description="The model's request defaults.")
 
 
 class ModelPerformance(Result):
     """How a model does."""
 
-    memory_usage_mb: int | None = Field(description="Memory that it takes, measured.")
+    memory_usage_mb: int | None = Field(description="Measured memory use.")
     throughput_tokens_per_second: float | None = Field(description=THROUGHPUT_HELP)
     latency_ms: float | None = Field(description=f"Milliseconds {LATENCY_HELP}")
     gpu_utilization: float | None = Field(
         default=None,
-        description="Part of the last moment in which its GPUs computed, 0 to 1; `null`: it is on none, or they do not "
-        "tell.",
+        description="Current utilization of the model's GPUs, 0 to 1; `null` if it is on none, or they do not "
+        "report it.",
     )
-    in_flight: int = Field(description="Requests that it works on.")
-    queue_length: int = Field(description="Requests that wait for it.")
+    in_flight: int = Field(description="Requests at work.")
+    queue_length: int = Field(description="Requests waiting.")
 
 
 class ModelCapabilities(Result):

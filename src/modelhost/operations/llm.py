@@ -24,7 +24,7 @@ Model = Annotated[
     str | None,
     Field(
         min_length=1,
-        description="A model of the host, by its name or an alias. Default: the active one.",
+        description="A model of the host: its name or an alias. Default: the active model.",
         validation_alias=AliasChoices("model", "model_id"),
     ),
 ]
@@ -36,30 +36,36 @@ class ChatMessage(Parameters):
     model_config = ConfigDict(extra="allow")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | None = Field(default=None, description="Its text, or OpenAI's parts of it.")
+    content: str | list[dict[str, Any]] | None = Field(default=None, description="The text, or OpenAI content parts.")
 
 
 class ChatParameters(Parameters):
     """A conversation to be answered."""
 
     messages: list[ChatMessage] = Field(
-        min_length=1, description="The conversation; in a session, what is new in it: usually one message by the user."
+        min_length=1, description="The conversation; in a session, only the new messages, usually one of the user."
     )
     session_id: str | None = Field(
         default=None,
         min_length=1,
         max_length=256,
-        description="A conversation that the host remembers, under a name of your choice.",
+        description="A conversation that the host stores, under an id of your choice.",
     )
     temperature: float | None = Field(
-        default=None, ge=0, le=HIGHEST_TEMPERATURE, description="0: the likeliest answer; more: more varied ones."
+        default=None,
+        ge=0,
+        le=HIGHEST_TEMPERATURE,
+        description="Sampling temperature: 0 for the most likely answer, higher for more variety.",
     )
-    max_tokens: int | None = Field(default=None, ge=1, description="Longest answer, in tokens.")
+    max_tokens: int | None = Field(default=None, ge=1, description="Maximum length of the answer, in tokens.")
     top_p: float | None = Field(
-        default=None, ge=0, le=1, description="Choose among the likeliest tokens that have this probability together."
+        default=None,
+        ge=0,
+        le=1,
+        description="Sample from the most likely tokens whose probabilities add up to this value.",
     )
     top_k: int | None = Field(
-        default=None, ge=-1, description="Choose among so many of the likeliest tokens; -1: among all."
+        default=None, ge=-1, description="Sample from this many of the most likely tokens; -1 for all."
     )
     seed: int | None = Field(default=None, description="The same seed and conversation give the same answer.")
     model: Model = None
@@ -71,9 +77,9 @@ class ExecutedCall(Result):
     id: str
     name: str
     arguments: Any = None
-    server: str | None = Field(default=None, description="The MCP server whose tool it is.")
+    server: str | None = Field(default=None, description="The MCP server of the tool.")
     is_error: bool = False
-    text: str = Field(default="", description="What the tool gave.")
+    text: str = Field(default="", description="The result of the tool.")
 
 
 class ChatResult(Result):
@@ -82,11 +88,11 @@ class ChatResult(Result):
     content: str
     model: str
     session_id: str | None
-    finish_reason: str = Field(description="`stop`, or `length`: the answer is cut off.")
+    finish_reason: str = Field(description="`stop`, or `length` if the answer is cut off.")
     usage: dict[str, Any] | None = Field(description="Tokens, as OpenAI counts them.")
     tool_calls: list[ExecutedCall]
     missing_servers: list[str] = Field(
-        default_factory=list, description="MCP servers of the host whose tools the model should have had."
+        default_factory=list, description="MCP servers of the host whose tools were unavailable to the model."
     )
 
 
@@ -101,16 +107,16 @@ class ServedModel(Result):
 
     model_name: str
     dtype: str = Field(
-        description="Number format in force, such as `float16`, or how its files are quantized, such as `Q4_K_M`; "
-        "`auto`: its engine chooses, or its files are not here."
+        description="Number format in force, such as `float16`, or the quantization of its files, such as "
+        "`Q4_K_M`; `auto` if the engine chooses it, or its files are not on this machine."
     )
     max_model_len: int | None = Field(
-        description="Tokens that one conversation may hold; `null`: its files are not here."
+        description="Maximum tokens per conversation; `null` if its files are not on this machine."
     )
     tensor_parallel_size: str
-    gpu_memory_utilization: str = Field(description="The part of each GPU's memory that models may take together.")
+    gpu_memory_utilization: str = Field(description="The share of each GPU's memory that all models together may use.")
     server_state: HostCondition = Field(
-        description="What the model is doing; `error`: it failed, or cannot be loaded as things are."
+        description="The model's state; `error` if it failed, or cannot be loaded at present."
     )
     active_sessions: int
     max_sessions: int
@@ -149,7 +155,7 @@ def _utilization(budget: str | None) -> str:
 
 MODEL_INFO: Final = Operation(
     name="model_info",
-    summary="Say which model answers, and with which settings",
+    summary="Show the model that answers, and its settings",
     parameters=ModelInfoParameters,
     result=ServedModel,
     work=_info,

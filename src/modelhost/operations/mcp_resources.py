@@ -25,27 +25,27 @@ class ResourceParameters(Parameters):
     """A resource of an MCP server."""
 
     server: ServerName
-    uri: str = Field(min_length=1, description="Its address.")
+    uri: str = Field(min_length=1, description="The URI.")
 
 
 class PromptParameters(Parameters):
     """A prompt of an MCP server."""
 
     server: ServerName
-    name: str = Field(min_length=1, description="Its name.")
-    arguments: dict[str, str] = Field(default_factory=dict, description="What it has to be told.")
+    name: str = Field(min_length=1, description="The name.")
+    arguments: dict[str, str] = Field(default_factory=dict, description="The arguments of the prompt.")
 
 
 class ResourceCard(Result):
     """One resource, or a family of them."""
 
     server: str
-    uri: str = Field(description="Its address; of a family a template with parameters in braces.")
+    uri: str = Field(description="The URI; for a family of resources, a template with parameters in braces.")
     name: str
     title: str | None
     description: str | None
     media_type: str | None
-    size: int | None = Field(description="Bytes, if the server says so.")
+    size: int | None = Field(description="The size in bytes, if the server reports it.")
     is_template: bool
 
 
@@ -54,7 +54,7 @@ class ResourceList(Result):
 
     object: Literal["list"] = "list"
     data: list[ResourceCard]
-    errors: dict[str, str] = Field(description="Why a server is left out, by its name.")
+    errors: dict[str, str] = Field(description="Why servers are left out, by server.")
 
 
 class ResourceText(Result):
@@ -96,7 +96,7 @@ class PromptList(Result):
 
     object: Literal["list"] = "list"
     data: list[PromptCard]
-    errors: dict[str, str] = Field(description="Why a server is left out, by its name.")
+    errors: dict[str, str] = Field(description="Why servers are left out, by server.")
 
 
 class FilledPrompt(Result):

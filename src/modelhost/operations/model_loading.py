@@ -35,8 +35,8 @@ NewModelId = Annotated[
     str,
     Field(
         min_length=1,
-        description="A model of the host, by its name or an alias; or one that is added to them first, as far as "
-        "`allow_models` lets it be: `org/name`, `org/name:Q4_K_M` of the hub, a path.",
+        description="A model of the host: its name or an alias. Or a model to add first, if `allow_models` "
+        "permits it: `org/name` or `org/name:Q4_K_M` on the hub, or a path.",
         validation_alias=AliasChoices("model_id", "model"),
     ),
 ]
@@ -46,35 +46,32 @@ class LoadParameters(OneModel):
     """A model to load. With a configuration, in vLLM's words, it is loaded so, anew if it is loaded otherwise."""
 
     model_id: NewModelId
-    wait: bool = Field(default=False, description="Answer when it is ready, and not at once.")
+    wait: bool = Field(default=False, description="Answer only when the model is ready.")
     max_model_len: int | None = Field(
-        default=None, ge=1, le=LARGEST_COUNT, description="Tokens that one conversation may hold."
+        default=None, ge=1, le=LARGEST_COUNT, description="Maximum tokens per conversation."
     )
     dtype: str | None = Field(
-        default=None, min_length=1, description="Its number format: `auto`, `float16`, `bfloat16` or `float32`."
+        default=None, min_length=1, description="Number format: `auto`, `float16`, `bfloat16` or `float32`."
     )
-    quantization: str | None = Field(
-        default=None, min_length=1, description="How its weights are quantized, or `none`."
-    )
+    quantization: str | None = Field(default=None, min_length=1, description="Quantization of the weights, or `none`.")
     tensor_parallel_size: int | None = Field(
         default=None, ge=1, le=LARGEST_COUNT, description="GPUs that share each layer."
     )
     pipeline_parallel_size: int | None = Field(
-        default=None, ge=1, le=LARGEST_COUNT, description="Groups of GPUs that have some of the layers each."
+        default=None, ge=1, le=LARGEST_COUNT, description="Groups of GPUs that each hold some of the layers."
     )
     gpu_memory_utilization: float | None = Field(
-        default=None, gt=0, le=1, description="The part of each GPU's memory that it may take."
+        default=None, gt=0, le=1, description="The share of each GPU's memory that the model may use."
     )
     enforce_eager: bool | None = Field(default=None, description="Compute without CUDA graphs.")
-    enable_prefix_caching: bool | None = Field(
-        default=None, description="Keep what was computed for the beginning of a prompt."
-    )
+    enable_prefix_caching: bool | None = Field(default=None, description="Reuse computed beginnings of prompts.")
     persist: bool = Field(
         default=False,
-        description="Load it so from now on. Without, the next load without a configuration has the earlier one again.",
+        description="Keep this configuration for later loads. Otherwise the next load without a configuration "
+        "restores the earlier one.",
     )
     force: bool = Field(
-        default=False, description="Cut off its requests if it is loaded anew, rather than let them finish."
+        default=False, description="Cancel its requests if the model is reloaded, instead of letting them finish."
     )
 
     @property
@@ -86,13 +83,13 @@ class LoadParameters(OneModel):
 class UnloadParameters(OneModel):
     """A model to unload."""
 
-    force: bool = Field(default=False, description="Cut off the requests that it works on, if there are any.")
+    force: bool = Field(default=False, description="Cancel its requests, if there are any.")
 
 
 class ConfigParameters(OneModel):
     """A model, and what its requests are to get where they are silent."""
 
-    config: RequestDefaults = Field(description="What to change; `null` takes a default away.")
+    config: RequestDefaults = Field(description="The values to change; `null` removes a default.")
 
 
 class PullParameters(Parameters):
@@ -117,11 +114,13 @@ class Loading(Result):
     status: Condition
     state: State
     estimated_load_time: float | None = Field(
-        description="Seconds, from earlier loads or else from the size of its files; `null` is unknown."
+        description="Seconds, estimated from earlier loads or from the size of the files; `null` if unknown."
     )
-    memory_required_mb: int | None = Field(description="Over all pools; `null` as long as its files are not here.")
+    memory_required_mb: int | None = Field(
+        description="The sum over all pools; `null` while the files are not on this machine."
+    )
     memory_required_bytes: dict[str, int] | None = Field(description=f"The same {BYTES_HELP}")
-    position: int | None = Field(description="Its place among the models that wait to be loaded, from 1.")
+    position: int | None = Field(description="The model's place among those that wait to be loaded, from 1.")
 
 
 class Unloading(Result):
@@ -130,7 +129,7 @@ class Unloading(Result):
     success: bool
     model_id: str
     status: Condition
-    memory_freed_mb: int = Field(description="Over all pools; 0 if it was not loaded.")
+    memory_freed_mb: int = Field(description="The sum over all pools; 0 if the model was not loaded.")
     memory_freed_bytes: dict[str, int] = Field(description=f"The same {BYTES_HELP}")
 
 
@@ -139,7 +138,7 @@ class Selection(Result):
 
     status: Literal["already_active", "switching", "ready"]
     model: str
-    queue_length: int = Field(description="Requests that wait for it.")
+    queue_length: int = Field(description="Requests waiting.")
 
 
 class Configuration(Result):
@@ -155,8 +154,8 @@ class Pulled(Result):
 
     success: bool
     model: str
-    model_id: str = Field(description="What the host calls it.")
-    path: str = Field(description="Its file on the machine of the host; of a model in parts the first.")
+    model_id: str = Field(description="The model's name on the host.")
+    path: str = Field(description="The model's file on the host's machine; for a model in parts, the first.")
 
 
 async def _load(host: Host, parameters: LoadParameters, on_progress: OnProgress) -> Loading:
@@ -241,7 +240,7 @@ def _name_without_adapter(host: Host, name: str) -> str:
 
 LOAD: Final = Operation(
     name="load-model",
-    summary="Load a model, with another configuration if one is given; say how long it will take",
+    summary="Load a model, optionally with another configuration, and return the expected load time",
     parameters=LoadParameters,
     result=Loading,
     work=_load,
@@ -294,7 +293,7 @@ UNLOAD: Final = Operation(
 )
 SELECT: Final = Operation(
     name="select-model",
-    summary="Choose the model that answers requests that name none",
+    summary="Select the active model, which answers requests without a model",
     parameters=OneModel,
     result=Selection,
     work=_select,
@@ -307,7 +306,7 @@ SELECT: Final = Operation(
 )
 CONFIGURE: Final = Operation(
     name="set-model-config",
-    summary="Set what a model's requests get where they are silent",
+    summary="Set a model's default request parameters",
     parameters=ConfigParameters,
     result=Configuration,
     work=_configure,
@@ -324,7 +323,7 @@ CONFIGURE: Final = Operation(
 )
 PULL: Final = Operation(
     name="pull-model",
-    summary="Download a model from the hub and add it to the host's; the answer comes when it is here",
+    summary="Download a model from the hub and add it to the host; answers when the download is complete",
     parameters=PullParameters,
     result=Pulled,
     work=_pull,

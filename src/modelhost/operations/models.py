@@ -19,7 +19,7 @@ ModelId = Annotated[
     str,
     Field(
         min_length=1,
-        description="A model of the host, by its name or an alias.",
+        description="A model of the host: its name or an alias.",
         validation_alias=AliasChoices("model_id", "model"),
     ),
 ]
@@ -35,7 +35,11 @@ class LogParameters(OneModel):
     """A model, and how much of its log."""
 
     limit: int = Field(
-        default=200, ge=1, le=1000, strict=False, description="Lines, and events, at most: those that came last."
+        default=200,
+        ge=1,
+        le=1000,
+        strict=False,
+        description="Maximum number of log lines and of events; the latest are returned.",
     )
 
 
@@ -50,8 +54,8 @@ class ModelLogs(Result):
 
     model_id: str
     status: Condition
-    lines: list[str] = Field(description="What its worker wrote to its log, or the one before it did.")
-    events: list[EventReport] = Field(description="What happened to it, the newest at the end.")
+    lines: list[str] = Field(description="Log lines of the model's worker, or of the previous one.")
+    events: list[EventReport] = Field(description="Events of the model, the newest last.")
 
 
 async def _list(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> Models:
@@ -155,7 +159,7 @@ LIST: Final = Operation(
 )
 STATUS: Final = Operation(
     name="models-status",
-    summary="Say what each model is doing, and what memory they take",
+    summary="Show the state and memory use of all models",
     parameters=NoParameters,
     result=HostReport,
     work=_status,
@@ -167,7 +171,7 @@ STATUS: Final = Operation(
 )
 INFO: Final = Operation(
     name="get-model-info",
-    summary="Say how a model is set up, how it does and what it can do",
+    summary="Show a model's configuration, performance and capabilities",
     parameters=OneModel,
     result=ModelInfo,
     work=_info,
@@ -180,7 +184,7 @@ INFO: Final = Operation(
 )
 LOGS: Final = Operation(
     name="get-model-logs",
-    summary="Show what a model's worker wrote last, and what happened to the model",
+    summary="Show the last log lines and events of a model",
     parameters=LogParameters,
     result=ModelLogs,
     work=_logs,

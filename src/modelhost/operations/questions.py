@@ -20,7 +20,7 @@ class ApprovalParameters(Parameters):
     """The answer to whether a call may run."""
 
     id: QuestionId
-    approve: bool | None = Field(description="Whether it may; `null`: nobody is there to say so.")
+    approve: bool | None = Field(description="Whether the call may run; `null` dismisses the question.")
 
 
 class ElicitationParameters(Parameters):
@@ -29,7 +29,7 @@ class ElicitationParameters(Parameters):
     id: QuestionId
     action: Literal["accept", "decline", "cancel"]
     content: dict[str, str | int | float | bool | list[str] | None] | None = Field(
-        default=None, description="With `accept`: a value for each field of the question's `schema`."
+        default=None, description="With `accept`: values for the fields of the question's `schema`."
     )
 
 
@@ -54,7 +54,7 @@ async def _answer(host: Host, parameters: ElicitationParameters, _on_progress: O
 
 APPROVE: Final = Operation(
     name="answer-approval",
-    summary="Say whether a call of a tool may run",
+    summary="Approve or deny a tool call",
     parameters=ApprovalParameters,
     result=Answered,
     work=_approve,
@@ -67,7 +67,7 @@ APPROVE: Final = Operation(
 )
 ANSWER: Final = Operation(
     name="answer-elicitation",
-    summary="Tell an MCP server what it asked for",
+    summary="Answer a question of an MCP server",
     parameters=ElicitationParameters,
     result=Answered,
     work=_answer,

@@ -38,20 +38,20 @@ HOST_CONDITIONS: Final[Mapping[State, HostCondition]] = {
     State.FAILED: "error",
 }
 
-LOAD_CONFIG_HELP: Final = "How it was asked to be loaded, where that is not as in its entry."
-TEMPORARY_HELP: Final = "Whether that ends with its worker, or with the next load that brings no configuration."
+LOAD_CONFIG_HELP: Final = "The configuration of its load, if it differs from its entry."
+TEMPORARY_HELP: Final = "Whether that configuration ends with the worker, or with the next load without one."
 ADAPTERS_HELP: Final = "The LoRA adapters that requests can choose: `lora`, or `MODEL:ADAPTER` as the model."
 BYTES_HELP: Final = "by pool: `ram`, `gpu:0`, `gpu:1` ..."
 MAX_TOKENS_HELP: Final = (
-    "Longest answer of a request that does not say: the model's default, at most the context; `null`: not known, or it "
-    "writes none."
+    "Longest answer to a request without `max_tokens`: the model's default, at most the context; "
+    "`null` if unknown, or if the model generates no text."
 )
 THROUGHPUT_HELP: Final = (
-    "Tokens a second, of all its answers of the last five minutes together, while it had any at work; `null` without."
+    "Tokens per second of all answers of the last five minutes together, over the time with requests "
+    "at work; `null` if there were none."
 )
 LATENCY_HELP: Final = (
-    "from a request's turn to the first token, on average over the last five minutes. Neither loading nor waiting "
-    "counts."
+    "from a request's turn to the first token, averaged over the last five minutes, without loading and waiting."
 )
 
 
@@ -77,46 +77,53 @@ class ModelReport(Result):
     aliases: list[str]
     engine: str
     state: State
-    activity: Activity | None = Field(description="What it loads: its files, or itself into memory.")
-    progress: float | None = Field(description="How far that is, 0 to 1.")
-    need_bytes: dict[str, int] | None = Field(description=f"What it is expected to take, {BYTES_HELP}")
-    need_mb: int | None = Field(description="The same over all pools, in MB.")
-    memory_bytes: dict[str, int] | None = Field(description=f"What its worker takes, measured, {BYTES_HELP}")
-    memory_mb: int | None = Field(description="The same over all pools, in MB.")
-    size_bytes: int | None = Field(description="The size of its files.")
-    context_length: int | None = Field(description="Tokens that one conversation may hold.")
+    activity: Activity | None = Field(description="What is being loaded: the model's files, or the model itself.")
+    progress: float | None = Field(description="Progress, 0 to 1.")
+    need_bytes: dict[str, int] | None = Field(description=f"Expected memory use, {BYTES_HELP}")
+    need_mb: int | None = Field(description="The sum over all pools, in MB.")
+    memory_bytes: dict[str, int] | None = Field(description=f"Measured memory use of its worker, {BYTES_HELP}")
+    memory_mb: int | None = Field(description="The sum over all pools, in MB.")
+    size_bytes: int | None = Field(description="The size of the model's files.")
+    context_length: int | None = Field(description="Maximum tokens per conversation.")
     max_tokens: int | None = Field(default=None, description=MAX_TOKENS_HELP)
-    slots: int | None = Field(description="Conversations that it works on at once.")
-    in_flight: int = Field(description="Requests that it works on.")
-    queue_length: int = Field(description="Requests that wait for it.")
-    oldest_wait_seconds: float | None = Field(description="How long the first of them has waited.")
+    slots: int | None = Field(description="Conversations that the model can process at the same time.")
+    in_flight: int = Field(description="Requests at work.")
+    queue_length: int = Field(description="Requests waiting.")
+    oldest_wait_seconds: float | None = Field(description="How long the oldest waiting request has waited.")
     last_error: str | None
     obstacle: str | None = Field(
-        default=None, description="Why it could not be loaded now, as its files, the settings and the budget tell."
+        default=None,
+        description="Why the model cannot be loaded at present, according to its files, the settings and the budget.",
     )
     tokens_per_second: float | None = Field(default=None, description=THROUGHPUT_HELP)
     latency_seconds: float | None = Field(default=None, description=f"Seconds {LATENCY_HELP}")
-    loads: int = Field(description="How often it was loaded.")
-    evictions: int = Field(description="How often it had to make room for another model.")
-    is_pinned: bool = Field(description="It never makes room for another model.")
-    idle_unload_seconds: float | None = Field(description="It is unloaded after so long without a request.")
+    loads: int = Field(description="Number of loads.")
+    evictions: int = Field(description="Number of evictions.")
+    is_pinned: bool = Field(description="Whether the model is pinned: it is never evicted.")
+    idle_unload_seconds: float | None = Field(
+        description="Seconds without a request after which the model is unloaded."
+    )
     loaded_at: float | None
     last_used_at: float | None
-    operations: list[str] = Field(description="What it can do; empty before it has been loaded once.")
-    sees_images: bool | None = Field(default=None, description="Whether it takes images; `null`: not known.")
-    engine_version: str | None = Field(default=None, description="Of its engine, as its worker tells.")
+    operations: list[str] = Field(description="Supported operations; empty before the first load.")
+    sees_images: bool | None = Field(default=None, description="Whether the model accepts images; `null` if unknown.")
+    engine_version: str | None = Field(
+        default=None, description="The version of its engine, as reported by the worker."
+    )
     dtype: str | None = Field(
-        default=None, description="Number format in force; `null`: the engine chooses, or the files are quantized."
+        default=None, description="Number format in force; `null` if the engine chooses it, or the files are quantized."
     )
     quantization: str | None = Field(
-        default=None, description="In force, such as `Q4_K_M` or `F16`; `null`: not known, its files are not here."
+        default=None,
+        description="Quantization in force, such as `Q4_K_M` or `F16`; `null` if unknown because its "
+        "files are not on this machine.",
     )
     engine_options: dict[str, Any] = Field(
-        default_factory=dict, description="How its engine is to run it, where that is said and concerns its clients."
+        default_factory=dict, description="Engine options that are set and matter to clients."
     )
     load_config: dict[str, Any] = Field(default_factory=dict, description=LOAD_CONFIG_HELP)
     is_config_temporary: bool = Field(default=False, description=TEMPORARY_HELP)
-    defaults: dict[str, Any] = Field(description="The values that its requests get where they are silent.")
+    defaults: dict[str, Any] = Field(description="The model's request defaults.")
     notes: str | None
     adapters: list[str] = Field(default_factory=list, description=ADAPTERS_HELP)
 
@@ -124,30 +131,28 @@ class ModelReport(Result):
 class PoolReport(Result):
     """The memory of the machine, or of one GPU."""
 
-    budget_bytes: int = Field(description="What all models together may take.")
+    budget_bytes: int = Field(description="Maximum memory for all models together.")
     budget_mb: int
-    used_bytes: int = Field(description="What loaded and loading models are counted with.")
+    used_bytes: int = Field(description="Memory counted for loaded and loading models.")
     used_mb: int
 
 
 class HostReport(Result):
     """All models at one moment."""
 
-    active_model: str | None = Field(description="The model of requests that name none.")
-    status: HostCondition = Field(
-        description="What the active model is doing. `switching`: it waits for its turn to be loaded."
-    )
+    active_model: str | None = Field(description="The model that answers requests without a model.")
+    status: HostCondition = Field(description="The state of the active model; `switching` if it waits to be loaded.")
     last_error: str | None = Field(description="The last error of the active model.")
-    in_flight_requests: int = Field(description="Requests that all models work on.")
+    in_flight_requests: int = Field(description="Requests at work on all models.")
     switch_requested_at: int | None = Field(
-        description="Milliseconds since the active model was selected, as long as it is not ready."
+        description="Milliseconds since the active model was selected, while it is not ready."
     )
-    queue_lengths: dict[str, int] = Field(description="Requests that wait, by model.")
+    queue_lengths: dict[str, int] = Field(description="Waiting requests by model.")
     models: list[ModelReport]
     memory: dict[str, PoolReport] = Field(description=f"Budget and use {BYTES_HELP}")
-    max_models: int | None = Field(description="Models that may be loaded at the same time.")
-    registry: str | None = Field(description="The file of models.")
-    registry_error: str | None = Field(description="Why that file as it stands is not in force.")
+    max_models: int | None = Field(description="Maximum number of models loaded at the same time.")
+    registry: str | None = Field(description="The registry file.")
+    registry_error: str | None = Field(description="Why the current contents of that file are not in force.")
 
 
 KNOWN: Final = tuple(field.name for field in fields(ModelStatus))
@@ -206,17 +211,19 @@ def _pool_report(status: HostStatus, pool: str) -> PoolReport:
 class EventReport(Result):
     """One event."""
 
-    at: float = Field(description="When it happened, in seconds since 1970.")
+    at: float = Field(description="Time of the event, in seconds since 1970.")
     kind: Literal["state", "progress", "reload_failed", "removed", "registry"] = Field(
-        description="`state`: a model is in another state. `progress`: it is further. `reload_failed`: it could not be "
-        "loaded with another configuration, and has the earlier one. `removed`: the host has it no longer. "
-        "`registry`: the file of models was read again, or could not be."
+        description="`state`: a model's state changed. `progress`: a load or download progressed. "
+        "`reload_failed`: a model could not be loaded with another configuration, and has the earlier one. "
+        "`removed`: the host no longer has the model. `registry`: the registry was reread, or could not be."
     )
     model: str = Field(description="The model; empty for `registry`.")
     state: State | None = None
-    activity: Activity | None = Field(default=None, description="What the model loads: its files, or itself.")
-    progress: float | None = Field(default=None, description="How far that is, 0 to 1, where it is known.")
-    message: str | None = Field(default=None, description="Why, where there is something to say.")
+    activity: Activity | None = Field(
+        default=None, description="What is being loaded: the model's files, or the model itself."
+    )
+    progress: float | None = Field(default=None, description="Progress, 0 to 1, if known.")
+    message: str | None = Field(default=None, description="The reason, if there is one.")
 
 
 def event_report(event: ModelEvent) -> EventReport:

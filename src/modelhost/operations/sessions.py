@@ -30,35 +30,35 @@ class OneSession(Parameters):
 class ListParameters(Parameters):
     """Which part of the list."""
 
-    limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Sessions at most.")
+    limit: int = Field(default=100, ge=1, le=10_000, strict=False, description="Maximum number of sessions.")
     before: Timestamp | None = Field(
-        default=None, description="Only those that were last used before it: `2026-01-01T12:00:00Z`."
+        default=None, description="Only sessions last used before this time: `2026-01-01T12:00:00Z`."
     )
 
 
 class ExportParameters(Parameters):
     """What to export."""
 
-    session_id: SessionId | None = Field(default=None, description="Only this session. Default: all of them.")
+    session_id: SessionId | None = Field(default=None, description="Only this session. Default: all.")
 
 
 class SessionDocument(Parameters):
     """A session as it is exported and imported."""
 
     session_id: NewSessionId = Field(description=THE_SESSION)
-    created_at: Timestamp | None = Field(default=None, description="When it began. Default: now.")
-    updated_at: Timestamp | None = Field(default=None, description="When it was used last. Default: now.")
-    model: str | None = Field(default=None, description="The model that answered last.")
+    created_at: Timestamp | None = Field(default=None, description="Time of creation. Default: now.")
+    updated_at: Timestamp | None = Field(default=None, description="Time of last use. Default: now.")
+    model: str | None = Field(default=None, description="The model of the last answer.")
     messages: list[dict[str, Any]] = Field(
-        min_length=1, description="The conversation, as messages of OpenAI's API; a system message comes first."
+        min_length=1, description="The conversation, as OpenAI messages; a system message comes first."
     )
 
 
 class ImportParameters(Parameters):
     """Sessions, as an export holds them. One that is there already is replaced."""
 
-    version: LiteralOne = Field(default=1, description="Of the format.")
-    sessions: list[SessionDocument] = Field(description="All of them are taken, or none.")
+    version: LiteralOne = Field(default=1, description="Version of the format.")
+    sessions: list[SessionDocument] = Field(description="The sessions; either all are imported, or none.")
 
 
 class SessionCard(Result):
@@ -66,23 +66,25 @@ class SessionCard(Result):
 
     session_id: str
     created_at: datetime
-    updated_at: datetime = Field(description="When it was used last.")
+    updated_at: datetime = Field(description="Time of last use.")
     message_count: int
-    model: str | None = Field(description="The model that answered last.")
-    size_bytes: int = Field(description="The length of its messages.")
+    model: str | None = Field(description="The model of the last answer.")
+    size_bytes: int = Field(description="The size of its messages.")
 
 
 class SessionReport(SessionCard):
     """A session."""
 
-    messages: list[dict[str, Any]] = Field(description="The conversation, its system message first if it has one.")
+    messages: list[dict[str, Any]] = Field(
+        description="The conversation, starting with its system message, if it has one."
+    )
 
 
 class SessionList(Result):
     """Sessions, the one that was used last first."""
 
     sessions: list[SessionCard]
-    total: int = Field(description="How many there are, listed here or not.")
+    total: int = Field(description="The total number, listed or not.")
 
 
 class SessionDeleted(Result):
@@ -106,7 +108,7 @@ class Imported(Result):
 
     success: bool
     imported: int
-    not_kept: int = Field(description="Those that were used so long ago that the limit of sessions leaves them out.")
+    not_kept: int = Field(description="Sessions that were not kept because of the limit on sessions.")
 
 
 async def _list(host: Host, parameters: ListParameters, _on_progress: OnProgress) -> SessionList:
@@ -203,7 +205,7 @@ _EXAMPLE_EXPORT: Final = {
 }
 LIST_SESSIONS: Final = Operation(
     name="list-sessions",
-    summary="List the sessions, the one that was used last first",
+    summary="List the sessions, the most recently used first",
     parameters=ListParameters,
     result=SessionList,
     work=_list,
@@ -252,7 +254,7 @@ DELETE_SESSION: Final = Operation(
 )
 EXPORT_SESSIONS: Final = Operation(
     name="export-sessions",
-    summary="Export one session or all of them, with their messages",
+    summary="Export one or all sessions with their messages",
     parameters=ExportParameters,
     result=SessionExport,
     work=_export,
@@ -268,7 +270,7 @@ EXPORT_SESSIONS: Final = Operation(
 )
 IMPORT_SESSIONS: Final = Operation(
     name="import-sessions",
-    summary="Import sessions, in the place of those with their ids",
+    summary="Import sessions, replacing those with the same ids",
     parameters=ImportParameters,
     result=Imported,
     work=_import,

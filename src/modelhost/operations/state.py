@@ -23,43 +23,43 @@ DEFAULT_LABEL = "default"
 class SaveParameters(Parameters):
     """What to save."""
 
-    session_id: NewSessionId = Field(
-        default=DEFAULT_LABEL, description="The name under which it is saved, of your choice."
-    )
-    include_models: bool = Field(default=True, description="Which models are loaded, and how they are configured.")
+    session_id: NewSessionId = Field(default=DEFAULT_LABEL, description="The name of the saved state, of your choice.")
+    include_models: bool = Field(default=True, description="Include the loaded models and their configuration.")
     include_conversations: bool = Field(
-        default=True, description="All sessions and, where an engine can, what it has computed for them."
+        default=True, description="Include all sessions and, if the engine supports it, their prompt caches."
     )
-    include_metrics: bool = Field(default=False, description="The metrics as they are now, to be looked at later.")
-    compression: bool = Field(default=True, description="Save it compressed, by Zstandard.")
+    include_metrics: bool = Field(default=False, description="Include the current metrics, for reference.")
+    compression: bool = Field(default=True, description="Compress the saved state with Zstandard.")
 
 
 class RestoreParameters(Parameters):
     """What to restore."""
 
     session_id: SessionId | None = Field(
-        default=None, description="The name under which it was saved; of several the newest. Default: any."
+        default=None, description="The name of the saved state; if there are several, the newest. Default: any."
     )
-    state_id: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="One saved state.")
-    restore_models: bool = Field(default=True, description="Load the models, and configure them as they were.")
-    restore_conversations: bool = Field(default=True, description="Put the sessions back as they were.")
-    wait: bool = Field(default=False, description="Answer when the models are loaded, and not at once.")
+    state_id: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="The id of one saved state.")
+    restore_models: bool = Field(default=True, description="Load the models with their saved configuration.")
+    restore_conversations: bool = Field(default=True, description="Restore the sessions.")
+    wait: bool = Field(default=False, description="Answer only when the models are loaded.")
 
 
 class ClearParameters(Parameters):
     """What to clear. Without `session_id` and `older_than_hours` everything of the kinds that are included."""
 
     session_id: SessionId | None = Field(
-        default=None, description="Only the session of that id, and states that are saved under that name."
+        default=None, description="Only the session with this id, and states saved under this name."
     )
     older_than_hours: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="Only what was not used, or was saved, before so many hours.",
+        description="Only sessions last used, and states saved, more than this many hours ago.",
     )
-    include_models: bool = Field(default=False, description="The models in saved states.")
-    include_conversations: bool = Field(default=True, description="Sessions, and the conversations in saved states.")
+    include_models: bool = Field(default=False, description="Clear the models in saved states.")
+    include_conversations: bool = Field(
+        default=True, description="Clear sessions, and the conversations in saved states."
+    )
 
 
 class OneLabel(Parameters):
@@ -74,12 +74,12 @@ class StateReport(Result):
     state_id: str
     session_id: str
     created_at: datetime
-    size_bytes: int = Field(description="What it takes: in the database, and its prompt caches beside it.")
-    schema_version: int = Field(description="Of the format.")
+    size_bytes: int = Field(description="Its size in the database and of its prompt caches.")
+    schema_version: int = Field(description="Version of the format.")
     compression: str = Field(description="`zstd` or `none`.")
     models: int
     conversations: int
-    configurations: int = Field(description="Models with a configuration of their own.")
+    configurations: int = Field(description="Number of models with their own configuration.")
     has_metrics: bool
 
 
@@ -89,18 +89,18 @@ class Saved(Result):
     success: bool
     session_id: str
     state_id: str
-    size_bytes: int = Field(description="What it takes: in the database, and its prompt caches beside it.")
+    size_bytes: int = Field(description="Its size in the database and of its prompt caches.")
     timestamp: datetime
     models: int
     conversations: int
     configurations: int
-    prompt_caches: int = Field(description="Conversations whose computation by an engine is saved with them.")
+    prompt_caches: int = Field(description="Number of conversations with a saved prompt cache.")
 
 
 class RestoredCounts(Result):
     """How much was restored."""
 
-    models: int = Field(description="Models that were loaded, and are now or will be.")
+    models: int = Field(description="Number of restored models, loaded or loading.")
     conversations: int
     configurations: int
 
@@ -113,25 +113,27 @@ class Restored(Result):
     state_id: str
     restored: RestoredCounts
     timestamp: datetime
-    loading_models: list[str] = Field(description="Models that are still being loaded.")
-    failed_models: list[str] = Field(description="Models that could not be loaded, where the answer waited for that.")
+    loading_models: list[str] = Field(description="Models that are still loading.")
+    failed_models: list[str] = Field(description="Models that could not be loaded, if the answer waited for them.")
     missing_models: list[str] = Field(description="Models in the saved state that this host does not have.")
-    prompt_caches: int = Field(description="Conversations that an engine need not compute again; more may follow.")
+    prompt_caches: int = Field(description="Number of restored prompt caches; more may follow.")
 
 
 class Cleared(Result):
     """What is gone."""
 
     success: bool
-    cleared_items: int = Field(description="Sessions, and saved states or parts of them.")
-    space_freed_bytes: int = Field(description="What sessions and saved states took, as their `size_bytes` say.")
+    cleared_items: int = Field(description="Number of cleared sessions, saved states and parts of them.")
+    space_freed_bytes: int = Field(
+        description="The size of the cleared sessions and saved states, according to their `size_bytes`."
+    )
 
 
 class SavedSession(Result):
     """What is saved under one name."""
 
     session_id: str
-    states: list[StateReport] = Field(description="The newest first.")
+    states: list[StateReport] = Field(description="The saved states, the newest first.")
     size_bytes: int
 
 
@@ -146,9 +148,9 @@ class StateSummary(Result):
 
     session_id: str
     latest: StateReport | None
-    states: list[StateReport] = Field(description="The newest first.")
+    states: list[StateReport] = Field(description="The saved states, the newest first.")
     size_bytes: int
-    conversation: SessionCard | None = Field(description="The session as it is now.")
+    conversation: SessionCard | None = Field(description="The current session.")
 
 
 async def _save(host: Host, parameters: SaveParameters, _on_progress: OnProgress) -> Saved:
@@ -263,7 +265,7 @@ _EXAMPLE: Final = {
 }
 SAVE: Final = Operation(
     name="save-state",
-    summary="Save the models, the sessions and, if asked for, the metrics as they are now",
+    summary="Save the state of models and sessions, and optionally the metrics",
     parameters=SaveParameters,
     result=Saved,
     work=_save,
@@ -323,7 +325,7 @@ LOAD: Final = Operation(
 )
 CLEAR: Final = Operation(
     name="clear-state",
-    summary="Clear sessions and saved states, all or those that match",
+    summary="Clear all or matching sessions and saved states",
     parameters=ClearParameters,
     result=Cleared,
     work=_clear,
@@ -337,7 +339,7 @@ CLEAR: Final = Operation(
 )
 LIST_STATES: Final = Operation(
     name="list-states",
-    summary="List the saved states by the names under which they are saved",
+    summary="List the saved states by name",
     parameters=NoParameters,
     result=SavedSessions,
     work=_list,
@@ -351,7 +353,7 @@ LIST_STATES: Final = Operation(
 )
 STATE_SUMMARY: Final = Operation(
     name="state-summary",
-    summary="Say what is saved under a name",
+    summary="Show the saved states and the session of a name",
     parameters=OneLabel,
     result=StateSummary,
     work=_summary,

@@ -13,7 +13,7 @@ from modelhost.tools.status import ServerState, ServerStatus
 if TYPE_CHECKING:
     from modelhost.host import Host
 
-ServerName = Annotated[str, Field(min_length=1, description="An MCP server, by its name in `mcp.json`.")]
+ServerName = Annotated[str, Field(min_length=1, description="An MCP server: its name in `mcp.json`.")]
 
 
 class OneServer(Parameters):
@@ -25,10 +25,10 @@ class OneServer(Parameters):
 class ToolProblemReport(Result):
     """What is wrong with one tool of an MCP server."""
 
-    tool: str = Field(description="Its name on the server, or its place in the list if it has none.")
-    location: str = Field(description="A pointer into what the server says of the tool.")
+    tool: str = Field(description="The tool's name on the server, or its place in the list if it has none.")
+    location: str = Field(description="A JSON pointer into the server's description of the tool.")
     message: str
-    is_offered: bool = Field(description="Whether models get the tool all the same.")
+    is_offered: bool = Field(description="Whether models receive the tool anyway.")
 
 
 class ServerReport(Result):
@@ -37,24 +37,24 @@ class ServerReport(Result):
     name: str
     state: ServerState = Field(description="disabled, connecting, ready, restarting, failed or stopped.")
     transport: Literal["stdio", "http", "sse"] | None
-    tools: int = Field(description="Tools that it offers.")
-    tool_problems: list[ToolProblemReport] = Field(description="Tools that are left out, or are changed, and why.")
-    protocol_version: str | None = Field(description="The version of MCP that was agreed on.")
-    server_name: str | None = Field(description="What it calls itself.")
+    tools: int = Field(description="Number of tools that the server offers.")
+    tool_problems: list[ToolProblemReport] = Field(description="Tools that are left out or changed, with the reason.")
+    protocol_version: str | None = Field(description="The negotiated version of MCP.")
+    server_name: str | None = Field(description="The server's name and version.")
     server_version: str | None
-    instructions: str | None = Field(description="What it, or `mcp.json`, says about its use.")
-    restarts: int = Field(description="Connections after the first one.")
-    last_error: str | None = Field(description="Why the last connection ended or could not be made.")
-    why_disabled: str | None = Field(description="Why it cannot be used as it is configured.")
+    instructions: str | None = Field(description="Instructions for its use, from the server or from `mcp.json`.")
+    restarts: int = Field(description="Number of reconnections.")
+    last_error: str | None = Field(description="Why the last connection ended or failed.")
+    why_disabled: str | None = Field(description="Why the server is disabled.")
     pid: int | None
-    in_flight: int = Field(description="Calls that it works on.")
-    calls: int = Field(description="Calls that it has answered.")
-    failed_calls: int = Field(description="Those of them that failed.")
-    latency_p50_seconds: float | None = Field(description="The median of its last calls.")
+    in_flight: int = Field(description="Calls at work.")
+    calls: int = Field(description="Answered calls.")
+    failed_calls: int = Field(description="Failed calls.")
+    latency_p50_seconds: float | None = Field(description="Median duration of the last calls.")
     latency_last_seconds: float | None
-    connect_seconds: float | None = Field(description="From the start to the list of its tools.")
-    ready_since: float | None = Field(description="In seconds since 1970.")
-    stderr: list[str] = Field(description="The last lines of its log.")
+    connect_seconds: float | None = Field(description="Time from the start to the list of tools.")
+    ready_since: float | None = Field(description="Seconds since 1970.")
+    stderr: list[str] = Field(description="The last lines of the server's log.")
 
 
 class ServerList(Result):
@@ -62,8 +62,10 @@ class ServerList(Result):
 
     object: Literal["list"] = "list"
     data: list[ServerReport]
-    config: str | None = Field(description="The file that they come from; `null`: there is none.")
-    config_error: str | None = Field(description="Why the file as it stands is not in force; the one before it is.")
+    config: str | None = Field(description="The file that lists the servers; `null` if there is none.")
+    config_error: str | None = Field(
+        description="Why the current contents of the file are not in force; the previous ones are."
+    )
 
 
 async def _list_servers(host: Host, _parameters: NoParameters, _on_progress: OnProgress) -> ServerList:
@@ -134,7 +136,7 @@ _EXAMPLE_DISCONNECTED: Final = {
 }
 LIST_SERVERS: Final = Operation(
     name="list-tool-servers",
-    summary="Say how each MCP server does",
+    summary="Show the status of MCP servers",
     parameters=NoParameters,
     result=ServerList,
     work=_list_servers,
@@ -147,7 +149,7 @@ LIST_SERVERS: Final = Operation(
 )
 RESTART: Final = Operation(
     name="restart-tool-server",
-    summary="Connect an MCP server anew, a failed one too",
+    summary="Reconnect an MCP server",
     parameters=OneServer,
     result=ServerReport,
     work=_restart,
@@ -161,7 +163,7 @@ RESTART: Final = Operation(
 )
 ENABLE: Final = Operation(
     name="enable-tool-server",
-    summary="Connect a disabled MCP server, until its entry in the file changes",
+    summary="Enable an MCP server until its entry in the file changes",
     parameters=OneServer,
     result=ServerReport,
     work=_enable,
@@ -175,7 +177,7 @@ ENABLE: Final = Operation(
 )
 DISABLE: Final = Operation(
     name="disable-tool-server",
-    summary="End an MCP server, until its entry in the file changes",
+    summary="Disable an MCP server until its entry in the file changes",
     parameters=OneServer,
     result=ServerReport,
     work=_disable,

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 class OfServer(Parameters):
     """One MCP server, or all."""
 
-    server: ServerName | None = Field(default=None, description="One MCP server only. Default: all.")
+    server: ServerName | None = Field(default=None, description="Only this MCP server. Default: all.")
 
 
 class CallParameters(Parameters):
     """A tool, and what to call it with."""
 
     name: str = Field(
-        min_length=1, description="The tool: its name for models, `server.tool`, or its own name if no other has it."
+        min_length=1, description="The tool: its name for models, `server.tool`, or its own name if it is unique."
     )
-    arguments: dict[str, Any] = Field(default_factory=dict, description="As the tool's `parameters` describe them.")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="The arguments, as described by the tool's `parameters`."
+    )
 
 
 class Function(Result):
@@ -47,8 +49,8 @@ class ToolCard(Result):
     type: Literal["function"] = "function"
     function: Function
     server: str
-    tool: str = Field(description="Its name on the server.")
-    annotations: dict[str, Any] = Field(description="What the server says of it, such as `readOnlyHint`.")
+    tool: str = Field(description="The tool's name on the server.")
+    annotations: dict[str, Any] = Field(description="The server's annotations, such as `readOnlyHint`.")
     approval: Approval = Field(description="When its calls run: auto, read_only, ask or deny.")
 
 
@@ -64,15 +66,15 @@ class CallResult(Result):
 
     name: str
     server: str | None
-    tool: str | None = Field(description="Its name on the server.")
+    tool: str | None = Field(description="The tool's name on the server.")
     is_error: bool
-    code: FailureCode | None = Field(description="How it failed.")
-    text: str = Field(description="The result as a model gets it; cut to a limit.")
+    code: FailureCode | None = Field(description="The code of the failure.")
+    text: str = Field(description="The result in the form for models, cut to a limit.")
     content: list[dict[str, Any]] = Field(description="The content blocks as the server sent them.")
     structured: Any = Field(default=None, description="The structured content, if there is any.")
     seconds: float
-    was_cut: bool = Field(description="Whether `text` is not all.")
-    was_retried: bool = Field(description="Whether the server was lost before the call could be sent to it.")
+    was_cut: bool = Field(description="Whether `text` is incomplete.")
+    was_retried: bool = Field(description="Whether the server was lost before the call was sent.")
 
 
 async def _list_tools(host: Host, parameters: OfServer, _on_progress: OnProgress) -> ToolList:

@@ -39,7 +39,7 @@ def test_code_message_details_and_suggestion() -> None:
             "message": "It is busy.",
             "details": {
                 "model": "one",
-                "suggestion": 'Wait for its requests, or send `"force": true` to cut them off.',
+                "suggestion": 'Wait for its requests, or send `"force": true` to cancel them.',
             },
         },
     }

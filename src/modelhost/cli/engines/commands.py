@@ -18,10 +18,10 @@ from modelhost.engines.llamacpp.machine import Build
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="The data directory of the host. Default: as the host has it."),
+    typer.Option("--data-dir", metavar="DIR", help="The data directory of the host. Default: the host's own."),
 ]
 
-app = typer.Typer(add_completion=False, help="The engines that run models on this machine.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="List and install the engines that run models.", no_args_is_help=True)
 
 
 def _installable(engine: str) -> str:
@@ -31,7 +31,7 @@ def _installable(engine: str) -> str:
 
 @app.command("list", epilog="Examples:\n  modelhost engines list\n  modelhost engines list --json")
 def list_engines(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """List the engines: which are installed, where, what they can do, what is missing, and what could be better."""
+    """List the engines: versions, locations, capabilities, missing engines, and possible improvements."""
     engines = lazy.engine_advice.engines_here(_data_directory(data_dir))
     if as_json:
         console.print_json([asdict(engine) for engine in engines])
@@ -50,33 +50,34 @@ def install_engine(
         typer.Argument(
             metavar="ENGINE",
             callback=_installable,
-            help="llamacpp, mistralrs or vllm; that is vLLM's build for CPUs where there is no GPU of NVIDIA's.",
+            help="llamacpp, mistralrs or vllm. Without an NVIDIA GPU, vllm is its build for CPUs.",
         ),
     ],
     build: Annotated[
         Build | None,
-        typer.Option("--build", help="llamacpp: what it is built for. Default: the best for this machine."),
+        typer.Option("--build", help="llamacpp: the target of the build. Default: the best for this machine."),
     ] = None,
     wheels: Annotated[
         str | None,
         typer.Option(
             "--wheels",
             metavar="URL",
-            help="llamacpp: where wheels for accelerators are, which are taken if they work. Default: the index of the "
-            "wheel's project.",
+            help="llamacpp: the index with wheels for accelerators, which are preferred if they work. "
+            "Default: the index of the wheel's project.",
         ),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Install an engine into an environment of its own, where every host of this data directory finds it.
+    """Install an engine into a separate environment, where every host with this data directory finds it.
 
-    A model gets it by `--engine`, or by itself where nothing that suits its format better is installed. An environment
-    that is there already is made anew. pip downloads what it needs, and goes by its own configuration and variables.
-    The other engines go into the Python of modelhost itself; `modelhost engines list` says how.
+    A model uses it with `--engine`, or automatically if no installed engine suits its format better. An existing
+    environment is replaced. pip downloads the packages, according to its own configuration and variables. The other
+    engines are installed into modelhost's own environment; `modelhost engines list` shows how.
 
-    llamacpp is there from the start, as a wheel that runs on every machine. Here it is built for this one: its
-    processor or its GPU. That needs a C++ compiler and takes minutes; what was interrupted goes on with the same
-    command. The build is used once it has passed a check beside the wheel; where it cannot run later, the wheel is.
+    llamacpp is installed with modelhost, as a wheel that runs on every machine. This command builds it for this one:
+    its processor or its GPU. That needs a C++ compiler and takes minutes; run the command again to resume an
+    interrupted build. The build is used after it has passed a check against the wheel; if it cannot run later, the
+    wheel is used.
     """
     if lazy.engine_installation.has_builds(engine):
         lazy.engine_installation.install_llamacpp(build, _data_directory(data_dir), wheels)

@@ -36,21 +36,25 @@ from modelhost.operations.models import STATUS, OneModel
 from modelhost.operations.operation import NoParameters
 
 AsJsonTable = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the host, by its name or an alias.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the host: its name or an alias.")]
 
 # The models on this machine.
 
 
 def scan(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Where to look, with all below.")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Directories to search, including subdirectories.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = DEFAULT_INVENTORY,
     context: Annotated[
         int | None,
-        typer.Option("--context", min=1, metavar="N", help="Tokens to estimate memory for. Default: at most 4096."),
+        typer.Option(
+            "--context", min=1, metavar="N", help="Context length for the memory estimate. Default: at most 4096."
+        ),
     ] = None,
     as_json: AsJsonTable = False,
 ) -> None:
-    """Find the models below directories and write what their headers say to MODEL_INVENTORY.json."""
+    """Find the models below directories and write their headers to MODEL_INVENTORY.json."""
     lazy.local_models.scan(directories, output, context, as_json=as_json)
 
 
@@ -59,14 +63,18 @@ def pull(
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit. Default: main.")] = None,
     url: Annotated[
         str | None,
-        typer.Option("--url", help="A host that is to download it, and to have it among its models. Default: none."),
+        typer.Option(
+            "--url",
+            help="A running host that downloads the model and adds it to its models. Default: "
+            "download to this machine.",
+        ),
     ] = None,
     api_key: Key = None,
 ) -> None:
-    """Download a model from the Hugging Face hub and print where it is.
+    """Download a model from the Hugging Face hub and print its path.
 
-    A download that broke off goes on where it stopped, and every file is verified. What is here already is checked
-    against the hub. HF_TOKEN opens gated models; with --url, the one in the environment of that host does.
+    An interrupted download resumes where it stopped, and every file is verified. Files that exist already are checked
+    against the hub. HF_TOKEN gives access to gated models; with --url, the HF_TOKEN in that host's environment does.
     """
     if url is None:
         lazy.local_models.pull(reference, revision)
@@ -88,12 +96,10 @@ def list_models(as_json: AsJsonTable = False) -> None:
 
 
 def show(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A name that `models list` prints, or a file or directory.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `models list`, or a file or directory.")],
     as_json: AsJsonTable = False,
 ) -> None:
-    """Show what the header of a model says, and the memory that it needs for several contexts.
+    """Show the header of a model, and the memory that it needs for several contexts.
 
     The exit status is 1 if the model cannot be used here.
     """
@@ -108,12 +114,12 @@ def show(
 
 
 def rm(
-    name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A downloaded model, as `models list` prints it.")],
-    is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A downloaded model, as shown by `models list`.")],
+    is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove a downloaded model, all of its files and versions, from the cache of the hub.
+    """Remove a downloaded model, with all of its files and versions, from the hub's cache.
 
-    Files outside the cache are never touched.
+    Files outside the cache are never changed.
     """
     lazy.local_models.remove(name, is_sure=is_sure)
 
@@ -122,9 +128,9 @@ def rm(
 
 
 def status(
-    is_watching: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
+    is_watching: Annotated[bool, typer.Option("--watch", "-w", help="Continue until Ctrl-C.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the host's whole answer as JSON; with --watch an event a line.")
+        bool, typer.Option("--json", help="Print the host's complete answer as JSON; with --watch, one event per line.")
     ] = False,
     url: Url = None,
     api_key: Key = None,
@@ -160,7 +166,7 @@ def _print_load(answer: Loading) -> None:
 
 def unload(
     name: Name,
-    force: Annotated[bool, typer.Option("--force", help="Cut off the requests that it works on.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Cancel its requests.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     api_key: Key = None,
@@ -186,7 +192,7 @@ def set_config(
     name: Name,
     values: Annotated[
         list[str],
-        typer.Argument(metavar="KEY=VALUE...", help="Such as `temperature=0.7`; `KEY=null` takes a default away."),
+        typer.Argument(metavar="KEY=VALUE...", help="For example `temperature=0.7`; `KEY=null` removes a default."),
     ],
     as_json: AsJson = False,
     url: Url = None,
@@ -238,7 +244,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
 )
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Find, download, show and remove models; control a running host's."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Find, download, show and remove models, and control those of a running host.",
 )
 for _name, _command, _lines in LOCAL_COMMANDS:
     app.command(_name, epilog=examples("models", *_lines))(_command)

@@ -15,14 +15,14 @@ from modelhost.errors import ConfigError, ModelFileMissing
 DEFAULT_INVENTORY = Path("MODEL_INVENTORY.json")
 Smallest = Annotated[
     bool,
-    typer.Option("--smallest", help="Take the smallest usable model of MODEL_INVENTORY.json.", rich_help_panel="Model"),
+    typer.Option("--smallest", help="Use the smallest usable model in MODEL_INVENTORY.json.", rich_help_panel="Model"),
 ]
 InventoryFile = Annotated[
     Path | None,
     typer.Option(
         "--inventory",
         metavar="FILE",
-        help="Another inventory than MODEL_INVENTORY.json, for --smallest.",
+        help="The inventory for --smallest. Default: MODEL_INVENTORY.json.",
         show_default=False,
         rich_help_panel="Model",
     ),

@@ -73,7 +73,7 @@ def serve(
     effective: EffectiveConfig,
     interactive: Annotated[
         bool,
-        typer.Option("--interactive", "-i", help="Talk with the model here, line by line, instead of serving it."),
+        typer.Option("--interactive", "-i", help="Chat with the model in this terminal instead of serving it."),
     ] = False,
 ) -> None:
     """Serve a model over the OpenAI HTTP API until SIGTERM or Ctrl-C."""

@@ -146,8 +146,8 @@ _OWN: Final = (
             "--isq",
             "--quant",
             metavar="FORMAT",
-            help="Format for the weights, such as Q4K or 8: mistral.rs quantizes them to it while they are loaded "
-            "(engine option `isq`). With --engine vllm: awq, gptq ... (`quantization`).",
+            help="Format to quantize the weights to while they are loaded, such as Q4K or 8, with "
+            "mistral.rs (engine option `isq`). With --engine vllm: awq, gptq ... (`quantization`).",
             show_default=False,
             rich_help_panel="Engine",
         ),
@@ -157,7 +157,7 @@ _OWN: Final = (
     option(
         "config_path",
         Path | None,
-        typer.Option(None, "--config", "-c", help="Configuration file. Default: modelhost.yaml, if it is there."),
+        typer.Option(None, "--config", "-c", help="Configuration file. Default: modelhost.yaml, if it exists."),
     ),
     option(
         "llm_server",
@@ -165,8 +165,8 @@ _OWN: Final = (
         typer.Option(
             None,
             "--llm-server/--no-llm-server",
-            help=f"The configuration file is one of LLM-Server: {DEFAULT_NAME}, if --config names none. Default: it is "
-            "if such a file is in this directory and nothing else says what to serve.",
+            help=f"Use a configuration file of LLM-Server: {DEFAULT_NAME}, unless --config names one. Default: used "
+            "if that file is in this directory and nothing else selects what to serve.",
             show_default=False,
         ),
     ),
@@ -176,7 +176,7 @@ _OWN: Final = (
         typer.Option(
             False,
             "--no-tools",
-            help="No MCP servers, though a `mcp.json` is here or a setting names one.",
+            help="Start no MCP servers, even if there is an `mcp.json` or a setting names one.",
             rich_help_panel=SETTINGS["mcp_config"].panel,
         ),
     ),

@@ -77,7 +77,7 @@ _FILE: Final = option(
         "-f",
         "--quantized-filename",
         metavar="FILE",
-        help="The GGUF file in it; of a split model, the first part. Default: chosen as by modelhost serve.",
+        help="The GGUF file in MODEL; for a split model, the first part. Default: the same choice as modelhost serve.",
         show_default=False,
         rich_help_panel="Model",
     ),
@@ -86,19 +86,19 @@ _form(
     "run",
     any_model,
     [_model_option("A file, a directory or a hub id, as modelhost serve takes it.", "--model-id")],
-    "Serve a model that writes text, as mistral.rs's run: the format and the engine are found out.",
+    "Serve a text model, like mistral.rs's run: the format and the engine are detected.",
 )
 _form(
     "plain",
     plain_model,
     [_model_option("A directory with safetensors, or a hub id.", "--model-id")],
-    "Serve a model in safetensors, as mistral.rs's plain.",
+    "Serve a model in safetensors, like mistral.rs's plain.",
 )
 _form(
     "gguf",
     gguf_model,
     [_model_option("A directory, or a hub id.", "--quantized-model-id", "--model-id"), _FILE],
-    "Serve a model in GGUF, as mistral.rs's gguf.",
+    "Serve a model in GGUF, like mistral.rs's gguf.",
 )
 
 
@@ -112,7 +112,7 @@ def _lacking(name: str, makes: str) -> None:
             engine=name,
         )
 
-    help_text = f"Models that make {makes}: refused, as their engine is missing."
+    help_text = f"Models for {makes}: refused, because modelhost has no engine for them."
     app.command(name, help=help_text, context_settings=ANYTHING)(refuse)
 
 

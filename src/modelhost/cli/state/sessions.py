@@ -46,7 +46,7 @@ def show(host: RunningHost, parameters: OneSession, as_json: bool) -> None:
 
 
 def rm(
-    session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions, by their ids.")],
+    session_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of sessions.")],
     url: Url = None,
     api_key: Key = None,
 ) -> None:
@@ -63,7 +63,8 @@ def export(
         str | None, typer.Argument(metavar="[ID]", help="Only this session.", show_default=False)
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there, and not to standard output.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of standard output."),
     ] = None,
     url: Url = None,
     api_key: Key = None,
@@ -82,7 +83,7 @@ def export(
 
 
 def import_(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="What an export wrote; `-` is standard input.")],
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A file written by an export; `-` is standard input.")],
     url: Url = None,
     api_key: Key = None,
 ) -> None:
@@ -135,6 +136,6 @@ COMMANDS: Final[tuple[Command, ...]] = (
 )
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Show, delete, export and import conversations of a running host."
+    add_completion=False, no_args_is_help=True, help="Show, delete, export and import the sessions of a running host."
 )
 add_commands(app, "sessions", COMMANDS)

@@ -59,7 +59,7 @@ def clear(
     host: RunningHost,
     parameters: ClearParameters,
     as_json: bool,
-    is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     if parameters.session_id is None and parameters.older_than_hours is None and not is_sure:
         typer.confirm("Clear all of it, whatever its name and age?", abort=True)
@@ -82,5 +82,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     (LIST_STATES, list_, ("list", "list --json")),
 )
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Save, restore and clear what a running host holds.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Save, restore and clear the state of a running host."
+)
 add_commands(app, "state", COMMANDS)

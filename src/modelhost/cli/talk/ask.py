@@ -31,15 +31,15 @@ def ask(
         list[str] | None,
         typer.Argument(
             metavar="QUESTION",
-            help="The question; a `-` in it stands for the text that is piped in.",
+            help="The question; `-` is replaced by piped input.",
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole chat completion as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the complete chat completion as JSON.")] = False,
 ) -> None:
-    """Ask one question; the answer is printed as it comes.
+    """Ask one question, and print the answer as it arrives.
 
-    A running host answers if there is one; otherwise the command starts a model of its own for the one answer.
+    A running host answers if there is one; otherwise the command starts a model for this answer.
     """
     messages = [{"role": "system", "content": options.system}] if options.system else []
     messages.append({"role": "user", "content": _question(question or [])})

@@ -203,9 +203,9 @@ PROMPT: Final = "you> "
 
 @with_talk_options
 def chat(options: TalkOptions, smallest: Smallest = False, inventory: InventoryFile = None) -> None:
-    """Talk with a model, line by line; /help lists the commands.
+    """Chat with a model, line by line; /help lists the commands.
 
-    A running host answers if there is one; otherwise the command starts a model of its own for the time of the chat.
+    A running host answers if there is one; otherwise the command starts a model for this chat.
     """
     if smallest and named_host(options.url, None).url:
         raise ConfigError(

@@ -25,14 +25,24 @@ class TalkOptions:
 
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A model of the host; or, to serve one here, a file, directory or hub id."),
+        typer.Option(
+            "--model", "-m", help="A model of the host, or a file, directory or hub id to start for this command."
+        ),
     ] = None
-    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions that come before the talk.")] = None
+    system: Annotated[str | None, typer.Option("--system", "-s", help="The system message.")] = None
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", "-t", min=0, max=HIGHEST_TEMPERATURE, help="0: always the likeliest answer."),
+        typer.Option(
+            "--temperature",
+            "-t",
+            min=0,
+            max=HIGHEST_TEMPERATURE,
+            help="Sampling temperature; 0 always selects the most likely token.",
+        ),
     ] = None
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = None
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Maximum length of the answer, in tokens.")
+    ] = None
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same answer.")] = None
     url: Annotated[
         str | None,
@@ -41,13 +51,13 @@ class TalkOptions:
         ),
     ] = None
     api_key: Annotated[str | None, typer.Option("--api-key", help=f"Key for the host. Default: {KEY_VARIABLE}.")] = None
-    no_tools: Annotated[bool, typer.Option("--no-tools", help="Answer without tools of MCP servers.")] = False
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Answer without the tools of MCP servers.")] = False
     approval: Annotated[
         Approval | None,
         typer.Option(
             "--approval",
-            help="When tools run: always, if they only read (else ask), if you agree, never. The stricter of this and "
-            "the host's own rule counts.",
+            help="When tool calls run: auto (always), read_only (without approval only if they read), ask "
+            "(after approval), deny (never). The stricter of this and the host's rule applies.",
         ),
     ] = None
     mcp_config: Annotated[
@@ -55,7 +65,7 @@ class TalkOptions:
         typer.Option(
             "--mcp-config",
             metavar="FILE",
-            help="MCP servers for a model of the command's own, which is then started. Default: `mcp.json` if there.",
+            help="File with MCP servers; the command then starts its own model. Default: `mcp.json`, if it exists.",
             show_default=False,
         ),
     ] = None

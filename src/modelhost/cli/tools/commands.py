@@ -31,9 +31,9 @@ from modelhost.operations.tools import CALL, LIST_TOOLS, CallParameters, CallRes
 from modelhost.tools.names import ToolKey, meant_by
 from modelhost.tools.status import ServerState
 
-OfOne = Annotated[str | None, typer.Option("--server", help="Of this MCP server only.")]
-Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server, by its name in `mcp.json`.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server, by its name in `mcp.json`.")]
+OfOne = Annotated[str | None, typer.Option("--server", help="Only those of this MCP server.")]
+Server = Annotated[str, typer.Argument(metavar="SERVER", help="An MCP server: its name in `mcp.json`.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An MCP server: its name in `mcp.json`.")]
 
 
 @with_target
@@ -47,7 +47,7 @@ def resources(target: Target, server: OfOne = None, as_json: AsJson = False) -> 
 def resource(
     target: Target,
     server: Server,
-    uri: Annotated[str, typer.Argument(metavar="URI", help="Its address, as `modelhost tools resources` shows it.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="The URI, as shown by `modelhost tools resources`.")],
     as_json: AsJson = False,
 ) -> None:
     found = target.call(READ_RESOURCE, ResourceParameters(server=server, uri=uri))
@@ -65,9 +65,10 @@ def prompts(target: Target, server: OfOne = None, as_json: AsJson = False) -> No
 def prompt(
     target: Target,
     server: Server,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A prompt, as `modelhost tools prompts` shows it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A prompt, as shown by `modelhost tools prompts`.")],
     values: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="What it has to be told.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="The arguments of the prompt.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,12 +132,12 @@ def call(
         str, typer.Argument(metavar="NAME", help="A tool: its name for models, `server.tool`, or its own name.")
     ],
     values: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Its arguments.", show_default=False)
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="The arguments of the tool.", show_default=False)
     ] = None,
     arguments: Annotated[
-        str | None, typer.Option("--json", metavar="OBJECT", help="Its arguments as a JSON object instead.")
+        str | None, typer.Option("--json", metavar="OBJECT", help="The arguments as a JSON object.")
     ] = None,
-    is_whole: Annotated[bool, typer.Option("--whole", help="Print the whole outcome as JSON.")] = False,
+    is_whole: Annotated[bool, typer.Option("--whole", help="Print the complete result as JSON.")] = False,
 ) -> None:
     pairs = [parse_key_value(text) for text in values or ()]
     if arguments is not None and pairs:
@@ -237,6 +238,6 @@ COMMANDS: Final[tuple[Command, ...]] = (
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Show and call the tools of MCP servers, those of a running host or of a file.",
+    help="Show and call the tools of MCP servers, of a running host or of a file.",
 )
 add_commands(app, "tools", COMMANDS)

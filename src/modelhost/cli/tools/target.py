@@ -33,7 +33,7 @@ _OPTIONS: Final = (
             "--config",
             "-c",
             metavar="FILE",
-            help="Ask no host: start the MCP servers of this file, and end them again.",
+            help="Use no host: start the MCP servers of this file for this command.",
             show_default=False,
         ),
     ),

@@ -19,23 +19,23 @@ MICRO_BATCH: Final = 512
 SMALL_VOCABULARY: Final = 16_384
 EMBEDDINGS: Final[Mapping[str, bool | None]] = {"true": True, "false": False, "auto": None}
 OPTIONS: Final[Mapping[str, Any]] = {
-    "cache_ram_mib": 512,  # for the caches of finished conversations, which may be continued
-    "n_cache_reuse": 0,  # least tokens of a part of a prompt to be reused in another place; 0: none is
-    "embeddings": "auto",  # true, false, or auto: by embedding models, and by those of a small vocabulary
-    "check_tensors": True,  # whether weights are looked at when they are loaded; some that are no numbers end that
-    "mmap": True,  # whether the file is mapped into memory, or read
-    "pooling": None,  # how token vectors become one: mean, cls, last, rank ...; null: as the file says, else mean
-    "slot_save_path": None,  # folder of prompt caches; null: where the host keeps them
-    "server": None,  # a llama-server to run the model in: its path, or its name on the PATH; null: modelhost's own
-    "batch_size": 0,  # tokens of a prompt worked on at once; 0: the context, up to 2048
+    "cache_ram_mib": 512,  # MiB for the caches of finished conversations, which may be continued
+    "n_cache_reuse": 0,  # smallest part of a prompt, in tokens, reused at another position; 0: none
+    "embeddings": "auto",  # true, false, or auto: embedding models, and models with a small vocabulary
+    "check_tensors": True,  # check weights when they are loaded; weights that are not numbers end the load
+    "mmap": True,  # map the file into memory instead of reading it
+    "pooling": None,  # how token vectors are combined: mean, cls, last, rank ...; null: as in the file, else mean
+    "slot_save_path": None,  # directory of prompt caches; null: the host's own
+    "server": None,  # a llama-server that runs the model: its path, or its name on the PATH; null: modelhost's own
+    "batch_size": 0,  # tokens of a prompt processed together; 0: the context, up to 2048
     "micro_batch_size": 0,  # tokens computed in one step, which sizes the buffers; 0: up to 512
-    "flash_attention": "auto",  # on, off, or auto: where the device computes it
+    "flash_attention": "auto",  # on, off, or auto: if the device supports it
     "threads_batch": 0,  # threads for prompts; 0: as many as for answers
-    "speculation": "none",  # guess ahead by what the text repeats: ngram-simple, ngram-mod, ngram-map-k
-    "tensor_parallel_size": 1,  # GPUs that share the rows of each layer; 1: as pipeline_parallel_size says
-    "pipeline_parallel_size": 1,  # GPUs that have some of the layers each; 1: all that there are
-    "enforce_eager": False,  # whether CUDA computes without graphs
-    "enable_prefix_caching": True,  # whether requests that are silent use what was computed for the same beginning
+    "speculation": "none",  # predict tokens from repetitions: ngram-simple, ngram-mod, ngram-map-k
+    "tensor_parallel_size": 1,  # GPUs that share the rows of each layer; 1: see pipeline_parallel_size
+    "pipeline_parallel_size": 1,  # GPUs that each hold some of the layers; 1: all GPUs
+    "enforce_eager": False,  # compute without CUDA graphs
+    "enable_prefix_caching": True,  # reuse computed beginnings of prompts, unless a request sets otherwise
 }
 REFUSED: Final[Mapping[str, str]] = {
     "isq": "llama.cpp does not quantize while it loads; take a file that is quantized already, such as "

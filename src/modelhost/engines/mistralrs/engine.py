@@ -31,9 +31,9 @@ from modelhost.exchange.tasks import Task
 
 MODULE: Final = "modelhost.engines.mistralrs.worker"
 OPTIONS: Final[Mapping[str, Any]] = {
-    "isq": "none",  # the format that weights are quantized to while they are loaded, such as Q4K or Q8_0
-    "dtype": "auto",  # float32, bfloat16, float16; auto: as the library finds best on this machine
-    "prefix_caches": 16,  # how many conversations are kept for those that continue them
+    "isq": "none",  # format to quantize weights to while they are loaded, such as Q4K or Q8_0
+    "dtype": "auto",  # float32, bfloat16, float16; auto: the library's choice for this machine
+    "prefix_caches": 16,  # number of cached conversations
 }
 NONE: Final = "none"
 FORMATS: Final = (

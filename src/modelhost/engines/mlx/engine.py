@@ -13,7 +13,7 @@ ENGINE: Final[Engine] = LibraryEngine(
     module="modelhost.engines.mlx.worker",
     options={
         "dtype": "auto",  # float32, bfloat16, float16; auto: the model's own on Apple silicon, float32 on a CPU
-        "adapter_path": None,  # directory of a LoRA adapter that mlx_lm has trained
+        "adapter_path": None,  # directory of a LoRA adapter trained by mlx_lm
     },
     # On a CPU MLX compiles its kernels with the system's C++ compiler, if it may: slower to start, and not faster here.
     environment={} if sys.platform == "darwin" else {"MLX_DISABLE_COMPILE": "1"},

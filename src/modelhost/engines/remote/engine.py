@@ -26,13 +26,13 @@ from modelhost.errors import ConfigError, ModelhostError, UnsupportedParameter
 from modelhost.exchange.tasks import CONTINUOUS_USAGE, Task
 
 OPTIONS: Final[Mapping[str, Any]] = {
-    "model": "",  # its name at the server; default: the first that the server lists
-    "dialect": "openai",  # what the server is: openai, vllm, llamacpp, modelhost
-    "fields": None,  # further request fields that the server knows: a list, or text with commas
-    "health_seconds": 10.0,  # between two looks at each server
-    "connect_seconds": 5.0,  # within which a server has to take a connection
-    "verify": True,  # whether the certificate of an https:// server has to be valid
-    "ca_file": "",  # file with certificates to trust, beside those that the system trusts
+    "model": "",  # the model's name on the server; default: the first that the server lists
+    "dialect": "openai",  # the kind of server: openai, vllm, llamacpp, modelhost
+    "fields": None,  # further request fields that the server supports: a list, or text with commas
+    "health_seconds": 10.0,  # seconds between two checks of each server
+    "connect_seconds": 5.0,  # seconds in which a server must accept a connection
+    "verify": True,  # whether the certificate of an https:// server must be valid
+    "ca_file": "",  # file with certificates to trust, in addition to the system's
 }
 NOT_OPENAIS: Final = frozenset({"top_k", "min_p"})
 """Fields that the host checks itself although they are not part of OpenAI's API."""

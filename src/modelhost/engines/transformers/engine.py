@@ -23,7 +23,7 @@ ENGINE: Final[Engine] = Transformers(
     options={
         "device": "auto",  # cpu, cuda, mps; auto: a GPU if there is one
         "dtype": "auto",  # float32, bfloat16, float16; auto: the model's own on a GPU, float32 on a CPU
-        "trust_remote_code": False,  # whether Python files beside the model are run
+        "trust_remote_code": False,  # run Python files of the model
     },
     environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},  # as NVML counts them
     memory_phrases=("out of memory", "can't allocate memory", "not enough memory", "bad_alloc"),

@@ -30,19 +30,19 @@ from modelhost.errors import ConfigError
 NAME: Final = "vllm"
 OPTIONS: Final[Mapping[str, Any]] = {
     "tensor_parallel_size": 1,  # GPUs that share each layer
-    "pipeline_parallel_size": 1,  # groups of GPUs that have some of the layers each
-    "gpu_memory_utilization": 0.0,  # share of each GPU's memory to take; 0: what the slots need
+    "pipeline_parallel_size": 1,  # groups of GPUs that each hold some of the layers
+    "gpu_memory_utilization": 0.0,  # share of each GPU's memory to use; 0: what the slots need
     "dtype": "auto",  # float32, bfloat16, float16; auto: the model's own on a GPU, float32 on a CPU
-    "quantization": "auto",  # awq, gptq ... or none; auto: as the model's config.json says
-    "enforce_eager": "auto",  # true, false; auto: on a CPU, where compiling the model takes minutes
-    "enable_prefix_caching": True,  # whether the beginnings of prompts are kept
-    "tool_call_parser": "auto",  # a parser of vLLM, or none; auto: by the model's template and family
-    "reasoning_parser": "auto",  # likewise
+    "quantization": "auto",  # awq, gptq ... or none; auto: from the model's config.json
+    "enforce_eager": "auto",  # true, false; auto: true on a CPU, where compiling the model takes minutes
+    "enable_prefix_caching": True,  # reuse computed beginnings of prompts
+    "tool_call_parser": "auto",  # a parser of vLLM, or none; auto: from the model's template and family
+    "reasoning_parser": "auto",  # the same, for reasoning
     "distributed_executor_backend": "auto",  # mp, ray, uni; auto: vLLM's choice
-    "ray_address": "",  # of the Ray cluster, for the executor ray
-    "trust_remote_code": False,  # whether Python files beside the model are run
-    "shutdown_timeout": 10,  # seconds in which requests are finished at SIGTERM
-    "arguments": [],  # further arguments of vLLM's server, as they are
+    "ray_address": "",  # address of the Ray cluster, for the executor ray
+    "trust_remote_code": False,  # run Python files of the model
+    "shutdown_timeout": 10,  # seconds for requests to finish at SIGTERM
+    "arguments": [],  # further arguments for vLLM's server, passed unchanged
 }
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "dtype": ("auto", "float32", "bfloat16", "float16"),

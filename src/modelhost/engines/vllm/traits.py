@@ -24,8 +24,8 @@ TRAITS: Final = EngineTraits(
     fallback_rank=3,  # it takes 2 GB and half a minute to start
     capabilities=Capabilities(
         title="vLLM",
-        reads="safetensors, also AWQ and GPTQ",
-        runs_on="Linux; CUDA, and CPUs by its build for them",
+        reads="safetensors, including AWQ and GPTQ",
+        runs_on="Linux; CUDA, and CPUs with its CPU build",
         differs={
             **TEXT_ONLY,
             "min_tokens_to_keep": "refused",

@@ -134,7 +134,7 @@ def _events() -> dict[str, Any]:
     stream = {"schema": {"type": "string"}, "example": EVENT_EXAMPLE}
     return {
         "tags": ["administration"],
-        "summary": "Follow what happens to the models, as server-sent events",
+        "summary": "Stream model events, as server-sent events",
         "description": "First the state of each model, then every change and how far loads are. The `data` of each "
         "event is an EventReport, its `event` that report's `kind`.",
         "operationId": model_events.NAME,

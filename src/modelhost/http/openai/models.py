@@ -34,7 +34,7 @@ def models_router(host: Host) -> APIRouter:
     async def list_models() -> ModelList:
         return ModelList(data=await cards())
 
-    @router.get("/v1/models/{model_id:path}", summary="Look at one model")
+    @router.get("/v1/models/{model_id:path}", summary="Get one model")
     async def get_model(model_id: str) -> ModelCard:
         name = host.find(model_id).name
         listed = await cards()

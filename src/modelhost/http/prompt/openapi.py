@@ -25,7 +25,7 @@ def _post(operation_id: str) -> dict[str, Any]:
     error = _json(_object("Error", "What is wrong."))
     return {
         "tags": ["models"],
-        "summary": "Answer one prompt, as LLM-Server does",
+        "summary": "Answer one prompt, in LLM-Server's format",
         "operationId": operation_id,
         "requestBody": {
             "required": True,
