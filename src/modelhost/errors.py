@@ -173,7 +173,7 @@ class HostFault(ModelhostError):
 
     code = "internal_error"
 
-    def __init__(self, message: str = "The host failed; its log says why.", **details: Any) -> None:
+    def __init__(self, message: str = "The host failed; its log shows why.", **details: Any) -> None:
         super().__init__(message, **details)
 
 

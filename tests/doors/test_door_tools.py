@@ -121,7 +121,7 @@ async def test_tools_of_the_client_stand_in_for_those_of_the_host(door: Door) ->
 
 @over("host tools", "questions", tools=True)
 async def test_a_call_runs_once_somebody_has_agreed(door: Door) -> None:
-    for approve, result in ((True, "xxx"), (False, "The call was not made: the person who was asked has refused it.")):
+    for approve, result in ((True, "xxx"), (False, "The call did not run: it was denied.")):
         before, _ = door.world.tool_calls
         async with door.asking(Ask(said=NEEDS_A_YES)) as (got, task):
             await eventually_async(lambda got=got: got.questions)  # type: ignore[misc]

@@ -15,7 +15,7 @@ from tools.reference.tables import table
 
 EXAMPLE_ERROR: Final[Mapping[str, Any]] = {
     "error": {
-        "message": 'There is no model "gpt-5" here. There is: modelhost-nano.',
+        "message": 'There is no model "gpt-5" here. Available: modelhost-nano.',
         "type": "invalid_request_error",
         "param": "model",
         "code": "model_not_found",

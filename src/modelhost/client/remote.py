@@ -99,7 +99,7 @@ class RemoteClient:
                     return data
                 if event.name == PROGRESS:
                     on_progress(progress_in(data))
-        raise HostUnreachable(f"the host at {self.url} went away before it was done; ask again")
+        raise HostUnreachable(f"the host at {self.url} disconnected before the operation was complete; try again")
 
     @asynccontextmanager
     async def chat(self, body: Body, caller: Caller = NOBODY) -> AsyncIterator[Pieces]:

@@ -21,8 +21,8 @@ def check_exposure(settings: Settings, address: str) -> None:
     if ipaddress.ip_address(address).is_loopback:
         return
     raise ConfigError(
-        f"Whoever reaches {address} could run the tools of {settings.mcp_config} without a key. Ask for one (--api-key "
-        'KEY, or in the configuration file the line "api_keys": ["KEY"]), listen on 127.0.0.1 only, or say that '
-        'everybody may (--insecure, or the line "insecure": true).',
+        f"Whoever reaches {address} could run the tools of {settings.mcp_config} without a key. Require one (--api-key "
+        'KEY, or in the configuration file the line "api_keys": ["KEY"]), listen on 127.0.0.1 only, or allow '
+        'everyone to (--insecure, or the line "insecure": true).',
         param="insecure",
     )

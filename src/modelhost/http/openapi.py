@@ -37,13 +37,13 @@ STATUSES = {
     "404": "No model of that name",
     "413": "The body is too large",
     "502": "The worker of the model failed",
-    "503": "No place now; Retry-After says when to come back",
+    "503": "No capacity now; see Retry-After",
     "504": "The model was not ready in time",
     "507": "The model does not fit into memory, whatever is unloaded",
 }
 SESSION_STATUSES = {
     "409": "Another host has the session",
-    "503": "No place now, and Retry-After says when to come back; or a session, and no database",
+    "503": "No capacity now (see Retry-After), or a session without a database",
 }
 SESSION_PARAMETERS = [
     {

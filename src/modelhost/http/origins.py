@@ -46,8 +46,8 @@ class Origins:
         page = origin.decode("latin-1")
         if not self.allow(page) and page.partition("://")[2] != (host or b"").decode("latin-1"):
             raise ForeignOrigin(
-                f"A page of {page} may not speak to this host, which asks for no key. "
-                f"Allow it with --allow-origin {page}, or ask for a key with --api-key.",
+                f"A page of {page} may not use this host, which requires no key. "
+                f"Allow it with --allow-origin {page}, or require a key with --api-key.",
                 origin=page,
             )
 
@@ -60,8 +60,8 @@ class Origins:
         if host and not self._is_known(host):
             named = _name(host.decode("latin-1")) or host.decode("latin-1")
             raise ForeignOrigin(
-                f'This host asks for no key, and is not called "{named}". Speak to it by its address or as localhost, '
-                f"allow the name with --allowed-host {named}, or ask for a key with --api-key.",
+                f'This host requires no key, and is not named "{named}". Use its address or localhost, '
+                f"allow the name with --allowed-host {named}, or require a key with --api-key.",
                 host=named,
             )
 

@@ -47,7 +47,7 @@ LOAD_ENDED: Final = (Unavailable, WorkerError, SetupError)
 CAUSE: Final = "cause"
 MODEL_ID: Final = "model_id"
 UNKNOWN_ID: Final = f"Take a name from `list-models` as `{MODEL_ID}`."
-NO_ADVICE: Final = "Read the message; the log of the host says more."
+NO_ADVICE: Final = "See the message; the log of the host has details."
 ANSWER_TO_UNKNOWN: Final[Mapping[str, Any]] = {
     "success": False,
     "error": {

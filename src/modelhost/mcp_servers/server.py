@@ -127,7 +127,7 @@ class _Answers:
         tool = self._tools.get(asked.name)
         if tool is None:
             names = ", ".join(self._tools)
-            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. There is: {names}.")
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {asked.name}. Available: {names}.")
         arguments = parse_values(asked.arguments or {}, tool.definition.input_schema)
         call = OperationCall(
             operation=asked.name, caller=find_caller(ctx, self._door), kept=tool.kept, values=arguments

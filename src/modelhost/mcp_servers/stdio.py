@@ -1,7 +1,7 @@
 """An MCP server over standard input and output, also for clients that deviate from the protocol.
 
 :mod:`modelhost.mcp_servers.lenient` says what is forgiven. Besides, calls at work are finished when the input ends, and
-everything ends when nobody reads the output.
+everything ends when the output has no reader.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def serve(server: Server[Any], wire: LineStreams, log: StdioLog) -> None:
     )
     try:
         await asyncio.wait((serving, wire.closed), return_when=asyncio.FIRST_COMPLETED)
-        log.stopping("nobody reads the output" if wire.closed.done() else "the input has ended")
+        log.stopping("the output has no reader" if wire.closed.done() else "the input has ended")
     finally:
         serving.cancel()
         with suppress(asyncio.CancelledError):

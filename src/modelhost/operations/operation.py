@@ -152,7 +152,7 @@ def _explained(name: str, parameters: type[BaseModel], error: ValidationError) -
         return InvalidRequest(f"{param}: {first['msg']}.", param=param)
     known = _fields(parameters, path)
     close = difflib.get_close_matches(last, known, n=1)
-    has = f"There is: {', '.join(known)}." if known else "It takes none."
+    has = f"Available: {', '.join(known)}." if known else "It takes none."
     hint = f'Did you mean "{close[0]}"?' if close else has
     return UnsupportedParameter(f'{name} has no parameter "{param}". {hint}', param=param)
 

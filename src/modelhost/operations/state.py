@@ -232,7 +232,7 @@ async def _summary(host: Host, parameters: OneLabel, _on_progress: OnProgress) -
     conversation = await _conversation(host, parameters.session_id)
     if not states and conversation is None:
         raise StateNotFound(
-            f'Nothing is saved under the name "{parameters.session_id}", and there is no session of that id.',
+            f'No saved state has the name "{parameters.session_id}", and there is no session of that id.',
             param="session_id",
         )
     return StateSummary(

@@ -160,7 +160,7 @@ async def _unpacked(stored: StoredSnapshot) -> SnapshotDocument:
     except ValueError as error:
         raise StateDamaged(
             f"{info.state_id} is damaged ({error}): nothing of it was restored. Load another one; "
-            "`modelhost state list` shows what is saved.",
+            "`modelhost state list` lists the saved states.",
             state_id=info.state_id,
         ) from error
 
@@ -173,7 +173,7 @@ def _not_found(session_id: str | None, state_id: str | None) -> StateNotFound:
         ]
     )
     return StateNotFound(
-        f"There is no saved state{' ' if wanted else ''}{wanted}. `modelhost state list` shows what is saved.",
+        f"There is no saved state{' ' if wanted else ''}{wanted}. `modelhost state list` lists the saved states.",
         session_id=session_id,
         state_id=state_id,
     )

@@ -123,7 +123,7 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
     if context.approve is None:
         raise Failure(
             code="tool_denied",
-            text=f'The call was not made: "{offered.name}" needs a person\'s approval, and nobody can be asked here.',
+            text=f'The call was not made: "{offered.name}" needs approval, and there is no one to ask.',
         )
     request = ApprovalRequest(
         kind="tool",
@@ -137,11 +137,11 @@ async def _require_approval(listed: CatalogueEntry, arguments: Mapping[str, Any]
         async with asyncio.timeout_at(context.deadline):
             is_approved = await context.approve(request)
     except TimeoutError:
-        raise Failure(code="tool_timeout", text="The call was not made: nobody approved it in time.") from None
+        raise Failure(code="tool_timeout", text="The call did not run: it was not approved in time.") from None
     if is_approved is None:
-        raise Failure(code="tool_denied", text="The call was not made: nobody has answered whether it may run.")
+        raise Failure(code="tool_denied", text="The call did not run: the request for approval was not answered.")
     if not is_approved:
-        raise Failure(code="tool_denied", text="The call was not made: the person who was asked has refused it.")
+        raise Failure(code="tool_denied", text="The call did not run: it was denied.")
 
 
 async def _call_with_retry(
@@ -201,9 +201,7 @@ async def _answer(
             result = await connection.call(attempt, arguments)
     except TimeoutError:
         seconds = loop.time() - began
-        text = (
-            f"There is no result: the tool did not answer within {seconds:.3g} s and was told to stop. It may have run."
-        )
+        text = f"There is no result: the tool did not answer within {seconds:.3g} s and was cancelled. It may have run."
         raise Failure(code="tool_timeout", text=text) from None
     except ValidationError:
         text = "There is no result: the tool ran, but what its server answered is not valid MCP."

@@ -214,12 +214,12 @@ async def test_a_call_that_nobody_approves_is_denied_with_the_reason() -> None:
     async with hub_of(stub(approval="ask", tool_approvals={"pid": "deny"})) as hub:
         refused = await hub.call("stub_echo", {"text": "a"}, CallContext(approve=person.approve))
         assert (refused.code, person.asked[0].arguments) == ("tool_denied", {"text": "a"})
-        assert refused.text == "The call was not made: the person who was asked has refused it."
+        assert refused.text == "The call did not run: it was denied."
         unanswered = await hub.call("stub_echo", {"text": "a"}, CallContext(approve=Person(agrees=None).approve))
         assert unanswered.code == "tool_denied"
-        assert unanswered.text == "The call was not made: nobody has answered whether it may run."
+        assert unanswered.text == "The call did not run: the request for approval was not answered."
         alone = await hub.call("stub_echo", {"text": "a"})
-        assert (alone.code, "nobody can be asked" in alone.text) == ("tool_denied", True)
+        assert (alone.code, "there is no one to ask" in alone.text) == ("tool_denied", True)
         forbidden = await hub.call("stub_pid", {}, CallContext(approve=Person(agrees=True).approve))
         assert forbidden.code == "tool_denied"
 

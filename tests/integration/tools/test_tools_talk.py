@@ -45,7 +45,7 @@ def test_a_model_of_ones_own_runs_what_the_person_agrees_to(
         assert llm.wait_for(llm.host.tools.settled(20))
         assert "".join(stream_text(BlockingClient(LocalClient(llm.host, NOBODY), llm), MESSAGES, {}, person(answer)))
     noted = capsys.readouterr().err
-    assert '⚙ stub.echo wants to run with {"text": "hi there"}' in noted
+    assert '⚙ stub.echo requests to run with {"text": "hi there"}' in noted
     assert shown in noted
 
 

@@ -186,7 +186,7 @@ async def test_tool_that_breaks_is_an_error_and_the_server_goes_on(backend: Fake
 
 async def test_unknown_tool_is_an_error_of_the_protocol(backend: FakeBackend, era: Any) -> None:
     async with connected(backend, era, "llm") as client:
-        with pytest.raises(MCPError, match="There is: chat_completion, model_info") as caught:
+        with pytest.raises(MCPError, match="Available: chat_completion, model_info") as caught:
             await client.call_tool("load-model", {"model_id": "x"})
     assert caught.value.error.code == INVALID_PARAMS
 

@@ -215,7 +215,9 @@ class ToolLoop:
                 self._turn = None
             if ending is not None:
                 return ending
-        return _ended("turn_limit", f"The model still wanted tools in turn {self._limits.turns}, the last one allowed.")
+        return _ended(
+            "turn_limit", f"The model still called tools in turn {self._limits.turns}, the last one permitted."
+        )
 
     async def _write(
         self, turn: _Turn, request: ChatRequest, messages: Messages, fallback: Messages | None, number: int

@@ -207,7 +207,7 @@ def _print_config(answer: Configuration) -> None:
     for key, value in answer.updated_config.items():
         typer.echo(f"{key}={json.dumps(value, ensure_ascii=False)}")
     if not answer.updated_config:
-        console.note(f"{answer.model_id} has no defaults of its own")
+        console.note(f"{answer.model_id} has no request defaults")
 
 
 LOCAL_COMMANDS: Final[tuple[tuple[str, Callable[..., None], tuple[str, ...]], ...]] = (

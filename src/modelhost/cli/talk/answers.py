@@ -101,7 +101,7 @@ class _Notes:
             case ToolsMissing(servers=missing) if self._has_waited:
                 self.begin()
                 names = _listed(server for server, _state in missing)
-                console.note(f"(without the tools of {names}; `modelhost tools servers` says why)")
+                console.note(f"(without the tools of {names}; `modelhost tools servers` shows why)")
             case CallStarted():
                 self._calls[event.id] = event.arguments
                 self._names[event.id] = console.printable(event.name)

@@ -60,7 +60,7 @@ def _question(words: Sequence[str]) -> str:
         typer.BadParameter: there is no question, or it is empty.
     """
     if not words and sys.stdin.isatty():
-        raise typer.BadParameter('what is the question? For example: modelhost ask "Why is the sky blue?"')
+        raise typer.BadParameter('no question given. For example: modelhost ask "Why is the sky blue?"')
     wanted = list(words) or [STDIN]
     try:
         piped = sys.stdin.read().strip() if STDIN in wanted else ""

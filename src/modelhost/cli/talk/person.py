@@ -17,7 +17,7 @@ from modelhost import lazy
 from modelhost.cli import console
 
 DECLINE: Final = "/decline"
-HELP: Final = f"(an empty line takes what is in brackets; {DECLINE} tells nothing, Ctrl-D cancels)"
+HELP: Final = f"(an empty line keeps the value in brackets; {DECLINE} declines, Ctrl-D cancels)"
 YES_NO: Final = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
 ReadLine = Callable[[str], str]
 
@@ -52,7 +52,7 @@ def _asked(name: str, field: Mapping[str, Any], read_line: ReadLine, *, is_requi
         if not line and ("default" in field or not is_required):
             return field.get("default")
         if not line:
-            console.error("this one is needed")
+            console.error("this field is required")
             continue
         try:
             value = parse_value(line, field)
@@ -140,8 +140,8 @@ def _clean(choice: tuple[str, str]) -> tuple[str, str]:
     return choice[0], console.printable(choice[1])
 
 
-PROMPT: Final = "may it? [y/N] "
-ALWAYS_PROMPT: Final = "may it? [y/N, a: always in this conversation] "
+PROMPT: Final = "Allow? [y/N] "
+ALWAYS_PROMPT: Final = "Allow? [y/N, a: always in this conversation] "
 Content = dict[str, str | int | float | bool | list[str] | None]
 
 
@@ -180,12 +180,12 @@ class TerminalUser:
         """
         what = _what_to_approve(question)
         if not self.is_there:
-            console.note(f"{what}\nit may not: nobody is there to ask")
+            console.note(f"{what}\nDenied: no terminal to ask on.")
             return None
         is_tool = question.get("what") != "sampling"
         tool = str(question["server"]), str(question.get("tool"))
         if is_tool and tool in self.approved_tools:
-            console.note(f"{what}\nit may, as agreed")
+            console.note(f"{what}\nAllowed, as agreed.")
             return True
         console.note(what)
         try:
@@ -200,9 +200,10 @@ class TerminalUser:
 
     def answer(self, question: Mapping[str, Any]) -> FormAnswer:
         """Ask the user to answer ``question`` (a ``modelhost.question`` of kind ``elicitation``)."""
-        asks = f"⚙ {console.printable(str(question['server']))} asks: {console.printable(str(question['message']))}"
+        server, message = console.printable(str(question["server"])), console.printable(str(question["message"]))
+        asks = f"⚙ {server} requests input: {message}"
         if not self.is_there:
-            console.note(f"{asks}\nit is declined: nobody is there to answer")
+            console.note(f"{asks}\nDeclined: no terminal to ask on.")
             return FormAnswer(action="decline")
         console.note(asks)
         try:
@@ -216,19 +217,19 @@ class TerminalUser:
             return FormAnswer(action="cancel")
 
     def _followed(self, url: str) -> FormAnswer:
-        console.note(f"open this in a browser, if you trust it: {console.printable(url)}")
-        is_done = self.read_line("done? [y/N] ").strip().lower() in {"y", "yes"}
+        console.note(f"Open this URL in a browser if you trust it: {console.printable(url)}")
+        is_done = self.read_line("Done? [y/N] ").strip().lower() in {"y", "yes"}
         return FormAnswer(action="accept" if is_done else "decline")
 
 
 def _what_to_approve(question: Mapping[str, Any]) -> str:
     server, arguments = console.printable(str(question["server"])), _shown(question["arguments"])
     if question.get("what") == "sampling":
-        return f"⚙ {server} wants a model to write for it: {arguments}"
+        return f"⚙ {server} requests text from a model: {arguments}"
     hints = question.get("annotations") or {}
     is_destructive = hints.get("destructiveHint") is True and hints.get("readOnlyHint") is not True
-    risk = " (it says that it can destroy)" if is_destructive else ""
-    return f"⚙ {server}.{console.printable(str(question['tool']))}{risk} wants to run with {arguments}"
+    risk = " (marked as destructive)" if is_destructive else ""
+    return f"⚙ {server}.{console.printable(str(question['tool']))}{risk} requests to run with {arguments}"
 
 
 def _shown(arguments: Any) -> str:

@@ -22,7 +22,7 @@ STYLES: Final = {
 def print_tools(found: ToolList) -> None:
     """Print a row for each tool on standard output."""
     if not found.data:
-        console.note("no tools: `modelhost tools servers` says how the servers do")
+        console.note("no tools: `modelhost tools servers` shows the status of the servers")
         return
     table = console.new_table("Tool", "Server", "Runs", "What it does", fold=("What it does",))
     for tool in found.data:
@@ -64,7 +64,7 @@ def print_servers(found: ServerList) -> None:
 def print_resources(found: ResourceList) -> None:
     """Print a row for each resource on standard output."""
     if not found.data:
-        console.note("no resources: `modelhost tools servers` says how the servers do")
+        console.note("no resources: `modelhost tools servers` shows the status of the servers")
         return
     headings = ("Server", "Address", "Kind", "Size", "What it is")
     table = console.new_table(*headings, right=("Size",), fold=("What it is",))
@@ -79,7 +79,7 @@ def print_resources(found: ResourceList) -> None:
 def print_prompts(found: PromptList) -> None:
     """Print a row for each prompt on standard output."""
     if not found.data:
-        console.note("no prompts: `modelhost tools servers` says how the servers do")
+        console.note("no prompts: `modelhost tools servers` shows the status of the servers")
         return
     table = console.new_table("Server", "Prompt", "Has to be told", "What it is for", fold=("What it is for",))
     for each in found.data:

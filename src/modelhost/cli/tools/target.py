@@ -61,6 +61,6 @@ def _target_of(config: Path | None, url: str | None, api_key: str | None) -> Ite
         yield running_host(url, api_key)
         return
     if url is not None:
-        raise ConfigError("--config asks no host, and --url names one; give one of them")
+        raise ConfigError("--config uses no host, and --url names one; give one of them")
     with lazy.file_servers.open_file_servers(config) as tools:
         yield tools

@@ -129,8 +129,8 @@ class Remote(Engine):
 
     def advice(self, task: Task) -> str:
         if task in self._dialect.tasks:
-            return "The server says so."
-        return "What kind of server it is, the engine option dialect says."
+            return "The server reports it."
+        return "The engine option dialect sets the kind of server."
 
     def fields(self, task: Task) -> frozenset[str]:
         # Its answers have another form, which only workers here produce.

@@ -74,8 +74,8 @@ def error_from(
 def key_refused(status: int, *, model: str, worker: str) -> ModelhostError:
     """Return the error for a server that refuses the key. Its own message is left out, since it may repeat the key."""
     return errors.EngineError(
-        f"The server of {model} refuses the key of this host ({status}). Whoever runs this host has to mend the "
-        "model's api_key (--remote-api-key).",
+        f"The server of {model} refuses the key of this host ({status}). The operator of this host must correct "
+        "the model's api_key (--remote-api-key).",
         model=model,
         worker=worker,
         reason="key_refused",

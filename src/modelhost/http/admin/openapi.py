@@ -28,7 +28,7 @@ MEANINGS: Final[Mapping[type[ModelhostError], str]] = {
     errors.EngineMissing: "No engine here can serve it",
     errors.DownloadFailed: "The download failed",
     errors.WorkerStartFailed: "The model could not be started",
-    errors.ModelFailed: "It cannot be done now; Retry-After says when to try again",
+    errors.ModelFailed: "Not possible now; see Retry-After",
     errors.QueueTimeout: "The model was not ready in time",
     errors.InsufficientMemory: "The model does not fit into memory, whatever is unloaded",
     errors.McpServerNotFound: "No MCP server of that name",

@@ -179,7 +179,7 @@ def _prompt_in(body: Any) -> str:
         raise InvalidRequest(f'The field "prompt" is missing: {EXAMPLE}.', param=FIELD)
     prompt = body[FIELD]
     if not isinstance(prompt, str) or not re.search(NOT_BLANK, prompt):
-        raise InvalidRequest('The field "prompt" has to be text that says something.', param=FIELD)
+        raise InvalidRequest('The field "prompt" must be text that is not empty.', param=FIELD)
     others = [name for name in body if name != FIELD]
     if others:
         raise InvalidRequest(f'The field "{others[0]}" is unknown here: {EXAMPLE} is all there is.', param=others[0])

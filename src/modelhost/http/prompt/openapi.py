@@ -29,7 +29,7 @@ def _post(operation_id: str) -> dict[str, Any]:
         "operationId": operation_id,
         "requestBody": {
             "required": True,
-            "content": _json(_object("prompt", "What the model is asked.", pattern=NOT_BLANK)),
+            "content": _json(_object("prompt", "The prompt.", pattern=NOT_BLANK)),
         },
         "responses": {
             "200": {"description": "The answer", "content": _json(_object("response", "The answer."))},

@@ -81,7 +81,7 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._limits.max_connections:
             self._refuse(
                 TooManyConnections(
-                    "All connections that this host takes are in use "
+                    "All connections that this host accepts are in use "
                     f"(--max-connections {self._limits.max_connections}). Try again later."
                 )
             )
@@ -148,7 +148,7 @@ class Connection(HttpToolsProtocol):
         if len(self._hosts) > 1 or (self._hosts and not HOST_VALUE.fullmatch(self._hosts[0])):
             self._fail(InvalidRequest("The request names its host twice, or by what is no name: send one Host header."))
         if version == "1.1" and not self._hosts:
-            self._fail(InvalidRequest("The request has no Host header, which HTTP/1.1 asks for."))
+            self._fail(InvalidRequest("The request has no Host header, which HTTP/1.1 requires."))
         self._await("body")
         self._pending_bytes = 0
         if version == "1.0":

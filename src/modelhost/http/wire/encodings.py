@@ -69,7 +69,7 @@ class _Gunzipped:
         try:
             part = self._decoder.decompress(self._encoded, PART_BYTES)
         except zlib.error as error:
-            raise InvalidRequest(f"The body is not gzip, as its header says: {error}.") from None
+            raise InvalidRequest(f"The body is not gzip, contrary to its header: {error}.") from None
         self._encoded = self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
         self._has_more = bool(self._encoded) or (len(part) == PART_BYTES and not self._decoder.eof)
         return part

@@ -92,7 +92,7 @@ class Admission:
             )
         return ModelNotAllowed(
             f'"{text}" is {WHAT[kind]}, and none of the models of this host, which may not add it ({why}). Have the '
-            f"host started with --allow-models {needed}, or the model put into its models.yaml. There is: "
+            f"host started with --allow-models {needed}, or the model put into its models.yaml. Available: "
             f"{_listed(known)}.",
             param="model",
             model=text,
@@ -148,7 +148,7 @@ def _built(keys: EntryFile, settings: Settings) -> ModelEntry:
 
 def not_found(text: str | None, known: Iterable[str]) -> ModelNotFound:
     """Return the error that the host has no model called ``text``; ``known`` are the names that there are."""
-    return ModelNotFound(f'There is no model "{text}" here. There is: {_listed(known)}.', param="model", model=text)
+    return ModelNotFound(f'There is no model "{text}" here. Available: {_listed(known)}.', param="model", model=text)
 
 
 def adapter_not_found(text: str, model: str, adapters: Iterable[str]) -> ModelNotFound:

@@ -115,7 +115,7 @@ def test_an_approval_is_asked_and_only_yes_is_yes(
     answered(client, person(*([] if typed is None else [typed])))
     assert client.called == [("answer-approval", {"id": "q1", "approve": is_approved})]
     asked = capsys.readouterr().err
-    assert '⚙ s.rm (it says that it can destroy) wants to run with {"path": "/"}' in asked
+    assert '⚙ s.rm (marked as destructive) requests to run with {"path": "/"}' in asked
     assert "[y/N, a: always in this conversation]" in asked
 
 
@@ -127,8 +127,8 @@ def test_always_is_yes_for_that_tool_until_the_conversation_is_forgotten(
     answered(client, someone)
     assert [told["approve"] for _, told in client.called] == [True, True, False, True]
     asked = capsys.readouterr().err
-    assert asked.count("it may, as agreed") == 1
-    assert asked.count("s.rm wants to run") == 2  # what runs is shown all the same
+    assert asked.count("Allowed, as agreed.") == 1
+    assert asked.count("s.rm requests to run") == 2  # what runs is shown all the same
     someone.approved_tools.clear()
     client.called.clear()
     answered(client, someone)
@@ -207,7 +207,7 @@ def test_a_wish_to_have_a_model_write_is_asked_in_its_own_words(
     fake_client: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answered(fake_client(question(what="sampling", tool=None)), person("n"))
-    assert "⚙ s wants a model to write for it" in capsys.readouterr().err
+    assert "⚙ s requests text from a model" in capsys.readouterr().err
 
 
 def test_nobody_there_is_told_from_a_no_at_once(
@@ -219,7 +219,7 @@ def test_nobody_there_is_told_from_a_no_at_once(
         ("answer-approval", {"id": "q1", "approve": None}),
         ("answer-elicitation", {"id": "q1", "action": "decline", "content": None}),
     ]
-    assert capsys.readouterr().err.count("nobody is there") == 2
+    assert capsys.readouterr().err.count("no terminal to ask on") == 2
 
 
 def test_an_answer_that_comes_too_late_does_not_end_the_chat(
@@ -253,11 +253,11 @@ def test_a_form_is_filled_in_field_by_field(capsys: pytest.CaptureFixture[str]) 
         content={"name": "Jo", "age": 30, "size": 1.8, "news": True, "colour": "g", "pets": ["c", "d"]},
     )
     shown = capsys.readouterr().err
-    assert "⚙ s asks: Tell me." in shown
+    assert "⚙ s requests input: Tell me." in shown
     for text in ("Your name", "age (in years)", "size [1.8]", "news y/n", "1 Red", "2 Dog", "notes [nothing]"):
         assert text in shown
     for complaint in (
-        "this one is needed",
+        "this field is required",
         "too short",
         "a whole number",
         "less than the minimum",
@@ -278,7 +278,7 @@ def test_an_address_is_shown_and_opened_by_the_person(
 ) -> None:
     asked = form({}, mode="url", url="https://example.com/\x1b[0m")["modelhost.question"]
     assert person(typed).answer(asked) == FormAnswer(action=action)  # type: ignore[arg-type]
-    assert "open this in a browser, if you trust it: https://example.com/ [0m" in capsys.readouterr().err
+    assert "Open this URL in a browser if you trust it: https://example.com/ [0m" in capsys.readouterr().err
 
 
 def test_a_schema_that_is_wrong_itself_checks_nothing() -> None:

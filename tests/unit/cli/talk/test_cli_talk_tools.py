@@ -52,7 +52,7 @@ def test_a_question_of_a_host_is_answered_at_its_endpoint(
     assert (path, body) == ("/v1/mcp/approvals/q1", {"approve": None})  # the tests are no terminal
     printed = capsys.readouterr()
     assert printed.out == "Hello.\n"
-    assert "⚙ s.rm wants to run with {}" in printed.err
+    assert "⚙ s.rm requests to run with {}" in printed.err
 
 
 @pytest.fixture

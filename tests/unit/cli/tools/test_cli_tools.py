@@ -194,7 +194,7 @@ def test_a_tool_of_a_file_is_called(config: Callable[..., Path]) -> None:
 
 
 def test_a_file_and_a_host_are_not_asked_at_once(config: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match="--config asks no host"):
+    with pytest.raises(ConfigError, match="--config uses no host"):
         invoke("list", "--config", str(config()), "--url", "http://127.0.0.1:9")
 
 

@@ -129,7 +129,7 @@ def test_a_model_of_the_hub_that_may_not_be_added_names_the_setting_and_what_the
     assert error.code == "model_not_allowed"
     assert error.message == (
         '"org/name" is a model of the hub, and none of the models of this host, which may not add it (allow_models is '
-        "registry). Have the host started with --allow-models hub, or the model put into its models.yaml. There is: "
+        "registry). Have the host started with --allow-models hub, or the model put into its models.yaml. Available: "
         "ant, bee."
     )
     assert error.details == {"model": "org/name", "allow_models": "registry", "needed": "hub"}
@@ -141,7 +141,7 @@ def test_a_model_of_the_hub_that_may_not_be_added_names_the_setting_and_what_the
 @pytest.mark.parametrize("policy", ["registry", "hub", "any"])
 def test_what_is_neither_is_a_model_that_there_is_not(policy: AllowedModels) -> None:
     error = refused(policy, "gpt-5")
-    assert (error.code, error.message) == ("model_not_found", 'There is no model "gpt-5" here. There is: ant, bee.')
+    assert (error.code, error.message) == ("model_not_found", 'There is no model "gpt-5" here. Available: ant, bee.')
     assert refused(policy, "x" * 5000).code == "model_not_found"
     assert refused(policy, "\0").code == "model_not_found"
 

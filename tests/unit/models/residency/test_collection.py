@@ -62,7 +62,7 @@ async def test_models_are_found_by_name_and_alias_and_without_a_name_the_active_
     assert collection.find("b") is collection.find("hive/bee") is collection.find(None) is bee
     assert collection.find("default") is bee
     assert _names(collection) == ["bee", "ant"]
-    with pytest.raises(ModelNotFound, match=r'no model "wasp" here. There is: ant, b, bee, hive/bee'):
+    with pytest.raises(ModelNotFound, match=r'no model "wasp" here. Available: ant, b, bee, hive/bee'):
         collection.find("wasp")
     await end(collection.scheduler, starts)
 
