@@ -20,14 +20,14 @@ values and their sources; `modelhost config check` lists all errors.
 The file is YAML or JSON: the one named by `--config PATH` or `MODELHOST_CONFIG`, otherwise `modelhost.yaml`,
 `modelhost.yml` or `modelhost.json` in the working directory. An unknown key is an error.
 
-`.env` is the file of that name in the working directory, with lines such as `MODELHOST_PORT=9000`; `.env.example`,
-among modelhost's sources, has all of them. Only the variables of this page count in it, and the `VLLM_*` variables of
-[`modelhost mcp`](../mcp-servers.md). `HF_TOKEN` and the other variables of libraries have to be in the environment. A
-key in the environment is not sent to a host that only `.env` names.
+`.env` is the file of that name in the working directory, with lines such as `MODELHOST_PORT=9000`; `.env.example`, in
+the modelhost repository, contains all of them. The host reads only the variables on this page from it, and the `VLLM_*`
+variables of [`modelhost mcp`](../mcp-servers.md). `HF_TOKEN` and other variables of libraries must be in the
+environment. A key from the environment is not sent to a host whose URL only `.env` sets.
 
-In the environment a list is written `a,b` or as JSON, engine options `key=value,key=value` or as JSON, and an empty
-variable counts as not set. On the command line the flag of a list is repeated. A list or the engine options of a
-stronger source replace those of a weaker one; they are not merged.
+In the environment, write a list as `a,b` or as JSON, and engine options as `key=value,key=value` or as JSON; an empty
+variable counts as unset. On the command line, repeat the flag of a list. A list or the engine options of a source with
+higher precedence replace those of lower ones; they are not merged.
 """
 
 
