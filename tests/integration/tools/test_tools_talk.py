@@ -37,7 +37,7 @@ def person(answer: str) -> TerminalUser:
     return TerminalUser(is_there=True, read_line=lambda _prompt: answer)
 
 
-@pytest.mark.parametrize(("answer", "shown"), [("y", "→ hi there"), ("n", "→ failed: The call was not made")])
+@pytest.mark.parametrize(("answer", "shown"), [("y", "→ hi there"), ("n", "→ failed: The call did not run")])
 def test_a_model_of_ones_own_runs_what_the_person_agrees_to(
     settings: dict[str, Any], capsys: pytest.CaptureFixture[str], answer: str, shown: str
 ) -> None:
