@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from msgspec import Struct
-
-from modelhost.exchange.nothing import NOTHING
+from typing import Final, Literal
 
 Task = Literal["chat", "completions", "infill", "embeddings", "rerank", "tokenize", "detokenize"]
 BodyKind = Literal["json", "multipart", "bytes"]
@@ -27,7 +23,7 @@ class TaskTraits:
     path: str
     """The path at workers, as in OpenAI's API or else in llama.cpp's."""
     body: BodyKind = "json"
-    """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.tasks`."""
+    """Of its requests, at the doors and at the workers: :mod:`modelhost.exchange.payloads`."""
     answer: AnswerKind = "json"
     """``sse`` and ``ndjson``: as events, if the request asks for a stream."""
     is_silent: bool = False
@@ -45,29 +41,3 @@ TASKS: Final[Mapping[Task, TaskTraits]] = {
     "tokenize": TaskTraits(path="/tokenize"),
     "detokenize": TaskTraits(path="/detokenize"),
 }
-
-
-class File(Struct, frozen=True, kw_only=True):
-    """A file of a form."""
-
-    name: str
-    content_type: str
-    data: bytes
-
-
-class Form(Struct, frozen=True, kw_only=True):
-    """The body of a request whose kind is ``multipart``."""
-
-    fields: Mapping[str, str] = NOTHING
-    files: Mapping[str, File] = NOTHING
-    """By the names of their fields."""
-
-
-class Raw(Struct, frozen=True, kw_only=True):
-    """The body of a request whose kind is ``bytes``."""
-
-    content_type: str
-    data: bytes
-
-
-Payload = Mapping[str, Any] | Form | Raw

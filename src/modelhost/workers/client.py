@@ -18,7 +18,8 @@ from modelhost.background import log_failures
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import Ready
 from modelhost.errors import EngineError, ModelhostError, WorkerCrashed
-from modelhost.exchange.tasks import TASKS, Payload, Task
+from modelhost.exchange.payloads import Payload
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.logs import get_logger
 from modelhost.workers import endings
 from modelhost.workers.connection import UNIX, Connection, ConnectionBroken, NotListening, Stalled, connect

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from modelhost import lazy
 from modelhost.errors import InvalidRequest
-from modelhost.exchange.tasks import Form, Payload, Raw
+from modelhost.exchange.payloads import Form, Payload, Raw
 
 JSON: Final = "application/json"
 

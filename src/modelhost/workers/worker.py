@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import Ready
 from modelhost.errors import ModelhostError
-from modelhost.exchange.tasks import Payload, Task
+from modelhost.exchange.payloads import Payload
+from modelhost.exchange.tasks import Task
 from modelhost.workers import endings
 from modelhost.workers.open_requests import OpenRequests
 from modelhost.workers.wire import EventBlocks

@@ -41,6 +41,12 @@ def test_the_scripted_worker_imports_nothing_of_the_host_and_no_reader_of_script
     assert not _loaded_by("modelhost.engines.scripted.worker") & {*OF_THE_HOST - {"orjson"}, "yaml"}
 
 
+def test_workers_in_environments_of_their_own_import_no_library_that_is_the_hosts_alone() -> None:
+    of_the_host = {"msgspec", "pydantic", "structlog", "prometheus_client", "httpx2"}
+    for module in ("mistralrs.worker", "mistralrs.answers", "vllm.worker", "worker.server", "worker.asgi"):
+        assert not _loaded_by(f"modelhost.engines.{module}") & of_the_host, module
+
+
 def test_the_package_of_the_engines_imports_none_of_them() -> None:
     loaded = _loaded_by("modelhost.engines")
     assert not {name for name in loaded if name.startswith("modelhost.engines.")}

@@ -29,7 +29,7 @@ from modelhost.errors import (
     ShuttingDown,
     WorkerCrashed,
 )
-from modelhost.exchange.tasks import File, Form, Raw
+from modelhost.exchange.payloads import File, Form, Raw
 from modelhost.workers.client import WorkerClient
 from modelhost.workers.connection import is_listening
 from modelhost.workers.endings import unloaded_by_force

@@ -16,7 +16,8 @@ from typing import Any, Final
 from modelhost.engines.base import Engine
 from modelhost.engines.launch import RemoteTarget
 from modelhost.errors import EngineError, ModelFailed, ModelhostError, Unavailable, WorkerCrashed
-from modelhost.exchange.tasks import TASKS, Payload, Task
+from modelhost.exchange.payloads import Payload
+from modelhost.exchange.tasks import TASKS, Task
 from modelhost.redaction import hide, without_secrets
 from modelhost.workers.call_depth import CALL_DEPTH, DEPTH_HEADER
 from modelhost.workers.client import WorkerClient, json_or_text
