@@ -145,8 +145,8 @@ async def test_an_operation_that_tells_how_far_it_is_comes_as_events(fake: FakeH
     failed = b'data: {"error": {"message": "the disk is full", "code": "download_failed"}}\n\n'
     for answer, kind, message in (
         (stream(half, failed), DownloadFailed, "the disk is full"),
-        (stream(half), HostUnreachable, "went away"),
-        (cut_off(half), HostUnreachable, "went away"),
+        (stream(half), HostUnreachable, "disconnected"),
+        (cut_off(half), HostUnreachable, "disconnected"),
         (stream(b"data: <html>\n\n"), HostUnreachable, "is it a modelhost"),
     ):
         async with client_of(fake, answer) as client:
