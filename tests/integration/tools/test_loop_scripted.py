@@ -240,7 +240,7 @@ def test_person_is_asked_on_the_stream_and_answers(start_host: Start, tmp_path: 
     host = scripted_host(start_host, tmp_path, servers=servers, question_timeout=20)
     for said, kind, answer, (code, text) in (
         (ECHO, "approval", {"approve": True}, (None, "four")),
-        (ECHO, "approval", {"approve": False}, ("tool_denied", "refused")),
+        (ECHO, "approval", {"approve": False}, ("tool_denied", "denied")),
         ("/call sdk_hello", "elicitation", {"action": "accept", "content": {"name": "Anna"}}, (None, "accept: Anna")),
         ("/call sdk_hello", "elicitation", {"action": "decline"}, (None, "decline")),
     ):
