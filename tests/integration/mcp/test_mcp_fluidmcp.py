@@ -59,6 +59,7 @@ def test_two_turns_are_one_conversation_as_the_example_has_it_without_id_and_ver
 
 @pytest.mark.promise("vllm-mcp.info.fields")
 def test_model_info_says_what_the_seed_says(gateway: httpx2.Client) -> None:
+    call(gateway, "chat_completion", messages=user("Hello"), max_tokens=2)  # which loads the model
     info = json.loads(call(gateway, "model_info")["content"][0]["text"])
     assert set(info) >= {
         *("model_name", "dtype", "max_model_len", "tensor_parallel_size", "gpu_memory_utilization", "server_state"),
