@@ -184,7 +184,9 @@ def _order(tree: Tree, socket_path: Path | None = None) -> Order:
     done = in_tree(tree, "-m", "bench.check.launch", key, *where)
     if done.returncode:
         raise CannotCompare(f"{tree.name} has no scripted worker that the bench can start: {done.stderr.strip()}")
-    return Order(**json.loads(done.stdout), api_key=key)
+    launch = json.loads(done.stdout)
+    launch["env"] |= tree.environment  # the worker is that of the tree, too
+    return Order(**launch, api_key=key)
 
 
 @contextmanager
