@@ -22,8 +22,8 @@ from typing import Final
 
 from bench.engines import bundled
 from bench.larger import KINDS, write_larger
-from bench.rivals.works import CONTEXT, SLOTS, STREAMED, Build, Work, other_work, over_http, wait_for_model
-from bench.rivals.works import WORKS as WHOLE
+from bench.rivals import works
+from bench.rivals.works import CONTEXT, SLOTS, Build, Work, other_work, over_http, wait_for_model
 from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.launch import ModelSpec
@@ -42,14 +42,14 @@ RUNNER: Final = Path(__file__).with_name("llama_cpp_python_runner.py")
 HOW_TO_INSTALL: Final = "llama-cpp-python is not built: make native"
 NO_SERVER: Final = "there is no llama-server on the PATH; --llama-server PATH names one"
 START_SECONDS: Final = 60.0
-WORKS: Final = (*WHOLE, *STREAMED)
+WORKS: Final = (*works.WORKS, *works.STREAMED)
 
 Start = AbstractContextManager[Build]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeRow:
-    """One build with one file: tokens per second of all clients together, by work, for each round."""
+    """One build with one file: tokens per second of all clients together, by work that it does, for each round."""
 
     build: str
     kind: str
@@ -106,17 +106,25 @@ def measure_native(
 
 
 def _rows(found: Mapping[str, Build], kind: str, settings: str, rounds: int) -> Sequence[NativeRow]:
-    speeds: dict[str, dict[str, list[float]]] = {name: {work.name: [] for work in WORKS} for name in found}
+    speeds: dict[str, dict[str, list[float]]] = {
+        name: {work.name: [] for work in WORKS if _does(name, work)} for name in found
+    }
     for build in found.values():
         build(WORKS[-1])  # what a first time costs is no part of it
     for _ in range(rounds):
         for work in WORKS:
             for name, build in found.items():
-                speeds[name][work.name].append(work.counted / build(work))
+                if _does(name, work):
+                    speeds[name][work.name].append(work.counted / build(work))
     return [
         NativeRow(build=name, kind=kind, settings=settings, speeds={what: tuple(seen) for what, seen in each.items()})
         for name, each in speeds.items()
     ]
+
+
+def _does(build: str, work: Work) -> bool:
+    """Whether ``build`` does such work: llama-cpp-python is called in its process, where nothing is streamed."""
+    return build != PYTHON or not work.is_streamed
 
 
 def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str, Start]:

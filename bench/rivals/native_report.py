@@ -46,6 +46,8 @@ def _table(settings: str, rows: Sequence[NativeRow]) -> Table:
 
 
 def _cells(row: NativeRow, rows: Sequence[NativeRow], work: Work) -> tuple[str, str]:
+    if work.name not in row.speeds:
+        return "", ""
     speed = row.speed(work)
     server = next((each for each in rows if each.build == SERVER and each.kind == row.kind), None)
     factor = "" if server is None or row.build == SERVER else f"{speed / server.speed(work):.2f}"

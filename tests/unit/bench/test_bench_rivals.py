@@ -84,6 +84,20 @@ def test_builds_stand_beside_llama_server() -> None:
     assert native_notes([]) == native_tables([]) == []
 
 
+def test_what_does_not_stream_has_no_speed_of_streams(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = Machine(built=None, server=None, has_python=True)
+    monkeypatch.setattr(native, "builds", lambda *_: {name: nullcontext(lambda _: 1.0) for name in (WHEEL, PYTHON)})
+    monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
+    rows = list(native.measure_native(1, machine, tmp_path / "log", kinds=["F16"], settings=[SAME_THREADS]))
+    assert {
+        row.build: set(native.WORKS) - {work for work in native.WORKS if work.name in row.speeds} for row in rows
+    } == {
+        WHEEL: set(),
+        PYTHON: {work for work in native.WORKS if work.is_streamed},
+    }
+    assert PYTHON.partition(",")[0] in shown(native_tables(rows)[0])
+
+
 def test_settings_are_factors_of_the_defaults() -> None:
     rows = [
         setting(DEFAULT, 40.0),
@@ -139,6 +153,7 @@ def test_rows_of_builds_are_tokens_of_all_clients_per_second(monkeypatch: pytest
     monkeypatch.setattr(native, "builds", lambda *_: {WHEEL: nullcontext(lambda work: 2.0)})
     monkeypatch.setattr(native, "write_larger", lambda _, path, kind: path.write_text(kind) and path)
     rows = list(native.measure_native(2, machine, tmp_path / "log"))
+    assert set(rows[0].speeds) == {work.name for work in native.WORKS}
     assert [(row.kind, row.settings) for row in rows] == [(kind, x) for kind in KINDS for x in SETTINGS]
     assert rows[0].speed(ANSWERS) == 4 * ANSWERS.tokens / 2
 
