@@ -239,6 +239,12 @@ proxies: $(PROXIES)/.proxies  ## Make the environment of LiteLLM, for make bench
 .PHONY: native
 native: $(NATIVE)/.native  ## Build llama-cpp-python and a native llama.cpp (needs a C++ compiler), for make bench ARGS="--only native"
 
+##@ Release
+
+.PHONY: llamacpp-wheel
+llamacpp-wheel: $(DEVELOPS)  ## Build a wheel with a llama-server for every processor, into packaging/llamacpp/dist (needs a C++ compiler)
+	@$(BIN)/python packaging/llamacpp/build.py $(ARGS)
+
 $(BIN)/python:
 	@$(call made,$(VENV))
 

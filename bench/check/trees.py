@@ -82,7 +82,7 @@ def _checkout(commit: str) -> Iterator[Path]:
 def _commit(revision: str) -> str:
     if shutil.which("git") is None:
         raise CannotCompare("The check compares with another revision, and needs git for it. Install git.")
-    inside = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=ROOT, capture_output=True, check=False)  # noqa: S607
+    inside = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=ROOT, capture_output=True, check=False)
     if inside.returncode:
         raise CannotCompare(f"{ROOT} is no git repository; the check needs a clone.")
     command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
@@ -96,7 +96,7 @@ def _commit(revision: str) -> str:
 
 
 def _git(*arguments: str) -> None:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotCompare(f"git {arguments[0]} {arguments[1]} failed: {done.stderr.strip()}")
 

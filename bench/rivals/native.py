@@ -1,8 +1,9 @@
 """The ``llamacpp`` engine beside other builds of llama.cpp, on the same file.
 
 With as many threads each, which compares the builds; and each as it is started without a setting, which is what a user
-sees first, on an idle machine and on a busy one. Of the engine there is the wheel that comes with modelhost, and, once
-made, a build of the machine's own; ``llama-server`` is of the same revision as that.
+sees first, on an idle machine and on a busy one. Of the engine there is the wheel that comes with modelhost; once made,
+a build of the machine's own; and, once installed, the package of ``packaging/llamacpp``. ``llama-server`` is of the
+same revision as these.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from bench.sides import StartError, bare_worker, free_port, host, own_server
 from modelhost.engines.environments import folder_of, python_of
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
+from modelhost.engines.llamacpp.installation import packaged_server
 from modelhost.workers.machine import computing_cores
 
-WHEEL, BUILT = "modelhost, its wheel", "modelhost, native build"
+WHEEL, BUILT, PACKAGED = "modelhost, its wheel", "modelhost, native build", "modelhost, packaged"
 SERVER, PYTHON = "llama-server", "llama-cpp-python, built here"
-OURS: Final = (WHEEL, BUILT)
+OURS: Final = (WHEEL, BUILT, PACKAGED)
+NO_PROGRAM: Final = ("--engine-option", "server=")
 SAME_THREADS, DEFAULTS, BUSY = "as many threads each, idle", "defaults of each, idle", "defaults of each, busy"
 SETTINGS: Final = (SAME_THREADS, DEFAULTS, BUSY)
 ENVIRONMENT: Final = Path(__file__).parents[2] / ".venv-native"
@@ -69,6 +72,7 @@ class Machine:
     built: Path | None
     server: Path | None
     has_python: bool
+    packaged: str | None = None
 
     @classmethod
     def found(cls, server: Path | None) -> Machine:
@@ -76,7 +80,12 @@ class Machine:
         built = DATA if INSTALLED.exists() and python_of(LlamaCpp.name, DATA) is not None else None
         own = folder_of(LlamaCpp.name, DATA) / "bin" / "llama-server"
         named = server or (own if own.exists() else None) or shutil.which("llama-server")
-        return cls(built=built, server=Path(named) if named else None, has_python=INSTALLED.exists())
+        return cls(
+            built=built,
+            server=Path(named) if named else None,
+            has_python=INSTALLED.exists(),
+            packaged=packaged_server(),
+        )
 
     @property
     def problems(self) -> list[str]:
@@ -130,9 +139,11 @@ def _does(build: str, work: Work) -> bool:
 def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str, Start]:
     """Return how the builds that there are start with ``model``: as many threads each, or by their defaults."""
     if settings != SAME_THREADS:
-        starts: dict[str, Start] = {WHEEL: _host(model, None, log)}
+        starts: dict[str, Start] = {WHEEL: _host(model, None, log, *NO_PROGRAM)}
         if machine.built is not None:
             starts[BUILT] = _host(model, machine.built, log)
+        if machine.packaged is not None:
+            starts[PACKAGED] = _host(model, None, log)
         if machine.server is not None:
             starts[SERVER] = _llama_server(machine.server, model, (), log)
         return starts
@@ -141,6 +152,8 @@ def builds(model: Path, machine: Machine, log: Path, settings: str) -> dict[str,
     starts = {WHEEL: _worker(spec(), log)}
     if machine.built is not None:
         starts[BUILT] = _worker(spec(python=str(python_of(LlamaCpp.name, machine.built))), log)
+    if machine.packaged is not None:
+        starts[PACKAGED] = _worker(spec(options={"server": machine.packaged}), log)
     if machine.server is not None:
         arguments = ("--kv-unified", "--ctx-size", CONTEXT * SLOTS, "--parallel", SLOTS)
         threads_of_both = ("--threads", threads, "--threads-batch", threads)
@@ -157,8 +170,8 @@ def _worker(spec: ModelSpec, log: Path) -> Iterator[Build]:
 
 
 @contextmanager
-def _host(model: Path, data: Path | None, log: Path) -> Iterator[Build]:
-    with tempfile.TemporaryDirectory() as own, host([str(model), "--data-dir", str(data or own)], log) as side:
+def _host(model: Path, data: Path | None, log: Path, *flags: str) -> Iterator[Build]:
+    with tempfile.TemporaryDirectory() as own, host([str(model), "--data-dir", str(data or own), *flags], log) as side:
         yield over_http(side)
 
 

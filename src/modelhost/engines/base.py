@@ -219,6 +219,13 @@ class Engine(ABC):
         """
         return options
 
+    def with_packaged_program(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return completed ``options`` with the program of an installed package, for an engine that has such packages.
+
+        Called where neither the options name a program nor an environment has a build of the engine.
+        """
+        return options
+
     def program(self, options: Mapping[str, Any]) -> str | None:
         """Return the program that runs models with completed ``options`` in place of the engine's library, if any."""
         return None

@@ -148,12 +148,12 @@ def _facts(traits: EngineTraits, data_dir: Path | None) -> EngineFacts:
         version, location = version_of(engine, data_dir), str(python.parents[1])
         facts = replace(facts, is_installed=True, version=version, location=location)
         return facts if builds is None else builds.described(facts, data_dir)
-    facts = _in_own_python(facts, traits)
     if builds is None:
-        return facts
+        return _in_own_python(facts, traits)
+    facts = builds.packaged(facts) or _in_own_python(replace(facts, build="wheel"), traits)
     unused = why_build_unused(engine, data_dir) if data_dir is not None else None
     remark = f"The build that is here is not used: {unused}. Anew: {install_command(engine)}" if unused else None
-    return replace(facts, build="wheel" if facts.is_installed else None, remark=remark)
+    return replace(facts, build=facts.build if facts.is_installed else None, remark=remark)
 
 
 def _in_own_python(facts: EngineFacts, traits: EngineTraits) -> EngineFacts:

@@ -54,6 +54,10 @@ class Builds(Protocol):
         """Return the facts of the program that the environment names in its place; ``None`` if it names none."""
         ...
 
+    def packaged(self, facts: EngineFacts) -> EngineFacts | None:
+        """Return the facts of an installed package that is used where there is no build; ``None`` if there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:

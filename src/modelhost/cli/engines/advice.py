@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import typer
 
@@ -17,6 +18,9 @@ from modelhost.engines.llamacpp.record import ENGINE
 from modelhost.engines.traits import EngineFacts
 from modelhost.models.residency.hosted import HostedModel
 from modelhost.workers.gpus import installed_gpu
+
+PACKAGED: Final = "packaged"
+"""The build of a package that suits every processor."""
 
 
 def engines_here(data_dir: Path) -> list[EngineFacts]:
@@ -78,4 +82,5 @@ def _with_advice(engine: EngineFacts) -> EngineFacts:
     if engine.remark is not None or engine.build is None or better_build(machine) is None:
         return engine  # without a build, it is a llama-server of the user's
     better = better_build(machine, engine.features or features_of(sys.executable))
-    return engine if better is None or better.build == engine.build else replace(engine, remark=str(better))
+    is_there = better is None or better.build == engine.build or (better.build == "native" and engine.build == PACKAGED)
+    return engine if is_there else replace(engine, remark=str(better))

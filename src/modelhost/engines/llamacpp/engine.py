@@ -32,7 +32,12 @@ from modelhost.engines.llamacpp.grammars import (
     with_tool_input_grammar,
 )
 from modelhost.engines.llamacpp.installation import OPTION as SERVER
-from modelhost.engines.llamacpp.installation import library_uses_gpus, server_uses_gpus, with_server
+from modelhost.engines.llamacpp.installation import (
+    library_uses_gpus,
+    server_uses_gpus,
+    with_packaged_server,
+    with_server,
+)
 from modelhost.engines.llamacpp.options import (
     FALLBACK_CONTEXT,
     NAME,
@@ -178,6 +183,9 @@ class LlamaCpp(Engine):
 
     def complete_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return with_server(options)
+
+    def with_packaged_program(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return with_packaged_server(options)
 
     def program(self, options: Mapping[str, Any]) -> str | None:
         return options.get(SERVER) or None

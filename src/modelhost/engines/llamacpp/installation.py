@@ -1,6 +1,7 @@
 """The llama.cpp of this machine: the devices it can compute on, and the ``llama-server`` in its place, if one is named.
 
-That is the engine option ``server`` of a model, or else ``LLAMA_SERVER`` in the environment of the host.
+That is the engine option ``server`` of a model, else ``LLAMA_SERVER`` in the environment of the host, else that of the
+package ``modelhost-llamacpp`` (``packaging/llamacpp``), unless this machine has a build of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from modelhost.errors import ConfigError
 
 OPTION: Final = "server"
 NAME: Final = "llama-server"
+PACKAGED: Final = "modelhost-llamacpp"
 
 
 def with_server(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -38,6 +41,20 @@ def with_server(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(named, str):
         raise ConfigError(f"{source} takes the path of a llama-server, not {named!r}", param="engine_options")
     return {**options, OPTION: _program(named, source)}
+
+
+def with_packaged_server(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return completed options with the program of the package, if it is installed and they do not decline it."""
+    packaged = None if OPTION in options else packaged_server()
+    return options if packaged is None else {**options, OPTION: packaged}
+
+
+def packaged_server() -> str | None:
+    """Return the path of the package's ``llama-server``; ``None``: it is not installed."""
+    spec = find_spec(PACKAGED.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        return None
+    return str(Path(spec.origin).with_name("bin") / NAME)
 
 
 def server_version() -> tuple[str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,13 @@ class _Builds:
         except ConfigError as error:
             return replace(facts, is_installed=False, why_not=error.message)
         return None if found is None else replace(facts, is_installed=True, version=found[0], location=found[1])
+
+    def packaged(self, facts: EngineFacts) -> EngineFacts | None:
+        from modelhost.engines.llamacpp.installation import PACKAGED, packaged_server  # noqa: PLC0415 (as above)
+
+        if (path := packaged_server()) is None:
+            return None
+        return replace(facts, is_installed=True, version=version(PACKAGED), location=path, build="packaged")
 
 
 TRAITS: Final = EngineTraits(

@@ -67,6 +67,8 @@ class Runtime:
         if settings.worker_python is None and engine.program(options) is None:
             # A program of the user's is no part of an environment, and needs nothing of one.
             own = environment_of(engine.name, data_directory(settings))
+            if own is None:
+                options = engine.with_packaged_program(options)
         return cls(
             engine=engine,
             options=options,

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from modelhost.cli.engines import advice
+from modelhost.cli.engines.advice import engines_here
 from modelhost.config.environment import SERVER_VARIABLE
 from modelhost.config.settings import Settings
 from modelhost.engines import ENGINES
 from modelhost.engines.installed import engine_facts
 from modelhost.engines.launch import ModelSpec
 from modelhost.engines.llamacpp.engine import LlamaCpp
-from modelhost.engines.llamacpp.installation import server_uses_gpus, with_server
+from modelhost.engines.llamacpp.installation import server_uses_gpus, with_packaged_server, with_server
+from modelhost.engines.llamacpp.machine import BetterBuild
+from modelhost.engines.llamacpp.record import locked_version
 from modelhost.errors import ConfigError
 from modelhost.models.resolve import runtime
 from modelhost.models.resolve.finding import find_with_progress
@@ -24,6 +28,16 @@ from tests.support.llama_server_stub import write_llama_server
 from tests.support.recorded_gpus import UNEQUAL
 
 GPU = "Available devices:\n  CUDA0: NVIDIA H200 (143156 MiB, 142601 MiB free)\n"
+
+
+def write_package(folder: Path) -> str:
+    """Write an installed package ``modelhost-llamacpp`` with a stub as its program; return the program's path."""
+    (folder / "modelhost_llamacpp" / "bin").mkdir(parents=True)
+    (folder / "modelhost_llamacpp" / "__init__.py").touch()
+    metadata = folder / "modelhost_llamacpp-1.2.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: modelhost-llamacpp\nVersion: 1.2\n")
+    return write_llama_server(folder / "modelhost_llamacpp" / "bin")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +59,41 @@ def test_the_option_wins_over_the_environment(tmp_path: Path, monkeypatch: pytes
     assert with_server({"server": other}) == {"server": other}
     assert with_server({"server": ""}) == {"server": ""}
     assert with_server({"server": None}) == {"server": None}
+
+
+def test_a_package_has_the_program_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = write_package(tmp_path)
+    assert with_packaged_server({}) == {}
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert with_packaged_server({"mmap": False}) == {"mmap": False, "server": program}
+    assert with_packaged_server({"server": ""}) == {"server": ""}
+    settings = Settings(data_dir=str(tmp_path / "data"))
+    assert runtime.Runtime.of(ENGINES["llamacpp"], settings).options == {"server": program}
+    declined = Settings(data_dir=str(tmp_path / "data"), engine_options={"server": ""})
+    assert runtime.Runtime.of(ENGINES["llamacpp"], declined).options == {"server": ""}
+
+
+def test_a_build_for_the_machine_wins_over_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    python = tmp_path / "data" / "python"
+    monkeypatch.setattr(runtime, "environment_of", lambda *_: python)
+    found = runtime.Runtime.of(ENGINES["llamacpp"], Settings(data_dir=str(tmp_path / "data")))
+    assert (found.options, found.python) == ({}, str(python))
+
+
+def test_the_package_is_listed_and_no_native_build_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = write_package(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(advice, "better_build", lambda *_: BetterBuild(build="native", reason="", gain=""))
+    (listed,) = [each for each in engines_here(tmp_path) if each.name == "llamacpp"]
+    assert (listed.version, listed.build, listed.location) == ("1.2", "packaged", program)
+    assert listed.remark is None
+
+
+def test_the_package_is_of_the_locked_revision() -> None:
+    recipe = Path(__file__).parents[4] / "packaging" / "llamacpp" / "modelhost_llamacpp" / "__init__.py"
+    assert f'__version__: Final = "{locked_version()}"' in recipe.read_text()
 
 
 def test_a_name_is_looked_for_on_the_path_and_a_tilde_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
